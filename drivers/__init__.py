@@ -1,0 +1,21 @@
+"""Field protocols, one file each. A file offers one `DRIVER`; its name is what a site writes as `driver`."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
+
+from gateway.model import ConfigError, Driver
+
+
+def names() -> list[str]:
+    """Every driver there is."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def load(name: str) -> Driver:
+    """The driver of that name; only now is its protocol library imported. Raises `ConfigError`."""
+    if not name.isidentifier() or find_spec(f"drivers.{name}") is None:
+        raise ConfigError("driver-unknown", driver=name, known=", ".join(names()))
+    driver = import_module(f"drivers.{name}").DRIVER
+    assert isinstance(driver, Driver)
+    return driver

@@ -1,0 +1,328 @@
+"""What the gateway talks about: devices, samples, facts, records, commands, and the driver contract.
+
+Nothing here does I/O, and nothing here imports anything of ours: every other module imports this one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from enum import IntEnum, StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+Value = bool | int | float | str
+"""One measured or counted thing, in the unit its point declares."""
+
+Raw = Any
+"""What a driver read, before decoding; only that driver knows its shape."""
+
+
+class GatewayError(Exception):
+    """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
+
+    def __init__(self, key: str, **facts: object) -> None:
+        super().__init__(key, facts)
+        self.key = key
+        self.facts = facts
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.facts}" if self.facts else self.key
+
+
+class ConfigError(GatewayError):
+    """A mistake in a file a person wrote: never needs hardware to be found; the process exits 78."""
+
+
+class LinkDown(GatewayError):
+    """The transport is gone (port, connection): it must be reopened."""
+
+
+class ReadFailed(GatewayError):
+    """This device did not answer as it should, this time. The transport is thought to be sound."""
+
+
+class ClockQuality(StrEnum):
+    """How far a wall-clock stamp can be trusted."""
+
+    SYNCED = "synced"
+    """The kernel says that a time source disciplines the clock."""
+    SET = "set"
+    """Plausible (not before this software was made), but nobody vouches for it."""
+    UNSET = "unset"
+    """Before this software was made: a Pi without RTC or network, counting from 1970."""
+
+
+class Stamp(msgspec.Struct, frozen=True, array_like=True):
+    """When something was measured.
+
+    `wall` is Unix time in milliseconds, `mono` nanoseconds since `boot` (the kernel's boot id):
+    the order within one boot never depends on the wall clock.
+    """
+
+    wall: int
+    mono: int
+    boot: str
+    clock: ClockQuality
+
+
+class Clock(Protocol):
+    """Time is injected: the daemon passes the machine's, tests pass their own."""
+
+    def now(self) -> Stamp:
+        """The present moment."""
+        ...
+
+    def mono(self) -> float:
+        """Seconds on the monotonic clock."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after that many monotonic seconds."""
+        ...
+
+
+class Quality(StrEnum):
+    """How good one sample is."""
+
+    GOOD = "good"
+    UNCERTAIN = "uncertain"
+    """Some values were impossible and left out: `Sample.bad` says which."""
+    OFFLINE = "offline"
+    """The device does not answer; there are no values."""
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One poll or one push of one device. An outage is a sample too: no values, and why in `error`."""
+
+    device: str
+    at: Stamp
+    values: dict[str, Value] = {}
+    bad: dict[str, str] = {}
+    error: str = ""
+
+    @property
+    def quality(self) -> Quality:
+        if self.error:
+            return Quality.OFFLINE
+        return Quality.UNCERTAIN if self.bad else Quality.GOOD
+
+
+class Lane(IntEnum):
+    """The order in which records leave, and how they are kept."""
+
+    ALARM = 0
+    """Committed and synced one by one before anything else happens."""
+    EVENT = 1
+    TELEMETRY = 2
+    """Committed in groups; published at once while the link is up."""
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something a service concluded. It becomes a record when the journal gives it a sequence number."""
+
+    lane: Lane
+    device: str
+    kind: str
+    at: Stamp
+    body: dict[str, Any]
+    durable: bool = False
+    """Committed at once, whatever the lane (commands); alarms always are."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """A fact or sample with its place in the journal.
+
+    `seq` counts from 1 without a gap within one stream: one device in one lane.
+    """
+
+    lane: Lane
+    device: str
+    seq: int
+    kind: str
+    at: Stamp
+    body: dict[str, Any]
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish of a person or a platform. `expires` is Unix time in milliseconds."""
+
+    id: str
+    device: str
+    action: str
+    args: dict[str, Value] = {}
+    expires: int
+    origin: str
+    """`upstream`, `dashboard` or `console`: what may be asked depends on where it came from."""
+    by: str = ""
+    """Who asked, for the audit."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a command ended: `done`, `failed`, `denied` or `unknown` (the power went in the middle)."""
+
+    command: str
+    status: str
+    at: Stamp
+    detail: str = ""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A second has passed."""
+
+    at: Stamp
+    day: str
+    """The local date at the site, ISO 8601."""
+
+
+Message = Sample | Command | Outcome | Tick
+
+
+class Hazard(StrEnum):
+    """What an alarm warns of, most urgent first."""
+
+    FIRE = "fire"
+    GAS = "gas"
+    ELECTRICAL = "electrical"
+    SOS = "sos"
+    WATER = "water"
+    FOOD = "food"
+    TAMPER = "tamper"
+    FAULT = "fault"
+
+
+class AlarmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a point is an alarm: a boolean when true, a number beyond `above` or `below`.
+
+    A number must come back by `hysteresis` before the condition counts as gone.
+    """
+
+    hazard: Hazard
+    above: float | None = None
+    below: float | None = None
+    hysteresis: float = 0.0
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a device. Drivers extend this with where to find it.
+
+    The number on the wire becomes the value in this order: `bit` or `equals` make it a boolean;
+    else `scale` and `offset` make it a quantity in `unit`, `min` and `max` say what is possible,
+    and `true_above` or `true_below` turn a quantity into a boolean.
+    """
+
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    decimals: int | None = None
+    min: float | None = None
+    max: float | None = None
+    bit: int | None = None
+    equals: int | str | bool | tuple[int | str, ...] | None = None
+    true_above: float | None = None
+    true_below: float | None = None
+    alarm: AlarmSpec | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device of the site, with what its profile says of the model."""
+
+    name: str
+    title: dict[str, str]
+    """What people call it, by language."""
+    kind: str
+    profile: str
+    bus: str
+    address: Any
+    """The driver's `Address`: unit id, board number, topic …"""
+    points: dict[str, Any]
+    """The driver's points, each a `Point`."""
+    every: float
+    """Seconds between polls; for a device that pushes, the longest silence to expect."""
+
+    @property
+    def safety(self) -> bool:
+        """Whether a life may depend on it: such devices are polled first."""
+        return any(point.alarm for point in self.points.values())
+
+
+class Bus(ABC):
+    """One open line or connection: one task owns it, so no two transactions ever overlap.
+
+    A bus opens, reads, writes and listens. It never sleeps, retries or loops over time:
+    scheduling, back-off and budgets belong to the supervisor.
+    """
+
+    settle: float = 0.0
+    """Seconds of silence the line needs after a timeout, so that a late reply finds nobody waiting."""
+
+    async def read(self, device: Device) -> Raw:
+        """One reading. Raises `ReadFailed` or `LinkDown`."""
+        raise NotImplementedError
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """Act once, never retried. Returns the values that the next reading must show for it to be true.
+
+        Raises `ReadFailed` (refused or unanswered) or `LinkDown`.
+        """
+        raise ReadFailed("action-unknown", device=device.name, action=action)
+
+
+class Listener(ABC):
+    """A bus whose devices speak when they like."""
+
+    @abstractmethod
+    def listen(self) -> AsyncIterator[tuple[str, Raw]]:
+        """Device name and what it said, until `LinkDown`."""
+
+
+class Driver(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file in `drivers/` offers as `DRIVER`: data, and four functions."""
+
+    options: type[msgspec.Struct]
+    """The keys of a `[bus.…]` table."""
+    address: type[msgspec.Struct]
+    """The extra keys of a `[device.…]` table."""
+    point: type[Point]
+    """The keys of a profile's `[points.…]`."""
+    connect: Callable[[Any, tuple[Device, ...]], AbstractAsyncContextManager[Bus | Listener]]
+    """Open the line with its options, for those devices; raises `LinkDown`."""
+    decode: Callable[[Mapping[str, Any], Raw], dict[str, Value]]
+    """Pure: points and a raw reading to the numbers on the wire, before scaling."""
+    example: Callable[[Mapping[str, Any]], Raw]
+    """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
+    show: Callable[[Raw], str]
+    """Pure: a raw reading as an engineer wants to see it."""
+    actions: tuple[str, ...] = ()
+
+
+Rows = Mapping[str, msgspec.Struct]
+"""A service's whole state: a table of frozen rows."""
+
+Changes = dict[str, msgspec.Struct | None]
+"""The rows a step changes; None deletes."""
+
+
+class Service(Protocol):
+    """A reducer: it does no I/O, owns no clock and no task.
+
+    The state after a step is `{**rows, **changes}`; the journal keeps the changed rows in the
+    transaction that keeps the facts, so that a restart finds both or neither.
+    """
+
+    name: str
+    row: type[msgspec.Struct]
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        """One step."""
+        ...
+
+    def restore(self, rows: Rows) -> Rows:
+        """The state a restart begins with: what cannot be known without a new reading becomes unknown."""
+        ...
+
+    def summary(self, rows: Rows) -> dict[str, Value]:
+        """The figures people ask for; published as telemetry of a device named like the service."""
+        ...
