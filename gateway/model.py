@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum, StrEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -147,9 +147,10 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish of a person or a platform. `expires` is Unix time in milliseconds."""
+    """A wish of a person or a platform, as received `at`. `expires` is Unix time in milliseconds."""
 
     id: str
+    at: Stamp
     device: str
     action: str
     args: dict[str, Value] = {}
@@ -262,7 +263,9 @@ class Bus(ABC):
         """One reading. Raises `ReadFailed` or `LinkDown`."""
         raise NotImplementedError
 
-    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+    async def write(
+        self, device: Device, action: str, args: Mapping[str, Value]
+    ) -> dict[str, Value]:
         """Act once, never retried. Returns the values that the next reading must show for it to be true.
 
         Raises `ReadFailed` (refused or unanswered) or `LinkDown`.
@@ -298,31 +301,32 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[str, ...] = ()
 
 
-Rows = Mapping[str, msgspec.Struct]
+Row = msgspec.Struct
+Rows = Mapping[str, Any]
 """A service's whole state: a table of frozen rows."""
 
-Changes = dict[str, msgspec.Struct | None]
+Changes = dict[str, Row | None]
 """The rows a step changes; None deletes."""
 
 
-class Service(Protocol):
+class Service(ABC):
     """A reducer: it does no I/O, owns no clock and no task.
 
     The state after a step is `{**rows, **changes}`; the journal keeps the changed rows in the
     transaction that keeps the facts, so that a restart finds both or neither.
     """
 
-    name: str
-    row: type[msgspec.Struct]
+    name: ClassVar[str]
+    row: ClassVar[type[Row]]
 
+    @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         """One step."""
-        ...
 
     def restore(self, rows: Rows) -> Rows:
-        """The state a restart begins with: what cannot be known without a new reading becomes unknown."""
-        ...
+        """The state a restart begins with: what needs a new reading to be known becomes unknown."""
+        return rows
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         """The figures people ask for; published as telemetry of a device named like the service."""
-        ...
+        return {}

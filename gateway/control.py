@@ -1,0 +1,71 @@
+"""The local door to the daemon: one JSON line asked, one answered, on a Unix socket.
+
+Whoever may open the socket may ask; the file's permissions are the credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .model import GatewayError
+
+LINE = 65_536
+PATIENCE = 30.0
+"""Seconds a caller waits: a command on a slow line may take several."""
+
+Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class DaemonAway(GatewayError):
+    """Nobody answers on the control socket."""
+
+
+@contextlib.asynccontextmanager
+async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
+    """Answer `{"call": name, …}` with the handler of that name."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, ValueError):
+            while line := await reader.readline():
+                writer.write(msgspec.json.encode(await _respond(handlers, line)) + b"\n")
+                await writer.drain()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    async with await asyncio.start_unix_server(answer, path, limit=LINE):
+        path.chmod(0o660)
+        yield
+    path.unlink(missing_ok=True)
+
+
+async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
+    try:
+        request = msgspec.json.decode(line, type=dict[str, Any])
+        handler = handlers[request.pop("call")]
+    except (msgspec.DecodeError, KeyError):
+        return {"error": "call-unknown", "facts": {"known": ", ".join(handlers)}}
+    try:
+        return await handler(request)
+    except GatewayError as error:
+        return {"error": error.key, "facts": {k: str(v) for k, v in error.facts.items()}}
+
+
+async def call(path: Path, name: str, **request: Any) -> dict[str, Any]:
+    """Ask the daemon. Raises `DaemonAway`, or the `GatewayError` that the daemon met."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_unix_connection(path, limit=LINE)
+            with contextlib.closing(writer):
+                writer.write(msgspec.json.encode({"call": name, **request}) + b"\n")
+                answer = msgspec.json.decode(await reader.readline(), type=dict[str, Any])
+    except (OSError, TimeoutError, ValueError) as error:
+        raise DaemonAway("daemon-away", socket=path, reason=error) from error
+    if "error" in answer:
+        raise GatewayError(answer["error"], **answer.get("facts", {}))
+    return answer

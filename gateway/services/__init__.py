@@ -1,0 +1,26 @@
+"""What the centre concludes from its devices: pure reducers, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gateway.model import Device, Service
+
+from .commands import Commands
+from .lockers import Lockers
+from .parking import Parking
+from .presence import Presence
+from .safety import Safety
+from .visitors import Visitors
+
+
+def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]) -> list[Service]:
+    """All services, safety first. `allowed` maps a command's origin to the actions it may ask for."""
+    return [
+        Safety(devices),
+        Presence(),
+        Visitors(devices),
+        Parking(devices),
+        Lockers(devices),
+        Commands({origin: frozenset(actions) for origin, actions in allowed.items()}),
+    ]

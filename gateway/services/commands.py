@@ -1,0 +1,134 @@
+"""Commands: executed at most once, by those who may, before they are too old; always written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from gateway.model import (
+    Changes,
+    ClockQuality,
+    Command,
+    Fact,
+    Lane,
+    Message,
+    Outcome,
+    Rows,
+    Service,
+    Stamp,
+    Tick,
+)
+
+KEPT = 86_400_000
+"""Milliseconds a command is remembered beyond its expiry; an older copy is refused as expired."""
+
+
+class Status(StrEnum):
+    """How far a command has come."""
+
+    ACCEPTED = "accepted"
+    DONE = "done"
+    FAILED = "failed"
+    DENIED = "denied"
+    INTERRUPTED = "interrupted"
+    """Accepted before a restart: nobody knows whether it was carried out, and it is not tried again."""
+    UNKNOWN = "unknown"
+
+
+class Order(msgspec.Struct, frozen=True):
+    """One command; its key is the command's id."""
+
+    device: str
+    action: str
+    origin: str
+    by: str
+    at: Stamp
+    expires: int
+    status: Status
+    detail: str = ""
+
+
+class Commands(Service):
+    """Judges each command once; the caller carries out those whose row says `accepted`."""
+
+    name = "commands"
+    row = Order
+
+    def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
+        self._allowed = allowed
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        if isinstance(message, Command):
+            return ({}, []) if message.id in rows else self._judge(message)
+        if isinstance(message, Outcome) and message.command in rows:
+            return _finish(message.command, rows[message.command], message)
+        if isinstance(message, Tick):
+            return _tidy(rows, message.at)
+        return {}, []
+
+    def restore(self, rows: Rows) -> Rows:
+        return {
+            key: msgspec.structs.replace(order, status=Status.INTERRUPTED)
+            if order.status is Status.ACCEPTED
+            else order
+            for key, order in rows.items()
+        }
+
+    def _judge(self, command: Command) -> tuple[Changes, list[Fact]]:
+        reason = self._objection(command)
+        order = Order(
+            command.device,
+            command.action,
+            command.origin,
+            command.by,
+            command.at,
+            command.expires,
+            Status.DENIED if reason else Status.ACCEPTED,
+            reason,
+        )
+        body = {"args": command.args}
+        return {command.id: order}, [_fact("command", command.id, order, command.at, **body)]
+
+    def _objection(self, command: Command) -> str:
+        if command.action not in self._allowed.get(command.origin, ()):
+            return "not-allowed"
+        if command.at.clock is ClockQuality.UNSET:
+            return "clock-unset"
+        if command.expires <= command.at.wall:
+            return "expired"
+        return ""
+
+
+def _finish(key: str, order: Order, outcome: Outcome) -> tuple[Changes, list[Fact]]:
+    order = msgspec.structs.replace(order, status=Status(outcome.status), detail=outcome.detail)
+    return {key: order}, [_fact("outcome", key, order, outcome.at)]
+
+
+def _tidy(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+    changes: Changes = {}
+    facts: list[Fact] = []
+    for key, order in rows.items():
+        if order.status is Status.INTERRUPTED:
+            ended = Outcome(key, Status.UNKNOWN, at, "restart")
+            changed, told = _finish(key, order, ended)
+            changes |= changed
+            facts += told
+        elif order.expires + KEPT < at.wall:
+            changes[key] = None
+    return changes, facts
+
+
+def _fact(kind: str, key: str, order: Order, at: Stamp, **more: Any) -> Fact:
+    body = {
+        "id": key,
+        "action": order.action,
+        "origin": order.origin,
+        "by": order.by,
+        "status": order.status,
+        "detail": order.detail,
+        **more,
+    }
+    return Fact(Lane.EVENT, order.device, kind, at, body, durable=True)

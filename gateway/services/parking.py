@@ -1,0 +1,69 @@
+"""Parking: which bays are free, and how long each was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.model import Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+
+KIND = "parking-bay"
+
+
+class Bay(msgspec.Struct, frozen=True):
+    """One bay; its key is `device/point`. Not `live`: last heard before a restart or an outage."""
+
+    occupied: bool
+    since: Stamp
+    live: bool = True
+
+
+class Parking(Service):
+    """Follows every `occupied` point of a bay detector; a detector may watch several bays."""
+
+    name = "parking"
+    row = Bay
+
+    def __init__(self, devices: Mapping[str, Device]) -> None:
+        self._bays = {
+            device.name: tuple(p for p in device.points if p.partition(".")[0] == "occupied")
+            for device in devices.values()
+            if device.kind == KIND
+        }
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        changes: Changes = {}
+        facts: list[Fact] = []
+        if not isinstance(message, Sample):
+            return changes, facts
+        for point in self._bays.get(message.device, ()):
+            key = f"{message.device}/{point}"
+            old: Bay | None = rows.get(key)
+            occupied = message.values.get(point)
+            if not isinstance(occupied, bool):
+                if old is not None and old.live:
+                    changes[key] = msgspec.structs.replace(old, live=False)
+            elif old is None or old.occupied != occupied:
+                changes[key] = Bay(occupied, message.at)
+                body: dict[str, Value] = {"point": point, "occupied": occupied}
+                if old is not None:
+                    body["lasted"] = (message.at.wall - old.since.wall) // 1000
+                facts.append(Fact(Lane.EVENT, message.device, "bay", message.at, body))
+            elif not old.live:
+                changes[key] = msgspec.structs.replace(old, live=True)
+        return changes, facts
+
+    def restore(self, rows: Rows) -> Rows:
+        return {key: msgspec.structs.replace(bay, live=False) for key, bay in rows.items()}
+
+    def summary(self, rows: Rows) -> dict[str, Value]:
+        total = sum(map(len, self._bays.values()))
+        occupied = sum(bay.live and bay.occupied for bay in rows.values())
+        free = sum(bay.live and not bay.occupied for bay in rows.values())
+        return {
+            "free": free,
+            "occupied": occupied,
+            "unknown": total - free - occupied,
+            "total": total,
+        }
