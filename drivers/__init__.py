@@ -1,4 +1,4 @@
-"""Field protocols, one file each. A file offers one `DRIVER`; its name is what a site writes as `driver`."""
+"""Field protocols, one file each: a file offers one `DRIVER`; a site's `driver` is its name."""
 
 from importlib import import_module
 from importlib.util import find_spec

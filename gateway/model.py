@@ -249,7 +249,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         return any(point.alarm for point in self.points.values())
 
 
-class Bus(ABC):
+class Bus:
     """One open line or connection: one task owns it, so no two transactions ever overlap.
 
     A bus opens, reads, writes and listens. It never sleeps, retries or loops over time:
@@ -263,9 +263,7 @@ class Bus(ABC):
         """One reading. Raises `ReadFailed` or `LinkDown`."""
         raise NotImplementedError
 
-    async def write(
-        self, device: Device, action: str, args: Mapping[str, Value]
-    ) -> dict[str, Value]:
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Act once, never retried. Returns the values that the next reading must show for it to be true.
 
         Raises `ReadFailed` (refused or unanswered) or `LinkDown`.

@@ -134,9 +134,7 @@ class Journal(Reader):
             body["error"] = sample.error
         record = self._number(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         window = self._windows[-1]
-        if window.ready == len(window.records) and record.seq <= self._durable.get(
-            record.device, 0
-        ):
+        if window.ready == len(window.records) and record.seq <= self._durable.get(record.device, 0):
             window.ready += 1
         window.records.append(record)
         self.changed.send()
@@ -171,9 +169,7 @@ class Journal(Reader):
         record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
         (self._alarms if fact.lane is Lane.ALARM else self._events).append(record)
 
-    def _number(
-        self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]
-    ) -> Record:
+    def _number(self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]) -> Record:
         stream = self._streams.setdefault((lane, device), [0, 0])
         stream[0] += 1
         if lane is Lane.TELEMETRY and stream[0] + BLOCK // 2 > stream[1]:

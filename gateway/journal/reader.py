@@ -110,9 +110,7 @@ class Reader:
 
     async def state(self, service: str) -> dict[str, bytes]:
         """A service's rows, as MessagePack."""
-        return dict(
-            await self._database.rows("SELECT key, body FROM state WHERE service = ?", service)
-        )
+        return dict(await self._database.rows("SELECT key, body FROM state WHERE service = ?", service))
 
     async def changes(self) -> int:
         """A number that differs once another connection has committed."""

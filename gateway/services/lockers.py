@@ -32,9 +32,7 @@ class Lockers(Service):
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
         self._numbers = {
-            device.name: tuple(
-                p.removeprefix("door.") for p in device.points if p.startswith("door.")
-            )
+            device.name: tuple(p.removeprefix("door.") for p in device.points if p.startswith("door."))
             for device in devices.values()
             if device.kind == KIND
         }

@@ -89,7 +89,9 @@ class Safety(Service):
         specs = self._specs.get(sample.device)
         if specs is None:
             return changes, facts
-        levels = [(LINK, Hazard.FAULT, bool(sample.error), sample.error or "ok")]
+        levels: list[tuple[str, Hazard, bool, Value]] = [
+            (LINK, Hazard.FAULT, bool(sample.error), sample.error or "ok")
+        ]
         for point, spec in specs.items():
             if point in sample.values:
                 key = f"{sample.device}/{point}"
@@ -108,9 +110,7 @@ class Safety(Service):
                     sample.at,
                     value,
                 )
-                _enter(
-                    changes, facts, key, again, AlarmState.ACTIVE, "raised", sample.at, value=value
-                )
+                _enter(changes, facts, key, again, AlarmState.ACTIVE, "raised", sample.at, value=value)
             elif not active and old is not None and old.state is AlarmState.ACTIVE:
                 _enter(changes, facts, key, old, AlarmState.LATCHED, "cleared", sample.at)
             elif not active and old is not None and old.state is AlarmState.ACKNOWLEDGED:
