@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Bus, Device, Driver, Point, ReadFailed, Value
+from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Value
 from gateway.serialport import SerialPort, open_port
 
 STX, ETX = 0x02, 0x03
@@ -37,9 +37,7 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     board: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.board <= 15:
-            raise ValueError("cu16-board")
+    CHECKS: ClassVar[Checks] = {"board": (lambda board: 0 <= board <= 15, "cu16-board")}
 
 
 class LockPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -10,7 +10,7 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse
 
-from gateway.model import Bus, Device, Driver, LinkDown, Point, ReadFailed, Value
+from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Value
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
@@ -37,6 +37,13 @@ Registers = dict[Table, dict[int, int]]
 """A raw reading: what stands at each address that was read."""
 
 
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    if url.scheme == "rtu":
+        return bool(url.path)
+    return url.scheme in ("tcp", "rtu+tcp") and bool(url.hostname)
+
+
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds."""
 
@@ -49,12 +56,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     """Silence after a timeout; by default another `timeout`, and nothing on TCP, whose transactions
     carry a number."""
 
-    def __post_init__(self) -> None:
-        url = urlsplit(self.url)
-        if url.scheme not in ("tcp", "rtu+tcp", "rtu"):
-            raise ValueError("modbus-url")
-        if not (url.path if url.scheme == "rtu" else url.hostname):
-            raise ValueError("modbus-url")
+    CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -62,9 +64,7 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     unit: int
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.unit <= 255:
-            raise ValueError("modbus-unit")
+    CHECKS: ClassVar[Checks] = {"unit": (lambda unit: 0 <= unit <= 255, "modbus-unit")}
 
 
 class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Device, Driver, Listener, Point, ReadFailed, Value
+from gateway.model import Checks, Device, Driver, Listener, Point, ReadFailed, Value
 from gateway.mqtt import Connection, Options
 from gateway.mqtt import connect as connect_mqtt
 
@@ -18,9 +18,9 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     topic: str
 
-    def __post_init__(self) -> None:
-        if not self.topic or set(self.topic) & set("+#"):
-            raise ValueError("mqtt-topic")
+    CHECKS: ClassVar[Checks] = {
+        "topic": (lambda topic: bool(topic) and not set(topic) & set("+#"), "mqtt-topic")
+    }
 
 
 class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -24,7 +24,7 @@ Raw = Any
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
 
-    def __init__(self, key: str, **facts: object) -> None:
+    def __init__(self, key: str, /, **facts: object) -> None:
         super().__init__(key, facts)
         self.key = key
         self.facts = facts
@@ -286,6 +286,11 @@ class Listener(ABC):
     @abstractmethod
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         """Device name and what it said (or why that is no reading), until `LinkDown`."""
+
+
+Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
+is read from a file may carry one as `CHECKS`."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .model import LinkDown
+from .model import Checks, LinkDown
 
 KEEPALIVE = 15
 PATIENCE = 10.0
@@ -29,6 +29,11 @@ INBOX = 1000
 UNSUPPORTED_PROTOCOL = 0x84
 FAILURE = 0x80
 """MQTT 5, 2.4: a reason code from here on is a refusal."""
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -40,10 +45,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     client_id: str = ""
     ca_file: Path | None = None
 
-    def __post_init__(self) -> None:
-        url = urlsplit(self.url)
-        if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.password:
-            raise ValueError("mqtt-url")
+    CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
 
 
 class Incoming(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ class SerialPort:
             raise LinkDown("line-down", reason=error) from error
 
     async def receive(self, parse: Callable[[bytes], T | None], seconds: float) -> T:
-        """Wait until `parse` finds a reply in what has arrived; raises `ReadFailed` after that many seconds."""
+        """Wait until `parse` finds a reply; raises `ReadFailed` after that many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
