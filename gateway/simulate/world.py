@@ -1,0 +1,35 @@
+"""The centre and its faults at the present moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .centre import Centre
+from .faults import Faults
+
+
+class World:
+    """Time passes when somebody looks, so a centre that nobody asks costs nothing."""
+
+    def __init__(
+        self,
+        centre: Centre,
+        faults: Faults,
+        speed: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._centre, self.faults, self._speed, self._clock = centre, faults, speed, clock
+        self._looked = clock()
+
+    def centre(self) -> Centre:
+        """The centre now."""
+        now = self._clock()
+        self._centre.advance((now - self._looked) * self._speed)
+        self._looked = now
+        return self._centre
+
+    def state(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**self.centre().state(), "faults": self.faults.state()}
