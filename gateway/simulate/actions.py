@@ -56,7 +56,7 @@ def one_of(values: Mapping[str, Any]) -> Parameter:
 SWITCH = one_of({"1": True, "0": False, "on": True, "off": False, "true": True, "false": False})
 DOOR = number(1, 2, whole=True)
 BAY = number(1, 8, whole=True)
-LOCK = number(0, 15, whole=True)
+LOCK = number(0, 15, whole=True, optional=True)
 DETECTOR = number(1, 3, whole=True)
 UNIT = number(0, 247, whole=True, optional=True)
 STATUS = one_of({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
@@ -88,11 +88,17 @@ def _visitor(world: World, door: int, direction: str, n: int = 1) -> None:
         centre.enter(door) if direction == "in" else centre.leave(door)
 
 
-def _parcel(world: World, lock: int) -> None:
-    if not world.centre().deliver(lock):
+def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
+    centre = world.centre()
+    if lock is None:
+        if not centre.free_lockers:
+            raise Refused("没有空格口。", "No locker is free.")
+        lock = centre.free_lockers[0]
+    if not centre.deliver(lock):
         raise Refused(
             f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open."
         )
+    return {"lock": lock}
 
 
 def _blocked(world: World, door: int, on: bool) -> None:
@@ -118,9 +124,9 @@ def _clear(world: World) -> None:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that can be made to happen. `do` raises `Refused`."""
+    """Something that can be made to happen. `do` raises `Refused`, and returns what it chose."""
 
-    do: Callable[..., object]
+    do: Callable[..., dict[str, int] | None]
     parameters: Mapping[str, Parameter]
     """In the order of the line on the terminal."""
 
@@ -171,7 +177,7 @@ ACTIONS = {
 
 
 def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """Make it happen; returns the action with its parameters as understood. Raises `Refused`."""
+    """Make it happen; returns the action with its parameters. Raises `Refused`."""
     action = ACTIONS.get(name)
     if action is None:
         known = ", ".join(ACTIONS)
@@ -196,8 +202,8 @@ def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
                 f"{key} 不能是“{given[key]}”，应为 {parameter.expects}。",
                 f"{key} cannot be {given[key]!r}; it is {parameter.expects}.",
             ) from None
-    action.do(world, **arguments)
-    return {"action": name, **arguments}
+    chosen = action.do(world, **arguments) or {}
+    return {"action": name, **arguments, **chosen}
 
 
 def do_line(world: World, line: str) -> str:

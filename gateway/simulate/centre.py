@@ -20,7 +20,7 @@ DAY = 24 * HOUR
 CLOSES = 21 * HOUR
 ARRIVALS = dict(zip(range(8, 21), (22, 40, 52, 34, 18, 22, 38, 44, 34, 26, 36, 34, 8), strict=True))
 """Visitors who come in each opening hour of the day: about 400 in all."""
-COURIERS = dict.fromkeys(range(9, 19), 1.5)
+COURIERS = dict.fromkeys(range(9, 19), 1.2)
 """Couriers in each hour; each brings one to four parcels."""
 BY_CAR = 0.2
 MEASURED_EVERY = 2.0
@@ -145,6 +145,13 @@ class Centre:
         """How many people are inside."""
         return len(self._bay_of)
 
+    @property
+    def free_lockers(self) -> list[int]:
+        """Those that are empty and closed."""
+        return [
+            n for n, locker in enumerate(self.lockers) if locker.parcel is None and not locker.open
+        ]
+
     def state(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         seconds = int(self.time_of_day)
@@ -247,7 +254,7 @@ class Centre:
         self.doors[door or self._door()].left += 1
 
     def _deliver(self) -> None:
-        free = [n for n, locker in enumerate(self.lockers) if locker.parcel is None]
+        free = self.free_lockers
         parcels = min(self._life.randint(1, 4), len(free))
         for i, lock in enumerate(self._life.sample(free, parcels)):
             self._after(20.0 * i, partial(self.deliver, lock))
