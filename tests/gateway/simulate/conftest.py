@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import termios
 import time
 import urllib.error
 import urllib.request
@@ -123,7 +124,7 @@ def exchange(path: Path, request: bytes, length: int, seconds: float = 3.0) -> b
     """What a serial line, opened for it, answers to a request."""
     port = os.open(path, os.O_RDWR | os.O_NOCTTY)
     try:
-        drain(port)
+        termios.tcflush(port, termios.TCIFLUSH)
         os.write(port, request)
         reply = b""
         while len(reply) < length and select.select([port], [], [], seconds)[0]:
@@ -131,8 +132,3 @@ def exchange(path: Path, request: bytes, length: int, seconds: float = 3.0) -> b
         return reply
     finally:
         os.close(port)
-
-
-def drain(port: int) -> None:
-    while select.select([port], [], [], 0.2)[0]:
-        os.read(port, 4096)

@@ -5,7 +5,7 @@ import select
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.simulate.cu16 import Board
@@ -13,7 +13,7 @@ from gateway.simulate.faults import Faults
 from gateway.simulate.line import line, requests
 from gateway.simulate.modbus import RtuSlaves, crc16
 
-from .conftest import Simulator, ask
+from .conftest import Simulator, ask, eventually
 
 SLAVES = RtuSlaves(lambda _: None)
 POLL = bytes.fromhex("010300000008440C")
@@ -22,11 +22,13 @@ POLL = bytes.fromhex("010300000008440C")
 @given(noise=st.binary(max_size=40), cut=st.integers(0, 48))
 def test_a_request_is_found_in_any_noise_and_in_any_pieces(noise: bytes, cut: int) -> None:
     wire = noise + POLL
+    # One window in 65536 has the right checksum by accident: no receiver can tell.
+    assume(not any(SLAVES.sound(wire[i : i + 8]) for i in range(len(noise))))
     buffer = bytearray(wire[:cut])
     found = list(requests(buffer, SLAVES))
     buffer += wire[cut:]
     found += requests(buffer, SLAVES)
-    assert found[-1] == POLL
+    assert found == [POLL]
     assert not buffer
 
 
@@ -58,7 +60,7 @@ async def test_a_stale_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> Non
 
 def test_clients_come_and_go(sim: Simulator) -> None:
     for _ in range(5):
-        assert ask(sim.rs485, POLL[:1] + b"\x03\x00\x00\x00\x01", 7)[:3] == b"\x01\x03\x02"
+        assert ask(sim.rs485, b"\x01\x03\x00\x00\x00\x01", 7)[:3] == b"\x01\x03\x02"
 
 
 def test_requests_that_nobody_reads_the_answers_to_do_no_harm(sim: Simulator) -> None:
@@ -70,4 +72,4 @@ def test_requests_that_nobody_reads_the_answers_to_do_no_harm(sim: Simulator) ->
     finally:
         os.close(port)
     assert sim.state()["time"]
-    assert ask(sim.rs485, POLL[:1] + b"\x03\x00\x00\x00\x01", 7)
+    eventually(lambda: len(ask(sim.rs485, b"\x01\x03\x00\x00\x00\x01", 8, 0.3)) == 7)
