@@ -15,7 +15,7 @@ import json
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ def _typed(world: World) -> None:
 async def run(args: argparse.Namespace) -> None:
     """Simulate until SIGINT or SIGTERM. Raises `SystemExit` when a port or path is taken."""
     # Imported late: `linli` knows the options without paying for the servers.
-    from . import console, cu16, devices, fridge, modbus  # noqa: PLC0415
+    from . import console, cu16, fridge, modbus  # noqa: PLC0415
     from .centre import Centre  # noqa: PLC0415
     from .faults import Faults  # noqa: PLC0415
     from .line import line  # noqa: PLC0415
@@ -109,23 +109,19 @@ async def run(args: argparse.Namespace) -> None:
     world = World(centre, faults, args.speed)
     rs485, lockers = args.dir / "rs485", args.dir / "lockers"
 
-    with ExitStack() as wires:
+    async with AsyncExitStack() as wires:
         try:
             modbus_socket = wires.enter_context(socket.create_server((LOOPBACK, args.modbus_port)))
             console_socket = wires.enter_context(
                 socket.create_server((LOOPBACK, args.console_port))
             )
             args.dir.mkdir(parents=True, exist_ok=True)
-            slaves = modbus.RtuSlaves(lambda unit: devices.rtu(world.centre(), unit))
-            wires.enter_context(line(rs485, slaves, faults))
+            wires.enter_context(line(rs485, modbus.RtuSlaves(world.rtu), faults))
             wires.enter_context(line(lockers, cu16.Board(world.centre), faults))
         except OSError as error:
             advice = "端口或目录不可用，请换一个 · port or folder unavailable, choose another"
             raise SystemExit(f"{advice}: {error}") from error
-        await loop.create_server(
-            lambda: modbus.TcpSlave(lambda unit: devices.tcp(world.centre(), unit), faults),
-            sock=modbus_socket,
-        )
+        await wires.enter_async_context(modbus.tcp(modbus_socket, world.tcp, faults))
         if sys.stdin.isatty():
             loop.add_reader(sys.stdin, _typed, world)
         async with asyncio.TaskGroup() as servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -72,4 +73,10 @@ async def serve(world: World, listening: socket.socket) -> None:
         application(world), log_level="warning", access_log=False, lifespan="off",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
-    await Server(config).serve(sockets=[listening])
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving

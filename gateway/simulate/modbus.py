@@ -7,8 +7,10 @@ and not with the gateway's own library, so that two independent readings of them
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from .devices import Tables
 from .faults import Faults
@@ -59,13 +61,17 @@ def crc16(data: bytes) -> bytes:
 class TcpSlave(asyncio.Protocol):
     """One connection to the TCP wire. A late reply carries the number of the request it answers."""
 
-    def __init__(self, units: Units, faults: Faults) -> None:
-        self.units, self.faults = units, faults
+    def __init__(self, units: Units, faults: Faults, masters: set[asyncio.Transport]) -> None:
+        self.units, self.faults, self.masters = units, faults, masters
         self.buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.masters.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.masters.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -95,6 +101,20 @@ class TcpSlave(asyncio.Protocol):
     def _send(self, frame: bytes) -> None:
         if not self.transport.is_closing():
             self.transport.write(frame)
+
+
+@asynccontextmanager
+async def tcp(listening: socket.socket, units: Units, faults: Faults) -> AsyncIterator[None]:
+    """Serve the TCP wire within the block."""
+    masters: set[asyncio.Transport] = set()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: TcpSlave(units, faults, masters), sock=listening)
+    try:
+        yield
+    finally:
+        server.close()
+        for master in masters:
+            master.abort()
 
 
 class RtuSlaves:

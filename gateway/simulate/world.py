@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from . import devices
 from .centre import Centre
+from .devices import Tables
 from .faults import Faults
 
 
@@ -29,6 +31,14 @@ class World:
         self._centre.advance((now - self._looked) * self._speed)
         self._looked = now
         return self._centre
+
+    def tcp(self, unit: int) -> Tables | None:
+        """What that unit of the TCP wire shows now."""
+        return devices.tcp(self.centre(), unit)
+
+    def rtu(self, unit: int) -> Tables | None:
+        """What that unit of the RS-485 line shows now."""
+        return devices.rtu(self.centre(), unit)
 
     def state(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,27 @@ def test_it_ends_cleanly(simulate: Callable[..., Simulator], number: signal.Sign
     assert sim.process.wait(10) == 0
     assert not sim.rs485.is_symlink()
     assert not sim.lockers.is_symlink()
+
+
+def test_open_connections_do_not_keep_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-m", "gateway.simulate", "--dir", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--modbus-port", "0", "--console-port", "0"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        sim = Simulator(process)
+        with (
+            socket.create_connection(("127.0.0.1", sim.modbus), timeout=5) as master,
+            socket.create_connection(("127.0.0.1", sim.ready["console"]), timeout=5) as browser,
+        ):
+            master.sendall(bytes.fromhex("000100000006010300000001"))
+            assert master.recv(64)
+            browser.sendall(b"GET /state HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert browser.recv(64)
+            process.terminate()
+            assert process.wait(10) == 0
+        assert process.stderr
+        assert process.stderr.read() == ""
 
 
 def test_it_is_idle_when_nobody_asks(simulate: Callable[..., Simulator]) -> None:
