@@ -2,6 +2,8 @@
 
 Written from the specifications (MODBUS Application Protocol V1.1b3; MODBUS over Serial Line V1.02)
 and not with the gateway's own library, so that two independent readings of them meet on the wire.
+(pymodbus 3.16.1's server, besides, sends a late reply under the number and unit of a newer request:
+it would blame the gateway for a lie of its own.)
 """
 
 from __future__ import annotations
