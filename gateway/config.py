@@ -21,6 +21,7 @@ import drivers
 from drivers import load
 
 from . import mqtt
+from .codec import finish
 from .model import Checks, ConfigError, Device, Driver, Point
 from .words import LANGUAGES, say, words
 
@@ -178,6 +179,24 @@ def load_profile(file: Path) -> Profile:
         raise Mistakes(reading.mistakes)
     assert profile is not None
     return profile
+
+
+def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
+    """What a worked example promises, and what decoding it gives: values, and those left out.
+
+    Points that the example does not mention are not compared.
+    """
+    values, bad = finish(profile.points, profile.driver.decode(profile.points, _raw(profile, example)))
+    wanted = example.get("values", {}), example.get("bad", {})
+    got = {key: values.get(key) for key in wanted[0]}, {key: bad.get(key) for key in wanted[1]}
+    return wanted, got
+
+
+def _raw(profile: Profile, example: Table) -> Any:
+    try:
+        return profile.driver.example(example["raw"])
+    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+        raise ConfigError("example-form", reason=error) from error
 
 
 def profile_folders(site: Path) -> list[Path]:

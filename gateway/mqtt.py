@@ -82,7 +82,7 @@ class Connection:
         done: asyncio.Future[None] = self._loop.create_future()
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            done.set_exception(LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+            _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
         else:
             self._unacknowledged[info.mid] = done
         return done
@@ -107,8 +107,7 @@ class Connection:
         futures: list[asyncio.Future[Any]] = [self.connected, self.ended, *self._unacknowledged.values()]
         for future in futures:
             if not future.done():
-                future.set_exception(error)
-                future.exception()  # Not everybody asks; that is no mistake.
+                _fail(future, error)
         self._unacknowledged.clear()
 
     async def tend(self) -> None:
@@ -133,7 +132,7 @@ class Connection:
         if future is None or future.done():
             return
         if code.value >= FAILURE:
-            future.set_exception(LinkDown("broker-refused", reason=str(code), code=code.value))
+            _fail(future, LinkDown("broker-refused", reason=str(code), code=code.value))
         else:
             future.set_result(None)
 
@@ -204,6 +203,11 @@ async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
     properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
     port = url.port or (8883 if url.scheme == "mqtts" else 1883)
     await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE, properties=properties)
+
+
+def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
+    future.set_exception(error)
+    future.exception()  # Not everybody asks; that is no mistake.
 
 
 def _password(file: Path | None) -> str | None:

@@ -32,6 +32,7 @@ from .model import (
     Sample,
     Value,
 )
+from .tasks import first_cause
 
 FAILURES = 3
 """Answers a device may owe before it counts as offline."""
@@ -302,8 +303,7 @@ class BusTask:
                     await self._hear(self._slots[name], raw)
                 raise LinkDown("line-down", reason=self.spec.name)
         except BaseExceptionGroup as group:
-            # Whichever ended it first is what happened to the line.
-            raise group.exceptions[0] from None
+            raise first_cause(group) from None
 
     async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
         self.stats.polls += 1

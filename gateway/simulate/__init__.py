@@ -31,12 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir", type=Path, required=True,
         help="串口链接 rs485 和 lockers 的目录 · where the serial lines rs485 and lockers appear",
     )  # fmt: skip
-    parser.add_argument(
-        "--modbus-port", type=port, default=15020, metavar="N", help="0 = 任意 · any"
-    )
-    parser.add_argument(
-        "--console-port", type=port, default=15080, metavar="N", help="0 = 任意 · any"
-    )
+    parser.add_argument("--modbus-port", type=port, default=15020, metavar="N", help="0 = 任意 · any")
+    parser.add_argument("--console-port", type=port, default=15080, metavar="N", help="0 = 任意 · any")
     parser.add_argument(
         "--broker", type=broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
         help="MQTT 服务器 · MQTT broker",
@@ -112,9 +108,7 @@ async def run(args: argparse.Namespace) -> None:
     async with AsyncExitStack() as wires:
         try:
             modbus_socket = wires.enter_context(socket.create_server((LOOPBACK, args.modbus_port)))
-            console_socket = wires.enter_context(
-                socket.create_server((LOOPBACK, args.console_port))
-            )
+            console_socket = wires.enter_context(socket.create_server((LOOPBACK, args.console_port)))
             args.dir.mkdir(parents=True, exist_ok=True)
             wires.enter_context(line(rs485, modbus.RtuSlaves(world.rtu), faults))
             wires.enter_context(line(lockers, cu16.Board(world.centre), faults))

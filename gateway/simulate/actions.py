@@ -12,7 +12,7 @@ from .devices import UNITS
 from .world import World
 
 
-class Refused(Exception):  # noqa: N818 - the console says no
+class Refused(Exception):
     """An action that cannot be done, in Chinese and English."""
 
     def __init__(self, zh: str, en: str, status: int = 400) -> None:
@@ -95,9 +95,7 @@ def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
             raise Refused("没有空格口。", "No locker is free.")
         lock = centre.free_lockers[0]
     if not centre.deliver(lock):
-        raise Refused(
-            f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open."
-        )
+        raise Refused(f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open.")
     return {"lock": lock}
 
 
@@ -165,9 +163,7 @@ ACTIONS = {
     ),
     "parcel": Action(_parcel, {"lock": LOCK}),
     "dead": Action(_dead, {"wire": wires(*UNITS), "on": SWITCH, "unit": UNIT}),
-    "slow": Action(
-        _slow, {"wire": wires("tcp", "rtu", "cu16"), "ms": number(0, 60_000), "unit": UNIT}
-    ),
+    "slow": Action(_slow, {"wire": wires("tcp", "rtu", "cu16"), "ms": number(0, 60_000), "unit": UNIT}),
     "garbage": Action(
         _garbage,
         {"wire": wires("rtu", "cu16"), "on": SWITCH, "seconds": number(0, 3600, optional=True)},
@@ -181,9 +177,7 @@ def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
     action = ACTIONS.get(name)
     if action is None:
         known = ", ".join(ACTIONS)
-        raise Refused(
-            f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404
-        )
+        raise Refused(f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404)
     if unknown := ", ".join(sorted(set(given) - set(action.parameters))):
         raise Refused(f"{name} 没有参数 {unknown}。", f"{name} takes no parameter {unknown}.")
     arguments = {}

@@ -148,9 +148,7 @@ class Centre:
     @property
     def free_lockers(self) -> list[int]:
         """Those that are empty and closed."""
-        return [
-            n for n, locker in enumerate(self.lockers) if locker.parcel is None and not locker.open
-        ]
+        return [n for n, locker in enumerate(self.lockers) if locker.parcel is None and not locker.open]
 
     def state(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -284,16 +282,12 @@ class Centre:
             self._range(n)
         for unit, detector in self.smoke.items():
             alarm = detector.status == 1
-            detector.obscuration = round(
-                max(0.0, noise(12, 0.6) if alarm else noise(0.04, 0.01)), 2
-            )
+            detector.obscuration = round(max(0.0, noise(12, 0.6) if alarm else noise(0.04, 0.01)), 2)
             rise = (2.0 if unit == 2 else 0.0) + (14.0 if alarm else 0.0)
             detector.temperature = round(room + rise + noise(0, 0.1), 1)
         load = 8 + self.inside * 0.3
         self.electrical.current = round(max(0.0, load + noise(0, 0.4)), 1)
-        self.electrical.cables = [
-            round(room + 4 + i + load / 6 + noise(0, 0.1), 1) for i in range(3)
-        ]
+        self.electrical.cables = [round(room + 4 + i + load / 6 + noise(0, 0.1), 1) for i in range(3)]
         residual = min(60.0, max(20.0, noise(38, 6)))
         self.electrical.residual = round(self._forced.get("residual", residual))
         gas = min(60.0, self.gas.lel + 1.5 * elapsed) if self.leaking else max(0.0, noise(0.2, 0.2))

@@ -25,9 +25,7 @@ async def publish(broker: tuple[str, int], centre: Callable[[], Centre], faults:
     client = Client(CallbackAPIVersion.VERSION2)
     client.reconnect_delay_set(1, 5)
 
-    def on_connect(
-        _client: object, _data: object, _flags: object, reason: ReasonCode, _: object
-    ) -> None:
+    def on_connect(_client: object, _data: object, _flags: object, reason: ReasonCode, _: object) -> None:
         if not reason.is_failure:
             loop.call_soon_threadsafe(connected.set)
 

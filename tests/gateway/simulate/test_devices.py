@@ -55,6 +55,4 @@ def test_electrical_alarm_bits() -> None:
         (400, 80, 70, 7),
     ):
         monitor.residual, monitor.cables, monitor.current = residual, [30, cable, -1], current
-        assert rtu(centre, 4) == {
-            3: [residual, 300, round(cable * 10), 0xFFF6, round(current * 10), bits]
-        }
+        assert rtu(centre, 4) == {3: [residual, 300, round(cable * 10), 0xFFF6, round(current * 10), bits]}

@@ -57,9 +57,7 @@ def test_it_is_idle_when_nobody_asks(simulate: Callable[..., Simulator]) -> None
     stat = Path(f"/proc/{sim.process.pid}/stat")
 
     def used() -> float:
-        return sum(map(int, stat.read_text().rsplit(")")[1].split()[11:13])) / os.sysconf(
-            "SC_CLK_TCK"
-        )
+        return sum(map(int, stat.read_text().rsplit(")")[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
     began = used()
     with pytest.raises(subprocess.TimeoutExpired):
