@@ -12,9 +12,7 @@ from string import Formatter
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(
-    path for package in ("gateway", "drivers") for path in (ROOT / package).rglob("*.py")
-)
+SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
 HEAVY = {"aiosqlite", "bleak", "cv2", "jinja2", "paho", "prometheus_client", "pymodbus", "serial",
          "starlette", "uvicorn"}  # fmt: skip
