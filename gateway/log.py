@@ -23,7 +23,8 @@ def setup(language: str) -> None:
     under_systemd = "JOURNAL_STREAM" in os.environ
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s" if under_systemd else "%(asctime)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    _log.setLevel(logging.INFO)
 
 
 def tell(level: int, key: str, /, **facts: object) -> None:

@@ -142,6 +142,8 @@ class BusTask:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._heard: dict[str, float] = {}
+        self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
+        self._listening = False
         self.stats = BusStats()
 
     async def execute(self, command: Command) -> None:
@@ -153,8 +155,23 @@ class BusTask:
 
     async def read(self, name: str) -> Reading:
         """One reading, out of turn. Raises `GatewayError`."""
-        reading: Reading = await self._job(self._slots[name].device, None)
+        device = self._slots[name].device
+        if self._listening:
+            return await self._next_message(device)
+        reading: Reading = await self._job(device, None)
         return reading
+
+    async def _next_message(self, device: Device) -> Reading:
+        """A device that pushes cannot be asked: wait for what it says next."""
+        limit = FAILURES * device.every
+        arrival = self._arrivals.setdefault(device.name, asyncio.get_running_loop().create_future())
+        began = self._clock.mono()
+        try:
+            async with asyncio.timeout(limit):
+                raw, sample = await asyncio.shield(arrival)
+        except TimeoutError as error:
+            raise ReadFailed("silent", seconds=round(limit)) from error
+        return Reading(self.spec.driver.show(raw), sample, self._clock.mono() - began)
 
     async def _job(self, device: Device, command: Command | None) -> Any:
         if not self.stats.up:
@@ -172,6 +189,7 @@ class BusTask:
                 async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
                     attempts = 0
                     self._set_up(True)
+                    self._listening = isinstance(bus, Listener)
                     if isinstance(bus, Listener):
                         await self._listen(bus)
                     else:
@@ -312,7 +330,9 @@ class BusTask:
             await self._offline(slot, raw)
         else:
             self._heard[slot.device.name] = self._clock.mono()
-            await self._take(slot, raw)
+            sample = await self._take(slot, raw)
+            if arrival := self._arrivals.pop(slot.device.name, None):
+                arrival.set_result((raw, sample))
 
     async def _watch_silence(self) -> None:
         """A device that pushes is offline once it has missed three of its messages."""

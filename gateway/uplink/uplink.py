@@ -69,7 +69,11 @@ class Uplink:
                 async with mqtt.connect(self._options, will=will, version=self._version) as link:
                     attempts = 0
                     await self._came_up(link)
-                    await self._serve(link)
+                    try:
+                        await self._serve(link)
+                    finally:
+                        # Leaving in order, the broker would not say it for us.
+                        link.publish(*self._dialect.status(False), retain=True)
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
