@@ -22,6 +22,7 @@ from drivers import load
 
 from . import mqtt
 from .codec import finish
+from .journal import Limits
 from .model import Checks, ConfigError, Device, Driver, Point
 from .words import LANGUAGES, say, words
 
@@ -75,12 +76,25 @@ class Centre(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[journal]`: where it lies, and the seconds of telemetry a power cut may cost."""
+    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
+    the bytes a day that may be written, and those the card bears in its life."""
 
     path: Path = Path("/var/lib/linli/journal.db")
     window: float = 1.0
+    cap: int = Limits().cap
+    daily: int = Limits().daily
+    endurance: int = Limits().endurance
 
-    CHECKS: ClassVar[Checks] = {"window": (lambda seconds: 0.1 <= seconds <= 10, "window-range")}
+    CHECKS: ClassVar[Checks] = {
+        "window": (lambda seconds: 0.1 <= seconds <= 10, "window-range"),
+        "cap": (lambda size: size >= 16_000_000, "cap-range"),
+        "daily": (lambda size: size > 0, "positive"),
+        "endurance": (lambda size: size > 0, "positive"),
+    }
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
 
 
 class UplinkOptions(mqtt.Options, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from . import __version__, control, metrics
-from .clock import SystemClock
+from .clock import SystemClock, local_day
 from .config import Site
 from .engine import Engine
 from .journal import Journal
@@ -38,7 +38,9 @@ async def run(site: Site) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
-    async with Journal.open(site.journal.path, clock, site.journal.window) as journal:
+    day_of = local_day(site.centre.timezone)
+    options = site.journal
+    async with Journal.open(options.path, clock, options.window, options.limits, day_of) as journal:
         daemon = Daemon(site, journal, clock)
         await daemon.engine.restore()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -62,7 +64,7 @@ class Daemon:
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
         allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
-        self.engine = Engine(services(site.devices, allowed), journal, clock, site.centre.timezone)
+        self.engine = Engine(services(site.devices, allowed), journal, clock)
         self.engine.execute = self._execute
         self._buses = {
             spec.name: BusTask(
@@ -83,6 +85,7 @@ class Daemon:
         """Everything that runs for as long as the daemon does."""
         collector = metrics.GatewayCollector(self._journal, self._buses.values(), self._uplink)
         jobs = {
+            "journal": self._journal.run(),
             "engine": self.engine.run(),
             "metrics": metrics.serve(self._site.metrics, collector, self.health),
             "watch": self._watch(),

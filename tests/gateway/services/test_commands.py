@@ -1,8 +1,8 @@
 import pytest
-from kit import Fold, at, command, kinds, tick
 
 from gateway.model import ClockQuality, Outcome, Stamp
 from gateway.services.commands import KEPT, Commands, Status
+from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
 
 def commands() -> Fold:

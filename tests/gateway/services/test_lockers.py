@@ -1,7 +1,6 @@
-from kit import Fold, device, sample
-
 from gateway.model import Point
 from gateway.services.lockers import Lockers
+from tests.gateway.services.kit import Fold, device, sample
 
 
 def lockers() -> Fold:

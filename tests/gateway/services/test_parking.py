@@ -1,7 +1,6 @@
-from kit import Fold, device, kinds, sample
-
 from gateway.model import Point
 from gateway.services.parking import Parking
+from tests.gateway.services.kit import Fold, device, kinds, sample
 
 
 def parking() -> Fold:

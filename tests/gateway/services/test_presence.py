@@ -1,6 +1,5 @@
-from kit import Fold, sample
-
 from gateway.services.presence import Presence
+from tests.gateway.services.kit import Fold, sample
 
 
 def test_each_going_and_coming_is_told_once() -> None:

@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import Fold, command, device, sample
 
 from gateway.model import AlarmSpec, Fact, Hazard, Lane, Point
 from gateway.services.safety import AlarmState, Safety
+from tests.gateway.services.kit import Fold, command, device, sample
 
 SMOKE = device("d", "smoke", smoke=Point(alarm=AlarmSpec(Hazard.FIRE)), temperature=Point())
 GAS = device("g", "gas", lel=Point(alarm=AlarmSpec(Hazard.GAS, above=25, hysteresis=5)))

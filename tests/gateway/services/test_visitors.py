@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import DAY, Fold, device, kinds, sample, tick
 
 from gateway.model import Point
 from gateway.services.visitors import ROLLOVER, Visitors
+from tests.gateway.services.kit import DAY, Fold, device, kinds, sample, tick
 
 POINTS = {"in": Point(), "out": Point()}
 
