@@ -6,6 +6,7 @@ a transaction is never cancelled half-way, and after a timeout the line wants `s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -186,6 +187,9 @@ class ModbusBus(Bus):
             if not client.connected:
                 raise LinkDown("line-down") from error
             raise ReadFailed("timeout", unit=unit) from error
+        # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
             raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)
