@@ -31,6 +31,7 @@ FORMATS: dict[Type, str] = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
     "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
 }  # fmt: skip
+WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
 LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
@@ -84,8 +85,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def width(self) -> int:
-        bits = self.table in ("coil", "discrete")
-        return 1 if bits else struct.calcsize(FORMATS[self.type]) // 2
+        return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
 
 
 def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[tuple[Table, int, int]]:
@@ -107,9 +107,9 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     """Registers to numbers; a point whose registers were not read is left out."""
     values: dict[str, Value] = {}
     for name, point in points.items():
-        cells = raw.get(point.table, {})
+        cells, first = raw.get(point.table, {}), point.first
         try:
-            words = [cells[point.first + i] for i in range(point.width)]
+            words = [cells[address] for address in range(first, first + point.width)]
         except KeyError:
             continue
         if point.table in ("coil", "discrete"):
@@ -118,7 +118,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
         if point.order in ("CDAB", "DCBA"):
             words.reverse()
         code = "<" if point.order in ("BADC", "DCBA") else ">"
-        data = b"".join(struct.pack(f"{code}H", word) for word in words)
+        data = struct.pack(f"{code}{len(words)}H", *words)
         values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]
     return values
 
