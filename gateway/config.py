@@ -20,17 +20,17 @@ import msgspec
 import drivers
 from drivers import load
 
-from . import mqtt
 from .codec import finish
 from .journal import Limits
 from .model import Checks, ConfigError, Device, Driver, Point
+from .uplink import Options as UplinkOptions
 from .words import LANGUAGES, say, words
 
 SITE, PROFILE = "linli/site/1", "linli/profile/1"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
 RESERVED = frozenset(
-    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands"}
+    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
 )
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -95,12 +95,6 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limits(self) -> Limits:
         return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
-
-
-class UplinkOptions(mqtt.Options, frozen=True, kw_only=True):
-    """`[uplink]`: the platform's broker, and the commands it may give (none unless listed)."""
-
-    commands: tuple[str, ...] = ()
 
 
 class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):

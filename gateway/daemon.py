@@ -20,6 +20,7 @@ from .log import reason, tell
 from .model import Clock, Command, GatewayError
 from .notify import notify, watchdog_seconds
 from .services import services
+from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
 
@@ -77,7 +78,10 @@ class Daemon:
         }
         self._uplink: Uplink | None = None
         if site.uplink:
-            dialect, engine = Native(site.centre.id, journal.epoch), self.engine
+            engine = self.engine
+            dialect = Native(
+                site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
+            )
             self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
         self._started = clock.now()
 

@@ -67,8 +67,10 @@ class Connection:
         self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
-        self.connected: asyncio.Future[int] = self._loop.create_future()
-        """The largest packet the broker takes, 0 for any, once it has answered."""
+        self.limit = 0
+        """Bytes of the largest packet the broker takes; 0 where it named no limit."""
+        self.connected: asyncio.Future[None] = self._loop.create_future()
+        """Done with the CONNACK, or failed with `LinkDown`."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Fails with `LinkDown` when the connection is gone."""
         client.on_connect = self._on_connect
@@ -81,7 +83,8 @@ class Connection:
         client.on_socket_unregister_write = self._on_unregister_write
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
-        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`."""
+        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`: that the
+        connection is over, or `message-refused`, with the broker's code, that this message is."""
         done: asyncio.Future[None] = self._loop.create_future()
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -125,7 +128,8 @@ class Connection:
         if code.value >= FAILURE:
             self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
-            self.connected.set_result(getattr(properties, "MaximumPacketSize", 0))
+            self.limit = getattr(properties, "MaximumPacketSize", 0)
+            self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
         self.end(LinkDown("broker-lost", reason=str(code)))
@@ -135,7 +139,7 @@ class Connection:
         if future is None or future.done():
             return
         if code.value >= FAILURE:
-            _fail(future, LinkDown("broker-refused", reason=str(code), code=code.value))
+            _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
         else:
             future.set_result(None)
 

@@ -120,6 +120,8 @@ class Journal(Reader):
         self._checkpoint_due = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.wear = Wear(clock, limits, window)
+        self.latest: dict[str, Record] = {}
+        """The newest sample of each device, since the start."""
         self.changed = Signal()
         """Sent when a sample was taken in, and when something was committed."""
         self.epoch = ""
@@ -219,6 +221,7 @@ class Journal(Reader):
         if window.ready == len(window.records) and known is not None and record.seq <= known + BLOCK:
             window.ready += 1
         window.records.append(record)
+        self.latest[record.device] = record
         self.changed.send()
         return record
 

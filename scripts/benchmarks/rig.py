@@ -166,7 +166,11 @@ class Rig(ExitStack):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(
                 PROFILE.format(
-                    kind=kind, points=points, stamp=STAMP, first=FIRST, extra=extra,
+                    kind=kind,
+                    points=points,
+                    stamp=STAMP,
+                    first=FIRST,
+                    extra=extra,
                     repeat=points - 1 - bool(extra),
                 )  # fmt: skip
             )

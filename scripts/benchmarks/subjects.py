@@ -132,7 +132,11 @@ def start(extent: Extent) -> Figures:
         ports = rig.plc(LINES)
         witness = rig.broker()
         site = rig.site(ports)
-        for name, end in (("fresh_s", signal.SIGTERM), ("again_s", signal.SIGKILL), ("killed_s", signal.SIGTERM)):
+        for name, end in (
+            ("fresh_s", signal.SIGTERM),
+            ("again_s", signal.SIGKILL),
+            ("killed_s", signal.SIGTERM),
+        ):
             witness.samples.clear()
             began = time.monotonic_ns() // 1000
             with rig.daemon(site) as daemon:
