@@ -18,7 +18,7 @@ from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Link, Presence
-from gateway.services.safety import Alarm, AlarmState, Safety
+from gateway.services.safety import LINK, Alarm, AlarmState, Safety
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
 
@@ -89,6 +89,8 @@ class DeviceLine(msgspec.Struct, frozen=True):
     """Point, value (None: impossible and left out), unit."""
     at: int | None = None
     error: str = ""
+    hazards: tuple[Hazard, ...] = ()
+    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
 
 
 class AlarmLine(msgspec.Struct, frozen=True):
@@ -171,15 +173,27 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
     rows = known.rows or {}
     day = datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat()
     links: Mapping[str, Link] = rows.get(Presence.name, {})
+    gateway = _gateway(known)
+    alarms = _alarms(rows.get(Safety.name, {}), {card.name: card for card in cards}, now)
     lines = tuple(
         sorted(
-            (_line(card, known.samples.get(card.name), links.get(card.name), now) for card in cards),
-            key=lambda line: (not line.safety, _RANK.index(line.condition)),
+            (
+                _line(
+                    card,
+                    known.samples.get(card.name),
+                    links.get(card.name),
+                    tuple(alarm for alarm in alarms if alarm.device == card.name),
+                    gateway is Gateway.AWAY,
+                    now,
+                )
+                for card in cards
+            ),
+            key=lambda line: (not line.safety, not line.hazards, _RANK.index(line.condition)),
         )
     )
     visitors = _visitors(rows.get(Visitors.name, {}), day)
     return View(
-        gateway=_gateway(known),
+        gateway=gateway,
         trouble=known.trouble or (known.health.trouble if known.health else ""),
         known=known.rows is not None,
         day=day,
@@ -191,7 +205,7 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
         ),
         bays=_places(known.samples.get(Parking.name), now),
         lockers=_places(known.samples.get(Lockers.name), now),
-        alarms=_alarms(rows.get(Safety.name, {}), {card.name: card for card in cards}, now),
+        alarms=alarms,
         devices=lines,
         cabinets=tuple(
             _cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER
@@ -221,9 +235,21 @@ def _stale(at: int | None, every: float, now: Stamp) -> bool:
     return at is None or now.wall - at > (3 * every + 5) * 1000
 
 
-def _line(card: DeviceCard, sample: Record | None, link: Link | None, now: Stamp) -> DeviceLine:
+def _line(
+    card: DeviceCard,
+    sample: Record | None,
+    link: Link | None,
+    alarms: tuple[AlarmLine, ...],
+    away: bool,
+    now: Stamp,
+) -> DeviceLine:
+    """While the daemon is `away` nobody reads the devices: every reading is an old one."""
+    hazards = tuple(alarm.hazard for alarm in alarms if alarm.point != LINK)
+
     def line(condition: Condition, **fields: Any) -> DeviceLine:
-        return DeviceLine(card.name, card.title, card.kind, card.safety, condition, **fields)
+        return DeviceLine(
+            card.name, card.title, card.kind, card.safety, condition, hazards=hazards, **fields
+        )
 
     if sample is None:
         if link is not None and not link.online:
@@ -237,10 +263,13 @@ def _line(card: DeviceCard, sample: Record | None, link: Link | None, now: Stamp
     values: dict[str, Value] = sample.body["values"]
     bad: dict[str, str] = sample.body.get("bad", {})
     condition = Condition.UNCERTAIN if bad else Condition.GOOD
-    if _stale(at, card.every, now):
+    if away or _stale(at, card.every, now):
         condition = Condition.STALE
     shown = tuple(
-        (point, values.get(point), card.units.get(point, "")) for point in (*values, *bad)
+        (point, values.get(point), card.units.get(point, ""))
+        for point in (*values, *bad)
+        # The compartments have a place of their own on the page.
+        if card.kind != LOCKER or "." not in point
     )
     return line(condition, values=shown, at=at)
 
