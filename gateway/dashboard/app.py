@@ -164,7 +164,11 @@ class Dashboard:
         return _remember(request, lang, HTMLResponse(page))
 
     async def _login(self, request: Request) -> Response:
-        form = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=8)
+        body = (await _body(request)).decode("utf-8", "replace")
+        try:
+            form = parse_qs(body, max_num_fields=8)
+        except ValueError:
+            return Response(status_code=400)
         return self._enter(request, form.get("key", [""])[0].strip(), form.get("name", [""])[0])
 
     async def _logout(self, _request: Request) -> Response:
@@ -199,7 +203,7 @@ class Dashboard:
         lang = language(request)
         try:
             wish = msgspec.json.decode(await _body(request), type=Acknowledge | Open)
-        except msgspec.DecodeError:
+        except ValueError:
             return Response(status_code=400)
         if isinstance(wish, Acknowledge):
             return await self._acknowledge(request.state.person, lang, wish)
