@@ -5,6 +5,7 @@ Nothing here does I/O, and nothing here imports anything of ours: every other mo
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +24,7 @@ Raw = Any
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
 
-    def __init__(self, key: str, **facts: object) -> None:
+    def __init__(self, key: str, /, **facts: object) -> None:
         super().__init__(key, facts)
         self.key = key
         self.facts = facts
@@ -81,6 +82,10 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after that many monotonic seconds."""
+        ...
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Return when the event is set, or after that many seconds."""
         ...
 
 
@@ -225,6 +230,10 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     true_above: float | None = None
     true_below: float | None = None
     alarm: AlarmSpec | None = None
+    repeat: int = 0
+    """In a profile: the point stands for this many, named `name.1`, `name.2` …"""
+    index: int = 1
+    """Which of them this one is."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,8 +284,13 @@ class Listener(ABC):
     """A bus whose devices speak when they like."""
 
     @abstractmethod
-    def listen(self) -> AsyncIterator[tuple[str, Raw]]:
-        """Device name and what it said, until `LinkDown`."""
+    def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
+        """Device name and what it said (or why that is no reading), until `LinkDown`."""
+
+
+Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
+is read from a file may carry one as `CHECKS`."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +330,8 @@ class Service(ABC):
 
     name: ClassVar[str]
     row: ClassVar[type[Row]]
+    actions: ClassVar[frozenset[str]] = frozenset()
+    """The commands this service carries out itself."""
 
     @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:

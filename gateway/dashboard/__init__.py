@@ -12,10 +12,10 @@ from gateway.clock import SystemClock
 
 from .access import Access, read_key
 from .app import Dashboard
-from .settings import DeviceCard, Settings
+from .settings import DeviceCard, Settings, settings_of
 from .watch import Watch
 
-__all__ = ["DeviceCard", "Settings", "application", "run"]
+__all__ = ["DeviceCard", "Settings", "application", "run", "settings_of"]
 
 log = logging.getLogger(__name__)
 

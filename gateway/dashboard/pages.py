@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from gateway.model import Value
-from gateway.words import LANGUAGES, known, say
+from gateway.words import LANGUAGES, say, words
 
 from .settings import Settings, title
 from .view import Condition, View
@@ -110,7 +110,7 @@ def reason(lang: str, key: str) -> str:
 
 def _word(lang: str, table: str, word: str) -> str:
     key = f"{table}.{word}"
-    return say(lang, key) if known(lang, key) else word
+    return say(lang, key) if key in words(lang) else word
 
 
 def _worder(lang: str) -> Callable[[str, str], str]:
@@ -127,7 +127,7 @@ def _value(lang: str, point: str, value: Value) -> str:
     if isinstance(value, bool):
         word = point.partition(".")[0]
         table = "on" if value else "off"
-        return say(lang, f"{table}.{word if known(lang, f'{table}.{word}') else 'other'}")
+        return words(lang).get(f"{table}.{word}", words(lang)[f"{table}.other"])
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")
     return str(value)

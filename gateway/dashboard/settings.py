@@ -6,6 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config import Site
+from gateway.words import LANGUAGES
+
 
 class DeviceCard(msgspec.Struct, frozen=True):
     """One configured device, whether or not it has ever spoken."""
@@ -37,6 +40,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     """IANA name: local times and the local day."""
     devices: tuple[DeviceCard, ...] = ()
+
+
+def settings_of(site: Site) -> Settings:
+    """What a site's configuration says of its dashboard."""
+    name = site.centre.title
+    return Settings(
+        journal=site.journal.path,
+        control=site.control.socket,
+        access=site.dashboard.access,
+        host=site.dashboard.host,
+        port=site.dashboard.port,
+        site=dict.fromkeys(LANGUAGES, name) if isinstance(name, str) else name,
+        timezone=site.centre.timezone,
+        devices=tuple(
+            DeviceCard(
+                name=device.name,
+                title=device.title,
+                kind=device.kind,
+                every=device.every,
+                units={key: point.unit for key, point in device.points.items()},
+                safety=device.safety,
+            )
+            for device in site.devices.values()
+        ),
+    )
 
 
 def title(titles: dict[str, str], lang: str, otherwise: str) -> str:

@@ -61,6 +61,7 @@ class Safety(Service):
 
     name = "safety"
     row = Alarm
+    actions = frozenset({"acknowledge"})
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
         self._specs: dict[str, dict[str, AlarmSpec]] = {
@@ -72,7 +73,7 @@ class Safety(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Sample):
             return self._sample(rows, message)
-        if isinstance(message, Command) and message.action == "acknowledge":
+        if isinstance(message, Command) and message.action in self.actions:
             return _acknowledge(rows, message)
         return {}, []
 

@@ -1,35 +1,37 @@
-"""What people read, in Chinese and English: code holds keys, `zh.toml` and `en.toml` the sentences."""
+"""Every sentence a person reads, in Chinese and in English: code holds keys, the files hold words."""
 
 from __future__ import annotations
 
 import functools
+import os
 import tomllib
+from collections.abc import Mapping
 from importlib.resources import files
 
 LANGUAGES = ("zh", "en")
-"""The first is the default."""
-
-
-class _Facts(dict[str, object]):
-    """A sentence whose fact nobody knows is still better than none."""
-
-    def __missing__(self, name: str) -> str:
-        return "…"
-
-
-def say(lang: str, key: str, /, **facts: object) -> str:
-    """The sentence `table.word` with its `{placeholders}` filled in; a missing one is its key."""
-    table, _, word = key.partition(".")
-    sentence = _words(lang if lang in LANGUAGES else LANGUAGES[0]).get(table, {}).get(word)
-    return key if sentence is None else sentence.format_map(_Facts(facts))
-
-
-def known(lang: str, key: str) -> bool:
-    """Whether there is such a sentence."""
-    table, _, word = key.partition(".")
-    return word in _words(lang).get(table, {})
 
 
 @functools.cache
-def _words(lang: str) -> dict[str, dict[str, str]]:
-    return tomllib.loads(files(__package__).joinpath(f"{lang}.toml").read_text("utf-8"))
+def words(language: str) -> Mapping[str, str]:
+    """All sentences of a language by dotted key."""
+    tables = tomllib.loads(files(__package__).joinpath(f"{language}.toml").read_text("utf-8"))
+    return {f"{table}.{key}": text for table, texts in tables.items() for key, text in texts.items()}
+
+
+def say(language: str, key: str, /, **facts: object) -> str:
+    """The sentence of that key with its facts filled in; a key without a sentence stands for itself."""
+    sentence = words(language).get(key)
+    if sentence is None:
+        return " ".join((key, *(f"{name}={value}" for name, value in facts.items())))
+    return sentence.format_map(_Facts(facts))
+
+
+def preferred() -> str:
+    """The language of the person at the terminal; Chinese unless their locale says English."""
+    locale = os.environ.get("LINLI_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
+    return "en" if locale.startswith("en") else "zh"
+
+
+class _Facts(dict[str, object]):
+    def __missing__(self, key: str) -> str:
+        return "?"

@@ -77,5 +77,5 @@ def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
     assert access.person(cookie) == "王芳"
     assert Access("right", Time()).person(cookie) == "王芳"
     assert Access("other", Time()).person(cookie) is None
-    assert access.person(cookie[:-1] + ("A" if cookie[-1] != "A" else "B")) is None
+    assert access.person("x" + cookie) is None
     assert access.person(None) is None

@@ -1,0 +1,245 @@
+"""Modbus TCP, RTU and RTU over TCP (Modbus Application Protocol V1.1b3), through pymodbus.
+
+pymodbus would hand a late reply to the next request of an RTU line: so there are no retries here,
+a transaction is never cancelled half-way, and after a timeout the line wants `settle` seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from pymodbus import FramerType
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
+from pymodbus.client.base import ModbusBaseClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ExceptionResponse
+
+from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Value
+
+logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+
+Table = Literal["holding", "input", "coil", "discrete"]
+Type = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+FORMATS: dict[Type, str] = {
+    "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
+    "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
+}  # fmt: skip
+LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
+"""Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
+
+Registers = dict[Table, dict[int, int]]
+"""A raw reading: what stands at each address that was read."""
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    if url.scheme == "rtu":
+        return bool(url.path)
+    return url.scheme in ("tcp", "rtu+tcp") and bool(url.hostname)
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds."""
+
+    url: str
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    timeout: float = 0.5
+    settle: float | None = None
+    """Silence after a timeout; by default another `timeout`, and nothing on TCP, whose transactions
+    carry a number."""
+
+    CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
+
+
+class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """The unit (slave) id on its line, or behind its gateway."""
+
+    unit: int
+
+    CHECKS: ClassVar[Checks] = {"unit": (lambda unit: 0 <= unit <= 255, "modbus-unit")}
+
+
+class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Where a value stands. `order` is the order of its bytes on the wire, A the most significant."""
+
+    address: int
+    table: Table = "holding"
+    type: Type = "uint16"
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+    stride: int = 1
+    """With `repeat`: how far each copy is from the one before."""
+
+    @property
+    def first(self) -> int:
+        return self.address + (self.index - 1) * self.stride
+
+    @property
+    def width(self) -> int:
+        bits = self.table in ("coil", "discrete")
+        return 1 if bits else struct.calcsize(FORMATS[self.type]) // 2
+
+
+def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[tuple[Table, int, int]]:
+    """The fewest requests (table, first, count) that cover the points, over holes up to `gap`."""
+    requests: list[tuple[Table, int, int]] = []
+    spans = sorted({(point.table, point.first, point.first + point.width) for point in points})
+    for table, first, end in spans:
+        if requests:
+            open_table, begin, count = requests[-1]
+            reach = max(end, begin + count) - begin
+            if table == open_table and first <= begin + count + gap and reach <= LONGEST[table]:
+                requests[-1] = table, begin, reach
+                continue
+        requests.append((table, first, end - first))
+    return requests
+
+
+def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:
+    """Registers to numbers; a point whose registers were not read is left out."""
+    values: dict[str, Value] = {}
+    for name, point in points.items():
+        cells = raw.get(point.table, {})
+        try:
+            words = [cells[point.first + i] for i in range(point.width)]
+        except KeyError:
+            continue
+        if point.table in ("coil", "discrete"):
+            values[name] = bool(words[0])
+            continue
+        if point.order in ("CDAB", "DCBA"):
+            words.reverse()
+        code = "<" if point.order in ("BADC", "DCBA") else ">"
+        data = b"".join(struct.pack(f"{code}H", word) for word in words)
+        values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]
+    return values
+
+
+def example(fields: Mapping[str, Any]) -> Registers:
+    """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
+    raw: Registers = {}
+    for table, runs in fields.items():
+        if table not in get_args(Table):
+            raise ValueError(table)
+        cells = raw.setdefault(table, {})  # type: ignore[arg-type]
+        for start, words in runs.items():
+            cells.update(enumerate(map(int, words), int(start)))
+    return raw
+
+
+def show(raw: Registers) -> str:
+    return "\n".join(
+        f"{table} {address}: {value} (0x{value:04X})"
+        for table, cells in raw.items()
+        for address, value in sorted(cells.items())
+    )
+
+
+class ModbusBus(Bus):
+    """One connection or line."""
+
+    def __init__(self, client: ModbusBaseClient, settle: float) -> None:
+        self._client = client
+        self._plans: dict[str, list[tuple[Table, int, int]]] = {}
+        self.settle = settle
+
+    async def read(self, device: Device) -> Registers:
+        """All ranges of the device. What it refuses is left out; it must grant something."""
+        requests = self._plans.get(device.name)
+        if requests is None:
+            requests = self._plans[device.name] = plan(device.points.values())
+        raw: Registers = {}
+        refusal: ReadFailed | None = None
+        for table, first, count in requests:
+            try:
+                cells = await self._request(device.address.unit, table, first, count)
+            except ReadFailed as failed:
+                if failed.key != "modbus-exception":
+                    raise
+                refusal = failed
+            else:
+                raw.setdefault(table, {}).update(enumerate(cells, first))
+        if refusal and not raw:
+            raise refusal
+        return raw
+
+    async def _request(self, unit: int, table: Table, first: int, count: int) -> list[int]:
+        client = self._client
+        read = {
+            "holding": client.read_holding_registers,
+            "input": client.read_input_registers,
+            "coil": client.read_coils,
+            "discrete": client.read_discrete_inputs,
+        }[table]
+        if not client.connected:
+            raise LinkDown("line-down")
+        try:
+            reply = await read(first, count=count, device_id=unit)
+        except ModbusException as error:
+            if not client.connected:
+                raise LinkDown("line-down") from error
+            raise ReadFailed("timeout", unit=unit) from error
+        if isinstance(reply, ExceptionResponse):
+            code = reply.exception_code
+            raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)
+        bits = table in ("coil", "discrete")
+        cells = reply.bits[:count] if bits else reply.registers
+        if reply.isError() or len(cells) != count:
+            raise ReadFailed("reply-length", unit=unit, expected=count, got=len(cells))
+        return [int(cell) for cell in cells]
+
+
+@asynccontextmanager
+async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[ModbusBus]:
+    """Open the port or connection."""
+    url = urlsplit(options.url)
+    client: ModbusBaseClient
+    if url.scheme == "rtu":
+        client = AsyncModbusSerialClient(
+            url.path,
+            baudrate=options.baud,
+            parity=options.parity,
+            stopbits=options.stop_bits,
+            timeout=options.timeout,
+            retries=0,
+            reconnect_delay=0,
+        )
+    else:
+        client = AsyncModbusTcpClient(
+            url.hostname or "",
+            port=url.port or 502,
+            framer=FramerType.SOCKET if url.scheme == "tcp" else FramerType.RTU,
+            timeout=options.timeout,
+            retries=0,
+            reconnect_delay=0,
+        )
+    # The count of unanswered requests is the supervisor's to judge, for each device by itself.
+    client.set_max_no_responses(1_000_000_000)
+    try:
+        if not await client.connect():
+            raise LinkDown("line-open", url=options.url)
+    except OSError as error:
+        raise LinkDown("line-open", url=options.url, reason=error) from error
+    settle = options.timeout if options.settle is None else options.settle
+    try:
+        yield ModbusBus(client, 0.0 if url.scheme == "tcp" else settle)
+    finally:
+        client.close()
+
+
+DRIVER = Driver(
+    options=Options,
+    address=Address,
+    point=RegisterPoint,
+    connect=connect,
+    decode=decode,
+    example=example,
+    show=show,
+)

@@ -1,0 +1,94 @@
+"""Sensors that publish JSON over MQTT: zigbee2mqtt, Tasmota, ESPHome, a maker's own bridge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.model import Checks, Device, Driver, Listener, Point, ReadFailed, Value
+from gateway.mqtt import Connection, Options
+from gateway.mqtt import connect as connect_mqtt
+
+
+class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """The topic the device publishes to; no wildcards."""
+
+    topic: str
+
+    CHECKS: ClassVar[Checks] = {
+        "topic": (lambda topic: bool(topic) and not set(topic) & set("+#"), "mqtt-topic")
+    }
+
+
+class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Where in the message the value stands: keys and list indices, joined by dots."""
+
+    path: str
+
+
+def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
+    """A parsed message to values; what it does not hold is left out."""
+    values: dict[str, Value] = {}
+    for name, point in points.items():
+        found = raw
+        for key in point.path.split("."):
+            if isinstance(found, dict):
+                found = found.get(key)
+            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+                found = found[int(key)]
+            else:
+                found = None
+        if isinstance(found, bool | int | float | str):
+            values[name] = found
+    return values
+
+
+def example(fields: Mapping[str, Any]) -> Any:
+    """A worked example: `json = '{"temperature": 4.2}'`."""
+    return msgspec.json.decode(fields["json"])
+
+
+def show(raw: Any) -> str:
+    return msgspec.json.encode(raw).decode()
+
+
+class JsonListener(Listener):
+    """One broker with its topics."""
+
+    def __init__(self, connection: Connection, devices: tuple[Device, ...]) -> None:
+        self._connection = connection
+        self._devices = {device.address.topic: device.name for device in devices}
+        for topic in self._devices:
+            connection.subscribe(topic)
+
+    async def listen(self) -> AsyncIterator[tuple[str, Any]]:
+        async for message in self._connection.messages():
+            # A retained message is of unknown age: it is no reading.
+            if message.retained or message.topic not in self._devices:
+                continue
+            device = self._devices[message.topic]
+            try:
+                yield device, msgspec.json.decode(message.payload)
+            except msgspec.DecodeError as error:
+                yield device, ReadFailed("not-json", reason=error)
+
+
+@asynccontextmanager
+async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
+    """Connect and subscribe."""
+    async with connect_mqtt(options) as connection:
+        yield JsonListener(connection, devices)
+
+
+DRIVER = Driver(
+    options=Options,
+    address=Address,
+    point=JsonPoint,
+    connect=connect,
+    decode=decode,
+    example=example,
+    show=show,
+)

@@ -1,0 +1,225 @@
+"""`linli`: one command a job. Libraries are imported by the job that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .model import ConfigError, GatewayError
+from .words import preferred, say
+
+if TYPE_CHECKING:
+    from .config import Profile, Site
+
+EX_CONFIG = 78
+"""sysexits.h: something was found in a configuration file; systemd does not restart on it."""
+DEFAULT_SITE = Path("/etc/linli/site.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.job(options) or 0)
+    except ConfigError as error:
+        for mistake in getattr(error, "mistakes", ()):
+            print(mistake.say(preferred()), file=sys.stderr)
+        print(_sentence(error), file=sys.stderr)
+        return EX_CONFIG
+    except GatewayError as error:
+        print(_sentence(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _sentence(error: GatewayError) -> str:
+    return say(preferred(), f"error.{error.key}", **error.facts)
+
+
+def _word(key: str, /, **facts: object) -> str:
+    return say(preferred(), f"cli.{key}", **facts)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("linli", description=_word("about"))
+    parser.add_argument("--version", action="version", version=f"linli {__version__}")
+    jobs = parser.add_subparsers(required=True, metavar="…")
+
+    def job(name: str, run: Any, *, site: bool = True) -> argparse.ArgumentParser:
+        command = jobs.add_parser(name, help=_word(name), description=_word(name))
+        command.set_defaults(job=run)
+        if site:
+            command.add_argument("--config", type=Path, default=DEFAULT_SITE, help=_word("config"))
+        return command
+
+    job("run", _run)
+    job("check", _check, site=False).add_argument("files", nargs="*", type=Path, default=[DEFAULT_SITE])
+    job("dashboard", _dashboard)
+    job("read", _read).add_argument("device")
+    job("journal", _journal).add_argument("--json", action="store_true")
+    job("asyncapi", _asyncapi, site=False)
+    simulate = job("simulate", _simulate, site=False)
+    if "simulate" in sys.argv[1:2]:
+        from .simulate import add_arguments
+
+        add_arguments(simulate)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from . import daemon, log
+    from .config import load_site
+
+    site = load_site(options.config)
+    log.setup(site.centre.language)
+    asyncio.run(daemon.run(site))
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Sites and device models; a model's worked examples are tried."""
+    from .config import Mistakes, load_profile, load_site
+
+    worst = 0
+    for file in options.files:
+        try:
+            if _is_profile(file):
+                worst = max(worst, _try_examples(file, load_profile(file)))
+            else:
+                site = load_site(file)
+                print(_word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
+        except Mistakes as wrong:
+            for mistake in wrong.mistakes:
+                print(mistake.say(preferred()), file=sys.stderr)
+            worst = EX_CONFIG
+    return worst
+
+
+def _is_profile(file: Path) -> bool:
+    try:
+        return "linli/profile/" in file.read_text("utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        return False
+
+
+def _try_examples(file: Path, profile: Profile) -> int:
+    from .config import try_example
+
+    worst = 0
+    for number, example in enumerate(profile.examples, 1):
+        wanted, got = try_example(profile, example)
+        if got != wanted:
+            print(
+                f"{file}: " + _word("example-wrong", number=number, wanted=wanted, got=got), file=sys.stderr
+            )
+            worst = EX_CONFIG
+    if not worst:
+        counts = {"points": len(profile.points), "examples": len(profile.examples)}
+        print(_word("well-profile", file=file, **counts))
+    return worst
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from . import log
+    from .config import load_site
+    from .dashboard import run, settings_of
+
+    site = load_site(options.config)
+    log.setup(site.centre.language)
+    asyncio.run(run(settings_of(site)))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from .simulate import run
+
+    asyncio.run(run(options))
+
+
+def _asyncapi(_: argparse.Namespace) -> None:
+    from .uplink.native import asyncapi
+
+    print(json.dumps(asyncapi(), indent=2, ensure_ascii=False))
+
+
+def _read(options: argparse.Namespace) -> None:
+    from .config import load_site
+
+    asyncio.run(_read_device(load_site(options.config), options.device))
+
+
+async def _read_device(site: Site, name: str) -> None:
+    """Through the running gateway, which owns the line; directly when there is none."""
+    from . import control
+    from .once import read_once
+
+    device = site.devices.get(name)
+    if device is None:
+        raise GatewayError("device-unknown", device=name, known=", ".join(site.devices))
+    try:
+        answer = await control.call(site.control.socket, "read", device=name)
+        how = _word("by-daemon")
+    except control.DaemonAway:
+        answer = await read_once(site.buses[device.bus], device)
+        how = _word("by-hand")
+    print(f"{device.title[preferred()]} ({name}, {device.profile}) {how}")
+    print(f"{_word('raw')}:")
+    for line in answer["raw"].splitlines():
+        print(f"  {line}")
+    print(f"{_word('decoded')}:")
+    for point, value in answer["values"].items():
+        print(f"  {point} = {json.dumps(value)} {device.points[point].unit}".rstrip())
+    for point, why in answer["bad"].items():
+        print(f"  {point}: {_word('bad')} ({why})")
+    print(_word("took", ms=round(answer["seconds"] * 1000)))
+
+
+def _journal(options: argparse.Namespace) -> None:
+    from .config import load_site
+
+    asyncio.run(_print_journal(load_site(options.config).journal.path, as_json=options.json))
+
+
+async def _print_journal(path: Path, *, as_json: bool) -> None:
+    from .journal import Reader
+
+    async with Reader.open(path) as reader:
+        ledger, epoch = await reader.ledger(), await reader.meta("epoch")
+    if as_json:
+        rows = [
+            {
+                "lane": row.lane.name.lower(),
+                "device": row.device,
+                "stored": row.written,
+                "delivered": row.written - row.pending,
+                "pending": row.pending,
+            }
+            for row in ledger
+        ]
+        print(json.dumps({"epoch": epoch, "streams": rows}, indent=2))
+        return
+    table = [[_word(key) for key in ("lane", "device", "stored", "delivered", "pending")]]
+    for row in ledger:
+        counts = (row.written, row.written - row.pending, row.pending)
+        table.append([row.lane.name.lower(), row.device, *map(str, counts)])
+    widths = [max(_width(line[i]) for line in table) for i in range(5)]
+    for line in table:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        print("  ".join(cells).rstrip())
+    print(_word("epoch", epoch=epoch))
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: a Chinese character takes two."""
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The daemon: everything put together. The nesting is the order of shutdown, inside out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from . import __version__, control, metrics
+from .clock import SystemClock
+from .config import Site
+from .engine import Engine
+from .journal import Journal
+from .log import reason, tell
+from .model import Clock, Command, GatewayError
+from .notify import notify, watchdog_seconds
+from .services import services
+from .supervise import BusTask
+from .uplink import Native, Uplink
+
+LOCAL_ACTIONS = ("open", "acknowledge")
+"""What may be asked on this machine: whoever reaches the control socket has a credential."""
+
+
+async def run(site: Site) -> None:
+    """Run until SIGTERM or SIGINT."""
+    tell(
+        logging.INFO, "starting",
+        version=__version__, site=site.centre.id, buses=len(site.buses), devices=len(site.devices),
+    )  # fmt: skip
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    clock = SystemClock()
+    async with Journal.open(site.journal.path, clock, site.journal.window) as journal:
+        daemon = Daemon(site, journal, clock)
+        await daemon.engine.restore()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
+            running = [tasks.create_task(job, name=name) for name, job in daemon.jobs().items()]
+            tell(logging.INFO, "ready")
+            notify("READY=1")
+            await stopping.wait()
+            tell(logging.INFO, "stopping")
+            notify("STOPPING=1")
+            for task in running:
+                task.cancel()
+
+
+class Daemon:
+    """The parts of a running gateway, and what may be asked of it locally."""
+
+    def __init__(self, site: Site, journal: Journal, clock: Clock) -> None:
+        self._site = site
+        self._journal = journal
+        self._clock = clock
+        upstream = site.uplink.commands if site.uplink else ()
+        allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
+        self.engine = Engine(services(site.devices, allowed), journal, clock, site.centre.timezone)
+        self.engine.execute = self._execute
+        self._buses = {
+            spec.name: BusTask(
+                spec,
+                tuple(device for device in site.devices.values() if device.bus == spec.name),
+                clock,
+                self.engine.sample,
+            )
+            for spec in site.buses.values()
+        }
+        self._uplink: Uplink | None = None
+        if site.uplink:
+            dialect, engine = Native(site.centre.id, journal.epoch), self.engine
+            self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
+        self._started = clock.now()
+
+    def jobs(self) -> dict[str, Any]:
+        """Everything that runs for as long as the daemon does."""
+        collector = metrics.GatewayCollector(self._journal, self._buses.values(), self._uplink)
+        jobs = {
+            "engine": self.engine.run(),
+            "metrics": metrics.serve(self._site.metrics, collector, self.health),
+            "watch": self._watch(),
+            **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
+        }
+        if self._uplink:
+            jobs["uplink"] = self._uplink.run()
+        return jobs
+
+    def health(self) -> dict[str, Any]:
+        """Well means: what is measured reaches the disk. What the field or the network lacks is told
+        beside it, for a restart would not mend it."""
+        failure = self._journal.failure
+        return {
+            "ok": failure is None,
+            "version": __version__,
+            "started": self._started.wall,
+            "clock": self._clock.now().clock,
+            "journal": str(failure.facts.get("reason")) if failure else "ok",
+            "uplink": self._uplink.online if self._uplink else None,
+            "buses": {name: bus.stats.up for name, bus in self._buses.items()},
+        }
+
+    def handlers(self) -> Mapping[str, control.Handler]:
+        return {"health": self._answer_health, "read": self._answer_read, "command": self._answer_command}
+
+    async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
+        return self.health()
+
+    async def _answer_read(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = str(request.get("device"))
+        reading = await self._bus(name).read(name)
+        return {
+            "raw": reading.raw,
+            "values": reading.sample.values,
+            "bad": reading.sample.bad,
+            "seconds": reading.seconds,
+        }
+
+    async def _answer_command(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            command = msgspec.convert({**request, "at": self._clock.now()}, Command)
+        except msgspec.ValidationError as error:
+            raise GatewayError("command-form", reason=error) from error
+        if command.origin not in ("dashboard", "console"):
+            raise GatewayError("command-form", reason="origin")
+        order = await self.engine.command(command)
+        return {"status": order.status, "detail": order.detail}
+
+    async def _execute(self, command: Command) -> None:
+        await self._bus(command.device).execute(command)
+
+    def _bus(self, device: str) -> BusTask:
+        if device not in self._site.devices:
+            raise GatewayError("device-unknown", device=device, known=", ".join(self._site.devices))
+        return self._buses[self._site.devices[device].bus]
+
+    async def _watch(self) -> None:
+        """Keep systemd's watchdog fed while the loop turns, and tell of the journal's health once."""
+        every = watchdog_seconds() or 5.0
+        told = False
+        while True:
+            notify("WATCHDOG=1")
+            failure = self._journal.failure
+            if failure and not told:
+                tell(logging.ERROR, "journal-failed", reason=reason(failure.key, **failure.facts))
+            elif told and not failure:
+                tell(logging.INFO, "journal-well")
+            told = failure is not None
+            await self._clock.sleep(min(every, 5.0))

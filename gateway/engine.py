@@ -1,0 +1,138 @@
+"""Where everything meets: each message steps the services, and what they conclude is journalled.
+
+Alarms are evaluated and committed before the sample that raised them is even queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from .journal import Journal, JournalFailed
+from .log import tell
+from .model import Clock, Command, GatewayError, Lane, Message, Outcome, Rows, Sample, Service, Tick, Value
+from .services.commands import Commands, Order, Status
+
+Execute = Callable[[Command], Awaitable[None]]
+"""Carries a command out on its device; raises `GatewayError` when it could not."""
+
+REFRESH = 60.0
+"""Seconds after which a summary is repeated although nothing changed: its age shows we are alive."""
+
+
+class Engine:
+    """The services' state, and the only way to change it."""
+
+    def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock, timezone: str) -> None:
+        self._services = list(services)
+        self._commands = next(service for service in self._services if isinstance(service, Commands))
+        self._journal = journal
+        self._clock = clock
+        self._timezone = ZoneInfo(timezone)
+        self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
+        self._told: dict[str, tuple[float, dict[str, Value]]] = {}
+        self.execute: Execute = _nobody
+
+    async def restore(self) -> None:
+        """Take up the state that the journal kept."""
+        for service in self._services:
+            decode = msgspec.msgpack.Decoder(service.row).decode
+            kept = {key: decode(body) for key, body in (await self._journal.state(service.name)).items()}
+            self._rows[service.name] = dict(service.restore(kept))
+
+    def rows(self, service: str) -> Rows:
+        """The present state of a service."""
+        return self._rows[service]
+
+    async def sample(self, sample: Sample) -> None:
+        """Take in one reading. Returns when an alarm it raised is safe on the disk."""
+        urgent = self._step(sample, self._services)
+        self._journal.sample(sample)
+        if urgent:
+            await self._commit()
+
+    async def command(self, command: Command) -> Order:
+        """Judge a command, carry it out at most once, and say how it ended."""
+        orders = self._rows[self._commands.name]
+        if command.id in orders:
+            return orders[command.id]  # type: ignore[no-any-return]
+        self._step(command, [self._commands])
+        # Not carried out before it is written down: a crash must find it.
+        await self._journal.commit()
+        if orders[command.id].status is Status.ACCEPTED:
+            status, detail = await self._carry_out(command)
+            self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+            await self._commit()
+        order: Order = orders[command.id]
+        tell(
+            logging.INFO, "command",
+            action=order.action, device=order.device, by=order.by or order.origin,
+            status=order.status, detail=order.detail,
+        )  # fmt: skip
+        return order
+
+    async def run(self) -> None:
+        """A tick a second: days end, summaries are told."""
+        while True:
+            now = self._clock.now()
+            day = datetime.datetime.fromtimestamp(now.wall / 1000, self._timezone).date()
+            if self._step(Tick(now, day.isoformat()), self._services):
+                await self._commit()
+            self._tell_summaries()
+            await self._clock.sleep(1.0)
+
+    async def _carry_out(self, command: Command) -> tuple[Status, str]:
+        own = [service for service in self._services if command.action in service.actions]
+        try:
+            if own:
+                return (Status.DONE, "") if self._step(command, own) else (Status.FAILED, "nothing-to-do")
+            await self.execute(command)
+        except GatewayError as error:
+            return Status.FAILED, error.key
+        return Status.DONE, ""
+
+    def _step(self, message: Message, services: Iterable[Service]) -> bool:
+        """One step of each service; true if something must be committed at once."""
+        urgent = False
+        for service in services:
+            rows = self._rows[service.name]
+            changes, facts = service.apply(rows, message)
+            for key, row in changes.items():
+                if row is None:
+                    del rows[key]
+                else:
+                    rows[key] = row
+            if changes or facts:
+                self._journal.append(service.name, facts, changes)
+            for fact in facts:
+                urgent = urgent or fact.durable or fact.lane is Lane.ALARM
+                if fact.lane is Lane.ALARM:
+                    tell(logging.WARNING, "alarm", device=fact.device, **fact.body)
+        return urgent
+
+    async def _commit(self) -> None:
+        try:
+            await self._journal.commit()
+        except JournalFailed:
+            # The journal keeps it and tries again; the daemon tells of the failure once.
+            return
+
+    def _tell_summaries(self) -> None:
+        now = self._clock.mono()
+        for service in self._services:
+            values = service.summary(self._rows[service.name])
+            when, told = self._told.get(service.name, (float("-inf"), {}))
+            if values and (values != told or now - when >= REFRESH):
+                self._told[service.name] = now, values
+                self._journal.sample(Sample(service.name, self._clock.now(), values))
+
+
+async def _nobody(command: Command) -> None:
+    await asyncio.sleep(0)
+    raise GatewayError("device-unknown", device=command.device, known="")

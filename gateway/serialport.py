@@ -1,0 +1,83 @@
+"""A serial port on the event loop, through pyserial: for protocols without a library of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import serial
+
+from .model import LinkDown, ReadFailed
+
+CHUNK = 4096
+
+T = TypeVar("T")
+
+
+class SerialPort:
+    """An exclusively opened port; one task talks on it."""
+
+    def __init__(self, port: serial.Serial) -> None:
+        self._port = port
+        self._buffer = bytearray()
+        self._arrived = asyncio.Event()
+        self._broken: Exception | None = None
+
+    def send(self, frame: bytes) -> None:
+        """Write one frame. What came before it belongs to nobody and is thrown away."""
+        self._fail_if_broken()
+        self._buffer.clear()
+        try:
+            self._port.reset_input_buffer()
+            self._port.write(frame)
+        except (OSError, serial.SerialException) as error:
+            raise LinkDown("line-down", reason=error) from error
+
+    async def receive(self, parse: Callable[[bytes], T | None], seconds: float) -> T:
+        """Wait until `parse` finds a reply; raises `ReadFailed` after that many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    self._fail_if_broken()
+                    if (reply := parse(bytes(self._buffer))) is not None:
+                        return reply
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        raise ReadFailed("garbage" if self._buffer else "timeout", bytes=len(self._buffer))
+
+    def ready(self) -> None:
+        """The event loop says that bytes are waiting."""
+        try:
+            data = self._port.read(CHUNK)
+        except (OSError, serial.SerialException) as error:
+            self._broken = error
+        else:
+            self._buffer += data
+            # Noise may fill the line for hours: a reply is never longer than this.
+            del self._buffer[:-CHUNK]
+        self._arrived.set()
+
+    def _fail_if_broken(self) -> None:
+        if self._broken:
+            raise LinkDown("line-down", reason=self._broken)
+
+
+@contextlib.asynccontextmanager
+async def open_port(
+    path: str, baud: int, parity: str = "N", stop_bits: int = 1
+) -> AsyncIterator[SerialPort]:
+    """Open a port (8 data bits). Raises `LinkDown`; closed at the first error, so that it may renumber."""
+    try:
+        device = serial.Serial(path, baud, parity=parity, stopbits=stop_bits, timeout=0, exclusive=True)
+    except (OSError, serial.SerialException) as error:
+        raise LinkDown("line-open", url=path, reason=error) from error
+    loop = asyncio.get_running_loop()
+    port = SerialPort(device)
+    loop.add_reader(device.fileno(), port.ready)
+    try:
+        yield port
+    finally:
+        loop.remove_reader(device.fileno())
+        device.close()

@@ -1,0 +1,136 @@
+"""The simulated centre: a believable neighbourhood centre on real wires.
+
+It stands outside the gateway: it imports nothing of it and shares no Modbus library with its
+drivers, so that what the two agree on is the protocol. Door counters, bay detectors and the gas
+detector speak Modbus TCP; smoke detectors and the electrical-fire monitor Modbus RTU; the parcel
+lockers CU16; the fridge thermometer JSON over MQTT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .world import World
+
+LOOPBACK = "127.0.0.1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `linli simulate`."""
+    parser.add_argument(
+        "--dir", type=Path, required=True,
+        help="串口链接 rs485 和 lockers 的目录 · where the serial lines rs485 and lockers appear",
+    )  # fmt: skip
+    parser.add_argument("--modbus-port", type=port, default=15020, metavar="N", help="0 = 任意 · any")
+    parser.add_argument("--console-port", type=port, default=15080, metavar="N", help="0 = 任意 · any")
+    parser.add_argument(
+        "--broker", type=broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
+        help="MQTT 服务器 · MQTT broker",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="同一种子，同一天 · same seed, same day"
+    )
+    parser.add_argument(
+        "--speed", type=speed, default=1.0, metavar="X",
+        help="每一真实秒的模拟秒数 · simulated seconds per real second",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start", type=time_of_day, metavar="HH:MM",
+        help="从几点开始（默认：现在）· time of day to begin at (default: now)",
+    )  # fmt: skip
+
+
+def port(text: str) -> int:
+    """A port number."""
+    if not 0 <= (number := int(text)) <= 65535:
+        raise ValueError(text)
+    return number
+
+
+def broker(text: str) -> tuple[str, int]:
+    """`HOST:PORT`."""
+    host, _, number = text.rpartition(":")
+    return host or LOOPBACK, port(number)
+
+
+def speed(text: str) -> float:
+    """Simulated seconds per real second."""
+    if not 0 < (times := float(text)) <= 3600:
+        raise ValueError(text)
+    return times
+
+
+def time_of_day(text: str) -> datetime.time:
+    """`HH:MM`."""
+    return datetime.datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 - a time of day
+
+
+def _typed(world: World) -> None:
+    from .actions import do_line  # noqa: PLC0415
+
+    if line := sys.stdin.readline():
+        print(do_line(world, line), file=sys.stderr)
+    else:
+        asyncio.get_running_loop().remove_reader(sys.stdin)
+
+
+async def run(args: argparse.Namespace) -> None:
+    """Simulate until SIGINT or SIGTERM. Raises `SystemExit` when a port or path is taken."""
+    # Imported late: `linli` knows the options without paying for the servers.
+    from . import console, cu16, fridge, modbus  # noqa: PLC0415
+    from .centre import Centre  # noqa: PLC0415
+    from .faults import Faults  # noqa: PLC0415
+    from .line import line  # noqa: PLC0415
+    from .world import World  # noqa: PLC0415
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    start = args.start or datetime.datetime.now().astimezone().time()
+    centre = Centre(args.seed)
+    centre.advance(start.hour * 3600 + start.minute * 60 + start.second)
+    faults = Faults(args.seed)
+    world = World(centre, faults, args.speed)
+    rs485, lockers = args.dir / "rs485", args.dir / "lockers"
+
+    async with AsyncExitStack() as wires:
+        try:
+            modbus_socket = wires.enter_context(socket.create_server((LOOPBACK, args.modbus_port)))
+            console_socket = wires.enter_context(socket.create_server((LOOPBACK, args.console_port)))
+            args.dir.mkdir(parents=True, exist_ok=True)
+            wires.enter_context(line(rs485, modbus.RtuSlaves(world.rtu), faults))
+            wires.enter_context(line(lockers, cu16.Board(world.centre), faults))
+        except OSError as error:
+            advice = "端口或目录不可用，请换一个 · port or folder unavailable, choose another"
+            raise SystemExit(f"{advice}: {error}") from error
+        await wires.enter_async_context(modbus.tcp(modbus_socket, world.tcp, faults))
+        if sys.stdin.isatty():
+            loop.add_reader(sys.stdin, _typed, world)
+        async with asyncio.TaskGroup() as servers:
+            tasks = [
+                servers.create_task(console.serve(world, console_socket)),
+                servers.create_task(fridge.publish(args.broker, world.centre, faults)),
+            ]
+            ready = {
+                "ready": True,
+                "modbus": modbus_socket.getsockname()[1],
+                "console": console_socket.getsockname()[1],
+                "rs485": str(rs485),
+                "lockers": str(lockers),
+            }
+            print(json.dumps(ready), flush=True)
+            await stop.wait()
+            for task in tasks:
+                task.cancel()

@@ -1,0 +1,12 @@
+"""`python -m gateway.simulate`."""
+
+import argparse
+import asyncio
+
+from . import add_arguments, run
+
+parser = argparse.ArgumentParser(
+    prog="linli simulate", description="模拟邻里中心 · a simulated neighbourhood centre"
+)
+add_arguments(parser)
+asyncio.run(run(parser.parse_args()))

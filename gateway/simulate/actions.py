@@ -1,0 +1,213 @@
+"""Everything that can be made to happen: one table, for the console's HTTP and for a terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .devices import UNITS
+from .world import World
+
+
+class Refused(Exception):
+    """An action that cannot be done, in Chinese and English."""
+
+    def __init__(self, zh: str, en: str, status: int = 400) -> None:
+        super().__init__(en)
+        self.zh, self.en, self.status = zh, en, status
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an action: how to read it (or `ValueError`), and what is allowed."""
+
+    parse: Callable[[str], Any]
+    expects: str
+    optional: bool = False
+
+
+def number(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Parameter:
+    """A number in that range."""
+
+    def parse(text: str) -> float:
+        value = int(text) if whole else float(text)
+        if not low <= value <= high:  # not a number fails here too
+            raise ValueError(text)
+        return value
+
+    return Parameter(parse, f"{low:g} … {high:g}", optional)
+
+
+def one_of(values: Mapping[str, Any]) -> Parameter:
+    """One of those words."""
+
+    def parse(text: str) -> Any:
+        try:
+            return values[text.lower()]
+        except KeyError:
+            raise ValueError(text) from None
+
+    return Parameter(parse, " | ".join(values))
+
+
+SWITCH = one_of({"1": True, "0": False, "on": True, "off": False, "true": True, "false": False})
+DOOR = number(1, 2, whole=True)
+BAY = number(1, 8, whole=True)
+LOCK = number(0, 15, whole=True, optional=True)
+DETECTOR = number(1, 3, whole=True)
+UNIT = number(0, 247, whole=True, optional=True)
+STATUS = one_of({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
+
+
+def wires(*names: str) -> Parameter:
+    """The name of a wire."""
+    return one_of({name: name for name in names})
+
+
+def _units(wire: str, unit: int | None) -> list[tuple[str, int]]:
+    """That unit of the wire, or all of them."""
+    if unit is None:
+        return [(wire, each) for each in UNITS[wire]]
+    if unit not in UNITS[wire]:
+        known = ", ".join(map(str, UNITS[wire]))
+        raise Refused(
+            f"{wire} 上没有单元 {unit}；可选：{known}。",
+            f"{wire} has no unit {unit}; it has {known}.",
+        )
+    return [(wire, unit)]
+
+
+def _visitor(world: World, door: int, direction: str, n: int = 1) -> None:
+    centre = world.centre()
+    if direction == "out" and n > centre.inside:
+        raise Refused(f"馆内只有 {centre.inside} 人。", f"Only {centre.inside} people are inside.")
+    for _ in range(n):
+        centre.enter(door) if direction == "in" else centre.leave(door)
+
+
+def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
+    centre = world.centre()
+    if lock is None:
+        if not centre.free_lockers:
+            raise Refused("没有空格口。", "No locker is free.")
+        lock = centre.free_lockers[0]
+    if not centre.deliver(lock):
+        raise Refused(f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open.")
+    return {"lock": lock}
+
+
+def _blocked(world: World, door: int, on: bool) -> None:
+    world.centre().doors[door].blocked = on
+
+
+def _dead(world: World, wire: str, on: bool, unit: int | None = None) -> None:
+    world.faults.cut(_units(wire, unit), on=on)
+
+
+def _slow(world: World, wire: str, ms: float, unit: int | None = None) -> None:
+    world.faults.hold(_units(wire, unit), ms / 1000)
+
+
+def _garbage(world: World, wire: str, on: bool, seconds: float = math.inf) -> None:
+    world.faults.spoil(wire, seconds if on else 0.0)
+
+
+def _clear(world: World) -> None:
+    world.centre().normal()
+    world.faults.clear()
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that can be made to happen. `do` raises `Refused`, and returns what it chose."""
+
+    do: Callable[..., dict[str, int] | None]
+    parameters: Mapping[str, Parameter]
+    """In the order of the line on the terminal."""
+
+
+ACTIONS = {
+    "smoke": Action(
+        lambda world, unit, on: world.centre().detect(unit, int(on)),
+        {"unit": DETECTOR, "on": SWITCH},
+    ),
+    "detector": Action(
+        lambda world, unit, status: world.centre().detect(unit, status),
+        {"unit": DETECTOR, "status": STATUS},
+    ),
+    "gas": Action(lambda world, lel: world.centre().force("gas", lel), {"lel": number(0, 100)}),
+    "leak": Action(lambda world, on: world.centre().leak(on=on), {"on": SWITCH}),
+    "residual": Action(
+        lambda world, ma: world.centre().force("residual", ma),
+        {"ma": number(0, 65535, whole=True)},
+    ),
+    "fridge": Action(
+        lambda world, temperature: world.centre().force("fridge", temperature),
+        {"temperature": number(-40, 60)},
+    ),
+    "visitor": Action(
+        _visitor,
+        {
+            "door": DOOR,
+            "direction": one_of({"in": "in", "out": "out"}),
+            "n": number(1, 500, whole=True, optional=True),
+        },
+    ),
+    "blocked": Action(_blocked, {"door": DOOR, "on": SWITCH}),
+    "bay": Action(
+        lambda world, bay, occupied: world.centre().park(bay, occupied=occupied),
+        {"bay": BAY, "occupied": SWITCH},
+    ),
+    "parcel": Action(_parcel, {"lock": LOCK}),
+    "dead": Action(_dead, {"wire": wires(*UNITS), "on": SWITCH, "unit": UNIT}),
+    "slow": Action(_slow, {"wire": wires("tcp", "rtu", "cu16"), "ms": number(0, 60_000), "unit": UNIT}),
+    "garbage": Action(
+        _garbage,
+        {"wire": wires("rtu", "cu16"), "on": SWITCH, "seconds": number(0, 3600, optional=True)},
+    ),
+    "clear": Action(_clear, {}),
+}
+
+
+def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Make it happen; returns the action with its parameters. Raises `Refused`."""
+    action = ACTIONS.get(name)
+    if action is None:
+        known = ", ".join(ACTIONS)
+        raise Refused(f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404)
+    if unknown := ", ".join(sorted(set(given) - set(action.parameters))):
+        raise Refused(f"{name} 没有参数 {unknown}。", f"{name} takes no parameter {unknown}.")
+    arguments = {}
+    for key, parameter in action.parameters.items():
+        if key not in given:
+            if parameter.optional:
+                continue
+            raise Refused(
+                f"{name} 缺少参数 {key}（{parameter.expects}）。",
+                f"{name} needs {key} ({parameter.expects}).",
+            )
+        try:
+            arguments[key] = parameter.parse(given[key])
+        except ValueError:
+            raise Refused(
+                f"{key} 不能是“{given[key]}”，应为 {parameter.expects}。",
+                f"{key} cannot be {given[key]!r}; it is {parameter.expects}.",
+            ) from None
+    chosen = action.do(world, **arguments) or {}
+    return {"action": name, **arguments, **chosen}
+
+
+def do_line(world: World, line: str) -> str:
+    """What a line typed on the terminal does, and what to say about it."""
+    name, *words = line.split() or [""]
+    action = ACTIONS.get(name)
+    keys = list(action.parameters) if action else []
+    if action and len(words) > len(keys):
+        return " ".join([name, *keys])
+    try:
+        return json.dumps(do(world, name, dict(zip(keys, words, strict=False))))
+    except Refused as no:
+        return f"{no.zh} {no.en}"

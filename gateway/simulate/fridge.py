@@ -1,0 +1,46 @@
+"""The fridge thermometer: JSON over MQTT every few seconds, while there is a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from .centre import Centre
+from .faults import Faults
+
+TOPIC = "centre/sensors/fridge-1"
+EVERY = 5.0
+
+
+async def publish(broker: tuple[str, int], centre: Callable[[], Centre], faults: Faults) -> None:
+    """Publish until cancelled; what was measured without a broker is lost, as in life."""
+    loop = asyncio.get_running_loop()
+    connected = asyncio.Event()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.reconnect_delay_set(1, 5)
+
+    def on_connect(_client: object, _data: object, _flags: object, reason: ReasonCode, _: object) -> None:
+        if not reason.is_failure:
+            loop.call_soon_threadsafe(connected.set)
+
+    def on_disconnect(*_: object) -> None:
+        loop.call_soon_threadsafe(connected.clear)
+
+    client.on_connect, client.on_disconnect = on_connect, on_disconnect
+    client.connect_async(*broker)
+    client.loop_start()
+    try:
+        while True:
+            await connected.wait()
+            if faults.delay("mqtt", 1) is not None:
+                client.publish(TOPIC, json.dumps(asdict(centre().fridge)), qos=1)
+            await asyncio.sleep(EVERY)
+    finally:
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)

@@ -1,0 +1,355 @@
+"""One task a bus: when which device is asked, what a failure costs it, and when the line is reopened.
+
+All waiting of the field side is here. A device that fails is asked less and less, one that is slow may
+use no more than its share, and neither takes the others' turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from .codec import finish
+from .config import BusSpec
+from .log import reason, tell
+from .model import (
+    Bus,
+    Clock,
+    Command,
+    Device,
+    GatewayError,
+    LinkDown,
+    Listener,
+    Raw,
+    ReadFailed,
+    Sample,
+    Value,
+)
+from .tasks import first_cause
+
+FAILURES = 3
+"""Answers a device may owe before it counts as offline."""
+PROBE = 60.0
+"""Seconds between two probes of a device, or of a line, that is gone for long."""
+SHARE = 0.2
+"""The part of its line's time one device may use when it answers slowly or not at all."""
+SAFETY_TURNS = 4
+"""After so many safety devices in a row another one gets its turn, if it is due."""
+CONFIRMATIONS = 5
+"""Readings that may pass until a command shows its effect."""
+CONFIRM_EVERY = 0.2
+
+Sink = Callable[[Sample], Awaitable[None]]
+
+
+class Reading(msgspec.Struct):
+    """One reading with how it came about, for `linli read`."""
+
+    raw: str
+    sample: Sample
+    seconds: float
+
+
+class Slot:
+    """A device's place in the schedule."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.phase = zlib.crc32(device.name.encode()) / 2**32
+        self.due = 0.0
+        self.failures = 0
+        self.told_offline = False
+
+    def plan(self, now: float, start: float, spent: float, crowd: int) -> int:
+        """When to ask again: on the device's own grid, so that polls never bunch up.
+
+        Returns how many polls were missed because the line was busy.
+        """
+        every = self.device.every
+        missed = 0
+        if self.failures:
+            # Soon at first, so that an outage is known; then ever less often.
+            wait = (
+                min(every, 1.0) if self.failures < FAILURES else _doubled(every, self.failures - FAILURES)
+            )
+            self.due = now + wait
+        else:
+            anchor = start + self.phase * every
+            due = anchor + max(0.0, (now - anchor) // every + 1) * every
+            missed = max(0, round((due - self.due) / every) - 1)
+            self.due = due
+        if crowd > 1:
+            self.due = max(self.due, now + spent / SHARE - spent)
+        return missed
+
+
+def _doubled(every: float, times: int) -> float:
+    return min(every * float(2 ** min(times, 16)), max(every, PROBE))
+
+
+class Queue:
+    """Slots by the time they are due."""
+
+    def __init__(self, slots: Iterable[Slot]) -> None:
+        self._heap = [(slot.due, slot.device.name, slot) for slot in slots]
+        heapq.heapify(self._heap)
+
+    @property
+    def due(self) -> float:
+        return self._heap[0][0] if self._heap else float("inf")
+
+    def push(self, slot: Slot) -> None:
+        heapq.heappush(self._heap, (slot.due, slot.device.name, slot))
+
+    def pop(self) -> Slot:
+        return heapq.heappop(self._heap)[2]
+
+
+class BusStats(msgspec.Struct):
+    """Counts since the start."""
+
+    up: bool = False
+    polls: int = 0
+    failures: int = 0
+    missed: int = 0
+    busy: float = 0.0
+
+
+class _Job(msgspec.Struct):
+    """Work for a line between two polls: a command, or a reading somebody asked for."""
+
+    device: Device
+    command: Command | None
+    done: asyncio.Future[Any]
+
+
+class BusTask:
+    """A line and its devices."""
+
+    def __init__(self, spec: BusSpec, devices: tuple[Device, ...], clock: Clock, sink: Sink) -> None:
+        self.spec = spec
+        self._devices = devices
+        self._clock = clock
+        self._sink = sink
+        self._slots = {device.name: Slot(device) for device in devices}
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._heard: dict[str, float] = {}
+        self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
+        self._listening = False
+        self.stats = BusStats()
+
+    async def execute(self, command: Command) -> None:
+        """Carry out a command at the next transaction boundary. Raises `GatewayError`."""
+        device = self._slots[command.device].device
+        if command.action not in self.spec.driver.actions:
+            raise GatewayError("action-unknown", device=device.name, action=command.action)
+        await self._job(device, command)
+
+    async def read(self, name: str) -> Reading:
+        """One reading, out of turn. Raises `GatewayError`."""
+        device = self._slots[name].device
+        if self._listening:
+            return await self._next_message(device)
+        reading: Reading = await self._job(device, None)
+        return reading
+
+    async def _next_message(self, device: Device) -> Reading:
+        """A device that pushes cannot be asked: wait for what it says next."""
+        limit = FAILURES * device.every
+        arrival = self._arrivals.setdefault(device.name, asyncio.get_running_loop().create_future())
+        began = self._clock.mono()
+        try:
+            async with asyncio.timeout(limit):
+                raw, sample = await asyncio.shield(arrival)
+        except TimeoutError as error:
+            raise ReadFailed("silent", seconds=round(limit)) from error
+        return Reading(self.spec.driver.show(raw), sample, self._clock.mono() - began)
+
+    async def _job(self, device: Device, command: Command | None) -> Any:
+        if not self.stats.up:
+            raise GatewayError("line-down", reason=self.spec.name)
+        job = _Job(device, command, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        self._wake.set()
+        return await job.done
+
+    async def run(self) -> None:
+        """Keep the line open and its devices asked, for ever."""
+        attempts = 0
+        while True:
+            try:
+                async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
+                    attempts = 0
+                    self._set_up(True)
+                    self._listening = isinstance(bus, Listener)
+                    if isinstance(bus, Listener):
+                        await self._listen(bus)
+                    else:
+                        await self._poll_all(bus)
+            except LinkDown as down:
+                await self._down(down)
+            except Exception as error:
+                tell(logging.ERROR, "crashed", bus=self.spec.name)
+                logging.getLogger("linli").error("", exc_info=error)
+                await self._down(LinkDown("internal", reason=type(error).__name__))
+            await self._clock.sleep(_doubled(0.5, attempts) * random.uniform(0.75, 1.25))  # noqa: S311
+            attempts += 1
+
+    def _set_up(self, up: bool, error: LinkDown | None = None) -> None:
+        if up and not self.stats.up:
+            tell(logging.INFO, "bus-up", bus=self.spec.name)
+        elif error and (self.stats.up or self.stats.failures == 0):
+            why = reason(error.key, **error.facts)
+            tell(logging.WARNING, "bus-down", bus=self.spec.name, reason=why)
+        self.stats.up = up
+
+    async def _down(self, error: LinkDown) -> None:
+        self._set_up(False, error)
+        self.stats.failures += 1
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), error)
+        for slot in self._slots.values():
+            await self._offline(slot, error)
+
+    async def _poll_all(self, bus: Bus) -> None:
+        start = self._clock.mono()
+        for slot in self._slots.values():
+            slot.due = start + slot.phase * min(slot.device.every, 1.0)
+        safety = Queue(slot for slot in self._slots.values() if slot.device.safety)
+        others = Queue(slot for slot in self._slots.values() if not slot.device.safety)
+        turns = 0
+        while True:
+            while not self._jobs.empty():
+                await self._work(bus, self._jobs.get_nowait())
+            now = self._clock.mono()
+            first, second = (safety, others) if turns < SAFETY_TURNS else (others, safety)
+            queue = first if first.due <= now else second
+            if queue.due > now:
+                self._wake.clear()
+                await self._clock.wait(self._wake, min(first.due, second.due) - now)
+                continue
+            slot = queue.pop()
+            turns = turns + 1 if slot.device.safety else 0
+            await self._poll(bus, slot)
+            ended = self._clock.mono()
+            self.stats.busy += ended - now
+            self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))
+            queue.push(slot)
+
+    async def _poll(self, bus: Bus, slot: Slot) -> None:
+        self.stats.polls += 1
+        try:
+            raw = await bus.read(slot.device)
+        except ReadFailed as failed:
+            self.stats.failures += 1
+            slot.failures += 1
+            if slot.failures >= FAILURES or slot.told_offline:
+                await self._offline(slot, failed)
+            if failed.key in ("timeout", "garbage"):
+                await self._clock.sleep(bus.settle)
+        else:
+            await self._take(slot, raw)
+
+    async def _take(self, slot: Slot, raw: Raw) -> Sample:
+        sample = self._sample(slot.device, raw)
+        if not sample.values:
+            await self._offline(slot, ReadFailed("no-values"))
+            return sample
+        slot.failures = 0
+        if slot.told_offline:
+            slot.told_offline = False
+            tell(logging.INFO, "device-online", device=slot.device.name)
+        await self._sink(sample)
+        return sample
+
+    def _sample(self, device: Device, raw: Raw) -> Sample:
+        values, bad = finish(device.points, self.spec.driver.decode(device.points, raw))
+        return Sample(device.name, self._clock.now(), values, bad)
+
+    async def _offline(self, slot: Slot, error: GatewayError) -> None:
+        """An outage is a sample too; it is logged when it begins."""
+        if not slot.told_offline:
+            slot.told_offline = True
+            why = reason(error.key, **error.facts)
+            tell(logging.WARNING, "device-offline", device=slot.device.name, reason=why)
+        await self._sink(Sample(slot.device.name, self._clock.now(), error=error.key))
+
+    async def _work(self, bus: Bus, job: _Job) -> None:
+        try:
+            if job.command is None:
+                began = self._clock.mono()
+                raw = await bus.read(job.device)
+                seconds = self._clock.mono() - began
+                sample = await self._take(self._slots[job.device.name], raw)
+                job.done.set_result(Reading(self.spec.driver.show(raw), sample, seconds))
+            else:
+                await self._obey(bus, job.device, job.command)
+                job.done.set_result(None)
+        except LinkDown as error:
+            _fail(job, error)
+            raise
+        except ReadFailed as error:
+            _fail(job, error)
+            await self._clock.sleep(bus.settle)
+
+    async def _obey(self, bus: Bus, device: Device, command: Command) -> None:
+        """Write once, then read until the device shows that it did it."""
+        if self._clock.now().wall >= command.expires:
+            raise ReadFailed("too-late")
+        expected = await bus.write(device, command.action, command.args)
+        for _ in range(CONFIRMATIONS):
+            await self._clock.sleep(CONFIRM_EVERY)
+            sample = await self._take(self._slots[device.name], await bus.read(device))
+            if _shows(sample.values, expected):
+                return
+        raise ReadFailed("unconfirmed")
+
+    async def _listen(self, bus: Listener) -> None:
+        self._heard = dict.fromkeys(self._slots, self._clock.mono())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch_silence(), name=f"{self.spec.name}-silence")
+                async for name, raw in bus.listen():
+                    await self._hear(self._slots[name], raw)
+                raise LinkDown("line-down", reason=self.spec.name)
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from None
+
+    async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
+        self.stats.polls += 1
+        if isinstance(raw, ReadFailed):
+            self.stats.failures += 1
+            await self._offline(slot, raw)
+        else:
+            self._heard[slot.device.name] = self._clock.mono()
+            sample = await self._take(slot, raw)
+            if arrival := self._arrivals.pop(slot.device.name, None):
+                arrival.set_result((raw, sample))
+
+    async def _watch_silence(self) -> None:
+        """A device that pushes is offline once it has missed three of its messages."""
+        while True:
+            await self._clock.sleep(1.0)
+            now = self._clock.mono()
+            for name, heard in self._heard.items():
+                slot = self._slots[name]
+                limit = FAILURES * slot.device.every
+                if now - heard > limit and not slot.told_offline:
+                    await self._offline(slot, ReadFailed("silent", seconds=round(limit)))
+
+
+def _shows(values: Mapping[str, Value], expected: Mapping[str, Value]) -> bool:
+    return all(values.get(name) == value for name, value in expected.items())
+
+
+def _fail(job: _Job, error: GatewayError) -> None:
+    if not job.done.done():
+        job.done.set_exception(error)

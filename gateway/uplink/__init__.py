@@ -1,0 +1,6 @@
+"""Delivering the journal to the platform: three readers with cursors, on one MQTT connection."""
+
+from .native import Native
+from .uplink import Uplink
+
+__all__ = ["Native", "Uplink"]

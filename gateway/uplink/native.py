@@ -1,0 +1,175 @@
+"""The native dialect: JSON over MQTT, described by `native.asyncapi.json`, which is made from here.
+
+Every record can be told apart for ever by (epoch, device, lane, seq): a repetition has the same four,
+and within one epoch, device and lane the numbers run from 1 without a hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from gateway import __version__
+from gateway.model import ClockQuality, Command, GatewayError, Lane, Record, Stamp, Value
+from gateway.services.commands import Order
+
+Message = tuple[str, bytes]
+
+LaneName = Literal["alarm", "event", "telemetry"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One record. `at` is Unix time in milliseconds, by a clock as good as `clock` says; `mono` is in
+    nanoseconds since boot `boot`, and orders what the clock could not."""
+
+    seq: int
+    kind: str
+    at: int
+    clock: ClockQuality
+    mono: int
+    boot: str
+    data: dict[str, Any]
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """Consecutive records of one device in one lane."""
+
+    epoch: str
+    device: str
+    lane: LaneName
+    records: list[Entry]
+
+
+class CommandMessage(msgspec.Struct, frozen=True):
+    """What the platform asks for. `expires` is Unix time in milliseconds; the id makes it happen once."""
+
+    id: str
+    device: str
+    action: str
+    expires: int
+    args: dict[str, Value] = {}
+    by: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """How a command ended, or stands."""
+
+    id: str
+    status: Literal["accepted", "done", "failed", "denied", "unknown"]
+    detail: str = ""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Retained; the broker itself says `online: false` when the gateway is gone."""
+
+    online: bool
+
+
+_encode = msgspec.json.Encoder().encode
+_command = msgspec.json.Decoder(CommandMessage).decode
+
+
+class Native:
+    """Records to messages, messages to commands."""
+
+    def __init__(self, site: str, epoch: str) -> None:
+        self._root = f"linli/v1/{site}"
+        self._epoch = epoch
+        self.command_topic = f"{self._root}/command"
+
+    def messages(self, records: Iterable[Record]) -> Iterator[Message]:
+        """One message a device and lane, in the order of the records."""
+        streams: dict[tuple[Lane, str], list[Entry]] = {}
+        for record in records:
+            at = record.at
+            entry = Entry(record.seq, record.kind, at.wall, at.clock, at.mono, at.boot, record.body)
+            streams.setdefault((record.lane, record.device), []).append(entry)
+        for (lane, device), entries in streams.items():
+            name: LaneName = lane.name.lower()  # type: ignore[assignment]
+            envelope = Envelope(self._epoch, device, name, entries)
+            yield f"{self._root}/{device}/{name}", _encode(envelope)
+
+    def command(self, payload: bytes, at: Stamp) -> Command:
+        """A command from the platform. Raises `GatewayError`."""
+        try:
+            asked = _command(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise GatewayError("command-form", reason=error) from error
+        if not 1 <= len(asked.id) <= 64:
+            raise GatewayError("command-form", reason="id: 1–64")
+        return Command(
+            id=asked.id,
+            at=at,
+            device=asked.device,
+            action=asked.action,
+            args=asked.args,
+            expires=asked.expires,
+            origin="upstream",
+            by=asked.by[:64],
+        )
+
+    def reply(self, command: str, order: Order) -> Message:
+        return f"{self._root}/reply", _encode({
+            "id": command, "status": order.status, "detail": order.detail
+        })  # fmt: skip
+
+    def status(self, online: bool) -> Message:
+        return f"{self._root}/status", _encode(Status(online))
+
+
+def asyncapi() -> dict[str, Any]:
+    """The AsyncAPI 3.0 document of this dialect."""
+    types = (Envelope, CommandMessage, Reply, Status)
+    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    lanes = {lane.name.lower(): lane for lane in Lane}
+    channels = {
+        **{
+            lane: {
+                "address": f"linli/v1/{{site}}/{{device}}/{lane}",
+                "parameters": {
+                    "site": {"description": "The id of the site."},
+                    "device": {"description": "The name of the device at the site."},
+                },
+                "messages": {"records": {"$ref": "#/components/messages/records"}},
+            }
+            for lane in lanes
+        },
+        **{
+            name: {
+                "address": f"linli/v1/{{site}}/{name}",
+                "parameters": {"site": {"description": "The id of the site."}},
+                "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+            }
+            for name in ("command", "reply", "status")
+        },
+    }
+    payloads = {"records": Envelope, "command": CommandMessage, "reply": Reply, "status": Status}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Linli Gateway native dialect",
+            "version": __version__,
+            "description": " ".join((__doc__ or "").split()),
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": {
+            name: {
+                "action": "receive" if name == "command" else "send",
+                "channel": {"$ref": f"#/channels/{name}"},
+                "bindings": {"mqtt": {"qos": 1, "retain": name == "status", "bindingVersion": "0.2.0"}},
+                **({"reply": {"channel": {"$ref": "#/channels/reply"}}} if name == "command" else {}),
+            }
+            for name in channels
+        },
+        "components": {
+            "messages": {
+                name: {"payload": {"$ref": f"#/components/schemas/{kind.__name__}"}}
+                for name, kind in payloads.items()
+            },
+            "schemas": schemas,
+        },
+    }

@@ -1,0 +1,159 @@
+"""The rules of the house, read from the source: who may import whom, and what may be in a file."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
+# Importing any of these costs more than the whole of `linli --help`.
+HEAVY = {"aiosqlite", "bleak", "cv2", "jinja2", "paho", "prometheus_client", "pymodbus", "serial",
+         "starlette", "uvicorn"}  # fmt: skip
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file names in an import, wherever it stands, in full.
+
+    `from a import b` gives `a.b` if that is a module of ours, else `a`.
+    """
+    package = module(path) if path.name == "__init__.py" else module(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(parts if node.level else []), *filter(None, [node.module])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield full if full in OURS else base
+
+
+OURS = {module(path) for path in SOURCES}
+IMPORTS = {module(path): set(imports(path)) for path in SOURCES}
+
+
+def within(name: str, roots: Iterable[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def ours(name: str) -> set[str]:
+    return {other for other in IMPORTS[name] if within(other, ("gateway", "drivers"))}
+
+
+@pytest.mark.parametrize(
+    ("who", "may"),
+    [
+        ("gateway.model", ()),
+        ("gateway.codec", ("gateway.model",)),
+        ("drivers", ("gateway.model", "gateway.codec", "gateway.mqtt")),
+        ("gateway.services", ("gateway.model",)),
+    ],
+)
+def test_imports_go_one_way(who: str, may: tuple[str, ...]) -> None:
+    members = [name for name in IMPORTS if within(name, [who])]
+    assert members
+    # A package's own file may gather its parts; the parts do not know each other.
+    strays = {f"{name} -> {other}" for name in members for other in ours(name)
+              if not within(other, [*may, name])}  # fmt: skip
+    assert strays == set()
+
+
+def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
+    seers = {
+        name
+        for name, seen in IMPORTS.items()
+        if not within(name, ["drivers"]) and any(within(other, ["drivers"]) for other in seen)
+    }
+    assert seers <= {"gateway.cli", "gateway.daemon", "gateway.config"}
+
+
+@pytest.mark.parametrize(
+    ("library", "wrapper"),
+    [
+        ("aiosqlite", r"gateway/journal/\w+\.py"),
+        ("cv2", None),
+        ("paho", r"gateway/mqtt\.py"),
+        ("prometheus_client", r"gateway/metrics\.py"),
+        ("pymodbus", r"drivers/modbus\.py"),
+        ("serial", r"drivers/\w+\.py"),
+    ],
+)
+def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
+    # The simulated centre is the other end of the wire, and speaks with libraries of its own.
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if any(within(name, [library]) for name in IMPORTS[module(path)])
+        and not within(module(path), ["gateway.simulate"])
+    ]
+    if wrapper is None:
+        assert users == []
+    else:
+        assert len(users) == 1
+        assert re.fullmatch(wrapper, users[0])
+
+
+def test_the_command_line_is_light() -> None:
+    code = "import sys, gateway.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "gateway" in loaded
+    assert HEAVY.isdisjoint(loaded)
+
+
+def words(language: str) -> dict[str, set[str]]:
+    """Key to placeholders."""
+
+    def walk(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+        for key, text in table.items():
+            if isinstance(text, dict):
+                yield from walk(text, f"{prefix}{key}.")
+            else:
+                assert isinstance(text, str)
+                assert text.strip()
+                yield f"{prefix}{key}", {name for _, name, _, _ in Formatter().parse(text) if name}
+
+    path = ROOT / "gateway" / "words" / f"{language}.toml"
+    return dict(walk(tomllib.loads(path.read_text(encoding="utf-8"))))
+
+
+def test_both_languages_say_the_same_things() -> None:
+    chinese = words("zh")
+    assert chinese
+    assert chinese == words("en")
+
+
+def tracked() -> list[Path]:
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    return [path for name in names.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+# Split, so that this file does not contain what it forbids.
+FORBIDDEN = re.compile(
+    "|".join(("/ro" "ot/", "/home/[a-z]", "/wo" "rk/", "files.python" "hosted", "py" r"pi\.org",
+              "registry.npm" "js", "npm" "mirror", "py" r"pi\.tuna", "mirrors\\.(?:aliyun|ustc)"))
+)  # fmt: skip
+
+
+def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {hit.group()}"
+        for path in tracked()
+        for number, line in enumerate(path.read_bytes().decode("utf-8", "ignore").splitlines(), 1)
+        if (hit := FORBIDDEN.search(line))
+    ]
+    assert found == []
