@@ -9,6 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.clock import SystemClock
+from gateway.log import tell
 
 from .access import Access, read_key
 from .app import Dashboard
@@ -16,8 +17,6 @@ from .settings import DeviceCard, Settings, settings_of
 from .watch import Watch
 
 __all__ = ["DeviceCard", "Settings", "application", "run", "settings_of"]
-
-log = logging.getLogger(__name__)
 
 GRACE = 2
 """Seconds that connections have to end; event streams end by themselves before."""
@@ -67,7 +66,8 @@ class _Server(uvicorn.Server):
         for server in self.servers:
             for each in server.sockets:
                 host, port = each.getsockname()[:2]
-                log.info("dashboard at http://%s:%d", f"[{host}]" if ":" in host else host, port)
+                host = f"[{host}]" if ":" in host else host
+                tell(logging.INFO, "dashboard-up", url=f"http://{host}:{port}/")
 
     async def on_tick(self, counter: int) -> bool:
         """A dashboard that sees nothing any more ends, so that it is started again."""

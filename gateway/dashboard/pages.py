@@ -7,6 +7,7 @@ depends on the view and the language alone, so that equal views make equal regio
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -23,6 +24,8 @@ from .view import Condition, View
 REGIONS = ("status", "banners", "alarms", "tiles", "lockers", "devices")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
+
+UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
 
 AGO = ("now", "seconds", "minutes", "hours", "days")
 
@@ -104,8 +107,11 @@ class Pages:
 
 
 def reason(lang: str, key: str) -> str:
-    """Why something failed; the bare key when there is no sentence for it."""
-    return _word(lang, "error", key)
+    """Why something failed; the bare key when there is no sentence for it.
+
+    The journal keeps the key alone, so what the sentence wants to know besides is left out.
+    """
+    return UNKNOWN_FACT.sub("", _word(lang, "error", key))
 
 
 def _word(lang: str, table: str, word: str) -> str:

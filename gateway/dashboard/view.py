@@ -244,7 +244,7 @@ def _line(
     now: Stamp,
 ) -> DeviceLine:
     """While the daemon is `away` nobody reads the devices: every reading is an old one."""
-    hazards = tuple(alarm.hazard for alarm in alarms if alarm.point != LINK)
+    hazards = tuple(dict.fromkeys(alarm.hazard for alarm in alarms if alarm.point != LINK))
 
     def line(condition: Condition, **fields: Any) -> DeviceLine:
         return DeviceLine(

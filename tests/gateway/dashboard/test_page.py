@@ -105,6 +105,7 @@ def test_the_tiles_follow_the_journal_without_a_reload(house: House, page: Page)
 def test_every_device_is_listed_with_its_quality_and_age(house: House, page: Page) -> None:
     house.says("gas", error="timeout")
     page.shows("离线", "[data-key=gas]")
+    assert "无应答：请检查设备电源、地址和接线" in page.text("[data-key=gas]")
     assert "烟雾 正常 在线" in page.text("[data-key=smoke]")
     assert "暂无读数" in page.text("[data-key=locker].line")
     age = "[data-key=smoke] time"

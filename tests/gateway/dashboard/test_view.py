@@ -119,7 +119,8 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
 
 
 def test_a_device_in_alarm_is_never_merely_well() -> None:
-    seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety={"s": alarm(AlarmState.ACTIVE)})
+    rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.LATCHED)}
+    seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
     assert seen.devices[0].hazards == (Hazard.FIRE,)
     assert seen.devices[0].values == (("smoke", True, ""),)
 

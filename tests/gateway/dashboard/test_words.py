@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import gateway.dashboard
+from gateway.dashboard.pages import reason
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
 from gateway.services.safety import AlarmState
@@ -32,3 +33,9 @@ def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
     }
     assert len(asked) > 40
     assert {f"dashboard.{key}" for key in asked} <= words("zh").keys()
+
+
+def test_a_reason_goes_without_what_nobody_knows() -> None:
+    assert reason("zh", "broker-away") == "无法连接平台服务器：请检查地址和网络"
+    assert "?" not in reason("en", "broker-away")
+    assert reason("en", "no-such-reason") == "no-such-reason"
