@@ -52,8 +52,7 @@ class Pages:
         if last is None or last[0] is not view:
             facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
             html = {
-                region: self._environment.get_template(f"{region}.html").render(facts)
-                for region in REGIONS
+                region: self._environment.get_template(f"{region}.html").render(facts) for region in REGIONS
             }
             self._regions[lang] = last = view, html
         return last[1]

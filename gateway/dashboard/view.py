@@ -207,9 +207,7 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
         lockers=_places(known.samples.get(Lockers.name), now),
         alarms=alarms,
         devices=lines,
-        cabinets=tuple(
-            _cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER
-        ),
+        cabinets=tuple(_cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER),
         uplink=_uplink(links.get(UPLINK), known.pending, now),
     )
 

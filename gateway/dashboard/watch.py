@@ -179,9 +179,7 @@ class Watch:
 
 def _by_device(packs: Iterable[Pack]) -> dict[str, Record]:
     """The latest sample of each device in packs that come oldest first."""
-    return {
-        record.device: record for pack in packs for record in pack.records if record.kind == "sample"
-    }
+    return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
 
 
 async def _rows(reader: Reader, service: type[Service]) -> Rows:

@@ -172,7 +172,7 @@ class Rig(ExitStack):
                     first=FIRST,
                     extra=extra,
                     repeat=points - 1 - bool(extra),
-                )  # fmt: skip
+                )
             )
         names = [f"d{i:03}" for i in range(devices)] + [f"gas{i:02}" for i in range(alarms)]
         tables = [

@@ -10,7 +10,7 @@ import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.client import AsyncModbusTcpClient
 from rig import OURS, THEIRS, Daemon, Rig, until
-from witness import Arrival, Witness
+from witness import Arrival
 
 from gateway.clock import SystemClock
 from gateway.journal import Journal
 from gateway.journal.rows import unpack
-from gateway.model import Record, Sample
+from gateway.model import Sample
 
 Figures = dict[str, float]
 LINES = 10
@@ -202,7 +202,7 @@ def drain(extent: Extent) -> Figures:
         site = rig.site(ports, alarms=20)
         wanted = asyncio.run(_fill(rig.directory / "journal.db", extent.backlog))
         daemon = rig.enter_context(rig.daemon(site))
-        until(lambda: (rig.directory / "sock").exists())
+        until((rig.directory / "sock").exists)
         time.sleep(2)
         resident = daemon.resident()
         # Opened before the broker is there, so that no commit is missed.

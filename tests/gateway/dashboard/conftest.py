@@ -130,9 +130,7 @@ class House:
 
     def now(self, ago: float = 0.0) -> Stamp:
         now = self.clock.now()
-        return msgspec.structs.replace(
-            now, wall=now.wall - int(ago * 1000), mono=now.mono - int(ago * 1e9)
-        )
+        return msgspec.structs.replace(now, wall=now.wall - int(ago * 1000), mono=now.mono - int(ago * 1e9))
 
     def says(self, device: str, ago: float = 0.0, error: str = "", **values: Value) -> None:
         """A sample of a device, or a service's summary."""
