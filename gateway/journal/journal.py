@@ -80,6 +80,8 @@ class Journal(Reader):
         self._checkpoint_due = 0.0
         self.changed = Signal()
         """Sent when a sample was taken in, and when something was committed."""
+        self.settled = Signal()
+        """Sent when something was committed, and not at every sample."""
         self.epoch = ""
         self.committed = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
@@ -229,6 +231,7 @@ class Journal(Reader):
         while len(self._windows) > KEPT and self._windows[0].pos is not None:
             self._windows.popleft()
         _settle(waiting, None)
+        self.settled.send()
         self.changed.send()
 
     def _due_windows(self) -> list[Window]:

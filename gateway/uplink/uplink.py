@@ -114,7 +114,7 @@ class Uplink:
         pos = journal.delivered[lane]
         while True:
             if pos >= journal.committed[lane]:
-                await journal.changed.wait()
+                await journal.settled.wait()
                 continue
             pos = await self._replay(sender, pos)
 
