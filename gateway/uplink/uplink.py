@@ -25,8 +25,9 @@ from .native import Message, Native
 IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages a lane may have: an alarm never waits for telemetry's slots, nor the
 other way round, and together they stay below what brokers allow."""
-ROWS = 32
-"""Rows of the journal read at a time when catching up."""
+ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
+"""Rows of the journal read at a time when catching up. One of telemetry is a whole window: a few are
+all that the loop may be busy with while an alarm waits."""
 LONGEST_WAIT = 60.0
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
@@ -120,7 +121,7 @@ class Uplink:
 
     async def _replay(self, sender: _Sender, after: int) -> int:
         """Send the next rows of the journal; returns how far they reached."""
-        packs = await self._journal.read(sender.lane, after, ROWS)
+        packs = await self._journal.read(sender.lane, after, ROWS[sender.lane])
         batch = sender.batch()
         await sender.send(batch, self._dialect.messages(r for pack in packs for r in pack.records))
         pos = packs[-1].pos if packs else self._journal.committed[sender.lane]
