@@ -124,6 +124,8 @@ class Journal(Reader):
         """The newest sample of each device, since the start."""
         self.changed = Signal()
         """Sent when a sample was taken in, and when something was committed."""
+        self.settled = Signal()
+        """Sent when something was committed, and not at every sample."""
         self.epoch = ""
         self.committed = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
@@ -322,6 +324,7 @@ class Journal(Reader):
         while len(self._windows) > KEPT and self._windows[0].pos is not None:
             self._windows.popleft()
         _settle(pending.waiting, None)
+        self.settled.send()
         self.changed.send()
 
     async def _transact(self, pending: _Pending, windows: list[Window], closing: bool) -> None:

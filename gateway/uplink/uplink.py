@@ -22,8 +22,9 @@ from gateway.tasks import together
 from .lanes import LaneSender, Suspicion, Thinning
 from .native import Native
 
-ROWS = 32
-"""Rows of the journal read at a time when catching up."""
+ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
+"""Rows of the journal read at a time when catching up. One of telemetry is a whole window: a few are
+all that the loop may be busy with while an alarm waits."""
 BEHIND = 3
 """Rows of telemetry the platform may lack before it counts as behind."""
 LATEST_EVERY = 10.0
@@ -148,9 +149,9 @@ class Uplink:
         pos = journal.delivered[lane]
         while True:
             if pos >= journal.committed[lane]:
-                await journal.changed.wait()
+                await journal.settled.wait()
                 continue
-            packs = await journal.read(lane, pos, ROWS)
+            packs = await journal.read(lane, pos, ROWS[lane])
             pos = packs[-1].pos if packs else journal.committed[lane]
             batch = sender.batch()
             await sender.send(batch, _records(packs))
@@ -178,7 +179,7 @@ class Uplink:
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns how far they reached."""
         began = self._clock.mono()
-        packs = await self._journal.read(Lane.TELEMETRY, after, ROWS)
+        packs = await self._journal.read(Lane.TELEMETRY, after, ROWS[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else self._journal.committed[Lane.TELEMETRY]
         records, batch = _records(packs), sender.batch()
         if self._thinning:
