@@ -62,6 +62,8 @@ async def connect(path: Path, *, readonly: bool = False) -> AsyncIterator[Databa
     """Open the file; a writer creates it and brings its schema up to date. Raises `JournalFailed`."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
+        # Tried in this thread first: aiosqlite's own outlives a failure, and may outlive the loop.
+        sqlite3.connect(uri, uri=True).close()
         async with aiosqlite.connect(uri, uri=True, isolation_level=None) as connection:
             await connection.execute("PRAGMA busy_timeout=5000")
             if not readonly:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 
 from gateway import mqtt
-from gateway.journal import Journal
+from gateway.journal import Journal, JournalFailed
 from gateway.log import reason, tell
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Sample
 from gateway.services.commands import Order
@@ -28,6 +28,9 @@ other way round, and together they stay below what brokers allow."""
 ROWS = 32
 """Rows of the journal read at a time when catching up."""
 LONGEST_WAIT = 60.0
+HELD = 30.0
+"""Seconds after which a connection was a good one; one that is dropped sooner, as by a twin with the
+same client id, is tried ever less often."""
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
@@ -64,10 +67,10 @@ class Uplink:
     async def _keep_connected(self) -> None:
         attempts = 0
         while True:
+            began = self._clock.mono()
             try:
                 will = self._dialect.status(False)
                 async with mqtt.connect(self._options, will=will, version=self._version) as link:
-                    attempts = 0
                     await self._came_up(link)
                     try:
                         await self._serve(link)
@@ -78,6 +81,10 @@ class Uplink:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
                 await self._went_down(down)
+            except JournalFailed as failed:
+                await self._went_down(failed)
+            if self._clock.mono() - began > HELD:
+                attempts = 0
             wait = min(0.5 * 2.0 ** min(attempts, 10), LONGEST_WAIT)
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
@@ -89,7 +96,7 @@ class Uplink:
         link.subscribe(self._dialect.command_topic)
         await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
 
-    async def _went_down(self, error: LinkDown) -> None:
+    async def _went_down(self, error: GatewayError) -> None:
         self.online = False
         if not self._told_offline:
             self._told_offline = True
@@ -120,10 +127,12 @@ class Uplink:
 
     async def _replay(self, sender: _Sender, after: int) -> int:
         """Send the next rows of the journal; returns how far they reached."""
+        end = self._journal.committed[sender.lane]
         packs = await self._journal.read(sender.lane, after, ROWS)
         batch = sender.batch()
         await sender.send(batch, self._dialect.messages(r for pack in packs for r in pack.records))
-        pos = packs[-1].pos if packs else self._journal.committed[sender.lane]
+        # Rows that were committed meanwhile are not among those that are no longer there.
+        pos = packs[-1].pos if packs else end
         sender.complete(batch, pos)
         return pos
 

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ class Witness:
             topic, _, payload = line.partition(" ")
             try:
                 self._messages.append((topic, json.loads(payload)))
-            except ValueError:
+            except (ValueError, RecursionError):
                 self._messages.append((topic, payload))
         return self._messages
 
@@ -198,15 +198,13 @@ class Daemon:
             return None
         return state
 
-    def linli(self, *arguments: str | Path, lang: str = "en") -> subprocess.CompletedProcess[str]:
-        """The command line, with this site's file where one is wanted."""
-        command = [sys.executable, "-W", "error", "-m", "gateway.cli", *arguments]
-        if arguments[0] in ("read", "journal", "run"):
-            command += ["--config", self.site]
-        return subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "LINLI_LANG": lang},
-            capture_output=True, text=True, check=False, timeout=30,
-        )  # fmt: skip
+
+def linli(*arguments: str | Path, lang: str = "en") -> subprocess.CompletedProcess[str]:
+    """The command line, as a process."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "gateway.cli", *arguments], cwd=ROOT,
+        env={**os.environ, "LINLI_LANG": lang}, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
 
 
 class Centre:
@@ -241,7 +239,11 @@ class Centre:
         return found
 
     def replies(self, name: str) -> list[dict[str, Any]]:
-        return [body for topic, body in self.witness.messages() if topic == f"{SITE}/reply" and body["id"] == name]
+        return [
+            body
+            for topic, body in self.witness.messages()
+            if topic == f"{SITE}/reply" and body["id"] == name
+        ]
 
 
 @pytest.fixture
@@ -261,5 +263,3 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
         centre.daemon.start()
         eventually(centre.daemon.up)
         yield centre
-
-
