@@ -6,6 +6,7 @@ a transaction is never cancelled half-way, and after a timeout the line wants `s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import struct
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -30,6 +31,7 @@ FORMATS: dict[Type, str] = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
     "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
 }  # fmt: skip
+WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
 LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
@@ -83,8 +85,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def width(self) -> int:
-        bits = self.table in ("coil", "discrete")
-        return 1 if bits else struct.calcsize(FORMATS[self.type]) // 2
+        return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
 
 
 def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[tuple[Table, int, int]]:
@@ -106,9 +107,9 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     """Registers to numbers; a point whose registers were not read is left out."""
     values: dict[str, Value] = {}
     for name, point in points.items():
-        cells = raw.get(point.table, {})
+        cells, first = raw.get(point.table, {}), point.first
         try:
-            words = [cells[point.first + i] for i in range(point.width)]
+            words = [cells[address] for address in range(first, first + point.width)]
         except KeyError:
             continue
         if point.table in ("coil", "discrete"):
@@ -117,7 +118,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
         if point.order in ("CDAB", "DCBA"):
             words.reverse()
         code = "<" if point.order in ("BADC", "DCBA") else ">"
-        data = b"".join(struct.pack(f"{code}H", word) for word in words)
+        data = struct.pack(f"{code}{len(words)}H", *words)
         values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]
     return values
 
@@ -186,6 +187,9 @@ class ModbusBus(Bus):
             if not client.connected:
                 raise LinkDown("line-down") from error
             raise ReadFailed("timeout", unit=unit) from error
+        # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
             raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)

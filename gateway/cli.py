@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
 from . import __version__
 from .model import ConfigError, GatewayError
 from .words import preferred, say
@@ -67,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     job("dashboard", _dashboard)
     job("read", _read).add_argument("device")
     job("journal", _journal).add_argument("--json", action="store_true")
+    ledger = job("ledger", _ledger)
+    ledger.add_argument("--day", help="2026-11-21")
+    ledger.add_argument("--json", action="store_true")
     job("asyncapi", _asyncapi, site=False)
     simulate = job("simulate", _simulate, site=False)
     if "simulate" in sys.argv[1:2]:
@@ -191,36 +196,77 @@ async def _read_device(site: Site, name: str) -> None:
 def _journal(options: argparse.Namespace) -> None:
     from .config import load_site
 
-    asyncio.run(_print_journal(load_site(options.config).journal.path, as_json=options.json))
+    asyncio.run(_print_journal(load_site(options.config), as_json=options.json))
 
 
-async def _print_journal(path: Path, *, as_json: bool) -> None:
+def _ledger(options: argparse.Namespace) -> None:
+    from .config import load_site
+
+    asyncio.run(_print_ledger(load_site(options.config), options.day, as_json=options.json))
+
+
+async def _print_journal(site: Site, *, as_json: bool) -> None:
+    """Each device and lane over all days, and the dead letters."""
+    from .clock import local_day
     from .journal import Reader
 
-    async with Reader.open(path) as reader:
-        ledger, epoch = await reader.ledger(), await reader.meta("epoch")
+    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows, epoch, dead = await reader.ledger(), await reader.meta("epoch"), await reader.dead_letters()
+    totals: dict[tuple[str, str], list[int]] = {}
+    for row in rows:
+        total = totals.setdefault((row.lane.name.lower(), row.device), [0, 0, 0])
+        for i, count in enumerate((row.measured, row.delivered, row.pending)):
+            total[i] += count
+    names = ("stored", "delivered", "pending")
     if as_json:
-        rows = [
-            {
-                "lane": row.lane.name.lower(),
-                "device": row.device,
-                "stored": row.written,
-                "delivered": row.written - row.pending,
-                "pending": row.pending,
-            }
-            for row in ledger
+        streams = [
+            {"lane": lane, "device": device, **dict(zip(names, total, strict=True))}
+            for (lane, device), total in totals.items()
         ]
-        print(json.dumps({"epoch": epoch, "streams": rows}, indent=2))
+        letters = [{**asdict(letter), "lane": letter.lane.name.lower()} for letter in dead]
+        print(json.dumps({"epoch": epoch, "streams": streams, "dead": letters}, indent=2))
         return
-    table = [[_word(key) for key in ("lane", "device", "stored", "delivered", "pending")]]
-    for row in ledger:
-        counts = (row.written, row.written - row.pending, row.pending)
-        table.append([row.lane.name.lower(), row.device, *map(str, counts)])
-    widths = [max(_width(line[i]) for line in table) for i in range(5)]
+    _print_table(("lane", "device", *names), [(*key, *total) for key, total in totals.items()])
+    print(_word("epoch", epoch=epoch))
+    for letter in dead:
+        print(_word("dead", device=letter.device, seq=letter.seq, reason=letter.reason))
+
+
+async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
+    """Each day, device and lane: measured, delivered, pending, dropped."""
+    from .clock import local_day
+    from .journal import Reader
+
+    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows = [row for row in await reader.ledger() if day in (None, row.day)]
+    if as_json:
+        print(json.dumps([{**asdict(row), "lane": row.lane.name.lower()} for row in rows], indent=2))
+        return
+    _print_table(
+        ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps"),
+        [
+            (
+                row.day,
+                row.lane.name.lower(),
+                row.device,
+                row.measured,
+                row.delivered,
+                row.pending,
+                sum(row.dropped.values()),
+                row.uncertain,
+                " ".join(f"{first}–{last}:{reason}" for first, last, reason in row.gaps),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    table = [[_word(head) for head in heads], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(_width(line[i]) for line in table) for i in range(len(heads))]
     for line in table:
         cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
         print("  ".join(cells).rstrip())
-    print(_word("epoch", epoch=epoch))
 
 
 def _width(text: str) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import datetime
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from .model import ClockQuality, Stamp
 
@@ -44,6 +47,17 @@ class SystemClock:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+
+
+def local_day(timezone: str) -> Callable[[Stamp], str]:
+    """The local date of a stamp, ISO 8601. Days begin on a quarter of an hour in every time zone."""
+    zone = ZoneInfo(timezone)
+
+    @functools.lru_cache(maxsize=256)
+    def day(quarter: int) -> str:
+        return datetime.datetime.fromtimestamp(quarter * 900, zone).date().isoformat()
+
+    return lambda at: day(at.wall // 900_000)
 
 
 def _quality(wall: float) -> ClockQuality:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -43,6 +44,7 @@ def _convert(point: Point, value: Value) -> Value:
     return round(scaled, _decimals(point.scale) if point.decimals is None else point.decimals)
 
 
+@functools.cache
 def _decimals(scale: float) -> int:
     """As many digits as the scale itself has: a tenth gives one, not 23.400000000000002."""
     text = f"{scale:.9f}".rstrip("0")

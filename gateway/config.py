@@ -20,9 +20,10 @@ import msgspec
 import drivers
 from drivers import load
 
-from . import mqtt
 from .codec import finish
+from .journal import Limits
 from .model import Checks, ConfigError, Device, Driver, Point
+from .uplink import Options as UplinkOptions
 from .words import LANGUAGES, say, words
 
 LARGEST = 1 << 20
@@ -31,7 +32,7 @@ SITE, PROFILE = "linli/site/1", "linli/profile/1"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
 RESERVED = frozenset(
-    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands"}
+    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
 )
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -83,18 +84,25 @@ class Centre(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[journal]`: where it lies, and the seconds of telemetry a power cut may cost."""
+    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
+    the bytes a day that may be written, and those the card bears in its life."""
 
     path: Path = Path("/var/lib/linli/journal.db")
     window: float = 1.0
+    cap: int = Limits().cap
+    daily: int = Limits().daily
+    endurance: int = Limits().endurance
 
-    CHECKS: ClassVar[Checks] = {"window": (lambda seconds: 0.1 <= seconds <= 10, "window-range")}
+    CHECKS: ClassVar[Checks] = {
+        "window": (lambda seconds: 0.1 <= seconds <= 10, "window-range"),
+        "cap": (lambda size: size >= 16_000_000, "cap-range"),
+        "daily": (lambda size: size > 0, "positive"),
+        "endurance": (lambda size: size > 0, "positive"),
+    }
 
-
-class UplinkOptions(mqtt.Options, frozen=True, kw_only=True):
-    """`[uplink]`: the platform's broker, and the commands it may give (none unless listed)."""
-
-    commands: tuple[str, ...] = ()
+    @property
+    def limits(self) -> Limits:
+        return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
 
 
 class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):

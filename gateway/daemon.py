@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from . import __version__, control, metrics
-from .clock import SystemClock
+from .clock import SystemClock, local_day
 from .config import Site
 from .engine import Engine
 from .journal import Journal
@@ -22,6 +22,7 @@ from .log import reason, tell
 from .model import Clock, Command, GatewayError
 from .notify import notify, watchdog_seconds
 from .services import services
+from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
 
@@ -40,9 +41,11 @@ async def run(site: Site) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
+    day_of = local_day(site.centre.timezone)
+    options = site.journal
     async with (
-        _alone(site.journal.path),
-        Journal.open(site.journal.path, clock, site.journal.window) as journal,
+        _alone(options.path),
+        Journal.open(options.path, clock, options.window, options.limits, day_of) as journal,
     ):
         daemon = Daemon(site, journal, clock)
         await daemon.engine.restore()
@@ -82,7 +85,7 @@ class Daemon:
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
         allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
-        self.engine = Engine(services(site.devices, allowed), journal, clock, site.centre.timezone)
+        self.engine = Engine(services(site.devices, allowed), journal, clock)
         self.engine.execute = self._execute
         self._buses = {
             spec.name: BusTask(
@@ -95,7 +98,10 @@ class Daemon:
         }
         self._uplink: Uplink | None = None
         if site.uplink:
-            dialect, engine = Native(site.centre.id, journal.epoch), self.engine
+            engine = self.engine
+            dialect = Native(
+                site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
+            )
             self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
         self._started = clock.now()
 
@@ -103,6 +109,7 @@ class Daemon:
         """Everything that runs for as long as the daemon does."""
         collector = metrics.GatewayCollector(self._journal, self._buses.values(), self._uplink)
         jobs = {
+            "journal": self._journal.run(),
             "engine": self.engine.run(),
             "metrics": metrics.serve(self._site.metrics, collector, self.health),
             "watch": self._watch(),

@@ -6,11 +6,9 @@ Alarms are evaluated and committed before the sample that raised them is even qu
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -29,12 +27,11 @@ REFRESH = 60.0
 class Engine:
     """The services' state, and the only way to change it."""
 
-    def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock, timezone: str) -> None:
+    def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock) -> None:
         self._services = list(services)
         self._commands = next(service for service in self._services if isinstance(service, Commands))
         self._journal = journal
         self._clock = clock
-        self._timezone = ZoneInfo(timezone)
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
         self._told: dict[str, tuple[float, dict[str, Value]]] = {}
         self.execute: Execute = _nobody
@@ -81,8 +78,7 @@ class Engine:
         """A tick a second: days end, summaries are told."""
         while True:
             now = self._clock.now()
-            day = datetime.datetime.fromtimestamp(now.wall / 1000, self._timezone).date()
-            if self._step(Tick(now, day.isoformat()), self._services):
+            if self._step(Tick(now, self._journal.day_of(now)), self._services):
                 await self._commit()
             self._tell_summaries()
             await self._clock.sleep(1.0)

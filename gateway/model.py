@@ -52,6 +52,8 @@ class ClockQuality(StrEnum):
     """The kernel says that a time source disciplines the clock."""
     SET = "set"
     """Plausible (not before this software was made), but nobody vouches for it."""
+    CORRECTED = "corrected"
+    """Stamped before the clock was set, and reckoned back once it was."""
     UNSET = "unset"
     """Before this software was made: a Pi without RTC or network, counting from 1970."""
 

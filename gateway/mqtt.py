@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
@@ -62,10 +64,13 @@ class Connection:
     def __init__(self, client: paho.Client) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
-        self.connected: asyncio.Future[int] = self._loop.create_future()
-        """The largest packet the broker takes, 0 for any, once it has answered."""
+        self.limit = 0
+        """Bytes of the largest packet the broker takes; 0 where it named no limit."""
+        self.connected: asyncio.Future[None] = self._loop.create_future()
+        """Done with the CONNACK, or failed with `LinkDown`."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Fails with `LinkDown` when the connection is gone."""
         client.on_connect = self._on_connect
@@ -78,7 +83,8 @@ class Connection:
         client.on_socket_unregister_write = self._on_unregister_write
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
-        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`."""
+        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`: that the
+        connection is over, or `message-refused`, with the broker's code, that this message is."""
         done: asyncio.Future[None] = self._loop.create_future()
         info = self._client.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -122,7 +128,8 @@ class Connection:
         if code.value >= FAILURE:
             self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
-            self.connected.set_result(getattr(properties, "MaximumPacketSize", 0))
+            self.limit = getattr(properties, "MaximumPacketSize", 0)
+            self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
         self.end(LinkDown("broker-lost", reason=str(code)))
@@ -132,7 +139,7 @@ class Connection:
         if future is None or future.done():
             return
         if code.value >= FAILURE:
-            _fail(future, LinkDown("broker-refused", reason=str(code), code=code.value))
+            _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
         else:
             future.set_result(None)
 
@@ -140,25 +147,31 @@ class Connection:
         with contextlib.suppress(asyncio.QueueFull):
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
 
-    # connect() runs in a thread, so these may be called from there.
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(
-            lambda: self._loop.add_reader(sock.fileno(), self._client.loop_read)
-        )
+        # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._on_loop(self._loop.add_reader, sock.fileno(), self._client.loop_read)
 
     def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())
 
     def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._add_writer, sock)
+        self._on_loop(self._add_writer, sock)
 
     def _add_writer(self, sock: Any) -> None:
         if sock.fileno() >= 0:
             self._loop.add_writer(sock.fileno(), self._client.loop_write)
 
     def _on_unregister_write(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(self._loop.remove_writer, sock.fileno())
+        self._on_loop(self._loop.remove_writer, sock.fileno())
+
+    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
+        """connect() runs in a thread and must wake the loop; after it, paho is called by the loop."""
+        if threading.get_ident() == self._thread:
+            call(*args)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
 
 
 @contextlib.asynccontextmanager

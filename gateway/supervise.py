@@ -62,6 +62,7 @@ class Slot:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.safety = device.safety
         self.phase = zlib.crc32(device.name.encode()) / 2**32
         self.due = 0.0
         self.failures = 0
@@ -223,8 +224,8 @@ class BusTask:
         start = self._clock.mono()
         for slot in self._slots.values():
             slot.due = start + slot.phase * min(slot.device.every, 1.0)
-        safety = Queue(slot for slot in self._slots.values() if slot.device.safety)
-        others = Queue(slot for slot in self._slots.values() if not slot.device.safety)
+        safety = Queue(slot for slot in self._slots.values() if slot.safety)
+        others = Queue(slot for slot in self._slots.values() if not slot.safety)
         turns = 0
         while True:
             while not self._jobs.empty():
@@ -237,7 +238,7 @@ class BusTask:
                 await self._clock.wait(self._wake, min(first.due, second.due) - now)
                 continue
             slot = queue.pop()
-            turns = turns + 1 if slot.device.safety else 0
+            turns = turns + 1 if slot.safety else 0
             await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now

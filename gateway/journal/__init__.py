@@ -4,8 +4,22 @@ A lane is a table, a row is a pack of records, and every record has its place in
 (one device in one lane). `Journal` writes, in the daemon; `Reader` reads, in any process.
 """
 
-from .database import JournalFailed
-from .journal import Journal, Window
-from .reader import LANES, Pack, Reader, StreamLedger
+from .database import JournalDamaged, JournalFailed, JournalFull
+from .journal import Gap, Journal, Window
+from .reader import LANES, DeadLetter, LedgerRow, Pack, Reader
+from .space import Limits
 
-__all__ = ["LANES", "Journal", "JournalFailed", "Pack", "Reader", "StreamLedger", "Window"]
+__all__ = [
+    "LANES",
+    "DeadLetter",
+    "Gap",
+    "Journal",
+    "JournalDamaged",
+    "JournalFailed",
+    "JournalFull",
+    "LedgerRow",
+    "Limits",
+    "Pack",
+    "Reader",
+    "Window",
+]

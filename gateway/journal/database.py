@@ -16,11 +16,21 @@ import aiosqlite
 
 from gateway.model import GatewayError
 
+from .space import PAGE
+
 Statement = tuple[str, Sequence[Any]]
 
 
 class JournalFailed(GatewayError):
     """The journal could not be read or written: a full disk, a read-only or a damaged one."""
+
+
+class JournalDamaged(JournalFailed):
+    """The file is no sound database."""
+
+
+class JournalFull(JournalFailed):
+    """There is no room, in the file's cap or on the disk."""
 
 
 class Database:
@@ -35,7 +45,24 @@ class Database:
         try:
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, args)]
         except sqlite3.Error as error:
-            raise JournalFailed("journal-read", path=self.path, reason=error) from error
+            raise _failure("journal-read", self.path, error) from error
+
+    async def check(self) -> None:
+        """Look through the whole file. Raises `JournalDamaged`."""
+        ((found,),) = await self.rows("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise JournalDamaged("journal-open", path=self.path, reason=found)
+
+    async def used_pages(self) -> int:
+        """Pages that hold something."""
+        ((count,),) = await self.rows("PRAGMA page_count")
+        ((free,),) = await self.rows("PRAGMA freelist_count")
+        return int(count) - int(free)
+
+    def size(self) -> int:
+        """Bytes of the file and its log."""
+        parts = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(part.stat().st_size for part in parts if part.exists())
 
     async def transact(self, statements: Iterable[Statement]) -> list[int]:
         """Run all or none; returns each statement's last row id."""
@@ -53,27 +80,47 @@ class Database:
                     await execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise JournalFailed("journal-write", path=self.path, reason=error) from error
+            raise _failure("journal-write", self.path, error) from error
         return ids
 
 
+def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:
+    code = (error.sqlite_errorcode if hasattr(error, "sqlite_errorcode") else 0) & 0xFF
+    kinds = {
+        sqlite3.SQLITE_CORRUPT: JournalDamaged,
+        sqlite3.SQLITE_NOTADB: JournalDamaged,
+        sqlite3.SQLITE_FULL: JournalFull,
+    }
+    return kinds.get(code, JournalFailed)(key, path=path, reason=error)
+
+
 @asynccontextmanager
-async def connect(path: Path, *, readonly: bool = False) -> AsyncIterator[Database]:
-    """Open the file; a writer creates it and brings its schema up to date. Raises `JournalFailed`."""
+async def connect(
+    path: Path, *, readonly: bool = False, pages: int = 0, check: bool = False
+) -> AsyncIterator[Database]:
+    """Open the file; a writer creates it and brings its schema up to date.
+
+    `pages` caps its size; `check` looks through all of it first. Raises `JournalFailed`, of which
+    `JournalDamaged` says that the file is beyond use.
+    """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
         # Tried in this thread first: aiosqlite's own outlives a failure, and may outlive the loop.
         sqlite3.connect(uri, uri=True).close()
         async with aiosqlite.connect(uri, uri=True, isolation_level=None) as connection:
+            database = Database(connection, path)
             await connection.execute("PRAGMA busy_timeout=5000")
+            if check:
+                await database.check()
             if not readonly:
-                await connection.execute("PRAGMA page_size=1024")
+                await connection.execute(f"PRAGMA page_size={PAGE}")
                 await connection.execute("PRAGMA journal_mode=WAL")
                 await connection.execute("PRAGMA synchronous=FULL")
+                await connection.execute(f"PRAGMA max_page_count={pages or 2**31}")
                 await _migrate(connection)
-            yield Database(connection, path)
+            yield database
     except sqlite3.Error as error:
-        raise JournalFailed("journal-open", path=path, reason=error) from error
+        raise _failure("journal-open", path, error) from error
 
 
 async def _migrate(connection: aiosqlite.Connection) -> None:

@@ -1,8 +1,9 @@
 """Writing the journal: one task, one transaction at a time.
 
 The promise: a power cut loses at most one commit window of telemetry, and no alarm or command that
-`commit` returned for. Sequence numbers of telemetry are reserved ahead in blocks, because a sample
-may leave before it is committed: none is ever used twice.
+`commit` returned for. While the link is up telemetry leaves before it is committed, so a number is
+never used twice by rule: no record leaves whose number is more than BLOCK above the last committed one
+of its stream, and a start after a crash goes on BLOCK above it, leaving a gap record for the rest.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,24 @@ import msgspec
 
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
-from .database import Database, JournalFailed, Statement, connect
-from .reader import LANES, UPLINK, Reader
+from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
+from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Reader, Stream, utc_day
 from .rows import pack
+from .salvage import is_marked_damaged, mark_damaged, quarantine, salvage
+from .space import Limits, Reserve, Wear
 
-BLOCK = 4096
-"""Telemetry sequence numbers reserved at a time and device: over an hour at one a second."""
-
+BLOCK = 256
+"""Telemetry records of one device that may leave between two commits."""
 CHECKPOINT = 300.0
 """Seconds between two checkpoints of the sequence numbers; a start re-reads what came after."""
-
 KEPT = 8
 """Committed windows kept in memory for a reader that is nearly up to date."""
+UNWRITTEN = 600
+"""Windows kept in memory while the disk takes nothing; then the oldest goes, with a gap record."""
+EVICTED = 64
+"""Rows of telemetry removed at a time to make room."""
+SMALL = 64 * 1024 * 1024
+"""Bytes of a journal that is checked before it is used; a larger one is checked while it is."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -42,6 +49,19 @@ class Window(msgspec.Struct):
     ready: int = 0
     """How many records, from the first, may leave already: all once committed; before, those whose
     sequence number a crash could not hand out again."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Sequence numbers `first` to `last` of a stream, `count` of which were lost on purpose or by force."""
+
+    lane: Lane
+    device: str
+    first: int
+    last: int
+    count: int
+    reason: str
+    """`restart` (at most these; those that arrived are genuine), `space`, `disk`, `thinned`, `dead`,
+    `damaged`."""
 
 
 class Signal:
@@ -58,26 +78,50 @@ class Signal:
         await self._event.wait()
 
 
+class _Pending(msgspec.Struct):
+    """What the next transaction will hold."""
+
+    alarms: list[Record] = []
+    events: list[Record] = []
+    changes: dict[tuple[str, str], Row | None] = {}
+    cursors: dict[Lane, int] = {}
+    gaps: list[tuple[str, Gap]] = []
+    dead: list[tuple[Record, str]] = []
+    deletions: list[Statement] = []
+    waiting: list[asyncio.Future[None]] = []
+
+    def put_back(self, older: _Pending) -> None:
+        """A transaction failed: what it held goes first in the next one."""
+        self.alarms[:0], self.events[:0] = older.alarms, older.events
+        self.gaps[:0], self.dead[:0] = older.gaps, older.dead
+        self.deletions[:0] = older.deletions
+        self.changes = {**older.changes, **self.changes}
+        self.cursors = {**older.cursors, **self.cursors}
+
+
 class Journal(Reader):
     """The writer, in the daemon. Reading goes over a second connection, so it never waits."""
 
-    def __init__(self, writer: Database, reader: Database, clock: Clock, window: float) -> None:
-        super().__init__(reader)
+    def __init__(
+        self, writer: Database, reader: Database, clock: Clock, limits: Limits, window: float, day_of: DayOf
+    ) -> None:
+        super().__init__(reader, day_of)
         self._writer = writer
         self._clock = clock
-        self._window = window
-        self._streams: dict[tuple[Lane, str], list[int]] = {}
-        self._events: list[Record] = []
-        self._alarms: list[Record] = []
-        self._changes: dict[tuple[str, str], Row | None] = {}
-        self._cursors: dict[int, int] = {}
-        self._reserve: dict[str, int] = {}
-        self._durable: dict[str, int] = {}
-        self._waiting: list[asyncio.Future[None]] = []
+        self._limits = limits
+        self._reserve = Reserve(writer.path)
+        self._streams: dict[Stream, int] = {}
+        self._committed_seq: dict[str, int] = {}
+        self._days: Counter[tuple[str, Lane, str]] = Counter()
+        self._pending = _Pending()
         self._wake = asyncio.Event()
         self._window_due = False
         self._windows: deque[Window] = deque([Window()])
         self._checkpoint_due = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.wear = Wear(clock, limits, window)
+        self.latest: dict[str, Record] = {}
+        """The newest sample of each device, since the start."""
         self.changed = Signal()
         """Sent when a sample was taken in, and when something was committed."""
         self.epoch = ""
@@ -86,44 +130,83 @@ class Journal(Reader):
         self.delivered = dict.fromkeys(LANES, 0)
         """The position up to which the platform has acknowledged each lane."""
         self.commits = 0
+        self.dropped = 0
+        """Records given up since the start."""
+        self.dead = 0
+        """Records in the dead-letter table."""
+        self.bytes = 0
+        """What the journal takes on the disk, its log and reserve included, as of the last look."""
         self.failure: JournalFailed | None = None
         """Why the last commit did not succeed; what it held is kept and tried again."""
+        self.salvaged: Path | None = None
+        """Where a damaged journal was put aside at this start."""
 
     @staticmethod
     @asynccontextmanager
-    async def open(path: Path, clock: Clock, window: float) -> AsyncIterator[Journal]:  # type: ignore[override]
-        """Open or create the journal; on the way out everything pending is committed."""
+    async def open(  # type: ignore[override]
+        path: Path,
+        clock: Clock,
+        window: float = 1.0,
+        limits: Limits | None = None,
+        day_of: DayOf | None = None,
+    ) -> AsyncIterator[Journal]:
+        """Open or create the journal; a damaged one is put aside and what is sound is taken over.
+
+        On the way out everything pending is committed. Raises `JournalFailed`.
+        """
+        limits = limits or Limits()
         path.parent.mkdir(parents=True, exist_ok=True)
-        async with connect(path) as writer, connect(path, readonly=True) as reader:
-            journal = Journal(writer, reader, clock, window)
-            await journal._load()
+        async with AsyncExitStack() as stack:
+            aside = None
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    running = (
-                        tasks.create_task(journal._write(), name="journal-writer"),
-                        tasks.create_task(journal._close_windows(), name="journal-window"),
-                    )
-                    yield journal
-                    for task in running:
-                        task.cancel()
+                journal = await _start(stack, path, clock, window, limits, day_of)
+            except JournalDamaged:
+                await stack.aclose()
+                aside = quarantine(path)
+                async with connect(path, pages=limits.pages) as fresh:
+                    await salvage(aside, fresh)
+                journal = await _start(stack, path, clock, window, limits, day_of)
+            journal.salvaged = aside
+            journal._tasks = [
+                asyncio.create_task(journal._write(), name="journal-writer"),
+                asyncio.create_task(journal._close_windows(), name="journal-window"),
+            ]
+            try:
+                yield journal
             finally:
+                for task in journal._tasks:
+                    task.cancel()
+                await asyncio.gather(*journal._tasks, return_exceptions=True)
                 await _unbroken(journal._flush(telemetry=True, closing=True))
+
+    async def run(self) -> None:
+        """Ends only with the writer: raises `JournalDamaged` when the file is beyond use."""
+        await asyncio.gather(*self._tasks)
 
     async def _load(self) -> None:
         self.epoch = await self.meta("epoch")
         for lane in LANES:
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
-        clean = await self.meta("clean") == "1"
-        for (lane, device), (written, reserved) in (await self.streams()).items():
-            self._streams[lane, device] = [written, reserved]
-            self._durable[device] = max(reserved, self._durable.get(device, 0))
-            if lane is Lane.TELEMETRY and not clean and reserved > written:
-                # Nobody knows which of these left before the power went; none may be used again.
-                self._streams[lane, device] = [reserved, reserved]
-                self._take(_gap(device, written + 1, reserved, self._clock.now()))
-        await self._writer.transact([("UPDATE meta SET value = '0' WHERE key = 'clean'", ())])
+        self._streams, self._days = await self.counts()
+        statements: list[Statement] = []
+        if await self.meta("clean") == "0":
+            # Nobody knows which of these left before the power went; none may be used again.
+            for (lane, device), written in list(self._streams.items()):
+                if lane is Lane.TELEMETRY:
+                    gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
+                    self._streams[lane, device] = written + BLOCK
+                    self._tell_gap(self.day_of(self._clock.now()), gap)
+            statements = [_put_stream(stream, written) for stream, written in self._streams.items()]
+        statements.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
+        await self._writer.transact(statements)
+        for (lane, device), written in self._streams.items():
+            if lane is Lane.TELEMETRY:
+                self._committed_seq[device] = written
+        self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
         self._checkpoint_due = self._clock.mono() + CHECKPOINT
+        self._reserve.fill()
+        await self._make_room()
 
     def sample(self, sample: Sample) -> Record:
         """Take a sample into the open window; readers in this process see it at once."""
@@ -134,30 +217,47 @@ class Journal(Reader):
             body["error"] = sample.error
         record = self._number(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         window = self._windows[-1]
-        if window.ready == len(window.records) and record.seq <= self._durable.get(record.device, 0):
+        known = self._committed_seq.get(record.device)
+        if window.ready == len(window.records) and known is not None and record.seq <= known + BLOCK:
             window.ready += 1
         window.records.append(record)
+        self.latest[record.device] = record
         self.changed.send()
         return record
 
     def append(self, service: str, facts: Iterable[Fact], changes: Changes) -> None:
         """Take facts and the rows they lead to; they are committed together, with the window."""
         for fact in facts:
-            self._take(fact)
+            record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
+            (self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events).append(record)
         for key, row in changes.items():
-            self._changes[service, key] = row
+            self._pending.changes[service, key] = row
 
     async def commit(self) -> None:
         """Return once everything appended so far is on the disk. Raises `JournalFailed`."""
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append(done)
+        self._pending.waiting.append(done)
         self._wake.set()
         await done
 
     def advance(self, lane: Lane, pos: int) -> None:
         """The platform has acknowledged a lane up to here; made durable with the next commit."""
         if pos > self.delivered[lane]:
-            self.delivered[lane] = self._cursors[lane] = pos
+            self.delivered[lane] = self._pending.cursors[lane] = pos
+
+    def lose(self, records: Iterable[Record], reason: str) -> None:
+        """Records that will never be delivered: the ledger and the platform are told which and why."""
+        lost: dict[tuple[str, Lane, str], list[int]] = {}
+        for record in records:
+            lost.setdefault((self.day_of(record.at), record.lane, record.device), []).append(record.seq)
+        for (day, lane, device), seqs in lost.items():
+            self._tell_gap(day, Gap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
+
+    def bury(self, record: Record, reason: str) -> None:
+        """A record that the broker will not take goes to the dead-letter table."""
+        self._pending.dead.append((record, reason))
+        self.dead += 1
+        self.lose([record], "dead")
 
     def window_after(self, pos: int) -> Window | None:
         """The window that follows a position, if memory still has it."""
@@ -165,20 +265,23 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _take(self, fact: Fact) -> None:
-        record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
-        (self._alarms if fact.lane is Lane.ALARM else self._events).append(record)
+    def _tell_gap(self, day: str, gap: Gap) -> None:
+        self.dropped += gap.count
+        self._pending.gaps.append((day, gap))
+        if gap.lane is Lane.EVENT and gap.reason == "dead":
+            return  # A gap record that is itself refused is not told of by another.
+        body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
+        del body["device"]
+        self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})
 
     def _number(self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]) -> Record:
-        stream = self._streams.setdefault((lane, device), [0, 0])
-        stream[0] += 1
-        if lane is Lane.TELEMETRY and stream[0] + BLOCK // 2 > stream[1]:
-            stream[1] = self._reserve[device] = stream[0] + BLOCK
-        return Record(lane, device, stream[0], kind, at, body)
+        seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
+        return Record(lane, device, seq, kind, at, body)
 
     async def _close_windows(self) -> None:
         while True:
-            await self._clock.sleep(self._window)
+            await self._clock.sleep(self.wear.window)
+            self.wear.adapt()
             self._window_due = True
             self._wake.set()
 
@@ -190,46 +293,71 @@ class Journal(Reader):
             await _unbroken(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
-        """One transaction with all that is pending; what fails stays pending."""
-        waiting, self._waiting = self._waiting, []
-        alarms, self._alarms = self._alarms, []
-        events, self._events = self._events, []
-        changes, self._changes = self._changes, {}
-        cursors, self._cursors = self._cursors, {}
-        reserve, self._reserve = self._reserve, {}
+        """Commit, and see to it that the next commit finds room."""
+        await self._commit(telemetry=telemetry, closing=closing)
+        if isinstance(self.failure, JournalFull):
+            # The reserve makes room for the alarms; without telemetry they may fit.
+            self._reserve.release()
+            await self._evict(Lane.TELEMETRY)
+        elif telemetry and self.failure is None:
+            await self._make_room()
+        self._forget_unwritten()
+
+    async def _commit(self, *, telemetry: bool, closing: bool = False) -> None:
+        """One transaction with all that is pending; what fails stays pending. Raises `JournalDamaged`."""
+        pending, self._pending = self._pending, _Pending()
         windows = self._due_windows() if telemetry else []
-        packs = [(Lane.ALARM, [record]) for record in alarms]
-        packs += [(Lane.EVENT, events)] if events else []
+        try:
+            await self._transact(pending, windows, closing)
+        except JournalFailed as failure:
+            self.failure = failure
+            self._pending.put_back(pending)
+            _settle(pending.waiting, failure)
+            if isinstance(failure, JournalDamaged):
+                # The next start puts the file aside and takes over what is sound.
+                mark_damaged(self._writer.path)
+                raise
+            return
+        self.failure = None
+        while len(self._windows) > KEPT and self._windows[0].pos is not None:
+            self._windows.popleft()
+        _settle(pending.waiting, None)
+        self.changed.send()
+
+    async def _transact(self, pending: _Pending, windows: list[Window], closing: bool) -> None:
+        packs = [(Lane.ALARM, [record]) for record in pending.alarms]
+        packs += [(Lane.EVENT, pending.events)] if pending.events else []
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
             *(_insert(lane, records) for lane, records in packs),
-            *(_put_state(service, key, row) for (service, key), row in changes.items()),
-            *(_put_cursor(lane, pos) for lane, pos in cursors.items()),
-            *(_put_reserved(device, number) for device, number in reserve.items()),
+            *pending.deletions,
+            *(_put_state(service, key, row) for (service, key), row in pending.changes.items()),
+            *(_put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
+            *(_put_gap(day, gap) for day, gap in pending.gaps),
+            *(_put_dead(record, reason) for record, reason in pending.dead),
         ]
-        if closing or self._clock.mono() >= self._checkpoint_due:
-            statements += self._checkpoint(len(windows), closing)
-        try:
-            ids = await self._writer.transact(statements) if statements else []
-        except JournalFailed as failure:
-            self.failure = failure
-            self._alarms[:0], self._events[:0] = alarms, events
-            self._changes = {**changes, **self._changes}
-            self._cursors = {**cursors, **self._cursors}
-            self._reserve = {**reserve, **self._reserve}
-            _settle(waiting, failure)
-            return
+        fresh = {
+            record.device: record.seq
+            for window in windows
+            for record in window.records
+            if record.device not in self._committed_seq
+        }
+        statements += [_put_stream((Lane.TELEMETRY, device), 0) for device in fresh]
+        days = Counter(
+            (self.day_of(record.at), lane, record.device) for lane, records in packs for record in records
+        )
+        checkpoint = closing or self._clock.mono() >= self._checkpoint_due
+        if checkpoint:
+            statements += self._checkpoint(len(windows), self._days + days, closing)
+        ids = await self._writer.transact(statements) if statements else []
         for (lane, _), pos in zip(packs, ids, strict=False):
             self.committed[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
             window.pos, window.ready = pos, len(window.records)
-        self._durable.update(reserve)
-        self.failure = None
+            for record in window.records:
+                self._committed_seq[record.device] = record.seq
+        self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
-        while len(self._windows) > KEPT and self._windows[0].pos is not None:
-            self._windows.popleft()
-        _settle(waiting, None)
-        self.changed.send()
 
     def _due_windows(self) -> list[Window]:
         """Close the open window; all that are closed and not committed, oldest first."""
@@ -237,23 +365,24 @@ class Journal(Reader):
             self._windows.append(Window())
         return [window for window in self._windows if window.pos is None and window.records]
 
-    def _checkpoint(self, due: int, closing: bool) -> list[Statement]:
+    def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
         """Sequence numbers as they will be once the `due` oldest open windows are committed."""
         self._checkpoint_due = self._clock.mono() + CHECKPOINT
         later = [window.records for window in self._windows if window.pos is None][due:]
         ahead = Counter(
             (record.lane, record.device)
-            for records in (*later, self._alarms, self._events)
+            for records in (*later, self._pending.alarms, self._pending.events)
             for record in records
         )
         return [
+            *(_put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
             *(
                 (
-                    "INSERT INTO stream VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE "
-                    "SET written = ?3, reserved = ?4",
-                    (int(lane), device, last - ahead[lane, device], reserved),
+                    "INSERT INTO day VALUES (?, ?, ?, ?4) "
+                    "ON CONFLICT DO UPDATE SET measured = measured + ?4",
+                    (day, int(lane), device, count),
                 )
-                for (lane, device), (last, reserved) in self._streams.items()
+                for (day, lane, device), count in days.items()
             ),
             (
                 "UPDATE meta SET value = (SELECT json_group_array(coalesce(seq, 0)) FROM "
@@ -263,6 +392,59 @@ class Journal(Reader):
             ),
             ("UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(closing)),)),
         ]
+
+    async def _make_room(self) -> None:
+        """Keep below the cap: the oldest telemetry goes first, then events; alarms last of all."""
+        while (used := await self._writer.used_pages()) > self._limits.telemetry_pages:
+            if await self._evict(Lane.TELEMETRY) or await self._evict(Lane.EVENT):
+                continue
+            if used <= self._limits.pages or not await self._evict(Lane.ALARM):
+                break
+        self._reserve.fill()
+        self.bytes = self._writer.size() + self._reserve.size()
+
+    async def _evict(self, lane: Lane) -> bool:
+        """Remove the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
+        packs = await self.read(lane, 0, EVICTED)
+        if not packs:
+            return False
+        until, delivered = packs[-1].pos, self.delivered[lane]
+        self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
+        self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
+        self.advance(lane, until)
+        await self._commit(telemetry=False)
+        return self.failure is None
+
+    def _forget_unwritten(self) -> None:
+        """Memory is bounded too: the oldest window nobody could write is given up, and told of."""
+        unwritten = [window for window in self._windows if window.pos is None]
+        if len(unwritten) <= UNWRITTEN:
+            return
+        self._windows.remove(unwritten[0])
+        records = unwritten[0].records
+        self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
+        self.lose(records, "disk")
+
+    async def verify(self) -> None:
+        """Look through the whole file while it is in use. Raises `JournalDamaged`."""
+        try:
+            await self._database.check()
+        except JournalDamaged:
+            mark_damaged(self._writer.path)
+            raise
+
+
+async def _start(
+    stack: AsyncExitStack, path: Path, clock: Clock, window: float, limits: Limits, day_of: DayOf | None
+) -> Journal:
+    small = path.exists() and path.stat().st_size <= SMALL
+    if is_marked_damaged(path):
+        raise JournalDamaged("journal-open", path=path, reason="damaged")
+    writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
+    reader = await stack.enter_async_context(connect(path, readonly=True))
+    journal = Journal(writer, reader, clock, limits, window, day_of or utc_day)
+    await journal._load()
+    return journal
 
 
 async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
@@ -285,11 +467,6 @@ def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) 
             future.set_exception(failure)
 
 
-def _gap(device: str, first: int, last: int, at: Stamp) -> Fact:
-    body = {"lane": Lane.TELEMETRY.name.lower(), "first": first, "last": last, "reason": "restart"}
-    return Fact(Lane.EVENT, device, "gap", at, body)
-
-
 def _insert(lane: Lane, records: list[Record]) -> Statement:
     body, crc = pack(records)
     return (
@@ -304,12 +481,24 @@ def _put_state(service: str, key: str, row: Row | None) -> Statement:
     return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, _encode(row))
 
 
-def _put_cursor(lane: int, pos: int) -> Statement:
-    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK, lane, pos)
+def _put_cursor(lane: Lane, pos: int) -> Statement:
+    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK, int(lane), pos)
 
 
-def _put_reserved(device: str, reserved: int) -> Statement:
+def _put_stream(stream: Stream, written: int) -> Statement:
+    return "INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (int(stream[0]), stream[1], written)
+
+
+def _put_gap(day: str, gap: Gap) -> Statement:
     return (
-        "INSERT INTO stream VALUES (?1, ?2, 0, ?3) ON CONFLICT DO UPDATE SET reserved = ?3",
-        (int(Lane.TELEMETRY), device, reserved),
+        "INSERT INTO gap (day, lane, device, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
+    )
+
+
+def _put_dead(record: Record, reason: str) -> Statement:
+    body, crc = pack([record])
+    return (
+        "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
+        (int(record.lane), record.device, record.seq, reason, body, crc),
     )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.model import Lane, Record
+from gateway.model import Lane, Record, Stamp
 
 from .database import Database, connect
 from .rows import unpack
 
 LANES = tuple(Lane)
 UPLINK = "uplink"
+UNCERTAIN = "restart"
+"""The reason of a gap that a crash left: see `LedgerRow`."""
+
+Stream = tuple[Lane, str]
 
 
 class Pack(msgspec.Struct, frozen=True):
@@ -26,30 +32,58 @@ class Pack(msgspec.Struct, frozen=True):
     records: list[Record]
 
 
-class StreamLedger(msgspec.Struct, frozen=True):
-    """What became of one device's records in one lane."""
+DayOf = Callable[[Stamp], str]
+"""The local day of a stamp, ISO 8601."""
+
+
+def utc_day(at: Stamp) -> str:
+    """Days where nobody said in which time zone."""
+    return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
+
+
+class LedgerRow(msgspec.Struct, frozen=True):
+    """What became of the records that one device made on one day in one lane.
+
+    `measured` = `delivered` + `pending` + `dropped`. `uncertain` counts sequence numbers that a crash
+    left open beside that: a record of that number was delivered, or there never was one that lasted.
+    """
+
+    day: str
+    lane: Lane
+    device: str
+    measured: int
+    delivered: int
+    pending: int
+    dropped: dict[str, int]
+    """Records that will never arrive, by reason."""
+    uncertain: int
+    gaps: list[tuple[int, int, str]]
+    """First and last sequence number, and why."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A record the broker would not take."""
 
     lane: Lane
     device: str
-    written: int
-    """The last sequence number that is stored."""
-    pending: int
-    """Records the platform has not acknowledged."""
+    seq: int
+    reason: str
 
 
 class Reader:
     """Queries on the journal. Damaged rows are left out and counted in `damaged`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, day_of: DayOf = utc_day) -> None:
         self._database = database
+        self.day_of = day_of
         self.damaged = 0
 
     @staticmethod
     @asynccontextmanager
-    async def open(path: Path) -> AsyncIterator[Reader]:
+    async def open(path: Path, day_of: DayOf = utc_day) -> AsyncIterator[Reader]:
         """A read-only reader; raises `JournalFailed` when there is no journal yet."""
         async with connect(path, readonly=True) as database:
-            yield Reader(database)
+            yield Reader(database, day_of)
 
     async def read(self, lane: Lane, after: int, limit: int) -> list[Pack]:
         """The next `limit` packs of a lane, oldest first."""
@@ -116,20 +150,20 @@ class Reader:
         """A number that differs once another connection has committed."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 
-    async def streams(self) -> dict[tuple[Lane, str], tuple[int, int]]:
-        """Last sequence number written and highest reserved, by stream, as of the last commit."""
+    async def counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
+        """The last sequence number of each stream as of the last commit, and the records of each day,
+        lane and device since the last checkpoint."""
         streams = {
-            (Lane(lane), device): (written, reserved)
-            for lane, device, written, reserved in await self._database.rows(
-                "SELECT lane, device, written, reserved FROM stream"
-            )
+            (Lane(lane), device): int(written)
+            for lane, device, written in await self._database.rows("SELECT * FROM stream")
         }
+        days: Counter[tuple[str, Lane, str]] = Counter()
         for lane, pos in zip(LANES, json.loads(await self.meta("checkpoint")), strict=True):
             async for record in self.records(lane, pos):
                 stream = lane, record.device
-                written, reserved = streams.get(stream, (0, 0))
-                streams[stream] = max(written, record.seq), reserved
-        return streams
+                streams[stream] = max(streams.get(stream, 0), record.seq)
+                days[self.day_of(record.at), lane, record.device] += 1
+        return streams, days
 
     async def records(self, lane: Lane, after: int) -> AsyncIterator[Record]:
         """Every record of a lane after a position, a few rows in memory at a time."""
@@ -139,13 +173,38 @@ class Reader:
                     yield record
             after = packs[-1].pos
 
-    async def ledger(self) -> list[StreamLedger]:
-        """Per device and lane: what is stored and what is still to be delivered."""
-        pending: dict[tuple[Lane, str], int] = {}
+    async def ledger(self) -> list[LedgerRow]:
+        """Per day, lane and device: measured, delivered, pending, dropped."""
+        _, measured = await self.counts()
+        for day, lane, device, count in await self._database.rows("SELECT * FROM day"):
+            measured[day, Lane(lane), device] += count
+        pending: Counter[tuple[str, Lane, str]] = Counter()
         for lane in LANES:
             async for record in self.records(lane, await self.cursor(lane)):
-                pending[lane, record.device] = pending.get((lane, record.device), 0) + 1
+                pending[self.day_of(record.at), lane, record.device] += 1
+        gaps: dict[tuple[str, Lane, str], list[tuple[int, int, int, str]]] = {}
+        for day, lane, device, first, last, count, reason in await self._database.rows(
+            "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
+        ):
+            gaps.setdefault((day, Lane(lane), device), []).append((first, last, count, reason))
         return [
-            StreamLedger(lane, device, written, pending.get((lane, device), 0))
-            for (lane, device), (written, _) in sorted((await self.streams()).items())
+            _ledger_row(key, measured[key], pending[key], gaps.get(key, []))
+            for key in sorted(measured.keys() | gaps.keys())
         ]
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Records the broker would not take."""
+        rows = await self._database.rows("SELECT lane, device, seq, reason FROM dead")
+        return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
+
+
+def _ledger_row(
+    key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[tuple[int, int, int, str]]
+) -> LedgerRow:
+    dropped: Counter[str] = Counter()
+    for _, _, count, reason in gaps:
+        dropped[reason] += count
+    uncertain = dropped.pop(UNCERTAIN, 0)
+    delivered = measured - pending - dropped.total()
+    told = [(first, last, reason) for first, last, _, reason in gaps]
+    return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, told)

@@ -11,6 +11,7 @@ from .lockers import Lockers
 from .parking import Parking
 from .presence import Presence
 from .safety import Safety
+from .timekeeping import Timekeeping
 from .visitors import Visitors
 
 
@@ -22,5 +23,6 @@ def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]
         Visitors(devices),
         Parking(devices),
         Lockers(devices),
+        Timekeeping(),
         Commands({origin: frozenset(actions) for origin, actions in allowed.items()}),
     ]

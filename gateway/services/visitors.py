@@ -68,15 +68,17 @@ def _count(door: Door | None, sample: Sample) -> tuple[Changes, list[Fact]]:
         return {}, []
     if door is None:
         return {sample.device: Door(totals[0], totals[1], sample.at)}, []
+    if totals == (door.total_in, door.total_out):
+        return {}, []
     came = _increment(door.total_in, totals[0])
     left = _increment(door.total_out, totals[1])
-    if not came and not left:
-        return {}, []
     moved = msgspec.structs.replace(door, total_in=totals[0], total_out=totals[1], at=sample.at)
     if max(came, left) > SLACK + RATE * _seconds(door.at, sample.at):
         body = {"before": [door.total_in, door.total_out], "after": list(totals)}
         fact = Fact(Lane.EVENT, sample.device, "counter-implausible", sample.at, body)
         return {sample.device: moved}, [fact]
+    if not came and not left:
+        return {sample.device: moved}, []
     moved = msgspec.structs.replace(moved, came=door.came + came, left=door.left + left)
     fact = Fact(Lane.EVENT, sample.device, "crossing", sample.at, {"in": came, "out": left})
     return {sample.device: moved}, [fact]

@@ -6,12 +6,13 @@ and within one epoch, device and lane the numbers run from 1 without a hole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from gateway import __version__
+from gateway.journal import LedgerRow
 from gateway.model import (
     Argument,
     ClockQuality,
@@ -27,6 +28,8 @@ from gateway.model import (
 from gateway.services.commands import Order
 
 Message = tuple[str, bytes]
+Correct = Callable[[Stamp], Stamp]
+"""A stamp of a clock that was not set, by what is known now."""
 
 LONGEST = 8192
 """Bytes a command may have: it is kept, audited and told upstream again."""
@@ -54,6 +57,43 @@ class Envelope(msgspec.Struct, frozen=True):
     device: str
     lane: LaneName
     records: list[Entry]
+    backfill: bool = False
+    """These were kept back by an outage: something newer may have been told of in `latest`."""
+
+
+class LatestEntry(Entry, frozen=True):
+    """The newest record of one device."""
+
+    device: str
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """How things stand now, while records of an outage are still on their way. Nothing of it counts as
+    delivered: each of these records comes again in its own place."""
+
+    epoch: str
+    records: list[LatestEntry]
+
+
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """What became of one device's records of one day in one lane: see `linli ledger`."""
+
+    day: str
+    lane: LaneName
+    device: str
+    measured: int
+    delivered: int
+    pending: int
+    dropped: dict[str, int]
+    uncertain: int
+    gaps: list[tuple[int, int, str]]
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """The account of the last days, retained."""
+
+    epoch: str
+    rows: list[LedgerEntry]
 
 
 class CommandMessage(msgspec.Struct, frozen=True):
@@ -88,22 +128,32 @@ _command = msgspec.json.Decoder(CommandMessage).decode
 class Native:
     """Records to messages, messages to commands."""
 
-    def __init__(self, site: str, epoch: str) -> None:
+    def __init__(self, site: str, epoch: str, correct: Correct = lambda at: at) -> None:
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
+        self._correct = correct
         self.command_topic = f"{self._root}/command"
 
-    def messages(self, records: Iterable[Record]) -> Iterator[Message]:
-        """One message a device and lane, in the order of the records."""
-        streams: dict[tuple[Lane, str], list[Entry]] = {}
-        for record in records:
-            at = record.at
-            entry = Entry(record.seq, record.kind, at.wall, at.clock, at.mono, at.boot, record.body)
-            streams.setdefault((record.lane, record.device), []).append(entry)
-        for (lane, device), entries in streams.items():
-            name: LaneName = lane.name.lower()  # type: ignore[assignment]
-            envelope = Envelope(self._epoch, device, name, entries)
-            yield f"{self._root}/{device}/{name}", _encode(envelope)
+    def records(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
+        """Records of one stream, in order, as one message."""
+        first = records[0]
+        entries = [Entry(*self._entry(record)) for record in records]
+        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill)
+        return f"{self._root}/{first.device}/{_name(first.lane)}", _encode(envelope)
+
+    def latest(self, records: Iterable[Record]) -> Message:
+        """The newest record of each device."""
+        entries = [LatestEntry(*self._entry(record), record.device) for record in records]
+        return f"{self._root}/latest", _encode(Latest(self._epoch, entries))
+
+    def ledger(self, rows: Iterable[LedgerRow]) -> Message:
+        """The account."""
+        entries = [LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _name(row.lane)}) for row in rows]
+        return f"{self._root}/ledger", _encode(Ledger(self._epoch, entries))
+
+    def _entry(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
+        at = self._correct(record.at)
+        return record.seq, record.kind, at.wall, at.clock, at.mono, at.boot, record.body
 
     def command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""
@@ -133,9 +183,13 @@ class Native:
         return f"{self._root}/status", _encode(Status(online))
 
 
+def _name(lane: Lane) -> LaneName:
+    return lane.name.lower()  # type: ignore[return-value]
+
+
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3.0 document of this dialect."""
-    types = (Envelope, CommandMessage, Reply, Status)
+    types = (Envelope, Latest, Ledger, CommandMessage, Reply, Status)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     lanes = {lane.name.lower(): lane for lane in Lane}
     channels = {
@@ -156,10 +210,17 @@ def asyncapi() -> dict[str, Any]:
                 "parameters": {"site": {"description": "The id of the site."}},
                 "messages": {name: {"$ref": f"#/components/messages/{name}"}},
             }
-            for name in ("command", "reply", "status")
+            for name in ("latest", "ledger", "command", "reply", "status")
         },
     }
-    payloads = {"records": Envelope, "command": CommandMessage, "reply": Reply, "status": Status}
+    payloads = {
+        "records": Envelope,
+        "latest": Latest,
+        "ledger": Ledger,
+        "command": CommandMessage,
+        "reply": Reply,
+        "status": Status,
+    }
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -174,7 +235,9 @@ def asyncapi() -> dict[str, Any]:
             name: {
                 "action": "receive" if name == "command" else "send",
                 "channel": {"$ref": f"#/channels/{name}"},
-                "bindings": {"mqtt": {"qos": 1, "retain": name == "status", "bindingVersion": "0.2.0"}},
+                "bindings": {
+                    "mqtt": {"qos": 1, "retain": name in ("status", "ledger"), "bindingVersion": "0.2.0"}
+                },
                 **({"reply": {"channel": {"$ref": "#/channels/reply"}}} if name == "command" else {}),
             }
             for name in channels

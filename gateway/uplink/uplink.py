@@ -1,32 +1,34 @@
 """Sending what the journal holds, in lanes, each record until the broker has acknowledged it.
 
 Telemetry follows the open window while the link is up; after an outage it reads the journal from its
-cursor and so catches up. Alarms and events are read from the journal only: they leave once committed.
+cursor, oldest first, and so catches up; meanwhile the platform is told how things stand now. Alarms and
+events are read from the journal only: they leave once committed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from gateway import mqtt
-from gateway.journal import Journal, JournalFailed
+from gateway.journal import Journal, JournalFailed, Pack
 from gateway.log import reason, tell
-from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Sample
+from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
 from gateway.tasks import together
 
-from .native import Message, Native
+from .lanes import LaneSender, Suspicion, Thinning
+from .native import Native
 
-IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
-"""Unacknowledged messages a lane may have: an alarm never waits for telemetry's slots, nor the
-other way round, and together they stay below what brokers allow."""
 ROWS = 32
 """Rows of the journal read at a time when catching up."""
+BEHIND = 3
+"""Rows of telemetry the platform may lack before it counts as behind."""
+LATEST_EVERY = 10.0
+LEDGER_EVERY = 3600.0
+LEDGER_DAYS = 2
 LONGEST_WAIT = 60.0
 HELD = 30.0
 """Seconds after which a connection was a good one; one that is dropped sooner, as by a twin with the
@@ -38,13 +40,25 @@ Obey = Callable[[Command], Awaitable[Order]]
 Sink = Callable[[Sample], Awaitable[None]]
 
 
+class Options(mqtt.Options, frozen=True, kw_only=True):
+    """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
+    leaves: at most `rate` points a second (0: as fast as it is acknowledged); history older than
+    `thin_after` seconds (0: never) thinned to one record a device and `thin_to` seconds, for metered links.
+    """
+
+    commands: tuple[str, ...] = ()
+    rate: float = 0
+    thin_after: float = 0
+    thin_to: float = 60
+
+
 class Uplink:
     """The connection to the platform, kept up for ever."""
 
     name = "uplink"
 
     def __init__(
-        self, options: mqtt.Options, dialect: Native, journal: Journal, clock: Clock, obey: Obey, sink: Sink
+        self, options: Options, dialect: Native, journal: Journal, clock: Clock, obey: Obey, sink: Sink
     ) -> None:
         self._options = options
         self._dialect = dialect
@@ -52,10 +66,12 @@ class Uplink:
         self._clock = clock
         self._obey = obey
         self._sink = sink
+        self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
+        self._suspicion = Suspicion()
         self._version = 5
         self._slots = asyncio.Semaphore(COMMANDS)
-        self.online = False
         self._told_offline = False
+        self.online = False
         self.sent = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
 
@@ -71,12 +87,7 @@ class Uplink:
             try:
                 will = self._dialect.status(False)
                 async with mqtt.connect(self._options, will=will, version=self._version) as link:
-                    await self._came_up(link)
-                    try:
-                        await self._serve(link)
-                    finally:
-                        # Leaving in order, the broker would not say it for us.
-                        link.publish(*self._dialect.status(False), retain=True)
+                    await self._serve(link)
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
@@ -90,11 +101,14 @@ class Uplink:
             attempts += 1
 
     async def _came_up(self, link: mqtt.Connection) -> None:
+        """Say that we are here; a connection that acknowledges it is a sound one."""
+        proof = link.publish(*self._dialect.status(True), retain=True)
+        link.subscribe(self._dialect.command_topic)
         self.online, self._told_offline = True, False
         tell(logging.INFO, "uplink-up", url=self._options.url)
-        link.publish(*self._dialect.status(True), retain=True)
-        link.subscribe(self._dialect.command_topic)
         await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
+        if self._suspicion.careful:
+            await asyncio.wait((proof, link.ended), return_when=asyncio.FIRST_COMPLETED)
 
     async def _went_down(self, error: GatewayError) -> None:
         self.online = False
@@ -104,18 +118,38 @@ class Uplink:
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _serve(self, link: mqtt.Connection) -> None:
-        lanes = [_Sender(lane, self._journal, link, self._clock, self.sent) for lane in Lane]
+        await self._came_up(link)
+        alone = asyncio.Lock()
+        lanes = [
+            LaneSender(
+                lane, self._journal, link, self._clock, self._dialect, self._suspicion, alone, self._count
+            )
+            for lane in Lane
+        ]
         alarm, event, telemetry = lanes
-        await together(
-            alarm=self._committed(alarm),
-            event=self._committed(event),
-            telemetry=self._telemetry(telemetry),
-            commands=self._commands(link),
-            stall=self._watch(lanes),
-            end=_wait_for_end(link),
-        )
+        try:
+            await together(
+                alarm=self._committed(alarm),
+                event=self._committed(event),
+                telemetry=self._telemetry(telemetry),
+                latest=self._latest(link),
+                ledger=self._ledger(link),
+                commands=self._commands(link),
+                watch=self._watch(lanes),
+                end=_wait_for_end(link),
+            )
+        except LinkDown as down:
+            under_way = [message for lane in lanes for message in lane.under_way()]
+            self._suspicion.broke(under_way, prompt=down.key == "broker-lost")
+            raise
+        finally:
+            # Leaving in order, the broker would not say it for us.
+            link.publish(*self._dialect.status(False), retain=True)
 
-    async def _committed(self, sender: _Sender) -> None:
+    def _count(self, lane: Lane) -> None:
+        self.sent[lane] += 1
+
+    async def _committed(self, sender: LaneSender) -> None:
         """Alarms and events: what the journal has committed, in order."""
         lane, journal = sender.lane, self._journal
         pos = journal.delivered[lane]
@@ -123,37 +157,69 @@ class Uplink:
             if pos >= journal.committed[lane]:
                 await journal.changed.wait()
                 continue
-            pos = await self._replay(sender, pos)
+            end = journal.committed[lane]
+            packs = await journal.read(lane, pos, ROWS)
+            # Rows that are committed meanwhile are not among those that are no longer there.
+            pos = packs[-1].pos if packs else end
+            batch = sender.batch()
+            await sender.send(batch, _records(packs))
+            sender.complete(batch, pos)
 
-    async def _replay(self, sender: _Sender, after: int) -> int:
-        """Send the next rows of the journal; returns how far they reached."""
-        end = self._journal.committed[sender.lane]
-        packs = await self._journal.read(sender.lane, after, ROWS)
-        batch = sender.batch()
-        await sender.send(batch, self._dialect.messages(r for pack in packs for r in pack.records))
-        # Rows that were committed meanwhile are not among those that are no longer there.
-        pos = packs[-1].pos if packs else end
-        sender.complete(batch, pos)
-        return pos
-
-    async def _telemetry(self, sender: _Sender) -> None:
+    async def _telemetry(self, sender: LaneSender) -> None:
         """The open window as it fills; further back, the journal's rows."""
         journal = self._journal
         pos = journal.delivered[Lane.TELEMETRY]
         while True:
             window = journal.window_after(pos)
             if window is None:
-                pos = await self._replay(sender, pos)
+                pos = await self._catch_up(sender, pos)
                 continue
             batch, sent = sender.batch(), 0
             while window.pos is None or sent < len(window.records):
                 if fresh := window.records[sent : window.ready]:
                     sent += len(fresh)
-                    await sender.send(batch, self._dialect.messages(fresh))
+                    await sender.send(batch, fresh)
                 else:
                     await journal.changed.wait()
             pos = window.pos
             sender.complete(batch, pos)
+
+    async def _catch_up(self, sender: LaneSender, after: int) -> int:
+        """Send the next rows of the backlog; returns how far they reached."""
+        began = self._clock.mono()
+        end = self._journal.committed[Lane.TELEMETRY]
+        packs = await self._journal.read(Lane.TELEMETRY, after, ROWS)
+        pos = packs[-1].pos if packs else end
+        records, batch = _records(packs), sender.batch()
+        if self._thinning:
+            records, batch.thinned = self._thinning.split(records, self._clock.now().wall)
+        await sender.send(batch, records, backfill=True)
+        sender.complete(batch, pos)
+        if self._options.rate:
+            points = sum(len(record.body["values"]) for record in records)
+            spent = self._clock.mono() - began
+            await self._clock.sleep(max(0.0, points / self._options.rate - spent))
+        return pos
+
+    async def _latest(self, link: mqtt.Connection) -> None:
+        """While history is on its way, how things stand now."""
+        journal = self._journal
+        while True:
+            if journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND:
+                link.publish(*self._dialect.latest(journal.latest.values()))
+            await self._clock.sleep(LATEST_EVERY)
+
+    async def _ledger(self, link: mqtt.Connection) -> None:
+        """The account, so that the platform can prove it has everything."""
+        while True:
+            await self._clock.sleep(LATEST_EVERY)
+            journal = self._journal
+            if journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND:
+                continue
+            rows = await journal.ledger()
+            days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
+            link.publish(*self._dialect.ledger(row for row in rows if row.day in days), retain=True)
+            await self._clock.sleep(LEDGER_EVERY)
 
     async def _commands(self, link: mqtt.Connection) -> None:
         async for message in link.messages():
@@ -173,88 +239,24 @@ class Uplink:
         try:
             order = await self._obey(command)
         except GatewayError as error:
-            tell(
-                logging.ERROR,
-                "command-refused",
-                topic=self._dialect.command_topic,
-                reason=reason(error.key, **error.facts),
-            )
+            why = reason(error.key, **error.facts)
+            tell(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
         else:
             link.publish(*self._dialect.reply(command.id, order))
 
-    async def _watch(self, senders: list[_Sender]) -> None:
+    async def _watch(self, senders: list[LaneSender]) -> None:
         """A broker that takes messages but acknowledges none is as good as gone."""
         while True:
             await self._clock.sleep(1.0)
             for sender in senders:
+                if sender.refused:
+                    raise sender.refused
                 if sender.stalled():
                     raise LinkDown("broker-stalled", seconds=round(mqtt.PATIENCE))
 
 
-class _Batch:
-    """Messages that move the cursor to `pos` together, once `pos` is known and all are acknowledged."""
-
-    def __init__(self) -> None:
-        self.pos: int | None = None
-        self.waiting = 0
-
-
-class _Sender:
-    """One lane on one connection: bounded in flight, and the cursor advances in order."""
-
-    def __init__(
-        self, lane: Lane, journal: Journal, link: mqtt.Connection, clock: Clock, sent: dict[Lane, int]
-    ) -> None:
-        self.lane = lane
-        self._journal = journal
-        self._link = link
-        self._clock = clock
-        self._sent = sent
-        self._slots = asyncio.Semaphore(IN_FLIGHT[lane])
-        self._batches: deque[_Batch] = deque()
-        self._progress = 0.0
-
-    def batch(self) -> _Batch:
-        """Begin the next batch."""
-        self._batches.append(_Batch())
-        return self._batches[-1]
-
-    async def send(self, batch: _Batch, messages: Iterable[Message]) -> None:
-        """Publish messages of a batch, waiting for slots."""
-        for topic, payload in messages:
-            await self._slots.acquire()
-            if not self.waiting:
-                self._progress = self._clock.mono()
-            batch.waiting += 1
-            future = self._link.publish(topic, payload)
-            future.add_done_callback(functools.partial(self._acknowledged, batch))
-
-    def complete(self, batch: _Batch, pos: int) -> None:
-        """All of the batch has been sent; it ends at that position."""
-        batch.pos = pos
-        self._advance()
-
-    @property
-    def waiting(self) -> int:
-        """Messages the broker has not acknowledged."""
-        return sum(batch.waiting for batch in self._batches)
-
-    def stalled(self) -> bool:
-        """Whether the broker owes an acknowledgement for too long."""
-        return bool(self.waiting) and self._clock.mono() - self._progress > mqtt.PATIENCE
-
-    def _acknowledged(self, batch: _Batch, future: asyncio.Future[None]) -> None:
-        if future.cancelled() or future.exception():
-            return  # The connection is over; the journal still has it.
-        self._slots.release()
-        batch.waiting -= 1
-        self._progress = self._clock.mono()
-        self._sent[self.lane] += 1
-        self._advance()
-
-    def _advance(self) -> None:
-        while self._batches and not self._batches[0].waiting and self._batches[0].pos is not None:
-            self._journal.advance(self.lane, self._batches.popleft().pos or 0)
+def _records(packs: list[Pack]) -> list[Record]:
+    return [record for pack in packs for record in pack.records]
 
 
 async def _wait_for_end(link: mqtt.Connection) -> None:

@@ -6,9 +6,8 @@ CREATE TABLE telemetry (pos INTEGER PRIMARY KEY AUTOINCREMENT, count INTEGER NOT
 -- How far each reader of a lane has come: every row up to pos is done with.
 CREATE TABLE cursor (reader TEXT NOT NULL, lane INTEGER NOT NULL, pos INTEGER NOT NULL, PRIMARY KEY (reader, lane)) STRICT, WITHOUT ROWID;
 
--- Sequence numbers of one device in one lane: `written` is a checkpoint, exact as of meta.checkpoint;
--- no number above `reserved` has ever been used.
-CREATE TABLE stream (lane INTEGER NOT NULL, device TEXT NOT NULL, written INTEGER NOT NULL, reserved INTEGER NOT NULL, PRIMARY KEY (lane, device)) STRICT, WITHOUT ROWID;
+-- The last sequence number of one device in one lane: a checkpoint, exact as of meta.checkpoint.
+CREATE TABLE stream (lane INTEGER NOT NULL, device TEXT NOT NULL, written INTEGER NOT NULL, PRIMARY KEY (lane, device)) STRICT, WITHOUT ROWID;
 
 -- The rows of the services, changed in the transaction that keeps the facts.
 CREATE TABLE state (service TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (service, key)) STRICT, WITHOUT ROWID;

@@ -1,0 +1,138 @@
+"""Turning a view into HTML: the only file that knows Jinja2.
+
+A page is a frame around regions; the live stream sends the regions that have changed. Rendering
+depends on the view and the language alone, so that equal views make equal regions.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import jinja2
+from markupsafe import Markup
+
+from gateway.model import Value
+from gateway.words import LANGUAGES, say, words
+
+from .settings import Settings, title
+from .view import Condition, View
+
+REGIONS = ("status", "banners", "alarms", "tiles", "lockers", "devices")
+SHOWN = 6
+"""Values of one device that are listed; the rest are counted."""
+
+UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
+
+AGO = ("now", "seconds", "minutes", "hours", "days")
+
+
+class Pages:
+    """The site's pages in every language."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._zone = ZoneInfo(settings.timezone)
+        self._regions: dict[str, tuple[View, dict[str, str]]] = {}
+        self._environment = jinja2.Environment(
+            loader=jinja2.PackageLoader(__package__),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {"Condition": Condition, "SHOWN": SHOWN}
+
+    def regions(self, view: View, lang: str) -> dict[str, str]:
+        """The HTML of each region."""
+        last = self._regions.get(lang)
+        if last is None or last[0] is not view:
+            facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
+            html = {
+                region: self._environment.get_template(f"{region}.html").render(facts) for region in REGIONS
+            }
+            self._regions[lang] = last = view, html
+        return last[1]
+
+    def heading(self, view: View, lang: str) -> str:
+        """The document's title: alarms first, for a tab in the background."""
+        count = view.unacknowledged
+        site = title(self._settings.site, lang, say(lang, "dashboard.product"))
+        return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}" if count else site
+
+    def page(self, view: View, lang: str, now: int) -> str:
+        """The whole page. `now` is Unix time in milliseconds."""
+        return self._environment.get_template("page.html").render(
+            self._facts(lang),
+            heading=self.heading(view, lang),
+            regions={name: Markup(html) for name, html in self.regions(view, lang).items()},  # noqa: S704
+            now=now,
+            timezone=self._settings.timezone,
+            ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
+        )
+
+    def login(self, lang: str, problem: str = "") -> str:
+        """The form that asks for the key, with what was wrong."""
+        facts = self._facts(lang)
+        return self._environment.get_template("login.html").render(
+            facts, heading=facts["site"], problem=problem
+        )
+
+    def _facts(self, lang: str) -> dict[str, object]:
+        return {
+            "lang": lang,
+            "other": next(each for each in LANGUAGES if each != lang),
+            "site": title(self._settings.site, lang, say(lang, "dashboard.product")),
+            "t": functools.partial(say, lang),
+            "named": lambda thing: title(
+                thing.title, lang, thing.device if hasattr(thing, "device") else thing.name
+            ),
+            "word": _worder(lang),
+            "reason": functools.partial(reason, lang),
+            "point": functools.partial(_point, lang),
+            "value": functools.partial(_value, lang),
+        }
+
+    def _when(self, day: str, at: int | None, seconds: bool = False) -> str:
+        """Local time, with the date when it is not the day that is shown."""
+        if at is None:
+            return ""
+        local = datetime.fromtimestamp(at / 1000, self._zone)
+        clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+        return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
+
+
+def reason(lang: str, key: str) -> str:
+    """Why something failed; the bare key when there is no sentence for it.
+
+    The journal keeps the key alone, so what the sentence wants to know besides is left out.
+    """
+    return UNKNOWN_FACT.sub("", _word(lang, "error", key))
+
+
+def _word(lang: str, table: str, word: str) -> str:
+    key = f"{table}.{word}"
+    return say(lang, key) if key in words(lang) else word
+
+
+def _worder(lang: str) -> Callable[[str, str], str]:
+    return functools.partial(_word, lang)
+
+
+def _point(lang: str, point: str) -> str:
+    """A point's name; `door.3` is a door and its number."""
+    word, _, number = point.partition(".")
+    return f"{_word(lang, 'point', word)} {number}".rstrip()
+
+
+def _value(lang: str, point: str, value: Value) -> str:
+    if isinstance(value, bool):
+        word = point.partition(".")[0]
+        table = "on" if value else "off"
+        return words(lang).get(f"{table}.{word}", words(lang)[f"{table}.other"])
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return str(value)

@@ -1,0 +1,209 @@
+"use strict";
+// Keeps the page true: the server sends regions of finished HTML, this puts them in place.
+
+const $ = (id) => document.getElementById(id);
+const { events, timezone, failed, sending } = document.body.dataset;
+const agoWords = JSON.parse(document.body.dataset.ago);
+const SILENCE = 40_000; // the stream says something at least every 15 s
+
+document.documentElement.classList.add("script");
+
+// The gateway's clock counts, not this screen's.
+let offset = Number(document.body.dataset.now) - Date.now();
+const now = () => Date.now() + offset;
+
+function ago(at) {
+  const seconds = Math.max(0, Math.floor((now() - at) / 1000));
+  const [unit, n] =
+    seconds < 1 ? ["now", 0]
+    : seconds < 60 ? ["seconds", seconds]
+    : seconds < 3600 ? ["minutes", Math.floor(seconds / 60)]
+    : seconds < 172800 ? ["hours", Math.floor(seconds / 3600)]
+    : ["days", Math.floor(seconds / 86400)];
+  return agoWords[unit].replace("{n}", n);
+}
+
+const clock = new Intl.DateTimeFormat(document.documentElement.lang, {
+  hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: timezone,
+});
+
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function tick() {
+  write($("clock"), clock.format(now()));
+  for (const time of document.querySelectorAll("time.ago")) write(time, ago(Number(time.dataset.at)));
+}
+
+// Change only what differs, so that focus, selection and screen readers stay where they are.
+function morph(old, fresh) {
+  for (const { name, value } of fresh.attributes)
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name } of [...old.attributes])
+    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  if (old.matches("time.ago")) return;
+  morphChildren(old, fresh);
+}
+
+const keyOf = (node) => (node.nodeType === 1 ? node.dataset.key : undefined);
+
+function morphChildren(old, fresh) {
+  const keyed = new Map([...old.children].filter(keyOf).map((child) => [keyOf(child), child]));
+  let place = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const key = keyOf(child);
+    let match = key ? keyed.get(key) : place;
+    if (match && (match.nodeName !== child.nodeName || keyOf(match) !== key)) match = null;
+    if (!match) {
+      old.insertBefore(child, place);
+      continue;
+    }
+    if (match === place) place = place.nextSibling;
+    else old.insertBefore(match, place);
+    if (child.nodeType === 1) morph(match, child);
+    else if (match.nodeValue !== child.nodeValue) match.nodeValue = child.nodeValue;
+  }
+  while (place) {
+    const next = place.nextSibling;
+    place.remove();
+    place = next;
+  }
+}
+
+const ringing = () =>
+  new Map([...document.querySelectorAll('[data-alarm="active"]')].map((row) => [row.dataset.key, row.dataset.say]));
+
+function show({ now: time, title, regions }) {
+  offset = time - Date.now();
+  document.title = title;
+  const before = ringing();
+  const focused = document.activeElement;
+  for (const [id, html] of Object.entries(regions)) {
+    const fresh = document.createElement("div");
+    fresh.innerHTML = html; // rendered and escaped by the server
+    morphChildren($(id), fresh);
+  }
+  if (focused && focused !== document.body && !focused.isConnected) $("alarms").focus();
+  const fresh = [...ringing()].filter(([key]) => !before.has(key)).map(([, say]) => say);
+  if (fresh.length) {
+    write($("announce"), fresh.join(" "));
+    window.scrollTo({ top: 0, behavior: "smooth" });
+    if (sound) beep();
+  }
+  tick();
+}
+
+// The stream
+
+let source, heard = Date.now();
+
+function connect() {
+  source?.close();
+  heard = Date.now();
+  source = new EventSource(events);
+  const listen = (name, work) =>
+    source.addEventListener(name, (event) => {
+      heard = Date.now();
+      $("lost").hidden = true;
+      work(JSON.parse(event.data));
+    });
+  listen("view", show);
+  listen("beat", ({ now: time }) => { offset = time - Date.now(); });
+  source.onerror = lost;
+}
+
+async function lost() {
+  $("lost").hidden = false;
+  if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+  const answer = await fetch("/", { method: "HEAD" }).catch(() => null);
+  if (answer?.status === 401) location.reload(); // signed out: ask for the key
+  else setTimeout(connect, 3000);
+}
+
+function watch() {
+  if (Date.now() - heard < SILENCE) return;
+  $("lost").hidden = false;
+  connect();
+}
+
+// Commands
+
+let hide;
+
+function toast(text, kind) {
+  clearTimeout(hide);
+  const box = $("toast");
+  box.hidden = false;
+  box.className = `toast ${kind}`;
+  box.setAttribute("role", kind === "done" || kind === "busy" ? "status" : "alert");
+  write(box, text);
+  if (kind !== "busy") hide = setTimeout(() => { box.hidden = true; }, kind === "done" ? 6000 : 20000);
+}
+
+async function send(button) {
+  button.disabled = true;
+  toast(sending, "busy");
+  try {
+    const answer = await fetch("/command", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: button.dataset.command,
+    });
+    if (answer.status === 401) return location.reload();
+    const { status, message } = await answer.json();
+    toast(message, status);
+  } catch {
+    toast(failed, "failed");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function confirmed(question) {
+  const dialog = $("confirm");
+  write($("confirm-text"), question);
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-command]");
+  if (!button) return;
+  if (!button.dataset.confirm || (await confirmed(button.dataset.confirm))) send(button);
+});
+
+// The sound: browsers allow it after a gesture only, hence the switch.
+
+let sound = null;
+
+function beep() {
+  for (const start of [0, 0.35, 0.7]) {
+    const tone = sound.createOscillator(), volume = sound.createGain();
+    tone.frequency.value = 880;
+    volume.gain.setValueAtTime(0.25, sound.currentTime + start);
+    volume.gain.exponentialRampToValueAtTime(0.001, sound.currentTime + start + 0.3);
+    tone.connect(volume).connect(sound.destination);
+    tone.start(sound.currentTime + start);
+    tone.stop(sound.currentTime + start + 0.3);
+  }
+}
+
+$("sound").addEventListener("click", async ({ currentTarget: button }) => {
+  if (sound) {
+    sound.close();
+    sound = null;
+  } else {
+    sound = new AudioContext();
+    beep();
+  }
+  button.setAttribute("aria-pressed", String(Boolean(sound)));
+  write(button, sound ? button.dataset.on : button.dataset.off);
+});
+
+tick();
+setInterval(() => { tick(); watch(); }, 1000);
+connect();

@@ -1,0 +1,199 @@
+"""Following the journal and the daemon: one poller for all who look."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway import control
+from gateway.control import DaemonAway
+from gateway.journal import JournalFailed, Pack, Reader
+from gateway.journal.journal import Signal
+from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service
+from gateway.services.lockers import Lockers
+from gateway.services.parking import Parking
+from gateway.services.presence import Presence
+from gateway.services.safety import Safety
+from gateway.services.visitors import Visitors
+
+from .settings import Settings
+from .view import Health, Known, View, fold
+
+SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers)
+
+POLL = 0.5
+ASK = 2.0
+COUNT = 5.0
+"""Seconds between two looks at the journal, at the daemon's health, at what is still to deliver."""
+
+PATIENCE = 5.0
+"""Seconds the daemon has to say how it is."""
+
+SHARE = 20
+"""Counting a long backlog may take no more than one part in so many of the time."""
+
+BACK = 600
+"""Telemetry rows to go back for the latest sample of each device: about ten minutes."""
+
+BATCH = 50
+
+
+class Watch:
+    """Keeps `view` up to date while `running`."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._zone = ZoneInfo(settings.timezone)
+        self._wanted = {Parking.name, Lockers.name, *(card.name for card in settings.devices)}
+        self._changed = Signal()
+        self._known = Known()
+        self.view = self._fold()
+        self.closed = False
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Poll in the background; the first look is done when this is entered."""
+        await self._ask()
+        looked = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            running = (
+                tasks.create_task(self._follow(looked), name="journal"),
+                tasks.create_task(self._every(ASK, self._ask), name="health"),
+                tasks.create_task(self._backlog(), name="backlog"),
+            )
+            try:
+                await looked.wait()
+                yield
+            finally:
+                self.close()
+            for task in running:
+                task.cancel()
+
+    def close(self) -> None:
+        """Let everybody who waits go."""
+        self.closed = True
+        self._changed.send()
+
+    def now(self) -> int:
+        """Unix time in milliseconds."""
+        return self._clock.now().wall
+
+    async def changed(self, seen: View | None, patience: float) -> bool:
+        """Wait until there is another view than `seen`; False when the patience ran out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self.view is seen and not self.closed:
+                    await self._changed.wait()
+        return self.view is not seen
+
+    def _fold(self) -> View:
+        return fold(self._settings.devices, self._zone, self._known, self._clock.now())
+
+    def _learn(self, **news: object) -> None:
+        """Fold again, whether or not there is news: readings grow old by themselves."""
+        self._known = msgspec.structs.replace(self._known, **news)
+        view = self._fold()
+        if view != self.view:
+            self.view = view
+            self._changed.send()
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(seconds)
+            await work()
+
+    async def _ask(self) -> None:
+        health: Health | None = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                answer = await control.call(self._settings.control, "health")
+            journal = str(answer.get("journal", "ok"))
+            health = Health("" if journal == "ok" else journal)
+        except (DaemonAway, TimeoutError):
+            pass
+        except GatewayError as error:
+            health = Health(error.key)
+        self._learn(health=health)
+
+    async def _backlog(self) -> None:
+        """On a connection of its own: after a long outage the count takes a while."""
+        while True:
+            pending, pause = None, COUNT
+            began = self._clock.mono()
+            with contextlib.suppress(JournalFailed):
+                async with Reader.open(self._settings.journal) as reader:
+                    pending = sum([await reader.pending(lane) for lane in Lane])
+                    pause = max(COUNT, SHARE * (self._clock.mono() - began))
+            self._learn(pending=pending)
+            await self._clock.sleep(pause)
+
+    async def _follow(self, looked: asyncio.Event) -> None:
+        while True:
+            try:
+                await self._read(looked)
+            except JournalFailed as failure:
+                if self._settings.journal.exists():
+                    self._learn(trouble=failure.key)
+                else:
+                    self._learn(rows=None, samples={}, trouble="")
+            looked.set()
+            await self._clock.sleep(POLL)
+
+    async def _read(self, looked: asyncio.Event) -> None:
+        """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
+        path = self._settings.journal
+        async with Reader.open(path) as reader:
+            file, version = _identity(path), None
+            after = await reader.last(Lane.TELEMETRY)
+            samples = await self._latest(reader, after)
+            while file == _identity(path):
+                if version == (version := await reader.changes()):
+                    self._learn()
+                else:
+                    rows = {service.name: await _rows(reader, service) for service in SERVICES}
+                    while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
+                        after = packs[-1].pos
+                        samples = {**samples, **_by_device(packs)}
+                    self._learn(rows=rows, samples=samples, trouble="")
+                looked.set()
+                await self._clock.sleep(POLL)
+
+    async def _latest(self, reader: Reader, last: int) -> dict[str, Record]:
+        """The latest sample of each wanted device, as far back as is reasonable."""
+        samples: dict[str, Record] = {}
+        before, went = last + 1, 0
+        while went < BACK and not self._wanted <= samples.keys():
+            packs = await reader.before(Lane.TELEMETRY, before, BATCH)
+            if not packs:
+                break
+            before, went = packs[-1].pos, went + len(packs)
+            samples = {**_by_device(reversed(packs)), **samples}
+        return samples
+
+
+def _by_device(packs: Iterable[Pack]) -> dict[str, Record]:
+    """The latest sample of each device in packs that come oldest first."""
+    return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
+
+
+async def _rows(reader: Reader, service: type[Service]) -> Rows:
+    """A service's rows; one that cannot be read is left out, as the reader does with records."""
+    rows = {}
+    for key, body in (await reader.state(service.name)).items():
+        with contextlib.suppress(msgspec.DecodeError):
+            rows[key] = msgspec.msgpack.decode(body, type=service.row)
+    return rows
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

@@ -1,0 +1,227 @@
+"""What is measured and what measures it: each a process on loopback, the daemon alone on its core."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from plc import FIRST, LEVEL, STAMP
+from witness import Witness
+
+ROOT = Path(__file__).parents[2]
+WORK = ROOT / ".bench"
+"""On the file system of the checkout: /tmp may be memory, and memory flatters."""
+CORES = sorted(os.sched_getaffinity(0))
+THEIRS = {CORES[0]}
+"""The daemon's core."""
+OURS = set(CORES[1:]) or THEIRS
+PATIENCE = 30.0
+
+PROFILE = """schema = "linli/profile/1"
+kind = "{kind}"
+maker = "bench"
+model = "{points} points"
+driver = "modbus"
+source = "scripts/benchmarks/plc.py"
+[points.stamp]
+address = {stamp}
+type = "uint64"
+{extra}
+[points.value]
+address = {first}
+scale = 0.1
+unit = "°C"
+repeat = {repeat}
+"""
+
+ALARM = f"""[points.level]
+address = {LEVEL}
+type = "uint64"
+alarm = {{ hazard = "gas", above = 0.5 }}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    """Wait for something that another process does."""
+    limit = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > limit:
+            raise TimeoutError(f"{holds} 在 {seconds:g} 秒内没有成立 · did not come true in {seconds:g} s")
+        time.sleep(0.005)
+
+
+@contextmanager
+def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -> Iterator[Any]:
+    with log.open("a") as errors:
+        child = subprocess.Popen(
+            [str(part) for part in command],
+            stderr=errors,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            **options,
+        )
+        try:
+            yield child
+        finally:
+            child.terminate()
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            if child.stdout:
+                child.stdout.close()
+
+
+class Daemon:
+    """`linli run`, seen from outside."""
+
+    def __init__(self, child: subprocess.Popen[str], metrics: int) -> None:
+        self.pid = child.pid
+        self._metrics = f"http://127.0.0.1:{metrics}/metrics"
+
+    def cpu(self) -> float:
+        """Seconds on the processor, in user and in kernel mode."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """VmRSS in MB."""
+        return self._proc("status", "VmRSS") / 1000
+
+    def proportional(self) -> float:
+        """Pss in MB: shared pages count in part."""
+        return self._proc("smaps_rollup", "Pss") / 1000
+
+    def written(self) -> float:
+        """Bytes it has made the block device write."""
+        return self._proc("io", "write_bytes")
+
+    def _proc(self, file: str, key: str) -> float:
+        for line in Path(f"/proc/{self.pid}/{file}").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name == key:
+                return float(rest.split()[0])
+        raise KeyError(key)
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels of a metric."""
+        with urlopen(self._metrics) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+class Rig(ExitStack):
+    """A directory, and the processes of one measurement; on the way out they end, last in first out."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.directory = WORK / name
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        self.broker_port = free_port()
+        self._metrics_port = free_port()
+        self.log = self.directory / "log"
+
+    def broker(self) -> Witness:
+        """A broker that keeps nothing back, and who watches it."""
+        config = self.directory / "mosquitto.conf"
+        config.write_text(
+            f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\n"
+            "set_tcp_nodelay true\nmax_queued_messages 0\n"
+        )
+        self.enter_context(process("mosquitto", "-c", config, cores=OURS, log=self.log))
+        until(lambda: answers(self.broker_port))
+        return self.enter_context(Witness(self.broker_port))
+
+    def plc(self, connections: int) -> list[int]:
+        """The field; returns its ports."""
+        command = sys.executable, Path(__file__).with_name("plc.py"), connections
+        child = self.enter_context(
+            process(*command, cores=OURS, log=self.log, stdout=subprocess.PIPE, text=True)
+        )
+        ports: list[int] = json.loads(child.stdout.readline())
+        return ports
+
+    def site(
+        self, ports: list[int], *, devices: int = 100, alarms: int = 0, points: int = 20, every: float = 1.0
+    ) -> Path:
+        """A site of `devices` with as many points each, and of `alarms` gas detectors, over the ports."""
+        for kind, extra in (("thermometer", ""), ("gas", ALARM)):
+            file = self.directory / "profiles" / "bench" / f"{kind}.toml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(
+                PROFILE.format(
+                    kind=kind,
+                    points=points,
+                    stamp=STAMP,
+                    first=FIRST,
+                    extra=extra,
+                    repeat=points - 1 - bool(extra),
+                )
+            )
+        names = [f"d{i:03}" for i in range(devices)] + [f"gas{i:02}" for i in range(alarms)]
+        tables = [
+            'schema = "linli/site/1"\n[site]\nid = "bench"\ntitle = "bench"\n'
+            f'[journal]\npath = "{self.directory}/journal.db"\n'
+            f'[uplink]\nurl = "mqtt://127.0.0.1:{self.broker_port}"\n'
+            f'[control]\nsocket = "{self.directory}/sock"\n[metrics]\nport = {self._metrics_port}\n',
+            *(
+                f'[bus.b{i}]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:{port}"\ntimeout = 2.0\n'
+                for i, port in enumerate(ports)
+            ),
+            *(
+                f'[device.{name}]\nprofile = "bench/{"gas" if name.startswith("gas") else "thermometer"}"\n'
+                f'bus = "b{i % len(ports)}"\nunit = {1 + i // len(ports)}\nevery = {every}\n'
+                for i, name in enumerate(names)
+            ),
+        ]
+        file = self.directory / "site.toml"
+        file.write_text("".join(tables))
+        return file
+
+    def demo(self) -> Path:
+        """The site of `scripts/demo` with its simulated centre, moved to this directory and free ports."""
+        modbus, console = free_port(), free_port()
+        text = (ROOT / "config" / "demo.toml").read_text()
+        for old, new in (
+            (".demo/", f"{self.directory}/"), ("15020", str(modbus)), ("18830", str(self.broker_port)),
+        ):  # fmt: skip
+            text = text.replace(old, new)
+        file = self.directory / "site.toml"
+        file.write_text(f"{text}\n[metrics]\nport = {self._metrics_port}\n")
+        command = (
+            sys.executable, "-m", "gateway.cli", "simulate", "--dir", self.directory,
+            "--modbus-port", modbus, "--console-port", console, "--broker", f"127.0.0.1:{self.broker_port}",
+        )  # fmt: skip
+        self.enter_context(process(*command, cores=OURS, log=self.log, cwd=ROOT))
+        until(lambda: answers(console))
+        return file
+
+    @contextmanager
+    def daemon(self, site: Path) -> Iterator[Daemon]:
+        command = sys.executable, "-m", "gateway.cli", "run", "--config", site
+        with process(*command, cores=THEIRS, log=self.log, cwd=ROOT) as child:
+            yield Daemon(child, self._metrics_port)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True

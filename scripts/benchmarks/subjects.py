@@ -1,0 +1,368 @@
+"""One function a subject: it sets up its rig, measures, and returns its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from pymodbus.client import AsyncModbusTcpClient
+from rig import OURS, THEIRS, Daemon, Rig, until
+from witness import Arrival
+
+from gateway.clock import SystemClock
+from gateway.journal import Journal
+from gateway.journal.rows import unpack
+from gateway.model import Sample
+
+Figures = dict[str, float]
+LINES = 10
+
+
+class Extent(msgspec.Struct):
+    """How long and how much: a part of the usual time, and the points of the backlog."""
+
+    part: float = 1.0
+    backlog: int = 300_000
+
+
+def saturation(extent: Extent) -> Figures:
+    """100 devices of 100 points asked for 20 times a second: more than a core can do."""
+    points = 100
+    with Rig("saturation") as rig:
+        ports = rig.plc(LINES)
+        witness = rig.broker()
+        reference = _reference(rig, ports[0], points, 3 * extent.part)
+        daemon = rig.enter_context(rig.daemon(rig.site(ports, points=points, every=0.05)))
+        until(lambda: witness.samples)
+        time.sleep(3 * extent.part)
+        with _Span(daemon) as span:
+            before = len(witness.samples)
+            time.sleep(15 * extent.part)
+            arrived = len(witness.samples) - before
+    return {
+        "points_per_second": span.polls * points / span.seconds,
+        "arrived_per_second": arrived * points / span.seconds,
+        "cpu_percent": 100 * span.cpu / span.seconds,
+        "cpu_us_per_poll": 1e6 * span.cpu / span.polls,
+        "times_reference": span.cpu / span.polls / reference,
+    }
+
+
+def load(extent: Extent) -> Figures:
+    """100 devices of 20 points at 1 s."""
+    points = 20
+    with Rig("load") as rig:
+        ports = rig.plc(LINES)
+        witness = rig.broker()
+        reference = _reference(rig, ports[0], points, 3 * extent.part)
+        daemon = rig.enter_context(rig.daemon(rig.site(ports, points=points)))
+        until(lambda: witness.samples)
+        time.sleep(5 * extent.part)
+        with _Span(daemon) as span:
+            before = len(witness.samples)
+            time.sleep(30 * extent.part)
+            arrived = witness.samples[before:]
+        resident, pss = daemon.resident(), daemon.proportional()
+    times = _since_read(arrived, "stamp")
+    thousands = span.polls * points / 1000
+    return {
+        "cpu_s_per_100k_points": 100 * span.cpu / thousands,
+        "times_reference": span.cpu / span.polls / reference,
+        "resident_mb": resident,
+        "pss_mb": pss,
+        "missed_percent": 100 * span.missed / (span.polls + span.missed),
+        "disk_bytes_per_1000_points": span.written / thousands,
+        "syncs_per_1000_points": span.commits / thousands,
+        "telemetry_p50_ms": _percentile(times, 50),
+        "telemetry_p99_ms": _percentile(times, 99),
+    }
+
+
+def latency(extent: Extent) -> Figures:
+    """The same load, and 20 gas detectors that raise 10 alarms a second between them."""
+    with Rig("latency") as rig:
+        ports = rig.plc(LINES)
+        witness = rig.broker()
+        rig.enter_context(rig.daemon(rig.site(ports, alarms=20)))
+        until(lambda: witness.alarms)
+        time.sleep(3 * extent.part)
+        samples, alarms = len(witness.samples), len(witness.alarms)
+        time.sleep(30 * extent.part)
+        telemetry = _since_read(witness.samples[samples:], "stamp")
+        raised = _since_read([a for a in witness.alarms[alarms:] if a.data["change"] == "raised"], "value")
+    return {
+        "telemetry_p50_ms": _percentile(telemetry, 50),
+        "telemetry_p99_ms": _percentile(telemetry, 99),
+        "telemetry_samples": len(telemetry),
+        "alarm_p50_ms": _percentile(raised, 50),
+        "alarm_p99_ms": _percentile(raised, 99),
+        "alarm_samples": len(raised),
+    }
+
+
+def idle(extent: Extent) -> Figures:
+    """The demo's own 17 devices on its own simulated lines."""
+    with Rig("idle") as rig:
+        witness = rig.broker()
+        daemon = rig.enter_context(rig.daemon(rig.demo()))
+        until(lambda: witness.samples)
+        time.sleep(3 * extent.part)
+        with _Span(daemon) as span:
+            time.sleep(25 * extent.part)
+        resident = daemon.resident()
+    return {"cpu_percent": 100 * span.cpu / span.seconds, "resident_mb": resident}
+
+
+def start(extent: Extent) -> Figures:
+    """From exec to the first telemetry of a device, with 100 devices."""
+    figures: Figures = {}
+    with Rig("start") as rig:
+        ports = rig.plc(LINES)
+        witness = rig.broker()
+        site = rig.site(ports)
+        for name, end in (
+            ("fresh_s", signal.SIGTERM),
+            ("again_s", signal.SIGKILL),
+            ("killed_s", signal.SIGTERM),
+        ):
+            witness.samples.clear()
+            began = time.monotonic_ns() // 1000
+            with rig.daemon(site) as daemon:
+                until(lambda: any(sample.device.startswith("d") for sample in witness.samples))
+                first = next(sample for sample in witness.samples if sample.device.startswith("d"))
+                time.sleep(5 * extent.part)
+                os.kill(daemon.pid, end)
+            figures[name] = (first.at - began) / 1e6
+            time.sleep(0.5)
+    return figures
+
+
+def journal(extent: Extent) -> Figures:
+    """The journal alone, in this process, on the daemon's core."""
+    with _on_the_daemons_core(), Rig("journal") as rig:
+        return {
+            "points_per_second": asyncio.run(_append(rig.directory / "fast.db", 5 * extent.part)),
+            "bytes_per_record_1s": asyncio.run(_trickle(rig.directory / "1s.db", 1.0, 20 * extent.part)),
+            "bytes_per_record_5s": asyncio.run(_trickle(rig.directory / "5s.db", 5.0, 25 * extent.part)),
+        }
+
+
+async def _append(path: Path, seconds: float) -> float:
+    """Points per second, from the first taken in to the last on the disk."""
+    clock = SystemClock()
+    began, count = time.monotonic(), 0
+    async with Journal.open(path, clock, 1.0) as book:
+        while time.monotonic() < began + seconds:
+            for device in range(50):
+                values = {f"value.{i}": 20.0 + (count + i) % 97 / 10 for i in range(20)}
+                book.sample(Sample(f"d{device}", clock.now(), dict(values)))
+                count += 20
+            await asyncio.sleep(0)
+    return count / (time.monotonic() - began)
+
+
+async def _trickle(path: Path, window: float, seconds: float) -> float:
+    """Device bytes per record of 100 bytes, ten a second; the closing checkpoint included."""
+    clock, dice = SystemClock(), random.Random(1)  # noqa: S311
+    async with Journal.open(path, clock, window) as book:
+        before, count = _written(), 0
+        while count < 10 * seconds:
+            record = book.sample(Sample(f"d{count % 10}", clock.now(), _hundred_bytes(dice)))
+            assert 95 <= len(msgspec.msgpack.encode(record)) <= 105
+            count += 1
+            await asyncio.sleep(0.1)
+    return (_written() - before) / count
+
+
+def _hundred_bytes(dice: random.Random) -> dict[str, Any]:
+    return {"a": dice.uniform(0, 40)}
+
+
+def _written() -> int:
+    fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(fields["write_bytes"])
+
+
+def drain(extent: Extent) -> Figures:
+    """A backlog goes out while 100 devices are polled and 20 gas detectors raise alarms."""
+    with Rig("drain") as rig:
+        ports = rig.plc(LINES)
+        site = rig.site(ports, alarms=20)
+        wanted = asyncio.run(_fill(rig.directory / "journal.db", extent.backlog))
+        daemon = rig.enter_context(rig.daemon(site))
+        until((rig.directory / "sock").exists)
+        time.sleep(2)
+        resident = daemon.resident()
+        # Opened before the broker is there, so that no commit is missed.
+        commits = rig.enter_context(_Commits(rig.directory / "journal.db"))
+        witness = rig.broker()
+        until(lambda: any(_is_backlog(sample) for sample in witness.samples), 60)
+        peak, seen, backlog = resident, 0, list[Arrival]()
+        ready = time.monotonic()
+        while len(backlog) < len(wanted) and time.monotonic() < ready + 60:
+            commits.watch(0.1)
+            fresh = witness.samples[seen:]
+            seen += len(fresh)
+            backlog += filter(_is_backlog, fresh)
+            peak = max(peak, daemon.resident())
+        alarms = [a for a in witness.alarms if a.at >= backlog[0].at]
+    got = [(sample.device, sample.seq) for sample in backlog]
+    times = [
+        (alarm.at - commits.seen[alarm.device, alarm.seq]) / 1000
+        for alarm in alarms
+        if (alarm.device, alarm.seq) in commits.seen
+    ]
+    return {
+        "points_per_second": 20 * len(got) / ((backlog[-1].at - backlog[0].at) / 1e6),
+        "points": 20 * len(wanted),
+        "missing": len(wanted - set(got)),
+        "repeated": len(got) - len(set(got)),
+        "growth_mb": peak - resident,
+        "alarm_p50_ms": _percentile(times, 50),
+        "alarm_p99_ms": _percentile(times, 99),
+    }
+
+
+def _is_backlog(sample: Arrival) -> bool:
+    return sample.data["values"].get("stamp") == 0
+
+
+async def _fill(path: Path, points: int) -> set[tuple[str, int]]:
+    """A backlog as an outage leaves it: rows of one second with each device once."""
+    clock, written = SystemClock(), set[tuple[str, int]]()
+    async with Journal.open(path, clock, 3600.0) as book:
+        while len(written) * 20 < points:
+            for device in range(100):
+                values: dict[str, Any] = {"stamp": 0}
+                values |= {f"value.{i}": 20.0 + (len(written) + i) % 97 / 10 for i in range(1, 20)}
+                record = book.sample(Sample(f"d{device:03}", clock.now(), values))
+                written.add((record.device, record.seq))
+            book._window_due = True
+            book._wake.set()
+            before = book.commits
+            while book.commits == before:
+                await asyncio.sleep(0)
+    return written
+
+
+class _Commits:
+    """When each alarm was committed, as another process sees it: a millisecond late at most."""
+
+    def __init__(self, journal: Path) -> None:
+        self._database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+        self._pos = 0
+        self.seen: dict[tuple[str, int], int] = {}
+
+    def __enter__(self) -> _Commits:
+        self.watch(0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    def watch(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            now = time.monotonic_ns() // 1000
+            rows = self._database.execute("SELECT pos, body, crc FROM alarm WHERE pos > ?", (self._pos,))
+            for pos, body, crc in rows.fetchall():
+                self._pos = pos
+                for record in unpack(body, crc):
+                    self.seen[record.device, record.seq] = now
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.001)
+
+
+class _Span:
+    """What the daemon used and did between two instants."""
+
+    seconds = cpu = polls = missed = commits = written = 0.0
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def __enter__(self) -> _Span:
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        after = self._now()
+        for name, value in after.items():
+            setattr(self, name, value - self._before[name])
+
+    def _now(self) -> Figures:
+        daemon = self._daemon
+        counts = {
+            "polls": daemon.metric("linli_polls_total"),
+            "missed": daemon.metric("linli_polls_missed_total"),
+            "commits": daemon.metric("linli_journal_commits_total"),
+        }
+        return {**counts, "seconds": time.monotonic(), "cpu": daemon.cpu(), "written": daemon.written()}
+
+
+def _reference(rig: Rig, port: int, points: int, seconds: float) -> float:
+    """CPU seconds of one bare read and one bare publish of such a device, on the daemon's core."""
+    with _on_the_daemons_core():
+        read = asyncio.run(_bare_reads(port, 8 + points, seconds))
+        return read + _bare_publishes(rig.broker_port, 600 + 25 * points, seconds)
+
+
+async def _bare_reads(port: int, registers: int, seconds: float) -> float:
+    client = AsyncModbusTcpClient("127.0.0.1", port=port)
+    await client.connect()
+    began, end, count = time.process_time(), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        await client.read_holding_registers(0, count=registers, device_id=250)
+        count += 1
+    client.close()
+    return (time.process_time() - began) / count
+
+
+def _bare_publishes(port: int, size: int, seconds: float) -> float:
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    began, end, count = time.process_time(), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        client.publish("bench/reference", b"x" * size, qos=1).wait_for_publish(10)
+        count += 1
+    client.disconnect()
+    client.loop_stop()
+    return (time.process_time() - began) / count
+
+
+@contextmanager
+def _on_the_daemons_core() -> Iterator[None]:
+    os.sched_setaffinity(0, THEIRS)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, OURS)
+
+
+def _since_read(arrivals: list[Arrival], key: str) -> list[float]:
+    """Milliseconds from the slave's answer to the arrival, for records that carry the former."""
+    values = ((a.at, a.data["value"] if key == "value" else a.data["values"].get(key)) for a in arrivals)
+    return [(at - stamp) / 1000 for at, stamp in values if stamp]
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+SUBJECTS: dict[str, Callable[[Extent], Figures]] = {
+    function.__name__: function for function in (saturation, load, latency, idle, start, journal, drain)
+}

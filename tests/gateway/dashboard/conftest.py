@@ -1,0 +1,261 @@
+"""A house to look at: a real journal, a real control socket, the real dashboard in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from gateway import control
+from gateway.clock import SystemClock
+from gateway.dashboard import DeviceCard, Settings
+from gateway.journal import Journal
+from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.services.lockers import Compartment
+from gateway.services.presence import Link
+from gateway.services.safety import Alarm, AlarmState
+from gateway.services.visitors import Door
+
+KEY = "right-key-of-the-house"
+NASTY = "<img src=x onerror=document.title='owned'>\"'"
+
+CARDS = (
+    DeviceCard("counter", {"zh": "南门客流", "en": "South door"}, "door-counter", 5),
+    DeviceCard("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True),
+    DeviceCard("gas", {"zh": "厨房燃气", "en": "Kitchen gas"}, "gas", 5, {"lel": "%LEL"}, safety=True),
+    DeviceCard(
+        "locker",
+        {"zh": "东侧快递柜", "en": "East lockers"},
+        "parcel-locker",
+        5,
+        {f"door.{n}": "" for n in range(1, 5)},
+    ),
+    DeviceCard("nasty", {"zh": NASTY, "en": NASTY}, NASTY, 5, {"temperature": "℃"}),
+)
+
+SERVE = """
+import asyncio, logging, pathlib, sys, msgspec
+from gateway.dashboard import Settings, run
+logging.basicConfig(level=logging.INFO)
+settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings, dec_hook=lambda t, v: t(v))
+asyncio.run(run(settings))
+"""
+
+
+class House:
+    """Stands for the daemon: writes the journal, answers on the socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SystemClock()
+        self.settings = Settings(
+            journal=folder / "journal.db",
+            control=folder / "control.sock",
+            access=folder / "access.key",
+            port=0,
+            site={"zh": "滨江邻里中心", "en": "Binjiang Neighbourhood Centre"},
+            timezone="Asia/Shanghai",
+            devices=CARDS,
+        )
+        self.settings.access.write_text(KEY + "\n")
+        self.storage = "ok"
+        self.commands: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
+        self.alarms: dict[str, Alarm] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._journal: Journal | None = None
+        self._leave = asyncio.Event()
+        self._daemon: asyncio.Task[None] | None = None
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def start(self) -> None:
+        """The daemon comes up."""
+
+        async def start() -> None:
+            up = asyncio.Event()
+            self._leave.clear()
+            self._daemon = asyncio.create_task(self._live(up))
+            await up.wait()
+
+        self.do(start())
+
+    async def _live(self, up: asyncio.Event) -> None:
+        handlers = {"health": self._health, "command": self._command}
+        async with (
+            Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
+            control.serve(self.settings.control, handlers),
+        ):
+            up.set()
+            await self._leave.wait()
+
+    async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "started": 0, "journal": self.storage}
+
+    async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.commands.append(request)
+        return self.answer(request)
+
+    def stop(self) -> None:
+        """The daemon goes away."""
+
+        async def stop() -> None:
+            self._leave.set()
+            if self._daemon:
+                await self._daemon
+
+        self.do(stop())
+
+    def close(self) -> None:
+        self.stop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def now(self, ago: float = 0.0) -> Stamp:
+        now = self.clock.now()
+        return msgspec.structs.replace(now, wall=now.wall - int(ago * 1000), mono=now.mono - int(ago * 1e9))
+
+    def says(self, device: str, ago: float = 0.0, error: str = "", **values: Value) -> None:
+        """A sample of a device, or a service's summary."""
+
+        async def say() -> None:
+            assert self._journal
+            self._journal.sample(Sample(device, self.now(ago), values, error=error))
+
+        self.do(say())
+
+    def rows(self, service: str, **rows: msgspec.Struct | None) -> None:
+        """Change a service's rows; `__` in a key stands for `/`."""
+
+        async def put() -> None:
+            assert self._journal
+            changes = {key.replace("__", "/"): row for key, row in rows.items()}
+            self._journal.append(service, [], changes)
+            await self._journal.commit()
+
+        self.do(put())
+
+    def visitors(self, came: int, left: int) -> None:
+        """The day's count of the only door."""
+        self.rows("visitors", counter=Door(0, 0, self.now(), self.local_day(), came, left))
+
+    def local_day(self) -> str:
+        """The date at the site."""
+        return datetime.fromtimestamp(self.now().wall / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
+
+    def alarm(self, state: AlarmState | None, device: str = "smoke", value: Value = True) -> str:
+        """Put the alarm of a device into a state; None closes it. Returns the alarm's id."""
+        hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
+        name = f"{device}/{point}/1"
+        row = Alarm(name, device, point, hazard, state, self.now(65), value) if state else None
+        self.rows("safety", **{f"{device}__{point}": row})
+        return name
+
+    def compartment(self, number: int, occupied: bool, door_open: bool = False, live: bool = True) -> None:
+        row = Compartment(door_open, occupied, self.now(), live)
+        self.rows("lockers", **{f"locker__{number}": row})
+
+    def furnish(self) -> None:
+        """An ordinary day."""
+        self.visitors(128, 97)
+        self.says("visitors", **{"inside": 31, "in": 128, "out": 97})
+        self.says("parking", free=7, occupied=12, unknown=1, total=20)
+        self.says("lockers", free=2, occupied=1, open=1, unknown=1, total=4)
+        self.says("counter", **{"in": 5128, "out": 5097})
+        self.says("smoke", smoke=False)
+        self.says("gas", lel=2.5)
+        self.says("nasty", temperature=21.5)
+        self.rows("presence", uplink=Link(True, self.now(3600)), smoke=Link(True, self.now(3600)))
+        for number, (occupied, door) in enumerate([(False, False), (True, False), (False, True)], 1):
+            self.compartment(number, occupied, door)
+
+
+class Served:
+    """The dashboard's process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", SERVE],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdin
+        assert self.process.stderr
+        self.process.stdin.write(msgspec.json.encode(settings, enc_hook=str).decode())
+        self.process.stdin.close()
+        self.said: list[str] = []
+        for line in self.process.stderr:
+            self.said.append(line)
+            if found := re.search(r"(http://127.0.0.1:(\d+))", line):
+                self.url, self.port = found[1], int(found[2])
+                break
+        else:
+            raise AssertionError("".join(self.said))
+        self._rest = threading.Thread(target=lambda: self.said.extend(self.process.stderr or ()))
+        self._rest.start()
+
+    def ask(
+        self, method: str, path: str, body: str = "", cookie: str = "", **headers: str
+    ) -> tuple[int, http.client.HTTPMessage, str]:
+        """One request as a browser on the page would send it, unless headers say otherwise."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            sent = {"origin": self.url, "cookie": cookie, **headers}
+            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in sent.items() if v})
+            answer = connection.getresponse()
+            text = "" if path.startswith("/events") else answer.read().decode()
+            return answer.status, answer.headers, text
+
+    def cookie(self) -> str:
+        """A session."""
+        _, headers, _ = self.ask("GET", f"/?key={KEY}&name={quote('王芳')}")
+        return headers["set-cookie"].partition(";")[0]
+
+    def end(self) -> float | None:
+        """SIGTERM; returns the exit code. Kills and fails after five seconds."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(5)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._rest.join()
+            assert self.process.stderr
+            self.process.stderr.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """A daemon that has started, with nothing in its journal."""
+    house = House(tmp_path)
+    house.start()
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def served(house: House) -> Iterator[Served]:
+    """The dashboard of an ordinary day."""
+    house.furnish()
+    served = Served(house.settings)
+    yield served
+    served.end()

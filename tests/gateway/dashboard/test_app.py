@@ -1,0 +1,202 @@
+"""Who gets in, what is refused, and how the process starts and ends. No browser."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import time
+from collections.abc import Callable
+from http.cookies import SimpleCookie
+
+from gateway.dashboard import application
+from gateway.dashboard.access import TRIES
+
+from .conftest import KEY, House, Served
+
+OPEN = {"/login", "/static", "/favicon.ico"}
+
+
+def eventually(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """The page follows within a second or so; nothing tells a plain client when."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_nothing_but_the_way_in_is_shown_without_a_session(house: House, served: Served) -> None:
+    routes = {route.path: route for route in application(house.settings).routes}
+    assert routes.keys() > OPEN
+    for path in {*(routes.keys() - OPEN), "/no-such-page"}:
+        methods = getattr(routes.get(path), "methods", None) or {"GET"}
+        for method in methods:
+            status, _, text = served.ask(method, path)
+            assert status == 401, (method, path)
+            assert "滨江邻里中心" in text or method == "HEAD" or path == "/events"
+            assert "车位" not in text
+            assert "烟感" not in text
+    for path in ("/favicon.ico", "/static/style.css", "/static/app.js"):
+        assert served.ask("GET", path)[0] == 200
+    assert served.ask("GET", "/static/../app.py")[0] == 404
+    assert served.ask("GET", "/", cookie="linli-session=forged")[0] == 401
+
+
+def test_a_key_becomes_a_session_and_leaves_the_address(served: Served) -> None:
+    status, headers, _ = served.ask("GET", f"/?key={KEY}")
+    assert (status, headers["location"]) == (303, "/")
+    (cookie,) = SimpleCookie(headers["set-cookie"]).values()
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "strict"
+    assert not cookie["secure"]
+    assert KEY not in cookie.value
+    status, _, text = served.ask("GET", "/", cookie=served.cookie())
+    assert status == 200
+    assert "一层活动室烟感" in text
+    assert KEY not in text
+
+
+def test_a_session_over_https_stays_on_https(served: Served) -> None:
+    _, headers, _ = served.ask("GET", f"/?key={KEY}", x_forwarded_proto="https")
+    assert "secure" in headers["set-cookie"].lower()
+
+
+def test_wrong_keys_are_refused_and_then_ignored_for_a_while(served: Served) -> None:
+    for _ in range(TRIES):
+        assert served.ask("GET", "/?key=wrong")[0] == 401
+    status, headers, text = served.ask("POST", "/login", f"key={KEY}")
+    assert status == 429
+    assert 0 < int(headers["retry-after"]) <= 61
+    assert headers["retry-after"] in text
+
+
+def test_a_post_from_another_site_is_refused(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    wish = json.dumps({"action": "open", "device": "locker", "lock": 1})
+    for headers in (
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"sec_fetch_site": "cross-site"},
+        {"sec_fetch_site": "same-site"},
+        {"origin": ""},
+    ):
+        assert served.ask("POST", "/command", wish, cookie, **headers)[0] == 403, headers
+    assert house.commands == []
+    assert served.ask("POST", "/command", wish, cookie)[0] == 200
+    assert len(house.commands) == 1
+
+
+def test_every_answer_is_hardened(served: Served) -> None:
+    for path, cookie in (("/", ""), ("/", served.cookie()), ("/static/app.js", "")):
+        _, headers, _ = served.ask("GET", path, cookie=cookie)
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_a_body_has_an_end_and_a_form(served: Served) -> None:
+    assert served.ask("POST", "/login", "key=" + "x" * 70_000)[0] == 413
+    assert served.ask("POST", "/login", "&".join(f"key{n}=1" for n in range(99)))[0] == 400
+
+
+def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    for wish, expected in (
+        ({"action": "open", "device": "locker", "lock": 99}, 404),
+        ({"action": "open", "device": "smoke", "lock": 1}, 404),
+        ({"action": "open", "device": "locker", "lock": "1"}, 400),
+        ({"action": "reboot"}, 400),
+        ({"action": "acknowledge", "alarm": "smoke/smoke/0"}, 404),
+        ([], 400),
+    ):
+        assert served.ask("POST", "/command", json.dumps(wish), cookie)[0] == expected, wish
+    assert house.commands == []
+
+
+def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -> None:
+    wish = json.dumps({"action": "open", "device": "locker", "lock": 2})
+    _, _, text = served.ask("POST", "/command", wish, served.cookie())
+    assert json.loads(text) == {"status": "done", "message": "「东侧快递柜」2 号格已打开"}
+    (command,) = house.commands
+    assert command.pop("id")
+    assert 0 < command.pop("expires") - house.now().wall <= 15_000
+    assert command == {
+        "device": "locker",
+        "action": "open",
+        "args": {"lock": 2},
+        "by": "王芳",
+        "origin": "dashboard",
+    }
+
+
+def test_a_command_to_a_daemon_that_is_away_was_not_carried_out(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    house.stop()
+    wish = json.dumps({"action": "open", "device": "locker", "lock": 2})
+    status, _, text = served.ask("POST", "/command", wish, cookie, accept_language="en-GB,en;q=0.9")
+    assert status == 503
+    assert json.loads(text)["message"] == "The gateway did not answer; nothing was done."
+
+
+def test_the_language_is_the_one_asked_for_then_the_browsers_then_chinese(served: Served) -> None:
+    cookie = served.cookie()
+    assert "当前在场" in served.ask("GET", "/", cookie=cookie)[2]
+    assert "当前在场" in served.ask("GET", "/", cookie=cookie, accept_language="fr, zh-CN;q=0.5")[2]
+    assert "Inside now" in served.ask("GET", "/", cookie=cookie, accept_language="en-GB")[2]
+    _, headers, text = served.ask("GET", "/?lang=en", cookie=cookie, accept_language="zh")
+    assert "Inside now" in text
+    chosen = f"{cookie}; {headers['set-cookie'].partition(';')[0]}"
+    assert "Inside now" in served.ask("GET", "/", cookie=chosen, accept_language="zh")[2]
+
+
+def test_before_the_first_start_of_the_gateway_the_page_waits(house: House) -> None:
+    house.stop()
+    house.settings.journal.unlink()
+    served = Served(house.settings)
+    try:
+        cookie = served.cookie()
+        assert "网关尚未启动过" in (text := served.ask("GET", "/", cookie=cookie)[2])
+        assert "报警情况未知" in text
+        house.start()
+        house.furnish()
+        eventually(lambda: ">31" in served.ask("GET", "/", cookie=cookie)[2])
+        assert "没有报警" in served.ask("GET", "/", cookie=cookie)[2]
+    finally:
+        served.end()
+
+
+def test_a_journal_that_cannot_be_written_is_told(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    house.storage = "no-such-word"
+    eventually(lambda: "网关存储异常" in served.ask("GET", "/", cookie=cookie)[2])
+    assert "数据可能没有保存：no-such-word" in served.ask("GET", "/", cookie=cookie)[2]
+
+
+def test_a_replaced_journal_is_followed(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    assert ">31" in served.ask("GET", "/", cookie=cookie)[2]
+    house.stop()
+    for file in house.settings.journal.parent.glob("journal.db*"):
+        file.unlink()
+    house.start()
+    house.visitors(500, 23)
+    eventually(lambda: ">477" in served.ask("GET", "/", cookie=cookie)[2])
+
+
+def test_it_ends_at_once_though_streams_are_open_and_has_kept_the_key_to_itself(served: Served) -> None:
+    with contextlib.ExitStack() as stack:
+        cookie = served.cookie()
+        for _ in range(20):
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+            stack.enter_context(contextlib.closing(connection))
+            connection.request("GET", "/events", headers={"cookie": cookie})
+            answer = connection.getresponse()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.readline() == b"retry: 2000\n"
+        began = time.monotonic()
+        served.end()
+        assert time.monotonic() - began < 2
+    assert len(served.said) == 1, served.said
+    assert KEY not in served.said[0]

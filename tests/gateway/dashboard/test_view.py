@@ -1,0 +1,202 @@
+"""The view as a function of rows and samples."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.dashboard.settings import DeviceCard
+from gateway.dashboard.view import Condition, Gateway, Health, Known, Places, View, fold
+from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
+from gateway.services.lockers import Compartment
+from gateway.services.presence import Link
+from gateway.services.safety import Alarm, AlarmState
+from gateway.services.visitors import Door
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+NOON = 1_790_000_000_000
+DAY = "2026-09-21"
+MONO = 10**15
+
+SMOKE = DeviceCard("smoke", {"zh": "烟感"}, "smoke", 10, safety=True)
+DOOR = DeviceCard("door", {"zh": "南门"}, "door-counter", 10)
+LOCKER = DeviceCard("box", {"zh": "柜"}, "parcel-locker", 10, {"door.1": "", "door.2": "", "door.10": ""})
+
+
+def at(
+    ago: float = 0.0, boot: str = "b", clock: ClockQuality = ClockQuality.SYNCED, step: int = 0
+) -> Stamp:
+    return Stamp(NOON - int(ago * 1000) + step, MONO - int(ago * 1e9), boot, clock)
+
+
+def sample(
+    device: str,
+    when: Stamp | None = None,
+    error: str = "",
+    bad: dict[str, str] | None = None,
+    **values: Value,
+) -> Record:
+    quality = "offline" if error else "uncertain" if bad else "good"
+    body = {"quality": quality, "values": values, "bad": bad or {}, "error": error}
+    return Record(Lane.TELEMETRY, device, 1, "sample", when or at(), body)
+
+
+def view(
+    *cards: DeviceCard,
+    samples: tuple[Record, ...] = (),
+    health: Health | None = Health(),  # noqa: B008
+    pending: int | None = None,
+    **rows: dict[str, object],
+) -> View:
+    known = Known(rows, {each.device: each for each in samples}, pending, health)
+    return fold(cards, SHANGHAI, known, at())
+
+
+def alarm(state: AlarmState, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
+    return Alarm(f"{device}/{ago}", device, "smoke", hazard, state, at(ago), True)
+
+
+def test_without_a_journal_everything_is_unknown_and_every_device_is_listed() -> None:
+    seen = fold((SMOKE, DOOR), SHANGHAI, Known(), at())
+    assert seen.gateway is Gateway.WAITING
+    assert not seen.known
+    assert (seen.inside, seen.came, seen.left) == (None, None, None)
+    assert seen.bays == seen.lockers == Places()
+    assert [line.condition for line in seen.devices] == [Condition.NONE, Condition.NONE]
+
+
+@pytest.mark.parametrize(
+    ("health", "trouble", "expected"),
+    [
+        (Health(), "", Gateway.RUNNING),
+        (None, "", Gateway.AWAY),
+        (Health("disk-full"), "", Gateway.TROUBLE),
+        (Health(), "journal-read", Gateway.TROUBLE),
+    ],
+)
+def test_how_the_gateway_is(health: Health | None, trouble: str, expected: Gateway) -> None:
+    seen = fold((), SHANGHAI, Known({}, health=health, trouble=trouble), at())
+    assert seen.gateway is expected
+    assert seen.known
+
+
+def test_visitors_are_the_sum_of_the_doors() -> None:
+    rows = {"a": Door(0, 0, at(), DAY, 9, 4), "b": Door(0, 0, at(), DAY, 3, 1)}
+    seen = view(visitors=rows)
+    assert (seen.inside, seen.came, seen.left) == (7, 12, 5)
+
+
+def test_visitors_of_another_day_are_not_todays() -> None:
+    assert view(visitors={"a": Door(0, 0, at(), "2026-09-20", 9, 4)}).inside is None
+
+
+def test_a_silent_door_counter_is_told() -> None:
+    assert view(DOOR, samples=(sample("door", **{"in": 3}),)).counters_silent == 0
+    assert view(DOOR, samples=(sample("door", error="timeout"),)).counters_silent == 1
+
+
+def test_places_that_are_all_unknown_are_not_nought() -> None:
+    samples = (
+        sample("parking", free=0, occupied=0, unknown=4, total=4),
+        sample("lockers", at(600), free=2, occupied=1, open=1, unknown=1, total=4),
+    )
+    seen = view(samples=samples)
+    assert seen.bays == Places(free=None, total=4, unknown=4)
+    assert seen.lockers == Places(free=2, total=4, unknown=1, open=1, stale=True)
+
+
+def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
+    rows = {
+        "1": alarm(AlarmState.ACKNOWLEDGED, "a", Hazard.FIRE),
+        "2": alarm(AlarmState.ACTIVE, "b", Hazard.FAULT),
+        "3": alarm(AlarmState.LATCHED, "c", Hazard.GAS, ago=90),
+        "4": alarm(AlarmState.ACTIVE, "d", Hazard.GAS, ago=30),
+    }
+    seen = view(safety=rows)
+    assert [line.device for line in seen.alarms] == ["d", "c", "b", "a"]
+    assert seen.unacknowledged == 3
+
+
+def test_a_device_in_alarm_is_never_merely_well() -> None:
+    rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.LATCHED)}
+    seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
+    assert seen.devices[0].hazards == (Hazard.FIRE,)
+    assert seen.devices[0].values == (("smoke", True, ""),)
+
+
+@pytest.mark.parametrize(
+    ("ago", "expected"), [(0, Condition.GOOD), (34, Condition.GOOD), (36, Condition.STALE)]
+)
+def test_a_reading_grows_old_but_keeps_its_time(ago: float, expected: Condition) -> None:
+    (line,) = view(SMOKE, samples=(sample("smoke", at(ago), smoke=False),)).devices
+    assert line.condition is expected
+    assert line.at == NOON - ago * 1000
+
+
+def test_while_the_daemon_is_away_every_reading_is_old() -> None:
+    (line,) = view(SMOKE, samples=(sample("smoke", smoke=False),), health=None).devices
+    assert line.condition is Condition.STALE
+
+
+def test_an_outage_is_as_old_as_its_beginning() -> None:
+    link = Link(False, at(500), "line-down")
+    (line,) = view(SMOKE, samples=(sample("smoke", error="timeout"),), presence={"smoke": link}).devices
+    assert (line.condition, line.error, line.at) == (Condition.OFFLINE, "timeout", NOON - 500_000)
+    (line,) = view(SMOKE, presence={"smoke": link}).devices
+    assert (line.condition, line.error) == (Condition.OFFLINE, "line-down")
+
+
+def test_an_impossible_value_is_shown_as_missing() -> None:
+    record = sample("door", bad={"out": "range"}, **{"in": 3})
+    (line,) = view(DOOR, samples=(record,)).devices
+    assert line.condition is Condition.UNCERTAIN
+    assert line.values == (("in", 3, ""), ("out", None, ""))
+
+
+def test_ages_survive_a_step_of_the_clock() -> None:
+    stamp = at(20, step=-3_600_000)
+    (line,) = view(SMOKE, samples=(sample("smoke", stamp, smoke=False),)).devices
+    assert line.condition is Condition.GOOD
+    assert line.at == NOON - 20_000
+
+
+def test_nobody_knows_when_a_reading_before_the_last_boot_without_a_clock_was() -> None:
+    stamp = at(20, boot="earlier", clock=ClockQuality.UNSET)
+    (line,) = view(SMOKE, samples=(sample("smoke", stamp, smoke=False),)).devices
+    assert (line.condition, line.at) == (Condition.STALE, None)
+
+
+def test_safety_devices_come_first_and_the_worst_of_them() -> None:
+    cards = [DeviceCard(name, {}, "smoke", 10, safety=name[0] == "s") for name in ("o1", "s1", "o2", "s2")]
+    samples = sample("s1"), sample("o1"), sample("o2", error="x"), sample("s2", error="x")
+    seen = view(*cards, samples=samples)
+    assert [line.name for line in seen.devices] == ["s2", "s1", "o2", "o1"]
+
+
+def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
+    rows = {
+        "box/10": Compartment(False, True, at()),
+        "box/2": Compartment(True, False, at()),
+        "box/3": Compartment(False, False, at(), live=False),
+        "other/1": Compartment(False, False, at()),
+    }
+    (cabinet,) = view(LOCKER, lockers=rows).cabinets
+    assert [(cell.number, cell.state) for cell in cabinet.cells] == [
+        (1, "unknown"),
+        (2, "open"),
+        (3, "unknown"),
+        (10, "occupied"),
+    ]
+
+
+def test_the_uplink() -> None:
+    assert view().uplink.online is None
+    uplink = view(presence={"uplink": Link(False, at(5), "refused")}, pending=3).uplink
+    assert (uplink.online, uplink.since, uplink.pending) == (False, NOON - 5000, 3)
+
+
+def test_the_same_facts_a_second_later_are_the_same_view() -> None:
+    known = Known({}, {"smoke": sample("smoke", smoke=False)}, health=Health())
+    later = Stamp(NOON + 1003, MONO + 10**9, "b", ClockQuality.SYNCED)
+    assert fold((SMOKE,), SHANGHAI, known, at()) == fold((SMOKE,), SHANGHAI, known, later)

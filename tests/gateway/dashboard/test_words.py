@@ -1,0 +1,41 @@
+"""Each sentence that the page asks for exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gateway.dashboard
+from gateway.dashboard.pages import reason
+from gateway.dashboard.view import Condition
+from gateway.model import Hazard
+from gateway.services.safety import AlarmState
+from gateway.words import LANGUAGES, words
+
+SOURCE = Path(gateway.dashboard.__file__).parent
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
+    for table, vocabulary in (("hazard", Hazard), ("alarm-state", AlarmState), ("quality", Condition)):
+        for word in vocabulary:
+            assert f"{table}.{word}" in words(lang), f"{table}.{word}"
+
+
+def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
+    asked = {
+        key
+        for file in [*SOURCE.glob("*.py"), *SOURCE.glob("templates/*.html")]
+        for key in re.findall(r"""["']dashboard\.([a-z-]+)["']""", file.read_text("utf-8"))
+        if not key.endswith("-")
+    }
+    assert len(asked) > 40
+    assert {f"dashboard.{key}" for key in asked} <= words("zh").keys()
+
+
+def test_a_reason_goes_without_what_nobody_knows() -> None:
+    assert reason("zh", "broker-away") == "无法连接平台服务器：请检查地址和网络"
+    assert "?" not in reason("en", "broker-away")
+    assert reason("en", "no-such-reason") == "no-such-reason"

@@ -1,0 +1,421 @@
+"""The writer, on a real file, and what its readers find."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.journal import Journal, JournalFailed, Limits, Pack, Reader
+from gateway.journal.journal import BLOCK, KEPT, UNWRITTEN
+from gateway.model import Fact, Lane, Record, Sample
+from tests.clock import FakeClock
+
+ALARM, EVENT, TELEMETRY = Lane
+
+
+class Row(msgspec.Struct, frozen=True):
+    n: int
+
+
+@asynccontextmanager
+async def journal(
+    path: Path, clock: FakeClock | None = None, **options: int
+) -> AsyncIterator[tuple[Journal, FakeClock]]:
+    clock = clock or FakeClock()
+    async with Journal.open(path, clock, 1.0, Limits(**options)) as opened:
+        yield opened, clock
+
+
+def sample(clock: FakeClock, device: str = "d", value: int = 0) -> Sample:
+    return Sample(device, clock.now(), {"x": value})
+
+
+def fact(clock: FakeClock, lane: Lane = ALARM, device: str = "d", **body: int) -> Fact:
+    return Fact(lane, device, lane.name.lower(), clock.now(), body)
+
+
+async def window(journal: Journal, clock: FakeClock) -> None:
+    """Let a window end, and its commit be done."""
+    await clock.advance(1.0)
+    await journal.commit()
+
+
+async def records(path: Path, lane: Lane) -> list[Record]:
+    async with Reader.open(path) as reader:
+        return [record async for record in reader.records(lane, 0)]
+
+
+async def seqs(path: Path, lane: Lane, device: str = "d") -> list[int]:
+    return [record.seq for record in await records(path, lane) if record.device == device]
+
+
+async def test_samples_of_a_window_are_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for n in range(5):
+            j.sample(sample(clock, value=n))
+        await window(j, clock)
+        (pack,) = await j.read(TELEMETRY, 0, 10)
+        assert [record.body["values"]["x"] for record in pack.records] == [0, 1, 2, 3, 4]
+        assert [record.seq for record in pack.records] == [1, 2, 3, 4, 5]
+        assert j.commits == 1
+
+
+async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        j.sample(sample(clock))
+        j.append("s", [fact(clock, n=7)], {"k": Row(7)})
+        await j.commit()
+        (record,) = await records(path, ALARM)
+        assert record.body == {"n": 7}
+        assert await records(path, TELEMETRY) == []
+        async with Reader.open(path) as reader:
+            assert msgspec.msgpack.decode((await reader.state("s"))["k"], type=Row) == Row(7)
+
+
+async def test_a_row_that_is_gone_is_deleted(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, _):
+        j.append("s", [], {"k": Row(1)})
+        await j.commit()
+        j.append("s", [], {"k": None})
+        await j.commit()
+        assert await j.state("s") == {}
+
+
+async def test_everything_pending_is_committed_on_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        j.sample(sample(clock))
+        j.append("s", [fact(clock, EVENT)], {})
+    assert await seqs(path, TELEMETRY) == [1]
+    assert await seqs(path, EVENT) == [1]
+
+
+async def test_sequence_numbers_go_on_after_an_orderly_restart(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    for _ in range(3):
+        async with journal(path) as (j, clock):
+            j.sample(sample(clock))
+            j.append("s", [fact(clock), fact(clock, EVENT)], {})
+    for lane in Lane:
+        assert await seqs(path, lane) == [1, 2, 3]
+
+
+async def test_a_new_device_leaves_once_it_is_known_on_the_disk(tmp_path: Path) -> None:
+    """A crash would otherwise hand out its first numbers twice."""
+    async with journal(tmp_path / "j.db") as (j, clock):
+        j.sample(sample(clock))
+        first = j.window_after(0)
+        assert first is not None
+        assert first.ready == 0
+        await window(j, clock)
+        assert first.ready == 1
+        assert first.pos is not None
+        j.sample(sample(clock))
+        second = j.window_after(first.pos)
+        assert second is not None
+        assert second.ready == 1
+
+
+async def test_no_more_leaves_ahead_of_the_disk_than_a_crash_would_skip(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        j.sample(sample(clock))
+        await window(j, clock)
+        for _ in range(BLOCK + 50):
+            j.sample(sample(clock))
+        open_window = j.window_after(1)
+        assert open_window is not None
+        assert open_window.ready == BLOCK
+
+
+async def test_the_window_after_a_position_comes_from_memory_or_not_at_all(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        for _ in range(KEPT * 3):
+            j.sample(sample(clock))
+            await window(j, clock)
+        last = j.committed[TELEMETRY]
+        assert j.window_after(0) is None
+        recent = j.window_after(last - 1)
+        assert recent is not None
+        assert recent.pos == last
+        current = j.window_after(last)
+        assert current is not None
+        assert current.pos is None
+
+
+async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for _ in range(3):
+            j.append("s", [fact(clock)], {})
+            await j.commit()
+        j.advance(ALARM, 2)
+        j.advance(ALARM, 1)
+    async with journal(path) as (j, _):
+        assert j.delivered[ALARM] == 2
+        assert [pack.pos for pack in await j.read(ALARM, 2, 10)] == [3]
+        assert await j.pending(ALARM) == 1
+
+
+CRASH = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from gateway.clock import SystemClock
+from gateway.journal import Journal
+from gateway.model import Fact, Lane, Sample
+
+async def main():
+    clock = SystemClock()
+    async with Journal.open(Path(sys.argv[1]), clock, 0.02) as journal:
+        n = 0
+        while True:
+            n += 1
+            for device in ("a", "b"):
+                record = journal.sample(Sample(device, clock.now(), {"n": n}))
+                window = journal._windows[-1]
+                if window.ready == len(window.records):
+                    print("left", device, record.seq, n)
+            if n % 5 == 0:
+                journal.append("s", [Fact(Lane.ALARM, "a", "alarm", clock.now(), {"n": n})], {})
+                await journal.commit()
+                print("safe", n)
+            await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+def crash(path: Path, seconds: float) -> list[list[str]]:
+    """Write until killed; what the process said it had let go or made safe."""
+    command = [sys.executable, "-u", "-c", textwrap.dedent(CRASH), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = [process.stdout.readline()]
+        os.set_blocking(process.stdout.fileno(), True)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        said += process.stdout.readlines()
+    return [line.split() for line in said if line.endswith("\n")]
+
+
+async def test_kill_9_loses_nothing_committed_and_reuses_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    left: dict[tuple[str, str], str] = {}
+    safe: set[str] = set()
+    for round_ in range(6):
+        for word, *rest in crash(path, 0.25 + round_ * 0.07):
+            if word == "safe":
+                safe.add(f"{round_}:{rest[0]}")
+            else:
+                key, content = (rest[0], rest[1]), f"{round_}:{rest[2]}"
+                assert left.setdefault(key, content) == content, "a number was used twice"
+    async with journal(path) as (j, _):
+        alarms = [record async for record in j.records(ALARM, 0)]
+        stored: dict[str, set[int]] = {}
+        async for record in j.records(TELEMETRY, 0):
+            assert record.seq not in stored.setdefault(record.device, set())
+            stored[record.device].add(record.seq)
+        gaps = [record async for record in j.records(EVENT, 0) if record.kind == "gap"]
+        await j.commit()
+        gaps = [record async for record in j.records(EVENT, 0) if record.kind == "gap"]
+    assert len(alarms) >= len(safe) > 0
+    assert [alarm.seq for alarm in alarms] == list(range(1, len(alarms) + 1))
+    for device, numbers in stored.items():
+        covered = {
+            n
+            for gap in gaps
+            if gap.device == device
+            for n in range(gap.body["first"], gap.body["last"] + 1)
+        }
+        assert set(range(1, max(numbers) + 1)) <= numbers | covered
+        for name, seq in left:
+            if name == device:
+                assert int(seq) in numbers | covered, "it left, and neither row nor gap tells of it"
+
+
+async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for _ in range(10):
+            j.sample(sample(clock))
+            await window(j, clock)
+        j.advance(TELEMETRY, 4)
+        first = (await j.read(TELEMETRY, 4, 1))[0].records[0]
+        j.lose([first], "thinned")
+        j.advance(TELEMETRY, 5)
+        await j.commit()
+        rows = {(row.lane, row.device): row for row in await j.ledger()}
+        row = rows[TELEMETRY, "d"]
+        assert (row.measured, row.delivered, row.pending, row.dropped) == (10, 4, 5, {"thinned": 1})
+        assert row.gaps == [(5, 5, "thinned")]
+    async with Reader.open(path) as reader:
+        again = {(row.lane, row.device): row for row in await reader.ledger()}
+    assert again[TELEMETRY, "d"] == row
+
+
+async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        j.sample(sample(clock))
+        await window(j, clock)
+        await clock.advance(400)
+        clock.wall += 86_400_000
+        j.sample(sample(clock)), j.sample(sample(clock))
+        await window(j, clock)
+        assert [(row.day, row.measured) for row in await j.ledger()] == [
+            ("2026-11-21", 1),
+            ("2026-11-22", 2),
+        ]
+    async with Reader.open(path) as reader:
+        assert [(row.day, row.measured) for row in await reader.ledger()] == [
+            ("2026-11-21", 1), ("2026-11-22", 2),
+        ]  # fmt: skip
+
+
+async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        record = j.sample(sample(clock))
+        await window(j, clock)
+        j.bury(record, "oversize")
+        await j.commit()
+        assert [(d.device, d.seq, d.reason) for d in await j.dead_letters()] == [("d", 1, "oversize")]
+        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert gaps == [{"lane": "telemetry", "first": 1, "last": 1, "count": 1, "reason": "dead"}]
+
+
+async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    noise = os.urandom(3000).hex()
+    async with journal(path, cap=16_000_000) as (j, clock):
+        j.append("s", [fact(clock, n=1)], {})
+        await j.commit()
+        for n in range(1500):
+            j.sample(Sample("d", clock.now(), {"x": noise[n % 100 :] + str(n)}))
+            await window(j, clock)
+        assert j.bytes <= 16_000_000
+        assert j.dropped > 0
+        oldest = (await j.read(TELEMETRY, 0, 1))[0].records[0].seq
+        gaps = [r.body async for r in j.records(EVENT, 0) if r.kind == "gap"]
+        lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
+        assert lost == set(range(1, oldest))
+        assert {gap["reason"] for gap in gaps} == {"space"}
+        assert [r.body async for r in j.records(ALARM, 0)] == [{"n": 1}]
+        (row,) = [row for row in await j.ledger() if row.lane is TELEMETRY]
+        assert row.measured == 1500
+        assert row.dropped == {"space": oldest - 1}
+        assert row.delivered == 0
+        assert row.pending == 1500 - (oldest - 1)
+
+
+async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> None:
+    noise = os.urandom(6000).hex()
+    async with journal(tmp_path / "j.db", cap=16_000_000) as (j, clock):
+        for n in range(1200):
+            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            await window(j, clock)
+            j.advance(TELEMETRY, j.committed[TELEMETRY])
+        assert (await j.read(TELEMETRY, 0, 1))[0].pos > 1
+        assert j.dropped == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A disk of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], check=True)
+    yield disk  # type: ignore[misc]
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path) -> None:
+    path = small_disk / "j.db"
+    noise = os.urandom(4000).hex()
+    async with journal(path) as (j, clock):
+        for n in range(200):
+            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            await window(j, clock)
+        stuffing = small_disk / "stuffing"
+        with stuffing.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        failed = 0
+        for n in range(2500):
+            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            await clock.advance(1.0)
+            if n % 100 == 0:
+                j.append("s", [fact(clock, n=n)], {})
+                try:
+                    await j.commit()
+                except JournalFailed:
+                    failed += 1
+        stuffing.unlink()
+        await window(j, clock)
+        await window(j, clock)
+        assert j.failure is None
+        alarms = [r.body["n"] async for r in j.records(ALARM, 0)]
+        assert alarms == list(range(0, 2500, 100)), "no alarm is lost to a full disk"
+        numbers = {r.seq async for r in j.records(TELEMETRY, 0)}
+        gaps = [r.body async for r in j.records(EVENT, 0) if r.kind == "gap"]
+        lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
+        assert gaps
+        assert set(range(1, 2701)) == numbers | lost
+        assert not numbers & lost
+
+
+async def test_memory_is_bounded_while_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+
+        async def refuse(_: object) -> list[int]:
+            raise JournalFailed("journal-write", path="", reason="read-only")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(j._writer, "transact", refuse)
+            for n in range(UNWRITTEN + 100):
+                j.sample(sample(clock, value=n))
+                await clock.advance(1.0)
+            assert len(j._windows) <= UNWRITTEN + 2
+            assert j.failure is not None
+        await window(j, clock)
+        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert gaps
+        assert {gap["reason"] for gap in gaps} == {"disk"}
+        numbers = {r.seq async for r in j.records(TELEMETRY, 0)}
+        lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
+        assert numbers | lost == set(range(1, UNWRITTEN + 101))
+
+
+async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock), Reader.open(path) as reader:
+        seen = await reader.changes()
+        for _ in range(3):
+            j.append("s", [fact(clock)], {})
+            await asyncio.gather(j.commit(), reader.ledger(), reader.read(ALARM, 0, 10))
+        assert await reader.changes() != seen
+
+
+async def test_a_damaged_row_is_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for _ in range(3):
+            j.append("s", [fact(clock)], {})
+            await j.commit()
+        await j._writer.transact([("UPDATE alarm SET body = zeroblob(20) WHERE pos = 2", ())])
+        packs: list[Pack] = await j.read(ALARM, 0, 10)
+        assert [len(pack.records) for pack in packs] == [1, 0, 1]
+        assert j.damaged == 1

@@ -1,0 +1,199 @@
+"""A damaged journal is put aside whole, and what is sound goes on."""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from gateway.journal import Journal, JournalDamaged, Reader
+from gateway.journal.rows import pack
+from gateway.journal.salvage import LEAP, mark_damaged
+from gateway.journal.space import PAGE
+from gateway.model import ClockQuality, Lane, Record, Sample, Stamp
+from tests.clock import FakeClock
+
+from .test_journal import Row, fact, journal, sample, window
+
+
+async def written(path: Path, windows: int = 60) -> None:
+    """A journal with telemetry, alarms and state, closed in order and its log folded in."""
+    async with journal(path) as (j, clock):
+        for n in range(windows):
+            noise = os.urandom(700).hex()
+            j.sample(Sample("d", clock.now(), {"x": n, "noise": noise}))
+            await window(j, clock)
+            if n % 10 == 0:
+                j.append("s", [fact(clock, n=n)], {"k": Row(n)})
+                await j.commit()
+
+
+def zero(path: Path, page: int, count: int = 1) -> None:
+    with path.open("r+b") as file:
+        file.seek(page * PAGE)
+        file.write(bytes(PAGE * count))
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_zeroed_pages_cost_only_what_stood_on_them(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "j.db"
+    await written(path)
+    pages = path.stat().st_size // PAGE
+    hit = random.Random(seed).randrange(1, pages - 2)
+    zero(path, hit, 2)
+    async with journal(path) as (j, clock):
+        telemetry = [r async for r in j.records(Lane.TELEMETRY, 0)]
+        alarms = [r.body["n"] async for r in j.records(Lane.ALARM, 0)]
+        assert len(telemetry) >= 50
+        assert len(alarms) >= 5
+        assert {r.body["values"]["x"] for r in telemetry} <= set(range(60)), "nothing is made up"
+        record = j.sample(sample(clock))
+        assert record.seq not in {r.seq for r in telemetry}
+        if j.salvaged is not None:
+            assert j.salvaged.exists()
+            assert record.seq > LEAP
+            assert not path.with_name("j.db-damaged").exists()
+        await window(j, clock)
+        assert j.failure is None
+
+
+async def test_a_file_that_is_no_database_is_put_aside_and_work_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await written(path, 3)
+    path.write_bytes(os.urandom(5000))
+    async with journal(path) as (j, clock):
+        assert j.salvaged is not None
+        j.append("s", [fact(clock)], {})
+        await j.commit()
+        assert [r.seq async for r in j.records(Lane.ALARM, 0)] == [1]
+    async with journal(path) as (j, _):
+        assert j.salvaged is None
+
+
+async def test_a_second_damage_does_not_overwrite_the_first_evidence(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    for _ in range(2):
+        path.write_bytes(b"not a database, not at all" * 100)
+        async with journal(path) as (j, _):
+            assert j.salvaged is not None
+    assert len(list(tmp_path.glob("j.db.damaged-?"))) == 2
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+async def test_a_cut_file_gives_what_is_left_and_work_goes_on(tmp_path: Path, part: float) -> None:
+    path = tmp_path / "j.db"
+    await written(path)
+    os.truncate(path, int(path.stat().st_size * part))
+    async with journal(path) as (j, clock):
+        assert j.salvaged is not None
+        left = {r.body["n"] async for r in j.records(Lane.ALARM, 0)}
+        assert left <= set(range(0, 60, 10))
+        j.append("s", [fact(clock, n=99)], {})
+        await j.commit()
+        assert {r.body["n"] async for r in j.records(Lane.ALARM, 0)} == left | {99}
+
+
+async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await written(path)
+    async with Reader.open(path) as reader:
+        epoch = await reader.meta("epoch")
+    mark_damaged(path)
+    async with journal(path) as (j, clock):
+        assert j.epoch == epoch
+        assert j.delivered == dict.fromkeys(Lane, 0)
+        assert j.sample(sample(clock)).seq > LEAP
+        assert len([r async for r in j.records(Lane.TELEMETRY, 0)]) == 60
+        assert set(await j.state("s")) == {"k"}
+
+
+async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await written(path)
+    async with Journal.open(path, FakeClock()) as j:
+        zero(path, 3, 200)
+        # The reader may hold good pages in memory: a new one sees what the disk says.
+        async with Reader.open(path) as reader:
+            j._database = reader._database
+            with pytest.raises(JournalDamaged):
+                await j.verify()
+    assert path.with_name("j.db-damaged").exists()
+    async with journal(path) as (j, _):
+        assert j.salvaged is not None
+
+
+def old_database(path: Path, version: int) -> None:
+    """A journal as an earlier version of the software left it."""
+    stamp = Stamp(1_795_252_000_000, 1, "boot", ClockQuality.SET)
+    body, crc = pack([Record(Lane.ALARM, "d", 1, "alarm", stamp, {"n": 1})])
+    with sqlite3.connect(path) as db:
+        for number in range(1, version + 1):
+            db.executescript(files("gateway.journal").joinpath(f"schema/{number:04}.sql").read_text())
+        db.execute(f"PRAGMA user_version={version}")
+        db.execute("INSERT INTO alarm (count, body, crc) VALUES (1, ?, ?)", (body, crc))
+        db.execute("INSERT INTO stream VALUES (0, 'd', 1)")
+        db.execute("UPDATE meta SET value = '[1,0,0]' WHERE key = 'checkpoint'")
+    db.close()
+
+
+LATEST = max(int(file.name[:4]) for file in files("gateway.journal").joinpath("schema").iterdir())
+
+
+@pytest.mark.parametrize("version", range(1, LATEST + 1))
+async def test_every_older_schema_is_brought_up_to_date_with_its_records(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "j.db"
+    old_database(path, version)
+    async with journal(path) as (j, clock):
+        assert [r.body async for r in j.records(Lane.ALARM, 0)] == [{"n": 1}]
+        j.append("s", [fact(clock)], {})
+        await j.commit()
+        assert [r.seq async for r in j.records(Lane.ALARM, 0)] == [1, 2]
+        assert tuple(await j._database.rows("PRAGMA user_version")) == ((LATEST,),)
+
+
+OPEN = """
+import asyncio, sys
+from pathlib import Path
+from gateway.clock import SystemClock
+from gateway.journal import Journal
+
+async def main():
+    async with Journal.open(Path(sys.argv[1]), SystemClock()):
+        print("open", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_migration_that_is_killed_is_old_or_new_never_half(tmp_path: Path) -> None:
+    template = tmp_path / "old.db"
+    old_database(template, 1)
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", OPEN, str(shutil.copy(template, tmp_path / "t.db"))], check=True)
+    whole = time.monotonic() - started
+    versions = set()
+    for n in range(12):
+        path = Path(shutil.copy(template, tmp_path / f"{n}.db"))
+        with subprocess.Popen(
+            [sys.executable, "-c", OPEN, str(path)], stdout=subprocess.DEVNULL
+        ) as process:
+            time.sleep(whole * (0.5 + n / 24))
+            process.send_signal(signal.SIGKILL)
+        with sqlite3.connect(path) as db:
+            ((version,),) = db.execute("PRAGMA user_version").fetchall()
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        db.close()
+        versions.add(version)
+        assert ("gap" in tables) == (version == LATEST)
+        async with journal(path) as (j, _):
+            assert [r.body async for r in j.records(Lane.ALARM, 0)] == [{"n": 1}]
+    assert versions <= {1, LATEST}
