@@ -1,7 +1,6 @@
 """Field protocols, one file each: a file offers one `DRIVER`; a site's `driver` is its name."""
 
 from importlib import import_module
-from importlib.util import find_spec
 from pkgutil import iter_modules
 
 from gateway.model import ConfigError, Driver
@@ -14,7 +13,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Driver:
     """The driver of that name; only now is its protocol library imported. Raises `ConfigError`."""
-    if not name.isidentifier() or find_spec(f"drivers.{name}") is None:
+    if name not in names():
         raise ConfigError("driver-unknown", driver=name, known=", ".join(names()))
     driver = import_module(f"drivers.{name}").DRIVER
     assert isinstance(driver, Driver)

@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GatewayError as error:
         print(_sentence(error), file=sys.stderr)
         return 1
+    except OSError as error:
+        print(say(preferred(), "error.system", reason=error), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -108,7 +111,8 @@ def _check(options: argparse.Namespace) -> int:
 
 def _is_profile(file: Path) -> bool:
     try:
-        return "linli/profile/" in file.read_text("utf-8", errors="replace").partition("\n")[0]
+        with file.open("rb") as opened:
+            return b"linli/profile/" in opened.readline(200)
     except OSError:
         return False
 
@@ -118,7 +122,12 @@ def _try_examples(file: Path, profile: Profile) -> int:
 
     worst = 0
     for number, example in enumerate(profile.examples, 1):
-        wanted, got = try_example(profile, example)
+        try:
+            wanted, got = try_example(profile, example)
+        except ConfigError as error:
+            print(f"{file}: [[examples]] {number}: {_sentence(error)}", file=sys.stderr)
+            worst = EX_CONFIG
+            continue
         if got != wanted:
             print(
                 f"{file}: " + _word("example-wrong", number=number, wanted=wanted, got=got), file=sys.stderr

@@ -9,7 +9,7 @@ import difflib
 import functools
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -26,6 +26,8 @@ from .model import Checks, ConfigError, Device, Driver, Point
 from .uplink import Options as UplinkOptions
 from .words import LANGUAGES, say, words
 
+LARGEST = 1 << 20
+"""Bytes of a file that somebody may have written by hand."""
 SITE, PROFILE = "linli/site/1", "linli/profile/1"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
@@ -33,8 +35,14 @@ RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
 )
 
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
+
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
+
+
+def _is_port(number: int) -> bool:
+    return 0 < number < 65_536
 
 
 class Mistake(msgspec.Struct, frozen=True):
@@ -109,6 +117,8 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 9109
 
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+
 
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`[dashboard]`: where it listens, and the file that keeps its access key."""
@@ -116,6 +126,8 @@ class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     access: Path = Path("/var/lib/linli/access.key")
+
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
 
 
 class BusSpec(msgspec.Struct, frozen=True):
@@ -203,7 +215,7 @@ def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
 def _raw(profile: Profile, example: Table) -> Any:
     try:
         return profile.driver.example(example["raw"])
-    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError("example-form", reason=error) from error
 
 
@@ -254,6 +266,9 @@ class _Reading:
         if data is None:
             return None
         points, examples = data.pop("points", {}), data.pop("examples", [])
+        if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
+            self._mistake(("examples",), "table-expected", key="[examples]")
+            return None
         keys = self._build(_ProfileKeys, data, ())
         if keys is None:
             return None
@@ -311,8 +326,11 @@ class _Reading:
             bus = buses.get(keys.bus)
             if bus is None:
                 # A bus that is written down but wrong has been told of already.
-                if keys.bus not in data.get("bus", {}):
-                    known = ", ".join(data.get("bus", {})) or "–"
+                written = data.get("bus", {})
+                if not isinstance(written, dict):
+                    continue
+                if keys.bus not in written:
+                    known = ", ".join(written) or "–"
                     self._mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
                 continue
             address = self._build(bus.driver.address, address_table, path)
@@ -349,7 +367,7 @@ class _Reading:
         folders = profile_folders(self._file)
         for folder in folders:
             file = folder / f"{name}.toml"
-            if ".." not in Path(name).parts and file.is_file():
+            if _PROFILE_NAME.fullmatch(name) and file.is_file():
                 try:
                     return _cached_profile(file)
                 except Mistakes as wrong:
@@ -414,7 +432,7 @@ class _Reading:
                     self._mistake((*path, name), "value-wrong", value=table[name], reason=error)
                 continue
             holds, sentence = checks.get(name, (lambda _: True, ""))
-            if not holds(values[name]):
+            if not _passes(holds, values[name]):
                 self._mistake((*path, name), sentence)
         return None if len(self.mistakes) > before else kind(**values)
 
@@ -426,7 +444,11 @@ class _Reading:
 
     def _parse(self, schema: str) -> Table | None:
         try:
-            text = self._file.read_text("utf-8")
+            with self._file.open(encoding="utf-8") as file:
+                text = file.read(LARGEST + 1)
+            if len(text) > LARGEST:
+                self._mistake((), "file-large", megabytes=LARGEST >> 20)
+                return None
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"at line (\d+)", str(error))
@@ -434,6 +456,10 @@ class _Reading:
             return None
         except (OSError, UnicodeDecodeError) as error:
             self._mistake((), "file-unreadable", reason=error)
+            return None
+        except (ValueError, RecursionError) as error:
+            # What tomllib passes on of Python's own limits: digits of a number, depth of nesting.
+            self._mistake((), "toml", reason=error)
             return None
         self._lines = _locate(text, data)
         if data.get("schema") != schema:
@@ -449,6 +475,14 @@ class _Reading:
 @functools.lru_cache(maxsize=256)
 def _cached_profile(file: Path) -> Profile:
     return load_profile(file)
+
+
+def _passes(holds: Callable[[Any], bool], value: Any) -> bool:
+    """A test that chokes on the value (no url at all) has failed."""
+    try:
+        return holds(value)
+    except ValueError:
+        return False
 
 
 def _repeat(name: str, point: Point) -> dict[str, Point]:
@@ -488,7 +522,7 @@ def _locate(text: str, data: Table) -> dict[tuple[str, ...], int]:
     multi-line string) is told apart by not being in the data."""
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             table = path = _keys(header[1])
         elif assignment := _ASSIGNMENT.match(line):

@@ -23,7 +23,8 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class DaemonAway(GatewayError):
-    """Nobody answers on the control socket."""
+    """There is no daemon at the control socket; one that does not answer is another matter, for it
+    holds the lines."""
 
 
 @contextlib.asynccontextmanager
@@ -38,17 +39,21 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    async with await asyncio.start_unix_server(answer, path, limit=LINE):
-        path.chmod(0o660)
+    server = await asyncio.start_unix_server(answer, path, limit=LINE)
+    path.chmod(0o660)
+    try:
         yield
-    path.unlink(missing_ok=True)
+    finally:
+        # Nobody waits for those who are still connected: they end with the loop.
+        server.close()
+        path.unlink(missing_ok=True)
 
 
 async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
-        handler = handlers[request.pop("call")]
-    except (msgspec.DecodeError, KeyError):
+        handler = handlers[str(request.pop("call"))]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return {"error": "call-unknown", "facts": {"known": ", ".join(handlers)}}
     try:
         return await handler(request)
@@ -64,8 +69,10 @@ async def call(path: Path, name: str, **request: Any) -> dict[str, Any]:
             with contextlib.closing(writer):
                 writer.write(msgspec.json.encode({"call": name, **request}) + b"\n")
                 answer = msgspec.json.decode(await reader.readline(), type=dict[str, Any])
-    except (OSError, TimeoutError, ValueError) as error:
+    except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonAway("daemon-away", socket=path, reason=error) from error
+    except (OSError, ValueError) as error:
+        raise GatewayError("daemon-silent", socket=path, reason=error or PATIENCE) from error
     if "error" in answer:
         raise GatewayError(answer["error"], **answer.get("facts", {}))
     return answer

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import signal
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -41,7 +43,10 @@ async def run(site: Site) -> None:
     clock = SystemClock()
     day_of = local_day(site.centre.timezone)
     options = site.journal
-    async with Journal.open(options.path, clock, options.window, options.limits, day_of) as journal:
+    async with (
+        _alone(options.path),
+        Journal.open(options.path, clock, options.window, options.limits, day_of) as journal,
+    ):
         daemon = Daemon(site, journal, clock)
         await daemon.engine.restore()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -54,6 +59,21 @@ async def run(site: Site) -> None:
             notify("STOPPING=1")
             for task in running:
                 task.cancel()
+
+
+@asynccontextmanager
+async def _alone(journal: Path) -> AsyncIterator[None]:
+    """Two daemons on one journal would give the same numbers to different records.
+
+    Raises `GatewayError` when another one has it; the kernel ends the lock with the process.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GatewayError("journal-taken", path=journal) from error
+        yield
 
 
 class Daemon:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 
 from .words import preferred, say
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _log = logging.getLogger("linli")
 _language = preferred()
 
@@ -29,8 +31,10 @@ def setup(language: str) -> None:
 
 def tell(level: int, key: str, /, **facts: object) -> None:
     """Log the sentence `log.key`, in words and as `key=… name=value`."""
-    said = " ".join(f"{name}={str(value)!r}" for name, value in facts.items())
-    _log.log(level, "%s  [%s %s]", say(_language, f"log.{key}", **facts), key, said)
+    said = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
+    # What a stranger wrote may neither begin a line of its own nor move the cursor.
+    sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", say(_language, f"log.{key}", **facts))
+    _log.log(level, "%s  [%s]", sentence, said)
 
 
 def reason(key: str, **facts: object) -> str:

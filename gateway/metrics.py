@@ -99,7 +99,7 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
     try:
         await server.serve(sockets=[sock])
     finally:
-        for listening in server.servers:
+        for listening in getattr(server, "servers", ()):
             listening.close()
         sock.close()
 

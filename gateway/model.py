@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -153,15 +153,23 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     body: dict[str, Any]
 
 
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?!\s)$")]
+"""What a device may be called: names become topics, so a stranger's are checked before they travel."""
+Argument = bool | Integer | float | Annotated[str, msgspec.Meta(max_length=256)]
+"""What a stranger may say in a command: it must fit into the journal."""
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """A wish of a person or a platform, as received `at`. `expires` is Unix time in milliseconds."""
 
-    id: str
+    id: Id
     at: Stamp
-    device: str
-    action: str
-    args: dict[str, Value] = {}
-    expires: int
+    device: Name
+    action: Id
+    args: dict[str, Argument] = {}
+    expires: Integer
     origin: str
     """`upstream`, `dashboard` or `console`: what may be asked depends on where it came from."""
     by: str = ""

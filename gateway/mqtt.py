@@ -35,7 +35,7 @@ FAILURE = 0x80
 
 def _is_url(text: str) -> bool:
     url = urlsplit(text)
-    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password
+    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password and url.port != 0
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -188,10 +188,6 @@ async def connect(
     )
     client.connect_timeout = PATIENCE
     client.max_inflight_messages_set(0xFFFF)  # The uplink keeps count itself.
-    if options.username:
-        client.username_pw_set(options.username, _password(options.password_file))
-    if url.scheme == "mqtts":
-        client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
     if will:
         client.will_set(*will, qos=1, retain=True)
     connection = Connection(client)
@@ -199,6 +195,10 @@ async def connect(
         stack.callback(connection.end, LinkDown("broker-lost", reason="closed"))
         stack.callback(client.disconnect)
         try:
+            if options.username:
+                client.username_pw_set(options.username, _password(options.password_file))
+            if url.scheme == "mqtts":
+                client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
             await _open(client, url, version)
             tending = asyncio.create_task(connection.tend(), name="mqtt-keepalive")
             stack.callback(tending.cancel)

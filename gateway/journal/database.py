@@ -105,6 +105,8 @@ async def connect(
     """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
+        # Tried in this thread first: aiosqlite's own outlives a failure, and may outlive the loop.
+        sqlite3.connect(uri, uri=True).close()
         async with aiosqlite.connect(uri, uri=True, isolation_level=None) as connection:
             database = Database(connection, path)
             await connection.execute("PRAGMA busy_timeout=5000")

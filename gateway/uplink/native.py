@@ -13,12 +13,26 @@ import msgspec
 
 from gateway import __version__
 from gateway.journal import LedgerRow
-from gateway.model import ClockQuality, Command, GatewayError, Lane, Record, Stamp, Value
+from gateway.model import (
+    Argument,
+    ClockQuality,
+    Command,
+    GatewayError,
+    Id,
+    Integer,
+    Lane,
+    Name,
+    Record,
+    Stamp,
+)
 from gateway.services.commands import Order
 
 Message = tuple[str, bytes]
 Correct = Callable[[Stamp], Stamp]
 """A stamp of a clock that was not set, by what is known now."""
+
+LONGEST = 8192
+"""Bytes a command may have: it is kept, audited and told upstream again."""
 
 LaneName = Literal["alarm", "event", "telemetry"]
 
@@ -85,11 +99,11 @@ class Ledger(msgspec.Struct, frozen=True):
 class CommandMessage(msgspec.Struct, frozen=True):
     """What the platform asks for. `expires` is Unix time in milliseconds; the id makes it happen once."""
 
-    id: str
-    device: str
-    action: str
-    expires: int
-    args: dict[str, Value] = {}
+    id: Id
+    device: Name
+    action: Id
+    expires: Integer
+    args: dict[str, Argument] = {}
     by: str = ""
 
 
@@ -143,12 +157,12 @@ class Native:
 
     def command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""
+        if len(payload) > LONGEST:
+            raise GatewayError("command-form", reason=f"> {LONGEST} bytes")
         try:
             asked = _command(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
-        if not 1 <= len(asked.id) <= 64:
-            raise GatewayError("command-form", reason="id: 1–64")
         return Command(
             id=asked.id,
             at=at,

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from gateway import mqtt
-from gateway.journal import Journal, Pack
+from gateway.journal import Journal, JournalFailed, Pack
 from gateway.log import reason, tell
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
@@ -31,6 +31,9 @@ LATEST_EVERY = 10.0
 LEDGER_EVERY = 3600.0
 LEDGER_DAYS = 2
 LONGEST_WAIT = 60.0
+HELD = 30.0
+"""Seconds after which a connection was a good one; one that is dropped sooner, as by a twin with the
+same client id, is tried ever less often."""
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
@@ -81,15 +84,19 @@ class Uplink:
     async def _keep_connected(self) -> None:
         attempts = 0
         while True:
+            began = self._clock.mono()
             try:
                 will = self._dialect.status(False)
                 async with mqtt.connect(self._options, will=will, version=self._version) as link:
-                    attempts = 0
                     await self._serve(link)
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
                 await self._went_down(down)
+            except JournalFailed as failed:
+                await self._went_down(failed)
+            if self._clock.mono() - began > HELD:
+                attempts = 0
             wait = min(0.5 * 2.0 ** min(attempts, 10), LONGEST_WAIT)
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
@@ -104,7 +111,7 @@ class Uplink:
         if self._suspicion.careful:
             await asyncio.wait((proof, link.ended), return_when=asyncio.FIRST_COMPLETED)
 
-    async def _went_down(self, error: LinkDown) -> None:
+    async def _went_down(self, error: GatewayError) -> None:
         self.online = False
         if not self._told_offline:
             self._told_offline = True
@@ -151,8 +158,10 @@ class Uplink:
             if pos >= journal.committed[lane]:
                 await journal.settled.wait()
                 continue
+            end = journal.committed[lane]
             packs = await journal.read(lane, pos, ROWS[lane])
-            pos = packs[-1].pos if packs else journal.committed[lane]
+            # Rows that are committed meanwhile are not among those that are no longer there.
+            pos = packs[-1].pos if packs else end
             batch = sender.batch()
             await sender.send(batch, _records(packs))
             sender.complete(batch, pos)
@@ -179,8 +188,9 @@ class Uplink:
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns how far they reached."""
         began = self._clock.mono()
+        end = self._journal.committed[Lane.TELEMETRY]
         packs = await self._journal.read(Lane.TELEMETRY, after, ROWS[Lane.TELEMETRY])
-        pos = packs[-1].pos if packs else self._journal.committed[Lane.TELEMETRY]
+        pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split(records, self._clock.now().wall)

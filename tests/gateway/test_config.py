@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.config import Mistake, Mistakes, load_profile, load_site, profile_folders
+from gateway.words import LANGUAGES, words
+
+ROOT = Path(__file__).parents[2]
+DEMO = (ROOT / "config" / "demo.toml").read_text("utf-8")
+PROFILES = sorted((ROOT / "config" / "profiles").glob("*/*.toml"))
+
+SMALL = """\
+schema = "linli/site/1"
+
+[site]
+id = "demo"
+title = "Demo"
+
+[bus.hall]
+driver = "modbus"
+url = "tcp://127.0.0.1:502"
+
+[device.smoke]
+profile = "smoke/generic-rs485"
+bus = "hall"
+unit = 1
+"""
+
+
+def mistakes(file: Path, text: str) -> list[Mistake]:
+    file.write_text(text, "utf-8")
+    with pytest.raises(Mistakes) as refused:
+        load_site(file)
+    assert {mistake.file for mistake in refused.value.mistakes} == {file}
+    return refused.value.mistakes
+
+
+def test_the_examples_are_well(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(SMALL)
+    assert list(load_site(tmp_path / "site.toml").devices) == ["smoke"]
+    for file in sorted((ROOT / "config").glob("*.toml")):
+        assert load_site(file).devices
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "key"),
+    [
+        ('schema = "linli/site/1"', 'schema = "linli/site/2"', 1, "schema"),
+        ('schema = "linli/site/1"', "", 1, "schema"),
+        ("[site]", "[sites]", 1, "key-missing"),
+        ('id = "demo"', "", 3, "key-missing"),
+        ('id = "demo"', 'id = "De mo"', 4, "name-form"),
+        ('id = "demo"', "id = 1", 4, "value-type"),
+        ('title = "Demo"', 'title = ""', 5, "title-empty"),
+        ('title = "Demo"', 'title = "Demo"\ntimezone = "Asia/Shangai"', 6, "timezone-unknown"),
+        ('title = "Demo"', 'title = "Demo"\nlanguage = "fr"', 6, "language-unknown"),
+        ('title = "Demo"', 'title = "Demo"\nzone = "x"', 6, "key-unknown"),
+        ('title = "Demo"', 'title = "Demo"\n\n[metrics]\nport = 70000', 8, "port-range"),
+        ('title = "Demo"', 'title = "Demo"\n\n[dashboard]\nport = 0', 8, "port-range"),
+        ('title = "Demo"', 'title = "Demo"\n\n[journal]\nwindow = 60.0', 8, "window-range"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "http://x"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://[::1"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://h:99999"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]\nurl = "mqtt://u:p@h"', 8, "mqtt-url"),
+        ('title = "Demo"', 'title = "Demo"\n\n[uplink]', 7, "key-missing"),
+        ('driver = "modbus"', "", 7, "key-missing"),
+        ('driver = "modbus"', 'driver = "modbuz"', 8, "driver-unknown"),
+        ('driver = "modbus"', 'driver = "__init__"', 8, "driver-unknown"),
+        ('driver = "modbus"', "driver = 1", 8, "driver-unknown"),
+        ("tcp://127.0.0.1:502", "udp://127.0.0.1", 9, "modbus-url"),
+        ("tcp://127.0.0.1:502", "tcp://[", 9, "modbus-url"),
+        ("[device.smoke]", "[device.Smoke]", 11, "name-form"),
+        ("[device.smoke]", "[device.safety]", 11, "name-reserved"),
+        ("[device.smoke]", "[[device.smoke]]", 11, "table-expected"),
+        ("smoke/generic-rs485", "smoke/generic-rs486", 12, "profile-unknown"),
+        ("smoke/generic-rs485", "../../etc/passwd", 12, "profile-unknown"),
+        ("smoke/generic-rs485", "x" * 5000, 12, "profile-unknown"),
+        ('bus = "hall"', 'bus = "halle"', 13, "bus-unknown"),
+        ("unit = 1", "unit = 256", 14, "modbus-unit"),
+        ("unit = 1", 'unit = "1"', 14, "value-type"),
+        ("unit = 1", "", 11, "key-missing"),
+        ("unit = 1", "unit = 1\nevery = 0", 15, "every-range"),
+        ("unit = 1", "unit = 1\nunti = 2", 15, "key-unknown"),
+        (
+            "unit = 1",
+            'unit = 1\n[bus.again]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:502"',
+            15,
+            "bus-twice",
+        ),
+        (
+            "unit = 1",
+            'unit = 1\n[device.two]\nprofile = "smoke/generic-rs485"\nbus = "hall"\nunit = 1',
+            15,
+            "address-twice",
+        ),
+        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "cu16"\nport = 3', 17, "value-type"),
+        ("unit = 1", "unit = ", 14, "toml"),
+        ("unit = 1", "unit = " + "1" * 5000, 1, "toml"),
+        ("unit = 1", "unit = " + "[" * 5000, 1, "toml"),
+        ('id = "demo"', 'id = "de\u2028mo"', 4, "name-form"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_mistake_is_named_with_its_line(
+    tmp_path: Path, before: str, after: str, line: int, key: str
+) -> None:
+    assert before in SMALL
+    found = mistakes(tmp_path / "site.toml", SMALL.replace(before, after))
+    assert (line, key) in [(mistake.line, mistake.key) for mistake in found]
+    for language in LANGUAGES:
+        for mistake in found:
+            said = mistake.say(language)
+            assert said.startswith(f"{tmp_path / 'site.toml'}:{mistake.line}: ")
+            assert f"error.{mistake.key}" in words(language)
+            assert " ? " not in said
+
+
+def test_a_line_is_counted_as_editors_do(tmp_path: Path) -> None:
+    text = SMALL.replace('title = "Demo"', 'title = "De\u2028mo"').replace("unit = 1", "unit = 256")
+    (found,) = mistakes(tmp_path / "site.toml", text)
+    assert (found.line, found.where) == (14, "device.smoke.unit")
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    text = SMALL.replace('"demo"', '"De mo"').replace("tcp:", "udp:").replace("unit = 1", "unti = 1")
+    found = [(m.line, m.where, m.key) for m in mistakes(tmp_path / "site.toml", text)]
+    # What hangs on a bus that is wrong is judged once the bus is right.
+    assert found == [(4, "site.id", "name-form"), (9, "bus.hall.url", "modbus-url")]
+    text = SMALL.replace('"demo"', '"De mo"').replace("unit = 1", "unti = 1\nevery = 0")
+    found = [(m.line, m.where, m.key) for m in mistakes(tmp_path / "site.toml", text)]
+    assert found == [(4, "site.id", "name-form"), (15, "device.smoke.every", "every-range")]
+
+
+@pytest.mark.parametrize("section", ["bus", "device", "site", "journal", "uplink", "metrics"])
+@pytest.mark.parametrize("value", ["3", '"x"', "[]", "[1]", "true", "1979-05-27"])
+def test_a_section_that_is_no_table(tmp_path: Path, section: str, value: str) -> None:
+    text = re.sub(rf"\[{section}(\..*)?\]\n(.+\n)+", "", SMALL)
+    text = text.replace("\n\n", f"\n{section} = {value}\n\n", 1)
+    assert "table-expected" in {mistake.key for mistake in mistakes(tmp_path / "site.toml", text)}
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    for content, key in ((b"\xff\xfe\x00", "file-unreadable"), (b"", "schema"), (b"\0" * 100, "toml"),
+                         (b"# x\n" * 400_000, "file-large")):  # fmt: skip
+        file.write_bytes(content)
+        with pytest.raises(Mistakes) as refused:
+            load_site(file)
+        assert refused.value.mistakes[0].key == key
+    for path in (tmp_path, tmp_path / "absent.toml", Path("/dev/zero")):
+        with pytest.raises(Mistakes) as refused:
+            load_site(path)
+        assert refused.value.mistakes[0].key in ("file-unreadable", "file-large")
+
+
+def test_a_wrong_profile_is_told_once_in_its_own_file(tmp_path: Path) -> None:
+    own = tmp_path / "profiles" / "smoke" / "mine.toml"
+    own.parent.mkdir(parents=True)
+    text = (ROOT / "config/profiles/smoke/generic-rs485.toml").read_text("utf-8")
+    own.write_text(text.replace('kind = "smoke"', 'kind = "smoek"'), "utf-8")
+    site = tmp_path / "site.toml"
+    two = SMALL + SMALL[SMALL.index("[device.smoke]") :].replace("[device.smoke]", "[device.two]")
+    site.write_text(two.replace("generic-rs485", "mine").replace("unit = 1", "unit = 2", 1))
+    with pytest.raises(Mistakes) as refused:
+        load_site(site)
+    assert [(m.file, m.line, m.key) for m in refused.value.mistakes] == [(own, 2, "kind-unknown")]
+    assert profile_folders(site)[0] == own.parent.parent
+
+
+@st.composite
+def damaged(draw: st.DrawFn, texts: list[str]) -> str:
+    """A file with some lines cut, doubled, exchanged or overwritten."""
+    lines = draw(st.sampled_from(texts)).split("\n")
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        key = lines[at].partition("=")[0]
+        value = st.sampled_from(['""', "-1", "1e999", "nan", "[]", "{}", "true", '"\\u0000"', "1979-05-27",
+                                 '"../x"', '"mqtt://["', "[[1]]", "{ a = 1 }", "99999999999999999999"])  # fmt: skip
+        other = draw(
+            st.just("")
+            | st.sampled_from(lines)
+            | st.text(max_size=20)
+            | st.builds(lambda v, key=key: f"{key}= {v}", value)
+            | st.builds(lambda n, line=lines[at]: line[:n], st.integers(0, 40))
+        )
+        lines[at] = other
+    return "\n".join(lines)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damaged([DEMO, SMALL]))
+def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(text, "utf-8", errors="replace", newline="")
+    try:
+        load_site(file)
+    except Mistakes as refused:
+        assert refused.mistakes
+        for mistake in refused.mistakes:
+            assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
+            assert all(mistake.say(language) for language in LANGUAGES)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damaged([file.read_text("utf-8") for file in PROFILES]))
+def test_a_damaged_profile_is_read_or_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "profile.toml"
+    file.write_text(text, "utf-8", errors="replace", newline="")
+    try:
+        load_profile(file)
+    except Mistakes as refused:
+        assert all(mistake.line >= 1 for mistake in refused.mistakes)

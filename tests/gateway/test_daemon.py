@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.journal import Reader
+from gateway.model import Lane, Record
+
+from .conftest import SITE, Centre
+from .simulate.conftest import eventually
+
+
+def journal(path: Path, lane: Lane) -> list[Record]:
+    """Every record of a lane, read from outside."""
+
+    async def read() -> list[Record]:
+        async with Reader.open(path) as reader:
+            return [record async for record in reader.records(lane, 0)]
+
+    return asyncio.run(read())
+
+
+def test_every_device_appears_upstream_with_plausible_values(running: Centre) -> None:
+    devices = tomllib.loads(running.daemon.site.read_text("utf-8"))["device"]
+    latest = running.witness.latest
+    eventually(lambda: all(latest(name).get("quality") == "good" for name in devices))
+    assert 15 < latest("smoke-hall")["values"]["temperature"] < 35
+    assert 1 < latest("fridge-1")["values"]["temperature"] < 8
+    assert latest("gas-kitchen")["values"]["gas"] is False
+    eventually(lambda: latest("door-east")["values"]["in"] == running.sim.state()["doors"]["1"]["entered"])
+    eventually(
+        lambda: (
+            [latest("locker-1")["values"][f"item.{n}"] for n in range(1, 17)]
+            == [locker["parcel"] is not None for locker in running.sim.state()["lockers"]]
+        )
+    )
+    occupied = sum(bay["occupied"] for bay in running.sim.state()["bays"].values())
+    eventually(lambda: latest("parking").get("values", {}).get("occupied") == occupied)
+
+
+def test_smoke_is_an_alarm_until_somebody_has_acknowledged_it(running: Centre) -> None:
+    def change(change: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = eventually(
+            lambda: running.witness.find("smoke-hall", "alarm", change=change)
+        )
+        return found[-1]["data"]
+
+    running.do("smoke", unit=1, on=True)
+    raised = change("raised")
+    assert (raised["hazard"], raised["state"]) == ("fire", "active")
+    running.do("smoke", unit=1, on=False)
+    cleared = change("cleared")
+    assert (cleared["id"], cleared["state"]) == (raised["id"], "latched")
+    running.command("ack-1", "smoke-hall", "acknowledge", alarm=raised["id"])
+    assert running.reply("ack-1") == {"id": "ack-1", "status": "done", "detail": ""}
+    assert (change("closed")["state"], change("closed")["by"]) == ("normal", "platform")
+    running.command("ack-2", "smoke-hall", "acknowledge", alarm=raised["id"])
+    assert running.reply("ack-2")["status"] == "failed"
+
+
+def test_a_locker_opens_once_for_a_command_however_often_it_comes(running: Centre) -> None:
+    def door(lock: int) -> bool:
+        return bool(running.sim.state()["lockers"][lock]["open"])
+
+    lock = next(n for n, locker in enumerate(running.sim.state()["lockers"]) if not locker["open"])
+    running.command("open-1", "locker-1", "open", lock=lock + 1)
+    eventually(lambda: door(lock))
+    assert running.reply("open-1") == {"id": "open-1", "status": "done", "detail": ""}
+    opened = {"lock": lock + 1, "open": True}
+    eventually(lambda: len(running.witness.find("locker-1", "event", **opened)) == 1)
+    eventually(lambda: not door(lock))
+    running.command("open-1", "locker-1", "open", lock=lock + 1)
+    eventually(lambda: len(running.replies("open-1")) == 2)
+    assert running.replies("open-1")[1] == running.replies("open-1")[0]
+    # Had it been executed, the door would stand open before the reply left.
+    assert not door(lock)
+    assert len(running.witness.find("locker-1", "event", id="open-1", status="done")) == 1
+    audit = [r.kind for r in journal(running.daemon.journal, Lane.EVENT) if r.body.get("id") == "open-1"]
+    assert audit == ["command", "outcome"]
+
+
+def test_what_may_not_be_done_is_denied_and_written_down(running: Centre) -> None:
+    running.command("no-1", "locker-1", "reboot")
+    assert running.reply("no-1") == {"id": "no-1", "status": "denied", "detail": "not-allowed"}
+    running.command("no-2", "locker-1", "open", expires=-1.0, lock=1)
+    assert running.reply("no-2") == {"id": "no-2", "status": "denied", "detail": "expired"}
+    running.command("no-3", "locker-1", "open", lock=17)
+    assert running.reply("no-3") == {"id": "no-3", "status": "failed", "detail": "lock-unknown"}
+    running.command("no-4", "smoke-hall", "open")
+    assert running.reply("no-4") == {"id": "no-4", "status": "failed", "detail": "action-unknown"}
+    running.command("no-5", "nobody", "open", lock=1)
+    assert running.reply("no-5") == {"id": "no-5", "status": "failed", "detail": "device-unknown"}
+    written = {r.body.get("id"): r.body for r in journal(running.daemon.journal, Lane.EVENT)}
+    assert [written[f"no-{n}"]["status"] for n in range(1, 6)] == ["denied"] * 2 + ["failed"] * 3
+    assert written["no-1"]["origin"] == "upstream"
+    assert written["no-1"]["by"] == "platform"
+
+
+FINE = {"id": "bad", "device": "locker-1", "action": "open", "expires": 4_000_000_000_000}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "",
+        json.dumps({**FINE, "device": "a/+/b"}),
+        json.dumps({**FINE, "args": {"lock": 10**40}}),
+        '{"x": ' + "[" * 5000,
+    ],
+    ids=["empty", "topic", "huge", "deep"],
+)
+def test_a_malformed_command_harms_nobody(running: Centre, payload: str) -> None:
+    refused = running.daemon.log.read_text("utf-8").count("command-refused")
+    assert running.broker.publish(f"{SITE}/command", payload) == 0
+    eventually(lambda: running.daemon.log.read_text("utf-8").count("command-refused") > refused)
+    assert running.daemon.process
+    assert running.daemon.process.poll() is None
+    assert running.replies("bad") == []
+
+
+def test_a_retained_command_is_ignored(running: Centre) -> None:
+    """It is only seen as such by who comes after it: the gateway meets it as it reconnects."""
+    seen = json.dumps({**FINE, "id": "retained", "args": {"lock": 3}})
+    running.daemon.end()
+    try:
+        assert running.broker.publish(f"{SITE}/command", seen, "-r") == 0
+        running.daemon.start()
+        eventually(lambda: "retained" in running.daemon.log.read_text("utf-8"))
+        running.command("after", "smoke-hall", "reboot")
+        assert running.reply("after")["status"] == "denied"
+        assert running.replies("retained") == []
+        assert not running.sim.state()["lockers"][2]["open"]
+    finally:
+        assert running.broker.publish(f"{SITE}/command", "", "-r") == 0
+
+
+def longest_silence(running: Centre, device: str, since: int) -> float:
+    """Seconds between two samples of a device."""
+    monos = [entry["mono"] for entry in running.witness.find(device, "telemetry") if entry["mono"] >= since]
+    return max((b - a) / 1e9 for a, b in zip(monos, monos[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("device", "kept", "fault", "how"),
+    [
+        ("smoke-kitchen", ["smoke-hall", "smoke-activity"], "dead", {"wire": "rtu", "unit": 2, "on": True}),
+        ("door-south", ["door-east", "gas-kitchen"], "slow", {"wire": "tcp", "unit": 2, "ms": 5000}),
+    ],
+    ids=["dead", "slow"],
+)
+def test_one_that_does_not_answer_takes_nobodys_turn(
+    running: Centre, device: str, kept: list[str], fault: str, how: dict[str, Any]
+) -> None:
+    eventually(lambda: running.witness.latest(device).get("quality") == "good")
+    began = time.monotonic_ns()
+    running.do(fault, **how)
+    try:
+        eventually(lambda: running.witness.latest(device)["quality"] == "offline")
+        assert running.witness.latest(device)["error"] == "timeout"
+        eventually(lambda: running.witness.find(device, "event", online=False))
+        eventually(lambda: time.monotonic_ns() > began + 7e9)
+    finally:
+        running.do("clear")
+    for other in kept:
+        assert longest_silence(running, other, began) < 2.5
+    eventually(lambda: running.witness.latest(device)["quality"] == "good", 20)
+    if device == "smoke-kitchen":
+        # A safety device that falls silent is a fault, not "normal".
+        assert running.witness.find(device, "alarm", hazard="fault", point="link", change="raised")
+
+
+def test_noise_on_the_line_is_never_a_value(running: Centre) -> None:
+    eventually(lambda: running.witness.latest("locker-1").get("quality") == "good")
+    before = running.witness.find("smoke-hall", "alarm", hazard="fire")
+    running.do("garbage", wire="rtu", on=True)
+    try:
+        eventually(lambda: running.witness.latest("smoke-hall")["quality"] == "offline", 20)
+        assert running.witness.latest("smoke-hall")["error"] in ("garbage", "timeout")
+    finally:
+        running.do("clear")
+    names = ("smoke-hall", "smoke-kitchen", "smoke-activity", "power")
+    eventually(lambda: all(running.witness.latest(name)["quality"] == "good" for name in names), 30)
+    assert running.witness.find("smoke-hall", "alarm", hazard="fire") == before
+    for entry in running.witness.find("smoke-hall", "telemetry", quality="good"):
+        assert 0 <= entry["data"]["values"]["obscuration"] < 20
+        assert 10 < entry["data"]["values"]["temperature"] < 60
