@@ -19,13 +19,15 @@ from .config import Site
 from .engine import Engine
 from .journal import Journal
 from .log import reason, tell
-from .model import Clock, Command, GatewayError
+from .model import Clock, Command, GatewayError, Sample, Value
 from .notify import notify, watchdog_seconds
 from .services import services
+from .services.safety import GATEWAY
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
 
+REPORT_EVERY = 60.0
 LOCAL_ACTIONS = ("open", "acknowledge")
 """What may be asked on this machine: whoever reaches the control socket has a credential."""
 
@@ -113,6 +115,8 @@ class Daemon:
             "engine": self.engine.run(),
             "metrics": metrics.serve(self._site.metrics, collector, self.health),
             "watch": self._watch(),
+            "report": self._report(),
+            "verify": self._verify(),
             **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
         }
         if self._uplink:
@@ -166,6 +170,34 @@ class Daemon:
         if device not in self._site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self._site.devices))
         return self._buses[self._site.devices[device].bus]
+
+    async def _report(self) -> None:
+        """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
+        told: dict[str, Value] = {}
+        due = 0.0
+        while True:
+            journal = self._journal
+            flags: dict[str, Value] = {
+                "journal_failing": journal.failure is not None,
+                "journal_damaged": journal.salvaged is not None,
+            }
+            if flags != told or self._clock.mono() >= due:
+                told, due = flags, self._clock.mono() + REPORT_EVERY
+                figures = {
+                    "journal_bytes": journal.bytes,
+                    "written_per_day": round(journal.wear.per_day),
+                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "records_dropped": journal.dropped,
+                    "dead_letters": journal.dead,
+                }
+                await self.engine.sample(Sample(GATEWAY, self._clock.now(), {**flags, **figures}))
+            await self._clock.sleep(5.0)
+
+    async def _verify(self) -> None:
+        """A journal too large to be checked before it is used is checked while it is."""
+        await self._clock.sleep(REPORT_EVERY)
+        await self._journal.verify()
+        await asyncio.Event().wait()
 
     async def _watch(self) -> None:
         """Keep systemd's watchdog fed while the loop turns, and tell of the journal's health once."""

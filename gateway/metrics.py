@@ -70,11 +70,38 @@ class GatewayCollector(Collector):
         for lane in LANES:
             behind = self._journal.committed[lane] - self._journal.delivered[lane]
             rows.add_metric([lane.name.lower()], behind)
+        journal = self._journal
+        for name, text, value in (
+            (
+                "linli_journal_bytes",
+                "What the journal takes on the disk, log and reserve included.",
+                journal.bytes,
+            ),
+            (
+                "linli_journal_window_seconds",
+                "Seconds between two commits of telemetry.",
+                journal.wear.window,
+            ),
+            (
+                "linli_storage_written_bytes_per_day",
+                "Bytes a day to the card at today's pace.",
+                journal.wear.per_day,
+            ),
+            ("linli_storage_life_years", "How long the card lasts at that pace.", journal.wear.years),
+            ("linli_dead_letters", "Records the broker would not take.", journal.dead),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        for name, text, count in (
+            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.written),
+            ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
+            ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.damaged),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
         well = GaugeMetricFamily("linli_journal_writable", "Whether the last commit succeeded.")
         well.add_metric([], self._journal.failure is None)
         commits = CounterMetricFamily("linli_journal_commits", "Transactions, each synced to the disk.")
         commits.add_metric([], self._journal.commits)
-        return rows, well, commits
+        yield from (rows, well, commits)
 
 
 async def serve(options: MetricsOptions, collector: Collector, health: Health) -> None:

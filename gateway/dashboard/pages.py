@@ -88,7 +88,7 @@ class Pages:
             "site": title(self._settings.site, lang, say(lang, "dashboard.product")),
             "t": functools.partial(say, lang),
             "named": lambda thing: title(
-                thing.title, lang, thing.device if hasattr(thing, "device") else thing.name
+                thing.title, lang, _word(lang, "kind", getattr(thing, "device", "") or thing.name)
             ),
             "word": _worder(lang),
             "reason": functools.partial(reason, lang),

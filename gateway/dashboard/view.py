@@ -18,7 +18,7 @@ from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Link, Presence
-from gateway.services.safety import LINK, Alarm, AlarmState, Safety
+from gateway.services.safety import GATEWAY, LINK, Alarm, AlarmState, Safety
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
 
@@ -29,6 +29,9 @@ UPLINK = "uplink"
 
 SUMMARY_EVERY = 60.0
 """Seconds within which the daemon repeats each service's summary."""
+
+SHORT_LIFE = 2.0
+"""Years a card should last at least."""
 
 STEP = 2000
 """Milliseconds by which two clocks may differ before the wall clock counts as stepped."""
@@ -142,6 +145,19 @@ class Uplink(msgspec.Struct, frozen=True):
     pending: int | None = None
 
 
+class Storage(msgspec.Struct, frozen=True):
+    """What the journal costs the card, and what it could not deliver."""
+
+    written_per_day: int
+    card_years: float
+    dropped: int
+    dead: int
+
+    @property
+    def troubled(self) -> bool:
+        return bool(self.dropped or self.dead) or self.card_years < SHORT_LIFE
+
+
 class View(msgspec.Struct, frozen=True):
     """The page."""
 
@@ -162,6 +178,7 @@ class View(msgspec.Struct, frozen=True):
     devices: tuple[DeviceLine, ...]
     cabinets: tuple[Cabinet, ...]
     uplink: Uplink
+    storage: Storage | None = None
 
     @property
     def unacknowledged(self) -> int:
@@ -209,6 +226,7 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
         devices=lines,
         cabinets=tuple(_cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER),
         uplink=_uplink(links.get(UPLINK), known.pending, now),
+        storage=_storage(known.samples.get(GATEWAY)),
     )
 
 
@@ -329,6 +347,15 @@ def _cabinet(card: DeviceCard, rows: Rows) -> Cabinet:
         if device == card.name:
             cells[int(number)] = _cell(compartment)
     return Cabinet(card.name, card.title, tuple(Cell(n, cells[n]) for n in sorted(cells)))
+
+
+def _storage(sample: Record | None) -> Storage | None:
+    if sample is None or "card_years" not in sample.body["values"]:
+        return None
+    values = sample.body["values"]
+    return Storage(
+        values["written_per_day"], values["card_years"], values["records_dropped"], values["dead_letters"]
+    )
 
 
 def _door(point: str) -> bool:

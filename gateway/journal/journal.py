@@ -87,14 +87,14 @@ class _Pending(msgspec.Struct):
     cursors: dict[Lane, int] = {}
     gaps: list[tuple[str, Gap]] = []
     dead: list[tuple[Record, str]] = []
-    deletions: list[Statement] = []
+    also: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
 
     def put_back(self, older: _Pending) -> None:
         """A transaction failed: what it held goes first in the next one."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead[:0] = older.gaps, older.dead
-        self.deletions[:0] = older.deletions
+        self.also[:0] = older.also
         self.changes = {**older.changes, **self.changes}
         self.cursors = {**older.cursors, **self.cursors}
 
@@ -191,7 +191,6 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
-        statements: list[Statement] = []
         if await self.meta("clean") == "0":
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
@@ -199,9 +198,13 @@ class Journal(Reader):
                     gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
-            statements = [_put_stream(stream, written) for stream, written in self._streams.items()]
-        statements.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
-        await self._writer.transact(statements)
+        # The numbers passed over and the records that tell of it are committed together.
+        telemetry = [stream for stream in self._streams if stream[0] is Lane.TELEMETRY]
+        self._pending.also += [_put_stream(stream, self._streams[stream]) for stream in telemetry]
+        self._pending.also.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
+        await self._commit(telemetry=False)
+        if self.failure:
+            raise self.failure
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
@@ -268,7 +271,8 @@ class Journal(Reader):
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
     def _tell_gap(self, day: str, gap: Gap) -> None:
-        self.dropped += gap.count
+        if gap.reason != UNCERTAIN:
+            self.dropped += gap.count
         self._pending.gaps.append((day, gap))
         if gap.lane is Lane.EVENT and gap.reason == "dead":
             return  # A gap record that is itself refused is not told of by another.
@@ -333,7 +337,7 @@ class Journal(Reader):
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
             *(_insert(lane, records) for lane, records in packs),
-            *pending.deletions,
+            *pending.also,
             *(_put_state(service, key, row) for (service, key), row in pending.changes.items()),
             *(_put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
             *(_put_gap(day, gap) for day, gap in pending.gaps),
@@ -413,7 +417,7 @@ class Journal(Reader):
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
-        self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
+        self._pending.also.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
         self.advance(lane, until)
         await self._commit(telemetry=False)
         return self.failure is None

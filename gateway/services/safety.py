@@ -30,6 +30,9 @@ from gateway.model import (
 
 LINK = "link"
 """The point a device's own silence is filed under."""
+GATEWAY = "gateway"
+"""The gateway itself, as a device: a journal that cannot be trusted is a fault like any other."""
+OWN = {point: AlarmSpec(Hazard.FAULT) for point in ("journal_failing", "journal_damaged")}
 
 
 class AlarmState(StrEnum):
@@ -68,7 +71,7 @@ class Safety(Service):
             device.name: {key: point.alarm for key, point in device.points.items() if point.alarm}
             for device in devices.values()
             if device.safety
-        }
+        } | {GATEWAY: OWN}
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Sample):
