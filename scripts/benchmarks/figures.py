@@ -36,7 +36,9 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "pss_mb": Figure("按比例分摊的内存（Pss）", "its share of memory (Pss)", "MB"),
         "missed_percent": Figure("错过的轮询", "polls missed", "%"),
         "disk_bytes_per_1000_points": Figure("每千点写盘", "written to disk per 1,000 points", "B"),
-        "syncs_per_1000_points": Figure("每千点提交（各一次 fsync）", "commits, one fsync each, per 1,000 points"),
+        "syncs_per_1000_points": Figure(
+            "每千点提交（各一次 fsync）", "commits, one fsync each, per 1,000 points"
+        ),
         "telemetry_p50_ms": Figure("读到→到达 p50", "read to arrival, p50", "ms"),
         "telemetry_p99_ms": Figure("读到→到达 p99", "read to arrival, p99", "ms", "≤100"),
     },
@@ -59,8 +61,12 @@ FIGURES: dict[str, dict[str, Figure]] = {
     },
     "journal": {
         "points_per_second": Figure("持续写入", "appended and committed", "/s", "≥50000"),
-        "bytes_per_record_1s": Figure("每条 100 B 记录写盘（窗口 1 s）", "to disk per 100-byte record, 1 s window", "B", "≤1000"),
-        "bytes_per_record_5s": Figure("每条 100 B 记录写盘（窗口 5 s）", "to disk per 100-byte record, 5 s window", "B", "≤500"),
+        "bytes_per_record_1s": Figure(
+            "每条 100 B 记录写盘（窗口 1 s）", "to disk per 100-byte record, 1 s window", "B", "≤1000"
+        ),
+        "bytes_per_record_5s": Figure(
+            "每条 100 B 记录写盘（窗口 5 s）", "to disk per 100-byte record, 5 s window", "B", "≤500"
+        ),
     },
     "drain": {
         "points_per_second": Figure("补传", "backlog delivered", "/s", "≥10000"),
@@ -68,7 +74,10 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "missing": Figure("缺失", "missing", "", "≤0"),
         "repeated": Figure("重复", "repeated", "", "≤0"),
         "growth_mb": Figure("补传期间内存增长", "memory growth meanwhile", "MB", "≤10"),
+        "alarm_samples": Figure("其间警报数", "alarms meanwhile"),
         "alarm_p50_ms": Figure("其间警报 提交→到达 p50", "alarms meanwhile, commit to arrival, p50", "ms"),
-        "alarm_p99_ms": Figure("其间警报 提交→到达 p99", "alarms meanwhile, commit to arrival, p99", "ms", "≤20"),
+        "alarm_p99_ms": Figure(
+            "其间警报 提交→到达 p99", "alarms meanwhile, commit to arrival, p99", "ms", "≤20"
+        ),
     },
 }  # fmt: skip

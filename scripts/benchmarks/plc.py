@@ -26,7 +26,7 @@ INSTANTS = struct.Struct(">QQ")
 
 def _wander(steps: int) -> list[bytes]:
     """Registers as sensors give them: each differs a little from the one before, or not at all."""
-    dice = random.Random(1)  # noqa: S311
+    dice = random.Random(1)
     values = [dice.randrange(100, 400) for _ in range(REGISTERS - FIRST)]
     images = []
     for _ in range(steps):
@@ -35,11 +35,13 @@ def _wander(steps: int) -> list[bytes]:
     return images
 
 
+IMAGES = _wander(251)
+POLLS: defaultdict[tuple[int, int], itertools.count[int]] = defaultdict(itertools.count)
+"""By port and unit."""
+
+
 class Slave(asyncio.Protocol):
     """One connection."""
-
-    images = _wander(251)
-    polls: defaultdict[tuple[int, int], itertools.count[int]] = defaultdict(itertools.count)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -52,9 +54,9 @@ class Slave(asyncio.Protocol):
         while len(self._buffer) >= REQUEST.size:
             number, _, _, unit, function, first, count = REQUEST.unpack_from(self._buffer)
             self._buffer = self._buffer[REQUEST.size :]
-            poll = next(self.polls[self._port, unit])
+            poll = next(POLLS[self._port, unit])
             now = time.monotonic_ns() // 1000
-            wandering = self.images[(unit * 17 + poll) % len(self.images)]
+            wandering = IMAGES[(unit * 17 + poll) % len(IMAGES)]
             image = INSTANTS.pack(now, now if poll % 2 else 0) + wandering
             self._transport.write(
                 REPLY.pack(number, 0, 3 + 2 * count, unit, function, 2 * count)

@@ -69,10 +69,7 @@ def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
 def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -> Iterator[Any]:
     with log.open("a") as errors:
         child = subprocess.Popen(
-            [str(part) for part in command],
-            stderr=errors,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-            **options,
+            ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)], stderr=errors, **options
         )
         try:
             yield child
@@ -158,7 +155,14 @@ class Rig(ExitStack):
         return ports
 
     def site(
-        self, ports: list[int], *, devices: int = 100, alarms: int = 0, points: int = 20, every: float = 1.0
+        self,
+        ports: list[int],
+        *,
+        devices: int = 100,
+        alarms: int = 0,
+        points: int = 20,
+        every: float = 1.0,
+        alarm_every: float = 1.0,
     ) -> Path:
         """A site of `devices` with as many points each, and of `alarms` gas detectors, over the ports."""
         for kind, extra in (("thermometer", ""), ("gas", ALARM)):
@@ -174,7 +178,8 @@ class Rig(ExitStack):
                     repeat=points - 1 - bool(extra),
                 )
             )
-        names = [f"d{i:03}" for i in range(devices)] + [f"gas{i:02}" for i in range(alarms)]
+        rows = [(f"d{i:03}", "thermometer", every) for i in range(devices)]
+        rows += [(f"gas{i:02}", "gas", alarm_every) for i in range(alarms)]
         tables = [
             'schema = "linli/site/1"\n[site]\nid = "bench"\ntitle = "bench"\n'
             f'[journal]\npath = "{self.directory}/journal.db"\n'
@@ -185,9 +190,9 @@ class Rig(ExitStack):
                 for i, port in enumerate(ports)
             ),
             *(
-                f'[device.{name}]\nprofile = "bench/{"gas" if name.startswith("gas") else "thermometer"}"\n'
-                f'bus = "b{i % len(ports)}"\nunit = {1 + i // len(ports)}\nevery = {every}\n'
-                for i, name in enumerate(names)
+                f'[device.{name}]\nprofile = "bench/{kind}"\nevery = {seconds}\n'
+                f'bus = "b{i % len(ports)}"\nunit = {1 + i // len(ports)}\n'
+                for i, (name, kind, seconds) in enumerate(rows)
             ),
         ]
         file = self.directory / "site.toml"
@@ -198,9 +203,8 @@ class Rig(ExitStack):
         """The site of `scripts/demo` with its simulated centre, moved to this directory and free ports."""
         modbus, console = free_port(), free_port()
         text = (ROOT / "config" / "demo.toml").read_text()
-        for old, new in (
-            (".demo/", f"{self.directory}/"), ("15020", str(modbus)), ("18830", str(self.broker_port)),
-        ):  # fmt: skip
+        moved = {".demo/": f"{self.directory}/", "15020": str(modbus), "18830": str(self.broker_port)}
+        for old, new in moved.items():
             text = text.replace(old, new)
         file = self.directory / "site.toml"
         file.write_text(f"{text}\n[metrics]\nport = {self._metrics_port}\n")

@@ -1,0 +1,43 @@
+"""The bench runs and prints the figures it promises; how good they are is not a test's business."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("subject", "positive", "counts"),
+    [
+        ("start", {"fresh_s", "again_s", "killed_s"}, set()),
+        (
+            "load",
+            {
+                "cpu_s_per_100k_points",
+                "times_reference",
+                "resident_mb",
+                "pss_mb",
+                "disk_bytes_per_1000_points",
+                "syncs_per_1000_points",
+                "telemetry_p50_ms",
+                "telemetry_p99_ms",
+            },
+            {"missed_percent"},
+        ),
+    ],
+)
+def test_a_subject_gives_its_figures(subject: str, positive: set[str], counts: set[str]) -> None:
+    command = [sys.executable, "scripts/benchmarks", subject, "--quick", "--json"]
+    environment = os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    (name, figures), *others = json.loads(run.stdout.splitlines()[-1]).items()
+    assert (name, others) == (subject, [])
+    assert figures.keys() == positive | counts
+    assert all(figures[key] > 0 for key in positive)
+    assert all(figures[key] >= 0 for key in counts)
+    assert run.stderr == ""
