@@ -133,16 +133,8 @@ def start(extent: Extent) -> Figures:
         ports = rig.plc(LINES)
         witness = rig.broker()
         site = rig.site(ports)
-<<<<<<< HEAD
-        for name, end in (
-            ("fresh_s", signal.SIGTERM),
-            ("again_s", signal.SIGKILL),
-            ("killed_s", signal.SIGTERM),
-        ):
-=======
         ends = {"fresh_s": signal.SIGTERM, "again_s": signal.SIGKILL, "killed_s": signal.SIGTERM}
         for name, end in ends.items():
->>>>>>> bench
             witness.samples.clear()
             began = time.monotonic_ns() // 1000
             with rig.daemon(site) as daemon:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import socket
 import time
 import tomllib
 from pathlib import Path

@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGKILL
 from typing import Any
 
 import msgspec

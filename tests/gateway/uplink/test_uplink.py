@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
 from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from ..conftest import Centre
-from ..ledger import account, pending, read_journal, unique
+from ..ledger import account, pending, read_journal
 from ..simulate.conftest import eventually
 
 
