@@ -189,7 +189,6 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
-        statements: list[Statement] = []
         if await self.meta("clean") == "0":
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
@@ -197,9 +196,10 @@ class Journal(Reader):
                     gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
-            statements = [_put_stream(stream, written) for stream, written in self._streams.items()]
-        statements.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
-        await self._writer.transact(statements)
+        # One transaction: numbers skipped without the gap that tells of them would be holes for ever.
+        pending, self._pending = self._pending, _Pending()
+        await self._transact(pending, [], closing=False)
+        self.commits = 0
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
