@@ -184,7 +184,9 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.metrics_port}/{path}", timeout=5
+            ) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -213,7 +215,7 @@ class Centre:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.broker = Broker(folder)
         stack.callback(self.broker.end)
-        options = ("--broker", f"127.0.0.1:{self.broker.port}")
+        options = ("--broker", f"127.0.0.1:{self.broker.port}", "--speed", "4")
         self.sim = stack.enter_context(simulator(folder / "wires", *options))
         self.witness = Witness(self.broker, folder)
         stack.callback(self.witness.end)
@@ -225,7 +227,9 @@ class Centre:
         status, answer = self.sim.do(action, json.dumps(fields).encode())
         assert status == 200, answer
 
-    def command(self, name: str, device: str, action: str, *, expires: float = 30.0, **args: object) -> None:
+    def command(
+        self, name: str, device: str, action: str, *, expires: float = 30.0, **args: object
+    ) -> None:
         """Ask as the platform does."""
         asked = {
             "id": name, "device": device, "action": action, "args": args,
@@ -235,8 +239,8 @@ class Centre:
 
     def reply(self, name: str) -> dict[str, Any]:
         """The newest reply to a command, waited for."""
-        found: dict[str, Any] = eventually(lambda: (self.replies(name) or [None])[-1])
-        return found
+        found: list[dict[str, Any]] = eventually(lambda: self.replies(name))
+        return found[-1]
 
     def replies(self, name: str) -> list[dict[str, Any]]:
         return [

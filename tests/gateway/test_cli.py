@@ -104,6 +104,7 @@ def test_a_gateway_that_runs_but_does_not_answer_keeps_its_lines(tmp_path: Path,
         mute.bind(str(path))
         mute.listen()
         mute.settimeout(20)
+
         def hang_up() -> None:
             mute.accept()[0].close()
 
@@ -115,7 +116,9 @@ def test_a_gateway_that_runs_but_does_not_answer_keeps_its_lines(tmp_path: Path,
     assert "runs but does not answer" in done.stderr
 
 
-@pytest.mark.parametrize(("lang", "said"), [("en", "there is no device 'nobody'"), ("zh", "没有设备“nobody”")])
+@pytest.mark.parametrize(
+    ("lang", "said"), [("en", "there is no device 'nobody'"), ("zh", "没有设备“nobody”")]
+)
 def test_read_of_nobody(running: Centre, lang: str, said: str) -> None:
     done = linli("read", "nobody", "--config", running.daemon.site, lang=lang)
     assert (done.returncode, done.stdout) == (1, "")

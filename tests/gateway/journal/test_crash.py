@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGKILL
 from typing import Any
 
 import msgspec
@@ -63,7 +63,10 @@ def test_killed_again_and_again(centre: Centre) -> None:
     eventually(lambda: raised("smoke-hall") and raised("smoke-kitchen"))
     centre.daemon.end(SIGKILL)
     # The witness has seen it, so it was on the disk before.
-    kept = {(key.device, entry["data"].get("change")) for key, entry in read_journal(centre.daemon.journal).items()}
+    kept = {
+        (key.device, entry["data"].get("change"))
+        for key, entry in read_journal(centre.daemon.journal).items()
+    }
     assert {("smoke-hall", "raised"), ("smoke-kitchen", "raised")} <= kept
     centre.daemon.start()
     centre.command("ack", "smoke-hall", "acknowledge", alarm=raised("smoke-hall")[0]["data"]["id"])
