@@ -32,7 +32,9 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
     """Answer `{"call": name, …}` with the handler of that name."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, ValueError):
+        # Cancelled only as the loop ends; asyncio would log that of its own task as a mistake.
+        gone = ConnectionError, ValueError, asyncio.CancelledError
+        with contextlib.closing(writer), contextlib.suppress(*gone):
             while line := await reader.readline():
                 writer.write(msgspec.json.encode(await _respond(handlers, line)) + b"\n")
                 await writer.drain()

@@ -198,11 +198,12 @@ class Journal(Reader):
                     gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
-        # The numbers passed over and the records that tell of it are committed together.
-        telemetry = [stream for stream in self._streams if stream[0] is Lane.TELEMETRY]
-        self._pending.also += [_put_stream(stream, self._streams[stream]) for stream in telemetry]
-        self._pending.also.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
+        # One transaction, and a checkpoint: numbers skipped without the gap that tells of them would be
+        # holes for ever.
         await self._commit(telemetry=False)
+        if isinstance(self.failure, JournalFull):
+            self._reserve.release()
+            await self._commit(telemetry=False)
         if self.failure:
             raise self.failure
         for (lane, device), written in self._streams.items():

@@ -215,7 +215,7 @@ class Centre:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.broker = Broker(folder)
         stack.callback(self.broker.end)
-        options = ("--broker", f"127.0.0.1:{self.broker.port}")
+        options = ("--broker", f"127.0.0.1:{self.broker.port}", "--speed", "4")
         self.sim = stack.enter_context(simulator(folder / "wires", *options))
         self.witness = Witness(self.broker, folder)
         stack.callback(self.witness.end)
@@ -239,8 +239,8 @@ class Centre:
 
     def reply(self, name: str) -> dict[str, Any]:
         """The newest reply to a command, waited for."""
-        found: dict[str, Any] = eventually(lambda: (self.replies(name) or [None])[-1])
-        return found
+        found: list[dict[str, Any]] = eventually(lambda: self.replies(name))
+        return found[-1]
 
     def replies(self, name: str) -> list[dict[str, Any]]:
         return [

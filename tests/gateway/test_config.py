@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,22 @@ def test_a_wrong_profile_is_told_once_in_its_own_file(tmp_path: Path) -> None:
     assert profile_folders(site)[0] == own.parent.parent
 
 
+VALUES = (
+    '""', "-1", "1e999", "nan", "[]", "{}", "true", '"\\u0000"', "1979-05-27", '"../x"', '"mqtt://["',
+    "[[1]]", "{ a = 1 }", "99999999999999999999",
+)  # fmt: skip
+
+
+def refusal(load: Callable[[Path], object], file: Path, text: str) -> list[Mistake]:
+    """The mistakes of a file; anything else that is raised fails the test."""
+    file.write_text(text, "utf-8", errors="replace", newline="")
+    try:
+        load(file)
+    except Mistakes as refused:
+        return refused.mistakes
+    return []
+
+
 @st.composite
 def damaged(draw: st.DrawFn, texts: list[str]) -> str:
     """A file with some lines cut, doubled, exchanged or overwritten."""
@@ -179,8 +196,7 @@ def damaged(draw: st.DrawFn, texts: list[str]) -> str:
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         key = lines[at].partition("=")[0]
-        value = st.sampled_from(['""', "-1", "1e999", "nan", "[]", "{}", "true", '"\\u0000"', "1979-05-27",
-                                 '"../x"', '"mqtt://["', "[[1]]", "{ a = 1 }", "99999999999999999999"])  # fmt: skip
+        value = st.sampled_from(VALUES)
         other = draw(
             st.just("")
             | st.sampled_from(lines)
@@ -195,23 +211,13 @@ def damaged(draw: st.DrawFn, texts: list[str]) -> str:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([DEMO, SMALL]))
 def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "site.toml"
-    file.write_text(text, "utf-8", errors="replace", newline="")
-    try:
-        load_site(file)
-    except Mistakes as refused:
-        assert refused.mistakes
-        for mistake in refused.mistakes:
-            assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
-            assert all(mistake.say(language) for language in LANGUAGES)
+    for mistake in refusal(load_site, tmp_path / "site.toml", text):
+        assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
+        assert all(mistake.say(language) for language in LANGUAGES)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([file.read_text("utf-8") for file in PROFILES]))
 def test_a_damaged_profile_is_read_or_refused(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "profile.toml"
-    file.write_text(text, "utf-8", errors="replace", newline="")
-    try:
-        load_profile(file)
-    except Mistakes as refused:
-        assert all(mistake.line >= 1 for mistake in refused.mistakes)
+    for mistake in refusal(load_profile, tmp_path / "profile.toml", text):
+        assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
