@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import random
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -42,6 +43,8 @@ SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
 SAFETY_TURNS = 4
 """After so many safety devices in a row another one gets its turn, if it is due."""
+SLOTS = 32
+"""Phases a device may have: polls never bunch up, yet the loop wakes once for those of several lines."""
 CONFIRMATIONS = 5
 """Readings that may pass until a command shows its effect."""
 CONFIRM_EVERY = 0.2
@@ -63,7 +66,7 @@ class Slot:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.safety = device.safety
-        self.phase = zlib.crc32(device.name.encode()) / 2**32
+        self.phase = zlib.crc32(device.name.encode()) % SLOTS / SLOTS
         self.due = 0.0
         self.failures = 0
         self.told_offline = False
@@ -221,9 +224,10 @@ class BusTask:
             await self._offline(slot, error)
 
     async def _poll_all(self, bus: Bus) -> None:
-        start = self._clock.mono()
+        opened = self._clock.mono()
+        start = math.floor(opened)  # All lines count from whole seconds, so their slots coincide.
         for slot in self._slots.values():
-            slot.due = start + slot.phase * min(slot.device.every, 1.0)
+            slot.due = opened + slot.phase * min(slot.device.every, 1.0)
         safety = Queue(slot for slot in self._slots.values() if slot.safety)
         others = Queue(slot for slot in self._slots.values() if not slot.safety)
         turns = 0

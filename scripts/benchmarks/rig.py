@@ -67,9 +67,10 @@ def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
 
 @contextmanager
 def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -> Iterator[Any]:
-    with log.open("a") as errors:
+    with log.open("a") as said:
+        options = {"stdout": said, "stderr": said, **options}
         child = subprocess.Popen(
-            ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)], stderr=errors, **options
+            ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)], **options
         )
         try:
             yield child
