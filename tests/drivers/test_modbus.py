@@ -35,10 +35,12 @@ from gateway.model import Device, LinkDown, ReadFailed, Sample
 from gateway.simulate.modbus import crc16
 from gateway.supervise import BusTask
 
-from .conftest import Line, rtu
+from .conftest import Line, new_line, rtu
 
 
-def a_device(unit: int = 7, name: str = "d", every: float = 1.0, **points: RegisterPoint) -> Device:
+def a_device(
+    unit: int = 7, name: str = "d", every: float = 1.0, points: Any = None, **more: RegisterPoint
+) -> Device:
     return Device(
         name=name,
         title={},
@@ -46,7 +48,7 @@ def a_device(unit: int = 7, name: str = "d", every: float = 1.0, **points: Regis
         profile="",
         bus="line",
         address=Address(unit=unit),
-        points=points or {"x": RegisterPoint(address=0)},
+        points=points or more or {"x": RegisterPoint(address=0)},
         every=every,
     )
 
@@ -64,6 +66,10 @@ points = st.builds(
 
 def cells(requests: list[tuple[Table, int, int]]) -> set[tuple[Table, int]]:
     return {(table, first + i) for table, first, count in requests for i in range(count)}
+
+
+def cells_of(request: tuple[Table, int, int]) -> set[int]:
+    return set(range(request[1], request[1] + request[2]))
 
 
 def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
@@ -194,8 +200,10 @@ def run_of(kind: Type) -> list[int]:
 async def test_all_types_from_a_server_of_another_make(
     foreign_tcp: Callable[[dict[str, Any]], int], table: Table
 ) -> None:
-    runs = {table: {8 * i + n: w for i, kind in enumerate(FORMATS) for n, w in enumerate(run_of(kind))}}
-    device = a_device(**all_types(table))
+    runs: dict[str, Any] = {
+        table: {8 * i + n: w for i, kind in enumerate(FORMATS) for n, w in enumerate(run_of(kind))}
+    }
+    device = a_device(points=all_types(table))
     async with connect(Options(url=f"tcp://127.0.0.1:{foreign_tcp(runs)}", timeout=5), (device,)) as bus:
         assert decode(device.points, await bus.read(device)) == NUMBERS
 
@@ -211,7 +219,7 @@ async def test_bits_long_ranges_and_refusals_of_a_server_of_another_make(
         # The server has registers to 999 only: at 995 a range over the edge is refused whole.
         **{f"e{n}": RegisterPoint(address=n) for n in (990, 995, 999, 1000, 1003)},
     }
-    device = a_device(**wanted)
+    device = a_device(points=wanted)
     truth: dict[str, Any] = {"c0": True, "c1": False, "c9": True, "c300": True, "d5": True, "d6": False}
     truth |= {f"h{n}": n for n in range(0, 400, 5)}
     async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=5), (device,)) as bus:
@@ -372,8 +380,6 @@ async def test_a_late_reply_is_never_another_devices_value(line: Line) -> None:
 
 
 async def test_a_line_unplugged_and_plugged_in_again(line: Line, tmp_path: Path) -> None:
-    from .conftest import new_line
-
     port = tmp_path / "by-id"
     port.symlink_to(line.path)
     line.answer = lambda _: [(0, GOOD)]
