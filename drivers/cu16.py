@@ -107,8 +107,14 @@ class LockBus(Bus):
         lock = args.get("lock")
         if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= LOCKS:
             raise ReadFailed("lock-unknown", lock=lock, last=LOCKS)
+        doors = (
+            name for name, point in device.points.items() if (point.field, point.index) == ("door", lock)
+        )
+        door = next(doors, None)
+        if door is None:
+            raise ReadFailed("lock-unknown", lock=lock, last=LOCKS)
         self._port.send(frame(device.address.board, lock - 1, OPEN))
-        return {f"door.{lock}": True}
+        return {door: True}
 
 
 @asynccontextmanager

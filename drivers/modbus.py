@@ -11,7 +11,7 @@ import logging
 import struct
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,6 +37,12 @@ LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 
 Registers = dict[Table, dict[int, int]]
 """A raw reading: what stands at each address that was read."""
+Request = tuple[Table, int, int]
+"""Table, first address, count."""
+Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+TOO_MUCH = (2, 3)
+"""Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
 
 
 def _is_url(text: str) -> bool:
@@ -79,6 +85,8 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     stride: int = 1
     """With `repeat`: how far each copy is from the one before."""
 
+    CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
+
     @property
     def first(self) -> int:
         return self.address + (self.index - 1) * self.stride
@@ -88,9 +96,9 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
         return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
 
 
-def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[tuple[Table, int, int]]:
-    """The fewest requests (table, first, count) that cover the points, over holes up to `gap`."""
-    requests: list[tuple[Table, int, int]] = []
+def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[Request]:
+    """The fewest requests that cover the points, over holes up to `gap`."""
+    requests: list[Request] = []
     spans = sorted({(point.table, point.first, point.first + point.width) for point in points})
     for table, first, end in spans:
         if requests:
@@ -101,6 +109,16 @@ def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[tuple[Table, int
                 continue
         requests.append((table, first, end - first))
     return requests
+
+
+def halve(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
+    """Smaller requests for the points of one that was refused: the device may lack only a part of it."""
+    table, begin, count = refused
+    inside = [p for p in points if p.table == table and begin <= p.first < begin + count]
+    firsts = sorted({point.first for point in inside})
+    middle = firsts[len(firsts) // 2]
+    lower, upper = (plan((p for p in inside if (p.first < middle) == low), gap=0) for low in (True, False))
+    return lower + upper
 
 
 def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:
@@ -125,14 +143,11 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
 
 def example(fields: Mapping[str, Any]) -> Registers:
     """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
-    raw: Registers = {}
-    for table, runs in fields.items():
-        if table not in get_args(Table):
-            raise ValueError(table)
-        cells = raw.setdefault(table, {})  # type: ignore[arg-type]
-        for start, words in runs.items():
-            cells.update(enumerate(map(int, words), int(start)))
-    return raw
+    tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False, str_keys=True)
+    return {
+        table: {start + i: word for start, words in runs.items() for i, word in enumerate(words)}
+        for table, runs in tables.items()
+    }
 
 
 def show(raw: Registers) -> str:
@@ -148,30 +163,36 @@ class ModbusBus(Bus):
 
     def __init__(self, client: ModbusBaseClient, settle: float) -> None:
         self._client = client
-        self._plans: dict[str, list[tuple[Table, int, int]]] = {}
+        self._plans: dict[str, list[Request]] = {}
         self.settle = settle
 
     async def read(self, device: Device) -> Registers:
-        """All ranges of the device. What it refuses is left out; it must grant something."""
-        requests = self._plans.get(device.name)
-        if requests is None:
-            requests = self._plans[device.name] = plan(device.points.values())
+        """All ranges of the device. What it refuses is left out, and asked for in smaller parts the
+        next time; it must grant something."""
+        requests = self._plans.get(device.name) or plan(device.points.values())
+        learned: list[Request] = []
         raw: Registers = {}
         refusal: ReadFailed | None = None
-        for table, first, count in requests:
+        for request in requests:
+            table, first, _ = request
             try:
-                cells = await self._request(device.address.unit, table, first, count)
+                cells = await self._request(device.address.unit, request)
             except ReadFailed as failed:
                 if failed.key != "modbus-exception":
                     raise
                 refusal = failed
+                too_much = failed.facts["code"] in TOO_MUCH
+                learned += halve(device.points.values(), request) if too_much else [request]
             else:
+                learned.append(request)
                 raw.setdefault(table, {}).update(enumerate(cells, first))
+        self._plans[device.name] = learned
         if refusal and not raw:
             raise refusal
         return raw
 
-    async def _request(self, unit: int, table: Table, first: int, count: int) -> list[int]:
+    async def _request(self, unit: int, request: Request) -> list[int]:
+        table, first, count = request
         client = self._client
         read = {
             "holding": client.read_holding_registers,
@@ -193,11 +214,12 @@ class ModbusBus(Bus):
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
             raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)
+        # Bits come in whole bytes.
         bits = table in ("coil", "discrete")
-        cells = reply.bits[:count] if bits else reply.registers
-        if reply.isError() or len(cells) != count:
+        cells, expected = (reply.bits, -(-count // 8) * 8) if bits else (reply.registers, count)
+        if reply.function_code != FUNCTIONS[table] or len(cells) != expected:
             raise ReadFailed("reply-length", unit=unit, expected=count, got=len(cells))
-        return [int(cell) for cell in cells]
+        return [int(cell) for cell in cells[:count]]
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import termios
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -12,6 +13,10 @@ import serial
 from .model import LinkDown, ReadFailed
 
 CHUNK = 4096
+BROKEN = (OSError, serial.SerialException, termios.error)
+"""What a port raises that is gone."""
+STUCK = 0.5
+"""Seconds that the line may refuse to take a frame."""
 
 T = TypeVar("T")
 
@@ -32,7 +37,7 @@ class SerialPort:
         try:
             self._port.reset_input_buffer()
             self._port.write(frame)
-        except (OSError, serial.SerialException) as error:
+        except BROKEN as error:
             raise LinkDown("line-down", reason=error) from error
 
     async def receive(self, parse: Callable[[bytes], T | None], seconds: float) -> T:
@@ -51,8 +56,10 @@ class SerialPort:
         """The event loop says that bytes are waiting."""
         try:
             data = self._port.read(CHUNK)
-        except (OSError, serial.SerialException) as error:
+        except BROKEN as error:
             self._broken = error
+            # It would be "ready" for ever.
+            asyncio.get_running_loop().remove_reader(self._port.fileno())
         else:
             self._buffer += data
             # Noise may fill the line for hours: a reply is never longer than this.
@@ -70,8 +77,10 @@ async def open_port(
 ) -> AsyncIterator[SerialPort]:
     """Open a port (8 data bits). Raises `LinkDown`; closed at the first error, so that it may renumber."""
     try:
-        device = serial.Serial(path, baud, parity=parity, stopbits=stop_bits, timeout=0, exclusive=True)
-    except (OSError, serial.SerialException) as error:
+        device = serial.Serial(
+            path, baud, parity=parity, stopbits=stop_bits, timeout=0, write_timeout=STUCK, exclusive=True
+        )
+    except BROKEN as error:
         raise LinkDown("line-open", url=path, reason=error) from error
     loop = asyncio.get_running_loop()
     port = SerialPort(device)

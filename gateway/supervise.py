@@ -38,7 +38,9 @@ from .tasks import first_cause
 FAILURES = 3
 """Answers a device may owe before it counts as offline."""
 PROBE = 60.0
-"""Seconds between two probes of a device, or of a line, that is gone for long."""
+"""Seconds between two probes of a device that is gone for long."""
+REOPEN = 5.0
+"""Seconds between two attempts to open a line, at most: a plug that is put back must soon work."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
 SAFETY_TURNS = 4
@@ -48,6 +50,8 @@ SLOTS = 32
 CONFIRMATIONS = 5
 """Readings that may pass until a command shows its effect."""
 CONFIRM_EVERY = 0.2
+OUT_OF_STEP = ("timeout", "garbage", "reply-length")
+"""Failures after which a late reply may still be on its way."""
 
 Sink = Callable[[Sample], Awaitable[None]]
 
@@ -77,7 +81,7 @@ class Slot:
         Returns how many polls were missed because the line was busy.
         """
         every = self.device.every
-        missed = 0
+        before = self.due
         if self.failures:
             # Soon at first, so that an outage is known; then ever less often.
             wait = (
@@ -86,16 +90,14 @@ class Slot:
             self.due = now + wait
         else:
             anchor = start + self.phase * every
-            due = anchor + max(0.0, (now - anchor) // every + 1) * every
-            missed = max(0, round((due - self.due) / every) - 1)
-            self.due = due
+            self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
         if crowd > 1:
             self.due = max(self.due, now + spent / SHARE - spent)
-        return missed
+        return 0 if self.failures else max(0, round((self.due - before) / every) - 1)
 
 
-def _doubled(every: float, times: int) -> float:
-    return min(every * float(2 ** min(times, 16)), max(every, PROBE))
+def _doubled(every: float, times: int, most: float = PROBE) -> float:
+    return min(every * float(2 ** min(times, 16)), max(every, most))
 
 
 class Queue:
@@ -148,6 +150,7 @@ class BusTask:
         self._heard: dict[str, float] = {}
         self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
         self._listening = False
+        self._attempts = 0
         self.stats = BusStats()
 
     async def execute(self, command: Command) -> None:
@@ -160,7 +163,7 @@ class BusTask:
     async def read(self, name: str) -> Reading:
         """One reading, out of turn. Raises `GatewayError`."""
         device = self._slots[name].device
-        if self._listening:
+        if self._listening and self.stats.up:
             return await self._next_message(device)
         reading: Reading = await self._job(device, None)
         return reading
@@ -187,11 +190,9 @@ class BusTask:
 
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
-        attempts = 0
         while True:
             try:
                 async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
-                    attempts = 0
                     self._set_up(True)
                     self._listening = isinstance(bus, Listener)
                     if isinstance(bus, Listener):
@@ -204,8 +205,9 @@ class BusTask:
                 tell(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)
                 await self._down(LinkDown("internal", reason=type(error).__name__))
-            await self._clock.sleep(_doubled(0.5, attempts) * random.uniform(0.75, 1.25))  # noqa: S311
-            attempts += 1
+            wait = _doubled(0.5, self._attempts, REOPEN) * random.uniform(0.6, 1.0)  # noqa: S311
+            self._attempts += 1
+            await self._clock.sleep(wait)
 
     def _set_up(self, up: bool, error: LinkDown | None = None) -> None:
         if up and not self.stats.up:
@@ -254,20 +256,26 @@ class BusTask:
         try:
             raw = await bus.read(slot.device)
         except ReadFailed as failed:
-            self.stats.failures += 1
-            slot.failures += 1
-            if slot.failures >= FAILURES or slot.told_offline:
-                await self._offline(slot, failed)
-            if failed.key in ("timeout", "garbage"):
+            await self._failed(slot, failed)
+            if failed.key in OUT_OF_STEP:
                 await self._clock.sleep(bus.settle)
         else:
             await self._take(slot, raw)
 
+    async def _failed(self, slot: Slot, failed: ReadFailed) -> None:
+        """One failure is no outage yet."""
+        self.stats.failures += 1
+        slot.failures += 1
+        if slot.failures >= FAILURES or slot.told_offline:
+            await self._offline(slot, failed)
+
     async def _take(self, slot: Slot, raw: Raw) -> Sample:
         sample = self._sample(slot.device, raw)
         if not sample.values:
-            await self._offline(slot, ReadFailed("no-values"))
+            await self._failed(slot, ReadFailed("no-values"))
             return sample
+        # Only a reading proves that the line works: some open, and close at the first request.
+        self._attempts = 0
         slot.failures = 0
         if slot.told_offline:
             slot.told_offline = False
@@ -288,16 +296,18 @@ class BusTask:
         await self._sink(Sample(slot.device.name, self._clock.now(), error=error.key))
 
     async def _work(self, bus: Bus, job: _Job) -> None:
+        if job.done.done():
+            return  # Whoever asked has given up.
         try:
             if job.command is None:
                 began = self._clock.mono()
                 raw = await bus.read(job.device)
                 seconds = self._clock.mono() - began
                 sample = await self._take(self._slots[job.device.name], raw)
-                job.done.set_result(Reading(self.spec.driver.show(raw), sample, seconds))
+                _end(job, Reading(self.spec.driver.show(raw), sample, seconds))
             else:
                 await self._obey(bus, job.device, job.command)
-                job.done.set_result(None)
+                _end(job, None)
         except LinkDown as error:
             _fail(job, error)
             raise
@@ -312,7 +322,12 @@ class BusTask:
         expected = await bus.write(device, command.action, command.args)
         for _ in range(CONFIRMATIONS):
             await self._clock.sleep(CONFIRM_EVERY)
-            sample = await self._take(self._slots[device.name], await bus.read(device))
+            try:
+                raw = await bus.read(device)
+            except ReadFailed:
+                await self._clock.sleep(bus.settle)
+                continue
+            sample = await self._take(self._slots[device.name], raw)
             if _shows(sample.values, expected):
                 return
         raise ReadFailed("unconfirmed")
@@ -331,11 +346,11 @@ class BusTask:
     async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
         self.stats.polls += 1
         if isinstance(raw, ReadFailed):
-            self.stats.failures += 1
-            await self._offline(slot, raw)
+            await self._failed(slot, raw)
         else:
-            self._heard[slot.device.name] = self._clock.mono()
             sample = await self._take(slot, raw)
+            if sample.values:
+                self._heard[slot.device.name] = self._clock.mono()
             if arrival := self._arrivals.pop(slot.device.name, None):
                 arrival.set_result((raw, sample))
 
@@ -353,6 +368,11 @@ class BusTask:
 
 def _shows(values: Mapping[str, Value], expected: Mapping[str, Value]) -> bool:
     return all(values.get(name) == value for name, value in expected.items())
+
+
+def _end(job: _Job, result: Reading | None) -> None:
+    if not job.done.done():
+        job.done.set_result(result)
 
 
 def _fail(job: _Job, error: GatewayError) -> None:

@@ -1,57 +1,64 @@
-"""A clock that only moves when a test moves it."""
+"""A clock that tests turn by hand."""
+
+from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 
 from gateway.model import ClockQuality, Stamp
 
+START = 1_795_252_000_000
+"""The wall clock when the test begins, Unix milliseconds."""
+
 
 class FakeClock:
-    """Implements `gateway.model.Clock`."""
+    """Implements `gateway.model.Clock`. Time stands still until `advance`."""
 
-    def __init__(self, mono: float = 1000.0, wall: int = 1_795_252_000_000) -> None:
-        self._mono = mono
-        self.wall = wall - round(mono * 1000)
-        """Unix time in milliseconds when `mono` was nought: change it, and the wall clock jumps."""
-        self.quality = ClockQuality.SYNCED
-        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+    def __init__(self) -> None:
+        self.wall = START
+        """Unix milliseconds when the clock was at nought: change it, and the wall clock leaps."""
+        self.quality = ClockQuality.SET
+        self._time = 0.0
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now(self) -> Stamp:
-        return Stamp(self.wall + round(self._mono * 1000), round(self._mono * 1e9), "boot", self.quality)
+        return Stamp(self.wall + round(self._time * 1000), round(self._time * 1e9), "test", self.quality)
 
     def mono(self) -> float:
-        return self._mono
+        return self._time
 
     async def sleep(self, seconds: float) -> None:
-        await self.wait(asyncio.Event(), seconds)
+        await self._timer(seconds)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sleepers.append((self._mono + max(0.0, seconds), over))
+        timer = self._timer(seconds)
         waiting = asyncio.ensure_future(event.wait())
+        waiting.add_done_callback(lambda _: timer.done() or timer.set_result(None))
         try:
-            await asyncio.wait((waiting, over), return_when=asyncio.FIRST_COMPLETED)
+            await timer
         finally:
             waiting.cancel()
-            over.cancel()
 
     async def advance(self, seconds: float) -> None:
-        """Let the time pass, waking each sleeper at its own moment."""
-        end = self._mono + seconds
-        while True:
-            await settle()
-            self._sleepers = [(due, over) for due, over in self._sleepers if not over.done()]
-            due = min((due for due, _ in self._sleepers), default=end + 1)
-            if due > end:
-                break
-            self._mono = max(self._mono, due)
-            for when, over in self._sleepers:
-                if when <= self._mono and not over.done():
-                    over.set_result(None)
-        self._mono = end
-        await settle()
+        """Let that many seconds pass; every task runs as far as it can at each moment in between."""
+        end = self._time + seconds
+        await self.settle()
+        while self._timers and self._timers[0][0] <= end:
+            self._time, _, timer = heapq.heappop(self._timers)
+            if not timer.done():
+                timer.set_result(None)
+                await self.settle()
+        self._time = end
 
+    async def settle(self) -> None:
+        """Let every task run until it waits. For tasks that wait for this clock only, not for a wire."""
+        for _ in range(20):
+            await asyncio.sleep(0)
 
-async def settle(rounds: int = 20) -> None:
-    """Let every task run that can."""
-    for _ in range(rounds):
-        await asyncio.sleep(0)
+    def _timer(self, seconds: float) -> asyncio.Future[None]:
+        timer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # Time moves while one waits: else a rest of 1e-17 s would be waited for, for ever.
+        heapq.heappush(self._timers, (self._time + max(1e-6, seconds), next(self._order), timer))
+        return timer

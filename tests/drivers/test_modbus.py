@@ -1,0 +1,476 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.modbus import (
+    DRIVER,
+    FORMATS,
+    LONGEST,
+    Address,
+    ModbusBus,
+    Options,
+    RegisterPoint,
+    Table,
+    Type,
+    connect,
+    decode,
+    example,
+    halve,
+    plan,
+)
+from gateway.clock import SystemClock
+from gateway.config import BusSpec
+from gateway.model import Device, LinkDown, ReadFailed, Sample
+from gateway.simulate.modbus import crc16
+from gateway.supervise import BusTask
+
+from .conftest import Line, new_line, rtu
+
+
+def a_device(
+    unit: int = 7, name: str = "d", every: float = 1.0, points: Any = None, **more: RegisterPoint
+) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="thermometer",
+        profile="",
+        bus="line",
+        address=Address(unit=unit),
+        points=points or more or {"x": RegisterPoint(address=0)},
+        every=every,
+    )
+
+
+points = st.builds(
+    RegisterPoint,
+    address=st.one_of(st.integers(0, 300), st.integers(0, 60_000)),
+    table=st.sampled_from(get_args(Table)),
+    type=st.sampled_from(get_args(Type)),
+    order=st.sampled_from(("ABCD", "CDAB", "BADC", "DCBA")),
+    index=st.integers(1, 20),
+    stride=st.integers(0, 200),
+)
+
+
+def cells(requests: list[tuple[Table, int, int]]) -> set[tuple[Table, int]]:
+    return {(table, first + i) for table, first, count in requests for i in range(count)}
+
+
+def cells_of(request: tuple[Table, int, int]) -> set[int]:
+    return set(range(request[1], request[1] + request[2]))
+
+
+def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
+    return {(point.table, point.first + i) for point in wanted for i in range(point.width)}
+
+
+@given(st.lists(points, max_size=40), st.integers(0, 20))
+def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoint], gap: int) -> None:
+    requests = plan(wanted, gap)
+    whole = [set(cells([request])) for request in requests]
+    for point in wanted:
+        assert any(needs([point]) <= request for request in whole)
+    needed = needs(wanted)
+    for table, first, count in requests:
+        assert 1 <= count <= LONGEST[table]
+        assert (table, first) in needed
+        assert (table, first + count - 1) in needed
+        lonely = 0
+        for address in range(first, first + count):
+            lonely = 0 if (table, address) in needed else lonely + 1
+            assert lonely <= gap
+    # Neighbours that fit together are together.
+    for (table, first, count), (other, begin, more) in itertools.pairwise(requests):
+        end = max(begin + more, first + count)
+        assert table != other or begin > first + count + gap or end - first > LONGEST[table]
+
+
+@given(st.lists(points, min_size=1, max_size=20))
+def test_halving_a_refused_request_keeps_all_its_points_and_ends(wanted: list[RegisterPoint]) -> None:
+    requests = plan(wanted)
+    for _ in range(40):
+        halved = [part for request in requests for part in halve(wanted, request)]
+        assert needs(wanted) <= cells(halved)
+        if halved == requests:
+            break
+        requests = halved
+    for request in requests:
+        assert (
+            len(
+                {point.first for point in wanted if point.table == request[0] and point.first == request[1]}
+            )
+            == 1
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "value"),
+    [
+        ("uint16", [0xFFFE], 65534),
+        ("int16", [0xFFFE], -2),
+        ("uint32", [0x0001, 0x0002], 65538),
+        ("int32", [0xFFFF, 0xFFFE], -2),
+        ("uint64", [0, 1, 0, 2], 0x1_0000_0002),
+        ("int64", [0xFFFF, 0xFFFF, 0xFFFF, 0xFFFE], -2),
+        ("float32", [0x41BE, 0x6666], pytest.approx(23.8)),
+        ("float64", [0x4037, 0xCCCC, 0xCCCC, 0xCCCD], 23.8),
+    ],
+)
+def test_the_types(kind: Type, words: list[int], value: float) -> None:
+    assert decode({"x": RegisterPoint(address=3, type=kind)}, example({"holding": {"3": words}})) == {
+        "x": value
+    }
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ("ABCD", [0x1122, 0x3344]),
+        ("CDAB", [0x3344, 0x1122]),
+        ("BADC", [0x2211, 0x4433]),
+        ("DCBA", [0x4433, 0x2211]),
+    ],
+)
+def test_the_word_orders(order: Any, words: list[int]) -> None:
+    point = RegisterPoint(address=0, type="uint32", order=order)
+    assert decode({"x": point}, {"holding": dict(enumerate(words))}) == {"x": 0x11223344}
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), points, max_size=8),
+    st.dictionaries(
+        st.sampled_from(get_args(Table)),
+        st.dictionaries(st.integers(0, 400), st.integers(0, 0xFFFF)),
+        max_size=4,
+    ),
+)
+def test_decoding_never_raises(wanted: dict[str, RegisterPoint], raw: dict[Table, dict[int, int]]) -> None:
+    values = decode(wanted, raw)
+    assert set(values) == {
+        name
+        for name, point in wanted.items()
+        if all(address in raw.get(table, {}) for table, address in needs([point]))
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"holdings": {"0": [1]}},
+        {"holding": [1, 2]},
+        {"holding": {"0": 1}},
+        {"holding": {"0": [70000]}},
+        {"holding": {"0": [-1]}},
+        {"holding": {"first": [1]}},
+    ],
+)
+def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"Expected|Invalid"):
+        example(fields)
+
+
+def all_types(table: Table) -> dict[str, RegisterPoint]:
+    return {kind: RegisterPoint(address=8 * i, table=table, type=kind) for i, kind in enumerate(FORMATS)}
+
+
+NUMBERS: dict[Type, Any] = {
+    "uint16": 65535, "int16": -2, "uint32": 4_000_000_000, "int32": -70_000,
+    "uint64": 2**63 + 5, "int64": -(2**40), "float32": 1.5, "float64": -23.8,
+}  # fmt: skip
+
+
+def run_of(kind: Type) -> list[int]:
+    data = struct.pack(f">{FORMATS[kind]}", NUMBERS[kind])
+    return [int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2)]
+
+
+@pytest.mark.parametrize("table", ["holding", "input"])
+async def test_all_types_from_a_server_of_another_make(
+    foreign_tcp: Callable[[dict[str, Any]], int], table: Table
+) -> None:
+    runs: dict[str, Any] = {
+        table: {8 * i + n: w for i, kind in enumerate(FORMATS) for n, w in enumerate(run_of(kind))}
+    }
+    device = a_device(points=all_types(table))
+    async with connect(Options(url=f"tcp://127.0.0.1:{foreign_tcp(runs)}", timeout=5), (device,)) as bus:
+        assert decode(device.points, await bus.read(device)) == NUMBERS
+
+
+async def test_bits_long_ranges_and_refusals_of_a_server_of_another_make(
+    foreign_tcp: Callable[[dict[str, Any]], int],
+) -> None:
+    port = foreign_tcp({"coil": {"0": True, "9": True, "300": True}, "discrete": {"5": True}})
+    wanted = {
+        **{f"c{n}": RegisterPoint(address=n, table="coil") for n in (0, 1, 9, 300)},
+        **{f"d{n}": RegisterPoint(address=n, table="discrete") for n in (5, 6)},
+        **{f"h{n}": RegisterPoint(address=n) for n in range(0, 400, 5)},
+        # The server has registers to 999 only: at 995 a range over the edge is refused whole.
+        **{f"e{n}": RegisterPoint(address=n) for n in (990, 995, 999, 1000, 1003)},
+    }
+    device = a_device(points=wanted)
+    truth: dict[str, Any] = {"c0": True, "c1": False, "c9": True, "c300": True, "d5": True, "d6": False}
+    truth |= {f"h{n}": n for n in range(0, 400, 5)}
+    async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=5), (device,)) as bus:
+        first = decode(device.points, await bus.read(device))
+        assert first == truth
+        # What was refused is asked for in ever smaller parts, until all there is has been found.
+        for _ in range(4):
+            last = decode(device.points, await bus.read(device))
+        assert last == truth | {"e990": 990, "e995": 995, "e999": 999}
+        nothing = a_device(name="n", x=RegisterPoint(address=5000))
+        with pytest.raises(ReadFailed) as failed:
+            await bus.read(nothing)
+        assert (failed.value.key, failed.value.facts["code"]) == ("modbus-exception", 2)
+
+
+@contextlib.contextmanager
+def chain(folder: Path, slave: Path, unit: int) -> Any:
+    """Two ptys joined by socat, with libmodbus at the far end."""
+    near, far = folder / "near", folder / "far"
+    joint = subprocess.Popen(["socat", f"pty,raw,echo=0,link={near}", f"pty,raw,echo=0,link={far}"])
+    with joint:
+        try:
+            while not far.exists():
+                assert joint.poll() is None
+            with subprocess.Popen([slave, far, str(unit)], stdout=subprocess.PIPE, text=True) as running:
+                try:
+                    assert running.stdout
+                    assert running.stdout.readline() == "ready\n"
+                    yield near
+                finally:
+                    running.kill()
+        finally:
+            joint.terminate()
+
+
+async def test_a_serial_slave_of_another_make(foreign_rtu: Path, tmp_path: Path) -> None:
+    device = a_device(
+        unit=17,
+        h=RegisterPoint(address=42),
+        wide=RegisterPoint(address=100, type="uint32"),
+        i=RegisterPoint(address=5, table="input"),
+        c=RegisterPoint(address=9, table="coil"),
+        d=RegisterPoint(address=9, table="discrete"),
+    )
+    with chain(tmp_path, foreign_rtu, 17) as path:
+        async with connect(Options(url=f"rtu:{path}", timeout=2), (device,)) as bus:
+            values = decode(device.points, await bus.read(device))
+            assert values == {"h": 42, "wide": 100 << 16 | 101, "i": 1005, "c": True, "d": False}
+            with pytest.raises(ReadFailed, match="modbus-exception"):
+                await bus.read(a_device(unit=17, name="none", x=RegisterPoint(address=500)))
+
+
+SHORT = 0.15
+"""Seconds of patience with a device that will not answer as it should."""
+
+
+@contextlib.asynccontextmanager
+async def on_line(line: Line) -> AsyncIterator[ModbusBus]:
+    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT), ()) as bus:
+        yield bus
+
+
+GOOD = rtu(7, 3, 1234)
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [
+        ([], "timeout"),
+        ([(0, GOOD[:4])], "timeout"),
+        ([(0, GOOD[:-1] + b"\x00")], "timeout"),
+        ([(0, rtu(8, 3, 1234))], "timeout"),
+        ([(0, rtu(7, 3, 1, 2))], "reply-length"),
+        ([(0, rtu(7, 4, 1234))], "reply-length"),
+        ([(0, rtu(7, 1, 1234))], "reply-length"),
+        ([(0, b"\x07\x83\x04" + crc16(b"\x07\x83\x04"))], "modbus-exception"),
+        ([(0, b"\x07\x2b\x0e" + crc16(b"\x07\x2b\x0e"))], "timeout"),
+        ([(0, b"\x07\x03\x00" + crc16(b"\x07\x03\x00"))], "reply-length"),
+    ],
+    ids=["silence", "partial", "bad sum", "other unit", "too long", "other table", "bits", "exception",
+         "unknown function", "empty"],
+)  # fmt: skip
+async def test_an_answer_that_is_none_is_a_failure_and_the_next_one_is_right(
+    line: Line, answer: list[tuple[float, bytes]], key: str
+) -> None:
+    async with on_line(line) as bus:
+        line.answer = lambda _: answer
+        with pytest.raises(ReadFailed) as failed:
+            await bus.read(a_device())
+        assert failed.value.key == key
+        line.answer = lambda _: [(0, GOOD)]
+        assert await bus.read(a_device()) == {"holding": {0: 1234}}
+
+
+async def test_fewer_registers_than_asked_for_are_none(line: Line) -> None:
+    async with on_line(line) as bus:
+        line.answer = lambda _: [(0, GOOD)]
+        with pytest.raises(ReadFailed, match="reply-length"):
+            await bus.read(a_device(x=RegisterPoint(address=0, type="uint64")))
+
+
+@pytest.mark.parametrize(
+    "noise", [b"\x00", b"\xff\xff", b"\x07\x03", b"\x07\x03\x02\x00", bytes(range(40))]
+)
+async def test_noise_before_a_reply_never_makes_a_wrong_value(line: Line, noise: bytes) -> None:
+    async with on_line(line) as bus:
+        line.answer = lambda _: [(0, noise), (0.01, GOOD)]
+        with contextlib.suppress(ReadFailed):
+            assert await bus.read(a_device()) == {"holding": {0: 1234}}
+        line.answer = lambda _: [(0, GOOD)]
+        assert await bus.read(a_device()) == {"holding": {0: 1234}}
+
+
+async def test_a_reply_in_pieces_is_put_together(line: Line) -> None:
+    async with on_line(line) as bus:
+        line.answer = lambda _: [(0.01 * i, GOOD[i : i + 1]) for i in range(len(GOOD))]
+        assert await bus.read(a_device()) == {"holding": {0: 1234}}
+
+
+@contextlib.asynccontextmanager
+async def supervised(url: str, *devices: Device) -> AsyncIterator[list[Sample]]:
+    samples: list[Sample] = []
+
+    async def sink(sample: Sample) -> None:
+        samples.append(sample)
+
+    spec = BusSpec("line", DRIVER, Options(url=url, timeout=SHORT))
+    task = asyncio.create_task(BusTask(spec, devices, SystemClock(), sink).run())
+    try:
+        yield samples
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_late_reply_is_never_another_devices_value(line: Line) -> None:
+    """Both of one unit, one register each: nothing in the frames tells their replies apart."""
+    devices = [a_device(name=f"r{n}", every=0.1, x=RegisterPoint(address=n)) for n in (0, 500)]
+    asked = 0
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        nonlocal asked
+        register = int.from_bytes(request[2:4], "big")
+        asked += register == 0
+        slow = register == 0 and asked % 2
+        return [(1.6 * SHORT if slow else 0.005, rtu(7, 3, register + 1))]
+
+    line.answer = answer
+    async with supervised(f"rtu:{line.path}", *devices) as samples:
+        await eventually(lambda: asked >= 8)
+    assert {(s.device, s.values["x"]) for s in samples if s.values} == {("r0", 1), ("r500", 501)}
+
+
+async def test_a_line_unplugged_and_plugged_in_again(line: Line, tmp_path: Path) -> None:
+    port = tmp_path / "by-id"
+    port.symlink_to(line.path)
+    line.answer = lambda _: [(0, GOOD)]
+    async with supervised(f"rtu:{port}", a_device(every=0.1)) as samples:
+        await eventually(lambda: samples and samples[-1].values)
+        line.unplug()
+        await eventually(lambda: samples[-1].error in ("line-down", "line-open"))
+        port.unlink()
+        await asyncio.sleep(0.3)
+        with new_line() as other:
+            other.answer = line.answer
+            port.symlink_to(other.path)
+            await eventually(lambda: samples[-1].values, 5)
+
+
+async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -> None:
+    with pytest.raises(LinkDown, match="line-open"):
+        async with connect(Options(url=f"rtu:{tmp_path}/none"), ()):
+            pass
+    with pytest.raises(LinkDown, match="line-open"):
+        async with connect(Options(url="tcp://127.0.0.1:1"), ()):
+            pass
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+
+
+@contextlib.asynccontextmanager
+async def tcp(talk: Talk) -> AsyncIterator[ModbusBus]:
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await talk(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=SHORT), ()) as bus:
+            yield bus
+        await over.wait()
+
+
+async def test_a_server_that_accepts_and_never_answers() -> None:
+    async with tcp(lambda reader, _: reader.read()) as bus:
+        for _ in range(5):
+            with pytest.raises(ReadFailed, match="timeout"):
+                await bus.read(a_device())
+
+
+async def test_a_server_that_closes_in_the_middle_of_a_reply() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readexactly(12))[:5])
+
+    async with tcp(talk) as bus:
+        with pytest.raises(LinkDown):
+            await bus.read(a_device())
+        with pytest.raises(LinkDown):
+            await bus.read(a_device())
+
+
+async def test_a_reply_with_another_transactions_number_is_no_reply() -> None:
+    shift = 1
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readexactly(12)
+            number = int.from_bytes(request[:2], "big") + shift
+            writer.write(number.to_bytes(2, "big") + b"\0\0\0\x05" + GOOD[:-2])
+
+    async with tcp(talk) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        shift = 0
+        assert await bus.read(a_device()) == {"holding": {0: 1234}}
+
+
+async def test_a_late_reply_on_tcp_does_not_disturb_the_next() -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            asked.append(await reader.readexactly(12))
+            if len(asked) == 2:  # answers the first, then the second
+                for n, request in enumerate(asked):
+                    writer.write(request[:2] + b"\0\0\0\x05" + rtu(7, 3, n)[:-2])
+
+    async with tcp(talk) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        assert await bus.read(a_device()) == {"holding": {0: 1}}

@@ -1,0 +1,23 @@
+// A Modbus TCP server that is not ours: `node server.js PORT RUNS`. Says when it listens; ends when its
+// standard input does.
+// Each register shows its own address, but for the runs given below; from 1000 on there is nothing.
+const ModbusRTU = require("modbus-serial");
+
+const runs = JSON.parse(process.argv[3]);
+const beyond = () => Promise.reject({ modbusErrorCode: 2 });
+const cell = (table) => (address) =>
+    address >= 1000 ? beyond() : (runs[table] ?? {})[address] ?? address;
+const bit = (table) => (address) =>
+    address >= 1000 ? beyond() : Boolean((runs[table] ?? {})[address]);
+
+const server = new ModbusRTU.ServerTCP(
+    {
+        getHoldingRegister: cell("holding"),
+        getInputRegister: cell("input"),
+        getCoil: bit("coil"),
+        getDiscreteInput: bit("discrete"),
+    },
+    { host: "127.0.0.1", port: Number(process.argv[2]), debug: false, unitID: 7 },
+);
+server.on("initialized", () => console.log("ready"));
+process.stdin.resume().on("end", () => process.exit(0));

@@ -1,0 +1,596 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway import supervise
+from gateway.config import BusSpec
+from gateway.model import (
+    AlarmSpec,
+    Bus,
+    Command,
+    Device,
+    Driver,
+    GatewayError,
+    Hazard,
+    LinkDown,
+    Listener,
+    Point,
+    Quality,
+    ReadFailed,
+    Sample,
+    Value,
+)
+from gateway.supervise import BusTask, Slot
+from tests.clock import START, FakeClock
+
+FIRE = AlarmSpec(hazard=Hazard.FIRE)
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """A line without options."""
+
+
+def a_device(name: str, every: float = 1.0, alarm: AlarmSpec | None = None) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="thermometer",
+        profile="",
+        bus="line",
+        address=None,
+        points={"x": Point(min=0, alarm=alarm), "y": Point()},
+        every=every,
+    )
+
+
+class Line(Bus):
+    """A line whose devices answer after `latency` seconds with `answers`; errors are raised."""
+
+    settle = 0.5
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.answers: dict[str, Any] = {}
+        self.latency: dict[str, float] = {}
+        self.polls: list[tuple[float, str]] = []
+        self.writes: list[tuple[float, str, str]] = []
+        self.write_error: Exception | None = None
+        self.away: LinkDown | None = None
+        """Why the line cannot be opened."""
+        self.opened: list[float] = []
+        self.asking = ""
+        """Whom it is talking to."""
+
+    async def _talk(self, device: Device) -> None:
+        assert not self.asking, "two transactions overlap"
+        self.asking = device.name
+        try:
+            await self.clock.sleep(self.latency.get(device.name, 0.01))
+        finally:
+            self.asking = ""
+
+    async def read(self, device: Device) -> Any:
+        self.polls.append((self.clock.mono(), device.name))
+        await self._talk(device)
+        answer = self.answers.get(device.name, {"x": 1, "y": 2})
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        self.writes.append((self.clock.mono(), device.name, action))
+        await self._talk(device)
+        if self.write_error:
+            raise self.write_error
+        return {"x": 5}
+
+    def times(self, name: str) -> list[float]:
+        return [moment for moment, device in self.polls if device == name]
+
+
+class Rig:
+    """A bus task on a scripted line, with what it said."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.clock = FakeClock()
+        self.line = Line(self.clock)
+        self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
+        self.samples: list[Sample] = []
+        spec = BusSpec("line", self._driver(), Nothing())
+        self.task = BusTask(spec, devices, self.clock, self._sink)
+
+    async def _sink(self, sample: Sample) -> None:
+        self.samples.append(sample)
+
+    def _driver(self) -> Driver:
+        return Driver(
+            options=Nothing,
+            address=Nothing,
+            point=Point,
+            connect=self._connect,
+            decode=lambda points, raw: raw,
+            example=dict,
+            show=str,
+            actions=("open",),
+        )
+
+    @asynccontextmanager
+    async def _connect(self, options: Any, devices: Any) -> AsyncIterator[Bus | Listener]:
+        self.line.opened.append(self.clock.mono())
+        if self.line.away:
+            raise self.line.away
+        yield self.line if self.pushing is None else Pushing(self.pushing)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        job = asyncio.create_task(self.task.run())
+        await self.clock.settle()
+        try:
+            yield
+            assert not job.done()
+        finally:
+            job.cancel()
+            await asyncio.wait([job])
+
+    async def until_asking(self, name: str) -> None:
+        for _ in range(2000):
+            await self.clock.advance(0.005)
+            if self.line.asking == name:
+                return
+        raise AssertionError(f"{name} is not asked")
+
+    def of(self, name: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.device == name]
+
+    def command(self, device: str = "a", action: str = "open", seconds: float = 10) -> Command:
+        at = self.clock.now()
+        return Command(
+            id="1",
+            at=at,
+            device=device,
+            action=action,
+            expires=at.wall + int(seconds * 1000),
+            origin="console",
+        )
+
+
+class Pushing(Listener):
+    def __init__(self, queue: asyncio.Queue[tuple[str, Any]]) -> None:
+        self._queue = queue
+
+    async def listen(self) -> AsyncIterator[tuple[str, Any]]:
+        while True:
+            name, raw = await self._queue.get()
+            if isinstance(raw, LinkDown):
+                raise raw
+            yield name, raw
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Any:
+    """Keys of the log lines that were told, in order."""
+    caplog.set_level(logging.INFO, "linli")
+    return lambda: [
+        record.getMessage().rpartition("  [")[2].split()[0].rstrip("]")
+        for record in caplog.records
+        if record.name == "linli" and record.getMessage()
+    ]
+
+
+def names(count: int, prefix: str = "d") -> list[str]:
+    return [f"{prefix}{n}" for n in range(count)]
+
+
+async def test_each_device_is_asked_at_its_own_phase_and_pace() -> None:
+    rig = Rig(*(a_device(name, every=10) for name in names(40)))
+    async with rig.running():
+        await rig.clock.advance(100)
+    for name in names(40):
+        times = rig.line.times(name)[1:]
+        assert len(times) == pytest.approx(10, abs=1)
+        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
+            [10] * (len(times) - 1), abs=0.2
+        )
+    # Spread over the period: no second of it has more than a third of them.
+    crowd = Counter(int(rig.line.times(name)[2] % 10) for name in names(40))
+    assert max(crowd.values()) < 14
+    assert len(crowd) >= 8
+
+
+async def test_the_phases_are_the_same_at_every_start() -> None:
+    polls = []
+    for _ in range(2):
+        rig = Rig(*(a_device(name, every=3) for name in names(5)))
+        async with rig.running():
+            await rig.clock.advance(10)
+        polls.append(rig.line.polls)
+    assert polls[0] == polls[1]
+
+
+async def test_everything_is_asked_within_a_second_of_the_start() -> None:
+    rig = Rig(*(a_device(name, every=3600) for name in names(10)))
+    async with rig.running():
+        await rig.clock.advance(1.2)
+    assert {sample.device for sample in rig.samples} == set(names(10))
+
+
+@pytest.mark.parametrize(("crowd", "latency"), [(10, 0.2), (2, 0.6)])
+async def test_polls_that_were_left_out_are_counted(crowd: int, latency: float) -> None:
+    rig = Rig(*(a_device(name) for name in names(crowd)))
+    rig.line.latency = dict.fromkeys(names(crowd), latency)
+    async with rig.running():
+        await rig.clock.advance(120)
+    assert rig.task.stats.missed + rig.task.stats.polls == pytest.approx(120 * crowd, rel=0.03)
+    assert rig.task.stats.busy == pytest.approx(len(rig.line.polls) * latency, abs=1)
+
+
+async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less(told: Any) -> None:
+    rig = Rig(a_device("dead"), a_device("well"))
+    rig.line.answers["dead"] = ReadFailed("timeout", unit=1)
+    async with rig.running():
+        await rig.clock.advance(1000)
+        times = rig.line.times("dead")
+        assert [s.quality for s in rig.of("dead")] == [Quality.OFFLINE] * (len(times) - 2)
+        assert rig.of("dead")[0].error == "timeout"
+        assert rig.of("dead")[0].at.mono / 1e9 == pytest.approx(times[2], abs=0.1)
+        assert times[2] < 10
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert gaps[-1] == pytest.approx(60, abs=2)
+        assert gaps[-1] / gaps[2] > 10
+        assert told() == ["bus-up", "device-offline"]
+        # Well again: found at the next probe, told once, and back at the old pace.
+        del rig.line.answers["dead"]
+        await rig.clock.advance(65)
+        assert told() == ["bus-up", "device-offline", "device-online"]
+        assert rig.of("dead")[-1].quality is Quality.GOOD
+        rig.line.polls.clear()
+        await rig.clock.advance(20)
+        assert len(rig.line.times("dead")) == pytest.approx(20, abs=1)
+
+
+async def test_two_failures_are_not_an_outage(told: Any) -> None:
+    rig = Rig(a_device("a"))
+    rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+    async with rig.running():
+        while len(rig.line.polls) < 2:
+            await rig.clock.advance(0.1)
+        await rig.clock.advance(0.1)
+        del rig.line.answers["a"]
+        await rig.clock.advance(5)
+    assert {sample.quality for sample in rig.samples} == {Quality.GOOD}
+    assert told() == ["bus-up"]
+
+
+async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None:
+    dead, live = names(5, "dead"), names(15, "live")
+    rig = Rig(*(a_device(name) for name in dead + live))
+    for name in dead:
+        rig.line.answers[name] = ReadFailed("timeout", unit=1)
+        rig.line.latency[name] = 0.5
+    async with rig.running():
+        await rig.clock.advance(600)
+    for name in live:
+        assert len(rig.of(name)) >= 0.9 * 600, name
+    for name in dead:
+        assert rig.of(name)[0].at.mono / 1e9 < 20
+
+
+async def test_a_slow_device_gets_no_more_than_its_share() -> None:
+    rig = Rig(a_device("slow", every=0.1), a_device("quick"))
+    rig.line.latency["slow"] = 0.8
+    async with rig.running():
+        await rig.clock.advance(200)
+    assert len(rig.line.times("slow")) * 0.8 <= (supervise.SHARE + 0.01) * 200
+    assert len(rig.line.times("quick")) >= 190
+
+
+@pytest.mark.parametrize("key", ["timeout", "garbage", "reply-length"])
+async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(key: str) -> None:
+    rig = Rig(a_device("a"), a_device("b", every=0.1))
+    rig.line.answers["a"] = ReadFailed(key, unit=1, bytes=1, expected=1, got=2)
+    async with rig.running():
+        await rig.clock.advance(3)
+    asked = rig.line.times("a")[0]
+    following = next(moment for moment, _ in rig.line.polls if moment > asked)
+    assert following - asked >= 0.01 + rig.line.settle
+
+
+async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -> None:
+    safety, others = names(8, "smoke"), names(8, "other")
+    rig = Rig(*(a_device(name, alarm=FIRE) for name in safety), *(a_device(name) for name in others))
+    rig.line.latency = dict.fromkeys(safety + others, 0.125)  # twice what the line can carry
+    async with rig.running():
+        await rig.clock.advance(120)
+    counts = Counter(name for _, name in rig.line.polls)
+    assert sum(counts[name] for name in safety) >= 3.5 * sum(counts[name] for name in others)
+    assert min(counts[name] for name in others) >= 120 / 0.125 / 5 / 8 * 0.9
+
+
+async def test_an_impossible_or_missing_value_is_left_out_and_said_so() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.answers["a"] = {"x": -1, "y": 2}
+    async with rig.running():
+        await rig.clock.advance(1.5)
+        rig.line.answers["a"] = {"x": 1}
+        await rig.clock.advance(1)
+    first, *_, last = rig.samples
+    assert (first.quality, first.values, first.bad) == (Quality.UNCERTAIN, {"y": 2}, {"x": "out-of-range"})
+    assert (last.quality, last.values, last.bad) == (Quality.UNCERTAIN, {"x": 1}, {"y": "missing"})
+
+
+async def test_an_answer_without_any_value_counts_as_a_failure(told: Any) -> None:
+    rig = Rig(a_device("a"))
+    rig.line.answers["a"] = {}
+    async with rig.running():
+        await rig.clock.advance(1.5)
+        assert rig.samples == []
+        await rig.clock.advance(10)
+    assert {sample.error for sample in rig.samples} == {"no-values"}
+    assert told() == ["bus-up", "device-offline"]
+    assert rig.task.stats.failures == rig.task.stats.polls
+
+
+async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any) -> None:
+    rig = Rig(a_device("a"), a_device("b"))
+    async with rig.running():
+        await rig.clock.advance(3)
+        rig.line.answers["a"] = rig.line.away = LinkDown("line-down", reason="gone")
+        await rig.clock.advance(1.1)
+        assert [rig.of(name)[-1].error for name in "ab"] == ["line-down"] * 2
+        assert not rig.task.stats.up
+        await rig.clock.advance(3600)
+        tries = rig.line.opened[1:]
+        gaps = [b - a for a, b in itertools.pairwise(tries)]
+        assert max(gaps) <= supervise.REOPEN
+        assert len({round(gap, 3) for gap in gaps}) > 10, "no jitter"
+        rig.line.away = None
+        del rig.line.answers["a"]
+        await rig.clock.advance(7)
+        assert [rig.of(name)[-1].quality for name in "ab"] == [Quality.GOOD] * 2
+        assert rig.task.stats.up
+    down = ["bus-down", "device-offline", "device-offline"]
+    assert told() == ["bus-up", *down, "bus-up", "device-online", "device-online"]
+
+
+async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.answers["a"] = LinkDown("line-down", reason="closed at once")
+    async with rig.running():
+        await rig.clock.advance(600)
+    assert len(rig.line.opened) < 600 / 3
+
+
+async def test_a_line_that_is_away_at_the_start_is_told_once(told: Any) -> None:
+    rig = Rig(a_device("a"))
+    rig.line.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
+    async with rig.running():
+        await rig.clock.advance(60)
+        assert told() == ["bus-down", "device-offline"]
+        assert rig.of("a")[-1].error == "line-open"
+
+
+async def test_a_mistake_in_a_driver_costs_a_reopening_not_the_task(told: Any) -> None:
+    rig = Rig(a_device("a"))
+    async with rig.running():
+        rig.line.answers["a"] = ZeroDivisionError("in the driver")
+        await rig.clock.advance(2)
+        assert "crashed" in told()
+        assert rig.of("a")[-1].error == "internal"
+        del rig.line.answers["a"]
+        await rig.clock.advance(10)
+        assert rig.of("a")[-1].quality is Quality.GOOD
+
+
+async def test_a_command_runs_at_the_next_transaction_boundary_and_is_confirmed() -> None:
+    rig = Rig(a_device("a"), a_device("b"))
+    rig.line.latency["b"] = 0.4
+    async with rig.running():
+        await rig.until_asking("b")
+        began = rig.clock.mono()
+        command = asyncio.create_task(rig.task.execute(rig.command()))
+        await rig.clock.advance(0.6)
+        assert [(name, action) for _, name, action in rig.line.writes] == [("a", "open")]
+        assert rig.line.writes[0][0] == pytest.approx(began + 0.4, abs=0.02)
+        assert not command.done()
+        rig.line.answers["a"] = {"x": 5, "y": 2}
+        await rig.clock.advance(0.6)
+        assert command.done()
+        await command
+    assert len(rig.line.writes) == 1
+
+
+async def test_a_command_that_shows_no_effect_is_unconfirmed_and_not_repeated() -> None:
+    rig = Rig(a_device("a"))
+    async with rig.running():
+        command = asyncio.create_task(rig.task.execute(rig.command()))
+        await rig.clock.advance(10)
+        with pytest.raises(ReadFailed, match="unconfirmed"):
+            await command
+    assert len(rig.line.writes) == 1
+
+
+async def test_one_lost_confirmation_is_no_failure() -> None:
+    rig = Rig(a_device("a", every=60))
+    async with rig.running():
+        await rig.clock.advance(2)
+        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+        command = asyncio.create_task(rig.task.execute(rig.command()))
+        await rig.clock.advance(0.3)
+        rig.line.answers["a"] = {"x": 5, "y": 2}
+        await rig.clock.advance(2)
+        assert command.done()
+        await command
+    assert len(rig.line.writes) == 1
+
+
+async def test_a_refused_command_fails_and_is_not_repeated() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.write_error = ReadFailed("lock-unknown", lock=99, last=16)
+    async with rig.running():
+        command = asyncio.create_task(rig.task.execute(rig.command()))
+        await rig.clock.advance(10)
+        with pytest.raises(ReadFailed, match="lock-unknown"):
+            await command
+    assert len(rig.line.writes) == 1
+
+
+async def test_a_command_whose_time_is_over_when_its_turn_comes_is_not_sent() -> None:
+    rig = Rig(a_device("a"), a_device("slow"))
+    rig.line.latency["slow"] = 3
+    async with rig.running():
+        await rig.until_asking("slow")
+        command = asyncio.create_task(rig.task.execute(rig.command(seconds=2)))
+        await rig.clock.advance(5)
+        with pytest.raises(ReadFailed, match="too-late"):
+            await command
+    assert rig.line.writes == []
+
+
+async def test_a_command_that_its_asker_gave_up_is_not_sent_and_harms_nobody(told: Any) -> None:
+    rig = Rig(a_device("a"), a_device("slow"))
+    rig.line.latency["slow"] = 0.5
+    async with rig.running():
+        await rig.until_asking("slow")
+        jobs = [
+            asyncio.create_task(rig.task.execute(rig.command())),
+            asyncio.create_task(rig.task.read("a")),
+        ]
+        await rig.clock.settle()
+        for job in jobs:
+            job.cancel()
+        await rig.clock.advance(5)
+    assert rig.line.writes == []
+    assert told() == ["bus-up"]
+
+
+async def test_an_asker_that_gives_up_in_the_middle_harms_nobody(told: Any) -> None:
+    rig = Rig(a_device("a"))
+    async with rig.running():
+        await rig.clock.advance(1.5)
+        for ask in (lambda: rig.task.read("a"), lambda: rig.task.execute(rig.command())):
+            job = asyncio.ensure_future(ask())
+            await rig.clock.settle()
+            assert rig.line.asking
+            job.cancel()
+            await rig.clock.advance(5)
+    assert told() == ["bus-up"]
+
+
+async def test_an_unknown_action_and_a_line_that_is_down_are_refused_at_once() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
+    async with rig.running():
+        with pytest.raises(GatewayError, match="action-unknown"):
+            await rig.task.execute(rig.command(action="dance"))
+        with pytest.raises(GatewayError, match="line-down"):
+            await rig.task.execute(rig.command())
+
+
+async def test_jobs_that_wait_when_the_line_goes_down_fail() -> None:
+    rig = Rig(a_device("a"), a_device("slow"))
+    rig.line.latency["slow"] = 0.5
+    rig.line.answers["slow"] = LinkDown("line-down", reason="gone")
+    async with rig.running():
+        await rig.until_asking("slow")
+        jobs = [
+            asyncio.create_task(rig.task.execute(rig.command())),
+            asyncio.create_task(rig.task.read("a")),
+        ]
+        await rig.clock.advance(1)
+        for job in jobs:
+            with pytest.raises(LinkDown):
+                await job
+    assert rig.line.writes == []
+
+
+async def test_a_reading_on_demand_is_out_of_turn() -> None:
+    rig = Rig(a_device("a", every=3600))
+    async with rig.running():
+        await rig.clock.advance(2)
+        rig.line.answers["a"] = {"x": 7, "y": 2}
+        reading = asyncio.create_task(rig.task.read("a"))
+        await rig.clock.advance(0.1)
+        assert reading.done()
+        result = await reading
+    assert result.sample.values == {"x": 7, "y": 2}
+    assert result.sample in rig.samples
+    assert result.seconds == pytest.approx(0.01)
+
+
+async def test_a_reading_on_demand_that_fails_says_why() -> None:
+    rig = Rig(a_device("a", every=3600))
+    async with rig.running():
+        await rig.clock.advance(2)
+        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+        reading = asyncio.create_task(rig.task.read("a"))
+        await rig.clock.advance(0.1)
+        with pytest.raises(ReadFailed, match="timeout"):
+            await reading
+
+
+async def test_what_a_device_pushes_is_a_sample_and_its_silence_an_outage(told: Any) -> None:
+    rig = Rig(a_device("a", every=10), a_device("b", every=100))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        await rig.clock.advance(29)
+        assert [s.quality for s in rig.samples] == [Quality.GOOD]
+        await rig.clock.advance(3)
+        assert rig.of("a")[-1].error == "silent"
+        await rig.clock.advance(60)
+        assert len(rig.samples) == 2
+        rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        await rig.clock.advance(1)
+        assert rig.of("a")[-1].quality is Quality.GOOD
+        assert told() == ["bus-up", "device-offline", "device-online"]
+        rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
+        await rig.clock.advance(0.1)
+        assert [rig.of(name)[-1].error for name in "ab"] == ["broker-lost"] * 2
+
+
+async def test_a_message_that_is_no_reading_is_no_outage_yet(told: Any) -> None:
+    rig = Rig(a_device("a", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        for stray in ({"linkquality": 90}, ReadFailed("not-json", reason="x")):
+            for _ in range(2):
+                rig.pushing.put_nowait(("a", stray))
+            rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        await rig.clock.advance(1)
+        assert told() == ["bus-up"]
+        for _ in range(3):
+            rig.pushing.put_nowait(("a", ReadFailed("not-json", reason="x")))
+        await rig.clock.advance(1)
+    assert rig.samples[-1].error == "not-json"
+
+
+async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
+    rig = Rig(a_device("a", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        reading = asyncio.create_task(rig.task.read("a"))
+        await rig.clock.advance(4)
+        rig.pushing.put_nowait(("a", {"x": 3, "y": 2}))
+        await rig.clock.advance(1)
+        result = await reading
+        assert result.sample.values == {"x": 3, "y": 2}
+        assert result.seconds == pytest.approx(4)
+        rig.line.away = LinkDown("broker-away", url="", reason="x")
+        rig.pushing.put_nowait(("a", rig.line.away))
+        await rig.clock.advance(0.1)
+        with pytest.raises(GatewayError, match="line-down"):
+            await rig.task.read("a")
+
+
+def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
+    assert FakeClock().now().wall == START
+    assert Slot(a_device("a")).phase == Slot(a_device("a")).phase != Slot(a_device("b")).phase
