@@ -6,8 +6,8 @@ import asyncio
 import fcntl
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from . import __version__, control, metrics
 from .clock import SystemClock, local_day
 from .config import Site
 from .engine import Engine
-from .journal import Journal
+from .journal import Journal, JournalFailed
 from .log import reason, tell
 from .model import Clock, Command, GatewayError, Sample, Value
 from .notify import notify, watchdog_seconds
@@ -43,16 +43,12 @@ async def run(site: Site) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     clock = SystemClock()
-    day_of = local_day(site.centre.timezone)
-    options = site.journal
-    async with (
-        _alone(options.path),
-        Journal.open(options.path, clock, options.window, options.limits, day_of) as journal,
-    ):
-        daemon = Daemon(site, journal, clock)
+    async with AsyncExitStack() as stack:
+        journal, homeless = await _open_journal(stack, site, clock)
+        daemon = Daemon(site, journal, clock, homeless)
         await daemon.engine.restore()
-        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
+        await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
+        async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(job, name=name) for name, job in daemon.jobs().items()]
             tell(logging.INFO, "ready")
             notify("READY=1")
@@ -63,8 +59,29 @@ async def run(site: Site) -> None:
                 task.cancel()
 
 
-@asynccontextmanager
-async def _alone(journal: Path) -> AsyncIterator[None]:
+async def _open_journal(stack: AsyncExitStack, site: Site, clock: Clock) -> tuple[Journal, str]:
+    """The journal; where its disk takes nothing, one in the runtime folder, which is memory, and why.
+
+    A centre whose card has died still wants its alarms.
+    """
+    options, day_of = site.journal, local_day(site.centre.timezone)
+    spare = site.control.socket.parent / "journal.db"
+    why = ""
+    for path in (options.path, spare):
+        try:
+            stack.enter_context(_alone(path))
+            journal = Journal.open(path, clock, options.window, options.limits, day_of)
+            return await stack.enter_async_context(journal), why
+        except (JournalFailed, OSError) as error:
+            if path == spare:
+                raise
+            why = str(error.facts["reason"]) if isinstance(error, JournalFailed) else str(error)
+            tell(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=why)
+    raise AssertionError("one of the two was opened, or its error raised")
+
+
+@contextmanager
+def _alone(journal: Path) -> Iterator[None]:
     """Two daemons on one journal would give the same numbers to different records.
 
     Raises `GatewayError` when another one has it; the kernel ends the lock with the process.
@@ -81,8 +98,9 @@ async def _alone(journal: Path) -> AsyncIterator[None]:
 class Daemon:
     """The parts of a running gateway, and what may be asked of it locally."""
 
-    def __init__(self, site: Site, journal: Journal, clock: Clock) -> None:
+    def __init__(self, site: Site, journal: Journal, clock: Clock, homeless: str = "") -> None:
         self._site = site
+        self._homeless = homeless
         self._journal = journal
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
@@ -126,16 +144,20 @@ class Daemon:
     def health(self) -> dict[str, Any]:
         """Well means: what is measured reaches the disk. What the field or the network lacks is told
         beside it, for a restart would not mend it."""
-        failure = self._journal.failure
         return {
-            "ok": failure is None,
+            "ok": not self._trouble(),
             "version": __version__,
             "started": self._started.wall,
             "clock": self._clock.now().clock,
-            "journal": str(failure.facts.get("reason")) if failure else "ok",
+            "journal": self._trouble() or "ok",
             "uplink": self._uplink.online if self._uplink else None,
             "buses": {name: bus.stats.up for name, bus in self._buses.items()},
         }
+
+    def _trouble(self) -> str:
+        """What keeps measurements from the disk; empty when nothing does."""
+        failure = self._journal.failure
+        return str(failure.facts.get("reason")) if failure else self._homeless
 
     def handlers(self) -> Mapping[str, control.Handler]:
         return {"health": self._answer_health, "read": self._answer_read, "command": self._answer_command}
@@ -178,7 +200,7 @@ class Daemon:
         while True:
             journal = self._journal
             flags: dict[str, Value] = {
-                "journal_failing": journal.failure is not None,
+                "journal_failing": bool(self._trouble()),
                 "journal_damaged": journal.salvaged is not None,
             }
             if flags != told or self._clock.mono() >= due:

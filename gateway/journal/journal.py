@@ -125,7 +125,7 @@ class Journal(Reader):
         self.changed = Signal()
         """Sent when a sample was taken in, and when something was committed."""
         self.settled = Signal()
-        """Sent when something was committed, and not at every sample."""
+        """Sent when something was committed or could not be, and not at every sample."""
         self.epoch = ""
         self.committed = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
@@ -265,6 +265,10 @@ class Journal(Reader):
         self.dead += 1
         self.lose([record], "dead")
 
+    def unkept_alarms(self) -> list[Record]:
+        """Alarms that the disk would not take: they leave all the same, and again once it has."""
+        return list(self._pending.alarms) if self.failure else []
+
     def window_after(self, pos: int) -> Window | None:
         """The window that follows a position, if memory still has it."""
         if pos >= self.committed[Lane.TELEMETRY]:
@@ -320,6 +324,7 @@ class Journal(Reader):
             self.failure = failure
             self._pending.put_back(pending)
             _settle(pending.waiting, failure)
+            self.settled.send()
             if isinstance(failure, JournalDamaged):
                 # The next start puts the file aside and takes over what is sound.
                 mark_damaged(self._writer.path)

@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """Consecutive records of one device in one lane."""
 
     epoch: str
@@ -59,6 +59,8 @@ class Envelope(msgspec.Struct, frozen=True):
     records: list[Entry]
     backfill: bool = False
     """These were kept back by an outage: something newer may have been told of in `latest`."""
+    durable: bool = True
+    """False: the gateway's disk would not take these alarms. They come again once it does."""
 
 
 class LatestEntry(Entry, frozen=True):
@@ -134,11 +136,13 @@ class Native:
         self._correct = correct
         self.command_topic = f"{self._root}/command"
 
-    def records(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
+    def records(
+        self, records: Sequence[Record], *, backfill: bool = False, durable: bool = True
+    ) -> Message:
         """Records of one stream, in order, as one message."""
         first = records[0]
         entries = [Entry(*self._entry(record)) for record in records]
-        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill)
+        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill, durable)
         return f"{self._root}/{first.device}/{_name(first.lane)}", _encode(envelope)
 
     def latest(self, records: Iterable[Record]) -> Message:

@@ -133,6 +133,7 @@ class Uplink:
                 alarm=self._committed(alarm),
                 event=self._committed(event),
                 telemetry=self._telemetry(telemetry),
+                unkept=self._unkept(link),
                 latest=self._latest(link),
                 ledger=self._ledger(link),
                 commands=self._commands(link),
@@ -165,6 +166,17 @@ class Uplink:
             batch = sender.batch()
             await sender.send(batch, _records(packs))
             sender.complete(batch, pos)
+
+    async def _unkept(self, link: mqtt.Connection) -> None:
+        """An alarm does not wait for a disk that fails."""
+        told: set[tuple[str, int]] = set()
+        while True:
+            await self._journal.settled.wait()
+            alarms = self._journal.unkept_alarms()
+            for alarm in alarms:
+                if (alarm.device, alarm.seq) not in told:
+                    link.publish(*self._dialect.records([alarm], durable=False))
+            told = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _telemetry(self, sender: LaneSender) -> None:
         """The open window as it fills; further back, the journal's rows."""

@@ -276,6 +276,47 @@ def test_a_full_disk_stops_neither_the_gateway_nor_an_alarm(centre: Centre, smal
     assert account(centre.daemon.journal, centre.witness)["kept"] > 10
 
 
+def test_a_disk_that_turns_read_only_keeps_no_alarm_back(centre: Centre, small_disk: Path) -> None:
+    """What a worn-out card does: its file system is remounted read-only while it is in use."""
+    centre.broker.start()
+    centre.witness.start()
+    centre.daemon.start()
+    eventually(lambda: centre.witness.latest("smoke-hall").get("quality") == "good")
+    with (small_disk / "ballast").open("ab", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"x" * 1024)
+    with contextlib.closing(sqlite3.connect(centre.daemon.journal, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        centre.do("smoke", unit=1, on=True)
+        eventually(lambda: False in _durable(centre))
+        other.execute("ROLLBACK")
+    (small_disk / "ballast").unlink()
+    eventually(lambda: centre.daemon.get("healthz")[0] == 200)
+    eventually(lambda: True in _durable(centre))
+
+
+def _durable(centre: Centre) -> list[bool]:
+    return [
+        message.get("durable", True)
+        for topic, message in centre.witness.messages()
+        if topic.endswith("/smoke-hall/alarm")
+    ]
+
+
+def test_a_dead_card_costs_the_memory_and_not_the_alarms(centre: Centre, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    centre.broker.start()
+    centre.witness.start()
+    centre.daemon.start()
+    centre.do("smoke", unit=1, on=True)
+    eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"))
+    eventually(lambda: centre.witness.find("gateway", "alarm", change="raised"))
+    status, body = centre.daemon.get("healthz")
+    assert status == 503
+    assert "read-only" in json.loads(body)["journal"].lower() or "readonly" in json.loads(body)["journal"]
+    assert centre.daemon.end() == 0
+
+
 def test_a_journal_that_cannot_be_written_is_told_and_caught_up(centre: Centre) -> None:
     """Somebody holds it: the gateway lives on in memory, looks ill, and loses nothing."""
     centre.broker.start()
