@@ -60,8 +60,11 @@ class Engine:
         if command.id in orders:
             return orders[command.id]  # type: ignore[no-any-return]
         self._step(command, [self._commands])
-        # Not carried out before it is written down: a crash must find it.
-        await self._journal.commit()
+        try:
+            # Not carried out before it is written down: a crash must find it.
+            await self._journal.commit()
+        except JournalFailed as failure:
+            self._step(Outcome(command.id, Status.FAILED, self._clock.now(), failure.key), [self._commands])
         if orders[command.id].status is Status.ACCEPTED:
             status, detail = await self._carry_out(command)
             self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])

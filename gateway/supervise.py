@@ -314,6 +314,9 @@ class BusTask:
         except ReadFailed as error:
             _fail(job, error)
             await self._clock.sleep(bus.settle)
+        finally:
+            # Whatever happened, nobody waits for ever.
+            _fail(job, LinkDown("line-down", reason=self.spec.name))
 
     async def _obey(self, bus: Bus, device: Device, command: Command) -> None:
         """Write once, then read until the device shows that it did it."""
