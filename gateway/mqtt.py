@@ -22,7 +22,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from .model import Checks, LinkDown
 
-KEEPALIVE = 15
+KEEPALIVE = 12
+"""Seconds; a connection whose far end is gone is found within twice this and a second."""
 PATIENCE = 10.0
 """Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
 INBOX = 1000
@@ -61,6 +62,7 @@ class Connection:
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
+        self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
@@ -71,6 +73,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
@@ -136,19 +139,43 @@ class Connection:
         else:
             future.set_result(None)
 
+    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
+        for code in codes:
+            if code.value >= FAILURE:
+                self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         with contextlib.suppress(asyncio.QueueFull):
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
 
     # connect() runs in a thread, so these may be called from there.
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._loop.call_soon_threadsafe(
-            lambda: self._loop.add_reader(sock.fileno(), self._client.loop_read)
-        )
+        self._socket = sock
+        self._loop.call_soon_threadsafe(self._add_reader, sock)
+
+    def _add_reader(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._read)
+
+    def _read(self) -> None:
+        self._client.loop_read()
+        # What TLS has already decrypted makes no socket readable.
+        while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
+            self._client.loop_read()
 
     def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())
+
+    def close(self) -> None:
+        """Say goodbye; a broker that takes nothing any more is left without."""
+        client = self._client
+        client.disconnect()
+        if self._socket and self._socket.fileno() >= 0:
+            self._on_socket_close(None, None, self._socket)
+            self._socket.close()
+        # paho closes what it still holds when it is collected, maybe after the loop.
+        client.on_socket_close = client.on_socket_unregister_write = None
 
     def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
         self._loop.call_soon_threadsafe(self._add_writer, sock)
@@ -175,17 +202,17 @@ async def connect(
     )
     client.connect_timeout = PATIENCE
     client.max_inflight_messages_set(0xFFFF)  # The uplink keeps count itself.
-    if options.username:
-        client.username_pw_set(options.username, _password(options.password_file))
-    if url.scheme == "mqtts":
-        client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
     if will:
         client.will_set(*will, qos=1, retain=True)
     connection = Connection(client)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(connection.end, LinkDown("broker-lost", reason="closed"))
-        stack.callback(client.disconnect)
+        stack.callback(connection.close)
         try:
+            if options.username:
+                client.username_pw_set(options.username, _password(options.password_file))
+            if url.scheme == "mqtts":
+                client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
             await _open(client, url, version)
             tending = asyncio.create_task(connection.tend(), name="mqtt-keepalive")
             stack.callback(tending.cancel)
