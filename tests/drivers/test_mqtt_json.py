@@ -32,8 +32,19 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
 
 
 def test_a_path_leads_through_keys_and_lists() -> None:
-    raw = example({"json": '{"ENERGY": {"Power": [3, 4.5]}, "state": "ON", "none": null, "10": {"a": true}}'})
-    paths = ("ENERGY.Power.1", "state", "none", "10.a", "ENERGY", "ENERGY.Power.2", "ENERGY.Power.-1", "state.0")
+    raw = example(
+        {"json": '{"ENERGY": {"Power": [3, 4.5]}, "state": "ON", "none": null, "10": {"a": true}}'}
+    )
+    paths = (
+        "ENERGY.Power.1",
+        "state",
+        "none",
+        "10.a",
+        "ENERGY",
+        "ENERGY.Power.2",
+        "ENERGY.Power.-1",
+        "state.0",
+    )
     values = decode({path: JsonPoint(path=path) for path in paths}, raw)
     assert values == {"ENERGY.Power.1": 4.5, "state": "ON", "10.a": True}
 

@@ -20,7 +20,10 @@ points = st.builds(
     min=maybe,
     max=maybe,
     bit=st.none() | st.integers(0, 63),
-    equals=st.none() | st.integers(0, 3) | st.text(max_size=2) | st.tuples(st.integers(0, 3), st.text(max_size=2)),
+    equals=st.none()
+    | st.integers(0, 3)
+    | st.text(max_size=2)
+    | st.tuples(st.integers(0, 3), st.text(max_size=2)),
     true_above=maybe,
     true_below=maybe,
     alarm=st.none() | alarms,
@@ -35,7 +38,9 @@ def one(value: Value, **point: Any) -> Any:
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), points), st.dictionaries(st.sampled_from("abcde"), wire))
-def test_finishing_never_raises_and_forgets_no_point(wanted: dict[str, Point], said: dict[str, Value]) -> None:
+def test_finishing_never_raises_and_forgets_no_point(
+    wanted: dict[str, Point], said: dict[str, Value]
+) -> None:
     values, bad = finish(wanted, said)
     assert set(values) | set(bad) == set(wanted)
     assert not set(values) & set(bad)
@@ -55,7 +60,9 @@ def test_an_alarm_always_gets_what_it_can_judge(point: Point, said: Value) -> No
     if point.alarm and values:
         level = point.alarm.above is not None or point.alarm.below is not None
         thresholds = point.true_above is not None or point.true_below is not None
-        assert isinstance(values["x"], bool) or (level and not thresholds and not isinstance(values["x"], str))
+        assert isinstance(values["x"], bool) or (
+            level and not thresholds and not isinstance(values["x"], str)
+        )
 
 
 @given(st.integers(-(10**6), 10**6), st.sampled_from((1, 2, 3)))

@@ -42,7 +42,21 @@ async def heard(connection: Connection, count: int, seconds: float = 5) -> list[
 @pytest.mark.parametrize("version", [4, 5])
 async def test_a_published_message_has_arrived_when_its_future_ends(broker: Broker, version: int) -> None:
     listening = subprocess.Popen(
-        ["mosquitto_sub", "-p", str(broker.port), "-t", "t/#", "-C", "1", "-q", "1", "-W", "10", "-F", "%t %p %q"],
+        [
+            "mosquitto_sub",
+            "-p",
+            str(broker.port),
+            "-t",
+            "t/#",
+            "-C",
+            "1",
+            "-q",
+            "1",
+            "-W",
+            "10",
+            "-F",
+            "%t %p %q",
+        ],
         stdout=subprocess.PIPE,
     )
     with listening:
@@ -218,6 +232,7 @@ async def test_wrong_credentials_are_refused_and_right_ones_taken(tmp_path: Path
 
 def certificates(folder: Path) -> None:
     """Two private authorities, and a certificate of the first for 127.0.0.1."""
+
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
