@@ -277,9 +277,9 @@ async def test_messages_that_come_in_one_tls_record_are_all_heard_at_once(tmp_pa
         messages = (b"\x30\x05\x00\x01t\x00%d" % n for n in range(9))  # QoS 0, no properties
         writer.write(b"\x20\x03\x00\x00\x00" + b"".join(messages))
 
-    async with listener(talk, tls) as url:
-        async with connect(Options(url=url, ca_file=tmp_path / "ca.pem")) as connection:
-            assert await heard(connection, 9, 2) == [b"%d" % n for n in range(9)]
+    ca = tmp_path / "ca.pem"
+    async with listener(talk, tls) as url, connect(Options(url=url, ca_file=ca)) as connection:
+        assert await heard(connection, 9, 2) == [b"%d" % n for n in range(9)]
 
 
 async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Path) -> None:
