@@ -72,7 +72,7 @@ class JsonListener(Listener):
             device = self._devices[message.topic]
             try:
                 yield device, msgspec.json.decode(message.payload)
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 yield device, ReadFailed("not-json", reason=error)
 
 

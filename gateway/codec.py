@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from .model import Point, Value
 
+LIMIT = 2**64
+"""No wire format of ours has longer integers; JSON has."""
+
 
 def finish(
     points: Mapping[str, Point], wire: Mapping[str, Value]
@@ -15,7 +18,8 @@ def finish(
     """Apply each point's scaling and limits.
 
     Returns the values, and for each value that is missing or impossible why it was left out
-    (`missing`, `not-a-number`, `out-of-range`).
+    (`missing`, `not-a-number`, `out-of-range`; `wrong-type` for a word where the point wants a quantity,
+    or for what is neither true nor false where it wants an alarm).
     """
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
@@ -23,9 +27,15 @@ def finish(
         if name not in wire:
             bad[name] = "missing"
             continue
-        value = _convert(point, wire[name])
+        raw = wire[name]
+        if isinstance(raw, int) and abs(raw) >= LIMIT:
+            bad[name] = "out-of-range"
+            continue
+        value = _convert(point, raw)
         if isinstance(value, float) and not math.isfinite(value):
             bad[name] = "not-a-number"
+        elif value is None or not _fits(point, value):
+            bad[name] = "wrong-type"
         elif not _possible(point, value):
             bad[name] = "out-of-range"
         else:
@@ -33,9 +43,19 @@ def finish(
     return values, bad
 
 
-def _convert(point: Point, value: Value) -> Value:
+def _fits(point: Point, value: Value) -> bool:
+    """A smoke detector that says "yes" where true is expected must not pass for one that sees no smoke."""
+    limits = (point.min, point.max, point.true_above, point.true_below)
+    alarm = point.alarm
+    level = alarm is not None and (alarm.above is not None or alarm.below is not None)
+    if level or any(limit is not None for limit in limits):
+        return not isinstance(value, bool | str)
+    return alarm is None or isinstance(value, bool)
+
+
+def _convert(point: Point, value: Value) -> Value | None:
     if point.bit is not None:
-        return isinstance(value, int) and bool(value >> point.bit & 1)
+        return bool(value >> point.bit & 1) if isinstance(value, int) else None
     if point.equals is not None:
         return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
     if isinstance(value, bool | str) or (point.scale == 1 and point.offset == 0):

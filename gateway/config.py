@@ -23,6 +23,7 @@ from drivers import load
 from .codec import finish
 from .journal import Limits
 from .model import Checks, ConfigError, Device, Driver, Point
+from .services.safety import Safety
 from .uplink import Options as UplinkOptions
 from .words import LANGUAGES, say, words
 
@@ -248,6 +249,7 @@ class _Reading:
         dashboard = self._section(DashboardOptions, data, "dashboard")
         buses = self._buses(data)
         devices = self._devices(data, buses)
+        self._commands(uplink, buses)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -362,6 +364,14 @@ class _Reading:
                 every=keys.every,
             )
         return devices
+
+    def _commands(self, uplink: UplinkOptions | None, buses: dict[str, BusSpec]) -> None:
+        """A command that nothing here could carry out is a slip of the pen."""
+        known = {*Safety.actions, *(action for bus in buses.values() for action in bus.driver.actions)}
+        for action in uplink.commands if uplink else ():
+            if action not in known:
+                listed = ", ".join(sorted(known))
+                self._mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
 
     def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
         folders = profile_folders(self._file)

@@ -24,7 +24,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from .model import Checks, LinkDown
 
-KEEPALIVE = 15
+KEEPALIVE = 12
+"""Seconds; a connection whose far end is gone is found within twice this and a second."""
 PATIENCE = 10.0
 """Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
 INBOX = 1000
@@ -63,6 +64,7 @@ class Connection:
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
+        self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
@@ -76,6 +78,7 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
@@ -143,6 +146,11 @@ class Connection:
         else:
             future.set_result(None)
 
+    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
+        for code in codes:
+            if code.value >= FAILURE:
+                self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         with contextlib.suppress(asyncio.QueueFull):
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
@@ -150,11 +158,32 @@ class Connection:
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
         # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._on_loop(self._loop.add_reader, sock.fileno(), self._client.loop_read)
+        self._socket = sock
+        self._on_loop(self._add_reader, sock)
+
+    def _add_reader(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._read)
+
+    def _read(self) -> None:
+        self._client.loop_read()
+        # What TLS has already decrypted makes no socket readable.
+        while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
+            self._client.loop_read()
 
     def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())
+
+    def close(self) -> None:
+        """Say goodbye; a broker that takes nothing any more is left without."""
+        client = self._client
+        client.disconnect()
+        if self._socket and self._socket.fileno() >= 0:
+            self._on_socket_close(None, None, self._socket)
+            self._socket.close()
+        # paho closes what it still holds when it is collected, maybe after the loop.
+        client.on_socket_close = client.on_socket_unregister_write = None
 
     def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
         self._on_loop(self._add_writer, sock)
@@ -193,7 +222,7 @@ async def connect(
     connection = Connection(client)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(connection.end, LinkDown("broker-lost", reason="closed"))
-        stack.callback(client.disconnect)
+        stack.callback(connection.close)
         try:
             if options.username:
                 client.username_pw_set(options.username, _password(options.password_file))

@@ -35,7 +35,7 @@ class FakeClock:
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         timer = self._timer(seconds)
         waiting = asyncio.ensure_future(event.wait())
-        waiting.add_done_callback(lambda _: timer.done() or timer.set_result(None))
+        waiting.add_done_callback(lambda _: _end(timer))
         try:
             await timer
         finally:
@@ -47,8 +47,7 @@ class FakeClock:
         await self.settle()
         while self._timers and self._timers[0][0] <= end:
             self._time, _, timer = heapq.heappop(self._timers)
-            if not timer.done():
-                timer.set_result(None)
+            if _end(timer):
                 await self.settle()
         self._time = end
 
@@ -62,3 +61,11 @@ class FakeClock:
         # Time moves while one waits: else a rest of 1e-17 s would be waited for, for ever.
         heapq.heappush(self._timers, (self._time + max(1e-6, seconds), next(self._order), timer))
         return timer
+
+
+def _end(timer: asyncio.Future[None]) -> bool:
+    """Whether it was still running."""
+    if timer.done():
+        return False
+    timer.set_result(None)
+    return True

@@ -10,7 +10,7 @@ from .commands import Commands
 from .lockers import Lockers
 from .parking import Parking
 from .presence import Presence
-from .safety import Safety
+from .safety import GATEWAY, Safety
 from .timekeeping import Timekeeping
 from .visitors import Visitors
 
@@ -24,5 +24,5 @@ def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]
         Parking(devices),
         Lockers(devices),
         Timekeeping(),
-        Commands({origin: frozenset(actions) for origin, actions in allowed.items()}),
+        Commands({origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY}),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from gateway.model import (
     Tick,
 )
 
+GATEWAY = "gateway"
 KEPT = 86_400_000
 """Milliseconds a command is remembered beyond its expiry; an older copy is refused as expired."""
 
@@ -57,8 +58,9 @@ class Commands(Service):
     name = "commands"
     row = Order
 
-    def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, allowed: Mapping[str, frozenset[str]], devices: Iterable[str]) -> None:
         self._allowed = allowed
+        self._devices = frozenset(devices)
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Command):
@@ -80,7 +82,8 @@ class Commands(Service):
     def _judge(self, command: Command) -> tuple[Changes, list[Fact]]:
         reason = self._objection(command)
         order = Order(
-            command.device,
+            # A stranger's inventions open no streams of their own.
+            command.device if command.device in self._devices else GATEWAY,
             command.action,
             command.origin,
             command.by,
@@ -89,10 +92,12 @@ class Commands(Service):
             Status.DENIED if reason else Status.ACCEPTED,
             reason,
         )
-        body = {"args": command.args}
+        body = {"args": command.args, "device": command.device}
         return {command.id: order}, [_fact("command", command.id, order, command.at, **body)]
 
     def _objection(self, command: Command) -> str:
+        if command.device not in self._devices:
+            return "device-unknown"
         if command.action not in self._allowed.get(command.origin, ()):
             return "not-allowed"
         if command.at.clock is ClockQuality.UNSET:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gateway.simulate.modbus import crc16
+from tests.broker import Broker, running
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 
@@ -117,3 +118,9 @@ def foreign_rtu(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = ["-I/usr/include/modbus", "-I/usr/include", "-lmodbus"]
     subprocess.run(["gcc", "-O1", "-o", program, FOREIGN / "rtu_slave.c", *flags], check=True)
     return program
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running(tmp_path) as new:
+        yield new

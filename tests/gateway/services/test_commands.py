@@ -6,7 +6,7 @@ from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
 
 def commands() -> Fold:
-    return Fold(Commands({"upstream": frozenset({"open"})}))
+    return Fold(Commands({"upstream": frozenset({"open"})}, ["d"]))
 
 
 def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
@@ -22,6 +22,7 @@ def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
     [
         ({"action": "reboot"}, "not-allowed"),
         ({"action": "open", "origin": "dashboard"}, "not-allowed"),
+        ({"action": "open", "device": "no-such-thing"}, "device-unknown"),
         ({"action": "open", "expires": at(0).wall}, "expired"),
     ],
 )
@@ -29,6 +30,7 @@ def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, obje
     fold = commands()
     (fact,) = fold.step(command(**fields))  # type: ignore[arg-type]
     assert (fact.body["status"], fact.body["detail"]) == ("denied", reason)
+    assert fact.device in ("d", "gateway"), "a stranger's word must not open a stream"
 
 
 def test_without_a_set_clock_nobody_can_tell_an_old_command() -> None:

@@ -1,0 +1,136 @@
+"""Every device model that comes along keeps its own promises, and one more is one file."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Mistakes, load_profile, load_site, try_example
+
+CONFIG = Path(__file__).parents[2] / "config"
+FILES = sorted((CONFIG / "profiles").glob("*/*.toml"))
+
+METER = """
+schema = "linli/profile/1"
+kind = "thermometer"
+maker = "Acme"
+model = "T-1"
+driver = "modbus"
+source = "the maker's manual, page 4"
+
+[points.temperature]
+address = 10
+type = "int16"
+scale = 0.1
+unit = "°C"
+max = 125
+
+[[examples]]
+raw.holding = { 10 = [65436] }
+values = { temperature = -10 }
+"""
+
+SITE = """
+schema = "linli/site/1"
+
+[site]
+id = "here"
+title = "Here"
+
+[bus.line]
+driver = "modbus"
+url = "tcp://127.0.0.1:502"
+
+[device.cellar]
+profile = "thermometer/acme-t1"
+bus = "line"
+unit = 3
+"""
+
+
+def test_there_are_models() -> None:
+    assert len({file.parent.name for file in FILES}) >= 5
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_example_of_a_model_gives_what_it_promises(file: Path) -> None:
+    profile = load_profile(file)
+    assert profile.kind == file.parent.name
+    assert tomllib.loads(file.read_text("utf-8"))["source"].strip()
+    assert profile.examples
+    shown: set[str] = set()
+    for example in profile.examples:
+        wanted, got = try_example(profile, example)
+        assert got == wanted
+        values, bad = wanted
+        assert values
+        assert {*values, *bad} <= set(profile.points)
+        shown |= {name.partition(".")[0] for name in values}
+    # A point that no example shows may be wrong without anybody noticing.
+    assert shown == {name.partition(".")[0] for name in profile.points}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_switch_that_is_an_alarm_is_shown_on_and_off(file: Path) -> None:
+    profile = load_profile(file)
+    for name, point in profile.points.items():
+        if point.alarm and point.alarm.above is None and point.alarm.below is None:
+            assert {example.get("values", {}).get(name) for example in profile.examples} >= {True, False}
+
+
+def test_a_new_model_is_one_file_beside_the_site(tmp_path: Path) -> None:
+    own = tmp_path / "profiles" / "thermometer"
+    own.mkdir(parents=True)
+    site = tmp_path / "site.toml"
+    site.write_text(SITE)
+    with pytest.raises(Mistakes) as wrong:
+        load_site(site)
+    assert [mistake.key for mistake in wrong.value.mistakes] == ["profile-unknown"]
+    (own / "acme-t1.toml").write_text(METER)
+    profile = load_profile(own / "acme-t1.toml")
+    wanted, got = try_example(profile, profile.examples[0])
+    assert got == wanted == ({"temperature": -10}, {})
+    device = load_site(site).devices["cellar"]
+    assert (device.kind, device.points, device.address.unit) == ("thermometer", profile.points, 3)
+
+
+def test_a_sites_own_model_goes_before_the_one_that_came_along(tmp_path: Path) -> None:
+    shutil.copytree(CONFIG / "profiles", tmp_path / "profiles")
+    own = tmp_path / "profiles" / "thermometer" / "acme-t1.toml"
+    own.write_text(METER)
+    door = tmp_path / "profiles" / "door-counter" / "generic-ir2.toml"
+    door.write_text(door.read_text("utf-8").replace("address = 4", "address = 5"), "utf-8")
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.replace("thermometer/acme-t1", "door-counter/generic-ir2"))
+    assert load_site(site).devices["cellar"].points["blocked"].address == 5
+
+
+def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(METER.replace("-10", "10"))
+    profile = load_profile(file)
+    wanted, got = try_example(profile, profile.examples[0])
+    assert (wanted[0], got[0]) == ({"temperature": 10}, {"temperature": -10.0})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('source = "the maker\'s manual, page 4"\n', "", "key-missing"),
+        ("address = 10", "adress = 10", "key-unknown"),
+        ("address = 10", "address = 65536", "modbus-address"),
+        ('"int16"', '"int15"', "value-wrong"),
+        ('"thermometer"', '"thermostat"', "kind-unknown"),
+        ('"modbus"', '"modbuss"', "driver-unknown"),
+    ],
+)
+def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:
+    file = tmp_path / "wrong.toml"
+    assert old in METER
+    file.write_text(METER.replace(old, new))
+    with pytest.raises(Mistakes) as wrong:
+        load_profile(file)
+    assert key in [mistake.key for mistake in wrong.value.mistakes]

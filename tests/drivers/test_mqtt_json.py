@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.mqtt_json import Address, JsonPoint, connect, decode, example
+from gateway.codec import finish
+from gateway.model import Device, Listener, ReadFailed
+from gateway.mqtt import Connection, Options
+from gateway.mqtt import connect as connect_mqtt
+from tests.broker import Broker
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+)
+
+
+@given(json, st.lists(st.text(max_size=6), max_size=5))
+def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
+    points = {path: JsonPoint(path=path, scale=0.1, min=0) for path in paths}
+    values = decode(points, raw)
+    assert all(isinstance(value, bool | int | float | str) for value in values.values())
+    finish(points, values)
+
+
+def test_a_path_leads_through_keys_and_lists() -> None:
+    raw = example(
+        {"json": '{"ENERGY": {"Power": [3, 4.5]}, "state": "ON", "none": null, "10": {"a": true}}'}
+    )
+    paths = (
+        "ENERGY.Power.1",
+        "state",
+        "none",
+        "10.a",
+        "ENERGY",
+        "ENERGY.Power.2",
+        "ENERGY.Power.-1",
+        "state.0",
+    )
+    values = decode({path: JsonPoint(path=path) for path in paths}, raw)
+    assert values == {"ENERGY.Power.1": 4.5, "state": "ON", "10.a": True}
+
+
+@pytest.mark.parametrize("fields", [{}, {"json": "{"}, {"json": 4}])
+def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, msgspec.DecodeError)):
+        example(fields)
+
+
+def thermometer(name: str, topic: str) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="thermometer",
+        profile="",
+        bus="zigbee",
+        address=Address(topic=topic),
+        points={"t": JsonPoint(path="t")},
+        every=1.0,
+    )
+
+
+@contextlib.asynccontextmanager
+async def both(broker: Broker, *devices: Device) -> AsyncIterator[tuple[Listener, Connection]]:
+    options = Options(url=broker.url)
+    async with connect_mqtt(options) as sender, connect(options, devices) as listener:
+        yield listener, sender
+
+
+async def test_what_devices_publish_is_heard_and_what_is_none_is_said_so(broker: Broker) -> None:
+    devices = thermometer("a", "z/a"), thermometer("b", "z/b")
+    bad = (b"{", b"\xff\xfe", b"", b"[" * 100_000, b'"\xff"')
+    async with both(broker, *devices) as (listener, sender):
+        heard: list[tuple[str, Any]] = []
+
+        async def hear() -> None:
+            async for name, raw in listener.listen():
+                heard.append((name, raw))
+
+        task = asyncio.create_task(hear())
+        async with asyncio.timeout(10):
+            while not heard:  # until the subscription stands
+                await sender.publish("z/a", b'{"t": 4.2}')
+                await asyncio.sleep(0.05)
+            heard.clear()
+            for payload in bad:
+                await sender.publish("z/b", payload)
+            await sender.publish("z/other", b'{"t": 1}')
+            await sender.publish("z/a", b'{"t": 5}')
+            while ("a", {"t": 5}) not in heard:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+    wrong = [raw for name, raw in heard if name == "b"]
+    assert [raw.key for raw in wrong if isinstance(raw, ReadFailed)] == ["not-json"] * len(bad)
+    assert {name for name, _ in heard} == {"a", "b"}
+
+
+async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
+    async with connect_mqtt(Options(url=broker.url)) as sender:
+        await sender.publish("z/a", b'{"t": 1}', retain=True)
+    async with both(broker, thermometer("a", "z/a")) as (listener, sender):
+        await asyncio.sleep(0.2)
+        await sender.publish("z/a", b'{"t": 2}')
+        async with asyncio.timeout(5):
+            assert await anext(aiter(listener.listen())) == ("a", {"t": 2})
