@@ -257,7 +257,12 @@ class Journal(Reader):
         """A record that the broker will not take goes to the dead-letter table."""
         self._pending.dead.append((record, reason))
         self.dead += 1
-        self.lose([record], "dead")
+        # A gap record that is itself refused is not told of by another.
+        self._tell_gap(
+            self.day_of(record.at),
+            Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
+            to_ledger_only=record.kind == "gap",
+        )
 
     def window_after(self, pos: int) -> Window | None:
         """The window that follows a position, if memory still has it."""
@@ -265,11 +270,11 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap) -> None:
+    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False) -> None:
         self.dropped += gap.count
         self._pending.gaps.append((day, gap))
-        if gap.lane is Lane.EVENT and gap.reason == "dead":
-            return  # A gap record that is itself refused is not told of by another.
+        if to_ledger_only:
+            return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
         del body["device"]
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})

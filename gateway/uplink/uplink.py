@@ -35,8 +35,8 @@ LONGEST_WAIT = 60.0
 BRIEF = 30.0
 UNSTEADY = 3
 """More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next
-ones may wait, up to the step `MODERATE` of the back-off (16 s)."""
-MODERATE = 5
+ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
+MODERATE = 4
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
