@@ -263,7 +263,12 @@ class Journal(Reader):
         """A record that the broker will not take goes to the dead-letter table."""
         self._pending.dead.append((record, reason))
         self.dead += 1
-        self.lose([record], "dead")
+        # A gap record that is itself refused is not told of by another.
+        self._tell_gap(
+            self.day_of(record.at),
+            Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
+            to_ledger_only=record.kind == "gap",
+        )
 
     def unkept_alarms(self) -> list[Record]:
         """Alarms that the disk would not take: they leave all the same, and again once it has."""
@@ -275,12 +280,12 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap) -> None:
+    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False) -> None:
         if gap.reason != UNCERTAIN:
             self.dropped += gap.count
         self._pending.gaps.append((day, gap))
-        if gap.lane is Lane.EVENT and gap.reason == "dead":
-            return  # A gap record that is itself refused is not told of by another.
+        if to_ledger_only:
+            return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
         del body["device"]
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})

@@ -104,9 +104,11 @@ def test_what_may_not_be_done_is_denied_and_written_down(running: Centre) -> Non
     running.command("no-4", "smoke-hall", "open")
     assert running.reply("no-4") == {"id": "no-4", "status": "failed", "detail": "action-unknown"}
     running.command("no-5", "nobody", "open", lock=1)
-    assert running.reply("no-5") == {"id": "no-5", "status": "failed", "detail": "device-unknown"}
+    assert running.reply("no-5") == {"id": "no-5", "status": "denied", "detail": "device-unknown"}
     written = {r.body.get("id"): r.body for r in journal(running.daemon.journal, Lane.EVENT)}
-    assert [written[f"no-{n}"]["status"] for n in range(1, 6)] == ["denied"] * 2 + ["failed"] * 3
+    assert [written[f"no-{n}"]["status"] for n in range(1, 6)] == [
+        "denied", "denied", "failed", "failed", "denied",
+    ]  # fmt: skip
     assert written["no-1"]["origin"] == "upstream"
     assert written["no-1"]["by"] == "platform"
 

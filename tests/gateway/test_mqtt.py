@@ -285,7 +285,7 @@ async def test_messages_that_come_in_one_tls_record_are_all_heard_at_once(tmp_pa
 async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Path) -> None:
     with running(tmp_path, "max_packet_size 2000") as broker:
         async with connect(Options(url=broker.url)) as connection:
-            assert connection.connected.result() == 2000
+            assert connection.limit == 2000
             await connection.publish("t", bytes(1900))
             with pytest.raises(LinkDown):
                 async with asyncio.timeout(5):
