@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
@@ -349,7 +350,10 @@ class Journal(Reader):
         checkpoint = closing or self._clock.mono() >= self._checkpoint_due
         if checkpoint:
             statements += self._checkpoint(len(windows), self._days + days, closing)
+        stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
+        reach(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
+        reach(f"after-{stage}")
         for (lane, _), pos in zip(packs, ids, strict=False):
             self.committed[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
@@ -412,7 +416,9 @@ class Journal(Reader):
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
         self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
         self.advance(lane, until)
+        reach("evict")
         await self._commit(telemetry=False)
+        reach("evicted")
         return self.failure is None
 
     def _forget_unwritten(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from gateway.faults import reach
 from gateway.model import Lane
 
 from .database import Database, JournalFailed, Statement, connect
@@ -38,6 +39,7 @@ def quarantine(path: Path) -> Path:
     for suffix in SUFFIXES:
         part = path.with_name(path.name + suffix)
         if part.exists():
+            reach("quarantine")
             part.rename(aside.with_name(aside.name + suffix))
     path.with_name(path.name + MARK).unlink(missing_ok=True)
     return aside
@@ -57,11 +59,13 @@ async def salvage(aside: Path, into: Database) -> int:
                 return 0
             saved = 0
             for table, rows in kept.items():
+                reach("salvage")
                 await into.transact(_insert(table, rows))
             for lane in Lane:
                 async for row in _rows(damaged, lane.name.lower()):
                     await into.transact(_insert(lane.name.lower(), [row]))
                     saved += 1
+                    reach("salvage")
             await into.transact([("UPDATE stream SET written = written + ?", (LEAP,))])
             return saved
     except JournalFailed:

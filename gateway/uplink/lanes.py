@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from gateway import mqtt
+from gateway.faults import reach
 from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record
 
@@ -166,6 +167,7 @@ class LaneSender:
             self._progress = self._clock.mono()
         batch.waiting += 1
         future = self._link.publish(*message)
+        reach("published")
         self._under_way[future] = (first.lane, first.device, first.seq), self._clock.mono()
         future.add_done_callback(functools.partial(self._acknowledged, batch, first))
 
@@ -191,6 +193,7 @@ class LaneSender:
         return [(key, now - sent) for key, sent in self._under_way.values()]
 
     def _acknowledged(self, batch: Batch, first: Record, future: asyncio.Future[None]) -> None:
+        reach("acknowledged")
         error = future.exception() if not future.cancelled() else None
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = UNTAKABLE.get(int(str(error.facts["code"])))
@@ -216,6 +219,7 @@ class LaneSender:
             for record, reason in batch.dead:
                 self._journal.bury(record, reason)
             self._journal.advance(self.lane, batch.pos or 0)
+            reach("cursor")
 
 
 def _streams(records: Iterable[Record]) -> Iterable[list[Record]]:
