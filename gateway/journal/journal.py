@@ -118,7 +118,7 @@ class Journal(Reader):
         self._wake = asyncio.Event()
         self._window_due = False
         self._windows: deque[Window] = deque([Window()])
-        self._checkpoint_due = 0.0
+        self._checkpoint_due = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self.wear = Wear(clock, limits, window)
         self.latest: dict[str, Record] = {}
@@ -190,7 +190,6 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
-        statements: list[Statement] = []
         if await self.meta("clean") == "0":
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
@@ -198,14 +197,14 @@ class Journal(Reader):
                     gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
-            statements = [_put_stream(stream, written) for stream, written in self._streams.items()]
-        statements.append(("UPDATE meta SET value = '0' WHERE key = 'clean'", ()))
-        await self._writer.transact(statements)
+        # A checkpoint: numbers are passed over in the transaction that tells of it, or not at all.
+        await self._commit(telemetry=False)
+        if self.failure:
+            raise self.failure
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
         self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
-        self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._reserve.fill()
         await self._make_room()
 
@@ -347,7 +346,8 @@ class Journal(Reader):
         days = Counter(
             (self.day_of(record.at), lane, record.device) for lane, records in packs for record in records
         )
-        checkpoint = closing or self._clock.mono() >= self._checkpoint_due
+        # Rows that go take the numbers with them that were used since the last checkpoint.
+        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due
         if checkpoint:
             statements += self._checkpoint(len(windows), self._days + days, closing)
         stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
@@ -360,6 +360,8 @@ class Journal(Reader):
             window.pos, window.ready = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
+        if checkpoint:
+            self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
 
@@ -371,7 +373,6 @@ class Journal(Reader):
 
     def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
         """Sequence numbers as they will be once the `due` oldest open windows are committed."""
-        self._checkpoint_due = self._clock.mono() + CHECKPOINT
         later = [window.records for window in self._windows if window.pos is None][due:]
         ahead = Counter(
             (record.lane, record.device)
