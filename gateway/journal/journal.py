@@ -428,7 +428,10 @@ class Journal(Reader):
         if len(unwritten) <= UNWRITTEN:
             return
         self._windows.remove(unwritten[0])
-        records = unwritten[0].records
+        records, unwritten[0].records = unwritten[0].records, []
+        # Whoever is sending it goes on to the next.
+        unwritten[0].pos = self.committed[Lane.TELEMETRY]
+        self.changed.send()
         self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
         self.lose(records, "disk")
 

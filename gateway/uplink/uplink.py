@@ -29,7 +29,8 @@ BEHIND = 3
 LATEST_EVERY = 10.0
 LEDGER_EVERY = 3600.0
 LEDGER_DAYS = 2
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 45.0
+"""So that a link which is well again is in use within a minute, CONNACK and all."""
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
@@ -150,8 +151,10 @@ class Uplink:
             if pos >= journal.committed[lane]:
                 await journal.changed.wait()
                 continue
+            # Asked first: what is committed while we read is not among the packs.
+            end = journal.committed[lane]
             packs = await journal.read(lane, pos, ROWS)
-            pos = packs[-1].pos if packs else journal.committed[lane]
+            pos = packs[-1].pos if packs else end
             batch = sender.batch()
             await sender.send(batch, _records(packs))
             sender.complete(batch, pos)
@@ -178,8 +181,9 @@ class Uplink:
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns how far they reached."""
         began = self._clock.mono()
+        end = self._journal.committed[Lane.TELEMETRY]
         packs = await self._journal.read(Lane.TELEMETRY, after, ROWS)
-        pos = packs[-1].pos if packs else self._journal.committed[Lane.TELEMETRY]
+        pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split(records, self._clock.now().wall)

@@ -429,10 +429,13 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
         with monkeypatch.context() as patch:
             patch.setattr(j._writer, "transact", refuse)
+            first = j.window_after(0)
             for n in range(UNWRITTEN + 100):
                 j.sample(sample(clock, value=n))
                 await clock.advance(1.0)
             assert len(j._windows) <= UNWRITTEN + 2
+            assert first is not None
+            assert first.pos == 0, "who was sending it must not wait for its commit"
             assert j.failure is not None
         await window(j, clock)
         gaps = [r.body async for r in j.records(EVENT, 0)]
