@@ -1,4 +1,4 @@
-"""Where a test may end the process: `LINLI_KILL_AT=stage:n` kills it when a stage is reached the n-th time."""
+"""Where a test may end the process: `LINLI_KILL_AT=stage:n` kills it when it gets there the n-th time."""
 
 from __future__ import annotations
 

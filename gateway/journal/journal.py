@@ -21,9 +21,9 @@ from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
-from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Reader, Stream, utc_day
+from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Pack, Reader, Stream, utc_day
 from .rows import pack
-from .salvage import is_marked_damaged, mark_damaged, quarantine, salvage
+from .salvage import DAMAGED, LEAP, finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
 
 BLOCK = 256
@@ -61,8 +61,8 @@ class Gap(msgspec.Struct, frozen=True):
     last: int
     count: int
     reason: str
-    """`restart` (at most these; those that arrived are genuine), `space`, `disk`, `thinned`, `dead`,
-    `damaged`."""
+    """`restart` and `damaged` (at most these; those that arrived are genuine), `space`, `disk`,
+    `thinned`, `dead`."""
 
 
 class Signal:
@@ -159,13 +159,13 @@ class Journal(Reader):
         path.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             aside = None
+            finish(path)
             try:
                 journal = await _start(stack, path, clock, window, limits, day_of)
             except JournalDamaged:
                 await stack.aclose()
-                aside = quarantine(path)
-                async with connect(path, pages=limits.pages) as fresh:
-                    await salvage(aside, fresh)
+                Reserve(path).release()
+                aside = await replace(path, limits.pages)
                 journal = await _start(stack, path, clock, window, limits, day_of)
             journal.salvaged = aside
             journal._tasks = [
@@ -190,7 +190,10 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
-        if await self.meta("clean") == "0":
+        clean = await self.meta("clean")
+        if clean == DAMAGED:
+            await self._tell_holes()
+        if clean == "0":
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
@@ -207,6 +210,53 @@ class Journal(Reader):
         self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
         self._reserve.fill()
         await self._make_room()
+
+    async def _tell_holes(self) -> None:
+        """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
+        day = self.day_of(self._clock.now())
+        known = [
+            (str(then), Gap(Lane(lane), *rest))
+            for then, lane, *rest in await self._database.rows(
+                "SELECT day, lane, device, first, last, count, reason FROM gap"
+            )
+        ]
+        holes: list[tuple[Stream, int, int, int]] = []
+        last: dict[Stream, int] = {}
+        told: set[tuple[str, str, int]] = set()
+        for lane in LANES:
+            after = 0
+            while packs := await self.read(lane, after, EVICTED):
+                after = packs[-1].pos
+                for pos, record in ((row.pos, record) for row in packs for record in row.records):
+                    stream = lane, record.device
+                    first = last.get(stream, 0) + 1
+                    if record.seq > first and pos > self.delivered[lane]:
+                        holes.append((stream, first, record.seq - 1, record.seq - first))
+                    last[stream] = record.seq
+                    if record.kind == "gap":
+                        told.add((str(record.body["lane"]), record.device, int(record.body["first"])))
+        for stream, written in self._streams.items():
+            first = last.get(stream, 0) + 1
+            # Of the numbers leapt over, nobody knows which were used.
+            holes.append((stream, first, written, max(0, written - LEAP + 1 - first)))
+        for (lane, device), first, end, lost in holes:
+            named = sum(
+                max(0, min(end, gap.last) - max(first, gap.first) + 1)
+                for _, gap in known
+                if (gap.lane, gap.device) == (lane, device)
+            )
+            self._tell_gap(day, Gap(lane, device, first, end, max(0, lost - named), DAMAGED))
+        for then, gap in known:
+            if (gap.lane.name.lower(), gap.device, gap.first) not in told:
+                self._tell_gap(then, gap, again=True)
+
+    def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
+        packs = super()._packs(rows)
+        if self.damaged:
+            # The next start tells of what it cost.
+            mark_damaged(self._writer.path)
+            raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
+        return packs
 
     def sample(self, sample: Sample) -> Record:
         """Take a sample into the open window; readers in this process see it at once."""
@@ -265,9 +315,10 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap) -> None:
-        self.dropped += gap.count
-        self._pending.gaps.append((day, gap))
+    def _tell_gap(self, day: str, gap: Gap, *, again: bool = False) -> None:
+        if not again:
+            self.dropped += gap.count
+            self._pending.gaps.append((day, gap))
         if gap.lane is Lane.EVENT and gap.reason == "dead":
             return  # A gap record that is itself refused is not told of by another.
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
@@ -451,6 +502,7 @@ async def _start(
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
+    await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day)
     await journal._load()

@@ -100,16 +100,16 @@ class Disk:
         return total
 
 
-def zero_pages(database: Path, count: int, dice: random.Random) -> int:
+def zero_pages(file: Path, count: int, dice: random.Random) -> int:
     """Blank pages that hold something, as a bad block does; never the first, which names the file."""
-    data = database.read_bytes()
+    data = file.read_bytes()
     pages = [n for n in range(1, len(data) // PAGE) if data[n * PAGE : (n + 1) * PAGE].strip(b"\0")]
     chosen = dice.sample(pages, min(count, len(pages)))
-    with database.open("r+b") as file:
+    with file.open("r+b") as disk:
         for page in chosen:
-            file.seek(page * PAGE)
-            file.write(bytes(PAGE))
-        os.fsync(file.fileno())
+            disk.seek(page * PAGE)
+            disk.write(bytes(PAGE))
+        os.fsync(disk.fileno())
     return len(chosen)
 
 

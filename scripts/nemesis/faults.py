@@ -152,7 +152,9 @@ class Nemesis:
     def _zero(self) -> None:
         if self._journal.exists():
             self._observer.look()
-            zero_pages(self._journal, self._dice.randint(1, 4), self._dice)
+            log = self._journal.with_name("journal.db-wal")
+            victim = log if log.exists() and self._dice.random() < 0.3 else self._journal
+            zero_pages(victim, self._dice.randint(1, 4), self._dice)
 
     # The broker
 

@@ -32,8 +32,9 @@ LANES = ("alarm", "event", "telemetry")
 EXCUSES = {"space", "dead", "damaged", "thinned"}
 """Reasons for which a committed record may be missing."""
 
-Stream = tuple[str, str, str]
-"""Epoch, device, lane."""
+Stream = tuple[str, str]
+"""Device, lane. A journal that lost its identity goes on under a new epoch, but the numbers of its streams
+go on too: so the epoch may not excuse anything here."""
 
 
 class Seen(msgspec.Struct):
@@ -57,12 +58,14 @@ class Oracle:
         self.fresh = 0.0
         """When telemetry that was not known arrived last, by the monotonic clock."""
         self.notes: list[str] = []
+        self.epochs: set[str] = set()
 
     def arrived(self, payload: bytes) -> None:
         """An envelope at the witness."""
         envelope = msgspec.json.decode(payload)
-        stream = envelope["epoch"], envelope["device"], envelope["lane"]
+        stream = envelope["device"], envelope["lane"]
         with self.lock:
+            self.epochs.add(envelope["epoch"])
             seen = self.streams.setdefault(stream, Seen())
             for record in envelope["records"]:
                 self._record(stream, seen, record)
@@ -84,16 +87,16 @@ class Oracle:
         self._identity(stream, seen, seq, data)
         if record["kind"] == "gap":
             gap = data["first"], data["last"], data["reason"]
-            self.gaps.setdefault((stream[0], stream[1], data["lane"]), []).append(gap)
-        if stream[2] == "telemetry":
+            self.gaps.setdefault((stream[0], data["lane"]), []).append(gap)
+        if stream[1] == "telemetry":
             self.fresh = time.monotonic()
 
     def _identity(self, stream: Stream, seen: Seen, seq: int, data: dict[str, Any]) -> None:
-        if stream[2] == "telemetry" and (stamp := data["values"].get("stamp")):
-            identity: tuple[Any, ...] = stream[1], stamp
+        if stream[1] == "telemetry" and (stamp := data["values"].get("stamp")):
+            identity: tuple[Any, ...] = stream[0], stamp
             seen.measured[seq] = stamp
-        elif stream[2] == "alarm":
-            identity = stream[1], data["id"], data["change"], data["value"]
+        elif stream[1] == "alarm":
+            identity = stream[0], data["id"], data["change"], data["value"]
             if data["point"] == "link":
                 return
         else:
@@ -149,8 +152,8 @@ class Oracle:
             "contradicted": self.contradicted,
             "repeated": self.repeated,
             "pending": waiting,
-            "alarms": sum(len(s.contents) for (_, _, lane), s in self.streams.items() if lane == "alarm"),
-            "epochs": len({epoch for epoch, _, _ in self.streams}),
+            "alarms": sum(len(s.contents) for (_, lane), s in self.streams.items() if lane == "alarm"),
+            "epochs": len(self.epochs),
             "gaps": dict(reasons),
         }
 
@@ -212,11 +215,10 @@ class Observer:
             return
 
     def _read(self, database: sqlite3.Connection) -> None:
-        ((epoch,),) = database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
         for lane in LANES:
             sql = f"SELECT pos, body, crc FROM {lane} WHERE pos > ? ORDER BY pos"  # noqa: S608
             for pos, body, crc in database.execute(sql, (self._pos[lane],)).fetchall():
-                for stream, seq, content in _records(epoch, lane, body, crc):
+                for stream, seq, content in _records(lane, body, crc):
                     old = self._oracle.committed.setdefault(stream, {}).setdefault(seq, content)
                     if old != content:
                         self._oracle.contradicted += 1
@@ -227,23 +229,22 @@ class Observer:
         """What the platform has not acknowledged, once the gateway has stopped."""
         held: dict[Stream, set[int]] = {}
         with closing(sqlite3.connect(f"file:{self._journal}?mode=ro", uri=True)) as database:
-            ((epoch,),) = database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
             for number, lane in enumerate(LANES):
                 sql = (
                     f"SELECT body, crc FROM {lane} WHERE pos > "  # noqa: S608
                     "coalesce((SELECT pos FROM cursor WHERE lane = ?), 0)"
                 )
                 for body, crc in database.execute(sql, (number,)).fetchall():
-                    for stream, seq, _ in _records(epoch, lane, body, crc):
+                    for stream, seq, _ in _records(lane, body, crc):
                         held.setdefault(stream, set()).add(seq)
         return held
 
 
-def _records(epoch: str, lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, int]]:
+def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, int]]:
     try:
         records = unpack(body, crc)
     except ValueError:
         return
     for record in records:
         content = _content(record.kind, record.at.mono, record.at.boot, record.body)
-        yield (epoch, record.device, lane), record.seq, content
+        yield (record.device, lane), record.seq, content

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.journal import Journal, JournalFailed, Limits, Pack, Reader
+from gateway.journal import Journal, JournalDamaged, JournalFailed, Limits, Pack, Reader
 from gateway.journal.journal import BLOCK, KEPT, UNWRITTEN
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
@@ -456,13 +456,21 @@ async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
         assert await reader.changes() != seen
 
 
-async def test_a_damaged_row_is_left_out_and_counted(tmp_path: Path) -> None:
+async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
         for _ in range(3):
             j.append("s", [fact(clock)], {})
             await j.commit()
         await j._writer.transact([("UPDATE alarm SET body = zeroblob(20) WHERE pos = 2", ())])
-        packs: list[Pack] = await j.read(ALARM, 0, 10)
-        assert [len(pack.records) for pack in packs] == [1, 0, 1]
-        assert j.damaged == 1
+        async with Reader.open(path) as reader:
+            packs: list[Pack] = await reader.read(ALARM, 0, 10)
+            assert [len(pack.records) for pack in packs] == [1, 0, 1]
+            assert reader.damaged == 1
+        with pytest.raises(JournalDamaged):
+            await j.read(ALARM, 0, 10)
+    async with journal(path) as (j, _):
+        assert j.salvaged is not None
+        assert [r.seq async for r in j.records(ALARM, 0)] == [1, 3]
+        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert {"lane": "alarm", "first": 2, "last": 2, "count": 1, "reason": "damaged"} in gaps
