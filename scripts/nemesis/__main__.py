@@ -2,7 +2,7 @@
 
 `linli run` is fed by a fast Modbus slave and speaks through `proxy` with a mosquitto. The witness is a
 client of its own with a persistent session, straight at that broker. "Acknowledged" must imply "seen", so
-the broker is only ended in order (its queue is on the disk then) or, killed, once the witness has drained it.
+the broker is ended in order (its queue is on the disk then) or killed once the witness has drained it.
 """
 
 from __future__ import annotations

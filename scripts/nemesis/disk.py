@@ -114,4 +114,5 @@ def zero_pages(file: Path, count: int, dice: random.Random) -> int:
 
 
 def _run(*command: object) -> bool:
-    return subprocess.run([str(part) for part in command], capture_output=True, check=False).returncode == 0
+    done = subprocess.run([str(part) for part in command], capture_output=True, check=False)  # noqa: S603
+    return done.returncode == 0

@@ -178,7 +178,7 @@ class Witness:
 
     async def ready(self) -> None:
         async with asyncio.timeout(30):
-            while not self.subscribed:
+            while not self.subscribed:  # noqa: ASYNC110 - told by another thread
                 await asyncio.sleep(0.05)
 
     async def drained(self) -> None:
@@ -186,7 +186,7 @@ class Witness:
         mark = os.urandom(8)
         await asyncio.to_thread(self._client.publish("torture/mark", mark, qos=1).wait_for_publish, 30)
         async with asyncio.timeout(30):
-            while mark not in self._marks:
+            while mark not in self._marks:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
     def _connected(self, client: paho.Client, *_: Any) -> None:
