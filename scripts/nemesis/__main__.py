@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="只用这些故障，逗号分隔 · only these faults, comma-separated"
     )
+    parser.add_argument(
+        "--plan", default="", help="依次执行，如 kill,freeze+kill · in this order instead of by chance"
+    )
     parser.add_argument("--keep", action="store_true", help="保留工作目录 · keep the working directory")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="linli-torture-", dir=os.environ.get("TMPDIR")))
@@ -93,15 +96,20 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
         observer = Observer(journal, oracle)
         longest = 3.0 if options.minutes < 1 else 25.0
         nemesis = Nemesis(dice, gateway, broker, witness, proxy, disk, observer, clock, longest)
-        for name in [n for n in options.only.split(",") if n]:
-            if not any(name in group for group in nemesis.groups.values()):
-                raise SystemExit(f"{name}? {[*(f for g in nemesis.groups.values() for f in g)]}")
+        known = {name for group in nemesis.groups.values() for name in group}
+        asked = {*options.only.split(","), *options.plan.replace("+", ",").split(",")} - {""}
+        if strange := asked - known:
+            raise SystemExit(f"{', '.join(strange)}? {', '.join(sorted(known))}")
         run = Run(nemesis, gateway, oracle, observer, disk, dice, set(options.only.split(",")) - {""})
         background = [asyncio.create_task(gateway.keep()), asyncio.create_task(run.watch())]
         stack.push_async_callback(_cancel, background)
         stack.push_async_callback(gateway.stop)
         await run.begin()
-        await run.rounds(time.monotonic() + options.minutes * 60)
+        if options.plan:
+            for names in options.plan.split(","):
+                await run.round(names.split("+"))
+        else:
+            await run.rounds(time.monotonic() + options.minutes * 60)
         await run.drain()
         code = await gateway.stop()
         await witness.drained()
@@ -171,12 +179,17 @@ class Run:
             groups = [group for group in self._groups if self._dice.random() < 0.4]
             groups = groups or [self._dice.choice(list(self._groups))]
             names = [self._dice.choice(list(self._groups[group])) for group in groups]
-            print(f"{end - time.monotonic():6.0f} s  {' + '.join(names)}", file=sys.stderr, flush=True)
-            self._nemesis.counts.update(names)
-            faults = (self._groups[group][name] for group, name in zip(groups, names, strict=True))
-            await asyncio.gather(*(fault() for fault in faults))
-            await self._recovered()
+            print(f"{end - time.monotonic():6.0f} s ", end="", file=sys.stderr)
+            await self.round(names)
             await asyncio.sleep(self._dice.uniform(0, 1.5))
+
+    async def round(self, names: list[str]) -> None:
+        """These faults at once, until all are healed and something new has arrived."""
+        print(" + ".join(names), file=sys.stderr, flush=True)
+        self._nemesis.counts.update(names)
+        faults = {name: fault for group in self._nemesis.groups.values() for name, fault in group.items()}
+        await asyncio.gather(*(faults[name]() for name in names))
+        await self._recovered()
 
     async def _recovered(self) -> None:
         healed = time.monotonic()
