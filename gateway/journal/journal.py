@@ -501,6 +501,7 @@ async def _start(
     small = path.exists() and path.stat().st_size <= SMALL
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
+    Reserve(path).make_way()
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))

@@ -419,6 +419,27 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
         assert not numbers & lost
 
 
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_start_on_a_full_disk_takes_alarms(small_disk: Path, crash: bool) -> None:
+    path = small_disk / "j.db"
+    async with journal(path) as (j, clock):
+        for n in range(20):
+            j.sample(Sample("d", clock.now(), {"x": os.urandom(4000).hex()}))
+            await window(j, clock)
+        if crash:
+            path = crashed(path)
+            shutil.copy(small_disk / "j.db-reserve", f"{path}-reserve")
+    with (small_disk / "stuffing").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    async with journal(path) as (j, clock):
+        j.append("s", [fact(clock, n=1)], {})
+        with contextlib.suppress(JournalFailed):
+            await j.commit()
+        await window(j, clock)
+        assert [r.body["n"] async for r in j.records(ALARM, 0)] == [1]
+
+
 async def test_memory_is_bounded_while_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
