@@ -133,7 +133,7 @@ class Broker(Process):
         self._config = directory / "mosquitto.conf"
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
-            "max_queued_messages 0\nmax_inflight_messages 0\npersistence true\n"
+            "max_queued_messages 0\npersistence true\n"
             f"persistence_location {directory}/\nlog_type error\nlog_type warning\n"
         )
         if os.geteuid() == 0:
