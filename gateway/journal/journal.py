@@ -182,7 +182,8 @@ class Journal(Reader):
 
     async def run(self) -> None:
         """Ends only with the writer: raises `JournalDamaged` when the file is beyond use."""
-        await asyncio.gather(*self._tasks)
+        large = self._writer.path.stat().st_size > SMALL
+        await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
         self.epoch = await self.meta("epoch")
@@ -489,7 +490,9 @@ class Journal(Reader):
     async def verify(self) -> None:
         """Look through the whole file while it is in use. Raises `JournalDamaged`."""
         try:
-            await self._database.check()
+            # On a connection of its own, for it takes long and readers would wait.
+            async with connect(self._writer.path, readonly=True) as database:
+                await database.check()
         except JournalDamaged:
             mark_damaged(self._writer.path)
             raise

@@ -119,11 +119,8 @@ async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path:
     await written(path)
     async with Journal.open(path, FakeClock()) as j:
         zero(path, 3, 200)
-        # The reader may hold good pages in memory: a new one sees what the disk says.
-        async with Reader.open(path) as reader:
-            j._database = reader._database
-            with pytest.raises(JournalDamaged):
-                await j.verify()
+        with pytest.raises(JournalDamaged):
+            await j.verify()
     assert path.with_name("j.db-damaged").exists()
     async with journal(path) as (j, _):
         assert j.salvaged is not None
