@@ -27,6 +27,8 @@ from oracle import Observer, Oracle
 from parts import Broker, Field, Gateway, Witness, free_port, write_site
 from proxy import Proxy
 
+CHANCES = {"gateway": 0.7, "broker": 0.3, "link": 0.4, "disk": 0.1, "clock": 0.1}
+"""That a group has a part in a round."""
 RECOVERY = 60.0
 """Seconds after healing within which something new must have arrived."""
 RSS, FDS, PENDING = 150_000_000, 80, 500
@@ -176,7 +178,7 @@ class Run:
     async def rounds(self, end: float) -> None:
         """One fault, or one each of several groups at once, until the time is up."""
         while time.monotonic() < end:
-            groups = [group for group in self._groups if self._dice.random() < 0.4]
+            groups = [group for group in self._groups if self._dice.random() < CHANCES[group]]
             groups = groups or [self._dice.choice(list(self._groups))]
             names = [self._dice.choice(list(self._groups[group])) for group in groups]
             print(f"{end - time.monotonic():6.0f} s ", end="", file=sys.stderr)
