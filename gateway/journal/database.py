@@ -14,11 +14,16 @@ from typing import Any
 
 import aiosqlite
 
+from gateway.faults import reach
 from gateway.model import GatewayError
 
 from .space import PAGE
 
 Statement = tuple[str, Sequence[Any]]
+
+WAL_HEADER, FRAME = 32, 24 + PAGE
+"""Bytes in the log (sqlite.org/fileformat2.html, 4.1); a frame's bytes 4 to 8 are not 0 where a transaction
+ends, 8 to 16 are the header's if it belongs to the present round of the log."""
 
 
 class JournalFailed(GatewayError):
@@ -52,6 +57,23 @@ class Database:
         ((found,),) = await self.rows("PRAGMA quick_check(1)")
         if found != "ok":
             raise JournalDamaged("journal-open", path=self.path, reason=found)
+
+    async def check_log(self) -> None:
+        """See whether the log goes on behind its sound part. Raises `JournalDamaged`.
+
+        A power cut may tear the last transaction, which nobody was promised; two that end behind the tear
+        mean that one which was synced is gone, and SQLite says nothing of it. To be called before
+        the first write, by the only writer.
+        """
+        ((_, frames, _),) = await self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        file = self.path.with_name(self.path.name + "-wal")
+        log = file.read_bytes() if file.exists() else b""
+        # A damaged header cannot name the round: the first frame is of it.
+        salts = log[16:24] if log.startswith(b"\x37\x7f\x06") else log[WAL_HEADER + 8 : WAL_HEADER + 16]
+        starts = range(WAL_HEADER + max(0, frames) * FRAME, len(log), FRAME)
+        ends = [start for start in starts if any(log[start + 4 : start + 8])]
+        if sum(log[start + 8 : start + 16] == salts for start in ends) > 1:
+            raise JournalDamaged("journal-open", path=self.path, reason="log")
 
     async def used_pages(self) -> int:
         """Pages that hold something."""
@@ -129,6 +151,7 @@ async def _migrate(connection: aiosqlite.Connection) -> None:
     for file in sorted(files(__package__).joinpath("schema").iterdir(), key=lambda f: f.name):
         number = int(Path(file.name).stem)
         if number > version:
+            reach("migrate")
             await connection.executescript(
                 f"BEGIN IMMEDIATE; {file.read_text()} PRAGMA user_version={number}; COMMIT"
             )

@@ -17,12 +17,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
-from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Reader, Stream, utc_day
+from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Pack, Reader, Stream, utc_day
 from .rows import pack
-from .salvage import is_marked_damaged, mark_damaged, quarantine, salvage
+from .salvage import DAMAGED, LEAP, finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
 
 BLOCK = 256
@@ -60,8 +61,8 @@ class Gap(msgspec.Struct, frozen=True):
     last: int
     count: int
     reason: str
-    """`restart` (at most these; those that arrived are genuine), `space`, `disk`, `thinned`, `dead`,
-    `damaged`."""
+    """`restart` and `damaged` (at most these; those that arrived are genuine), `space`, `disk`,
+    `thinned`, `dead`."""
 
 
 class Signal:
@@ -117,7 +118,7 @@ class Journal(Reader):
         self._wake = asyncio.Event()
         self._window_due = False
         self._windows: deque[Window] = deque([Window()])
-        self._checkpoint_due = 0.0
+        self._checkpoint_due = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self.wear = Wear(clock, limits, window)
         self.latest: dict[str, Record] = {}
@@ -160,13 +161,13 @@ class Journal(Reader):
         path.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             aside = None
+            finish(path)
             try:
                 journal = await _start(stack, path, clock, window, limits, day_of)
             except JournalDamaged:
                 await stack.aclose()
-                aside = quarantine(path)
-                async with connect(path, pages=limits.pages) as fresh:
-                    await salvage(aside, fresh)
+                Reserve(path).release()
+                aside = await replace(path, limits.pages)
                 journal = await _start(stack, path, clock, window, limits, day_of)
             journal.salvaged = aside
             journal._tasks = [
@@ -183,7 +184,8 @@ class Journal(Reader):
 
     async def run(self) -> None:
         """Ends only with the writer: raises `JournalDamaged` when the file is beyond use."""
-        await asyncio.gather(*self._tasks)
+        large = self._writer.path.stat().st_size > SMALL
+        await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
         self.epoch = await self.meta("epoch")
@@ -191,15 +193,17 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
-        if await self.meta("clean") == "0":
+        clean = await self.meta("clean")
+        if clean == DAMAGED:
+            await self._tell_holes()
+        if clean == "0":
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
                     gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
-        # One transaction, and a checkpoint: numbers skipped without the gap that tells of them would be
-        # holes for ever.
+        # A checkpoint: numbers are passed over in the transaction that tells of it, or not at all.
         await self._commit(telemetry=False)
         if isinstance(self.failure, JournalFull):
             self._reserve.release()
@@ -210,9 +214,55 @@ class Journal(Reader):
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
         self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
-        self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._reserve.fill()
         await self._make_room()
+
+    async def _tell_holes(self) -> None:
+        """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
+        day = self.day_of(self._clock.now())
+        known = [
+            (str(then), Gap(Lane(lane), *rest))
+            for then, lane, *rest in await self._database.rows(
+                "SELECT day, lane, device, first, last, count, reason FROM gap"
+            )
+        ]
+        holes: list[tuple[Stream, int, int, int]] = []
+        last: dict[Stream, int] = {}
+        told: set[tuple[str, str, int]] = set()
+        for lane in LANES:
+            after = 0
+            while packs := await self.read(lane, after, EVICTED):
+                after = packs[-1].pos
+                for pos, record in ((row.pos, record) for row in packs for record in row.records):
+                    stream = lane, record.device
+                    first = last.get(stream, 0) + 1
+                    if record.seq > first and pos > self.delivered[lane]:
+                        holes.append((stream, first, record.seq - 1, record.seq - first))
+                    last[stream] = record.seq
+                    if record.kind == "gap":
+                        told.add((str(record.body["lane"]), record.device, int(record.body["first"])))
+        for stream, written in self._streams.items():
+            first = last.get(stream, 0) + 1
+            # Of the numbers leapt over, nobody knows which were used.
+            holes.append((stream, first, written, max(0, written - LEAP + 1 - first)))
+        for (lane, device), first, end, lost in holes:
+            named = sum(
+                max(0, min(end, gap.last) - max(first, gap.first) + 1)
+                for _, gap in known
+                if (gap.lane, gap.device) == (lane, device)
+            )
+            self._tell_gap(day, Gap(lane, device, first, end, max(0, lost - named), DAMAGED))
+        for then, gap in known:
+            if (gap.lane.name.lower(), gap.device, gap.first) not in told:
+                self._tell_gap(then, gap, again=True)
+
+    def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
+        packs = super()._packs(rows)
+        if self.damaged:
+            # The next start tells of what it cost.
+            mark_damaged(self._writer.path)
+            raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
+        return packs
 
     def sample(self, sample: Sample) -> Record:
         """Take a sample into the open window; readers in this process see it at once."""
@@ -280,10 +330,10 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False) -> None:
-        if gap.reason != UNCERTAIN:
-            self.dropped += gap.count
-        self._pending.gaps.append((day, gap))
+    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False, again: bool = False) -> None:
+        if not again:
+            self.dropped += gap.count if gap.reason != UNCERTAIN else 0
+            self._pending.gaps.append((day, gap))
         if to_ledger_only:
             return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
@@ -364,16 +414,22 @@ class Journal(Reader):
         days = Counter(
             (self.day_of(record.at), lane, record.device) for lane, records in packs for record in records
         )
-        checkpoint = closing or self._clock.mono() >= self._checkpoint_due
+        # Rows that go take the numbers with them that were used since the last checkpoint.
+        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due
         if checkpoint:
             statements += self._checkpoint(len(windows), self._days + days, closing)
+        stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
+        reach(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
+        reach(f"after-{stage}")
         for (lane, _), pos in zip(packs, ids, strict=False):
             self.committed[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
             window.pos, window.ready = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
+        if checkpoint:
+            self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
 
@@ -385,7 +441,6 @@ class Journal(Reader):
 
     def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
         """Sequence numbers as they will be once the `due` oldest open windows are committed."""
-        self._checkpoint_due = self._clock.mono() + CHECKPOINT
         later = [window.records for window in self._windows if window.pos is None][due:]
         ahead = Counter(
             (record.lane, record.device)
@@ -430,7 +485,9 @@ class Journal(Reader):
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
         self._pending.also.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
         self.advance(lane, until)
+        reach("evict")
         await self._commit(telemetry=False)
+        reach("evicted")
         return self.failure is None
 
     def _forget_unwritten(self) -> None:
@@ -439,14 +496,19 @@ class Journal(Reader):
         if len(unwritten) <= UNWRITTEN:
             return
         self._windows.remove(unwritten[0])
-        records = unwritten[0].records
+        records, unwritten[0].records = unwritten[0].records, []
+        # Whoever is sending it goes on to the next.
+        unwritten[0].pos = self.committed[Lane.TELEMETRY]
+        self.changed.send()
         self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
         self.lose(records, "disk")
 
     async def verify(self) -> None:
         """Look through the whole file while it is in use. Raises `JournalDamaged`."""
         try:
-            await self._database.check()
+            # On a connection of its own, for it takes long and readers would wait.
+            async with connect(self._writer.path, readonly=True) as database:
+                await database.check()
         except JournalDamaged:
             mark_damaged(self._writer.path)
             raise
@@ -458,7 +520,9 @@ async def _start(
     small = path.exists() and path.stat().st_size <= SMALL
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
+    Reserve(path).make_way()
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
+    await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day)
     await journal._load()

@@ -205,6 +205,8 @@ def _ledger_row(
     for _, _, count, reason in gaps:
         dropped[reason] += count
     uncertain = dropped.pop(UNCERTAIN, 0)
+    # Damage may have cost records that nobody had counted yet.
+    measured = max(measured, pending + dropped.total())
     delivered = measured - pending - dropped.total()
     told = [(first, last, reason) for first, last, _, reason in gaps]
     return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, told)

@@ -52,8 +52,7 @@ class Reserve:
             if self.size() == RESERVE:
                 return True
             # Just given up: taking it back at once would fill the disk again.
-            disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < 2 * RESERVE:
+            if self._free() < 2 * RESERVE:
                 return False
             with self._path.open("wb") as file:
                 file.write(bytes(RESERVE))
@@ -63,6 +62,15 @@ class Reserve:
             self.release()
             return False
         return True
+
+    def make_way(self) -> None:
+        """Before a start: a disk too full for a log could not even be read from."""
+        if self.size() and self._free() < RESERVE:
+            self.release()
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
 
     def release(self) -> None:
         """Give it up; the disk has that much room again."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from gateway import mqtt
+from gateway.faults import reach
 from gateway.journal import Journal
 from gateway.model import Clock, ClockQuality, Lane, LinkDown, Record, Stamp
 
@@ -18,6 +19,8 @@ from .native import Message, Native
 IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages a lane may have: an alarm never waits for telemetry's slots, nor the
 other way round, and together they stay below what brokers allow."""
+OTHERS = 4
+"""Messages beside the lanes: status, replies, the account."""
 LARGEST = 131_072
 """Bytes of a message where the broker names no limit of its own."""
 OVERHEAD = 32
@@ -168,7 +171,8 @@ class LaneSender:
         self._suspicion = suspicion
         self._alone = alone
         self._count = count
-        self._slots = asyncio.Semaphore(IN_FLIGHT[lane])
+        share = link.window * IN_FLIGHT[lane] // (sum(IN_FLIGHT.values()) + OTHERS)
+        self._slots = asyncio.Semaphore(max(1, min(IN_FLIGHT[lane], share)))
         self._batches: deque[Batch] = deque()
         self._under_way: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
         self._progress = 0.0
@@ -213,6 +217,7 @@ class LaneSender:
             self._progress = self._clock.mono()
         batch.waiting += 1
         future = self._link.publish(*message)
+        reach("published")
         self._under_way[future] = records, self._clock.mono()
         future.add_done_callback(functools.partial(self._acknowledged, batch))
 
@@ -238,6 +243,7 @@ class LaneSender:
         return [(records, now - sent) for records, sent in self._under_way.values()]
 
     def _acknowledged(self, batch: Batch, future: asyncio.Future[None]) -> None:
+        reach("acknowledged")
         error = future.exception() if not future.cancelled() else None
         records, _ = self._under_way[future]
         if isinstance(error, LinkDown) and error.key == "message-refused":
@@ -267,6 +273,7 @@ class LaneSender:
                 self._journal.bury(record, reason)
             self._journal.advance(self.lane, batch.pos or 0)
             batch.settled()
+            reach("cursor")
 
 
 def fitting(

@@ -32,7 +32,8 @@ BEHIND = 3
 LATEST_EVERY = 10.0
 LEDGER_EVERY = 3600.0
 LEDGER_DAYS = 2
-LONGEST_WAIT = 60.0
+LONGEST_WAIT = 45.0
+"""So that a link which is well again is in use within a minute, CONNACK and all."""
 BRIEF = 30.0
 UNSTEADY = 3
 """More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.journal import Journal, JournalFailed, Limits, Pack, Reader
+from gateway.journal import Journal, JournalDamaged, JournalFailed, Limits, Pack, Reader
 from gateway.journal.journal import BLOCK, KEPT, UNWRITTEN
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
@@ -246,6 +247,48 @@ async def test_kill_9_loses_nothing_committed_and_reuses_no_number(tmp_path: Pat
                 assert int(seq) in numbers | covered, "it left, and neither row nor gap tells of it"
 
 
+def crashed(path: Path) -> Path:
+    """A copy of an open journal, as kill -9 would leave it."""
+    copy = path.with_name(f"after-{path.name}")
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    return copy
+
+
+async def test_numbers_are_passed_over_together_with_the_word_of_it(tmp_path: Path) -> None:
+    """Killed again and again at the start: every number is a record's or in a gap record."""
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        j.sample(sample(clock))
+        await window(j, clock)
+        path = crashed(path)
+    for _ in range(3):
+        async with journal(path):
+            path = crashed(path)
+    async with journal(path) as (j, clock):
+        last = j.sample(sample(clock)).seq
+        gaps = [r.body for r in [r async for r in j.records(EVENT, 0)] if r.kind == "gap"]
+    covered = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
+    assert covered == set(range(2, last))
+    assert await seqs(path, EVENT) == list(range(1, len(gaps) + 1))
+
+
+async def test_numbers_of_evicted_records_are_not_used_again(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for _ in range(5):
+            j.append("s", [fact(clock, EVENT)], {})
+            await j.commit()
+        j.advance(EVENT, j.committed[EVENT])
+        assert await j._evict(EVENT)
+        assert await seqs(path, EVENT) == []
+        path = crashed(path)
+    async with journal(path) as (j, clock):
+        j.append("s", [fact(clock, EVENT)], {})
+        await j.commit()
+        assert await seqs(path, EVENT) == [6]
+
+
 async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
@@ -376,6 +419,27 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
         assert not numbers & lost
 
 
+@pytest.mark.parametrize("crash", [False, True])
+async def test_a_start_on_a_full_disk_takes_alarms(small_disk: Path, crash: bool) -> None:
+    path = small_disk / "j.db"
+    async with journal(path) as (j, clock):
+        for n in range(20):
+            j.sample(Sample("d", clock.now(), {"x": os.urandom(4000).hex()}))
+            await window(j, clock)
+        if crash:
+            path = crashed(path)
+            shutil.copy(small_disk / "j.db-reserve", f"{path}-reserve")
+    with (small_disk / "stuffing").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    async with journal(path) as (j, clock):
+        j.append("s", [fact(clock, n=1)], {})
+        with contextlib.suppress(JournalFailed):
+            await j.commit()
+        await window(j, clock)
+        assert [r.body["n"] async for r in j.records(ALARM, 0)] == [1]
+
+
 async def test_memory_is_bounded_while_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,10 +450,13 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
         with monkeypatch.context() as patch:
             patch.setattr(j._writer, "transact", refuse)
+            first = j.window_after(0)
             for n in range(UNWRITTEN + 100):
                 j.sample(sample(clock, value=n))
                 await clock.advance(1.0)
             assert len(j._windows) <= UNWRITTEN + 2
+            assert first is not None
+            assert first.pos == 0, "who was sending it must not wait for its commit"
             assert j.failure is not None
         await window(j, clock)
         gaps = [r.body async for r in j.records(EVENT, 0)]
@@ -410,13 +477,21 @@ async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
         assert await reader.changes() != seen
 
 
-async def test_a_damaged_row_is_left_out_and_counted(tmp_path: Path) -> None:
+async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
         for _ in range(3):
             j.append("s", [fact(clock)], {})
             await j.commit()
         await j._writer.transact([("UPDATE alarm SET body = zeroblob(20) WHERE pos = 2", ())])
-        packs: list[Pack] = await j.read(ALARM, 0, 10)
-        assert [len(pack.records) for pack in packs] == [1, 0, 1]
-        assert j.damaged == 1
+        async with Reader.open(path) as reader:
+            packs: list[Pack] = await reader.read(ALARM, 0, 10)
+            assert [len(pack.records) for pack in packs] == [1, 0, 1]
+            assert reader.damaged == 1
+        with pytest.raises(JournalDamaged):
+            await j.read(ALARM, 0, 10)
+    async with journal(path) as (j, _):
+        assert j.salvaged is not None
+        assert [r.seq async for r in j.records(ALARM, 0)] == [1, 3]
+        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert {"lane": "alarm", "first": 2, "last": 2, "count": 1, "reason": "damaged"} in gaps

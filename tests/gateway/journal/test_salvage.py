@@ -119,14 +119,80 @@ async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path:
     await written(path)
     async with Journal.open(path, FakeClock()) as j:
         zero(path, 3, 200)
-        # The reader may hold good pages in memory: a new one sees what the disk says.
-        async with Reader.open(path) as reader:
-            j._database = reader._database
-            with pytest.raises(JournalDamaged):
-                await j.verify()
+        with pytest.raises(JournalDamaged):
+            await j.verify()
     assert path.with_name("j.db-damaged").exists()
     async with journal(path) as (j, _):
         assert j.salvaged is not None
+
+
+async def test_a_salvage_that_is_killed_anywhere_is_done_again_or_done(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    await written(path)
+    async with Reader.open(path) as reader:
+        epoch = await reader.meta("epoch")
+    mark_damaged(path)
+    stages = [*(f"salvage:{n}" for n in range(1, 10)), "quarantine:1", "quarantine:2", "quarantine:1"]
+    killed = 0
+    for stage in stages:
+        environment = {**os.environ, "LINLI_KILL_AT": stage}
+        process = subprocess.run([sys.executable, "-c", OPEN, str(path)], check=False, env=environment)
+        killed += process.returncode == -signal.SIGKILL
+    assert killed == len(stages)
+    async with journal(path) as (j, clock):
+        assert j.epoch == epoch
+        assert [r.seq async for r in j.records(Lane.TELEMETRY, 0)] == list(range(1, 61))
+        assert j.sample(sample(clock)).seq > LEAP
+
+
+async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for n in range(10):
+            j.sample(sample(clock, value=n))
+            await window(j, clock)
+        j.advance(Lane.TELEMETRY, 4)
+        await j.commit()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE telemetry SET crc = 0 WHERE pos IN (2, 6, 7, 10)")
+        db.execute("INSERT INTO cursor VALUES ('uplink', 1, 10)")
+    db.close()
+    mark_damaged(path)
+    async with journal(path) as (j, clock):
+        await j.commit()
+        gaps = [r.body async for r in j.records(Lane.EVENT, 0) if r.kind == "gap" and r.device == "d"]
+        told = [(gap["first"], gap["last"], gap["count"]) for gap in gaps if gap["lane"] == "telemetry"]
+        assert told == [(6, 7, 2), (10, 10 + LEAP, 1)], "2 was delivered; of the leap nobody knows"
+        assert {gap["reason"] for gap in gaps} == {"damaged"}
+        assert j.sample(sample(clock)).seq == 11 + LEAP
+        await window(j, clock)
+        assert j.committed[Lane.TELEMETRY] == 11
+        assert min(pack.pos for pack in await j.read(Lane.EVENT, 0, 9)) > 10, "nobody looks below a cursor"
+        for row in await j.ledger():
+            assert row.measured == row.delivered + row.pending + sum(row.dropped.values())
+
+
+async def test_a_log_torn_in_the_middle_is_noticed(tmp_path: Path) -> None:
+    path, copy = tmp_path / "j.db", tmp_path / "copy.db"
+    async with journal(path) as (j, clock):
+        for n in range(10):
+            j.append("s", [fact(clock, n=n)], {})
+            await j.commit()
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    log = copy.with_name("copy.db-wal")
+    data, frame = log.read_bytes(), PAGE + 24
+    present = [
+        start for start in range(32, len(data), frame) if data[start + 8 : start + 16] == data[16:24]
+    ]
+    with log.open("r+b") as file:
+        file.seek(present[len(present) // 2])
+        file.write(bytes(PAGE))
+    async with journal(copy) as (j, clock):
+        assert j.salvaged is not None
+        j.append("s", [fact(clock, n=99)], {})
+        await j.commit()
+        assert [r.seq async for r in j.records(Lane.ALARM, 0)][-1] > 10
 
 
 def old_database(path: Path, version: int) -> None:

@@ -1,0 +1,250 @@
+"""What must hold, whatever happened.
+
+Three accounts are compared. The witness: what reached a subscriber of the broker. The observer: rows
+another process could read in the journal, which SQLite shows only once they are synced, so that a power
+cut may not take them either. The gap records among what the witness has. Then:
+
+- `lost`: a number of a stream, from 1 to its last, that neither arrived nor lies in a gap record that
+  arrived nor still waits in the journal; or a committed record whose only excuse is a gap that may not
+  excuse it (`restart` and `disk` are of records that were never committed).
+- `duplicated`: one measurement or alarm transition under two numbers.
+- `contradicted`: one number with two contents. (`repeated` merely counts QoS 1 at work.)
+- `reordered`: a first arrival below an earlier one of its stream, or a measurement older than the
+  number before it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.journal.rows import unpack
+
+LANES = ("alarm", "event", "telemetry")
+EXCUSES = {"space", "dead", "damaged", "thinned"}
+"""Reasons for which a committed record may be missing."""
+
+Stream = tuple[str, str]
+"""Device, lane. A journal that lost its identity goes on under a new epoch, but the numbers of its streams
+go on too: so the epoch may not excuse anything here."""
+
+
+class Seen(msgspec.Struct):
+    """What arrived of one stream."""
+
+    contents: dict[int, int] = {}
+    measured: dict[int, int] = {}
+    last: int = 0
+
+
+class Oracle:
+    """Takes everything in as it comes; judges at the end."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.streams: dict[Stream, Seen] = {}
+        self.gaps: dict[Stream, list[tuple[int, int, str]]] = {}
+        self.committed: dict[Stream, dict[int, int]] = {}
+        self.identities: dict[tuple[Any, ...], int] = {}
+        self.repeated = self.duplicated = self.contradicted = self.reordered = 0
+        self.fresh = 0.0
+        """When telemetry that was not known arrived last, by the monotonic clock."""
+        self.notes: list[str] = []
+        self.epochs: set[str] = set()
+
+    def arrived(self, payload: bytes) -> None:
+        """An envelope at the witness."""
+        envelope = msgspec.json.decode(payload)
+        stream = envelope["device"], envelope["lane"]
+        with self.lock:
+            self.epochs.add(envelope["epoch"])
+            seen = self.streams.setdefault(stream, Seen())
+            for record in envelope["records"]:
+                self._record(stream, seen, record)
+
+    def _record(self, stream: Stream, seen: Seen, record: dict[str, Any]) -> None:
+        seq, data = record["seq"], record["data"]
+        content = _content(record["kind"], record["mono"], record["boot"], data)
+        if seq in seen.contents:
+            self.repeated += 1
+            if seen.contents[seq] != content:
+                self.contradicted += 1
+                self.note(f"contradicted {stream} {seq}")
+            return
+        seen.contents[seq] = content
+        if seq < seen.last:
+            self.reordered += 1
+            self.note(f"reordered {stream}: {seq} after {seen.last}")
+        seen.last = max(seq, seen.last)
+        self._identity(stream, seen, seq, data)
+        if record["kind"] == "gap":
+            gap = data["first"], data["last"], data["reason"]
+            self.gaps.setdefault((stream[0], data["lane"]), []).append(gap)
+        if stream[1] == "telemetry":
+            self.fresh = time.monotonic()
+
+    def _identity(self, stream: Stream, seen: Seen, seq: int, data: dict[str, Any]) -> None:
+        if stream[1] == "telemetry" and (stamp := data["values"].get("stamp")):
+            identity: tuple[Any, ...] = stream[0], stamp
+            seen.measured[seq] = stamp
+        elif stream[1] == "alarm":
+            identity = stream[0], data["id"], data["change"], data["value"]
+            if data["point"] == "link":
+                return
+        else:
+            return
+        if self.identities.setdefault(identity, seq) != seq:
+            self.duplicated += 1
+            self.note(f"duplicated {stream} {self.identities[identity]} {seq}")
+
+    def settled(self, stream: Stream, seq: int) -> bool:
+        """Whether a committed record has arrived, or a gap record says why it never will."""
+        seen = self.streams.get(stream)
+        return bool(seen and seq in seen.contents) or any(
+            first <= seq <= last and reason in EXCUSES for first, last, reason in self.gaps.get(stream, [])
+        )
+
+    def note(self, text: str) -> None:
+        if len(self.notes) < 40:
+            self.notes.append(text)
+
+    def judge(self, pending: dict[Stream, set[int]]) -> dict[str, Any]:
+        """The verdict; `pending` is what the journal still holds for the platform."""
+        lost = uncovered = waiting = accepted = 0
+        reasons: Counter[str] = Counter()
+        for stream in self.streams.keys() | self.committed.keys():
+            seen = self.streams.get(stream, Seen())
+            committed, held = self.committed.get(stream, {}), pending.get(stream, set())
+            accepted += len(seen.contents.keys() | committed.keys())
+            waiting += len(held)
+            missing = set(committed) - seen.contents.keys() - held
+            excused = _covered(self.gaps.get(stream, []), EXCUSES)
+            bad = [seq for seq in missing if not any(a <= seq <= b for a, b in excused)]
+            lost += len(bad)
+            if bad:
+                self.note(f"lost {stream} {_ranges(bad)}")
+            last = max([seen.last, *committed, *held, 0])
+            holes = _holes(last, seen.contents.keys() | held, _covered(self.gaps.get(stream, []), None))
+            holes = [(a, b) for a, b in holes if not set(range(a, b + 1)) <= set(bad)]
+            uncovered += sum(b - a + 1 for a, b in holes)
+            if holes:
+                self.note(f"uncovered {stream} {holes[:6]} of {last}")
+            for seq, content in committed.items():
+                if seen.contents.get(seq, content) != content:
+                    self.contradicted += 1
+                    self.note(f"contradicted by the journal {stream} {seq}")
+            self._order(stream, seen)
+            for _, _, reason in self.gaps.get(stream, []):
+                reasons[reason] += 1
+        return {
+            "accepted": accepted,
+            "lost": lost + uncovered,
+            "duplicated": self.duplicated,
+            "reordered": self.reordered,
+            "contradicted": self.contradicted,
+            "repeated": self.repeated,
+            "pending": waiting,
+            "alarms": sum(len(s.contents) for (_, lane), s in self.streams.items() if lane == "alarm"),
+            "epochs": len(self.epochs),
+            "gaps": dict(reasons),
+        }
+
+    def _order(self, stream: Stream, seen: Seen) -> None:
+        newest = 0
+        for seq in sorted(seen.measured):
+            if seen.measured[seq] <= newest:
+                self.reordered += 1
+                self.note(f"reordered {stream} {seq}")
+            newest = max(newest, seen.measured[seq])
+
+
+def _content(kind: str, mono: int, boot: str, body: dict[str, Any]) -> int:
+    """Without the wall clock, which may be corrected between two sendings of one record."""
+    return hash(msgspec.json.encode((kind, mono, boot, body), order="sorted"))
+
+
+def _covered(gaps: list[tuple[int, int, str]], reasons: set[str] | None) -> list[tuple[int, int]]:
+    return sorted((first, last) for first, last, reason in gaps if reasons is None or reason in reasons)
+
+
+def _holes(last: int, present: set[int], covered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of 1 to `last` that are neither present nor covered."""
+    holes, expected = [], 1
+    for first, end in sorted([*((seq, seq) for seq in present), *covered]):
+        if first > expected:
+            holes.append((expected, first - 1))
+        expected = max(expected, end + 1)
+    if expected <= last:
+        holes.append((expected, last))
+    return holes
+
+
+def _ranges(numbers: list[int]) -> str:
+    return f"{len(numbers)}: {sorted(numbers)[:8]}"
+
+
+class Observer:
+    """Reads what is committed, like any other process."""
+
+    def __init__(self, journal: Path, oracle: Oracle) -> None:
+        self._journal = journal
+        self._oracle = oracle
+        self._file = 0
+        self._pos = dict.fromkeys(LANES, 0)
+
+    def look(self) -> None:
+        """Take in the rows that are new. A damaged or busy journal shows what it can."""
+        try:
+            file = self._journal.stat().st_ino
+        except OSError:
+            return
+        if file != self._file:
+            self._file, self._pos = file, dict.fromkeys(LANES, 0)
+        try:
+            with closing(sqlite3.connect(f"file:{self._journal}?mode=ro", uri=True)) as database:
+                self._read(database)
+        except sqlite3.Error:
+            return
+
+    def _read(self, database: sqlite3.Connection) -> None:
+        for lane in LANES:
+            sql = f"SELECT pos, body, crc FROM {lane} WHERE pos > ? ORDER BY pos"
+            for pos, body, crc in database.execute(sql, (self._pos[lane],)).fetchall():
+                for stream, seq, content in _records(lane, body, crc):
+                    old = self._oracle.committed.setdefault(stream, {}).setdefault(seq, content)
+                    if old != content:
+                        self._oracle.contradicted += 1
+                        self._oracle.note(f"committed twice {stream} {seq}")
+                self._pos[lane] = pos
+
+    def pending(self) -> dict[Stream, set[int]]:
+        """What the platform has not acknowledged, once the gateway has stopped."""
+        held: dict[Stream, set[int]] = {}
+        with closing(sqlite3.connect(f"file:{self._journal}?mode=ro", uri=True)) as database:
+            for number, lane in enumerate(LANES):
+                sql = (
+                    f"SELECT body, crc FROM {lane} WHERE pos > "
+                    "coalesce((SELECT pos FROM cursor WHERE lane = ?), 0)"
+                )
+                for body, crc in database.execute(sql, (number,)).fetchall():
+                    for stream, seq, _ in _records(lane, body, crc):
+                        held.setdefault(stream, set()).add(seq)
+        return held
+
+
+def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, int]]:
+    try:
+        records = unpack(body, crc)
+    except ValueError:
+        return
+    for record in records:
+        content = _content(record.kind, record.at.mono, record.at.boot, record.body)
+        yield (record.device, lane), record.seq, content
