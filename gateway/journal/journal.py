@@ -88,14 +88,14 @@ class _Pending(msgspec.Struct):
     cursors: dict[Lane, int] = {}
     gaps: list[tuple[str, Gap]] = []
     dead: list[tuple[Record, str]] = []
-    also: list[Statement] = []
+    deletions: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
 
     def put_back(self, older: _Pending) -> None:
         """A transaction failed: what it held goes first in the next one."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead[:0] = older.gaps, older.dead
-        self.also[:0] = older.also
+        self.deletions[:0] = older.deletions
         self.changes = {**older.changes, **self.changes}
         self.cursors = {**older.cursors, **self.cursors}
 
@@ -398,7 +398,7 @@ class Journal(Reader):
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
             *(_insert(lane, records) for lane, records in packs),
-            *pending.also,
+            *pending.deletions,
             *(_put_state(service, key, row) for (service, key), row in pending.changes.items()),
             *(_put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
             *(_put_gap(day, gap) for day, gap in pending.gaps),
@@ -483,7 +483,7 @@ class Journal(Reader):
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
-        self._pending.also.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
+        self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
         self.advance(lane, until)
         reach("evict")
         await self._commit(telemetry=False)

@@ -22,7 +22,7 @@ from gateway.model import (
 )
 from gateway.services import services
 from gateway.services.commands import Status
-from tests.clock import FakeClock, settle
+from tests.clock import FakeClock
 
 from .services.kit import device
 
@@ -175,7 +175,7 @@ async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: P
     async with engine(path, clock) as (it, journal):
         it.execute = hang
         running = asyncio.create_task(it.run())
-        await settle()
+        await clock.settle()
         await journal.commit()
         assert (await it.command(order(clock))).status is Status.UNKNOWN
         running.cancel()
