@@ -425,8 +425,12 @@ class Journal(Reader):
         unwritten = [window for window in self._windows if window.pos is None]
         if len(unwritten) <= UNWRITTEN:
             return
-        self._windows.remove(unwritten[0])
-        records = unwritten[0].records
+        window = unwritten[0]
+        self._windows.remove(window)
+        records = list(window.records)
+        # Who still reads this window finds its end; what might not leave before never will.
+        del window.records[window.ready :]
+        window.pos = self.committed[Lane.TELEMETRY]
         self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
         self.lose(records, "disk")
 

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 
 from gateway import mqtt
+from gateway.journal import JournalFailed
+from gateway.journal import journal as journal_module
 from gateway.model import Lane
 from gateway.uplink import uplink as uplink_module
 
@@ -221,6 +223,33 @@ def established(port: int) -> int:
     """Connections of this machine to a port that their owner has not closed."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+async def test_what_a_failing_disk_made_memory_give_up_is_waited_for_by_nobody(
+    tmp_path: Path, port: int, seen: Witness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "UNWRITTEN", 5)
+
+    async def refuse(_: object) -> list[int]:
+        raise JournalFailed("journal-write", path="", reason="read-only")
+
+    async with gateway(tmp_path, port, window=BY_HAND) as it:
+        await known(it, seen, "d")
+        with monkeypatch.context() as patch:
+            patch.setattr(it.journal._writer, "transact", refuse)
+            for n in range(10):
+                it.measure(n)
+                with pytest.raises(JournalFailed):
+                    await it.close_window()
+        for n in range(10):
+            it.measure(n)
+            await it.close_window()
+        await eventually(lambda: it.caught_up() and 21 in seen.seqs())
+        gaps = [record["data"] for record in seen.records("event")]
+        assert {gap["reason"] for gap in gaps} == {"disk"}
+        told = {seq for gap in gaps for seq in range(gap["first"], gap["last"] + 1)}
+        assert told | set(seen.seqs()) == set(range(1, 22))
+        assert seen.seqs() == sorted(seen.seqs())
 
 
 async def test_a_refused_login_is_told_once_and_retried_slowly(
