@@ -129,6 +129,9 @@ class Connection:
             self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
             self.limit = getattr(properties, "MaximumPacketSize", 0)
+            # MQTT 5, 3.2.2.3.3: more would cost the connection. paho holds back the rest, in order; its
+            # setter refuses on an open connection only because of what 0 means to it.
+            self._client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
