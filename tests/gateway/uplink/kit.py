@@ -74,7 +74,7 @@ class Witness:
 
     def records(self, lane: str = "telemetry", device: str = "") -> list[dict[str, Any]]:
         return [
-            {**record, "device": payload["device"], "backfill": payload["backfill"]}
+            {**record, "device": payload["device"], "backfill": payload.get("backfill", False)}
             for _, payload in list(self.heard)
             if payload.get("lane") == lane and device in ("", payload["device"])
             for record in payload["records"]
