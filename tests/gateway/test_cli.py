@@ -59,7 +59,7 @@ def test_check_tries_the_examples_of_a_profile(tmp_path: Path) -> None:
     odd.write_text(text.replace("raw.holding = { 0 = [1,", "raw.coils = { 0 = [1,"), "utf-8")
     done = linli("check", good, bad, odd)
     assert done.returncode == EX_CONFIG
-    assert f"{good}: well (6 points, 2 examples)" in done.stdout
+    assert f"{good}: well (6 points, 3 examples)" in done.stdout
     assert f"{bad}: example 2 gives" in done.stderr
     assert f"{odd}: [[examples]] 2: the example cannot be read" in done.stderr
     assert "Traceback" not in done.stderr

@@ -27,7 +27,10 @@ from tests.clock import FakeClock
 from .services.kit import device
 
 ALARM, EVENT, TELEMETRY = Lane
-DEVICES = {"smoke": device("smoke", "smoke", smoke=Point(alarm=AlarmSpec(Hazard.FIRE)))}
+DEVICES = {
+    "smoke": device("smoke", "smoke", smoke=Point(alarm=AlarmSpec(Hazard.FIRE))),
+    "locker": device("locker", "parcel-locker"),
+}
 
 
 @asynccontextmanager
