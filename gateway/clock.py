@@ -34,8 +34,9 @@ class SystemClock:
         mono = time.monotonic_ns()
         if mono / 1e9 - self._asked > _ASK_EVERY:
             self._asked = mono / 1e9
-            self._quality = _quality(wall / 1000)
-        return Stamp(wall, mono, self._boot, self._quality)
+            self._quality = ClockQuality.SYNCED if _disciplined() else ClockQuality.SET
+        unset = wall < RELEASED * 1000
+        return Stamp(wall, mono, self._boot, ClockQuality.UNSET if unset else self._quality)
 
     def mono(self) -> float:
         return time.monotonic()
@@ -58,12 +59,6 @@ def local_day(timezone: str) -> Callable[[Stamp], str]:
         return datetime.datetime.fromtimestamp(quarter * 900, zone).date().isoformat()
 
     return lambda at: day(at.wall // 900_000)
-
-
-def _quality(wall: float) -> ClockQuality:
-    if wall < RELEASED:
-        return ClockQuality.UNSET
-    return ClockQuality.SYNCED if _disciplined() else ClockQuality.SET
 
 
 def _disciplined() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from .config import NAME
 from .journal import Journal, JournalFailed
 from .log import tell
 from .model import Clock, Command, GatewayError, Lane, Message, Outcome, Rows, Sample, Service, Tick, Value
@@ -49,24 +50,30 @@ class Engine:
 
     async def sample(self, sample: Sample) -> None:
         """Take in one reading. Returns when an alarm it raised is safe on the disk."""
-        urgent = self._step(sample, self._services)
-        self._journal.sample(sample)
-        if urgent:
+        if self._step(sample, self._services):
             await self._commit()
+        self._journal.sample(sample)
 
     async def command(self, command: Command) -> Order:
-        """Judge a command, carry it out at most once, and say how it ended."""
+        """Judge a command, carry it out at most once, and say how it ended. Raises `GatewayError`."""
+        if not NAME.fullmatch(command.device):
+            # It is written down whatever it asks for, and the name becomes part of a topic.
+            raise GatewayError("command-form", reason="device")
         orders = self._rows[self._commands.name]
         if command.id in orders:
             return orders[command.id]  # type: ignore[no-any-return]
         self._step(command, [self._commands])
         # Not carried out before it is written down: a crash must find it.
-        await self._journal.commit()
-        if orders[command.id].status is Status.ACCEPTED:
-            status, detail = await self._carry_out(command)
-            self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
-            await self._commit()
+        try:
+            await self._journal.commit()
+        except JournalFailed as failure:
+            self._conclude(command, Status.FAILED, failure.key)
+            raise
         order: Order = orders[command.id]
+        if order.status is Status.ACCEPTED:
+            status, detail = await self._carry_out(command)
+            order = self._conclude(command, status, detail)
+            await self._commit()
         tell(
             logging.INFO, "command",
             action=order.action, device=order.device, by=order.by or order.origin,
@@ -82,6 +89,12 @@ class Engine:
                 await self._commit()
             self._tell_summaries()
             await self._clock.sleep(1.0)
+
+    def _conclude(self, command: Command, status: Status, detail: str) -> Order:
+        """Note how a command ended."""
+        self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+        order: Order = self._rows[self._commands.name][command.id]
+        return order
 
     async def _carry_out(self, command: Command) -> tuple[Status, str]:
         own = [service for service in self._services if command.action in service.actions]

@@ -308,7 +308,12 @@ class Journal(Reader):
         """A record that the broker will not take goes to the dead-letter table."""
         self._pending.dead.append((record, reason))
         self.dead += 1
-        self.lose([record], "dead")
+        # A gap record that is itself refused is not told of by another.
+        self._tell_gap(
+            self.day_of(record.at),
+            Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
+            to_ledger_only=record.kind == "gap",
+        )
 
     def window_after(self, pos: int) -> Window | None:
         """The window that follows a position, if memory still has it."""
@@ -316,12 +321,12 @@ class Journal(Reader):
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap, *, again: bool = False) -> None:
+    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False, again: bool = False) -> None:
         if not again:
             self.dropped += gap.count
             self._pending.gaps.append((day, gap))
-        if gap.lane is Lane.EVENT and gap.reason == "dead":
-            return  # A gap record that is itself refused is not told of by another.
+        if to_ledger_only:
+            return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
         del body["device"]
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})
@@ -479,10 +484,12 @@ class Journal(Reader):
         unwritten = [window for window in self._windows if window.pos is None]
         if len(unwritten) <= UNWRITTEN:
             return
-        self._windows.remove(unwritten[0])
-        records, unwritten[0].records = unwritten[0].records, []
-        # Whoever is sending it goes on to the next.
-        unwritten[0].pos = self.committed[Lane.TELEMETRY]
+        window = unwritten[0]
+        self._windows.remove(window)
+        records = list(window.records)
+        # Who still reads this window finds its end; what might not leave before never will.
+        del window.records[window.ready :]
+        window.pos = self.committed[Lane.TELEMETRY]
         self.changed.send()
         self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
         self.lose(records, "disk")

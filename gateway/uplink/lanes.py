@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter, deque
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-
-import msgspec
+from typing import TypeVar
 
 from gateway import mqtt
 from gateway.faults import reach
 from gateway.journal import Journal
-from gateway.model import Clock, Lane, LinkDown, Record
+from gateway.model import Clock, ClockQuality, Lane, LinkDown, Record, Stamp
 
 from .native import Message, Native
 
@@ -27,61 +27,114 @@ OVERHEAD = 32
 """Bytes of a PUBLISH beside topic and payload, generously."""
 STRIKES = 3
 """Connections a record may cost before it goes to the dead letters."""
-CAREFUL = 64
-"""Messages sent one by one, a record each, after a connection broke with some under way."""
+CAREFUL = 1000
+"""Messages sent one by one at most after a break: a suspect that the journal had to give up in the
+meantime never passes."""
 PROMPT = 2.0
 """Seconds after a message within which the connection's end is laid to it."""
 UNTAKABLE = {0x90: "topic", 0x95: "oversize", 0x99: "format"}
 """Reasons (MQTT 5, 2.4) to refuse one message for ever, and what we call them."""
 
 Key = tuple[Lane, str, int]
+T = TypeVar("T")
 
 
-class Thinning(msgspec.Struct, frozen=True):
-    """History older than `after` seconds leaves as one record a device and `to` seconds."""
+class Thinning:
+    """History older than `after` seconds leaves as one record a device and `to` seconds.
 
-    after: float
-    to: float
+    Age and intervals go by the monotonic clock, which no leap of the wall clock touches. What was once
+    decided of a record stands, whatever connection asks again: it may have arrived already.
+    """
 
-    def split(self, records: Sequence[Record], now: int) -> tuple[list[Record], list[Record]]:
-        """What is sent, and what is given up; the same choice each time it is asked. `now` in ms."""
+    def __init__(self, after: float, to: float) -> None:
+        self._after = after
+        self._to = round(to * 1e9)
+        self._decided: dict[str, tuple[int, tuple[str, int]]] = {}
+        """Per device, the last record decided on, and the interval of the last one kept."""
+        self._kept: set[tuple[str, int]] = set()
+        """Kept, and not yet acknowledged."""
+
+    def split(self, records: Sequence[Record], now: Stamp) -> tuple[list[Record], list[Record]]:
+        """What is sent, and what is given up."""
         kept: list[Record] = []
         lost: list[Record] = []
-        seen: set[tuple[str, int]] = set()
         for record in records:
-            place = record.device, int(record.at.wall // (self.to * 1000))
-            old = now - record.at.wall > self.after * 1000
-            (lost if old and place in seen else kept).append(record)
-            seen.add(place)
+            (kept if self._keeps(record, now) else lost).append(record)
         return kept, lost
+
+    def settle(self, records: Iterable[Record]) -> None:
+        """These have been acknowledged: nobody will ask again."""
+        self._kept.difference_update((record.device, record.seq) for record in records)
+
+    def _keeps(self, record: Record, now: Stamp) -> bool:
+        key, place = (record.device, record.seq), (record.at.boot, record.at.mono // self._to)
+        last, last_place = self._decided.get(record.device, (0, ("", 0)))
+        if record.seq <= last:
+            return key in self._kept
+        keep = place != last_place or _age(record.at, now) <= self._after
+        self._decided[record.device] = record.seq, place
+        if keep:
+            self._kept.add(key)
+        return keep
+
+
+def _age(at: Stamp, now: Stamp) -> float:
+    """Seconds; 0 where no clock can tell."""
+    if at.boot == now.boot:
+        return (now.mono - at.mono) / 1e9
+    if ClockQuality.UNSET in (at.clock, now.clock):
+        return 0.0
+    return (now.wall - at.wall) / 1000
 
 
 class Suspicion:
     """Which record breaks the connection. It outlives connections.
 
-    A broker that dies takes innocent messages with it; so after a break records go one by one, on a
-    connection that has proved itself, and only the one that is alone under way gets the blame.
+    A broker that dies takes innocent messages with it; so after a break whatever was under way is
+    suspect, and until all of it has passed messages go one by one, on a connection that has proved
+    itself. One that is alone under way when it breaks gets the blame: its records go singly from then
+    on, and at the third time the record is convicted.
     """
 
     def __init__(self) -> None:
-        self.careful = 0
-        """Messages still to be sent one by one."""
-        self._strikes: Counter[Key] = Counter()
+        self._strikes: dict[Key, int] = {}
+        """Of each suspect."""
+        self._convicted: set[Key] = set()
+        self._patience = 0
 
-    def broke(self, under_way: Iterable[tuple[Key, float]], *, prompt: bool) -> None:
-        """The connection ended with these under way, sent so many seconds ago."""
-        messages = list(under_way)
-        if self.careful and prompt and len(messages) == 1 and messages[0][1] <= PROMPT:
-            self._strikes[messages[0][0]] += 1
-        if messages:
-            self.careful = CAREFUL
+    @property
+    def careful(self) -> bool:
+        """Whether messages must go one by one."""
+        return bool(self._strikes)
 
-    def passed(self, key: Key) -> None:
-        self._strikes.pop(key, None)
-        self.careful = max(0, self.careful - 1)
+    def broke(self, under_way: Sequence[tuple[Sequence[Record], float]], *, prompt: bool) -> None:
+        """The connection ended with these messages under way, sent so many seconds ago."""
+        blame = self.careful and prompt and len(under_way) == 1 and under_way[0][1] <= PROMPT
+        for records, _ in under_way:
+            for key in map(_key, records):
+                strikes = self._strikes[key] = self._strikes.get(key, 0) + blame
+                if strikes >= STRIKES:
+                    del self._strikes[key]
+                    self._convicted.add(key)
+        self._patience = CAREFUL
+
+    def suspect(self, records: Iterable[Record]) -> None:
+        """The broker has refused a message with these: the next connection finds out which it is."""
+        self._strikes |= dict.fromkeys(map(_key, records), 1)
+
+    def passed(self, records: Iterable[Record]) -> None:
+        """The broker has taken a message with these."""
+        for key in map(_key, records):
+            self._strikes.pop(key, None)
+        self._patience -= 1
+        if not self._patience:
+            self._strikes.clear()
+
+    def singly(self, record: Record) -> bool:
+        return self._strikes.get(_key(record), 0) > 0
 
     def convicted(self, record: Record) -> bool:
-        return self._strikes[record.lane, record.device, record.seq] >= STRIKES
+        return _key(record) in self._convicted
 
 
 class Batch:
@@ -90,6 +143,8 @@ class Batch:
     def __init__(self) -> None:
         self.pos: int | None = None
         self.waiting = 0
+        self.settled: Callable[[], None] = lambda: None
+        """Called when the cursor has moved."""
         self.thinned: list[Record] = []
         self.dead: list[tuple[Record, str]] = []
 
@@ -119,7 +174,7 @@ class LaneSender:
         share = link.window * IN_FLIGHT[lane] // (sum(IN_FLIGHT.values()) + OTHERS)
         self._slots = asyncio.Semaphore(max(1, min(IN_FLIGHT[lane], share)))
         self._batches: deque[Batch] = deque()
-        self._under_way: dict[asyncio.Future[None], tuple[Key, float]] = {}
+        self._under_way: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
         self._progress = 0.0
         self.refused: LinkDown | None = None
         """Why the broker takes nothing of us."""
@@ -131,48 +186,40 @@ class LaneSender:
 
     async def send(self, batch: Batch, records: Sequence[Record], *, backfill: bool = False) -> None:
         """Publish records of a batch, waiting for slots."""
-        rest = deque(records)
-        while rest:
-            if self._suspicion.careful:
-                record = rest.popleft()
-                if self._suspicion.convicted(record):
-                    batch.dead.append((record, "poison"))
-                    continue
-                async with self._alone:
-                    await self._publish_all(batch, [record], backfill)
-                    await self._drained()
-            else:
-                await self._publish_all(batch, list(rest), backfill)
-                rest.clear()
+        make = functools.partial(self._dialect.records, backfill=backfill)
+        batch.dead += [(record, "poison") for record in records if self._suspicion.convicted(record)]
+        innocent = [record for record in records if not self._suspicion.convicted(record)]
+        for group in self._groups(innocent):
+            for part, message in fitting(make, group, self._link.limit):
+                if message is None:
+                    batch.dead.append((part[0], "oversize"))
+                elif self._suspicion.careful:
+                    async with self._alone:
+                        await self._publish(batch, part, message)
+                        await self._drained()
+                else:
+                    await self._publish(batch, part, message)
 
-    async def _publish_all(self, batch: Batch, records: list[Record], backfill: bool) -> None:
-        for group in _streams(records):
-            for part, message in self._fitting(group, backfill, batch):
-                await self._slots.acquire()
-                self._publish(batch, part[0], message)
+    def _groups(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+        """The records by device, each device's in order; and some by themselves."""
+        streams: dict[str, list[Record]] = {}
+        for record in records:
+            streams.setdefault(record.device, []).append(record)
+        for stream in streams.values():
+            for _, run in itertools.groupby(
+                stream, lambda record: record.seq if self._suspicion.singly(record) else 0
+            ):
+                yield list(run)
 
-    def _fitting(
-        self, records: list[Record], backfill: bool, batch: Batch
-    ) -> Iterator[tuple[list[Record], Message]]:
-        """Messages of the records, halved until the broker can take them."""
-        topic, payload = self._dialect.records(records, backfill=backfill)
-        if len(topic) + len(payload) + OVERHEAD <= (self._link.limit or LARGEST):
-            yield records, (topic, payload)
-        elif len(records) == 1:
-            batch.dead.append((records[0], "oversize"))
-        else:
-            middle = len(records) // 2
-            yield from self._fitting(records[:middle], backfill, batch)
-            yield from self._fitting(records[middle:], backfill, batch)
-
-    def _publish(self, batch: Batch, first: Record, message: Message) -> None:
+    async def _publish(self, batch: Batch, records: Sequence[Record], message: Message) -> None:
+        await self._slots.acquire()
         if not self._under_way:
             self._progress = self._clock.mono()
         batch.waiting += 1
         future = self._link.publish(*message)
         reach("published")
-        self._under_way[future] = (first.lane, first.device, first.seq), self._clock.mono()
-        future.add_done_callback(functools.partial(self._acknowledged, batch, first))
+        self._under_way[future] = records, self._clock.mono()
+        future.add_done_callback(functools.partial(self._acknowledged, batch))
 
     async def _drained(self) -> None:
         while self._under_way:
@@ -190,24 +237,27 @@ class LaneSender:
         """Whether the broker owes an acknowledgement for too long."""
         return bool(self._under_way) and self._clock.mono() - self._progress > mqtt.PATIENCE
 
-    def under_way(self) -> list[tuple[Key, float]]:
+    def under_way(self) -> list[tuple[Sequence[Record], float]]:
         """What the broker has not acknowledged, and how many seconds ago it was sent."""
         now = self._clock.mono()
-        return [(key, now - sent) for key, sent in self._under_way.values()]
+        return [(records, now - sent) for records, sent in self._under_way.values()]
 
-    def _acknowledged(self, batch: Batch, first: Record, future: asyncio.Future[None]) -> None:
+    def _acknowledged(self, batch: Batch, future: asyncio.Future[None]) -> None:
         reach("acknowledged")
         error = future.exception() if not future.cancelled() else None
+        records, _ = self._under_way[future]
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = UNTAKABLE.get(int(str(error.facts["code"])))
-            if reason is None:
+            if reason and len(records) > 1:
+                self._suspicion.suspect(records)
+            if reason is None or len(records) > 1:
                 self.refused = error
                 return
-            batch.dead.append((first, reason))
+            batch.dead.append((records[0], reason))
         elif error or future.cancelled():
             return  # The connection is over; the journal still has it.
-        key, _ = self._under_way.pop(future)
-        self._suspicion.passed(key)
+        del self._under_way[future]
+        self._suspicion.passed(records)
         self._slots.release()
         batch.waiting -= 1
         self._progress = self._clock.mono()
@@ -222,12 +272,24 @@ class LaneSender:
             for record, reason in batch.dead:
                 self._journal.bury(record, reason)
             self._journal.advance(self.lane, batch.pos or 0)
+            batch.settled()
             reach("cursor")
 
 
-def _streams(records: Iterable[Record]) -> Iterable[list[Record]]:
-    """The records by device, each device's in order."""
-    streams: dict[str, list[Record]] = {}
-    for record in records:
-        streams.setdefault(record.device, []).append(record)
-    return streams.values()
+def fitting(
+    make: Callable[[Sequence[T]], Message], items: Sequence[T], limit: int
+) -> Iterator[tuple[Sequence[T], Message | None]]:
+    """Messages of the items, halved until the broker can take them; None for one that never fits."""
+    topic, payload = make(items)
+    if len(topic.encode()) + len(payload) + OVERHEAD <= (limit or LARGEST):
+        yield items, (topic, payload)
+    elif len(items) == 1:
+        yield items, None
+    else:
+        middle = len(items) // 2
+        yield from fitting(make, items[:middle], limit)
+        yield from fitting(make, items[middle:], limit)
+
+
+def _key(record: Record) -> Key:
+    return record.lane, record.device, record.seq

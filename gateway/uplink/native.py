@@ -145,7 +145,7 @@ class Native:
         """A command from the platform. Raises `GatewayError`."""
         try:
             asked = _command(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
         if not 1 <= len(asked.id) <= 64:
             raise GatewayError("command-form", reason="id: 1–64")

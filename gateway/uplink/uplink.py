@@ -8,9 +8,11 @@ events are read from the journal only: they leave once committed.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from gateway import mqtt
 from gateway.journal import Journal, Pack
@@ -19,8 +21,8 @@ from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, 
 from gateway.services.commands import Order
 from gateway.tasks import together
 
-from .lanes import LaneSender, Suspicion, Thinning
-from .native import Native
+from .lanes import LaneSender, Suspicion, Thinning, fitting
+from .native import Message, Native
 
 ROWS = 32
 """Rows of the journal read at a time when catching up."""
@@ -31,9 +33,15 @@ LEDGER_EVERY = 3600.0
 LEDGER_DAYS = 2
 LONGEST_WAIT = 45.0
 """So that a link which is well again is in use within a minute, CONNACK and all."""
+BRIEF = 30.0
+UNSTEADY = 3
+"""More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next
+ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
+MODERATE = 4
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
+T = TypeVar("T")
 Obey = Callable[[Command], Awaitable[Order]]
 Sink = Callable[[Sample], Awaitable[None]]
 
@@ -69,6 +77,7 @@ class Uplink:
         self._version = 5
         self._slots = asyncio.Semaphore(COMMANDS)
         self._told_offline = False
+        self._link: mqtt.Connection | None = None
         self.online = False
         self.sent = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
@@ -79,17 +88,20 @@ class Uplink:
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:
-        attempts = 0
+        attempts = brief = 0
         while True:
+            began = self._clock.mono()
             try:
                 will = self._dialect.status(False)
                 async with mqtt.connect(self._options, will=will, version=self._version) as link:
-                    attempts = 0
                     await self._serve(link)
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
-                await self._went_down(down)
+                if self._link:
+                    brief = brief + 1 if self._clock.mono() - began < BRIEF else 0
+                    attempts = min(max(0, brief - UNSTEADY), MODERATE)
+                await self._went_down(down, unsteady=brief > UNSTEADY)
             wait = min(0.5 * 2.0 ** min(attempts, 10), LONGEST_WAIT)
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
@@ -98,17 +110,25 @@ class Uplink:
         """Say that we are here; a connection that acknowledges it is a sound one."""
         proof = link.publish(*self._dialect.status(True), retain=True)
         link.subscribe(self._dialect.command_topic)
-        self.online, self._told_offline = True, False
+        self._link, self.online, self._told_offline = link, True, False
         tell(logging.INFO, "uplink-up", url=self._options.url)
         await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
         if self._suspicion.careful:
-            await asyncio.wait((proof, link.ended), return_when=asyncio.FIRST_COMPLETED)
+            try:
+                async with asyncio.timeout(mqtt.PATIENCE):
+                    await asyncio.shield(proof)
+            except TimeoutError as error:
+                raise LinkDown("broker-stalled", seconds=round(mqtt.PATIENCE)) from error
 
-    async def _went_down(self, error: LinkDown) -> None:
-        self.online = False
+    async def _went_down(self, error: LinkDown, *, unsteady: bool) -> None:
+        self._link, self.online = None, False
         if not self._told_offline:
             self._told_offline = True
-            tell(logging.WARNING, "uplink-down", reason=reason(error.key, **error.facts))
+            why = reason(error.key, **error.facts)
+            if unsteady and error.key == "broker-lost":
+                # Two clients of one name turn each other out; few brokers say so (MQTT 5, 0x8E).
+                why = reason("broker-unsteady", reason=why)
+            tell(logging.WARNING, "uplink-down", reason=why)
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _serve(self, link: mqtt.Connection) -> None:
@@ -186,7 +206,8 @@ class Uplink:
         pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:
-            records, batch.thinned = self._thinning.split(records, self._clock.now().wall)
+            records, batch.thinned = self._thinning.split(records, self._clock.now())
+            batch.settled = functools.partial(self._thinning.settle, records)
         await sender.send(batch, records, backfill=True)
         sender.complete(batch, pos)
         if self._options.rate:
@@ -197,23 +218,41 @@ class Uplink:
 
     async def _latest(self, link: mqtt.Connection) -> None:
         """While history is on its way, how things stand now."""
-        journal = self._journal
         while True:
-            if journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND:
-                link.publish(*self._dialect.latest(journal.latest.values()))
+            # Nothing else may be under way while a record is on trial, nor a convicted one ever again.
+            if self._behind() and not self._suspicion.careful:
+                convicted = self._suspicion.convicted
+                latest = [record for record in self._journal.latest.values() if not convicted(record)]
+                self._publish_fitting(link, self._dialect.latest, latest)
             await self._clock.sleep(LATEST_EVERY)
 
     async def _ledger(self, link: mqtt.Connection) -> None:
         """The account, so that the platform can prove it has everything."""
         while True:
             await self._clock.sleep(LATEST_EVERY)
-            journal = self._journal
-            if journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND:
+            if self._behind() or self._suspicion.careful:
                 continue
-            rows = await journal.ledger()
+            rows = await self._journal.ledger()
             days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
-            link.publish(*self._dialect.ledger(row for row in rows if row.day in days), retain=True)
+            rows = [row for row in rows if row.day in days]
+            self._publish_fitting(link, self._dialect.ledger, rows, retain=True)
             await self._clock.sleep(LEDGER_EVERY)
+
+    def _behind(self) -> bool:
+        journal = self._journal
+        return journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND
+
+    def _publish_fitting(
+        self,
+        link: mqtt.Connection,
+        make: Callable[[Sequence[T]], Message],
+        items: Sequence[T],
+        *,
+        retain: bool = False,
+    ) -> None:
+        for _, message in fitting(make, items, link.limit) if items else ():
+            if message:
+                link.publish(*message, retain=retain)
 
     async def _commands(self, link: mqtt.Connection) -> None:
         async for message in link.messages():
@@ -226,17 +265,28 @@ class Uplink:
                 tell(logging.WARNING, "command-refused", topic=message.topic, reason=why)
                 continue
             await self._slots.acquire()
-            task = self._answers.create_task(self._answer(link, command), name=f"command-{command.id}")
+            task = self._answers.create_task(self._answer(command), name=f"command-{command.id}")
             task.add_done_callback(lambda _: self._slots.release())
 
-    async def _answer(self, link: mqtt.Connection, command: Command) -> None:
+    async def _answer(self, command: Command) -> None:
         try:
             order = await self._obey(command)
         except GatewayError as error:
             why = reason(error.key, **error.facts)
             tell(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
         else:
-            link.publish(*self._dialect.reply(command.id, order))
+            await self._reply(self._dialect.reply(command.id, order))
+
+    async def _reply(self, message: Message) -> None:
+        """Until the platform has it, over whichever connection."""
+        while True:
+            if self._link:
+                try:
+                    return await self._link.publish(*message)
+                except LinkDown as down:
+                    if down.key == "message-refused":
+                        return None
+            await self._clock.sleep(1.0)
 
     async def _watch(self, senders: list[LaneSender]) -> None:
         """A broker that takes messages but acknowledges none is as good as gone."""

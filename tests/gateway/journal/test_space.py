@@ -1,0 +1,104 @@
+"""The reserve on a real disk, and the window that follows what is written to it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.journal.space import LONGEST_WINDOW, RESERVE, Limits, Reserve, Wear
+from tests.clock import FakeClock
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """On a disk whose writes are counted."""
+    file = tmp_path / "writing"
+    before = Path("/proc/self/io").read_text()
+    write(file, 1)
+    if Path("/proc/self/io").read_text().split("write_bytes")[1] == before.split("write_bytes")[1]:
+        pytest.skip("the tests' folder is in memory")
+    return file
+
+
+def write(file: Path, megabytes: int) -> None:
+    with file.open("wb") as out:
+        out.write(os.urandom(megabytes * MEGABYTE))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+async def test_the_window_widens_while_too_much_is_written_and_narrows_again(file: Path) -> None:
+    clock = FakeClock()
+    wear = Wear(clock, Limits(daily=3_000 * MEGABYTE), 1.0)  # Some 2 MB a minute.
+    windows = []
+    for megabytes in (8, 8, 8, 8, 8, 0, 0, 0, 0, 0):
+        if megabytes:
+            write(file, megabytes)
+        await clock.advance(60)
+        wear.adapt()
+        windows.append(wear.window)
+    assert windows == [2, 4, 8, LONGEST_WINDOW, LONGEST_WINDOW, 5, 2.5, 1.25, 1, 1]
+    assert 40 * MEGABYTE <= wear.written < 45 * MEGABYTE
+    assert wear.per_day == pytest.approx(wear.written * 144)
+    assert wear.years == pytest.approx(30e12 / wear.per_day / 365.25)
+
+
+async def test_the_window_is_judged_by_the_minute_and_stays_where_the_pace_is_right(file: Path) -> None:
+    clock = FakeClock()
+    wear = Wear(clock, Limits(daily=3_000 * MEGABYTE), 1.0)
+    write(file, 50)
+    await clock.advance(59)
+    wear.adapt()
+    assert wear.window == 1
+    await clock.advance(1)
+    wear.adapt()
+    assert wear.window == 2
+    for _ in range(3):
+        await clock.advance(120)
+        write(file, 3)  # Between half of the budget and all of it.
+        wear.adapt()
+        assert wear.window == 2
+
+
+def test_a_longer_window_of_the_sites_own_is_kept() -> None:
+    clock = FakeClock()
+    wear = Wear(clock, Limits(), 5.0)
+    wear.adapt()
+    assert wear.window == 5
+
+
+def test_the_reserve_is_filled_and_given_up(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "j.db")
+    assert reserve.size() == 0
+    assert reserve.fill()
+    assert reserve.size() == RESERVE
+    assert (tmp_path / "j.db-reserve").stat().st_blocks * 512 >= RESERVE, "a hole reserves nothing"
+    assert reserve.fill()
+    reserve.release()
+    reserve.release()
+    assert reserve.size() == 0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 6 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_the_reserve_never_fills_a_disk_that_is_short(disk: Path) -> None:
+    reserve = Reserve(disk / "j.db")
+    assert reserve.fill()
+    (disk / "stuffing").write_bytes(bytes(3_000_000))
+    reserve.release()
+    assert not reserve.fill(), "that would take back at once what was given up"
+    assert reserve.size() == 0
+    (disk / "stuffing").unlink()
+    assert reserve.fill()

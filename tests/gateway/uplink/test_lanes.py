@@ -1,0 +1,243 @@
+"""What the broker will not take: found, put aside, and told of, with nothing lost around it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import mqtt
+from gateway.model import ClockQuality, Lane, Record, Stamp
+from gateway.uplink import uplink as uplink_module
+from gateway.uplink.lanes import Thinning
+
+from .broker import Broker, broker
+from .kit import Gateway, eventually, free_port, gateway, mosquitto, witness
+
+ALARM, EVENT, TELEMETRY = Lane
+MARK = "poison!"
+
+
+@pytest.fixture
+async def taker() -> AsyncIterator[Broker]:
+    async with broker() as taker:
+        yield taker
+
+
+def put(it: Gateway, lane: Lane, value: object) -> None:
+    if lane is TELEMETRY:
+        it.measure(value)
+    else:
+        it.tell(lane, value)
+
+
+async def fill(it: Gateway, lane: Lane, count: int, bad: int) -> None:
+    """A backlog of that many records in each lane, one of which is bad, a row each ten."""
+    for n in range(1, count + 1):
+        for each in Lane:
+            put(it, each, MARK if (each, n) == (lane, bad) else n)
+        if n % 10 == 0:
+            await it.close_window()
+
+
+def missing(taker: Broker, lane: Lane, count: int) -> set[int]:
+    name = lane.name.lower()
+    return set(range(1, count + 1)) - {seq for _, _, seq in taker.records(name)}
+
+
+def gaps(taker: Broker) -> list[tuple[str, int, int, str]]:
+    return [
+        (data["lane"], data["first"], data["last"], data["reason"])
+        for _, payload in taker.taken
+        for record in payload.get("records", ())
+        if record["kind"] == "gap"
+        for data in [record["data"]]
+    ]
+
+
+async def buried(it: Gateway) -> list[tuple[Lane, int, str]]:
+    return [(letter.lane, letter.seq, letter.reason) for letter in await it.journal.dead_letters()]
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_a_poison_record_is_found_and_nothing_else_is_lost(
+    tmp_path: Path, taker: Broker, lane: Lane
+) -> None:
+    taker.poison = MARK.encode()
+    async with gateway(tmp_path) as it:
+        await fill(it, lane, 700, 333)
+        it.start(taker.port)
+        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await eventually(lambda: gaps(taker))
+        await it.journal.commit()
+        assert await buried(it) == [(lane, 333, "poison")]
+        assert gaps(taker) == [(lane.name.lower(), 333, 333, "dead")]
+        for other in Lane:
+            assert missing(taker, other, 700) == ({333} if other is lane else set())
+        assert taker.connections <= 6
+        ledger = {row.lane: row for row in await it.journal.ledger()}
+        assert ledger[lane].dropped == {"dead": 1}
+
+
+async def test_the_newest_sample_may_be_poison(tmp_path: Path, taker: Broker) -> None:
+    """Then the message about the present is poison too, and no record may pay for it."""
+    taker.poison = MARK.encode()
+    async with gateway(tmp_path) as it:
+        await fill(it, TELEMETRY, 100, 100)
+        it.start(taker.port)
+        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await it.journal.commit()
+        assert await buried(it) == [(TELEMETRY, 100, "poison")]
+        for lane in Lane:
+            assert missing(taker, lane, 100) == ({100} if lane is TELEMETRY else set())
+
+
+async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
+    taker.poison = MARK.encode()
+    async with gateway(tmp_path, taker.port) as it:
+        for n in range(1, 200):
+            put(it, TELEMETRY, MARK if n == 50 else n)
+            await asyncio.sleep(0.01)
+        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await it.journal.commit()
+        assert await buried(it) == [(TELEMETRY, 50, "poison")]
+        assert missing(taker, TELEMETRY, 199) == {50}
+
+
+async def test_random_breaks_condemn_nobody(
+    tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "MODERATE", 0)
+    async with gateway(tmp_path) as it:
+        await fill(it, TELEMETRY, 300, 0)
+        it.start(taker.port)
+        for n in range(10):
+            await eventually(lambda: it.uplink.online)
+            await asyncio.sleep(0.003 * n)
+            taker.cut()
+            await eventually(lambda: not it.uplink.online)
+            if n % 3 == 0:
+                await fill(it, TELEMETRY, 50, 0)
+        await eventually(it.caught_up, 30)
+        assert it.journal.dead == 0
+        for lane in Lane:
+            assert missing(taker, lane, 500) == set()
+
+
+async def test_a_broker_that_acknowledges_nothing_condemns_nobody(
+    tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "PATIENCE", 0.5)
+    taker.mute = True
+    async with gateway(tmp_path, taker.port) as it:
+        await fill(it, TELEMETRY, 100, 0)
+        await eventually(lambda: taker.connections >= 5, 20)
+        taker.mute = False
+        await eventually(it.caught_up, 30)
+        assert it.journal.dead == 0
+        for lane in Lane:
+            assert missing(taker, lane, 100) == set()
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[int]:
+    port = free_port()
+    with mosquitto(tmp_path, port, "max_packet_size 2000"):
+        yield port
+
+
+async def test_messages_are_kept_below_the_brokers_limit(tmp_path: Path, narrow: int) -> None:
+    devices = [f"device-{n}" for n in range(40)]
+    with witness(narrow) as seen:
+        async with gateway(tmp_path) as it:
+            for n in range(100):
+                for device in devices:
+                    it.measure(n, device)
+                it.measure("x" * 5000 if n == 50 else n)
+                await it.close_window()
+            it.start(narrow)
+            await eventually(it.caught_up)
+            await eventually(lambda: len(seen.seqs("event")) == 1)
+            await it.journal.commit()
+            assert it.transitions == [True], "no connection is lost to it"
+            assert await buried(it) == [(TELEMETRY, 51, "oversize")]
+            assert seen.seqs() == [n for n in range(1, 102) if n != 51][:99]
+            assert all(seen.seqs(device=device) == list(range(1, 101)) for device in devices)
+            told = {record["device"] for message in seen.on("latest") for record in message["records"]}
+            assert told == {*devices, "d"}
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_a_record_refused_for_its_form_is_buried(tmp_path: Path, taker: Broker, lane: Lane) -> None:
+    taker.refuse, taker.code = MARK.encode(), 0x99
+    async with gateway(tmp_path) as it:
+        await fill(it, lane, 100, 33)
+        it.start(taker.port)
+        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await it.journal.commit()
+        await eventually(lambda: gaps(taker))
+        assert await buried(it) == [(lane, 33, "format")]
+        assert taker.connections <= 2
+        for other in Lane:
+            assert missing(taker, other, 100) == ({33} if other is lane else set())
+
+
+@pytest.mark.parametrize("code", [0x97, 0x87])
+async def test_a_refusal_that_may_pass_loses_nothing(tmp_path: Path, taker: Broker, code: int) -> None:
+    taker.refuse, taker.code = b"records", code
+    async with gateway(tmp_path) as it:
+        await fill(it, TELEMETRY, 50, 0)
+        it.start(taker.port)
+        await asyncio.sleep(4)
+        assert 2 <= taker.connections <= 5
+        assert it.journal.delivered == dict.fromkeys(Lane, 0)
+        taker.refuse = b""
+        await eventually(it.caught_up, 20)
+        assert it.journal.dead == 0
+        for lane in Lane:
+            assert missing(taker, lane, 50) == set()
+
+
+async def test_an_older_broker_is_spoken_to_in_its_own_version(tmp_path: Path, taker: Broker) -> None:
+    taker.only_3_1_1 = True
+    async with gateway(tmp_path, taker.port) as it:
+        await fill(it, TELEMETRY, 20, 0)
+        await eventually(lambda: it.transitions[-1:] == [True] and it.caught_up())
+        assert taker.versions == [5, 4]
+        for lane in Lane:
+            assert missing(taker, lane, 20) == set()
+
+
+def aged(seq: int, second: float, boot: str = "boot", clock: ClockQuality = ClockQuality.SET) -> Record:
+    at = Stamp(round(second * 1000), round(second * 1e9), boot, clock)
+    return Record(TELEMETRY, "d", seq, "sample", at, {})
+
+
+def test_thinning_chooses_the_same_however_its_batches_fall() -> None:
+    records = [aged(n + 1, n * 7.0) for n in range(200)]
+    now = aged(0, 10_000).at
+    whole, _ = Thinning(100, 60).split(records, now)
+    for size in (1, 7, 32):
+        thinning, kept = Thinning(100, 60), list[Record]()
+        for start in range(0, 200, size):
+            batch = records[start : start + size]
+            some, lost = thinning.split(batch, now)
+            again, lost_again = thinning.split(batch, aged(0, 20_000).at)
+            assert (again, lost_again) == (some, lost), "another connection, another choice"
+            thinning.settle(some)
+            kept += some
+        assert kept == whole
+    assert set(Counter(record.at.mono // 60_000_000_000 for record in whole).values()) == {1}
+
+
+def test_thinning_goes_by_no_clock_that_leaps() -> None:
+    records = [aged(n + 1, n) for n in range(100)]
+    leapt = Stamp(10**15, 100 * 10**9, "boot", ClockQuality.SYNCED)
+    assert Thinning(3600, 60).split(records, leapt) == (records, [])
+    unset = [aged(n + 1, n, "old", ClockQuality.UNSET) for n in range(100)]
+    assert Thinning(3600, 60).split(unset, leapt) == (unset, [])
+    old = [aged(n + 1, n, "old") for n in range(100)]
+    kept, lost = Thinning(3600, 60).split(old, leapt)
+    assert [record.seq for record in kept] == [1, 61]
+    assert len(lost) == 98
