@@ -27,6 +27,11 @@ class Broker:
         """Acknowledge nothing."""
         self.only_3_1_1 = False
         """Refuse MQTT 5 as an older broker does."""
+        self.receive_maximum = 0
+        """How many messages it wants unacknowledged (MQTT 5, 3.2.2.3.3); it takes its time with each."""
+        self.most = 0
+        """How many there were."""
+        self._owed = 0
         self.versions: list[int] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -64,7 +69,9 @@ class Broker:
                 if version == 5 and self.only_3_1_1:
                     writer.write(bytes((0x20, 2, 0, 1)))
                     return
-                writer.write(bytes((0x20, 3, 0, 0, 0) if version == 5 else (0x20, 2, 0, 0)))
+                limit = (0x21, 0, self.receive_maximum) if self.receive_maximum else ()
+                head = (0x20, 3 + len(limit), 0, 0, len(limit), *limit)
+                writer.write(bytes(head if version == 5 else (0x20, 2, 0, 0)))
             elif kind == PUBLISH:
                 if not self._publish(body, version, writer):
                     return
@@ -92,8 +99,15 @@ class Broker:
             writer.write(bytes((0x40, 3, *mid, self.code)))
         else:
             self.taken.append((topic, msgspec.json.decode(payload)))
-            writer.write(bytes((0x40, 2, *mid)))
+            self._owed += 1
+            self.most = max(self.most, self._owed)
+            delay = 0.01 if self.receive_maximum else 0
+            asyncio.get_running_loop().call_later(delay, self._acknowledge, writer, mid)
         return True
+
+    def _acknowledge(self, writer: asyncio.StreamWriter, mid: bytes) -> None:
+        self._owed -= 1
+        writer.write(bytes((0x40, 2, *mid)))
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:

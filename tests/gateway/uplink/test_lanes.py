@@ -199,6 +199,23 @@ async def test_a_refusal_that_may_pass_loses_nothing(tmp_path: Path, taker: Brok
             assert missing(taker, lane, 50) == set()
 
 
+async def test_no_more_is_under_way_than_the_broker_allows(tmp_path: Path, taker: Broker) -> None:
+    taker.receive_maximum = 5
+    async with gateway(tmp_path) as it:
+        for _ in range(10):
+            for n in range(30):
+                it.measure(n, f"d{n}")
+                it.tell(ALARM, n)
+            await it.close_window()
+        it.start(taker.port)
+        await eventually(it.caught_up, 30)
+        assert 3 <= taker.most <= 5
+        assert missing(taker, ALARM, 300) == set()
+        assert Counter(device for _, device, _ in taker.records("telemetry")) == {
+            f"d{n}": 10 for n in range(30)
+        }
+
+
 async def test_an_older_broker_is_spoken_to_in_its_own_version(tmp_path: Path, taker: Broker) -> None:
     taker.only_3_1_1 = True
     async with gateway(tmp_path, taker.port) as it:
