@@ -71,8 +71,6 @@ class Connection:
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
         self.limit = 0
         """Bytes of the largest packet the broker takes; 0 where it named no limit."""
-        self.window = 0xFFFF
-        """Messages it takes unacknowledged; who sends more is disconnected."""
         self.connected: asyncio.Future[None] = self._loop.create_future()
         """Done with the CONNACK, or failed with `LinkDown`."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -134,7 +132,9 @@ class Connection:
             self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
             self.limit = getattr(properties, "MaximumPacketSize", 0)
-            self.window = getattr(properties, "ReceiveMaximum", self.window)
+            # MQTT 5, 3.2.2.3.3: more would cost the connection. paho holds back the rest, in order; its
+            # setter refuses on an open connection only because of what 0 means to it.
+            self._client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:

@@ -107,6 +107,12 @@ class Database:
 
 
 def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:
+    try:
+        # Of a disk that no longer answers SQLite may say that the file is malformed.
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as unreadable:
+        return JournalFailed(key, path=path, reason=unreadable)
     code = (error.sqlite_errorcode if hasattr(error, "sqlite_errorcode") else 0) & 0xFF
     kinds = {
         sqlite3.SQLITE_CORRUPT: JournalDamaged,

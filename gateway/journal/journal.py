@@ -359,14 +359,25 @@ class Journal(Reader):
             await _unbroken(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
-        """Commit, and see to it that the next commit finds room."""
-        await self._commit(telemetry=telemetry, closing=closing)
-        if isinstance(self.failure, JournalFull):
-            # The reserve makes room for the alarms; without telemetry they may fit.
-            self._reserve.release()
-            await self._evict(Lane.TELEMETRY)
-        elif telemetry and self.failure is None:
-            await self._make_room()
+        """Commit, and see to it that the next commit finds room. Raises `JournalDamaged`."""
+        try:
+            await self._commit(telemetry=telemetry, closing=closing)
+            if isinstance(self.failure, JournalFull):
+                # The reserve makes room for the alarms; without telemetry they may fit.
+                self._reserve.release()
+                await self._evict(Lane.TELEMETRY)
+            elif telemetry and self.failure is None:
+                await self._make_room()
+        except JournalDamaged:
+            raise
+        except (JournalFailed, OSError) as failed:
+            # A disk that is gone: on in memory, until it is back or somebody comes.
+            path = self._writer.path
+            self.failure = (
+                failed
+                if isinstance(failed, JournalFailed)
+                else JournalFailed("journal-write", path=path, reason=failed)
+            )
         self._forget_unwritten()
 
     async def _commit(self, *, telemetry: bool, closing: bool = False) -> None:
@@ -495,10 +506,12 @@ class Journal(Reader):
         unwritten = [window for window in self._windows if window.pos is None]
         if len(unwritten) <= UNWRITTEN:
             return
-        self._windows.remove(unwritten[0])
-        records, unwritten[0].records = unwritten[0].records, []
-        # Whoever is sending it goes on to the next.
-        unwritten[0].pos = self.committed[Lane.TELEMETRY]
+        window = unwritten[0]
+        self._windows.remove(window)
+        records = list(window.records)
+        # Who still reads this window finds its end; what might not leave before never will.
+        del window.records[window.ready :]
+        window.pos = self.committed[Lane.TELEMETRY]
         self.changed.send()
         self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
         self.lose(records, "disk")

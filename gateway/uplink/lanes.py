@@ -19,8 +19,6 @@ from .native import Message, Native
 IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages a lane may have: an alarm never waits for telemetry's slots, nor the
 other way round, and together they stay below what brokers allow."""
-OTHERS = 4
-"""Messages beside the lanes: status, replies, the account."""
 LARGEST = 131_072
 """Bytes of a message where the broker names no limit of its own."""
 OVERHEAD = 32
@@ -171,8 +169,7 @@ class LaneSender:
         self._suspicion = suspicion
         self._alone = alone
         self._count = count
-        share = link.window * IN_FLIGHT[lane] // (sum(IN_FLIGHT.values()) + OTHERS)
-        self._slots = asyncio.Semaphore(max(1, min(IN_FLIGHT[lane], share)))
+        self._slots = asyncio.Semaphore(IN_FLIGHT[lane])
         self._batches: deque[Batch] = deque()
         self._under_way: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
         self._progress = 0.0

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway import mqtt
-from gateway.journal import Journal, JournalFailed, Pack
+from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.log import reason, tell
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
@@ -157,6 +157,11 @@ class Uplink:
                 watch=self._watch(lanes),
                 end=_wait_for_end(link),
             )
+        except JournalDamaged:
+            raise
+        except JournalFailed as failed:
+            # A disk that does not answer now: what memory holds leaves over the next connection.
+            raise LinkDown(failed.key, **failed.facts) from failed
         except LinkDown as down:
             under_way = [message for lane in lanes for message in lane.under_way()]
             self._suspicion.broke(under_way, prompt=down.key == "broker-lost")

@@ -88,9 +88,11 @@ class Nemesis:
     # The gateway
 
     async def kill(self) -> None:
-        await asyncio.sleep(self._dice.uniform(0, 1.5))
-        await self._gateway.hold()
-        self._gateway.release()
+        """Once, or again while it starts."""
+        for _ in range(self._dice.randint(1, 4)):
+            await asyncio.sleep(self._dice.uniform(0, 1.8))
+            await self._gateway.hold()
+            self._gateway.release()
 
     async def kill_at_stage(self) -> None:
         disk = self._disk.real and self._dice.random() < 0.3

@@ -84,21 +84,21 @@ class Oracle:
             self.reordered += 1
             self.note(f"reordered {stream}: {seq} after {seen.last}")
         seen.last = max(seq, seen.last)
-        self._identity(stream, seen, seq, data)
+        self._identity(stream, seen, record)
         if record["kind"] == "gap":
             gap = data["first"], data["last"], data["reason"]
             self.gaps.setdefault((stream[0], data["lane"]), []).append(gap)
         if stream[1] == "telemetry":
             self.fresh = time.monotonic()
 
-    def _identity(self, stream: Stream, seen: Seen, seq: int, data: dict[str, Any]) -> None:
+    def _identity(self, stream: Stream, seen: Seen, record: dict[str, Any]) -> None:
+        seq, data = record["seq"], record["data"]
         if stream[1] == "telemetry" and (stamp := data["values"].get("stamp")):
             identity: tuple[Any, ...] = stream[0], stamp
             seen.measured[seq] = stamp
         elif stream[1] == "alarm":
-            identity = stream[0], data["id"], data["change"], data["value"]
-            if data["point"] == "link":
-                return
+            # The instant too: after damage the state may be older, and concludes the same once more.
+            identity = stream[0], data["id"], data["change"], record["mono"], record["boot"]
         else:
             return
         if self.identities.setdefault(identity, seq) != seq:
