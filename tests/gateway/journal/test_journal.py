@@ -423,7 +423,7 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
 async def test_a_start_on_a_full_disk_takes_alarms(small_disk: Path, crash: bool) -> None:
     path = small_disk / "j.db"
     async with journal(path) as (j, clock):
-        for n in range(20):
+        for _ in range(20):
             j.sample(Sample("d", clock.now(), {"x": os.urandom(4000).hex()}))
             await window(j, clock)
         if crash:
