@@ -61,9 +61,9 @@ class Database:
     async def check_log(self) -> None:
         """See whether the log goes on behind its sound part. Raises `JournalDamaged`.
 
-        A power cut may tear the last transaction, which nobody was promised; two that end behind the tear
-        mean that one which was synced is gone, and SQLite says nothing of it. To be called before
-        the first write, by the only writer.
+        A kill leaves at most a transaction without its end. One that ends behind the tear may have been
+        synced, or have met a power cut: nobody can tell, so it counts as damage. SQLite says nothing of
+        it. To be called before the first write, by the only writer.
         """
         ((_, frames, _),) = await self.rows("PRAGMA wal_checkpoint(PASSIVE)")
         file = self.path.with_name(self.path.name + "-wal")
@@ -72,7 +72,7 @@ class Database:
         salts = log[16:24] if log.startswith(b"\x37\x7f\x06") else log[WAL_HEADER + 8 : WAL_HEADER + 16]
         starts = range(WAL_HEADER + max(0, frames) * FRAME, len(log), FRAME)
         ends = [start for start in starts if any(log[start + 4 : start + 8])]
-        if sum(log[start + 8 : start + 16] == salts for start in ends) > 1:
+        if any(log[start + 8 : start + 16] == salts for start in ends):
             raise JournalDamaged("journal-open", path=self.path, reason="log")
 
     async def used_pages(self) -> int:
