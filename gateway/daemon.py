@@ -70,7 +70,7 @@ async def _open_journal(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
     for path in (options.path, spare):
         try:
             stack.enter_context(_alone(path))
-            journal = Journal.open(path, clock, options.window, options.limits, day_of)
+            journal = Journal.open(path, clock, options.window, options.limits, day_of, spare.parent)
             return await stack.enter_async_context(journal), why
         except (JournalFailed, OSError) as error:
             if path == spare:
@@ -134,7 +134,6 @@ class Daemon:
             "metrics": metrics.serve(self._site.metrics, collector, self.health),
             "watch": self._watch(),
             "report": self._report(),
-            "verify": self._verify(),
             **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
         }
         if self._uplink:
@@ -214,12 +213,6 @@ class Daemon:
                 }
                 await self.engine.sample(Sample(GATEWAY, self._clock.now(), {**flags, **figures}))
             await self._clock.sleep(5.0)
-
-    async def _verify(self) -> None:
-        """A journal too large to be checked before it is used is checked while it is."""
-        await self._clock.sleep(REPORT_EVERY)
-        await self._journal.verify()
-        await asyncio.Event().wait()
 
     async def _watch(self) -> None:
         """Keep systemd's watchdog fed while the loop turns, and tell of the journal's health once."""

@@ -1,9 +1,10 @@
 """Writing the journal: one task, one transaction at a time.
 
 The promise: a power cut loses at most one commit window of telemetry, and no alarm or command that
-`commit` returned for. While the link is up telemetry leaves before it is committed, so a number is
-never used twice by rule: no record leaves whose number is more than BLOCK above the last committed one
-of its stream, and a start after a crash goes on BLOCK above it, leaving a gap record for the rest.
+`commit` returned for; the end of the process alone loses nothing (tail.py). While the link is up telemetry
+leaves before it is committed, so a number is never used twice by rule: no record leaves whose number is
+more than BLOCK above the last committed one of its stream, and a start after a power cut goes on BLOCK
+above it, leaving a gap record for the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Pack, Reader, Stream, utc_d
 from .rows import pack
 from .salvage import DAMAGED, LEAP, finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
+from .tail import Tail
 
 BLOCK = 256
 """Telemetry records of one device that may leave between two commits."""
@@ -104,9 +106,18 @@ class Journal(Reader):
     """The writer, in the daemon. Reading goes over a second connection, so it never waits."""
 
     def __init__(
-        self, writer: Database, reader: Database, clock: Clock, limits: Limits, window: float, day_of: DayOf
+        self,
+        writer: Database,
+        reader: Database,
+        clock: Clock,
+        limits: Limits,
+        window: float,
+        day_of: DayOf,
+        runtime: Path | None,
     ) -> None:
         super().__init__(reader, day_of)
+        self._runtime = runtime
+        self._tail: Tail | None = None
         self._writer = writer
         self._clock = clock
         self._limits = limits
@@ -152,10 +163,12 @@ class Journal(Reader):
         window: float = 1.0,
         limits: Limits | None = None,
         day_of: DayOf | None = None,
+        runtime: Path | None = None,
     ) -> AsyncIterator[Journal]:
         """Open or create the journal; a damaged one is put aside and what is sound is taken over.
 
-        On the way out everything pending is committed. Raises `JournalFailed`.
+        `runtime` is a folder in memory, where what is not committed yet outlives the process. On the
+        way out everything pending is committed. Raises `JournalFailed`.
         """
         limits = limits or Limits()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,12 +176,12 @@ class Journal(Reader):
             aside = None
             finish(path)
             try:
-                journal = await _start(stack, path, clock, window, limits, day_of)
+                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
             except JournalDamaged:
                 await stack.aclose()
                 Reserve(path).release()
                 aside = await replace(path, limits.pages)
-                journal = await _start(stack, path, clock, window, limits, day_of)
+                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
             journal.salvaged = aside
             journal._tasks = [
                 asyncio.create_task(journal._write(), name="journal-writer"),
@@ -181,6 +194,8 @@ class Journal(Reader):
                     task.cancel()
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
                 await _unbroken(journal._flush(telemetry=True, closing=True))
+                if journal._tail and journal.failure is None:
+                    journal._tail.remove()
 
     async def run(self) -> None:
         """Ends only with the writer: raises `JournalDamaged` when the file is beyond use."""
@@ -189,6 +204,8 @@ class Journal(Reader):
 
     async def _load(self) -> None:
         self.epoch = await self.meta("epoch")
+        if self._runtime:
+            self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
         for lane in LANES:
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
@@ -196,7 +213,7 @@ class Journal(Reader):
         clean = await self.meta("clean")
         if clean == DAMAGED:
             await self._tell_holes()
-        if clean == "0":
+        if clean == "0" and not self._take_over():
             # Nobody knows which of these left before the power went; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
@@ -204,18 +221,32 @@ class Journal(Reader):
                     self._streams[lane, device] = written + BLOCK
                     self._tell_gap(self.day_of(self._clock.now()), gap)
         # A checkpoint: numbers are passed over in the transaction that tells of it, or not at all.
-        await self._commit(telemetry=False)
+        await self._commit(telemetry=True)
         if isinstance(self.failure, JournalFull):
             self._reserve.release()
-            await self._commit(telemetry=False)
+            await self._commit(telemetry=True)
         if self.failure:
             raise self.failure
+        if self._tail:
+            self._tail.reset([])
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
         self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
         self._reserve.fill()
         await self._make_room()
+
+    def _take_over(self) -> bool:
+        """What a killed process had taken in and not committed; False if nobody knows what that was."""
+        records = self._tail.recover() if self._tail else None
+        if records is None:
+            return False
+        for record in records:
+            stream = record.lane, record.device
+            if record.seq == self._streams.get(stream, 0) + 1:
+                self._streams[stream] = record.seq
+                self._windows[-1].records.append(record)
+        return True
 
     async def _tell_holes(self) -> None:
         """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
@@ -277,6 +308,8 @@ class Journal(Reader):
         if window.ready == len(window.records) and known is not None and record.seq <= known + BLOCK:
             window.ready += 1
         window.records.append(record)
+        if self._tail:
+            self._tail.add(record)
         self.latest[record.device] = record
         self.changed.send()
         return record
@@ -439,6 +472,8 @@ class Journal(Reader):
             window.pos, window.ready = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
+        if windows and self._tail:
+            self._tail.reset(r for window in self._windows if window.pos is None for r in window.records)
         if checkpoint:
             self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._days = Counter() if checkpoint else self._days + days
@@ -528,7 +563,13 @@ class Journal(Reader):
 
 
 async def _start(
-    stack: AsyncExitStack, path: Path, clock: Clock, window: float, limits: Limits, day_of: DayOf | None
+    stack: AsyncExitStack,
+    path: Path,
+    clock: Clock,
+    window: float,
+    limits: Limits,
+    day_of: DayOf | None,
+    runtime: Path | None,
 ) -> Journal:
     small = path.exists() and path.stat().st_size <= SMALL
     if is_marked_damaged(path):
@@ -537,7 +578,7 @@ async def _start(
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
-    journal = Journal(writer, reader, clock, limits, window, day_of or utc_day)
+    journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
     await journal._load()
     return journal
 
