@@ -83,7 +83,8 @@ class Reserve:
 class Wear:
     """What this process writes to the card, and how long the card will bear it.
 
-    From `write_bytes` of /proc/self/io: what reached the block layer.
+    From /proc/self/io: `write_bytes`, less what was taken back before it reached the card. The first
+    minute, in which a journal is made, is left out of the pace.
     """
 
     def __init__(self, clock: Clock, limits: Limits, window: float) -> None:
@@ -92,6 +93,8 @@ class Wear:
         self._base = window
         self._since = clock.mono()
         self._first = _written()
+        self._base_written = self._first
+        self._settled = False
         self._mark = self._since, self._first
         self.window = window
         """Seconds between two commits of telemetry: widened while the budget of the day is short."""
@@ -103,8 +106,9 @@ class Wear:
 
     @property
     def per_day(self) -> float:
-        """Bytes a day at the pace since the start."""
-        return self.written / max(1.0, self._clock.mono() - self._since) * DAY
+        """Bytes a day at the pace since the start; 0 while nobody can tell."""
+        written = _written() - self._base_written if self._settled else 0
+        return written / max(1.0, self._clock.mono() - self._since) * DAY
 
     @property
     def years(self) -> float:
@@ -117,6 +121,8 @@ class Wear:
         seconds = now - self._mark[0]
         if seconds < 60:
             return
+        if not self._settled:
+            self._settled, self._since, self._base_written = True, now, written
         pace = (written - self._mark[1]) / seconds * DAY
         self._mark = now, written
         if pace > self._limits.daily:
@@ -126,8 +132,6 @@ class Wear:
 
 
 def _written() -> int:
-    for line in Path("/proc/self/io").read_text().splitlines():
-        name, _, value = line.partition(": ")
-        if name == "write_bytes":
-            return int(value)
-    return 0
+    lines = Path("/proc/self/io").read_text().splitlines()
+    counts = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
+    return counts["write_bytes"] - counts["cancelled_write_bytes"]
