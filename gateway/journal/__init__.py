@@ -5,8 +5,8 @@ A lane is a table, a row is a pack of records, and every record has its place in
 """
 
 from .database import JournalDamaged, JournalFailed, JournalFull
-from .journal import Gap, Journal, Window
-from .reader import LANES, DeadLetter, LedgerRow, Pack, Reader
+from .journal import Journal, Window
+from .reader import LANES, DeadLetter, Gap, LedgerRow, Pack, Reader
 from .space import Limits
 
 __all__ = [

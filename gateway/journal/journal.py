@@ -22,10 +22,11 @@ from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
-from .reader import LANES, UNCERTAIN, UPLINK, DayOf, Pack, Reader, Stream, utc_day
-from .rows import pack
-from .salvage import DAMAGED, LEAP, finish, is_marked_damaged, mark_damaged, replace
+from .holes import holes
+from .reader import LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
+from .salvage import DAMAGED, finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
+from .statements import insert, put_cursor, put_dead, put_gap, put_state, put_stream
 from .tail import Tail
 
 BLOCK = 256
@@ -41,8 +42,6 @@ EVICTED = 64
 SMALL = 64 * 1024 * 1024
 """Bytes of a journal that is checked before it is used; a larger one is checked while it is."""
 
-_encode = msgspec.msgpack.Encoder().encode
-
 
 class Window(msgspec.Struct):
     """The telemetry of one commit; `pos` is None until it is committed."""
@@ -52,19 +51,6 @@ class Window(msgspec.Struct):
     ready: int = 0
     """How many records, from the first, may leave already: all once committed; before, those whose
     sequence number a crash could not hand out again."""
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Sequence numbers `first` to `last` of a stream, `count` of which were lost on purpose or by force."""
-
-    lane: Lane
-    device: str
-    first: int
-    last: int
-    count: int
-    reason: str
-    """`restart` and `damaged` (at most these; those that arrived are genuine), `space`, `disk`,
-    `thinned`, `dead`."""
 
 
 class Signal:
@@ -250,42 +236,12 @@ class Journal(Reader):
 
     async def _tell_holes(self) -> None:
         """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
+        told, known = await holes(self, self._streams, self.delivered)
         day = self.day_of(self._clock.now())
-        known = [
-            (str(then), Gap(Lane(lane), *rest))
-            for then, lane, *rest in await self._database.rows(
-                "SELECT day, lane, device, first, last, count, reason FROM gap"
-            )
-        ]
-        holes: list[tuple[Stream, int, int, int]] = []
-        last: dict[Stream, int] = {}
-        told: set[tuple[str, str, int]] = set()
-        for lane in LANES:
-            after = 0
-            while packs := await self.read(lane, after, EVICTED):
-                after = packs[-1].pos
-                for pos, record in ((row.pos, record) for row in packs for record in row.records):
-                    stream = lane, record.device
-                    first = last.get(stream, 0) + 1
-                    if record.seq > first and pos > self.delivered[lane]:
-                        holes.append((stream, first, record.seq - 1, record.seq - first))
-                    last[stream] = record.seq
-                    if record.kind == "gap":
-                        told.add((str(record.body["lane"]), record.device, int(record.body["first"])))
-        for stream, written in self._streams.items():
-            first = last.get(stream, 0) + 1
-            # Of the numbers leapt over, nobody knows which were used.
-            holes.append((stream, first, written, max(0, written - LEAP + 1 - first)))
-        for (lane, device), first, end, lost in holes:
-            named = sum(
-                max(0, min(end, gap.last) - max(first, gap.first) + 1)
-                for _, gap in known
-                if (gap.lane, gap.device) == (lane, device)
-            )
-            self._tell_gap(day, Gap(lane, device, first, end, max(0, lost - named), DAMAGED))
+        for gap in told:
+            self._tell_gap(day, gap)
         for then, gap in known:
-            if (gap.lane.name.lower(), gap.device, gap.first) not in told:
-                self._tell_gap(then, gap, again=True)
+            self._tell_gap(then, gap, again=True)
 
     def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
         packs = super()._packs(rows)
@@ -441,12 +397,12 @@ class Journal(Reader):
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
-            *(_insert(lane, records) for lane, records in packs),
+            *(insert(lane, records) for lane, records in packs),
             *pending.deletions,
-            *(_put_state(service, key, row) for (service, key), row in pending.changes.items()),
-            *(_put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
-            *(_put_gap(day, gap) for day, gap in pending.gaps),
-            *(_put_dead(record, reason) for record, reason in pending.dead),
+            *(put_state(service, key, row) for (service, key), row in pending.changes.items()),
+            *(put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
+            *(put_gap(day, gap) for day, gap in pending.gaps),
+            *(put_dead(record, reason) for record, reason in pending.dead),
         ]
         fresh = {
             record.device: record.seq
@@ -454,7 +410,7 @@ class Journal(Reader):
             for record in window.records
             if record.device not in self._committed_seq
         }
-        statements += [_put_stream((Lane.TELEMETRY, device), 0) for device in fresh]
+        statements += [put_stream((Lane.TELEMETRY, device), 0) for device in fresh]
         days = Counter(
             (self.day_of(record.at), lane, record.device) for lane, records in packs for record in records
         )
@@ -494,7 +450,7 @@ class Journal(Reader):
             for record in records
         )
         return [
-            *(_put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
+            *(put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
             *(
                 (
                     "INSERT INTO day VALUES (?, ?, ?, ?4) "
@@ -601,40 +557,3 @@ def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) 
             future.set_result(None)
         else:
             future.set_exception(failure)
-
-
-def _insert(lane: Lane, records: list[Record]) -> Statement:
-    body, crc = pack(records)
-    return (
-        f"INSERT INTO {lane.name} (count, body, crc) VALUES (?, ?, ?)",  # noqa: S608
-        (len(records), body, crc),
-    )
-
-
-def _put_state(service: str, key: str, row: Row | None) -> Statement:
-    if row is None:
-        return "DELETE FROM state WHERE service = ? AND key = ?", (service, key)
-    return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, _encode(row))
-
-
-def _put_cursor(lane: Lane, pos: int) -> Statement:
-    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK, int(lane), pos)
-
-
-def _put_stream(stream: Stream, written: int) -> Statement:
-    return "INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (int(stream[0]), stream[1], written)
-
-
-def _put_gap(day: str, gap: Gap) -> Statement:
-    return (
-        "INSERT INTO gap (day, lane, device, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
-    )
-
-
-def _put_dead(record: Record, reason: str) -> Statement:
-    body, crc = pack([record])
-    return (
-        "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
-        (int(record.lane), record.device, record.seq, reason, body, crc),
-    )

@@ -41,6 +41,19 @@ def utc_day(at: Stamp) -> str:
     return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Sequence numbers `first` to `last` of a stream, `count` of which were lost on purpose or by force."""
+
+    lane: Lane
+    device: str
+    first: int
+    last: int
+    count: int
+    reason: str
+    """`restart` and `damaged` (at most these; those that arrived are genuine), `space`, `disk`,
+    `thinned`, `dead`."""
+
+
 class LedgerRow(msgspec.Struct, frozen=True):
     """What became of the records that one device made on one day in one lane.
 
@@ -182,14 +195,21 @@ class Reader:
         for lane in LANES:
             async for record in self.records(lane, await self.cursor(lane)):
                 pending[self.day_of(record.at), lane, record.device] += 1
-        gaps: dict[tuple[str, Lane, str], list[tuple[int, int, int, str]]] = {}
-        for day, lane, device, first, last, count, reason in await self._database.rows(
-            "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
-        ):
-            gaps.setdefault((day, Lane(lane), device), []).append((first, last, count, reason))
+        gaps: dict[tuple[str, Lane, str], list[Gap]] = {}
+        for day, gap in await self.gaps():
+            gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
         return [
             _ledger_row(key, measured[key], pending[key], gaps.get(key, []))
             for key in sorted(measured.keys() | gaps.keys())
+        ]
+
+    async def gaps(self) -> list[tuple[str, Gap]]:
+        """Every gap of the ledger with its day, oldest first."""
+        return [
+            (str(day), Gap(Lane(lane), *rest))
+            for day, lane, *rest in await self._database.rows(
+                "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
+            )
         ]
 
     async def dead_letters(self) -> list[DeadLetter]:
@@ -198,15 +218,11 @@ class Reader:
         return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
 
 
-def _ledger_row(
-    key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[tuple[int, int, int, str]]
-) -> LedgerRow:
+def _ledger_row(key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[Gap]) -> LedgerRow:
     dropped: Counter[str] = Counter()
-    for _, _, count, reason in gaps:
-        dropped[reason] += count
+    for gap in gaps:
+        dropped[gap.reason] += gap.count
     uncertain = dropped.pop(UNCERTAIN, 0)
-    # Damage may have cost records that nobody had counted yet.
-    measured = max(measured, pending + dropped.total())
     delivered = measured - pending - dropped.total()
-    told = [(first, last, reason) for first, last, _, reason in gaps]
+    told = [(gap.first, gap.last, gap.reason) for gap in gaps]
     return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, told)
