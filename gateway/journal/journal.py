@@ -104,6 +104,7 @@ class Journal(Reader):
         super().__init__(reader, day_of)
         self._runtime = runtime
         self._tail: Tail | None = None
+        self._numbers: dict[Stream, int] = {}
         self._writer = writer
         self._clock = clock
         self._limits = limits
@@ -214,7 +215,8 @@ class Journal(Reader):
         if self.failure:
             raise self.failure
         if self._tail:
-            self._tail.reset([])
+            self._numbers = dict(self._streams)
+            self._tail.reset(self._numbers, [])
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
@@ -224,15 +226,26 @@ class Journal(Reader):
 
     def _take_over(self) -> bool:
         """What a killed process had taken in and not committed; False if nobody knows what that was."""
-        records = self._tail.recover() if self._tail else None
-        if records is None:
+        found = self._tail.recover() if self._tail else None
+        if found is None:
             return False
-        for record in records:
+        for stream, seq in found.committed.items():
+            self._pass_over(stream, seq)
+        for record in found.records:
             stream = record.lane, record.device
-            if record.seq == self._streams.get(stream, 0) + 1:
+            if record.seq > self._streams.get(stream, 0):
+                self._pass_over(stream, record.seq - 1)
                 self._streams[stream] = record.seq
                 self._windows[-1].records.append(record)
         return True
+
+    def _pass_over(self, stream: Stream, seq: int) -> None:
+        """Numbers that were committed once and are not in the file: damage took them, nobody gets them."""
+        last = self._streams.get(stream, 0)
+        if seq > last:
+            self._streams[stream] = seq
+            gap = Gap(*stream, last + 1, seq, seq - last, DAMAGED)
+            self._tell_gap(self.day_of(self._clock.now()), gap)
 
     async def _tell_holes(self) -> None:
         """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
@@ -428,12 +441,22 @@ class Journal(Reader):
             window.pos, window.ready = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
-        if windows and self._tail:
-            self._tail.reset(r for window in self._windows if window.pos is None for r in window.records)
+        if self._tail:
+            self._note_in_tail(self._tail, [record for _, records in packs for record in records], windows)
         if checkpoint:
             self._checkpoint_due = self._clock.mono() + CHECKPOINT
         self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
+
+    def _note_in_tail(self, tail: Tail, committed: list[Record], windows: list[Window]) -> None:
+        """What is on the disk now is no longer the tail's to keep, but its numbers are."""
+        numbers = {(record.lane, record.device): record.seq for record in committed}
+        self._numbers |= numbers
+        if windows:
+            later = (record for window in self._windows if window.pos is None for record in window.records)
+            tail.reset(self._numbers, later)
+        else:
+            tail.commit(numbers)
 
     def _due_windows(self) -> list[Window]:
         """Close the open window; all that are closed and not committed, oldest first."""

@@ -19,6 +19,7 @@ from .rows import unpack
 
 LANES = tuple(Lane)
 UPLINK = "uplink"
+DAMAGED = "damaged"
 UNCERTAIN = "restart"
 """The reason of a gap that a crash left: see `LedgerRow`."""
 
@@ -222,7 +223,7 @@ def _ledger_row(key: tuple[str, Lane, str], measured: int, pending: int, gaps: l
     dropped: Counter[str] = Counter()
     for gap in gaps:
         dropped[gap.reason] += gap.count
-    uncertain = dropped.pop(UNCERTAIN, 0)
+    uncertain = dropped.pop(UNCERTAIN, 0) + dropped.pop(DAMAGED, 0)
     delivered = measured - pending - dropped.total()
     told = [(gap.first, gap.last, gap.reason) for gap in gaps]
     return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, told)

@@ -16,6 +16,7 @@ from gateway.faults import reach
 from gateway.model import Lane
 
 from .database import Database, JournalFailed, Statement, connect
+from .reader import DAMAGED
 from .rows import unpack
 
 SUFFIXES = ("", "-wal", "-shm")
@@ -26,7 +27,7 @@ KEPT = 2
 """Damaged files kept for somebody to look at: they count against nobody's cap."""
 LEAP = 1_000_000
 """Numbers passed over per stream: the damaged part may have held some that were used."""
-DAMAGED = "damaged"
+
 """What `meta.clean` says until the journal has told of the numbers that no row holds any more."""
 
 Rows = list[tuple[Any, ...]]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.clock import SystemClock
 from gateway.journal import Journal
 from gateway.journal.tail import Tail
-from gateway.model import ClockQuality, Lane, Record, Stamp
+from gateway.model import ClockQuality, Fact, Lane, Record, Sample, Stamp
 from tests.clock import FakeClock
 
 
@@ -23,22 +23,28 @@ def record(seq: int, device: str = "d") -> Record:
     return Record(Lane.TELEMETRY, device, seq, "sample", at, {"quality": "good", "values": {"n": seq}})
 
 
+def found(folder: Path) -> list[Record]:
+    left = Tail(folder, "me").recover()
+    assert left is not None
+    return left.records
+
+
 def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
     tail = Tail(tmp_path, "me")
     assert tail.recover() is None, "nobody has written here"
-    tail.reset([record(1)])
+    tail.reset({}, [record(1)])
     tail.add(record(2))
-    assert Tail(tmp_path, "me").recover() == [record(1), record(2)]
-    tail.reset([record(2)])
+    assert found(tmp_path) == [record(1), record(2)]
+    tail.reset({}, [record(2)])
     tail.add(record(3))
-    assert Tail(tmp_path, "me").recover() == [record(2), record(3)]
+    assert found(tmp_path) == [record(2), record(3)]
     tail.remove()
     assert Tail(tmp_path, "me").recover() is None
 
 
 def test_the_tail_of_another_boot_or_journal_is_void(tmp_path: Path) -> None:
     tail = Tail(tmp_path, "epoch-1 boot-1")
-    tail.reset([record(1)])
+    tail.reset({}, [record(1)])
     assert Tail(tmp_path, "epoch-1 boot-2").recover() is None
     assert Tail(tmp_path, "epoch-2 boot-1").recover() is None
 
@@ -49,7 +55,7 @@ def test_a_folder_that_takes_nothing_leaves_no_tail_to_rely_on(tmp_path: Path) -
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
     try:
         tail = Tail(disk, "me")
-        tail.reset([])
+        tail.reset({}, [])
         for seq in range(1, 2000):
             tail.add(record(seq))
         assert Tail(disk, "me").recover() is None, "half a tail would be worse than none"
@@ -63,11 +69,11 @@ def test_garbage_and_cut_files_are_no_records(
 ) -> None:
     folder = tmp_path_factory.mktemp("tail")
     tail = Tail(folder, "me")
-    tail.reset([record(1), record(2)])
+    tail.reset({}, [record(1), record(2)])
     path = next(folder.iterdir())
     path.write_bytes(path.read_bytes()[:cut] + junk)
-    found = Tail(folder, "me").recover()
-    assert found is None or found == [record(1), record(2)][: len(found)]
+    left = Tail(folder, "me").recover()
+    assert left is None or left.records == [record(1), record(2)][: len(left.records)]
 
 
 LIFE = """
@@ -125,3 +131,36 @@ async def test_after_a_power_cut_numbers_are_passed_over_and_told(tmp_path: Path
         await journal.commit()
         gaps = [r.body["reason"] async for r in journal.records(Lane.EVENT, 0) if r.kind == "gap"]
     assert gaps == ["restart", "restart"]
+
+
+async def test_numbers_that_damage_took_are_not_used_again(tmp_path: Path) -> None:
+    """The end of the log is gone, as if it had never been written: only the tail remembers."""
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with Journal.open(path, clock, runtime=tmp_path) as journal:
+        log = _log(path)
+        before = [(path, path.read_bytes()), *([(log, log.read_bytes())] if log.exists() else [])]
+            [(path, path.read_bytes()), (log, log.read_bytes())] if (log := _log(path)).exists() else []
+        )
+        journal.append("s", [Fact(Lane.ALARM, "d", "alarm", clock.now(), {"n": 1})], {})
+        await journal.commit()
+        journal.sample(Sample("d", clock.now(), {"n": 1}))
+        await clock.advance(1.0)
+        await journal.commit()
+        journal.sample(Sample("d", clock.now(), {"n": 2}))
+        tails = [(file, file.read_bytes()) for file in tmp_path.glob("tail-?")]
+    for file, data in (*before, *tails):
+        file.write_bytes(data)
+    async with Journal.open(path, clock, runtime=tmp_path) as journal:
+        await journal.commit()
+        journal.append("s", [Fact(Lane.ALARM, "d", "alarm", clock.now(), {"n": 9})], {})
+        await journal.commit()
+        assert [r.seq async for r in journal.records(Lane.ALARM, 0)] == [2]
+        assert [r.seq async for r in journal.records(Lane.TELEMETRY, 0)] == [2]
+        gaps = [r.body async for r in journal.records(Lane.EVENT, 0) if r.kind == "gap"]
+        assert [(gap["lane"], gap["first"], gap["last"], gap["reason"]) for gap in gaps] == [
+            ("alarm", 1, 1, "damaged"), ("telemetry", 1, 1, "damaged"),
+        ]  # fmt: skip
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
