@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from gateway.model import Lane
 
-from .reader import LANES, Gap, Reader, Stream
-from .salvage import DAMAGED, LEAP
+from .reader import DAMAGED, LANES, Gap, Reader, Stream
+from .salvage import LEAP
 
 STEP = 64
 

@@ -23,8 +23,8 @@ from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
 from .holes import holes
-from .reader import LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
-from .salvage import DAMAGED, finish, is_marked_damaged, mark_damaged, replace
+from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
+from .salvage import finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
 from .statements import insert, put_cursor, put_dead, put_gap, put_state, put_stream
 from .tail import Tail

@@ -20,6 +20,7 @@ from .rows import unpack
 LANES = tuple(Lane)
 UPLINK = "uplink"
 DAMAGED = "damaged"
+"""The reason of a gap that damage left; and what `meta.clean` says until all of those have been told."""
 UNCERTAIN = "restart"
 """The reason of a gap that a crash left: see `LedgerRow`."""
 

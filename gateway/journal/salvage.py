@@ -28,8 +28,6 @@ KEPT = 2
 LEAP = 1_000_000
 """Numbers passed over per stream: the damaged part may have held some that were used."""
 
-"""What `meta.clean` says until the journal has told of the numbers that no row holds any more."""
-
 Rows = list[tuple[Any, ...]]
 
 _LANES = tuple(lane.name.lower() for lane in Lane)

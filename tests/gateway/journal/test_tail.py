@@ -139,8 +139,6 @@ async def test_numbers_that_damage_took_are_not_used_again(tmp_path: Path) -> No
     async with Journal.open(path, clock, runtime=tmp_path) as journal:
         log = _log(path)
         before = [(path, path.read_bytes()), *([(log, log.read_bytes())] if log.exists() else [])]
-            [(path, path.read_bytes()), (log, log.read_bytes())] if (log := _log(path)).exists() else []
-        )
         journal.append("s", [Fact(Lane.ALARM, "d", "alarm", clock.now(), {"n": 1})], {})
         await journal.commit()
         journal.sample(Sample("d", clock.now(), {"n": 1}))
