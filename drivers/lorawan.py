@@ -184,12 +184,11 @@ class _Sensor:
 
     def repeats(self, event: _Event) -> bool:
         """A broker may deliver twice (QoS 1), and a sensor repeats a frame nobody acknowledged."""
-        keys = event.deduplication_id, (event.dev_addr, event.f_cnt)
-        known = (event.deduplication_id and keys[0] in self._seen) or (
-            event.dev_addr and keys[1] in self._seen
-        )
+        frame = (event.dev_addr, event.f_cnt) if event.dev_addr else ""
+        keys = [key for key in (event.deduplication_id, frame) if key]
+        known = any(key in self._seen for key in keys)
         self._seen.extend(keys)
-        return bool(known)
+        return known
 
     def concerns(self, raw: Uplink) -> bool:
         """Whether the message may hold a present reading at all: one for the network alone, or of
