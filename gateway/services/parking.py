@@ -41,6 +41,8 @@ class Parking(Service):
             key = f"{message.device}/{point}"
             old: Bay | None = rows.get(key)
             occupied = message.values.get(point)
+            if occupied is None and not message.bad.get(point, message.error):
+                continue  # A message about something else.
             if not isinstance(occupied, bool):
                 if old is not None and old.live:
                     changes[key] = msgspec.structs.replace(old, live=False)

@@ -117,5 +117,9 @@ def test_worked_examples(value: Value, point: dict[str, Any], result: Any) -> No
     assert type(got) is type(result)
 
 
+def test_what_need_not_be_there_is_not_missed() -> None:
+    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+
+
 def test_what_is_missing_is_said_so() -> None:
     assert finish({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})

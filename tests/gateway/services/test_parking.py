@@ -36,6 +36,14 @@ def test_an_outage_makes_a_bay_unknown_and_keeps_its_session() -> None:
     assert fact.body["lasted"] == 60
 
 
+def test_a_message_about_something_else_leaves_a_bay_as_it_is() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=True, occupied__2=False))
+    fold.step(sample("p", 5, battery=90))
+    fold.step(sample("p", 6, occupied__1=False))
+    assert summary(fold) == {"free": 2, "occupied": 0, "unknown": 0, "total": 2}
+
+
 def test_after_a_restart_bays_are_unknown_first_then_true() -> None:
     fold = parking()
     fold.step(sample("p", 0, occupied__1=True, occupied__2=False))

@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.lorawan import DRIVER, Address, LoraPoint, Options, Uplink, connect, decode, example, show
+from gateway.clock import SystemClock
+from gateway.codec import finish
+from gateway.config import BusSpec, Mistakes, load_profile, load_site
+from gateway.model import Device, ReadFailed, Sample, Value
+from gateway.supervise import BusTask
+from tests.broker import Broker
+
+PROFILES = Path(__file__).parents[2] / "config" / "profiles"
+MODELS = {
+    f"{file.parent.name}/{file.stem}": profile
+    for file in sorted(PROFILES.glob("*/*.toml"))
+    if (profile := load_profile(file)).driver is DRIVER
+}
+EUI = "24e124713c480123"
+COUNT = itertools.count()
+
+
+def read(model: str, hex_: str, port: int = 85) -> tuple[dict[str, Value], dict[str, str]]:
+    points = MODELS[model].points
+    return finish(points, decode(points, Uplink(port, bytes.fromhex(hex_))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "payload", "values"),
+    [
+        ("parking-bay/milesight-em310-udl", 85, "01755C 03824408 040001",
+         {"battery": 92, "distance": 2116, "occupied": False, "tilt": True}),
+        ("smoke/milesight-gs524n", 85, "221E64001C40",
+         {"test": True, "low_battery": False, "battery": 100, "concentration": 0, "temperature": 28}),
+        ("door-counter/milesight-vs133", 85, "03D248000000 04D2C8000000", {"in": 72, "out": 200}),
+        ("door-counter/milesight-vs121", 85, "05CC02000100", {"in_period": 2, "out_period": 1}),
+        ("parking-bay/bosch-tpl110", 1, "01", {"occupied": True}),
+        ("parking-bay/bosch-tpl110", 2, "00F6", {"occupied": False, "temperature": -10}),
+        ("parking-bay/bosch-tpl110", 3, "00" * 16 + "01", {}),
+    ],
+)  # fmt: skip
+def test_published_messages_say_what_they_mean(
+    model: str, port: int, payload: str, values: dict[str, Value]
+) -> None:
+    assert read(model, payload, port) == (values, {})
+
+
+def test_there_are_enough_models() -> None:
+    assert len(MODELS) >= 10
+
+
+@pytest.mark.parametrize(
+    ("message_type", "said"),
+    [
+        (1, {"smoke": True}),
+        (2, {"smoke": True}),
+        (4, {"low_battery": True}),
+        (5, {"fault": True}),
+        (7, {"smoke": False, "fault": False, "low_battery": False}),
+        (10, {"tamper": True}),
+        (11, {"tamper": False}),
+        (14, {"test": True, "low_battery": False}),
+        (15, {"test": True, "low_battery": True}),
+        (3, {}),
+    ],
+)
+def test_a_smoke_detector_says_only_what_its_message_is_about(
+    message_type: int, said: dict[str, Value]
+) -> None:
+    """That the battery is low must not end a smoke alarm."""
+    body = bytes((0x22, 0x10 | message_type, 100, 0, 28))
+    values, bad = read("smoke/milesight-gs524n", (body + bytes((-sum(body) % 256,))).hex())
+    assert bad == {}
+    told = {name: values[name] for name in ("smoke", "fault", "low_battery", "tamper") if name in values}
+    assert told | {"test": values["test"]} == {"test": False} | said
+
+
+def test_the_smoke_detectors_examples_have_true_checksums() -> None:
+    for each in MODELS["smoke/milesight-gs524n"].examples:
+        assert sum(bytes.fromhex(each["raw"]["hex"])) % 256 == 0
+
+
+@pytest.mark.parametrize("cut", range(len("01755C03824408040001") // 2))
+def test_a_message_cut_short_gives_what_it_holds_whole(cut: int) -> None:
+    whole = bytes.fromhex("01755C03824408040001")
+    values, bad = read("parking-bay/milesight-em310-udl", whole[:cut].hex())
+    known = {name for name, end in (("battery", 3), ("distance", 7), ("occupied", 7)) if cut >= end}
+    assert set(values) == known
+    assert bad == {}
+
+
+def test_other_records_are_passed_over_and_unknown_ones_end_the_reading() -> None:
+    water = "water/milesight-em300-zld"
+    known = "FF0101 FF166108123456780000 FF0F00 FF0A0110"
+    assert read(water, f"{known} 050001") == ({"water": True}, {})
+    assert read(water, "017564 EE0102 050001") == ({"battery": 100}, {})
+    # The bytes of a leak inside another record are no leak.
+    assert read(water, "FF08 050001050001 017564") == ({"battery": 100}, {})
+
+
+def test_numbers_stand_in_either_order_under_a_mask_and_with_a_sign() -> None:
+    raw = Uplink(10, bytes.fromhex("CB88FFFE"))
+    points = {
+        "big": LoraPoint(type="uint16", order="big", mask=0x3FFF),
+        "little": LoraPoint(type="uint16"),
+        "signed": LoraPoint(type="int16", order="big", byte=2),
+        "wide": LoraPoint(type="uint24", byte=1),
+        "beyond": LoraPoint(type="uint16", byte=3),
+        "elsewhere": LoraPoint(ports=(1, 2)),
+        "longer": LoraPoint(length=5),
+        "said": LoraPoint(byte=3, among=(0xFE,)),
+        "unsaid": LoraPoint(byte=3, among=(1, 2)),
+    }
+    assert decode(points, raw) == {
+        "big": 0x0B88, "little": 0x88CB, "signed": -2, "wide": 0xFEFF88, "said": 0xFE,
+    }  # fmt: skip
+
+
+def test_a_record_of_a_new_kind_needs_only_its_length() -> None:
+    points = {"a": LoraPoint(channel="EE 01", length=3), "b": LoraPoint(channel="EE 02")}
+    assert decode(points, Uplink(85, bytes.fromhex("EE01070000 EE0205"))) == {"a": 7, "b": 5}
+
+
+pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"]).map(bytes.fromhex)
+
+
+@given(
+    st.integers(0, 255),
+    st.binary(max_size=60) | st.lists(pieces, max_size=30).map(b"".join),
+    st.booleans(),
+)
+def test_decoding_never_raises(port: int, data: bytes, over: bool) -> None:
+    raw = Uplink(port, data, over)
+    for profile in MODELS.values():
+        values, _ = finish(profile.points, profile.driver.decode(profile.points, raw))
+        assert set(values) <= set(profile.points)
+    assert data.hex(" ").upper() in show(raw)
+
+
+@pytest.mark.parametrize("fields", [{}, {"hex": "0"}, {"hex": "xy"}, {"hex": 4}])
+def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        example(fields)
+
+
+SITE = f"""
+schema = "linli/site/1"
+
+[site]
+id = "here"
+title = "Here"
+
+[bus.lora]
+driver = "lorawan"
+url = "mqtt://127.0.0.1:1883"
+
+[bus.plain]
+driver = "mqtt_json"
+url = "mqtt://127.0.0.1:1883"
+
+[device.cellar]
+profile = "water/milesight-em300-zld"
+bus = "lora"
+dev_eui = "{EUI.upper()}"
+every = 3600
+"""
+
+
+TWIN = f"""
+[device.twin]
+profile = "water/milesight-ws303"
+bus = "lora"
+dev_eui = "{EUI}"
+"""
+
+
+def test_a_site_names_its_sensors_by_their_labels(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(SITE)
+    site = load_site(file)
+    assert site.devices["cellar"].address == Address(dev_eui=EUI)
+    assert site.buses["lora"].options.application == "+"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        (EUI.upper(), "24E124713C48012", "lorawan-eui"),
+        (EUI.upper(), "24E124713C48012+", "lorawan-eui"),
+        ('driver = "lorawan"', 'driver = "lorawan"\napplication = "a/#"', "lorawan-application"),
+        ("mqtt://127.0.0.1:1883", "http://127.0.0.1", "mqtt-url"),
+        ("every = 3600\n", TWIN, "address-twice"),
+    ],
+)
+def test_a_mistake_in_a_site_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:
+    file = tmp_path / "site.toml"
+    assert old in SITE
+    file.write_text(SITE.replace(old, new))
+    with pytest.raises(Mistakes) as wrong:
+        load_site(file)
+    assert key in [mistake.key for mistake in wrong.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"05 00"', '"05"', "lorawan-channel"),
+        ('"05 00"', '"0x 00"', "lorawan-channel"),
+        ('"05 00"', '["05 00", ""]', "lorawan-channel"),
+        ('"05 00"', '"05 00"\nbyte = -1', "lorawan-byte"),
+        ('"05 00"', '"05 00"\ntype = "word"', "value-wrong"),
+    ],
+)
+def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:
+    text = (PROFILES / "water" / "milesight-em300-zld.toml").read_text("utf-8")
+    assert old in text
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(Mistakes) as wrong:
+        load_profile(file)
+    assert [mistake.key for mistake in wrong.value.mistakes] == [key]
+
+
+def uplink(payload: str | bytes, eui: str = EUI, **fields: Any) -> bytes:
+    """What ChirpStack publishes of a message, in full."""
+    number = next(COUNT)
+    data = payload if isinstance(payload, bytes) else base64.b64encode(bytes.fromhex(payload))
+    return json.dumps(
+        {
+            "deduplicationId": f"3ac7e3c4-4401-4b8d-9386-{number:012}",
+            "time": "2026-06-01T08:00:00.000000+00:00",
+            "deviceInfo": {"tenantName": "ChirpStack", "applicationId": "a1", "devEui": eui, "tags": {}},
+            "devAddr": "00189440",
+            "adr": True,
+            "dr": 1,
+            "fCnt": number,
+            "fPort": 85,
+            "confirmed": True,
+            "data": data.decode(),
+            "object": {"battery": 1},
+            "rxInfo": [{"gatewayId": "0016c001f153a14c", "rssi": -36, "snr": 10.5}],
+            "txInfo": {"frequency": 868100000},
+        }
+        | fields
+    ).encode()
+
+
+async def publish(broker: Broker, message: bytes, *flags: str, eui: str = EUI, event: str = "up") -> None:
+    """With mosquitto's own client, as if it were ChirpStack."""
+    topic = f"application/a1/device/{eui}/event/{event}"
+    process = await asyncio.create_subprocess_exec(
+        "mosquitto_pub", "-p", str(broker.port), "-t", topic, "-q", "1", "-s", *flags, stdin=subprocess.PIPE
+    )
+    await process.communicate(message)
+    assert process.returncode == 0
+
+
+def sensor(model: str, name: str = "sensor", eui: str = EUI, every: float = 3600.0) -> Device:
+    profile = MODELS[model]
+    return Device(
+        name=name, title={}, kind=profile.kind, profile=model, bus="lora",
+        address=Address(dev_eui=eui), points=profile.points, every=every,
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def heard(broker: Broker, *devices: Device, application: str = "+") -> AsyncIterator[list[Any]]:
+    said: list[Any] = []
+
+    async def hear() -> None:
+        async with connect(Options(url=broker.url, application=application), devices) as listener:
+            async for name, raw in listener.listen():
+                said.append((name, raw))
+
+    task = asyncio.create_task(hear())
+    try:
+        await subscribed(broker, said)
+        yield said
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def subscribed(broker: Broker, said: list[Any]) -> None:
+    """What is published before the subscription stands is lost: try until something arrives."""
+    async with asyncio.timeout(10):
+        while not said:
+            await publish(broker, b"{")
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)
+    said.clear()
+
+
+async def eventually(true: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+LAST = "01 75 01"
+END = ("sensor", Uplink(85, bytes.fromhex(LAST)))
+WATER = "water/milesight-em300-zld"
+
+
+async def test_an_uplink_is_heard_once_however_often_it_comes(broker: Broker) -> None:
+    async with heard(broker, sensor(WATER)) as said:
+        wet, dry = uplink("050001"), uplink("050000")
+        for message in (wet, wet, dry, wet):
+            await publish(broker, message)
+        # The same frame, received once more: another id, but the same count.
+        await publish(broker, uplink("050000", fCnt=json.loads(dry)["fCnt"]))
+        # A device that has joined anew counts from nought again.
+        await publish(broker, uplink("050001", fCnt=json.loads(dry)["fCnt"], devAddr="01020304"))
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: END in said)
+    assert [raw.data.hex() for _, raw in said[:-1]] == ["050001", "050000", "050001"]
+
+
+async def test_what_is_no_present_reading_is_passed_over(broker: Broker) -> None:
+    await publish(broker, uplink("050001"), "-r")
+    async with heard(broker, sensor(WATER)) as said:
+        await publish(broker, uplink("050001", eui="24e124713c489999"), eui="24e124713c489999")
+        await publish(broker, uplink("050001"), event="join")
+        await publish(broker, uplink("", fPort=0))
+        await publish(broker, uplink("", data=None))
+        await publish(broker, uplink("20CE9E74466310015D01"))
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: said)
+    assert said == [END]
+
+
+async def test_what_is_wrong_is_said_of_the_device_it_came_from(broker: Broker) -> None:
+    wrong = [
+        b" ", b"{", b"\xff", b"[]", b"{}", b"[" * 50_000, b'{"deviceInfo": null}', uplink(b"!!!"),
+        uplink(b"AQ"), uplink("050001", data=7), uplink("050001", fPort="x"),
+        uplink("050001", eui="24e124713c489999"),
+    ]  # fmt: skip
+    async with heard(broker, sensor(WATER)) as said:
+        for message in wrong:
+            await publish(broker, message)
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: END in said)
+    assert [raw.key for _, raw in said[:-1] if isinstance(raw, ReadFailed)] == ["not-uplink"] * len(wrong)
+
+
+async def test_only_the_named_application_is_heard(broker: Broker) -> None:
+    async with heard(broker, sensor(WATER), application="a1") as said:
+        process = await asyncio.create_subprocess_exec(
+            "mosquitto_pub", "-p", str(broker.port), "-t", f"application/b2/device/{EUI}/event/up",
+            "-q", "1", "-m", uplink("050001").decode(),
+        )  # fmt: skip
+        assert await process.wait() == 0
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: said)
+    assert said == [END]
+
+
+@contextlib.asynccontextmanager
+async def supervised(broker: Broker, *devices: Device) -> AsyncIterator[list[Sample]]:
+    samples: list[Sample] = []
+
+    async def sink(sample: Sample) -> None:
+        samples.append(sample)
+
+    spec = BusSpec("lora", DRIVER, Options(url=broker.url))
+    bus = BusTask(spec, devices, SystemClock(), sink)
+    task = asyncio.create_task(bus.run())
+    try:
+        async with asyncio.timeout(10):
+            while not bus.stats.polls:
+                await publish(broker, b"{")
+                await asyncio.sleep(0.05)
+        yield samples
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_samples_hold_what_the_message_said_and_nothing_counts_as_bad(broker: Broker) -> None:
+    bay, eui = sensor("parking-bay/bosch-tpl110", "bay", "000d6f0000000001"), "000d6f0000000001"
+    async with supervised(broker, sensor(WATER), bay) as samples:
+        await publish(broker, uplink("01755C 03673401 046865 050000"))
+        await publish(broker, uplink("050001"))
+        await publish(broker, uplink("00" * 16 + "01", eui=eui, fPort=3), eui=eui)
+        await publish(broker, uplink("01F6", eui=eui, fPort=2), eui=eui)
+        await publish(broker, uplink("00", eui=eui, fPort=1), eui=eui)
+        await publish(broker, uplink("03670F27"))
+        await publish(broker, uplink("0175C8 050000"))
+        await eventually(lambda: len(samples) == 5)
+    assert [(each.device, each.values, each.bad, each.error) for each in samples] == [
+        ("sensor", {"battery": 92, "temperature": 30.8, "humidity": 50.5, "water": False}, {}, ""),
+        ("sensor", {"water": True}, {}, ""),
+        ("bay", {"occupied": True, "temperature": -10}, {}, ""),
+        ("bay", {"occupied": False}, {}, ""),
+        ("sensor", {"water": False}, {"battery": "out-of-range"}, ""),
+    ]
+
+
+async def test_a_press_is_over_as_soon_as_it_is_told(broker: Broker) -> None:
+    """So that the next one, after somebody has acknowledged it, is an alarm again."""
+    async with supervised(broker, sensor("sos/milesight-ws101")) as samples:
+        await publish(broker, uplink("017510 FF2E01"))
+        await publish(broker, uplink("017510"))
+        await publish(broker, uplink("FF2E03"))
+        await eventually(lambda: len(samples) == 5)
+    assert [each.values for each in samples] == [
+        {"battery": 16, "sos": True}, {"sos": False}, {"battery": 16}, {"sos": True}, {"sos": False},
+    ]  # fmt: skip
+
+
+async def test_a_sensor_that_falls_silent_is_offline_until_it_speaks(broker: Broker) -> None:
+    async with supervised(broker, sensor(WATER, every=0.3)) as samples:
+        await eventually(lambda: samples)
+        assert samples[-1].error == "silent"
+        await publish(broker, uplink("050000"))
+        await eventually(lambda: {"water": False} in [each.values for each in samples])
