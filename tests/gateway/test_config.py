@@ -99,7 +99,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
             15,
             "address-twice",
         ),
-        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "cu16"\nport = 3', 17, "value-type"),
+        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "lockboard"\nport = 3', 17, "value-type"),
         ("unit = 1", "unit = ", 14, "toml"),
         ("unit = 1", "unit = " + "1" * 5000, 1, "toml"),
         ("unit = 1", "unit = " + "[" * 5000, 1, "toml"),
