@@ -184,9 +184,9 @@ def find_reply(dialect: Dialect, data: bytes, board: int) -> Status | None:
     while start >= 0:
         size = dialect.size or int.from_bytes(data[start + 4 : start + 5])
         frame = data[start : start + size]
-        if frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1]):
-            if flags := dialect.flags(frame, board):
-                return Status(frame, *flags)
+        whole = frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1])
+        if whole and (flags := dialect.flags(frame, board)):
+            return Status(frame, *flags)
         start = data.find(dialect.begin, start + 1)
     return None
 
