@@ -121,6 +121,20 @@ def test_a_mistake_is_named_with_its_line(
             assert " ? " not in said
 
 
+def test_what_a_device_model_can_be_told_may_be_commanded(tmp_path: Path) -> None:
+    uplink = """\
+[uplink]
+url = "mqtt://127.0.0.1"
+client_id = "c"
+commands = ["acknowledge", "siren-on"]
+"""
+    site = tmp_path / "site.toml"
+    (wrong,) = mistakes(site, SMALL + uplink)
+    assert (wrong.key, wrong.line, wrong.facts["action"]) == ("action-nobody", 18, "siren-on")
+    site.write_text(SMALL.replace("smoke/generic-rs485", "io-module/generic-di2-do1") + uplink, "utf-8")
+    assert set(load_site(site).devices["smoke"].actions) == {"siren-on", "siren-off"}
+
+
 def test_a_line_is_counted_as_editors_do(tmp_path: Path) -> None:
     text = SMALL.replace('title = "Demo"', 'title = "De\u2028mo"').replace("unit = 1", "unit = 256")
     (found,) = mistakes(tmp_path / "site.toml", text)
