@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -19,9 +19,9 @@ from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ExceptionResponse
+from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
-from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Value
+from gateway.model import Action, Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Value
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
@@ -41,6 +41,7 @@ Request = tuple[Table, int, int]
 """Table, first address, count."""
 Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+WRITES: dict[Table, int] = {"coil": 5, "holding": 6}
 TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
 
@@ -94,6 +95,16 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     @property
     def width(self) -> int:
         return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
+
+
+class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """One coil or holding register to write (V1.1b3, 6.5 and 6.6); any number but 0 sets a coil."""
+
+    address: int
+    value: bool | Word
+    table: Literal["coil", "holding"] = "coil"
+
+    CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
 
 
 def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[Request]:
@@ -200,17 +211,7 @@ class ModbusBus(Bus):
             "coil": client.read_coils,
             "discrete": client.read_discrete_inputs,
         }[table]
-        if not client.connected:
-            raise LinkDown("line-down")
-        try:
-            reply = await read(first, count=count, device_id=unit)
-        except ModbusException as error:
-            if not client.connected:
-                raise LinkDown("line-down") from error
-            raise ReadFailed("timeout", unit=unit) from error
-        # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
-        if (task := asyncio.current_task()) and task.cancelling():
-            raise asyncio.CancelledError
+        reply = await self._ask(unit, lambda: read(first, count=count, device_id=unit))
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
             raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)
@@ -220,6 +221,45 @@ class ModbusBus(Bus):
         if reply.function_code != FUNCTIONS[table] or len(cells) != expected:
             raise ReadFailed("reply-length", unit=unit, expected=count, got=len(cells))
         return [int(cell) for cell in cells[:count]]
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """An action of the device's profile; it takes no arguments."""
+        order: WriteAction | None = device.actions.get(action)
+        if order is None:
+            raise ReadFailed("action-unknown", device=device.name, action=action)
+        unit: int = device.address.unit
+        address, value, client = order.address, order.value, self._client
+        reply = await self._ask(
+            unit,
+            lambda: (
+                client.write_coil(address, bool(value), device_id=unit)
+                if order.table == "coil"
+                else client.write_register(address, int(value), device_id=unit)
+            ),
+        )
+        place = {"unit": unit, "table": order.table, "address": address}
+        if isinstance(reply, ExceptionResponse):
+            raise ReadFailed("modbus-write", code=reply.exception_code, **place)
+        # The answer to a write repeats it.
+        if reply.function_code != WRITES[order.table] or reply.address != address:
+            raise ReadFailed("modbus-echo", **place)
+        return order.confirm
+
+    async def _ask(self, unit: int, request: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
+        """Send a request and await its reply."""
+        client = self._client
+        if not client.connected:
+            raise LinkDown("line-down")
+        try:
+            reply = await request()
+        except ModbusException as error:
+            if not client.connected:
+                raise LinkDown("line-down") from error
+            raise ReadFailed("timeout", unit=unit) from error
+        # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError
+        return reply
 
 
 @asynccontextmanager
@@ -268,4 +308,5 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    action=WriteAction,
 )

@@ -22,7 +22,7 @@ from drivers import load
 
 from .codec import finish
 from .journal import Limits
-from .model import Checks, ConfigError, Device, Driver, Point
+from .model import Action, Checks, ConfigError, Device, Driver, Point
 from .services.safety import Safety
 from .uplink import Options as UplinkOptions
 from .words import LANGUAGES, say, words
@@ -160,6 +160,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     driver: Driver
     points: dict[str, Point]
+    actions: dict[str, Action]
     examples: tuple[Table, ...]
 
 
@@ -249,7 +250,7 @@ class _Reading:
         dashboard = self._section(DashboardOptions, data, "dashboard")
         buses = self._buses(data)
         devices = self._devices(data, buses)
-        self._commands(uplink, buses)
+        self._commands(uplink, buses, devices)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -268,6 +269,8 @@ class _Reading:
         if data is None:
             return None
         points, examples = data.pop("points", {}), data.pop("examples", [])
+        orders = self._tables(data, "actions")
+        data.pop("actions", None)
         if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
             self._mistake(("examples",), "table-expected", key="[examples]")
             return None
@@ -294,8 +297,30 @@ class _Reading:
             model=keys.model,
             driver=driver,
             points=found,
+            actions=self._actions(driver, orders, found),
             examples=tuple(examples),
         )
+
+    def _actions(
+        self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]
+    ) -> dict[str, Action]:
+        actions: dict[str, Action] = {}
+        for name, table in tables:
+            path = ("actions", name)
+            if driver.action is None:
+                self._mistake(path, "actions-none", driver=_name(driver))
+                continue
+            # What a service or the driver itself does would never reach the profile's action.
+            if name in (*Safety.actions, *driver.actions):
+                self._mistake(path, "name-reserved", name=name)
+            action = self._build(driver.action, table, path)
+            if action is None:
+                continue
+            for point in action.confirm.keys() - points.keys():
+                known = ", ".join(points)
+                self._mistake((*path, "confirm"), "point-unknown", point=point, known=known)
+            actions[name] = action
+        return actions
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}
@@ -362,12 +387,19 @@ class _Reading:
                 address=address,
                 points=profile.points,
                 every=keys.every,
+                actions=profile.actions,
             )
         return devices
 
-    def _commands(self, uplink: UplinkOptions | None, buses: dict[str, BusSpec]) -> None:
+    def _commands(
+        self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
+    ) -> None:
         """A command that nothing here could carry out is a slip of the pen."""
-        known = {*Safety.actions, *(action for bus in buses.values() for action in bus.driver.actions)}
+        known = {
+            *Safety.actions,
+            *(action for bus in buses.values() for action in bus.driver.actions),
+            *(action for device in devices.values() for action in device.actions),
+        }
         for action in uplink.commands if uplink else ():
             if action not in known:
                 listed = ", ".join(sorted(known))

@@ -248,6 +248,13 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """A reading may come without it, and is no worse for that."""
 
 
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a device can be told to do. Drivers extend this with how."""
+
+    confirm: dict[str, Value] = {}
+    """The values that the next reading must show for it to be true."""
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of the site, with what its profile says of the model."""
 
@@ -263,6 +270,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """The driver's points, each a `Point`."""
     every: float
     """Seconds between polls; for a device that pushes, the longest silence to expect."""
+    actions: dict[str, Any] = {}
+    """What its profile says it can be told to do, each the driver's `Action`."""
 
     @property
     def safety(self) -> bool:
@@ -323,6 +332,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     show: Callable[[Raw], str]
     """Pure: a raw reading as an engineer wants to see it."""
     actions: tuple[str, ...] = ()
+    """What every device of this driver can be told to do."""
+    action: type[Action] | None = None
+    """The keys of a profile's `[actions.…]`, where the driver has such."""
 
 
 Row = msgspec.Struct

@@ -156,7 +156,7 @@ class BusTask:
     async def execute(self, command: Command) -> None:
         """Carry out a command at the next transaction boundary. Raises `GatewayError`."""
         device = self._slots[command.device].device
-        if command.action not in self.spec.driver.actions:
+        if command.action not in (*self.spec.driver.actions, *device.actions):
             raise GatewayError("action-unknown", device=device.name, action=command.action)
         await self._job(device, command)
 

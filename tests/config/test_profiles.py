@@ -125,6 +125,26 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ('"int16"', '"int15"', "value-wrong"),
         ('"thermometer"', '"thermostat"', "kind-unknown"),
         ('"modbus"', '"modbuss"', "driver-unknown"),
+        ("[[examples]]", "[actions.heat]\nvalue = 1\n[[examples]]", "key-missing"),
+        ("[[examples]]", "[actions.heat]\naddress = 1\nvalue = 65536\n[[examples]]", "value-wrong"),
+        (
+            "[[examples]]",
+            "[actions.heat]\naddress = 1\nvalue = 1\ntable = 'input'\n[[examples]]",
+            "value-wrong",
+        ),
+        (
+            "[[examples]]",
+            "[actions.heat]\naddress = 1\nvalue = 1\nconfirm = {heat = 1}\n[[examples]]",
+            "point-unknown",
+        ),
+        ("[[examples]]", "[actions.acknowledge]\naddress = 1\nvalue = 1\n[[examples]]", "name-reserved"),
+        ("[[examples]]", "[actions.Heat]\naddress = 1\nvalue = 1\n[[examples]]", "name-form"),
+        ("[points", "actions = 3\n[points", "table-expected"),
+        (
+            'driver = "modbus"\nsource = "the maker\'s manual, page 4"',
+            'driver = "mqtt_json"\nsource = "x"\n[actions.heat]',
+            "actions-none",
+        ),
     ],
 )
 def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:

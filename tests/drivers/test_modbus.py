@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from drivers.modbus import (
     RegisterPoint,
     Table,
     Type,
+    WriteAction,
     connect,
     decode,
     example,
@@ -31,7 +33,7 @@ from drivers.modbus import (
 )
 from gateway.clock import SystemClock
 from gateway.config import BusSpec
-from gateway.model import Device, LinkDown, ReadFailed, Sample
+from gateway.model import Command, Device, GatewayError, LinkDown, ReadFailed, Sample
 from gateway.simulate.modbus import crc16
 from gateway.supervise import BusTask
 
@@ -474,3 +476,94 @@ async def test_a_late_reply_on_tcp_does_not_disturb_the_next() -> None:
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device())
         assert await bus.read(a_device()) == {"holding": {0: 1}}
+
+
+SIREN = {
+    "on": WriteAction(address=3, value=True, confirm={"siren": True}),
+    "off": WriteAction(address=3, value=0, confirm={"siren": False}),
+    "set": WriteAction(address=40, value=1234, table="holding", confirm={"level": 1234}),
+    "nowhere": WriteAction(address=1000, value=True),
+}
+
+
+def a_module(unit: int = 7) -> Device:
+    device = a_device(
+        unit, siren=RegisterPoint(address=3, table="coil"), level=RegisterPoint(address=40), every=60
+    )
+    return msgspec.structs.replace(device, actions=SIREN)
+
+
+async def test_a_write_changes_the_cell_of_a_server_of_another_make(
+    foreign_tcp: Callable[[dict[str, Any]], int],
+) -> None:
+    device = a_module()
+    async with connect(Options(url=f"tcp://127.0.0.1:{foreign_tcp({})}", timeout=5), (device,)) as bus:
+        for action, point, value in (
+            ("on", "siren", True),
+            ("set", "level", 1234),
+            ("off", "siren", False),
+        ):
+            assert decode(device.points, await bus.read(device))[point] != value
+            assert await bus.write(device, action, {}) == {point: value}
+            assert decode(device.points, await bus.read(device))[point] == value
+        with pytest.raises(ReadFailed) as failed:
+            await bus.write(device, "nowhere", {})
+        assert (failed.value.key, failed.value.facts["code"]) == ("modbus-write", 2)
+        with pytest.raises(ReadFailed, match="action-unknown"):
+            await bus.write(a_device(), "on", {})
+
+
+def told(action: str) -> Command:
+    now = SystemClock().now()
+    return Command(id="c", at=now, device="d", action=action, expires=now.wall + 60_000, origin="upstream")
+
+
+async def test_a_command_is_done_once_the_device_shows_it(
+    foreign_tcp: Callable[[dict[str, Any]], int],
+) -> None:
+    samples: list[Sample] = []
+
+    async def sink(sample: Sample) -> None:
+        samples.append(sample)
+
+    spec = BusSpec("line", DRIVER, Options(url=f"tcp://127.0.0.1:{foreign_tcp({})}", timeout=5))
+    bus = BusTask(spec, (a_module(),), SystemClock(), sink)
+    task = asyncio.create_task(bus.run())
+    try:
+        await eventually(lambda: samples)
+        await bus.execute(told("on"))
+        assert samples[-1].values["siren"] is True
+        with pytest.raises(GatewayError, match="action-unknown"):
+            await bus.execute(told("sing"))
+        with pytest.raises(GatewayError, match="modbus-write"):
+            await bus.execute(told("nowhere"))
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.parametrize(
+    ("answer", "key"),
+    [
+        (b"", "timeout"),
+        (b"\x07\x05\x00\x04\xff\x00", "modbus-echo"),
+        (b"\x07\x06\x00\x03\xff\x00", "modbus-echo"),
+        (b"\x07\x85\x04", "modbus-write"),
+    ],
+    ids=["silence", "other coil", "other table", "exception"],
+)
+async def test_a_write_that_is_not_confirmed_is_a_failure_and_sent_once(
+    line: Line, answer: bytes, key: str
+) -> None:
+    request = b"\x07\x05\x00\x03\xff\x00"
+    async with on_line(line) as bus:
+        line.answer = lambda _: [(0, answer + crc16(answer))] if answer else []
+        with pytest.raises(ReadFailed) as failed:
+            await bus.write(a_module(), "on", {})
+        assert failed.value.key == key
+        line.answer = lambda sent: [(0, sent)]
+        assert await bus.write(a_module(), "on", {}) == {"siren": True}
+        line.unplug()
+        with pytest.raises(LinkDown):
+            await bus.write(a_module(), "on", {})
+    assert line.requests == [request + crc16(request)] * 2

@@ -99,7 +99,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
             15,
             "address-twice",
         ),
-        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "cu16"\nport = 3', 17, "value-type"),
+        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "lockboard"\nport = 3', 17, "value-type"),
         ("unit = 1", "unit = ", 14, "toml"),
         ("unit = 1", "unit = " + "1" * 5000, 1, "toml"),
         ("unit = 1", "unit = " + "[" * 5000, 1, "toml"),
@@ -119,6 +119,20 @@ def test_a_mistake_is_named_with_its_line(
             assert said.startswith(f"{tmp_path / 'site.toml'}:{mistake.line}: ")
             assert f"error.{mistake.key}" in words(language)
             assert " ? " not in said
+
+
+def test_what_a_device_model_can_be_told_may_be_commanded(tmp_path: Path) -> None:
+    uplink = """\
+[uplink]
+url = "mqtt://127.0.0.1"
+client_id = "c"
+commands = ["acknowledge", "siren-on"]
+"""
+    site = tmp_path / "site.toml"
+    (wrong,) = mistakes(site, SMALL + uplink)
+    assert (wrong.key, wrong.line, wrong.facts["action"]) == ("action-nobody", 18, "siren-on")
+    site.write_text(SMALL.replace("smoke/generic-rs485", "io-module/generic-di2-do1") + uplink, "utf-8")
+    assert set(load_site(site).devices["smoke"].actions) == {"siren-on", "siren-off"}
 
 
 def test_a_line_is_counted_as_editors_do(tmp_path: Path) -> None:

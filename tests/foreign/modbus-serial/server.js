@@ -9,6 +9,8 @@ const cell = (table) => (address) =>
     address >= 1000 ? beyond() : (runs[table] ?? {})[address] ?? address;
 const bit = (table) => (address) =>
     address >= 1000 ? beyond() : Boolean((runs[table] ?? {})[address]);
+const set = (table) => (address, value) =>
+    address >= 1000 ? beyond() : void ((runs[table] ??= {})[address] = value);
 
 const server = new ModbusRTU.ServerTCP(
     {
@@ -16,6 +18,8 @@ const server = new ModbusRTU.ServerTCP(
         getInputRegister: cell("input"),
         getCoil: bit("coil"),
         getDiscreteInput: bit("discrete"),
+        setCoil: set("coil"),
+        setRegister: set("holding"),
     },
     { host: "127.0.0.1", port: Number(process.argv[2]), debug: false, unitID: 7 },
 );

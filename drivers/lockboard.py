@@ -1,0 +1,270 @@
+"""Lock-control boards of parcel lockers on RS-485, in four dialects that differ in their frames only.
+
+- `cu16`: Kerong CU16, `02 addr command 03 sum`, the address' high nibble the board, its low nibble the
+  lock, as in the maker's protocol sheet.
+- `cu48b`: Kerong CU48B, `02 board lock command 03 sum`. Locks count from 0 on the wire (48 stands for
+  all), as a public program of a third party has it.
+- `xor24`: boards of 24 locks whose frames begin with 80 or 8A and end with an XOR. Opening and asking
+  are as sellers publish them; of the status of a whole board, `80 board 17–24 9–16 1–8 33 xor`, only the
+  order of its three bytes is seen in public programs (as is that 1 means shut): the rest is unconfirmed.
+- `wkly`: boards whose frames begin with "WKLY" and their length and end with an XOR. Opening is as
+  published; the status, one byte a lock (0 open, 1 shut, FF not known), is as public programs of third
+  parties read it.
+
+What a set bit means differs between makers and locks, so a profile's point may be `inverted`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Value
+from gateway.serialport import SerialPort, open_port
+
+WKLY = b"WKLY"
+UNKNOWN = 0xFF
+"""What a WKLY board says of a lock whose state it cannot tell."""
+
+Flags = tuple[bool | None, ...]
+"""What the board says of each lock, lock 1 first; None if it says that it does not know."""
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`port` is a path, best below /dev/serial/by-id; `baud` is the dialect's own unless given; times
+    in seconds."""
+
+    port: str
+    dialect: Literal["cu16", "cu48b", "xor24", "wkly"]
+    baud: int | None = None
+    timeout: float = 0.5
+    settle: float = 0.3
+
+
+class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """The board's number, set by its switches."""
+
+    board: int = 0
+
+    CHECKS: ClassVar[Checks] = {"board": (lambda board: 0 <= board <= 255, "lock-board")}
+
+
+class LockPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A bit of each lock: `door` is true while open, `item` while something lies inside."""
+
+    field: Literal["door", "item"]
+    inverted: bool = False
+
+
+class Status(msgspec.Struct, frozen=True):
+    """A status reply: the frame, and what it says of each lock and of each item sensor."""
+
+    frame: bytes
+    doors: Flags
+    items: Flags
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How one family of boards talks. Locks count from 1 here."""
+
+    baud: int
+    boards: int
+    """How many there may be on one line; they count from 0."""
+    locks: int
+    begin: bytes
+    """How a status reply begins."""
+    size: int
+    """Its length in bytes; 0 where its fifth byte says it."""
+    checksum: Callable[[bytes], int]
+    """Of all bytes before the last."""
+    ask: Callable[[int], bytes]
+    """Board to a request for its status, without the checksum."""
+    open: Callable[[int, int], bytes]
+    """Board and lock to an order to open, without the checksum."""
+    flags: Callable[[bytes, int], tuple[Flags, Flags] | None]
+    """Doors and items of a whole frame with a right checksum, if it is that board's status."""
+
+    def seal(self, body: bytes) -> bytes:
+        """A frame with its checksum."""
+        return body + bytes((self.checksum(body),))
+
+
+def _sum(data: bytes) -> int:
+    return sum(data) & 0xFF
+
+
+def _xor(data: bytes) -> int:
+    return functools.reduce(operator.xor, data, 0)
+
+
+def _bits(data: bytes) -> Flags:
+    return tuple(bool(byte >> bit & 1) for byte in data for bit in range(8))
+
+
+def _cu16(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+    if frame[1] >> 4 != board or frame[2] != 0x36 or frame[7] != 0x03:
+        return None
+    return _bits(frame[3:5]), _bits(frame[5:7])
+
+
+def _cu48b(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+    if frame[1] != board or frame[3] != 0x75 or frame[16] != 0x03:
+        return None
+    return _bits(frame[4:10]), _bits(frame[10:16])
+
+
+def _xor24(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+    if frame[1] != board or frame[5] != 0x33:
+        return None
+    return _bits(frame[4:1:-1]), ()
+
+
+def _wkly(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+    if len(frame) < 10 or frame[5:8] != bytes((board, 0x84, 0)) or len(frame) != 10 + frame[8]:
+        return None
+    return tuple(None if state == UNKNOWN else bool(state) for state in frame[9:-1]), ()
+
+
+DIALECTS = {
+    "cu16": Dialect(
+        baud=19200,
+        boards=16,
+        locks=16,
+        begin=b"\x02",
+        size=9,
+        checksum=_sum,
+        ask=lambda board: bytes((0x02, board << 4, 0x30, 0x03)),
+        open=lambda board, lock: bytes((0x02, board << 4 | lock - 1, 0x31, 0x03)),
+        flags=_cu16,
+    ),
+    "cu48b": Dialect(
+        baud=19200,
+        boards=256,
+        locks=48,
+        begin=b"\x02",
+        size=18,
+        checksum=_sum,
+        ask=lambda board: bytes((0x02, board, 0, 0x60, 0x03)),
+        open=lambda board, lock: bytes((0x02, board, lock - 1, 0x61, 0x03)),
+        flags=_cu48b,
+    ),
+    "xor24": Dialect(
+        baud=9600,
+        boards=256,
+        locks=24,
+        begin=b"\x80",
+        size=7,
+        checksum=_xor,
+        ask=lambda board: bytes((0x80, board, 0, 0x33)),
+        open=lambda board, lock: bytes((0x8A, board, lock, 0x11)),
+        flags=_xor24,
+    ),
+    "wkly": Dialect(
+        baud=9600,
+        boards=256,
+        locks=245,
+        begin=WKLY,
+        size=0,
+        checksum=_xor,
+        ask=lambda board: WKLY + bytes((8, board, 0x84)),
+        open=lambda board, lock: WKLY + bytes((9, board, 0x82, lock)),
+        flags=_wkly,
+    ),
+}
+
+
+def find_reply(dialect: Dialect, data: bytes, board: int) -> Status | None:
+    """The first sound status reply of that board in whatever came over the line."""
+    start = data.find(dialect.begin)
+    while start >= 0:
+        size = dialect.size or int.from_bytes(data[start + 4 : start + 5])
+        frame = data[start : start + size]
+        whole = frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1])
+        if whole and (flags := dialect.flags(frame, board)):
+            return Status(frame, *flags)
+        start = data.find(dialect.begin, start + 1)
+    return None
+
+
+def decode(points: Mapping[str, LockPoint], raw: Status) -> dict[str, Value]:
+    """One boolean a point; a lock that the board does not have, or does not know of, is left out."""
+    values: dict[str, Value] = {}
+    for name, point in points.items():
+        flags = raw.doors if point.field == "door" else raw.items
+        flag = flags[point.index - 1] if point.index <= len(flags) else None
+        if flag is not None:
+            values[name] = flag != point.inverted
+    return values
+
+
+def example(fields: Mapping[str, Any]) -> Status:
+    """A worked example, a dialect and a status reply: `cu16 = "02 00 36 00 00 00 00 03 3B"`."""
+    ((name, reply),) = fields.items()
+    dialect, data = DIALECTS[name], bytes.fromhex(reply)
+    for board in range(dialect.boards):
+        if status := find_reply(dialect, data, board):
+            return status
+    raise ValueError(name)
+
+
+def show(raw: Status) -> str:
+    return raw.frame.hex(" ").upper()
+
+
+class LockBus(Bus):
+    """One line with its boards."""
+
+    def __init__(self, port: SerialPort, options: Options) -> None:
+        self._port = port
+        self._dialect = DIALECTS[options.dialect]
+        self._timeout = options.timeout
+        self.settle = options.settle
+
+    def _board(self, device: Device) -> int:
+        board: int = device.address.board
+        if board >= self._dialect.boards:
+            raise ReadFailed("lock-board-unknown", board=board, last=self._dialect.boards - 1)
+        return board
+
+    async def read(self, device: Device) -> Status:
+        dialect, board = self._dialect, self._board(device)
+        self._port.send(dialect.seal(dialect.ask(board)))
+        return await self._port.receive(lambda data: find_reply(dialect, data, board), self._timeout)
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """`open` with `lock`, from 1. Whatever the board answers, the next status shows the open door."""
+        dialect, board, lock = self._dialect, self._board(device), args.get("lock")
+        if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= dialect.locks:
+            raise ReadFailed("lock-unknown", lock=lock, last=dialect.locks)
+        doors = (
+            name for name, point in device.points.items() if (point.field, point.index) == ("door", lock)
+        )
+        door = next(doors, None)
+        if door is None:
+            raise ReadFailed("lock-unknown", lock=lock, last=dialect.locks)
+        self._port.send(dialect.seal(dialect.open(board, lock)))
+        return {door: True}
+
+
+@asynccontextmanager
+async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[LockBus]:
+    """Open the line."""
+    async with open_port(options.port, options.baud or DIALECTS[options.dialect].baud) as port:
+        yield LockBus(port, options)
+
+
+DRIVER = Driver(
+    options=Options,
+    address=Address,
+    point=LockPoint,
+    connect=connect,
+    decode=decode,
+    example=example,
+    show=show,
+    actions=("open",),
+)
