@@ -50,6 +50,8 @@ FRAME = HEADER + 3
 """Bytes of a packet without data unit."""
 MOST_DATA = 1024
 CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
+ANSWERS = (CONFIRM, ANSWER, DENY)
+"""What is never answered, so that two ends never deny each other's denials for ever."""
 SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK = 1, 2, 4, 21, 24, 90
 CHINA = timedelta(hours=8)
 CHUNK = 4096
@@ -382,12 +384,12 @@ class FireListener(Listener):
         if not packet.sound:
             if name is not None:
                 await self._hand_over(name, ReadFailed("gb26875-sum"))
-            return packet.answer(DENY)
+            return b"" if packet.command in ANSWERS else packet.answer(DENY)
         if name is not None:
             await self._hand_over(name, self._panels[name].take(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
-        # We are no source to ask; and an answer is never answered.
+        # We are no source to ask.
         return packet.answer(DENY) if packet.command == REQUEST else b""
 
     def _clock(self, packet: Packet) -> bytes:
