@@ -356,7 +356,7 @@ class FireListener(Listener):
             bytes.fromhex(device.address.source.replace(":", "")): device.name for device in devices
         }
         self._panels = {name: Panel() for name in self._names.values()}
-        self._heard: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | LinkDown]
+        self._heard: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
         self._heard = asyncio.Queue()
         self._peers: dict[asyncio.Task[None], bool] = {}
         """Connections, oldest first, and whether a device of ours has spoken there."""
@@ -366,7 +366,7 @@ class FireListener(Listener):
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
             heard = await self._heard.get()
-            if isinstance(heard, LinkDown):
+            if isinstance(heard, BaseException):
                 raise heard
             name, raw, taken = heard
             yield name, raw
@@ -464,6 +464,11 @@ class FireListener(Listener):
             del self._peers[oldest]
             oldest.cancel()
 
+    def _broken(self, task: asyncio.Task[None]) -> None:
+        """Whoever listens hears why a line ended."""
+        if not task.cancelled() and (error := task.exception()):
+            self._heard.put_nowait(error)
+
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[None]:
         """Accept connections."""
@@ -490,13 +495,9 @@ class FireListener(Listener):
             async def write(frame: bytes) -> None:
                 port.answer(frame)
 
-            async def hear() -> None:
-                try:
-                    await self._talk(port.hear, write, lambda: None)
-                except LinkDown as down:
-                    self._heard.put_nowait(down)
-
-            task = asyncio.create_task(hear(), name="gb26875-serial")
+            talk = self._talk(port.hear, write, lambda: None)
+            task = asyncio.create_task(talk, name="gb26875-serial")
+            task.add_done_callback(self._broken)
             try:
                 yield
             finally:
