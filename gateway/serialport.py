@@ -36,9 +36,27 @@ class SerialPort:
         self._buffer.clear()
         try:
             self._port.reset_input_buffer()
+        except BROKEN as error:
+            raise LinkDown("line-down", reason=error) from error
+        self.answer(frame)
+
+    def answer(self, frame: bytes) -> None:
+        """Write one frame and keep what comes meanwhile: for devices that speak unasked."""
+        self._fail_if_broken()
+        try:
             self._port.write(frame)
         except BROKEN as error:
             raise LinkDown("line-down", reason=error) from error
+
+    async def hear(self) -> bytes:
+        """Wait for at least one byte and take all there are."""
+        while not self._buffer:
+            self._fail_if_broken()
+            self._arrived.clear()
+            await self._arrived.wait()
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
 
     async def receive(self, parse: Callable[[bytes], T | None], seconds: float) -> T:
         """Wait until `parse` finds a reply; raises `ReadFailed` after that many seconds."""
