@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from gateway.codec import follow
 from gateway.model import Checks, Device, Driver, Listener, Point, ReadFailed, Value
 from gateway.mqtt import Connection, Options
 from gateway.mqtt import connect as connect_mqtt
@@ -31,19 +32,8 @@ class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     """A parsed message to values; what it does not hold is left out."""
-    values: dict[str, Value] = {}
-    for name, point in points.items():
-        found = raw
-        for key in point.path.split("."):
-            if isinstance(found, dict):
-                found = found.get(key)
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-                found = found[int(key)]
-            else:
-                found = None
-        if isinstance(found, bool | int | float | str):
-            values[name] = found
-    return values
+    found = {name: follow(raw, point.path) for name, point in points.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def example(fields: Mapping[str, Any]) -> Any:

@@ -6,10 +6,23 @@ import functools
 import math
 from collections.abc import Mapping
 
-from .model import Point, Value
+from .model import Point, Raw, Value
 
 LIMIT = 2**64
 """No wire format of ours has longer integers; JSON has."""
+
+
+def follow(raw: Raw, path: str) -> Value | None:
+    """The value to which a path of keys and list indices, joined by dots, leads in a parsed message."""
+    found = raw
+    for key in path.split("."):
+        if isinstance(found, dict):
+            found = found.get(key)
+        elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            return None
+    return found if isinstance(found, bool | int | float | str) else None
 
 
 def finish(

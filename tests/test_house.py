@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosqlite", "bleak", "cv2", "jinja2", "paho", "prometheus_client", "pymodbus", "serial",
-         "starlette", "uvicorn"}  # fmt: skip
+HEAVY = {"aiosqlite", "bleak", "cv2", "h11", "httpx2", "jinja2", "paho", "prometheus_client", "pymodbus",
+         "serial", "starlette", "uvicorn"}  # fmt: skip
 
 
 def module(path: Path) -> str:
@@ -56,7 +56,10 @@ def ours(name: str) -> set[str]:
     [
         ("gateway.model", ()),
         ("gateway.codec", ("gateway.model",)),
-        ("drivers", ("gateway.model", "gateway.codec", "gateway.mqtt", "gateway.serialport")),
+        (
+            "drivers",
+            ("gateway.model", "gateway.codec", "gateway.mqtt", "gateway.secret", "gateway.serialport"),
+        ),
         ("gateway.services", ("gateway.model",)),
     ],
 )
@@ -83,6 +86,8 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
     [
         ("aiosqlite", r"gateway/journal/\w+\.py"),
         ("cv2", None),
+        ("h11", r"drivers/http_push\.py"),
+        ("httpx2", r"drivers/http_pull\.py"),
         ("paho", r"gateway/mqtt\.py"),
         ("prometheus_client", r"gateway/metrics\.py"),
         ("pymodbus", r"drivers/modbus\.py"),

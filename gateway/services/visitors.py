@@ -1,8 +1,14 @@
-"""Visitors: who came, who left, who is inside, from cumulative door counters."""
+"""Visitors: who came, who left, who is inside, from door counters.
+
+A counter says how many have passed so far (`in`, `out`), or how many passed within a period
+(`period_in`, `period_out`, from `period_start` to `period_end`, ISO 8601 in the site's local time).
+Both come to the same: an increment, counted once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -25,17 +31,26 @@ ROLLOVER = 1 << 32
 """Counters are 32 bits wide; one that restarts early began again from nought."""
 SLACK, RATE = 20, 3.0
 """A door passes at most RATE people a second, and SLACK more: beyond that the counter lies."""
+LONGEST = 86_400
+"""Seconds of a period."""
+SPANS = 16
+"""Stretches of time with gaps between them that a door may wait to have filled."""
+
+Span = tuple[int, int]
+"""From and until, in Unix seconds."""
 
 
 class Door(msgspec.Struct, frozen=True):
-    """One door's day; its key is the device's name. `total_*` is where the counter stood."""
+    """One door's day; its key is the device's name. `total_*` is where the counter stood, `counted` the
+    time whose periods have been counted."""
 
-    total_in: int
-    total_out: int
+    total_in: int | None
+    total_out: int | None
     at: Stamp
     day: str = ""
     came: int = 0
     left: int = 0
+    counted: tuple[Span, ...] = ()
 
 
 class Visitors(Service):
@@ -63,25 +78,81 @@ class Visitors(Service):
 
 
 def _count(door: Door | None, sample: Sample) -> tuple[Changes, list[Fact]]:
-    totals = sample.values.get("in"), sample.values.get("out")
-    if not isinstance(totals[0], int) or not isinstance(totals[1], int):
+    door = door or Door(None, None, sample.at)
+    return _cumulative(door, sample) if "in" in sample.values else _periodic(door, sample)
+
+
+def _cumulative(door: Door, sample: Sample) -> tuple[Changes, list[Fact]]:
+    totals = _numbers(sample, "in", "out")
+    if not totals or totals == (door.total_in, door.total_out):
         return {}, []
-    if door is None:
-        return {sample.device: Door(totals[0], totals[1], sample.at)}, []
-    if totals == (door.total_in, door.total_out):
-        return {}, []
-    came = _increment(door.total_in, totals[0])
-    left = _increment(door.total_out, totals[1])
-    moved = msgspec.structs.replace(door, total_in=totals[0], total_out=totals[1], at=sample.at)
-    if max(came, left) > SLACK + RATE * _seconds(door.at, sample.at):
+    moved = msgspec.structs.replace(door, total_in=totals[0], total_out=totals[1], at=sample.at, counted=())
+    if door.total_in is None or door.total_out is None:
+        return {sample.device: moved}, []
+    passed = _increment(door.total_in, totals[0]), _increment(door.total_out, totals[1])
+    if max(passed) > SLACK + RATE * _seconds(door.at, sample.at):
         body = {"before": [door.total_in, door.total_out], "after": list(totals)}
         fact = Fact(Lane.EVENT, sample.device, "counter-implausible", sample.at, body)
         return {sample.device: moved}, [fact]
-    if not came and not left:
+    return _passed(moved, sample, passed, today=True)
+
+
+def _periodic(door: Door, sample: Sample) -> tuple[Changes, list[Fact]]:
+    """A period that comes again, late or overlapping, adds nothing to time that has been counted."""
+    passed = _numbers(sample, "period_in", "period_out")
+    since, until = _moment(sample, "period_start"), _moment(sample, "period_end")
+    if not passed or min(passed) < 0 or not since or not until:
+        return {}, []
+    span = round(since.timestamp()), round(until.timestamp())
+    seconds = span[1] - span[0]
+    if not 0 < seconds <= LONGEST or any(span[0] < end and start < span[1] for start, end in door.counted):
+        return {}, []
+    moved = msgspec.structs.replace(
+        door, total_in=None, total_out=None, at=sample.at, counted=_joined(door.counted, span)
+    )
+    if not door.counted:
         return {sample.device: moved}, []
-    moved = msgspec.structs.replace(moved, came=door.came + came, left=door.left + left)
+    if max(passed) > SLACK + RATE * seconds:
+        fact = Fact(Lane.EVENT, sample.device, "counter-implausible", sample.at, dict(sample.values))
+        return {sample.device: moved}, [fact]
+    # One that comes late belongs to its own day, which has been written down.
+    return _passed(moved, sample, passed, today=since.date().isoformat() == door.day)
+
+
+def _passed(door: Door, sample: Sample, passed: tuple[int, int], today: bool) -> tuple[Changes, list[Fact]]:
+    came, left = passed
+    if not came and not left:
+        return {sample.device: door}, []
+    if today:
+        door = msgspec.structs.replace(door, came=door.came + came, left=door.left + left)
     fact = Fact(Lane.EVENT, sample.device, "crossing", sample.at, {"in": came, "out": left})
-    return {sample.device: moved}, [fact]
+    return {sample.device: door}, [fact]
+
+
+def _numbers(sample: Sample, *names: str) -> tuple[int, int] | None:
+    first, second = (sample.values.get(name) for name in names)
+    return (first, second) if isinstance(first, int) and isinstance(second, int) else None
+
+
+def _moment(sample: Sample, name: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(sample.values.get(name)))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _joined(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
+    """Spans in order, those that touch made one; of too many, the oldest gap is given up."""
+    joined: list[Span] = []
+    for since, until in sorted((*spans, new)):
+        if joined and joined[-1][1] == since:
+            joined[-1] = joined[-1][0], until
+        else:
+            joined.append((since, until))
+    if len(joined) > SPANS:
+        joined[:2] = [(joined[0][0], joined[1][1])]
+    return tuple(joined)
 
 
 def _increment(before: int, after: int) -> int:

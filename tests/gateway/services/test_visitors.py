@@ -1,8 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import Point
-from gateway.services.visitors import ROLLOVER, Visitors
+from gateway.services.visitors import ROLLOVER, SPANS, Visitors
 from tests.gateway.services.kit import DAY, Fold, device, kinds, sample, tick
 
 POINTS = {"in": Point(), "out": Point()}
@@ -74,6 +75,88 @@ def test_visitors_of_a_restart_are_counted_too() -> None:
     fold.restart()
     counted(fold, 30, 14, 11)
     assert fold.service.summary(fold.rows) == {"inside": 3, "in": 4, "out": 1}
+
+
+def period(fold: Fold, start: str, end: str, came: int, left: int = 0, day: str = DAY) -> list[str]:
+    values: dict[str, str | int] = {
+        "period_in": came,
+        "period_out": left,
+        "period_start": f"{day}T{start}:00+08:00",
+        "period_end": f"{day}T{end}:00+08:00",
+    }
+    return kinds(fold.step(sample("d", 0, "", **values)))
+
+
+def periodic() -> Fold:
+    """A door whose counting began with a first period."""
+    fold = visitors()
+    assert period(fold, "08:00", "08:15", 50) == []
+    fold.step(tick(0))
+    return fold
+
+
+def test_a_period_counts_once_however_often_and_in_whatever_order_it_comes() -> None:
+    fold = periodic()
+    assert period(fold, "08:15", "08:30", 5, 1) == ["crossing"]
+    assert period(fold, "08:15", "08:30", 5, 1) == []
+    assert period(fold, "09:00", "09:15", 2, 2) == ["crossing"]
+    assert period(fold, "08:30", "08:45", 7) == ["crossing"]
+    assert period(fold, "08:30", "08:45", 7) == []
+    fold.restart()
+    assert period(fold, "08:00", "08:15", 50) == []
+    assert fold.service.summary(fold.rows) == {"inside": 11, "in": 14, "out": 3}
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("08:00", "09:00"), ("08:10", "08:20"), ("08:05", "08:10"), ("07:45", "08:01")]
+)
+def test_a_period_that_overlaps_counted_time_counts_nobody_again(start: str, end: str) -> None:
+    assert period(periodic(), start, end, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("08:30", "08:30"), ("08:30", "08:15"), ("08:30", "nine"), ("", "08:30")]
+)
+def test_a_period_without_sense_is_none(start: str, end: str) -> None:
+    fold = periodic()
+    assert period(fold, start, end, 5) == []
+    assert period(fold, "08:15", "08:30", 5) == ["crossing"]
+
+
+def test_a_period_of_another_day_is_told_but_is_not_todays() -> None:
+    fold = periodic()
+    assert period(fold, "22:00", "22:15", 5, day="2026-11-20") == ["crossing"]
+    assert fold.service.summary(fold.rows)["in"] == 0
+
+
+def test_a_crowd_that_no_period_could_hold_is_told_and_not_counted() -> None:
+    fold = periodic()
+    assert period(fold, "08:15", "08:30", 60_000) == ["counter-implausible"]
+    assert fold.service.summary(fold.rows)["in"] == 0
+    assert period(fold, "08:30", "08:45", -5) == []
+
+
+def test_a_door_that_changes_its_way_of_counting_begins_anew() -> None:
+    fold = periodic()
+    period(fold, "08:15", "08:30", 5)
+    assert counted(fold, 1, 5, 0) == []
+    assert counted(fold, 2, 6, 0) == ["crossing"]
+    assert period(fold, "08:30", "08:45", 6) == []
+    assert period(fold, "08:45", "09:00", 1) == ["crossing"]
+    assert fold.service.summary(fold.rows)["in"] == 7
+
+
+@given(st.permutations(range(40)), st.lists(st.integers(0, 39), max_size=40))
+def test_periods_in_any_order_never_count_more_than_passed(order: list[int], again: list[int]) -> None:
+    fold = visitors()
+    period(fold, "00:00", "00:15", 0)
+    fold.step(tick(0))
+    for number in [*order, *again]:
+        start, end = ((number + 1 + ahead) * 15 for ahead in (0, 1))
+        period(fold, f"{start // 60:02}:{start % 60:02}", f"{end // 60:02}:{end % 60:02}", 1)
+    (door,) = fold.rows.values()
+    assert len(door.counted) <= SPANS
+    assert 0 < fold.service.summary(fold.rows)["in"] <= 40
 
 
 def test_each_day_begins_anew_and_writes_the_last_one_down() -> None:

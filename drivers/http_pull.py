@@ -1,0 +1,142 @@
+"""Devices that answer HTTP GET with JSON, for example Axis people counters."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+
+from gateway.codec import follow
+from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, Raw, ReadFailed, Value
+from gateway.secret import read_secret
+
+LARGEST = 256 * 1024
+"""Bytes of an answer."""
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    bare = not (url.username or url.password or url.query or url.fragment) and url.path in ("", "/")
+    return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and bare
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`url`: http://host or https://host:port, the certificate verified; `timeout` in seconds, for a whole
+    answer. Basic sends the password itself: over https only, if that can be helped."""
+
+    url: str
+    username: str = ""
+    password_file: Path | None = None
+    auth: Literal["digest", "basic"] = "digest"
+    ca_file: Path | None = None
+    timeout: float = 5.0
+
+    CHECKS: ClassVar[Checks] = {
+        "url": (_is_url, "http-url"),
+        "timeout": (lambda seconds: 0.1 <= seconds <= 60, "http-timeout"),
+    }
+
+
+class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A line is one device: there is nothing to tell apart."""
+
+
+class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """What to get, and where in the answer the value stands: keys and list indices, joined by dots.
+    Points with the same `get` share one request."""
+
+    get: str
+    path: str
+
+    CHECKS: ClassVar[Checks] = {"get": (lambda get: get[:1] == "/" != get[1:2], "http-get")}
+
+
+def decode(points: Mapping[str, AnswerPoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
+    """Parsed answers, by what was asked for, to values; what they do not hold is left out."""
+    found = {name: follow(raw.get(point.get), point.path) for name, point in points.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def example(fields: Mapping[str, Any]) -> dict[str, Raw]:
+    """A worked example: `json."/what/to/get" = '{"in": 3}'`."""
+    return {get: msgspec.json.decode(answer) for get, answer in fields["json"].items()}
+
+
+def show(raw: Mapping[str, Raw]) -> str:
+    return msgspec.json.encode(raw).decode()
+
+
+class HttpBus(Bus):
+    """One server."""
+
+    def __init__(self, client: httpx2.AsyncClient, options: Options) -> None:
+        self._client = client
+        self._options = options
+
+    async def read(self, device: Device) -> dict[str, Raw]:
+        url = self._options.url
+        gets = dict.fromkeys(point.get for point in device.points.values())
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return {get: await self._get(get) for get in gets}
+        except TimeoutError as error:
+            raise ReadFailed("timeout") from error
+        except httpx2.HTTPError as error:
+            raise ReadFailed("http-away", url=url, reason=str(error) or type(error).__name__) from error
+
+    async def _get(self, get: str) -> Raw:
+        async with self._client.stream("GET", get) as response:
+            if response.status_code in (401, 403):
+                raise ReadFailed("http-denied", status=response.status_code)
+            if response.status_code != 200:
+                raise ReadFailed("http-status", get=get, status=response.status_code)
+            body = bytearray()
+            # Undecoded, and asked for so: a small answer must not unpack into a large one.
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > LARGEST:
+                    raise ReadFailed("http-large", kilobytes=LARGEST // 1024)
+        try:
+            return msgspec.json.decode(body)
+        except (ValueError, RecursionError) as error:
+            raise ReadFailed("not-json", reason=error) from error
+
+
+@asynccontextmanager
+async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[HttpBus]:
+    """Nothing is opened before the first reading; proxies of the environment are not for devices."""
+    auth: httpx2.Auth | None = None
+    if options.password_file:
+        kind = httpx2.DigestAuth if options.auth == "digest" else httpx2.BasicAuth
+        auth = kind(options.username, read_secret(options.password_file))
+    try:
+        trust = ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise LinkDown("secret-unreadable", file=options.ca_file, reason=error) from error
+    async with httpx2.AsyncClient(
+        base_url=options.url,
+        auth=auth,
+        verify=trust,
+        timeout=options.timeout,
+        trust_env=False,
+        headers={"Accept-Encoding": "identity"},
+    ) as client:
+        yield HttpBus(client, options)
+
+
+DRIVER = Driver(
+    options=Options,
+    address=Address,
+    point=AnswerPoint,
+    connect=connect,
+    decode=decode,
+    example=example,
+    show=show,
+)

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers import http_push
+from drivers.http_push import (
+    BODIES,
+    LARGEST,
+    STRANGERS,
+    Address,
+    Options,
+    PushListener,
+    TreePoint,
+    connect,
+    decode,
+    parse,
+)
+from gateway.codec import finish
+from gateway.config import load_profile
+from gateway.model import Device, LinkDown, ReadFailed
+
+PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
+TOKEN, OTHER = "correct-horse-battery", "another-long-token"
+JSON = b'{"in": 12, "out": 7}'
+SPACES = ("http://www.hikvision.com/ver20/XMLSchema", "http://www.isapi.org/ver20/XMLSchema")
+
+
+def alert(space: str = SPACES[0], method: str = "realTime", more: str = "", **counts: int) -> bytes:
+    counted = "".join(f"<{name}>{count}</{name}>" for name, count in counts.items())
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?><EventNotificationAlert version="2.0" xmlns="{space}">'
+        f"<eventType>PeopleCounting</eventType><peopleCounting><statisticalMethods>{method}"
+        f"</statisticalMethods>{counted}</peopleCounting>{more}</EventNotificationAlert>"
+    ).encode()
+
+
+def points(profile: str) -> dict[str, Any]:
+    return load_profile(PROFILES / f"{profile}.toml").points
+
+
+def door(path: str, secret: Path | None = None, profile: str = "") -> Device:
+    return Device(
+        name=path.strip("/"),
+        title={},
+        kind="door-counter",
+        profile="",
+        bus="doors",
+        address=Address(path=path, secret_file=secret),
+        points=points(profile) if profile else {"in": TreePoint(path="in"), "out": TreePoint(path="out")},
+        every=60.0,
+    )
+
+
+def secret(folder: Path, token: str) -> Path:
+    file = folder / token
+    file.write_text(f"{token}\n")
+    file.chmod(0o600)
+    return file
+
+
+class Site:
+    """A listener on a port of its own, and what was heard."""
+
+    def __init__(self, listener: PushListener, port: int) -> None:
+        self.port = port
+        self.heard: list[tuple[str, Any]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._listener = listener
+
+    async def hear(self) -> None:
+        async for name, raw in self._listener.listen():
+            await self.gate.wait()
+            self.heard.append((name, raw))
+
+    async def send(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        return reader, writer
+
+    async def ask(self, data: bytes) -> int:
+        """The status of the answer, with the connection closed by the server."""
+        reader, writer = await self.send(data)
+        async with asyncio.timeout(10):
+            line = await reader.readline()
+            await reader.read()
+        writer.close()
+        return int(line.split()[1])
+
+    async def post(self, path: str, body: bytes, *headers: str) -> int:
+        return await self.ask(request(path, body, *headers))
+
+    async def curl(self, path: str, *arguments: str | Path) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", *arguments),
+            f"http://127.0.0.1:{self.port}{path}",
+            stdout=subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        return int(out)
+
+
+def request(path: str, body: bytes, *headers: str, method: str = "POST") -> bytes:
+    lines = (f"{method} {path} HTTP/1.1", "Host: gateway", f"Content-Length: {len(body)}", *headers)
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def basic(password: str) -> str:
+    return f"Authorization: Basic {base64.b64encode(f'camera:{password}'.encode()).decode()}"
+
+
+def bearer(token: str) -> str:
+    return f"Authorization: Bearer {token}"
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, *devices: Device) -> AsyncIterator[Site]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    options = Options(listen=f"127.0.0.1:{port}", secret_file=secret(folder, TOKEN))
+    async with connect(options, devices) as listener:
+        site = Site(listener, port)
+        task = asyncio.create_task(site.hear())
+        yield site
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    own = door("/hall/own", secret(tmp_path, OTHER))
+    async with running(tmp_path, door("/east"), own, door("/cam", profile="hikvision-push")) as site:
+        yield site
+
+
+tree = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+)
+
+
+@given(tree, st.lists(st.text(max_size=6), max_size=5))
+def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
+    found = {path: TreePoint(path=path, min=0, when={"a": 1}, unless={"b": True}) for path in paths}
+    values = decode(found, raw)
+    assert all(isinstance(value, bool | int | float | str) for value in values.values())
+    finish(found, values)
+
+
+@given(st.sampled_from(["", "text/xml", "multipart/form-data; boundary=x", "multipart/mixed"]), st.binary())
+def test_a_body_is_a_tree_or_said_to_be_none(kind: str, body: bytes) -> None:
+    for content in (body, b"<a>" + body + b"</a>", b"--x\r\n\r\n" + body + b"\r\n--x--"):
+        with contextlib.suppress(ReadFailed):
+            decode({"a": TreePoint(path="a")}, parse(kind, content))
+
+
+@pytest.mark.parametrize("space", [*SPACES, "urn:psialliance-org"])
+def test_a_camera_counts_whatever_its_namespace(space: str) -> None:
+    raw = parse("application/xml", alert(space, enter=15, exit=14))
+    assert decode(points("hikvision-push"), raw) == {"in": 15, "out": 14}
+    assert decode(points("hikvision-push-periods"), raw) == {}
+
+
+def test_an_alert_among_pictures_is_found() -> None:
+    pieces = (
+        b'--b\r\nContent-Disposition: form-data; name="p"\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\r\n',
+        b'--b\r\nContent-Disposition: form-data; name="alert"; filename="alert.xml"\r\n\r\n',
+        alert(enter=1, exit=2),
+        b"\r\n--b--\r\n",
+    )
+    for kind in ("multipart/form-data; boundary=b", 'Multipart/Form-Data; charset=x; boundary="b"'):
+        assert decode(points("hikvision-push"), parse(kind, b"".join(pieces))) == {"in": 1, "out": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><a>&c;</a>',
+        b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
+        b'<!DOCTYPE a SYSTEM "http://127.0.0.1/a.dtd"><a/>',
+        b"<a>" * 50_000,
+        b"<a>&b;</a>",
+        b'<?xml version="1.0" encoding="gb2312"?><a/>',
+        b'<?xml version="1.0" encoding="nonsense"?><a/>',
+        b"<a><b></a>",
+        b"<",
+        b"<a xmlns:b='c'><d:e/></a>",
+    ],
+)
+def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
+    with pytest.raises(ReadFailed) as refused:
+        parse("", body)
+    assert refused.value.key == "not-xml"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"PK\x03\x04"])
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ReadFailed) as refused:
+        parse("application/json", body)
+    assert refused.value.key == "not-json"
+
+
+async def test_each_way_to_show_the_token_lets_in(site: Site) -> None:
+    assert await site.post("/east", JSON, basic(TOKEN)) == 200
+    assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+    assert await site.post(f"/east/{TOKEN}?a=b", JSON) == 200
+    assert await site.post("/hall/own", JSON, bearer(OTHER)) == 200
+    east = ("east", {"in": 12, "out": 7})
+    assert site.heard == [east, east, east, ("hall/own", {"in": 12, "out": 7})]
+
+
+async def test_nobody_gets_in_without_the_right_token(site: Site) -> None:
+    wrong = ("", basic(""), basic(OTHER), bearer(""), bearer(TOKEN[:-1]), "Authorization: Basic !", "X: y")
+    for header in wrong:
+        assert await site.post("/east", JSON, *filter(None, [header])) == 401
+    for path in ("/east/", f"/east/{OTHER}", "/hall/own/"):
+        assert await site.post(path, JSON) == 401
+    assert await site.post("/hall/own", JSON, bearer(TOKEN)) == 401
+    for path in ("/", "/hall", "/west", f"/{TOKEN}", f"/east/{TOKEN}/x", "*"):
+        assert await site.post(path, JSON, bearer(TOKEN)) == 404
+    assert await site.ask(request("/east", b"", bearer(TOKEN), method="GET")) == 405
+    assert site.heard == []
+
+
+async def test_curl_posts_and_uploads_as_devices_do(site: Site, tmp_path: Path) -> None:
+    file, large = tmp_path / "alert.xml", tmp_path / "large"
+    file.write_bytes(alert(enter=3, exit=1))
+    large.write_bytes(b" " * (LARGEST + 1))
+    own = ("-u", f"camera:{TOKEN}")
+    assert await site.curl("/cam", *own, "--data-binary", f"@{file}") == 200
+    assert await site.curl("/cam", *own, "-F", f"alert=@{file};type=application/xml") == 200
+    assert await site.curl("/cam", *own, "-H", "Expect: 100-continue", "--data-binary", f"@{file}") == 200
+    assert (
+        await site.curl("/cam", *own, "-H", "Transfer-Encoding: chunked", "-T", file, "-X", "POST") == 200
+    )
+    assert await site.curl("/cam", *own, "--data-binary", f"@{large}") == 413
+    assert await site.curl("/cam", "--data-binary", f"@{large}") == 401
+    counted = [decode(points("hikvision-push"), raw) for _, raw in site.heard]
+    assert counted == [{"in": 3, "out": 1}] * 4
+
+
+async def test_what_is_not_meant_to_be_counted_is_taken_politely(site: Site) -> None:
+    heartbeat = b"<EventNotificationAlert><eventType>videoloss</eventType></EventNotificationAlert>"
+    late = alert(enter=1, exit=1, more="<isDataRetransmission>true</isDataRetransmission>")
+    for body in (heartbeat, late, alert(method="timeRange", enter=1, exit=1)):
+        assert await site.post("/cam", body, bearer(TOKEN)) == 200
+    assert site.heard == []
+    assert await site.post("/cam", alert(), bearer(TOKEN)) == 422
+    assert await site.post("/cam", b"<", bearer(TOKEN)) == 400
+    assert [isinstance(raw, ReadFailed) for _, raw in site.heard] == [False, True]
+
+
+async def test_the_answer_comes_only_when_the_sample_is_taken(site: Site) -> None:
+    site.gate.clear()
+    reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reader.read(1)
+    site.gate.set()
+    assert (await reader.readline()).split()[1] == b"200"
+    assert len(site.heard) == 1
+    writer.close()
+
+
+async def test_what_nobody_takes_in_time_is_not_called_taken(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_push, "PATIENCE", 0.2)
+    site.gate.clear()
+    for _ in range(2):
+        reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
+        assert await cut(reader) == b""
+        writer.close()
+    site.gate.set()
+    assert await site.post("/east", b'{"in": 1}', bearer(TOKEN)) == 200
+    # The first was on its way already; the second had been given up before its turn.
+    assert site.heard == [("east", {"in": 12, "out": 7}), ("east", {"in": 1})]
+
+
+async def cut(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"POST /east HTTP/1.1\r\nX: ", request("/east", JSON, bearer(TOKEN))[:-1]]
+)
+async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_push, "PATIENCE", 0.3)
+    reader, writer = await site.send(start)
+    assert await cut(reader) == b""
+    writer.close()
+    assert site.heard == []
+
+
+async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> None:
+    crowd = [await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * STRANGERS)]
+    assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+    assert await cut(crowd[0][0]) == b""
+    for _, writer in crowd:
+        writer.close()
+
+
+async def test_more_bodies_than_are_read_at_once_are_all_read(site: Site) -> None:
+    data = request("/east", JSON, bearer(TOKEN))
+    assert await asyncio.gather(*(site.ask(data) for _ in range(5 * BODIES))) == [200] * 5 * BODIES
+    assert len(site.heard) == 5 * BODIES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"POST /east HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+        b"POST /east HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /east HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000,
+        b"POST /" + b"x" * 100_000,
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_port_stays_open(site: Site, data: bytes) -> None:
+    assert 400 <= await site.ask(data) < 500
+    assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+
+
+async def test_a_taken_port_and_a_bad_secret_are_told(tmp_path: Path) -> None:
+    good, short = secret(tmp_path, TOKEN), secret(tmp_path, "short")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        for file, key in ((good, "http-port"), (short, "secret-short")):
+            with pytest.raises(LinkDown) as down:
+                async with connect(Options(listen=listen, secret_file=file), (door("/east"),)):
+                    pass
+            assert down.value.key == key
+
+
+async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
+    async with running(tmp_path, door("/east")) as site:
+        reader, writer = await site.send(b"POST")
+        await site.post("/east", JSON, bearer(TOKEN))
+    assert await cut(reader) == b""
+    writer.close()
+    with pytest.raises(ConnectionError):
+        await asyncio.open_connection("127.0.0.1", site.port)
