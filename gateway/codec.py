@@ -25,7 +25,8 @@ def finish(
     bad: dict[str, str] = {}
     for name, point in points.items():
         if name not in wire:
-            bad[name] = "missing"
+            if not point.optional:
+                bad[name] = "missing"
             continue
         raw = wire[name]
         if isinstance(raw, int) and abs(raw) >= LIMIT:
