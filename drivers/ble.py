@@ -414,7 +414,8 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     try:
         scanner = await _scan(options, listener.hear, failures)
     except failures as error:
-        raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=error) from error
+        why = str(error) or type(error).__name__
+        raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=why) from error
     try:
         yield listener
     finally:

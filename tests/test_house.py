@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosqlite", "bleak", "cv2", "jinja2", "paho", "prometheus_client", "pymodbus", "serial",
-         "starlette", "uvicorn"}  # fmt: skip
+HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "jinja2", "paho", "prometheus_client", "pymodbus",
+         "serial", "starlette", "uvicorn"}  # fmt: skip
 
 
 def module(path: Path) -> str:
@@ -82,6 +82,8 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
     ("library", "wrapper"),
     [
         ("aiosqlite", r"gateway/journal/\w+\.py"),
+        ("bleak", r"drivers/ble\.py"),
+        ("cryptography", r"drivers/ble\.py"),
         ("cv2", None),
         ("paho", r"gateway/mqtt\.py"),
         ("prometheus_client", r"gateway/metrics\.py"),

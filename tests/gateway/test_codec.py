@@ -119,3 +119,7 @@ def test_worked_examples(value: Value, point: dict[str, Any], result: Any) -> No
 
 def test_what_is_missing_is_said_so() -> None:
     assert finish({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})
+
+
+def test_what_not_every_message_carries_is_not_missed() -> None:
+    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
