@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosqlite", "bleak", "cv2", "h11", "httpx2", "jinja2", "paho", "prometheus_client", "pymodbus",
+HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "h11", "httpx2", "jinja2", "paho", "prometheus_client",
+         "pymodbus",
          "serial", "starlette", "uvicorn"}  # fmt: skip
 
 
@@ -85,6 +86,8 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
     ("library", "wrapper"),
     [
         ("aiosqlite", r"gateway/journal/\w+\.py"),
+        ("bleak", r"drivers/ble\.py"),
+        ("cryptography", r"drivers/ble\.py"),
         ("cv2", None),
         ("h11", r"drivers/http_push\.py"),
         ("httpx2", r"drivers/http_pull\.py"),

@@ -123,3 +123,7 @@ def test_what_need_not_be_there_is_not_missed() -> None:
 
 def test_what_is_missing_is_said_so() -> None:
     assert finish({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})
+
+
+def test_what_not_every_message_carries_is_not_missed() -> None:
+    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})

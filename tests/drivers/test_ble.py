@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.ble import (
+    BTHOME,
+    DRIVER,
+    RUUVI,
+    XIAOMI,
+    Address,
+    BlePoint,
+    Options,
+    Packet,
+    bthome,
+    connect,
+    decode,
+    example,
+    read,
+    ruuvi,
+    show,
+    xiaomi,
+)
+from gateway.clock import SystemClock
+from gateway.codec import finish
+from gateway.config import BusSpec
+from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, ReadFailed, Sample
+from gateway.supervise import BusTask
+from tests.drivers.bluez import BlueZ, a_bluez, private_bus
+
+MAC = "54:EF:44:E3:9C:BC"
+KEY = "5b51a7c91cde6707c9ef18dfda143a58"
+SMOKE = bytes.fromhex("5859970966BC9CE344EF540108120500 0000715EBE90")
+FORMAT_5 = bytes.fromhex("0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F")
+BTHOME_MAC, BTHOME_KEY = "5448E68F80A5", "231d39c1d7cc1ab1aee224cd096db932"
+SEALED = bytes.fromhex("41A47266C95F730011223378237214")
+
+
+def raw(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def fields(packet: Packet | None) -> dict[str, Any]:
+    assert packet is not None
+    return packet.fields
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("400960", {"count": 96}),
+        ("402901", {"smoke": True}),
+        ("401A00", {"door": False}),
+        ("401C01", {"gas": True}),
+        ("402301", {"occupied": True}),
+        ("402B01", {"tamper": True}),
+        ("4002CA0903BF13", {"temperature": 25.06, "humidity": 50.55}),
+        ("4057EA", {"temperature": -22}),
+        ("400413 8A01".replace(" ", ""), {"pressure": 100_883}),
+        ("4009600961", {"count": 96, "count.2": 97}),
+        ("44 00 07 3A 01".replace(" ", ""), {"packet": 7, "button": 1}),
+        ("40 53 03 616263 2901".replace(" ", ""), {"smoke": True}),
+        ("4029010A01", {"smoke": True}),
+        ("402901FE2901", {"smoke": True}),
+        ("40", {}),
+    ],
+)
+def test_bthome_objects(data: str, said: dict[str, Any]) -> None:
+    assert fields(bthome(b"", None, raw(data))) == said
+
+
+def test_encrypted_bthome() -> None:
+    packet = bthome(raw(BTHOME_MAC), raw(BTHOME_KEY), SEALED)
+    assert fields(packet) == {"temperature": 25.06, "humidity": 50.55}
+    assert packet == Packet(SEALED, fields(packet), 0x33221100, encrypted=True)
+
+
+def test_a_mibeacon_of_a_smoke_detector() -> None:
+    assert fields(xiaomi(raw(MAC), raw(KEY), SMOKE)) == {"smoke": 1}
+
+
+def test_a_mibeacon_without_its_address_and_encryption() -> None:
+    assert fields(xiaomi(b"", None, raw("40509709010D1004C4004F02"))) == {
+        "temperature": 19.6,
+        "humidity": 59.1,
+    }
+    # With a capability that has inputs and outputs.
+    assert fields(xiaomi(b"", None, raw("6050970901200000 0A100155".replace(" ", "")))) == {"battery": 85}
+
+
+@pytest.mark.parametrize(("state", "said"), [(0, {"door": True}), (1, {"door": False}),
+                                             (2, {"door": True}), (3, {}), (9, {})])  # fmt: skip
+def test_only_open_and_shut_say_something_of_a_door(state: int, said: dict[str, bool]) -> None:
+    assert fields(xiaomi(b"", None, raw("405097090119100 1".replace(" ", "")) + bytes((state,)))) == said
+
+
+def test_ruuvi_format_5() -> None:
+    said = fields(ruuvi(FORMAT_5))
+    assert (said["temperature"], said["humidity"], said["pressure"]) == (24.3, 53.49, 100_044)
+    assert (said["voltage"], said["movements"], said["acceleration_y"]) == (2.977, 66, -0.004)
+    nothing = ruuvi(raw("058000ffffffff80008000" + "8000ffffffffffffffffffffff"))
+    assert nothing is not None
+    assert (nothing.fields, nothing.number) == ({}, None)
+
+
+@pytest.mark.parametrize("service", [{}, {0x1234: b"@\x09\x60"}, {BTHOME: b""}, {BTHOME: b"\x20\x09\x60"},
+                                     {XIAOMI: b"\x30\x58\x97\x09\x66"}, {BTHOME: b"\x41\x00"}])  # fmt: skip
+def test_what_speaks_no_format_of_ours_says_nothing(service: dict[int, bytes]) -> None:
+    assert read(raw(MAC), None, service, {RUUVI: b"\x03"}) is None
+
+
+@given(
+    st.binary(max_size=40), st.sampled_from([BTHOME, XIAOMI, RUUVI]), st.none() | st.just(raw(KEY)),
+    st.sampled_from([b"", b"\x40", b"\x41", b"\x58\x58", b"\x50\x50", b"\x05"]),
+)  # fmt: skip
+def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None, start: bytes) -> None:
+    data = start + data
+    points = {"smoke": BlePoint(field="smoke", alarm=AlarmSpec(hazard=Hazard.FIRE)),
+              "t": BlePoint(field="temperature", scale=0.1, min=0)}  # fmt: skip
+    packet = None
+    with contextlib.suppress(ReadFailed):
+        packet = read(raw(MAC), key, {kind: data}, {kind: data})
+    if packet is not None:
+        finish(points, decode(points, packet))
+        assert packet.data.hex(" ") in show(packet)
+
+
+@given(st.binary(min_size=16, max_size=16).filter(lambda key: key not in (raw(KEY), raw(BTHOME_KEY))))
+def test_a_wrong_key_never_gives_a_value(key: bytes) -> None:
+    for mac, service in ((MAC, {XIAOMI: SMOKE}), (BTHOME_MAC, {BTHOME: SEALED})):
+        with pytest.raises(ReadFailed, match="ble-key-wrong"):
+            read(raw(mac), key, service, {})
+
+
+@given(st.integers(0, len(SMOKE) - 1), st.integers(1, 255))
+def test_a_changed_byte_never_gives_a_value(at: int, change: int) -> None:
+    data = bytearray(SMOKE)
+    data[at] ^= change
+    with contextlib.suppress(ReadFailed):
+        packet = xiaomi(raw(MAC), raw(KEY), bytes(data))
+        # The address within is that of the radio again; of the control bits only some are looked at.
+        assert packet is None or at < 2 or 5 <= at < 11
+        assert packet is None or packet.fields == {"smoke": 1}
+
+
+def test_with_a_key_nothing_plain_is_believed() -> None:
+    for service in ({BTHOME: raw("402900")}, {XIAOMI: raw("40509709011510 0100".replace(" ", ""))}):
+        with pytest.raises(ReadFailed, match="ble-unencrypted"):
+            read(raw(MAC), raw(KEY), service, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "encrypted", "last", "news"),
+    [
+        (5, False, None, True), (5, False, 5, False), (4, False, 5, True), (None, False, 5, True),
+        (5, True, 5, False), (4, True, 5, False), (6, True, 5, True),
+        (99, True, 100, True), (100, True, 101, False), (3, True, 99, False),
+    ],
+)  # fmt: skip
+def test_what_is_news(number: int | None, encrypted: bool, last: int | None, news: bool) -> None:
+    assert Packet(b"", {}, number, encrypted).follows(last) is news
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"advertisement": "x"}, {"advertisement": "020106"}, {"advertisement": "0616D2FC410960"},
+     {"advertisement": "1216D2FC41A47266C95F730011223378237214"},
+     {"advertisement": "1216D2FC41A47266C95F730011223378237214", "mac": MAC, "key": KEY}],
+)  # fmt: skip
+def test_an_example_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        example(wrong)
+
+
+def device(name: str, mac: str, every: float = 60, key: Path | None = None, **points: str) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="smoke",
+        profile="",
+        bus="air",
+        address=Address(mac=mac, bindkey_file=key),
+        points={point: BlePoint(field=field) for point, field in points.items()},
+        every=every,
+    )
+
+
+@pytest.fixture
+async def bluez(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BlueZ]:
+    with private_bus(tmp_path) as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        async with a_bluez() as service:
+            yield service
+    # bleak keeps its connection as long as the loop lives; it ends with the bus.
+    await asyncio.sleep(0.1)
+
+
+class Rig:
+    """A bus task in the fake air, with what it said."""
+
+    def __init__(self, options: Options, *devices: Device) -> None:
+        self.samples: list[Sample] = []
+        self.task = BusTask(BusSpec("air", DRIVER, options), devices, SystemClock(), self._sink)
+
+    async def _sink(self, sample: Sample) -> None:
+        self.samples.append(sample)
+
+    async def until(self, holds: Callable[[], bool], each: Callable[[], None] = lambda: None) -> None:
+        async with asyncio.timeout(20):
+            while not holds():
+                each()
+                await asyncio.sleep(0.01)
+
+    def values(self, name: str) -> list[dict[str, Any]]:
+        return [sample.values for sample in self.samples if sample.device == name and sample.values]
+
+
+@contextlib.asynccontextmanager
+async def running(options: Options, *devices: Device) -> AsyncIterator[Rig]:
+    rig = Rig(options, *devices)
+    task = asyncio.create_task(rig.task.run())
+    try:
+        await rig.until(lambda: rig.task.stats.up)
+        yield rig
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def says_smoke(bluez: BlueZ) -> Callable[[], None]:
+    return lambda: bluez.advertise(MAC, b"\x40\x29\x01", service=BTHOME)
+
+
+def sealed(number: int, body: bytes) -> bytes:
+    """BTHome, encrypted for MAC with KEY."""
+    counter = number.to_bytes(4, "little")
+    data = AESCCM(raw(KEY), tag_length=4).encrypt(raw(MAC) + b"\xd2\xfc\x41" + counter, body, b"")
+    return b"\x41" + data[:-4] + counter + data[-4:]
+
+
+async def test_an_advertisement_becomes_a_sample_once(bluez: BlueZ) -> None:
+    tag, door = (device("tag", "AA:00:00:00:00:01", t="temperature"),
+                 device("door", "AA:00:00:00:00:02", opening="door", battery="battery"))  # fmt: skip
+    async with running(Options(), tag, door) as rig:
+        bluez.advertise("AA:00:00:00:00:09", b"\x40\x29\x01", service=BTHOME)  # a stranger
+        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI)
+        for data in ("40 0001 1A01", "40 0001 1A01", "40 0002 1A00", "40 0003 0255 08", "41", "", "40 1A",
+                     "40 0004 0163"):  # fmt: skip
+            bluez.advertise("AA:00:00:00:00:02", bytes.fromhex(data), service=BTHOME)
+        await rig.until(lambda: {"battery": 99} in rig.values("door"))
+    assert rig.values("tag") == [{"t": 24.3}]
+    assert rig.values("door") == [{"opening": True}, {"opening": False}, {"battery": 99}]
+    assert {sample.quality for sample in rig.samples} == {Quality.GOOD}
+
+
+async def test_an_encrypted_device(bluez: BlueZ, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY + "\n")
+    file.chmod(0o600)
+    async with running(Options(), device("smoke", MAC, key=file, smoke="smoke")) as rig:
+        for data in (sealed(500, b"\x29\x01"), sealed(499, b"\x29\x00"), b"\x40\x29\x00",
+                     sealed(500, b"\x29\x01"), sealed(501, b"\x29\x00")):  # fmt: skip
+            bluez.advertise(MAC, data, service=BTHOME)
+        await rig.until(lambda: {"smoke": False} in rig.values("smoke"))
+    assert rig.values("smoke") == [{"smoke": True}, {"smoke": False}]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "error"),
+    [(KEY, 0o644, "ble-key-open"), (KEY[:-2], 0o600, "ble-key-unreadable"),
+     ("key", 0o600, "ble-key-unreadable"), (BTHOME_KEY, 0o600, "ble-key-wrong")],
+)  # fmt: skip
+async def test_a_key_that_does_not_serve_makes_its_device_offline_and_no_other(
+    bluez: BlueZ, tmp_path: Path, text: str, mode: int, error: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    file.chmod(mode)
+    other = device("other", "AA:00:00:00:00:02", opening="door")
+    async with running(Options(), device("smoke", MAC, key=file, smoke="smoke"), other) as rig:
+        for number in range(3):
+            bluez.advertise(MAC, sealed(number, b"\x29\x01"), service=BTHOME)
+        bluez.advertise("AA:00:00:00:00:02", b"\x40\x1a\x01", service=BTHOME)
+        await rig.until(lambda: bool(rig.values("other")))
+    assert [sample.error for sample in rig.samples if sample.device == "smoke"] == [error]
+
+
+async def test_a_radio_that_hears_nobody_is_begun_anew(bluez: BlueZ) -> None:
+    async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
+        bluez.adapter.refuse_stop = True
+        await rig.until(lambda: bool(rig.samples))
+        assert rig.samples[0].error == "ble-silent"
+        await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
+        assert bluez.adapter.scans >= 2
+
+
+async def test_strangers_show_that_the_radio_works(bluez: BlueZ) -> None:
+    numbers = iter(range(10_000))
+    async with connect(Options(silence=0.6), (device("a", MAC, smoke="smoke"),)) as listener:
+        heard = asyncio.ensure_future(anext(aiter(listener.listen())))
+        until = asyncio.get_running_loop().time() + 1.2
+        while asyncio.get_running_loop().time() < until:
+            bluez.advertise("AA:00:00:00:00:09", next(numbers).to_bytes(2), maker=0x4C)
+            await asyncio.sleep(0.02)
+        assert not heard.done()
+        with pytest.raises(LinkDown, match="ble-silent"):
+            await heard
+
+
+async def test_an_adapter_that_was_pulled_out_and_put_back(bluez: BlueZ) -> None:
+    async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
+        bluez.unplug()
+        await rig.until(lambda: any(sample.error == "ble-scan" for sample in rig.samples))
+        assert not rig.task.stats.up
+        bluez.plug()
+        await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
+
+
+async def test_where_passive_scans_are_not_possible_it_says_so_and_scans_actively(
+    bluez: BlueZ, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "linli"):
+        async with connect(Options(passive=True, adapter="hci0"), ()):
+            assert bluez.adapter.scans == 1
+    assert "passive" in caplog.text
+
+
+async def test_without_an_adapter_or_bluez_the_line_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
+    with pytest.raises(LinkDown, match="ble-scan"):
+        async with connect(Options(), ()):
+            pass
+    with private_bus(tmp_path) as address:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        with pytest.raises(LinkDown, match="ble-scan"):
+            async with connect(Options(), ()):
+                pass
+
+
+async def test_without_its_library_the_line_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bleak.exc", None)
+    with pytest.raises(LinkDown, match="ble-missing"):
+        async with connect(Options(), ()):
+            pass
+
+
+async def test_who_relies_on_bluetooth_for_fire_is_warned(
+    bluez: BlueZ, caplog: pytest.LogCaptureFixture
+) -> None:
+    point = BlePoint(field="smoke", alarm=AlarmSpec(hazard=Hazard.FIRE))
+    smoke = device("a", MAC)
+    smoke.points["smoke"] = point
+    async with connect(Options(), (smoke,)):
+        assert "BLE alone carries no smoke alarm" in caplog.text
