@@ -246,8 +246,6 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """In a profile: the point stands for this many, named `name.1`, `name.2` …"""
     index: int = 1
     """Which of them this one is."""
-    optional: bool = False
-    """A reading may come without it, and is no worse for that."""
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):

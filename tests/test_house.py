@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "h11", "httpx2", "jinja2", "paho", "prometheus_client",
-         "pymodbus",
+HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "h11", "httpx2", "jinja2", "paho",
+         "prometheus_client", "pymodbus",
          "serial", "starlette", "uvicorn"}  # fmt: skip
 
 
