@@ -316,7 +316,7 @@ class _Reading:
             action = self._build(driver.action, table, path)
             if action is None:
                 continue
-            for point in action.confirm.keys() - points.keys():
+            for point in sorted(action.confirm.keys() - points.keys()):
                 known = ", ".join(points)
                 self._mistake((*path, "confirm"), "point-unknown", point=point, known=known)
             actions[name] = action
