@@ -349,6 +349,7 @@ class BleListener(Listener):
             device.address.mac.upper(): (device, _key(device.address.bindkey_file)) for device in devices
         }
         self._last: dict[str, int | None] = {}
+        self._refused: dict[str, object] = {}
         self._inbox: asyncio.Queue[tuple[str, Packet | ReadFailed] | None] = asyncio.Queue(INBOX)
 
     def hear(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
@@ -365,17 +366,20 @@ class BleListener(Listener):
     def _read(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
     ) -> Packet | ReadFailed | None:
-        if isinstance(key, ReadFailed):
-            return key
         service = {
             int(uuid[4:8], 16): data
             for uuid, data in advertisement.service_data.items()
             if uuid.startswith("0000") and uuid.endswith(BASE_UUID)
         }
         try:
+            if isinstance(key, ReadFailed):
+                raise key
             packet = read(_mac(device.address.mac), key, service, advertisement.manufacturer_data)
         except ReadFailed as failed:
-            return failed
+            # A packet is sent many times: that is one failure.
+            again = self._refused.get(device.name) == service
+            self._refused[device.name] = service
+            return None if again else failed
         # Its battery's level, say, where no point asks for it: no reading, and no failure.
         if packet is None or not decode(device.points, packet):
             return None

@@ -240,12 +240,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     true_above: float | None = None
     true_below: float | None = None
     alarm: AlarmSpec | None = None
-    optional: bool = False
-    """Not every message carries it: that it is missing says nothing."""
     repeat: int = 0
     """In a profile: the point stands for this many, named `name.1`, `name.2` …"""
     index: int = 1
     """Which of them this one is."""
+    optional: bool = False
+    """A reading may come without it, and is no worse for that."""
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):

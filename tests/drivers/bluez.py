@@ -57,6 +57,22 @@ class Adapter(ServiceInterface):
         return ["central"]
 
 
+class Monitors(ServiceInterface):
+    """`org.bluez.AdvertisementMonitorManager1`, which only an experimental BlueZ has."""
+
+    def __init__(self) -> None:
+        super().__init__("org.bluez.AdvertisementMonitorManager1")
+        self.registered: list[str] = []
+
+    @dbus_method()
+    def RegisterMonitor(self, path: DBusObjectPath) -> None:  # noqa: N802
+        self.registered.append(path)
+
+    @dbus_method()
+    def UnregisterMonitor(self, path: DBusObjectPath) -> None:  # noqa: N802
+        self.registered.remove(path)
+
+
 class Remote(ServiceInterface):
     """`org.bluez.Device1`, once it has been heard."""
 
@@ -102,6 +118,11 @@ class BlueZ:
     def plug(self) -> None:
         self.adapter = Adapter()
         self._bus.export(HCI, self.adapter)
+
+    def allow_passive(self) -> Monitors:
+        monitors = Monitors()
+        self._bus.export(HCI, monitors)
+        return monitors
 
     def unplug(self) -> None:
         for path in self._remotes:

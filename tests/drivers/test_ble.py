@@ -288,8 +288,11 @@ async def test_a_key_that_does_not_serve_makes_its_device_offline_and_no_other(
     file.chmod(mode)
     other = device("other", "AA:00:00:00:00:02", opening="door")
     async with running(Options(), device("smoke", MAC, key=file, smoke="smoke"), other) as rig:
-        for number in range(3):
+        for number in (1, 1, 1, 1, 2):
             bluez.advertise(MAC, sealed(number, b"\x29\x01"), service=BTHOME)
+        await rig.until(lambda: rig.task.stats.failures == 2)
+        assert rig.samples == []
+        bluez.advertise(MAC, sealed(3, b"\x29\x01"), service=BTHOME)
         bluez.advertise("AA:00:00:00:00:02", b"\x40\x1a\x01", service=BTHOME)
         await rig.until(lambda: bool(rig.values("other")))
     assert [sample.error for sample in rig.samples if sample.device == "smoke"] == [error]
@@ -333,6 +336,15 @@ async def test_where_passive_scans_are_not_possible_it_says_so_and_scans_activel
         async with connect(Options(passive=True, adapter="hci0"), ()):
             assert bluez.adapter.scans == 1
     assert "passive" in caplog.text
+
+
+async def test_a_passive_scan(bluez: BlueZ) -> None:
+    monitors = bluez.allow_passive()
+    async with running(Options(passive=True), device("a", MAC, smoke="smoke")) as rig:
+        assert len(monitors.registered) == 1
+        bluez.advertise(MAC, b"\x40\x29\x01", service=BTHOME)
+        await rig.until(lambda: rig.values("a") == [{"smoke": True}])
+    assert (bluez.adapter.scans, monitors.registered) == (0, [])
 
 
 async def test_without_an_adapter_or_bluez_the_line_is_down(
