@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 from collections.abc import AsyncIterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,19 @@ async def test_nobody_gets_in_without_the_right_token(site: Site) -> None:
     for path in ("/", "/hall", "/west", f"/{TOKEN}", f"/east/{TOKEN}/x", "*"):
         assert await site.post(path, JSON, bearer(TOKEN)) == 404
     assert await site.ask(request("/east", b"", bearer(TOKEN), method="GET")) == 405
+    assert site.heard == []
+
+
+@pytest.mark.parametrize(("path", "status"), [("/east", 401), ("/west", 404), (f"/east/{TOKEN}", 413)])
+async def test_who_sends_much_before_reading_still_learns_why_it_was_refused(
+    site: Site, path: str, status: int
+) -> None:
+    def post() -> int:
+        with contextlib.closing(HTTPConnection("127.0.0.1", site.port, timeout=10)) as client:
+            client.request("POST", path, b" " * 4_000_000)
+            return client.getresponse().status
+
+    assert await asyncio.to_thread(post) == status
     assert site.heard == []
 
 
