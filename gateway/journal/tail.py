@@ -71,6 +71,7 @@ class Tail:
         old, self._file = self._file, -1
         self._paths.reverse()
         try:
+            self._paths[0].parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._paths[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             self._write(self._head + b"".join(frames))
             self._paths[1].unlink(missing_ok=True)

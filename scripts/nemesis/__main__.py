@@ -80,7 +80,7 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
         stack.push_async_callback(field.end)
         stack.push_async_callback(broker.end)
         await broker.start()
-        oracle = Oracle()
+        oracle = Oracle(directory / "run" / "journal.db")
         witness = Witness(broker.port, oracle)
         stack.callback(witness.close)
         await witness.ready()

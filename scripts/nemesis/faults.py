@@ -139,7 +139,7 @@ class Nemesis:
         await asyncio.sleep(lag)
         await self._gateway.hold()
         # The runtime folder is memory: what outlives a kill there does not outlive the power.
-        for tail in self._gateway.site.parent.glob("tail-?"):
+        for tail in (self._gateway.site.parent / "run").glob("tail-?"):
             tail.unlink()
         self._disk.mount_again()
         self._gateway.tolerated -= 1

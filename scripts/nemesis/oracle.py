@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,11 @@ class Seen(msgspec.Struct):
 class Oracle:
     """Takes everything in as it comes; judges at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, spare: Path) -> None:
+        self._spare = spare
+        self.homeless = 0
+        """Envelopes from the journal in memory that serves while the disk is dead: they are extra. It
+        promises nothing beyond its life, and what it says has an epoch of its own."""
         self.lock = threading.Lock()
         self.streams: dict[Stream, Seen] = {}
         self.gaps: dict[Stream, list[tuple[int, int, str]]] = {}
@@ -65,6 +69,9 @@ class Oracle:
         envelope = msgspec.json.decode(payload)
         stream = envelope["device"], envelope["lane"]
         with self.lock:
+            if envelope["epoch"] not in self.epochs and envelope["epoch"] == _epoch(self._spare):
+                self.homeless += 1
+                return
             self.epochs.add(envelope["epoch"])
             seen = self.streams.setdefault(stream, Seen())
             for record in envelope["records"]:
@@ -154,6 +161,7 @@ class Oracle:
             "pending": waiting,
             "alarms": sum(len(s.contents) for (_, lane), s in self.streams.items() if lane == "alarm"),
             "epochs": len(self.epochs),
+            "homeless": self.homeless,
             "gaps": dict(reasons),
         }
 
@@ -248,3 +256,13 @@ def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, in
     for record in records:
         content = _content(record.kind, record.at.mono, record.at.boot, record.body)
         yield (record.device, lane), record.seq, content
+
+
+def _epoch(journal: Path) -> str:
+    """The identity of a journal; empty where there is none."""
+    with suppress(sqlite3.Error, ValueError):
+        uri = f"{journal.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as database:
+            ((epoch,),) = database.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
+            return str(epoch)
+    return ""

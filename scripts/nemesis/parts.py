@@ -59,7 +59,7 @@ def write_site(directory: Path, journal: Path, field: list[int], uplink: int, me
         f'schema = "linli/site/1"\n[site]\nid = "{SITE}"\ntitle = "torture"\nlanguage = "en"\n'
         f'[journal]\npath = "{journal}"\nwindow = 0.5\ncap = 40000000\n'
         f'[uplink]\nurl = "mqtt://127.0.0.1:{uplink}"\nclient_id = "linli-torture"\n'
-        f'[control]\nsocket = "{directory}/sock"\n[metrics]\nport = {metrics}\n',
+        f'[control]\nsocket = "{directory}/run/sock"\n[metrics]\nport = {metrics}\n',
         *(
             f'[bus.b{i}]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:{port}"\n'
             for i, port in enumerate(field)

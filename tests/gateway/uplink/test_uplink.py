@@ -333,6 +333,7 @@ async def test_history_and_the_present_come_in_one_order(tmp_path: Path, port: i
             it.measure(n, "b")
             await asyncio.sleep(0.005)
         await eventually(it.caught_up)
+        await eventually(lambda: all(300 in seen.seqs(device=device) for device in ("a", "b")))
         for device in ("a", "b"):
             records = seen.records(device=device)
             assert [record["seq"] for record in records] == list(range(1, 301))
