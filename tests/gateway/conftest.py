@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from gateway.journal.rows import unpack
 
 from .simulate.conftest import Simulator, eventually, free_port, simulator
 
@@ -265,5 +269,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
         centre.broker.start()
         centre.witness.start()
         centre.daemon.start()
-        eventually(centre.daemon.up)
+        devices = tomllib.loads(centre.daemon.site.read_text("utf-8"))["device"]
+        eventually(lambda: all(centre.witness.latest(device) for device in devices))
+        # The journal holds what the witness has once the window has ended.
+        eventually(lambda: all(device in _kept(centre) for device in devices))
         yield centre
+
+
+def _kept(centre: Centre) -> set[str]:
+    with closing(sqlite3.connect(f"{centre.daemon.journal.as_uri()}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT body, crc FROM telemetry").fetchall()
+    return {record.device for row in rows for record in unpack(*row)}
