@@ -4,11 +4,14 @@ import itertools
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
+import pytest
+
 from ..conftest import Centre
 from ..ledger import account, pending, read_journal
 from ..simulate.conftest import eventually
 
 
+@pytest.mark.timeout(150)
 def test_nothing_is_lost_while_the_broker_is_away(centre: Centre) -> None:
     """Absent at boot, and killed in the middle; it keeps nothing, and the witness sees all."""
     centre.daemon.start()
@@ -17,7 +20,8 @@ def test_nothing_is_lost_while_the_broker_is_away(centre: Centre) -> None:
     eventually(lambda: ("smoke-hall", "alarm") in {key[1:3] for key in read_journal(centre.daemon.journal)})
     centre.broker.start()
     centre.witness.start()
-    eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"))
+    # However long the broker was away by now, the next attempt is at most 45 s off.
+    eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"), 50)
     eventually(lambda: (centre.daemon.health() or {}).get("uplink"))
 
     centre.broker.end(SIGKILL)
