@@ -106,8 +106,8 @@ class Daemon:
         return self._proc("smaps_rollup", "Pss") / 1000
 
     def written(self) -> float:
-        """Bytes it has made the block device write."""
-        return self._proc("io", "write_bytes")
+        """Bytes it has made the block device write; what was taken back before it got there is not."""
+        return self._proc("io", "write_bytes") - self._proc("io", "cancelled_write_bytes")
 
     def _proc(self, file: str, key: str) -> float:
         for line in Path(f"/proc/{self.pid}/{file}").read_text().splitlines():
