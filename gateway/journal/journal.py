@@ -197,6 +197,7 @@ class Journal(Reader):
             self.committed[lane] = await self.last(lane)
             self.delivered[lane] = await self.cursor(lane)
         self._streams, self._days = await self.counts()
+        self._numbers = dict(self._streams)
         clean = await self.meta("clean")
         if clean == DAMAGED:
             await self._tell_holes()

@@ -59,8 +59,6 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     records: list[Entry]
     backfill: bool = False
     """These were kept back by an outage: something newer may have been told of in `latest`."""
-    durable: bool = True
-    """False: the gateway's disk would not take these alarms. They come again once it does."""
 
 
 class LatestEntry(Entry, frozen=True):
@@ -75,6 +73,19 @@ class Latest(msgspec.Struct, frozen=True):
 
     epoch: str
     records: list[LatestEntry]
+
+
+class Urgent(msgspec.Struct, frozen=True):
+    """An alarm that the gateway's disk would not take: it has no number yet. Once the disk takes it, it
+    comes again in its own place; if the power goes first, this was all of it."""
+
+    device: str
+    kind: str
+    at: int
+    clock: ClockQuality
+    mono: int
+    boot: str
+    data: dict[str, Any]
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -136,19 +147,24 @@ class Native:
         self._correct = correct
         self.command_topic = f"{self._root}/command"
 
-    def records(
-        self, records: Sequence[Record], *, backfill: bool = False, durable: bool = True
-    ) -> Message:
+    def records(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
         """Records of one stream, in order, as one message."""
         first = records[0]
         entries = [Entry(*self._entry(record)) for record in records]
-        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill, durable)
+        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill)
         return f"{self._root}/{first.device}/{_name(first.lane)}", _encode(envelope)
 
     def latest(self, records: Iterable[Record]) -> Message:
         """The newest record of each device."""
         entries = [LatestEntry(*self._entry(record), record.device) for record in records]
         return f"{self._root}/latest", _encode(Latest(self._epoch, entries))
+
+    def urgent(self, alarm: Record) -> Message:
+        """An alarm that the disk would not take."""
+        at = self._correct(alarm.at)
+        return f"{self._root}/urgent", _encode(
+            Urgent(alarm.device, alarm.kind, at.wall, at.clock, at.mono, at.boot, alarm.body)
+        )
 
     def ledger(self, rows: Iterable[LedgerRow]) -> Message:
         """The account."""
@@ -193,7 +209,7 @@ def _name(lane: Lane) -> LaneName:
 
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3.0 document of this dialect."""
-    types = (Envelope, Latest, Ledger, CommandMessage, Reply, Status)
+    types = (Envelope, Latest, Urgent, Ledger, CommandMessage, Reply, Status)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     lanes = {lane.name.lower(): lane for lane in Lane}
     channels = {
@@ -214,12 +230,13 @@ def asyncapi() -> dict[str, Any]:
                 "parameters": {"site": {"description": "The id of the site."}},
                 "messages": {name: {"$ref": f"#/components/messages/{name}"}},
             }
-            for name in ("latest", "ledger", "command", "reply", "status")
+            for name in ("latest", "urgent", "ledger", "command", "reply", "status")
         },
     }
     payloads = {
         "records": Envelope,
         "latest": Latest,
+        "urgent": Urgent,
         "ledger": Ledger,
         "command": CommandMessage,
         "reply": Reply,

@@ -197,7 +197,7 @@ class Uplink:
             alarms = self._journal.unkept_alarms()
             for alarm in alarms:
                 if (alarm.device, alarm.seq) not in told:
-                    link.publish(*self._dialect.records([alarm], durable=False))
+                    link.publish(*self._dialect.urgent(alarm))
             told = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _telemetry(self, sender: LaneSender) -> None:
