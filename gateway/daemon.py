@@ -22,13 +22,13 @@ from .log import reason, tell
 from .model import Clock, Command, GatewayError, Sample, Value
 from .notify import notify, watchdog_seconds
 from .services import services
-from .services.safety import GATEWAY
+from .services.safety import GATEWAY, Safety
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
 
 REPORT_EVERY = 60.0
-LOCAL_ACTIONS = ("open", "acknowledge")
+LOCAL_ACTIONS = ("open", *Safety.actions)
 """What may be asked on this machine: whoever reaches the control socket has a credential."""
 
 

@@ -65,6 +65,12 @@ class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge", tag_field="act
     alarm: str
 
 
+class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="action"):
+    """A person has made sure that an alarm is over."""
+
+    alarm: str
+
+
 class Open(msgspec.Struct, frozen=True, tag="open", tag_field="action"):
     """A person wants a compartment opened."""
 
@@ -202,24 +208,25 @@ class Dashboard:
     async def _command(self, request: Request) -> Response:
         lang = language(request)
         try:
-            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Open)
+            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Reset | Open)
         except ValueError:
             return Response(status_code=400)
-        if isinstance(wish, Acknowledge):
-            return await self._acknowledge(request.state.person, lang, wish)
+        if isinstance(wish, Acknowledge | Reset):
+            return await self._attend(request.state.person, lang, wish)
         return await self._open(request.state.person, lang, wish)
 
-    async def _acknowledge(self, person: str, lang: str, wish: Acknowledge) -> Response:
+    async def _attend(self, person: str, lang: str, wish: Acknowledge | Reset) -> Response:
+        action = type(wish).__struct_config__.tag
         alarm = next((alarm for alarm in self.watch.view.alarms if alarm.id == wish.alarm), None)
         if alarm is None:
             return _answer(404, "failed", say(lang, "dashboard.gone"))
         done = say(
             lang,
-            "dashboard.done-acknowledge",
+            f"dashboard.done-{action}",
             hazard=say(lang, f"hazard.{alarm.hazard}"),
             device=_title(alarm, lang),
         )
-        return await self._send(person, lang, done, alarm.device, "acknowledge", {"alarm": alarm.id})
+        return await self._send(person, lang, done, alarm.device, str(action), {"alarm": alarm.id})
 
     async def _open(self, person: str, lang: str, wish: Open) -> Response:
         cabinets = {cabinet.name: cabinet for cabinet in self.watch.view.cabinets}

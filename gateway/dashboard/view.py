@@ -18,7 +18,7 @@ from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Link, Presence
-from gateway.services.safety import GATEWAY, LINK, Alarm, AlarmState, Safety
+from gateway.services.safety import GATEWAY, LINK, Alarm, Safety, State
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
 
@@ -32,6 +32,9 @@ SUMMARY_EVERY = 60.0
 
 SHORT_LIFE = 2.0
 """Years a card should last at least."""
+
+UNSEEN = (State.ACTIVE, State.CLEARED)
+"""An alarm that nobody has acknowledged."""
 
 STEP = 2000
 """Milliseconds by which two clocks may differ before the wall clock counts as stepped."""
@@ -103,7 +106,7 @@ class AlarmLine(msgspec.Struct, frozen=True):
     device: str
     title: dict[str, str]
     hazard: Hazard
-    state: AlarmState
+    state: State
     point: str
     value: Value
     unit: str
@@ -182,7 +185,7 @@ class View(msgspec.Struct, frozen=True):
 
     @property
     def unacknowledged(self) -> int:
-        return sum(alarm.state is not AlarmState.ACKNOWLEDGED for alarm in self.alarms)
+        return sum(alarm.state in UNSEEN for alarm in self.alarms)
 
 
 def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp) -> View:
@@ -315,9 +318,9 @@ def _alarms(rows: Rows, cards: Mapping[str, DeviceCard], now: Stamp) -> tuple[Al
     """Unacknowledged first, then the most urgent hazard, then the newest."""
     hazards = list(Hazard)
     alarms: list[Alarm] = sorted(
-        rows.values(),
+        (alarm for alarm in rows.values() if alarm.stands),
         key=lambda alarm: (
-            alarm.state is AlarmState.ACKNOWLEDGED,
+            alarm.state not in UNSEEN,
             hazards.index(alarm.hazard),
             -alarm.raised.wall,
         ),

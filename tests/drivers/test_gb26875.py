@@ -91,7 +91,7 @@ def operation(act: int, system: int = 1) -> bytes:
 
 def device(name: str = "panel", source: bytes = A) -> Device:
     points = {
-        field: FirePoint(field=field, alarm=AlarmSpec(Hazard.FIRE) if field == "fire" else None)
+        field: FirePoint(field=field, alarm=AlarmSpec(hazard=Hazard.FIRE) if field == "fire" else None)
         for field in NAMES
     }
     return Device(

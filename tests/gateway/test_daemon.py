@@ -65,9 +65,12 @@ def test_smoke_is_an_alarm_until_somebody_has_acknowledged_it(running: Centre) -
     assert (raised["hazard"], raised["state"]) == ("fire", "active")
     running.do("smoke", unit=1, on=False)
     cleared = change("cleared")
-    assert (cleared["id"], cleared["state"]) == (raised["id"], "latched")
+    assert (cleared["id"], cleared["state"]) == (raised["id"], "cleared")
     running.command("ack-1", "smoke-hall", "acknowledge", alarm=raised["id"])
     assert running.reply("ack-1") == {"id": "ack-1", "status": "done", "detail": ""}
+    assert change("acknowledged")["state"] == "latched"
+    running.command("reset-1", "smoke-hall", "reset", alarm=raised["id"])
+    assert running.reply("reset-1")["status"] == "done"
     assert (change("closed")["state"], change("closed")["by"]) == ("normal", "platform")
     running.command("ack-2", "smoke-hall", "acknowledge", alarm=raised["id"])
     assert running.reply("ack-2")["status"] == "failed"

@@ -28,7 +28,7 @@ from .services.kit import device
 
 ALARM, EVENT, TELEMETRY = Lane
 DEVICES = {
-    "smoke": device("smoke", "smoke", smoke=Point(alarm=AlarmSpec(Hazard.FIRE))),
+    "smoke": device("smoke", "smoke", smoke=Point(alarm=AlarmSpec(hazard=Hazard.FIRE))),
     "locker": device("locker", "parcel-locker"),
 }
 

@@ -27,7 +27,7 @@ from gateway.journal import Journal
 from gateway.model import Hazard, Sample, Stamp, Value
 from gateway.services.lockers import Compartment
 from gateway.services.presence import Link
-from gateway.services.safety import Alarm, AlarmState
+from gateway.services.safety import Alarm, State
 from gateway.services.visitors import Door
 
 KEY = "right-key-of-the-house"
@@ -160,11 +160,23 @@ class House:
         """The date at the site."""
         return datetime.fromtimestamp(self.now().wall / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
 
-    def alarm(self, state: AlarmState | None, device: str = "smoke", value: Value = True) -> str:
+    def alarm(self, state: State | None, device: str = "smoke", value: Value = True) -> str:
         """Put the alarm of a device into a state; None closes it. Returns the alarm's id."""
         hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
         name = f"{device}/{point}/1"
-        row = Alarm(name, device, point, hazard, state, self.now(65), value) if state else None
+        row = (
+            Alarm(
+                id=name,
+                device=device,
+                point=point,
+                hazard=hazard,
+                state=state,
+                raised=self.now(65),
+                value=value,
+            )
+            if state
+            else None
+        )
         self.rows("safety", **{f"{device}__{point}": row})
         return name
 

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from gateway.services.safety import AlarmState
+from gateway.services.safety import State
 
 from .conftest import KEY, House, Served
 
@@ -118,7 +118,7 @@ def test_every_device_is_listed_with_its_quality_and_age(house: House, page: Pag
 
 def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page: Page) -> None:
     assert "没有报警" in page.text("#alarms")
-    name = house.alarm(AlarmState.ACTIVE)
+    name = house.alarm(State.ACTIVE)
     page.shows("火警 一层活动室烟感", "#alarms")
     assert page.text(".tile.alarms .number") == "1"
     assert "火警" in page.text("[data-key=smoke].line")
@@ -131,7 +131,7 @@ def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page
     assert command["action"] == "acknowledge"
     assert command["args"] == {"alarm": name}
     assert command["by"] == "Wang"
-    house.alarm(AlarmState.ACKNOWLEDGED)
+    house.alarm(State.ACKNOWLEDGED)
     page.shows("已确认，尚未恢复", "#alarms")
     assert not page.has("#alarms button")
     assert page.text(".tile.alarms .number") == "1"
@@ -219,7 +219,7 @@ def test_without_a_script_the_page_can_be_read(page: Page) -> None:
 
 
 def test_nothing_sticks_out(page: Page, house: House) -> None:
-    house.alarm(AlarmState.ACTIVE)
+    house.alarm(State.ACTIVE)
     page.shows("火警", "#alarms")
     size = {"height": 1080, "deviceScaleFactor": 1, "mobile": False}
     try:

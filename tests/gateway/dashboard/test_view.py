@@ -11,7 +11,7 @@ from gateway.dashboard.view import Condition, Gateway, Health, Known, Places, Vi
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
 from gateway.services.lockers import Compartment
 from gateway.services.presence import Link
-from gateway.services.safety import Alarm, AlarmState
+from gateway.services.safety import Alarm, State
 from gateway.services.visitors import Door
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -53,8 +53,16 @@ def view(
     return fold(cards, SHANGHAI, known, at())
 
 
-def alarm(state: AlarmState, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
-    return Alarm(f"{device}/{ago}", device, "smoke", hazard, state, at(ago), True)
+def alarm(state: State, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
+    return Alarm(
+        id=f"{device}/{ago}",
+        device=device,
+        point="smoke",
+        hazard=hazard,
+        state=state,
+        raised=at(ago),
+        value=True,
+    )
 
 
 def test_without_a_journal_everything_is_unknown_and_every_device_is_listed() -> None:
@@ -108,10 +116,10 @@ def test_places_that_are_all_unknown_are_not_nought() -> None:
 
 def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
     rows = {
-        "1": alarm(AlarmState.ACKNOWLEDGED, "a", Hazard.FIRE),
-        "2": alarm(AlarmState.ACTIVE, "b", Hazard.FAULT),
-        "3": alarm(AlarmState.LATCHED, "c", Hazard.GAS, ago=90),
-        "4": alarm(AlarmState.ACTIVE, "d", Hazard.GAS, ago=30),
+        "1": alarm(State.ACKNOWLEDGED, "a", Hazard.FIRE),
+        "2": alarm(State.ACTIVE, "b", Hazard.FAULT),
+        "3": alarm(State.CLEARED, "c", Hazard.GAS, ago=90),
+        "4": alarm(State.ACTIVE, "d", Hazard.GAS, ago=30),
     }
     seen = view(safety=rows)
     assert [line.device for line in seen.alarms] == ["d", "c", "b", "a"]
@@ -119,7 +127,7 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
 
 
 def test_a_device_in_alarm_is_never_merely_well() -> None:
-    rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.LATCHED)}
+    rows = {"s": alarm(State.ACTIVE), "t": alarm(State.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
     assert seen.devices[0].hazards == (Hazard.FIRE,)
     assert seen.devices[0].values == (("smoke", True, ""),)

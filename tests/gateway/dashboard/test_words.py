@@ -11,7 +11,7 @@ import gateway.dashboard
 from gateway.dashboard.pages import reason
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
-from gateway.services.safety import AlarmState
+from gateway.services.safety import State
 from gateway.words import LANGUAGES, words
 
 SOURCE = Path(gateway.dashboard.__file__).parent
@@ -19,7 +19,7 @@ SOURCE = Path(gateway.dashboard.__file__).parent
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
-    for table, vocabulary in (("hazard", Hazard), ("alarm-state", AlarmState), ("quality", Condition)):
+    for table, vocabulary in (("hazard", Hazard), ("alarm-state", State), ("quality", Condition)):
         for word in vocabulary:
             assert f"{table}.{word}" in words(lang), f"{table}.{word}"
 
