@@ -36,6 +36,8 @@ class Engine:
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
         self._told: dict[str, tuple[float, dict[str, Value]]] = {}
         self.execute: Execute = _nobody
+        self.on_alarm: Callable[[], None] = lambda: None
+        """Called when an alarm has changed, before it is written down."""
 
     async def restore(self) -> None:
         """Take up the state that the journal kept."""
@@ -86,7 +88,8 @@ class Engine:
             now = self._clock.now()
             if self._step(Tick(now, self._journal.day_of(now)), self._services):
                 await self._commit()
-            self._tell_summaries()
+            if self._tell_summaries():
+                await self._commit()
             await self._clock.sleep(1.0)
 
     def _conclude(self, command: Command, status: Status, detail: str) -> Order:
@@ -122,6 +125,7 @@ class Engine:
                 urgent = urgent or fact.durable or fact.lane is Lane.ALARM
                 if fact.lane is Lane.ALARM:
                     tell(logging.WARNING, "alarm", device=fact.device, **fact.body)
+                    self.on_alarm()
         return urgent
 
     async def _commit(self) -> None:
@@ -131,14 +135,20 @@ class Engine:
             # The journal keeps it and tries again; the daemon tells of the failure once.
             return
 
-    def _tell_summaries(self) -> None:
+    def _tell_summaries(self) -> bool:
+        """True if something in them must be committed at once."""
+        urgent = False
         now = self._clock.mono()
         for service in self._services:
             values = service.summary(self._rows[service.name])
             when, told = self._told.get(service.name, (float("-inf"), {}))
             if values and (values != told or now - when >= REFRESH):
                 self._told[service.name] = now, values
-                self._journal.sample(Sample(service.name, self._clock.now(), values))
+                sample = Sample(service.name, self._clock.now(), values)
+                hearing = [each for each in self._services if service.name in each.hears]
+                urgent = self._step(sample, hearing) or urgent
+                self._journal.sample(sample)
+        return urgent
 
 
 async def _nobody(command: Command) -> None:

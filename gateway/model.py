@@ -387,6 +387,8 @@ class Service(ABC):
     row: ClassVar[type[Row]]
     actions: ClassVar[frozenset[str]] = frozenset()
     """The commands this service carries out itself."""
+    hears: ClassVar[frozenset[str]] = frozenset()
+    """The services whose summaries it takes in, as samples of a device of that name."""
 
     @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:

@@ -1,7 +1,8 @@
 """Safety: alarms from rules, and what people do about them."""
 
 from .machine import ARROWS, Event, State, diagram
-from .rules import LINK, Condition, Judge, Rule
+from .outputs import Output, asking
+from .rules import LINK, Condition, Judge, Rule, of_point
 from .service import GATEWAY, Alarm, Mode, Safety
 
 __all__ = [
@@ -13,8 +14,11 @@ __all__ = [
     "Event",
     "Judge",
     "Mode",
+    "Output",
     "Rule",
     "Safety",
     "State",
+    "asking",
     "diagram",
+    "of_point",
 ]

@@ -102,6 +102,8 @@ class Safety(Service):
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
 
+    hears = frozenset({VISITORS, "parking", "lockers"})
+
     def __init__(
         self, devices: Mapping[str, Device], rules: Iterable[Rule] = (), local: Local = lambda _: None
     ) -> None:
