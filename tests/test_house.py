@@ -83,7 +83,7 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
         for name, seen in IMPORTS.items()
         if not within(name, ["drivers"]) and any(within(other, ["drivers"]) for other in seen)
     }
-    assert seers <= {"gateway.cli", "gateway.daemon", "gateway.config"}
+    assert seers <= {"gateway.cli", "gateway.daemon", "gateway.config.reading"}
 
 
 @pytest.mark.parametrize(

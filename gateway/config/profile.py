@@ -1,0 +1,138 @@
+"""A device model, from TOML: where its values are, what it can be told to do, and worked examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.codec import finish
+from gateway.model import Action, ConfigError, Driver, Point
+from gateway.services.safety import Safety
+from gateway.words import words
+
+from .reading import Mistakes, Reading, Table, name_of
+
+PROFILE = "linli/profile/1"
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A device model: what a file below config/profiles says."""
+
+    kind: str
+    maker: str
+    model: str
+    driver: Driver
+    points: dict[str, Point]
+    actions: dict[str, Action]
+    examples: tuple[Table, ...]
+
+
+class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
+    schema: str
+    kind: str
+    maker: str
+    model: str
+    driver: str
+    source: str
+    verified: bool = False
+
+
+def load_profile(file: Path) -> Profile:
+    """Read and check one device model. Raises `Mistakes`."""
+    reading = _ProfileReading(file)
+    profile = reading.profile()
+    if reading.mistakes:
+        raise Mistakes(reading.mistakes)
+    assert profile is not None
+    return profile
+
+
+def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
+    """What a worked example promises, and what decoding it gives: values, and those left out.
+
+    Points that the example does not mention are not compared.
+    """
+    values, bad = finish(profile.points, profile.driver.decode(profile.points, _raw(profile, example)))
+    wanted = example.get("values", {}), example.get("bad", {})
+    got = {key: values.get(key) for key in wanted[0]}, {key: bad.get(key) for key in wanted[1]}
+    return wanted, got
+
+
+def _raw(profile: Profile, example: Table) -> Any:
+    try:
+        return profile.driver.example(example["raw"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError("example-form", reason=error) from error
+
+
+class _ProfileReading(Reading):
+    """The file of a device model."""
+
+    def profile(self) -> Profile | None:
+        data = self.parse(PROFILE)
+        if data is None:
+            return None
+        points, examples = data.pop("points", {}), data.pop("examples", [])
+        orders = self.tables(data, "actions")
+        data.pop("actions", None)
+        if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
+            self.mistake(("examples",), "table-expected", key="[examples]")
+            return None
+        keys = self.build(_ProfileKeys, data, ())
+        if keys is None:
+            return None
+        if f"kind.{keys.kind}" not in words("en"):
+            kinds = [key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")]
+            self.mistake(("kind",), "kind-unknown", kind=keys.kind, known=", ".join(sorted(kinds)))
+        driver = self.driver(keys.driver, ("driver",))
+        if driver is None:
+            return None
+        if not isinstance(points, dict) or not points:
+            self.mistake(("points",), "points-missing")
+            return None
+        found: dict[str, Point] = {}
+        for name, table in points.items():
+            point = self.build(driver.point, table, ("points", name))
+            if point is not None:
+                found |= _repeat(name, point)
+        return Profile(
+            kind=keys.kind,
+            maker=keys.maker,
+            model=keys.model,
+            driver=driver,
+            points=found,
+            actions=self._actions(driver, orders, found),
+            examples=tuple(examples),
+        )
+
+    def _actions(
+        self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]
+    ) -> dict[str, Action]:
+        actions: dict[str, Action] = {}
+        for name, table in tables:
+            path = ("actions", name)
+            if driver.action is None:
+                self.mistake(path, "actions-none", driver=name_of(driver))
+                continue
+            # What a service or the driver itself does would never reach the profile's action.
+            if name in (*Safety.actions, *driver.actions):
+                self.mistake(path, "name-reserved", name=name)
+            action = self.build(driver.action, table, path)
+            if action is None:
+                continue
+            for point in sorted(action.confirm.keys() - points.keys()):
+                known = ", ".join(points)
+                self.mistake((*path, "confirm"), "point-unknown", point=point, known=known)
+            actions[name] = action
+        return actions
+
+
+def _repeat(name: str, point: Point) -> dict[str, Point]:
+    if not point.repeat:
+        return {name: point}
+    return {
+        f"{name}.{index}": msgspec.structs.replace(point, index=index)
+        for index in range(1, point.repeat + 1)
+    }

@@ -1,0 +1,290 @@
+"""A site, from TOML, with the device models it uses.
+
+Nothing here opens a port: a configuration can be checked on any machine.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import available_timezones
+
+import msgspec
+
+from gateway.journal import Limits
+from gateway.model import Checks, Device, Driver
+from gateway.services.safety import Safety
+from gateway.uplink import Options as UplinkOptions
+from gateway.words import LANGUAGES
+
+from .profile import Profile, load_profile
+from .reading import NAME, Mistakes, Reading, Table, name_of
+
+SITE = "linli/site/1"
+RESERVED = frozenset(
+    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
+)
+
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
+
+
+def _is_port(number: int) -> bool:
+    return 0 < number < 65_536
+
+
+class Centre(msgspec.Struct, frozen=True, kw_only=True):
+    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log."""
+
+    id: str
+    title: str | dict[str, str]
+    timezone: str = "Asia/Shanghai"
+    language: str = "zh"
+
+    CHECKS: ClassVar[Checks] = {
+        "id": (lambda name: bool(NAME.fullmatch(name)), "name-form"),
+        "title": (bool, "title-empty"),
+        "language": (LANGUAGES.__contains__, "language-unknown"),
+        "timezone": (lambda name: name in available_timezones(), "timezone-unknown"),
+    }
+
+
+class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
+    the bytes a day that may be written, and those the card bears in its life."""
+
+    path: Path = Path("/var/lib/linli/journal.db")
+    window: float = 1.0
+    cap: int = Limits().cap
+    daily: int = Limits().daily
+    endurance: int = Limits().endurance
+
+    CHECKS: ClassVar[Checks] = {
+        "window": (lambda seconds: 0.1 <= seconds <= 10, "window-range"),
+        "cap": (lambda size: size >= 16_000_000, "cap-range"),
+        "daily": (lambda size: size > 0, "positive"),
+        "endurance": (lambda size: size > 0, "positive"),
+    }
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
+
+
+class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[control]`: the local socket for the dashboard and `linli`."""
+
+    socket: Path = Path("/run/linli/control.sock")
+
+
+class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[metrics]`: where /metrics and /healthz answer; loopback unless said otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int = 9109
+
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+
+
+class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[dashboard]`: where it listens, and the file that keeps its access key."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    access: Path = Path("/var/lib/linli/access.key")
+
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+
+
+class BusSpec(msgspec.Struct, frozen=True):
+    """`[bus.…]`: a line or connection."""
+
+    name: str
+    driver: Driver
+    options: Any
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked configuration."""
+
+    centre: Centre
+    journal: JournalOptions
+    uplink: UplinkOptions | None
+    control: ControlOptions
+    metrics: MetricsOptions
+    dashboard: DashboardOptions
+    buses: dict[str, BusSpec]
+    devices: dict[str, Device]
+
+
+class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
+    profile: str
+    bus: str
+    title: str | dict[str, str] = ""
+    every: float = 1.0
+
+    CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
+
+
+def load_site(file: Path) -> Site:
+    """Read and check a site. Raises `Mistakes`."""
+    reading = _SiteReading(file)
+    site = reading.site()
+    if reading.mistakes:
+        raise Mistakes(reading.mistakes)
+    assert site is not None
+    return site
+
+
+def profile_folders(site: Path) -> list[Path]:
+    """Where device models are looked for: beside the site's file first, then those that came along."""
+    shipped = Path(str(files("gateway"))) / "profiles"
+    checkout = Path(str(files("gateway"))).parent / "config" / "profiles"
+    return [site.parent / "profiles", shipped if shipped.is_dir() else checkout]
+
+
+class _SiteReading(Reading):
+    """The file of a site."""
+
+    def site(self) -> Site | None:
+        data = self.parse(SITE)
+        if data is None:
+            return None
+        known = ("schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device")
+        self.unknown(data, known, ())
+        centre = self.section(Centre, data, "site", required=True)
+        journal = self.section(JournalOptions, data, "journal")
+        uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
+        control = self.section(ControlOptions, data, "control")
+        metrics = self.section(MetricsOptions, data, "metrics")
+        dashboard = self.section(DashboardOptions, data, "dashboard")
+        buses = self._buses(data)
+        devices = self._devices(data, buses)
+        self._commands(uplink, buses, devices)
+        if not (centre and journal and control and metrics and dashboard):
+            return None
+        return Site(
+            centre=centre,
+            journal=journal,
+            uplink=uplink,
+            control=control,
+            metrics=metrics,
+            dashboard=dashboard,
+            buses=buses,
+            devices=devices,
+        )
+
+    def _buses(self, data: Table) -> dict[str, BusSpec]:
+        buses: dict[str, BusSpec] = {}
+        for name, table in self.tables(data, "bus"):
+            path = ("bus", name)
+            if "driver" not in table:
+                self.mistake(path, "key-missing", key="driver")
+                continue
+            driver = self.driver(table.pop("driver"), (*path, "driver"))
+            options = driver and self.build(driver.options, table, path)
+            if driver and options is not None:
+                twin = next((bus.name for bus in buses.values() if bus.options == options), None)
+                if twin:
+                    self.mistake(path, "bus-twice", other=twin)
+                buses[name] = BusSpec(name, driver, options)
+        return buses
+
+    def _devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
+        devices: dict[str, Device] = {}
+        common = [field.name for field in msgspec.structs.fields(_DeviceKeys)]
+        for name, table in self.tables(data, "device"):
+            path = ("device", name)
+            if name in RESERVED:
+                self.mistake(path, "name-reserved", name=name)
+            address_table = {key: table.pop(key) for key in list(table) if key not in common}
+            keys = self.build(_DeviceKeys, table, path)
+            if keys is None:
+                continue
+            profile = self._find_profile(keys.profile, (*path, "profile"))
+            bus = buses.get(keys.bus)
+            if bus is None:
+                # A bus that is written down but wrong has been told of already.
+                written = data.get("bus", {})
+                if not isinstance(written, dict):
+                    continue
+                if keys.bus not in written:
+                    known = ", ".join(written) or "–"
+                    self.mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
+                continue
+            address = self.build(bus.driver.address, address_table, path)
+            if profile is None or address is None:
+                continue
+            if profile.driver is not bus.driver:
+                self.mistake(
+                    (*path, "bus"),
+                    "driver-differs",
+                    profile=keys.profile,
+                    needs=name_of(profile.driver),
+                    bus=keys.bus,
+                    has=name_of(bus.driver),
+                )
+                continue
+            twin = next(
+                (d.name for d in devices.values() if d.bus == keys.bus and d.address == address), None
+            )
+            if twin:
+                self.mistake(path, "address-twice", other=twin, bus=keys.bus)
+            devices[name] = Device(
+                name=name,
+                title=titles(keys.title or name),
+                kind=profile.kind,
+                profile=keys.profile,
+                bus=keys.bus,
+                address=address,
+                points=profile.points,
+                every=keys.every,
+                actions=profile.actions,
+            )
+        return devices
+
+    def _commands(
+        self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
+    ) -> None:
+        """A command that nothing here could carry out is a slip of the pen."""
+        known = {
+            *Safety.actions,
+            *(action for bus in buses.values() for action in bus.driver.actions),
+            *(action for device in devices.values() for action in device.actions),
+        }
+        for action in uplink.commands if uplink else ():
+            if action not in known:
+                listed = ", ".join(sorted(known))
+                self.mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
+
+    def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
+        folders = profile_folders(self._file)
+        for folder in folders:
+            file = folder / f"{name}.toml"
+            if _PROFILE_NAME.fullmatch(name) and file.is_file():
+                try:
+                    return _cached_profile(file)
+                except Mistakes as wrong:
+                    self.mistakes += (m for m in wrong.mistakes if m not in self.mistakes)
+                    return None
+        known = [str(f.relative_to(d).with_suffix("")) for d in folders for f in d.glob("*/*.toml")]
+        close = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
+        self.mistake(path, "profile-unknown", profile=name, close=", ".join(close))
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_profile(file: Path) -> Profile:
+    return load_profile(file)
+
+
+def titles(title: str | Mapping[str, str]) -> dict[str, str]:
+    """A title in every language; one given without a language serves for all."""
+    if isinstance(title, str):
+        return dict.fromkeys(LANGUAGES, title)
+    first = next(iter(title.values()))
+    return {language: title.get(language, first) for language in LANGUAGES}
