@@ -61,6 +61,17 @@ def local_day(timezone: str) -> Callable[[Stamp], str]:
     return lambda at: day(at.wall // 900_000)
 
 
+def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
+    """The local time of a stamp; None of one made by a clock that was never set."""
+    zone = ZoneInfo(timezone)
+
+    def local(at: Stamp) -> datetime.datetime | None:
+        unset = at.clock is ClockQuality.UNSET
+        return None if unset else datetime.datetime.fromtimestamp(at.wall / 1000, zone)
+
+    return local
+
+
 def _disciplined() -> bool:
     # struct timex is 208 bytes; modes = 0 only asks.
     return bool(_libc().adjtimex(ctypes.create_string_buffer(256)) not in (-1, _TIME_ERROR))

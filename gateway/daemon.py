@@ -14,15 +14,17 @@ from typing import Any
 import msgspec
 
 from . import __version__, control, metrics
-from .clock import SystemClock, local_day
+from .clock import SystemClock, local_day, local_time
 from .config import Site
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import Clock, Command, GatewayError, Sample, Value
+from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Sample, Value
 from .notify import notify, watchdog_seconds
+from .outputs import NAME as OUTPUTS
+from .outputs import Outputs
 from .services import services
-from .services.safety import GATEWAY, Safety
+from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
@@ -105,7 +107,13 @@ class Daemon:
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
         allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
-        self.engine = Engine(services(site.devices, allowed), journal, clock)
+        obeys = (
+            of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
+        )
+        parts = services(
+            site.devices, allowed, [*site.rules.values(), *obeys], local_time(site.centre.timezone)
+        )
+        self.engine = Engine(parts, journal, clock)
         self.engine.execute = self._execute
         self._buses = {
             spec.name: BusTask(
@@ -116,6 +124,15 @@ class Daemon:
             )
             for spec in site.buses.values()
         }
+        self._outputs = Outputs(
+            site.outputs,
+            lambda: self.engine.rows(Safety.name).values(),
+            self._execute,
+            self.engine.sample,
+            self.engine.record,
+            clock,
+        )
+        self.engine.on_alarm = self._outputs.wake
         self._uplink: Uplink | None = None
         if site.uplink:
             engine = self.engine
@@ -134,6 +151,7 @@ class Daemon:
             "metrics": metrics.serve(self._site.metrics, collector, self.health),
             "watch": self._watch(),
             "report": self._report(),
+            "outputs": self._outputs.run(),
             **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
         }
         if self._uplink:

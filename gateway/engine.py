@@ -15,7 +15,20 @@ import msgspec
 from .config import NAME
 from .journal import Journal, JournalFailed
 from .log import tell
-from .model import Clock, Command, GatewayError, Lane, Message, Outcome, Rows, Sample, Service, Tick, Value
+from .model import (
+    Clock,
+    Command,
+    Fact,
+    GatewayError,
+    Lane,
+    Message,
+    Outcome,
+    Rows,
+    Sample,
+    Service,
+    Tick,
+    Value,
+)
 from .services.commands import Commands, Order, Status
 
 Execute = Callable[[Command], Awaitable[None]]
@@ -81,6 +94,10 @@ class Engine:
             status=order.status, detail=order.detail,
         )  # fmt: skip
         return order
+
+    def record(self, fact: Fact) -> None:
+        """Write down something that is no service's conclusion."""
+        self._journal.append("", [fact], {})
 
     async def run(self) -> None:
         """A tick a second: days end, summaries are told."""

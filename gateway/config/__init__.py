@@ -1,7 +1,7 @@
 """What people write down of their centre: its site, and the models of its devices."""
 
 from .profile import Profile, load_profile, try_example
-from .reading import NAME, Mistake, Mistakes
+from .reading import NAME, Mistake, Mistakes, titles
 from .site import (
     BusSpec,
     Centre,
@@ -12,7 +12,6 @@ from .site import (
     Site,
     load_site,
     profile_folders,
-    titles,
 )
 
 __all__ = [

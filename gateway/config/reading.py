@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 import drivers
 from drivers import load
 from gateway.model import Checks, ConfigError, Driver
-from gateway.words import say
+from gateway.words import LANGUAGES, say
 
 LARGEST = 1 << 20
 """Bytes of a file that somebody may have written by hand."""
@@ -151,6 +151,14 @@ class Reading:
 
 def name_of(driver: Driver) -> str:
     return next(name for name in drivers.names() if load(name) is driver)
+
+
+def titles(title: str | Mapping[str, str]) -> dict[str, str]:
+    """A title in every language; one given without a language serves for all."""
+    if isinstance(title, str):
+        return dict.fromkeys(LANGUAGES, title)
+    first = next(iter(title.values()))
+    return {language: title.get(language, first) for language in LANGUAGES}
 
 
 def _passes(holds: Callable[[Any], bool], value: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,19 +15,27 @@ from zoneinfo import available_timezones
 
 import msgspec
 
+from gateway.hours import Hours
 from gateway.journal import Limits
 from gateway.model import Checks, Device, Driver
-from gateway.services.safety import Safety
+from gateway.services.safety import Output, Rule, Safety
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
+from . import safety
 from .profile import Profile, load_profile
-from .reading import NAME, Mistakes, Reading, Table, name_of
+from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
+    | {"outputs", "rule", "drill"}
 )
+
+SECTIONS = (
+    "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
+    "hours", "rule", "output",
+)  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
@@ -119,6 +126,10 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     dashboard: DashboardOptions
     buses: dict[str, BusSpec]
     devices: dict[str, Device]
+    hours: Hours | None = None
+    """When it is open to visitors."""
+    rules: dict[str, Rule] = {}
+    outputs: dict[str, Output] = {}
 
 
 class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,8 +165,7 @@ class _SiteReading(Reading):
         data = self.parse(SITE)
         if data is None:
             return None
-        known = ("schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device")
-        self.unknown(data, known, ())
+        self.unknown(data, SECTIONS, ())
         centre = self.section(Centre, data, "site", required=True)
         journal = self.section(JournalOptions, data, "journal")
         uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
@@ -165,6 +175,9 @@ class _SiteReading(Reading):
         buses = self._buses(data)
         devices = self._devices(data, buses)
         self._commands(uplink, buses, devices)
+        opening = safety.hours(self, data)
+        rules = safety.rules(self, data, devices, opening)
+        outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -176,6 +189,9 @@ class _SiteReading(Reading):
             dashboard=dashboard,
             buses=buses,
             devices=devices,
+            hours=opening,
+            rules=rules,
+            outputs=outputs,
         )
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:
@@ -280,11 +296,3 @@ class _SiteReading(Reading):
 @functools.lru_cache(maxsize=256)
 def _cached_profile(file: Path) -> Profile:
     return load_profile(file)
-
-
-def titles(title: str | Mapping[str, str]) -> dict[str, str]:
-    """A title in every language; one given without a language serves for all."""
-    if isinstance(title, str):
-        return dict.fromkeys(LANGUAGES, title)
-    first = next(iter(title.values()))
-    return {language: title.get(language, first) for language in LANGUAGES}

@@ -10,15 +10,21 @@ from .commands import Commands
 from .lockers import Lockers
 from .parking import Parking
 from .presence import Presence
-from .safety import GATEWAY, Safety
+from .safety import GATEWAY, Local, Rule, Safety
 from .timekeeping import Timekeeping
 from .visitors import Visitors
 
 
-def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]) -> list[Service]:
-    """All services, safety first. `allowed` maps a command's origin to the actions it may ask for."""
+def services(
+    devices: Mapping[str, Device],
+    allowed: Mapping[str, Iterable[str]],
+    rules: Iterable[Rule] = (),
+    local: Local = lambda _: None,
+) -> list[Service]:
+    """All services, safety first. `allowed` maps a command's origin to the actions it may ask for, `rules`
+    are the site's own, `local` is the time at the site."""
     return [
-        Safety(devices),
+        Safety(devices, rules, local),
         Presence(),
         Visitors(devices),
         Parking(devices),

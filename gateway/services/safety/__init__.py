@@ -2,7 +2,7 @@
 
 from .machine import ARROWS, Event, State, diagram
 from .outputs import Output, asking
-from .rules import LINK, Condition, Judge, Rule, of_point
+from .rules import LINK, Condition, Judge, Local, Rule, of_point
 from .service import GATEWAY, Alarm, Mode, Safety
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Condition",
     "Event",
     "Judge",
+    "Local",
     "Mode",
     "Output",
     "Rule",

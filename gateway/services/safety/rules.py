@@ -186,9 +186,9 @@ class _Docket:
         self.turned: float | None = None
         """Since when the conditions say otherwise than `holds`."""
 
-    def judge(self, now: float, local: datetime | None) -> bool:
+    def judge(self, at: Stamp, local: Local) -> bool:
         """Whether `holds` has changed."""
-        level = self._level(local)
+        now, level = at.mono / 1e9, self._level(at, local)
         if level is None or level == self.holds:
             self.turned = None
             return False
@@ -199,9 +199,9 @@ class _Docket:
         self.holds, self.turned = level, None
         return True
 
-    def _level(self, local: datetime | None) -> bool | None:
+    def _level(self, at: Stamp, local: Local) -> bool | None:
         rule = self.rule
-        if rule.hours is not None and local is not None and not rule.hours(local):
+        if rule.hours is not None and (time := local(at)) is not None and not rule.hours(time):
             return False
         need = rule.need or len(self.gauges)
         held = sum(gauge.level is True for gauge in self.gauges)
@@ -245,23 +245,22 @@ class Judge:
         mine = self._by_device.get(sample.device)
         if mine is None:
             return
-        now, local = sample.at.mono / 1e9, self._local(sample.at)
+        now = sample.at.mono / 1e9
         values: Mapping[str, Value] = {**sample.values, LINK: bool(sample.error)}
         for gauges in mine.values():
             for _, gauge, point in gauges:
                 if point in values:
                     gauge.read(values[point], now)
             docket = gauges[0][0]
-            if docket.judge(now, local):
+            if docket.judge(sample.at, self._local):
                 value = sample.error if docket.rule.point == LINK else docket.gauges[0].value
                 yield Verdict(docket.rule, docket.holds, value)
 
     def look(self, at: Stamp) -> Iterator[Verdict]:
         """What the passing of time changes."""
-        now, local = at.mono / 1e9, self._local(at)
         for docket in self._timed:
             for gauge in docket.gauges:
-                gauge.look(now)
+                gauge.look(at.mono / 1e9)
         for docket in self._dockets.values():
-            if (docket.turned is not None or docket.rule.timed) and docket.judge(now, local):
+            if (docket.turned is not None or docket.rule.timed) and docket.judge(at, self._local):
                 yield Verdict(docket.rule, docket.holds, docket.gauges[0].value)

@@ -1,0 +1,75 @@
+"""Times of the week at the site: opening hours, and the hours of a rule."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+
+import msgspec
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY = 24 * 60
+_SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+_DAYS = re.compile(rf"({'|'.join(DAYS)})(?:-({'|'.join(DAYS)}))?")
+
+Span = tuple[int, int]
+"""From and until, in minutes of the day; `until` is not in it, and is beyond 1440 past midnight."""
+
+
+class Hours(msgspec.Struct, frozen=True):
+    """Spans of each weekday, Monday first; on the dates in `closed` there are none."""
+
+    week: tuple[tuple[Span, ...], ...]
+    closed: frozenset[date] = frozenset()
+
+    def __contains__(self, local: datetime) -> bool:
+        """Whether that local time is within them; a span past midnight belongs to the day it began."""
+        minute = local.hour * 60 + local.minute
+        today = local.date()
+        yesterday = date.fromordinal(today.toordinal() - 1)
+        return self._on(today, minute) or self._on(yesterday, minute + DAY)
+
+    def _on(self, day: date, minute: int) -> bool:
+        spans = () if day in self.closed else self.week[day.weekday()]
+        return any(since <= minute < until for since, until in spans)
+
+
+def parse_span(text: str) -> Span:
+    """`08:00-21:30`; an end that is not after its beginning is on the next day. Raises `ValueError`."""
+    found = _SPAN.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    first_hour, first_minute, last_hour, last_minute = map(int, found.groups())
+    since, until = first_hour * 60 + first_minute, last_hour * 60 + last_minute
+    if until > DAY or since == until:
+        raise ValueError(text)
+    return since, until if until > since else until + DAY
+
+
+def parse_days(text: str) -> range:
+    """`mon`, `mon-fri`, or `sat-tue` round the end of the week; numbers from 0, modulo 7."""
+    found = _DAYS.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    first = DAYS.index(found[1])
+    last = DAYS.index(found[2] or found[1])
+    return range(first, (last if last >= first else last + 7) + 1)
+
+
+def every_day(span: str) -> Hours:
+    """The same span on each day. Raises `ValueError`."""
+    return Hours(((parse_span(span),),) * 7)
+
+
+def parse_week(days: Mapping[str, str | Iterable[str]], closed: Iterable[str] = ()) -> Hours:
+    """Spans by days: `{"mon-fri": "08:00-21:30", "sun": ["09:00-12:00", "14:00-17:00"]}`.
+
+    Raises `ValueError` with the text that is wrong.
+    """
+    week: list[list[Span]] = [[] for _ in DAYS]
+    for text, spans in days.items():
+        for number in parse_days(text):
+            week[number % 7] += map(parse_span, [spans] if isinstance(spans, str) else spans)
+    dates = frozenset(date.fromisoformat(text) for text in closed)
+    return Hours(tuple(tuple(sorted(spans)) for spans in week), dates)
