@@ -43,8 +43,11 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     over = isinstance(raw, Over)
     message = raw.message if over else raw
     found = {name: follow(message, point.path) for name, point in points.items()}
-    values = {name: value for name, value in found.items() if value is not None}
-    return {name: False for name in values if points[name].pulse} if over else values
+    return {
+        name: False if over and points[name].pulse else value
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def example(fields: Mapping[str, Any]) -> Any:
@@ -79,8 +82,8 @@ class JsonListener(Listener):
                 yield device.name, ReadFailed("not-json", reason=error)
                 continue
             yield device.name, said
-            if decode(device.points, over := Over(said)):
-                yield device.name, over
+            if any(device.points[name].pulse for name in decode(device.points, said)):
+                yield device.name, Over(said)
 
 
 @asynccontextmanager
