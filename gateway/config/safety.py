@@ -57,12 +57,14 @@ def hours(reading: Reading, data: Table) -> Hours | None:
     if not isinstance(table, dict):
         reading.mistake(("hours",), "table-expected", key="hours")
         return None
-    days = {key: value for key, value in table.items() if key != "closed"}
+    week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
     try:
-        return parse_week(days, table.get("closed", ()))
+        for key in table:
+            parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
     except (TypeError, ValueError) as error:
-        reading.mistake(("hours",), "hours-form", text=error)
+        reading.mistake(("hours", key), "hours-form", text=error)
         return None
+    return parse_week(week, table.get("closed", ()))
 
 
 def rules(
@@ -80,7 +82,8 @@ def rules(
         for number, condition in enumerate(keys.when, 1):
             _check(reading, path, number, condition, points)
         _check_together(reading, path, keys)
-        applies = _during(reading, path, keys.during, opening)
+        told = opening is None and "hours" in data
+        applies = None if told else _during(reading, path, keys.during, opening)
         if len(reading.mistakes) == before:
             found[name] = _rule(name, keys, applies)
     return found

@@ -1,0 +1,138 @@
+"""Rules, opening hours and outputs of a site's file."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Mistakes, Site, load_site
+from gateway.model import Hazard
+from gateway.words import LANGUAGES, words
+
+SITE = """\
+schema = "linli/site/1"
+
+[site]
+id = "demo"
+title = "Demo"
+
+[hours]
+mon-fri = "08:00-21:30"
+closed = ["2027-01-01"]
+
+[bus.hall]
+driver = "modbus"
+url = "tcp://127.0.0.1:502"
+
+[device.smoke]
+profile = "smoke/generic-rs485"
+bus = "hall"
+unit = 1
+
+[device.io]
+profile = "io-module/generic-di2-do1"
+bus = "hall"
+unit = 2
+
+[rule.kitchen]
+hazard = "fire"
+when = [{ point = "smoke.temperature", rises = 8.0, within = 60 }, { point = "io.call_point", is = true }]
+need = 1
+during = "closed"
+
+[rule.crowded]
+title = { zh = "人太多", en = "Too many people" }
+hazard = "crowd"
+when = [{ point = "visitors.inside", above = 200, hysteresis = 10 }]
+delay = 30
+
+[output.siren]
+device = "io"
+on = "siren-on"
+off = "siren-off"
+hazards = ["fire"]
+sound = true
+"""
+
+
+def load(path: Path, text: str) -> Site:
+    file = path / "site.toml"
+    file.write_text(text, "utf-8")
+    return load_site(file)
+
+
+def test_a_site_says_its_own_rules(tmp_path: Path) -> None:
+    site = load(tmp_path, SITE)
+    kitchen, crowded = site.rules["kitchen"], site.rules["crowded"]
+    assert (kitchen.id, kitchen.device, kitchen.point, kitchen.need) == (
+        "rule/kitchen",
+        "smoke",
+        "kitchen",
+        1,
+    )
+    assert kitchen.latch
+    assert kitchen.hours is not None
+    assert not crowded.latch
+    assert crowded.title["zh"] == "人太多"
+    assert site.outputs["siren"].hazards == (Hazard.FIRE,)
+
+
+CALL_POINT = '{ point = "io.call_point", is = true }'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "key"),
+    [
+        ('mon-fri = "08:00-21:30"', 'mon-fri = "8-21"', 8, "hours-form"),
+        ('mon-fri = "08:00-21:30"', "mon-fri = 8", 8, "hours-form"),
+        ('closed = ["2027-01-01"]', 'closed = ["next year"]', 9, "hours-form"),
+        (CALL_POINT, '{ point = "nobody.x", is = true }', 27, "rule-device"),
+        (CALL_POINT, '{ point = "io.nothing", is = true }', 27, "rule-point"),
+        (CALL_POINT, '{ point = "io.call_point" }', 27, "rule-tests"),
+        (CALL_POINT, '{ point = "io.call_point", is = true, above = 3 }', 27, "rule-tests"),
+        (CALL_POINT, '{ point = "io.call_point", above = 1 }', 27, "rule-boolean"),
+        (CALL_POINT, '{ point = "io.call_point", is = "on" }', 27, "rule-kind"),
+        (CALL_POINT, '{ point = "smoke.temperature", above = 1e9 }', 27, "rule-never"),
+        (CALL_POINT, '{ point = "smoke.temperature", missing = 0 }', 27, "rule-positive"),
+        (CALL_POINT, '{ point = "smoke.temperature", abov = 3 }', 27, "value-wrong"),
+        ("need = 1", "need = 3", 28, "rule-need"),
+        ('during = "closed"', 'during = "at night"', 29, "hours-form"),
+        ('[hours]\nmon-fri = "08:00-21:30"\nclosed = ["2027-01-01"]\n', "", 26, "rule-no-hours"),
+        ("delay = 30", "delay = -1", 35, "rule-seconds"),
+        ("delay = 30", "delay = 30\nlasts = 2", 36, "key-unknown"),
+        ('hazard = "crowd"', 'hazard = "crowds"', 33, "value-wrong"),
+        (
+            'when = [{ point = "visitors.inside", above = 200, hysteresis = 10 }]',
+            "when = []",
+            34,
+            "rule-empty",
+        ),
+        ('device = "io"\non', 'device = "ion"\non', 38, "device-unknown"),
+        ('on = "siren-on"', 'on = "siren-loud"', 39, "output-action"),
+        ('hazards = ["fire"]', "hazards = []", 41, "output-hazards"),
+    ],
+)
+def test_each_mistake_is_named_with_its_line(
+    tmp_path: Path, before: str, after: str, line: int, key: str
+) -> None:
+    assert SITE.count(before) == 1
+    with pytest.raises(Mistakes) as refused:
+        load(tmp_path, SITE.replace(before, after))
+    assert [(mistake.key, mistake.line) for mistake in refused.value.mistakes] == [(key, line)]
+    for language in LANGUAGES:
+        assert f"error.{key}" in words(language)
+        assert "?" not in refused.value.mistakes[0].say(language)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        f'{CALL_POINT}, {{ point = "io.call_point", is = false }}',
+        '{ point = "smoke.temperature", above = 60 }, { point = "smoke.temperature", below = 50 }',
+    ],
+)
+def test_a_rule_that_can_never_hold_is_refused(tmp_path: Path, when: str) -> None:
+    rule = f'\n[rule.never]\nhazard = "fire"\nwhen = [{when}]\n'
+    with pytest.raises(Mistakes) as refused:
+        load(tmp_path, SITE + rule)
+    assert [mistake.key for mistake in refused.value.mistakes] == ["rule-contradiction"]
+    load(tmp_path, SITE + rule + "need = 1\n")
