@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     job("read", _read).add_argument("device")
     job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
+    rules = job("rules", _rules)
+    rules.add_argument("--days", type=float, default=30.0, help=_word("days"))
+    rules.add_argument("--json", action="store_true")
     ledger = job("ledger", _ledger)
     ledger.add_argument("--day", help="2026-11-21")
     ledger.add_argument("--json", action="store_true")
@@ -236,6 +239,55 @@ def _journal(options: argparse.Namespace) -> None:
     from .config import load_site
 
     asyncio.run(_print_journal(load_site(options.config), as_json=options.json))
+
+
+def _rules(options: argparse.Namespace) -> None:
+    from .config import load_site
+
+    asyncio.run(_replay(load_site(options.config), options.days, as_json=options.json))
+
+
+async def _replay(site: Site, days: float, *, as_json: bool) -> None:
+    """What the rules of the file, and those of the device models, would have done to what the journal
+    still holds: a new rule can be tried before it wakes anybody."""
+    import datetime
+    import time
+    from zoneinfo import ZoneInfo
+
+    from .clock import local_day, local_time
+    from .journal import Reader
+    from .model import Lane
+    from .replay import Replay, reading
+    from .services.safety import of_profile
+
+    known = [*site.rules.values(), *(rule for each in site.devices.values() for rule in of_profile(each))]
+    since = (time.time() - 86_400 * days) * 1000
+    trial = Replay(known, local_time(site.centre.timezone))
+    count = 0
+    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        async for record in reader.records(Lane.TELEMETRY, 0):
+            if record.at.wall >= since and (sample := reading(record)):
+                trial.take(sample)
+                count += 1
+    if as_json:
+        print(json.dumps([asdict(episode) for episode in trial.episodes], indent=2, ensure_ascii=False))
+        return
+    zone = ZoneInfo(site.centre.timezone)
+
+    def local(wall: int) -> str:
+        return f"{datetime.datetime.fromtimestamp(wall / 1000, zone):%Y-%m-%d %H:%M:%S}"
+
+    print(_word("replayed", count=count, rules=len(known), episodes=len(trial.episodes)))
+    rows = [
+        (
+            episode.rule,
+            local(episode.began),
+            "–" if episode.ended is None else f"{(episode.ended - episode.began) / 1000:.0f}",
+            episode.value,
+        )
+        for episode in trial.episodes
+    ]
+    _print_table([_word(head) for head in ("rule", "began", "lasted", "value")], rows)
 
 
 def _ledger(options: argparse.Namespace) -> None:

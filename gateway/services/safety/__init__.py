@@ -2,7 +2,7 @@
 
 from .machine import ARROWS, Event, State, diagram
 from .outputs import Output, asking
-from .rules import LINK, Condition, Judge, Local, Rule, of_point
+from .rules import LINK, Condition, Judge, Local, Rule, Verdict, of_point, of_profile
 from .service import GATEWAY, Alarm, Mode, Safety
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "Rule",
     "Safety",
     "State",
+    "Verdict",
     "asking",
     "diagram",
     "of_point",
+    "of_profile",
 ]
