@@ -19,7 +19,7 @@ from .config import Site
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Sample, Value
+from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, Sample, Value
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
@@ -30,6 +30,9 @@ from .supervise import BusTask
 from .uplink import Native, Uplink
 
 REPORT_EVERY = 60.0
+OWED = 30.0
+"""Seconds, three tries of ten, after which an alarm that the platform has not acknowledged is a fault of
+its own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
 LOCAL_ACTIONS = ("open", *Safety.actions)
 """What may be asked on this machine: whoever reaches the control socket has a credential."""
 
@@ -140,6 +143,7 @@ class Daemon:
                 site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
             )
             self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
+        self._owed_since: float | None = None
         self._started = clock.now()
 
     def jobs(self) -> dict[str, Any]:
@@ -227,6 +231,7 @@ class Daemon:
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
                 "journal_damaged": journal.salvaged is not None,
+                "alarm_undelivered": self._undelivered(),
             }
             if flags != told or self._clock.mono() >= due:
                 told, due = flags, self._clock.mono() + REPORT_EVERY
@@ -239,6 +244,15 @@ class Daemon:
                 }
                 await self.engine.sample(Sample(GATEWAY, self._clock.now(), {**flags, **figures}))
             await self._clock.sleep(5.0)
+
+    def _undelivered(self) -> bool:
+        """Whether the platform owes the acknowledgement of an alarm for too long."""
+        lane, now = Lane.ALARM, self._clock.mono()
+        if not self._uplink or self._journal.delivered[lane] >= self._journal.committed[lane]:
+            self._owed_since = None
+        elif self._owed_since is None:
+            self._owed_since = now
+        return self._owed_since is not None and now - self._owed_since > OWED
 
     async def _watch(self) -> None:
         """Keep systemd's watchdog fed while the loop turns, and tell of the journal's health once."""

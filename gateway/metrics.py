@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
@@ -19,7 +20,7 @@ from .config import MetricsOptions
 from .journal import LANES, Journal
 from .log import tell
 from .supervise import BusTask
-from .uplink import Uplink
+from .uplink import DELAYS, Uplink
 
 Health = Callable[[], dict[str, Any]]
 
@@ -45,6 +46,14 @@ class GatewayCollector(Collector):
             for lane, count in self._uplink.sent.items():
                 sent.add_metric([lane.name.lower()], count)
             yield sent
+            delays = HistogramMetricFamily(
+                "linli_alarm_delivery_seconds",
+                "From the reading of an alarm to the platform's acknowledgement.",
+            )
+            steps = [*map(str, DELAYS), "+Inf"]
+            counts = itertools.accumulate(self._uplink.delays)
+            delays.add_metric([], list(zip(steps, counts, strict=True)), self._uplink.delay)
+            yield delays
 
     def _collect_buses(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("linli_bus_up", "Whether the line is open.", labels=["bus"])

@@ -69,14 +69,14 @@ class Thinning:
         last, last_place = self._decided.get(record.device, (0, ("", 0)))
         if record.seq <= last:
             return key in self._kept
-        keep = place != last_place or _age(record.at, now) <= self._after
+        keep = place != last_place or age(record.at, now) <= self._after
         self._decided[record.device] = record.seq, place
         if keep:
             self._kept.add(key)
         return keep
 
 
-def _age(at: Stamp, now: Stamp) -> float:
+def age(at: Stamp, now: Stamp) -> float:
     """Seconds; 0 where no clock can tell."""
     if at.boot == now.boot:
         return (now.mono - at.mono) / 1e9
@@ -159,7 +159,7 @@ class LaneSender:
         dialect: Native,
         suspicion: Suspicion,
         alone: asyncio.Lock,
-        count: Callable[[Lane], None],
+        count: Callable[[Lane, Sequence[Record]], None],
     ) -> None:
         self.lane = lane
         self._journal = journal
@@ -258,7 +258,7 @@ class LaneSender:
         self._slots.release()
         batch.waiting -= 1
         self._progress = self._clock.mono()
-        self._count(self.lane)
+        self._count(self.lane, records)
         self._advance()
 
     def _advance(self) -> None:

@@ -8,6 +8,7 @@ events are read from the journal only: they leave once committed.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import functools
 import logging
 import random
@@ -21,7 +22,7 @@ from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, 
 from gateway.services.commands import Order
 from gateway.tasks import together
 
-from .lanes import LaneSender, Suspicion, Thinning, fitting
+from .lanes import LaneSender, Suspicion, Thinning, age, fitting
 from .native import Message, Native
 
 ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
@@ -39,6 +40,8 @@ UNSTEADY = 3
 """More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next
 ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
 MODERATE = 4
+DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
+"""Seconds; a fire alarm is due at the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
 COMMANDS = 16
 """Commands from the platform in hand at a time."""
 
@@ -82,6 +85,11 @@ class Uplink:
         self.online = False
         self.sent = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
+        self.delays = [0] * (len(DELAYS) + 1)
+        """Alarms by the seconds from their reading to the platform's acknowledgement: as `DELAYS`, and
+        the longer ones."""
+        self.delay = 0.0
+        """The sum of those seconds."""
 
     async def run(self) -> None:
         # A command in hand outlives the connection that brought it.
@@ -170,8 +178,13 @@ class Uplink:
             # Leaving in order, the broker would not say it for us.
             link.publish(*self._dialect.status(False), retain=True)
 
-    def _count(self, lane: Lane) -> None:
+    def _count(self, lane: Lane, records: Sequence[Record]) -> None:
         self.sent[lane] += 1
+        if lane is Lane.ALARM:
+            now = self._clock.now()
+            for record in records:
+                self.delays[bisect.bisect_left(DELAYS, seconds := age(record.at, now))] += 1
+                self.delay += seconds
 
     async def _committed(self, sender: LaneSender) -> None:
         """Alarms and events: what the journal has committed, in order."""

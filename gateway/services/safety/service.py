@@ -36,7 +36,7 @@ from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
 
 GATEWAY = "gateway"
 """The gateway itself, as a device: a journal that cannot be trusted is a fault like any other."""
-OWN = ("journal_failing", "journal_damaged")
+OWN = ("journal_failing", "journal_damaged", "alarm_undelivered")
 VISITORS = "visitors"
 """Whose `inside` says how many people must be found when a fire alarm is raised."""
 HOUR = 3600.0

@@ -17,6 +17,7 @@ from gateway import mqtt
 from gateway.journal import JournalFailed
 from gateway.journal import journal as journal_module
 from gateway.model import Lane
+from gateway.uplink import DELAYS
 from gateway.uplink import uplink as uplink_module
 
 from .kit import (
@@ -115,6 +116,8 @@ async def test_an_alarm_overtakes_a_backlog(tmp_path: Path, port: int, seen: Wit
         it.tell(ALARM)
         await it.journal.commit()
         await eventually(lambda: seen.seqs("alarm"), 1.0)
+        await eventually(lambda: sum(it.uplink.delays) == 1)
+        assert sum(it.uplink.delays[: DELAYS.index(1.0) + 1]) == 1, "within a second of its reading"
         assert sent < 3000
         assert len(seen.seqs()) < sent + 2000
         await eventually(lambda: seen.seqs() == list(range(1, 6001)))
