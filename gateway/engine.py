@@ -143,6 +143,8 @@ class Engine:
                 if fact.lane is Lane.ALARM:
                     tell(logging.WARNING, "alarm", device=fact.device, **fact.body)
                     self.on_alarm()
+                    followers = [each for each in self._services if each.follows_alarms]
+                    urgent = self._step(fact, followers) or urgent
         return urgent
 
     async def _commit(self) -> None:

@@ -193,7 +193,8 @@ class Tick(msgspec.Struct, frozen=True):
     """The local date at the site, ISO 8601."""
 
 
-Message = Sample | Command | Outcome | Tick
+Message = Sample | Command | Outcome | Tick | Fact
+"""What a service is stepped with; facts are those of the alarm lane, for services that follow alarms."""
 
 
 class Hazard(StrEnum):
@@ -387,6 +388,8 @@ class Service(ABC):
     row: ClassVar[type[Row]]
     actions: ClassVar[frozenset[str]] = frozenset()
     """The commands this service carries out itself."""
+    follows_alarms: ClassVar[bool] = False
+    """Whether it is stepped with each fact of the alarm lane, once the fact is known."""
     hears: ClassVar[frozenset[str]] = frozenset()
     """The services whose summaries it takes in, as samples of a device of that name."""
 
