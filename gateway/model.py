@@ -255,6 +255,13 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     """The values that the next reading must show for it to be true."""
 
 
+class ListenerAction(Action, frozen=True, kw_only=True):
+    """Something a device that speaks when it likes can be told to do."""
+
+    confirm_within: float = 0.0
+    """Seconds in which it must have said so; by default those after which its silence is an outage."""
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of the site, with what its profile says of the model."""
 
@@ -307,6 +314,12 @@ class Listener(ABC):
     @abstractmethod
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         """Device name and what it said (or why that is no reading), until `LinkDown`."""
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """As `Bus.write`; what the device says from then on must show the values, in one message or in
+        several. Commands overlap with each other and with `listen`; one that takes too long is cancelled.
+        """
+        raise ReadFailed("action-unknown", device=device.name, action=action)
 
 
 Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
