@@ -21,6 +21,10 @@ Raw = Any
 """What a driver read, before decoding; only that driver knows its shape."""
 
 
+FAILURES = 3
+"""Answers or messages a device may owe before it counts as offline."""
+
+
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
 
@@ -259,7 +263,7 @@ class ListenerAction(Action, frozen=True, kw_only=True):
     """Something a device that speaks when it likes can be told to do."""
 
     confirm_within: float = 0.0
-    """Seconds in which it must have said so; by default those after which its silence is an outage."""
+    """Seconds in which it must have said so; 0: as long as it may be silent without being offline."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,6 +288,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     def safety(self) -> bool:
         """Whether a life may depend on it: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
+
+    def patience(self, action: str) -> float:
+        """Seconds that a device which speaks when it likes has to show that it obeyed."""
+        declared = self.actions.get(action)
+        within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
+        return within or FAILURES * self.every
 
 
 class Bus:

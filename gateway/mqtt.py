@@ -22,7 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .model import Checks, LinkDown
+from .model import Checks, LinkDown, ReadFailed
 
 KEEPALIVE = 12
 """Seconds; a connection whose far end is gone is found within twice this and a second."""
@@ -30,6 +30,8 @@ PATIENCE = 10.0
 """Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
 INBOX = 1000
 UNSUPPORTED_PROTOCOL = 0x84
+NOBODY = 0x10
+"""MQTT 5, 3.4.2.1: the PUBACK's reason code for a message to which nobody has subscribed."""
 FAILURE = 0x80
 """MQTT 5, 2.4: a reason code from here on is a refusal."""
 
@@ -68,6 +70,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._orders: set[asyncio.Future[None]] = set()
+        """Messages that are of no use if nobody has subscribed to them."""
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
         self.limit = 0
         """Bytes of the largest packet the broker takes; 0 where it named no limit."""
@@ -95,6 +99,20 @@ class Connection:
         else:
             self._unacknowledged[info.mid] = done
         return done
+
+    async def order(self, topic: str, payload: bytes) -> None:
+        """Publish what somebody must act upon. Raises `LinkDown`, or `ReadFailed` where the broker refuses
+        it or (by MQTT 5) says that nobody has subscribed."""
+        future = self.publish(topic, payload)
+        self._orders.add(future)
+        try:
+            await future
+        except LinkDown as down:
+            if down.key in ("message-refused", "nobody-subscribed"):
+                raise ReadFailed(down.key, **{"topic": topic, **down.facts}) from down
+            raise
+        finally:
+            self._orders.discard(future)
 
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
@@ -146,6 +164,8 @@ class Connection:
             return
         if code.value >= FAILURE:
             _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
+        elif code.value == NOBODY and future in self._orders:
+            _fail(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 

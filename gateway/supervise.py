@@ -22,6 +22,7 @@ from .codec import finish
 from .config import BusSpec
 from .log import reason, tell
 from .model import (
+    FAILURES,
     Bus,
     Clock,
     Command,
@@ -29,7 +30,6 @@ from .model import (
     GatewayError,
     LinkDown,
     Listener,
-    ListenerAction,
     Raw,
     ReadFailed,
     Sample,
@@ -37,8 +37,6 @@ from .model import (
 )
 from .tasks import first_cause
 
-FAILURES = 3
-"""Answers a device may owe before it counts as offline."""
 PROBE = 60.0
 """Seconds between two probes of a device that is gone for long."""
 REOPEN = 5.0
@@ -387,8 +385,6 @@ class BusTask:
         if self._clock.now().wall >= command.expires:
             _fail(job, ReadFailed("too-late"))
             return
-        action = job.device.actions.get(command.action)
-        within = action.confirm_within if isinstance(action, ListenerAction) else 0.0
         watch = _Watch({}, asyncio.Event())
         watches = self._watches.setdefault(job.device.name, [])
         watches.append(watch)
@@ -396,7 +392,7 @@ class BusTask:
         convincing = asyncio.create_task(_convince(bus, job.device, command, watch))
         convincing.add_done_callback(lambda _: ended.set())
         try:
-            await self._clock.wait(ended, within or FAILURES * job.device.every)
+            await self._clock.wait(ended, job.device.patience(command.action))
             if not convincing.done():
                 raise ReadFailed("unconfirmed")
             convincing.result()

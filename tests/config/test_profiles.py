@@ -142,7 +142,7 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ("[points", "actions = 3\n[points", "table-expected"),
         (
             'driver = "modbus"\nsource = "the maker\'s manual, page 4"',
-            'driver = "mqtt_json"\nsource = "x"\n[actions.heat]',
+            'driver = "ble"\nsource = "x"\n[actions.heat]',
             "actions-none",
         ),
     ],
