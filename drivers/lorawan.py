@@ -103,8 +103,12 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """A message need not hold every value."""
 
     CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
         "channel": (_are_channels, "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
+    }
+    TOGETHER: ClassVar[Checks] = {
+        "bit": (lambda point: (point.bit or 0) < 8 * SIZES[point.type], "bit-range")
     }
 
 

@@ -476,7 +476,14 @@ class _Reading:
             holds, sentence = checks.get(name, (lambda _: True, ""))
             if not _passes(holds, values[name]):
                 self._mistake((*path, name), sentence)
-        return None if len(self.mistakes) > before else kind(**values)
+        if len(self.mistakes) > before:
+            return None
+        built = kind(**values)
+        together: Checks = getattr(kind, "TOGETHER", {})
+        for name, (holds, sentence) in together.items():
+            if not _passes(holds, built):
+                self._mistake((*path, name), sentence)
+        return built
 
     def _unknown(self, table: Table, known: Any, path: tuple[str, ...]) -> None:
         for key in table:

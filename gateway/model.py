@@ -25,6 +25,12 @@ FAILURES = 3
 """Answers or messages a device may owe before it counts as offline."""
 
 
+Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
+is read from a file may carry one as `CHECKS`, and one as `TOGETHER` whose tests are of the whole struct,
+each under the key that is to blame."""
+
+
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
 
@@ -250,6 +256,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """Which of them this one is."""
     optional: bool = False
     """A reading may come without it, and is no worse for that."""
+    wraps: int = 1 << 32
+    """Of a running total: the count at which it begins again from nought."""
+
+    CHECKS: ClassVar[Checks] = {
+        "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
+        "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
+        "wraps": (lambda count: count > 1, "wraps-range"),
+    }
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,11 +344,6 @@ class Listener(ABC):
         several. Commands overlap with each other and with `listen`; one that takes too long is cancelled.
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
-
-
-Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
-"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
-is read from a file may carry one as `CHECKS`."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):

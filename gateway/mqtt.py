@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from .log import tell
 from .model import Checks, LinkDown, ReadFailed
 
 KEEPALIVE = 12
@@ -64,6 +66,9 @@ class Incoming(msgspec.Struct, frozen=True):
 class Connection:
     """One connection, from CONNACK to its end."""
 
+    dropped: ClassVar[int] = 0
+    """Messages, of all connections together, that came faster than anybody took them."""
+
     def __init__(self, client: paho.Client) -> None:
         self._client = client
         self._socket: Any = None
@@ -73,6 +78,8 @@ class Connection:
         self._orders: set[asyncio.Future[None]] = set()
         """Messages that are of no use if nobody has subscribed to them."""
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
+        self._lost = 0
+        """Messages dropped since the inbox was last empty."""
         self.limit = 0
         """Bytes of the largest packet the broker takes; 0 where it named no limit."""
         self.connected: asyncio.Future[None] = self._loop.create_future()
@@ -125,7 +132,11 @@ class Connection:
                 await asyncio.wait((getting, self.ended), return_when=asyncio.FIRST_COMPLETED)
                 if not getting.done():
                     self.ended.result()
-                yield getting.result()
+                message = getting.result()
+                if self._lost and self._inbox.empty():
+                    tell(logging.WARNING, "inbox-emptied", count=self._lost)
+                    self._lost = 0
+                yield message
             finally:
                 getting.cancel()
 
@@ -175,8 +186,13 @@ class Connection:
                 self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
-        with contextlib.suppress(asyncio.QueueFull):
+        try:
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+        except asyncio.QueueFull:
+            Connection.dropped += 1
+            self._lost += 1
+            if self._lost == 1:
+                tell(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
 
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
         # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).

@@ -112,7 +112,7 @@ class AlarmLine(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One compartment: `free`, `occupied`, `open` or `unknown`."""
+    """One compartment: `free`, `occupied`, `open`, `shut` (nothing looks inside) or `unknown`."""
 
     number: int
     state: str
@@ -367,7 +367,7 @@ def _cell(compartment: Compartment) -> str:
         return "unknown"
     if compartment.door_open:
         return "open"
-    return "occupied" if compartment.occupied else "free"
+    return {True: "occupied", False: "free", None: "shut"}[compartment.occupied]
 
 
 def _uplink(link: Link | None, pending: int | None, now: Stamp) -> Uplink:

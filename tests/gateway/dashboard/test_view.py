@@ -179,6 +179,7 @@ def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
         "box/10": Compartment(False, True, at()),
         "box/2": Compartment(True, False, at()),
         "box/3": Compartment(False, False, at(), live=False),
+        "box/11": Compartment(False, None, at()),
         "other/1": Compartment(False, False, at()),
     }
     (cabinet,) = view(LOCKER, lockers=rows).cabinets
@@ -187,6 +188,7 @@ def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
         (2, "open"),
         (3, "unknown"),
         (10, "occupied"),
+        (11, "shut"),
     ]
 
 
