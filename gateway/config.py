@@ -152,6 +152,17 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     devices: dict[str, Device]
 
 
+def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
+    """Every action that some service or device here can carry out."""
+    return frozenset(
+        {
+            *Safety.actions,
+            *(action for device in devices.values() for action in buses[device.bus].driver.actions),
+            *(action for device in devices.values() for action in device.actions),
+        }
+    )
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """A device model: what a file below config/profiles says."""
 
@@ -395,11 +406,7 @@ class _Reading:
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
     ) -> None:
         """A command that nothing here could carry out is a slip of the pen."""
-        known = {
-            *Safety.actions,
-            *(action for bus in buses.values() for action in bus.driver.actions),
-            *(action for device in devices.values() for action in device.actions),
-        }
+        known = offered(buses, devices)
         for action in uplink.commands if uplink else ():
             if action not in known:
                 listed = ", ".join(sorted(known))

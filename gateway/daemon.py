@@ -15,21 +15,22 @@ import msgspec
 
 from . import __version__, control, metrics
 from .clock import SystemClock, local_day
-from .config import Site
+from .config import Site, offered
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
 from .model import Clock, Command, GatewayError, Sample, Value
 from .notify import notify, watchdog_seconds
 from .services import services
+from .services.commands import Order, Status
 from .services.safety import GATEWAY
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink
 
 REPORT_EVERY = 60.0
-LOCAL_ACTIONS = ("open", "acknowledge")
-"""What may be asked on this machine: whoever reaches the control socket has a credential."""
+ANSWER_WITHIN = 20.0
+"""Seconds after which who asked on this machine is told that the command is still under way."""
 
 
 async def run(site: Site) -> None:
@@ -104,7 +105,9 @@ class Daemon:
         self._journal = journal
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
-        allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
+        # Whoever reaches the control socket has a credential, and may ask for everything there is.
+        local = offered(site.buses, site.devices)
+        allowed = {"upstream": upstream, "dashboard": local, "console": local}
         self.engine = Engine(services(site.devices, allowed), journal, clock)
         self.engine.execute = self._execute
         self._buses = {
@@ -123,6 +126,7 @@ class Daemon:
                 site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
             )
             self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
+        self._commands: set[asyncio.Task[Order]] = set()
         self._started = clock.now()
 
     def jobs(self) -> dict[str, Any]:
@@ -181,7 +185,14 @@ class Daemon:
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        order = await self.engine.command(command)
+        # Asked again with the same id, a command that is under way says how far it has come.
+        task = asyncio.create_task(self.engine.command(command), name=f"command-{command.id}")
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN)
+        if not done:
+            return {"status": Status.ACCEPTED, "detail": ""}
+        order = task.result()
         return {"status": order.status, "detail": order.detail}
 
     async def _execute(self, command: Command) -> None:

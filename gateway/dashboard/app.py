@@ -31,10 +31,10 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import Status
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
-from .pages import Pages, reason
+from .pages import Pages
 from .settings import Settings, title
 from .view import AlarmLine, View
 from .watch import Watch
@@ -251,8 +251,8 @@ class Dashboard:
             sentence = "no-answer-late" if late else "no-answer"
             return _answer(503, "failed", say(lang, f"dashboard.{sentence}"))
         except GatewayError as error:
-            return _answer(200, "failed", say(lang, "dashboard.failed", reason=reason(lang, error.key)))
-        status, detail = answer.get("status"), reason(lang, str(answer.get("detail") or "…"))
+            return _answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
+        status, detail = answer.get("status"), because(lang, str(answer.get("detail") or "…"))
         if status == Status.DONE:
             return _answer(200, "done", done)
         if status in {Status.FAILED, Status.DENIED}:

@@ -7,7 +7,6 @@ depends on the view and the language alone, so that equal views make equal regio
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -16,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from gateway.model import Value
-from gateway.words import LANGUAGES, say, words
+from gateway.words import LANGUAGES, because, say, words
 
 from .settings import Settings, title
 from .view import Condition, View
@@ -24,8 +23,6 @@ from .view import Condition, View
 REGIONS = ("status", "banners", "alarms", "tiles", "lockers", "devices")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
-
-UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
 
 AGO = ("now", "seconds", "minutes", "hours", "days")
 
@@ -91,7 +88,7 @@ class Pages:
                 thing.title, lang, _word(lang, "kind", getattr(thing, "device", "") or thing.name)
             ),
             "word": _worder(lang),
-            "reason": functools.partial(reason, lang),
+            "reason": functools.partial(because, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
         }
@@ -103,14 +100,6 @@ class Pages:
         local = datetime.fromtimestamp(at / 1000, self._zone)
         clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
-
-
-def reason(lang: str, key: str) -> str:
-    """Why something failed; the bare key when there is no sentence for it.
-
-    The journal keeps the key alone, so what the sentence wants to know besides is left out.
-    """
-    return UNKNOWN_FACT.sub("", _word(lang, "error", key))
 
 
 def _word(lang: str, table: str, word: str) -> str:
