@@ -34,7 +34,7 @@ from gateway.services.commands import Status
 from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
-from .pages import Pages
+from .pages import Pages, word
 from .settings import Settings, title
 from .view import AlarmLine, View
 from .watch import Watch
@@ -70,6 +70,13 @@ class Open(msgspec.Struct, frozen=True, tag="open", tag_field="action"):
 
     device: str
     lock: int
+
+
+class Do(msgspec.Struct, frozen=True, tag="do", tag_field="action"):
+    """A person wants a device to do something."""
+
+    device: str
+    name: str
 
 
 class Gate:
@@ -202,11 +209,13 @@ class Dashboard:
     async def _command(self, request: Request) -> Response:
         lang = language(request)
         try:
-            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Open)
+            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Open | Do)
         except ValueError:
             return Response(status_code=400)
         if isinstance(wish, Acknowledge):
             return await self._acknowledge(request.state.person, lang, wish)
+        if isinstance(wish, Do):
+            return await self._do(request.state.person, lang, wish)
         return await self._open(request.state.person, lang, wish)
 
     async def _acknowledge(self, person: str, lang: str, wish: Acknowledge) -> Response:
@@ -230,6 +239,15 @@ class Dashboard:
         done = say(lang, "dashboard.done-open", device=name, number=wish.lock)
         return await self._send(person, lang, done, cabinet.name, "open", {"lock": wish.lock})
 
+    async def _do(self, person: str, lang: str, wish: Do) -> Response:
+        cards = {card.name: card for card in self._settings.devices}
+        card = cards.get(wish.device)
+        if card is None or wish.name not in card.actions:
+            return Response(status_code=404)
+        name, action = title(card.title, lang, card.name), word(lang, "action", wish.name)
+        done = say(lang, "dashboard.done-do", device=name, action=action)
+        return await self._send(person, lang, done, card.name, wish.name, {})
+
     async def _send(
         self, person: str, lang: str, done: str, device: str, action: str, args: dict[str, Any]
     ) -> Response:
@@ -246,18 +264,24 @@ class Dashboard:
                 origin="dashboard",
                 expires=self._clock.now().wall + EXPIRES,
             )
-        except DaemonAway as error:
-            late = isinstance(error.__cause__, TimeoutError)
-            sentence = "no-answer-late" if late else "no-answer"
-            return _answer(503, "failed", say(lang, f"dashboard.{sentence}"))
+        except DaemonAway:
+            return _answer(503, "failed", say(lang, "dashboard.no-answer"))
         except GatewayError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                return _answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
             return _answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
-        status, detail = answer.get("status"), because(lang, str(answer.get("detail") or "…"))
-        if status == Status.DONE:
-            return _answer(200, "done", done)
-        if status in {Status.FAILED, Status.DENIED}:
-            return _answer(200, str(status), say(lang, f"dashboard.{status}", reason=detail))
-        return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=detail))
+        return _ended(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
+
+
+def _ended(lang: str, status: str, detail: str, done: str) -> Response:
+    """What became of a command, in words."""
+    if status == Status.DONE:
+        return _answer(200, "done", done)
+    if status == Status.ACCEPTED:
+        return _answer(200, status, say(lang, "dashboard.accepted"))
+    if status in {Status.FAILED, Status.DENIED}:
+        return _answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
+    return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
 
 
 def same_origin(headers: Headers) -> bool:
