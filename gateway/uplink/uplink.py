@@ -39,8 +39,8 @@ UNSTEADY = 3
 """More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next
 ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
 MODERATE = 4
-COMMANDS = 16
-"""Commands from the platform in hand at a time."""
+COMMANDS = 256
+"""Commands from the platform in hand at a time; a battery sensor may keep one for hours."""
 
 T = TypeVar("T")
 Obey = Callable[[Command], Awaitable[Order]]
