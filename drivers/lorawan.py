@@ -126,6 +126,7 @@ class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=
     confirmed: bool = False
 
     CHECKS: ClassVar[Checks] = {
+        **ListenerAction.CHECKS,
         "hex": (_is_payload, "lorawan-hex"),
         "port": (lambda port: 0 < port < 224, "lorawan-port"),
     }

@@ -47,10 +47,11 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
     payload: str
 
     CHECKS: ClassVar[Checks] = {
+        **ListenerAction.CHECKS,
         "topic": (
             lambda topic: re.fullmatch(r"(\{(topic|\d)\}|[^{}+#\0])+", topic) is not None,
             "mqtt-order-topic",
-        )
+        ),
     }
 
 

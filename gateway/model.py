@@ -288,6 +288,10 @@ class ListenerAction(Action, frozen=True, kw_only=True):
     confirm_within: float = 0.0
     """Seconds in which it must have said so; 0: as long as it may be silent without being offline."""
 
+    CHECKS: ClassVar[Checks] = {
+        "confirm_within": (lambda seconds: 0 <= seconds <= 7 * 86_400, "confirm-range")
+    }
+
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One device of the site, with what its profile says of the model."""

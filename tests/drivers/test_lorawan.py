@@ -250,6 +250,7 @@ def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: 
         ('"FF 61 2C 01"', f'"{"00" * 243}"', "lorawan-hex"),
         ('"FF 61 2C 01"', '"FF 61 2C 01"\nport = 224', "lorawan-port"),
         ("valve = false", "valves = false", "point-unknown"),
+        ('"FF 61 2C 01"', '"FF 61 2C 01"\nconfirm_within = -1.0', "confirm-range"),
     ],
 )
 def test_a_mistake_in_an_action_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:

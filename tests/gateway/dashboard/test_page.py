@@ -177,7 +177,7 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     house.ordered("gas", "close-valve", Status.ACCEPTED)
     page.shows("关阀：执行中", "[data-key=gas]")
     house.ordered("gas", "close-valve", Status.FAILED, "unconfirmed")
-    page.shows("关阀：未成功，设备未显示已执行 1 分钟前 Wang", "[data-key=gas]")
+    page.shows("关阀：未成功，设备未显示已执行 · 1 分钟前 · Wang", "[data-key=gas]")
 
 
 def test_a_value_that_was_told_earlier_keeps_its_own_age(house: House, page: Page) -> None:
