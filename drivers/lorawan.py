@@ -46,6 +46,8 @@ HISTORY = b"\x20\xce"
 """Begins a message with what was measured while the radio was out of reach."""
 MOST = 242
 """Bytes of the longest payload at the best data rate (RP002)."""
+ANY = "+"
+"""In a topic, any application."""
 REMEMBERED = 16
 """Messages of a device that are known again when they come once more."""
 
@@ -53,7 +55,7 @@ REMEMBERED = 16
 class Options(MqttOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """The broker ChirpStack publishes to; `application` is an application's id, or all by default."""
 
-    application: str = "+"
+    application: str = ANY
 
     CHECKS: ClassVar[Checks] = {
         **MqttOptions.CHECKS,
@@ -218,11 +220,11 @@ def show(raw: Uplink) -> str:
 class _Sensor:
     """A device, and its messages of late."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, application: str) -> None:
         self.name = device.name
         self.points: Mapping[str, LoraPoint] = device.points
-        self.application = ""
-        """Its application's id, once it has spoken."""
+        self.application = "" if application == ANY else application
+        """Its application's id; where the options do not name it, known once the device has spoken."""
         self.orders: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
         """Downlinks under way, by their id in ChirpStack's queue."""
         self._seen: deque[object] = deque(maxlen=2 * REMEMBERED)
@@ -261,7 +263,7 @@ class LoraListener(Listener):
 
     def __init__(self, connection: Connection, application: str, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._sensors = {device.address.dev_eui: _Sensor(device) for device in devices}
+        self._sensors = {device.address.dev_eui: _Sensor(device, application) for device in devices}
         for device in devices:
             events = ("up", "txack", "ack", "log") if device.actions else ("up",)
             for event in events:
@@ -279,8 +281,9 @@ class LoraListener(Listener):
             if event != "up":
                 _follow(sensor, event, message.payload)
                 continue
-            sensor.application = application
             raw = _uplink(sensor, eui, message.payload)
+            if not isinstance(raw, ReadFailed):
+                sensor.application = application
             if raw is None:
                 continue
             yield sensor.name, raw

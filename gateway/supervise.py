@@ -459,6 +459,10 @@ class BusTask:
             raise
         except ReadFailed as error:
             _fail(job, error)
+        except asyncio.CancelledError:
+            # The line is gone, but what was written may yet be obeyed.
+            _fail(job, ReadFailed("unconfirmed"))
+            raise
         finally:
             watches.remove(watch)
             convincing.cancel()

@@ -41,6 +41,9 @@ SHARE = 20
 BACK = 600
 """Telemetry rows to go back for the latest sample of each device: about ten minutes."""
 
+SEARCH = 1.0
+"""Seconds to go on going back for points that the latest samples do not hold."""
+
 BATCH = 50
 
 Values = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
@@ -54,15 +57,7 @@ class Watch:
         self._settings = settings
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
-        self._wanted = {
-            (name, point)
-            for name, points in [
-                (Parking.name, ["total"]),
-                (Lockers.name, ["total"]),
-                *((card.name, card.units) for card in settings.devices),
-            ]
-            for point in points
-        }
+        self._wanted = {Parking.name, Lockers.name, *(card.name for card in settings.devices)}
         self._changed = Signal()
         self._known = Known()
         self.view = self._fold()
@@ -181,8 +176,15 @@ class Watch:
         """The latest sample of each device and the last value of each point, as far back as reasonable."""
         samples: dict[str, Record] = {}
         values: Values = {}
-        before, went = last + 1, 0
-        while went < BACK and any(point not in values.get(device, {}) for device, point in self._wanted):
+        before, went, began = last + 1, 0, self._clock.mono()
+
+        def enough() -> bool:
+            if not self._wanted <= samples.keys():
+                return False
+            complete = all(card.units.keys() <= values[card.name].keys() for card in self._settings.devices)
+            return complete or self._clock.mono() - began > SEARCH
+
+        while went < BACK and not enough():
             packs = await reader.before(Lane.TELEMETRY, before, BATCH)
             if not packs:
                 break

@@ -591,3 +591,6 @@ async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> 
             await listener.write(device, "mute", {})
         with pytest.raises(ReadFailed, match="action-unknown"):
             await listener.write(device, "dance", {})
+    async with connect(Options(url=broker.url, application="a1"), (device,)) as listener:
+        with pytest.raises(ReadFailed, match="nobody-subscribed"):
+            await listener.write(device, "mute", {})
