@@ -122,7 +122,10 @@ class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     field: str
     optional: bool = True
 
-    CHECKS: ClassVar[Checks] = {"field": (lambda field: field.partition(".")[0] in FIELDS, "ble-field")}
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "field": (lambda field: field.partition(".")[0] in FIELDS, "ble-field"),
+    }
 
 
 class Packet(msgspec.Struct, frozen=True):

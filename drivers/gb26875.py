@@ -27,6 +27,10 @@ implementations: the types below, and that types 90 and 91 carry a time of 6 byt
 not read; a duty check (91) sent to us is confirmed like any control packet, but nobody's presence is
 ever claimed. The devices' clocks carry no zone (UTC+8) and never stamp a sample; an answer repeats the
 time of its packet, since ours may not be set.
+
+Of the control commands there are two: the clock is set (90) when the device has confirmed it, and a duty
+check (91, 查岗) is done when somebody at the device has answered it (bit 5 of type 24). That its timeout
+counts minutes is not confirmed.
 """
 
 from __future__ import annotations
@@ -52,7 +56,7 @@ MOST_DATA = 1024
 CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
 ANSWERS = (CONFIRM, ANSWER, DENY)
 """What is never answered, so that two ends never deny each other's denials for ever."""
-SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK = 1, 2, 4, 21, 24, 90
+SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK, DUTY_CHECK = 1, 2, 4, 21, 24, 90, 91
 CHINA = timedelta(hours=8)
 CHUNK = 4096
 MOST_PARTS = 10_000
@@ -84,13 +88,16 @@ STATES: dict[int, tuple[int, int, int, tuple[Field, ...]]] = {
 }
 """By type: bytes of an object with its time, of who it is, of its status; and the status bits."""
 OPERATIONS = {OPERATION: (10, 2), DEVICE_OPERATION: (8, 0)}
-RESET, MANUAL, CLEARED = 1 << 0, 1 << 2, 1 << 3
+RESET, MANUAL, CLEARED, ON_DUTY = 1 << 0, 1 << 2, 1 << 3, 1 << 5
 ALARMS: frozenset[Field] = frozenset({"fire", "manual_alarm"})
 LASTING: frozenset[Field] = frozenset({"disabled"})
 """What outlives a reset."""
 
 SOURCE = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:/\s]+):(?P<port>\d{1,5})")
+
+
+ACTIONS = ("duty-check", "set-clock")
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -174,6 +181,32 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
             command=command,
             data=b"",
         ).encode()
+
+    def control(self, sequence: int, data: bytes) -> bytes:
+        """A command to whoever sent this packet."""
+        return Packet(
+            sequence=sequence,
+            version=self.version,
+            time=_now(),
+            source=self.destination,
+            destination=self.source,
+            command=CONTROL,
+            data=data,
+        ).encode()
+
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Says something on a connection."""
+
+
+def _now() -> bytes:
+    """The time in China, as packets carry it."""
+    now = datetime.now(UTC) + CHINA
+    return bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
+
+
+def _clock_is_set() -> bool:
+    return datetime.now(UTC).year >= EARLIEST_YEAR
 
 
 def _packet(data: bytes, start: int) -> Packet | bool:
@@ -360,6 +393,13 @@ class FireListener(Listener):
         self._heard = asyncio.Queue()
         self._peers: dict[asyncio.Task[None], bool] = {}
         """Connections, oldest first, and whether a device of ours has spoken there."""
+        self._links: dict[str, tuple[Write, Packet]] = {}
+        """Where each device was last heard, and what it said."""
+        self._sequence = 0
+        self._replies: dict[tuple[str, int], asyncio.Future[None]] = {}
+        """Whoever waits for a command to be confirmed, by device and sequence."""
+        self._duty: dict[str, set[asyncio.Future[None]]] = {}
+        """Whoever waits for somebody to be on duty."""
         self.address: tuple[str, int] | None = None
         """Where the server listens."""
 
@@ -386,35 +426,79 @@ class FireListener(Listener):
                 await self._hand_over(name, ReadFailed("gb26875-sum"))
             return b"" if packet.command in ANSWERS else packet.answer(DENY)
         if name is not None:
+            self._follow(name, packet)
             await self._hand_over(name, self._panels[name].take(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
         # We are no source to ask.
         return packet.answer(DENY) if packet.command == REQUEST else b""
 
+    def _follow(self, name: str, packet: Packet) -> None:
+        """A command may have been confirmed or denied, or somebody on duty have answered."""
+        reply = self._replies.get((name, packet.sequence))
+        if reply and not reply.done() and packet.command == CONFIRM:
+            reply.set_result(None)
+        elif reply and not reply.done() and packet.command == DENY:
+            reply.set_exception(ReadFailed("gb26875-denied"))
+        if packet.command == SEND and packet.data[:1] == bytes((DEVICE_OPERATION,)):
+            acts = packet.data[2 :: OPERATIONS[DEVICE_OPERATION][0]]
+            for answer in self._duty.get(name, ()):
+                if any(act & ON_DUTY for act in acts) and not answer.done():
+                    answer.set_result(None)
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """Send a control command; return when it is confirmed, a duty check when it is answered."""
+        if action not in ACTIONS:
+            raise ReadFailed("action-unknown", device=device.name, action=action)
+        if device.name not in self._links:
+            raise ReadFailed("gb26875-away")
+        write, heard = self._links[device.name]
+        if action == "set-clock" and not _clock_is_set():
+            raise ReadFailed("clock-unset")
+        if action == "set-clock":
+            data = bytes((SET_CLOCK, 1)) + _now()
+        else:
+            minutes = round(device.patience(action) / 60)
+            data = bytes((DUTY_CHECK, 1, min(max(minutes, 1), 255)))
+        self._sequence = self._sequence % 0xFFFF + 1
+        key = device.name, self._sequence
+        loop = asyncio.get_running_loop()
+        reply = self._replies[key] = loop.create_future()
+        duty: asyncio.Future[None] = loop.create_future()
+        waiting = self._duty.setdefault(device.name, set())
+        waiting.add(duty)
+        try:
+            await write(heard.control(self._sequence, data))
+            await reply
+            if action == "duty-check":
+                await duty
+        except OSError as error:
+            raise ReadFailed("gb26875-away") from error
+        finally:
+            del self._replies[key]
+            waiting.discard(duty)
+        return {}
+
     def _clock(self, packet: Packet) -> bytes:
         """The control packet that sets the device's clock, if it may."""
-        now = datetime.now(UTC) + CHINA
-        if not self._options.set_clock or now.year < EARLIEST_YEAR:
+        if not self._options.set_clock or not _clock_is_set():
             return b""
-        time = bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
-        return Packet(
-            sequence=0,
-            version=packet.version,
-            time=time,
-            source=packet.destination,
-            destination=packet.source,
-            command=CONTROL,
-            data=bytes((SET_CLOCK, 1)) + time,
-        ).encode()
+        return packet.control(0, bytes((SET_CLOCK, 1)) + _now())
 
     async def _talk(
-        self,
-        read: Callable[[], Awaitable[bytes]],
-        write: Callable[[bytes], Awaitable[None]],
-        known: Callable[[], None],
+        self, read: Callable[[], Awaitable[bytes]], write: Write, known: Callable[[], None]
     ) -> None:
         """Take and answer packets until the stream ends; `known` is called at each of a device of ours."""
+        try:
+            await self._converse(read, write, known)
+        finally:
+            gone = [name for name, (used, _) in self._links.items() if used is write]
+            for name in gone:
+                del self._links[name]
+
+    async def _converse(
+        self, read: Callable[[], Awaitable[bytes]], write: Write, known: Callable[[], None]
+    ) -> None:
         rest = b""
         greeted: set[bytes] = set()
         while data := await read():
@@ -423,6 +507,7 @@ class FireListener(Listener):
                 ours = packet.sound and packet.source in self._names
                 if ours:
                     known()
+                    self._links[self._names[packet.source]] = write, packet
                 if answer := await self._answer(packet):
                     await write(answer)
                 if ours and packet.source not in greeted:
@@ -527,4 +612,5 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    actions=ACTIONS,
 )

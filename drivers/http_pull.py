@@ -55,7 +55,10 @@ class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     get: str
     path: str
 
-    CHECKS: ClassVar[Checks] = {"get": (lambda get: get[:1] == "/" != get[1:2], "http-get")}
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "get": (lambda get: get[:1] == "/" != get[1:2], "http-get"),
+    }
 
 
 def decode(points: Mapping[str, AnswerPoint], raw: Mapping[str, Raw]) -> dict[str, Value]:

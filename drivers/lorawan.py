@@ -2,19 +2,25 @@
 
 What a payload means is data of the profile, in one of two forms: records of channel, type and value
 (Milesight's, without a length), or values at fixed places of messages on certain ports.
+
+What a device is told waits in ChirpStack's queue until the device may be spoken to; one of class A opens
+its ear only after an uplink of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Checks, Device, Driver, Listener, Point, ReadFailed, Value
+from gateway.model import Checks, Device, Driver, Listener, ListenerAction, Point, ReadFailed, Value
 from gateway.mqtt import Connection
 from gateway.mqtt import Options as MqttOptions
 from gateway.mqtt import connect as connect_mqtt
@@ -38,6 +44,10 @@ LENGTHS = {
 }
 HISTORY = b"\x20\xce"
 """Begins a message with what was measured while the radio was out of reach."""
+MOST = 242
+"""Bytes of the longest payload at the best data rate (RP002)."""
+ANY = "+"
+"""In a topic, any application."""
 REMEMBERED = 16
 """Messages of a device that are known again when they come once more."""
 
@@ -45,7 +55,7 @@ REMEMBERED = 16
 class Options(MqttOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """The broker ChirpStack publishes to; `application` is an application's id, or all by default."""
 
-    application: str = "+"
+    application: str = ANY
 
     CHECKS: ClassVar[Checks] = {
         **MqttOptions.CHECKS,
@@ -96,8 +106,31 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """A message need not hold every value."""
 
     CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
         "channel": (_are_channels, "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
+    }
+    TOGETHER: ClassVar[Checks] = {
+        "bit": (lambda point: (point.bit or 0) < 8 * SIZES[point.type], "bit-range")
+    }
+
+
+def _is_payload(text: str) -> bool:
+    return 0 < len(bytes.fromhex(text)) <= MOST
+
+
+class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A message to the device: `hex` on fPort `port`. Where it is `confirmed` the device must acknowledge
+    it; else it is enough that a radio gateway has taken it over for sending."""
+
+    hex: str
+    port: int = 85
+    confirmed: bool = False
+
+    CHECKS: ClassVar[Checks] = {
+        **ListenerAction.CHECKS,
+        "hex": (_is_payload, "lorawan-hex"),
+        "port": (lambda port: 0 < port < 224, "lorawan-port"),
     }
 
 
@@ -122,6 +155,15 @@ class _Event(msgspec.Struct, rename="camel"):
     f_cnt: int = 0
     f_port: int = 0
     data: bytes | None = None
+
+
+class _Progress(msgspec.Struct, rename="camel"):
+    """What of ChirpStack's `TxAckEvent`, `AckEvent` and `LogEvent` says how far a downlink has come."""
+
+    queue_item_id: str = ""
+    acknowledged: bool = False
+    context: dict[str, str] = {}
+    code: str = ""
 
 
 def decode(points: Mapping[str, LoraPoint], raw: Uplink) -> dict[str, Value]:
@@ -178,9 +220,13 @@ def show(raw: Uplink) -> str:
 class _Sensor:
     """A device, and its messages of late."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, application: str) -> None:
         self.name = device.name
         self.points: Mapping[str, LoraPoint] = device.points
+        self.application = "" if application == ANY else application
+        """Its application's id; where the options do not name it, known once the device has spoken."""
+        self.orders: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
+        """Downlinks under way, by their id in ChirpStack's queue."""
         self._seen: deque[object] = deque(maxlen=2 * REMEMBERED)
 
     def repeats(self, event: _Event) -> bool:
@@ -190,6 +236,19 @@ class _Sensor:
         known = any(key in self._seen for key in keys)
         self._seen.extend(keys)
         return known
+
+    def follow(self, event: str, progress: _Progress) -> None:
+        """A downlink has come further, or has ended."""
+        key = progress.queue_item_id or progress.context.get("queue_item_id", "")
+        order, done = self.orders.get(key, (None, None))
+        if order is None or done is None or done.done():
+            return
+        if event == "log":
+            done.set_exception(ReadFailed("lorawan-dropped", code=progress.code))
+        elif event == "ack" and not progress.acknowledged:
+            done.set_exception(ReadFailed("lorawan-refused"))
+        elif event == "ack" or not order.confirmed:
+            done.set_result(None)
 
     def concerns(self, raw: Uplink) -> bool:
         """Whether the message may hold a present reading at all: one for the network alone, or of
@@ -204,34 +263,87 @@ class LoraListener(Listener):
 
     def __init__(self, connection: Connection, application: str, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._sensors = {device.address.dev_eui: _Sensor(device) for device in devices}
-        for eui in self._sensors:
-            connection.subscribe(f"application/{application}/device/{eui}/event/up")
+        self._sensors = {device.address.dev_eui: _Sensor(device, application) for device in devices}
+        for device in devices:
+            events = ("up", "txack", "ack", "log") if device.actions else ("up",)
+            for event in events:
+                connection.subscribe(
+                    f"application/{application}/device/{device.address.dev_eui}/event/{event}"
+                )
 
     async def listen(self) -> AsyncIterator[tuple[str, Uplink | ReadFailed]]:
         async for message in self._connection.messages():
-            sensor = self._sensors.get(message.topic.split("/")[3])
+            _, application, _, eui, _, event = message.topic.split("/")
+            sensor = self._sensors.get(eui)
             # A retained message is of unknown age: it is no reading.
             if message.retained or sensor is None:
                 continue
-            try:
-                event = msgspec.json.decode(message.payload, type=_Event)
-            except (ValueError, RecursionError) as error:
-                yield sensor.name, ReadFailed("not-uplink", reason=error)
+            if event != "up":
+                _follow(sensor, event, message.payload)
                 continue
-            if self._sensors.get(event.device_info.dev_eui.lower()) is not sensor:
-                yield sensor.name, ReadFailed("not-uplink", reason=f"devEui {event.device_info.dev_eui}")
-                continue
-            raw = Uplink(event.f_port, event.data or b"")
-            if sensor.repeats(event) or not sensor.concerns(raw):
+            raw = _uplink(sensor, eui, message.payload)
+            if not isinstance(raw, ReadFailed):
+                sensor.application = application
+            if raw is None:
                 continue
             yield sensor.name, raw
-            over = msgspec.structs.replace(raw, over=True)
-            if decode(sensor.points, over):
-                yield sensor.name, over
+            if isinstance(raw, Uplink):
+                over = msgspec.structs.replace(raw, over=True)
+                if decode(sensor.points, over):
+                    yield sensor.name, over
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """Queue a downlink; return when it has been acknowledged, or sent where that is not asked for."""
+        order: Downlink | None = device.actions.get(action)
+        eui: str = device.address.dev_eui
+        sensor = self._sensors[eui]
+        if order is None:
+            raise ReadFailed("action-unknown", device=device.name, action=action)
+        if not sensor.application:
+            raise ReadFailed("lorawan-unheard", device=device.name)
+        key = str(uuid.uuid4())
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sensor.orders[key] = order, done
+        # When nobody waits for it any more it must not be sent; an old ChirpStack passes over this.
+        until = datetime.now(UTC) + timedelta(seconds=device.patience(action))
+        command = {
+            "id": key,
+            "devEui": eui,
+            "confirmed": order.confirmed,
+            "fPort": order.port,
+            "data": bytes.fromhex(order.hex),
+            "expiresAt": until,
+        }
+        try:
+            await self._connection.order(
+                f"application/{sensor.application}/device/{eui}/command/down",
+                msgspec.json.encode(command),
+            )
+            await done
+        finally:
+            del sensor.orders[key]
+        return order.confirm
 
 
-@asynccontextmanager
+def _uplink(sensor: _Sensor, eui: str, payload: bytes) -> Uplink | ReadFailed | None:
+    """What an uplink event says; None where that is no news, or no present reading."""
+    try:
+        event = msgspec.json.decode(payload, type=_Event)
+    except (ValueError, RecursionError) as error:
+        return ReadFailed("not-uplink", reason=error)
+    if event.device_info.dev_eui.lower() != eui:
+        return ReadFailed("not-uplink", reason=f"devEui {event.device_info.dev_eui}")
+    raw = Uplink(event.f_port, event.data or b"")
+    return None if sensor.repeats(event) or not sensor.concerns(raw) else raw
+
+
+def _follow(sensor: _Sensor, event: str, payload: bytes) -> None:
+    """Other events concern commands alone: one that cannot be read says nothing of the sensor."""
+    with contextlib.suppress(ValueError, RecursionError):
+        sensor.follow(event, msgspec.json.decode(payload, type=_Progress))
+
+
+@contextlib.asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[LoraListener]:
     """Connect and subscribe."""
     async with connect_mqtt(options) as connection:
@@ -246,4 +358,5 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    action=Downlink,
 )

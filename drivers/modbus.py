@@ -86,7 +86,24 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     stride: int = 1
     """With `repeat`: how far each copy is from the one before."""
 
-    CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address"),
+    }
+    TOGETHER: ClassVar[Checks] = {
+        "address": (lambda point: point.ends_within(0x10000), "modbus-beyond"),
+        "bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),
+    }
+
+    def ends_within(self, count: int) -> bool:
+        """Whether it and all its copies stand at addresses below `count`."""
+        last = self.address + (max(self.repeat, 1) - 1) * self.stride
+        return last >= 0 and max(self.address, last) + self.width <= count
+
+    @property
+    def bits(self) -> int:
+        """How many bits its number has."""
+        return 1 if self.table in ("coil", "discrete") else 16 * self.width
 
     @property
     def first(self) -> int:

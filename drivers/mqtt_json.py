@@ -1,7 +1,8 @@
-"""Sensors that publish JSON over MQTT: zigbee2mqtt, Tasmota, ESPHome, a maker's own bridge."""
+"""Devices that publish JSON over MQTT: zigbee2mqtt, Tasmota, ESPHome, a maker's own bridge."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.codec import follow
-from gateway.model import Checks, Device, Driver, Listener, Point, ReadFailed, Value
+from gateway.model import Checks, Device, Driver, Listener, ListenerAction, Point, ReadFailed, Value
 from gateway.mqtt import Connection, Options
 from gateway.mqtt import connect as connect_mqtt
 
@@ -36,6 +37,22 @@ class Over(msgspec.Struct, frozen=True):
     """The end of the presses that a message told of."""
 
     message: Any
+
+
+class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A message to publish: `payload`, as it is, to `topic`, in which {topic} stands for the device's own
+    and {0}, {1} … for its parts: "{topic}/set" (zigbee2mqtt), "cmnd/{1}/POWER" (Tasmota)."""
+
+    topic: str
+    payload: str
+
+    CHECKS: ClassVar[Checks] = {
+        **ListenerAction.CHECKS,
+        "topic": (
+            lambda topic: re.fullmatch(r"(\{(topic|\d)\}|[^{}+#\0])+", topic) is not None,
+            "mqtt-order-topic",
+        ),
+    }
 
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
@@ -85,6 +102,19 @@ class JsonListener(Listener):
             if any(device.points[name].pulse for name in decode(device.points, said)):
                 yield device.name, Over(said)
 
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """An action of the device's profile; it takes no arguments."""
+        order: PublishAction | None = device.actions.get(action)
+        if order is None:
+            raise ReadFailed("action-unknown", device=device.name, action=action)
+        own: str = device.address.topic
+        try:
+            topic = order.topic.format(*own.split("/"), topic=own)
+        except IndexError as error:
+            raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
+        await self._connection.order(topic, order.payload.encode())
+        return order.confirm
+
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
@@ -101,4 +131,5 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    action=PublishAction,
 )

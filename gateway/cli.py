@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from . import __version__
 from .model import ConfigError, GatewayError
-from .words import preferred, say
+from .words import because, preferred, say, words
 
 if TYPE_CHECKING:
     from .config import Profile, Site
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""
 DEFAULT_SITE = Path("/etc/linli/site.toml")
+EXPIRES = 15_000
+"""Milliseconds in which a command must have begun."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     job("check", _check, site=False).add_argument("files", nargs="*", type=Path, default=[DEFAULT_SITE])
     job("dashboard", _dashboard)
     job("read", _read).add_argument("device")
+    do = job("do", _do)
+    do.add_argument("device")
+    do.add_argument("action")
+    do.add_argument("args", nargs="*", metavar=_word("do-args"))
+    do.add_argument("--yes", action="store_true", help=_word("do-yes"))
     job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
     rules = job("rules", _rules)
@@ -195,6 +202,72 @@ async def _read_device(site: Site, name: str) -> None:
     for point, why in answer["bad"].items():
         print(f"  {point}: {_word('bad')} ({why})")
     print(_word("took", ms=round(answer["seconds"] * 1000)))
+
+
+def _do(options: argparse.Namespace) -> int:
+    """Ask the running gateway for an action, once, and say how it ended."""
+    from .config import load_site, offered
+
+    site = load_site(options.config)
+    device = site.devices.get(options.device)
+    if device is None:
+        raise GatewayError("device-unknown", device=options.device, known=", ".join(site.devices))
+    known = offered({device.bus: site.buses[device.bus]}, {device.name: device})
+    if options.action not in known:
+        raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(known)))
+    action = words(preferred()).get(f"action.{options.action}", options.action)
+    facts = {"device": f"{device.title[preferred()]} ({device.name})", "action": action}
+    args = dict(_argument(text) for text in options.args)
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise GatewayError("do-unasked")
+        if input(_word("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
+            print(_word("do-left"))
+            return 1
+    status, why = asyncio.run(_command(site, device.name, options.action, args, facts))
+    print(_word(f"do-{status}", reason=why, **facts))
+    return 0 if status == "done" else 1
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """`lock=3` is a number, `all=true` is true, anything else is text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise GatewayError("do-argument", argument=text)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+async def _command(
+    site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
+) -> tuple[str, str]:
+    """Its status, and why. One that takes long is asked after, by its id, until it has ended."""
+    import getpass
+    import time
+    import uuid
+
+    from . import control
+
+    wish = {
+        "id": uuid.uuid4().hex,
+        "device": device,
+        "action": action,
+        "args": args,
+        "by": getpass.getuser(),
+        "origin": "console",
+        "expires": round(time.time() * 1000) + EXPIRES,
+    }
+    waiting = False
+    while True:
+        answer = await control.call(site.control.socket, "command", **wish)
+        if answer["status"] != "accepted":
+            return answer["status"], because(preferred(), answer["detail"])
+        if not waiting:
+            waiting = True
+            print(_word("do-accepted", **facts), flush=True)
+        await asyncio.sleep(2)
 
 
 def _doctor(options: argparse.Namespace) -> int:

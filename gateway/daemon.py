@@ -15,7 +15,7 @@ import msgspec
 
 from . import __version__, control, metrics
 from .clock import SystemClock, local_day, local_time
-from .config import Site
+from .config import Site, offered
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
@@ -24,6 +24,7 @@ from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
 from .services import services
+from .services.commands import Order, Status
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -33,8 +34,8 @@ REPORT_EVERY = 60.0
 OWED = 30.0
 """Seconds, three tries of ten, after which an alarm that the platform has not acknowledged is a fault of
 its own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
-LOCAL_ACTIONS = ("open", *Safety.actions)
-"""What may be asked on this machine: whoever reaches the control socket has a credential."""
+ANSWER_WITHIN = 20.0
+"""Seconds after which who asked on this machine is told that the command is still under way."""
 
 
 async def run(site: Site) -> None:
@@ -109,7 +110,9 @@ class Daemon:
         self._journal = journal
         self._clock = clock
         upstream = site.uplink.commands if site.uplink else ()
-        allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
+        # Whoever reaches the control socket has a credential, and may ask for everything there is.
+        local = offered(site.buses, site.devices)
+        allowed = {"upstream": upstream, "dashboard": local, "console": local}
         obeys = (
             of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
         )
@@ -144,6 +147,7 @@ class Daemon:
             )
             self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
         self._owed_since: float | None = None
+        self._commands: set[asyncio.Task[Order]] = set()
         self._started = clock.now()
 
     def jobs(self) -> dict[str, Any]:
@@ -211,7 +215,14 @@ class Daemon:
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        order = await self.engine.command(command)
+        # Asked again with the same id, a command that is under way says how far it has come.
+        task = asyncio.create_task(self.engine.command(command), name=f"command-{command.id}")
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN)
+        if not done:
+            return {"status": Status.ACCEPTED, "detail": ""}
+        order = task.result()
         return {"status": order.status, "detail": order.detail}
 
     async def _execute(self, command: Command) -> None:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from .config import MetricsOptions
 from .journal import LANES, Journal
 from .log import tell
+from .mqtt import Connection
 from .supervise import BusTask
 from .uplink import DELAYS, Uplink
 
@@ -103,6 +104,7 @@ class GatewayCollector(Collector):
         for name, text, count in (
             ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.written),
             ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
+            ("linli_mqtt_dropped", "MQTT messages that came too fast to be taken.", Connection.dropped),
             ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.damaged),
         ):
             yield CounterMetricFamily(name, text, value=count)

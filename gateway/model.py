@@ -21,6 +21,16 @@ Raw = Any
 """What a driver read, before decoding; only that driver knows its shape."""
 
 
+FAILURES = 3
+"""Answers or messages a device may owe before it counts as offline."""
+
+
+Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
+"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
+is read from a file may carry one as `CHECKS`, and one as `TOGETHER` whose tests are of the whole struct,
+each under the key that is to blame."""
+
+
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
 
@@ -278,6 +288,14 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """Which of them this one is."""
     optional: bool = False
     """A reading may come without it, and is no worse for that."""
+    wraps: int = 1 << 32
+    """Of a running total: the count at which it begins again from nought."""
+
+    CHECKS: ClassVar[Checks] = {
+        "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
+        "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
+        "wraps": (lambda count: count > 1, "wraps-range"),
+    }
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,6 +303,17 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
     confirm: dict[str, Value] = {}
     """The values that the next reading must show for it to be true."""
+
+
+class ListenerAction(Action, frozen=True, kw_only=True):
+    """Something a device that speaks when it likes can be told to do."""
+
+    confirm_within: float = 0.0
+    """Seconds in which it must have said so; 0: as long as it may be silent without being offline."""
+
+    CHECKS: ClassVar[Checks] = {
+        "confirm_within": (lambda seconds: 0 <= seconds <= 7 * 86_400, "confirm-range")
+    }
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,6 +338,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     def safety(self) -> bool:
         """Whether a life may depend on it: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
+
+    def patience(self, action: str) -> float:
+        """Seconds that a device which speaks when it likes has to show that it obeyed."""
+        declared = self.actions.get(action)
+        within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
+        return within or FAILURES * self.every
 
 
 class Bus:
@@ -340,10 +375,11 @@ class Listener(ABC):
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         """Device name and what it said (or why that is no reading), until `LinkDown`."""
 
-
-Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
-"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
-is read from a file may carry one as `CHECKS`."""
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        """As `Bus.write`; what the device says from then on must show the values, in one message or in
+        several. Commands overlap with each other and with `listen`; one that takes too long is cancelled.
+        """
+        raise ReadFailed("action-unknown", device=device.name, action=action)
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):

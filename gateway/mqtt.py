@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +23,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from .model import Checks, LinkDown
+from .log import tell
+from .model import Checks, LinkDown, ReadFailed
 
 KEEPALIVE = 12
 """Seconds; a connection whose far end is gone is found within twice this and a second."""
@@ -30,6 +32,8 @@ PATIENCE = 10.0
 """Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
 INBOX = 1000
 UNSUPPORTED_PROTOCOL = 0x84
+NOBODY = 0x10
+"""MQTT 5, 3.4.2.1: the PUBACK's reason code for a message to which nobody has subscribed."""
 FAILURE = 0x80
 """MQTT 5, 2.4: a reason code from here on is a refusal."""
 
@@ -62,13 +66,20 @@ class Incoming(msgspec.Struct, frozen=True):
 class Connection:
     """One connection, from CONNACK to its end."""
 
+    dropped: ClassVar[int] = 0
+    """Messages, of all connections together, that came faster than anybody took them."""
+
     def __init__(self, client: paho.Client) -> None:
         self._client = client
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._orders: set[asyncio.Future[None]] = set()
+        """Messages that are of no use if nobody has subscribed to them."""
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
+        self._lost = 0
+        """Messages dropped since the inbox was last empty."""
         self.limit = 0
         """Bytes of the largest packet the broker takes; 0 where it named no limit."""
         self.connected: asyncio.Future[None] = self._loop.create_future()
@@ -96,6 +107,20 @@ class Connection:
             self._unacknowledged[info.mid] = done
         return done
 
+    async def order(self, topic: str, payload: bytes) -> None:
+        """Publish what somebody must act upon. Raises `LinkDown`, or `ReadFailed` where the broker refuses
+        it or (by MQTT 5) says that nobody has subscribed."""
+        future = self.publish(topic, payload)
+        self._orders.add(future)
+        try:
+            await future
+        except LinkDown as down:
+            if down.key in ("message-refused", "nobody-subscribed"):
+                raise ReadFailed(down.key, **{"topic": topic, **down.facts}) from down
+            raise
+        finally:
+            self._orders.discard(future)
+
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
 
@@ -107,7 +132,11 @@ class Connection:
                 await asyncio.wait((getting, self.ended), return_when=asyncio.FIRST_COMPLETED)
                 if not getting.done():
                     self.ended.result()
-                yield getting.result()
+                message = getting.result()
+                if self._lost and self._inbox.empty():
+                    tell(logging.WARNING, "inbox-emptied", count=self._lost)
+                    self._lost = 0
+                yield message
             finally:
                 getting.cancel()
 
@@ -146,6 +175,8 @@ class Connection:
             return
         if code.value >= FAILURE:
             _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
+        elif code.value == NOBODY and future in self._orders:
+            _fail(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 
@@ -155,8 +186,13 @@ class Connection:
                 self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
-        with contextlib.suppress(asyncio.QueueFull):
+        try:
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+        except asyncio.QueueFull:
+            Connection.dropped += 1
+            self._lost += 1
+            if self._lost == 1:
+                tell(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
 
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
         # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).

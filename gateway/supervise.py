@@ -7,6 +7,7 @@ use no more than its share, and neither takes the others' turns.
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
 import logging
 import math
@@ -22,6 +23,7 @@ from .config import BusSpec
 from .doctor import Patient, report
 from .log import reason, tell
 from .model import (
+    FAILURES,
     Bus,
     Clock,
     Command,
@@ -37,8 +39,6 @@ from .model import (
 from .tally import Recent
 from .tasks import first_cause
 
-FAILURES = 3
-"""Answers a device may owe before it counts as offline."""
 PROBE = 60.0
 """Seconds between two probes of a device that is gone for long."""
 REOPEN = 5.0
@@ -154,6 +154,13 @@ class _Job(msgspec.Struct):
     done: asyncio.Future[Any]
 
 
+class _Watch(msgspec.Struct):
+    """What a device has said since it was told to do something."""
+
+    values: dict[str, Value]
+    news: asyncio.Event
+
+
 class BusTask:
     """A line and its devices."""
 
@@ -167,6 +174,7 @@ class BusTask:
         self._wake = asyncio.Event()
         self._heard: dict[str, float] = {}
         self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
+        self._watches: dict[str, list[_Watch]] = {}
         self._listening = False
         self._attempts = 0
         self.stats = BusStats()
@@ -395,6 +403,7 @@ class BusTask:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch_silence(), name=f"{self.spec.name}-silence")
+                tasks.create_task(self._attend(bus, tasks), name=f"{self.spec.name}-commands")
                 async for name, raw in bus.listen():
                     await self._hear(self._slots[name], raw)
                 raise LinkDown("line-down", reason=self.spec.name)
@@ -411,8 +420,53 @@ class BusTask:
             await self._take(slot, sample)
             if sample.values:
                 self._heard[slot.device.name] = self._clock.mono()
+            for watch in self._watches.get(slot.device.name, ()):
+                watch.values |= sample.values
+                watch.news.set()
             if arrival := self._arrivals.pop(slot.device.name, None):
                 arrival.set_result((raw, sample))
+
+    async def _attend(self, bus: Listener, tasks: asyncio.TaskGroup) -> None:
+        """Each command in a task of its own: a device may take hours until it answers."""
+        while True:
+            job = await self._jobs.get()
+            if job.command and not job.done.done():
+                name = f"{self.spec.name}-command-{job.command.id}"
+                task = tasks.create_task(self._instruct(bus, job, job.command), name=name)
+                # Whatever happened, and even if it never began, nobody waits for ever.
+                lost = LinkDown("line-down", reason=self.spec.name)
+                task.add_done_callback(functools.partial(_lose, job, lost))
+
+    async def _instruct(self, bus: Listener, job: _Job, command: Command) -> None:
+        """Write once, then listen until the device shows that it did it, or for as long as it may take."""
+        if self._clock.now().wall >= command.expires:
+            _fail(job, ReadFailed("too-late"))
+            return
+        watch = _Watch({}, asyncio.Event())
+        watches = self._watches.setdefault(job.device.name, [])
+        watches.append(watch)
+        ended = asyncio.Event()
+        convincing = asyncio.create_task(_convince(bus, job.device, command, watch))
+        convincing.add_done_callback(lambda _: ended.set())
+        try:
+            await self._clock.wait(ended, job.device.patience(command.action))
+            if not convincing.done():
+                raise ReadFailed("unconfirmed")
+            convincing.result()
+            _end(job, None)
+        except LinkDown as error:
+            _fail(job, error)
+            raise
+        except ReadFailed as error:
+            _fail(job, error)
+        except asyncio.CancelledError:
+            # The line is gone, but what was written may yet be obeyed.
+            _fail(job, ReadFailed("unconfirmed"))
+            raise
+        finally:
+            watches.remove(watch)
+            convincing.cancel()
+            await asyncio.wait([convincing])
 
     async def _watch_silence(self) -> None:
         """A device that pushes is offline once it has missed three of its messages."""
@@ -424,6 +478,17 @@ class BusTask:
                 limit = FAILURES * slot.device.every
                 if now - heard > limit and not slot.told_offline:
                     await self._offline(slot, ReadFailed("silent", seconds=round(limit)))
+
+
+async def _convince(bus: Listener, device: Device, command: Command, watch: _Watch) -> None:
+    expected = await bus.write(device, command.action, command.args)
+    while not _shows(watch.values, expected):
+        watch.news.clear()
+        await watch.news.wait()
+
+
+def _lose(job: _Job, error: GatewayError, _: asyncio.Task[None]) -> None:
+    _fail(job, error)
 
 
 def _shows(values: Mapping[str, Value], expected: Mapping[str, Value]) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+
+from gateway.model import ReadFailed
+from gateway.mqtt import Options, connect
 
 
 class Broker:
@@ -49,3 +53,26 @@ def running(folder: Path, *config: str, anonymous: bool = True, scheme: str = "m
         yield broker
     finally:
         broker.kill()
+
+
+@contextlib.asynccontextmanager
+async def hearing(broker: Broker, *topics: str) -> AsyncIterator[asyncio.StreamReader]:
+    """What is published there, as mosquitto's own client prints it: topic, blank, payload a line."""
+    flags = [flag for topic in (*topics, "probe") for flag in ("-t", topic)]
+    process = await asyncio.create_subprocess_exec(
+        "mosquitto_sub", "-p", str(broker.port), "-q", "1", "-v", *flags, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    try:
+        async with asyncio.timeout(10), connect(Options(url=broker.url)) as sender:
+            while True:
+                # Its fate says whether the subscription stands already.
+                with contextlib.suppress(ReadFailed):
+                    await sender.order("probe", b"")
+                    break
+                await asyncio.sleep(0.05)
+            await process.stdout.readline()
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.wait()

@@ -11,6 +11,7 @@ from .site import (
     MetricsOptions,
     Site,
     load_site,
+    offered,
     profile_folders,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "Site",
     "load_profile",
     "load_site",
+    "offered",
     "profile_folders",
     "titles",
     "try_example",

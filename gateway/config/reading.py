@@ -111,7 +111,14 @@ class Reading:
             holds, sentence = checks.get(name, (lambda _: True, ""))
             if not _passes(holds, values[name]):
                 self.mistake((*path, name), sentence)
-        return None if len(self.mistakes) > before else kind(**values)
+        if len(self.mistakes) > before:
+            return None
+        built = kind(**values)
+        together: Checks = getattr(kind, "TOGETHER", {})
+        for name, (holds, sentence) in together.items():
+            if not _passes(holds, built):
+                self.mistake((*path, name), sentence)
+        return built
 
     def unknown(self, table: Table, known: Any, path: tuple[str, ...]) -> None:
         for key in table:

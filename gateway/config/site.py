@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +131,17 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """When it is open to visitors."""
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
+
+
+def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
+    """Every action that some service or device here can carry out."""
+    return frozenset(
+        {
+            *Safety.actions,
+            *(action for device in devices.values() for action in buses[device.bus].driver.actions),
+            *(action for device in devices.values() for action in device.actions),
+        }
+    )
 
 
 class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,11 +279,7 @@ class _SiteReading(Reading):
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
     ) -> None:
         """A command that nothing here could carry out is a slip of the pen."""
-        known = {
-            *Safety.actions,
-            *(action for bus in buses.values() for action in bus.driver.actions),
-            *(action for device in devices.values() for action in device.actions),
-        }
+        known = offered(buses, devices)
         for action in uplink.commands if uplink else ():
             if action not in known:
                 listed = ", ".join(sorted(known))

@@ -31,10 +31,10 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import Status
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
-from .pages import Pages, reason
+from .pages import Pages, word
 from .settings import Settings, title
 from .view import AlarmLine, View
 from .watch import Watch
@@ -76,6 +76,13 @@ class Open(msgspec.Struct, frozen=True, tag="open", tag_field="action"):
 
     device: str
     lock: int
+
+
+class Do(msgspec.Struct, frozen=True, tag="do", tag_field="action"):
+    """A person wants a device to do something."""
+
+    device: str
+    name: str
 
 
 class Gate:
@@ -208,11 +215,13 @@ class Dashboard:
     async def _command(self, request: Request) -> Response:
         lang = language(request)
         try:
-            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Reset | Open)
+            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Reset | Open | Do)
         except ValueError:
             return Response(status_code=400)
         if isinstance(wish, Acknowledge | Reset):
             return await self._attend(request.state.person, lang, wish)
+        if isinstance(wish, Do):
+            return await self._do(request.state.person, lang, wish)
         return await self._open(request.state.person, lang, wish)
 
     async def _attend(self, person: str, lang: str, wish: Acknowledge | Reset) -> Response:
@@ -237,6 +246,15 @@ class Dashboard:
         done = say(lang, "dashboard.done-open", device=name, number=wish.lock)
         return await self._send(person, lang, done, cabinet.name, "open", {"lock": wish.lock})
 
+    async def _do(self, person: str, lang: str, wish: Do) -> Response:
+        cards = {card.name: card for card in self._settings.devices}
+        card = cards.get(wish.device)
+        if card is None or wish.name not in card.actions:
+            return Response(status_code=404)
+        name, action = title(card.title, lang, card.name), word(lang, "action", wish.name)
+        done = say(lang, "dashboard.done-do", device=name, action=action)
+        return await self._send(person, lang, done, card.name, wish.name, {})
+
     async def _send(
         self, person: str, lang: str, done: str, device: str, action: str, args: dict[str, Any]
     ) -> Response:
@@ -253,18 +271,24 @@ class Dashboard:
                 origin="dashboard",
                 expires=self._clock.now().wall + EXPIRES,
             )
-        except DaemonAway as error:
-            late = isinstance(error.__cause__, TimeoutError)
-            sentence = "no-answer-late" if late else "no-answer"
-            return _answer(503, "failed", say(lang, f"dashboard.{sentence}"))
+        except DaemonAway:
+            return _answer(503, "failed", say(lang, "dashboard.no-answer"))
         except GatewayError as error:
-            return _answer(200, "failed", say(lang, "dashboard.failed", reason=reason(lang, error.key)))
-        status, detail = answer.get("status"), reason(lang, str(answer.get("detail") or "…"))
-        if status == Status.DONE:
-            return _answer(200, "done", done)
-        if status in {Status.FAILED, Status.DENIED}:
-            return _answer(200, str(status), say(lang, f"dashboard.{status}", reason=detail))
-        return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=detail))
+            if isinstance(error.__cause__, TimeoutError):
+                return _answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
+            return _answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
+        return _ended(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
+
+
+def _ended(lang: str, status: str, detail: str, done: str) -> Response:
+    """What became of a command, in words."""
+    if status == Status.DONE:
+        return _answer(200, "done", done)
+    if status == Status.ACCEPTED:
+        return _answer(200, status, say(lang, "dashboard.accepted"))
+    if status in {Status.FAILED, Status.DENIED}:
+        return _answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
+    return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
 
 
 def same_origin(headers: Headers) -> bool:

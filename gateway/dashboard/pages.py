@@ -7,8 +7,6 @@ depends on the view and the language alone, so that equal views make equal regio
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -16,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from gateway.model import Value
-from gateway.words import LANGUAGES, say, words
+from gateway.words import LANGUAGES, because, say, words
 
 from .settings import Settings, title
 from .view import Condition, View
@@ -24,8 +22,6 @@ from .view import Condition, View
 REGIONS = ("status", "banners", "alarms", "tiles", "lockers", "devices")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
-
-UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
 
 AGO = ("now", "seconds", "minutes", "hours", "days")
 
@@ -88,10 +84,10 @@ class Pages:
             "site": title(self._settings.site, lang, say(lang, "dashboard.product")),
             "t": functools.partial(say, lang),
             "named": lambda thing: title(
-                thing.title, lang, _word(lang, "kind", getattr(thing, "device", "") or thing.name)
+                thing.title, lang, word(lang, "kind", getattr(thing, "device", "") or thing.name)
             ),
-            "word": _worder(lang),
-            "reason": functools.partial(reason, lang),
+            "word": functools.partial(word, lang),
+            "reason": functools.partial(because, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
         }
@@ -105,34 +101,22 @@ class Pages:
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
 
 
-def reason(lang: str, key: str) -> str:
-    """Why something failed; the bare key when there is no sentence for it.
-
-    The journal keeps the key alone, so what the sentence wants to know besides is left out.
-    """
-    return UNKNOWN_FACT.sub("", _word(lang, "error", key))
-
-
-def _word(lang: str, table: str, word: str) -> str:
-    key = f"{table}.{word}"
-    return say(lang, key) if key in words(lang) else word
-
-
-def _worder(lang: str) -> Callable[[str, str], str]:
-    return functools.partial(_word, lang)
+def word(lang: str, table: str, key: str) -> str:
+    """The word of a table; what has none there stands for itself."""
+    return words(lang).get(f"{table}.{key}", key)
 
 
 def _point(lang: str, point: str) -> str:
     """A point's name; `door.3` is a door and its number."""
-    word, _, number = point.partition(".")
-    return f"{_word(lang, 'point', word)} {number}".rstrip()
+    key, _, number = point.partition(".")
+    return f"{word(lang, 'point', key)} {number}".rstrip()
 
 
 def _value(lang: str, point: str, value: Value) -> str:
     if isinstance(value, bool):
-        word = point.partition(".")[0]
+        key = point.partition(".")[0]
         table = "on" if value else "off"
-        return words(lang).get(f"{table}.{word}", words(lang)[f"{table}.other"])
+        return words(lang).get(f"{table}.{key}", words(lang)[f"{table}.other"])
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")
     return str(value)

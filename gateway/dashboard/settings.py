@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.config import Site
+from gateway.services.lockers import KIND as LOCKER
 from gateway.words import LANGUAGES
 
 
@@ -22,6 +23,8 @@ class DeviceCard(msgspec.Struct, frozen=True):
     units: dict[str, str] = {}
     """The unit of each point."""
     safety: bool = False
+    actions: tuple[str, ...] = ()
+    """What a click can have it do; a locker's compartments are opened one by one elsewhere."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,11 @@ def settings_of(site: Site) -> Settings:
                 every=device.every,
                 units={key: point.unit for key, point in device.points.items()},
                 safety=device.safety,
+                actions=tuple(
+                    action
+                    for action in (*site.buses[device.bus].driver.actions, *device.actions)
+                    if device.kind != LOCKER or action != "open"
+                ),
             )
             for device in site.devices.values()
         ),

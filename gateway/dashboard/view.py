@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.model import ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.services.commands import Commands, Order
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
 from gateway.services.parking import Parking
@@ -81,6 +82,30 @@ class Known(msgspec.Struct, frozen=True):
     """None: the daemon does not answer."""
     trouble: str = ""
     """Why the journal cannot be read."""
+    values: Mapping[str, Mapping[str, tuple[Value, Stamp]]] = {}
+    """The last value of each point of each device, and when it was measured: many a device tells them in
+    different messages."""
+
+
+class PointLine(msgspec.Struct, frozen=True):
+    """One value of a device; None: impossible, and left out. `earlier`: not of the latest reading, but
+    of one at `at` (Unix milliseconds; None: nobody knows when)."""
+
+    point: str
+    value: Value | None
+    unit: str = ""
+    earlier: bool = False
+    at: int | None = None
+
+
+class OrderLine(msgspec.Struct, frozen=True):
+    """The last thing a device was told to do, and what came of it."""
+
+    action: str
+    status: str
+    detail: str
+    by: str
+    at: int | None
 
 
 class DeviceLine(msgspec.Struct, frozen=True):
@@ -91,12 +116,13 @@ class DeviceLine(msgspec.Struct, frozen=True):
     kind: str
     safety: bool
     condition: Condition
-    values: tuple[tuple[str, Value | None, str], ...] = ()
-    """Point, value (None: impossible and left out), unit."""
+    values: tuple[PointLine, ...] = ()
     at: int | None = None
     error: str = ""
     hazards: tuple[Hazard, ...] = ()
     """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
+    actions: tuple[str, ...] = ()
+    order: OrderLine | None = None
 
 
 class AlarmLine(msgspec.Struct, frozen=True):
@@ -115,7 +141,7 @@ class AlarmLine(msgspec.Struct, frozen=True):
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One compartment: `free`, `occupied`, `open` or `unknown`."""
+    """One compartment: `free`, `occupied`, `open`, `shut` (nothing looks inside) or `unknown`."""
 
     number: int
     state: str
@@ -200,9 +226,10 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
             (
                 _line(
                     card,
-                    known.samples.get(card.name),
+                    known,
                     links.get(card.name),
                     tuple(alarm for alarm in alarms if alarm.device == card.name),
+                    _order(card, rows.get(Commands.name, {}), now),
                     gateway is Gateway.AWAY,
                     now,
                 )
@@ -256,9 +283,10 @@ def _stale(at: int | None, every: float, now: Stamp) -> bool:
 
 def _line(
     card: DeviceCard,
-    sample: Record | None,
+    known: Known,
     link: Link | None,
     alarms: tuple[AlarmLine, ...],
+    order: OrderLine | None,
     away: bool,
     now: Stamp,
 ) -> DeviceLine:
@@ -267,9 +295,18 @@ def _line(
 
     def line(condition: Condition, **fields: Any) -> DeviceLine:
         return DeviceLine(
-            card.name, card.title, card.kind, card.safety, condition, hazards=hazards, **fields
+            card.name,
+            card.title,
+            card.kind,
+            card.safety,
+            condition,
+            hazards=hazards,
+            actions=card.actions,
+            order=order,
+            **fields,
         )
 
+    sample = known.samples.get(card.name)
     if sample is None:
         if link is not None and not link.online:
             return line(Condition.OFFLINE, at=_wall(link.since, now), error=link.error)
@@ -279,18 +316,39 @@ def _line(
         if link is not None and not link.online:
             at = _wall(link.since, now)
         return line(Condition.OFFLINE, at=at, error=sample.body.get("error", ""))
-    values: dict[str, Value] = sample.body["values"]
     bad: dict[str, str] = sample.body.get("bad", {})
     condition = Condition.UNCERTAIN if bad else Condition.GOOD
     if away or _stale(at, card.every, now):
         condition = Condition.STALE
-    shown = tuple(
-        (point, values.get(point), card.units.get(point, ""))
-        for point in (*values, *bad)
+    return line(condition, values=_points(card, sample, known.values.get(card.name, {}), now), at=at)
+
+
+def _points(
+    card: DeviceCard, sample: Record, earlier: Mapping[str, tuple[Value, Stamp]], now: Stamp
+) -> tuple[PointLine, ...]:
+    """What the latest sample says, and what earlier ones said of the points that it passes over."""
+    values: dict[str, Value] = sample.body["values"]
+    bad: dict[str, str] = sample.body.get("bad", {})
+    lines = []
+    for point in dict.fromkeys((*values, *bad, *(p for p in card.units if p in earlier))):
         # The compartments have a place of their own on the page.
-        if card.kind != LOCKER or "." not in point
-    )
-    return line(condition, values=shown, at=at)
+        if card.kind == LOCKER and "." in point:
+            continue
+        unit = card.units.get(point, "")
+        if point in values or point in bad:
+            lines.append(PointLine(point, values.get(point), unit))
+        else:
+            value, at = earlier[point]
+            lines.append(PointLine(point, value, unit, earlier=True, at=_wall(at, now)))
+    return tuple(lines)
+
+
+def _order(card: DeviceCard, orders: Mapping[str, Order], now: Stamp) -> OrderLine | None:
+    own = [order for order in orders.values() if order.device == card.name and order.action in card.actions]
+    if not own:
+        return None
+    last = max(own, key=lambda order: order.at.wall)
+    return OrderLine(last.action, last.status, last.detail, last.by, _wall(last.at, now))
 
 
 def _visitors(rows: Rows, day: str) -> Mapping[str, Any]:
@@ -370,7 +428,7 @@ def _cell(compartment: Compartment) -> str:
         return "unknown"
     if compartment.door_open:
         return "open"
-    return "occupied" if compartment.occupied else "free"
+    return {True: "occupied", False: "free", None: "shut"}[compartment.occupied]
 
 
 def _uplink(link: Link | None, pending: int | None, now: Stamp) -> Uplink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,8 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.journal.journal import Signal
-from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service
+from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
+from gateway.services.commands import Commands
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Presence
@@ -24,7 +25,7 @@ from gateway.services.visitors import Visitors
 from .settings import Settings
 from .view import Health, Known, View, fold
 
-SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers)
+SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers, Commands)
 
 POLL = 0.5
 ASK = 2.0
@@ -40,7 +41,13 @@ SHARE = 20
 BACK = 600
 """Telemetry rows to go back for the latest sample of each device: about ten minutes."""
 
+SEARCH = 1.0
+"""Seconds to go on going back for points that the latest samples do not hold."""
+
 BATCH = 50
+
+Values = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
+"""As `Known.values`."""
 
 
 class Watch:
@@ -141,7 +148,7 @@ class Watch:
                 if self._settings.journal.exists():
                     self._learn(trouble=failure.key)
                 else:
-                    self._learn(rows=None, samples={}, trouble="")
+                    self._learn(rows=None, samples={}, values={}, trouble="")
             looked.set()
             await self._clock.sleep(POLL)
 
@@ -151,7 +158,7 @@ class Watch:
         async with Reader.open(path) as reader:
             file, version = _identity(path), None
             after = await reader.last(Lane.TELEMETRY)
-            samples = await self._latest(reader, after)
+            samples, values = await self._latest(reader, after)
             while file == _identity(path):
                 if version == (version := await reader.changes()):
                     self._learn()
@@ -160,26 +167,52 @@ class Watch:
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
-                    self._learn(rows=rows, samples=samples, trouble="")
+                        values = _merged(values, _by_point(packs))
+                    self._learn(rows=rows, samples=samples, values=values, trouble="")
                 looked.set()
                 await self._clock.sleep(POLL)
 
-    async def _latest(self, reader: Reader, last: int) -> dict[str, Record]:
-        """The latest sample of each wanted device, as far back as is reasonable."""
+    async def _latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], Values]:
+        """The latest sample of each device and the last value of each point, as far back as reasonable."""
         samples: dict[str, Record] = {}
-        before, went = last + 1, 0
-        while went < BACK and not self._wanted <= samples.keys():
+        values: Values = {}
+        before, went, began = last + 1, 0, self._clock.mono()
+
+        def enough() -> bool:
+            if not self._wanted <= samples.keys():
+                return False
+            complete = all(card.units.keys() <= values[card.name].keys() for card in self._settings.devices)
+            return complete or self._clock.mono() - began > SEARCH
+
+        while went < BACK and not enough():
             packs = await reader.before(Lane.TELEMETRY, before, BATCH)
             if not packs:
                 break
             before, went = packs[-1].pos, went + len(packs)
-            samples = {**_by_device(reversed(packs)), **samples}
-        return samples
+            packs.reverse()
+            samples = {**_by_device(packs), **samples}
+            values = _merged(_by_point(packs), values)
+        return samples, values
 
 
 def _by_device(packs: Iterable[Pack]) -> dict[str, Record]:
     """The latest sample of each device in packs that come oldest first."""
     return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
+
+
+def _by_point(packs: Iterable[Pack]) -> Values:
+    """The last value of each point in packs that come oldest first, with the time of its sample."""
+    values: dict[str, dict[str, tuple[Value, Stamp]]] = {}
+    for record in (record for pack in packs for record in pack.records if record.kind == "sample"):
+        said = {point: (value, record.at) for point, value in record.body["values"].items()}
+        values.setdefault(record.device, {}).update(said)
+    return values
+
+
+def _merged(older: Values, newer: Values) -> Values:
+    return {
+        device: {**older.get(device, {}), **newer.get(device, {})} for device in older.keys() | newer.keys()
+    }
 
 
 async def _rows(reader: Reader, service: type[Service]) -> Rows:

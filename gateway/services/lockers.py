@@ -15,7 +15,8 @@ class Compartment(msgspec.Struct, frozen=True):
     """One compartment; its key is `device/number`. Not `live`: last heard before an outage."""
 
     door_open: bool
-    occupied: bool
+    occupied: bool | None
+    """None where no sensor looks inside."""
     since: Stamp
     """When it became occupied or free."""
     live: bool = True
@@ -31,20 +32,25 @@ class Lockers(Service):
     row = Compartment
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
+        cabinets = {device.name: device.points for device in devices.values() if device.kind == KIND}
         self._numbers = {
-            device.name: tuple(p.removeprefix("door.") for p in device.points if p.startswith("door."))
-            for device in devices.values()
-            if device.kind == KIND
+            name: {
+                p.removeprefix("door."): p.replace("door", "item") in points
+                for p in points
+                if p.startswith("door.")
+            }
+            for name, points in cabinets.items()
         }
+        """Of each cabinet its compartments, and whether a sensor looks inside."""
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
         if isinstance(message, Sample):
-            for number in self._numbers.get(message.device, ()):
+            for number, sensor in self._numbers.get(message.device, {}).items():
                 key = f"{message.device}/{number}"
                 old: Compartment | None = rows.get(key)
-                new = _look(old, message, number)
+                new = _look(old, message, number, sensor)
                 if new is not None and new != old:
                     changes[key] = new
                     facts += _changed(old, new, message, number)
@@ -55,8 +61,8 @@ class Lockers(Service):
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         total = sum(map(len, self._numbers.values()))
-        occupied = sum(row.live and row.occupied for row in rows.values())
-        free = sum(row.live and not row.occupied for row in rows.values())
+        occupied = sum(row.live and row.occupied is True for row in rows.values())
+        free = sum(row.live and row.occupied is False for row in rows.values())
         return {
             "free": free,
             "occupied": occupied,
@@ -66,14 +72,16 @@ class Lockers(Service):
         }
 
 
-def _look(old: Compartment | None, sample: Sample, number: str) -> Compartment | None:
+def _look(old: Compartment | None, sample: Sample, number: str, sensor: bool) -> Compartment | None:
     door, item = sample.values.get(f"door.{number}"), sample.values.get(f"item.{number}")
     if not isinstance(door, bool):
         return old and msgspec.structs.replace(old, live=False)
-    occupied = bool(item)
+    if old and sensor and not isinstance(item, bool):
+        item = old.occupied  # Its sensor says nothing this time.
+    occupied = item if sensor and isinstance(item, bool) else None
     if old is None:
         return Compartment(door, occupied, sample.at)
-    if door or occupied == old.occupied:
+    if (door and sensor) or occupied == old.occupied:
         return msgspec.structs.replace(old, door_open=door, live=True)
     return Compartment(door, occupied, sample.at)
 
@@ -85,7 +93,7 @@ def _changed(old: Compartment | None, new: Compartment, sample: Sample, number: 
     if old.door_open != new.door_open:
         body: dict[str, Value] = {"lock": int(number), "open": new.door_open}
         facts.append(Fact(Lane.EVENT, sample.device, "door", sample.at, body))
-    if old.occupied != new.occupied:
+    if None not in (old.occupied, new.occupied) and old.occupied != new.occupied:
         body = {
             "lock": int(number),
             "change": "stored" if new.occupied else "fetched",

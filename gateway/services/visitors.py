@@ -18,6 +18,7 @@ from gateway.model import (
     Fact,
     Lane,
     Message,
+    Point,
     Rows,
     Sample,
     Service,
@@ -27,8 +28,6 @@ from gateway.model import (
 )
 
 KIND = "door-counter"
-ROLLOVER = 1 << 32
-"""Counters are 32 bits wide; one that restarts early began again from nought."""
 SLACK, RATE = 20, 3.0
 """A door passes at most RATE people a second, and SLACK more: beyond that the counter lies."""
 LONGEST = 86_400
@@ -54,19 +53,29 @@ class Door(msgspec.Struct, frozen=True):
 
 
 class Visitors(Service):
-    """Turns counters into crossings; their roll-over or restart makes no phantom visitor."""
+    """Turns counters into crossings; their roll-over or restart makes no phantom visitor.
+
+    A total that falls has rolled over where its point `wraps`, or else the counter was restarted.
+    """
 
     name = "visitors"
     row = Door
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
-        self._doors = {device.name for device in devices.values() if device.kind == KIND}
+        self._wraps = {
+            device.name: tuple(
+                point.wraps if (point := device.points.get(name)) else Point().wraps
+                for name in ("in", "out")
+            )
+            for device in devices.values()
+            if device.kind == KIND
+        }
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Tick):
             return _new_day(rows, message)
-        if isinstance(message, Sample) and message.device in self._doors and not message.error:
-            return _count(rows.get(message.device), message)
+        if isinstance(message, Sample) and message.device in self._wraps and not message.error:
+            return _count(rows.get(message.device), message, self._wraps[message.device])
         return {}, []
 
     def summary(self, rows: Rows) -> dict[str, Value]:
@@ -77,19 +86,22 @@ class Visitors(Service):
         return {"inside": max(0, came - left), "in": came, "out": left}
 
 
-def _count(door: Door | None, sample: Sample) -> tuple[Changes, list[Fact]]:
+def _count(door: Door | None, sample: Sample, wraps: tuple[int, ...]) -> tuple[Changes, list[Fact]]:
     door = door or Door(None, None, sample.at)
-    return _cumulative(door, sample) if "in" in sample.values else _periodic(door, sample)
+    return _cumulative(door, sample, wraps) if "in" in sample.values else _periodic(door, sample)
 
 
-def _cumulative(door: Door, sample: Sample) -> tuple[Changes, list[Fact]]:
+def _cumulative(door: Door, sample: Sample, wraps: tuple[int, ...]) -> tuple[Changes, list[Fact]]:
     totals = _numbers(sample, "in", "out")
     if not totals or totals == (door.total_in, door.total_out):
         return {}, []
     moved = msgspec.structs.replace(door, total_in=totals[0], total_out=totals[1], at=sample.at, counted=())
     if door.total_in is None or door.total_out is None:
         return {sample.device: moved}, []
-    passed = _increment(door.total_in, totals[0]), _increment(door.total_out, totals[1])
+    passed = (
+        _increment(door.total_in, totals[0], wraps[0]),
+        _increment(door.total_out, totals[1], wraps[1]),
+    )
     if max(passed) > SLACK + RATE * _seconds(door.at, sample.at):
         body = {"before": [door.total_in, door.total_out], "after": list(totals)}
         fact = Fact(Lane.EVENT, sample.device, "counter-implausible", sample.at, body)
@@ -155,11 +167,11 @@ def _joined(spans: tuple[Span, ...], new: Span) -> tuple[Span, ...]:
     return tuple(joined)
 
 
-def _increment(before: int, after: int) -> int:
+def _increment(before: int, after: int, wraps: int) -> int:
     if after >= before:
         return after - before
-    rolled = after - before + ROLLOVER
-    return rolled if rolled < ROLLOVER // 2 else after
+    rolled = after - before + wraps
+    return rolled if 0 <= rolled < wraps // 2 else after
 
 
 def _seconds(since: Stamp, until: Stamp) -> float:

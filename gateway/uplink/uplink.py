@@ -42,8 +42,8 @@ ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
 MODERATE = 4
 DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
 """Seconds; a fire alarm is due at the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
-COMMANDS = 16
-"""Commands from the platform in hand at a time."""
+COMMANDS = 256
+"""Commands from the platform in hand at a time; a battery sensor may keep one for hours."""
 
 T = TypeVar("T")
 Obey = Callable[[Command], Awaitable[Order]]

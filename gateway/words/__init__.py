@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 
 LANGUAGES = ("zh", "en")
+
+_UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
 
 
 @functools.cache
@@ -24,6 +27,12 @@ def say(language: str, key: str, /, **facts: object) -> str:
     if sentence is None:
         return " ".join((key, *(f"{name}={value}" for name, value in facts.items())))
     return sentence.format_map(_Facts(facts))
+
+
+def because(language: str, key: str) -> str:
+    """The sentence of an error without the facts, which were not kept; the bare key where there is none."""
+    sentence = words(language).get(f"error.{key}")
+    return key if sentence is None else _UNKNOWN_FACT.sub("", sentence.format_map(_Facts()))
 
 
 def preferred() -> str:

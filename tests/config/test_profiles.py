@@ -140,6 +140,14 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ('source = "the maker\'s manual, page 4"\n', "", "key-missing"),
         ("address = 10", "adress = 10", "key-unknown"),
         ("address = 10", "address = 65536", "modbus-address"),
+        ("address = 10", "address = 65535\nrepeat = 2", "modbus-beyond"),
+        ("address = 10", "address = 65000\nrepeat = 269\nstride = 2", "modbus-beyond"),
+        ("address = 10", "address = 10\nrepeat = 3\nstride = -6", "modbus-beyond"),
+        ("address = 10", "address = 10\nrepeat = 1000000000", "repeat-range"),
+        ("address = 10", "address = 10\nbit = -1", "bit-range"),
+        ("address = 10", "address = 10\nbit = 16", "bit-range"),
+        ("address = 10", "address = 10\ntable = 'coil'\nbit = 1", "bit-range"),
+        ("address = 10", "address = 10\nwraps = 0", "wraps-range"),
         ('"int16"', '"int15"', "value-wrong"),
         ('"thermometer"', '"thermostat"', "kind-unknown"),
         ('"modbus"', '"modbuss"', "driver-unknown"),
@@ -160,7 +168,7 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ("[points", "actions = 3\n[points", "table-expected"),
         (
             'driver = "modbus"\nsource = "the maker\'s manual, page 4"',
-            'driver = "mqtt_json"\nsource = "x"\n[actions.heat]',
+            'driver = "ble"\nsource = "x"\n[actions.heat]',
             "actions-none",
         ),
     ],
@@ -172,3 +180,13 @@ def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: 
     with pytest.raises(Mistakes) as wrong:
         load_profile(file)
     assert key in [mistake.key for mistake in wrong.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["address = 65535", "address = 65001\nrepeat = 268\nstride = 2", "address = 65535\nbit = 15"],
+)
+def test_what_just_fits_is_taken(tmp_path: Path, last: str) -> None:
+    file = tmp_path / "right.toml"
+    file.write_text(METER.replace("address = 10", last).replace("\nmax = 125", ""))
+    assert load_profile(file).points

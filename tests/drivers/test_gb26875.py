@@ -539,6 +539,65 @@ async def test_the_clock_of_a_device_is_set_once_a_connection_if_wished() -> Non
         assert await peer.ask(PUBLISHED + PUBLISHED, 2 * FRAME) == CONFIRMED * 2
 
 
+@contextlib.asynccontextmanager
+async def told_to(action: str, *said: bytes) -> AsyncIterator[tuple[Peer, Packet, asyncio.Task[Any]]]:
+    """A device that has spoken, the command it got, and whoever waits for it."""
+    panel = device()
+    async with serving(panel) as core, calling(core.listener) as peer:
+        await peer.ask(PUBLISHED)
+        task = asyncio.create_task(core.listener.write(panel, action, {}))
+        length = {"duty-check": 3, "set-clock": 8}[action]
+        (got,), rest = split(await peer.ask(b"", FRAME + length))
+        assert (got.command, got.source, got.destination, rest) == (CONTROL, B, A, b"")
+        yield peer, got, task
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def outcome(task: asyncio.Task[Any]) -> Any:
+    async with asyncio.timeout(5):
+        return await task
+
+
+async def test_a_clock_is_set_when_the_device_confirms_it() -> None:
+    async with told_to("set-clock") as (peer, got, task):
+        assert got.data[:2] == bytes((90, 1))
+        peer.writer.write(packet(b"", command=CONFIRM, sequence=got.sequence + 1).encode())
+        await asyncio.sleep(0.1)
+        assert not task.done()
+        peer.writer.write(packet(b"", command=CONFIRM, sequence=got.sequence).encode())
+        assert await outcome(task) == {}
+
+
+async def test_a_duty_check_is_done_when_somebody_answers_it() -> None:
+    def pressed(act: int) -> bytes:
+        return packet(bytes((24, 2, 1, 1)) + TIME + bytes((act, 1)) + TIME).encode()
+
+    async with told_to("duty-check") as (peer, got, task):
+        assert got.data == bytes((91, 1, 3))
+        await peer.ask(packet(b"", command=CONFIRM, sequence=got.sequence).encode() + pressed(1 << 6))
+        assert not task.done()
+        await peer.ask(pressed(1 << 5))
+        assert await outcome(task) == {}
+
+
+async def test_a_command_that_the_device_denies_or_cannot_get_has_failed() -> None:
+    async with told_to("set-clock") as (peer, got, task):
+        peer.writer.write(packet(b"", command=DENY, sequence=got.sequence).encode())
+        with pytest.raises(ReadFailed, match="gb26875-denied"):
+            await outcome(task)
+    async with serving() as core:
+        with pytest.raises(ReadFailed, match="gb26875-away"):
+            await core.listener.write(device(), "set-clock", {})
+        async with calling(core.listener) as peer:
+            await peer.ask(PUBLISHED)
+        await until(lambda: not core.listener._links)
+        with pytest.raises(ReadFailed, match="gb26875-away"):
+            await core.listener.write(device(), "duty-check", {})
+        with pytest.raises(ReadFailed, match="action-unknown"):
+            await core.listener.write(device(), "mute", {})
+
+
 async def test_a_serial_line_is_served_alike(line: Line) -> None:
     def said() -> bytes:
         return b"".join(line.requests)

@@ -7,6 +7,7 @@ import itertools
 import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from drivers.lorawan import DRIVER, Address, LoraPoint, Options, Uplink, connect
 from gateway.clock import SystemClock
 from gateway.codec import finish
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
-from gateway.model import Device, ReadFailed, Sample, Value
+from gateway.model import Command, Device, ReadFailed, Sample, Value
 from gateway.supervise import BusTask
-from tests.broker import Broker
+from tests.broker import Broker, hearing
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles"
 MODELS = {
@@ -241,6 +242,27 @@ def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: 
     assert [mistake.key for mistake in wrong.value.mistakes] == [key]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"FF 61 2C 01"', '"FF 6"', "lorawan-hex"),
+        ('"FF 61 2C 01"', '""', "lorawan-hex"),
+        ('"FF 61 2C 01"', f'"{"00" * 243}"', "lorawan-hex"),
+        ('"FF 61 2C 01"', '"FF 61 2C 01"\nport = 224', "lorawan-port"),
+        ("valve = false", "valves = false", "point-unknown"),
+        ('"FF 61 2C 01"', '"FF 61 2C 01"\nconfirm_within = -1.0', "confirm-range"),
+    ],
+)
+def test_a_mistake_in_an_action_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:
+    text = (PROFILES / "gas" / "milesight-gs101.toml").read_text("utf-8")
+    assert old in text
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(Mistakes) as wrong:
+        load_profile(file)
+    assert [mistake.key for mistake in wrong.value.mistakes] == [key]
+
+
 def uplink(payload: str | bytes, eui: str = EUI, **fields: Any) -> bytes:
     """What ChirpStack publishes of a message, in full."""
     number = next(COUNT)
@@ -280,6 +302,7 @@ def sensor(model: str, name: str = "sensor", eui: str = EUI, every: float = 3600
     return Device(
         name=name, title={}, kind=profile.kind, profile=model, bus="lora",
         address=Address(dev_eui=eui), points=profile.points, every=every,
+        actions=profile.actions,
     )  # fmt: skip
 
 
@@ -434,3 +457,140 @@ async def test_a_sensor_that_falls_silent_is_offline_until_it_speaks(broker: Bro
         assert samples[-1].error == "silent"
         await publish(broker, uplink("050000"))
         await eventually(lambda: {"water": False} in [each.values for each in samples])
+
+
+class ChirpStack:
+    """The network server's side of a downlink, played with mosquitto's own clients."""
+
+    def __init__(self, broker: Broker, output: asyncio.StreamReader) -> None:
+        self._broker = broker
+        self._output = output
+
+    async def downlink(self) -> tuple[str, dict[str, Any]]:
+        """The next command that arrives: its topic, and what it says."""
+        async with asyncio.timeout(10):
+            topic, _, payload = (await self._output.readline()).decode().partition(" ")
+        return topic, json.loads(payload)
+
+    async def say(self, event: str, **fields: Any) -> None:
+        body = {"deviceInfo": {"applicationId": "a1", "devEui": EUI}, **fields}
+        await publish(self._broker, json.dumps(body).encode(), event=event)
+
+
+@contextlib.asynccontextmanager
+async def chirpstack(broker: Broker) -> AsyncIterator[ChirpStack]:
+    async with hearing(broker, "application/+/device/+/command/down") as output:
+        yield ChirpStack(broker, output)
+
+
+@contextlib.asynccontextmanager
+async def commanded(broker: Broker, device: Device) -> AsyncIterator[tuple[BusTask, list[Sample]]]:
+    """A supervised bus whose device has spoken once."""
+    samples: list[Sample] = []
+
+    async def sink(sample: Sample) -> None:
+        samples.append(sample)
+
+    bus = BusTask(BusSpec("lora", DRIVER, Options(url=broker.url)), (device,), SystemClock(), sink)
+    task = asyncio.create_task(bus.run())
+    try:
+        async with asyncio.timeout(10):
+            while not samples:
+                await publish(broker, uplink("017564 058E00 060101"))
+                await asyncio.sleep(0.05)
+        yield bus, samples
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def command(action: str, seconds: float = 10) -> Command:
+    at = SystemClock().now()
+    expires = at.wall + int(seconds * 1000)
+    return Command(id="1", at=at, device="sensor", action=action, expires=expires, origin="console")
+
+
+GAS = "gas/milesight-gs101"
+
+
+async def test_a_confirmed_downlink_is_done_when_the_device_acknowledges(broker: Broker) -> None:
+    async with chirpstack(broker) as server, commanded(broker, sensor(GAS, every=600)) as (bus, _):
+        muting = asyncio.create_task(bus.execute(command("mute")))
+        topic, said = await server.downlink()
+        key, expires = said.pop("id"), datetime.fromisoformat(said.pop("expiresAt"))
+        assert topic == f"application/a1/device/{EUI}/command/down"
+        assert said == {"devEui": EUI, "confirmed": True, "fPort": 85, "data": "/2EsAQ=="}
+        assert base64.b64decode(said["data"]) == bytes.fromhex("FF612C01")
+        assert 1700 < (expires - datetime.now(UTC)).total_seconds() <= 1800
+        await server.say("txack", queueItemId=key, fCntDown=3)
+        await server.say("ack", queueItemId="another", acknowledged=True)
+        await publish(broker, b"[]", event="ack")
+        await asyncio.sleep(0.2)
+        assert not muting.done()
+        await server.say("ack", queueItemId=key, acknowledged=True, fCntDown=3)
+        async with asyncio.timeout(10):
+            await muting
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "error"),
+    [
+        ("ack", {"queueItemId": "key", "acknowledged": False}, "lorawan-refused"),
+        ("log", {"code": "DOWNLINK_PAYLOAD_SIZE", "context": {"queue_item_id": "key"}}, "lorawan-dropped"),
+    ],
+)
+async def test_what_the_network_or_the_device_turns_down_has_failed(
+    broker: Broker, event: str, fields: dict[str, Any], error: str
+) -> None:
+    async with chirpstack(broker) as server, commanded(broker, sensor(GAS)) as (bus, _):
+        muting = asyncio.create_task(bus.execute(command("mute")))
+        _, said = await server.downlink()
+        await server.say(event, **json.loads(json.dumps(fields).replace("key", said["id"])))
+        async with asyncio.timeout(10):
+            with pytest.raises(ReadFailed, match=error):
+                await muting
+
+
+async def test_a_valve_is_shut_when_it_says_so_and_its_state_is_heard_meanwhile(broker: Broker) -> None:
+    async with chirpstack(broker) as server, commanded(broker, sensor(GAS)) as (bus, samples):
+        shutting = asyncio.create_task(bus.execute(command("close-valve")))
+        _, said = await server.downlink()
+        assert base64.b64decode(said["data"]) == bytes.fromhex("060000FF")
+        assert said["confirmed"] is False
+        await publish(broker, uplink("060101"))
+        await eventually(lambda: samples[-1].values == {"valve": True})
+        await server.say("txack", queueItemId=said["id"], fCntDown=3)
+        await asyncio.sleep(0.2)
+        assert not shutting.done()
+        await publish(broker, uplink("060100 058E00"))
+        async with asyncio.timeout(10):
+            await shutting
+    assert samples[-1].values == {"valve": False, "gas": False}
+
+
+async def test_a_downlink_without_an_answer_is_unconfirmed_and_sent_once(broker: Broker) -> None:
+    async with chirpstack(broker) as server, commanded(broker, sensor(GAS, every=0.5)) as (bus, _):
+        with pytest.raises(ReadFailed, match="unconfirmed"):
+            await bus.execute(command("reboot"))
+        await server.downlink()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(server.downlink(), 0.3)
+
+
+async def test_a_downlink_that_nobody_would_take_has_failed(broker: Broker) -> None:
+    async with commanded(broker, sensor(GAS)) as (bus, _):
+        with pytest.raises(ReadFailed, match="nobody-subscribed"):
+            await bus.execute(command("reboot"))
+        assert bus.stats.up
+
+
+async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> None:
+    device = sensor(GAS)
+    async with connect(Options(url=broker.url), (device,)) as listener:
+        with pytest.raises(ReadFailed, match="lorawan-unheard"):
+            await listener.write(device, "mute", {})
+        with pytest.raises(ReadFailed, match="action-unknown"):
+            await listener.write(device, "dance", {})
+    async with connect(Options(url=broker.url, application="a1"), (device,)) as listener:
+        with pytest.raises(ReadFailed, match="nobody-subscribed"):
+            await listener.write(device, "mute", {})

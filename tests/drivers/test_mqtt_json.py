@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mqtt_json import Address, JsonPoint, Over, connect, decode, example, show
+from drivers.mqtt_json import DRIVER, Address, JsonPoint, Over, connect, decode, example, show
+from gateway.clock import SystemClock
 from gateway.codec import finish
-from gateway.model import Device, Listener, ReadFailed
+from gateway.config import BusSpec, Mistakes, load_profile
+from gateway.model import Command, Device, Listener, ReadFailed, Sample
 from gateway.mqtt import Connection, Options
 from gateway.mqtt import connect as connect_mqtt
-from tests.broker import Broker
+from gateway.supervise import BusTask
+from tests.broker import Broker, hearing
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -139,3 +143,89 @@ async def test_a_press_is_over_as_soon_as_it_is_told(broker: Broker) -> None:
             while {"battery": 89} not in heard:
                 heard.append(finish(points, decode(points, (await anext(said))[1]))[0])
     assert heard[-3:] == [{"sos": True, "battery": 90}, {"sos": False, "battery": 90}, {"battery": 89}]
+
+
+PROFILES = Path(__file__).parents[2] / "config" / "profiles"
+
+
+def valve(topic: str, profile: str = "valve/generic-zigbee2mqtt") -> Device:
+    model = load_profile(PROFILES / f"{profile}.toml")
+    return Device(
+        name="valve",
+        title={},
+        kind=model.kind,
+        profile=profile,
+        bus="zigbee",
+        address=Address(topic=topic),
+        points=model.points,
+        actions=model.actions,
+        every=0.5,
+    )
+
+
+@contextlib.asynccontextmanager
+async def supervised(broker: Broker, device: Device) -> AsyncIterator[BusTask]:
+    async def sink(_: Sample) -> None:
+        await asyncio.sleep(0)
+
+    bus = BusTask(BusSpec("zigbee", DRIVER, Options(url=broker.url)), (device,), SystemClock(), sink)
+    task = asyncio.create_task(bus.run())
+    try:
+        async with asyncio.timeout(10):
+            while not bus.stats.up:
+                await asyncio.sleep(0.02)
+        yield bus
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def command(action: str) -> Command:
+    at = SystemClock().now()
+    return Command(id="1", at=at, device="valve", action=action, expires=at.wall + 10_000, origin="console")
+
+
+async def test_a_valve_is_shut_when_its_next_message_says_so(broker: Broker) -> None:
+    device = valve("zigbee2mqtt/cellar/valve")
+    async with hearing(broker, "zigbee2mqtt/#") as told, supervised(broker, device) as bus:
+        shutting = asyncio.create_task(bus.execute(command("close-valve")))
+        async with asyncio.timeout(10):
+            line = await told.readline()
+        assert line.decode() == 'zigbee2mqtt/cellar/valve/set {"state": "OFF"}\n'
+        async with connect_mqtt(Options(url=broker.url)) as sender:
+            await sender.publish("zigbee2mqtt/cellar/valve", b'{"state": "ON"}')
+            await asyncio.sleep(0.2)
+            assert not shutting.done()
+            await sender.publish("zigbee2mqtt/cellar/valve", b'{"state": "OFF"}')
+            async with asyncio.timeout(10):
+                await shutting
+
+
+async def test_the_topic_of_an_action_is_made_from_the_devices_own(broker: Broker) -> None:
+    device = valve("tele/yard/STATE", "siren/generic-tasmota")
+    async with hearing(broker, "cmnd/#") as told, supervised(broker, device) as bus:
+        sounding = asyncio.create_task(bus.execute(command("siren-on")))
+        async with asyncio.timeout(10):
+            assert (await told.readline()).decode() == "cmnd/yard/POWER ON\n"
+        sounding.cancel()
+        await asyncio.wait([sounding])
+
+
+async def test_an_order_that_cannot_arrive_has_failed(broker: Broker) -> None:
+    async with supervised(broker, valve("zigbee2mqtt/gone")) as bus:
+        with pytest.raises(ReadFailed, match="nobody-subscribed"):
+            await bus.execute(command("open-valve"))
+        assert bus.stats.up
+    async with supervised(broker, valve("yard", "siren/generic-tasmota")) as bus:
+        with pytest.raises(ReadFailed, match="mqtt-topic-parts"):
+            await bus.execute(command("siren-on"))
+
+
+@pytest.mark.parametrize("topic", ["", "a/#", "a/+/b", "{topic", "{other}/set", "{0.x}", "{12}"])
+def test_a_topic_that_cannot_be_is_named(tmp_path: Path, topic: str) -> None:
+    text = (PROFILES / "valve" / "generic-zigbee2mqtt.toml").read_text("utf-8")
+    file = tmp_path / "wrong.toml"
+    file.write_text(text.replace("{topic}/set", topic, 1), "utf-8")
+    with pytest.raises(Mistakes) as wrong:
+        load_profile(file)
+    assert [mistake.key for mistake in wrong.value.mistakes] == ["mqtt-order-topic"]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import tomllib
 from pathlib import Path
@@ -124,6 +126,66 @@ def test_read_of_nobody(running: Centre, lang: str, said: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [("en", "Parcel locker (locker-1) · Open: done"), ("zh", "快递柜 (locker-1) · 开柜：已执行")],
+)
+def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lang: str, said: str) -> None:
+    eventually(lambda: running.witness.latest("locker-1").get("quality") == "good")
+    site = running.daemon.site
+    done = linli("do", "locker-1", "open", "lock=3", "--yes", "--config", site, lang=lang)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == said
+    eventually(lambda: running.sim.state()["lockers"][2]["open"])
+    *_, order = eventually(
+        lambda: running.witness.find(
+            "locker-1", "event", action="open", status="accepted", origin="console"
+        )
+    )
+    assert order["data"]["by"]
+    failed = linli("do", "locker-1", "open", "lock=99", "--yes", "--config", site, lang=lang)
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nobody", "open", "--yes"], "there is no device 'nobody'"),
+        (
+            ["locker-1", "dance", "--yes"],
+            "nothing here can carry out 'dance'; there are: acknowledge, open",
+        ),
+        (["locker-1", "open", "3", "--yes"], "'3' is no argument: write name=value"),
+        (["locker-1", "open", "lock=3"], "nobody is at the terminal to confirm it"),
+        (["locker-1", "open", "lock=[3]", "--yes"], "the command cannot be read"),
+    ],
+)
+def test_do_what_makes_no_sense_is_not_done(running: Centre, arguments: list[str], said: str) -> None:
+    done = linli("do", *arguments, "--config", running.daemon.site, lang="en")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("answer", "done"), [("n", False), ("", False), ("y", True)])
+def test_do_asks_at_a_terminal(running: Centre, answer: str, done: bool) -> None:
+    eventually(lambda: running.witness.latest("locker-1").get("quality") == "good")
+    near, far = os.openpty()
+    command = [sys.executable, "-m", "gateway.cli", "do", "locker-1", "open", "lock=5"]
+    with subprocess.Popen(
+        [*command, "--config", running.daemon.site],
+        stdin=far, stdout=subprocess.PIPE, text=True, env={**os.environ, "LINLI_LANG": "en"},
+    ) as asking:  # fmt: skip
+        os.write(near, f"{answer}\n".encode())
+        said, _ = asking.communicate(timeout=30)
+    os.close(near)
+    os.close(far)
+    assert said.startswith("Parcel locker (locker-1) · Open? [y/N] ")
+    assert ("Open: done" in said, "Nothing was done." in said) == (done, not done)
+    assert asking.returncode == (0 if done else 1)
 
 
 @pytest.mark.parametrize(("lang", "said"), [("en", "pending"), ("zh", "待送达")])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import signal
@@ -16,12 +17,17 @@ from typing import Any
 
 import pytest
 
+from gateway import control, daemon
+from gateway.config import Site, load_site
 from gateway.journal import Reader
-from gateway.model import Lane, Record
+from gateway.model import GatewayError, Lane, Record
+from gateway.mqtt import Options, connect
+from tests.broker import hearing
+from tests.broker import running as mqtt_broker
 
 from .conftest import SITE, Centre, linli
 from .ledger import account
-from .simulate.conftest import eventually
+from .simulate.conftest import eventually, free_port
 
 
 def journal(path: Path, lane: Lane) -> list[Record]:
@@ -359,3 +365,75 @@ def test_a_fire_sounds_the_siren_and_a_person_silences_it(running: Centre) -> No
     eventually(lambda: not siren())
     running.command("reset-siren", "desk", "reset", alarm=raised["id"])
     assert running.reply("reset-siren")["status"] == "done"
+
+
+VALVE = """
+schema = "linli/site/1"
+
+[site]
+id = "here"
+title = "Here"
+
+[journal]
+path = "{folder}/journal.db"
+
+[control]
+socket = "{folder}/control.sock"
+
+[metrics]
+port = {port}
+
+[bus.zigbee]
+driver = "mqtt_json"
+url = "{url}"
+
+[device.valve]
+profile = "valve/generic-zigbee2mqtt"
+bus = "zigbee"
+topic = "zigbee2mqtt/valve"
+every = 60
+"""
+
+
+async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "ANSWER_WITHIN", 0.3)
+    with mqtt_broker(tmp_path) as broker:
+        file = tmp_path / "site.toml"
+        file.write_text(VALVE.format(folder=tmp_path, url=broker.url, port=free_port()))
+        site = load_site(file)
+        async with hearing(broker, "zigbee2mqtt/valve/set") as told:
+            running = asyncio.create_task(daemon.run(site))
+            ask = functools.partial(
+                control.call,
+                site.control.socket,
+                "command",
+                id="once",
+                device="valve",
+                action="close-valve",
+                origin="console",
+                expires=round(time.time() * 1000) + 10_000,
+            )
+            async with asyncio.timeout(10):
+                while not await up(site):
+                    await asyncio.sleep(0.05)
+            assert [(await ask())["status"] for _ in range(2)] == ["accepted", "accepted"]
+            assert (await told.readline()).endswith(b' {"state": "OFF"}\n')
+            async with connect(Options(url=broker.url)) as valve:
+                await valve.publish("zigbee2mqtt/valve", b'{"state": "OFF"}')
+            async with asyncio.timeout(10):
+                while (answer := await ask())["status"] == "accepted":
+                    await asyncio.sleep(0.05)
+            assert answer == {"status": "done", "detail": ""}
+            # It was told once, however often somebody asked.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(told.readline(), 0.3)
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def up(site: Site) -> bool:
+    with contextlib.suppress(GatewayError):
+        return bool((await control.call(site.control.socket, "health"))["buses"]["zigbee"])
+    return False

@@ -292,14 +292,20 @@ async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Pa
                     await connection.publish("t", bytes(2100))
 
 
-async def test_a_flood_nobody_reads_is_bounded(broker: Broker) -> None:
+async def test_a_flood_nobody_reads_is_bounded_and_told_of(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Connection.dropped
     async with connect(Options(url=broker.url)) as connection:
         connection.subscribe("t")
         for _ in range(INBOX // 100 + 3):
             await asyncio.gather(*(connection.publish("t", b"x") for _ in range(100)))
         assert connection._inbox.qsize() == INBOX
+        assert Connection.dropped - before == 300
         assert len(await heard(connection, INBOX)) == INBOX
         async with asyncio.timeout(5):
             await connection.publish("t", b"still there")
             while await heard(connection, 1) != [b"still there"]:
                 pass
+    told = [record.getMessage().rpartition("  [")[2] for record in caplog.records if record.name == "linli"]
+    assert told == [f"inbox-full topic='t' count='{INBOX}']", "inbox-emptied count='300']"]

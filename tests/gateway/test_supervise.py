@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections import Counter
@@ -23,6 +24,7 @@ from gateway.model import (
     Hazard,
     LinkDown,
     Listener,
+    ListenerAction,
     Point,
     Quality,
     ReadFailed,
@@ -131,7 +133,7 @@ class Rig:
         self.line.opened.append(self.clock.mono())
         if self.line.away:
             raise self.line.away
-        yield self.line if self.pushing is None else Pushing(self.pushing)
+        yield self.line if self.pushing is None else Pushing(self.pushing, self.line)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -167,8 +169,11 @@ class Rig:
 
 
 class Pushing(Listener):
-    def __init__(self, queue: asyncio.Queue[tuple[str, Any]]) -> None:
+    """What is pushed is heard; writes go to the line, which may be busy with several."""
+
+    def __init__(self, queue: asyncio.Queue[tuple[str, Any]], line: Line) -> None:
         self._queue = queue
+        self._line = line
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         while True:
@@ -176,6 +181,13 @@ class Pushing(Listener):
             if isinstance(raw, LinkDown):
                 raise raw
             yield name, raw
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        self._line.writes.append((self._line.clock.mono(), device.name, action))
+        await self._line.clock.sleep(self._line.latency.get(device.name, 0.01))
+        if self._line.write_error:
+            raise self._line.write_error
+        return {"x": 5, "y": 2}
 
 
 @pytest.fixture
@@ -626,6 +638,144 @@ async def test_a_message_that_is_no_reading_is_no_outage_yet(told: Any) -> None:
             rig.pushing.put_nowait(("a", ReadFailed("not-json", reason="x")))
         await rig.clock.advance(1)
     assert rig.samples[-1].error == "not-json"
+
+
+@contextlib.asynccontextmanager
+async def pushing(*devices: Device) -> AsyncIterator[Rig]:
+    rig = Rig(*devices)
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        await rig.clock.advance(1)
+        yield rig
+
+
+async def ordered(rig: Rig, command: Command) -> asyncio.Task[None]:
+    task = asyncio.create_task(rig.task.execute(command))
+    await rig.clock.settle()
+    return task
+
+
+async def test_a_device_that_pushes_is_told_once_and_shows_the_effect_in_its_own_time() -> None:
+    async with pushing(a_device("a", every=600)) as rig:
+        rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))  # Said before, it proves nothing.
+        command = await ordered(rig, rig.command())
+        await rig.clock.advance(900)
+        rig.pushing.put_nowait(("a", {"x": 5, "y": 1}))
+        await rig.clock.advance(1)
+        assert not command.done()
+        # A device that speaks in parts shows the rest later.
+        rig.pushing.put_nowait(("a", {"y": 2}))
+        await rig.clock.advance(1)
+        assert command.done()
+        await command
+    assert [(name, action) for _, name, action in rig.line.writes] == [("a", "open")]
+    assert len(rig.of("a")) == 3
+
+
+@pytest.mark.parametrize(("within", "limit"), [(0.0, 30), (90.0, 90)])
+async def test_what_a_device_that_pushes_never_shows_is_unconfirmed(within: float, limit: float) -> None:
+    device = msgspec.structs.replace(
+        a_device("a", every=10), actions={"open": ListenerAction(confirm_within=within)}
+    )
+    async with pushing(device) as rig:
+        command = await ordered(rig, rig.command())
+        for _ in range(int(limit) - 1):
+            rig.pushing.put_nowait(("a", {"x": 4, "y": 2}))
+            await rig.clock.advance(1)
+        assert not command.done()
+        await rig.clock.advance(1.1)
+        with pytest.raises(ReadFailed, match="unconfirmed"):
+            await command
+    assert len(rig.line.writes) == 1
+
+
+async def test_what_is_said_while_one_still_writes_counts() -> None:
+    async with pushing(a_device("a")) as rig:
+        rig.line.latency["a"] = 2
+        command = await ordered(rig, rig.command())
+        rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
+        await rig.clock.advance(1.9)
+        assert not command.done()
+        await rig.clock.advance(0.2)
+        assert command.done()
+        await command
+
+
+async def test_one_device_that_takes_its_time_keeps_neither_the_others_nor_what_is_heard() -> None:
+    async with pushing(a_device("a", every=100), a_device("b", every=100)) as rig:
+        rig.line.latency["a"] = 50
+        slow, quick = await ordered(rig, rig.command("a")), await ordered(rig, rig.command("b"))
+        rig.pushing.put_nowait(("b", {"x": 5, "y": 2}))
+        await rig.clock.advance(1)
+        assert quick.done()
+        await quick
+        rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
+        await rig.clock.advance(1)
+        assert len(rig.of("a")) == 1
+        assert not slow.done()
+        await rig.clock.advance(50)
+        assert slow.done()
+        await slow
+
+
+async def test_a_write_that_never_ends_is_cut_off() -> None:
+    async with pushing(a_device("a", every=1)) as rig:
+        rig.line.latency["a"] = 1000
+        command = await ordered(rig, rig.command())
+        await rig.clock.advance(4)
+        with pytest.raises(ReadFailed, match="unconfirmed"):
+            await command
+
+
+async def test_a_device_that_pushes_is_not_told_what_is_refused_too_late_or_unasked() -> None:
+    async with pushing(a_device("a")) as rig:
+        command = rig.command(seconds=5)
+        rig.clock.wall += 6000
+        with pytest.raises(ReadFailed, match="too-late"):
+            await rig.task.execute(command)
+        given_up = asyncio.create_task(rig.task.execute(rig.command()))
+        given_up.cancel()
+        await rig.clock.advance(1)
+        assert rig.line.writes == []
+        rig.line.write_error = ReadFailed("lock-unknown", lock=99, last=16)
+        refused = await ordered(rig, rig.command())
+        await rig.clock.advance(1)
+        with pytest.raises(ReadFailed, match="lock-unknown"):
+            await refused
+        rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
+        await rig.clock.advance(1)
+        assert rig.task.stats.up
+    assert len(rig.line.writes) == 1
+
+
+async def test_a_listener_that_ends_takes_its_commands_along(told: Any) -> None:
+    async with pushing(a_device("a"), a_device("b")) as rig:
+        waiting = await ordered(rig, rig.command("a"))
+        await rig.clock.advance(0.5)
+        rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
+        unbegun = asyncio.create_task(rig.task.execute(rig.command("b")))
+        await rig.clock.advance(0.5)
+        assert waiting.done()
+        with pytest.raises(ReadFailed, match="unconfirmed"):
+            await waiting
+        assert unbegun.done()
+        with pytest.raises(LinkDown):
+            await unbegun
+    assert len(rig.line.writes) == 1
+    assert "crashed" not in told()
+
+
+async def test_a_write_that_finds_the_line_dead_reopens_it(told: Any) -> None:
+    async with pushing(a_device("a")) as rig:
+        rig.line.write_error = LinkDown("broker-lost", reason="x")
+        command = await ordered(rig, rig.command())
+        await rig.clock.advance(0.1)
+        with pytest.raises(LinkDown):
+            await command
+        assert not rig.task.stats.up
+        await rig.clock.advance(5)
+        assert rig.task.stats.up
+    assert told() == ["bus-up", "bus-down", "device-offline", "bus-up"]
 
 
 async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:

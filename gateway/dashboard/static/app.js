@@ -136,7 +136,7 @@ function toast(text, kind) {
   const box = $("toast");
   box.hidden = false;
   box.className = `toast ${kind}`;
-  box.setAttribute("role", kind === "done" || kind === "busy" ? "status" : "alert");
+  box.setAttribute("role", ["done", "busy", "accepted"].includes(kind) ? "status" : "alert");
   write(box, text);
   if (kind !== "busy") hide = setTimeout(() => { box.hidden = true; }, kind === "done" ? 6000 : 20000);
 }
@@ -160,9 +160,11 @@ async function send(button) {
   }
 }
 
-function confirmed(question) {
+function confirmed({ confirm, more, yes }) {
   const dialog = $("confirm");
-  write($("confirm-text"), question);
+  write($("confirm-text"), confirm);
+  write($("confirm-more"), more);
+  write($("confirm-yes"), yes);
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -173,7 +175,7 @@ function confirmed(question) {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-command]");
   if (!button) return;
-  if (!button.dataset.confirm || (await confirmed(button.dataset.confirm))) send(button);
+  if (!button.dataset.confirm || (await confirmed(button.dataset))) send(button);
 });
 
 // The sound: browsers allow it after a gesture only, hence the switch.

@@ -25,6 +25,7 @@ from gateway.clock import SystemClock
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
 from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
 from gateway.services.presence import Link
 from gateway.services.safety import Alarm, State
@@ -36,7 +37,15 @@ NASTY = "<img src=x onerror=document.title='owned'>\"'"
 CARDS = (
     DeviceCard("counter", {"zh": "南门客流", "en": "South door"}, "door-counter", 5),
     DeviceCard("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True),
-    DeviceCard("gas", {"zh": "厨房燃气", "en": "Kitchen gas"}, "gas", 5, {"lel": "%LEL"}, safety=True),
+    DeviceCard(
+        "gas",
+        {"zh": "厨房燃气", "en": "Kitchen gas"},
+        "gas",
+        5,
+        {"lel": "%LEL", "valve": ""},
+        safety=True,
+        actions=("close-valve", "whistle"),
+    ),
     DeviceCard(
         "locker",
         {"zh": "东侧快递柜", "en": "East lockers"},
@@ -179,6 +188,12 @@ class House:
         )
         self.rows("safety", **{f"{device}__{point}": row})
         return name
+
+    def ordered(self, device: str, action: str, status: Status, detail: str = "") -> None:
+        """What became of a command."""
+        at = self.now(65)
+        order = Order(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)
+        self.rows("commands", c1=order)
 
     def compartment(self, number: int, occupied: bool, door_open: bool = False, live: bool = True) -> None:
         row = Compartment(door_open, occupied, self.now(), live)

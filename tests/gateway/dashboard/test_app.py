@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 
+import pytest
+
 from gateway.dashboard import application
 from gateway.dashboard.access import TRIES
 
@@ -108,6 +110,10 @@ def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served)
         ({"action": "open", "device": "smoke", "lock": 1}, 404),
         ({"action": "open", "device": "locker", "lock": "1"}, 400),
         ({"action": "reboot"}, 400),
+        ({"action": "do", "device": "gas", "name": "reboot"}, 404),
+        ({"action": "do", "device": "smoke", "name": "whistle"}, 404),
+        ({"action": "do", "device": "nowhere", "name": "whistle"}, 404),
+        ({"action": "do", "device": "gas"}, 400),
         ({"action": "acknowledge", "alarm": "smoke/smoke/0"}, 404),
         ([], 400),
     ):
@@ -129,6 +135,33 @@ def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -
         "by": "王芳",
         "origin": "dashboard",
     }
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"status": "done"}, "“Kitchen gas” — Shut the valve: done"),
+        ({"status": "accepted", "detail": ""}, "Sent."),
+        ({"status": "failed", "detail": "unconfirmed"}, "the device did not show that it obeyed"),
+    ],
+)
+def test_a_device_is_asked_for_what_it_offers_and_the_outcome_is_told(
+    house: House, served: Served, answer: dict[str, str], expected: str
+) -> None:
+    house.answer = lambda _: answer
+    wish = json.dumps({"action": "do", "device": "gas", "name": "close-valve"})
+    status, _, text = served.ask("POST", "/command", wish, served.cookie(), accept_language="en")
+    told = json.loads(text)
+    assert (status, told["status"]) == (200, answer["status"])
+    assert expected in told["message"]
+    (command,) = house.commands
+    assert (command["device"], command["action"], command["args"]) == ("gas", "close-valve", {})
+
+
+def test_a_wish_for_a_device_from_another_site_is_refused(house: House, served: Served) -> None:
+    wish = json.dumps({"action": "do", "device": "gas", "name": "close-valve"})
+    assert served.ask("POST", "/command", wish, served.cookie(), origin="http://evil.example")[0] == 403
+    assert house.commands == []
 
 
 def test_a_command_to_a_daemon_that_is_away_was_not_carried_out(house: House, served: Served) -> None:

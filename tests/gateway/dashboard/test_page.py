@@ -11,6 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gateway.services.commands import Status
 from gateway.services.safety import State
 
 from .conftest import KEY, House, Served
@@ -155,6 +156,36 @@ def test_a_compartment_opens_after_a_second_thought_only(house: House, page: Pag
     house.compartment(2, occupied=True, door_open=True)
     page.shows("门开着", "[data-key='2']")
     assert not page.has(button)
+
+
+def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page: Page) -> None:
+    button = "[data-key=gas] button"
+    page.until(lambda: page.has("html.script"))
+    names = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, button)]
+    assert names == ["关阀", "whistle"]
+    page.click(button)
+    page.shows("「厨房燃气」：确定关阀？", "dialog")
+    assert page.text("#confirm-yes") == "关阀"
+    page.driver.switch_to.active_element.send_keys(Keys.ENTER)
+    page.until(lambda: not page.has("dialog[open]"))
+    assert house.commands == []
+    house.answer = lambda _: {"status": "accepted", "detail": ""}
+    page.click(button)
+    page.click("dialog .danger")
+    page.shows("已下发", "#toast.accepted")
+    assert [(each["device"], each["action"]) for each in house.commands] == [("gas", "close-valve")]
+    house.ordered("gas", "close-valve", Status.ACCEPTED)
+    page.shows("关阀：执行中", "[data-key=gas]")
+    house.ordered("gas", "close-valve", Status.FAILED, "unconfirmed")
+    page.shows("关阀：未成功，设备未显示已执行 · 1 分钟前 · Wang", "[data-key=gas]")
+
+
+def test_a_value_that_was_told_earlier_keeps_its_own_age(house: House, page: Page) -> None:
+    house.says("gas", ago=125, valve=True)
+    house.says("gas", lel=3.5)
+    page.shows("燃气浓度 3.5%LEL 阀门 开启 2 分钟前", "[data-key=gas]")
+    house.says("gas", valve=False)
+    page.shows("阀门 关闭 燃气浓度 3.5%LEL", "[data-key=gas]")
 
 
 def test_a_refusal_is_told_with_its_reason(house: House, page: Page) -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from gateway.dashboard.settings import DeviceCard
-from gateway.dashboard.view import Condition, Gateway, Health, Known, Places, View, fold
+from gateway.dashboard.view import (
+    Condition,
+    Gateway,
+    Health,
+    Known,
+    OrderLine,
+    Places,
+    PointLine,
+    View,
+    fold,
+)
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
+from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
 from gateway.services.presence import Link
 from gateway.services.safety import Alarm, State
@@ -130,7 +142,7 @@ def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(State.ACTIVE), "t": alarm(State.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
     assert seen.devices[0].hazards == (Hazard.FIRE,)
-    assert seen.devices[0].values == (("smoke", True, ""),)
+    assert seen.devices[0].values == (PointLine("smoke", True),)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +171,37 @@ def test_an_impossible_value_is_shown_as_missing() -> None:
     record = sample("door", bad={"out": "range"}, **{"in": 3})
     (line,) = view(DOOR, samples=(record,)).devices
     assert line.condition is Condition.UNCERTAIN
-    assert line.values == (("in", 3, ""), ("out", None, ""))
+    assert line.values == (PointLine("in", 3), PointLine("out", None))
+
+
+def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
+    card = msgspec.structs.replace(DOOR, units={"in": "", "out": "", "battery": "%", "test": ""})
+    latest = sample("door", at(3), bad={"out": "out-of-range"}, **{"in": 3})
+    earlier = {"in": (2, at(60)), "out": (7, at(60)), "battery": (80, at(7200)), "gone": (1, at(60))}
+    known = Known({}, {"door": latest}, None, Health(), values={"door": earlier})
+    (line,) = fold((card,), SHANGHAI, known, at()).devices
+    assert line.at == NOON - 3000
+    assert line.values == (
+        PointLine("in", 3),
+        PointLine("out", None),
+        PointLine("battery", 80, "%", earlier=True, at=NOON - 7_200_000),
+    )
+
+
+def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
+    def order(ago: float, action: str, status: Status, device: str = "door") -> Order:
+        return Order(device, action, "dashboard", "Wang", at(ago), 0, status, "")
+
+    card = msgspec.structs.replace(DOOR, actions=("reset-counts",))
+    rows = {
+        "1": order(90, "reset-counts", Status.DONE),
+        "2": order(60, "reset-counts", Status.ACCEPTED),
+        "3": order(30, "open", Status.DENIED),
+        "4": order(20, "reset-counts", Status.DONE, "other"),
+    }
+    (line,) = view(card, commands=rows).devices
+    assert line.order == OrderLine("reset-counts", "accepted", "", "Wang", NOON - 60_000)
+    assert view(DOOR, commands=rows).devices[0].order is None
 
 
 def test_ages_survive_a_step_of_the_clock() -> None:
@@ -187,6 +229,7 @@ def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
         "box/10": Compartment(False, True, at()),
         "box/2": Compartment(True, False, at()),
         "box/3": Compartment(False, False, at(), live=False),
+        "box/11": Compartment(False, None, at()),
         "other/1": Compartment(False, False, at()),
     }
     (cabinet,) = view(LOCKER, lockers=rows).cabinets
@@ -195,6 +238,7 @@ def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
         (2, "open"),
         (3, "unknown"),
         (10, "occupied"),
+        (11, "shut"),
     ]
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 import gateway.dashboard
-from gateway.dashboard.pages import reason
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
 from gateway.services.safety import State
-from gateway.words import LANGUAGES, words
+from gateway.words import LANGUAGES, because, words
 
 SOURCE = Path(gateway.dashboard.__file__).parent
 
@@ -36,6 +35,6 @@ def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
 
 
 def test_a_reason_goes_without_what_nobody_knows() -> None:
-    assert reason("zh", "broker-away") == "无法连接平台服务器：请检查地址和网络"
-    assert "?" not in reason("en", "broker-away")
-    assert reason("en", "no-such-reason") == "no-such-reason"
+    assert because("zh", "broker-away") == "无法连接平台服务器：请检查地址和网络"
+    assert "?" not in because("en", "broker-away")
+    assert because("en", "no-such-reason") == "no-such-reason"

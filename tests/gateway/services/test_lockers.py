@@ -1,6 +1,6 @@
 from gateway.model import Point
-from gateway.services.lockers import Lockers
-from tests.gateway.services.kit import Fold, device, sample
+from gateway.services.lockers import Compartment, Lockers
+from tests.gateway.services.kit import Fold, at, device, sample
 
 
 def lockers() -> Fold:
@@ -47,3 +47,41 @@ def test_the_summary_knows_free_occupied_open_and_unknown() -> None:
     look(fold, 2, door=False, item=True)
     fold.restart()
     assert fold.service.summary(fold.rows)["unknown"] == 2
+
+
+def doors_only() -> Fold:
+    return Fold(Lockers({"l": device("l", "parcel-locker", **{"door.1": Point(), "door.2": Point()})}))
+
+
+def test_where_nothing_looks_inside_nobody_knows_what_is_free() -> None:
+    fold = doors_only()
+    fold.step(sample("l", 0, door__1=False, door__2=False))
+    opened = fold.step(sample("l", 1, door__1=True, door__2=False))
+    shut = fold.step(sample("l", 2, door__1=False, door__2=False))
+    assert [fact.kind for fact in (*opened, *shut)] == ["door", "door"]
+    assert fold.service.summary(fold.rows) == {
+        "free": 0, "occupied": 0, "open": 0, "unknown": 2, "total": 2,
+    }  # fmt: skip
+
+
+def test_what_was_taken_for_free_without_a_sensor_is_unknown_again() -> None:
+    fold = doors_only()
+    fold.rows = {f"l/{n}": Compartment(False, False, at(0), live=False) for n in (1, 2)}
+    assert fold.step(sample("l", 1, door__1=False, door__2=True)) != []
+    assert {row.occupied for row in fold.rows.values()} == {None}
+
+
+def test_a_sensor_that_says_nothing_once_takes_no_parcel_away() -> None:
+    fold = lockers()
+    look(fold, 0, door=False, item=True)
+    assert fold.step(sample("l", 1, door__1=False, door__2=False)) == []
+    assert fold.service.summary(fold.rows)["occupied"] == 1
+    assert [fact["kind"] for fact in look(fold, 2, door=False, item=False)] == ["parcel"]
+
+
+def test_a_sensor_that_has_never_spoken_leaves_it_open() -> None:
+    fold = lockers()
+    fold.step(sample("l", 0, door__1=False, door__2=False))
+    assert fold.service.summary(fold.rows)["unknown"] == 2
+    assert look(fold, 1, door=False, item=True) == []
+    assert fold.service.summary(fold.rows)["occupied"] == 1

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import Point
-from gateway.services.visitors import ROLLOVER, SPANS, Visitors
+from gateway.services.visitors import SPANS, Visitors
 from tests.gateway.services.kit import DAY, Fold, device, kinds, sample, tick
 
 POINTS = {"in": Point(), "out": Point()}
@@ -39,9 +39,17 @@ def test_nobody_is_ever_less_than_nobody_inside() -> None:
     assert fold.service.summary(fold.rows)["inside"] == 0
 
 
-def test_a_counter_that_rolls_over_goes_on_counting() -> None:
-    fold = visitors()
-    counted(fold, 0, ROLLOVER - 2, 0), counted(fold, 1, 1, 0)
+@pytest.mark.parametrize("width", [1 << 32, 1 << 16, 1 << 8])
+def test_a_counter_that_rolls_over_goes_on_counting(width: int) -> None:
+    points = {"in": Point(wraps=width), "out": Point(wraps=width)}
+    fold = Fold(Visitors({"d": device("d", "door-counter", **points)}))
+    counted(fold, 0, width - 2, width - 1), counted(fold, 1, 1, 0)
+    assert fold.service.summary(fold.rows) == {"inside": 2, "in": 3, "out": 1}
+
+
+def test_a_total_beyond_its_width_was_restarted_when_it_falls() -> None:
+    fold = Fold(Visitors({"d": device("d", "door-counter", **{"in": Point(wraps=256), "out": Point()})}))
+    counted(fold, 0, 70_000, 0), counted(fold, 1, 3, 0)
     assert fold.service.summary(fold.rows)["in"] == 3
 
 
