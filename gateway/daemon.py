@@ -22,6 +22,7 @@ from .log import reason, tell
 from .model import Clock, Command, GatewayError, Sample, Value
 from .notify import notify, watchdog_seconds
 from .services import services
+from .services.memory import Memory, memories
 from .services.safety import GATEWAY
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -113,6 +114,7 @@ class Daemon:
                 tuple(device for device in site.devices.values() if device.bus == spec.name),
                 clock,
                 self.engine.sample,
+                lambda: memories(self.engine.rows(Memory.name)),
             )
             for spec in site.buses.values()
         }

@@ -109,6 +109,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     error: str = ""
+    memory: bytes | None = None
+    """What its driver must know of it when it begins anew; kept with the alarms, and never sent."""
 
     @property
     def quality(self) -> Quality:
@@ -317,6 +319,9 @@ class Listener(ABC):
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         """Device name and what it said (or why that is no reading), until `LinkDown`."""
 
+    def recall(self, device: str, memory: bytes) -> None:  # noqa: B027
+        """What `Driver.remember` made of the device's last message; told before `listen` begins."""
+
 
 Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
 """What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
@@ -340,6 +345,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
     show: Callable[[Raw], str]
     """Pure: a raw reading as an engineer wants to see it."""
+    remember: Callable[[Raw], bytes] | None = None
+    """Pure: what must not be forgotten when the line or the gateway begins anew, for devices that tell
+    a state once and not again."""
     actions: tuple[str, ...] = ()
     """What every device of this driver can be told to do."""
     action: type[Action] | None = None

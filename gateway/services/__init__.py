@@ -8,6 +8,7 @@ from gateway.model import Device, Service
 
 from .commands import Commands
 from .lockers import Lockers
+from .memory import Memory
 from .parking import Parking
 from .presence import Presence
 from .safety import GATEWAY, Safety
@@ -19,6 +20,7 @@ def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]
     """All services, safety first. `allowed` maps a command's origin to the actions it may ask for."""
     return [
         Safety(devices),
+        Memory(),
         Presence(),
         Visitors(devices),
         Parking(devices),
