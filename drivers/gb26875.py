@@ -39,7 +39,7 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -54,6 +54,8 @@ HEADER = 27
 FRAME = HEADER + 3
 """Bytes of a packet without data unit."""
 MOST_DATA = 1024
+TIME = 6
+"""Bytes of a moment: second, minute, hour, day, month, year of the century."""
 CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
 ANSWERS = (CONFIRM, ANSWER, DENY)
 """What is never answered, so that two ends never deny each other's denials for ever."""
@@ -278,7 +280,7 @@ class Panel:
         kind = packet.data[:1]
         if packet.command in (SEND, ANSWER) and kind:
             if kind[0] in STATES:
-                self._states(kind, packet.data[2:])
+                self._states(kind, packet.data)
             elif (
                 kind[0] in OPERATIONS
                 and packet.command == SEND
@@ -286,7 +288,7 @@ class Panel:
             ):
                 # A reset that is sent again must not clear what came after it.
                 self._last_act = packet.sequence, packet.data
-                self._operations(kind, packet.data[2:])
+                self._operations(kind, packet.data)
         holds = frozenset[Field]().union(*(part.holds for part in self._parts.values()))
         return Reading(holds, self._where(), packet.encode(), self._memory())
 
@@ -312,10 +314,9 @@ class Panel:
         parts = [(key, sorted(part.holds), part.description) for key, part in self._parts.items()]
         return msgspec.msgpack.encode(Memory(parts, list(self._systems)))
 
-    def _states(self, kind: bytes, objects: bytes) -> None:
+    def _states(self, kind: bytes, data: bytes) -> None:
         size, identity, width, names = STATES[kind[0]]
-        for start in range(0, len(objects), size):
-            one = objects[start : start + size]
+        for one in _objects(data, size):
             if len(one) < identity + width:
                 break
             status = int.from_bytes(one[identity : identity + width], "little")
@@ -327,10 +328,9 @@ class Panel:
             text = _text(one[identity + width : 40]) if kind[0] == COMPONENT else ""
             self._hold(kind + one[:identity], Part(holds, text))
 
-    def _operations(self, kind: bytes, objects: bytes) -> None:
+    def _operations(self, kind: bytes, data: bytes) -> None:
         size, identity = OPERATIONS[kind[0]]
-        for start in range(0, len(objects), size):
-            one = objects[start : start + size]
+        for one in _objects(data, size):
             if len(one) <= identity:
                 break
             system, act = one[:identity], one[identity]
@@ -379,6 +379,19 @@ class Panel:
         if key[0] == COMPONENT:
             place += "/" + ".".join(str(byte) for byte in key[4:])
         return f"{place} {self._parts[key].description}".strip()
+
+
+def _objects(data: bytes, size: int) -> Iterator[bytes]:
+    """The objects of a data unit, `size` bytes each with their time; some devices leave the times out.
+
+    One that is cut short is given as it is; what merely trails behind the last one is none.
+    """
+    count, objects = data[1] if len(data) > 1 else 0, data[2:]
+    if count > 1 and len(objects) == count * (size - TIME):
+        size -= TIME
+    for index, start in enumerate(range(0, len(objects), size)):
+        if index < count or len(objects) - start >= size:
+            yield objects[start : start + size]
 
 
 def _recall(memory: bytes) -> Memory:

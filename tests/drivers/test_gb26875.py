@@ -336,8 +336,23 @@ def test_22_components_come_in_one_packet_and_one_cut_short_still_counts() -> No
     many = [component(1, number) for number in range(21)] + [component(FIRE, 99, "锅炉房")]
     assert told(components(*many)).where == "1/1/40/99.0.0.0 锅炉房"
     for length in range(9, 46):
-        assert told(components(*many[:21]) + component(FIRE, 99)[:length]).holds == {"fire"}
+        assert told(components(*many)[: 2 + 21 * 46 + length]).holds == {"fire"}
     assert told(components(component(FIRE)[:8])).holds == frozenset()
+
+
+def test_what_trails_behind_the_last_component_is_none_but_a_whole_one_counts() -> None:
+    quiet = components(component(1))
+    assert told(quiet + b"\xff" * 45).holds == frozenset()
+    assert told(quiet + component(FIRE, 2)).holds == {"fire"}
+    assert told(bytes((2, 0)) + component(FIRE)).holds == {"fire"}
+    assert told(operation(1 << 6) + b"\1\1\4").holds == frozenset()
+
+
+def test_components_and_systems_without_their_times() -> None:
+    parts = component(1, 1)[:40] + component(FIRE, 2, "二楼")[:40] + component(1, 3)[:40]
+    assert told(bytes((2, 3)) + parts).where == "1/1/40/2.0.0.0 二楼"
+    systems = bytes((1, 2, 1, 1, 1, 0, 10, 1)) + FIRE.to_bytes(2, "little")
+    assert told(systems).where == "10/1"
 
 
 @pytest.mark.parametrize(
