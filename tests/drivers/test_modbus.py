@@ -596,6 +596,26 @@ async def test_a_write_changes_the_cell_of_a_server_of_another_make(
             await bus.write(a_device(), "on", {})
 
 
+async def test_a_write_changes_the_cell_of_a_serial_slave_as_a_master_of_another_make_sees_it(
+    foreign_rtu: Path, tmp_path: Path
+) -> None:
+    device = a_module()
+    with chain(tmp_path, foreign_rtu, 7) as path:
+        async with connect(Options(url=f"rtu:{path}", timeout=2), (device,)) as bus:
+            for action, point, value in (("off", "siren", False), ("set", "level", 1234)):
+                assert decode(device.points, await bus.read(device))[point] != value
+                assert await bus.write(device, action, {}) == {point: value}
+                assert decode(device.points, await bus.read(device))[point] == value
+            with pytest.raises(ReadFailed, match="modbus-write"):
+                await bus.write(device, "nowhere", {})
+        for table, address, seen in ((0, 3, "[3]: \t0"), (4, 40, "[40]: \t1234")):
+            asking = f"mbpoll -m rtu -a 7 -b 9600 -P none -0 -t {table} -r {address} -c 1 -1 -q {path}"
+            master = await asyncio.to_thread(
+                subprocess.run, asking.split(), capture_output=True, text=True, check=True, timeout=20
+            )
+            assert seen in master.stdout
+
+
 def told(action: str) -> Command:
     now = SystemClock().now()
     return Command(id="c", at=now, device="d", action=action, expires=now.wall + 60_000, origin="upstream")
