@@ -446,7 +446,8 @@ class FireListener(Listener):
         """Connections, oldest first, and whether a device of ours has spoken there."""
         self.address: tuple[str, int] | None = None
         """Where the server listens."""
-        self._sequences = itertools.count()
+        self._sequences = itertools.cycle(range(0x8000, 0x10000))
+        """Of questions, in the upper half: a denial of one must not pass for that of a command."""
 
     def recall(self, device: str, memory: bytes) -> None:
         self._panels[device] = Panel(memory)
@@ -480,33 +481,21 @@ class FireListener(Listener):
         # We are no source to ask.
         return packet.answer(DENY) if packet.command == REQUEST else b""
 
-    def _greet(self, packet: Packet) -> bytes:
-        """What a device is told and asked when it is first heard."""
-        greeting = self._clock(packet)
-        if self._options.ask:
-            questions = self._panels[self._names[packet.source]].questions()
-            greeting += b"".join(self._say(packet, REQUEST, packet.time, data) for data in questions)
-        return greeting
-
-    def _say(self, packet: Packet, command: int, time: bytes, data: bytes) -> bytes:
-        """A packet of our own to whoever sent that one."""
-        return Packet(
-            sequence=next(self._sequences) & 0xFFFF,
-            version=packet.version,
-            time=time,
-            source=packet.destination,
-            destination=packet.source,
-            command=command,
-            data=data,
-        ).encode()
-
     def _clock(self, packet: Packet) -> bytes:
         """The control packet that sets the device's clock, if it may."""
         now = datetime.now(UTC) + CHINA
         if not self._options.set_clock or now.year < EARLIEST_YEAR:
             return b""
         time = bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
-        return self._say(packet, CONTROL, time, bytes((SET_CLOCK, 1)) + time)
+        return Packet(
+            sequence=0,
+            version=packet.version,
+            time=time,
+            source=packet.destination,
+            destination=packet.source,
+            command=CONTROL,
+            data=bytes((SET_CLOCK, 1)) + time,
+        ).encode()
 
     async def _talk(
         self,
@@ -527,8 +516,9 @@ class FireListener(Listener):
                     await write(answer)
                 if ours and packet.source not in greeted:
                     greeted.add(packet.source)
-                    if greeting := self._greet(packet):
-                        await write(greeting)
+                    if clock := self._clock(packet):
+                        await write(clock)
+                    await write(b"".join(self._questions(packet)))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -565,6 +555,20 @@ class FireListener(Listener):
             oldest = next(strangers, next(iter(self._peers)))
             del self._peers[oldest]
             oldest.cancel()
+
+    def _questions(self, packet: Packet) -> Iterator[bytes]:
+        """What a device is asked when it is first heard."""
+        panel = self._panels[self._names[packet.source]]
+        for data in panel.questions() if self._options.ask else ():
+            question = msgspec.structs.replace(
+                packet,
+                sequence=next(self._sequences),
+                source=packet.destination,
+                destination=packet.source,
+                command=REQUEST,
+                data=data,
+            )
+            yield question.encode()
 
     def _broken(self, task: asyncio.Task[None]) -> None:
         """Whoever listens hears why a line ended."""
