@@ -373,6 +373,8 @@ class Service(ABC):
     row: ClassVar[type[Row]]
     actions: ClassVar[frozenset[str]] = frozenset()
     """The commands this service carries out itself."""
+    durable: ClassVar[bool] = False
+    """Its rows are committed as soon as they change."""
 
     @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:

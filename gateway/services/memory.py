@@ -1,7 +1,8 @@
 """Memory: what drivers must know of their devices when a line or the gateway begins anew.
 
-A fire panel tells a fire once. The transaction that keeps the alarm keeps with it which detector it was,
-or after a restart the panel's next sign of life would look as if the fire were over.
+A fire panel tells a fire once, and is told that it was heard. So which detector it was is on the disk
+before that, in the transaction of the alarm if it raised one; or after a restart the panel's next sign
+of life would look as if the fire were over.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Memory(Service):
 
     name = "memory"
     row = Kept
+    durable = True
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if not isinstance(message, Sample) or message.memory is None:
