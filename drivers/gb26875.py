@@ -24,13 +24,13 @@ state (81), that of its systems (61) and of the components that hold something (
 nobody listened is learnt, and a device that does not answer is held to what it told.
 
 Packets of command 1 and 2 are confirmed (3) once the core has taken their reading, so that what a power
-cut swallows is sent again. A wrong sum and a sender nobody configured are denied (6): it must show that
-nobody listens to it. Confirmed by published packets, by a published transcript of the standard and by
-at least two independent open implementations: the types below, and that types 90 and 91 carry a time of
-6 bytes and a timeout of 1 byte. A duty check (91) sent to us is confirmed like any control packet, but
-nobody's presence is ever claimed. The standard also allows UDP, which is not served. The devices'
-clocks carry no zone (UTC+8) and never stamp a sample; an answer repeats the time of its packet, since
-ours may not be set.
+cut swallows is sent again. A wrong sum, a wrong end, a command nobody knows and a sender nobody
+configured are denied (6): it must show that nobody listens to it. Confirmed by published packets, by a
+published transcript of the standard and by at least two independent open implementations: the types
+below, and that types 90 and 91 carry a time of 6 bytes and a timeout of 1 byte, in minutes. A duty check
+(91) sent to us is confirmed like any control packet, but nobody's presence is ever claimed. The standard
+also allows UDP, which is not served. The devices' clocks carry no zone (UTC+8) and never stamp a sample;
+an answer repeats the time of its packet, since ours may not be set.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """One packet; addresses as sent. `sound` is whether its sum was right."""
+    """One packet; addresses as sent. `sound` is whether its sum and its end were right: with one of them
+    wrong it is a packet still, and denied."""
 
     sequence: int
     version: bytes
@@ -200,9 +201,10 @@ def _packet(data: bytes, start: int) -> Packet | bool:
         return False
     if len(data) < end:
         return True
-    if data[end - 2 : end] != END:
-        return False
     body = data[start + 2 : end - 3]
+    summed, ended = sum(body) & 0xFF == data[end - 3], data[end - 2 : end] == END
+    if not ended and not (summed and CONTROL <= body[24] <= DENY):
+        return False
     return Packet(
         sequence=int.from_bytes(body[:2], "little"),
         version=body[2:4],
@@ -211,14 +213,14 @@ def _packet(data: bytes, start: int) -> Packet | bool:
         destination=body[16:22],
         command=body[24],
         data=body[25:],
-        sound=sum(body) & 0xFF == data[end - 3],
+        sound=summed and ended,
     )
 
 
 def split(data: bytes) -> tuple[list[Packet], bytes]:
     """The packets in a stream, and what may become one: less than one packet's length.
 
-    What merely looks like a beginning never delays a sound packet behind it. A packet with a wrong sum
+    What merely looks like a beginning never delays a sound packet behind it. A packet that is not sound
     is searched for others: its length may be what was garbled.
     """
     packets: list[Packet] = []
@@ -478,8 +480,8 @@ class FireListener(Listener):
             await self._hand_over(name, self._panels[name].take(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
-        # We are no source to ask.
-        return packet.answer(DENY) if packet.command == REQUEST else b""
+        # We are no source to ask, and a command that nobody knows is denied (6.5 of the standard).
+        return b"" if packet.command in ANSWERS else packet.answer(DENY)
 
     def _clock(self, packet: Packet) -> bytes:
         """The control packet that sets the device's clock, if it may."""

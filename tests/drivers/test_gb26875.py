@@ -612,10 +612,39 @@ async def test_a_duty_check_and_every_other_packet_is_answered(
 async def test_an_answer_is_never_answered_but_believed() -> None:
     fire = components(component(FIRE))
     async with serving() as core, calling(core.listener) as peer:
-        for command in (CONFIRM, DENY, 0, 77, ANSWER):
+        for command in (CONFIRM, DENY, ANSWER):
             peer.writer.write(packet(fire, command=command).encode())
         assert await peer.ask(PUBLISHED) == CONFIRMED
-    assert [bool(raw.holds) for _, raw in core.heard] == [False] * 4 + [True] * 2
+    assert [bool(raw.holds) for _, raw in core.heard] == [False] * 2 + [True] * 2
+
+
+@pytest.mark.parametrize("command", [0, 7, 77, 128, 255])
+async def test_a_command_that_nobody_knows_is_denied_and_does_nothing(command: int) -> None:
+    async with serving() as core, calling(core.listener) as peer:
+        said = await peer.ask(packet(components(component(FIRE)), command=command).encode())
+        assert split(said)[0][0].command == DENY
+    assert [raw.holds for _, raw in core.heard] == [frozenset()]
+
+
+@pytest.mark.parametrize("end", [b"#$", b"\0#", b"@@"])
+async def test_a_wrong_end_is_denied_and_changes_nothing(end: bytes) -> None:
+    async with serving() as core, calling(core.listener) as peer:
+        assert await peer.ask(PUBLISHED[:-2] + end) == DENIED
+        assert await peer.ask(PUBLISHED) == CONFIRMED
+    assert core.failures() == ["gb26875-sum"]
+
+
+def test_what_has_neither_a_right_sum_nor_a_right_end_is_no_packet() -> None:
+    assert split(PUBLISHED[:-3] + b"\0#$") == ([], b"")
+
+
+@pytest.mark.parametrize("inside", [b"@@", b"##", b"##@@", PUBLISHED[:40], b"@" * 31])
+def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
+    one = component(FIRE)
+    data = components(one[:9] + inside[:31].ljust(31, b"\0") + TIME)
+    sent = packet(data, source=b"@@##@@"), packet(components(component(1)))
+    found, rest = split(b"".join(each.encode() for each in sent))
+    assert (found, rest) == ([*sent], b"")
 
 
 @pytest.mark.parametrize("command", [CONFIRM, ANSWER, DENY])
