@@ -417,6 +417,17 @@ async def test_what_is_no_request_is_refused_and_the_port_stays_open(site: Site,
     assert await site.post("/east", JSON, bearer(TOKEN)) == 200
 
 
+async def test_a_length_that_is_too_short_costs_that_message_alone(site: Site) -> None:
+    whole = request("/east", JSON, bearer(TOKEN))
+    short = whole.replace(
+        f"Content-Length: {len(JSON)}".encode(), f"Content-Length: {len(JSON) - 3}".encode()
+    )
+    assert short != whole
+    assert await site.ask(short) == 400
+    assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+    assert [isinstance(raw, ReadFailed) for _, raw in site.heard] == [True, False]
+
+
 async def test_a_taken_port_and_a_bad_secret_are_told(tmp_path: Path) -> None:
     good, short = secret(tmp_path, TOKEN), secret(tmp_path, "short")
     with socket.create_server(("127.0.0.1", 0)) as taken:
