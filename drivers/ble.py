@@ -1,4 +1,4 @@
-"""Sensors that advertise over Bluetooth Low Energy: BTHome v2, Xiaomi MiBeacon v4/v5, Ruuvi format 5.
+"""Sensors that advertise over Bluetooth Low Energy: BTHome v2, Xiaomi MiBeacon, Ruuvi format 5.
 
 Advertisements are heard through bleak. They are decoded here: the usual decoders bring 28 more packages
 (aiohttp among them) and 40 MB, for what are three small tables and one AES-CCM.
@@ -70,22 +70,41 @@ BTHOME_QUANTITIES: dict[int, Quantity] = {
     0x56: ("conductivity", 2, 1), 0x57: ("temperature", -1, 1), 0x58: ("temperature", -1, 0.35),
     0x59: ("count", -1, 1), 0x5A: ("count", -2, 1), 0x5B: ("count", -4, 1), 0x5C: ("power", -4, 0.01),
     0x5D: ("current", -2, 0.001), 0x5E: ("direction", 2, 0.01), 0x5F: ("precipitation", 2, 0.1),
-    0x60: ("channel", 1, 1), 0xF0: ("device_type", 2, 1), 0xF1: ("firmware", 4, 1),
-    0xF2: ("firmware", 3, 1),
+    0x60: ("channel", 1, 1), 0x61: ("rotational_speed", 2, 1), 0x62: ("speed", -4, 0.000001),
+    0x63: ("acceleration", -4, 0.000001), 0x64: ("light_level", 1, 1), 0x65: ("revision", 1, 1),
+    0xF0: ("device_type", 2, 1), 0xF1: ("firmware", 4, 1), 0xF2: ("firmware", 3, 1),
 }  # fmt: skip
 """BTHome v2 object ids, in SI units as bthome.io has them, except: pressure in Pa, distance in m,
 volumes in l (gas and water in m³)."""
 BTHOME_TEXTS = (0x53, 0x54)
 """Text and raw bytes, which say their length."""
+BTHOME_COMMAND = 0x3B
+"""Its second byte says in five bits how many more follow."""
 XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
+    0x0003: (("motion", 1, 1),),
+    0x0007: (("door_state", 1, 1),),
+    0x000F: (("moving_light", 3, 1),),
+    0x1001: (("button", 2, 1), ("press", 1, 1)),
     0x1004: (("temperature", -2, 0.1),),
     0x1006: (("humidity", 2, 0.1),),
+    0x1007: (("illuminance", 3, 1),),
     0x100A: (("battery", 1, 1),),
     0x100D: (("temperature", -2, 0.1), ("humidity", 2, 0.1)),
     0x1014: (("water", 1, 1),),
     0x1015: (("smoke", 1, 1),),
+    0x1017: (("idle", 4, 1),),
+    0x1018: (("light", 1, 1),),
     0x1019: (("door_state", 1, 1),),
+    0x4803: (("battery", 1, 1),),
+    0x4804: (("opening_state", 1, 1),),
+    0x4806: (("water", 1, 1),),
+    0x4818: (("idle", 2, 1),),
+    0x4A12: (("opening_state", 1, 1),),
+    0x4C03: (("battery", 1, 1),),
 }
+"""`idle` in seconds since the last motion; `press` is 0 single, 1 double, 2 long."""
+IDLE = 30
+"""Seconds without motion after which the maker's own programs speak of none."""
 FIELDS = {
     *BTHOME_FLAGS.values(),
     *(name for name, _, _ in BTHOME_QUANTITIES.values()),
@@ -187,6 +206,8 @@ def _bthome_fields(body: bytes) -> dict[str, Value]:
         kind, rest = body[at], body[at + 1 :]
         if kind in BTHOME_TEXTS and rest:
             at += 2 + rest[0]
+        elif kind == BTHOME_COMMAND and len(rest) > 1:
+            at += 3 + (rest[1] & 0x1F)
         elif kind in BTHOME_FLAGS and rest:
             _add(fields, BTHOME_FLAGS[kind], bool(rest[0]))
             at += 2
@@ -199,12 +220,13 @@ def _bthome_fields(body: bytes) -> dict[str, Value]:
 
 
 def xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
-    """MiBeacon version 4 and 5; frames without an object say nothing."""
+    """MiBeacon, its version 2 and 3 only without encryption; frames without an object say nothing."""
     if len(data) < 5:
         return None
     control = int.from_bytes(data[:2], "little")
     encrypted, has_mac, has_capability, has_object = (control >> bit & 1 for bit in (3, 4, 5, 6))
-    if control >> 12 not in (4, 5) or not has_object:
+    version = control >> 12
+    if not 2 <= version <= 5 or (encrypted and version < 4) or not has_object:
         return None
     at = 5 + 6 * has_mac
     if has_capability:
@@ -239,6 +261,15 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
     state = fields.pop("door_state", None)
     if state in (0, 1, 2):
         fields["door"] = state != 1
+    opening = fields.pop("opening_state", None)
+    if opening in (1, 2):
+        fields["door"] = opening == 1
+    if "moving_light" in fields:
+        fields["motion"] = True
+    elif (idle := fields.get("idle")) is not None:
+        fields["motion"] = int(idle) <= IDLE
+    elif "motion" in fields:
+        fields["motion"] = bool(fields["motion"])
     return fields
 
 
@@ -267,7 +298,7 @@ def ruuvi(data: bytes) -> Packet | None:
 def _number(quantity: Quantity, data: bytes) -> Value:
     _, length, step = quantity
     wire = int.from_bytes(data[: abs(length)], "little", signed=length < 0)
-    return wire if step == 1 else round(wire * step, 3)
+    return wire if step == 1 else round(wire * step, 6)
 
 
 def _add(fields: dict[str, Value], name: str, value: Value) -> None:

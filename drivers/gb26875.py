@@ -14,31 +14,35 @@ point is true while any of them holds it: one detector going quiet never hides a
 names the newest fire: system type / system address / component type / component address, description.
 Bit 0 of a status (1 = normal, 0 = test) is not read at all: real devices report fires with it at 0.
 
-A reset (操作信息, bit 0) clears what that system holds, but no disablement: GB 4717 lets those outlive
-a reset, and has what still persists told anew within 20 s. Nothing is held across a restart of the
-gateway: a fire that was told before is told as gone until the device repeats it (its alarm stays
-latched until somebody acknowledges it).
+A reset (操作信息, bit 0; or bit 13 of a system's status, when it turns to 1) clears what that system
+holds, but no disablement: GB 4717 lets those outlive a reset, and has what still persists told anew
+within 20 s. An answer with operations tells of the past and resets nothing.
+
+A fire is told once, and three times more if nobody confirms it. So what is held outlives a restart of
+the gateway (`Panel.memory`), and a device that is first heard on a connection is asked (4) for its own
+state (81), that of its systems (61) and of the components that hold something (62): what happened while
+nobody listened is learnt, and a device that does not answer is held to what it told.
 
 Packets of command 1 and 2 are confirmed (3) once the core has taken their reading, so that what a power
-cut swallows is sent again. A wrong sum and a sender nobody configured are denied (6): it must show that
-nobody listens to it. Confirmed by the published vectors and at least two independent open
-implementations: the types below, and that types 90 and 91 carry a time of 6 bytes and a timeout of
-1 byte. Not confirmed against the text of the standard: bit 13 (reset) of type 1, which is therefore
-not read; a duty check (91) sent to us is confirmed like any control packet, but nobody's presence is
-ever claimed. The devices' clocks carry no zone (UTC+8) and never stamp a sample; an answer repeats the
-time of its packet, since ours may not be set.
+cut swallows is sent again. A wrong sum, a wrong end, a command nobody knows and a sender nobody
+configured are denied (6): it must show that nobody listens to it. Confirmed by published packets, by a
+published transcript of the standard and by at least two independent open implementations: the types
+below, and that types 90 and 91 carry a time of 6 bytes and a timeout of 1 byte, in minutes. A duty check
+(91) sent to us is confirmed like any control packet, but nobody's presence is ever claimed. The standard
+also allows UDP, which is not served. The devices' clocks carry no zone (UTC+8) and never stamp a sample;
+an answer repeats the time of its packet, since ours may not be set.
 
 Of the control commands there are two: the clock is set (90) when the device has confirmed it, and a duty
-check (91, 查岗) is done when somebody at the device has answered it (bit 5 of type 24). That its timeout
-counts minutes is not confirmed.
+check (91, 查岗) is done when somebody at the device has answered it (bit 5 of type 24).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -53,14 +57,21 @@ HEADER = 27
 FRAME = HEADER + 3
 """Bytes of a packet without data unit."""
 MOST_DATA = 1024
+TIME = 6
+"""Bytes of a moment: second, minute, hour, day, month, year of the century."""
 CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
 ANSWERS = (CONFIRM, ANSWER, DENY)
 """What is never answered, so that two ends never deny each other's denials for ever."""
 SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK, DUTY_CHECK = 1, 2, 4, 21, 24, 90, 91
+READ_SYSTEMS, READ_COMPONENTS, READ_DEVICE = 61, 62, 81
+MOST_SYSTEMS, MOST_COMPONENTS = 102, 22
+"""Objects of one packet."""
 CHINA = timedelta(hours=8)
 CHUNK = 4096
 MOST_PARTS = 10_000
 """Components held at once: strangers must not fill the memory."""
+MOST_ASKED = 220
+"""Components asked for after an absence, those in alarm first."""
 EARLIEST_YEAR = 2026
 """Before it our clock cannot have been set, and must set no other."""
 
@@ -76,13 +87,14 @@ Field = Literal[
     "power_fault",
     "line_fault",
     "manual_mode",
+    "reset",
 ]
 BITS: tuple[Field, ...] = (
     "fire", "fault", "disabled", "supervisory", "started", "feedback", "delayed", "power_fault",
 )  # fmt: skip
 """Status bits from bit 1 on."""
-STATES: dict[int, tuple[int, int, int, tuple[Field, ...]]] = {
-    SYSTEM: (10, 2, 2, (*BITS, "power_fault", "line_fault", "manual_mode")),
+STATES: dict[int, tuple[int, int, int, tuple[Field | Literal[""], ...]]] = {
+    SYSTEM: (10, 2, 2, (*BITS, "power_fault", "line_fault", "manual_mode", "", "reset")),
     COMPONENT: (46, 7, 2, BITS),
     DEVICE: (7, 0, 1, ("fire", "fault", "power_fault", "power_fault", "line_fault", "line_fault")),
 }
@@ -90,7 +102,7 @@ STATES: dict[int, tuple[int, int, int, tuple[Field, ...]]] = {
 OPERATIONS = {OPERATION: (10, 2), DEVICE_OPERATION: (8, 0)}
 RESET, MANUAL, CLEARED, ON_DUTY = 1 << 0, 1 << 2, 1 << 3, 1 << 5
 ALARMS: frozenset[Field] = frozenset({"fire", "manual_alarm"})
-LASTING: frozenset[Field] = frozenset({"disabled"})
+LASTING: frozenset[Field] = frozenset({"disabled", "reset"})
 """What outlives a reset."""
 
 SOURCE = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
@@ -104,8 +116,8 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     """`listen` is `host:port` of a TCP server, or the path of a serial port (8N1) and its `baud`.
 
     A peer that says nothing sound for `idle` seconds is cut off. `set_clock` sets a device's clock
-    when it is first heard on a connection. The protocol knows no authentication: listen on the fire
-    panel's own network only.
+    when it is first heard on a connection, and `ask` asks it for its state. The protocol knows no
+    authentication: listen on the fire panel's own network only.
     """
 
     listen: str
@@ -113,6 +125,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     connections: int = 64
     idle: float = 600.0
     set_clock: bool = False
+    ask: bool = True
 
     CHECKS: ClassVar[Checks] = {
         "listen": (lambda listen: listen.startswith("/") or _is_address(listen), "gb26875-listen"),
@@ -143,7 +156,8 @@ class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """One packet; addresses as sent. `sound` is whether its sum was right."""
+    """One packet; addresses as sent. `sound` is whether its sum and its end were right: with one of them
+    wrong it is a packet still, and denied."""
 
     sequence: int
     version: bytes
@@ -219,9 +233,10 @@ def _packet(data: bytes, start: int) -> Packet | bool:
         return False
     if len(data) < end:
         return True
-    if data[end - 2 : end] != END:
-        return False
     body = data[start + 2 : end - 3]
+    summed, ended = sum(body) & 0xFF == data[end - 3], data[end - 2 : end] == END
+    if not ended and not (summed and CONTROL <= body[24] <= DENY):
+        return False
     return Packet(
         sequence=int.from_bytes(body[:2], "little"),
         version=body[2:4],
@@ -230,14 +245,14 @@ def _packet(data: bytes, start: int) -> Packet | bool:
         destination=body[16:22],
         command=body[24],
         data=body[25:],
-        sound=sum(body) & 0xFF == data[end - 3],
+        sound=summed and ended,
     )
 
 
 def split(data: bytes) -> tuple[list[Packet], bytes]:
     """The packets in a stream, and what may become one: less than one packet's length.
 
-    What merely looks like a beginning never delays a sound packet behind it. A packet with a wrong sum
+    What merely looks like a beginning never delays a sound packet behind it. A packet that is not sound
     is searched for others: its length may be what was garbled.
     """
     packets: list[Packet] = []
@@ -268,6 +283,7 @@ class Reading(msgspec.Struct, frozen=True):
     holds: frozenset[Field]
     where: str
     packet: bytes
+    memory: bytes
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -277,11 +293,20 @@ class Part(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class Memory(msgspec.Struct, frozen=True, array_like=True):
+    """What outlives a restart: the parts, the newest fire last, and the systems ever heard of."""
+
+    parts: list[tuple[bytes, list[Field], str]] = []
+    systems: list[bytes] = []
+
+
 class Panel:
     """Everything behind one transmission device, by who told it: type and identity as sent."""
 
-    def __init__(self) -> None:
-        self._parts: dict[bytes, Part] = {}
+    def __init__(self, memory: bytes = b"") -> None:
+        known = _recall(memory)
+        self._parts = {key: Part(frozenset(holds), text) for key, holds, text in known.parts}
+        self._systems = dict.fromkeys(known.systems)
         self._last_act: tuple[int, bytes] | None = None
 
     def take(self, packet: Packet) -> Reading:
@@ -289,38 +314,78 @@ class Panel:
         kind = packet.data[:1]
         if packet.command in (SEND, ANSWER) and kind:
             if kind[0] in STATES:
-                self._states(kind, packet.data[2:])
-            elif kind[0] in OPERATIONS and self._last_act != (packet.sequence, packet.data):
+                self._states(kind, packet.data)
+            elif (
+                kind[0] in OPERATIONS
+                and packet.command == SEND
+                and self._last_act != (packet.sequence, packet.data)
+            ):
                 # A reset that is sent again must not clear what came after it.
                 self._last_act = packet.sequence, packet.data
-                self._operations(kind, packet.data[2:])
+                self._operations(kind, packet.data)
         holds = frozenset[Field]().union(*(part.holds for part in self._parts.values()))
-        return Reading(holds, self._where(), packet.encode())
+        return Reading(holds, self._where(), packet.encode(), self._memory())
 
-    def _states(self, kind: bytes, objects: bytes) -> None:
+    def questions(self) -> list[bytes]:
+        """The data units that ask for all that is worth knowing after an absence."""
+        parts = sorted(self._parts.items(), key=lambda item: not item[1].holds & ALARMS)
+        components = [key[1:3] + key[4:] for key, _ in parts if key[0] == COMPONENT][:MOST_ASKED]
+        pages = [
+            components[start : start + MOST_COMPONENTS]
+            for start in range(0, len(components), MOST_COMPONENTS)
+        ]
+        return [
+            bytes((READ_DEVICE, 1, 0)),
+            *(
+                [bytes((READ_SYSTEMS, len(self._systems))) + b"".join(self._systems)]
+                if self._systems
+                else []
+            ),
+            *(bytes((READ_COMPONENTS, len(page))) + b"".join(page) for page in pages),
+        ]
+
+    def _memory(self) -> bytes:
+        parts = [(key, sorted(part.holds), part.description) for key, part in self._parts.items()]
+        return msgspec.msgpack.encode(Memory(parts, list(self._systems)))
+
+    def _states(self, kind: bytes, data: bytes) -> None:
         size, identity, width, names = STATES[kind[0]]
-        for start in range(0, len(objects), size):
-            one = objects[start : start + size]
+        for one in _objects(data, size):
             if len(one) < identity + width:
                 break
             status = int.from_bytes(one[identity : identity + width], "little")
-            holds = frozenset(name for bit, name in enumerate(names, 1) if status >> bit & 1)
+            holds = frozenset(name for bit, name in enumerate(names, 1) if name and status >> bit & 1)
+            if kind[0] == SYSTEM and "reset" in holds and "reset" not in self._held(kind + one[:identity]):
+                self._reset(one[:identity])
+            if kind[0] != DEVICE:
+                self._note(one[:2])
             text = _text(one[identity + width : 40]) if kind[0] == COMPONENT else ""
             self._hold(kind + one[:identity], Part(holds, text))
 
-    def _operations(self, kind: bytes, objects: bytes) -> None:
+    def _operations(self, kind: bytes, data: bytes) -> None:
         size, identity = OPERATIONS[kind[0]]
-        for start in range(0, len(objects), size):
-            one = objects[start : start + size]
+        for one in _objects(data, size):
             if len(one) <= identity:
                 break
             system, act = one[:identity], one[identity]
+            if system:
+                self._note(system)
             if act & RESET:
-                self._keep(system, lambda holds: holds & LASTING)
+                self._reset(system)
             if act & CLEARED:
                 self._keep(system, lambda holds: holds - ALARMS)
             if act & MANUAL:
                 self._hold(kind + system, Part(frozenset({"manual_alarm"})))
+
+    def _note(self, system: bytes) -> None:
+        if len(self._systems) < MOST_SYSTEMS:
+            self._systems[system] = None
+
+    def _held(self, key: bytes) -> frozenset[Field]:
+        return self._parts[key].holds if key in self._parts else frozenset()
+
+    def _reset(self, system: bytes) -> None:
+        self._keep(system, lambda holds: holds & LASTING)
 
     def _keep(self, system: bytes, what: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
         for key, part in list(self._parts.items()):
@@ -348,6 +413,26 @@ class Panel:
         if key[0] == COMPONENT:
             place += "/" + ".".join(str(byte) for byte in key[4:])
         return f"{place} {self._parts[key].description}".strip()
+
+
+def _objects(data: bytes, size: int) -> Iterator[bytes]:
+    """The objects of a data unit, `size` bytes each with their time; some devices leave the times out.
+
+    One that is cut short is given as it is; what merely trails behind the last one is none.
+    """
+    count, objects = data[1] if len(data) > 1 else 0, data[2:]
+    if count > 1 and len(objects) == count * (size - TIME):
+        size -= TIME
+    for index, start in enumerate(range(0, len(objects), size)):
+        if index < count or len(objects) - start >= size:
+            yield objects[start : start + size]
+
+
+def _recall(memory: bytes) -> Memory:
+    try:
+        return msgspec.msgpack.decode(memory, type=Memory) if memory else Memory()
+    except msgspec.MsgspecError:
+        return Memory()  # Of another version: what is told from now on counts.
 
 
 def _text(description: bytes) -> str:
@@ -395,13 +480,18 @@ class FireListener(Listener):
         """Connections, oldest first, and whether a device of ours has spoken there."""
         self._links: dict[str, tuple[Write, Packet]] = {}
         """Where each device was last heard, and what it said."""
-        self._sequence = 0
+        self._told = itertools.cycle(range(1, 0x8000))
         self._replies: dict[tuple[str, int], asyncio.Future[None]] = {}
         """Whoever waits for a command to be confirmed, by device and sequence."""
         self._duty: dict[str, set[asyncio.Future[None]]] = {}
         """Whoever waits for somebody to be on duty."""
         self.address: tuple[str, int] | None = None
         """Where the server listens."""
+        self._asked = itertools.cycle(range(0x8000, 0x10000))
+        """Sequences: a denial of a question must not pass for that of a command."""
+
+    def recall(self, device: str, memory: bytes) -> None:
+        self._panels[device] = Panel(memory)
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
@@ -430,8 +520,8 @@ class FireListener(Listener):
             await self._hand_over(name, self._panels[name].take(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
-        # We are no source to ask.
-        return packet.answer(DENY) if packet.command == REQUEST else b""
+        # We are no source to ask, and a command that nobody knows is denied (6.5 of the standard).
+        return b"" if packet.command in ANSWERS else packet.answer(DENY)
 
     def _follow(self, name: str, packet: Packet) -> None:
         """A command may have been confirmed or denied, or somebody on duty have answered."""
@@ -460,15 +550,15 @@ class FireListener(Listener):
         else:
             minutes = round(device.patience(action) / 60)
             data = bytes((DUTY_CHECK, 1, min(max(minutes, 1), 255)))
-        self._sequence = self._sequence % 0xFFFF + 1
-        key = device.name, self._sequence
+        sequence = next(self._told)
+        key = device.name, sequence
         loop = asyncio.get_running_loop()
         reply = self._replies[key] = loop.create_future()
         duty: asyncio.Future[None] = loop.create_future()
         waiting = self._duty.setdefault(device.name, set())
         waiting.add(duty)
         try:
-            await write(heard.control(self._sequence, data))
+            await write(heard.control(sequence, data))
             await reply
             if action == "duty-check":
                 await duty
@@ -514,6 +604,7 @@ class FireListener(Listener):
                     greeted.add(packet.source)
                     if clock := self._clock(packet):
                         await write(clock)
+                    await write(b"".join(self._questions(packet)))
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -536,6 +627,8 @@ class FireListener(Listener):
                 await self._talk(lambda: reader.read(CHUNK), write, known)
         except (OSError, TimeoutError):
             pass  # A peer that is gone, or too quiet, connects again.
+        except asyncio.CancelledError:
+            pass  # This is the end, and asyncio before Python 3.12 reports a cancelled one as an error.
         finally:
             self._peers.pop(task, None)
             # Not close(): a peer that never reads would keep what waits for it for ever.
@@ -548,6 +641,20 @@ class FireListener(Listener):
             oldest = next(strangers, next(iter(self._peers)))
             del self._peers[oldest]
             oldest.cancel()
+
+    def _questions(self, packet: Packet) -> Iterator[bytes]:
+        """What a device is asked when it is first heard."""
+        panel = self._panels[self._names[packet.source]]
+        for data in panel.questions() if self._options.ask else ():
+            question = msgspec.structs.replace(
+                packet,
+                sequence=next(self._asked),
+                source=packet.destination,
+                destination=packet.source,
+                command=REQUEST,
+                data=data,
+            )
+            yield question.encode()
 
     def _broken(self, task: asyncio.Task[None]) -> None:
         """Whoever listens hears why a line ended."""
@@ -613,4 +720,5 @@ DRIVER = Driver(
     example=example,
     show=show,
     actions=ACTIONS,
+    remember=lambda raw: raw.memory,
 )

@@ -12,7 +12,6 @@ import hmac
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from email.message import Message
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
@@ -25,8 +24,8 @@ from gateway.codec import follow
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
 from gateway.secret import read_secret
 
-LARGEST = 256 * 1024
-"""Bytes of a body."""
+LARGEST = 2 * 1024 * 1024
+"""Bytes of a body: an alert may bring its picture."""
 PATIENCE = 10.0
 """Seconds a connection may take, from its beginning to its end."""
 STRANGERS, BODIES = 64, 8
@@ -96,29 +95,42 @@ def show(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
-def parse(kind: str, body: bytes) -> Raw:
-    """A body of that Content-Type to a tree. Raises `ReadFailed`."""
-    body = body.removeprefix(b"\xef\xbb\xbf").strip()
-    if boundary := _boundary(kind):
-        # Cameras send the alert and its pictures as parts of one form.
-        parts = (part.partition(b"\r\n\r\n")[2].strip() for part in body.split(b"--" + boundary)[1:])
+def parse(body: bytes) -> Raw:
+    """A body to a tree. Raises `ReadFailed`.
+
+    Cameras send the alert and its pictures as parts of one form; the form begins with its boundary, which
+    not all of them name in the header.
+    """
+    body = body.strip()
+    if body.startswith(b"--"):
+        boundary = body.partition(b"\n")[0].rstrip()
+        parts = (_SEPARATOR.split(part, 1)[-1].strip() for part in body.split(boundary)[1:])
         body = next((part for part in parts if part[:1] in (b"<", b"{", b"[")), b"")
-    key, read = ("not-xml", _parse_xml) if body[:1] == b"<" else ("not-json", msgspec.json.decode)
+    text = _text(body)
+    key, read = ("not-xml", _parse_xml) if text[:1] == "<" else ("not-json", msgspec.json.decode)
     try:
-        return read(body)
+        return read(text)
     except (ValueError, RecursionError) as error:
         raise ReadFailed(key, reason=error) from error
 
 
-def _boundary(kind: str) -> bytes:
-    header = Message()
-    header["content-type"] = kind
-    if header.get_content_maintype() != "multipart":
-        return b""
-    return (header.get_boundary() or "").encode("latin-1", "replace")
+_SEPARATOR = re.compile(rb"\r?\n\r?\n")
+
+
+def _text(body: bytes) -> str:
+    """UTF-8, or what Chinese devices send instead, whatever they say of it; a name that is garbled
+    costs no count."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16", "replace")
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return body.decode("gb18030", "replace")
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+_LOOSE = re.compile(r"&(?!#?\w+;)")
+"""Some cameras write a name as it is, "Hall & Garden"."""
 _WORDS: dict[str, Value] = {"true": True, "false": False}
 
 
@@ -129,7 +141,7 @@ def _value(text: str) -> Value:
     return _WORDS.get(text, text)
 
 
-def _parse_xml(text: bytes | str) -> Raw:
+def _parse_xml(text: str) -> Raw:
     """The root's children by local name; a name that comes again makes a list.
 
     Raises `ValueError`; also for a document type, whose entities could grow without bound or name files.
@@ -166,8 +178,8 @@ def _parse_xml(text: bytes | str) -> Raw:
     parser.EndElementHandler = end
     parser.CharacterDataHandler = add
     try:
-        parser.Parse(text, True)
-    except (expat.ExpatError, LookupError) as error:  # the latter for an encoding that does not exist
+        parser.Parse(_LOOSE.sub("&amp;", text), True)
+    except expat.ExpatError as error:
         raise ValueError(error) from error
     (tree,) = root.values()
     return tree
@@ -283,7 +295,7 @@ class PushListener(Listener):
             body = await peer.body()
             if body is None:
                 return 413
-            return await self._hear(device, headers.get(b"content-type", ""), body)
+            return await self._hear(device, body)
 
     def _device(self, target: str, authorization: str) -> Device | int:
         """Who posts there, or the status that refuses."""
@@ -296,10 +308,10 @@ class PushListener(Listener):
         device, token = self._devices[path]
         return device if hmac.compare_digest(shown.encode(), token.encode()) else 401
 
-    async def _hear(self, device: Device, kind: str, body: bytes) -> int:
+    async def _hear(self, device: Device, body: bytes) -> int:
         raw: Raw | ReadFailed
         try:
-            raw = parse(kind, body)
+            raw = parse(body)
         except ReadFailed as failed:
             raw, status = failed, 400
         else:

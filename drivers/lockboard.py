@@ -5,8 +5,9 @@
 - `cu48b`: Kerong CU48B, `02 board lock command 03 sum`. Locks count from 0 on the wire (48 stands for
   all), as a public program of a third party has it.
 - `xor24`: boards of 24 locks whose frames begin with 80 or 8A and end with an XOR. Opening and asking
-  are as sellers publish them; of the status of a whole board, `80 board 17–24 9–16 1–8 33 xor`, only the
-  order of its three bytes is seen in public programs (as is that 1 means shut): the rest is unconfirmed.
+  are as sellers publish them; the status of a whole board, `80 board 17–24 9–16 1–8 33 xor`, is as public
+  programs read it and as notes on real boards show it. Boards of 32 and 50 locks answer more bytes, which
+  is not understood.
 - `wkly`: boards whose frames begin with "WKLY" and their length and end with an XOR. Opening is as
   published; the status, one byte a lock (0 open, 1 shut, FF not known), is as public programs of third
   parties read it.

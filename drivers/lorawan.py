@@ -34,7 +34,7 @@ LENGTHS = {
     for length, keys in {
         1: "00 01 68 75 8E CD FF01 FF0B FF0F FF2E FF3F FFFE",
         2: "67 7D 82 FF09 FF0A FFFF",
-        3: "8367 8467 8482",
+        3: "8367 8467 8482 50FC",
         4: "85 90 C9 CC D2 E3 F7 FF1F",
         5: "E4 84CC 85CC",
         6: "FF08",

@@ -7,7 +7,9 @@ a transaction is never cancelled half-way, and after a timeout the line wants `s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -44,6 +46,10 @@ FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 
 WRITES: dict[Table, int] = {"coil": 5, "holding": 6}
 TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
+NOT_NOW = {5: "modbus-busy", 6: "modbus-busy", 10: "modbus-unreachable", 11: "modbus-unreachable"}
+"""Exceptions that blame nothing asked for: the unit has other work, or its gateway hears nothing of it."""
+VANISHED = 20.0
+"""Seconds after which a TCP connection is over whose far end confirms nothing that was sent."""
 
 
 def _is_url(text: str) -> bool:
@@ -231,7 +237,9 @@ class ModbusBus(Bus):
         reply = await self._ask(unit, lambda: read(first, count=count, device_id=unit))
         if isinstance(reply, ExceptionResponse):
             code = reply.exception_code
-            raise ReadFailed("modbus-exception", unit=unit, code=code, first=first, count=count)
+            raise ReadFailed(
+                NOT_NOW.get(code, "modbus-exception"), unit=unit, code=code, first=first, count=count
+            )
         # Bits come in whole bytes.
         bits = table in ("coil", "discrete")
         cells, expected = (reply.bits, -(-count // 8) * 8) if bits else (reply.registers, count)
@@ -256,7 +264,8 @@ class ModbusBus(Bus):
         )
         place = {"unit": unit, "table": order.table, "address": address}
         if isinstance(reply, ExceptionResponse):
-            raise ReadFailed("modbus-write", code=reply.exception_code, **place)
+            code = reply.exception_code
+            raise ReadFailed(NOT_NOW.get(code, "modbus-write"), code=code, **place)
         # The answer to a write repeats it.
         if reply.function_code != WRITES[order.table] or reply.address != address:
             raise ReadFailed("modbus-echo", **place)
@@ -310,11 +319,29 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             raise LinkDown("line-open", url=options.url)
     except OSError as error:
         raise LinkDown("line-open", url=options.url, reason=error) from error
+    if url.scheme != "rtu":
+        _watch(client)
     settle = options.timeout if options.settle is None else options.settle
     try:
         yield ModbusBus(client, 0.0 if url.scheme == "tcp" else settle)
     finally:
         client.close()
+
+
+def _watch(client: ModbusBaseClient) -> None:
+    """Have the kernel end a connection whose far end lost its power and so never said goodbye; else
+    requests would go nowhere for a quarter of an hour."""
+    transport: Any = client.ctx.transport
+    options = (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(VANISHED * 1000)),
+    )
+    with contextlib.suppress(OSError):  # It may be over already: the first request tells.
+        for option in options if transport else ():
+            transport.get_extra_info("socket").setsockopt(*option)
 
 
 DRIVER = Driver(

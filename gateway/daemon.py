@@ -25,6 +25,7 @@ from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
 from .services import services
 from .services.commands import Order, Status
+from .services.memory import Memory, memories
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -127,6 +128,7 @@ class Daemon:
                 tuple(device for device in site.devices.values() if device.bus == spec.name),
                 clock,
                 self.engine.sample,
+                lambda: memories(self.engine.rows(Memory.name)),
             )
             for spec in site.buses.values()
         }

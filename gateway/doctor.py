@@ -17,7 +17,7 @@ ENOUGH = 5
 DAMAGED = ("garbage", "reply-length", "gb26875-sum")
 """Replies that came, but not whole, or not of the one who was asked."""
 REFUSED = ("modbus-exception",)
-SILENT = ("timeout", "silent")
+SILENT = ("timeout", "silent", "modbus-unreachable")
 BAD_WIRE, LOSSY, SLOW = 0.02, 0.02, 0.5
 """Damaged replies and lost questions per poll, and the part of the time allowed that a reading takes, from
 which on they are worth a word."""

@@ -136,6 +136,7 @@ class Engine:
                     del rows[key]
                 else:
                     rows[key] = row
+            urgent = urgent or (service.durable and bool(changes))
             if changes or facts:
                 self._journal.append(service.name, facts, changes)
             for fact in facts:

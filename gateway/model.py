@@ -119,6 +119,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     error: str = ""
+    memory: bytes | None = None
+    """What its driver must know of it when it begins anew; kept with the alarms, and never sent."""
 
     @property
     def quality(self) -> Quality:
@@ -381,6 +383,9 @@ class Listener(ABC):
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
 
+    def recall(self, device: str, memory: bytes) -> None:  # noqa: B027
+        """What `Driver.remember` made of the device's last message; told before `listen` begins."""
+
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """What a file in `drivers/` offers as `DRIVER`: data, and four functions."""
@@ -399,6 +404,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
     show: Callable[[Raw], str]
     """Pure: a raw reading as an engineer wants to see it."""
+    remember: Callable[[Raw], bytes] | None = None
+    """Pure: what must not be forgotten when the line or the gateway begins anew, for devices that tell
+    a state once and not again."""
     actions: tuple[str, ...] = ()
     """What every device of this driver can be told to do."""
     action: type[Action] | None = None
@@ -428,6 +436,8 @@ class Service(ABC):
     """Whether it is stepped with each fact of the alarm lane, once the fact is known."""
     hears: ClassVar[frozenset[str]] = frozenset()
     """The services whose summaries it takes in, as samples of a device of that name."""
+    durable: ClassVar[bool] = False
+    """Its rows are committed as soon as they change."""
 
     @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:

@@ -164,8 +164,16 @@ class _Watch(msgspec.Struct):
 class BusTask:
     """A line and its devices."""
 
-    def __init__(self, spec: BusSpec, devices: tuple[Device, ...], clock: Clock, sink: Sink) -> None:
+    def __init__(
+        self,
+        spec: BusSpec,
+        devices: tuple[Device, ...],
+        clock: Clock,
+        sink: Sink,
+        memories: Callable[[], Mapping[str, bytes]] = dict,
+    ) -> None:
         self.spec = spec
+        self._memories = memories
         self._devices = devices
         self._clock = clock
         self._sink = sink
@@ -231,6 +239,7 @@ class BusTask:
                     self._set_up(True)
                     self._listening = isinstance(bus, Listener)
                     if isinstance(bus, Listener):
+                        self._remind(bus)
                         await self._listen(bus)
                     else:
                         await self._poll_all(bus)
@@ -344,7 +353,9 @@ class BusTask:
 
     def _sample(self, device: Device, raw: Raw) -> Sample:
         values, bad = finish(device.points, self.spec.driver.decode(device.points, raw))
-        return Sample(device.name, self._clock.now(), values, bad)
+        remember = self.spec.driver.remember
+        memory = remember(raw) if remember else None
+        return Sample(device.name, self._clock.now(), values, bad, memory=memory)
 
     async def _offline(self, slot: Slot, error: GatewayError) -> None:
         """An outage is a sample too; it is logged when it begins."""
@@ -397,6 +408,13 @@ class BusTask:
             if _shows(sample.values, expected):
                 return
         raise ReadFailed("unconfirmed")
+
+    def _remind(self, bus: Listener) -> None:
+        """A line that begins anew knows what its devices told before."""
+        memories = self._memories()
+        for name in self._slots:
+            if name in memories:
+                bus.recall(name, memories[name])
 
     async def _listen(self, bus: Listener) -> None:
         self._heard = dict.fromkeys(self._slots, self._clock.mono())

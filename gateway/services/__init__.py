@@ -8,6 +8,7 @@ from gateway.model import Device, Service
 
 from .commands import Commands
 from .lockers import Lockers
+from .memory import Memory
 from .parking import Parking
 from .presence import Presence
 from .safety import GATEWAY, Local, Rule, Safety
@@ -25,6 +26,7 @@ def services(
     are the site's own, `local` is the time at the site."""
     return [
         Safety(devices, rules, local),
+        Memory(),
         Presence(),
         Visitors(devices),
         Parking(devices),

@@ -72,11 +72,99 @@ def fields(packet: Packet | None) -> dict[str, Any]:
         ("40 53 03 616263 2901".replace(" ", ""), {"smoke": True}),
         ("4029010A01", {"smoke": True}),
         ("402901FE2901", {"smoke": True}),
+        (
+            "40 00 2E 01 64 1E 01 2E 34 45 16 01",
+            {"packet": 46, "battery": 100, "light": True, "humidity": 52, "temperature": 27.8},
+        ),
+        ("40 50 5D 39 61 64", {"timestamp": 0x6461395D}),
+        ("40 54 05 48 65 6C 6C 6F 2901", {"smoke": True}),
+        ("40 3B 01 02 AABB 2901", {"smoke": True}),
+        ("40 3B 01 E0 2901", {"smoke": True}),
+        ("40 3B 01", {}),
+        ("40 58 EA", {"temperature": -7.7}),
+        ("40 5B 02EAFFFF", {"count": -5630}),
+        ("40 5C 02FBFFFF", {"power": -12.78}),
+        ("40 3C 02 03", {"dimmer": 0x0302}),
+        ("40 61 AC0D", {"rotational_speed": 3500}),
+        ("40 62 87565C9B", {"speed": -1688.447353}),
+        ("40 63 87565CFF 2901", {"acceleration": -10.725753, "smoke": True}),
+        ("40 64 03 65 07 F0 0100 2901", {"light_level": 3, "revision": 7, "device_type": 1, "smoke": True}),
         ("40", {}),
     ],
 )
 def test_bthome_objects(data: str, said: dict[str, Any]) -> None:
-    assert fields(bthome(b"", None, raw(data))) == said
+    assert fields(bthome(b"", None, raw(data.replace(" ", "")))) == said
+
+
+MIBEACONS: list[tuple[str, str, str, str, dict[str, Any]]] = [
+    # Published captures, by model: address, key, frame, and what it says.
+    (
+        "LYWSDCGQ, version 2",
+        "582D34359321",
+        "",
+        "5020AA01DA219335342D580D1004FE004802",
+        {"temperature": 25.4, "humidity": 58.4},
+    ),
+    (
+        "HHCCJCY01, version 2",
+        "C47C8D6B4FF3",
+        "",
+        "71209800 12F34F6B8D7CC40D 041002C400",
+        {"temperature": 19.6},
+    ),
+    ("GCLS002, version 2", "C47C8D6D593E", "", "7120BC03CD3E596D8D7CC40D0410023C01", {"temperature": 31.6}),
+    ("HHCCJCY01, light", "C47C8D6A3E7A", "", "71209800 667A3E6A8D7CC40D 071003000000", {"illuminance": 0}),
+    ("MUE4094RT, version 3", "DE70E8B2390C", "", "4030DD032403000101", {"motion": True}),
+    (
+        "SJWS01LM, button",
+        "A4C138086301",
+        "",
+        "50406308 01 01630838C1A4 011003 000000",
+        {"button": 0, "press": 0},
+    ),
+    (
+        "SJWS01LM, water",
+        "54EF44E027BC",
+        "255e6cabb39b2eddd0de992b9fee2bf2",
+        "5859630808BC27E044EF54F58FE704000000FC69D15C",
+        {"water": 1},
+    ),
+    (
+        "CGDK2",
+        "582D34122089",
+        "a3bfe9853dd85a620debe3620caaa351",
+        "58586F0607892012342D585F176DD54F0200002FA453FA",
+        {"temperature": 22.6},
+    ),
+    ("an empty frame", "A4C138D43C48", "", "30585B0502483CD438C1A408", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "mac", "key", "frame", "said"), MIBEACONS, ids=[m[0] for m in MIBEACONS])
+def test_published_mibeacons(model: str, mac: str, key: str, frame: str, said: dict[str, Any]) -> None:
+    packet = xiaomi(raw(mac), raw(key) or None, raw(frame.replace(" ", "")))
+    assert (packet.fields if packet else {}) == said, model
+
+
+@pytest.mark.parametrize(
+    ("objects", "said"),
+    [
+        ("0F0003 000100", {"moving_light": 256, "motion": True}),
+        ("171004 1E000000", {"idle": 30, "motion": True}),
+        ("171004 1F000000", {"idle": 31, "motion": False}),
+        ("184802 7800", {"idle": 120, "motion": False}),
+        ("044801 01", {"door": True}), ("124A01 02", {"door": False}), ("044801 03", {}),
+        ("070005 0011223344", {"door": True}), ("070001 03", {}),
+        ("064801 01 034801 5A", {"water": 1, "battery": 90}),
+        ("0F0002 0001", {}),
+    ],
+)  # fmt: skip
+def test_other_objects_of_a_mibeacon(objects: str, said: dict[str, Any]) -> None:
+    assert fields(xiaomi(b"", None, raw("4050970901" + objects.replace(" ", "")))) == said
+
+
+def test_an_encryption_of_old_is_not_understood() -> None:
+    assert xiaomi(raw("F82441C5988B"), None, raw("5830B603D28B98C54124F8C3491476757E00000099")) is None
 
 
 def test_encrypted_bthome() -> None:
@@ -108,6 +196,12 @@ def test_ruuvi_format_5() -> None:
     said = fields(ruuvi(FORMAT_5))
     assert (said["temperature"], said["humidity"], said["pressure"]) == (24.3, 53.49, 100_044)
     assert (said["voltage"], said["movements"], said["acceleration_y"]) == (2.977, 66, -0.004)
+    most = fields(ruuvi(raw("057FFFFFFEFFFE7FFF7FFF7FFFFFDEFEFFFECBB8334C884F")))
+    assert (most["temperature"], most["humidity"], most["pressure"]) == (163.835, 163.835, 115_534)
+    assert (most["voltage"], most["movements"], most["acceleration_x"]) == (3.646, 254, 32.767)
+    least = fields(ruuvi(raw("058001000000008001800180010000000000CBB8334C884F")))
+    assert (least["temperature"], least["humidity"], least["pressure"]) == (-163.835, 0, 50_000)
+    assert (least["voltage"], least["movements"], least["acceleration_z"]) == (1.6, 0, -32.767)
     nothing = ruuvi(raw("058000ffffffff80008000" + "8000ffffffffffffffffffffff"))
     assert nothing is not None
     assert (nothing.fields, nothing.number) == ({}, None)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,7 +44,11 @@ from drivers.gb26875 import (
 from gateway.clock import SystemClock
 from gateway.codec import finish
 from gateway.config import BusSpec
-from gateway.model import AlarmSpec, Device, Hazard, LinkDown, ReadFailed, Sample
+from gateway.engine import Engine
+from gateway.journal import Journal, Reader
+from gateway.model import AlarmSpec, Device, Hazard, Lane, LinkDown, ReadFailed, Sample
+from gateway.services import services
+from gateway.services.memory import Memory, memories
 from gateway.supervise import BusTask
 
 from .conftest import Line
@@ -55,7 +61,7 @@ CONFIRMED = bytes.fromhex("4040 0000 0101 180D11160A14 060504030201 000000000000
 DENIED = bytes.fromhex("4040 0000 0101 180D11160A14 060504030201 000000000000 0000 06 87 2323")
 TIME = bytes.fromhex("301213010814")
 A, B, STRANGER = bytes(6), bytes.fromhex("060504030201"), bytes.fromhex("FFFFFFFFFFFF")
-NAMES: tuple[Field, ...] = (*BITS, "manual_alarm", "line_fault", "manual_mode")
+NAMES: tuple[Field, ...] = (*BITS, "manual_alarm", "line_fault", "manual_mode", "reset")
 FIRE, DISABLED = 1 << 1, 1 << 3
 
 
@@ -122,6 +128,124 @@ def test_the_published_packet() -> None:
     values = decode(device().points, Panel().take(found))
     assert {name for name, value in values.items() if value is True} == {"fire"}
     assert values["fire_where"] == "1/3/0/217.0.6.0 Ａ区１层呷哺走廊"
+
+
+TOLD: list[tuple[str, str, int, set[str]]] = [
+    # Who sent it, the packet, its command, and what it holds: a maker's examples with a transcript of
+    # the standard; open implementations' tests and captures.
+    ("a heartbeat", "40400100 0101 203A091A090C 790300000000 385B01000000 0000 02 A7 2323", SEND, set()),
+    (
+        "smoke, zone 10, number 2",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 3000 02 02 01 01 01 28 0A000200 0200"
+        + "20" * 30
+        + "00 023A091A090C 46 2323",
+        SEND,
+        {"fire"},
+    ),
+    (
+        "the device's mains are gone",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0900 02 15 01 08 023A091A090C 42 2323",
+        SEND,
+        {"power_fault"},
+    ),
+    (
+        "somebody answers a duty check",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0A00 02 18 01 20 01 023A091A090C 5F 2323",
+        SEND,
+        set(),
+    ),
+    (
+        "a version",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0400 02 19 01 01 01 C7 2323",
+        SEND,
+        set(),
+    ),
+    (
+        "the device's time",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0800 02 1C 01 023A091A090C 40 2323",
+        SEND,
+        set(),
+    ),
+    (
+        "an answer: the mains are gone",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0900 05 15 01 08 023A091A090C 45 2323",
+        ANSWER,
+        {"power_fault"},
+    ),
+    (
+        "an answer: a version",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0400 05 19 01 01 01 CA 2323",
+        ANSWER,
+        set(),
+    ),
+    (
+        "an answer: its time",
+        "40400100 0101 203A091A090C 790300000000 385B01000000 0800 05 1C 01 023A091A090C 43 2323",
+        ANSWER,
+        set(),
+    ),
+    (
+        "the centre wants to know its state",
+        "40400100 0101 203A091A090C 385B01000000 790300000000 0300 04 51 01 00 FE 2323",
+        REQUEST,
+        set(),
+    ),
+    (
+        "the centre checks for duty",
+        "40400100 0101 203A091A090C 385B01000000 790300000000 0300 01 5B 01 0A 0F 2323",
+        CONTROL,
+        set(),
+    ),
+    (
+        "the centre sets a clock",
+        "40400100 0101 203A091A090C 385B01000000 790300000000 0800 01 5A 01 023A091A090C 7D 2323",
+        CONTROL,
+        set(),
+    ),
+    (
+        "a captured smoke detector, with text behind the end of its text",
+        "40401400 1000 0509091B0715 2C312C320000 784D07918E23 3000 02 02 01 01 01 2A 01000100 0200"
+        "31BAC5BDD3BFDAB0E531BBD8C2B731BAC500BAC5D6F7BBFAF898CFA0000000 25110301060C 47 2323",
+        SEND,
+        {"fire"},
+    ),
+    (
+        "a captured heartbeat of another version, with a byte that is no type",
+        "4040F809 1000 081E09030316 000000000000 C0A801046D1D 0100 02 16 6C 2323",
+        SEND,
+        set(),
+    ),
+    (
+        "a reset of the device",
+        "40400300 0101 103B0C1B0C11 672B00000000 385B01000000 0A00 02 18 01 01 00 003B0C1B0C11 5F 2323",
+        SEND,
+        set(),
+    ),
+    ("an empty one", "40400000 0101 0C3B0C1B0C11 672B00000000 385B01000000 0000 02 B5 2323", SEND, set()),
+    (
+        "a version of the device",
+        "40400000 0101 011E16080C15 800D00000000 000000000000 0400 02 19 01 01 00 0E 2323",
+        SEND,
+        set(),
+    ),
+    (
+        "a type of a maker's own",
+        "40400000 0101 0F220E190713 010000000000 FFFF00000000 1200 02 96 01 00035B01000000020000"
+        "0F220E190713 F1 2323",
+        SEND,
+        set(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("told", "frame", "command", "holds"), TOLD, ids=[each[0] for each in TOLD])
+def test_published_and_captured_packets(told: str, frame: str, command: int, holds: set[str]) -> None:
+    data = bytes.fromhex(frame)
+    (found,), rest = split(data)
+    assert rest == b""
+    assert (found.sound, found.command) == (True, command), told
+    assert found.encode() == data
+    assert Panel().take(found).holds == holds
 
 
 packets = st.builds(
@@ -212,8 +336,23 @@ def test_22_components_come_in_one_packet_and_one_cut_short_still_counts() -> No
     many = [component(1, number) for number in range(21)] + [component(FIRE, 99, "锅炉房")]
     assert told(components(*many)).where == "1/1/40/99.0.0.0 锅炉房"
     for length in range(9, 46):
-        assert told(components(*many[:21]) + component(FIRE, 99)[:length]).holds == {"fire"}
+        assert told(components(*many)[: 2 + 21 * 46 + length]).holds == {"fire"}
     assert told(components(component(FIRE)[:8])).holds == frozenset()
+
+
+def test_what_trails_behind_the_last_component_is_none_but_a_whole_one_counts() -> None:
+    quiet = components(component(1))
+    assert told(quiet + b"\xff" * 45).holds == frozenset()
+    assert told(quiet + component(FIRE, 2)).holds == {"fire"}
+    assert told(bytes((2, 0)) + component(FIRE)).holds == {"fire"}
+    assert told(operation(1 << 6) + b"\1\1\4").holds == frozenset()
+
+
+def test_components_and_systems_without_their_times() -> None:
+    parts = component(1, 1)[:40] + component(FIRE, 2, "二楼")[:40] + component(1, 3)[:40]
+    assert told(bytes((2, 3)) + parts).where == "1/1/40/2.0.0.0 二楼"
+    systems = bytes((1, 2, 1, 1, 1, 0, 10, 1)) + FIRE.to_bytes(2, "little")
+    assert told(systems).where == "10/1"
 
 
 @pytest.mark.parametrize(
@@ -250,11 +389,73 @@ def test_a_reset_that_is_sent_again_does_not_clear_what_came_after_it() -> None:
     assert panel.take(packet(operation(1), sequence=8)).holds == frozenset()
 
 
+def system(status: int, number: int = 1) -> bytes:
+    return bytes((1, 1, number, 1)) + status.to_bytes(2, "little") + TIME
+
+
+def test_a_system_that_turns_to_reset_clears_what_it_held_and_staying_so_clears_nothing() -> None:
+    fire, reset = components(component(FIRE), component(DISABLED, 2)), system(1 << 13)
+    assert told(fire, reset).holds == {"disabled", "reset"}
+    assert told(fire, reset, fire, reset).holds == {"fire", "disabled", "reset"}
+    assert told(fire, reset, fire, operation(1), fire, reset).holds == {"fire", "disabled", "reset"}
+    assert told(fire, reset, system(1), fire, reset).holds == {"disabled", "reset"}
+    assert told(fire, system(1 << 13, number=10)).holds == {"fire", "disabled", "reset"}
+
+
+def test_an_answer_with_operations_tells_of_the_past() -> None:
+    panel = Panel()
+    panel.take(packet(components(component(FIRE))))
+    assert panel.take(packet(operation(1), command=ANSWER)).holds == {"fire"}
+
+
+def test_a_panel_is_remembered_to_the_last_part() -> None:
+    panel = Panel()
+    for data in (components(component(FIRE, 1, "一楼"), component(FIRE, 2, "二楼")), system(1 << 13, 10)):
+        before = panel.take(packet(data))
+    again = Panel(before.memory)
+    assert again.questions() == panel.questions()
+    heartbeat = again.take(packet(b""))
+    assert (heartbeat.holds, heartbeat.where) == (before.holds, "1/1/40/2.0.0.0 二楼")
+    assert heartbeat.memory == before.memory, "what has not changed is not written again"
+    assert again.take(packet(components(component(1, 2)))).where == "1/1/40/1.0.0.0 一楼"
+    assert again.take(packet(operation(1))).holds == {"reset"}
+
+
+@pytest.mark.parametrize(
+    "memory", [b"", b"garbage", b"\x91\x91\xa3abc", msgspec.msgpack.encode({"parts": 1})]
+)
+def test_a_memory_that_cannot_be_read_is_none(memory: bytes) -> None:
+    assert Panel(memory).take(packet(b"")).holds == frozenset()
+
+
+def test_a_panel_is_asked_for_what_may_have_changed() -> None:
+    panel = Panel()
+    assert panel.questions() == [bytes((81, 1, 0))]
+    panel.take(packet(components(*(component(DISABLED, number) for number in range(22)))))
+    panel.take(packet(components(component(FIRE, 0x0A0B0C0D, system=10))))
+    panel.take(packet(components(component(1, 5, system=11))))
+    of_device, of_systems, *pages = panel.questions()
+    assert of_device == bytes((81, 1, 0))
+    assert of_systems == bytes((61, 3, 1, 1, 10, 1, 11, 1))
+    assert [page[:2] for page in pages] == [bytes((62, 22)), bytes((62, 1))]
+    assert pages[0][2:8] == bytes((10, 1, 0x0D, 0x0C, 0x0B, 0x0A)), "a fire is asked for first"
+
+
+@given(st.lists(st.binary(min_size=46, max_size=46), min_size=1, max_size=300))
+def test_no_question_is_too_long(parts: list[bytes]) -> None:
+    panel = Panel()
+    for part in parts:
+        panel.take(packet(components(part)))
+    for question in panel.questions():
+        assert len(question) <= MOST_DATA
+        assert question[1] == (len(question) - 2) // {61: 2, 62: 6, 81: 1}[question[0]]
+
+
 def test_systems_and_the_device_itself_have_states_too() -> None:
     status = (FIRE | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13).to_bytes(2, "little")
-    system = told(bytes((1, 1, 1, 3)) + status + TIME)
-    assert system.holds == {"fire", "power_fault", "line_fault", "manual_mode"}
-    assert system.where == "1/3"
+    whole = told(bytes((1, 1, 1, 3)) + status + TIME)
+    assert whole.holds == {"fire", "power_fault", "line_fault", "manual_mode", "reset"}
+    assert whole.where == "1/3"
     own = bytes((21, 1, 0b0100_1001)) + TIME
     assert told(own).holds == {"power_fault", "line_fault"}
     assert told(own, bytes((21, 1, 1)) + TIME).holds == frozenset()
@@ -322,6 +523,7 @@ class Core:
 
 @contextlib.asynccontextmanager
 async def serving(*devices: Device, listen: str = "127.0.0.1:0", **options: Any) -> AsyncIterator[Core]:
+    options = {"ask": False, **options}
     async with connect(Options(listen=listen, **options), devices or (device(),)) as listener:
         core = Core(listener)
         task = asyncio.create_task(core.take())
@@ -410,10 +612,39 @@ async def test_a_duty_check_and_every_other_packet_is_answered(
 async def test_an_answer_is_never_answered_but_believed() -> None:
     fire = components(component(FIRE))
     async with serving() as core, calling(core.listener) as peer:
-        for command in (CONFIRM, DENY, 0, 77, ANSWER):
+        for command in (CONFIRM, DENY, ANSWER):
             peer.writer.write(packet(fire, command=command).encode())
         assert await peer.ask(PUBLISHED) == CONFIRMED
-    assert [bool(raw.holds) for _, raw in core.heard] == [False] * 4 + [True] * 2
+    assert [bool(raw.holds) for _, raw in core.heard] == [False] * 2 + [True] * 2
+
+
+@pytest.mark.parametrize("command", [0, 7, 77, 128, 255])
+async def test_a_command_that_nobody_knows_is_denied_and_does_nothing(command: int) -> None:
+    async with serving() as core, calling(core.listener) as peer:
+        said = await peer.ask(packet(components(component(FIRE)), command=command).encode())
+        assert split(said)[0][0].command == DENY
+    assert [raw.holds for _, raw in core.heard] == [frozenset()]
+
+
+@pytest.mark.parametrize("end", [b"#$", b"\0#", b"@@"])
+async def test_a_wrong_end_is_denied_and_changes_nothing(end: bytes) -> None:
+    async with serving() as core, calling(core.listener) as peer:
+        assert await peer.ask(PUBLISHED[:-2] + end) == DENIED
+        assert await peer.ask(PUBLISHED) == CONFIRMED
+    assert core.failures() == ["gb26875-sum"]
+
+
+def test_what_has_neither_a_right_sum_nor_a_right_end_is_no_packet() -> None:
+    assert split(PUBLISHED[:-3] + b"\0#$") == ([], b"")
+
+
+@pytest.mark.parametrize("inside", [b"@@", b"##", b"##@@", PUBLISHED[:40], b"@" * 31])
+def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
+    one = component(FIRE)
+    data = components(one[:9] + inside[:31].ljust(31, b"\0") + TIME)
+    sent = packet(data, source=b"@@##@@"), packet(components(component(1)))
+    found, rest = split(b"".join(each.encode() for each in sent))
+    assert (found, rest) == ([*sent], b"")
 
 
 @pytest.mark.parametrize("command", [CONFIRM, ANSWER, DENY])
@@ -434,7 +665,8 @@ async def test_a_sender_that_nobody_configured_is_denied() -> None:
 
 
 async def test_a_packet_is_confirmed_only_once_the_core_has_taken_it() -> None:
-    async with connect(Options(listen="127.0.0.1:0"), (device(),)) as listener, calling(listener) as peer:
+    options = Options(listen="127.0.0.1:0", ask=False)
+    async with connect(options, (device(),)) as listener, calling(listener) as peer:
         heard = aiter(listener.listen())
         peer.writer.write(PUBLISHED)
         async with asyncio.timeout(5):
@@ -471,6 +703,32 @@ async def test_a_reconnected_device_still_holds_what_it_told() -> None:
         async with calling(core.listener) as peer:
             await peer.ask(packet(bytes((28, 1)) + TIME).encode())
     assert core.heard[-1][1].holds == {"fire"}
+
+
+async def test_a_device_is_asked_once_a_connection_for_what_happened_while_nobody_listened() -> None:
+    async with serving(ask=True) as core:
+        async with calling(core.listener) as peer:
+            said = await peer.ask(PUBLISHED, FRAME + FRAME + 3 + FRAME + 4 + FRAME + 8)
+            (confirmed, *questions), rest = split(said)
+            assert (confirmed.encode(), rest) == (CONFIRMED, b"")
+            assert [each.data for each in questions] == [
+                bytes((81, 1, 0)),
+                bytes((61, 1, 1, 3)),
+                bytes((62, 1, 1, 3)) + bytes.fromhex("D9000600"),
+            ]
+            assert {(each.command, each.source, each.destination) for each in questions} == {
+                (REQUEST, B, A)
+            }
+            assert len({each.sequence for each in questions}) == 3
+            # The panel was reset meanwhile: the component is well.
+            component_217 = bytes.fromhex("010300D90006000100") + bytes(31) + TIME
+            peer.writer.write(packet(components(component_217), command=ANSWER).encode())
+            peer.writer.write(packet(b"", command=DENY, sequence=questions[0].sequence).encode())
+            assert await peer.ask(packet(b"").encode())
+        async with calling(core.listener) as peer:
+            (_, *questions), _ = split(await peer.ask(PUBLISHED, FRAME + FRAME + 3))
+            assert [each.data for each in questions] == [bytes((81, 1, 0))]
+    assert [bool(raw.holds) for _, raw in core.heard] == [True, False, False, False, True]
 
 
 async def test_a_flood_is_bounded_and_delays_no_fire() -> None:
@@ -518,6 +776,15 @@ async def test_a_peer_that_hangs_up_in_mid_packet_harms_nobody() -> None:
                 peer.writer.transport.abort()
         async with calling(core.listener) as peer:
             assert await peer.ask(PUBLISHED) == CONFIRMED
+
+
+async def test_a_connection_that_is_cut_at_the_end_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with contextlib.AsyncExitStack() as peers:
+        async with serving() as core:
+            peer = await peers.enter_async_context(calling(core.listener))
+            await peer.ask(PUBLISHED)
+        assert await peer.cut_off()
+    assert caplog.records == []
 
 
 async def test_a_taken_port_is_a_link_that_is_down() -> None:
@@ -629,7 +896,7 @@ async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:
     async def sink(sample: Sample) -> None:
         samples.append(sample)
 
-    spec = BusSpec("fire", DRIVER, Options(listen=f"127.0.0.1:{port}"))
+    spec = BusSpec("fire", DRIVER, Options(listen=f"127.0.0.1:{port}", ask=False))
     bus = BusTask(spec, (device(),), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
@@ -645,3 +912,64 @@ async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:
         (False, ""),
     ]
     assert not any(sample.bad for sample in samples)
+
+
+async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) -> None:
+    """The whole way: the daemon's engine, journal and line, begun anew on what the disk has."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    spec = BusSpec("fire", DRIVER, Options(listen=f"127.0.0.1:{port}", ask=False))
+    devices = {"panel": device()}
+    path = tmp_path / "journal.db"
+    fires: list[bool] = []
+
+    @contextlib.asynccontextmanager
+    async def gateway() -> AsyncIterator[Engine]:
+        async with Journal.open(path, SystemClock(), 60.0) as journal:
+            engine = Engine(services(devices, {"console": ["acknowledge"]}), journal, SystemClock())
+            await engine.restore()
+
+            async def sink(sample: Sample) -> None:
+                fires.append(sample.values["fire"] is True)
+                await engine.sample(sample)
+
+            bus = BusTask(
+                spec,
+                tuple(devices.values()),
+                SystemClock(),
+                sink,
+                lambda: memories(engine.rows(Memory.name)),
+            )
+            running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
+            try:
+                await until(lambda: bus.stats.up)
+                yield engine
+                # No word of farewell: what follows knows what was committed, and no more.
+                power_cut()
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+
+    def power_cut() -> None:
+        for kept in path.parent.glob("journal.db*"):
+            shutil.copy(kept, tmp_path / f"cut-{kept.name}")
+
+    def stands(engine: Engine) -> bool:
+        return any(alarm.state == "active" for alarm in engine.rows("safety").values())
+
+    fire = components(component(FIRE, 1, "一楼"))
+    async with gateway() as engine, calling(port) as peer:
+        await peer.ask(packet(fire).encode())
+        assert stands(engine)
+    path = tmp_path / "cut-journal.db"
+    async with gateway() as engine, calling(port) as peer:
+        await peer.ask(packet(b"").encode())
+        assert stands(engine), "a heartbeat says nothing of the fire"
+        await peer.ask(packet(components(component(1, 2))).encode())
+        assert stands(engine), "nor does another detector"
+        await peer.ask(packet(components(component(1, 1))).encode())
+    assert fires == [True, True, True, False]
+    async with Reader.open(path) as reader:
+        changes = [record.body["change"] async for record in reader.records(Lane.ALARM, 0)]
+    assert changes.count("raised") == 1

@@ -159,29 +159,97 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
     finish(found, values)
 
 
-@given(st.sampled_from(["", "text/xml", "multipart/form-data; boundary=x", "multipart/mixed"]), st.binary())
-def test_a_body_is_a_tree_or_said_to_be_none(kind: str, body: bytes) -> None:
-    for content in (body, b"<a>" + body + b"</a>", b"--x\r\n\r\n" + body + b"\r\n--x--"):
+@given(st.binary())
+def test_a_body_is_a_tree_or_said_to_be_none(body: bytes) -> None:
+    for content in (body, b"<a>" + body + b"</a>", b"--x\r\n\r\n" + body + b"\r\n--x--", b"--" + body):
         with contextlib.suppress(ReadFailed):
-            decode({"a": TreePoint(path="a")}, parse(kind, content))
+            decode({"a": TreePoint(path="a")}, parse(content))
 
 
 @pytest.mark.parametrize("space", [*SPACES, "urn:psialliance-org"])
 def test_a_camera_counts_whatever_its_namespace(space: str) -> None:
-    raw = parse("application/xml", alert(space, enter=15, exit=14))
+    raw = parse(alert(space, enter=15, exit=14))
     assert decode(points("hikvision-push"), raw) == {"in": 15, "out": 14}
     assert decode(points("hikvision-push-periods"), raw) == {}
 
 
-def test_an_alert_among_pictures_is_found() -> None:
-    pieces = (
-        b'--b\r\nContent-Disposition: form-data; name="p"\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\r\n',
-        b'--b\r\nContent-Disposition: form-data; name="alert"; filename="alert.xml"\r\n\r\n',
-        alert(enter=1, exit=2),
-        b"\r\n--b--\r\n",
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("boundary", [b"--b", b"--MIME_boundary", b"---------------------7e1397131"])
+def test_an_alert_among_pictures_is_found(end: bytes, boundary: bytes) -> None:
+    lines = (
+        boundary,
+        b'Content-Disposition: form-data; name="p"', b"Content-Type: image/jpeg", b"",
+        b"\xff\xd8--b\xff\xd9",
+        boundary,
+        b'Content-Disposition: form-data; name="alert"; filename="alert.xml"', b"Content-Length: 400", b"",
+        alert(enter=1, exit=2), boundary + b"--", b"",
+    )  # fmt: skip
+    assert decode(points("hikvision-push"), parse(end.join(lines))) == {"in": 1, "out": 2}
+
+
+def test_a_newer_camera_posts_json() -> None:
+    body = (
+        b'{"ipAddress": "192.0.2.64", "channelID": 1, "dateTime": "2026-11-20T12:27:24+08:00",'
+        b' "eventType": "PeopleCounting", "eventState": "active", "channelName": "\xb4\xf3\xcc\xfc",'
+        b' "peopleCounting": {"statisticalMethods": "realTime", "enter": 15, "exit": 14},'
+        b' "isDataRetransmission": false}'
     )
-    for kind in ("multipart/form-data; boundary=b", 'Multipart/Form-Data; charset=x; boundary="b"'):
-        assert decode(points("hikvision-push"), parse(kind, b"".join(pieces))) == {"in": 1, "out": 2}
+    assert decode(points("hikvision-push"), parse(body)) == {"in": 15, "out": 14}
+
+
+@pytest.mark.parametrize(
+    "coding", ["utf-8", "utf-8-sig", "gb2312", "gbk", "gb18030", "utf-16", "iso-8859-1"]
+)
+@pytest.mark.parametrize("said", ["UTF-8", "GB2312", "nonsense", None])
+def test_whatever_an_alert_is_written_in(coding: str, said: str | None) -> None:
+    name = "Café" if coding == "iso-8859-1" else "大厅"
+    text = alert(enter=15, exit=14).decode().partition("?>")[2]
+    text = text.replace("<eventType>", f"<channelName>{name} & Garden</channelName><eventType>", 1)
+    head = f'<?xml version="1.0" encoding="{said}"?>' if said else ""
+    raw = parse((head + text).encode(coding))
+    assert decode(points("hikvision-push"), raw) == {"in": 15, "out": 14}
+    assert raw["channelName"] == f"{name} & Garden" or coding == "iso-8859-1"
+
+
+def test_published_alerts() -> None:
+    """Of three cameras of three years, as they were logged."""
+    first = b"""<?xml version="1.0" encoding="UTF-8"?><EventNotificationAlert >
+<ipAddress>192.0.2.221</ipAddress><protocolType>HTTP</protocolType><channelID>1</channelID><dateTime>2017-09-01T11:57:40+08:00</dateTime>
+
+<activePostCount>74</activePostCount><eventType>PeopleCounting</eventType><eventState>active</eventState>
+<peopleCounting><statisticalMethods>realTime</statisticalMethods><RealTime>
+<time>2017-09-03T13:57:35+08:00</time>
+</RealTime><enter>167</enter><exit>454</exit><pass>9729</pass></peopleCounting></EventNotificationAlert>"""
+    second = b"""<?xml version="1.0" encoding="UTF-8"?>
+<EventNotificationAlert version="1.0" xmlns="urn:psialliance-org"><eventType>PeopleCounting</eventType>
+<peopleCounting><statisticalMethods>realTime</statisticalMethods><RealTime>
+<time>2020-07-09T12:07:07+08:00</time>
+</RealTime><enter>70</enter><exit>75</exit><regionsID>1</regionsID></peopleCounting>
+<childCounting><enter>0</enter><exit>0</exit></childCounting></EventNotificationAlert>"""
+    third = b"""<EventNotificationAlert version="2.0" xmlns="http://www.isapi.org/ver20/XMLSchema">
+<eventType>PeopleCounting</eventType><peopleCounting><statisticalMethods>realTime</statisticalMethods>
+<enter>15</enter> <exit>14</exit> <duplicatePeople>4</duplicatePeople>
+<countingSceneMode>entrance</countingSceneMode>
+</peopleCounting><isDataRetransmission>false</isDataRetransmission></EventNotificationAlert>"""
+    said = [decode(points("hikvision-push"), parse(body)) for body in (first, second, third)]
+    assert said == [{"in": 167, "out": 454}, {"in": 70, "out": 75}, {"in": 15, "out": 14}]
+
+
+def test_a_line_of_an_xovis_counter() -> None:
+    """Its push interface names what it counts: the place in the list is no promise, the name is."""
+    counted = {
+        name: TreePoint(
+            path=f"logics_data.logics.0.records.0.counts.{place}.value",
+            when={f"logics_data.logics.0.records.0.counts.{place}.name": wire},
+        )
+        for name, place, wire in (("in", 0, "fw"), ("out", 1, "bw"))
+    }
+    body = b"""{"logics_data": {"sensor_info": {"serial_number": "80:1F:12:D4:00:01"}, "logics": [{"id": 1,
+        "info": "XLT_4X_LINE_IN_OUT_COUNT", "records": [{"from": "2026-11-20T19:00:00+01:00",
+        "to": "2026-11-20T19:01:00+01:00", "counts": [{"id": 1, "name": "fw", "value": 2},
+        {"id": 2, "name": "bw", "value": 0}]}]}]}}"""
+    assert decode(counted, parse(body)) == {"in": 2, "out": 0}
+    assert decode(counted, parse(body.replace(b'"fw"', b'"xx"'))) == {"out": 0}
 
 
 @pytest.mark.parametrize(
@@ -192,8 +260,6 @@ def test_an_alert_among_pictures_is_found() -> None:
         b'<!DOCTYPE a SYSTEM "http://127.0.0.1/a.dtd"><a/>',
         b"<a>" * 50_000,
         b"<a>&b;</a>",
-        b'<?xml version="1.0" encoding="gb2312"?><a/>',
-        b'<?xml version="1.0" encoding="nonsense"?><a/>',
         b"<a><b></a>",
         b"<",
         b"<a xmlns:b='c'><d:e/></a>",
@@ -201,14 +267,14 @@ def test_an_alert_among_pictures_is_found() -> None:
 )
 def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
-        parse("", body)
+        parse(body)
     assert refused.value.key == "not-xml"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"PK\x03\x04"])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
-        parse("application/json", body)
+        parse(body)
     assert refused.value.key == "not-json"
 
 
@@ -349,6 +415,17 @@ async def test_more_bodies_than_are_read_at_once_are_all_read(site: Site) -> Non
 async def test_what_is_no_request_is_refused_and_the_port_stays_open(site: Site, data: bytes) -> None:
     assert 400 <= await site.ask(data) < 500
     assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+
+
+async def test_a_length_that_is_too_short_costs_that_message_alone(site: Site) -> None:
+    whole = request("/east", JSON, bearer(TOKEN))
+    short = whole.replace(
+        f"Content-Length: {len(JSON)}".encode(), f"Content-Length: {len(JSON) - 3}".encode()
+    )
+    assert short != whole
+    assert await site.ask(short) == 400
+    assert await site.post("/east", JSON, bearer(TOKEN)) == 200
+    assert [isinstance(raw, ReadFailed) for _, raw in site.heard] == [True, False]
 
 
 async def test_a_taken_port_and_a_bad_secret_are_told(tmp_path: Path) -> None:

@@ -137,6 +137,62 @@ def test_the_published_frames() -> None:
     assert find_reply(wkly, opened, 0) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "board", "reply", "doors"),
+    [
+        # As public programs and notes have them from real boards.
+        ("xor24", 1, "80 01 00 00 00 33 B2", set()), ("xor24", 1, "80 01 00 00 02 33 B0", {2}),
+        ("xor24", 1, "80 01 00 00 20 33 92", {6}),
+        ("cu16", 0, "02 00 36 00 00 00 00 03 3B", set()),
+        ("wkly", 0, "57 4B 4C 59 0C 00 84 00 02 00 01 82", {2}),
+    ],
+)  # fmt: skip
+def test_published_replies(name: str, board: int, reply: str, doors: set[int]) -> None:
+    status = find_reply(DIALECTS[name], bytes.fromhex(reply), board)
+    assert status
+    assert set_flags(status)[0] == doors
+
+
+@pytest.mark.parametrize(
+    ("name", "reply"),
+    [
+        ("wkly", "57 4B 4C 59 0A 00 81 00 01 83"), ("wkly", "57 4B 4C 59 0B 01 82 00 04 00 85"),
+        ("wkly", "57 4B 4C 59 0E 00 96 00 00 00 FF FF 01 90"), ("wkly", "57 4B 4C 59 09 00 86 00 86"),
+        ("xor24", "8A 01 01 00 8A"), ("xor24", "80 01 01 11 91"),
+        ("xor24", "80 01 00 33 B2"),
+    ],
+)  # fmt: skip
+def test_published_frames_that_are_no_status(name: str, reply: str) -> None:
+    for board in (0, 1):
+        assert find_reply(DIALECTS[name], bytes.fromhex(reply), board) is None
+
+
+@pytest.mark.parametrize(
+    ("board", "lock", "frame"),
+    [
+        ("cu16", 1, "02 10 30 03 45"), ("xor24", 1, "80 01 00 33 B2"), ("xor24", 2, "80 02 00 33 B1"),
+        ("wkly", 1, "57 4B 4C 59 08 01 84 84"), ("cu48b", 0, "02 00 00 60 03 65"),
+    ],
+)  # fmt: skip
+def test_published_requests(board: str, lock: int, frame: str) -> None:
+    dialect = DIALECTS[board]
+    assert dialect.seal(dialect.ask(lock)) == bytes.fromhex(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "board", "lock", "frame"),
+    [
+        ("cu16", 0, 14, "02 0D 31 03 43"), ("cu16", 1, 1, "02 10 31 03 46"),
+        ("xor24", 1, 6, "8A 01 06 11 9C"),
+        ("wkly", 1, 2, "57 4B 4C 59 09 01 82 02 81"), ("wkly", 1, 11, "57 4B 4C 59 09 01 82 0B 88"),
+        ("cu48b", 0, 5, "02 00 04 61 03 6A"),
+    ],
+)  # fmt: skip
+def test_published_orders(name: str, board: int, lock: int, frame: str) -> None:
+    dialect = DIALECTS[name]
+    assert dialect.seal(dialect.open(board, lock)) == bytes.fromhex(frame)
+
+
 def test_an_example_is_a_dialect_and_a_reply() -> None:
     status = example({"cu16": "02 00 36 00 00 00 00 03 3B"})
     assert set_flags(status) == (set(), set())
@@ -241,6 +297,51 @@ async def test_an_answer_that_is_none_is_a_failure_and_the_next_one_is_right(
         status = board.status()
         line.answer = lambda _: [(0, status[:2]), (0.01, status[:4]), (0.02, status[4:])]
         assert set_flags(await bus.read(locker()))[0] == {4}
+
+
+@each_dialect
+@pytest.mark.parametrize("cut", [None, 1, 3, 6])
+async def test_an_adapter_that_echoes_and_a_reply_in_two_pieces(
+    line: Line, name: str, cut: int | None
+) -> None:
+    """Two-wire adapters hear themselves: the request comes back before the reply, glued to it or not."""
+    board = Board(name)
+    board.doors = {2, 9}
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        reply = b"".join(data for _, data in board.answer(request))
+        if cut is None:
+            return [(0.0, request), (0.01, reply)]
+        whole = request + reply
+        return [(0.0, whole[: len(request) + cut]), (0.02, whole[len(request) + cut :])]
+
+    line.answer = answer
+    async with on_line(line, name) as bus:
+        status = await bus.read(locker())
+        assert isinstance(status, Status)
+        assert set_flags(status)[0] == {2, 9}
+
+
+@each_dialect
+async def test_nothing_but_an_echo_is_no_reply(line: Line, name: str) -> None:
+    line.answer = lambda request: [(0.0, request)]
+    async with on_line(line, name) as bus:
+        with pytest.raises(ReadFailed, match="garbage"):
+            await bus.read(locker())
+
+
+@each_dialect
+async def test_the_reply_is_found_between_those_of_other_boards(line: Line, name: str) -> None:
+    mine, other = Board(name, 1), Board(name, 2)
+    mine.doors, other.doors = {4}, {1, 2, 3}
+    # What an opened board says unasked, in the dialects that are known to.
+    unasked = {"wkly": sealed_by_xor(b"WKLY" + bytes((10, 1, 0x85, 4, 0))),
+               "xor24": sealed_by_xor(bytes((0x82, 1, 4, 0x11)))}.get(name, b"")  # fmt: skip
+    line.answer = lambda request: [(0.0, other.status() + unasked + mine.status() + other.status())]
+    async with on_line(line, name) as bus:
+        status = await bus.read(locker())
+        assert isinstance(status, Status)
+        assert set_flags(status)[0] == {4}
 
 
 async def test_what_came_before_the_request_is_no_reply(line: Line) -> None:

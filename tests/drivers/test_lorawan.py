@@ -107,6 +107,9 @@ def test_other_records_are_passed_over_and_unknown_ones_end_the_reading() -> Non
     known = "FF0101 FF166108123456780000 FF0F00 FF0A0110"
     assert read(water, f"{known} 050001") == ({"water": True}, {})
     assert read(water, "017564 EE0102 050001") == ({"battery": 100}, {})
+    # A counter says that something stands before its lens, and what it has counted.
+    counter = "door-counter/milesight-vs133"
+    assert read(counter, "50FC000001 03D248000000 04D2C8000000") == ({"in": 72, "out": 200}, {})
     # The bytes of a leak inside another record are no leak.
     assert read(water, "FF08 050001050001 017564") == ({"battery": 100}, {})
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,7 @@ from drivers.modbus import (
     plan,
 )
 from gateway.clock import SystemClock
+from gateway.codec import finish
 from gateway.config import BusSpec
 from gateway.model import Command, Device, GatewayError, LinkDown, ReadFailed, Sample
 from gateway.simulate.modbus import crc16
@@ -148,6 +150,35 @@ def test_the_types(kind: Type, words: list[int], value: float) -> None:
 def test_the_word_orders(order: Any, words: list[int]) -> None:
     point = RegisterPoint(address=0, type="uint32", order=order)
     assert decode({"x": point}, {"holding": dict(enumerate(words))}) == {"x": 0x11223344}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("float32", [0x7FC0, 0]), ("float32", [0x7F80, 0]), ("float32", [0xFF80, 0]),
+     ("float32", [0xFFFF, 0xFFFF]), ("float64", [0x7FF8, 0, 0, 0]), ("float64", [0xFFF0, 0, 0, 0])],
+)  # fmt: skip
+def test_a_number_that_is_none_is_left_out(kind: Type, words: list[int]) -> None:
+    wanted = {"x": RegisterPoint(address=0, type=kind, scale=0.1, max=100), "y": RegisterPoint(address=9)}
+    values = decode(wanted, {"holding": {**dict(enumerate(words)), 9: 5}})
+    assert finish(wanted, values) == ({"y": 5}, {"x": "not-a-number"})
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "words", "value"),
+    [
+        # 123456.00 as makers' application notes print it in all four orders.
+        ("ABCD", "float32", [0x47F1, 0x2000], 123456.0), ("CDAB", "float32", [0x2000, 0x47F1], 123456.0),
+        ("BADC", "float32", [0xF147, 0x0020], 123456.0), ("DCBA", "float32", [0x0020, 0xF147], 123456.0),
+        ("CDAB", "int32", [0x1DC0, 0xFFFE], -123456), ("DCBA", "int32", [0xC01D, 0xFEFF], -123456),
+        ("CDAB", "int64", [0x8888, 0x6666, 0x4444, 0x2222], 0x2222444466668888),
+        ("BADC", "uint64", [0x2211, 0x4433, 0x6655, 0x8877], 0x1122334455667788),
+        ("DCBA", "float64", [0x0000, 0x0000, 0x0000, 0xF03F], 1.0),
+        ("BADC", "uint16", [0x3412], 0x1234), ("DCBA", "int16", [0xFEFF], -2),
+    ],
+)  # fmt: skip
+def test_published_numbers_in_every_order(order: Any, kind: Type, words: list[int], value: float) -> None:
+    point = RegisterPoint(address=0, type=kind, order=order)
+    assert decode({"x": point}, {"holding": dict(enumerate(words))}) == {"x": value}
 
 
 @given(
@@ -462,6 +493,58 @@ async def test_a_reply_with_another_transactions_number_is_no_reply() -> None:
         assert await bus.read(a_device()) == {"holding": {0: 1234}}
 
 
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [(4, "modbus-exception"), (5, "modbus-busy"), (6, "modbus-busy"), (10, "modbus-unreachable"),
+     (11, "modbus-unreachable")],
+)  # fmt: skip
+async def test_a_gateway_that_reaches_one_unit_of_two(code: int, key: str) -> None:
+    """It is the unit's failure and not the line's, and asking it for more would only cost the others."""
+    asked: list[int] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            request = await reader.readexactly(12)
+            asked.append(request[6])
+            refusal = bytes((9, 0x83, code))
+            body = GOOD[:-2] if request[6] == 7 else refusal
+            writer.write(request[:4] + len(body).to_bytes(2, "big") + body)
+
+    absent = a_device(unit=9, name="absent", x=RegisterPoint(address=0), y=RegisterPoint(address=900))
+    async with tcp(talk) as bus:
+        for _ in range(3):
+            with pytest.raises(ReadFailed) as failed:
+                await bus.read(absent)
+            assert (failed.value.key, failed.value.facts["code"]) == (key, code)
+            assert await bus.read(a_device()) == {"holding": {0: 1234}}
+    assert asked == ([9, 9, 7] if code == 4 else [9, 7]) * 3
+
+
+@pytest.mark.parametrize("unit", [0, 1, 247, 255])
+async def test_any_unit_may_stand_behind_tcp(unit: int) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(12)
+        assert request[6] == unit
+        writer.write(request[:4] + b"\0\5" + bytes((unit,)) + GOOD[1:-2])
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        assert await bus.read(a_device(unit=unit)) == {"holding": {0: 1234}}
+
+
+async def test_a_far_end_that_vanishes_is_found_by_the_kernel() -> None:
+    """Its power is gone, and nothing says so: on one machine only the settings can be looked at."""
+    async with tcp(lambda reader, _: reader.read()) as bus:
+        line = bus._client.ctx.transport.get_extra_info("socket")  # type: ignore[union-attr]
+        settings = {
+            name: line.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+            for name in ("TCP_USER_TIMEOUT", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+        }
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert settings["TCP_USER_TIMEOUT"] <= 20_000
+    assert settings["TCP_KEEPIDLE"] + settings["TCP_KEEPINTVL"] * settings["TCP_KEEPCNT"] <= 25
+
+
 async def test_a_late_reply_on_tcp_does_not_disturb_the_next() -> None:
     asked: list[bytes] = []
 
@@ -511,6 +594,26 @@ async def test_a_write_changes_the_cell_of_a_server_of_another_make(
         assert (failed.value.key, failed.value.facts["code"]) == ("modbus-write", 2)
         with pytest.raises(ReadFailed, match="action-unknown"):
             await bus.write(a_device(), "on", {})
+
+
+async def test_a_write_changes_the_cell_of_a_serial_slave_as_a_master_of_another_make_sees_it(
+    foreign_rtu: Path, tmp_path: Path
+) -> None:
+    device = a_module()
+    with chain(tmp_path, foreign_rtu, 7) as path:
+        async with connect(Options(url=f"rtu:{path}", timeout=2), (device,)) as bus:
+            for action, point, value in (("off", "siren", False), ("set", "level", 1234)):
+                assert decode(device.points, await bus.read(device))[point] != value
+                assert await bus.write(device, action, {}) == {point: value}
+                assert decode(device.points, await bus.read(device))[point] == value
+            with pytest.raises(ReadFailed, match="modbus-write"):
+                await bus.write(device, "nowhere", {})
+        for table, address, seen in ((0, 3, "[3]: \t0"), (4, 40, "[40]: \t1234")):
+            asking = f"mbpoll -m rtu -a 7 -b 9600 -P none -0 -t {table} -r {address} -c 1 -1 -q {path}"
+            master = await asyncio.to_thread(
+                subprocess.run, asking.split(), capture_output=True, text=True, check=True, timeout=20
+            )
+            assert seen in master.stdout
 
 
 def told(action: str) -> Command:

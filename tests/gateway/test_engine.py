@@ -22,6 +22,7 @@ from gateway.model import (
 )
 from gateway.services import services
 from gateway.services.commands import Status
+from gateway.services.memory import Memory, memories
 from tests.clock import FakeClock
 
 from .services.kit import device
@@ -55,6 +56,17 @@ def order(clock: FakeClock, key: str = "c1", target: str = "locker", action: str
 
 def fire(clock: FakeClock) -> Sample:
     return Sample("smoke", clock.now(), {"smoke": True})
+
+
+async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "journal.db"
+    async with engine(path, clock) as (it, _):
+        await it.sample(Sample("locker", clock.now(), {"x": 1}, memory=b"held"))
+        async with Reader.open(path) as reader:
+            assert memories(it.rows(Memory.name)) == {"locker": b"held"}
+            assert set(await reader.state(Memory.name)) == {"locker"}
+    async with engine(path, clock) as (it, _):
+        assert memories(it.rows(Memory.name)) == {"locker": b"held"}
 
 
 async def test_an_alarm_is_safe_before_its_sample_is_queued(tmp_path: Path) -> None:

@@ -110,11 +110,15 @@ class Rig:
         self.line = Line(self.clock)
         self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
         self.samples: list[Sample] = []
+        self.recalled: list[tuple[str, bytes]] = []
         spec = BusSpec("line", self._driver(), Nothing())
-        self.task = BusTask(spec, devices, self.clock, self._sink)
+        self.task = BusTask(spec, devices, self.clock, self._sink, self._memories)
 
     async def _sink(self, sample: Sample) -> None:
         self.samples.append(sample)
+
+    def _memories(self) -> dict[str, bytes]:
+        return {sample.device: sample.memory for sample in self.samples if sample.memory is not None}
 
     def _driver(self) -> Driver:
         return Driver(
@@ -125,6 +129,7 @@ class Rig:
             decode=lambda points, raw: raw,
             example=dict,
             show=str,
+            remember=lambda raw: str(raw).encode(),
             actions=("open",),
         )
 
@@ -133,7 +138,7 @@ class Rig:
         self.line.opened.append(self.clock.mono())
         if self.line.away:
             raise self.line.away
-        yield self.line if self.pushing is None else Pushing(self.pushing, self.line)
+        yield self.line if self.pushing is None else Pushing(self.pushing, self.line, self.recalled)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -171,9 +176,15 @@ class Rig:
 class Pushing(Listener):
     """What is pushed is heard; writes go to the line, which may be busy with several."""
 
-    def __init__(self, queue: asyncio.Queue[tuple[str, Any]], line: Line) -> None:
+    def __init__(
+        self, queue: asyncio.Queue[tuple[str, Any]], line: Line, recalled: list[tuple[str, bytes]]
+    ) -> None:
         self._queue = queue
         self._line = line
+        self._recalled = recalled
+
+    def recall(self, device: str, memory: bytes) -> None:
+        self._recalled.append((device, memory))
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         while True:
@@ -622,6 +633,17 @@ async def test_what_a_device_pushes_is_a_sample_and_its_silence_an_outage(told: 
         rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
         await rig.clock.advance(0.1)
         assert [rig.of(name)[-1].error for name in "ab"] == ["broker-lost"] * 2
+
+
+async def test_a_line_that_begins_anew_is_reminded_of_what_its_devices_told() -> None:
+    rig = Rig(a_device("a", every=10), a_device("b", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        assert rig.recalled == []
+        for raw in ({"x": 1, "y": 2}, {"x": 3, "y": 2}, LinkDown("broker-lost", reason="x")):
+            rig.pushing.put_nowait(("a", raw))
+        await rig.clock.advance(5)
+        assert rig.recalled == [("a", b"{'x': 3, 'y': 2}")]
 
 
 async def test_a_message_that_is_no_reading_is_no_outage_yet(told: Any) -> None:
