@@ -331,18 +331,11 @@ class Panel:
         parts = sorted(self._parts.items(), key=lambda item: not item[1].holds & ALARMS)
         components = [key[1:3] + key[4:] for key, _ in parts if key[0] == COMPONENT][:MOST_ASKED]
         pages = [
-            components[start : start + MOST_COMPONENTS]
+            (READ_COMPONENTS, components[start : start + MOST_COMPONENTS])
             for start in range(0, len(components), MOST_COMPONENTS)
         ]
-        return [
-            bytes((READ_DEVICE, 1, 0)),
-            *(
-                [bytes((READ_SYSTEMS, len(self._systems))) + b"".join(self._systems)]
-                if self._systems
-                else []
-            ),
-            *(bytes((READ_COMPONENTS, len(page))) + b"".join(page) for page in pages),
-        ]
+        asked = [(READ_DEVICE, [b"\0"]), (READ_SYSTEMS, list(self._systems)), *pages]
+        return [bytes((kind, len(whom))) + b"".join(whom) for kind, whom in asked if whom]
 
     def _memory(self) -> bytes:
         parts = [(key, sorted(part.holds), part.description) for key, part in self._parts.items()]
