@@ -378,7 +378,7 @@ class _Reading:
             )
             if twin:
                 self._mistake(path, "address-twice", other=twin, bus=keys.bus)
-            devices[name] = Device(
+            device = Device(
                 name=name,
                 title=titles(keys.title or name),
                 kind=profile.kind,
@@ -389,6 +389,11 @@ class _Reading:
                 every=keys.every,
                 actions=profile.actions,
             )
+            try:
+                bus.driver.check(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+            except ConfigError as error:
+                self._mistake(path, error.key, 0, **error.facts)
+            devices[name] = device
         return devices
 
     def _commands(

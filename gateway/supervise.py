@@ -35,7 +35,7 @@ from .model import (
     Value,
 )
 from .tally import Recent
-from .tasks import first_cause
+from .tasks import first_cause, together
 
 FAILURES = 3
 """Answers a device may owe before it counts as offline."""
@@ -221,9 +221,11 @@ class BusTask:
             try:
                 async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
                     self._set_up(True)
-                    self._listening = isinstance(bus, Listener)
-                    if isinstance(bus, Listener):
+                    self._listening = not isinstance(bus, Bus)
+                    if not isinstance(bus, Bus):
                         await self._listen(bus)
+                    elif isinstance(bus, Listener):
+                        await together(polls=self._poll_all(bus), pushes=self._hear_all(bus))
                     else:
                         await self._poll_all(bus)
             except LinkDown as down:
@@ -395,11 +397,14 @@ class BusTask:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch_silence(), name=f"{self.spec.name}-silence")
-                async for name, raw in bus.listen():
-                    await self._hear(self._slots[name], raw)
-                raise LinkDown("line-down", reason=self.spec.name)
+                await self._hear_all(bus)
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
+
+    async def _hear_all(self, bus: Listener) -> None:
+        async for name, raw in bus.listen():
+            await self._hear(self._slots[name], raw)
+        raise LinkDown("line-down", reason=self.spec.name)
 
     async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
         self.stats.polls += 1
