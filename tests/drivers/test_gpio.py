@@ -226,10 +226,11 @@ def test_bias_may_be_left_to_the_board(chip: GpioChip, start: Start) -> None:
 
 
 def walk(chip: GpioChip, *offsets: int) -> None:
-    """Break and free beams in this order, each for longer than the kernel debounces."""
+    """Break and free beams in this order, each for as long as the kernel debounces."""
     for offset in offsets:
         chip.drive(offset, not chip.level(offset))
-        time.sleep(0.03)
+        while chip.lines[offset].stable != chip.level(offset):
+            time.sleep(0.001)
 
 
 def test_who_comes_in_and_who_goes_out(chip: GpioChip, start: Start) -> None:

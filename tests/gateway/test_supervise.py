@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -32,6 +32,7 @@ from gateway.model import (
 from gateway.supervise import BusTask, Slot
 from tests.clock import START, FakeClock
 
+T = TypeVar("T")
 FIRE = AlarmSpec(hazard=Hazard.FIRE)
 
 
@@ -107,6 +108,8 @@ class Rig:
         self.clock = FakeClock()
         self.line = Line(self.clock)
         self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
+        self.polled = False
+        """Whether a line that pushes is polled as well."""
         self.samples: list[Sample] = []
         spec = BusSpec("line", self._driver(), Nothing())
         self.task = BusTask(spec, devices, self.clock, self._sink)
@@ -131,7 +134,12 @@ class Rig:
         self.line.opened.append(self.clock.mono())
         if self.line.away:
             raise self.line.away
-        yield self.line if self.pushing is None else Pushing(self.pushing)
+        if self.pushing is None:
+            yield self.line
+        elif self.polled:
+            yield Both(self.line, self.pushing)
+        else:
+            yield Pushing(self.pushing)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -176,6 +184,13 @@ class Pushing(Listener):
             if isinstance(raw, LinkDown):
                 raise raw
             yield name, raw
+
+
+class Both(Pushing, Bus):
+    def __init__(self, line: Line, queue: asyncio.Queue[tuple[str, Any]]) -> None:
+        super().__init__(queue)
+        self.read = line.read  # type: ignore[method-assign]
+        self.write = line.write  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -644,6 +659,41 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
         await rig.clock.advance(0.1)
         with pytest.raises(GatewayError, match="line-down"):
             await rig.task.read("a")
+
+
+async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
+    rig = Rig(a_device("a", every=10))
+    rig.pushing, rig.polled = asyncio.Queue(), True
+    rig.line.answers["a"] = {"x": 5, "y": 2}
+    async with rig.running():
+        await rig.clock.advance(95)
+        assert [s.quality for s in rig.samples] == [Quality.GOOD] * 11
+        rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].values == {"x": 1, "y": 2}
+        assert (await finished(rig, rig.task.read("a"))).sample.values == {"x": 5, "y": 2}
+        await finished(rig, rig.task.execute(rig.command()))
+        assert [action for _, _, action in rig.line.writes] == ["open"]
+        # Whichever of the two finds that the line is gone, both begin anew.
+        rig.pushing.put_nowait(("a", LinkDown("line-down", reason="x")))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].error == "line-down"
+        await rig.clock.advance(20)
+        rig.line.away = LinkDown("line-down", reason="x")
+        rig.line.answers["a"] = rig.line.away
+        await rig.clock.advance(10)
+        rig.line.answers["a"], rig.line.away = {"x": 5, "y": 2}, None
+        await rig.clock.advance(20)
+        rig.pushing.put_nowait(("a", {"x": 9, "y": 2}))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].values == {"x": 9, "y": 2}
+    assert told() == ["bus-up", *["bus-down", "device-offline", "bus-up", "device-online"] * 2]
+
+
+async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(work)
+    await rig.clock.advance(2)
+    return await task
 
 
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
