@@ -209,13 +209,9 @@ class GpioBus(Bus, Listener):
                 with _gone():
                     events = held.request.read_edge_events()
                 names = {offset: line for line, offset in held.offsets.items()}
-                points, lines = held.device.points, held.lines
                 for event in events:
-                    before = decode(points, lines.reading())
-                    lines.turn(names[event.line_offset], event.event_type is event.Type.RISING_EDGE)
-                    # The second edge of a pulse that is only counted says nothing.
-                    if decode(points, lines.reading()) != before:
-                        yield held.device.name, lines.reading()
+                    held.lines.turn(names[event.line_offset], event.event_type is event.Type.RISING_EDGE)
+                    yield held.device.name, held.lines.reading()
 
     async def _ready(self) -> list[_Held]:
         """Those with edges that nobody has read: the kernel keeps them until we have time."""
@@ -323,7 +319,7 @@ def _open(chip: str) -> gpiod.Chip:
     if chip.startswith("/"):
         return _open_path(Path(chip))
     # Some systems give a chip a second name, by a link.
-    found = {path: _label(path) for path in {path.resolve() for path in Path("/dev").glob("gpiochip*")}}
+    found = {path: _label(path) for path in Path("/dev").glob("gpiochip*") if not path.is_symlink()}
     paths = [path for path, label in found.items() if label == chip]
     if len(paths) != 1:
         known = ", ".join(sorted(f"{path} ({label})" for path, label in found.items()))

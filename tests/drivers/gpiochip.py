@@ -98,6 +98,10 @@ class GpioChip:
         self.number = number
         (self._dev / f"gpiochip{number}").touch()
 
+    def link(self, number: int) -> None:
+        """A second name for it."""
+        (self._dev / f"gpiochip{number}").symlink_to(f"gpiochip{self.number}")
+
     def unplug(self) -> None:
         with self._lock:
             (self._dev / f"gpiochip{self.number}").unlink(missing_ok=True)

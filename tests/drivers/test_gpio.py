@@ -372,6 +372,11 @@ def test_a_chip_by_its_path(chip: GpioChip, start: Start) -> None:
     field.hear("call", pressed=False)
 
 
+def test_a_chip_with_two_names_is_one(chip: GpioChip, start: Start) -> None:
+    chip.link(4)
+    start(CALL_POINT).hear("call", pressed=False)
+
+
 @pytest.mark.parametrize(("label", "twins"), [("pinctrl-rp1", 1), ("pinctrl-test", 2)])
 def test_a_label_must_mean_one_chip(chip: GpioChip, start: Start, label: str, twins: int) -> None:
     for number in range(1, twins):
@@ -457,6 +462,15 @@ def test_who_is_inside_is_how_often_the_beams_went_round(edges: list[str]) -> No
         assert values["in"] - values["out"] == turned / 4  # type: ignore[operator]
     assert values["pulses"] == (edges.count("a") + 1) // 2
     assert values["a"] == bool(edges.count("a") % 2)
+
+
+def test_who_stood_in_the_door_at_the_start_is_not_counted() -> None:
+    for levels, edges in (((True, False), "bab"), ((True, True), "ab"), ((False, True), "b")):
+        lines = Lines(dict(zip("ab", levels, strict=True)))
+        for line in edges:
+            lines.turn(line, not lines.levels[line])
+        values = decode(POINTS, lines.reading())
+        assert (values["in"], values["out"]) == (0, 0)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.booleans()), st.lists(st.sampled_from("abc")))
