@@ -41,8 +41,9 @@ FAILURES = 3
 """Answers a device may owe before it counts as offline."""
 PROBE = 60.0
 """Seconds between two probes of a device that is gone for long."""
-REOPEN = 5.0
-"""Seconds between two attempts to open a line, at most: a plug that is put back must soon work."""
+REOPEN = 3.0
+"""Seconds between two attempts to open a line, at most: a plug that is put back must work within five,
+and the first poll may take its time as well."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
 SAFETY_TURNS = 4
