@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gpio import LinePoint, Lines, decode, example, show
+from drivers.gpio import LinePoint, Lines, Options, connect, decode, example, show
 from gateway.config import Mistakes, load_site
+from gateway.model import LinkDown
 
 from .conftest import FOREIGN
 from .gpiochip import GpioChip
@@ -397,6 +398,13 @@ def test_linli_read_shows_the_levels(chip: GpioChip, environment: dict[str, str]
     ).stdout  # fmt: skip
     assert "  pressed: 1\n" in told
     assert "  pressed = true\n" in told
+
+
+async def test_without_its_library_the_line_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpiod", None)
+    with pytest.raises(LinkDown, match="gpio-missing"):
+        async with connect(Options(chip="pinctrl-test"), ()):
+            pass
 
 
 @pytest.mark.parametrize(

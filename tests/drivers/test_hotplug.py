@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import time
 import tty
 from collections.abc import AsyncIterator, Callable
@@ -186,7 +187,7 @@ def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     ("plugged", "away"), [("modbus", 8.0), ("lockboard", 0.5), ("gb26875", 0.5)], indirect=["plugged"]
 )
 async def test_an_adapter_comes_back_under_another_number(
-    plugged: Rig, away: float, told: Callable[[], list[str]]
+    plugged: Rig, away: float, told: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Away for long enough once, so that the attempts to open it are as rare as they ever become."""
     adapter = plugged.adapter
@@ -205,6 +206,7 @@ async def test_an_adapter_comes_back_under_another_number(
         assert time.monotonic() - back < 5
         assert adapter.held() == 1
     assert told() == ["bus-up", "bus-down", "device-offline", "bus-up", "device-online"]
+    assert not re.search(r"[(（]\?[)）]", caplog.text), "a reason is missing"
 
 
 @pytest.mark.parametrize("plugged", ["modbus", "lockboard"], indirect=True)
