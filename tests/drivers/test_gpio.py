@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -19,7 +20,10 @@ from hypothesis import strategies as st
 
 from drivers.gpio import LinePoint, Lines, Options, connect, decode, example, show
 from gateway.config import Mistakes, load_site
-from gateway.model import LinkDown
+from gateway.journal import Reader
+from gateway.model import Lane, LinkDown
+
+from tests.gateway.simulate.conftest import eventually, free_port
 
 from .conftest import FOREIGN
 from .gpiochip import GpioChip
@@ -398,6 +402,38 @@ def test_linli_read_shows_the_levels(chip: GpioChip, environment: dict[str, str]
     ).stdout  # fmt: skip
     assert "  pressed: 1\n" in told
     assert "  pressed = true\n" in told
+
+
+def test_a_short_press_is_an_alarm_in_the_journal(
+    chip: GpioChip, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The whole gateway, polling once an hour."""
+    places = f"""
+    [journal]
+    path = "{tmp_path}/journal.db"
+    [control]
+    socket = "{tmp_path}/control.sock"
+    [metrics]
+    port = {free_port()}
+    """
+    site, log = tmp_path / "site.toml", tmp_path / "log.txt"
+    site.write_text(SITE + places + CALL_POINT.replace("0.5", "3600"))
+    command = [sys.executable, "-W", "error", "-m", "gateway.cli", "run", "--config", str(site)]
+
+    with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, env=environment, stderr=out) as daemon:
+        try:
+            eventually(lambda: "[bus-up" in log.read_text())
+            walk(chip, CALL, CALL)
+            eventually(lambda: "change='cleared'" in log.read_text())
+        finally:
+            daemon.terminate()
+    assert daemon.returncode == 0
+
+    async def alarms() -> list[tuple[str, object]]:
+        async with Reader.open(tmp_path / "journal.db") as reader:
+            return [(r.device, r.body["change"]) async for r in reader.records(Lane.ALARM, 0)]
+
+    assert asyncio.run(alarms()) == [("call", "raised"), ("call", "cleared")]
 
 
 async def test_without_its_library_the_line_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
