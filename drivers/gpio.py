@@ -8,7 +8,6 @@ Each poll reads the levels: a contact that closed before the gateway started is 
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import select
 from collections import Counter
@@ -76,7 +75,8 @@ class LinePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Milliseconds that a level must last to count."""
     output: bool = False
     safe: bool = False
-    """An output's level whenever the gateway starts, ends or has lost the chip."""
+    """An output's level when the gateway starts, ends, or finds its chip again. What a gateway that was
+    killed leaves behind is up to the kernel: wire a relay so that it does no harm without power."""
 
     CHECKS: ClassVar[Checks] = {
         "counts": (lambda lines: len(lines) in (1, 2), "gpio-counts"),
@@ -165,9 +165,9 @@ def check(device: Device, others: tuple[Device, ...]) -> None:
     }  # fmt: skip
     if wrong:
         raise ConfigError("gpio-model", lines=", ".join(sorted(wrong)), profile=device.profile)
-    taken: dict[Line, str] = {}
+    taken: dict[str, str] = {}
     for other in (*others, device):
-        for line in other.address.lines.values():
+        for line in map(str, other.address.lines.values()):
             if line in taken and other is device:
                 raise ConfigError("gpio-taken", line=line, other=taken[line])
             taken[line] = other.name
@@ -229,7 +229,8 @@ class GpioBus(Bus, Listener):
         held = next((held for held in self._held.values() if held.device is device), None)
         if held:
             return held
-        offsets = {name: self._offset(line) for name, line in device.address.lines.items()}
+        with _gone():
+            offsets = {name: self._offset(line) for name, line in device.address.lines.items()}
         settings: dict[Iterable[Line] | Line, gpiod.LineSettings | None] = {
             offset: _settings(device.points[name], device.address) for name, offset in offsets.items()
         }
@@ -249,18 +250,15 @@ class GpioBus(Bus, Listener):
             info = self._chip.get_info()
             raise ReadFailed("gpio-line", line=line, chip=info.label, count=info.num_lines) from error
 
-    def _refusal(self, device: Device, offsets: Mapping[str, int], error: Exception) -> Exception:
-        number = getattr(error, "errno", None)
-        if number == errno.ENODEV:
-            return LinkDown("line-down", reason=error)
-        if number == errno.EBUSY:
-            for name, offset in offsets.items():
-                info = self._chip.get_line_info(offset)
-                if info.used:
-                    line = device.address.lines[name]
-                    return ReadFailed("gpio-busy", line=line, consumer=info.consumer or "?")
-        lines = ", ".join(str(line) for line in device.address.lines.values())
-        return ReadFailed("gpio-refused", lines=lines, reason=error)
+    def _refusal(self, device: Device, offsets: Mapping[str, int], error: Exception) -> ReadFailed:
+        """Why the kernel does not give us the lines."""
+        lines = device.address.lines
+        with _gone():
+            infos = {name: self._chip.get_line_info(offset) for name, offset in offsets.items()}
+        for name, info in infos.items():
+            if info.used:
+                return ReadFailed("gpio-busy", line=lines[name], consumer=info.consumer or "?")
+        return ReadFailed("gpio-refused", lines=", ".join(map(str, lines.values())), reason=error)
 
     def close(self) -> None:
         """Outputs to what is safe, and everything given back."""
@@ -333,9 +331,16 @@ def _open_path(path: Path) -> gpiod.Chip:
     try:
         return gpiod.Chip(str(path))
     except PermissionError as error:
-        raise LinkDown("gpio-permission", path=path, group=path.group()) from error
+        raise LinkDown("gpio-permission", path=path, group=_group(path)) from error
     except OSError as error:
         raise LinkDown("line-open", url=path, reason=error) from error
+
+
+def _group(path: Path) -> str:
+    try:
+        return path.group()
+    except (KeyError, OSError):
+        return "?"
 
 
 def _label(path: Path) -> str:

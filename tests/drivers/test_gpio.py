@@ -22,7 +22,6 @@ from drivers.gpio import LinePoint, Lines, Options, connect, decode, example, sh
 from gateway.config import Mistakes, load_site
 from gateway.journal import Reader
 from gateway.model import Lane, LinkDown
-
 from tests.gateway.simulate.conftest import eventually, free_port
 
 from .conftest import FOREIGN
@@ -344,6 +343,16 @@ def test_a_line_that_another_program_has_costs_its_device_alone(chip: GpioChip, 
     field.hear("button", sos=True)
 
 
+@pytest.mark.parametrize("line", ['"GPIO27"', "27"])
+def test_a_chip_that_goes_while_its_line_is_not_ours(chip: GpioChip, start: Start, line: str) -> None:
+    chip.take(SOS, "w1-gpio")
+    field = start(BUTTON.replace('"GPIO27"', line).replace("3600", "0.1"))
+    field.fail("button", "gpio-busy")
+    chip.unplug()
+    field.fail("button", "line-down")
+    assert "[crashed" not in field.log
+
+
 @pytest.mark.parametrize("line", ['"GPIO99"', "28"])
 def test_a_line_that_the_chip_does_not_have(start: Start, line: str) -> None:
     field = start(BUTTON.replace('"GPIO27"', line).replace("3600", "0.1"), CALL_POINT)
@@ -449,6 +458,7 @@ async def test_without_its_library_the_line_is_down(monkeypatch: pytest.MonkeyPa
         ("lines = { pressed = 17 }", "lines = {}", "gpio-lines", {"wanted": "pressed = …"}),
         ("pressed = 17", "sos = 17", "gpio-lines", {"wanted": "pressed = …"}),
         ("pressed = 17", 'pressed = "GPIO27"', "gpio-taken", {"line": "GPIO27", "other": "button"}),
+        ("pressed = 17", "pressed = 27", "gpio-taken", {"line": "27", "other": "twin"}),
         ("pressed = 17", "pressed = -1", "value-wrong", {}),
         ("pressed = 17", 'pressed = ""', "value-wrong", {}),
         ("pressed = 17", "pressed = true", "value-type", {}),
@@ -470,7 +480,8 @@ def test_a_mistake_is_found_without_hardware(
     (own / "three.toml").write_text(model + '[points.n]\ncounts = ["a", "b", "c"]\n', "utf-8")
     (own / "fast.toml").write_text(model.replace("debounce = 30", "debounce = 0"), "utf-8")
     site = tmp_path / "site.toml"
-    text = SITE + BUTTON + CALL_POINT
+    twin = BUTTON.replace(".button", ".twin").replace("GPIO27", "27")
+    text = SITE + BUTTON + twin + CALL_POINT
     site.write_text(text)
     load_site(site)
     assert old in text
