@@ -275,12 +275,12 @@ class ModbusBus(Bus):
         """Send a request and await its reply."""
         client = self._client
         if not client.connected:
-            raise LinkDown("line-down")
+            raise LinkDown("line-down", reason=client.comm_params.host)
         try:
             reply = await request()
         except ModbusException as error:
             if not client.connected:
-                raise LinkDown("line-down") from error
+                raise LinkDown("line-down", reason=client.comm_params.host) from error
             raise ReadFailed("timeout", unit=unit) from error
         # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
         if (task := asyncio.current_task()) and task.cancelling():

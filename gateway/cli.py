@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ EX_CONFIG = 78
 DEFAULT_SITE = Path("/etc/linli/site.toml")
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun."""
+LASTING = (Path("/dev/serial/by-id"), Path("/dev/linli"))
+"""Where serial ports have names that stay: by the adapter, and by the socket it sits in."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,11 +115,26 @@ def _check(options: argparse.Namespace) -> int:
             else:
                 site = load_site(file)
                 print(_word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
+                for bus, port, names in _passing(site):
+                    facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
+                    print(_word("port-passing", **facts), file=sys.stderr)
         except Mistakes as wrong:
             for mistake in wrong.mistakes:
                 print(mistake.say(preferred()), file=sys.stderr)
             worst = EX_CONFIG
     return worst
+
+
+def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
+    """Buses at ports whose number may be another one tomorrow, and the names that stay."""
+    names: dict[str, list[str]] = {}
+    for link in (link for folder in LASTING for link in sorted(folder.glob("*"))):
+        names.setdefault(str(link.resolve()), []).append(str(link))
+    for bus in site.buses.values():
+        for value in asdict(bus.options).values():
+            port = str(value).removeprefix("rtu:")
+            if port in names:
+                yield bus.name, port, names[port]
 
 
 def _is_profile(file: Path) -> bool:

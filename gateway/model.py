@@ -371,7 +371,7 @@ class Bus:
 
 
 class Listener(ABC):
-    """A bus whose devices speak when they like."""
+    """A bus whose devices speak when they like. One that is a `Bus` as well is also polled."""
 
     @abstractmethod
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
@@ -411,6 +411,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """What every device of this driver can be told to do."""
     action: type[Action] | None = None
     """The keys of a profile's `[actions.…]`, where the driver has such."""
+    check: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
+    """Pure: raises `ConfigError` for a device that its model, or the others on its bus, rule out."""
 
 
 Row = msgspec.Struct

@@ -8,7 +8,7 @@ from typing import Any
 
 from .codec import finish
 from .config import BusSpec
-from .model import Device, Listener, ReadFailed
+from .model import Bus, Device, Listener, ReadFailed
 
 PATIENCE = 3
 """Messages of a pushing device that may fail to come before we give up."""
@@ -18,10 +18,10 @@ async def read_once(spec: BusSpec, device: Device) -> dict[str, Any]:
     """Open the line, read, close it. Raises `ReadFailed` or `LinkDown`."""
     async with spec.driver.connect(spec.options, (device,)) as bus:
         began = time.monotonic()
-        if isinstance(bus, Listener):
-            raw = await _next_message(bus, device)
-        else:
+        if isinstance(bus, Bus):
             raw = await bus.read(device)
+        else:
+            raw = await _next_message(bus, device)
         values, bad = finish(device.points, spec.driver.decode(device.points, raw))
         seconds = time.monotonic() - began
     return {"raw": spec.driver.show(raw), "values": values, "bad": bad, "seconds": seconds}

@@ -76,13 +76,19 @@ class SerialPort:
             data = self._port.read(CHUNK)
         except BROKEN as error:
             self._broken = error
-            # It would be "ready" for ever.
-            asyncio.get_running_loop().remove_reader(self._port.fileno())
+            # It would be "ready" for ever, and an adapter that comes back finds its number taken.
+            self.close()
         else:
             self._buffer += data
             # Noise may fill the line for hours: a reply is never longer than this.
             del self._buffer[:-CHUNK]
         self._arrived.set()
+
+    def close(self) -> None:
+        """Give the port back; a second time does nothing."""
+        if self._port.is_open:
+            asyncio.get_running_loop().remove_reader(self._port.fileno())
+            self._port.close()
 
     def _fail_if_broken(self) -> None:
         if self._broken:
@@ -93,18 +99,16 @@ class SerialPort:
 async def open_port(
     path: str, baud: int, parity: str = "N", stop_bits: int = 1
 ) -> AsyncIterator[SerialPort]:
-    """Open a port (8 data bits). Raises `LinkDown`; closed at the first error, so that it may renumber."""
+    """Open a port (8 data bits). Raises `LinkDown`."""
     try:
         device = serial.Serial(
             path, baud, parity=parity, stopbits=stop_bits, timeout=0, write_timeout=STUCK, exclusive=True
         )
     except BROKEN as error:
         raise LinkDown("line-open", url=path, reason=error) from error
-    loop = asyncio.get_running_loop()
     port = SerialPort(device)
-    loop.add_reader(device.fileno(), port.ready)
+    asyncio.get_running_loop().add_reader(device.fileno(), port.ready)
     try:
         yield port
     finally:
-        loop.remove_reader(device.fileno())
-        device.close()
+        port.close()

@@ -37,12 +37,13 @@ from .model import (
     Value,
 )
 from .tally import Recent
-from .tasks import first_cause
+from .tasks import first_cause, together
 
 PROBE = 60.0
 """Seconds between two probes of a device that is gone for long."""
-REOPEN = 5.0
-"""Seconds between two attempts to open a line, at most: a plug that is put back must soon work."""
+REOPEN = 3.0
+"""Seconds between two attempts to open a line, at most: a plug that is put back must work within five,
+and the first poll may take its time as well."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
 SAFETY_TURNS = 4
@@ -237,10 +238,13 @@ class BusTask:
             try:
                 async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
                     self._set_up(True)
-                    self._listening = isinstance(bus, Listener)
+                    self._listening = not isinstance(bus, Bus)
                     if isinstance(bus, Listener):
                         self._remind(bus)
+                    if not isinstance(bus, Bus):
                         await self._listen(bus)
+                    elif isinstance(bus, Listener):
+                        await together(polls=self._poll_all(bus), pushes=self._hear_all(bus))
                     else:
                         await self._poll_all(bus)
             except LinkDown as down:
@@ -422,11 +426,14 @@ class BusTask:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch_silence(), name=f"{self.spec.name}-silence")
                 tasks.create_task(self._attend(bus, tasks), name=f"{self.spec.name}-commands")
-                async for name, raw in bus.listen():
-                    await self._hear(self._slots[name], raw)
-                raise LinkDown("line-down", reason=self.spec.name)
+                await self._hear_all(bus)
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
+
+    async def _hear_all(self, bus: Listener) -> None:
+        async for name, raw in bus.listen():
+            await self._hear(self._slots[name], raw)
+        raise LinkDown("line-down", reason=self.spec.name)
 
     async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
         self.stats.polls += 1

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "h11", "httpx2", "jinja2", "paho",
+HEAVY = {"aiosqlite", "bleak", "cryptography", "cv2", "gpiod", "h11", "httpx2", "jinja2", "paho",
          "prometheus_client", "pymodbus",
          "serial", "starlette", "uvicorn"}  # fmt: skip
 
@@ -93,6 +93,7 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
         ("bleak", r"drivers/ble\.py"),
         ("cryptography", r"drivers/ble\.py"),
         ("cv2", None),
+        ("gpiod", r"drivers/gpio\.py"),
         ("h11", r"drivers/http_push\.py"),
         ("httpx2", r"drivers/http_pull\.py"),
         ("paho", r"gateway/mqtt\.py"),

@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.hours import Hours
 from gateway.journal import Limits
-from gateway.model import Checks, Device, Driver
+from gateway.model import Checks, ConfigError, Device, Driver
 from gateway.services.safety import Output, Rule, Safety
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
@@ -262,7 +262,7 @@ class _SiteReading(Reading):
             )
             if twin:
                 self.mistake(path, "address-twice", other=twin, bus=keys.bus)
-            devices[name] = Device(
+            device = Device(
                 name=name,
                 title=titles(keys.title or name),
                 kind=profile.kind,
@@ -273,6 +273,11 @@ class _SiteReading(Reading):
                 every=keys.every,
                 actions=profile.actions,
             )
+            try:
+                bus.driver.check(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+            except ConfigError as error:
+                self.mistake(path, error.key, 0, **error.facts)
+            devices[name] = device
         return devices
 
     def _commands(

@@ -564,13 +564,18 @@ async def _start(
 
 
 async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end even when cancelled: a half-done transaction helps nobody."""
+    """Run to the end however often cancelled (`run` ends, then the journal is closed): a half-done
+    transaction helps nobody."""
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:

@@ -39,7 +39,7 @@ from gateway.model import Command, Device, GatewayError, LinkDown, ReadFailed, S
 from gateway.simulate.modbus import crc16
 from gateway.supervise import BusTask
 
-from .conftest import Line, new_line, rtu
+from .conftest import Line, rtu
 
 
 def a_device(
@@ -410,22 +410,6 @@ async def test_a_late_reply_is_never_another_devices_value(line: Line) -> None:
     async with supervised(f"rtu:{line.path}", *devices) as samples:
         await eventually(lambda: asked >= 8)
     assert {(s.device, s.values["x"]) for s in samples if s.values} == {("r0", 1), ("r500", 501)}
-
-
-async def test_a_line_unplugged_and_plugged_in_again(line: Line, tmp_path: Path) -> None:
-    port = tmp_path / "by-id"
-    port.symlink_to(line.path)
-    line.answer = lambda _: [(0, GOOD)]
-    async with supervised(f"rtu:{port}", a_device(every=0.1)) as samples:
-        await eventually(lambda: samples and samples[-1].values)
-        line.unplug()
-        await eventually(lambda: samples[-1].error in ("line-down", "line-open"))
-        port.unlink()
-        await asyncio.sleep(0.3)
-        with new_line() as other:
-            other.answer = line.answer
-            port.symlink_to(other.path)
-            await eventually(lambda: samples[-1].values, 5)
 
 
 async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -> None:

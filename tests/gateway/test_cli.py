@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import cli
 from gateway.cli import EX_CONFIG
 from gateway.uplink.native import asyncapi
 
@@ -65,6 +66,34 @@ def test_check_tries_the_examples_of_a_profile(tmp_path: Path) -> None:
     assert f"{bad}: example 2 gives" in done.stderr
     assert f"{odd}: [[examples]] 2: the example cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_check_warns_of_a_port_whose_number_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_id, by_socket = tmp_path / "by-id", tmp_path / "linli"
+    ports = ((by_id, "usb-FTDI", 77), (by_socket, "serial-1-1.4-00", 77), (by_id, "usb-1a86", 78))
+    for folder, name, port in ports:
+        folder.mkdir(exist_ok=True)
+        (folder / name).symlink_to(f"/dev/ttyUSB{port}")
+    monkeypatch.setattr(cli, "LASTING", (by_id, by_socket))
+    monkeypatch.setenv("LINLI_LANG", "en")
+    head = 'schema = "linli/site/1"\n[site]\nid = "x"\ntitle = "X"\n'
+    site = tmp_path / "site.toml"
+    for line, warned in (
+        ('driver = "modbus"\nurl = "rtu:/dev/ttyUSB77"', True),
+        ('driver = "lockboard"\ndialect = "cu16"\nport = "/dev/ttyUSB77"', True),
+        ('driver = "gb26875"\nlisten = "/dev/ttyUSB77"', True),
+        ('driver = "modbus"\nurl = "rtu:/dev/ttyUSB79"', False),
+        (f'driver = "modbus"\nurl = "rtu:{by_id}/usb-FTDI"', False),
+    ):
+        site.write_text(f"{head}[bus.rs485]\n{line}\n")
+        assert cli.main(["check", str(site)]) == 0
+        said = capsys.readouterr()
+        assert "well (1 lines, 0 devices)" in said.out
+        told = f"{site}: bus.rs485: /dev/ttyUSB77 may be another adapter tomorrow; names that stay: "
+        names = f"{by_id}/usb-FTDI, {by_socket}/serial-1-1.4-00"
+        assert said.err == (f"{told}{names}\n" if warned else "")
 
 
 def test_asyncapi_prints_the_document() -> None:

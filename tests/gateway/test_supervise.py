@@ -5,9 +5,9 @@ import contextlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -34,6 +34,7 @@ from gateway.model import (
 from gateway.supervise import BusTask, Slot
 from tests.clock import START, FakeClock
 
+T = TypeVar("T")
 FIRE = AlarmSpec(hazard=Hazard.FIRE)
 
 
@@ -109,6 +110,8 @@ class Rig:
         self.clock = FakeClock()
         self.line = Line(self.clock)
         self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
+        self.polled = False
+        """Whether a line that pushes is polled as well."""
         self.samples: list[Sample] = []
         self.recalled: list[tuple[str, bytes]] = []
         spec = BusSpec("line", self._driver(), Nothing())
@@ -138,7 +141,12 @@ class Rig:
         self.line.opened.append(self.clock.mono())
         if self.line.away:
             raise self.line.away
-        yield self.line if self.pushing is None else Pushing(self.pushing, self.line, self.recalled)
+        if self.pushing is None:
+            yield self.line
+        elif self.polled:
+            yield Both(self.line, self.pushing, self.recalled)
+        else:
+            yield Pushing(self.pushing, self.line, self.recalled)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -199,6 +207,15 @@ class Pushing(Listener):
         if self._line.write_error:
             raise self._line.write_error
         return {"x": 5, "y": 2}
+
+
+class Both(Pushing, Bus):
+    def __init__(
+        self, line: Line, queue: asyncio.Queue[tuple[str, Any]], recalled: list[tuple[str, bytes]]
+    ) -> None:
+        super().__init__(queue, line, recalled)
+        self.read = line.read  # type: ignore[method-assign]
+        self.write = line.write  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -432,7 +449,7 @@ async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any
         assert len({round(gap, 3) for gap in gaps}) > 10, "no jitter"
         rig.line.away = None
         del rig.line.answers["a"]
-        await rig.clock.advance(7)
+        await rig.clock.advance(5)
         assert [rig.of(name)[-1].quality for name in "ab"] == [Quality.GOOD] * 2
         assert rig.task.stats.up
     down = ["bus-down", "device-offline", "device-offline"]
@@ -444,7 +461,7 @@ async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() ->
     rig.line.answers["a"] = LinkDown("line-down", reason="closed at once")
     async with rig.running():
         await rig.clock.advance(600)
-    assert len(rig.line.opened) < 600 / 3
+    assert len(rig.line.opened) < 600 / 2
 
 
 async def test_a_line_that_is_away_at_the_start_is_told_once(told: Any) -> None:
@@ -816,6 +833,41 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
         await rig.clock.advance(0.1)
         with pytest.raises(GatewayError, match="line-down"):
             await rig.task.read("a")
+
+
+async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
+    rig = Rig(a_device("a", every=10))
+    rig.pushing, rig.polled = asyncio.Queue(), True
+    rig.line.answers["a"] = {"x": 5, "y": 2}
+    async with rig.running():
+        await rig.clock.advance(95)
+        assert [s.quality for s in rig.samples] == [Quality.GOOD] * 11
+        rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].values == {"x": 1, "y": 2}
+        assert (await finished(rig, rig.task.read("a"))).sample.values == {"x": 5, "y": 2}
+        await finished(rig, rig.task.execute(rig.command()))
+        assert [action for _, _, action in rig.line.writes] == ["open"]
+        # Whichever of the two finds that the line is gone, both begin anew.
+        rig.pushing.put_nowait(("a", LinkDown("line-down", reason="x")))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].error == "line-down"
+        await rig.clock.advance(20)
+        rig.line.away = LinkDown("line-down", reason="x")
+        rig.line.answers["a"] = rig.line.away
+        await rig.clock.advance(10)
+        rig.line.answers["a"], rig.line.away = {"x": 5, "y": 2}, None
+        await rig.clock.advance(20)
+        rig.pushing.put_nowait(("a", {"x": 9, "y": 2}))
+        await rig.clock.advance(0.01)
+        assert rig.of("a")[-1].values == {"x": 9, "y": 2}
+    assert told() == ["bus-up", *["bus-down", "device-offline", "bus-up", "device-online"] * 2]
+
+
+async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.create_task(work)
+    await rig.clock.advance(2)
+    return await task
 
 
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:

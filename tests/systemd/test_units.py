@@ -71,6 +71,7 @@ def test_the_account_and_the_directories(root: Path) -> None:
     assert accounts.returncode == 0, accounts.stderr
     groups = (root / "etc/group").read_text().splitlines()
     assert {"dialout:x:20:linli", "video:x:44:linli"} <= set(groups)
+    assert any(re.fullmatch(r"gpio:x:\d+:linli", group) for group in groups)
 
     # --clean reads every line and resolves every owner, and has nothing to clean.
     directories = run("systemd-tmpfiles", f"--root={root}", "--clean", SYSTEMD / "linli.tmpfiles")

@@ -85,6 +85,25 @@ async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(
             assert msgspec.msgpack.decode((await reader.state("s"))["k"], type=Row) == Row(7)
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_an_alarm_is_on_the_disk_after_a_stop_in_the_middle_of_its_commit(
+    tmp_path: Path, turns: int
+) -> None:
+    """The daemon cancels `run`, and closing the journal cancels its tasks once more."""
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        running = asyncio.create_task(j.run())
+        await asyncio.sleep(0)
+        j.append("s", [fact(clock)], {})
+        committing = asyncio.create_task(j.commit())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.sleep(0)
+    assert await seqs(path, ALARM) == [1]
+    await asyncio.wait([running, committing])
+
+
 async def test_a_row_that_is_gone_is_deleted(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, _):
         j.append("s", [], {"k": Row(1)})
