@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import time
 from collections.abc import Callable
 from http.cookies import SimpleCookie
@@ -196,6 +197,25 @@ def test_before_the_first_start_of_the_gateway_the_page_waits(house: House) -> N
         house.furnish()
         eventually(lambda: ">31" in served.ask("GET", "/", cookie=cookie)[2])
         assert "没有报警" in served.ask("GET", "/", cookie=cookie)[2]
+    finally:
+        served.end()
+
+
+def test_what_was_told_before_the_page_started_is_found_in_the_journal(house: House) -> None:
+    house.furnish()
+    said = house.now(300).wall
+    house.says("gas", ago=300, valve=True)
+    for _ in range(3):
+        house.says("gas", lel=2.5)
+        time.sleep(0.15)  # more than one commit
+    served = Served(house.settings)
+    try:
+        _, _, page = served.ask("GET", "/", cookie=served.cookie(), accept_language="en")
+        line = page.partition('data-key="gas"')[2].partition("</li>")[0]
+        assert "<dt>Valve</dt><dd><b>open</b>" in line
+        ages = [int(at) for at in re.findall(r'data-at="(\d+)"', line)]
+        assert [at for at in ages if abs(at - said) < 2000]
+        assert [at for at in ages if at > said + 100_000]
     finally:
         served.end()
 
