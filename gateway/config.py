@@ -5,6 +5,7 @@ Nothing here opens a port: a configuration can be checked on any machine.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import re
@@ -162,6 +163,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     points: dict[str, Point]
     actions: dict[str, Action]
     examples: tuple[Table, ...]
+    fingerprint: dict[str, str]
+    """What a device of this model says of itself to a scan: patterns with * and ?, whatever the case."""
 
 
 class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,6 +204,18 @@ def load_profile(file: Path) -> Profile:
         raise Mistakes(reading.mistakes)
     assert profile is not None
     return profile
+
+
+def load_models(site: Path) -> dict[str, Profile]:
+    """Every device model that a site in this file could use, by name; those with mistakes are left out."""
+    found: dict[str, Profile] = {}
+    for folder in profile_folders(site):
+        for file in sorted(folder.glob("*/*.toml")):
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            if name not in found and _PROFILE_NAME.fullmatch(name):
+                with contextlib.suppress(Mistakes):
+                    found[name] = _cached_profile(file)
+    return found
 
 
 def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
@@ -271,6 +286,7 @@ class _Reading:
         points, examples = data.pop("points", {}), data.pop("examples", [])
         orders = self._tables(data, "actions")
         data.pop("actions", None)
+        fingerprint = data.pop("fingerprint", {})
         if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
             self._mistake(("examples",), "table-expected", key="[examples]")
             return None
@@ -291,6 +307,7 @@ class _Reading:
             point = self._build(driver.point, table, ("points", name))
             if point is not None:
                 found |= _repeat(name, point)
+        self._fingerprint(driver, fingerprint)
         return Profile(
             kind=keys.kind,
             maker=keys.maker,
@@ -299,7 +316,18 @@ class _Reading:
             points=found,
             actions=self._actions(driver, orders, found),
             examples=tuple(examples),
+            fingerprint=fingerprint,
         )
+
+    def _fingerprint(self, driver: Driver, patterns: Any) -> None:
+        if not isinstance(patterns, dict):
+            self._mistake(("fingerprint",), "table-expected", key="[fingerprint]")
+            return
+        self._unknown(patterns, driver.scan.says if driver.scan else (), ("fingerprint",))
+        for key, pattern in patterns.items():
+            if not isinstance(pattern, str):
+                got = type(pattern).__name__
+                self._mistake(("fingerprint", key), "value-type", wanted="str", got=got)
 
     def _actions(
         self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]
