@@ -517,11 +517,13 @@ def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]
         says["format"] = "ruuvi"
     else:
         return None
+    needs = {}
     try:
         packet = read(_mac(mac), None, service, maker)
     except ReadFailed:
         packet, says["encrypted"] = None, "true"
-    return Heard(address={"mac": mac.upper()}, says=says, raw=packet)
+        needs = {"bindkey_file": f"/etc/linli/{_mac(mac).hex()}.key"}
+    return Heard(address={"mac": mac.upper()}, says=says, raw=packet, needs=needs)
 
 
 def _lines(target: str) -> list[dict[str, Any]]:

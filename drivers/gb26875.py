@@ -540,9 +540,7 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
             packets, rest = split(data)
             sound = [packet for packet in packets if packet.sound]
             for packet in sound:
-                yield Heard(
-                    address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet)
-                )
+                yield Heard(address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet))
             if not sound and len(rest) < len(START):
                 yield ReadFailed("garbage", bytes=len(data))
 

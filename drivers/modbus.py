@@ -248,7 +248,9 @@ class ModbusBus(Bus):
         if not self._identify:
             return {}
         try:
-            card = await self._ask(unit, lambda: client.read_device_information(read_code=1, device_id=unit))
+            card = await self._ask(
+                unit, lambda: client.read_device_information(read_code=1, device_id=unit)
+            )
         except ReadFailed:
             return {}
         told: dict[int, Any] = getattr(card, "information", {})
@@ -341,7 +343,11 @@ def _lines(target: str) -> list[dict[str, Any]]:
     if target.startswith("/"):
         return [{"url": f"rtu:{target}", "baud": baud, "parity": parity}
                 for baud in BAUDS for parity in ("N", "E")]  # fmt: skip
-    return [{"url": target}, {"url": f"rtu+{target}"}] if target.startswith("tcp://") else []
+    if not target.startswith("tcp://"):
+        return []
+    # 502 is Modbus TCP's own port.
+    bare = [] if target.endswith(":502") else [{"url": f"rtu+{target}"}]
+    return [{"url": target}, *bare]
 
 
 def _place(options: Options) -> str:

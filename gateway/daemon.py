@@ -19,8 +19,9 @@ from .config import Site
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import Clock, Command, GatewayError, Sample, Value
+from .model import Clock, Command, GatewayError, ReadFailed, Sample, Value
 from .notify import notify, watchdog_seconds
+from .scan.ask import build, question, unpack
 from .services import services
 from .services.safety import GATEWAY
 from .services.timekeeping import Timekeeping, correct
@@ -159,7 +160,13 @@ class Daemon:
         return str(failure.facts.get("reason")) if failure else self._homeless
 
     def handlers(self) -> Mapping[str, control.Handler]:
-        return {"health": self._answer_health, "read": self._answer_read, "command": self._answer_command}
+        return {
+            "health": self._answer_health,
+            "read": self._answer_read,
+            "command": self._answer_command,
+            "lines": self._answer_lines,
+            "scan": self._answer_scan,
+        }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
         return self.health()
@@ -173,6 +180,30 @@ class Daemon:
             "bad": reading.sample.bad,
             "seconds": reading.seconds,
         }
+
+    async def _answer_lines(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What each line has for itself: a port, a host."""
+        specs = (task.spec for task in self._buses.values())
+        scans = ((spec, spec.driver.scan) for spec in specs)
+        places = {spec.name: scan.place(spec.options) for spec, scan in scans if scan and not scan.shared}
+        return {"lines": places}
+
+    async def _answer_scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request to a stranger on a line of ours."""
+        bus = self._buses.get(str(request.get("bus")))
+        if bus is None:
+            raise GatewayError("bus-unknown", bus=request.get("bus"), known=", ".join(self._buses))
+        driver = bus.spec.driver
+        address = build(driver.address, request.get("address", {}))
+        for device in self._site.devices.values():
+            if device.bus == bus.spec.name and device.address == address:
+                raise GatewayError("scan-configured", device=device.name)
+        points = unpack(driver, request["points"]) if "points" in request else None
+        try:
+            answer = await bus.visit(question(driver, address, str(request.get("model")), points))
+        except ReadFailed as failed:
+            return {"nobody": failed.key}
+        return dict(answer)
 
     async def _answer_command(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -330,6 +330,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """What it says of itself, by the names in `Scan.says`."""
     raw: Raw = None
     """What it said, where that can be read."""
+    needs: dict[str, Any] = {}
+    """More keys of its table, for what a person must provide first."""
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
