@@ -7,8 +7,10 @@ a transaction is never cancelled half-way, and after a timeout the line wants `s
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, ClassVar, Literal
@@ -326,11 +328,18 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         )
     # The count of unanswered requests is the supervisor's to judge, for each device by itself.
     client.set_max_no_responses(1_000_000_000)
+    refused = ""
     try:
         if not await client.connect():
             raise LinkDown("line-open", url=options.url)
     except OSError as error:
         raise LinkDown("line-open", url=options.url, reason=error) from error
+    except termios.error as error:
+        refused = error.args[-1]
+    if refused:
+        # A speed or parity that the port cannot do: pymodbus drops the port without closing it.
+        gc.collect()
+        raise LinkDown("line-open", url=options.url, reason=refused)
     settle = options.timeout if options.settle is None else options.settle
     try:
         tcp = url.scheme == "tcp"
@@ -358,7 +367,7 @@ def _place(options: Options) -> str:
 def _addresses(options: Options) -> list[dict[str, Any]]:
     """Those of slaves (V1.02, 2.2), and 255, by which a device on TCP means itself."""
     direct = [255] if options.url.startswith("tcp:") else []
-    return [{"unit": unit} for unit in (*direct, *range(1, 248))]
+    return [{"unit": unit} for unit in (*range(1, 248), *direct)]
 
 
 DRIVER = Driver(
@@ -370,5 +379,7 @@ DRIVER = Driver(
     example=example,
     show=show,
     action=WriteAction,
-    scan=Scan(lines=_lines, place=_place, addresses=_addresses, says=IDENTITY),
+    # First, for a slave may fall out of step by the frames of other protocols: libmodbus has no sense of
+    # the silence between frames.
+    scan=Scan(rank=0, lines=_lines, place=_place, addresses=_addresses, says=IDENTITY),
 )

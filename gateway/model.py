@@ -344,6 +344,8 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     `ble:`), likeliest first; none where the target is not the driver's."""
     place: Callable[[Any], str]
     """Pure: the target that a line with these options is at."""
+    rank: int = 1
+    """Where several drivers have lines at a target, those of the lowest are tried first."""
     shared: bool = False
     """Whether others may listen there at the same time."""
     addresses: Callable[[Any], Sequence[dict[str, Any]]] | None = None

@@ -72,7 +72,6 @@ def run(options: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
 
 
 async def _scan(scanner: Scanner, what: str, targets: list[str]) -> None:
-    await scanner.ask_gateway()
     if what == "serial":
         await scanner.serial(targets)
     elif what == "tcp":

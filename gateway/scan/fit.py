@@ -6,7 +6,7 @@ full of zeros is many things. So all models that fit are named, the most demandi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -35,12 +35,16 @@ def fits(
 ) -> list[Fit]:
     """The models that fit, by falling weight. `wires`: what was read, or said time and again, as each
     model would have it."""
-    found = (fit(name, profile, says, wires.get(name, ())) for name, profile in models.items())
-    return sorted((one for one in found if one), key=lambda one: (-one.weight, one.profile))
+    found = [
+        one for name, profile in models.items() if (one := fit(name, profile, says, wires.get(name, ())))
+    ]
+    if len(found) > 1 and not any(one.values for one in found):
+        return []  # A format that several models share, and nothing that could be read.
+    return sorted(found, key=lambda one: (-one.weight, one.profile))
 
 
 def fit(
-    name: str, profile: Profile, says: Mapping[str, str], wires: Iterable[Mapping[str, Value]]
+    name: str, profile: Profile, says: Mapping[str, str], wires: Sequence[Mapping[str, Value]]
 ) -> Fit | None:
     """None where the model does not fit."""
     if contradicts(profile, says):
@@ -54,7 +58,7 @@ def fit(
         if found and (bad or (asked and not _among_choices(profile.points, wire))):
             return None
         values |= found
-    if not values and not weight:
+    if not values and (wires or not weight):
         return None
     return Fit(name, weight + sum(_demand(profile.points[point]) for point in values), values)
 

@@ -23,7 +23,7 @@ from .. import control
 from ..codec import leaves
 from ..config import Profile, Site
 from ..model import Bus, Clock, Driver, GatewayError, Heard, LinkDown, Point, Raw, ReadFailed, Value
-from ..supervise import VISIT
+from ..supervise import OUT_OF_STEP, VISIT
 from ..tasks import first_cause
 from .ask import build, pack, question
 from .fit import contradicts, fits
@@ -97,7 +97,8 @@ class Scanner:
     ) -> None:
         self._site = site
         self._models = models
-        self._drivers = {name: driver for name, driver in drivers.items() if driver.scan}
+        ranked = sorted((driver.scan.rank, name) for name, driver in drivers.items() if driver.scan)
+        self._drivers = {name: drivers[name] for _, name in ranked}
         self._report = report
         self._clock = clock
         self._wishes = wishes
@@ -105,16 +106,9 @@ class Scanner:
         self._owned: dict[str, str] = {}
         """Places that the running gateway owns, and its lines there."""
 
-    async def ask_gateway(self) -> None:
-        """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""
-        try:
-            answer = await control.call(self._socket, "lines")
-        except control.DaemonAway:
-            return
-        self._owned = {_real(place): bus for bus, place in answer["lines"].items()}
-
     async def serial(self, ports: Sequence[str], by_id: Path = BY_ID) -> None:
         """Ports, one after the other; without any, all that have a lasting name."""
+        await self._ask_gateway()
         chosen = [stable(port, by_id) for port in ports] or [str(name) for name in named(by_id)]
         if not chosen:
             self._report.tell("scan.ports-none", folder=by_id)
@@ -136,6 +130,7 @@ class Scanner:
 
     async def tcp(self, targets: Sequence[str]) -> None:
         """Hosts with or without a port, and networks."""
+        await self._ask_gateway()
         places = [place for target in targets for place in _hosts(target)]
         knocks, asks = asyncio.Semaphore(KNOCKS), asyncio.Semaphore(HOSTS)
 
@@ -163,6 +158,15 @@ class Scanner:
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
 
+    async def _ask_gateway(self) -> None:
+        """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""
+        try:
+            answer = await control.call(self._socket, "lines")
+        except control.DaemonAway:
+            return
+        lines = answer["lines"].items()
+        self._owned = {await asyncio.to_thread(_real, place): bus for bus, place in lines}
+
     async def listen(self, target: str) -> None:
         """A broker or the radio: whoever speaks there."""
         if not await self._overhear(target):
@@ -175,13 +179,21 @@ class Scanner:
             len(self._addresses(name, table)) * self._patience(table, patience) for name, table in tables
         )
         self._report.tell("scan.begin", place=target, lines=len(tables), seconds=round(needed))
+        told: set[str] = set()
         for name, table in tables:
             line = _Line(self._drivers[name], table, self._patience(table, patience), self._clock)
-            self._report.tell("scan.line", place=target, driver=name, line=_words(table))
-            async with line:
-                found = await self._ask_all(name, target, table, line.ask, self._addresses(name, table))
+            self._report.tell("scan.line", place=target, driver=name, line=_words(target, table))
+            try:
+                async with line:
+                    found = await self._ask_all(name, target, table, line.ask, self._addresses(name, table))
+            except LinkDown as down:
+                # Some ports cannot do every speed and parity.
+                if str(down) not in told:
+                    told.add(str(down))
+                    self._report.tell(f"error.{down.key}", **down.facts)
+                continue
             if found:
-                self._report.tell("scan.found", place=target, count=found, line=_words(table))
+                self._report.tell("scan.found", place=target, count=found, line=_words(target, table))
                 return
         self._report.tell("scan.silence", place=target)
 
@@ -432,8 +444,8 @@ class _Line:
             if self._downs == DOWNS or down.key == "line-open":
                 raise
             raise ReadFailed(down.key) from down
-        except ReadFailed:
-            if points is not None:
+        except ReadFailed as failed:
+            if points is not None and bus.settle and failed.key in OUT_OF_STEP:
                 # Late, it could be taken for the answer to the next request.
                 await self._clock.sleep(2 * self._patience)
             raise
@@ -448,9 +460,10 @@ class _Line:
         return bus
 
 
-def _words(table: Table) -> str:
+def _words(target: str, table: Table) -> str:
     """A line's options in short."""
-    return " ".join(str(value) for key, value in table.items() if key not in ("port", "listen")) or "–"
+    words = (str(value).replace(target, "").rstrip(":+") for value in table.values())
+    return " ".join(word for word in words if word) or "–"
 
 
 def _real(place: str) -> str:
