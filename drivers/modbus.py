@@ -245,8 +245,8 @@ class ModbusBus(Bus):
         from its function code, and a slave on a serial line may fall out of step by it."""
         unit, client = address.unit, self._client
         reply = await self._ask(unit, lambda: client.read_holding_registers(0, count=1, device_id=unit))
-        if isinstance(reply, ExceptionResponse) and reply.exception_code in NOBODY:
-            raise ReadFailed("timeout", unit=unit)
+        if isinstance(reply, ExceptionResponse) and (code := reply.exception_code) in NOBODY:
+            raise ReadFailed("modbus-exception", unit=unit, code=code, first=0, count=1)
         if not self._identify:
             return {}
         try:

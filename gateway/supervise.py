@@ -361,7 +361,8 @@ class BusTask:
     async def _receive(self, bus: Bus, visit: _Visit) -> None:
         if visit.done.done():
             return  # Whoever asked has given up.
-        usual, bus.timeout = bus.timeout, min(bus.timeout, VISIT / 2)
+        quiet = min(bus.settle, VISIT / 2)
+        usual, bus.timeout = bus.timeout, min(bus.timeout, VISIT - quiet)
         try:
             _end(visit, await visit.ask(bus))
         except LinkDown as error:
@@ -369,7 +370,7 @@ class BusTask:
             raise
         except ReadFailed as error:
             _fail(visit, error)
-            await self._clock.sleep(min(bus.settle, VISIT / 2))
+            await self._clock.sleep(quiet)
         finally:
             bus.timeout = usual
             _fail(visit, LinkDown("line-down", reason=self.spec.name))

@@ -182,10 +182,13 @@ class Scanner:
         told: set[str] = set()
         for name, table in tables:
             line = _Line(self._drivers[name], table, self._patience(table, patience), self._clock)
-            self._report.tell("scan.line", place=target, driver=name, line=_words(target, table))
+            addresses = self._addresses(name, table)
+            seconds = round(len(addresses) * line.patience)
+            words = _words(target, table)
+            self._report.tell("scan.line", place=target, driver=name, line=words, seconds=seconds)
             try:
                 async with line:
-                    found = await self._ask_all(name, target, table, line.ask, self._addresses(name, table))
+                    found = await self._ask_all(name, target, table, line.ask, addresses)
             except LinkDown as down:
                 # Some ports cannot do every speed and parity.
                 if str(down) not in told:
@@ -193,7 +196,7 @@ class Scanner:
                     self._report.tell(f"error.{down.key}", **down.facts)
                 continue
             if found:
-                self._report.tell("scan.found", place=target, count=found, line=_words(target, table))
+                self._report.tell("scan.found", place=target, count=found, line=words)
                 return
         self._report.tell("scan.silence", place=target)
 
@@ -235,6 +238,8 @@ class Scanner:
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": pack(points)}
             answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
+            if answer.get("nobody") in OUT_OF_STEP and target.startswith("tcp:"):
+                raise LinkDown("scan-queue", bus=bus)
             if "nobody" in answer:
                 raise ReadFailed(answer["nobody"])
             return answer
@@ -419,7 +424,7 @@ class _Line:
     def __init__(self, driver: Driver, table: Table, patience: float, clock: Clock) -> None:
         self._driver = driver
         self._options = build(driver.options, table)
-        self._patience = patience
+        self.patience = patience
         self._clock = clock
         self._open = AsyncExitStack()
         self._bus: Bus | None = None
@@ -447,7 +452,7 @@ class _Line:
         except ReadFailed as failed:
             if points is not None and bus.settle and failed.key in OUT_OF_STEP:
                 # Late, it could be taken for the answer to the next request.
-                await self._clock.sleep(2 * self._patience)
+                await self._clock.sleep(2 * self.patience)
             raise
         self._downs = 0
         return answer
@@ -455,14 +460,15 @@ class _Line:
     async def _connect(self) -> Bus:
         bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
         assert isinstance(bus, Bus)
-        bus.timeout = self._patience
+        bus.timeout = self.patience
         self._bus = bus
         return bus
 
 
 def _words(target: str, table: Table) -> str:
     """A line's options in short."""
-    words = (str(value).replace(target, "").rstrip(":+") for value in table.values())
+    kind = "tcp" if target.startswith("tcp:") else ""
+    words = (str(value).replace(target, kind).rstrip(":") for value in table.values())
     return " ".join(word for word in words if word) or "–"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from tests.gateway.simulate.conftest import free_port
 
 from .conftest import SMOKE, Rig, units
 from .test_fit import ASKED
-from .test_scanner import READS, requests
+from .test_scanner import READS, Tcp, requests
 
 QUIET = {3: (0, 12, 228, 3012)}
 SITE = """
@@ -141,6 +142,20 @@ async def test_a_scan_through_the_gateway_misses_no_poll_and_mixes_up_no_value(
     assert list(site.buses) == ["rs485"]
 
 
+async def test_a_converter_that_waits_for_an_absent_unit_is_not_asked_again(rig: Rig) -> None:
+    """Who is in use behind it would wait, too."""
+    tcp = Tcp({1: QUIET, 2: SMOKE}, silent=True)
+    async with tcp.serve() as place:
+        rig.write(SITE.format(path="", every=1.0).replace("rtu:", f"tcp://{place}"))
+        async with running(rig) as metric:
+            await rig.scanner(numbers=range(1, 9)).tcp([place])
+            assert await asyncio.to_thread(metric, "linli_poll_failures_total") == 0
+    assert [met.address for met in rig.met] == [{"unit": 1}, {"unit": 2}]
+    assert rig.told() == ["scan.through", "error.scan-queue"]
+    assert {unit for unit, request in tcp.asked} == {1, 2, 3}
+    assert tcp.connections == 1
+
+
 async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line, rig: Rig) -> None:
     rig.write(SITE.format(path=line.path, every=1.0))
     Wire(line, {1: QUIET})
@@ -187,4 +202,5 @@ async def test_a_site_that_was_changed_since_the_gateway_read_it(line: Line, rig
 
 def test_points_travel_unchanged() -> None:
     for profile in ASKED.values():
+        assert len(json.dumps(pack(profile.points))) < control.LINE / 2
         assert unpack(profile.driver, pack(profile.points)) == profile.points
