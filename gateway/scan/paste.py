@@ -16,6 +16,8 @@ from .fit import Fit
 
 SHOWN = 6
 """Models and values named in a comment, at most."""
+LONGEST = 60
+"""Letters of a name or value in a comment."""
 QUIET = 3600.0
 """Seconds of silence to expect of a device that speaks when it likes, until a person knows better."""
 
@@ -62,7 +64,7 @@ def paste(met: Sequence[Met], taken: Collection[str], language: str) -> str:
 
 
 def _device(met: Met, bus: str, used: set[str], language: str) -> str:
-    comment = _comment(describe(met, language))
+    comment = f"# {describe(met, language)}"
     if not met.fits:
         return f"{comment}\n"
     best = met.fits[0].profile
@@ -77,7 +79,11 @@ def _device(met: Met, bus: str, used: set[str], language: str) -> str:
 
 
 def describe(met: Met, language: str) -> str:
-    """One sentence on who was met."""
+    """One line on who was met, whatever strangers put into their words."""
+    return "".join(letter if letter.isprintable() else " " for letter in _describe(met, language))
+
+
+def _describe(met: Met, language: str) -> str:
     says = _list(met.says)
     who = f"{met.label} ({says})" if says else met.label
     if met.device:
@@ -95,12 +101,12 @@ def describe(met: Met, language: str) -> str:
 
 
 def _list(values: Mapping[str, Value]) -> str:
-    shown = [f"{name} = {quoted(value)}" for name, value in list(values.items())[:SHOWN]]
+    shown = [f"{_short(name)} = {_short(quoted(value))}" for name, value in list(values.items())[:SHOWN]]
     return ", ".join(shown) + (" …" if len(values) > SHOWN else "")
 
 
-def _comment(text: str) -> str:
-    return f"# {' '.join(text.split())}"
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _free(wanted: str, used: set[str]) -> str:
