@@ -89,17 +89,17 @@ def _demand(point: Point) -> int:
 
 
 def _among_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -> bool:
-    """Points that compare one place of the wire with numbers say together what may stand there; nought,
-    for nothing, always may."""
-    choices: dict[object, set[Value]] = {}
+    """Points that compare one place of the wire with numbers say together which states there are; those
+    that they do not name count from nought to one more than the last."""
+    last: dict[object, int] = {}
     for point in points.values():
-        if point.equals is not None:
-            several = point.equals if isinstance(point.equals, tuple) else (point.equals,)
-            choices.setdefault(_place(point), {0}).update(several)
+        several = point.equals if isinstance(point.equals, tuple) else (point.equals,)
+        states = [state for state in several if isinstance(state, int)]
+        last[_place(point)] = max(last.get(_place(point), 0), *states, 0)
+    states_of = {name: point for name, point in points.items() if point.equals is not None}
     return all(
-        not isinstance(value := wire.get(name), int) or value in choices[_place(point)]
-        for name, point in points.items()
-        if point.equals is not None
+        not isinstance(value := wire.get(name), int) or 0 <= value <= last[_place(point)] + 1
+        for name, point in states_of.items()
     )
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from drivers import load
 from gateway.codec import finish
-from gateway.config import Mistakes, Profile, load_models, load_profile
+from gateway.config import Mistakes, Profile, load_profile
 from gateway.scan.fit import contradicts, fits
 
-MODELS = load_models(Path("none.toml"))
+from .conftest import MODELS
+
 ASKED = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.addresses}
 HEARD = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.overhear}
 
