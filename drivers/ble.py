@@ -20,7 +20,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from gateway.model import Checks, Device, Driver, Hazard, LinkDown, Listener, Point, ReadFailed, Value
+from gateway.model import (
+    Checks,
+    Device,
+    Driver,
+    Hazard,
+    Heard,
+    LinkDown,
+    Listener,
+    Point,
+    ReadFailed,
+    Scan,
+    Value,
+)
 
 if TYPE_CHECKING:
     from bleak import BleakScanner
@@ -400,11 +412,7 @@ class BleListener(Listener):
     def _read(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
     ) -> Packet | ReadFailed | None:
-        service = {
-            int(uuid[4:8], 16): data
-            for uuid, data in advertisement.service_data.items()
-            if uuid.startswith("0000") and uuid.endswith(BASE_UUID)
-        }
+        service = _service(advertisement)
         try:
             if isinstance(key, ReadFailed):
                 raise key
@@ -433,13 +441,18 @@ class BleListener(Listener):
                 yield said
 
 
+def _service(advertisement: AdvertisementData) -> dict[int, bytes]:
+    """Service data by 16-bit UUID."""
+    return {
+        int(uuid[4:8], 16): data
+        for uuid, data in advertisement.service_data.items()
+        if uuid.startswith("0000") and uuid.endswith(BASE_UUID)
+    }
+
+
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[BleListener]:
     """Scan."""
-    try:
-        from bleak.exc import BleakError
-    except ImportError as error:
-        raise LinkDown("ble-missing", reason=error) from error
     if any(
         point.alarm and point.alarm.hazard is Hazard.FIRE for d in devices for point in d.points.values()
     ):
@@ -448,14 +461,26 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             "BLE alone carries no smoke alarm: keep a wired one",
         )
     listener = BleListener(devices, options.silence)
+    async with _scanning(options, listener.hear):
+        yield listener
+
+
+@asynccontextmanager
+async def _scanning(
+    options: Options, hear: Callable[[BLEDevice, AdvertisementData], None]
+) -> AsyncIterator[None]:
+    try:
+        from bleak.exc import BleakError
+    except ImportError as error:
+        raise LinkDown("ble-missing", reason=error) from error
     failures = (BleakError, OSError, EOFError)
     try:
-        scanner = await _scan(options, listener.hear, failures)
+        scanner = await _scan(options, hear, failures)
     except failures as error:
         why = str(error) or type(error).__name__
         raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=why) from error
     try:
-        yield listener
+        yield
     finally:
         # BlueZ may refuse (InProgress), and an adapter that was pulled out cannot be stopped.
         with suppress(*failures):
@@ -500,6 +525,48 @@ def _tell(chinese: str, english: str) -> None:
     logging.getLogger("linli").warning("%s · %s", chinese, english)
 
 
+async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+    """Everybody who speaks a format of ours. BlueZ lets several programs listen at once."""
+    heard: asyncio.Queue[Heard] = asyncio.Queue(INBOX)
+
+    def hear(sender: BLEDevice, advertisement: AdvertisementData) -> None:
+        stranger = introduce(sender.address, _service(advertisement), advertisement.manufacturer_data)
+        if stranger and not heard.full():
+            heard.put_nowait(stranger)
+
+    async with _scanning(options, hear):
+        while True:
+            yield await heard.get()
+
+
+def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]) -> Heard | None:
+    """Who sends such an advertisement: its format, Xiaomi's number of the product, and the packet, if it
+    can be read without a key. None where it speaks no format of ours."""
+    says: dict[str, str] = {}
+    if BTHOME in service:
+        says["format"] = "bthome"
+    elif XIAOMI in service and len(service[XIAOMI]) >= 5:
+        says |= {"format": "mibeacon", "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}"}
+    elif RUUVI in maker:
+        says["format"] = "ruuvi"
+    else:
+        return None
+    needs = {}
+    try:
+        packet = read(_mac(mac), None, service, maker)
+    except ReadFailed:
+        packet, says["encrypted"] = None, "true"
+        needs = {"bindkey_file": f"/etc/linli/{_mac(mac).hex()}.key"}
+    return Heard(address={"mac": mac.upper()}, says=says, raw=packet, needs=needs)
+
+
+def _lines(target: str) -> list[dict[str, Any]]:
+    if not target.startswith("ble:"):
+        return []
+    adapter = target.removeprefix("ble:")
+    return [{"adapter": adapter} if adapter else {}]
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -508,4 +575,11 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    scan=Scan(
+        lines=_lines,
+        place=lambda options: f"ble:{options.adapter}",
+        shared=True,
+        overhear=_overhear,
+        says=("format", "product", "encrypted"),
+    ),
 )

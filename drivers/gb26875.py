@@ -48,7 +48,19 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
+from gateway.model import (
+    Checks,
+    Device,
+    Driver,
+    Heard,
+    LinkDown,
+    Listener,
+    Point,
+    Raw,
+    ReadFailed,
+    Scan,
+    Value,
+)
 from gateway.serialport import open_port
 
 START, END = b"@@", b"##"
@@ -704,6 +716,24 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield listener
 
 
+async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+    """Devices on a serial line. An answer, even a denial, would be the monitoring centre's to give."""
+    async with open_port(options.listen, options.baud) as port:
+        rest = b""
+        while True:
+            data = rest + await port.hear()
+            packets, rest = split(data)
+            sound = [packet for packet in packets if packet.sound]
+            for packet in sound:
+                yield Heard(address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet))
+            if not sound and len(rest) < len(START):
+                yield ReadFailed("garbage", bytes=len(data))
+
+
+def _lines(target: str) -> list[dict[str, Any]]:
+    return [{"listen": target}] if target.startswith("/") else []
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -714,4 +744,5 @@ DRIVER = Driver(
     show=show,
     actions=ACTIONS,
     remember=lambda raw: raw.memory,
+    scan=Scan(lines=_lines, place=lambda options: options.listen, overhear=_overhear),
 )

@@ -25,12 +25,15 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Value
+from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Scan, Value
 from gateway.serialport import SerialPort, open_port
 
 WKLY = b"WKLY"
 UNKNOWN = 0xFF
 """What a WKLY board says of a lock whose state it cannot tell."""
+
+COMMON = 32
+"""Boards that a scan asks for: few have switches for more."""
 
 Flags = tuple[bool | None, ...]
 """What the board says of each lock, lock 1 first; None if it says that it does not know."""
@@ -223,7 +226,8 @@ class LockBus(Bus):
     def __init__(self, port: SerialPort, options: Options) -> None:
         self._port = port
         self._dialect = DIALECTS[options.dialect]
-        self._timeout = options.timeout
+        self._name = options.dialect
+        self.timeout = options.timeout
         self.settle = options.settle
 
     def _board(self, device: Device) -> int:
@@ -233,9 +237,16 @@ class LockBus(Bus):
         return board
 
     async def read(self, device: Device) -> Status:
-        dialect, board = self._dialect, self._board(device)
+        return await self._ask(self._board(device))
+
+    async def probe(self, address: Address) -> dict[str, str]:
+        await self._ask(address.board)
+        return {"dialect": self._name}
+
+    async def _ask(self, board: int) -> Status:
+        dialect = self._dialect
         self._port.send(dialect.seal(dialect.ask(board)))
-        return await self._port.receive(lambda data: find_reply(dialect, data, board), self._timeout)
+        return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """`open` with `lock`, from 1. Whatever the board answers, the next status shows the open door."""
@@ -259,6 +270,14 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LockBus(port, options)
 
 
+def _lines(target: str) -> list[dict[str, Any]]:
+    return [{"port": target, "dialect": name} for name in DIALECTS] if target.startswith("/") else []
+
+
+def _addresses(options: Options) -> list[dict[str, Any]]:
+    return [{"board": board} for board in range(min(COMMON, DIALECTS[options.dialect].boards))]
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -268,4 +287,5 @@ DRIVER = Driver(
     example=example,
     show=show,
     actions=("open",),
+    scan=Scan(lines=_lines, place=lambda options: options.port, addresses=_addresses, says=("dialect",)),
 )

@@ -20,7 +20,18 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Checks, Device, Driver, Listener, ListenerAction, Point, ReadFailed, Value
+from gateway.model import (
+    Checks,
+    Device,
+    Driver,
+    Heard,
+    Listener,
+    ListenerAction,
+    Point,
+    ReadFailed,
+    Scan,
+    Value,
+)
 from gateway.mqtt import Connection
 from gateway.mqtt import Options as MqttOptions
 from gateway.mqtt import connect as connect_mqtt
@@ -144,6 +155,8 @@ class Uplink(msgspec.Struct, frozen=True):
 
 class _DeviceInfo(msgspec.Struct, rename="camel"):
     dev_eui: str
+    device_name: str = ""
+    device_profile_name: str = ""
 
 
 class _Event(msgspec.Struct, rename="camel"):
@@ -350,6 +363,26 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LoraListener(connection, options.application, devices)
 
 
+async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+    """Every device of the network server, as a client of its own (the same name would end the
+    connection of whoever has it)."""
+    async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
+        connection.subscribe(f"application/{options.application}/device/+/event/up")
+        async for message in connection.messages():
+            try:
+                event = msgspec.json.decode(message.payload, type=_Event)
+            except (ValueError, RecursionError):
+                continue
+            info = event.device_info
+            says = {"name": info.device_name, "profile": info.device_profile_name}
+            raw = Uplink(event.f_port, event.data) if event.data else None
+            yield Heard(address={"dev_eui": info.dev_eui.lower()}, says=says, raw=raw)
+
+
+def _lines(target: str) -> list[dict[str, Any]]:
+    return [{"url": target}] if target.startswith(("mqtt://", "mqtts://")) else []
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -359,4 +392,11 @@ DRIVER = Driver(
     example=example,
     show=show,
     action=Downlink,
+    scan=Scan(
+        lines=_lines,
+        place=lambda options: options.url,
+        shared=True,
+        overhear=_overhear,
+        says=("name", "profile"),
+    ),
 )

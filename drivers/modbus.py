@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import struct
+import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,7 +25,7 @@ from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
-from gateway.model import Action, Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Value
+from gateway.model import Action, Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Scan, Value
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
@@ -44,6 +46,12 @@ Request = tuple[Table, int, int]
 Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 WRITES: dict[Table, int] = {"coil": 5, "holding": 6}
+BAUDS = (9600, 19200, 4800, 115200, 38400, 57600, 2400)
+"""What devices are set to, most common first."""
+IDENTITY = ("vendor", "product", "revision")
+"""Objects 0 to 2 of a device's identification (V1.1b3, 6.21)."""
+NOBODY = (0x0A, 0x0B)
+"""Exceptions by which a gateway says that the unit is not there (V1.1b3, 7)."""
 TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
 NOT_NOW = {5: "modbus-busy", 6: "modbus-busy", 10: "modbus-unreachable", 11: "modbus-unreachable"}
@@ -195,10 +203,19 @@ def show(raw: Registers) -> str:
 class ModbusBus(Bus):
     """One connection or line."""
 
-    def __init__(self, client: ModbusBaseClient, settle: float) -> None:
+    def __init__(self, client: ModbusBaseClient, settle: float, identify: bool = False) -> None:
         self._client = client
         self._plans: dict[str, list[Request]] = {}
+        self._identify = identify
         self.settle = settle
+
+    @property
+    def timeout(self) -> float:
+        return float(self._client.ctx.comm_params.timeout_connect)
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._client.ctx.comm_params.timeout_connect = seconds
 
     async def read(self, device: Device) -> Registers:
         """All ranges of the device. What it refuses is left out, and asked for in smaller parts the
@@ -246,6 +263,29 @@ class ModbusBus(Bus):
         if reply.function_code != FUNCTIONS[table] or len(cells) != expected:
             raise ReadFailed("reply-length", unit=unit, expected=count, got=len(cells))
         return [int(cell) for cell in cells[:count]]
+
+    async def probe(self, address: Address) -> dict[str, str]:
+        """Ask for one register: a refusal, too, is an answer, unless a gateway gives it for a unit that
+        is not there. Identification (6.21) is asked for on Modbus TCP alone: its length cannot be told
+        from its function code, and a slave on a serial line may fall out of step by it."""
+        unit, client = address.unit, self._client
+        reply = await self._ask(unit, lambda: client.read_holding_registers(0, count=1, device_id=unit))
+        if isinstance(reply, ExceptionResponse) and (code := reply.exception_code) in NOBODY:
+            raise ReadFailed("modbus-exception", unit=unit, code=code, first=0, count=1)
+        if not self._identify:
+            return {}
+        try:
+            card = await self._ask(
+                unit, lambda: client.read_device_information(read_code=1, device_id=unit)
+            )
+        except ReadFailed:
+            return {}
+        told: dict[int, Any] = getattr(card, "information", {})
+        return {
+            name: text
+            for number, name in enumerate(IDENTITY)
+            if isinstance(word := told.get(number), bytes) and (text := word.decode("utf-8", "replace"))
+        }
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """An action of the device's profile; it takes no arguments."""
@@ -314,16 +354,24 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         )
     # The count of unanswered requests is the supervisor's to judge, for each device by itself.
     client.set_max_no_responses(1_000_000_000)
+    refused = ""
     try:
         if not await client.connect():
             raise LinkDown("line-open", url=options.url)
     except OSError as error:
         raise LinkDown("line-open", url=options.url, reason=error) from error
+    except termios.error as error:
+        refused = error.args[-1]
+    if refused:
+        # A speed or parity that the port cannot do: pymodbus drops the port without closing it.
+        gc.collect()
+        raise LinkDown("line-open", url=options.url, reason=refused)
     if url.scheme != "rtu":
         _watch(client)
     settle = options.timeout if options.settle is None else options.settle
     try:
-        yield ModbusBus(client, 0.0 if url.scheme == "tcp" else settle)
+        tcp = url.scheme == "tcp"
+        yield ModbusBus(client, 0.0 if tcp else settle, identify=tcp)
     finally:
         client.close()
 
@@ -344,6 +392,28 @@ def _watch(client: ModbusBaseClient) -> None:
             transport.get_extra_info("socket").setsockopt(*option)
 
 
+def _lines(target: str) -> list[dict[str, Any]]:
+    if target.startswith("/"):
+        return [{"url": f"rtu:{target}", "baud": baud, "parity": parity}
+                for baud in BAUDS for parity in ("N", "E")]  # fmt: skip
+    if not target.startswith("tcp://"):
+        return []
+    # 502 is Modbus TCP's own port.
+    bare = [] if target.endswith(":502") else [{"url": f"rtu+{target}"}]
+    return [{"url": target}, *bare]
+
+
+def _place(options: Options) -> str:
+    url = urlsplit(options.url)
+    return url.path if url.scheme == "rtu" else f"tcp://{url.hostname}:{url.port or 502}"
+
+
+def _addresses(options: Options) -> list[dict[str, Any]]:
+    """Those of slaves (V1.02, 2.2), and 255, by which a device on TCP means itself."""
+    direct = [255] if options.url.startswith("tcp:") else []
+    return [{"unit": unit} for unit in (*range(1, 248), *direct)]
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -353,4 +423,7 @@ DRIVER = Driver(
     example=example,
     show=show,
     action=WriteAction,
+    # First, for a slave may fall out of step by the frames of other protocols: libmodbus has no sense of
+    # the silence between frames.
+    scan=Scan(rank=0, lines=_lines, place=_place, addresses=_addresses, says=IDENTITY),
 )

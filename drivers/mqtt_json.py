@@ -10,9 +10,23 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.codec import follow
-from gateway.model import Checks, Device, Driver, Listener, ListenerAction, Point, ReadFailed, Value
+from gateway.model import (
+    Checks,
+    Device,
+    Driver,
+    Heard,
+    Listener,
+    ListenerAction,
+    Point,
+    ReadFailed,
+    Scan,
+    Value,
+)
 from gateway.mqtt import Connection, Options
 from gateway.mqtt import connect as connect_mqtt
+
+OTHERS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
+"""Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -123,6 +137,27 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield JsonListener(connection, devices)
 
 
+async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+    """Every topic with a JSON object. As a client of its own: under the same name the broker would end
+    the connection of whoever has it."""
+    async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
+        connection.subscribe("#")
+        async for message in connection.messages():
+            if OTHERS.fullmatch(message.topic):
+                continue
+            try:
+                raw = msgspec.json.decode(message.payload)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(raw, dict):
+                says = {"retained": "true"} if message.retained else {}
+                yield Heard(address={"topic": message.topic}, says=says, raw=raw)
+
+
+def _lines(target: str) -> list[dict[str, Any]]:
+    return [{"url": target}] if target.startswith(("mqtt://", "mqtts://")) else []
+
+
 DRIVER = Driver(
     options=Options,
     address=Address,
@@ -132,4 +167,11 @@ DRIVER = Driver(
     example=example,
     show=show,
     action=PublishAction,
+    scan=Scan(
+        lines=_lines,
+        place=lambda options: options.url,
+        shared=True,
+        overhear=_overhear,
+        says=("retained",),
+    ),
 )

@@ -86,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("--day", help="2026-11-21")
     ledger.add_argument("--json", action="store_true")
     job("asyncapi", _asyncapi, site=False)
+    scan = job("scan", _scan)
+    if "scan" in sys.argv[1:2]:
+        from .scan import add_arguments as add_scan_arguments
+
+        add_scan_arguments(scan)
     simulate = job("simulate", _simulate, site=False)
     if "simulate" in sys.argv[1:2]:
         from .simulate import add_arguments
@@ -181,6 +186,14 @@ def _simulate(options: argparse.Namespace) -> None:
     from .simulate import run
 
     asyncio.run(run(options))
+
+
+def _scan(options: argparse.Namespace) -> None:
+    from drivers import load, names
+
+    from .scan import run
+
+    run(options, {name: load(name) for name in names()})
 
 
 def _asyncapi(_: argparse.Namespace) -> None:

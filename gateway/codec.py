@@ -25,6 +25,15 @@ def follow(raw: Raw, path: str) -> Value | None:
     return found if isinstance(found, bool | int | float | str) else None
 
 
+def leaves(raw: Raw, path: str = "") -> dict[str, Value]:
+    """Every value in a parsed message by the path that leads to it: the reverse of `follow`."""
+    parts: dict[str, Value] = {}
+    inside = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    for key, part in inside:
+        parts |= leaves(part, f"{path}.{key}" if path else str(key))
+    return parts or ({path: raw} if path and isinstance(raw, bool | int | float | str) else {})
+
+
 def finish(
     points: Mapping[str, Point], wire: Mapping[str, Value]
 ) -> tuple[dict[str, Value], dict[str, str]]:

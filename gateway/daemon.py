@@ -19,10 +19,11 @@ from .config import Site, offered
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, Sample, Value
+from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, ReadFailed, Sample, Value
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
+from .scan.ask import build, question, unpack
 from .services import services
 from .services.commands import Order, Status
 from .services.memory import Memory, memories
@@ -192,6 +193,8 @@ class Daemon:
             "doctor": self._answer_doctor,
             "read": self._answer_read,
             "command": self._answer_command,
+            "lines": self._answer_lines,
+            "scan": self._answer_scan,
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +212,30 @@ class Daemon:
             "bad": reading.sample.bad,
             "seconds": reading.seconds,
         }
+
+    async def _answer_lines(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What each line has for itself: a port, a host."""
+        specs = (task.spec for task in self._buses.values())
+        scans = ((spec, spec.driver.scan) for spec in specs)
+        places = {spec.name: scan.place(spec.options) for spec, scan in scans if scan and not scan.shared}
+        return {"lines": places}
+
+    async def _answer_scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request to a stranger on a line of ours."""
+        bus = self._buses.get(str(request.get("bus")))
+        if bus is None:
+            raise GatewayError("bus-unknown", bus=request.get("bus"), known=", ".join(self._buses))
+        driver = bus.spec.driver
+        address = build(driver.address, request.get("address", {}))
+        for device in self._site.devices.values():
+            if device.bus == bus.spec.name and device.address == address:
+                raise GatewayError("scan-configured", device=device.name)
+        points = unpack(driver, request["points"]) if "points" in request else None
+        try:
+            answer = await bus.visit(question(driver, address, str(request.get("model")), points))
+        except ReadFailed as failed:
+            return {"nobody": failed.key}
+        return dict(answer)
 
     async def _answer_command(self, request: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, ClassVar, Protocol
@@ -357,6 +357,8 @@ class Bus:
 
     settle: float = 0.0
     """Seconds of silence the line needs after a timeout, so that a late reply finds nobody waiting."""
+    timeout: float = 0.5
+    """Seconds an answer is waited for; may be set, for a scan is in a hurry."""
 
     async def read(self, device: Device) -> Raw:
         """One reading. Raises `ReadFailed` or `LinkDown`."""
@@ -368,6 +370,11 @@ class Bus:
         Raises `ReadFailed` (refused or unanswered) or `LinkDown`.
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
+
+    async def probe(self, address: Any) -> dict[str, str]:
+        """Whether somebody is at that address (the driver's `Address`), by a request that changes
+        nothing, and what it says of itself. Raises `ReadFailed` (nobody is) or `LinkDown`."""
+        raise NotImplementedError
 
 
 class Listener(ABC):
@@ -385,6 +392,42 @@ class Listener(ABC):
 
     def recall(self, device: str, memory: bytes) -> None:  # noqa: B027
         """What `Driver.remember` made of the device's last message; told before `listen` begins."""
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who spoke unasked while a scan listened."""
+
+    address: dict[str, Any]
+    """The keys of its `[device.…]` table."""
+    says: dict[str, str] = {}
+    """What it says of itself, by the names in `Scan.says`."""
+    raw: Raw = None
+    """What it said, where that can be read."""
+    needs: dict[str, Any] = {}
+    """More keys of its table, for what a person must provide first."""
+
+
+class Scan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a driver takes part in `linli scan`: what is worth trying, and what is said there. When and how
+    often is the scan's business. A driver whose devices wait to be asked has `addresses`, and a bus with
+    `probe`; one whose devices speak has `overhear`."""
+
+    lines: Callable[[str], Sequence[dict[str, Any]]]
+    """Pure: the `[bus.…]` tables worth trying at a target (`/dev/…`, `tcp://host:port`, `mqtt://host`,
+    `ble:`), likeliest first; none where the target is not the driver's."""
+    place: Callable[[Any], str]
+    """Pure: the target that a line with these options is at."""
+    rank: int = 1
+    """Where several drivers have lines at a target, those of the lowest are tried first."""
+    shared: bool = False
+    """Whether others may listen there at the same time."""
+    addresses: Callable[[Any], Sequence[dict[str, Any]]] | None = None
+    """Pure: the address keys of the `[device.…]` tables that a line with these options may have."""
+    overhear: Callable[[Any], AsyncIterator[Heard | ReadFailed]] | None = None
+    """What is said on a line with these options, by whomever, without ever answering; a `ReadFailed` is
+    something that is none of the driver's. Raises `LinkDown`."""
+    says: tuple[str, ...] = ()
+    """What a device may say of itself; a profile's `[fingerprint]` has a pattern for any of these."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
@@ -413,6 +456,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of a profile's `[actions.…]`, where the driver has such."""
     check: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
     """Pure: raises `ConfigError` for a device that its model, or the others on its bus, rule out."""
+    scan: Scan | None = None
+    """How it takes part in a scan, if it does."""
 
 
 Row = msgspec.Struct

@@ -53,6 +53,12 @@ SLOTS = 32
 CONFIRMATIONS = 5
 """Readings that may pass until a command shows its effect."""
 CONFIRM_EVERY = 0.2
+VISIT = 0.2
+"""Seconds that a visit to a line may take: one request, and the silence after it if nobody answers."""
+LATE = 0.2
+"""The part of its period by which a safety device may be asked late for the sake of a visit."""
+VISIT_PATIENCE = 20.0
+"""Seconds until a line counts as too busy for a visit."""
 OUT_OF_STEP = ("timeout", "garbage", "reply-length")
 """Failures after which a late reply may still be on its way."""
 
@@ -162,6 +168,13 @@ class _Watch(msgspec.Struct):
     news: asyncio.Event
 
 
+class _Visit(msgspec.Struct):
+    """A request of somebody who is no part of the schedule."""
+
+    ask: Callable[[Bus], Awaitable[Any]]
+    done: asyncio.Future[Any]
+
+
 class BusTask:
     """A line and its devices."""
 
@@ -180,6 +193,7 @@ class BusTask:
         self._sink = sink
         self._slots = {device.name: Slot(device, clock.mono()) for device in devices}
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._visits: asyncio.Queue[_Visit] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._heard: dict[str, float] = {}
         self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
@@ -232,6 +246,22 @@ class BusTask:
         self._wake.set()
         return await job.done
 
+    async def visit(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+        """Lend the line for one request to somebody who scans it, when no device is due, and no safety
+        device would have to wait for long. Raises `GatewayError`, of which `ReadFailed` is his own."""
+        if not self.stats.up:
+            raise GatewayError("line-down", reason=self.spec.name)
+        if self._listening:
+            raise GatewayError("scan-speaks", bus=self.spec.name)
+        visit = _Visit(ask, asyncio.get_running_loop().create_future())
+        self._visits.put_nowait(visit)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(VISIT_PATIENCE):
+                return await visit.done
+        except TimeoutError as error:
+            raise GatewayError("scan-busy", bus=self.spec.name) from error
+
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
@@ -270,6 +300,8 @@ class BusTask:
         self.stats.failures += 1
         while not self._jobs.empty():
             _fail(self._jobs.get_nowait(), error)
+        while not self._visits.empty():
+            _fail(self._visits.get_nowait(), error)
         for slot in self._slots.values():
             await self._offline(slot, error)
 
@@ -288,6 +320,9 @@ class BusTask:
             first, second = (safety, others) if turns < SAFETY_TURNS else (others, safety)
             queue = first if first.due <= now else second
             if queue.due > now:
+                if not self._visits.empty() and self._spare(now) >= VISIT:
+                    await self._receive(bus, self._visits.get_nowait())
+                    continue
                 self._wake.clear()
                 await self._clock.wait(self._wake, min(first.due, second.due) - now)
                 continue
@@ -394,6 +429,28 @@ class BusTask:
             slot.recent.now(now).busy += now - began
             # Whatever happened, nobody waits for ever.
             _fail(job, LinkDown("line-down", reason=self.spec.name))
+
+    def _spare(self, now: float) -> float:
+        """Seconds until a safety device has waited for as long as it may."""
+        slots = (slot for slot in self._slots.values() if slot.safety)
+        return min((slot.due + LATE * slot.device.every - now for slot in slots), default=VISIT)
+
+    async def _receive(self, bus: Bus, visit: _Visit) -> None:
+        if visit.done.done():
+            return  # Whoever asked has given up.
+        quiet = min(bus.settle, VISIT / 2)
+        usual, bus.timeout = bus.timeout, min(bus.timeout, VISIT - quiet)
+        try:
+            _end(visit, await visit.ask(bus))
+        except LinkDown as error:
+            _fail(visit, error)
+            raise
+        except ReadFailed as error:
+            _fail(visit, error)
+            await self._clock.sleep(quiet)
+        finally:
+            bus.timeout = usual
+            _fail(visit, LinkDown("line-down", reason=self.spec.name))
 
     async def _obey(self, bus: Bus, device: Device, command: Command) -> None:
         """Write once, then read until the device shows that it did it."""
@@ -520,11 +577,11 @@ def _shows(values: Mapping[str, Value], expected: Mapping[str, Value]) -> bool:
     return all(values.get(name) == value for name, value in expected.items())
 
 
-def _end(job: _Job, result: Reading | None) -> None:
+def _end(job: _Job | _Visit, result: Any) -> None:
     if not job.done.done():
         job.done.set_result(result)
 
 
-def _fail(job: _Job, error: GatewayError) -> None:
+def _fail(job: _Job | _Visit, error: GatewayError) -> None:
     if not job.done.done():
         job.done.set_exception(error)

@@ -3,6 +3,7 @@
 from .profile import Profile, load_profile, try_example
 from .reading import NAME, Mistake, Mistakes, titles
 from .site import (
+    RESERVED,
     BusSpec,
     Centre,
     ControlOptions,
@@ -10,6 +11,7 @@ from .site import (
     JournalOptions,
     MetricsOptions,
     Site,
+    load_models,
     load_site,
     offered,
     profile_folders,
@@ -17,6 +19,7 @@ from .site import (
 
 __all__ = [
     "NAME",
+    "RESERVED",
     "BusSpec",
     "Centre",
     "ControlOptions",
@@ -27,6 +30,7 @@ __all__ = [
     "Mistakes",
     "Profile",
     "Site",
+    "load_models",
     "load_profile",
     "load_site",
     "offered",

@@ -27,6 +27,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     points: dict[str, Point]
     actions: dict[str, Action]
     examples: tuple[Table, ...]
+    fingerprint: dict[str, str]
+    """What a device of this model says of itself to a scan: patterns with * and ?, whatever the case."""
 
 
 class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,7 @@ class _ProfileReading(Reading):
         points, examples = data.pop("points", {}), data.pop("examples", [])
         orders = self.tables(data, "actions")
         data.pop("actions", None)
+        fingerprint = data.pop("fingerprint", {})
         if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
             self.mistake(("examples",), "table-expected", key="[examples]")
             return None
@@ -97,6 +100,7 @@ class _ProfileReading(Reading):
             point = self.build(driver.point, table, ("points", name))
             if point is not None:
                 found |= _repeat(name, point)
+        self._fingerprint(driver, fingerprint)
         return Profile(
             kind=keys.kind,
             maker=keys.maker,
@@ -105,7 +109,18 @@ class _ProfileReading(Reading):
             points=found,
             actions=self._actions(driver, orders, found),
             examples=tuple(examples),
+            fingerprint=fingerprint,
         )
+
+    def _fingerprint(self, driver: Driver, patterns: Any) -> None:
+        if not isinstance(patterns, dict):
+            self.mistake(("fingerprint",), "table-expected", key="[fingerprint]")
+            return
+        self.unknown(patterns, driver.scan.says if driver.scan else (), ("fingerprint",))
+        for key, pattern in patterns.items():
+            if not isinstance(pattern, str):
+                got = type(pattern).__name__
+                self.mistake(("fingerprint", key), "value-type", wanted="str", got=got)
 
     def _actions(
         self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]

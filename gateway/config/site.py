@@ -5,6 +5,7 @@ Nothing here opens a port: a configuration can be checked on any machine.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import re
@@ -168,6 +169,18 @@ def profile_folders(site: Path) -> list[Path]:
     shipped = Path(str(files("gateway"))) / "profiles"
     checkout = Path(str(files("gateway"))).parent / "config" / "profiles"
     return [site.parent / "profiles", shipped if shipped.is_dir() else checkout]
+
+
+def load_models(site: Path) -> dict[str, Profile]:
+    """Every device model that a site in this file could use, by name; those with mistakes are left out."""
+    found: dict[str, Profile] = {}
+    for folder in profile_folders(site):
+        for file in sorted(folder.glob("*/*.toml")):
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            if name not in found and _PROFILE_NAME.fullmatch(name):
+                with contextlib.suppress(Mistakes):
+                    found[name] = _cached_profile(file)
+    return found
 
 
 class _SiteReading(Reading):

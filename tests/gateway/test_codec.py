@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.codec import finish
+from gateway.codec import finish, follow, leaves
 from gateway.model import AlarmSpec, Hazard, Point, Value
 
+messages = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text("ab", min_size=1, max_size=2), inside),
+)
 maybe = st.none() | st.floats(-1e6, 1e6)
 alarms = st.builds(AlarmSpec, hazard=st.sampled_from(Hazard), above=maybe, below=maybe)
 points = st.builds(
@@ -129,3 +133,10 @@ def test_what_is_missing_is_said_so() -> None:
 
 def test_what_not_every_message_carries_is_not_missed() -> None:
     assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+
+
+@given(messages)
+def test_every_value_of_a_message_is_found_by_its_path(message: Any) -> None:
+    found = leaves(message)
+    assert found == {path: follow(message, path) for path in found}
+    assert leaves({"a": [1, {"b": None, "c": "x"}], "d": {}}) == {"a.0": 1, "a.1.c": "x"}

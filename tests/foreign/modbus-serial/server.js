@@ -20,6 +20,7 @@ const server = new ModbusRTU.ServerTCP(
         getDiscreteInput: bit("discrete"),
         setCoil: set("coil"),
         setRegister: set("holding"),
+        readDeviceIdentification: () => ({ 0: "linli", 1: "modbus-serial", 2: "1.0" }),
     },
     { host: "127.0.0.1", port: Number(process.argv[2]), debug: false, unitID: 7 },
 );
