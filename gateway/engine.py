@@ -15,7 +15,20 @@ import msgspec
 from .config import NAME
 from .journal import Journal, JournalFailed
 from .log import tell
-from .model import Clock, Command, GatewayError, Lane, Message, Outcome, Rows, Sample, Service, Tick, Value
+from .model import (
+    Adopted,
+    Clock,
+    Command,
+    GatewayError,
+    Lane,
+    Message,
+    Outcome,
+    Rows,
+    Sample,
+    Service,
+    Tick,
+    Value,
+)
 from .services.commands import Commands, Order, Status
 
 Execute = Callable[[Command], Awaitable[None]]
@@ -29,13 +42,23 @@ class Engine:
     """The services' state, and the only way to change it."""
 
     def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock) -> None:
-        self._services = list(services)
-        self._commands = next(service for service in self._services if isinstance(service, Commands))
+        self._serve(services)
         self._journal = journal
         self._clock = clock
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
         self._told: dict[str, tuple[float, dict[str, Value]]] = {}
         self.execute: Execute = _nobody
+
+    def _serve(self, services: Iterable[Service]) -> None:
+        self._services = list(services)
+        self._commands = next(service for service in self._services if isinstance(service, Commands))
+
+    async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
+        """Go on under another configuration with the same rows; what it no longer has comes to an end.
+        Returns when that is safe on the disk."""
+        self._serve(services)
+        if self._step(adopted, self._services):
+            await self._commit()
 
     async def restore(self) -> None:
         """Take up the state that the journal kept."""

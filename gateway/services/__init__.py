@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from gateway.model import Device, Service
 
 from .commands import Commands
+from .configuration import Configuration
 from .lockers import Lockers
 from .parking import Parking
 from .presence import Presence
@@ -24,5 +25,6 @@ def services(devices: Mapping[str, Device], allowed: Mapping[str, Iterable[str]]
         Parking(devices),
         Lockers(devices),
         Timekeeping(),
+        Configuration(),
         Commands({origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY}),
     ]

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
+    Adopted,
     AlarmSpec,
     Changes,
     Command,
@@ -32,7 +33,7 @@ LINK = "link"
 """The point a device's own silence is filed under."""
 GATEWAY = "gateway"
 """The gateway itself, as a device: a journal that cannot be trusted is a fault like any other."""
-OWN = {point: AlarmSpec(Hazard.FAULT) for point in ("journal_failing", "journal_damaged")}
+OWN = {point: AlarmSpec(Hazard.FAULT) for point in ("journal_failing", "journal_damaged", "config_refused")}
 
 
 class AlarmState(StrEnum):
@@ -78,6 +79,8 @@ class Safety(Service):
             return self._sample(rows, message)
         if isinstance(message, Command) and message.action in self.actions:
             return _acknowledge(rows, message)
+        if isinstance(message, Adopted):
+            return self._adopted(rows, message)
         return {}, []
 
     def summary(self, rows: Rows) -> dict[str, Value]:
@@ -86,6 +89,16 @@ class Safety(Service):
             "alarms": len(states),
             "unacknowledged": sum(state is not AlarmState.ACKNOWLEDGED for state in states),
         }
+
+    def _adopted(self, rows: Rows, adopted: Adopted) -> tuple[Changes, list[Fact]]:
+        """Nothing will ever clear the alarm of a point that is no longer configured."""
+        changes: Changes = {}
+        facts: list[Fact] = []
+        for key, alarm in rows.items():
+            specs = self._specs.get(alarm.device)
+            if specs is None or alarm.point not in (LINK, *specs):
+                _enter(changes, facts, key, alarm, None, "removed", adopted.at)
+        return changes, facts
 
     def _sample(self, rows: Rows, sample: Sample) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
