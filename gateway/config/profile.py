@@ -27,6 +27,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     points: dict[str, Point]
     actions: dict[str, Action]
     examples: tuple[Table, ...]
+    text: str
+    """The file itself."""
 
 
 class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,9 +41,9 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
 
 
-def load_profile(file: Path) -> Profile:
-    """Read and check one device model. Raises `Mistakes`."""
-    reading = _ProfileReading(file)
+def load_profile(file: Path, kept: str | None = None) -> Profile:
+    """Read and check one device model, or what its file once said. Raises `Mistakes`."""
+    reading = _ProfileReading(file, kept)
     profile = reading.profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -105,6 +107,7 @@ class _ProfileReading(Reading):
             points=found,
             actions=self._actions(driver, orders, found),
             examples=tuple(examples),
+            text=self.text,
         )
 
     def _actions(
