@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from . import __version__, control, metrics
+from .adoption import Choice
 from .clock import SystemClock, local_day
-from .config import Site
+from .config import Mistakes, Site
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import Clock, Command, GatewayError, Sample, Value
+from .model import Adopted, Clock, Command, GatewayError, LinkDown, Revision, Sample, Service, Value
 from .notify import notify, watchdog_seconds
+from .reload import Reloader
 from .services import services
+from .services.commands import Order
 from .services.safety import GATEWAY
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -32,31 +36,38 @@ LOCAL_ACTIONS = ("open", "acknowledge")
 """What may be asked on this machine: whoever reaches the control socket has a credential."""
 
 
-async def run(site: Site) -> None:
-    """Run until SIGTERM or SIGINT."""
+MISTAKES = 50
+"""Mistakes that one answer names: it is one line on the socket."""
+
+T = TypeVar("T")
+
+
+async def run(file: Path, choice: Choice) -> None:
+    """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it anew."""
+    site = choice.site
     tell(
         logging.INFO, "starting",
         version=__version__, site=site.centre.id, buses=len(site.buses), devices=len(site.devices),
     )  # fmt: skip
-    stopping = asyncio.Event()
+    stopping, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         journal, homeless = await _open_journal(stack, site, clock)
-        daemon = Daemon(site, journal, clock, homeless)
-        await daemon.engine.restore()
+        daemon = Daemon(file, choice, journal, clock, homeless)
+        await daemon.restore()
         await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(job, name=name) for name, job in daemon.jobs().items()]
+            daemon.start(tasks, hung_up)
             tell(logging.INFO, "ready")
             notify("READY=1")
             await stopping.wait()
             tell(logging.INFO, "stopping")
             notify("STOPPING=1")
-            for task in running:
-                task.cancel()
+            daemon.stop()
 
 
 async def _open_journal(stack: AsyncExitStack, site: Site, clock: Clock) -> tuple[Journal, str]:
@@ -95,60 +106,139 @@ def _alone(journal: Path) -> Iterator[None]:
         yield
 
 
+def _services(site: Site) -> list[Service]:
+    upstream = site.uplink.commands if site.uplink else ()
+    allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
+    return services(site.devices, allowed)
+
+
 class Daemon:
     """The parts of a running gateway, and what may be asked of it locally."""
 
-    def __init__(self, site: Site, journal: Journal, clock: Clock, homeless: str = "") -> None:
-        self._site = site
+    def __init__(
+        self, file: Path, choice: Choice, journal: Journal, clock: Clock, homeless: str = ""
+    ) -> None:
         self._homeless = homeless
         self._journal = journal
         self._clock = clock
-        upstream = site.uplink.commands if site.uplink else ()
-        allowed = {"upstream": upstream, "dashboard": LOCAL_ACTIONS, "console": LOCAL_ACTIONS}
-        self.engine = Engine(services(site.devices, allowed), journal, clock)
+        self._site = choice.site
+        self.engine = Engine(_services(choice.site), journal, clock)
         self.engine.execute = self._execute
-        self._buses = {
-            spec.name: BusTask(
-                spec,
-                tuple(device for device in site.devices.values() if device.bus == spec.name),
-                clock,
-                self.engine.sample,
-            )
-            for spec in site.buses.values()
-        }
+        self._reloader = Reloader(file, choice, self.engine, journal, clock, self._switch)
+        self._buses: dict[str, BusTask] = {}
         self._uplink: Uplink | None = None
-        if site.uplink:
-            engine = self.engine
-            dialect = Native(
-                site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
-            )
-            self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._unbroken: set[asyncio.Task[Any]] = set()
         self._started = clock.now()
 
-    def jobs(self) -> dict[str, Any]:
-        """Everything that runs for as long as the daemon does."""
-        collector = metrics.GatewayCollector(self._journal, self._buses.values(), self._uplink)
-        jobs = {
-            "journal": self._journal.run(),
-            "engine": self.engine.run(),
-            "metrics": metrics.serve(self._site.metrics, collector, self.health),
-            "watch": self._watch(),
-            "report": self._report(),
-            **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
-        }
-        if self._uplink:
-            jobs["uplink"] = self._uplink.run()
-        return jobs
+    async def restore(self) -> None:
+        """Take up what the journal kept, under the configuration that holds."""
+        await self.engine.restore()
+        await self._reloader.begin()
+        await self._adopt(self._reloader.revision)
+
+    def start(self, tasks: asyncio.TaskGroup, hung_up: asyncio.Event) -> None:
+        """Everything that runs for as long as the daemon does, and the lines and the uplink."""
+        self._tasks = tasks
+        collector = metrics.GatewayCollector(
+            self._journal, self._buses, lambda: self._uplink, lambda: self._reloader.revision.number
+        )
+        self._run("journal", self._journal.run())
+        self._run("engine", self.engine.run())
+        self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
+        self._run("watch", self._watch())
+        self._run("report", self._report())
+        self._run("reload", self._reloader.run())
+        self._run("hang-up", self._heed(hung_up))
+        for name in self._site.buses:
+            self._open(name)
+        self._connect()
+
+    def stop(self) -> None:
+        """Cancel everything; the task group waits for the end of it."""
+        for task in (*self._running.values(), *self._unbroken):
+            task.cancel()
+
+    def _run(self, name: str, job: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks
+        self._running[name] = self._tasks.create_task(job, name=name)
+
+    def _open(self, bus: str) -> None:
+        """Put a line of the present site to work."""
+        devices = tuple(device for device in self._site.devices.values() if device.bus == bus)
+        self._buses[bus] = BusTask(self._site.buses[bus], devices, self._clock, self.engine.sample)
+        self._run(f"bus-{bus}", self._buses[bus].run())
+
+    async def _close(self, bus: str) -> None:
+        # Taken away first: who asks for one of its devices meanwhile is told so, and does not wait.
+        await self._buses.pop(bus).end(self._running.pop(f"bus-{bus}"))
+
+    def _connect(self) -> None:
+        """Put the uplink of the present site to work, if it has one."""
+        if not self._site.uplink:
+            return
+        rows, journal, clock = self.engine.rows, self._journal, self._clock
+        dialect = Native(
+            self._site.centre.id, journal.epoch, lambda at: correct(rows(Timekeeping.name), at)
+        )
+        self._uplink = Uplink(self._site.uplink, dialect, journal, clock, self._command, self.engine.sample)
+        self._run("uplink", self._uplink.run())
+
+    async def _disconnect(self) -> None:
+        self._uplink = None
+        if task := self._running.pop("uplink", None):
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _switch(self, site: Site, revision: Revision) -> None:
+        """Close, restart and open what the revision changes; all else goes on undisturbed."""
+        lines, uplink = revision.changes.get("bus", {}), "uplink" in revision.changes
+        changed = lines.get("changed", [])
+        closing = [self._close(bus) for bus in (*lines.get("removed", []), *changed)]
+        await asyncio.gather(*closing, *([self._disconnect()] if uplink else []))
+        self._site = site
+        for device in revision.changes.get("device", {}).get("removed", []):
+            self._journal.latest.pop(device, None)
+        await self._adopt(revision)
+        for bus in (*changed, *lines.get("added", [])):
+            self._open(bus)
+        if uplink:
+            self._connect()
+
+    async def _adopt(self, revision: Revision) -> None:
+        present = {*self._site.devices, GATEWAY, *([Uplink.name] if self._site.uplink else [])}
+        adopted = Adopted(revision, self._clock.now(), frozenset(present))
+        await self.engine.adopt(_services(self._site), adopted)
+
+    async def _heed(self, hung_up: asyncio.Event) -> None:
+        """SIGHUP: as `linli reload`, but what there is to say goes to the log alone."""
+        while True:
+            await hung_up.wait()
+            hung_up.clear()
+            with contextlib.suppress(GatewayError):
+                await self._reloader.reload("signal")
+
+    async def _carry_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Work that is done to its end even if whoever asked for it goes away."""
+        task = asyncio.create_task(work)
+        self._unbroken.add(task)
+        task.add_done_callback(self._unbroken.discard)
+        return await asyncio.shield(task)
+
+    async def _command(self, command: Command) -> Order:
+        return await self._carry_through(self.engine.command(command))
 
     def health(self) -> dict[str, Any]:
-        """Well means: what is measured reaches the disk. What the field or the network lacks is told
-        beside it, for a restart would not mend it."""
+        """Well means: what is measured reaches the disk, and what the site's file says is what runs.
+        What the field or the network lacks is told beside it."""
         return {
-            "ok": not self._trouble(),
+            "ok": not self._trouble() and not self._reloader.refused,
             "version": __version__,
             "started": self._started.wall,
             "clock": self._clock.now().clock,
             "journal": self._trouble() or "ok",
+            "config": self._reloader.health(),
             "uplink": self._uplink.online if self._uplink else None,
             "buses": {name: bus.stats.up for name, bus in self._buses.items()},
         }
@@ -159,7 +249,13 @@ class Daemon:
         return str(failure.facts.get("reason")) if failure else self._homeless
 
     def handlers(self) -> Mapping[str, control.Handler]:
-        return {"health": self._answer_health, "read": self._answer_read, "command": self._answer_command}
+        return {
+            "health": self._answer_health,
+            "read": self._answer_read,
+            "command": self._answer_command,
+            "reload": self._answer_reload,
+            "verdict": self._answer_verdict,
+        }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
         return self.health()
@@ -184,13 +280,26 @@ class Daemon:
         order = await self.engine.command(command)
         return {"status": order.status, "detail": order.detail}
 
+    async def _answer_reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        returning = request.get("returning") is not False
+        try:
+            return await self._carry_through(self._reloader.reload("console", returning=returning))
+        except Mistakes as wrong:
+            return {"mistakes": [mistake.portable() for mistake in wrong.mistakes[:MISTAKES]]}
+
+    async def _answer_verdict(self, _: dict[str, Any]) -> dict[str, Any]:
+        return await self._reloader.verdict()
+
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)
 
     def _bus(self, device: str) -> BusTask:
         if device not in self._site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self._site.devices))
-        return self._buses[self._site.devices[device].bus]
+        bus = self._site.devices[device].bus
+        if bus not in self._buses:
+            raise LinkDown("line-down", reason=bus)
+        return self._buses[bus]
 
     async def _report(self) -> None:
         """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
@@ -201,6 +310,7 @@ class Daemon:
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
                 "journal_damaged": journal.salvaged is not None,
+                "config_refused": bool(self._reloader.refused),
             }
             if flags != told or self._clock.mono() >= due:
                 told, due = flags, self._clock.mono() + REPORT_EVERY

@@ -151,6 +151,7 @@ class BusTask:
         self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
         self._listening = False
         self._attempts = 0
+        self._transaction = asyncio.Lock()
         self.stats = BusStats()
 
     async def execute(self, command: Command) -> None:
@@ -187,6 +188,14 @@ class BusTask:
         self._jobs.put_nowait(job)
         self._wake.set()
         return await job.done
+
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """End the task that runs us, between two transactions: a late reply must find nobody."""
+        async with self._transaction:
+            running.cancel()
+            await asyncio.wait({running})
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), LinkDown("line-down", reason=self.spec.name))
 
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
@@ -235,7 +244,8 @@ class BusTask:
         turns = 0
         while True:
             while not self._jobs.empty():
-                await self._work(bus, self._jobs.get_nowait())
+                async with self._transaction:
+                    await self._work(bus, self._jobs.get_nowait())
             now = self._clock.mono()
             first, second = (safety, others) if turns < SAFETY_TURNS else (others, safety)
             queue = first if first.due <= now else second
@@ -245,7 +255,8 @@ class BusTask:
                 continue
             slot = queue.pop()
             turns = turns + 1 if slot.safety else 0
-            await self._poll(bus, slot)
+            async with self._transaction:
+                await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now
             self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))

@@ -47,7 +47,7 @@ def ask(path: Path, request: bytes) -> Any:
 )
 def test_what_is_no_call_is_answered_so(running: Centre, request_: bytes) -> None:
     answer = ask(running.daemon.socket, request_)
-    assert answer == {"error": "call-unknown", "facts": {"known": "health, read, command"}}
+    assert answer == {"error": "call-unknown", "facts": {"known": "health, read, command, reload, verdict"}}
 
 
 @pytest.mark.parametrize(
