@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--json", action="store_true")
     job("dashboard", _dashboard)
     job("read", _read).add_argument("device")
+    job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
     ledger = job("ledger", _ledger)
     ledger.add_argument("--day", help="2026-11-21")
@@ -191,7 +192,7 @@ async def _print_revisions(site: Site, *, as_json: bool) -> None:
         return
     zone = ZoneInfo(site.centre.timezone)
     _print_table(
-        ("revision", "when", "by", "digest", "changes"),
+        [_word(head) for head in ("revision", "when", "by", "digest", "changes")],
         [
             (
                 each.number,
@@ -305,6 +306,43 @@ async def _read_device(site: Site, name: str) -> None:
     print(_word("took", ms=round(answer["seconds"] * 1000)))
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    """The bus doctor's report; exit code 1 when it has something to say."""
+    from . import control
+
+    site = _site(options)
+    buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
+    if options.json:
+        print(json.dumps(buses, indent=2, ensure_ascii=False))
+    else:
+        for bus, report in buses.items():
+            _print_line(site, bus, report)
+    return int(any(report["findings"] for report in buses.values()))
+
+
+def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
+    language = preferred()
+    print(say(language, "doctor.use", bus=bus, use=report["use"]))
+    names = ("device", "state", "share", "polls", "silent", "damaged", "refused", "p50", "p99")
+    rows = [
+        ["–" if (cell := row.get(name)) is None else cell for name in names]
+        for device in report["devices"]
+        for row in [{**device, "state": say(language, f"doctor.{_state(device)}")}]
+    ]
+    _print_table([say(language, f"doctor.{name}") for name in names], rows)
+    for finding in report["findings"]:
+        device = site.devices.get(finding["device"])
+        name = device.title[language] if device else ""
+        print("→ " + say(language, f"doctor.{finding['key']}", name=name, **finding["facts"]))
+    if not report["findings"]:
+        print(say(language, "doctor.well"))
+    print()
+
+
+def _state(device: dict[str, Any]) -> str:
+    return "offline" if device["offline"] else "online"
+
+
 def _journal(options: argparse.Namespace) -> None:
     asyncio.run(_print_journal(_site(options), as_json=options.json))
 
@@ -334,7 +372,10 @@ async def _print_journal(site: Site, *, as_json: bool) -> None:
         letters = [{**asdict(letter), "lane": letter.lane.name.lower()} for letter in dead]
         print(json.dumps({"epoch": epoch, "streams": streams, "dead": letters}, indent=2))
         return
-    _print_table(("lane", "device", *names), [(*key, *total) for key, total in totals.items()])
+    _print_table(
+        [_word(name) for name in ("lane", "device", *names)],
+        [(*key, *total) for key, total in totals.items()],
+    )
     print(_word("epoch", epoch=epoch))
     for letter in dead:
         print(_word("dead", device=letter.device, seq=letter.seq, reason=letter.reason))
@@ -350,8 +391,9 @@ async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([{**asdict(row), "lane": row.lane.name.lower()} for row in rows], indent=2))
         return
+    heads = ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps")
     _print_table(
-        ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps"),
+        [_word(head) for head in heads],
         [
             (
                 row.day,
@@ -370,7 +412,7 @@ async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
 
 
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    table = [[_word(head) for head in heads], *([str(cell) for cell in row] for row in rows)]
+    table = [heads, *([str(cell) for cell in row] for row in rows)]
     widths = [max(_width(line[i]) for line in table) for i in range(len(heads))]
     for line in table:
         cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]

@@ -251,6 +251,7 @@ class Daemon:
     def handlers(self) -> Mapping[str, control.Handler]:
         return {
             "health": self._answer_health,
+            "doctor": self._answer_doctor,
             "read": self._answer_read,
             "command": self._answer_command,
             "reload": self._answer_reload,
@@ -259,6 +260,9 @@ class Daemon:
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
         return self.health()
+
+    async def _answer_doctor(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"buses": {name: bus.report() for name, bus in self._buses.items()}}
 
     async def _answer_read(self, request: dict[str, Any]) -> dict[str, Any]:
         name = str(request.get("device"))

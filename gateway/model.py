@@ -243,6 +243,15 @@ class AlarmSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     below: float | None = None
     hysteresis: float = 0.0
 
+    def exceeded(self, value: Value, already: bool = False) -> bool:
+        """Whether the value is an alarm, or with `already` still one."""
+        if isinstance(value, bool | str):
+            return value is True
+        band = self.hysteresis if already else 0.0
+        high = self.above is not None and value > self.above - band
+        low = self.below is not None and value < self.below + band
+        return high or low
+
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a device. Drivers extend this with where to find it.

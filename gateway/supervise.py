@@ -19,6 +19,7 @@ import msgspec
 
 from .codec import finish
 from .config import BusSpec
+from .doctor import Patient, report
 from .log import reason, tell
 from .model import (
     Bus,
@@ -33,6 +34,7 @@ from .model import (
     Sample,
     Value,
 )
+from .tally import Recent
 from .tasks import first_cause
 
 FAILURES = 3
@@ -67,9 +69,12 @@ class Reading(msgspec.Struct):
 class Slot:
     """A device's place in the schedule."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, now: float = 0.0) -> None:
         self.device = device
         self.safety = device.safety
+        self.recent = Recent(now)
+        self.standing: frozenset[str] = frozenset()
+        """Its points that are an alarm."""
         self.phase = zlib.crc32(device.name.encode()) % SLOTS / SLOTS
         self.due = 0.0
         self.failures = 0
@@ -93,7 +98,20 @@ class Slot:
             self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
         if crowd > 1:
             self.due = max(self.due, now + spent / SHARE - spent)
-        return 0 if self.failures else max(0, round((self.due - before) / every) - 1)
+        missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
+        tally = self.recent.now(now)
+        tally.busy += spent
+        tally.missed += missed
+        return missed
+
+    def alarms(self, sample: Sample) -> frozenset[str]:
+        """The points that are an alarm by this sample."""
+        if not self.safety:
+            return frozenset()
+        specs = {name: self.device.points[name].alarm for name in sample.values}
+        return frozenset(
+            name for name, spec in specs.items() if spec and spec.exceeded(sample.values[name])
+        )
 
 
 def _doubled(every: float, times: int, most: float = PROBE) -> float:
@@ -144,7 +162,7 @@ class BusTask:
         self._devices = devices
         self._clock = clock
         self._sink = sink
-        self._slots = {device.name: Slot(device) for device in devices}
+        self._slots = {device.name: Slot(device, clock.mono()) for device in devices}
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._heard: dict[str, float] = {}
@@ -153,6 +171,15 @@ class BusTask:
         self._attempts = 0
         self._transaction = asyncio.Lock()
         self.stats = BusStats()
+
+    def report(self) -> dict[str, Any]:
+        """How the line and its devices have done of late, for `linli doctor`."""
+        now = self._clock.mono()
+        patients = [
+            Patient(name, slot.told_offline, *slot.recent.told(now), pushes=self._listening)
+            for name, slot in self._slots.items()
+        ]
+        return report(self.stats.up, patients, getattr(self.spec.options, "timeout", None))
 
     async def execute(self, command: Command) -> None:
         """Carry out a command at the next transaction boundary. Raises `GatewayError`."""
@@ -263,36 +290,60 @@ class BusTask:
             queue.push(slot)
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
-        self.stats.polls += 1
         try:
-            raw = await bus.read(slot.device)
+            sample = await self._ask(bus, slot)
+            if slot.alarms(sample) - slot.standing:
+                sample = await self._confirm(bus, slot, sample)
         except ReadFailed as failed:
             await self._failed(slot, failed)
             if failed.key in OUT_OF_STEP:
                 await self._clock.sleep(bus.settle)
         else:
-            await self._take(slot, raw)
+            await self._take(slot, sample)
+
+    async def _ask(self, bus: Bus, slot: Slot) -> Sample:
+        """One reading, counted."""
+        self.stats.polls += 1
+        began = self._clock.mono()
+        tally = slot.recent.now(began)
+        tally.polls += 1
+        raw = await bus.read(slot.device)
+        tally.took(self._clock.mono() - began)
+        return self._sample(slot.device, raw)
+
+    async def _confirm(self, bus: Bus, slot: Slot, first: Sample) -> Sample:
+        """A new alarm is read twice and the second reading counts, so that one false reading wakes
+        nobody. A device that cannot be asked again is believed."""
+        try:
+            second = await self._ask(bus, slot)
+        except ReadFailed:
+            await self._take(slot, first)
+            raise
+        if slot.alarms(first) - slot.standing - slot.alarms(second):
+            slot.recent.now(self._clock.mono()).unconfirmed += 1
+            tell(logging.WARNING, "alarm-unconfirmed", device=slot.device.name)
+        return second
 
     async def _failed(self, slot: Slot, failed: ReadFailed) -> None:
         """One failure is no outage yet."""
         self.stats.failures += 1
+        slot.recent.now(self._clock.mono()).failures[failed.key] += 1
         slot.failures += 1
         if slot.failures >= FAILURES or slot.told_offline:
             await self._offline(slot, failed)
 
-    async def _take(self, slot: Slot, raw: Raw) -> Sample:
-        sample = self._sample(slot.device, raw)
+    async def _take(self, slot: Slot, sample: Sample) -> None:
         if not sample.values:
             await self._failed(slot, ReadFailed("no-values"))
-            return sample
+            return
         # Only a reading proves that the line works: some open, and close at the first request.
         self._attempts = 0
         slot.failures = 0
+        slot.standing = slot.alarms(sample)
         if slot.told_offline:
             slot.told_offline = False
             tell(logging.INFO, "device-online", device=slot.device.name)
         await self._sink(sample)
-        return sample
 
     def _sample(self, device: Device, raw: Raw) -> Sample:
         values, bad = finish(device.points, self.spec.driver.decode(device.points, raw))
@@ -309,12 +360,13 @@ class BusTask:
     async def _work(self, bus: Bus, job: _Job) -> None:
         if job.done.done():
             return  # Whoever asked has given up.
+        slot, began = self._slots[job.device.name], self._clock.mono()
         try:
             if job.command is None:
-                began = self._clock.mono()
                 raw = await bus.read(job.device)
                 seconds = self._clock.mono() - began
-                sample = await self._take(self._slots[job.device.name], raw)
+                sample = self._sample(job.device, raw)
+                await self._take(slot, sample)
                 _end(job, Reading(self.spec.driver.show(raw), sample, seconds))
             else:
                 await self._obey(bus, job.device, job.command)
@@ -326,6 +378,8 @@ class BusTask:
             _fail(job, error)
             await self._clock.sleep(bus.settle)
         finally:
+            now = self._clock.mono()
+            slot.recent.now(now).busy += now - began
             # Whatever happened, nobody waits for ever.
             _fail(job, LinkDown("line-down", reason=self.spec.name))
 
@@ -341,7 +395,8 @@ class BusTask:
             except ReadFailed:
                 await self._clock.sleep(bus.settle)
                 continue
-            sample = await self._take(self._slots[device.name], raw)
+            sample = self._sample(device, raw)
+            await self._take(self._slots[device.name], sample)
             if _shows(sample.values, expected):
                 return
         raise ReadFailed("unconfirmed")
@@ -359,10 +414,12 @@ class BusTask:
 
     async def _hear(self, slot: Slot, raw: Raw | ReadFailed) -> None:
         self.stats.polls += 1
+        slot.recent.now(self._clock.mono()).polls += 1
         if isinstance(raw, ReadFailed):
             await self._failed(slot, raw)
         else:
-            sample = await self._take(slot, raw)
+            sample = self._sample(slot.device, raw)
+            await self._take(slot, sample)
             if sample.values:
                 self._heard[slot.device.name] = self._clock.mono()
             if arrival := self._arrivals.pop(slot.device.name, None):

@@ -113,7 +113,7 @@ class Safety(Service):
             if point in sample.values:
                 key = f"{sample.device}/{point}"
                 value = sample.values[point]
-                levels.append((point, spec.hazard, _exceeds(spec, value, key in rows), value))
+                levels.append((point, spec.hazard, spec.exceeded(value, key in rows), value))
         for point, hazard, active, value in levels:
             key = f"{sample.device}/{point}"
             old: Alarm | None = rows.get(key)
@@ -133,18 +133,6 @@ class Safety(Service):
             elif not active and old is not None and old.state is AlarmState.ACKNOWLEDGED:
                 _enter(changes, facts, key, old, None, "closed", sample.at)
         return changes, facts
-
-
-def _exceeds(spec: AlarmSpec, value: Value, already: bool) -> bool:
-    """The level of one point; an alarm that stands must come back by the hysteresis to clear."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return False
-    band = spec.hysteresis if already else 0.0
-    high = spec.above is not None and value > spec.above - band
-    low = spec.below is not None and value < spec.below + band
-    return high or low
 
 
 def _acknowledge(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:

@@ -53,7 +53,8 @@ def a_device(name: str, every: float = 1.0, alarm: AlarmSpec | None = None) -> D
 
 
 class Line(Bus):
-    """A line whose devices answer after `latency` seconds with `answers`; errors are raised."""
+    """A line whose devices answer after `latency` seconds with `answers`: errors are raised, of a list
+    each once and the last for ever."""
 
     settle = 0.5
 
@@ -82,6 +83,8 @@ class Line(Bus):
         self.polls.append((self.clock.mono(), device.name))
         await self._talk(device)
         answer = self.answers.get(device.name, {"x": 1, "y": 2})
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -313,6 +316,58 @@ async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -
     counts = Counter(name for _, name in rig.line.polls)
     assert sum(counts[name] for name in safety) >= 3.5 * sum(counts[name] for name in others)
     assert min(counts[name] for name in others) >= 120 / 0.125 / 5 / 8 * 0.9
+
+
+HOT = AlarmSpec(hazard=Hazard.FIRE, above=5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "values"),
+    [
+        ([{"x": 0}, {"x": 9}, {"x": 9}], [{"x": 0}, {"x": 9}, {"x": 9}]),
+        ([{"x": 0}, {"x": 9}, {"x": 0}], [{"x": 0}, {"x": 0}, {"x": 0}]),
+        ([{"x": 9}, {"x": 9}, {"x": 0}], [{"x": 9}, {"x": 0}, {"x": 0}]),
+    ],
+    ids=["confirmed", "one false reading", "true at the start"],
+)
+async def test_a_new_alarm_is_read_twice_and_the_second_reading_counts(
+    answers: list[dict[str, Value]], values: list[dict[str, Value]]
+) -> None:
+    rig = Rig(a_device("a", alarm=HOT))
+    rig.line.answers["a"] = answers
+    async with rig.running():
+        await rig.clock.advance(3)
+    assert [sample.values for sample in rig.samples][:3] == values
+    times = rig.line.times("a")
+    again = [b - a for a, b in itertools.pairwise(times) if b - a < 0.1]
+    assert len(again) == 1, "only a new alarm is asked for again, and at once"
+
+
+async def test_an_alarm_that_cannot_be_confirmed_is_believed() -> None:
+    rig = Rig(a_device("a", alarm=HOT))
+    rig.line.answers["a"] = [{"x": 9}, ReadFailed("timeout")]
+    async with rig.running():
+        await rig.clock.advance(2)
+    assert rig.samples[0].values == {"x": 9}
+
+
+async def test_the_doctor_sees_who_takes_the_line_and_who_jumps(told: Any) -> None:
+    rig = Rig(a_device("dead"), a_device("jumpy", alarm=HOT), a_device("well"))
+    rig.line.latency["dead"] = 0.5
+    rig.line.answers["dead"] = ReadFailed("timeout")
+    async with rig.running():
+        await rig.clock.advance(60)
+        rig.line.answers["jumpy"] = [{"x": 9}, {"x": 0}]
+        await rig.clock.advance(2)
+        report = rig.task.report()
+    by_name = {device["device"]: device for device in report["devices"]}
+    assert by_name["dead"]["offline"]
+    assert by_name["dead"]["share"] > 5 * by_name["well"]["share"]
+    assert by_name["well"]["p50"] == pytest.approx(10, rel=0.1)
+    assert by_name["well"]["readings"] == by_name["well"]["polls"] == pytest.approx(62, abs=2)
+    findings = {(finding["key"], finding["device"]) for finding in report["findings"]}
+    assert findings == {("device-dead", "dead"), ("device-jumpy", "jumpy")}
+    assert report["use"] == pytest.approx(sum(device["share"] for device in report["devices"]), abs=0.3)
 
 
 async def test_an_impossible_or_missing_value_is_left_out_and_said_so() -> None:
