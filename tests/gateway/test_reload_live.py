@@ -290,6 +290,11 @@ def test_rows_outlive_a_reload_and_alarms_of_the_removed_are_closed(
     listed = json.loads(linli("config", "--json", "--config", house.file).stdout)
     assert [each["number"] for each in listed] == [1, 2]
     assert listed[1]["changes"]["device"] == {"added": ["e"], "removed": ["s"]}
+    heads, _, last = linli("config", "--config", house.file).stdout.splitlines()
+    assert heads.split() == ["revision", "when", "by", "digest", "changes"]
+    assert last.startswith("2 ")
+    assert "linli reload" in last
+    assert last.endswith("devices removed: s")
 
 
 def test_it_returns_by_itself_and_says_so(house: House, server: Callable[[], Server]) -> None:
