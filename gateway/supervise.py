@@ -200,6 +200,7 @@ class BusTask:
         self._watches: dict[str, list[_Watch]] = {}
         self._listening = False
         self._attempts = 0
+        self._transaction = asyncio.Lock()
         self.stats = BusStats()
 
     def report(self) -> dict[str, Any]:
@@ -262,6 +263,15 @@ class BusTask:
         except TimeoutError as error:
             raise GatewayError("scan-busy", bus=self.spec.name) from error
 
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """End the task that runs us, between two transactions: a late reply must find nobody."""
+        async with self._transaction:
+            running.cancel()
+            await asyncio.wait({running})
+        for waiting in (self._jobs, self._visits):
+            while not waiting.empty():
+                _fail(waiting.get_nowait(), LinkDown("line-down", reason=self.spec.name))
+
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
@@ -315,7 +325,8 @@ class BusTask:
         turns = 0
         while True:
             while not self._jobs.empty():
-                await self._work(bus, self._jobs.get_nowait())
+                async with self._transaction:
+                    await self._work(bus, self._jobs.get_nowait())
             now = self._clock.mono()
             first, second = (safety, others) if turns < SAFETY_TURNS else (others, safety)
             queue = first if first.due <= now else second
@@ -328,7 +339,8 @@ class BusTask:
                 continue
             slot = queue.pop()
             turns = turns + 1 if slot.safety else 0
-            await self._poll(bus, slot)
+            async with self._transaction:
+                await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now
             self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.adoption import load_sources, recall
 from gateway.config import Site
 from gateway.services.lockers import KIND as LOCKER
 from gateway.words import LANGUAGES
@@ -30,6 +31,8 @@ class DeviceCard(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where things are, and what the site is called."""
 
+    file: Path | None = None
+    """The site's file; without it, a change of the devices is not followed."""
     journal: Path
     control: Path
     """The daemon's control socket."""
@@ -45,10 +48,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
 
 
-def settings_of(site: Site) -> Settings:
+def settings_of(site: Site, file: Path | None = None) -> Settings:
     """What a site's configuration says of its dashboard."""
     name = site.centre.title
     return Settings(
+        file=file,
         journal=site.journal.path,
         control=site.control.socket,
         access=site.dashboard.access,
@@ -56,23 +60,35 @@ def settings_of(site: Site) -> Settings:
         port=site.dashboard.port,
         site=dict.fromkeys(LANGUAGES, name) if isinstance(name, str) else name,
         timezone=site.centre.timezone,
-        devices=tuple(
-            DeviceCard(
-                name=device.name,
-                title=device.title,
-                kind=device.kind,
-                every=device.every,
-                units={key: point.unit for key, point in device.points.items()},
-                safety=device.safety,
-                actions=tuple(
-                    action
-                    for action in (*site.buses[device.bus].driver.actions, *device.actions)
-                    if device.kind != LOCKER or action != "open"
-                ),
-            )
-            for device in site.devices.values()
-        ),
+        devices=cards_of(site),
     )
+
+
+def cards_of(site: Site) -> tuple[DeviceCard, ...]:
+    """The devices of a site."""
+    return tuple(
+        DeviceCard(
+            name=device.name,
+            title=device.title,
+            kind=device.kind,
+            every=device.every,
+            units={key: point.unit for key, point in device.points.items()},
+            safety=device.safety,
+            actions=tuple(
+                action
+                for action in (*site.buses[device.bus].driver.actions, *device.actions)
+                if device.kind != LOCKER or action != "open"
+            ),
+        )
+        for device in site.devices.values()
+    )
+
+
+def adopted_cards(settings: Settings) -> tuple[DeviceCard, ...] | None:
+    """The devices that the gateway runs with; None where nobody can tell."""
+    kept = recall(settings.file, settings.journal) if settings.file else None
+    site = load_sources(settings.file, kept.sources) if settings.file and kept else None
+    return cards_of(site) if site else None
 
 
 def title(titles: dict[str, str], lang: str, otherwise: str) -> str:

@@ -68,6 +68,8 @@ class Health(msgspec.Struct, frozen=True):
     """What the daemon says of itself; `trouble` is empty when all is well."""
 
     trouble: str = ""
+    refused: Mapping[str, list[str]] = {}
+    """Why it does not run what the site's file says, by language."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -192,6 +194,7 @@ class View(msgspec.Struct, frozen=True):
 
     gateway: Gateway
     trouble: str
+    refused: Mapping[str, list[str]]
     known: bool
     """Whether anything was ever read: without it, no alarm is not the same as no danger."""
     day: str
@@ -242,6 +245,7 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
     return View(
         gateway=gateway,
         trouble=known.trouble or (known.health.trouble if known.health else ""),
+        refused=known.health.refused if known.health else {},
         known=known.rows is not None,
         day=day,
         inside=visitors.get("inside"),

@@ -16,16 +16,17 @@ from gateway.journal import JournalFailed, Pack, Reader
 from gateway.journal.journal import Signal
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.commands import Commands
+from gateway.services.configuration import Configuration, newest
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Presence
 from gateway.services.safety import Safety
 from gateway.services.visitors import Visitors
 
-from .settings import Settings
+from .settings import Settings, adopted_cards
 from .view import Health, Known, View, fold
 
-SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers, Commands)
+SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers, Commands, Configuration)
 
 POLL = 0.5
 ASK = 2.0
@@ -57,7 +58,8 @@ class Watch:
         self._settings = settings
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
-        self._wanted = {Parking.name, Lockers.name, *(card.name for card in settings.devices)}
+        self._cards = settings.devices
+        self._revision = 0
         self._changed = Signal()
         self._known = Known()
         self.view = self._fold()
@@ -100,7 +102,7 @@ class Watch:
         return self.view is not seen
 
     def _fold(self) -> View:
-        return fold(self._settings.devices, self._zone, self._known, self._clock.now())
+        return fold(self._cards, self._zone, self._known, self._clock.now())
 
     def _learn(self, **news: object) -> None:
         """Fold again, whether or not there is news: readings grow old by themselves."""
@@ -121,7 +123,8 @@ class Watch:
             async with asyncio.timeout(PATIENCE):
                 answer = await control.call(self._settings.control, "health")
             journal = str(answer.get("journal", "ok"))
-            health = Health("" if journal == "ok" else journal)
+            refused = answer.get("config", {}).get("refused", {})
+            health = Health("" if journal == "ok" else journal, refused)
         except (DaemonAway, TimeoutError):
             pass
         except GatewayError as error:
@@ -164,6 +167,7 @@ class Watch:
                     self._learn()
                 else:
                     rows = {service.name: await _rows(reader, service) for service in SERVICES}
+                    await self._follow_devices(newest(rows[Configuration.name]))
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
@@ -172,16 +176,25 @@ class Watch:
                 looked.set()
                 await self._clock.sleep(POLL)
 
+    async def _follow_devices(self, revision: int) -> None:
+        """The gateway may have adopted another configuration since we looked."""
+        if revision != self._revision:
+            self._revision = revision
+            adopted = await asyncio.to_thread(adopted_cards, self._settings)
+            self._cards = self._cards if adopted is None else adopted
+
     async def _latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], Values]:
         """The latest sample of each device and the last value of each point, as far back as reasonable."""
         samples: dict[str, Record] = {}
         values: Values = {}
         before, went, began = last + 1, 0, self._clock.mono()
 
+        wanted = {Parking.name, Lockers.name, *(card.name for card in self._cards)}
+
         def enough() -> bool:
-            if not self._wanted <= samples.keys():
+            if not wanted <= samples.keys():
                 return False
-            complete = all(card.units.keys() <= values[card.name].keys() for card in self._settings.devices)
+            complete = all(card.units.keys() <= values[card.name].keys() for card in self._cards)
             return complete or self._clock.mono() - began > SEARCH
 
         while went < BACK and not enough():

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from gateway.model import Device, Service
 
 from .commands import Commands
+from .configuration import Configuration
 from .lockers import Lockers
 from .memory import Memory
 from .parking import Parking
@@ -32,5 +33,6 @@ def services(
         Parking(devices),
         Lockers(devices),
         Timekeeping(),
+        Configuration(),
         Commands({origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY}),
     ]

@@ -873,3 +873,23 @@ async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
     assert FakeClock().now().wall == START
     assert Slot(a_device("a")).phase == Slot(a_device("a")).phase != Slot(a_device("b")).phase
+
+
+async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.latency["a"] = 0.3
+    running = asyncio.create_task(rig.task.run())
+    await rig.until_asking("a")
+    asked = asyncio.create_task(rig.task.read("a"))
+    await rig.clock.settle()
+    ending = asyncio.create_task(rig.task.end(running))
+    await rig.clock.advance(0.2)
+    assert rig.line.asking
+    assert not ending.done()
+    await rig.clock.advance(0.2)
+    assert not rig.line.asking
+    assert running.cancelled()
+    assert len(rig.of("a")) == len(rig.line.polls)
+    with pytest.raises(GatewayError, match="line-down"):
+        await asked
+    await ending
