@@ -31,7 +31,7 @@ def test_old_revisions_are_forgotten() -> None:
 
 
 def test_a_standing_alarm_of_what_is_gone_is_closed_and_told() -> None:
-    fire = Point(alarm=AlarmSpec(Hazard.FIRE))
+    fire = Point(alarm=AlarmSpec(hazard=Hazard.FIRE))
     fold = Fold(Safety({name: device(name, "smoke", smoke=fire, heat=fire) for name in ("a", "b")}))
     fold.step(sample("a", smoke=True), sample("b", smoke=True, heat=True), sample("gateway"))
     fold.service = Safety({"b": device("b", "smoke", smoke=fire)})
@@ -43,7 +43,7 @@ def test_a_standing_alarm_of_what_is_gone_is_closed_and_told() -> None:
 
 
 def test_the_silence_of_a_device_that_stays_stays() -> None:
-    fire = Point(alarm=AlarmSpec(Hazard.FIRE))
+    fire = Point(alarm=AlarmSpec(hazard=Hazard.FIRE))
     devices = {"a": device("a", "smoke", smoke=fire)}
     fold = Fold(Safety(devices))
     fold.step(sample("a", error="timeout"))
