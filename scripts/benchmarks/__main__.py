@@ -9,9 +9,12 @@ import platform
 import time
 from unicodedata import east_asian_width
 
+from field import FIELD
 from figures import FIGURES
 from rig import OURS
-from subjects import SUBJECTS, Extent, Figures
+from subjects import GATEWAY, Extent, Figures
+
+SUBJECTS = {**GATEWAY, **FIELD}
 
 
 def main() -> None:
