@@ -199,6 +199,8 @@ class Ear:
         self._waiting = False
         self._received = b""
         """Since the last request."""
+        self._stream = b""
+        """On TCP, the frame that has begun."""
         self.heard = float("-inf")
         """When the last byte came, in monotonic seconds."""
         self.stray: Callable[[bool], None] = lambda late: None
@@ -211,13 +213,14 @@ class Ear:
             self._seek(data)
             return data
         self.heard = time.monotonic()
-        self._received = data
-        reply = self._find(data)
+        fresh, self._received = data.removeprefix(self._received), data
+        reply = self._find(data) if self._serial else self._follow(fresh)
         if not self._waiting:
             self.stray(bool(reply))
             return b""
         if reply:
             self._waiting, self._sought = False, []
+            self._received = data[len(reply) :]
             if len(data) > len(reply):
                 self.stray(False)
         return reply
@@ -241,15 +244,30 @@ class Ear:
         ]  # fmt: skip
 
     def _find(self, data: bytes) -> bytes:
+        """A reply on a serial line, wherever it begins: there may be noise before it."""
         for begin, length in self._sought:
             at = data.find(begin)
             while at >= 0:
-                size = length or 6 + int.from_bytes(data[at + 4 : at + 6], "big")
-                frame = data[at : at + size]
-                # Without a checksum, what follows shows that another frame has filled up a broken one.
-                if len(frame) == size and (_sound(frame) if self._serial else at + size == len(data)):
+                frame = data[at : at + length]
+                if len(frame) == length and _sound(frame):
                     return frame
                 at = data.find(begin, at + 1)
+        return b""
+
+    def _follow(self, fresh: bytes) -> bytes:
+        """A reply on TCP. There is no checksum: a frame must begin where the one before it has ended, and
+        nothing may follow, or a broken one has been filled up from the next."""
+        self._stream += fresh
+        while len(self._stream) >= 8:
+            size = 6 + int.from_bytes(self._stream[4:6], "big")
+            if self._stream[2:4] != b"\0\0" or not 8 < size <= 260:
+                self._stream = b""
+            if len(self._stream) < size:
+                break
+            frame, self._stream = self._stream[:size], self._stream[size:]
+            good = any(frame.startswith(begin) and length in (0, size) for begin, length in self._sought)
+            if good and not self._stream:
+                return frame
         return b""
 
     def give_up(self) -> ReadFailed:
