@@ -28,9 +28,9 @@ LENGTHS = {
     for length, keys in {
         1: "00 01 68 75 8E CD FF01 FF0B FF0F FF2E FF3F FFFE",
         2: "67 7D 82 FF09 FF0A FFFF",
-        3: "8367 8482",
+        3: "8367 8467 8482",
         4: "85 90 C9 CC D2 E3 F7 FF1F",
-        5: "E4",
+        5: "E4 84CC 85CC",
         6: "FF08",
         8: "D5 DA FF16",
     }.items()
@@ -85,7 +85,8 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     type: Literal["uint8", "int8", "uint16", "int16", "uint24", "uint32", "int32"] = "uint8"
     order: Literal["little", "big"] = "little"
     length: int = 0
-    """Bytes of the record, if `LENGTHS` does not say; without `channel`, of the whole payload."""
+    """Bytes of the record, if `LENGTHS` does not say or says otherwise; without `channel`, of the whole
+    payload."""
     mask: int | None = None
     among: tuple[int, ...] = ()
     """The numbers that say something of this point: a message with another one leaves it out."""
@@ -150,8 +151,8 @@ def _records(points: Mapping[str, LoraPoint], data: bytes) -> Iterator[tuple[byt
     lengths: dict[bytes, int] = {}
     for point in points.values():
         for key in _channels(point.channel):
-            known = point.length or point.byte + SIZES[point.type]
-            lengths[key] = max(lengths.get(key, 0), known, _length(key))
+            known = point.length or max(point.byte + SIZES[point.type], _length(key))
+            lengths[key] = max(lengths.get(key, 0), known)
     while data:
         key = data[:2]
         length = lengths.get(key) or _length(key)

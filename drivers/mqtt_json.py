@@ -28,21 +28,37 @@ class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Where in the message the value stands: keys and list indices, joined by dots."""
 
     path: str
+    pulse: bool = False
+    """A press that has no release: no sooner told than over."""
+
+
+class Over(msgspec.Struct, frozen=True):
+    """The end of the presses that a message told of."""
+
+    message: Any
 
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     """A parsed message to values; what it does not hold is left out."""
-    found = {name: follow(raw, point.path) for name, point in points.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    over = isinstance(raw, Over)
+    message = raw.message if over else raw
+    found = {name: follow(message, point.path) for name, point in points.items()}
+    return {
+        name: False if over and points[name].pulse else value
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def example(fields: Mapping[str, Any]) -> Any:
-    """A worked example: `json = '{"temperature": 4.2}'`."""
-    return msgspec.json.decode(fields["json"])
+    """A worked example: `json = '{"temperature": 4.2}'`, and where it matters `over = true`."""
+    message = msgspec.json.decode(fields["json"])
+    return Over(message) if fields.get("over") else message
 
 
 def show(raw: Any) -> str:
-    return msgspec.json.encode(raw).decode()
+    over = isinstance(raw, Over)
+    return msgspec.json.encode(raw.message if over else raw).decode() + (" (over)" if over else "")
 
 
 class JsonListener(Listener):
@@ -50,7 +66,7 @@ class JsonListener(Listener):
 
     def __init__(self, connection: Connection, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._devices = {device.address.topic: device.name for device in devices}
+        self._devices = {device.address.topic: device for device in devices}
         for topic in self._devices:
             connection.subscribe(topic)
 
@@ -61,9 +77,13 @@ class JsonListener(Listener):
                 continue
             device = self._devices[message.topic]
             try:
-                yield device, msgspec.json.decode(message.payload)
+                said = msgspec.json.decode(message.payload)
             except (ValueError, RecursionError) as error:
-                yield device, ReadFailed("not-json", reason=error)
+                yield device.name, ReadFailed("not-json", reason=error)
+                continue
+            yield device.name, said
+            if any(device.points[name].pulse for name in decode(device.points, said)):
+                yield device.name, Over(said)
 
 
 @asynccontextmanager

@@ -79,7 +79,8 @@ def _convert(point: Point, value: Value) -> Value | None:
         return bool(value >> point.bit & 1) if isinstance(value, int) else None
     if point.equals is not None:
         return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
-    if isinstance(value, WORDS) or (point.scale == 1 and point.offset == 0):
+    plain = point.scale == 1 and point.offset == 0 and point.decimals is None
+    if plain or isinstance(value, WORDS):
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, _decimals(point.scale) if point.decimals is None else point.decimals)

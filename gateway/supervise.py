@@ -80,8 +80,9 @@ class Slot:
         self.failures = 0
         self.told_offline = False
 
-    def plan(self, now: float, start: float, spent: float, crowd: int) -> int:
-        """When to ask again: on the device's own grid, so that polls never bunch up.
+    def plan(self, now: float, start: float, spent: float, share: float) -> int:
+        """When to ask again: on the device's own grid, so that polls never bunch up, and so that it uses
+        no more than its share of the line's time.
 
         Returns how many polls were missed because the line was busy.
         """
@@ -96,8 +97,7 @@ class Slot:
         else:
             anchor = start + self.phase * every
             self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        if crowd > 1:
-            self.due = max(self.due, now + spent / SHARE - spent)
+        self.due = max(self.due, now + spent / share - spent)
         missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
         tally = self.recent.now(now)
         tally.busy += spent
@@ -275,8 +275,14 @@ class BusTask:
             await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now
-            self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))
+            self.stats.missed += slot.plan(ended, start, ended - now, self._share(slot))
             queue.push(slot)
+
+    def _share(self, slot: Slot) -> float:
+        """The part of the line's time that a device may use: those that fail have one share together, and
+        nobody has less than an equal part."""
+        failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 1
+        return max(SHARE / failing, 1 / len(self._slots))
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
         try:

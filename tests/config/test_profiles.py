@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Mistakes, load_profile, load_site, try_example
+from gateway.words import LANGUAGES, words
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = sorted((CONFIG / "profiles").glob("*/*.toml"))
@@ -51,12 +52,29 @@ unit = 3
 """
 
 
-def test_there_are_models() -> None:
-    assert len({file.parent.name for file in FILES}) >= 5
+# What a neighbourhood centre has, by the kinds of its devices.
+KINDS = (
+    "door-counter", "parking-bay", "smoke", "heat", "gas", "electrical-fire", "water", "pressure", "fridge",
+    "sos", "call-point", "parcel-locker", "lock", "energy-meter", "ev-charger", "fire-panel",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_a_model_of_every_kind_that_one_can_buy(kind: str) -> None:
+    assert [file for file in FILES if file.parent.name == kind and not file.stem.startswith("generic-")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_what_the_dashboard_shows_of_a_model_has_a_name_in_every_language(file: Path) -> None:
+    for name in load_profile(file).points:
+        for language in LANGUAGES:
+            assert f"point.{name.partition('.')[0]}" in words(language)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_example_of_a_model_gives_what_it_promises(file: Path) -> None:
+    # By its first line a device model is told from a site.
+    assert file.read_text("utf-8").startswith('schema = "linli/profile/1"\n')
     profile = load_profile(file)
     assert profile.kind == file.parent.name
     assert tomllib.loads(file.read_text("utf-8"))["source"].strip()

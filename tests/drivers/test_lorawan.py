@@ -133,6 +133,14 @@ def test_a_record_of_a_new_kind_needs_only_its_length() -> None:
     assert decode(points, Uplink(85, bytes.fromhex("EE01070000 EE0205"))) == {"a": 7, "b": 5}
 
 
+def test_a_record_may_be_shorter_than_its_type_has_elsewhere() -> None:
+    points = {
+        "current": LoraPoint(channel="07 C9", length=2, type="uint16"),
+        "on": LoraPoint(channel="08 70"),
+    }
+    assert decode(points, Uplink(85, bytes.fromhex("07C94A00 087001"))) == {"current": 74, "on": 1}
+
+
 pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"]).map(bytes.fromhex)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mqtt_json import Address, JsonPoint, connect, decode, example
+from drivers.mqtt_json import Address, JsonPoint, Over, connect, decode, example, show
 from gateway.codec import finish
 from gateway.model import Device, Listener, ReadFailed
 from gateway.mqtt import Connection, Options
@@ -23,12 +23,13 @@ json = st.recursive(
 )
 
 
-@given(json, st.lists(st.text(max_size=6), max_size=5))
-def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
-    points = {path: JsonPoint(path=path, scale=0.1, min=0) for path in paths}
-    values = decode(points, raw)
-    assert all(isinstance(value, bool | int | float | str) for value in values.values())
-    finish(points, values)
+@given(json, st.lists(st.text(max_size=6), max_size=5), st.booleans())
+def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
+    points = {path: JsonPoint(path=path, scale=0.1, min=0, pulse=pulse) for path in paths}
+    for said in (raw, Over(raw)):
+        values = decode(points, said)
+        assert all(isinstance(value, bool | int | float | str) for value in values.values())
+        finish(points, values)
 
 
 def test_a_path_leads_through_keys_and_lists() -> None:
@@ -112,3 +113,29 @@ async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
         await sender.publish("z/a", b'{"t": 2}')
         async with asyncio.timeout(5):
             assert await anext(aiter(listener.listen())) == ("a", {"t": 2})
+
+
+def test_the_end_of_a_press_is_shown_as_such() -> None:
+    assert show(example({"json": '{"a": 1}'})) == '{"a":1}'
+    assert show(example({"json": '{"a": 1}', "over": True})) == '{"a":1} (over)'
+
+
+async def test_a_press_is_over_as_soon_as_it_is_told(broker: Broker) -> None:
+    points = {
+        "sos": JsonPoint(path="action", equals="emergency", pulse=True, optional=True),
+        "battery": JsonPoint(path="battery"),
+    }
+    button = msgspec.structs.replace(thermometer("a", "z/a"), points=points)
+    async with both(broker, button) as (listener, sender):
+        said = aiter(listener.listen())
+        first = asyncio.create_task(anext(said))
+        async with asyncio.timeout(10):
+            while not first.done():  # until the subscription stands
+                await sender.publish("z/a", b'{"battery": 90}')
+                await asyncio.sleep(0.05)
+            await sender.publish("z/a", b'{"battery": 90, "action": "emergency"}')
+            await sender.publish("z/a", b'{"battery": 89}')
+            heard = []
+            while {"battery": 89} not in heard:
+                heard.append(finish(points, decode(points, (await anext(said))[1]))[0])
+    assert heard[-3:] == [{"sos": True, "battery": 90}, {"sos": False, "battery": 90}, {"battery": 89}]

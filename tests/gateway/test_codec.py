@@ -76,6 +76,8 @@ def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
         (234, {"scale": 0.1}, 23.4),
         (234, {"scale": 0.1, "offset": -40}, -16.6),
         (3, {"scale": 1 / 3, "decimals": 2}, 1.0),
+        (230.1999969482422, {"decimals": 1}, 230.2),
+        (math.nan, {"decimals": 1}, ["not-a-number"]),
         (7, {}, 7),
         (2.345, {}, 2.345),
         ("on", {}, "on"),
