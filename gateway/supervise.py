@@ -45,6 +45,8 @@ REOPEN = 5.0
 """Seconds between two attempts to open a line, at most: a plug that is put back must soon work."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
+QUICK = 0.25
+"""Seconds on the line that take nobody's turn: who needs no more may be asked as often as is wanted."""
 SAFETY_TURNS = 4
 """After so many safety devices in a row another one gets its turn, if it is due."""
 SLOTS = 32
@@ -97,7 +99,8 @@ class Slot:
         else:
             anchor = start + self.phase * every
             self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        self.due = max(self.due, now + spent / share - spent)
+        if spent > QUICK:
+            self.due = max(self.due, now + spent / share - spent)
         missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
         tally = self.recent.now(now)
         tally.busy += spent
@@ -279,10 +282,13 @@ class BusTask:
             queue.push(slot)
 
     def _share(self, slot: Slot) -> float:
-        """The part of the line's time that a device may use: those that fail have one share together, and
-        nobody has less than an equal part."""
-        failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 1
-        return max(SHARE / failing, 1 / len(self._slots))
+        """The part of the line's time that a device may use. Those that fail have one share together, and
+        two until it is known whether they are gone; nobody has less than an equal part."""
+        if not slot.failures:
+            return SHARE
+        failing = sum(each.failures > 0 for each in self._slots.values())
+        shares = 2 if slot.failures < FAILURES else 1
+        return max(min(SHARE, SHARE * shares / failing), 1 / len(self._slots))
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
         try:

@@ -284,7 +284,7 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
     for name in live:
         assert len(rig.of(name)) >= 0.9 * 600, name
     for name in dead:
-        assert rig.of(name)[0].at.mono / 1e9 < 20
+        assert rig.of(name)[0].at.mono / 1e9 < 30
 
 
 async def test_a_slow_device_gets_no_more_than_its_share() -> None:
