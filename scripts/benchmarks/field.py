@@ -176,9 +176,9 @@ def hostile(extent: Extent) -> Figures:
     20 registers in two ranges of the same length, two devices a unit, asked as fast as it goes."""
     with on_the_daemons_core(), Rig("hostile") as rig:
         liar = rig.slave("liar.py", ["rtu"] * 4 + ["rtu+tcp", "tcp"], LIES, PATIENCE)
-        figures = asyncio.run(_ask_liars(liar, 100_000 * extent.part))
+        figures = asyncio.run(_ask_liars(liar, extent.transactions))
         spared = rig.slave("liar.py", ["rtu"], LIES, PATIENCE)
-        asked, wrong = asyncio.run(_believe(spared.at[0], 5_000 * extent.part))
+        asked, wrong = asyncio.run(_believe(spared.at[0], extent.transactions / 20))
     return {**figures, "misattributed_reference": 1e5 * wrong / asked}
 
 

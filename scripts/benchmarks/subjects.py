@@ -32,10 +32,12 @@ LINES = 10
 
 
 class Extent(msgspec.Struct):
-    """How long and how much: a part of the usual time, and the points of the backlog."""
+    """How long and how much: a part of the usual time, the points of the backlog, and the requests to the
+    hostile slaves."""
 
     part: float = 1.0
     backlog: int = 1_000_000
+    transactions: int = 100_000
 
 
 def saturation(extent: Extent) -> Figures:
