@@ -29,7 +29,8 @@ def main() -> None:
         help="积压五百万点（平时一百万）· a backlog of five million points, else one",
     )
     options = parser.parse_args()
-    extent = Extent(0.1, 10_000, 4_000) if options.quick else Extent(1.0, 5_000_000 if options.full else 1_000_000)
+    usual = Extent(backlog=5_000_000) if options.full else Extent()
+    extent = Extent(0.1, 10_000, 4_000) if options.quick else usual
     os.sched_setaffinity(0, OURS)
     measured: dict[str, Figures] = {}
     for name in options.subject or SUBJECTS:
