@@ -282,13 +282,15 @@ class BusTask:
             queue.push(slot)
 
     def _share(self, slot: Slot) -> float:
-        """The part of the line's time that a device may use. Those that fail have one share together, and
-        two until it is known whether they are gone; nobody has less than an equal part."""
-        if not slot.failures:
+        """The part of the line's time that a device may use. Those that fail have one share together, but
+        nobody less than an equal part; a safety device has one of its own until it is known to be gone."""
+        crowd = len(self._slots)
+        failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 0
+        if crowd == 1:
+            return 1.0
+        if failing < 2 or (slot.safety and slot.failures < FAILURES):
             return SHARE
-        failing = sum(each.failures > 0 for each in self._slots.values())
-        shares = 2 if slot.failures < FAILURES else 1
-        return max(min(SHARE, SHARE * shares / failing), 1 / len(self._slots))
+        return max(SHARE / failing, 1 / crowd)
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
         try:
