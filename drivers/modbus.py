@@ -464,10 +464,11 @@ class ModbusBus(Bus):
             await asyncio.sleep(rest)
 
     def _miss(self, unit: int) -> None:
-        """A request is given up. Who has just answered may be late; others are rather absent."""
-        if self._serial:
-            usual = self._timeout if unit in self._answering else 0.0
-            self.settle = max(self._latest, usual) if self._settle is None else self._settle
+        """A request is given up. On a line, who has just answered may be late; others are rather absent."""
+        if not self._serial:
+            return
+        usual = self._timeout if unit in self._answering else 0.0
+        self.settle = max(self._latest, usual) if self._settle is None else self._settle
         self._answering.discard(unit)
         self._sole = not self._doubtful(unit)
         self._missed = self._doubts[unit] = time.monotonic()

@@ -571,6 +571,19 @@ async def test_a_reply_on_tcp_under_another_number_or_none_is_no_reply(shift: in
             await bus.read(a_device())
 
 
+async def test_a_refusal_on_tcp_is_one_after_a_timeout_too() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(12)
+        request = await reader.readexactly(12)
+        writer.write(request[:2] + b"\0\0\0\x03\x07\x83\x02")
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        for key in ("timeout", "modbus-exception"):
+            with pytest.raises(ReadFailed, match=key):
+                await bus.read(a_device())
+
+
 async def test_a_broken_frame_on_tcp_is_not_filled_up_from_the_next() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readexactly(12)
