@@ -99,10 +99,15 @@ class Liar:
         send(good + self._noise(20))
 
     def partial(self, send: Send, good: bytes, *_: object) -> None:
-        send(good[: self._dice.randrange(1, len(good))])
+        """The rest never comes; on TCP, which has no holes, at once."""
+        cut = self._dice.randrange(1, len(good))
+        send(good[:cut])
+        if not self._serial:
+            send(good[cut:])
 
     def partial_then_rest(self, send: Send, good: bytes, *_: object) -> None:
-        cut = self._dice.randrange(1, len(good))
+        """The rest comes late; on TCP, where it would come before any other, so does the whole."""
+        cut = self._dice.randrange(1, len(good)) if self._serial else 0
         send(good[:cut])
         self._later(send, good[cut:], 0.2, 5)
 
