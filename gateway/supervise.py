@@ -46,6 +46,8 @@ REOPEN = 3.0
 and the first poll may take its time as well."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
+QUICK = 0.25
+"""Seconds on the line that take nobody's turn: who needs no more may be asked as often as is wanted."""
 SAFETY_TURNS = 4
 """After so many safety devices in a row another one gets its turn, if it is due."""
 SLOTS = 32
@@ -87,8 +89,9 @@ class Slot:
         self.failures = 0
         self.told_offline = False
 
-    def plan(self, now: float, start: float, spent: float, crowd: int) -> int:
-        """When to ask again: on the device's own grid, so that polls never bunch up.
+    def plan(self, now: float, start: float, spent: float, share: float) -> int:
+        """When to ask again: on the device's own grid, so that polls never bunch up, and so that it uses
+        no more than its share of the line's time.
 
         Returns how many polls were missed because the line was busy.
         """
@@ -103,8 +106,8 @@ class Slot:
         else:
             anchor = start + self.phase * every
             self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        if crowd > 1:
-            self.due = max(self.due, now + spent / SHARE - spent)
+        if spent > QUICK:
+            self.due = max(self.due, now + spent / share - spent)
         missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
         tally = self.recent.now(now)
         tally.busy += spent
@@ -343,8 +346,19 @@ class BusTask:
                 await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now
-            self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))
+            self.stats.missed += slot.plan(ended, start, ended - now, self._share(slot))
             queue.push(slot)
+
+    def _share(self, slot: Slot) -> float:
+        """The part of the line's time that a device may use. Those that fail have one share together, but
+        nobody less than an equal part; a safety device has one of its own until it is known to be gone."""
+        crowd = len(self._slots)
+        failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 0
+        if crowd == 1:
+            return 1.0
+        if failing < 2 or (slot.safety and slot.failures < FAILURES):
+            return SHARE
+        return max(SHARE / failing, 1 / crowd)
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
         try:
