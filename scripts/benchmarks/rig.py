@@ -47,7 +47,7 @@ repeat = {repeat}
 ALARM = f"""[points.level]
 address = {LEVEL}
 type = "uint64"
-alarm = {{ hazard = "gas", above = 0.5 }}
+alarm = {{ hazard = "gas", above = 0.5, off_delay = 0.0 }}
 """
 
 

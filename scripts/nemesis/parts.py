@@ -40,7 +40,7 @@ repeat = 6
 ALARM = """[points.level]
 address = 4
 type = "uint64"
-alarm = { hazard = "gas", above = 0.5 }
+alarm = { hazard = "gas", above = 0.5, off_delay = 0.0 }
 """
 
 
