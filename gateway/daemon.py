@@ -23,7 +23,7 @@ from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, Sample
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
-from .services import services
+from .services import ACTIONS, services
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -33,7 +33,7 @@ REPORT_EVERY = 60.0
 OWED = 30.0
 """Seconds, three tries of ten, after which an alarm that the platform has not acknowledged is a fault of
 its own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
-LOCAL_ACTIONS = ("open", *Safety.actions)
+LOCAL_ACTIONS = ("open", *ACTIONS)
 """What may be asked on this machine: whoever reaches the control socket has a credential."""
 
 
@@ -114,7 +114,11 @@ class Daemon:
             of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
         )
         parts = services(
-            site.devices, allowed, [*site.rules.values(), *obeys], local_time(site.centre.timezone)
+            site.devices,
+            allowed,
+            [*site.rules.values(), *obeys],
+            local_time(site.centre.timezone),
+            site.duties,
         )
         self.engine = Engine(parts, journal, clock)
         self.engine.execute = self._execute
