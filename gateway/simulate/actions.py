@@ -99,6 +99,13 @@ def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
     return {"lock": lock}
 
 
+def _press(button: str) -> Callable[..., None]:
+    def press(world: World, on: bool) -> None:
+        setattr(world.centre(), button, on)
+
+    return press
+
+
 def _blocked(world: World, door: int, on: bool) -> None:
     world.centre().doors[door].blocked = on
 
@@ -144,6 +151,8 @@ ACTIONS = {
         lambda world, ma: world.centre().force("residual", ma),
         {"ma": number(0, 65535, whole=True)},
     ),
+    "call-point": Action(_press("call_point"), {"on": SWITCH}),
+    "sos": Action(_press("sos"), {"on": SWITCH}),
     "fridge": Action(
         lambda world, temperature: world.centre().force("fridge", temperature),
         {"temperature": number(-40, 60)},

@@ -103,6 +103,8 @@ class Centre:
         self.doors = {1: Door(48_210, 47_990), 2: Door(20_110, 20_330)}
         self.bays = {n: Bay(battery=95 - 2 * n) for n in range(1, 9)}
         self.lockers = [Locker() for _ in range(16)]
+        self.relays = [False]
+        """The siren's."""
         self.normal()
         for lock in self._life.sample(range(16), 6):
             self._put(lock)
@@ -113,7 +115,7 @@ class Centre:
         """Every hazard and every forced value is gone; people, cars and parcels stay."""
         self.smoke = {1: Smoke(), 2: Smoke(), 3: Smoke()}
         self.electrical, self.gas, self.fridge = Electrical(), Gas(), Fridge()
-        self.leaking = False
+        self.leaking = self.call_point = self.sos = False
         self._forced: dict[str, float] = {}
         for door in self.doors.values():
             door.blocked = False
@@ -163,6 +165,9 @@ class Centre:
             "electrical": asdict(self.electrical),
             "gas": asdict(self.gas),
             "fridge": asdict(self.fridge),
+            "call_point": self.call_point,
+            "sos": self.sos,
+            "siren": self.relays[0],
         }
 
     def advance(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from .centre import Centre, Door, Electrical, Gas, Smoke
 Tables = Mapping[int, Sequence[int]]
 
 UNITS = {
-    "tcp": (1, 2, *range(11, 19), 21),
+    "tcp": (1, 2, *range(11, 19), 21, 31),
     "rtu": (1, 2, 3, 4),
     "cu16": (0,),
     "mqtt": (1,),
@@ -32,6 +32,8 @@ def tcp(centre: Centre, unit: int) -> Tables | None:
         return {3: _door(door)}
     if bay := centre.bays.get(unit - 10):
         return {2: (bay.occupied,), 4: (bay.distance, bay.battery)}
+    if unit == 31:
+        return {1: centre.relays, 2: (centre.call_point, centre.sos)}
     return {3: _gas(centre.gas)} if unit == 21 else None
 
 

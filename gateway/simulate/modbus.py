@@ -1,4 +1,4 @@
-"""A Modbus slave on TCP and on a serial line: read functions, exceptions, nothing else.
+"""A Modbus slave on TCP and on a serial line: read functions, one coil to write, exceptions.
 
 Written from the specifications (MODBUS Application Protocol V1.1b3; MODBUS over Serial Line V1.02)
 and not with the gateway's own library, so that two independent readings of them meet on the wire.
@@ -27,6 +27,8 @@ Units = Callable[[int], Tables | None]
 def answer(tables: Tables, request: bytes) -> bytes:
     """The response PDU to a request PDU."""
     function = request[0]
+    if function == 5:
+        return write_coil(tables, request)
     if function not in (1, 2, 3, 4):
         return refuse(function, ILLEGAL_FUNCTION)
     if len(request) != 5:
@@ -43,6 +45,20 @@ def answer(tables: Tables, request: bytes) -> bytes:
     else:
         data = struct.pack(f">{quantity}H", *values)
     return bytes((function, len(data))) + data
+
+
+def write_coil(tables: Tables, request: bytes) -> bytes:
+    """The response to function 5, which repeats it; only a list of coils can be written."""
+    coils = tables.get(1)
+    if not isinstance(coils, list):
+        return refuse(5, ILLEGAL_FUNCTION)
+    if len(request) != 5 or request[3:] not in (b"\xff\x00", b"\x00\x00"):
+        return refuse(5, ILLEGAL_VALUE)
+    address = int.from_bytes(request[1:3])
+    if address >= len(coils):
+        return refuse(5, ILLEGAL_ADDRESS)
+    coils[address] = request[3] == 0xFF
+    return request
 
 
 def refuse(function: int, code: int) -> bytes:

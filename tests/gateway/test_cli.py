@@ -17,7 +17,7 @@ from .simulate.conftest import eventually
 
 
 @pytest.mark.parametrize(
-    ("lang", "said"), [("en", "well (4 lines, 17 devices)"), ("zh", "正确（4 条线路，17 台设备）")]
+    ("lang", "said"), [("en", "well (4 lines, 18 devices)"), ("zh", "正确（4 条线路，18 台设备）")]
 )
 def test_check_says_that_a_site_is_well(running: Centre, lang: str, said: str) -> None:
     done = linli("check", running.daemon.site, lang=lang)

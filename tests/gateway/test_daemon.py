@@ -338,3 +338,24 @@ def test_a_journal_that_cannot_be_written_is_told_and_caught_up(centre: Centre) 
     eventually(lambda: centre.witness.find("smoke-hall", "alarm", change="raised"))
     assert centre.daemon.end() == 0
     assert account(centre.daemon.journal, centre.witness)["missing"] == 0
+
+
+def test_a_fire_sounds_the_siren_and_a_person_silences_it(running: Centre) -> None:
+    def siren() -> bool:
+        return bool(running.sim.state()["siren"])
+
+    eventually(lambda: running.witness.latest("desk").get("quality") == "good")
+    running.do("call-point", on=True)
+    eventually(siren)
+    raised = eventually(lambda: running.witness.find("desk", "alarm", change="raised"))[0]["data"]
+    assert raised["hazard"] == "fire"
+    switched = eventually(lambda: running.witness.find("desk", "event", action="siren-on", done=True))[0]
+    # From the reading of the call point to the relay that has confirmed.
+    assert switched["at"] - raised["raised"] < 1000
+    running.do("call-point", on=False)
+    eventually(lambda: running.witness.find("desk", "alarm", change="cleared"), 20)
+    assert siren(), "it sounds until a person has dealt with it"
+    running.command("ack-siren", "desk", "acknowledge", alarm=raised["id"])
+    eventually(lambda: not siren())
+    running.command("reset-siren", "desk", "reset", alarm=raised["id"])
+    assert running.reply("reset-siren")["status"] == "done"
