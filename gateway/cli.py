@@ -322,17 +322,17 @@ async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
     from zoneinfo import ZoneInfo
 
     from .model import Lane
-    from .testlog import tables
+    from .testlog import drills
 
     year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
     log = await _log_of(site, str(year), [Lane.EVENT])
-    drills = log.events["drill-report"]
+    held = log.events["drill-report"]
     if as_json:
-        found = [{"ended": each.at.isoformat(), **each.body} for each in drills]
+        found = [{"ended": each.at.isoformat(), **each.body} for each in held]
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    print(_word("drilled", year=year, count=len(drills)))
-    table = tables(log, site, preferred())[1]
+    print(_word("drilled", year=year, count=len(held)))
+    table = drills(log, site, preferred())
     _print_table(table.heads, [_flat(row) for row in table.rows])
 
 
