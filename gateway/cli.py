@@ -306,7 +306,7 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
 
 def _month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        raise ValueError
+        raise argparse.ArgumentTypeError(_word("month-form"))
     return text
 
 
