@@ -114,7 +114,9 @@ def _check(options: argparse.Namespace) -> int:
             if schema == "profile":
                 worst = max(worst, _try_examples(file, load_profile(file)))
             elif schema == "plan":
-                print(_word("well-plan", file=file, steps=len(load_plan(file).steps)))
+                plan = load_plan(file)
+                approved = plan.approved or _word("template")
+                print(_word("well-plan", file=file, steps=len(plan.steps), approved=approved))
             else:
                 site = load_site(file)
                 print(_word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
