@@ -81,10 +81,10 @@ class PeriodLog:
 
     def _prove(self, record: Record, at: datetime.datetime) -> None:
         body = record.body
-        if body["mode"] == "drill":
+        if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        proof = Proof(at, body["point"], body["by"], body["why"])
+        proof = Proof(at, body["point"], body.get("by", ""), body.get("why", ""))
         change, alarm = body["change"], body["id"]
         if change == "tested":
             sensor.tests.append(proof)
@@ -97,7 +97,7 @@ class PeriodLog:
             sensor.alarms.append(proof)
         elif change in ("acknowledged", "closed") and alarm in self._alarms:
             number = self._alarms.pop(alarm)
-            sensor.alarms[number] = sensor.alarms[number]._replace(by=body["by"])
+            sensor.alarms[number] = sensor.alarms[number]._replace(by=proof.by)
 
 
 class Table(NamedTuple):

@@ -98,10 +98,6 @@ class Supervision(Service):
             return self._remind(rows, message.at)
         return {}, []
 
-    def restore(self, rows: Rows) -> Rows:
-        """What is no longer in the site's file is nobody's duty."""
-        return {key: row for key, row in rows.items() if key in self._days}
-
     def summary(self, rows: Rows) -> dict[str, Value]:
         if not self._days:
             return {}
@@ -145,8 +141,11 @@ class Supervision(Service):
         changes: Changes = {}
         facts = []
         for key, old in rows.items():
+            if key not in self._days:
+                changes[key] = None
+                continue
             row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
-            days = self._days.get(key, 0.0)
+            days = self._days[key]
             seconds = elapsed(row.tested or row.since, at)
             due = old.due if seconds is None else 0 < days * DAY <= seconds
             row = _replace(row, due=due)
