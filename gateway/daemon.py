@@ -138,7 +138,8 @@ def _services(site: Site) -> list[Service]:
     fault = AlarmSpec(hazard=Hazard.FAULT, delay=OBEYED_WITHIN)
     obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
     rules = [*site.rules.values(), *obeyed]
-    return services(site.devices, allowed, rules, local_time(site.centre.timezone))
+    local_now = local_time(site.centre.timezone)
+    return services(site.devices, allowed, rules, local_now, site.duties)
 
 
 class Daemon:

@@ -62,7 +62,7 @@ class Slave(asyncio.Protocol):
             poll = next(POLLS[self._port, unit])
             now = time.monotonic_ns() // 1000
             wandering = IMAGES[(unit * 17 + poll) % len(IMAGES)]
-            image = INSTANTS.pack(now, now if poll % 2 else 0) + wandering
+            image = INSTANTS.pack(now, now if poll % 4 >= 2 else 0) + wandering
             head = REPLY.pack(number, 0, 3 + 2 * count, unit, function, 2 * count)
             reply = head + image[2 * first : 2 * (first + count)]
             if self._thinking:
