@@ -233,7 +233,8 @@ class _SiteReading(Reading):
         opening = safety.hours(self, data)
         rules = safety.rules(self, data, devices, opening)
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
-        asked = duties.duties(self, data, folders(self._file, "plans"))
+        plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
+        asked = duties.duties(self, data, plans)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -251,6 +252,7 @@ class _SiteReading(Reading):
             sources={
                 "": self.text,
                 **{name: profile.text for name, profile in self._profiles.items() if profile},
+                **texts,
             },
             duties=asked,
         )
