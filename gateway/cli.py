@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     job("read", _read).add_argument("device")
     job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
+    job("notify-test", _notify_test).add_argument("contact")
     rules = job("rules", _rules)
     rules.add_argument("--days", type=float, default=30.0, help=_word("days"))
     rules.add_argument("--json", action="store_true")
@@ -239,6 +240,21 @@ def _journal(options: argparse.Namespace) -> None:
     from .config import load_site
 
     asyncio.run(_print_journal(load_site(options.config), as_json=options.json))
+
+
+def _notify_test(options: argparse.Namespace) -> int:
+    """A trial message by the running gateway; exit code 1 when some channel did not take it."""
+    from . import control
+    from .config import load_site
+
+    site = load_site(options.config)
+    answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
+    channels = asyncio.run(answer)["channels"]
+    for name, trouble in channels.items():
+        print(f"{name}: {trouble or _word('told')}")
+    if not channels:
+        print(_word("told-nobody"))
+    return int(not channels or any(channels.values()))
 
 
 def _rules(options: argparse.Namespace) -> None:

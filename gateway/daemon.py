@@ -15,15 +15,17 @@ import msgspec
 
 from . import __version__, control, metrics
 from .clock import SystemClock, local_day, local_time
-from .config import Site
+from .config import Site, titles
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
 from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, Sample, Value
+from .notices import Notices, Spoken
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
 from .services import services
+from .services.escalation import Escalation
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -113,10 +115,15 @@ class Daemon:
         obeys = (
             of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
         )
-        parts = services(
-            site.devices, allowed, [*site.rules.values(), *obeys], local_time(site.centre.timezone)
+        reaches = (
+            of_point(Escalation.name, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT))
+            for name in site.telling.ways
         )
-        self.engine = Engine(parts, journal, clock)
+        local = local_time(site.centre.timezone)
+        parts = services(site.devices, allowed, [*site.rules.values(), *obeys, *reaches], local)
+        telling = site.telling
+        escalation = Escalation(telling.plans, telling.reach, telling.duty(local))
+        self.engine = Engine([*parts, escalation], journal, clock)
         self.engine.execute = self._execute
         self._buses = {
             spec.name: BusTask(
@@ -135,7 +142,21 @@ class Daemon:
             self.engine.record,
             clock,
         )
-        self.engine.on_alarm = self._outputs.wake
+        self._notices = Notices(
+            telling.ways,
+            telling.people,
+            Spoken(
+                site.centre.language,
+                titles(site.centre.title)[site.centre.language],
+                site.devices,
+                {name: rule.title for name, rule in site.rules.items()},
+                local,
+            ),
+            lambda: self.engine.rows(Escalation.name),
+            lambda outcomes: self.engine.conclude(Escalation.name, outcomes),
+            clock,
+        )
+        self.engine.on_alarm = self._alarmed
         self._uplink: Uplink | None = None
         if site.uplink:
             engine = self.engine
@@ -156,6 +177,7 @@ class Daemon:
             "watch": self._watch(),
             "report": self._report(),
             "outputs": self._outputs.run(),
+            "notices": self._notices.run(),
             **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
         }
         if self._uplink:
@@ -186,6 +208,7 @@ class Daemon:
             "doctor": self._answer_doctor,
             "read": self._answer_read,
             "command": self._answer_command,
+            "notify-test": self._answer_notify_test,
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +236,13 @@ class Daemon:
             raise GatewayError("command-form", reason="origin")
         order = await self.engine.command(command)
         return {"status": order.status, "detail": order.detail}
+
+    async def _answer_notify_test(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"channels": await self._notices.trial(str(request.get("contact")))}
+
+    def _alarmed(self) -> None:
+        self._outputs.wake()
+        self._notices.wake()
 
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)

@@ -22,19 +22,19 @@ from gateway.services.safety import Output, Rule, Safety
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import safety
+from . import escalation, safety
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
-    | {"outputs", "rule", "drill"}
+    | {"outputs", "rule", "drill", "escalation"}
 )
 
 SECTIONS = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output",
+    "hours", "rule", "output", *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -130,6 +130,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """When it is open to visitors."""
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
+    telling: escalation.Telling = escalation.Telling()
+    """Whom to tell of an alarm, and how."""
 
 
 class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +180,7 @@ class _SiteReading(Reading):
         opening = safety.hours(self, data)
         rules = safety.rules(self, data, devices, opening)
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
+        telling = escalation.telling(self, data)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -192,6 +195,7 @@ class _SiteReading(Reading):
             hours=opening,
             rules=rules,
             outputs=outputs,
+            telling=telling,
         )
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:
