@@ -165,14 +165,19 @@ class Escalation(Service):
         return changes, []
 
     def restore(self, rows: Rows) -> Rows:
-        """What the plans do not know any more is dropped."""
-        return {key: row for key, row in rows.items() if self._knows(row)}
+        """What the plans and channels do not know any more is dropped."""
+        return {key: self._forget(row) for key, row in rows.items() if self._knows(row)}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         failed = {
             row.channel for row in rows.values() if isinstance(row, Health) and row.failures >= FAILURES
         }
         return {f"{channel}.failed": channel in failed for channel in self._reach}
+
+    def _forget(self, row: Any) -> Any:
+        if not isinstance(row, Case):
+            return row
+        return _replace(row, told=tuple(pair for pair in row.told if pair[0] in self._reach))
 
     def _knows(self, row: Case | Notice | Health) -> bool:
         if isinstance(row, Case):

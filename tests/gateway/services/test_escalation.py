@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -90,7 +91,8 @@ def test_the_plan_is_walked_until_somebody_acknowledges() -> None:
     assert told(fold, 60) == ["sms wang raised"]
     fold.step(tick(300))
     assert told(fold, 300) == [
-        "sms li raised", "sms wang raised", "mail wang raised", "mail boss raised", "chat li+wang+boss raised",
+        "sms li raised", "sms wang raised", "mail wang raised", "mail boss raised",
+        "chat li+wang+boss raised",
     ]  # fmt: skip
     fold.step(tick(899))
     assert told(fold, 899) == []
@@ -230,7 +232,7 @@ def test_rows_survive_the_journal() -> None:
 def test_a_channel_that_is_no_more_keeps_no_notices() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    later = Fold(Escalation(plans(), {"sms": REACH["sms"]}))
+    later = Fold(Escalation(plans(), {"sms": REACH["sms"]}, lambda _: ()))
     later.rows = dict(later.service.restore(fold.rows))
     assert {row.channel for row in later.rows.values() if isinstance(row, Notice)} == {"sms"}
 
@@ -240,11 +242,11 @@ def test_a_failed_delivery_is_tried_again_ever_more_slowly_and_given_up() -> Non
     fold.step(alarm("raised", 0, "active"))
     tries = []
     facts: list[Fact] = []
-    for second in range(0, int(PATIENCE) + 700):
+    for second in range(int(PATIENCE) + 700):
         for key, notice in due(fold.rows, "sms", at(second)).items():
             tries.append(second)
             facts += fold.step(Outcome(attempt(key, notice.number), "failed", at(second), "channel-away"))
-    gaps = [b - a for a, b in zip(tries, tries[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(tries)]
     assert gaps[:4] == [5, 10, 20, 40]
     assert max(gaps) == LONGEST
     assert PATIENCE <= tries[-1] <= PATIENCE + LONGEST
@@ -297,7 +299,8 @@ def test_the_most_urgent_is_delivered_first() -> None:
     fold = escalation()
     for n, hazard in enumerate((Hazard.FAULT, Hazard.WATER, Hazard.FIRE)):
         fold.step(alarm("raised", n, "active", hazard, key=f"{hazard}/1"))
-    fold.step(alarm("raised", 0, "active", key="old/1"), alarm("acknowledged", 3, "acknowledged", key="old/1"))
+    fold.step(alarm("raised", 0, "active", key="old/1"))
+    fold.step(alarm("acknowledged", 3, "acknowledged", key="old/1"))
     order = [notice.about.id for notice in due(fold.rows, "chat", at(9)).values()]
     assert order == ["fire/1", "water/1", "fault/1", "old/1"]
 
@@ -309,7 +312,7 @@ steps = st.lists(
         Step,
         after=st.sampled_from([0.0, 30.0, 60.0, 300.0]),
         tell=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3, unique=True).map(tuple),
-        by=st.lists(st.sampled_from(("sms", "mail")), max_size=2, unique=True).map(lambda by: (*by, "chat")),
+        by=st.lists(st.sampled_from(("sms", "mail")), unique=True).map(lambda by: (*by, "chat")),
     ),
     min_size=1,
     max_size=4,
