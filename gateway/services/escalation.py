@@ -212,8 +212,6 @@ class Escalation(Service):
         case = _replace(case, about=about, open=waits, news=news, by=body["by"])
         case = self._advance(rows, changes, case, at)
         changes[about.id] = case if body["state"] != "normal" else None
-        if body["state"] == "normal" and about.id not in rows:
-            del changes[about.id]
 
     def _advance(self, rows: Rows, changes: Changes, case: Case, at: Stamp) -> Case:
         """Tell the news, and take the steps whose time has come."""
