@@ -19,6 +19,8 @@ from .model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
 from .services.escalation import TRIAL, Notice, attempt, due, key_of
 from .words import say
 
+OWN = {"escalation": "channel-of", "outputs": "output-of"}
+"""What the faults of the gateway's own parts are called."""
 LOOK = 1.0
 """Seconds after which it is looked again whether something is due."""
 SAID_OF_MANY = 500
@@ -66,6 +68,8 @@ class Notices:
         self._clock = clock
         self._changed = {name: asyncio.Event() for name in ways}
         self._down: set[str] = set()
+        self._taken = {name: asyncio.Lock() for name in ways}
+        """A modem has one port."""
 
     def wake(self) -> None:
         """Something may be due: look at once."""
@@ -124,12 +128,15 @@ class Notices:
         way = self._ways[name]
         limit = way.channel.limit
         try:
-            async with asyncio.timeout(limit):
+            async with self._taken[name], asyncio.timeout(limit):
                 await way.channel.send(way.options, text, people, self._clock.now())
         except TimeoutError:
             return Undelivered("channel-slow", seconds=round(limit))
         except GatewayError as error:
             return error
+        except Exception as error:  # noqa: BLE001
+            # A notice that a library chokes on would end the gateway at every start, and with it the alarms.
+            return Undelivered("internal", reason=type(error).__name__)
         return None
 
     async def _report(self, name: str, numbers: Mapping[str, int], error: GatewayError | None) -> None:
@@ -190,12 +197,13 @@ class Notices:
         about, language = notice.about, self._spoken.language
         if about.drill:
             return self._spoken.title
+        if about.device in OWN:
+            return self._say(OWN[about.device], name=about.point.removesuffix(".failed"))
         device = self._spoken.devices.get(about.device)
         where = device.title.get(language, about.device) if device else about.device
-        if title := self._spoken.rules.get(about.point):
-            return (
-                title.get(language, about.point) if device is None else f"{where} {title.get(language, '')}"
-            )
+        if about.id.startswith("rule/"):
+            title = self._spoken.rules.get(about.point, {}).get(language, about.point)
+            return f"{where} {title}" if device else title
         key = f"point.{about.point.partition('.')[0]}"
         named = say(language, key)
         return f"{where} {about.point if named == key else named}"

@@ -4,11 +4,11 @@ from importlib import import_module
 
 from gateway.model import ConfigError
 
-from .channel import Channel, Person, Text, Undelivered
+from .channel import Channel, Person, Text, Undelivered, is_email
 
 TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
 
-__all__ = ["TYPES", "Channel", "Person", "Text", "Undelivered", "load"]
+__all__ = ["TYPES", "Channel", "Person", "Text", "Undelivered", "is_email", "load"]
 
 
 def load(name: str) -> Channel:

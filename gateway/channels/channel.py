@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from gateway.model import GatewayError, Stamp
+
+_EMAIL = re.compile(r"[^@\s<>,;:()\"]+@[^@\s<>,;:()\"]+")
+
+
+def is_email(text: str) -> bool:
+    return text.isascii() and _EMAIL.fullmatch(text) is not None
 
 
 class Undelivered(GatewayError):

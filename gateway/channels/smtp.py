@@ -18,7 +18,7 @@ import msgspec
 from gateway.model import Checks, LinkDown, Stamp
 from gateway.secret import read_secret
 
-from .channel import Channel, Person, Text, Undelivered
+from .channel import Channel, Person, Text, Undelivered, is_email
 
 LONGEST = 64_000
 
@@ -37,7 +37,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
     CHECKS: ClassVar[Checks] = {
         "host": (bool, "channel-host"),
-        "sender": (lambda text: text.count("@") == 1 and text.isprintable(), "channel-email"),
+        "sender": (is_email, "channel-email"),
         "port": (lambda number: 0 <= number < 65_536, "port-range"),
     }
 
@@ -84,7 +84,7 @@ def compose(options: Options, text: Text, people: Sequence[Person], at: Stamp) -
     to = [person.email for person in people]
     message["From"] = formataddr(("Linli Gateway", options.sender))
     message["To"] = ", ".join(to)
-    message["Subject"] = text.head
+    message["Subject"] = " ".join(text.head.split())
     message["Date"] = format_datetime(datetime.fromtimestamp(at.wall / 1000, UTC))
     digest = hashlib.sha256("\n".join((body, *to)).encode()).hexdigest()[:32]
     message["Message-ID"] = f"<{digest}@{options.sender.partition('@')[2]}>"

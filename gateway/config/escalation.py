@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.channels import Person, load
+from gateway.channels import Person, is_email, load
 from gateway.hours import DAYS, Hours, parse_week
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.notices import Way
@@ -24,11 +24,6 @@ SECTIONS = ("contact", "roster", "channel", "escalation")
 DEFAULT = "default"
 """The plan of every hazard that has none of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
-_EMAIL = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
-
-
-def _is(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    return lambda text: not text or pattern.fullmatch(text) is not None
 
 
 class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +35,8 @@ class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
     wecom: str = ""
 
     CHECKS: ClassVar[Checks] = {
-        "phone": (_is(_PHONE), "contact-phone"),
-        "email": (_is(_EMAIL), "channel-email"),
+        "phone": (lambda text: not text or _PHONE.fullmatch(text) is not None, "contact-phone"),
+        "email": (lambda text: not text or is_email(text), "channel-email"),
     }
 
 

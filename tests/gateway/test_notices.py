@@ -52,7 +52,7 @@ class Rig:
     def __init__(self, every: float = 3.0, language: str = "zh") -> None:
         self.clock = FakeClock()
         self.said: dict[str, list[tuple[float, Text, list[str]]]] = {"a": [], "b": []}
-        self.refuse: dict[str, GatewayError] = {}
+        self.refuse: dict[str, Exception] = {}
         self.hang: set[str] = set()
         plan = Plan(steps=(Step(tell=("wang", "li"), by=("a", "b")),), drills=True, pause=0)
         reach = {"a": frozenset({"wang", "li"}), "b": None}
@@ -211,6 +211,26 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     assert texts[0].startswith("[Food temperature] Freezer Too warm\n")
     assert texts[1].startswith("[Food temperature] Freezer Temperature\n")
     assert "Value: 12.5 °C" in texts[1]
+
+
+async def test_what_a_library_chokes_on_is_a_failure_like_any_other() -> None:
+    rig = Rig()
+    rig.refuse["b"] = ZeroDivisionError("the secret")
+    async with rig.running():
+        rig.raise_alarm()
+        await rig.advance(20)
+        assert rig.failed("b")
+        assert len(rig.said["a"]) == 2
+
+
+async def test_a_fault_of_a_channel_is_told_by_the_others() -> None:
+    rig = Rig(language="en")
+    fact = alarm("raised", 0, "active", Hazard.FAULT, key="escalation/b.failed/1")
+    fact = msgspec.structs.replace(fact, device="escalation", body={**fact.body, "point": "b.failed"})
+    rig.fold.step(msgspec.structs.replace(fact, at=rig.clock.now()))
+    async with rig.running():
+        await rig.clock.advance(0.1)
+    assert rig.said["a"][0][1].head == "[Device fault] Notification channel b"
 
 
 async def test_a_trial_tells_what_each_channel_said() -> None:
