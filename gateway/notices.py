@@ -135,7 +135,7 @@ class Notices:
         except GatewayError as error:
             return error
         except Exception as error:  # noqa: BLE001
-            # A notice that a library chokes on would end the gateway at every start, and with it the alarms.
+            # A notice that a library chokes on would end the gateway, and its alarms, at every start.
             return Undelivered("internal", reason=type(error).__name__)
         return None
 
