@@ -23,8 +23,6 @@ OWN = {"escalation": "channel-of", "outputs": "output-of"}
 """What the faults of the gateway's own parts are called."""
 LOOK = 1.0
 """Seconds after which it is looked again whether something is due."""
-SAID_OF_MANY = 500
-"""Alarms that one message speaks of, at most."""
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -99,7 +97,7 @@ class Notices:
         return found
 
     async def _serve(self, name: str) -> None:
-        every = self._ways[name].channel.every
+        channel = self._ways[name].channel
         free = float("-inf")
         while True:
             self._changed[name].clear()
@@ -109,8 +107,9 @@ class Notices:
             mine = due(self._rows(), name, self._clock.now())
             if mine:
                 contact = next(iter(mine.values())).contact
-                await self._deliver(name, {k: n for k, n in mine.items() if n.contact == contact})
-                free = self._clock.mono() + every
+                theirs = [(key, notice) for key, notice in mine.items() if notice.contact == contact]
+                await self._deliver(name, dict(theirs[: channel.most]))
+                free = self._clock.mono() + channel.every
             else:
                 await self._clock.wait(self._changed[name], LOOK)
 
@@ -167,7 +166,7 @@ class Notices:
                 "raised": notice.about.raised,
                 "drill": notice.about.drill,
             }
-            for key, notice in notices[:SAID_OF_MANY]
+            for key, notice in notices
         )
         more = self._say("more", count="{count}")
         if len(notices) == 1:

@@ -77,5 +77,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """What of a person it needs; nothing: it speaks to a group."""
     every: float = 0.0
     """Seconds between two messages that the other side asks for."""
+    most: int = 10_000
+    """Alarms that one message can speak of."""
     limit: float = 20.0
     """Seconds that a delivery may take."""

@@ -54,4 +54,4 @@ def sign(secret: str, seconds: str, body: bytes) -> str:
     return hmac.digest(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hex()
 
 
-CHANNEL = Channel(options=Options, send=send)
+CHANNEL = Channel(options=Options, send=send, most=500)

@@ -87,7 +87,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
-    """One alarm that people should know of; its key is the alarm's id."""
+    """One alarm that people should know of; its key is that of the alarm, without its occurrence."""
 
     about: About
     open: bool
@@ -198,20 +198,20 @@ class Escalation(Service):
             id=body["id"], device=fact.device, point=body["point"], hazard=hazard,
             raised=body["raised"], value=body["value"], drill=mode == "drill",
         )  # fmt: skip
-        case: Case | None = rows.get(about.id)
-        if case is None:
+        key, change = about.id.rpartition("/")[0], body["change"]
+        case: Case | None = rows.get(key)
+        if case is None or case.about.id != about.id:
             if not waits:
                 return
             case = Case(about=about, open=True, began=at, last=at, said_at=at)
-        elif waits and not case.open:
+        elif waits and (change == "raised" or not case.open):
             fresh = _since(case.said_at, at) >= plan.pause
-            case = _replace(case, began=at, steps=0) if fresh else case
+            case = _replace(case, began=at, steps=0) if fresh and not case.open else case
             case = _replace(case, news="raised", again=not fresh)
-        change = body["change"]
         news = change if change in NEWS else case.news
         case = _replace(case, about=about, open=waits, news=news, by=body["by"])
         case = self._advance(rows, changes, case, at)
-        changes[about.id] = case if body["state"] != "normal" else None
+        changes[key] = case if body["state"] != "normal" else None
 
     def _advance(self, rows: Rows, changes: Changes, case: Case, at: Stamp) -> Case:
         """Tell the news, and take the steps whose time has come."""

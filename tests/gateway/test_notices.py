@@ -49,7 +49,7 @@ def spoken(language: str) -> Spoken:
 class Rig:
     """Channels `a` to people by phone and `b` to a group, which note what they are told, or refuse."""
 
-    def __init__(self, every: float = 3.0, language: str = "zh") -> None:
+    def __init__(self, every: float = 3.0, language: str = "zh", most: int = 10_000) -> None:
         self.clock = FakeClock()
         self.said: dict[str, list[tuple[float, Text, list[str]]]] = {"a": [], "b": []}
         self.refuse: dict[str, Exception] = {}
@@ -59,7 +59,7 @@ class Rig:
         self.fold = Fold(Escalation(dict.fromkeys(Hazard, plan), reach, lambda _: ()))
         ways = {
             "a": Way(Channel(options=msgspec.Struct, send=self._sender("a"), needs="phone"), None),
-            "b": Way(Channel(options=msgspec.Struct, send=self._sender("b"), every=every), None),
+            "b": Way(Channel(options=msgspec.Struct, send=self._sender("b"), every=every, most=most), None),
         }
         self.notices = Notices(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
 
@@ -167,6 +167,16 @@ async def test_many_alarms_of_one_moment_are_one_message() -> None:
         assert text.head == "邻里中心：1000 条报警消息"
         assert len(text.items) == 1000
         assert text.within(2048).endswith("条，请看管理页面。")
+
+
+async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
+    rig = Rig(most=400)
+    for n in range(1000):
+        rig.raise_alarm(f"smoke/{n}/1")
+    async with rig.running():
+        await rig.advance(7)
+        assert [len(text.data) for _, text, _ in rig.said["b"]] == [400, 400, 200]
+        assert len({each["alarm"] for _, text, _ in rig.said["b"] for each in text.data}) == 1000
 
 
 async def test_the_words_in_both_languages() -> None:

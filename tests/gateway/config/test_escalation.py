@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Mistakes, Site, load_site
+from gateway.config.escalation import first_hole
 from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.words import LANGUAGES
 
@@ -104,6 +105,14 @@ def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
 def test_who_is_on_duty(tmp_path: Path, local: datetime | None, on_duty: tuple[str, ...]) -> None:
     duty = load(tmp_path, SITE).telling.duty(lambda _: local)
     assert duty(Stamp(0, 0, "", ClockQuality.SET)) == on_duty
+
+
+def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[3] / "SAFETY.md").read_text("utf-8")
+    example = manual[manual.index("[contact.") :]
+    telling = load(tmp_path, SITE[: SITE.index("[contact.")] + example[: example.index("```")]).telling
+    assert set(telling.plans) == set(Hazard)
+    assert first_hole(telling.shifts) is None
 
 
 def test_a_site_may_tell_nobody(tmp_path: Path) -> None:

@@ -196,6 +196,33 @@ def test_an_alarm_that_flaps_is_not_told_each_time_and_its_last_state_is() -> No
     assert said[2:] == ["sms li cleared", "sms wang cleared", "chat  cleared"]
 
 
+def test_a_fire_that_flaps_is_not_told_each_time_either() -> None:
+    fold = escalation()
+    said: list[str] = []
+    for second in range(0, 60, 5):
+        state, change = ("active", "raised") if second % 10 == 0 else ("cleared", "cleared")
+        fold.step(alarm(change, second, state))
+        said += [each for each in told(fold, second) if each.startswith("chat")]
+    assert said == ["chat li raised", "chat  cleared"]
+    fold.step(tick(60))
+    assert told(fold, 60) == ["sms wang cleared"]
+
+
+def test_a_new_occurrence_of_what_was_acknowledged_begins_anew() -> None:
+    fold = escalation()
+    fold.step(alarm("raised", 0, "active"), alarm("acknowledged", 5, "acknowledged", by="王"))
+    told(fold, 5)
+    fold.step(alarm("cleared", 6, "latched"))
+    told(fold, 6)
+    fold.step(alarm("raised", 20, "active", key="smoke/smoke/2"))
+    assert told(fold, 20) == ["sms li raised", "chat li raised"]
+    fold.step(alarm("acknowledged", 21, "acknowledged", key="smoke/smoke/2", by="王"))
+    fold.step(alarm("cleared", 22, "latched", key="smoke/smoke/2"))
+    fold.step(alarm("closed", 23, "normal", key="smoke/smoke/2", by="王"))
+    told(fold, 23)
+    assert fold.rows == {}
+
+
 def test_one_that_comes_back_after_the_pause_begins_anew() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active", Hazard.WATER), alarm("cleared", 10, "cleared", Hazard.WATER))
