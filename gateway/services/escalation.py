@@ -104,6 +104,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     said: str = ""
     """The news that those who know were last told."""
     said_at: Stamp
+    tellings: int = 0
+    """How often people were told: it numbers the notices."""
     again: bool = False
     """It has come back within the pause: it flaps."""
 
@@ -120,8 +122,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
     mention: tuple[str, ...] = ()
     """Whom a group's message calls by name."""
     at: Stamp
-    number: int = 1
-    """Which news this is, of those to the same contact."""
+    number: int
+    """Which telling of its case it is: no two notices to the same contact have the same."""
     tries: int = 0
     tried: Stamp | None = None
 
@@ -218,12 +220,14 @@ class Escalation(Service):
         plan = self._plans[case.about.hazard]
         held = case.again and case.news in ("raised", "cleared")
         if case.said and case.news != case.said and not (held and _since(case.said_at, at) < plan.pause):
+            case = _replace(case, tellings=case.tellings + 1)
             for channel, contact in case.told:
                 _notify(rows, changes, case, channel, contact, (), at)
             case = _replace(case, said=case.news, said_at=at)
         while case.open and _due(case, plan, at):
             step = plan.steps[min(case.steps, len(plan.steps) - 1)]
             told = dict.fromkeys(case.told)
+            case = _replace(case, tellings=case.tellings + 1)
             for channel, contact, mention in self._targets(step, plan, at):
                 _notify(rows, changes, case, channel, contact, mention, at)
                 told[channel, contact] = None
@@ -292,10 +296,10 @@ def _notify(
     old = changes[key] if key in changes else rows.get(key)
     new = Notice(
         about=case.about, news=case.news, by=case.by, channel=channel, contact=contact,
-        mention=mention, at=at,
+        mention=mention, at=at, number=case.tellings,
     )  # fmt: skip
     if isinstance(old, Notice):
-        new = _replace(new, number=old.number + 1, tries=old.tries, tried=old.tried)
+        new = _replace(new, tries=old.tries, tried=old.tried)
     changes[key] = new
 
 

@@ -47,7 +47,10 @@ def ask(path: Path, request: bytes) -> Any:
 )
 def test_what_is_no_call_is_answered_so(running: Centre, request_: bytes) -> None:
     answer = ask(running.daemon.socket, request_)
-    assert answer == {"error": "call-unknown", "facts": {"known": "health, doctor, read, command"}}
+    assert answer == {
+        "error": "call-unknown",
+        "facts": {"known": "health, doctor, read, command, notify-test"},
+    }
 
 
 @pytest.mark.parametrize(

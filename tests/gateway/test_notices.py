@@ -348,6 +348,7 @@ def test_killed_between_sending_and_noting_it_tells_twice_at_most_and_never_lose
     eventually(lambda: len(hook.alarms("smoke-hall")) == 3)
     assert hook.alarms("smoke-hall")[2]["news"] == "acknowledged"
     assert hook.alarms("smoke-hall")[2]["by"] == "platform"
+    assert hook.alarms("smoke-hall")[2]["notice"] != hook.alarms("smoke-hall")[0]["notice"]
 
 
 def test_a_channel_that_fails_is_an_alarm_and_its_secret_is_nowhere(centre: Centre, hook: Hook) -> None:

@@ -107,6 +107,18 @@ def test_the_plan_is_walked_until_somebody_acknowledges() -> None:
     assert told(fold, 5000) == []
 
 
+def test_no_two_notices_have_the_same_name() -> None:
+    fold = escalation()
+    names = []
+    for fact in (alarm("raised", 0, "active"), alarm("acknowledged", 5, "acknowledged", by="王")):
+        fold.step(fact)
+        for channel in REACH:
+            for key, notice in due(fold.rows, channel, fact.at).items():
+                names.append(attempt(key, notice.number))
+                fold.step(Outcome(names[-1], "done", fact.at))
+    assert len(names) == len(set(names)) == 4
+
+
 def test_only_those_who_were_told_are_told_of_the_end() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
