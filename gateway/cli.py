@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     do.add_argument("--yes", action="store_true", help=_word("do-yes"))
     job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
+    job("notify-test", _notify_test).add_argument("contact")
     rules = job("rules", _rules)
     rules.add_argument("--days", type=float, default=30.0, help=_word("days"))
     rules.add_argument("--json", action="store_true")
@@ -467,6 +468,21 @@ def _state(device: dict[str, Any]) -> str:
 
 def _journal(options: argparse.Namespace) -> None:
     asyncio.run(_print_journal(_site(options), as_json=options.json))
+
+
+def _notify_test(options: argparse.Namespace) -> int:
+    """A trial message by the running gateway; exit code 1 when some channel did not take it."""
+    from . import control
+    from .config import load_site
+
+    site = load_site(options.config)
+    answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
+    channels = asyncio.run(answer)["channels"]
+    for name, trouble in channels.items():
+        print(f"{name}: {trouble or _word('told')}")
+    if not channels:
+        print(_word("told-nobody"))
+    return int(not channels or any(channels.values()))
 
 
 def _rules(options: argparse.Namespace) -> None:

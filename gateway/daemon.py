@@ -17,7 +17,7 @@ import msgspec
 from . import __version__, control, metrics
 from .adoption import Choice
 from .clock import SystemClock, local_day, local_time
-from .config import Mistakes, Site, offered
+from .config import Mistakes, Site, offered, titles
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
@@ -36,6 +36,7 @@ from .model import (
     Service,
     Value,
 )
+from .notices import Notices, Spoken
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
@@ -43,6 +44,7 @@ from .reload import Reloader
 from .scan.ask import build, question, unpack
 from .services import services
 from .services.commands import Order, Status
+from .services.escalation import Escalation
 from .services.memory import Memory, memories
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
@@ -137,9 +139,14 @@ def _services(site: Site) -> list[Service]:
     # Lines are still being opened when the outputs are first put in order.
     fault = AlarmSpec(hazard=Hazard.FAULT, delay=OBEYED_WITHIN)
     obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
-    rules = [*site.rules.values(), *obeyed]
-    local_now = local_time(site.centre.timezone)
-    return services(site.devices, allowed, rules, local_now, site.duties)
+    reached = (
+        of_point(Escalation.name, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT))
+        for name in site.telling.ways
+    )
+    rules = [*site.rules.values(), *obeyed, *reached]
+    now, telling = local_time(site.centre.timezone), site.telling
+    escalation = Escalation(telling.plans, telling.reach, telling.duty(now))
+    return [*services(site.devices, allowed, rules, now, site.duties), escalation]
 
 
 class Daemon:
@@ -231,18 +238,39 @@ class Daemon:
             await asyncio.wait({task})
 
     def _act(self) -> None:
-        """Put the outputs of the present site to work."""
-        engine = self.engine
+        """Put the outputs of the present site to work, and tell its people."""
+        site, engine = self._site, self.engine
         outputs = Outputs(
-            self._site.outputs,
+            site.outputs,
             lambda: engine.rows(Safety.name).values(),
             self._execute,
             engine.sample,
             engine.record,
             self._clock,
         )
-        engine.on_alarm = outputs.wake
+        notices = Notices(
+            site.telling.ways,
+            site.telling.people,
+            Spoken(
+                site.centre.language,
+                titles(site.centre.title)[site.centre.language],
+                site.devices,
+                {name: rule.title for name, rule in site.rules.items()},
+                local_time(site.centre.timezone),
+            ),
+            lambda: engine.rows(Escalation.name),
+            lambda outcomes: engine.conclude(Escalation.name, outcomes),
+            self._clock,
+        )
+
+        def alarmed() -> None:
+            outputs.wake()
+            notices.wake()
+
+        engine.on_alarm = alarmed
+        self._notices = notices
         self._run("outputs", outputs.run())
+        self._run("notices", notices.run())
 
     async def _switch(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
@@ -250,11 +278,10 @@ class Daemon:
         changed = lines.get("changed", [])
         closing = [self._close(bus) for bus in (*lines.get("removed", []), *changed)]
         await asyncio.gather(*closing, *([self._disconnect()] if uplink else []))
-        idle = self._site.outputs != site.outputs
-        if idle:
-            task = self._running.pop("outputs")
+        acting = {self._running.pop("outputs"), self._running.pop("notices")}
+        for task in acting:
             task.cancel()
-            await asyncio.wait({task})
+        await asyncio.wait(acting)
         self._site = site
         for device in revision.changes.get("device", {}).get("removed", []):
             self._journal.latest.pop(device, None)
@@ -263,8 +290,7 @@ class Daemon:
             self._open(bus)
         if uplink:
             self._connect()
-        if idle:
-            self._act()
+        self._act()
 
     async def _adopt(self, revision: Revision) -> None:
         present = {*self._site.devices, GATEWAY, OUTPUTS, *([Uplink.name] if self._site.uplink else [])}
@@ -321,6 +347,7 @@ class Daemon:
             "scan": self._answer_scan,
             "reload": self._answer_reload,
             "verdict": self._answer_verdict,
+            "notify-test": self._answer_notify_test,
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -387,6 +414,9 @@ class Daemon:
 
     async def _answer_verdict(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._reloader.verdict()
+
+    async def _answer_notify_test(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"channels": await self._notices.trial(str(request.get("contact")))}
 
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)

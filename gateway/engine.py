@@ -110,6 +110,13 @@ class Engine:
         """Write down something that is no service's conclusion."""
         self._journal.append("", [fact], {})
 
+    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Tell a service how what it asked for has ended; returns when that is written down."""
+        asked = [each for each in self._services if each.name == service]
+        urgent = [self._step(outcome, asked) for outcome in outcomes]
+        if any(urgent):
+            await self._commit()
+
     async def run(self) -> None:
         """A tick a second: days end, summaries are told."""
         while True:

@@ -25,19 +25,29 @@ from gateway.services.safety import Output, Rule
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import duties, safety
+from . import duties, escalation, safety
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
-    | {"outputs", "rule", "drill", "response", "supervision", "batteries", "patrols", "hazards"}
+    | {
+        "outputs",
+        "rule",
+        "drill",
+        "response",
+        "supervision",
+        "batteries",
+        "patrols",
+        "hazards",
+        "escalation",
+    }
 )
 
 SECTIONS = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards",
+    "hours", "rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -135,6 +145,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """When it is open to visitors."""
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
+    telling: escalation.Telling = escalation.Telling()
+    """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
 
     @property
@@ -235,6 +247,7 @@ class _SiteReading(Reading):
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
         plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
         asked = duties.duties(self, data, plans)
+        telling = escalation.telling(self, data)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -255,6 +268,7 @@ class _SiteReading(Reading):
                 **texts,
             },
             duties=asked,
+            telling=telling,
         )
 
     def compare(self, running: Site, site: Site) -> None:

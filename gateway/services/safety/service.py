@@ -104,7 +104,7 @@ class Safety(Service):
     )
 
     hears = frozenset(
-        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards"},
+        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "escalation"},
     )
 
     def __init__(
