@@ -495,10 +495,15 @@ class ModbusBus(Bus):
             raise ReadFailed("modbus-echo", **place)
         return order.confirm
 
+    def _is_open(self) -> bool:
+        """Of a far end that hangs up at once, asyncio may know while pymodbus does not."""
+        transport = self._client.ctx.transport
+        return self._client.connected and not (transport and transport.is_closing())
+
     async def _ask(self, unit: int, request: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
         """Send a request and await its reply."""
         client = self._client
-        if not client.connected:
+        if not self._is_open():
             raise LinkDown("line-down", reason=client.comm_params.host)
         if self._serial:
             await self._silence()
@@ -506,7 +511,7 @@ class ModbusBus(Bus):
         try:
             reply = await request()
         except ModbusException as error:
-            if not client.connected:
+            if not self._is_open():
                 raise LinkDown("line-down", reason=client.comm_params.host) from error
             self._miss(unit)
             raise self._ear.give_up() from error

@@ -6,6 +6,7 @@ import itertools
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -506,6 +507,24 @@ async def babble(line: Line) -> None:
     while True:
         line.say(b"\x55")
         await asyncio.sleep(0.001)
+
+
+async def test_a_far_end_that_hangs_up_at_once_is_a_link_that_is_down() -> None:
+    """Whenever the hang-up comes: before, while or after the connection is taken in."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        for _ in range(20):
+            with pytest.raises(LinkDown):
+                async with connect(Options(url=url, timeout=SHORT), ()) as bus:
+                    await bus.read(a_device())
+        server.shutdown(socket.SHUT_RDWR)
 
 
 async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -> None:
