@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import (
-    LATCHING,
     Changes,
     ClockQuality,
     Fact,
@@ -194,7 +193,7 @@ class Escalation(Service):
         if plan is None or (mode == "drill" and not plan.drills):
             return
         # One whose condition is gone but which must be reset still waits for somebody to look.
-        waits = body["state"] == "active" or (body["state"] == "cleared" and hazard in LATCHING)
+        waits = body["state"] == "active" or (body["state"] == "cleared" and body["latch"])
         waits = waits and mode in ("", "drill")
         about = About(
             id=body["id"], device=fact.device, point=body["point"], hazard=hazard,

@@ -300,6 +300,7 @@ class _Step:
             "state": alarm.state,
             "point": alarm.point,
             "hazard": alarm.hazard,
+            "latch": alarm.latch,
             "value": alarm.value,
             "raised": alarm.raised.wall,
             "by": alarm.mode_by if change in _MODE_CHANGES else alarm.acknowledged_by,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import Fact, Hazard, Lane, Outcome, Stamp
+from gateway.model import LATCHING, Fact, Hazard, Lane, Outcome, Stamp
 from gateway.services.escalation import (
     FAILURES,
     LONGEST,
@@ -66,6 +66,7 @@ def alarm(
 ) -> Fact:
     body: dict[str, Any] = {
         "id": key, "change": change, "state": state, "point": "smoke", "hazard": hazard, "value": True,
+        "latch": hazard in LATCHING,
         "raised": at(0).wall, "by": by, "mode": mode, "why": "",
     }  # fmt: skip
     return Fact(Lane.ALARM, "smoke", "alarm", at(second, boot), body)
