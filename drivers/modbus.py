@@ -599,7 +599,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     refused = ""
     try:
         if not await client.connect():
-            raise LinkDown("line-open", url=options.url)
+            raise LinkDown("line-open", url=options.url, reason="–")
     except OSError as error:
         raise LinkDown("line-open", url=options.url, reason=error) from error
     except termios.error as error:

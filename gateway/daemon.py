@@ -55,8 +55,6 @@ REPORT_EVERY = 60.0
 OWED = 30.0
 """Seconds, three tries of ten, after which an alarm that the platform has not acknowledged is a fault of
 its own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
-OBEYED_WITHIN = 5.0
-"""Seconds after which an output that does not confirm is a fault."""
 ANSWER_WITHIN = 20.0
 """Seconds after which who asked on this machine is told that the command is still under way."""
 
@@ -136,13 +134,9 @@ def _services(site: Site) -> list[Service]:
     # Whoever reaches the control socket has a credential, and may ask for everything there is.
     local = offered(site.buses, site.devices)
     allowed = {"upstream": upstream, "dashboard": local, "console": local}
-    # Lines are still being opened when the outputs are first put in order.
-    fault = AlarmSpec(hazard=Hazard.FAULT, delay=OBEYED_WITHIN)
+    fault = AlarmSpec(hazard=Hazard.FAULT)
     obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
-    reached = (
-        of_point(Escalation.name, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT))
-        for name in site.telling.ways
-    )
+    reached = (of_point(Escalation.name, f"{name}.failed", fault) for name in site.telling.ways)
     rules = [*site.rules.values(), *obeyed, *reached]
     now, telling = local_time(site.centre.timezone), site.telling
     escalation = Escalation(telling.plans, telling.reach, telling.duty(now))

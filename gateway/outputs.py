@@ -58,6 +58,7 @@ class Outputs:
 
     async def _keep(self, name: str, output: Output) -> None:
         tried: bool | None = None
+        told: bool | None = None
         due = 0.0
         while True:
             self._changed[name].clear()
@@ -68,7 +69,10 @@ class Outputs:
                 tried, due = wanted, float("inf")
             elif wanted is not tried or self._clock.mono() >= due:
                 error = await self._switch(name, output.device, action)
-                await self._tell(name, output.device, action, alarms, error, news=wanted is not tried)
+                # Once is no failure yet: at a start its line is still being opened.
+                if error is None or wanted is tried:
+                    await self._tell(name, output.device, action, alarms, error, news=wanted is not told)
+                    told = wanted
                 calm = ASSERT if wanted else float("inf")
                 tried, due = wanted, self._clock.mono() + (AGAIN if error else calm)
             await self._clock.wait(self._changed[name], min(due - self._clock.mono(), ASSERT))

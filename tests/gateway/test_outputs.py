@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.model import Command, Fact, GatewayError, Hazard, ReadFailed, Sample
+from gateway.model import Command, Fact, GatewayError, Hazard, LinkDown, ReadFailed, Sample
 from gateway.outputs import AGAIN, ASSERT, Outputs
 from gateway.services.safety import Alarm, Mode, Output, State, asking
 from tests.clock import FakeClock
@@ -148,6 +148,16 @@ async def test_what_does_not_confirm_is_a_fault_and_is_tried_until_it_does() -> 
         await rig.clock.advance(AGAIN)
         assert rig.last() == {"siren": True, "siren.failed": False}
         assert [fact.body["detail"] for fact in rig.facts] == ["", "unconfirmed", ""]
+
+
+async def test_a_line_that_is_still_being_opened_at_the_start_is_no_failure() -> None:
+    rig = Rig(siren=SIREN)
+    rig.refuse["relay"] = LinkDown("line-down")
+    async with rig.running():
+        del rig.refuse["relay"]
+        await rig.clock.advance(AGAIN)
+        assert rig.orders("relay") == ["off", "off"]
+        assert [fact.body["done"] for fact in rig.facts] == [True]
 
 
 async def test_a_storm_of_alarms_is_one_order() -> None:
