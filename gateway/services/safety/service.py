@@ -56,6 +56,8 @@ class Mode(StrEnum):
     """Not real: a practice alarm, begun by a person."""
 
 
+QUIET = 7 * HOUR
+"""Seconds after which what was muted and still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
 LONGEST = {Mode.SHELVED: 8 * HOUR, Mode.DISABLED: 24 * HOUR, Mode.TEST: 2 * HOUR}
 """Seconds after which protection is back, whatever was asked for."""
 
@@ -75,6 +77,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_by: str = ""
     muted: bool = False
     """Its sound is off; a new alarm sounds again (GB 20517-2025, 5.11)."""
+    muted_until: Stamp | None = None
     mode: Mode | None = None
     until: Stamp | None = None
     """When the mode ends."""
@@ -145,6 +148,8 @@ class Safety(Service):
             for key, alarm in rows.items():
                 if alarm.until is not None and _over(alarm.until, message.at):
                     self._restore_mode(step, key, "expired", "")
+                if alarm.muted and (alarm.muted_until is None or _over(alarm.muted_until, message.at)):
+                    step.say(key, _replace(step.get(key) or alarm, muted=False), "unmuted")
         elif isinstance(message, Adopted):
             self._adopt(step)
         elif isinstance(message, Command) and message.action in self._commands:
@@ -337,7 +342,8 @@ def _mute(step: _Step, command: Command) -> None:
     alarm_id = command.args.get("alarm")
     for key, alarm in step.alarms.items():
         if alarm.sounds and alarm_id in (None, alarm.id):
-            step.say(key, _replace(alarm, muted=True, mode_by=command.by), "muted")
+            until = _later(step.at, QUIET)
+            step.say(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
 def _shelve(step: _Step, command: Command) -> None:
