@@ -112,6 +112,24 @@ async def test_a_journal_that_fails_does_not_stop_the_engine(
         running.cancel()
 
 
+async def test_the_siren_does_not_wait_for_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    heard: list[list[str]] = []
+
+    async with engine(tmp_path / "j.db", clock) as (it, journal):
+        transact = journal._writer.transact
+
+        async def refuse(_: object) -> list[int]:
+            assert heard == [["smoke/smoke"]], "it sounds before anything is written"
+            raise JournalFailed("journal-write", path="", reason="no space")
+
+        it.on_alarm = lambda: heard.append(list(it.rows("safety")))
+        monkeypatch.setattr(journal._writer, "transact", refuse)
+        await it.sample(fire(clock))
+        assert heard == [["smoke/smoke"]]
+        monkeypatch.setattr(journal._writer, "transact", transact)
+
+
 async def test_a_restart_takes_up_the_state(tmp_path: Path) -> None:
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, _):
