@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from .words import because, preferred, say, words
 
 if TYPE_CHECKING:
     from .config import Profile, Site
+    from .model import Lane
+    from .testlog import PeriodLog
 
 EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""
@@ -82,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     rules = job("rules", _rules)
     rules.add_argument("--days", type=float, default=30.0, help=_word("days"))
     rules.add_argument("--json", action="store_true")
+    drills = job("drills", _drills)
+    drills.add_argument("--year", type=int, help="2026")
+    drills.add_argument("--json", action="store_true")
+    testlog = job("testlog", _testlog)
+    testlog.add_argument("--month", required=True, type=_month, help="2026-11")
+    testlog.add_argument("--html", type=Path, metavar="FILE", help=_word("html"))
     ledger = job("ledger", _ledger)
     ledger.add_argument("--day", help="2026-11-21")
     ledger.add_argument("--json", action="store_true")
@@ -109,14 +118,17 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Sites and device models; a model's worked examples are tried."""
-    from .config import Mistakes, load_profile, load_site
+    """Sites, device models and emergency plans; a model's worked examples are tried."""
+    from .config import Mistakes, load_plan, load_profile, load_site
 
     worst = 0
     for file in options.files:
         try:
-            if _is_profile(file):
+            schema = _schema(file)
+            if schema == "profile":
                 worst = max(worst, _try_examples(file, load_profile(file)))
+            elif schema == "plan":
+                print(_word("well-plan", file=file, steps=len(load_plan(file).steps)))
             else:
                 site = load_site(file)
                 print(_word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
@@ -142,12 +154,14 @@ def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
                 yield bus.name, port, names[port]
 
 
-def _is_profile(file: Path) -> bool:
+def _schema(file: Path) -> str:
+    """What the first line says a file is: `site`, `profile` or `plan`."""
     try:
         with file.open("rb") as opened:
-            return b"linli/profile/" in opened.readline(200)
+            found = re.search(rb"linli/(\w+)/", opened.readline(200))
     except OSError:
-        return False
+        return ""
+    return found[1].decode() if found else ""
 
 
 def _try_examples(file: Path, profile: Profile) -> int:
@@ -391,6 +405,83 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
         for episode in trial.episodes
     ]
     _print_table([_word(head) for head in ("rule", "began", "lasted", "value")], rows)
+
+
+def _month(text: str) -> str:
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
+        raise ValueError
+    return text
+
+
+def _drills(options: argparse.Namespace) -> None:
+    from .config import load_site
+
+    asyncio.run(_print_drills(load_site(options.config), options.year, as_json=options.json))
+
+
+async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
+    """The year's drills, from their reports in the journal."""
+    import datetime
+    from zoneinfo import ZoneInfo
+
+    from .model import Lane
+    from .testlog import tables
+
+    year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
+    log = await _log_of(site, str(year), [Lane.EVENT])
+    drills = log.events["drill-report"]
+    if as_json:
+        found = [{"ended": each.at.isoformat(), **each.body} for each in drills]
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    print(_word("drilled", year=year, count=len(drills)))
+    table = tables(log, site, preferred())[1]
+    _print_table(table.heads, [_flat(row) for row in table.rows])
+
+
+def _testlog(options: argparse.Namespace) -> None:
+    """The monthly test log: on the terminal, or as a page to print."""
+    from .config import load_site
+    from .model import Lane
+    from .testlog import page, tables
+
+    site = load_site(options.config)
+    log = asyncio.run(_log_of(site, options.month, [Lane.ALARM, Lane.EVENT]))
+    language = preferred()
+    if options.html:
+        options.html.write_text(page(log, site, language), "utf-8")
+        print(_word("written", file=options.html))
+        return
+    print(say(language, "testlog.auxiliary"))
+    for table in tables(log, site, language):
+        print(f"\n{table.title}")
+        _print_table(table.heads, [_flat(row) for row in table.rows])
+
+
+async def _log_of(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
+    """What the journal holds of a year or a month; stamps of a clock that was set later are corrected."""
+    import msgspec
+
+    from .clock import local_day, local_time
+    from .journal import Reader
+    from .services.timekeeping import Boot, Timekeeping, correct
+    from .testlog import PeriodLog
+
+    local = local_time(site.centre.timezone)
+    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows = await reader.state(Timekeeping.name)
+        boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
+        log = PeriodLog(period, site.devices, lambda at: local(correct(boots, at)))
+        for lane in lanes:
+            async for record in reader.records(lane, 0):
+                log.take(record)
+    return log
+
+
+def _flat(cells: Sequence[str]) -> list[str]:
+    """Cells on one line each; what people wrote does not steer a terminal."""
+    lines = (cell.replace("\n", "; ") for cell in cells)
+    return ["".join(letter if letter.isprintable() else " " for letter in line) for line in lines]
 
 
 def _ledger(options: argparse.Namespace) -> None:

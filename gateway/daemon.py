@@ -119,7 +119,11 @@ class Daemon:
             of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
         )
         parts = services(
-            site.devices, allowed, [*site.rules.values(), *obeys], local_time(site.centre.timezone)
+            site.devices,
+            allowed,
+            [*site.rules.values(), *obeys],
+            local_time(site.centre.timezone),
+            site.duties,
         )
         self.engine = Engine(parts, journal, clock)
         self.engine.execute = self._execute

@@ -81,6 +81,18 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     clock: ClockQuality
 
 
+def elapsed(since: Stamp, until: Stamp) -> float | None:
+    """Seconds from one stamp to another: by the monotonic clock within a boot, else by the wall clock.
+
+    None where no clock can tell.
+    """
+    if since.boot == until.boot:
+        return (until.mono - since.mono) / 1e9
+    if ClockQuality.UNSET in (since.clock, until.clock):
+        return None
+    return max(0.0, (until.wall - since.wall) / 1e3)
+
+
 class Clock(Protocol):
     """Time is injected: the daemon passes the machine's, tests pass their own."""
 

@@ -1,5 +1,6 @@
 """What people write down of their centre: its site, and the models of its devices."""
 
+from .duties import load_plan
 from .profile import Profile, load_profile, try_example
 from .reading import NAME, Mistake, Mistakes, titles
 from .site import (
@@ -31,6 +32,7 @@ __all__ = [
     "Profile",
     "Site",
     "load_models",
+    "load_plan",
     "load_profile",
     "load_site",
     "offered",

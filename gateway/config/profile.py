@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.codec import finish
 from gateway.model import Action, ConfigError, Driver, Point
-from gateway.services.safety import Safety
+from gateway.services import ACTIONS
 from gateway.words import words
 
 from .reading import Mistakes, Reading, Table, name_of
@@ -132,7 +132,7 @@ class _ProfileReading(Reading):
                 self.mistake(path, "actions-none", driver=name_of(driver))
                 continue
             # What a service or the driver itself does would never reach the profile's action.
-            if name in (*Safety.actions, *driver.actions):
+            if name in (*ACTIONS, *driver.actions):
                 self.mistake(path, "name-reserved", name=name)
             action = self.build(driver.action, table, path)
             if action is None:

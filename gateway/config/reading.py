@@ -72,10 +72,13 @@ class Reading:
             if not isinstance(table, dict):
                 self.mistake((section, name), "table-expected", key=f"{section}.{name}")
                 continue
-            if not NAME.fullmatch(name):
-                self.mistake((section, name), "name-form", name=name)
+            self.check_name(name, (section, name))
             found.append((name, dict(table)))
         return found
+
+    def check_name(self, name: str, path: tuple[str, ...]) -> None:
+        if not NAME.fullmatch(name):
+            self.mistake(path, "name-form", name=name)
 
     def section(self, kind: type[T], data: Table, name: str, required: bool = False) -> T | None:
         table = data.get(name, {})

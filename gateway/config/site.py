@@ -20,23 +20,24 @@ import msgspec
 from gateway.hours import Hours
 from gateway.journal import Limits
 from gateway.model import Checks, ConfigError, Device, Driver
-from gateway.services.safety import Output, Rule, Safety
+from gateway.services import ACTIONS, Duties
+from gateway.services.safety import Output, Rule
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import safety
+from . import duties, safety
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
-    | {"outputs", "rule", "drill"}
+    | {"outputs", "rule", "drill", "response", "supervision", "batteries", "patrols", "hazards"}
 )
 
 SECTIONS = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output",
+    "hours", "rule", "output", "tests", "patrol", "hazards",
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -132,13 +133,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """When it is open to visitors."""
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
+    duties: Duties = Duties()
 
 
 def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
     """Every action that some service or device here can carry out."""
     return frozenset(
         {
-            *Safety.actions,
+            *ACTIONS,
             *(action for device in devices.values() for action in buses[device.bus].driver.actions),
             *(action for device in devices.values() for action in device.actions),
         }
@@ -166,9 +168,14 @@ def load_site(file: Path) -> Site:
 
 def profile_folders(site: Path) -> list[Path]:
     """Where device models are looked for: beside the site's file first, then those that came along."""
-    shipped = Path(str(files("gateway"))) / "profiles"
-    checkout = Path(str(files("gateway"))).parent / "config" / "profiles"
-    return [site.parent / "profiles", shipped if shipped.is_dir() else checkout]
+    return folders(site, "profiles")
+
+
+def folders(site: Path, name: str) -> list[Path]:
+    """A folder beside the site's file, and the one of that name that came along."""
+    shipped = Path(str(files("gateway"))) / name
+    checkout = Path(str(files("gateway"))).parent / "config" / name
+    return [site.parent / name, shipped if shipped.is_dir() else checkout]
 
 
 def load_models(site: Path) -> dict[str, Profile]:
@@ -203,6 +210,7 @@ class _SiteReading(Reading):
         opening = safety.hours(self, data)
         rules = safety.rules(self, data, devices, opening)
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
+        asked = duties.duties(self, data, folders(self._file, "plans"))
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -217,6 +225,7 @@ class _SiteReading(Reading):
             hours=opening,
             rules=rules,
             outputs=outputs,
+            duties=asked,
         )
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:

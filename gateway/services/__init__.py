@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gateway.model import Device, Service
+import msgspec
 
+from gateway.model import Device, Hazard, Service
+
+from .batteries import Batteries
 from .commands import Commands
+from .hazards import HOURS, Hazards
 from .lockers import Lockers
 from .memory import Memory
 from .parking import Parking
+from .patrols import Patrol, Patrols
 from .presence import Presence
+from .response import Plan, Response
 from .safety import GATEWAY, Local, Rule, Safety
+from .supervision import DAYS, Supervision
 from .timekeeping import Timekeeping
 from .visitors import Visitors
+
+ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions
+"""The commands that services carry out, rather than devices."""
+
+
+class Duties(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
+    device, and hours in which a hazard is to be closed, by severity."""
+
+    plans: Mapping[Hazard, Plan] = {}
+    patrols: Mapping[str, Patrol] = {}
+    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
+    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
 
 
 def services(
@@ -21,13 +41,20 @@ def services(
     allowed: Mapping[str, Iterable[str]],
     rules: Iterable[Rule] = (),
     local: Local = lambda _: None,
+    duties: Duties | None = None,
 ) -> list[Service]:
     """All services, safety first. `allowed` maps a command's origin to the actions it may ask for, `rules`
     are the site's own, `local` is the time at the site."""
+    duties = duties or Duties()
     return [
         Safety(devices, rules, local),
         Memory(),
+        Response(duties.plans),
         Presence(),
+        Supervision(devices, duties.tests),
+        Batteries(devices),
+        Patrols(duties.patrols, local),
+        Hazards(duties.hazards),
         Visitors(devices),
         Parking(devices),
         Lockers(devices),

@@ -121,7 +121,7 @@ class Safety(Service):
             "enable": self._enable,
             "test": self._test,
             "end-test": self._enable,
-            "drill": _drill,
+            "drill": self._drill,
         }
 
     @property
@@ -182,9 +182,12 @@ class Safety(Service):
         more: dict[str, Any] = {}
         if verdict.holds:
             alarm = _replace(alarm, value=verdict.value, muted=False)
-            if rule.hazard is Hazard.FIRE and self._inside is not None:
-                more["inside"] = self._inside
+            more = self._to_find(rule.hazard)
         step.move(rule.id, alarm, Event.RAISE if verdict.holds else Event.CLEAR, **more)
+
+    def _to_find(self, hazard: Hazard) -> dict[str, Any]:
+        """How many people must be found."""
+        return {"inside": self._inside} if hazard is Hazard.FIRE and self._inside is not None else {}
 
     def _of(self, command: Command) -> list[Rule]:
         """The rules that a command for a device, or one point of it, is about."""
@@ -227,6 +230,25 @@ class Safety(Service):
         rule = self._judge.rules.get(key)
         if again and rule is not None:
             self._obey(step, Verdict(rule, True, alarm.value))
+
+    def _drill(self, step: _Step, command: Command) -> None:
+        """A practice alarm: everything that says so takes part in it."""
+        hazard = command.args.get("hazard", Hazard.FIRE)
+        if hazard not in list(Hazard) or step.get(f"drill/{hazard}"):
+            return
+        key = f"drill/{hazard}"
+        alarm = Alarm(
+            id=_id(key, step.at),
+            device=GATEWAY,
+            point="drill",
+            hazard=Hazard(str(hazard)),
+            raised=step.at,
+            value=True,
+            mode=Mode.DRILL,
+            mode_by=command.by,
+            latch=True,
+        )
+        step.move(key, alarm, Event.RAISE, by=command.by, **self._to_find(alarm.hazard))
 
 
 class _Step:
@@ -274,7 +296,7 @@ class _Step:
 
 
 _MODE_CHANGES = frozenset(
-    {"shelved", "unshelved", "disabled", "enabled", "test-begun", "test-ended", "muted", "drill"}
+    {"shelved", "unshelved", "disabled", "enabled", "test-begun", "tested", "test-ended", "muted"}
 )
 
 
@@ -314,26 +336,6 @@ def _unshelve(step: _Step, command: Command) -> None:
             step.say(
                 key, _replace(alarm, mode=None, until=None, muted=False, mode_by=command.by), "unshelved"
             )
-
-
-def _drill(step: _Step, command: Command) -> None:
-    """A practice alarm: everything that says so takes part in it."""
-    hazard = command.args.get("hazard", Hazard.FIRE)
-    if hazard not in list(Hazard) or step.get(f"drill/{hazard}"):
-        return
-    key = f"drill/{hazard}"
-    alarm = Alarm(
-        id=_id(key, step.at),
-        device=GATEWAY,
-        point="drill",
-        hazard=Hazard(str(hazard)),
-        raised=step.at,
-        value=True,
-        mode=Mode.DRILL,
-        mode_by=command.by,
-        latch=True,
-    )
-    step.move(key, alarm, Event.RAISE)
 
 
 def _named(step: _Step, command: Command) -> list[tuple[str, Alarm]]:

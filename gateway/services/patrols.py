@@ -1,0 +1,156 @@
+"""Patrols (巡查): rounds that fall due by the local clock, and who was where.
+
+A round is named after the day it began and its number that day (`2026-11-21/03`), or its week
+(`2026-W47`). A check-in is a fact whether or not a round asks for it just then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.model import Changes, Command, Fact, Lane, Message, Rows, Service, Stamp, Tick, Value, elapsed
+
+GATEWAY = "gateway"
+WEEKLY = 0
+"""What `minutes` is of a patrol that is due once a week."""
+
+Local = Callable[[Stamp], datetime | None]
+"""The local time at the site; None while the clock was never set."""
+
+
+class Patrol(msgspec.Struct, frozen=True, kw_only=True):
+    """`[patrol.…]`, checked: a round of all checkpoints in every `minutes` of its span of the day."""
+
+    title: dict[str, str]
+    checkpoints: dict[str, dict[str, str]]
+    """Titles by name."""
+    minutes: int
+    span: tuple[int, int] = (0, 1440)
+    """From and until, in minutes of the day; beyond 1440 past midnight."""
+    days: frozenset[int] = frozenset(range(7))
+    """Weekdays, Monday is 0."""
+
+    def round_at(self, local: datetime) -> str:
+        """The round that a local time falls into; empty between two rounds."""
+        minute = local.hour * 60 + local.minute
+        for back in (0, 1):
+            # A span past midnight belongs to the day it began.
+            day = date.fromordinal(local.toordinal() - back)
+            into = minute + back * 1440 - self.span[0]
+            if day.weekday() in self.days and 0 <= into < self.span[1] - self.span[0]:
+                if self.minutes == WEEKLY:
+                    year, week, _ = day.isocalendar()
+                    return f"{year}-W{week:02}"
+                return f"{day}/{into // self.minutes + 1:02}"
+        return ""
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """Who was at a checkpoint, and when."""
+
+    by: str
+    at: Stamp
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A patrol's present round; its key is the patrol's name."""
+
+    round: str
+    """Empty between two rounds."""
+    since: Stamp
+    visits: dict[str, Visit] = {}
+    done: bool = False
+    excused: bool = False
+    """It was under way before anybody could know of it: it is not missed."""
+    missed: bool = False
+    """The round before it was missed, and none was done since."""
+
+
+class Patrols(Service):
+    """Takes check-ins, and tells of rounds that were done and of those that were missed."""
+
+    name = "patrols"
+    row = Round
+    actions = frozenset({"check-in"})
+
+    def __init__(self, patrols: Mapping[str, Patrol], local: Local = lambda _: None) -> None:
+        self._patrols = patrols
+        self._local = local
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        changes: Changes = {}
+        facts: list[Fact] = []
+        if isinstance(message, Tick):
+            for name in self._patrols:
+                row = self._turn(name, rows.get(name), message.at, facts)
+                if row != rows.get(name):
+                    changes[name] = row
+        elif isinstance(message, Command) and message.action in self.actions:
+            name = str(message.args.get("patrol"))
+            if name in self._patrols:
+                row = self._turn(name, rows.get(name), message.at, facts)
+                row = self._visit(name, row or Round(round="", since=message.at), message, facts)
+                if row != rows.get(name):
+                    changes[name] = row
+        return changes, facts
+
+    def restore(self, rows: Rows) -> Rows:
+        return {key: row for key, row in rows.items() if key in self._patrols}
+
+    def summary(self, rows: Rows) -> dict[str, Value]:
+        if not self._patrols:
+            return {}
+        return {
+            "open": sum(bool(row.round) and not row.done for row in rows.values()),
+            "missed": sum(row.missed for row in rows.values()),
+        }
+
+    def _turn(self, name: str, row: Round | None, at: Stamp, facts: list[Fact]) -> Round | None:
+        """The round as it is by now: one that is over ends, and the next begins."""
+        local = self._local(at)
+        if local is None:
+            return row
+        patrol = self._patrols[name]
+        current = patrol.round_at(local)
+        if row is None:
+            return Round(round=current, since=at, excused=True)
+        # A weekly round goes on outside its hours.
+        if current == row.round or (not current and patrol.minutes == WEEKLY):
+            return row
+        missed = row.missed
+        # A clock that was put back ends no round.
+        if row.round and not row.done and not row.excused and (not current or current > row.round):
+            missed = True
+            unseen = [each for each in patrol.checkpoints if each not in row.visits]
+            body = {"patrol": name, "round": row.round, "unseen": unseen}
+            facts.append(_fact("patrol-missed", at, **body))
+        return Round(round=current, since=at, missed=missed)
+
+    def _visit(self, name: str, row: Round, command: Command, facts: list[Fact]) -> Round:
+        checkpoints = self._patrols[name].checkpoints
+        checkpoint, note = str(command.args.get("checkpoint")), str(command.args.get("note", ""))
+        if checkpoint not in checkpoints or (checkpoint in row.visits and not note):
+            return row
+        by = command.by or command.origin
+        where = {"patrol": name, "round": row.round}
+        facts.append(_fact("check-in", command.at, **where, checkpoint=checkpoint, by=by, note=note))
+        row = _replace(row, visits={checkpoint: Visit(by, command.at), **row.visits})
+        if row.done or not row.round or row.visits.keys() < checkpoints.keys():
+            return row
+        people = sorted({visit.by for visit in row.visits.values()})
+        first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall)
+        took = elapsed(first, command.at)
+        seconds = None if took is None else round(took)
+        facts.append(_fact("patrol-done", command.at, **where, by=people, seconds=seconds))
+        return _replace(row, done=True, missed=False)
+
+
+def _fact(kind: str, at: Stamp, **body: Any) -> Fact:
+    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+
+
+_replace = msgspec.structs.replace

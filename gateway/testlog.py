@@ -1,0 +1,293 @@
+"""The monthly test log, to be printed and signed: what each safety sensor proved, and what people did.
+
+It is taken from the journal's facts, in any order.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import msgspec
+
+from .config import Site
+from .model import Device, Hazard, Lane, Record, Stamp
+from .services.response import Plan
+from .words import say
+
+Local = Callable[[Stamp], datetime.datetime | None]
+EVENTS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
+
+
+class Proof(NamedTuple):
+    """One line about a sensor: a test, an alarm, a fault or a disablement."""
+
+    at: datetime.datetime
+    point: str
+    by: str
+    why: str = ""
+
+
+class SensorLog(msgspec.Struct):
+    """One device's month."""
+
+    tests: list[Proof] = []
+    alarms: list[Proof] = []
+    faults: list[Proof] = []
+    disabled: list[Proof] = []
+
+
+class Happening(NamedTuple):
+    """A drill, patrol or hazard."""
+
+    at: datetime.datetime
+    body: dict[str, Any]
+
+
+class PeriodLog:
+    """Takes records, and keeps what belongs to one month (`2026-11`) or year (`2026`)."""
+
+    def __init__(self, period: str, devices: Mapping[str, Device], local: Local) -> None:
+        self.period = period
+        self.sensors = {name: SensorLog() for name, device in devices.items() if device.safety}
+        self.events: dict[str, list[Happening]] = {kind: [] for kind in sorted(EVENTS)}
+        self.undated = 0
+        """Records whose time nobody knows: made before the clock was set, in a boot that never set it."""
+        self._local = local
+        self._alarms: dict[str, int] = {}
+
+    def take(self, record: Record) -> None:
+        """One record of the alarm or event lane."""
+        wanted = (record.lane is Lane.ALARM and record.kind == "alarm") or record.kind in EVENTS
+        if not wanted:
+            return
+        at = self._local(record.at)
+        if at is None:
+            self.undated += 1
+        elif f"{at:%Y-%m}".startswith(self.period):
+            if record.kind == "alarm":
+                self._prove(record, at)
+            else:
+                self.events[record.kind].append(Happening(at, record.body))
+
+    def _prove(self, record: Record, at: datetime.datetime) -> None:
+        body = record.body
+        if body["mode"] == "drill":
+            return
+        sensor = self.sensors.setdefault(record.device, SensorLog())
+        proof = Proof(at, body["point"], body["by"], body["why"])
+        change, alarm = body["change"], body["id"]
+        if change == "tested":
+            sensor.tests.append(proof)
+        elif change == "disabled":
+            sensor.disabled.append(proof)
+        elif change == "raised" and body["hazard"] == Hazard.FAULT:
+            sensor.faults.append(proof)
+        elif change == "raised":
+            self._alarms[alarm] = len(sensor.alarms)
+            sensor.alarms.append(proof)
+        elif change in ("acknowledged", "closed") and alarm in self._alarms:
+            number = self._alarms.pop(alarm)
+            sensor.alarms[number] = sensor.alarms[number]._replace(by=body["by"])
+
+
+class Table(NamedTuple):
+    """What is printed; a cell may have several lines."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
+    """The log in words."""
+
+    def word(key: str, **facts: object) -> str:
+        return say(language, f"testlog.{key}", **facts)
+
+    def table(title: str, heads: str, rows: Iterable[list[str]]) -> Table:
+        return Table(word(title), [word(head) for head in heads.split()], list(rows))
+
+    events = log.events
+    patrols = [(each, kind) for kind in ("patrol-done", "patrol-missed") for each in events[kind]]
+    patrols.sort(key=lambda pair: pair[0].at)
+    return [
+        table(
+            "sensors",
+            "device kind tests alarms faults disabled",
+            (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items()),
+        ),
+        table(
+            "drills",
+            "time hazard by lasted steps skipped muster",
+            (_drill_row(each, site.duties.plans, language) for each in events["drill-report"]),
+        ),
+        table(
+            "patrols",
+            "time patrol round result by",
+            (_patrol_row(kind, each, site, language) for each, kind in patrols),
+        ),
+        table(
+            "hazards", "found where what severity by closed closed-by lasted", _hazard_rows(log, language)
+        ),
+    ]
+
+
+def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
+    device = site.devices.get(name)
+
+    def lines(proofs: list[Proof]) -> str:
+        return "\n".join(
+            " ".join(
+                filter(
+                    None,
+                    (
+                        f"{each.at:%m-%d %H:%M}",
+                        _point(each.point, device, language),
+                        each.by,
+                        each.why,
+                    ),
+                )
+            )
+            for each in sorted(proofs)
+        )
+
+    return [
+        device.title[language] if device else name,
+        say(language, f"kind.{device.kind}") if device else "",
+        lines(sensor.tests) or (say(language, "testlog.untested") if device else ""),
+        lines(sensor.alarms),
+        lines(sensor.faults),
+        lines(sensor.disabled),
+    ]
+
+
+def _point(point: str, device: Device | None, language: str) -> str:
+    """A point's word; a rule's name stands for itself."""
+    known = point == "link" or (device is not None and point in device.points)
+    name, _, number = point.partition(".")
+    return f"{say(language, f'point.{name}')} {number}".rstrip() if known else point
+
+
+def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) -> list[str]:
+    body = drill.body
+    plan = plans.get(Hazard(body["hazard"]))
+    words = {name: step.do[language] for name, step in plan.steps.items()} if plan else {}
+    skipped = body["skipped"]
+    inside, found = (("?" if body[key] is None else body[key]) for key in ("inside", "found"))
+    return [
+        f"{drill.at:%m-%d %H:%M}",
+        say(language, f"hazard.{body['hazard']}"),
+        body["by"],
+        _lasted(body["seconds"], language),
+        f"{len(body['steps'])}/{len(body['steps']) + len(skipped)}",
+        "\n".join(words.get(step, step) for step in skipped),
+        f"{found}/{inside}",
+    ]
+
+
+def _patrol_row(kind: str, each: Happening, site: Site, language: str) -> list[str]:
+    body = each.body
+    patrol = site.duties.patrols.get(body["patrol"])
+    titles = patrol.checkpoints if patrol else {}
+    unseen = [titles[name][language] if name in titles else name for name in body.get("unseen", ())]
+    said = say(language, f"testlog.{kind}", unseen=say(language, "testlog.comma").join(unseen))
+    return [
+        f"{each.at:%m-%d %H:%M}",
+        patrol.title[language] if patrol else body["patrol"],
+        body["round"],
+        said,
+        say(language, "testlog.comma").join(body.get("by", ())),
+    ]
+
+
+def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
+    """Those found or closed this month, once each."""
+    closed = {each.body["id"]: each for each in log.events["hazard-closed"]}
+    found = {each.body["id"]: each for each in log.events["hazard-found"]}
+    for key in dict.fromkeys((*found, *closed)):
+        body = (closed.get(key) or found[key]).body
+        yield [
+            f"{found[key].at:%m-%d %H:%M}" if key in found else say(language, "testlog.before"),
+            body["where"],
+            body["what"],
+            say(language, f"testlog.{body['severity']}"),
+            body["by"],
+            body.get("done", say(language, "testlog.open")),
+            body.get("closed_by", ""),
+            _lasted(body.get("seconds"), language) if key in closed else "",
+        ]
+
+
+def _lasted(seconds: float | None, language: str) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 3600:
+        return say(language, "testlog.minutes", n=f"{seconds / 60:.1f}")
+    return say(language, "testlog.hours", n=f"{seconds / 3600:.1f}")
+
+
+STYLE = """
+@page { size: A4 landscape; margin: 12mm }
+* { box-sizing: border-box }
+body { font: 10pt/1.45 "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; margin: 0 auto; max-width: 270mm;
+  color: #000; background: #fff }
+h1 { font-size: 16pt; margin: 0 0 2mm } h2 { font-size: 12pt; margin: 6mm 0 2mm }
+.note { border: 1pt solid #000; padding: 2mm 3mm; font-weight: bold }
+table { border-collapse: collapse; width: 100% } thead { display: table-header-group }
+th, td { border: .5pt solid #444; padding: 1mm 2mm; text-align: left; vertical-align: top;
+  white-space: pre-line; overflow-wrap: anywhere }
+th { background: #eee; white-space: nowrap; print-color-adjust: exact } tr { break-inside: avoid }
+.sign { display: flex; gap: 8mm; margin-top: 14mm; break-inside: avoid }
+.sign span { flex: 1; border-bottom: .5pt solid #000; padding-bottom: 1mm }
+"""
+
+
+def page(log: PeriodLog, site: Site, language: str) -> str:
+    """The log as one HTML file for the printer."""
+
+    def word(key: str, **facts: object) -> str:
+        return say(language, f"testlog.{key}", **facts)
+
+    title = word("title", month=log.period, centre=_title(site, language))
+    html = ElementTree.Element("html", lang={"zh": "zh-CN"}.get(language, language))
+    head = _add(html, "head")
+    _add(head, "meta", charset="utf-8")
+    _add(head, "title", title)
+    _add(head, "style", STYLE)
+    body = _add(html, "body")
+    _add(body, "h1", title)
+    _add(body, "p", word("auxiliary"), **{"class": "note"})
+    for each in tables(log, site, language):
+        _add(body, "h2", each.title)
+        if not each.rows:
+            _add(body, "p", word("none"))
+            continue
+        table = _add(body, "table")
+        heads = _add(_add(table, "thead"), "tr")
+        for text in each.heads:
+            _add(heads, "th", text, scope="col")
+        rows = _add(table, "tbody")
+        for cells in each.rows:
+            row = _add(rows, "tr")
+            for text in cells:
+                _add(row, "td", text)
+    if log.undated:
+        _add(body, "p", word("undated", count=log.undated))
+    signatures = _add(body, "div", **{"class": "sign"})
+    for who in ("tester", "keeper", "manager", "date"):
+        _add(signatures, "span", word(who))
+    return "<!DOCTYPE html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
+    element = ElementTree.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _title(site: Site, language: str) -> str:
+    title = site.centre.title
+    return title if isinstance(title, str) else title.get(language, next(iter(title.values())))
