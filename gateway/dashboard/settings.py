@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 
 from gateway.config import Site
+from gateway.model import Hazard
 from gateway.services.lockers import KIND as LOCKER
+from gateway.services.patrols import Patrol
+from gateway.services.response import Plan
+from gateway.services.safety import Output
+from gateway.services.supervision import UNTRIED
 from gateway.words import LANGUAGES
 
 
@@ -25,6 +30,8 @@ class DeviceCard(msgspec.Struct, frozen=True):
     safety: bool = False
     actions: tuple[str, ...] = ()
     """What a click can have it do; a locker's compartments are opened one by one elsewhere."""
+    tried: tuple[str, ...] = ()
+    """The points that a walk-test tries."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     """IANA name: local times and the local day."""
     devices: tuple[DeviceCard, ...] = ()
+    outputs: dict[str, Output] = {}
+    plans: dict[Hazard, Plan] = {}
+    patrols: dict[str, Patrol] = {}
 
 
 def settings_of(site: Site) -> Settings:
@@ -69,9 +79,17 @@ def settings_of(site: Site) -> Settings:
                     for action in (*site.buses[device.bus].driver.actions, *device.actions)
                     if device.kind != LOCKER or action != "open"
                 ),
+                tried=tuple(
+                    name
+                    for name, point in device.points.items()
+                    if point.alarm and point.alarm.hazard not in UNTRIED
+                ),
             )
             for device in site.devices.values()
         ),
+        outputs=site.outputs,
+        plans=dict(site.duties.plans),
+        patrols=dict(site.duties.patrols),
     )
 
 

@@ -15,22 +15,40 @@ from gateway.control import DaemonAway
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.journal.journal import Signal
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
+from gateway.services.batteries import Batteries
 from gateway.services.commands import Commands
+from gateway.services.hazards import Hazards
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
+from gateway.services.patrols import Patrols
 from gateway.services.presence import Presence
+from gateway.services.response import Response
 from gateway.services.safety import Safety
+from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
 
 from .settings import Settings
 from .view import Health, Known, View, fold
 
-SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers, Commands)
+SERVICES: tuple[type[Service], ...] = (
+    Safety,
+    Response,
+    Presence,
+    Supervision,
+    Batteries,
+    Patrols,
+    Hazards,
+    Visitors,
+    Lockers,
+    Commands,
+)
 
 POLL = 0.5
 ASK = 2.0
 COUNT = 5.0
-"""Seconds between two looks at the journal, at the daemon's health, at what is still to deliver."""
+EXAMINE = 30.0
+"""Seconds between two looks at the journal, at the daemon's health, at what is still to deliver, and at the
+bus doctor's report."""
 
 PATIENCE = 5.0
 """Seconds the daemon has to say how it is."""
@@ -67,11 +85,13 @@ class Watch:
     async def running(self) -> AsyncIterator[None]:
         """Poll in the background; the first look is done when this is entered."""
         await self._ask()
+        await self._examine()
         looked = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             running = (
                 tasks.create_task(self._follow(looked), name="journal"),
                 tasks.create_task(self._every(ASK, self._ask), name="health"),
+                tasks.create_task(self._every(EXAMINE, self._examine), name="doctor"),
                 tasks.create_task(self._backlog(), name="backlog"),
             )
             try:
@@ -100,7 +120,8 @@ class Watch:
         return self.view is not seen
 
     def _fold(self) -> View:
-        return fold(self._settings.devices, self._zone, self._known, self._clock.now())
+        settings = self._settings
+        return fold(settings.devices, self._zone, self._known, self._clock.now(), settings.outputs)
 
     def _learn(self, **news: object) -> None:
         """Fold again, whether or not there is news: readings grow old by themselves."""
@@ -127,6 +148,13 @@ class Watch:
         except GatewayError as error:
             health = Health(error.key)
         self._learn(health=health)
+
+    async def _examine(self) -> None:
+        lines = None
+        with contextlib.suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                lines = (await control.call(self._settings.control, "doctor"))["buses"]
+        self._learn(lines=lines)
 
     async def _backlog(self) -> None:
         """On a connection of its own: after a long outage the count takes a while."""

@@ -81,6 +81,7 @@ class House:
         )
         self.settings.access.write_text(KEY + "\n")
         self.storage = "ok"
+        self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
         self.alarms: dict[str, Alarm] = {}
@@ -106,7 +107,7 @@ class House:
         self.do(start())
 
     async def _live(self, up: asyncio.Event) -> None:
-        handlers = {"health": self._health, "command": self._command}
+        handlers = {"health": self._health, "doctor": self._doctor, "command": self._command}
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
             control.serve(self.settings.control, handlers),
@@ -116,6 +117,9 @@ class House:
 
     async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "started": 0, "journal": self.storage}
+
+    async def _doctor(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"buses": self.report}
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
