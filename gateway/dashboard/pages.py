@@ -80,7 +80,9 @@ class Pages:
         """The document's title: alarms first, for a tab in the background."""
         count = view.unacknowledged
         site = title(self._settings.site, lang, say(lang, "dashboard.product"))
-        return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}" if count else site
+        if count:
+            return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}"
+        return f"{say(lang, 'dashboard.drill')} · {site}" if view.drills else site
 
     def page(self, name: str, view: View, lang: str, now: int) -> str:
         """The whole page of that name. `now` is Unix time in milliseconds."""

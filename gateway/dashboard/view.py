@@ -223,8 +223,8 @@ class OutLine(msgspec.Struct, frozen=True):
 
 
 class OutputLine(msgspec.Struct, frozen=True):
-    """One siren, valve or door: `on`, `off`, `unknown`, or `failed` to confirm; `why` are the alarms that
-    ask for it."""
+    """One siren, valve or door: `on`, `off`, `unknown`, `waiting` to go on, or `failed` to confirm; `why`
+    are the alarms that ask for it."""
 
     name: str
     title: dict[str, str]
@@ -677,12 +677,14 @@ def _output(
     fault = rows.get(f"{OUTPUTS}/{name}.failed")
     failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
     said: Any = sample.body["values"].get(name) if sample else None
+    waiting = bool(asked) and said is not True
+    state = "waiting" if waiting else {True: "on", False: "off"}.get(said, "unknown")
     card = cards.get(output.device)
     return OutputLine(
         name=name,
         title=card.title if card else {},
         device=output.device,
-        state="failed" if failed else {True: "on", False: "off"}.get(said, "unknown"),
+        state="failed" if failed else state,
         sound=output.sound,
         why=tuple(alarm for alarm in alarms if alarm.id in asked),
     )
