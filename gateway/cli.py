@@ -128,7 +128,9 @@ def _check(options: argparse.Namespace) -> int:
             if schema == "profile":
                 worst = max(worst, _try_examples(file, load_profile(file)))
             elif schema == "plan":
-                print(_word("well-plan", file=file, steps=len(load_plan(file).steps)))
+                plan = load_plan(file)
+                approved = plan.approved or _word("template")
+                print(_word("well-plan", file=file, steps=len(plan.steps), approved=approved))
             else:
                 site = load_site(file)
                 print(_word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
@@ -409,7 +411,7 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
 
 def _month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        raise ValueError
+        raise argparse.ArgumentTypeError(_word("month-form"))
     return text
 
 
@@ -425,17 +427,17 @@ async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
     from zoneinfo import ZoneInfo
 
     from .model import Lane
-    from .testlog import tables
+    from .testlog import drills
 
     year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
     log = await _log_of(site, str(year), [Lane.EVENT])
-    drills = log.events["drill-report"]
+    held = log.events["drill-report"]
     if as_json:
-        found = [{"ended": each.at.isoformat(), **each.body} for each in drills]
+        found = [{"ended": each.at.isoformat(), **each.body} for each in held]
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    print(_word("drilled", year=year, count=len(drills)))
-    table = tables(log, site, preferred())[1]
+    print(_word("drilled", year=year, count=len(held)))
+    table = drills(log, site, preferred())
     _print_table(table.heads, [_flat(row) for row in table.rows])
 
 

@@ -53,6 +53,8 @@ class PeriodLog:
         self.period = period
         self.sensors = {name: SensorLog() for name, device in devices.items() if device.safety}
         self.events: dict[str, list[Happening]] = {kind: [] for kind in sorted(EVENTS)}
+        self.older: dict[str, Happening] = {}
+        """Hazards found before, and still open when the period began, by id."""
         self.undated = 0
         """Records whose time nobody knows: made before the clock was set, in a boot that never set it."""
         self._local = local
@@ -71,13 +73,18 @@ class PeriodLog:
                 self._prove(record, at)
             else:
                 self.events[record.kind].append(Happening(at, record.body))
+        elif f"{at:%Y-%m}" < self.period:
+            if record.kind == "hazard-found":
+                self.older[record.body["id"]] = Happening(at, record.body)
+            elif record.kind == "hazard-closed":
+                self.older.pop(record.body["id"], None)
 
     def _prove(self, record: Record, at: datetime.datetime) -> None:
         body = record.body
-        if body["mode"] == "drill":
+        if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        proof = Proof(at, body["point"], body["by"], body["why"])
+        proof = Proof(at, body["point"], body.get("by", ""), body.get("why", ""))
         change, alarm = body["change"], body["id"]
         if change == "tested":
             sensor.tests.append(proof)
@@ -90,7 +97,7 @@ class PeriodLog:
             sensor.alarms.append(proof)
         elif change in ("acknowledged", "closed") and alarm in self._alarms:
             number = self._alarms.pop(alarm)
-            sensor.alarms[number] = sensor.alarms[number]._replace(by=body["by"])
+            sensor.alarms[number] = sensor.alarms[number]._replace(by=proof.by)
 
 
 class Table(NamedTuple):
@@ -103,36 +110,29 @@ class Table(NamedTuple):
 
 def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
     """The log in words."""
-
-    def word(key: str, **facts: object) -> str:
-        return say(language, f"testlog.{key}", **facts)
-
-    def table(title: str, heads: str, rows: Iterable[list[str]]) -> Table:
-        return Table(word(title), [word(head) for head in heads.split()], list(rows))
-
-    events = log.events
-    patrols = [(each, kind) for kind in ("patrol-done", "patrol-missed") for each in events[kind]]
-    patrols.sort(key=lambda pair: pair[0].at)
+    sensors = (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items())
     return [
-        table(
-            "sensors",
-            "device kind tests alarms faults disabled",
-            (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items()),
-        ),
-        table(
-            "drills",
-            "time hazard by lasted steps skipped muster",
-            (_drill_row(each, site.duties.plans, language) for each in events["drill-report"]),
-        ),
-        table(
-            "patrols",
-            "time patrol round result by",
-            (_patrol_row(kind, each, site, language) for each, kind in patrols),
-        ),
-        table(
-            "hazards", "found where what severity by closed closed-by lasted", _hazard_rows(log, language)
+        _table("sensors", "device kind tests alarms faults disabled", sensors, language),
+        drills(log, site, language),
+        _table("patrols", "patrol rounds missed by", _patrol_rows(log, site, language), language),
+        _table(
+            "hazards",
+            "found where what severity by closed closed-by lasted",
+            _hazard_rows(log, language),
+            language,
         ),
     ]
+
+
+def drills(log: PeriodLog, site: Site, language: str) -> Table:
+    """The drills of the log in words."""
+    rows = (_drill_row(each, site.duties.plans, language) for each in log.events["drill-report"])
+    return _table("drills", "time hazard by lasted steps skipped muster", rows, language)
+
+
+def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> Table:
+    words = [say(language, f"testlog.{head}") for head in heads.split()]
+    return Table(say(language, f"testlog.{title}"), words, list(rows))
 
 
 def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
@@ -177,8 +177,9 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
     words = {name: step.do[language] for name, step in plan.steps.items()} if plan else {}
     skipped = body["skipped"]
     inside, found = (("?" if body[key] is None else body[key]) for key in ("inside", "found"))
+    began = drill.at - datetime.timedelta(seconds=body["seconds"] or 0)
     return [
-        f"{drill.at:%m-%d %H:%M}",
+        f"{began:%m-%d %H:%M}",
         say(language, f"hazard.{body['hazard']}"),
         body["by"],
         _lasted(body["seconds"], language),
@@ -188,29 +189,36 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
     ]
 
 
-def _patrol_row(kind: str, each: Happening, site: Site, language: str) -> list[str]:
-    body = each.body
-    patrol = site.duties.patrols.get(body["patrol"])
-    titles = patrol.checkpoints if patrol else {}
-    unseen = [titles[name][language] if name in titles else name for name in body.get("unseen", ())]
-    said = say(language, f"testlog.{kind}", unseen=say(language, "testlog.comma").join(unseen))
-    return [
-        f"{each.at:%m-%d %H:%M}",
-        patrol.title[language] if patrol else body["patrol"],
-        body["round"],
-        said,
-        say(language, "testlog.comma").join(body.get("by", ())),
-    ]
+def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str]]:
+    """A line a patrol: how many rounds were done, by whom, and which were missed."""
+    done, missed = log.events["patrol-done"], log.events["patrol-missed"]
+    named = (each.body["patrol"] for each in (*done, *missed))
+    comma = say(language, "testlog.comma")
+    for name in dict.fromkeys((*site.duties.patrols, *named)):
+        patrol = site.duties.patrols.get(name)
+        titles = patrol.checkpoints if patrol else {}
+        people = {who for each in done if each.body["patrol"] == name for who in each.body["by"]}
+        yield [
+            patrol.title[language] if patrol else name,
+            str(sum(each.body["patrol"] == name for each in done)),
+            "\n".join(
+                f"{each.body['round']} "
+                + comma.join(titles.get(point, {}).get(language, point) for point in each.body["unseen"])
+                for each in missed
+                if each.body["patrol"] == name
+            ),
+            comma.join(sorted(people)),
+        ]
 
 
 def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
-    """Those found or closed this month, once each."""
+    """Those that were open for any of the time, once each."""
     closed = {each.body["id"]: each for each in log.events["hazard-closed"]}
-    found = {each.body["id"]: each for each in log.events["hazard-found"]}
+    found = log.older | {each.body["id"]: each for each in log.events["hazard-found"]}
     for key in dict.fromkeys((*found, *closed)):
         body = (closed.get(key) or found[key]).body
         yield [
-            f"{found[key].at:%m-%d %H:%M}" if key in found else say(language, "testlog.before"),
+            f"{found[key].at:%Y-%m-%d %H:%M}" if key in found else "?",
             body["where"],
             body["what"],
             say(language, f"testlog.{body['severity']}"),

@@ -131,7 +131,7 @@ def _plans(reading: Reading, folders: list[Path]) -> dict[Hazard, Plan]:
     plans: dict[Hazard, Plan] = {}
     for file in files.values():
         try:
-            plan = _cached_plan(file, file.stat().st_mtime_ns)
+            plan = _cached_plan(file, file.stat().st_mtime_ns if file.is_file() else 0)
         except Mistakes as wrong:
             reading.mistakes += wrong.mistakes
         else:

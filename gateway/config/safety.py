@@ -21,6 +21,10 @@ SUMMARIES: dict[str, dict[str, Point]] = {
     "visitors": {name: Point() for name in ("inside", "in", "out")},
     "parking": {name: Point() for name in ("free", "occupied", "unknown", "total")},
     "lockers": {name: Point() for name in ("free", "occupied", "open", "unknown", "total")},
+    "supervision": {name: Point() for name in ("tests_due", "silent")},
+    "batteries": {"low": Point()},
+    "patrols": {"missed": Point()},
+    "hazards": {name: Point() for name in ("open", "overdue")},
 }
 """What the services conclude, for rules to test as if it were a device's."""
 DAY = 86_400.0

@@ -23,6 +23,7 @@ from gateway.model import (
     Sample,
     Service,
     Stamp,
+    Tick,
     Value,
 )
 
@@ -77,27 +78,27 @@ class Batteries(Service):
         }
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        if not isinstance(message, Sample) or message.device not in self._units:
-            return {}, []
-        value = message.values.get(POINT)
-        if message.error or isinstance(value, bool | str | None) or message.at.clock is ClockQuality.UNSET:
-            return {}, []
-        unit, level = self._units[message.device], round(float(value), 3)
-        today = message.at.wall // DAY
-        old: Battery | None = rows.get(message.device)
+        if isinstance(message, Tick):
+            return {key: None for key in rows if key not in self._units}, []
+        if isinstance(message, Sample) and message.device in self._units and not message.error:
+            value = message.values.get(POINT)
+            if not isinstance(value, bool | str | None) and message.at.clock is not ClockQuality.UNSET:
+                return self._read(rows.get(message.device), message, round(float(value), 3))
+        return {}, []
+
+    def _read(self, old: Battery | None, sample: Sample, level: float) -> tuple[Changes, list[Fact]]:
+        name, today = sample.device, sample.at.wall // DAY
+        unit = self._units[name]
         if old is not None and old.unit == unit:
             if today == old.days[-1][0]:
                 if level > old.level - GRAIN * abs(old.full):
                     return {}, []
-                return {message.device: _replace(old, days=(*old.days[:-1], (today, level)))}, []
+                return {name: _replace(old, days=(*old.days[:-1], (today, level)))}, []
             # Days after today are those of a clock that was wrong.
             if past := tuple(day for day in old.days if day[0] < today):
-                new, facts = _settle(_replace(old, days=past), message.device, message.at)
-                return {message.device: _replace(new, days=(*new.days, (today, level))[-KEPT:])}, facts
-        return {message.device: Battery(unit=unit, full=level, days=((today, level),))}, []
-
-    def restore(self, rows: Rows) -> Rows:
-        return {key: row for key, row in rows.items() if key in self._units}
+                new, facts = _settle(_replace(old, days=past), name, sample.at)
+                return {name: _replace(new, days=(*new.days, (today, level))[-KEPT:])}, facts
+        return {name: Battery(unit=unit, full=level, days=((today, level),))}, []
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         return {"low": sum(row.told for row in rows.values())} if rows else {}

@@ -85,6 +85,7 @@ class Patrols(Service):
         changes: Changes = {}
         facts: list[Fact] = []
         if isinstance(message, Tick):
+            changes |= {name: None for name in rows if name not in self._patrols}
             for name in self._patrols:
                 row = self._turn(name, rows.get(name), message.at, facts)
                 if row != rows.get(name):
@@ -97,9 +98,6 @@ class Patrols(Service):
                 if row != rows.get(name):
                     changes[name] = row
         return changes, facts
-
-    def restore(self, rows: Rows) -> Rows:
-        return {key: row for key, row in rows.items() if key in self._patrols}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         if not self._patrols:

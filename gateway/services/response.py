@@ -5,7 +5,7 @@ name, until it is over; in a drill (演练) as in earnest, but recorded apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -182,6 +182,20 @@ def case_of(rows: Rows, alarm: str) -> tuple[str, Case] | None:
         return None
     key = row.of or key
     return key, rows[key]
+
+
+class Item(NamedTuple):
+    """A line of a checklist. `step` is None where the plan no longer has it."""
+
+    name: str
+    step: Step | None
+    done: Act | None
+
+
+def checklist(case: Case, plan: Plan | None) -> list[Item]:
+    """A case's steps in order, with their words and who has done them."""
+    steps = plan.steps if plan else {}
+    return [Item(name, steps.get(name), case.done.get(name)) for name in case.steps]
 
 
 def _tick(key: str, case: Case, command: Command) -> tuple[Changes, list[Fact]]:

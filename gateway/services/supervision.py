@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.model import (
     Changes,
+    ClockQuality,
     Device,
     Fact,
     Hazard,
@@ -97,10 +98,6 @@ class Supervision(Service):
             return self._remind(rows, message.at)
         return {}, []
 
-    def restore(self, rows: Rows) -> Rows:
-        """What is no longer in the site's file is nobody's duty."""
-        return {key: row for key, row in rows.items() if key in self._days}
-
     def summary(self, rows: Rows) -> dict[str, Value]:
         if not self._days:
             return {}
@@ -143,15 +140,18 @@ class Supervision(Service):
     def _remind(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts = []
-        for key, row in rows.items():
-            days = self._days.get(key, 0.0)
-            seconds = elapsed(row.tested or row.since, at)
-            if seconds is None:
+        for key, old in rows.items():
+            if key not in self._days:
+                changes[key] = None
                 continue
-            due = 0 < days * DAY <= seconds
-            if due != row.due:
-                changes[key] = _replace(row, due=due)
-            if due and not row.due:
+            row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
+            days = self._days[key]
+            seconds = elapsed(row.tested or row.since, at)
+            due = old.due if seconds is None else 0 < days * DAY <= seconds
+            row = _replace(row, due=due)
+            if row != old:
+                changes[key] = row
+            if due and not old.due:
                 device, _, point = key.rpartition("/")
                 body = {"point": point, "days": days, "tested": row.tested and row.tested.wall}
                 facts.append(Fact(Lane.EVENT, device, "test-due", at, body, durable=True))
@@ -183,6 +183,14 @@ def _points(device: Device) -> tuple[str, ...]:
     return tuple(
         name for name, point in device.points.items() if point.alarm and point.alarm.hazard not in UNTRIED
     )
+
+
+def _dated(stamp: Stamp, now: Stamp) -> Stamp:
+    """A stamp from before the clock was set, once it is; of an earlier boot nobody knows, so from now."""
+    if stamp.clock is not ClockQuality.UNSET or now.clock is ClockQuality.UNSET:
+        return stamp
+    since = now.mono - stamp.mono if stamp.boot == now.boot else 0
+    return _replace(now, wall=now.wall - since // 1_000_000, mono=now.mono - since)
 
 
 def _past(since: Stamp, now: Stamp, seconds: float) -> bool:

@@ -1,14 +1,23 @@
 """The monthly log, from the facts that the services themselves conclude."""
 
+import asyncio
+import json
+import re
+import signal
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from gateway import control
 from gateway.clock import local_time
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
 from gateway.services import services
 from gateway.testlog import PeriodLog, page, tables
+
+from .conftest import Centre, linli
+from .simulate.conftest import eventually
 
 SITE = """\
 schema = "linli/site/1"
@@ -107,6 +116,7 @@ def a_month(folder: Path) -> Gateway:
     gateway.do(60, "test", "smoke-hall", by="李", point="smoke")
     gateway.read(70, smoke=True)
     gateway.read(80, smoke=False)
+    gateway.tick(100)
     gateway.do(120, "end-test", "smoke-hall")
     gateway.read(HOUR, smoke=True)
     gateway.do(HOUR + 30, "acknowledge", alarm=gateway.alarm("smoke-hall/smoke"))
@@ -135,11 +145,10 @@ def test_everything_of_the_month_is_in_its_table(tmp_path: Path) -> None:
     assert sensors["大厅烟感"] == ["感烟探测器", "12-01 12:01 烟雾 李", "12-01 13:00 烟雾 王", "", ""]
     assert sensors["smoke-attic"] == ["感烟探测器", "本月未测试", "", "", "12-01 15:00 烟雾 王 装修<b>"]
     (drill,) = drills.values()
-    assert drill[:4] == ["火灾", "赵", "10.0 分钟", "1/11"]
+    assert drill[:4] == ["火警", "赵", "10.0 分钟", "1/11"]
     assert "119" in drill[4]
     assert drill[5] == "12/?"
-    (patrol,) = patrols.values()
-    assert patrol == ["日巡查", "2026-12-02/01", "漏查：厨房", ""]
+    assert patrols == {"日巡查": ["0", "2026-12-02/01 厨房", ""]}
     (hazard,) = hazards.values()
     assert hazard == [
         "后门",
@@ -160,14 +169,16 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
     assert len(gateway.log("2026").events["drill-report"]) == 1
 
 
-def test_a_hazard_that_was_found_before_says_so(tmp_path: Path) -> None:
+def test_a_hazard_is_in_the_log_of_each_month_in_which_it_was_open(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.do(-13 * HOUR, "hazard-found", where="后门", what="门坏")
+    assert tables(gateway.log(), gateway.site, "en")[3].rows[0][5] == "still open"
     gateway.do(60, "hazard-closed", id=next(iter(gateway.rows["hazards"])), what="修好")
     (row,) = tables(gateway.log(), gateway.site, "en")[3].rows
-    assert (row[0], row[-1]) == ("before this month", "13.0 h")
+    assert (row[0], row[5], row[-1]) == ("2026-11-30 23:00", "修好", "13.0 h")
     (row,) = tables(gateway.log("2026-11"), gateway.site, "en")[3].rows
     assert row[5] == "still open"
+    assert tables(gateway.log("2027-01"), gateway.site, "en")[3].rows == []
 
 
 def test_what_nobody_can_date_is_counted(tmp_path: Path) -> None:
@@ -207,3 +218,102 @@ def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(
         assert "http" not in html
         assert any(said in text for text in reading.texts)
     assert "测试人：" in page(gateway.log(), gateway.site, "zh")
+
+
+PATROL = """
+[patrol.day]
+title = { zh = "日巡查", en = "Day patrol" }
+checkpoints = { exit = "Exit" }
+every = "daily"
+"""
+
+
+class Console:
+    """Commands over the control socket, as a person at the machine gives them."""
+
+    def __init__(self, centre: Centre) -> None:
+        self._socket = centre.daemon.socket
+        self._count = 0
+
+    def ask(self, action: str, device: str = "gateway", name: str = "", **args: object) -> str:
+        """How it ended."""
+        self._count += 1
+        request = {
+            "id": name or f"{action}-{self._count}", "device": device, "action": action, "args": args,
+            "expires": round((time.time() + 60) * 1000), "origin": "console", "by": "王",
+        }  # fmt: skip
+        answer = asyncio.run(control.call(self._socket, "command", **request))
+        return str(answer["status"])
+
+
+def test_the_whole_way_from_smoke_to_the_signed_page(centre: Centre, tmp_path: Path) -> None:
+    """A fire whose steps outlive a crash, a drill, a walk-test, a patrol and a hazard, on real wires."""
+    with centre.daemon.site.open("a", encoding="utf-8") as site:
+        site.write(PATROL)
+    centre.broker.start()
+    centre.witness.start()
+    centre.daemon.start()
+    find = centre.witness.find
+    console = Console(centre)
+    eventually(lambda: centre.witness.latest("smoke-hall").get("quality") == "good")
+    eventually(lambda: "inside" in centre.witness.latest("visitors").get("values", {}))
+
+    centre.do("smoke", unit=1, on=True)
+    (opened,) = eventually(lambda: find("smoke-hall", "event", hazard="fire", drill=False))
+    alarm = opened["data"]["alarm"]
+    assert opened["kind"] == "plan-opened"
+    assert opened["data"]["inside"] >= 0
+    assert console.ask("step", name="once", alarm=alarm, step="confirm") == "done"
+    assert console.ask("step", name="once", alarm=alarm, step="confirm") == "done", "the same click again"
+    assert console.ask("step", alarm=alarm, step="confirm") == "failed"
+    assert console.ask("muster", alarm=alarm, found=3) == "done"
+    centre.daemon.end(signal.SIGKILL)
+    centre.daemon.start()
+    eventually(centre.daemon.up)
+    assert console.ask("step", alarm=alarm, step="call-119") == "done"
+    centre.do("smoke", unit=1, on=False)
+    eventually(lambda: find("smoke-hall", "alarm", id=alarm, change="cleared"))
+    assert console.ask("acknowledge", alarm=alarm) == "done"
+    assert console.ask("reset", alarm=alarm) == "done"
+    (report,) = eventually(lambda: [e for e in find("smoke-hall", "event") if e["kind"] == "alarm-report"])
+    data = report["data"]
+    assert list(data["steps"]) == ["confirm", "call-119"]
+    assert (data["found"], data["ended_by"], data["alarm"]) == (3, "王", alarm)
+    assert len(find("smoke-hall", "event", step="confirm")) == 1
+
+    assert console.ask("drill", hazard="gas") == "done"
+    (begun,) = eventually(lambda: find("gateway", "event", hazard="gas", drill=True))
+    drill = begun["data"]["alarm"]
+    assert console.ask("step", alarm=drill, step="no-spark") == "done"
+    assert console.ask("reset", alarm=drill) == "done"
+
+    assert console.ask("test", "smoke-kitchen", point="smoke") == "done"
+    centre.do("smoke", unit=2, on=True)
+    eventually(lambda: find("smoke-kitchen", "alarm", change="tested", by="王"))
+    centre.do("smoke", unit=2, on=False)
+    assert console.ask("check-in", patrol="day", checkpoint="exit", note="ok") == "done"
+    assert console.ask("hazard-found", where="后门", what="<b>灭火器</b>", severity="major") == "done"
+    assert console.ask("hazard-closed", id="hazard/none", what="?") == "failed"
+    eventually(lambda: centre.witness.latest("hazards").get("values") == {"open": 1, "overdue": 0})
+
+    drills = linli("drills", "--config", centre.daemon.site, "--json")
+    (held,) = json.loads(drills.stdout)
+    assert (held["hazard"], held["by"], list(held["steps"])) == ("gas", "王", ["no-spark"])
+    now = local_time("Asia/Shanghai")(opened_at(opened))
+    assert now
+    file = tmp_path / "log.html"
+    done = linli("testlog", "--config", centre.daemon.site, "--month", f"{now:%Y-%m}", "--html", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    reading = Text()
+    reading.feed(file.read_text("utf-8"))
+    texts = "\n".join(reading.texts)
+    for said in ("Kitchen smoke", "Hall smoke", "Gas leak", "Day patrol", "<b>灭火器</b>", "still open"):
+        assert said in texts
+    assert re.search(r"\d\d-\d\d \d\d:\d\d Smoke 王", texts)
+    table = linli("testlog", "--config", centre.daemon.site, "--month", f"{now:%Y-%m}")
+    assert "1/10" in table.stdout
+    assert linli("testlog", "--config", centre.daemon.site, "--month", "2026-13").returncode == 2
+
+
+def opened_at(entry: dict[str, Any]) -> Stamp:
+    return Stamp(entry["at"], entry["mono"], entry["boot"], ClockQuality(entry["clock"]))

@@ -102,7 +102,9 @@ class Safety(Service):
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
 
-    hears = frozenset({VISITORS, "parking", "lockers"})
+    hears = frozenset(
+        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards"},
+    )
 
     def __init__(
         self, devices: Mapping[str, Device], rules: Iterable[Rule] = (), local: Local = lambda _: None

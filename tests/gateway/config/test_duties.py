@@ -38,6 +38,11 @@ days = "mon-sat"
 [patrol.week]
 checkpoints = { roof = "屋顶" }
 every = "weekly"
+
+[rule.untested]
+hazard = "fault"
+when = [{ point = "supervision.tests_due", above = 0 }]
+delay = 86400
 """
 PLAN = """\
 schema = "linli/plan/1"

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gateway.model import ClockQuality, Fact, Point, Sample
 from gateway.services.batteries import DAY, KEPT, Batteries, Battery, forecast
-from tests.gateway.services.kit import Fold, at, device, kinds
+from tests.gateway.services.kit import Fold, at, device, kinds, tick
 
 DEVICES = {
     "lora": device("lora", "smoke", battery=Point(unit="%")),
@@ -95,6 +95,13 @@ def test_devices_without_one_and_clocks_that_nobody_set_are_left_alone() -> None
     unset = replace(reading(50.0, 0), at=replace(at(0), clock=ClockQuality.UNSET))
     failed = replace(reading(50.0, 0), error="timeout")
     assert kinds(batteries().step(reading(50.0, 0, "none"), unset, failed)) == []
+
+
+def test_a_device_that_left_the_file_leaves_no_battery() -> None:
+    fold = batteries()
+    fold.step(reading(50.0, 0), tick(1))
+    assert list(fold.rows) == ["lora"]
+    assert Batteries({}).apply(fold.rows, tick(2)) == ({"lora": None}, [])
 
 
 def test_a_clock_that_was_in_the_future_is_forgotten() -> None:

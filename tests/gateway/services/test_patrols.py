@@ -159,7 +159,7 @@ def test_no_round_ends_while_the_clock_is_not_set_or_is_put_back() -> None:
 def test_a_patrol_that_left_the_file_left() -> None:
     fold = rounds(patrol(60))
     fold.step(tick("2026-11-21T08:30"))
-    assert Patrols({}).restore(fold.rows) == {}
+    assert Patrols({}).apply(fold.rows, tick("2026-11-21T08:31")) == ({"p": None}, [])
     assert Patrols({}).summary({}) == {}
 
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Message, Point, Stamp, Tick
 from gateway.services.safety import Safety
 from gateway.services.supervision import Sensor, Supervision, walk_test
-from tests.gateway.services.kit import DAY, Fold, command, device, kinds, sample, tick
+from tests.gateway.services.kit import DAY, Fold, at, command, device, kinds, sample, tick
 
 NOW: dict[str, Any] = {"off_delay": 0.0}
 DEVICES = {
@@ -111,10 +111,28 @@ def test_a_restart_reminds_of_nothing_twice_and_waits_for_a_clock() -> None:
     kept = {key: msgpack.decode(msgpack.encode(row), type=Sensor) for key, row in both.rows.items()}
     again = Fold(Supervision({"s1": DEVICES["s1"]}, {"smoke": 7}))
     again.rows = dict(again.service.restore(kept))
-    assert list(again.rows) == ["s1/smoke"], "what left the site's file left"
     unset = Stamp(0, 10**9, "next", ClockQuality.UNSET)
     assert again.step(Tick(unset, DAY)) == []
+    assert list(again.rows) == ["s1/smoke"], "what left the site's file left"
     assert again.rows["s1/smoke"].due
+
+
+def test_a_sensor_that_was_first_heard_before_the_clock_was_set_falls_due_all_the_same() -> None:
+    fold = Fold(Supervision({"s1": DEVICES["s1"]}, {"smoke": 7}))
+    unset = Stamp(5_000, 5 * 10**9, "boot", ClockQuality.UNSET)
+    fold.step(replace(sample("s1", smoke=False), at=unset), tick(65))
+    since = fold.rows["s1/smoke"].since
+    assert (since.wall, since.mono, since.clock) == (at(5).wall, 5 * 10**9, ClockQuality.SYNCED)
+    rebooted = replace(at(WEEK + 5), boot="next", mono=10**12)
+    assert kinds(fold.step(Tick(rebooted, DAY))) == ["test-due"]
+
+
+def test_of_a_boot_that_never_had_a_clock_the_days_count_from_now() -> None:
+    fold = Fold(Supervision({"s1": DEVICES["s1"]}, {"smoke": 7}))
+    unset = Stamp(5_000, 5 * 10**9, "lost", ClockQuality.UNSET)
+    fold.step(replace(sample("s1", smoke=False), at=unset), tick(60))
+    assert kinds(fold.step(tick(WEEK))) == []
+    assert kinds(fold.step(tick(WEEK + 60))) == ["test-due"]
 
 
 def test_the_walk_test_ticks_off_each_detector() -> None:
