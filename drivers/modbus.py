@@ -1,7 +1,9 @@
 """Modbus TCP, RTU and RTU over TCP (Modbus Application Protocol V1.1b3), through pymodbus.
 
-pymodbus would hand a late reply to the next request of an RTU line: so there are no retries here,
-a transaction is never cancelled half-way, and after a timeout the line wants `settle` seconds.
+pymodbus takes whatever the line says for the reply to its last request. So an `Ear` stands between the
+two; there are no retries here, and a transaction is never cancelled half-way. A reply that is late looks
+on a serial line like the reply to the next request for as many registers of the same unit: then that
+request is made longer, for what has another length is another reply.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import socket
 import struct
 import termios
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,7 +26,9 @@ from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
+from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from gateway.model import Action, Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Scan, Value
 
@@ -52,6 +57,11 @@ IDENTITY = ("vendor", "product", "revision")
 """Objects 0 to 2 of a device's identification (V1.1b3, 6.21)."""
 NOBODY = (0x0A, 0x0B)
 """Exceptions by which a gateway says that the unit is not there (V1.1b3, 7)."""
+BITS = ("coil", "discrete")
+LATE = 10.0
+"""Seconds after which the reply to a request comes no more."""
+MARGIN = 0.02
+"""Seconds of silence beyond the latest reply heard."""
 TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
 NOT_NOW = {5: "modbus-busy", 6: "modbus-busy", 10: "modbus-unreachable", 11: "modbus-unreachable"}
@@ -76,8 +86,9 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     stop_bits: Literal[1, 2] = 1
     timeout: float = 0.5
     settle: float | None = None
-    """Silence after a timeout; by default another `timeout`, and nothing on TCP, whose transactions
-    carry a number."""
+    """Silence after a timeout, so that a late reply disturbs no other. By default another `timeout` for a
+    unit that has answered the time before, else as long as the latest reply heard on that line has needed;
+    nothing on TCP, whose transactions carry a number."""
 
     CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
 
@@ -168,6 +179,10 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     values: dict[str, Value] = {}
     for name, point in points.items():
         cells, first = raw.get(point.table, {}), point.first
+        if point.type == "uint16" and point.order == "ABCD" and point.table not in BITS:
+            if first in cells:  # Most points are such, and most of the work is here.
+                values[name] = cells[first]
+            continue
         try:
             words = [cells[address] for address in range(first, first + point.width)]
         except KeyError:
@@ -200,14 +215,162 @@ def show(raw: Registers) -> str:
     )
 
 
+class Ear:
+    """Hears all that the line says, and lets through to pymodbus the reply to its last request, alone.
+
+    A hook of pymodbus' (`trace_packet`): called with each frame that is sent, and, whenever more is heard,
+    with all that has been heard since.
+    """
+
+    def __init__(self, *, serial: bool) -> None:
+        self._serial = serial
+        self._unit = 0
+        self._sought: list[tuple[bytes, int]] = []
+        """How the replies to the last request begin, and their lengths (0: as the header says)."""
+        self._waiting = False
+        self._received = b""
+        """Since the last request."""
+        self._stream = b""
+        """On TCP, the frame that has begun."""
+        self.heard = float("-inf")
+        """When the last byte came, in monotonic seconds."""
+        self.stray: Callable[[bool], None] = lambda late: None
+        """Called when something is heard that nobody waits for; true for a reply that is merely late."""
+
+    def __call__(self, sending: bool, data: bytes) -> bytes:
+        if sending:
+            self._received = b""
+            self._waiting = True
+            self._seek(data)
+            return data
+        self.heard = time.monotonic()
+        fresh, self._received = data.removeprefix(self._received), data
+        reply = self._find(data) if self._serial else self._follow(fresh)
+        if not self._waiting:
+            self.stray(bool(reply))
+            return b""
+        if reply:
+            self._waiting, self._sought = False, []
+            self._received = data[len(reply) :]
+            if len(data) > len(reply):
+                self.stray(False)
+        return reply
+
+    def _seek(self, frame: bytes) -> None:
+        head, body = (b"", frame) if self._serial else (frame[:4], frame[6:])
+        self._unit, function = body[:2]
+        count = int.from_bytes(body[4:6], "big")
+        if function in FUNCTIONS.values():
+            size = _bytes(function, count)
+            good = body[:2] + bytes((size,)), 3 + size
+        elif function in WRITES.values():
+            good = body[:2], 6  # The request, repeated.
+        else:
+            self._sought = [] if self._serial else [(head, 0)]
+            return
+        self._sought = [
+            (begin, length + 2) if self._serial
+            else (head + length.to_bytes(2, "big") + begin, length + 6)
+            for begin, length in (good, (bytes((self._unit, function | 0x80)), 3))
+        ]  # fmt: skip
+
+    def _find(self, data: bytes) -> bytes:
+        """A reply on a serial line, wherever it begins: there may be noise before it."""
+        for begin, length in self._sought:
+            at = data.find(begin)
+            while at >= 0:
+                frame = data[at : at + length]
+                if len(frame) == length and _sound(frame):
+                    return frame
+                at = data.find(begin, at + 1)
+        return b""
+
+    def _follow(self, fresh: bytes) -> bytes:
+        """A reply on TCP. There is no checksum: a frame must begin where the one before it has ended, and
+        nothing may follow, or a broken one has been filled up from the next."""
+        self._stream += fresh
+        while len(self._stream) >= 8:
+            size = 6 + int.from_bytes(self._stream[4:6], "big")
+            if self._stream[2:4] != b"\0\0" or not 8 < size <= 260:
+                self._stream = b""
+            if len(self._stream) < size:
+                break
+            frame, self._stream = self._stream[:size], self._stream[size:]
+            good = any(frame.startswith(begin) and length in (0, size) for begin, length in self._sought)
+            if good and not self._stream:
+                return frame
+        return b""
+
+    def give_up(self) -> ReadFailed:
+        """Nobody waits any longer; says what came instead of the reply."""
+        self._waiting = False
+        data, unit = self._received, self._unit
+        if self._serial:
+            whole, own, rest = _sound(data), data[:1] == bytes((unit,)), 5
+        else:
+            whole, own, rest = len(data) > 8, any(data[:4] == begin[:4] for begin, _ in self._sought), 9
+        if whole and own:
+            return ReadFailed("reply-length", unit=unit, bytes=len(data) - rest)
+        if data and not whole:
+            return ReadFailed("garbage", bytes=len(data))
+        return ReadFailed("timeout", unit=unit)
+
+
+def _bytes(function: int, count: int) -> int:
+    """How many bytes of data the reply to a read request has."""
+    return -(-count // 8) if function <= 2 else 2 * count
+
+
+def _sound(frame: bytes) -> bool:
+    """Whether the checksum of a serial frame is right."""
+    return len(frame) >= 5 and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))
+
+
+class _Registers(ReadHoldingRegistersResponse):
+    """Registers at one go; pymodbus unpacks them one by one, and words a log that it does not keep."""
+
+    function_code = 3
+
+    def decode(self, data: bytes) -> None:
+        self.registers = struct.unpack(f">{len(data) // 2}H", data[1:])
+
+    def __str__(self) -> str:
+        return ""
+
+
+class _InputRegisters(_Registers):
+    function_code = 4
+
+
 class ModbusBus(Bus):
     """One connection or line."""
 
-    def __init__(self, client: ModbusBaseClient, settle: float, identify: bool = False) -> None:
+    def __init__(self, client: ModbusBaseClient, ear: Ear, options: Options) -> None:
         self._client = client
+        self._ear = ear
         self._plans: dict[str, list[Request]] = {}
-        self._identify = identify
-        self.settle = settle
+        url = urlsplit(options.url)
+        self._serial = url.scheme != "tcp"
+        # MODBUS over Serial Line V1.02, 2.5.1.1; behind a converter the silence is the converter's.
+        self._gap = max(3.5 * 11 / options.baud, 0.00175) if url.scheme == "rtu" else 0.0
+        self._settle = options.settle
+        self._latest = 0.0
+        """How many seconds after it was given up the latest reply came."""
+        self._last = 0
+        """The unit that was asked last."""
+        self._missed = float("-inf")
+        """When the last request was given up, in monotonic seconds."""
+        self._answering: set[int] = set()
+        """The units that answered when they were last asked."""
+        self._doubts: dict[int, float] = {}
+        """When a reply of that unit failed to come, or came twice."""
+        self._sole = False
+        """The last request given up is the only reason to doubt its unit."""
+        self._looks: dict[tuple[int, Table, int], tuple[int, float]] = {}
+        """By what their replies look like on the line, unit, table and size: the address that was asked
+        for last, and when."""
+        if self._serial:
+            ear.stray = self._learn
 
     @property
     def timeout(self) -> float:
@@ -244,6 +407,7 @@ class ModbusBus(Bus):
 
     async def _request(self, unit: int, request: Request) -> list[int]:
         table, first, count = request
+        longer = self._tell_apart(unit, request) if self._serial else count
         client = self._client
         read = {
             "holding": client.read_holding_registers,
@@ -251,18 +415,37 @@ class ModbusBus(Bus):
             "coil": client.read_coils,
             "discrete": client.read_discrete_inputs,
         }[table]
-        reply = await self._ask(unit, lambda: read(first, count=count, device_id=unit))
+        reply = await self._ask(unit, lambda: read(first, count=longer, device_id=unit))
         if isinstance(reply, ExceptionResponse):
+            if self._doubtful(unit):
+                # It may refuse an earlier request, or what this one has more: no lesson to be learned.
+                raise ReadFailed("reply-owed", unit=unit)
             code = reply.exception_code
             raise ReadFailed(
                 NOT_NOW.get(code, "modbus-exception"), unit=unit, code=code, first=first, count=count
             )
-        # Bits come in whole bytes.
-        bits = table in ("coil", "discrete")
-        cells, expected = (reply.bits, -(-count // 8) * 8) if bits else (reply.registers, count)
-        if reply.function_code != FUNCTIONS[table] or len(cells) != expected:
-            raise ReadFailed("reply-length", unit=unit, expected=count, got=len(cells))
-        return [int(cell) for cell in cells[:count]]
+        return [int(bit) for bit in reply.bits[:count]] if table in BITS else list(reply.registers[:count])
+
+    def _tell_apart(self, unit: int, request: Request) -> int:
+        """The count to ask for, so that no reply that may still come looks like the one to this request.
+
+        Raises `ReadFailed` where there is no such count.
+        """
+        table, first, count = request
+        now, doubtful = time.monotonic(), self._doubtful(unit)
+        most = min(LONGEST[table], 0x10000 - first)
+        while count <= most:
+            look = unit, table, _bytes(FUNCTIONS[table], count)
+            asked, when = self._looks.get(look, (first, now))
+            if asked == first or not doubtful or now - when > LATE:
+                self._looks[look] = first, now
+                return count
+            count += 8 if table in BITS else 1
+        raise ReadFailed("reply-owed", unit=unit)
+
+    def _doubtful(self, unit: int) -> bool:
+        """Whether a reply of the unit may still come that nobody waits for."""
+        return time.monotonic() < self._doubts.get(unit, float("-inf")) + LATE
 
     async def probe(self, address: Address) -> dict[str, str]:
         """Ask for one register: a refusal, too, is an answer, unless a gateway gives it for a unit that
@@ -272,7 +455,7 @@ class ModbusBus(Bus):
         reply = await self._ask(unit, lambda: client.read_holding_registers(0, count=1, device_id=unit))
         if isinstance(reply, ExceptionResponse) and (code := reply.exception_code) in NOBODY:
             raise ReadFailed("modbus-exception", unit=unit, code=code, first=0, count=1)
-        if not self._identify:
+        if self._serial:
             return {}
         try:
             card = await self._ask(
@@ -307,31 +490,75 @@ class ModbusBus(Bus):
             code = reply.exception_code
             raise ReadFailed(NOT_NOW.get(code, "modbus-write"), code=code, **place)
         # The answer to a write repeats it.
-        if reply.function_code != WRITES[order.table] or reply.address != address:
+        written = reply.bits if order.table == "coil" else reply.registers
+        if reply.address != address or written[0] != (bool(value) if order.table == "coil" else value):
             raise ReadFailed("modbus-echo", **place)
         return order.confirm
+
+    def _is_open(self) -> bool:
+        """Of a far end that hangs up at once, asyncio may know while pymodbus does not."""
+        transport = self._client.ctx.transport
+        return self._client.connected and not (transport and transport.is_closing())
 
     async def _ask(self, unit: int, request: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
         """Send a request and await its reply."""
         client = self._client
-        if not client.connected:
+        if not self._is_open():
             raise LinkDown("line-down", reason=client.comm_params.host)
+        if self._serial:
+            await self._silence()
+        self._last = unit
         try:
             reply = await request()
         except ModbusException as error:
-            if not client.connected:
+            if not self._is_open():
                 raise LinkDown("line-down", reason=client.comm_params.host) from error
-            raise ReadFailed("timeout", unit=unit) from error
+            self._miss(unit)
+            raise self._ear.give_up() from error
         # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError
+        self._answering.add(unit)
         return reply
+
+    async def _silence(self) -> None:
+        """Frames are set apart by silence, and whatever is heard before a request is no reply to it."""
+        # The event loop takes in at the second turn what is waiting at the first.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        limit = time.monotonic() + self.timeout
+        while (rest := self._ear.heard + self._gap - time.monotonic()) > 0:
+            if time.monotonic() > limit:
+                raise ReadFailed("babble")
+            await asyncio.sleep(rest)
+
+    def _miss(self, unit: int) -> None:
+        """A request is given up. On a line, who has just answered may be late; others are rather absent."""
+        if not self._serial:
+            return
+        usual = self.timeout if unit in self._answering else 0.0
+        self.settle = max(self._latest, usual) if self._settle is None else self._settle
+        self._answering.discard(unit)
+        self._sole = not self._doubtful(unit)
+        self._missed = self._doubts[unit] = time.monotonic()
+
+    def _learn(self, late: bool) -> None:
+        """Something came that nobody waits for: a reply that is late, or another one twice."""
+        now = time.monotonic()
+        if now - self._missed < self.timeout:
+            self._latest = max(self._latest, now - self._missed + MARGIN)
+        if late and self._sole:
+            del self._doubts[self._last]
+        else:
+            self._doubts[self._last] = now
+        self._sole = False
 
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[ModbusBus]:
     """Open the port or connection."""
     url = urlsplit(options.url)
+    ear = Ear(serial=url.scheme != "tcp")
     client: ModbusBaseClient
     if url.scheme == "rtu":
         client = AsyncModbusSerialClient(
@@ -342,6 +569,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             timeout=options.timeout,
             retries=0,
             reconnect_delay=0,
+            trace_packet=ear,
         )
     else:
         client = AsyncModbusTcpClient(
@@ -351,7 +579,10 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             timeout=options.timeout,
             retries=0,
             reconnect_delay=0,
+            trace_packet=ear,
         )
+    client.register(_Registers)
+    client.register(_InputRegisters)
     # The count of unanswered requests is the supervisor's to judge, for each device by itself.
     client.set_max_no_responses(1_000_000_000)
     refused = ""
@@ -368,10 +599,8 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         raise LinkDown("line-open", url=options.url, reason=refused)
     if url.scheme != "rtu":
         _watch(client)
-    settle = options.timeout if options.settle is None else options.settle
     try:
-        tcp = url.scheme == "tcp"
-        yield ModbusBus(client, 0.0 if tcp else settle, identify=tcp)
+        yield ModbusBus(client, ear, options)
     finally:
         client.close()
 

@@ -68,11 +68,17 @@ def _parser() -> argparse.ArgumentParser:
         command = jobs.add_parser(name, help=_word(name), description=_word(name))
         command.set_defaults(job=run)
         if site:
-            command.add_argument("--config", type=Path, default=DEFAULT_SITE, help=_word("config"))
+            command.add_argument("--config", type=Path, default=DEFAULT_SITE, help=_word("site-file"))
         return command
 
     job("run", _run)
     job("check", _check, site=False).add_argument("files", nargs="*", type=Path, default=[DEFAULT_SITE])
+    reload = job("reload", _reload)
+    reload.add_argument("--no-wait", action="store_true", help=_word("no-wait"))
+    reload.add_argument("--no-return", action="store_true", help=_word("no-return"))
+    config = job("config", _config)
+    config.add_argument("--text", action="store_true", help=_word("config-text"))
+    config.add_argument("--json", action="store_true")
     job("dashboard", _dashboard)
     job("read", _read).add_argument("device")
     do = job("do", _do)
@@ -82,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     do.add_argument("--yes", action="store_true", help=_word("do-yes"))
     job("doctor", _doctor).add_argument("--json", action="store_true")
     job("journal", _journal).add_argument("--json", action="store_true")
+    job("notify-test", _notify_test).add_argument("contact")
     rules = job("rules", _rules)
     rules.add_argument("--days", type=float, default=30.0, help=_word("days"))
     rules.add_argument("--json", action="store_true")
@@ -110,11 +117,120 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     from . import daemon, log
-    from .config import load_site
+    from .adoption import choose
 
-    site = load_site(options.config)
-    log.setup(site.centre.language)
-    asyncio.run(daemon.run(site))
+    choice = choose(options.config)
+    log.setup(choice.site.centre.language)
+    asyncio.run(daemon.run(options.config, choice))
+
+
+def _site(options: argparse.Namespace) -> Site:
+    """The site as `linli run` would take it. Raises `Mistakes`."""
+    from .adoption import choose
+
+    choice = choose(options.config)
+    for mistake in choice.refused:
+        print(mistake.say(preferred()), file=sys.stderr)
+    if choice.refused:
+        print(_word("last-good"), file=sys.stderr)
+    return choice.site
+
+
+def _reload(options: argparse.Namespace) -> int:
+    """Asked for at the socket that the running gateway listens on, whatever the new file says."""
+    from .adoption import load_sources, recall
+    from .config import Mistakes, load_site
+
+    try:
+        site = load_site(options.config)
+        kept = recall(options.config, site.journal.path)
+        running = (kept and load_sources(options.config, kept.sources)) or site
+        asyncio.run(_ask_to_reload(running.control.socket, options))
+    except Mistakes as wrong:
+        for mistake in wrong.mistakes:
+            print(mistake.say(preferred()), file=sys.stderr)
+        print(say(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
+        return EX_CONFIG
+    return 0
+
+
+async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
+    from . import control
+    from .config import Mistake, Mistakes
+
+    answer = await control.call(socket, "reload", returning=not options.no_return)
+    if "mistakes" in answer:
+        raise Mistakes([Mistake(**{**each, "file": Path(each["file"])}) for each in answer["mistakes"]])
+    number = answer["revision"]
+    print(_word("reloaded" if answer["adopted"] else "unchanged", revision=number))
+    for line in _changes(answer["changes"]):
+        print(f"  {line}")
+    if not answer["trial"]:
+        return
+    print(_word("on-trial", seconds=answer["trial"]), flush=True)
+    if options.no_wait:
+        return
+    while (verdict := await control.call(socket, "verdict"))["pending"]:
+        pass
+    if verdict["revision"] != number:
+        silent = ", ".join(verdict["silent"])
+        raise GatewayError("reload-returned", revision=verdict["revision"], silent=silent)
+    print(_word("proved", revision=number))
+
+
+def _changes(changes: dict[str, dict[str, list[str]]]) -> list[str]:
+    """What a revision changed, a line each."""
+    return [
+        _word(f"{kind}-{how}", names=", ".join(names))
+        for kind, found in changes.items()
+        for how, names in found.items()
+    ]
+
+
+def _config(options: argparse.Namespace) -> None:
+    from .adoption import recall
+
+    site = _site(options)
+    if not options.text:
+        asyncio.run(_print_revisions(site, as_json=options.json))
+        return
+    kept = recall(options.config, site.journal.path)
+    if kept is None:
+        raise GatewayError("config-none-kept", file=options.config)
+    print(kept.sources[""], end="")
+
+
+async def _print_revisions(site: Site, *, as_json: bool) -> None:
+    """The configurations that were adopted, oldest first."""
+    import datetime
+    from zoneinfo import ZoneInfo
+
+    import msgspec
+
+    from .journal import Reader
+    from .model import Revision
+    from .services.configuration import Configuration
+
+    async with Reader.open(site.journal.path) as reader:
+        rows = (await reader.state(Configuration.name)).values()
+    revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
+    if as_json:
+        print(json.dumps([{**asdict(each), "at": each.at.wall} for each in revisions], indent=2))
+        return
+    zone = ZoneInfo(site.centre.timezone)
+    _print_table(
+        [_word(head) for head in ("revision", "when", "by", "digest", "changes")],
+        [
+            (
+                each.number,
+                datetime.datetime.fromtimestamp(each.at.wall / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                _word(f"by-{each.by}"),
+                each.digest,
+                "; ".join(_changes(each.changes)),
+            )
+            for each in revisions
+        ],
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -190,12 +306,11 @@ def _try_examples(file: Path, profile: Profile) -> int:
 
 def _dashboard(options: argparse.Namespace) -> None:
     from . import log
-    from .config import load_site
     from .dashboard import run, settings_of
 
-    site = load_site(options.config)
+    site = _site(options)
     log.setup(site.centre.language)
-    asyncio.run(run(settings_of(site)))
+    asyncio.run(run(settings_of(site, options.config)))
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -219,9 +334,7 @@ def _asyncapi(_: argparse.Namespace) -> None:
 
 
 def _read(options: argparse.Namespace) -> None:
-    from .config import load_site
-
-    asyncio.run(_read_device(load_site(options.config), options.device))
+    asyncio.run(_read_device(_site(options), options.device))
 
 
 async def _read_device(site: Site, name: str) -> None:
@@ -319,9 +432,8 @@ async def _command(
 def _doctor(options: argparse.Namespace) -> int:
     """The bus doctor's report; exit code 1 when it has something to say."""
     from . import control
-    from .config import load_site
 
-    site = load_site(options.config)
+    site = _site(options)
     buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
     if options.json:
         print(json.dumps(buses, indent=2, ensure_ascii=False))
@@ -355,9 +467,22 @@ def _state(device: dict[str, Any]) -> str:
 
 
 def _journal(options: argparse.Namespace) -> None:
+    asyncio.run(_print_journal(_site(options), as_json=options.json))
+
+
+def _notify_test(options: argparse.Namespace) -> int:
+    """A trial message by the running gateway; exit code 1 when some channel did not take it."""
+    from . import control
     from .config import load_site
 
-    asyncio.run(_print_journal(load_site(options.config), as_json=options.json))
+    site = load_site(options.config)
+    answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
+    channels = asyncio.run(answer)["channels"]
+    for name, trouble in channels.items():
+        print(f"{name}: {trouble or _word('told')}")
+    if not channels:
+        print(_word("told-nobody"))
+    return int(not channels or any(channels.values()))
 
 
 def _rules(options: argparse.Namespace) -> None:
@@ -487,9 +612,7 @@ def _flat(cells: Sequence[str]) -> list[str]:
 
 
 def _ledger(options: argparse.Namespace) -> None:
-    from .config import load_site
-
-    asyncio.run(_print_ledger(load_site(options.config), options.day, as_json=options.json))
+    asyncio.run(_print_ledger(_site(options), options.day, as_json=options.json))
 
 
 async def _print_journal(site: Site, *, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from .model import Point, Raw, Value
 
+WORDS = (bool, str)
+"""What is no quantity."""
 LIMIT = 2**64
 """No wire format of ours has longer integers; JSON has."""
 
@@ -51,7 +53,7 @@ def finish(
                 bad[name] = "missing"
             continue
         raw = wire[name]
-        if isinstance(raw, int) and abs(raw) >= LIMIT:
+        if isinstance(raw, int) and not -LIMIT < raw < LIMIT:
             bad[name] = "out-of-range"
             continue
         value = _convert(point, raw)
@@ -68,12 +70,17 @@ def finish(
 
 def _fits(point: Point, value: Value) -> bool:
     """A smoke detector that says "yes" where true is expected must not pass for one that sees no smoke."""
-    limits = (point.min, point.max, point.true_above, point.true_below)
     alarm = point.alarm
     level = alarm is not None and (alarm.above is not None or alarm.below is not None)
-    if level or any(limit is not None for limit in limits):
-        return not isinstance(value, bool | str)
-    return alarm is None or isinstance(value, bool)
+    if not isinstance(value, WORDS):
+        return alarm is None or level or _limited(point)
+    return not level and not _limited(point) and (alarm is None or isinstance(value, bool))
+
+
+def _limited(point: Point) -> bool:
+    """Whether it can but be a quantity."""
+    limits = (point.min, point.max, point.true_above, point.true_below)
+    return any(limit is not None for limit in limits)
 
 
 def _convert(point: Point, value: Value) -> Value | None:
@@ -82,7 +89,7 @@ def _convert(point: Point, value: Value) -> Value | None:
     if point.equals is not None:
         return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
     plain = point.scale == 1 and point.offset == 0 and point.decimals is None
-    if plain or isinstance(value, bool | str):
+    if plain or isinstance(value, WORDS):
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, _decimals(point.scale) if point.decimals is None else point.decimals)
@@ -96,13 +103,13 @@ def _decimals(scale: float) -> int:
 
 
 def _possible(point: Point, value: Value) -> bool:
-    if isinstance(value, bool | str):
+    if isinstance(value, WORDS):
         return True
     return (point.min is None or value >= point.min) and (point.max is None or value <= point.max)
 
 
 def _threshold(point: Point, value: Value) -> Value:
-    if isinstance(value, bool | str):
+    if isinstance(value, WORDS):
         return value
     if point.true_above is not None:
         return value > point.true_above

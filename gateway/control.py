@@ -66,10 +66,10 @@ async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, An
         return {"error": error.key, "facts": {k: str(v) for k, v in error.facts.items()}}
 
 
-async def call(path: Path, name: str, **request: Any) -> dict[str, Any]:
+async def call(path: Path, name: str, patience: float = PATIENCE, /, **request: Any) -> dict[str, Any]:
     """Ask the daemon. Raises `DaemonAway`, or the `GatewayError` that the daemon met."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER)
             with contextlib.closing(writer):
                 writer.write(msgspec.json.encode({"call": name, **request}) + b"\n")
@@ -77,7 +77,7 @@ async def call(path: Path, name: str, **request: Any) -> dict[str, Any]:
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonAway("daemon-away", socket=path, reason=error) from error
     except (OSError, ValueError) as error:
-        raise GatewayError("daemon-silent", socket=path, reason=error or PATIENCE) from error
+        raise GatewayError("daemon-silent", socket=path, reason=error or patience) from error
     if "error" in answer:
         raise GatewayError(answer["error"], **answer.get("facts", {}))
     return answer

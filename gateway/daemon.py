@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from . import __version__, control, metrics
+from .adoption import Choice
 from .clock import SystemClock, local_day, local_time
-from .config import Site, offered
+from .config import Mistakes, Site, offered, titles
 from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
-from .model import AlarmSpec, Clock, Command, GatewayError, Hazard, Lane, ReadFailed, Sample, Value
+from .model import (
+    Adopted,
+    AlarmSpec,
+    Clock,
+    Command,
+    GatewayError,
+    Hazard,
+    Lane,
+    LinkDown,
+    ReadFailed,
+    Revision,
+    Sample,
+    Service,
+    Value,
+)
+from .notices import Notices, Spoken
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
 from .outputs import Outputs
+from .reload import Reloader
 from .scan.ask import build, question, unpack
 from .services import services
 from .services.commands import Order, Status
+from .services.escalation import Escalation
 from .services.memory import Memory, memories
 from .services.safety import GATEWAY, Safety, of_point
 from .services.timekeeping import Timekeeping, correct
@@ -36,35 +55,44 @@ REPORT_EVERY = 60.0
 OWED = 30.0
 """Seconds, three tries of ten, after which an alarm that the platform has not acknowledged is a fault of
 its own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
+OBEYED_WITHIN = 5.0
+"""Seconds after which an output that does not confirm is a fault."""
 ANSWER_WITHIN = 20.0
 """Seconds after which who asked on this machine is told that the command is still under way."""
 
 
-async def run(site: Site) -> None:
-    """Run until SIGTERM or SIGINT."""
+MISTAKES = 50
+"""Mistakes that one answer names: it is one line on the socket."""
+
+T = TypeVar("T")
+
+
+async def run(file: Path, choice: Choice) -> None:
+    """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it anew."""
+    site = choice.site
     tell(
         logging.INFO, "starting",
         version=__version__, site=site.centre.id, buses=len(site.buses), devices=len(site.devices),
     )  # fmt: skip
-    stopping = asyncio.Event()
+    stopping, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         journal, homeless = await _open_journal(stack, site, clock)
-        daemon = Daemon(site, journal, clock, homeless)
-        await daemon.engine.restore()
+        daemon = Daemon(file, choice, journal, clock, homeless)
+        await daemon.restore()
         await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(job, name=name) for name, job in daemon.jobs().items()]
+            daemon.start(tasks, hung_up)
             tell(logging.INFO, "ready")
             notify("READY=1")
             await stopping.wait()
             tell(logging.INFO, "stopping")
             notify("STOPPING=1")
-            for task in running:
-                task.cancel()
+            daemon.stop()
 
 
 async def _open_journal(stack: AsyncExitStack, site: Site, clock: Clock) -> tuple[Journal, str]:
@@ -103,85 +131,203 @@ def _alone(journal: Path) -> Iterator[None]:
         yield
 
 
+def _services(site: Site) -> list[Service]:
+    upstream = site.uplink.commands if site.uplink else ()
+    # Whoever reaches the control socket has a credential, and may ask for everything there is.
+    local = offered(site.buses, site.devices)
+    allowed = {"upstream": upstream, "dashboard": local, "console": local}
+    # Lines are still being opened when the outputs are first put in order.
+    fault = AlarmSpec(hazard=Hazard.FAULT, delay=OBEYED_WITHIN)
+    obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
+    reached = (
+        of_point(Escalation.name, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT))
+        for name in site.telling.ways
+    )
+    rules = [*site.rules.values(), *obeyed, *reached]
+    now, telling = local_time(site.centre.timezone), site.telling
+    escalation = Escalation(telling.plans, telling.reach, telling.duty(now))
+    return [*services(site.devices, allowed, rules, now, site.duties), escalation]
+
+
 class Daemon:
     """The parts of a running gateway, and what may be asked of it locally."""
 
-    def __init__(self, site: Site, journal: Journal, clock: Clock, homeless: str = "") -> None:
-        self._site = site
+    def __init__(
+        self, file: Path, choice: Choice, journal: Journal, clock: Clock, homeless: str = ""
+    ) -> None:
         self._homeless = homeless
         self._journal = journal
         self._clock = clock
-        upstream = site.uplink.commands if site.uplink else ()
-        # Whoever reaches the control socket has a credential, and may ask for everything there is.
-        local = offered(site.buses, site.devices)
-        allowed = {"upstream": upstream, "dashboard": local, "console": local}
-        obeys = (
-            of_point(OUTPUTS, f"{name}.failed", AlarmSpec(hazard=Hazard.FAULT)) for name in site.outputs
-        )
-        parts = services(
-            site.devices,
-            allowed,
-            [*site.rules.values(), *obeys],
-            local_time(site.centre.timezone),
-            site.duties,
-        )
-        self.engine = Engine(parts, journal, clock)
+        self._site = choice.site
+        self.engine = Engine(_services(choice.site), journal, clock)
         self.engine.execute = self._execute
-        self._buses = {
-            spec.name: BusTask(
-                spec,
-                tuple(device for device in site.devices.values() if device.bus == spec.name),
-                clock,
-                self.engine.sample,
-                lambda: memories(self.engine.rows(Memory.name)),
-            )
-            for spec in site.buses.values()
-        }
-        self._outputs = Outputs(
-            site.outputs,
-            lambda: self.engine.rows(Safety.name).values(),
-            self._execute,
-            self.engine.sample,
-            self.engine.record,
-            clock,
-        )
-        self.engine.on_alarm = self._outputs.wake
+        self._reloader = Reloader(file, choice, self.engine, journal, clock, self._switch)
+        self._buses: dict[str, BusTask] = {}
         self._uplink: Uplink | None = None
-        if site.uplink:
-            engine = self.engine
-            dialect = Native(
-                site.centre.id, journal.epoch, lambda at: correct(engine.rows(Timekeeping.name), at)
-            )
-            self._uplink = Uplink(site.uplink, dialect, journal, clock, engine.command, engine.sample)
         self._owed_since: float | None = None
-        self._commands: set[asyncio.Task[Order]] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._unbroken: set[asyncio.Task[Any]] = set()
         self._started = clock.now()
 
-    def jobs(self) -> dict[str, Any]:
-        """Everything that runs for as long as the daemon does."""
-        collector = metrics.GatewayCollector(self._journal, self._buses.values(), self._uplink)
-        jobs = {
-            "journal": self._journal.run(),
-            "engine": self.engine.run(),
-            "metrics": metrics.serve(self._site.metrics, collector, self.health),
-            "watch": self._watch(),
-            "report": self._report(),
-            "outputs": self._outputs.run(),
-            **{f"bus-{name}": bus.run() for name, bus in self._buses.items()},
-        }
-        if self._uplink:
-            jobs["uplink"] = self._uplink.run()
-        return jobs
+    async def restore(self) -> None:
+        """Take up what the journal kept, under the configuration that holds."""
+        await self.engine.restore()
+        await self._reloader.begin()
+        await self._adopt(self._reloader.revision)
+
+    def start(self, tasks: asyncio.TaskGroup, hung_up: asyncio.Event) -> None:
+        """Everything that runs for as long as the daemon does, and the lines and the uplink."""
+        self._tasks = tasks
+        collector = metrics.GatewayCollector(
+            self._journal, self._buses, lambda: self._uplink, lambda: self._reloader.revision.number
+        )
+        self._run("journal", self._journal.run())
+        self._run("engine", self.engine.run())
+        self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
+        self._run("watch", self._watch())
+        self._run("report", self._report())
+        self._run("reload", self._reloader.run())
+        self._run("hang-up", self._heed(hung_up))
+        for name in self._site.buses:
+            self._open(name)
+        self._connect()
+        self._act()
+
+    def stop(self) -> None:
+        """Cancel everything; the task group waits for the end of it."""
+        for task in (*self._running.values(), *self._unbroken):
+            task.cancel()
+
+    def _run(self, name: str, job: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks
+        self._running[name] = self._tasks.create_task(job, name=name)
+
+    def _open(self, bus: str) -> None:
+        """Put a line of the present site to work."""
+        devices = tuple(device for device in self._site.devices.values() if device.bus == bus)
+        engine = self.engine
+        self._buses[bus] = BusTask(
+            self._site.buses[bus],
+            devices,
+            self._clock,
+            engine.sample,
+            lambda: memories(engine.rows(Memory.name)),
+        )
+        self._run(f"bus-{bus}", self._buses[bus].run())
+
+    async def _close(self, bus: str) -> None:
+        # Taken away first: who asks for one of its devices meanwhile is told so, and does not wait.
+        await self._buses.pop(bus).end(self._running.pop(f"bus-{bus}"))
+
+    def _connect(self) -> None:
+        """Put the uplink of the present site to work, if it has one."""
+        if not self._site.uplink:
+            return
+        rows, journal, clock = self.engine.rows, self._journal, self._clock
+        dialect = Native(
+            self._site.centre.id, journal.epoch, lambda at: correct(rows(Timekeeping.name), at)
+        )
+        self._uplink = Uplink(self._site.uplink, dialect, journal, clock, self._command, self.engine.sample)
+        self._run("uplink", self._uplink.run())
+
+    async def _disconnect(self) -> None:
+        self._uplink = None
+        if task := self._running.pop("uplink", None):
+            task.cancel()
+            await asyncio.wait({task})
+
+    def _act(self) -> None:
+        """Put the outputs of the present site to work, and tell its people."""
+        site, engine = self._site, self.engine
+        outputs = Outputs(
+            site.outputs,
+            lambda: engine.rows(Safety.name).values(),
+            self._execute,
+            engine.sample,
+            engine.record,
+            self._clock,
+        )
+        notices = Notices(
+            site.telling.ways,
+            site.telling.people,
+            Spoken(
+                site.centre.language,
+                titles(site.centre.title)[site.centre.language],
+                site.devices,
+                {name: rule.title for name, rule in site.rules.items()},
+                local_time(site.centre.timezone),
+            ),
+            lambda: engine.rows(Escalation.name),
+            lambda outcomes: engine.conclude(Escalation.name, outcomes),
+            self._clock,
+        )
+
+        def alarmed() -> None:
+            outputs.wake()
+            notices.wake()
+
+        engine.on_alarm = alarmed
+        self._notices = notices
+        self._run("outputs", outputs.run())
+        self._run("notices", notices.run())
+
+    async def _switch(self, site: Site, revision: Revision) -> None:
+        """Close, restart and open what the revision changes; all else goes on undisturbed."""
+        lines, uplink = revision.changes.get("bus", {}), "uplink" in revision.changes
+        changed = lines.get("changed", [])
+        closing = [self._close(bus) for bus in (*lines.get("removed", []), *changed)]
+        await asyncio.gather(*closing, *([self._disconnect()] if uplink else []))
+        acting = {self._running.pop("outputs"), self._running.pop("notices")}
+        for task in acting:
+            task.cancel()
+        await asyncio.wait(acting)
+        self._site = site
+        for device in revision.changes.get("device", {}).get("removed", []):
+            self._journal.latest.pop(device, None)
+        await self._adopt(revision)
+        for bus in (*changed, *lines.get("added", [])):
+            self._open(bus)
+        if uplink:
+            self._connect()
+        self._act()
+
+    async def _adopt(self, revision: Revision) -> None:
+        present = {*self._site.devices, GATEWAY, OUTPUTS, *([Uplink.name] if self._site.uplink else [])}
+        adopted = Adopted(revision, self._clock.now(), frozenset(present))
+        await self.engine.adopt(_services(self._site), adopted)
+
+    async def _heed(self, hung_up: asyncio.Event) -> None:
+        """SIGHUP: as `linli reload`, but what there is to say goes to the log alone."""
+        while True:
+            await hung_up.wait()
+            hung_up.clear()
+            with contextlib.suppress(GatewayError):
+                await self._reloader.reload("signal")
+
+    async def _carry_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Work that is done to its end even if whoever asked for it goes away."""
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._unbroken.add(task)
+        task.add_done_callback(self._unbroken.discard)
+        return task
+
+    async def _command(self, command: Command) -> Order:
+        return await self._carry_through(self.engine.command(command))
 
     def health(self) -> dict[str, Any]:
-        """Well means: what is measured reaches the disk. What the field or the network lacks is told
-        beside it, for a restart would not mend it."""
+        """Well means: what is measured reaches the disk, and what the site's file says is what runs.
+        What the field or the network lacks is told beside it."""
         return {
-            "ok": not self._trouble(),
+            "ok": not self._trouble() and not self._reloader.refused,
             "version": __version__,
             "started": self._started.wall,
             "clock": self._clock.now().clock,
             "journal": self._trouble() or "ok",
+            "config": self._reloader.health(),
             "uplink": self._uplink.online if self._uplink else None,
             "buses": {name: bus.stats.up for name, bus in self._buses.items()},
         }
@@ -199,6 +345,9 @@ class Daemon:
             "command": self._answer_command,
             "lines": self._answer_lines,
             "scan": self._answer_scan,
+            "reload": self._answer_reload,
+            "verdict": self._answer_verdict,
+            "notify-test": self._answer_notify_test,
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -249,14 +398,25 @@ class Daemon:
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
         # Asked again with the same id, a command that is under way says how far it has come.
-        task = asyncio.create_task(self.engine.command(command), name=f"command-{command.id}")
-        self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
+        task = self._begin(self.engine.command(command))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_WITHIN)
         if not done:
             return {"status": Status.ACCEPTED, "detail": ""}
         order = task.result()
         return {"status": order.status, "detail": order.detail}
+
+    async def _answer_reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        returning = request.get("returning") is not False
+        try:
+            return await self._carry_through(self._reloader.reload("console", returning=returning))
+        except Mistakes as wrong:
+            return {"mistakes": [mistake.portable() for mistake in wrong.mistakes[:MISTAKES]]}
+
+    async def _answer_verdict(self, _: dict[str, Any]) -> dict[str, Any]:
+        return await self._reloader.verdict()
+
+    async def _answer_notify_test(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"channels": await self._notices.trial(str(request.get("contact")))}
 
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)
@@ -264,7 +424,10 @@ class Daemon:
     def _bus(self, device: str) -> BusTask:
         if device not in self._site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self._site.devices))
-        return self._buses[self._site.devices[device].bus]
+        bus = self._site.devices[device].bus
+        if bus not in self._buses:
+            raise LinkDown("line-down", reason=bus)
+        return self._buses[bus]
 
     async def _report(self) -> None:
         """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
@@ -275,6 +438,7 @@ class Daemon:
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
                 "journal_damaged": journal.salvaged is not None,
+                "config_refused": bool(self._reloader.refused),
                 "alarm_undelivered": self._undelivered(),
             }
             if flags != told or self._clock.mono() >= due:

@@ -14,7 +14,7 @@ from .tally import Tally
 
 ENOUGH = 5
 """Polls before anything is said of a device."""
-DAMAGED = ("garbage", "reply-length", "gb26875-sum")
+DAMAGED = ("garbage", "reply-length", "reply-owed", "babble", "gb26875-sum")
 """Replies that came, but not whole, or not of the one who was asked."""
 REFUSED = ("modbus-exception",)
 SILENT = ("timeout", "silent", "modbus-unreachable")

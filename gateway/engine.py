@@ -16,6 +16,7 @@ from .config import NAME
 from .journal import Journal, JournalFailed
 from .log import tell
 from .model import (
+    Adopted,
     Clock,
     Command,
     Fact,
@@ -42,8 +43,7 @@ class Engine:
     """The services' state, and the only way to change it."""
 
     def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock) -> None:
-        self._services = list(services)
-        self._commands = next(service for service in self._services if isinstance(service, Commands))
+        self._serve(services)
         self._journal = journal
         self._clock = clock
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
@@ -51,6 +51,17 @@ class Engine:
         self.execute: Execute = _nobody
         self.on_alarm: Callable[[], None] = lambda: None
         """Called when an alarm has changed, before it is written down."""
+
+    def _serve(self, services: Iterable[Service]) -> None:
+        self._services = list(services)
+        self._commands = next(service for service in self._services if isinstance(service, Commands))
+
+    async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
+        """Go on under another configuration with the same rows; what it no longer has comes to an end.
+        Returns when that is safe on the disk."""
+        self._serve(services)
+        if self._step(adopted, self._services):
+            await self._commit()
 
     async def restore(self) -> None:
         """Take up the state that the journal kept."""
@@ -98,6 +109,13 @@ class Engine:
     def record(self, fact: Fact) -> None:
         """Write down something that is no service's conclusion."""
         self._journal.append("", [fact], {})
+
+    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Tell a service how what it asked for has ended; returns when that is written down."""
+        asked = [each for each in self._services if each.name == service]
+        urgent = [self._step(outcome, asked) for outcome in outcomes]
+        if any(urgent):
+            await self._commit()
 
     async def run(self) -> None:
         """A tick a second: days end, summaries are told."""

@@ -29,6 +29,11 @@ def setup(language: str) -> None:
     _log.setLevel(logging.INFO)
 
 
+def language() -> str:
+    """That of the log."""
+    return _language
+
+
 def tell(level: int, key: str, /, **facts: object) -> None:
     """Log the sentence `log.key`, in words and as `key=… name=value`."""
     said = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,22 +29,31 @@ Health = Callable[[], dict[str, Any]]
 class GatewayCollector(Collector):
     """The gateway's own figures: prefix `linli_`, base units, `_total` for counters."""
 
-    def __init__(self, journal: Journal, buses: Iterable[BusTask], uplink: Uplink | None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        buses: Mapping[str, BusTask],
+        uplink: Callable[[], Uplink | None],
+        revision: Callable[[], int],
+    ) -> None:
         self._journal = journal
-        self._buses = list(buses)
+        self._buses = buses
         self._uplink = uplink
+        self._revision = revision
 
     def collect(self) -> Iterable[Metric]:
         yield from self._collect_buses()
         yield from self._collect_journal()
-        if self._uplink:
+        text = "The revision of the configuration that holds."
+        yield GaugeMetricFamily("linli_config_revision", text, value=self._revision())
+        if uplink := self._uplink():
             online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
-            online.add_metric([], self._uplink.online)
+            online.add_metric([], uplink.online)
             yield online
             sent = CounterMetricFamily(
                 "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
             )
-            for lane, count in self._uplink.sent.items():
+            for lane, count in uplink.sent.items():
                 sent.add_metric([lane.name.lower()], count)
             yield sent
             delays = HistogramMetricFamily(
@@ -52,8 +61,8 @@ class GatewayCollector(Collector):
                 "From the reading of an alarm to the platform's acknowledgement.",
             )
             steps = [*map(str, DELAYS), "+Inf"]
-            counts = itertools.accumulate(self._uplink.delays)
-            delays.add_metric([], list(zip(steps, counts, strict=True)), self._uplink.delay)
+            counts = itertools.accumulate(uplink.delays)
+            delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.delay)
             yield delays
 
     def _collect_buses(self) -> Iterable[Metric]:
@@ -64,7 +73,7 @@ class GatewayCollector(Collector):
             "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
-        for bus in self._buses:
+        for bus in self._buses.values():
             label, stats = [bus.spec.name], bus.stats
             up.add_metric(label, stats.up)
             polls.add_metric(label, stats.polls)

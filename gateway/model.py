@@ -217,7 +217,30 @@ class Tick(msgspec.Struct, frozen=True):
     """The local date at the site, ISO 8601."""
 
 
-Message = Sample | Command | Outcome | Tick | Fact
+class Revision(msgspec.Struct, frozen=True):
+    """A configuration that was adopted; they are numbered from 1."""
+
+    number: int
+    digest: str
+    at: Stamp
+    by: str
+    """`console`, `signal`, `start` or `rollback`."""
+    changes: dict[str, dict[str, list[str]]] = {}
+    """`bus`, `device` and `uplink` to `added`, `removed` and `changed` to names; nothing for the first."""
+    silent: tuple[str, ...] = ()
+    """The devices whose silence was the reason for a `rollback`."""
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """The configuration that holds from now on. `present` are all who may speak under it, the gateway and
+    its uplink among them."""
+
+    revision: Revision
+    at: Stamp
+    present: frozenset[str]
+
+
+Message = Sample | Command | Outcome | Tick | Fact | Adopted
 """What a service is stepped with; facts are those of the alarm lane, for services that follow alarms."""
 
 

@@ -46,6 +46,8 @@ REOPEN = 3.0
 and the first poll may take its time as well."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
+QUICK = 0.25
+"""Seconds on the line that take nobody's turn: who needs no more may be asked as often as is wanted."""
 SAFETY_TURNS = 4
 """After so many safety devices in a row another one gets its turn, if it is due."""
 SLOTS = 32
@@ -87,8 +89,9 @@ class Slot:
         self.failures = 0
         self.told_offline = False
 
-    def plan(self, now: float, start: float, spent: float, crowd: int) -> int:
-        """When to ask again: on the device's own grid, so that polls never bunch up.
+    def plan(self, now: float, start: float, spent: float, share: float) -> int:
+        """When to ask again: on the device's own grid, so that polls never bunch up, and so that it uses
+        no more than its share of the line's time.
 
         Returns how many polls were missed because the line was busy.
         """
@@ -103,8 +106,8 @@ class Slot:
         else:
             anchor = start + self.phase * every
             self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        if crowd > 1:
-            self.due = max(self.due, now + spent / SHARE - spent)
+        if spent > QUICK:
+            self.due = max(self.due, now + spent / share - spent)
         missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
         tally = self.recent.now(now)
         tally.busy += spent
@@ -200,6 +203,7 @@ class BusTask:
         self._watches: dict[str, list[_Watch]] = {}
         self._listening = False
         self._attempts = 0
+        self._transaction = asyncio.Lock()
         self.stats = BusStats()
 
     def report(self) -> dict[str, Any]:
@@ -262,6 +266,15 @@ class BusTask:
         except TimeoutError as error:
             raise GatewayError("scan-busy", bus=self.spec.name) from error
 
+    async def end(self, running: asyncio.Task[None]) -> None:
+        """End the task that runs us, between two transactions: a late reply must find nobody."""
+        async with self._transaction:
+            running.cancel()
+            await asyncio.wait({running})
+        for waiting in (self._jobs, self._visits):
+            while not waiting.empty():
+                _fail(waiting.get_nowait(), LinkDown("line-down", reason=self.spec.name))
+
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
@@ -315,7 +328,8 @@ class BusTask:
         turns = 0
         while True:
             while not self._jobs.empty():
-                await self._work(bus, self._jobs.get_nowait())
+                async with self._transaction:
+                    await self._work(bus, self._jobs.get_nowait())
             now = self._clock.mono()
             first, second = (safety, others) if turns < SAFETY_TURNS else (others, safety)
             queue = first if first.due <= now else second
@@ -328,11 +342,23 @@ class BusTask:
                 continue
             slot = queue.pop()
             turns = turns + 1 if slot.safety else 0
-            await self._poll(bus, slot)
+            async with self._transaction:
+                await self._poll(bus, slot)
             ended = self._clock.mono()
             self.stats.busy += ended - now
-            self.stats.missed += slot.plan(ended, start, ended - now, len(self._slots))
+            self.stats.missed += slot.plan(ended, start, ended - now, self._share(slot))
             queue.push(slot)
+
+    def _share(self, slot: Slot) -> float:
+        """The part of the line's time that a device may use. Those that fail have one share together, but
+        nobody less than an equal part; a safety device has one of its own until it is known to be gone."""
+        crowd = len(self._slots)
+        failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 0
+        if crowd == 1:
+            return 1.0
+        if failing < 2 or (slot.safety and slot.failures < FAILURES):
+            return SHARE
+        return max(SHARE / failing, 1 / crowd)
 
     async def _poll(self, bus: Bus, slot: Slot) -> None:
         try:

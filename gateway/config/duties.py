@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +21,8 @@ from gateway.words import words
 from .reading import Mistakes, Reading, Table, titles
 
 PLAN = "linli/plan/1"
+PLANS = "plans/"
+"""Begins the name of a plan among the sources of a site."""
 MOST = 32
 """Steps of a plan: nobody follows more."""
 YEAR = 366
@@ -74,12 +75,17 @@ class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_plan(file: Path) -> Plan:
     """Read and check one emergency plan. Raises `Mistakes`."""
-    reading = _PlanReading(file)
+    return _read_plan(file)[0]
+
+
+def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
+    """A plan and the text of its file; `kept` is what the file once said."""
+    reading = _PlanReading(file, kept)
     plan = reading.plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert plan is not None
-    return plan
+    return plan, reading.text
 
 
 class _PlanReading(Reading):
@@ -114,34 +120,38 @@ class _PlanReading(Reading):
         )
 
 
-def duties(reading: Reading, data: Table, folders: list[Path]) -> Duties:
-    """Everything the site asks of its people; of each hazard the plan in the first folder that has one."""
+def duties(reading: Reading, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+    """Everything the site asks of its people."""
     return Duties(
-        plans=_plans(reading, folders),
+        plans=plans,
         patrols=_patrols(reading, data),
         tests=_tests(reading, data),
         hazards=_hazards(reading, data),
     )
 
 
-def _plans(reading: Reading, folders: list[Path]) -> dict[Hazard, Plan]:
-    files: dict[str, Path] = {}
-    for folder in reversed(folders):
-        files |= {file.stem: file for file in sorted(folder.glob("*.toml"))}
-    plans: dict[Hazard, Plan] = {}
-    for file in files.values():
+def plans(
+    reading: Reading, folders: list[Path], kept: Mapping[str, str] | None
+) -> tuple[dict[Hazard, Plan], dict[str, str]]:
+    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
+    `plans/hazard`; `kept` are such texts, read in place of the files."""
+    files: dict[str, tuple[Path, str | None]] = {}
+    if kept is None:
+        for folder in reversed(folders):
+            files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
+    else:
+        texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
+        files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
+    found: dict[Hazard, Plan] = {}
+    sources: dict[str, str] = {}
+    for name, (file, text) in files.items():
         try:
-            plan = _cached_plan(file, file.stat().st_mtime_ns if file.is_file() else 0)
+            plan, sources[PLANS + name] = _read_plan(file, text)
         except Mistakes as wrong:
             reading.mistakes += wrong.mistakes
         else:
-            plans[plan.hazard] = plan
-    return plans
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_plan(file: Path, _changed: int) -> Plan:
-    return load_plan(file)
+            found[plan.hazard] = plan
+    return found, sources
 
 
 def _patrols(reading: Reading, data: Table) -> dict[str, Patrol]:

@@ -29,6 +29,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Table, ...]
     fingerprint: dict[str, str]
     """What a device of this model says of itself to a scan: patterns with * and ?, whatever the case."""
+    text: str
+    """The file itself."""
 
 
 class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +43,9 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
 
 
-def load_profile(file: Path) -> Profile:
-    """Read and check one device model. Raises `Mistakes`."""
-    reading = _ProfileReading(file)
+def load_profile(file: Path, kept: str | None = None) -> Profile:
+    """Read and check one device model, or what its file once said. Raises `Mistakes`."""
+    reading = _ProfileReading(file, kept)
     profile = reading.profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -110,6 +112,7 @@ class _ProfileReading(Reading):
             actions=self._actions(driver, orders, found),
             examples=tuple(examples),
             fingerprint=fingerprint,
+            text=self.text,
         )
 
     def _fingerprint(self, driver: Driver, patterns: Any) -> None:

@@ -38,6 +38,13 @@ class Mistake(msgspec.Struct, frozen=True):
         where = f"{self.where}: " if self.where else ""
         return f"{self.file}:{self.line}: {where}{say(language, f'error.{self.key}', **self.facts)}"
 
+    def portable(self) -> dict[str, Any]:
+        """As JSON takes it; whoever reads it says it in their own language."""
+        facts = {name: str(fact) for name, fact in self.facts.items()}
+        return {
+            "file": str(self.file), "line": self.line, "where": self.where, "key": self.key, "facts": facts,
+        }  # fmt: skip
+
 
 class Mistakes(ConfigError):
     """All the mistakes of a configuration."""
@@ -48,10 +55,16 @@ class Mistakes(ConfigError):
 
 
 class Reading:
-    """One file being read: collects mistakes instead of stopping at the first."""
+    """One file being read: collects mistakes instead of stopping at the first.
 
-    def __init__(self, file: Path) -> None:
+    `kept` is what the file once said, to be read in its place.
+    """
+
+    def __init__(self, file: Path, kept: str | None = None) -> None:
         self._file = file
+        self._kept = kept
+        self.text = ""
+        """What was read."""
         self._lines: dict[tuple[str, ...], int] = {}
         self.mistakes: list[Mistake] = []
 
@@ -130,16 +143,19 @@ class Reading:
                 self.mistake((*path, key), "key-unknown", known=", ".join(close or sorted(known)))
 
     def parse(self, schema: str) -> Table | None:
+        text = self._kept
         try:
-            with self._file.open(encoding="utf-8") as file:
-                text = file.read(LARGEST + 1)
+            if text is None:
+                with self._file.open(encoding="utf-8") as file:
+                    text = file.read(LARGEST + 1)
             if len(text) > LARGEST:
                 self.mistake((), "file-large", megabytes=LARGEST >> 20)
                 return None
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"at line (\d+)", str(error))
-            self.mistake((), "toml", at_line=int(line[1]) if line else text.count("\n") + 1, reason=error)
+            last = (text or "").count("\n") + 1
+            self.mistake((), "toml", at_line=int(line[1]) if line else last, reason=error)
             return None
         except (OSError, UnicodeDecodeError) as error:
             self.mistake((), "file-unreadable", reason=error)
@@ -148,6 +164,7 @@ class Reading:
             # What tomllib passes on of Python's own limits: digits of a number, depth of nesting.
             self.mistake((), "toml", reason=error)
             return None
+        self.text = text
         self._lines = _locate(text, data)
         if data.get("schema") != schema:
             self.mistake(("schema",), "schema", wanted=schema)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
+import hashlib
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -25,19 +25,29 @@ from gateway.services.safety import Output, Rule
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import duties, safety
+from . import duties, escalation, safety
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
     {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
-    | {"outputs", "rule", "drill", "response", "supervision", "batteries", "patrols", "hazards"}
+    | {
+        "outputs",
+        "rule",
+        "drill",
+        "response",
+        "supervision",
+        "batteries",
+        "patrols",
+        "hazards",
+        "escalation",
+    }
 )
 
 SECTIONS = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards",
+    "hours", "rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -129,11 +139,20 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     dashboard: DashboardOptions
     buses: dict[str, BusSpec]
     devices: dict[str, Device]
+    sources: dict[str, str]
+    """The text of the site's file under `""`, and that of each device model under its name."""
     hours: Hours | None = None
     """When it is open to visitors."""
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
+    telling: escalation.Telling = escalation.Telling()
+    """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
+
+    @property
+    def digest(self) -> str:
+        """What tells this configuration from every other one."""
+        return digest(self.sources)
 
 
 def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
@@ -156,14 +175,25 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
 
 
-def load_site(file: Path) -> Site:
-    """Read and check a site. Raises `Mistakes`."""
-    reading = _SiteReading(file)
+def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Site | None = None) -> Site:
+    """Read and check a site. Raises `Mistakes`.
+
+    `kept` are a site's `sources`, read in place of its files; `running` is the site that the new one is
+    to follow without a restart.
+    """
+    reading = _SiteReading(file, kept)
     site = reading.site()
+    if site and running:
+        reading.compare(running, site)
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert site is not None
     return site
+
+
+def digest(sources: Mapping[str, str]) -> str:
+    """Sixteen hexadecimal digits that differ when any of the texts does."""
+    return hashlib.sha256(msgspec.json.encode(sources, order="sorted")).hexdigest()[:16]
 
 
 def profile_folders(site: Path) -> list[Path]:
@@ -186,12 +216,17 @@ def load_models(site: Path) -> dict[str, Profile]:
             name = file.relative_to(folder).with_suffix("").as_posix()
             if name not in found and _PROFILE_NAME.fullmatch(name):
                 with contextlib.suppress(Mistakes):
-                    found[name] = _cached_profile(file)
+                    found[name] = load_profile(file)
     return found
 
 
 class _SiteReading(Reading):
     """The file of a site."""
+
+    def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
+        super().__init__(file, None if kept is None else kept[""])
+        self._sources = kept
+        self._profiles: dict[str, Profile | None] = {}
 
     def site(self) -> Site | None:
         data = self.parse(SITE)
@@ -210,7 +245,9 @@ class _SiteReading(Reading):
         opening = safety.hours(self, data)
         rules = safety.rules(self, data, devices, opening)
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
-        asked = duties.duties(self, data, folders(self._file, "plans"))
+        plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
+        asked = duties.duties(self, data, plans)
+        telling = escalation.telling(self, data)
         if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
@@ -225,8 +262,27 @@ class _SiteReading(Reading):
             hours=opening,
             rules=rules,
             outputs=outputs,
+            sources={
+                "": self.text,
+                **{name: profile.text for name, profile in self._profiles.items() if profile},
+                **texts,
+            },
             duties=asked,
+            telling=telling,
         )
+
+    def compare(self, running: Site, site: Site) -> None:
+        """Name what cannot change while the gateway runs."""
+        for section, old, new in (
+            ("site", running.centre, site.centre),
+            ("journal", running.journal, site.journal),
+            ("control", running.control, site.control),
+            ("metrics", running.metrics, site.metrics),
+            ("dashboard", running.dashboard, site.dashboard),
+        ):
+            for key in old.__struct_fields__:
+                if getattr(old, key) != getattr(new, key):
+                    self.mistake((section, key), "needs-restart")
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}
@@ -313,21 +369,20 @@ class _SiteReading(Reading):
                 self.mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
 
     def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
+        if name in self._profiles:
+            return self._profiles[name]
         folders = profile_folders(self._file)
+        kept = self._sources.get(name) if self._sources else None
         for folder in folders:
             file = folder / f"{name}.toml"
-            if _PROFILE_NAME.fullmatch(name) and file.is_file():
+            if kept is not None or (_PROFILE_NAME.fullmatch(name) and file.is_file()):
+                self._profiles[name] = None
                 try:
-                    return _cached_profile(file)
+                    self._profiles[name] = load_profile(file, kept)
                 except Mistakes as wrong:
-                    self.mistakes += (m for m in wrong.mistakes if m not in self.mistakes)
-                    return None
+                    self.mistakes += wrong.mistakes
+                return self._profiles[name]
         known = [str(f.relative_to(d).with_suffix("")) for d in folders for f in d.glob("*/*.toml")]
         close = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
         self.mistake(path, "profile-unknown", profile=name, close=", ".join(close))
         return None
-
-
-@functools.lru_cache(maxsize=256)
-def _cached_profile(file: Path) -> Profile:
-    return load_profile(file)

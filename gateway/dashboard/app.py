@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -32,7 +32,6 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.model import Clock, GatewayError, Hazard
 from gateway.services.commands import GATEWAY, Status
-from gateway.services.hazards import HOURS
 from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
@@ -193,6 +192,14 @@ Wishes = (
 )  # fmt: skip
 
 
+class Answer(NamedTuple):
+    """How it went, as a code of HTTP, a word for the page's script and a sentence."""
+
+    code: int
+    status: str
+    message: str
+
+
 class Gate:
     """Lets in whoever has a session; everybody may see the way in. Hardens every answer."""
 
@@ -336,21 +343,26 @@ class Dashboard:
         try:
             wish = msgspec.json.decode(await _body(request), type=Wishes)
         except ValueError:
-            return _answer(400, "failed", say(lang, "dashboard.form-wrong"))
+            answer = Answer(400, "failed", say(lang, "dashboard.form-wrong"))
+        else:
+            answer = await self._grant(request.state.person, lang, wish)
+        return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
+
+    async def _grant(self, person: str, lang: str, wish: Wish) -> Answer:
+        """Ask the daemon for what is wished, of one device after the other until one refuses."""
         tag = str(type(wish).__struct_config__.tag)
         action, args = tag, msgspec.structs.asdict(wish)
         devices, said = self._meant(lang, wish)
-        if not devices:
-            key = "gone" if isinstance(wish, AlarmWish) else "form-wrong"
-            return _answer(404, "failed", say(lang, f"dashboard.{key}"))
         args.pop("device", None)
         if isinstance(wish, Do):
             action, args = wish.name, {}
             said["action"] = word(lang, "action", wish.name)
         done = say(lang, f"dashboard.done-{tag}", **(args | said))
+        gone = "gone" if isinstance(wish, AlarmWish) else "form-wrong"
+        answer = Answer(404, "failed", say(lang, f"dashboard.{gone}"))
         for device in devices:
-            answer = await self._send(request.state.person, lang, done, device, action, args)
-            if answer.status_code != 200:
+            answer = await self._send(person, lang, done, device, action, args)
+            if answer.status != Status.DONE:
                 break
         return answer
 
@@ -364,10 +376,10 @@ class Dashboard:
             return [GATEWAY], {"hazard": word(lang, "hazard", wish.hazard)}
         known = True
         if isinstance(wish, CheckIn):
-            patrol = self._settings.patrols.get(wish.patrol)
+            patrol = self.watch.view.duties.patrols.get(wish.patrol)
             known = patrol is not None and wish.checkpoint in patrol.checkpoints
         elif isinstance(wish, HazardFound):
-            known = wish.severity in HOURS
+            known = wish.severity in self.watch.view.duties.hazards
         elif isinstance(wish, HazardClosed):
             known = any(hazard.id == wish.id for hazard in self.watch.view.hazards)
         return [GATEWAY] if known else [], {}
@@ -380,7 +392,7 @@ class Dashboard:
         ]
         for alarm, hazard in known:
             # A rule or a siren is no device that could be told anything.
-            configured = any(card.name == alarm.device for card in self._settings.devices)
+            configured = any(card.name == alarm.device for card in self.watch.settings.devices)
             where = title(alarm.rule or alarm.title, lang, word(lang, "kind", alarm.device))
             device = alarm.device if configured else GATEWAY
             return [device], {"hazard": word(lang, "hazard", hazard), "device": where}
@@ -388,9 +400,9 @@ class Dashboard:
 
     def _devices(self, lang: str, wish: DeviceWish) -> tuple[list[str], dict[str, str]]:
         if isinstance(wish, Test | EndTest) and not wish.device:
-            tried = [card.name for card in self._settings.devices if card.tried]
+            tried = [card.name for card in self.watch.settings.devices if card.tried]
             return tried, {"device": say(lang, "dashboard.all-detectors")}
-        card = next((card for card in self._settings.devices if card.name == wish.device), None)
+        card = next((card for card in self.watch.settings.devices if card.name == wish.device), None)
         if card is None:
             return [], {}
         sensible = card.safety
@@ -403,7 +415,7 @@ class Dashboard:
 
     async def _send(
         self, person: str, lang: str, done: str, device: str, action: str, args: dict[str, Any]
-    ) -> Response:
+    ) -> Answer:
         """Ask the daemon, once, and say in words how it went."""
         try:
             answer = await control.call(
@@ -418,23 +430,23 @@ class Dashboard:
                 expires=self._clock.now().wall + EXPIRES,
             )
         except DaemonAway:
-            return _answer(503, "failed", say(lang, "dashboard.no-answer"))
+            return Answer(503, "failed", say(lang, "dashboard.no-answer"))
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):
-                return _answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
-            return _answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
+                return Answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
+            return Answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
         return _ended(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
 
 
-def _ended(lang: str, status: str, detail: str, done: str) -> Response:
+def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
     """What became of a command, in words."""
     if status == Status.DONE:
-        return _answer(200, "done", done)
+        return Answer(200, "done", done)
     if status == Status.ACCEPTED:
-        return _answer(200, status, say(lang, "dashboard.accepted"))
+        return Answer(200, status, say(lang, "dashboard.accepted"))
     if status in {Status.FAILED, Status.DENIED}:
-        return _answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
-    return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
+        return Answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
+    return Answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
 
 
 def same_origin(headers: Headers) -> bool:
@@ -488,10 +500,6 @@ async def _body(request: Request) -> bytes:
 
 async def _favicon(_request: Request) -> Response:
     return FileResponse(f"{STATIC}/icon.svg")
-
-
-def _answer(code: int, status: str, message: str) -> Response:
-    return JSONResponse({"status": status, "message": message}, code)
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -14,7 +14,6 @@ import jinja2
 from markupsafe import Markup
 
 from gateway.model import Hazard, Value
-from gateway.services.hazards import HOURS
 from gateway.words import LANGUAGES, because, say, words
 
 from .settings import Settings, title
@@ -59,9 +58,6 @@ class Pages:
             "MENU": MENU,
             "HOME": HOME,
             "HAZARDS": list(Hazard),
-            "SEVERITIES": list(HOURS),
-            "plans": settings.plans,
-            "patrols": settings.patrols,
         }
 
     def regions(self, page: str, view: View, lang: str) -> dict[str, str]:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.adoption import load_sources, recall
 from gateway.config import Site
-from gateway.model import Hazard
+from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
-from gateway.services.patrols import Patrol
-from gateway.services.response import Plan
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
 from gateway.words import LANGUAGES
@@ -37,6 +36,8 @@ class DeviceCard(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where things are, and what the site is called."""
 
+    file: Path | None = None
+    """The site's file; without it, a change of the devices is not followed."""
     journal: Path
     control: Path
     """The daemon's control socket."""
@@ -51,14 +52,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """IANA name: local times and the local day."""
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
-    plans: dict[Hazard, Plan] = {}
-    patrols: dict[str, Patrol] = {}
+    duties: Duties = Duties()
 
 
-def settings_of(site: Site) -> Settings:
+def settings_of(site: Site, file: Path | None = None) -> Settings:
     """What a site's configuration says of its dashboard."""
     name = site.centre.title
     return Settings(
+        file=file,
         journal=site.journal.path,
         control=site.control.socket,
         access=site.dashboard.access,
@@ -66,30 +67,45 @@ def settings_of(site: Site) -> Settings:
         port=site.dashboard.port,
         site=dict.fromkeys(LANGUAGES, name) if isinstance(name, str) else name,
         timezone=site.centre.timezone,
-        devices=tuple(
-            DeviceCard(
-                name=device.name,
-                title=device.title,
-                kind=device.kind,
-                every=device.every,
-                units={key: point.unit for key, point in device.points.items()},
-                safety=device.safety,
-                actions=tuple(
-                    action
-                    for action in (*site.buses[device.bus].driver.actions, *device.actions)
-                    if device.kind != LOCKER or action != "open"
-                ),
-                tried=tuple(
-                    name
-                    for name, point in device.points.items()
-                    if point.alarm and point.alarm.hazard not in UNTRIED
-                ),
-            )
-            for device in site.devices.values()
-        ),
+        devices=cards_of(site),
         outputs=site.outputs,
-        plans=dict(site.duties.plans),
-        patrols=dict(site.duties.patrols),
+        duties=site.duties,
+    )
+
+
+def cards_of(site: Site) -> tuple[DeviceCard, ...]:
+    """The devices of a site."""
+    return tuple(
+        DeviceCard(
+            name=device.name,
+            title=device.title,
+            kind=device.kind,
+            every=device.every,
+            units={key: point.unit for key, point in device.points.items()},
+            safety=device.safety,
+            actions=tuple(
+                action
+                for action in (*site.buses[device.bus].driver.actions, *device.actions)
+                if device.kind != LOCKER or action != "open"
+            ),
+            tried=tuple(
+                name
+                for name, point in device.points.items()
+                if point.alarm and point.alarm.hazard not in UNTRIED
+            ),
+        )
+        for device in site.devices.values()
+    )
+
+
+def adopted(settings: Settings) -> Settings:
+    """With the devices, outputs and duties that the gateway runs with; unchanged where nobody can tell."""
+    kept = recall(settings.file, settings.journal) if settings.file else None
+    site = load_sources(settings.file, kept.sources) if settings.file and kept else None
+    if site is None:
+        return settings
+    return msgspec.structs.replace(
+        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
     )
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.model import ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.services import Duties
 from gateway.services.batteries import WARN, Batteries
 from gateway.services.commands import Commands, Order
 from gateway.services.hazards import HOUR, Found, Hazards
@@ -76,6 +77,8 @@ class Health(msgspec.Struct, frozen=True):
     """What the daemon says of itself; `trouble` is empty when all is well."""
 
     trouble: str = ""
+    refused: Mapping[str, list[str]] = {}
+    """Why it does not run what the site's file says, by language."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -332,6 +335,7 @@ class View(msgspec.Struct, frozen=True):
 
     gateway: Gateway
     trouble: str
+    refused: Mapping[str, list[str]]
     known: bool
     """Whether anything was ever read: without it, no alarm is not the same as no danger."""
     day: str
@@ -359,6 +363,8 @@ class View(msgspec.Struct, frozen=True):
     hazards: tuple[HazardLine, ...] = ()
     """The open ones, the one that is due first at the top."""
     lines: tuple[LineReport, ...] | None = None
+    duties: Duties = Duties()
+    """The words of the plans and the patrols."""
 
     @property
     def unacknowledged(self) -> int:
@@ -394,6 +400,7 @@ def fold(
     known: Known,
     now: Stamp,
     outputs: Mapping[str, Output] = {},
+    duties: Duties = Duties(),  # noqa: B008
 ) -> View:
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
@@ -430,6 +437,7 @@ def fold(
     return View(
         gateway=gateway,
         trouble=known.trouble or (known.health.trouble if known.health else ""),
+        refused=known.health.refused if known.health else {},
         known=known.rows is not None,
         day=day,
         inside=visitors.get("inside"),
@@ -460,6 +468,7 @@ def fold(
         rounds={name: _round(row, now) for name, row in rows.get(Patrols.name, {}).items()},
         hazards=_hazards(rows.get(Hazards.name, {}), now),
         lines=reports,
+        duties=duties,
     )
 
 

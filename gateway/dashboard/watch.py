@@ -17,6 +17,7 @@ from gateway.journal.journal import Signal
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.batteries import Batteries
 from gateway.services.commands import Commands
+from gateway.services.configuration import Configuration, newest
 from gateway.services.hazards import Hazards
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
@@ -27,7 +28,7 @@ from gateway.services.safety import Safety
 from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
 
-from .settings import Settings
+from .settings import Settings, adopted
 from .view import Health, Known, View, fold
 
 SERVICES: tuple[type[Service], ...] = (
@@ -41,6 +42,7 @@ SERVICES: tuple[type[Service], ...] = (
     Visitors,
     Lockers,
     Commands,
+    Configuration,
 )
 
 POLL = 0.5
@@ -72,10 +74,11 @@ class Watch:
     """Keeps `view` up to date while `running`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings = settings
+        self.settings = settings
+        """As the gateway has them now."""
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
-        self._wanted = {Parking.name, Lockers.name, *(card.name for card in settings.devices)}
+        self._revision = 0
         self._changed = Signal()
         self._known = Known()
         self.view = self._fold()
@@ -120,8 +123,8 @@ class Watch:
         return self.view is not seen
 
     def _fold(self) -> View:
-        settings = self._settings
-        return fold(settings.devices, self._zone, self._known, self._clock.now(), settings.outputs)
+        there = self.settings
+        return fold(there.devices, self._zone, self._known, self._clock.now(), there.outputs, there.duties)
 
     def _learn(self, **news: object) -> None:
         """Fold again, whether or not there is news: readings grow old by themselves."""
@@ -140,9 +143,10 @@ class Watch:
         health: Health | None = None
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await control.call(self._settings.control, "health")
+                answer = await control.call(self.settings.control, "health")
             journal = str(answer.get("journal", "ok"))
-            health = Health("" if journal == "ok" else journal)
+            refused = answer.get("config", {}).get("refused", {})
+            health = Health("" if journal == "ok" else journal, refused)
         except (DaemonAway, TimeoutError):
             pass
         except GatewayError as error:
@@ -153,7 +157,7 @@ class Watch:
         lines = None
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                lines = (await control.call(self._settings.control, "doctor"))["buses"]
+                lines = (await control.call(self.settings.control, "doctor"))["buses"]
         self._learn(lines=lines)
 
     async def _backlog(self) -> None:
@@ -162,7 +166,7 @@ class Watch:
             pending, pause = None, COUNT
             began = self._clock.mono()
             with contextlib.suppress(JournalFailed):
-                async with Reader.open(self._settings.journal) as reader:
+                async with Reader.open(self.settings.journal) as reader:
                     pending = sum([await reader.pending(lane) for lane in Lane])
                     pause = max(COUNT, SHARE * (self._clock.mono() - began))
             self._learn(pending=pending)
@@ -173,7 +177,7 @@ class Watch:
             try:
                 await self._read(looked)
             except JournalFailed as failure:
-                if self._settings.journal.exists():
+                if self.settings.journal.exists():
                     self._learn(trouble=failure.key)
                 else:
                     self._learn(rows=None, samples={}, values={}, trouble="")
@@ -182,7 +186,7 @@ class Watch:
 
     async def _read(self, looked: asyncio.Event) -> None:
         """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
-        path = self._settings.journal
+        path = self.settings.journal
         async with Reader.open(path) as reader:
             file, version = _identity(path), None
             after = await reader.last(Lane.TELEMETRY)
@@ -192,6 +196,7 @@ class Watch:
                     self._learn()
                 else:
                     rows = {service.name: await _rows(reader, service) for service in SERVICES}
+                    await self._follow_site(newest(rows[Configuration.name]))
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
@@ -200,16 +205,24 @@ class Watch:
                 looked.set()
                 await self._clock.sleep(POLL)
 
+    async def _follow_site(self, revision: int) -> None:
+        """The gateway may have adopted another configuration since we looked."""
+        if revision != self._revision:
+            self._revision = revision
+            self.settings = await asyncio.to_thread(adopted, self.settings)
+
     async def _latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], Values]:
         """The latest sample of each device and the last value of each point, as far back as reasonable."""
         samples: dict[str, Record] = {}
         values: Values = {}
         before, went, began = last + 1, 0, self._clock.mono()
 
+        wanted = {Parking.name, Lockers.name, *(card.name for card in self.settings.devices)}
+
         def enough() -> bool:
-            if not self._wanted <= samples.keys():
+            if not wanted <= samples.keys():
                 return False
-            complete = all(card.units.keys() <= values[card.name].keys() for card in self._settings.devices)
+            complete = all(card.units.keys() <= values[card.name].keys() for card in self.settings.devices)
             return complete or self._clock.mono() - began > SEARCH
 
         while went < BACK and not enough():

@@ -10,6 +10,7 @@ from gateway.model import Device, Hazard, Service
 
 from .batteries import Batteries
 from .commands import Commands
+from .configuration import Configuration
 from .hazards import HOURS, Hazards
 from .lockers import Lockers
 from .memory import Memory
@@ -59,5 +60,6 @@ def services(
         Parking(devices),
         Lockers(devices),
         Timekeeping(),
+        Configuration(),
         Commands({origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY}),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
 KIND = "parcel-locker"
 
@@ -46,6 +46,9 @@ class Lockers(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
+        if isinstance(message, Adopted):
+            known = {f"{device}/{n}" for device, numbers in self._numbers.items() for n in numbers}
+            return {key: None for key in rows if key not in known}, facts
         if isinstance(message, Sample):
             for number, sensor in self._numbers.get(message.device, {}).items():
                 key = f"{message.device}/{number}"

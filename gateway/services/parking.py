@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
 KIND = "parking-bay"
 
@@ -35,6 +35,9 @@ class Parking(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
+        if isinstance(message, Adopted):
+            known = {f"{device}/{point}" for device, points in self._bays.items() for point in points}
+            return {key: None for key in rows if key not in known}, facts
         if not isinstance(message, Sample):
             return changes, facts
         for point in self._bays.get(message.device, ()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import Changes, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import Adopted, Changes, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -22,6 +22,8 @@ class Presence(Service):
     row = Link
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        if isinstance(message, Adopted):
+            return {name: None for name in rows if name not in message.present}, []
         if not isinstance(message, Sample):
             return {}, []
         online = not message.error

@@ -73,10 +73,25 @@ class Visitors(Service):
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Tick):
-            return _new_day(rows, message)
+            return self._new_day(rows, message)
         if isinstance(message, Sample) and message.device in self._wraps and not message.error:
             return _count(rows.get(message.device), message, self._wraps[message.device])
         return {}, []
+
+    def _new_day(self, rows: Rows, tick: Tick) -> tuple[Changes, list[Fact]]:
+        """Each local day begins with nobody inside; what the day left over is written down. A door that
+        was taken out of the configuration ends with its day: its visitors did come."""
+        changes: Changes = {}
+        facts = []
+        for name, door in rows.items():
+            if door.day == tick.day:
+                continue
+            if door.day:
+                body = {"day": door.day, "in": door.came, "out": door.left}
+                facts.append(Fact(Lane.EVENT, name, "visitor-day", tick.at, body))
+            new = msgspec.structs.replace(door, day=tick.day, came=0, left=0)
+            changes[name] = new if name in self._wraps else None
+        return changes, facts
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         came = sum(door.came for door in rows.values())
@@ -178,17 +193,3 @@ def _seconds(since: Stamp, until: Stamp) -> float:
     if since.boot == until.boot:
         return (until.mono - since.mono) / 1e9
     return max(0.0, (until.wall - since.wall) / 1e3)
-
-
-def _new_day(rows: Rows, tick: Tick) -> tuple[Changes, list[Fact]]:
-    """Each local day begins with nobody inside; what the day left over is written down."""
-    changes: Changes = {}
-    facts = []
-    for name, door in rows.items():
-        if door.day == tick.day:
-            continue
-        if door.day:
-            body = {"day": door.day, "in": door.came, "out": door.left}
-            facts.append(Fact(Lane.EVENT, name, "visitor-day", tick.at, body))
-        changes[name] = msgspec.structs.replace(door, day=tick.day, came=0, left=0)
-    return changes, facts

@@ -9,9 +9,12 @@ import platform
 import time
 from unicodedata import east_asian_width
 
+from field import FIELD
 from figures import FIGURES
 from rig import OURS
-from subjects import SUBJECTS, Extent, Figures
+from subjects import GATEWAY, Extent, Figures
+
+SUBJECTS = {**GATEWAY, **FIELD}
 
 
 def main() -> None:
@@ -26,7 +29,8 @@ def main() -> None:
         help="积压五百万点（平时一百万）· a backlog of five million points, else one",
     )
     options = parser.parse_args()
-    extent = Extent(0.1, 10_000) if options.quick else Extent(1.0, 5_000_000 if options.full else 1_000_000)
+    usual = Extent(backlog=5_000_000) if options.full else Extent()
+    extent = Extent(0.1, 10_000, 4_000) if options.quick else usual
     os.sched_setaffinity(0, OURS)
     measured: dict[str, Figures] = {}
     for name in options.subject or SUBJECTS:

@@ -21,6 +21,27 @@ class Figure(NamedTuple):
         return HOLDS[self.wanted[0]](value, float(self.wanted[1:])) if self.wanted else None
 
 
+LIES = {
+    "silent": ("不答", "silence"),
+    "late": ("迟到", "late"),
+    "twice": ("重复", "twice"),
+    "twice_soon": ("稍后重复", "twice, a moment apart"),
+    "late_twice": ("迟到两次", "late, and twice"),
+    "garbage": ("乱码", "garbage"),
+    "garbage_before": ("应答前乱码", "garbage before the reply"),
+    "garbage_after": ("应答后乱码", "garbage after the reply"),
+    "partial": ("残缺", "partial"),
+    "partial_then_rest": ("残缺，余下迟到", "partial, the rest late"),
+    "flipped": ("错一位", "a bit flipped"),
+    "other_unit": ("别的站号", "another unit"),
+    "other_function": ("别的功能码", "another function"),
+    "shorter": ("太短", "too short"),
+    "longer": ("太长", "too long"),
+    "refused": ("异常应答", "refused"),
+    "other_number": ("别的事务号", "another transaction number"),
+}
+"""What the hostile slaves do."""
+
 FIGURES: dict[str, dict[str, Figure]] = {
     "saturation": {
         "points_per_second": Figure("单核饱和时采集", "read and journalled on one core, flat out", "/s"),
@@ -79,5 +100,56 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "alarm_p99_ms": Figure(
             "其间警报 提交→到达 p99", "alarms meanwhile, commit to arrival, p99", "ms", "≤20"
         ),
+    },
+    "thousand": {
+        "points_per_second": Figure(
+            "一千台设备 单核采集", "1,000 devices, read and journalled on one core", "/s", "≥30000"
+        ),
+        "arrived_per_second": Figure("同时到达平台", "arriving at the broker meanwhile", "/s"),
+        "missed_percent": Figure("错过的轮询", "polls missed", "%", "<1"),
+        "cpu_s_per_100k_points": Figure("每 10 万点 CPU", "CPU per 100,000 points", "s", "≤1.5"),
+        "times_reference": Figure("与裸 pymodbus+paho 之比", "times bare pymodbus and paho", "×"),
+        "resident_mb": Figure("常驻内存（含上行）", "resident memory, uplink and all", "MB", "≤100"),
+    },
+    "crowd": {
+        "missed_percent_50_lines": Figure(
+            "500 台 错过的轮询：50 条连接", "500 devices, polls missed: 50 connections", "%", "<0.1"
+        ),
+        "missed_percent_10_lines": Figure("同上：10 条连接", "the same: 10 connections", "%", "<0.1"),
+        "missed_percent_10_slow_lines": Figure(
+            "同上：10 条，每次应答 15 ms", "the same: 10, each answer after 15 ms", "%", "<0.1"
+        ),
+        "missed_percent_2_lines": Figure(
+            "同上：2 条连接（各 250 台）", "the same: 2 connections of 250", "%", "<0.1"
+        ),
+    },
+    "wire": {
+        "use_percent": Figure(
+            "9600 波特线路利用率（27 个寄存器）", "use of a line of 9600 baud, 27 registers", "%", "≥95"
+        ),
+        "use_percent_short": Figure("同上（10 个寄存器）", "the same, 10 registers", "%", "≥95"),
+        "use_percent_reference": Figure("裸 pymodbus（27 个寄存器）", "bare pymodbus, 27 registers", "%"),
+    },
+    "dead": {
+        "cadence_percent": Figure(
+            "20 台中 5 台无应答：其余保持的节拍", "5 of 20 dead: cadence the others keep", "%", "≥90"
+        ),
+        "cadence_percent_first": Figure("其中最初 10 秒", "of that the first 10 s", "%"),
+        "cadence_percent_later": Figure("一分钟之后", "after a minute", "%", "≥90"),
+        "cadence_percent_reference": Figure("裸 pymodbus", "bare pymodbus", "%"),
+    },
+    "hostile": {
+        "transactions": Figure("恶意从站：请求数", "hostile slaves: requests"),
+        "faulty": Figure("其中答错的", "of those answered wrongly"),
+        "misattributed": Figure("张冠李戴的值", "values taken for another's", "", "≤0"),
+        "misattributed_reference": Figure(
+            "裸 pymodbus 每十万次请求读错的", "requests read wrongly by bare pymodbus, per 100,000"
+        ),
+        "polls": Figure("轮询", "polls"),
+        "readings": Figure("其中成功读数", "of those readings"),
+        "silent": Figure("无应答", "unanswered"),
+        "damaged": Figure("应答损坏", "damaged"),
+        "refused": Figure("被拒绝", "refused"),
+        **{f"lie_{fault}": Figure(f"注入：{zh}", f"injected: {en}") for fault, (zh, en) in LIES.items()},
     },
 }  # fmt: skip

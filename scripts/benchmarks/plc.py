@@ -1,13 +1,15 @@
 """A Modbus TCP slave that is fast, so that the figures measure the daemon; a process of its own.
 
-Every unit answers function 3 from 128 registers. The first four are the instant of the answer and
-the next four the same at every other poll and 0 between: a value that reaches the broker says by
-itself when it was read, and an alarm point on it is raised by every other poll. The rest wander.
+Every unit answers function 3 from 128 registers, after a while if one is given. The first four are the
+instant of the answer and the next four the same at every other poll and 0 between: a value that reaches
+the broker says by itself when it was read, and an alarm point on it is raised by every other poll. The
+rest wander.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import random
@@ -41,7 +43,10 @@ POLLS: defaultdict[tuple[int, int], itertools.count[int]] = defaultdict(itertool
 
 
 class Slave(asyncio.Protocol):
-    """One connection."""
+    """One connection; `thinking` seconds between request and reply."""
+
+    def __init__(self, thinking: float) -> None:
+        self._thinking = thinking
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -57,20 +62,24 @@ class Slave(asyncio.Protocol):
             poll = next(POLLS[self._port, unit])
             now = time.monotonic_ns() // 1000
             wandering = IMAGES[(unit * 17 + poll) % len(IMAGES)]
-            image = INSTANTS.pack(now, now if poll % 2 else 0) + wandering
-            self._transport.write(
-                REPLY.pack(number, 0, 3 + 2 * count, unit, function, 2 * count)
-                + image[2 * first : 2 * (first + count)]
-            )
+            image = INSTANTS.pack(now, now if poll % 4 >= 2 else 0) + wandering
+            head = REPLY.pack(number, 0, 3 + 2 * count, unit, function, 2 * count)
+            reply = head + image[2 * first : 2 * (first + count)]
+            if self._thinking:
+                asyncio.get_running_loop().call_later(self._thinking, self._transport.write, reply)
+            else:
+                self._transport.write(reply)
 
 
-async def main(connections: int) -> None:
-    """Listen on that many ports, and say which."""
+async def main(connections: int, thinking: float) -> None:
+    """Listen on that many ports, and say where."""
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(Slave, "127.0.0.1", 0) for _ in range(connections)]
-    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    slave = functools.partial(Slave, thinking)
+    servers = [await loop.create_server(slave, "127.0.0.1", 0) for _ in range(connections)]
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    print(json.dumps([f"tcp://127.0.0.1:{port}" for port in ports]), flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))

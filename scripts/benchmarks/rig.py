@@ -47,7 +47,7 @@ repeat = {repeat}
 ALARM = f"""[points.level]
 address = {LEVEL}
 type = "uint64"
-alarm = {{ hazard = "gas", above = 0.5 }}
+alarm = {{ hazard = "gas", above = 0.5, off_delay = 0.0 }}
 """
 
 
@@ -81,8 +81,8 @@ def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-            if child.stdout:
-                child.stdout.close()
+            for pipe in filter(None, (child.stdin, child.stdout)):
+                pipe.close()
 
 
 class Daemon:
@@ -123,6 +123,21 @@ class Daemon:
         return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
+class Slave:
+    """One of the programs that play the field, seen from outside; `at` is its URL or its URLs."""
+
+    def __init__(self, child: Any) -> None:
+        self._child = child
+        self.at: Any = json.loads(child.stdout.readline())
+
+    def told(self) -> dict[str, Any]:
+        """What it says when it is asked."""
+        self._child.stdin.write("?\n")
+        self._child.stdin.flush()
+        told: dict[str, Any] = json.loads(self._child.stdout.readline())
+        return told
+
+
 class Rig(ExitStack):
     """A directory, and the processes of one measurement; on the way out they end, last in first out."""
 
@@ -146,26 +161,28 @@ class Rig(ExitStack):
         until(lambda: answers(self.broker_port))
         return self.enter_context(Witness(self.broker_port))
 
-    def plc(self, connections: int) -> list[int]:
-        """The field; returns its ports."""
-        command = sys.executable, Path(__file__).with_name("plc.py"), connections
-        child = self.enter_context(
-            process(*command, cores=OURS, log=self.log, stdout=subprocess.PIPE, text=True)
-        )
-        ports: list[int] = json.loads(child.stdout.readline())
-        return ports
+    def plc(self, connections: int, thinking: float = 0.0) -> list[str]:
+        """The field, each unit of which thinks for so many seconds; returns its URLs."""
+        urls: list[str] = self.slave("plc.py", connections, thinking).at
+        return urls
+
+    def slave(self, program: str, *arguments: object) -> Slave:
+        command = sys.executable, Path(__file__).with_name(program), *map(json.dumps, arguments)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return Slave(self.enter_context(process(*command, cores=OURS, log=self.log, text=True, **pipes)))
 
     def site(
         self,
-        ports: list[int],
+        lines: list[str],
         *,
         devices: int = 100,
         alarms: int = 0,
         points: int = 20,
         every: float = 1.0,
         alarm_every: float = 1.0,
+        timeout: float = 2.0,
     ) -> Path:
-        """A site of `devices` with as many points each, and of `alarms` gas detectors, over the ports."""
+        """A site of `devices` with as many points each, and of `alarms` gas detectors, over the lines."""
         for kind, extra in (("thermometer", ""), ("gas", ALARM)):
             file = self.directory / "profiles" / "bench" / f"{kind}.toml"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -187,12 +204,12 @@ class Rig(ExitStack):
             f'[uplink]\nurl = "mqtt://127.0.0.1:{self.broker_port}"\n'
             f'[control]\nsocket = "{self.directory}/sock"\n[metrics]\nport = {self._metrics_port}\n',
             *(
-                f'[bus.b{i}]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:{port}"\ntimeout = 2.0\n'
-                for i, port in enumerate(ports)
+                f'[bus.b{i}]\ndriver = "modbus"\nurl = "{url}"\ntimeout = {timeout}\n'
+                for i, url in enumerate(lines)
             ),
             *(
                 f'[device.{name}]\nprofile = "bench/{kind}"\nevery = {seconds}\n'
-                f'bus = "b{i % len(ports)}"\nunit = {1 + i // len(ports)}\n'
+                f'bus = "b{i % len(lines)}"\nunit = {1 + i // len(lines)}\n'
                 for i, (name, kind, seconds) in enumerate(rows)
             ),
         ]

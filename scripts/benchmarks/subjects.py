@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
@@ -31,24 +32,26 @@ LINES = 10
 
 
 class Extent(msgspec.Struct):
-    """How long and how much: a part of the usual time, and the points of the backlog."""
+    """How long and how much: a part of the usual time, the points of the backlog, and the requests to the
+    hostile slaves."""
 
     part: float = 1.0
     backlog: int = 1_000_000
+    transactions: int = 100_000
 
 
 def saturation(extent: Extent) -> Figures:
     """300 devices of 100 points to be asked 20 times a second: more than a core can do."""
     points = 100
     with Rig("saturation") as rig:
-        ports = rig.plc(LINES)
+        lines = rig.plc(LINES)
         witness = rig.broker()
-        reference = _reference(rig, ports[0], points, 0.0, 5 * extent.part)
-        site = rig.site(ports, devices=300, points=points, every=0.05)
+        bare = reference(rig, lines[0], points, 0.0, 5 * extent.part)
+        site = rig.site(lines, devices=300, points=points, every=0.05)
         daemon = rig.enter_context(rig.daemon(site))
         until(lambda: witness.samples)
         time.sleep(3 * extent.part)
-        with _Span(daemon) as span:
+        with Span(daemon) as span:
             before = len(witness.samples)
             time.sleep(15 * extent.part)
             arrived = len(witness.samples) - before
@@ -57,7 +60,7 @@ def saturation(extent: Extent) -> Figures:
         "arrived_per_second": arrived * points / span.seconds,
         "cpu_percent": 100 * span.cpu / span.seconds,
         "cpu_us_per_poll": 1e6 * span.cpu / span.polls,
-        "times_reference": span.cpu / span.polls / reference,
+        "times_reference": span.cpu / span.polls / bare,
     }
 
 
@@ -65,13 +68,13 @@ def load(extent: Extent) -> Figures:
     """100 devices of 20 points at 1 s."""
     points = 20
     with Rig("load") as rig:
-        ports = rig.plc(LINES)
+        lines = rig.plc(LINES)
         witness = rig.broker()
-        reference = _reference(rig, ports[0], points, 0.01, 10 * extent.part)
-        daemon = rig.enter_context(rig.daemon(rig.site(ports, points=points)))
+        bare = reference(rig, lines[0], points, 0.01, 10 * extent.part)
+        daemon = rig.enter_context(rig.daemon(rig.site(lines, points=points)))
         until(lambda: witness.samples)
         time.sleep(5 * extent.part)
-        with _Span(daemon) as span:
+        with Span(daemon) as span:
             before = len(witness.samples)
             time.sleep(30 * extent.part)
             arrived = witness.samples[before:]
@@ -80,10 +83,10 @@ def load(extent: Extent) -> Figures:
     thousands = span.polls * points / 1000
     return {
         "cpu_s_per_100k_points": 100 * span.cpu / thousands,
-        "times_reference": span.cpu / span.polls / reference,
+        "times_reference": span.cpu / span.polls / bare,
         "resident_mb": resident,
         "pss_mb": pss,
-        "missed_percent": 100 * span.missed / (span.polls + span.missed),
+        "missed_percent": span.missed_percent,
         "disk_bytes_per_1000_points": span.written / thousands,
         "syncs_per_1000_points": span.commits / thousands,
         "telemetry_p50_ms": _percentile(times, 50),
@@ -94,9 +97,9 @@ def load(extent: Extent) -> Figures:
 def latency(extent: Extent) -> Figures:
     """The same load, and 20 gas detectors that raise 10 alarms a second between them."""
     with Rig("latency") as rig:
-        ports = rig.plc(LINES)
+        lines = rig.plc(LINES)
         witness = rig.broker()
-        rig.enter_context(rig.daemon(rig.site(ports, alarms=20)))
+        rig.enter_context(rig.daemon(rig.site(lines, alarms=20)))
         until(lambda: witness.alarms)
         time.sleep(3 * extent.part)
         samples, alarms = len(witness.samples), len(witness.alarms)
@@ -120,7 +123,7 @@ def idle(extent: Extent) -> Figures:
         daemon = rig.enter_context(rig.daemon(rig.demo()))
         until(lambda: witness.samples)
         time.sleep(3 * extent.part)
-        with _Span(daemon) as span:
+        with Span(daemon) as span:
             time.sleep(25 * extent.part)
         resident = daemon.resident()
     return {"cpu_percent": 100 * span.cpu / span.seconds, "resident_mb": resident}
@@ -130,9 +133,9 @@ def start(extent: Extent) -> Figures:
     """From exec to the first telemetry of a device, with 100 devices."""
     figures: Figures = {}
     with Rig("start") as rig:
-        ports = rig.plc(LINES)
+        lines = rig.plc(LINES)
         witness = rig.broker()
-        site = rig.site(ports)
+        site = rig.site(lines)
         ends = {"fresh_s": signal.SIGTERM, "again_s": signal.SIGKILL, "killed_s": signal.SIGTERM}
         for name, end in ends.items():
             witness.samples.clear()
@@ -149,7 +152,7 @@ def start(extent: Extent) -> Figures:
 
 def journal(extent: Extent) -> Figures:
     """The journal alone, in this process, on the daemon's core."""
-    with _on_the_daemons_core(), Rig("journal") as rig:
+    with on_the_daemons_core(), Rig("journal") as rig:
         return {
             "points_per_second": asyncio.run(_append(rig.directory / "fast.db", 5 * extent.part)),
             "bytes_per_record_1s": asyncio.run(_trickle(rig.directory / "1s.db", 1.0, 20 * extent.part)),
@@ -193,8 +196,8 @@ def _written() -> int:
 def drain(extent: Extent) -> Figures:
     """A backlog goes out while 100 devices are polled and 20 gas detectors change 100 times a second."""
     with Rig("drain") as rig:
-        ports = rig.plc(LINES)
-        site = rig.site(ports, alarms=20, alarm_every=0.2)
+        lines = rig.plc(LINES)
+        site = rig.site(lines, alarms=20, alarm_every=0.2)
         wanted = asyncio.run(_fill(rig.directory / "journal.db", extent.backlog))
         daemon = rig.enter_context(rig.daemon(site))
         until((rig.directory / "sock").exists)
@@ -284,7 +287,7 @@ class _Commits:
             time.sleep(0.001)
 
 
-class _Span:
+class Span:
     """What the daemon used and did between two instants."""
 
     seconds = cpu = polls = missed = commits = written = 0.0
@@ -292,7 +295,11 @@ class _Span:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
 
-    def __enter__(self) -> _Span:
+    @property
+    def missed_percent(self) -> float:
+        return 100 * self.missed / (self.polls + self.missed)
+
+    def __enter__(self) -> Span:
         self._before = self._now()
         return self
 
@@ -311,14 +318,14 @@ class _Span:
         return {**counts, "seconds": time.monotonic(), "cpu": daemon.cpu(), "written": daemon.written()}
 
 
-def _reference(rig: Rig, port: int, points: int, pause: float, seconds: float) -> float:
+def reference(rig: Rig, url: str, points: int, pause: float, seconds: float) -> float:
     """CPU seconds of a bare read and a bare publish of such a device, as often and on the same core."""
-    with _on_the_daemons_core():
-        return asyncio.run(_bare(port, rig.broker_port, points, pause, seconds))
+    with on_the_daemons_core():
+        return asyncio.run(_bare(url, rig.broker_port, points, pause, seconds))
 
 
-async def _bare(port: int, broker: int, points: int, pause: float, seconds: float) -> float:
-    modbus = AsyncModbusTcpClient("127.0.0.1", port=port)
+async def _bare(url: str, broker: int, points: int, pause: float, seconds: float) -> float:
+    modbus = AsyncModbusTcpClient("127.0.0.1", port=urlsplit(url).port or 0)
     await modbus.connect()
     mqtt = paho.Client(CallbackAPIVersion.VERSION2)
     mqtt.connect("127.0.0.1", broker)
@@ -338,7 +345,7 @@ async def _bare(port: int, broker: int, points: int, pause: float, seconds: floa
 
 
 @contextmanager
-def _on_the_daemons_core() -> Iterator[None]:
+def on_the_daemons_core() -> Iterator[None]:
     os.sched_setaffinity(0, THEIRS)
     try:
         yield
@@ -356,6 +363,6 @@ def _percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-SUBJECTS: dict[str, Callable[[Extent], Figures]] = {
+GATEWAY: dict[str, Callable[[Extent], Figures]] = {
     function.__name__: function for function in (saturation, load, latency, idle, start, journal, drain)
 }

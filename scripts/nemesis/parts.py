@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 from oracle import Oracle
@@ -39,7 +40,7 @@ repeat = 6
 ALARM = """[points.level]
 address = 4
 type = "uint64"
-alarm = { hazard = "gas", above = 0.5 }
+alarm = { hazard = "gas", above = 0.5, off_delay = 0.0 }
 """
 
 
@@ -114,11 +115,12 @@ class Field(Process):
 
     async def start(self, lines: int) -> list[int]:
         plc = ROOT / "scripts" / "benchmarks" / "plc.py"
-        await self.spawn(sys.executable, plc, lines, stdout=asyncio.subprocess.PIPE)
+        thinking = 0
+        await self.spawn(sys.executable, plc, lines, thinking, stdout=asyncio.subprocess.PIPE)
         assert self.child
         assert self.child.stdout
-        ports: list[int] = json.loads(await self.child.stdout.readline())
-        return ports
+        urls: list[str] = json.loads(await self.child.stdout.readline())
+        return [urlsplit(url).port or 0 for url in urls]
 
 
 class Broker(Process):

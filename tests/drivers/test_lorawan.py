@@ -518,7 +518,7 @@ GAS = "gas/milesight-gs101"
 
 async def test_a_confirmed_downlink_is_done_when_the_device_acknowledges(broker: Broker) -> None:
     async with chirpstack(broker) as server, commanded(broker, sensor(GAS, every=600)) as (bus, _):
-        muting = asyncio.create_task(bus.execute(command("mute")))
+        muting = asyncio.create_task(bus.execute(command("mute-detector")))
         topic, said = await server.downlink()
         key, expires = said.pop("id"), datetime.fromisoformat(said.pop("expiresAt"))
         assert topic == f"application/a1/device/{EUI}/command/down"
@@ -546,7 +546,7 @@ async def test_what_the_network_or_the_device_turns_down_has_failed(
     broker: Broker, event: str, fields: dict[str, Any], error: str
 ) -> None:
     async with chirpstack(broker) as server, commanded(broker, sensor(GAS)) as (bus, _):
-        muting = asyncio.create_task(bus.execute(command("mute")))
+        muting = asyncio.create_task(bus.execute(command("mute-detector")))
         _, said = await server.downlink()
         await server.say(event, **json.loads(json.dumps(fields).replace("key", said["id"])))
         async with asyncio.timeout(10):
@@ -591,9 +591,9 @@ async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> 
     device = sensor(GAS)
     async with connect(Options(url=broker.url), (device,)) as listener:
         with pytest.raises(ReadFailed, match="lorawan-unheard"):
-            await listener.write(device, "mute", {})
+            await listener.write(device, "mute-detector", {})
         with pytest.raises(ReadFailed, match="action-unknown"):
             await listener.write(device, "dance", {})
     async with connect(Options(url=broker.url, application="a1"), (device,)) as listener:
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
-            await listener.write(device, "mute", {})
+            await listener.write(device, "mute-detector", {})

@@ -6,6 +6,8 @@ import itertools
 import socket
 import struct
 import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -322,14 +324,14 @@ GOOD = rtu(7, 3, 1234)
     ("answer", "key"),
     [
         ([], "timeout"),
-        ([(0, GOOD[:4])], "timeout"),
-        ([(0, GOOD[:-1] + b"\x00")], "timeout"),
+        ([(0, GOOD[:4])], "garbage"),
+        ([(0, GOOD[:-1] + b"\x00")], "garbage"),
         ([(0, rtu(8, 3, 1234))], "timeout"),
         ([(0, rtu(7, 3, 1, 2))], "reply-length"),
         ([(0, rtu(7, 4, 1234))], "reply-length"),
         ([(0, rtu(7, 1, 1234))], "reply-length"),
         ([(0, b"\x07\x83\x04" + crc16(b"\x07\x83\x04"))], "modbus-exception"),
-        ([(0, b"\x07\x2b\x0e" + crc16(b"\x07\x2b\x0e"))], "timeout"),
+        ([(0, b"\x07\x2b\x0e" + crc16(b"\x07\x2b\x0e"))], "reply-length"),
         ([(0, b"\x07\x03\x00" + crc16(b"\x07\x03\x00"))], "reply-length"),
     ],
     ids=["silence", "partial", "bad sum", "other unit", "too long", "other table", "bits", "exception",
@@ -394,22 +396,135 @@ async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_late_reply_is_never_another_devices_value(line: Line) -> None:
+@pytest.mark.parametrize("late", [1.6, 2.2, 3.0])
+async def test_a_late_reply_is_never_another_devices_value(line: Line, late: float) -> None:
     """Both of one unit, one register each: nothing in the frames tells their replies apart."""
     devices = [a_device(name=f"r{n}", every=0.1, x=RegisterPoint(address=n)) for n in (0, 500)]
     asked = 0
 
     def answer(request: bytes) -> list[tuple[float, bytes]]:
         nonlocal asked
-        register = int.from_bytes(request[2:4], "big")
+        register, count = struct.unpack(">HH", request[2:6])
         asked += register == 0
         slow = register == 0 and asked % 2
-        return [(1.6 * SHORT if slow else 0.005, rtu(7, 3, register + 1))]
+        return [(late * SHORT if slow else 0.005, rtu(7, 3, *range(register + 1, register + count + 1)))]
 
     line.answer = answer
     async with supervised(f"rtu:{line.path}", *devices) as samples:
         await eventually(lambda: asked >= 8)
     assert {(s.device, s.values["x"]) for s in samples if s.values} == {("r0", 1), ("r500", 501)}
+
+
+def registers(request: bytes) -> bytes:
+    """What a unit answers whose registers hold their own addresses."""
+    first, count = struct.unpack(">HH", request[2:6])
+    return rtu(request[0], 3, *range(first, first + count))
+
+
+async def test_after_a_timeout_replies_that_look_alike_are_told_apart_by_their_length(line: Line) -> None:
+    near, far = a_device(name="near"), a_device(name="far", x=RegisterPoint(address=500))
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(near)
+        # The reply to that comes now, and twice, and before the one to this.
+        line.answer = lambda request: [(0, rtu(7, 3, 0)), (0.01, rtu(7, 3, 0)), (0.03, registers(request))]
+        assert await bus.read(far) == {"holding": {500: 500}}
+        line.answer = lambda request: [(0, registers(request))]
+        assert await bus.read(near) == {"holding": {0: 0}}
+        # Another unit's replies look different anyway.
+        await bus.read(a_device(unit=8, name="other", x=RegisterPoint(address=500)))
+    assert [int.from_bytes(request[4:6], "big") for request in line.requests] == [1, 2, 1, 1]
+
+
+async def test_a_reply_that_cannot_be_told_from_a_late_one_is_not_used(line: Line) -> None:
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        # It has no register beyond: a longer request is refused.
+        line.answer = lambda _: [(0, b"\x07\x83\x02" + crc16(b"\x07\x83\x02"))]
+        with pytest.raises(ReadFailed, match="reply-owed"):
+            await bus.read(a_device(name="last", x=RegisterPoint(address=500)))
+        end = a_device(name="end", x=RegisterPoint(address=0xFFFF))
+        with pytest.raises(ReadFailed, match="reply-owed"):
+            await bus.read(end)
+        assert len(line.requests) == 2
+
+
+async def test_a_late_reply_heard_in_the_silence_after_its_request_is_accounted_for(line: Line) -> None:
+    async with on_line(line) as bus:
+        line.answer = lambda request: [(1.3 * SHORT, registers(request))]
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        await asyncio.sleep(SHORT)
+        line.answer = lambda request: [(0, registers(request))]
+        assert await bus.read(a_device(name="far", x=RegisterPoint(address=500))) == {"holding": {500: 500}}
+        assert len(registers(line.requests[-1])) == len(GOOD)
+        # From now on the line is left alone for as long as that reply was late.
+        line.answer = lambda _: []
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device(unit=9, name="absent"))
+        assert bus.settle >= 0.3 * SHORT
+
+
+async def test_who_has_just_answered_is_waited_for_and_who_never_did_is_not(line: Line) -> None:
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        assert bus.settle == 0
+        line.answer = lambda request: [(0, registers(request))]
+        await bus.read(a_device())
+        line.answer = lambda _: []
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        assert bus.settle == SHORT
+
+
+async def test_frames_are_set_apart_by_silence(line: Line) -> None:
+    asked: list[float] = []
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        asked.append(time.monotonic())
+        return [(0, registers(request))]
+
+    line.answer = answer
+    async with connect(Options(url=f"rtu:{line.path}", timeout=1, baud=1200), ()) as bus:
+        for _ in range(5):
+            await bus.read(a_device())
+    assert all(later - earlier >= 3.5 * 11 / 1200 for earlier, later in itertools.pairwise(asked))
+
+
+async def test_a_line_that_never_falls_silent_is_not_asked(line: Line) -> None:
+    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT, baud=600), ()) as bus:
+        noise = asyncio.create_task(babble(line))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ReadFailed, match="babble"):
+            await bus.read(a_device())
+        noise.cancel()
+    assert line.requests == []
+
+
+async def babble(line: Line) -> None:
+    while True:
+        line.say(b"\x55")
+        await asyncio.sleep(0.001)
+
+
+async def test_a_far_end_that_hangs_up_at_once_is_a_link_that_is_down() -> None:
+    """Whenever the hang-up comes: before, while or after the connection is taken in."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        for _ in range(20):
+            with pytest.raises(LinkDown):
+                async with connect(Options(url=url, timeout=SHORT), ()) as bus:
+                    await bus.read(a_device())
+        server.shutdown(socket.SHUT_RDWR)
 
 
 async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -> None:
@@ -529,6 +644,49 @@ async def test_a_far_end_that_vanishes_is_found_by_the_kernel() -> None:
     assert settings["TCP_KEEPIDLE"] + settings["TCP_KEEPINTVL"] * settings["TCP_KEEPCNT"] <= 25
 
 
+@pytest.mark.parametrize("shift", [-1, 0x100, None])
+async def test_a_reply_on_tcp_under_another_number_or_none_is_no_reply(shift: int | None) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(12)
+        number = 0 if shift is None else int.from_bytes(request[:2], "big") + shift & 0xFFFF
+        writer.write(number.to_bytes(2, "big") + b"\0\0\0\x05" + GOOD[:-2])
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+
+
+async def test_a_refusal_on_tcp_is_one_after_a_timeout_too() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(12)
+        request = await reader.readexactly(12)
+        writer.write(request[:2] + b"\0\0\0\x03\x07\x83\x02")
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        for key in ("timeout", "modbus-exception"):
+            with pytest.raises(ReadFailed, match=key):
+                await bus.read(a_device())
+
+
+async def test_a_broken_frame_on_tcp_is_not_filled_up_from_the_next() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readexactly(12)
+        good = request[:2] + b"\0\0\0\x05" + GOOD[:-2]
+        writer.write(good[:-2] + b"\0\x63" + good[2:])
+        await reader.readexactly(12)
+        await reader.readexactly(12)
+        writer.write(request[:1] + b"\x03" + good[2:])
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        for _ in range(2):
+            with pytest.raises(ReadFailed):
+                await bus.read(a_device())
+        assert await bus.read(a_device()) == {"holding": {0: 1234}}
+
+
 async def test_a_late_reply_on_tcp_does_not_disturb_the_next() -> None:
     asked: list[bytes] = []
 
@@ -634,10 +792,11 @@ async def test_a_command_is_done_once_the_device_shows_it(
     [
         (b"", "timeout"),
         (b"\x07\x05\x00\x04\xff\x00", "modbus-echo"),
-        (b"\x07\x06\x00\x03\xff\x00", "modbus-echo"),
+        (b"\x07\x05\x00\x03\x00\x00", "modbus-echo"),
+        (b"\x07\x06\x00\x03\xff\x00", "reply-length"),
         (b"\x07\x85\x04", "modbus-write"),
     ],
-    ids=["silence", "other coil", "other table", "exception"],
+    ids=["silence", "other coil", "other value", "other table", "exception"],
 )
 async def test_a_write_that_is_not_confirmed_is_a_failure_and_sent_once(
     line: Line, answer: bytes, key: str

@@ -185,7 +185,7 @@ def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lan
         (["nobody", "open", "--yes"], "there is no device 'nobody'"),
         (
             ["locker-1", "dance", "--yes"],
-            "nothing here can carry out 'dance'; there are: acknowledge, open",
+            "nothing here can carry out 'dance'; there are: acknowledge, disable",
         ),
         (["locker-1", "open", "3", "--yes"], "'3' is no argument: write name=value"),
         (["locker-1", "open", "lock=3"], "nobody is at the terminal to confirm it"),

@@ -324,7 +324,31 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
     for name in live:
         assert len(rig.of(name)) >= 0.9 * 600, name
     for name in dead:
-        assert rig.of(name)[0].at.mono / 1e9 < 20
+        assert rig.of(name)[0].at.mono / 1e9 < 45
+
+
+async def test_five_dead_of_twenty_cost_the_others_little_from_the_beginning() -> None:
+    dead, live = names(5, "dead"), names(15, "live")
+    rig = Rig(*(a_device(name) for name in dead + live))
+    rig.line.settle = 0.0
+    rig.line.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
+    rig.line.answers = {name: ReadFailed("timeout", unit=1) for name in dead}
+    async with rig.running():
+        await rig.clock.advance(60)
+    assert sum(len(rig.of(name)) for name in live) >= 0.93 * 60 * len(live)
+    for name in dead:
+        assert rig.of(name)[0].at.mono / 1e9 < 30
+
+
+async def test_a_safety_device_that_fails_with_others_is_soon_known_to_be_gone() -> None:
+    dead, live = names(5, "dead"), names(15, "live")
+    rig = Rig(a_device("smoke", alarm=FIRE), *(a_device(name) for name in dead + live))
+    for name in ["smoke", *dead]:
+        rig.line.answers[name] = ReadFailed("timeout", unit=1)
+        rig.line.latency[name] = 0.5
+    async with rig.running():
+        await rig.clock.advance(60)
+    assert rig.of("smoke")[0].at.mono / 1e9 < 15
 
 
 async def test_a_slow_device_gets_no_more_than_its_share() -> None:
@@ -873,3 +897,23 @@ async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
     assert FakeClock().now().wall == START
     assert Slot(a_device("a")).phase == Slot(a_device("a")).phase != Slot(a_device("b")).phase
+
+
+async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() -> None:
+    rig = Rig(a_device("a"))
+    rig.line.latency["a"] = 0.3
+    running = asyncio.create_task(rig.task.run())
+    await rig.until_asking("a")
+    asked = asyncio.create_task(rig.task.read("a"))
+    await rig.clock.settle()
+    ending = asyncio.create_task(rig.task.end(running))
+    await rig.clock.advance(0.2)
+    assert rig.line.asking
+    assert not ending.done()
+    await rig.clock.advance(0.2)
+    assert not rig.line.asking
+    assert running.cancelled()
+    assert len(rig.of("a")) == len(rig.line.polls)
+    with pytest.raises(GatewayError, match="line-down"):
+        await asked
+    await ending

@@ -179,16 +179,22 @@ async function send(node, button) {
   }
 }
 
+// The dialog tells late that it was closed: by then it may be open for another question.
+let settle = () => {};
+
+$("confirm").addEventListener("close", ({ currentTarget: dialog }) => {
+  if (!dialog.open) settle(dialog.returnValue === "yes");
+});
+
 function confirmed({ confirm, more, yes }) {
   const dialog = $("confirm");
+  settle(false);
   write($("confirm-text"), confirm);
   write($("confirm-more"), more);
   write($("confirm-yes"), yes);
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  return new Promise((resolve) => { settle = resolve; });
 }
 
 async function ask(node, button) {

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
+    Adopted,
     AlarmSpec,
     Changes,
     ClockQuality,
@@ -36,7 +37,7 @@ from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
 
 GATEWAY = "gateway"
 """The gateway itself, as a device: a journal that cannot be trusted is a fault like any other."""
-OWN = ("journal_failing", "journal_damaged", "alarm_undelivered")
+OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
 VISITORS = "visitors"
 """Whose `inside` says how many people must be found when a fire alarm is raised."""
 HOUR = 3600.0
@@ -103,7 +104,7 @@ class Safety(Service):
     )
 
     hears = frozenset(
-        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards"},
+        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "escalation"},
     )
 
     def __init__(
@@ -144,14 +145,15 @@ class Safety(Service):
             for key, alarm in rows.items():
                 if alarm.until is not None and _over(alarm.until, message.at):
                     self._restore_mode(step, key, "expired", "")
+        elif isinstance(message, Adopted):
+            self._adopt(step)
         elif isinstance(message, Command) and message.action in self._commands:
             self._commands[message.action](step, message)
         return step.changes, step.facts
 
     def restore(self, rows: Rows) -> Rows:
-        """Alarms survive a restart as they stood; what has no rule any more is left for people to close."""
-        standing = (State.ACTIVE, State.ACKNOWLEDGED)
-        self._judge.begin(key for key, alarm in rows.items() if alarm.state in standing)
+        """Alarms survive a restart as they stood."""
+        self._begin(rows)
         return rows
 
     def summary(self, rows: Rows) -> dict[str, Value]:
@@ -164,6 +166,17 @@ class Safety(Service):
             "disabled": sum(alarm.mode is Mode.DISABLED for alarm in alarms),
             "test": sum(alarm.mode is Mode.TEST for alarm in alarms),
         }
+
+    def _begin(self, rows: Rows) -> None:
+        standing = (State.ACTIVE, State.ACKNOWLEDGED)
+        self._judge.begin(key for key, alarm in rows.items() if alarm.state in standing)
+
+    def _adopt(self, step: _Step) -> None:
+        """Another configuration holds. Nothing will ever clear the alarm of a rule that is gone."""
+        self._begin(step.alarms)
+        for key, alarm in step.alarms.items():
+            if key not in self._judge.rules and alarm.mode is not Mode.DRILL:
+                step.say(key, _replace(alarm, state=State.NORMAL, mode=None, until=None), "removed")
 
     def _obey(self, step: _Step, verdict: Verdict) -> None:
         """Let a verdict move its alarm."""
@@ -287,6 +300,7 @@ class _Step:
             "state": alarm.state,
             "point": alarm.point,
             "hazard": alarm.hazard,
+            "latch": alarm.latch,
             "value": alarm.value,
             "raised": alarm.raised.wall,
             "by": alarm.mode_by if change in _MODE_CHANGES else alarm.acknowledged_by,

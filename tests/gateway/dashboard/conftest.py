@@ -25,6 +25,7 @@ from gateway.clock import SystemClock
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
 from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.services import Duties
 from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
 from gateway.services.patrols import Patrol
@@ -105,8 +106,7 @@ class House:
             timezone="Asia/Shanghai",
             devices=CARDS,
             outputs={"siren": SIREN},
-            plans={Hazard.FIRE: PLAN},
-            patrols={"fire": ROUND},
+            duties=Duties(plans={Hazard.FIRE: PLAN}, patrols={"fire": ROUND}),
         )
         self.settings.access.write_text(KEY + "\n")
         self.storage = "ok"

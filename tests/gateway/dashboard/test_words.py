@@ -22,12 +22,8 @@ SOURCE = Path(gateway.dashboard.__file__).parent
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
-    for table, vocabulary in (
-        ("hazard", Hazard),
-        ("alarm-state", State),
-        ("quality", Condition),
-        ("mode", Mode),
-    ):
+    tables = {"hazard": Hazard, "alarm-state": State, "quality": Condition, "mode": Mode}
+    for table, vocabulary in tables.items():
         for word in vocabulary:
             assert f"{table}.{word}" in words(lang), f"{table}.{word}"
     assert {f"severity.{name}" for name in HOURS} <= words(lang).keys()

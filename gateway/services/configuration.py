@@ -1,0 +1,33 @@
+"""Configuration: each one that was adopted is a fact, told once."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.model import Adopted, Changes, Fact, Lane, Message, Revision, Rows, Service
+
+GATEWAY = "gateway"
+KEPT = 32
+"""Revisions remembered."""
+
+
+class Configuration(Service):
+    """Writes revisions down; a row's key is its number."""
+
+    name = "configuration"
+    row = Revision
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        if not isinstance(message, Adopted) or str(message.revision.number) in rows:
+            return {}, []
+        revision = message.revision
+        changes: Changes = {key: None for key in rows if int(key) <= revision.number - KEPT}
+        body = msgspec.structs.asdict(revision)
+        del body["at"]
+        fact = Fact(Lane.EVENT, GATEWAY, "config", revision.at, body, durable=True)
+        return {**changes, str(revision.number): revision}, [fact]
+
+
+def newest(rows: Rows) -> int:
+    """The number of the last revision; 0 before the first."""
+    return max(map(int, rows), default=0)
