@@ -357,7 +357,8 @@ class Dashboard:
         if isinstance(wish, Do):
             action, args = wish.name, {}
             said["action"] = word(lang, "action", wish.name)
-        done = say(lang, f"dashboard.done-{tag}", **(args | said))
+        over = isinstance(wish, Reset) and any(drill.id == wish.alarm for drill in self.watch.view.drills)
+        done = say(lang, f"dashboard.done-{'drill-end' if over else tag}", **(args | said))
         gone = "gone" if isinstance(wish, AlarmWish) else "form-wrong"
         answer = Answer(404, "failed", say(lang, f"dashboard.{gone}"))
         for device in devices:

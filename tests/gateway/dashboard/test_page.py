@@ -362,7 +362,7 @@ def test_a_drill_is_begun_after_a_second_thought_and_is_never_taken_for_an_alarm
     page.shows("没有报警", "#alarms")
     page.until(lambda: page.driver.title.startswith("演练"))
     page.click(".panel.drill li .act")
-    page.until(lambda: len(house.commands) == 2)
+    page.shows("演练结束：火警", "#toast.done")
     assert [(each["device"], each["action"], each["args"]) for each in house.commands] == [
         ("gateway", "drill", {"hazard": "fire"}),
         ("gateway", "reset", {"alarm": name}),
@@ -462,7 +462,14 @@ def test_the_bus_doctor_speaks_beside_the_device_and_on_its_page(house: House, s
     figures = dict.fromkeys(("share", "polls", "silent", "damaged", "refused", "p50"), 1)
     device = {"device": "nasty", "offline": True, "p99": None, **figures}
     finding = {"key": "device-dead", "device": "nasty", "facts": {"share": 76}}
-    house.report = {"rs485": {"up": True, "use": 82, "devices": [device], "findings": [finding]}}
+    down = {
+        "up": False,
+        "use": 0,
+        "devices": [],
+        "findings": [{"key": "line-down", "device": "", "facts": {}}],
+    }
+    busy = {"up": True, "use": 82, "devices": [device], "findings": [finding]}
+    house.report = {"rs485": busy, "tcp": down}
     again = Served(house.settings)
     try:
         cookie = again.cookie()
@@ -472,6 +479,7 @@ def test_the_bus_doctor_speaks_beside_the_device_and_on_its_page(house: House, s
         _, _, text = again.ask("GET", "/lines", cookie=cookie)
         assert said in text
         assert "rs485：线路占用 82 %" in text
+        assert "线路未打开" in text
     finally:
         again.end()
 
@@ -506,7 +514,7 @@ def test_each_page_fits_reads_without_a_script_and_says_what_it_is_not(
     house.out("gas", Mode.DISABLED, NASTY * 3)
     page.driver.get(f"{page.url}/{path}")
     page.shows("火警", "#alarms")
-    assert "不是经认证的消防产品" in page.text("footer")
+    assert "未经消防产品认证" in page.text("footer")
     size = {"height": 1080, "deviceScaleFactor": 1, "mobile": False}
     try:
         for width in (360, 768, 1440, 1920):
