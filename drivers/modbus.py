@@ -44,6 +44,9 @@ WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
 LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
+GAPS = {"near": 8, "next": 0, "never": -1}
+"""Registers that nobody asked for, and that a request may read beside a point."""
+
 Registers = dict[Table, dict[int, int]]
 """A raw reading: what stands at each address that was read."""
 Request = tuple[Table, int, int]
@@ -110,6 +113,9 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
     stride: int = 1
     """With `repeat`: how far each copy is from the one before."""
+    join: Literal["near", "next", "never"] = "near"
+    """Whether a request may cover it together with others: over a small hole, only without a hole (what
+    lies beside it must not be read), or not at all."""
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
@@ -149,15 +155,20 @@ class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True)
     CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
 
 
-def plan(points: Iterable[RegisterPoint], gap: int = 8) -> list[Request]:
-    """The fewest requests that cover the points, over holes up to `gap`."""
+def plan(points: Iterable[RegisterPoint], gap: int = GAPS["near"]) -> list[Request]:
+    """The fewest requests that cover the points, over holes up to `gap` where the points allow it."""
+    spans: dict[tuple[Table, int, int], int] = {}
+    for point in points:
+        span = point.table, point.first, point.first + point.width
+        spans[span] = min(spans.get(span, gap), GAPS[point.join])
     requests: list[Request] = []
-    spans = sorted({(point.table, point.first, point.first + point.width) for point in points})
-    for table, first, end in spans:
+    before = gap
+    for (table, first, end), allowed in sorted(spans.items()):
+        hole, before = min(before, allowed), allowed
         if requests:
             open_table, begin, count = requests[-1]
             reach = max(end, begin + count) - begin
-            if table == open_table and first <= begin + count + gap and reach <= LONGEST[table]:
+            if table == open_table and first <= begin + count + hole and reach <= LONGEST[table]:
                 requests[-1] = table, begin, reach
                 continue
         requests.append((table, first, end - first))
@@ -348,7 +359,7 @@ class ModbusBus(Bus):
     def __init__(self, client: ModbusBaseClient, ear: Ear, options: Options) -> None:
         self._client = client
         self._ear = ear
-        self._plans: dict[str, list[Request]] = {}
+        self.lessons = {}
         url = urlsplit(options.url)
         self._serial = url.scheme != "tcp"
         # MODBUS over Serial Line V1.02, 2.5.1.1; behind a converter the silence is the converter's.
@@ -383,7 +394,7 @@ class ModbusBus(Bus):
     async def read(self, device: Device) -> Registers:
         """All ranges of the device. What it refuses is left out, and asked for in smaller parts the
         next time; it must grant something."""
-        requests = self._plans.get(device.name) or plan(device.points.values())
+        requests = self.lessons.get(device.name) or plan(device.points.values())
         learned: list[Request] = []
         raw: Registers = {}
         refusal: ReadFailed | None = None
@@ -400,7 +411,7 @@ class ModbusBus(Bus):
             else:
                 learned.append(request)
                 raw.setdefault(table, {}).update(enumerate(cells, first))
-        self._plans[device.name] = learned
+        self.lessons[device.name] = learned
         if refusal and not raw:
             raise refusal
         return raw

@@ -366,16 +366,21 @@ async def _read_device(site: Site, name: str) -> None:
 def _do(options: argparse.Namespace) -> int:
     """Ask the running gateway for an action, once, and say how it ended."""
     from .config import load_site, offered
+    from .services import ACTIONS
+    from .services.safety import GATEWAY
 
     site = load_site(options.config)
     device = site.devices.get(options.device)
-    if device is None:
-        raise GatewayError("device-unknown", device=options.device, known=", ".join(site.devices))
-    known = offered({device.bus: site.buses[device.bus]}, {device.name: device})
-    if options.action not in known:
-        raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(known)))
+    if device is None and options.device != GATEWAY:
+        known = ", ".join((*site.devices, GATEWAY))
+        raise GatewayError("device-unknown", device=options.device, known=known)
+    # What concerns the centre as a whole, such as a drill, is asked of the gateway.
+    able = offered({device.bus: site.buses[device.bus]}, {device.name: device}) if device else ACTIONS
+    if options.action not in able:
+        raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
     action = words(preferred()).get(f"action.{options.action}", options.action)
-    facts = {"device": f"{device.title[preferred()]} ({device.name})", "action": action}
+    name = f"{device.title[preferred()]} ({device.name})" if device else _word("gateway")
+    facts = {"device": name, "action": action}
     args = dict(_argument(text) for text in options.args)
     if not options.yes:
         if not sys.stdin.isatty():
@@ -383,7 +388,7 @@ def _do(options: argparse.Namespace) -> int:
         if input(_word("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
             print(_word("do-left"))
             return 1
-    status, why = asyncio.run(_command(site, device.name, options.action, args, facts))
+    status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
     print(_word(f"do-{status}", reason=why, **facts))
     return 0 if status == "done" else 1
 

@@ -390,6 +390,8 @@ class Bus:
     scheduling, back-off and budgets belong to the supervisor.
     """
 
+    lessons: dict[str, Any]
+    """What the bus has learned of each device, by name; it outlives the connection."""
     settle: float = 0.0
     """Seconds of silence the line needs after a timeout, so that a late reply finds nobody waiting."""
     timeout: float = 0.5

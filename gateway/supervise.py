@@ -203,6 +203,7 @@ class BusTask:
         self._watches: dict[str, list[_Watch]] = {}
         self._listening = False
         self._attempts = 0
+        self._lessons: dict[str, Any] = {}
         self._transaction = asyncio.Lock()
         self.stats = BusStats()
 
@@ -284,6 +285,8 @@ class BusTask:
                     self._listening = not isinstance(bus, Bus)
                     if isinstance(bus, Listener):
                         self._remind(bus)
+                    if isinstance(bus, Bus):
+                        bus.lessons = self._lessons
                     if not isinstance(bus, Bus):
                         await self._listen(bus)
                     elif isinstance(bus, Listener):

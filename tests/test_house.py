@@ -146,6 +146,15 @@ def test_both_languages_say_the_same_things() -> None:
     assert chinese == words("en")
 
 
+def test_the_command_line_says_nothing_that_has_no_sentence() -> None:
+    source = (ROOT / "gateway" / "cli.py").read_text(encoding="utf-8")
+    said = set(re.findall(r"_word\(\s*\"([\w-]+)\"", source)) | set(
+        re.findall(r"\bjob\(\"([\w-]+)\"", source)
+    )
+    assert len(said) > 30
+    assert {f"cli.{key}" for key in said} <= words("zh").keys()
+
+
 def tracked() -> list[Path]:
     names = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True

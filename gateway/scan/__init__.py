@@ -86,7 +86,9 @@ def _targets(what: str, given: list[str]) -> list[str]:
     if what == "ble":
         return [f"ble:{adapter.removeprefix('ble:')}" for adapter in given or [""]]
     wrong = [target for target in given if what == "mqtt" and not target.startswith(BROKERS)]
-    wrong += [target for target in given if what == "serial" and not target.startswith("/")]
+    if what == "serial":
+        given = [str(Path(target).absolute()) if Path(target).exists() else target for target in given]
+        wrong += [target for target in given if not target.startswith("/")]
     if wrong or (not given and what != "serial"):
         raise GatewayError(f"scan-target-{what}", target=", ".join(wrong) or "–")
     return given

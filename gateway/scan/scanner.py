@@ -474,7 +474,7 @@ def _words(target: str, table: Table) -> str:
 
 def _real(place: str) -> str:
     """A name that two names of one thing share."""
-    if place.startswith("/"):
+    if "://" not in place and not place.endswith(":"):
         return os.path.realpath(place)
     if not place.startswith("tcp://"):
         return place

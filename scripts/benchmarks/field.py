@@ -19,6 +19,7 @@ from rtu import BAUD, GAP
 from subjects import Extent, Figures, Span, on_the_daemons_core, reference
 
 from drivers import modbus
+from gateway import control
 from gateway.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.model import Device, Sample
@@ -253,6 +254,33 @@ async def _believe(url: str, transactions: float) -> tuple[int, int]:
     return asked, wrong
 
 
+def siren(extent: Extent) -> Figures:
+    """From the reply that tells of a call point to the write that reaches the siren: the second reading
+    that confirms the alarm is in it, the poll is not."""
+    with Rig("siren") as rig:
+        desk = rig.slave("desk.py")
+        site = rig.desk(desk.at)
+        rig.broker()
+        rig.enter_context(rig.daemon(site))
+        socket = site.parent / "sock"
+        until(socket.exists)
+        delays = []
+        for number in range(round(200 * extent.part)):
+            delays.append(desk.told("press"))
+            expires = round(time.time() * 1000) + 10_000
+            asked = {"id": f"mute-{number}", "device": "gateway", "action": "mute", "origin": "console"}
+            asyncio.run(control.call(socket, "command", by="bench", expires=expires, **asked))
+            desk.told("quiet")
+            # Until the release of the call point has been read as well.
+            time.sleep(0.4)
+    delays.sort()
+    return {
+        "siren_p50_ms": delays[len(delays) // 2],
+        "siren_p99_ms": delays[min(len(delays) - 1, round(0.99 * len(delays)))],
+        "siren_samples": len(delays),
+    }
+
+
 FIELD: dict[str, Callable[[Extent], Figures]] = {
-    function.__name__: function for function in (thousand, crowd, wire, dead, hostile)
+    function.__name__: function for function in (thousand, crowd, wire, dead, hostile, siren)
 }

@@ -152,4 +152,11 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "refused": Figure("被拒绝", "refused"),
         **{f"lie_{fault}": Figure(f"注入：{zh}", f"injected: {en}") for fault, (zh, en) in LIES.items()},
     },
+    "siren": {
+        "siren_p50_ms": Figure("报警读数→警笛动作 p50", "reading of an alarm to the siren, p50", "ms"),
+        "siren_p99_ms": Figure(
+            "报警读数→警笛动作 p99", "reading of an alarm to the siren, p99", "ms", "≤200"
+        ),
+        "siren_samples": Figure("次数", "times"),
+    },
 }  # fmt: skip

@@ -130,12 +130,11 @@ class Slave:
         self._child = child
         self.at: Any = json.loads(child.stdout.readline())
 
-    def told(self) -> dict[str, Any]:
+    def told(self, question: str = "?") -> Any:
         """What it says when it is asked."""
-        self._child.stdin.write("?\n")
+        self._child.stdin.write(f"{question}\n")
         self._child.stdin.flush()
-        told: dict[str, Any] = json.loads(self._child.stdout.readline())
-        return told
+        return json.loads(self._child.stdout.readline())
 
 
 class Rig(ExitStack):
@@ -215,6 +214,25 @@ class Rig(ExitStack):
         ]
         file = self.directory / "site.toml"
         file.write_text("".join(tables))
+        return file
+
+    def desk(self, url: str) -> Path:
+        """A site of a call point that sounds a siren,."""
+        (file := self.site([url], devices=0)).parent.joinpath("profiles", "bench", "desk.toml").write_text(
+            'schema = "linli/profile/1"\nkind = "io-module"\nmaker = "bench"\nmodel = "desk"\n'
+            'driver = "modbus"\nsource = "scripts/benchmarks/desk.py"\n'
+            '[points.pressed]\ntable = "discrete"\naddress = 0\n'
+            'alarm = { hazard = "sos", latch = false, off_delay = 0.0 }\n'
+            '[points.siren]\ntable = "coil"\naddress = 0\n'
+            "[actions.on]\naddress = 0\nvalue = true\nconfirm = { siren = true }\n"
+            "[actions.off]\naddress = 0\nvalue = false\nconfirm = { siren = false }\n"
+            "[[examples]]\nraw = { discrete = { 0 = [1] } }\nvalues = { pressed = true }\n"
+        )
+        with file.open("a") as text:
+            text.write(
+                '[device.desk]\nprofile = "bench/desk"\nbus = "b0"\nunit = 1\nevery = 0.2\n'
+                '[output.siren]\ndevice = "desk"\nhazards = ["sos"]\noff = "off"\nsound = true\n'
+            )
         return file
 
     def demo(self) -> Path:

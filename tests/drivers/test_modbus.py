@@ -82,6 +82,18 @@ def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
     return {(point.table, point.first + i) for point in wanted for i in range(point.width)}
 
 
+def test_what_lies_beside_some_points_is_not_read() -> None:
+    """A device may refuse holes, or any range at all (KEBA P30)."""
+    near = [RegisterPoint(address=0), RegisterPoint(address=2), RegisterPoint(address=4)]
+    assert plan(near) == [("holding", 0, 5)]
+    strict = [near[0], RegisterPoint(address=2, join="next"), RegisterPoint(address=3), near[2]]
+    assert plan(strict) == [("holding", 0, 1), ("holding", 2, 3)]
+    alone = [RegisterPoint(address=at, type="uint32", join="never") for at in (0, 2, 4)]
+    assert plan(alone) == [("holding", 0, 2), ("holding", 2, 2), ("holding", 4, 2)]
+    bits = [RegisterPoint(address=7, bit=bit, join="never") for bit in range(4)]
+    assert plan(bits) == [("holding", 7, 1)]
+
+
 @given(st.lists(points, max_size=40), st.integers(0, 20))
 def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoint], gap: int) -> None:
     requests = plan(wanted, gap)

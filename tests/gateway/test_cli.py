@@ -179,13 +179,26 @@ def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lan
     assert "Traceback" not in failed.stderr
 
 
+def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
+    done = linli("do", "gateway", "drill", "hazard=fire", "--yes", "--config", running.daemon.site)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("The gateway")
+    eventually(lambda: running.sim.state()["siren"])
+    (drill,) = eventually(lambda: running.witness.find("gateway", "alarm", change="raised", mode="drill"))
+    over = linli(
+        "do", "gateway", "reset", f"alarm={drill['data']['id']}", "--yes", "--config", running.daemon.site
+    )
+    assert over.returncode == 0
+    eventually(lambda: not running.sim.state()["siren"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["nobody", "open", "--yes"], "there is no device 'nobody'"),
         (
             ["locker-1", "dance", "--yes"],
-            "nothing here can carry out 'dance'; there are: acknowledge, disable",
+            "nothing here can carry out 'dance'; there are: acknowledge, check-in",
         ),
         (["locker-1", "open", "3", "--yes"], "'3' is no argument: write name=value"),
         (["locker-1", "open", "lock=3"], "nobody is at the terminal to confirm it"),

@@ -480,6 +480,19 @@ async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any
     assert told() == ["bus-up", *down, "bus-up", "device-online", "device-online"]
 
 
+async def test_what_a_line_has_learned_outlives_the_connection() -> None:
+    rig = Rig(a_device("a"))
+    async with rig.running():
+        await rig.clock.advance(2)
+        rig.line.lessons["a"] = "asks for less"
+        rig.line.answers["a"] = LinkDown("line-down")
+        await rig.clock.advance(2)
+        rig.line.lessons = {}
+        rig.line.answers["a"] = {"x": 1}
+        await rig.clock.advance(10)
+        assert rig.line.lessons == {"a": "asks for less"}
+
+
 async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() -> None:
     rig = Rig(a_device("a"))
     rig.line.answers["a"] = LinkDown("line-down", reason="closed at once")
