@@ -16,6 +16,9 @@ import msgspec
 from .model import GatewayError
 
 LINE = 65_536
+"""Bytes of a question."""
+ANSWER = 16 << 20
+"""Bytes of an answer: the doctor has a line for each of a thousand devices."""
 PATIENCE = 30.0
 """Seconds a caller waits: a command on a slow line may take several."""
 
@@ -67,7 +70,7 @@ async def call(path: Path, name: str, patience: float = PATIENCE, /, **request: 
     """Ask the daemon. Raises `DaemonAway`, or the `GatewayError` that the daemon met."""
     try:
         async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE)
+            reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER)
             with contextlib.closing(writer):
                 writer.write(msgspec.json.encode({"call": name, **request}) + b"\n")
                 answer = msgspec.json.decode(await reader.readline(), type=dict[str, Any])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -29,14 +30,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import control
 from gateway.control import DaemonAway
-from gateway.model import Clock, GatewayError
-from gateway.services.commands import Status
+from gateway.model import Clock, GatewayError, Hazard
+from gateway.services.commands import GATEWAY, Status
 from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
-from .pages import Pages, word
+from .pages import HOME, KIOSK, PAGES, Pages, word
 from .settings import Settings, title
-from .view import AlarmLine, View
+from .view import AlarmLine, OutLine, View
 from .watch import Watch
 
 BODY = 65_536
@@ -45,6 +46,7 @@ BEAT = 15.0
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun: a click means now."""
 NAME = 40
+KEBAB = re.compile("(?<!^)(?=[A-Z])")
 STATIC = str(files(__package__).joinpath("static"))
 
 SECURITY = {
@@ -59,30 +61,143 @@ SECURITY = {
 }
 
 
-class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge", tag_field="action"):
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
+"""What a person has to say; not nothing."""
+Seconds = Annotated[int, msgspec.Meta(ge=60, le=86_400)]
+
+
+class Wish(msgspec.Struct, frozen=True, tag_field="action", tag=lambda name: KEBAB.sub("-", name).lower()):
+    """What a click may ask for, named as the command that it becomes; its fields are the arguments."""
+
+
+class AlarmWish(Wish, frozen=True):
+    """It concerns an alarm that stands, or a drill."""
+
+    alarm: str
+
+
+class Acknowledge(AlarmWish, frozen=True):
     """A person has seen an alarm."""
 
-    alarm: str
+
+class Reset(AlarmWish, frozen=True):
+    """A person has made sure that an alarm is over; a drill ends with it."""
 
 
-class Reset(msgspec.Struct, frozen=True, tag="reset", tag_field="action"):
-    """A person has made sure that an alarm is over."""
+class Shelve(AlarmWish, frozen=True):
+    """An alarm is known and being dealt with: it makes no sound for a while."""
 
-    alarm: str
+    seconds: Seconds
+    why: Text
 
 
-class Open(msgspec.Struct, frozen=True, tag="open", tag_field="action"):
-    """A person wants a compartment opened."""
+class Unshelve(AlarmWish, frozen=True):
+    """A shelved alarm counts again."""
+
+
+class Step(AlarmWish, frozen=True):
+    """A step of the emergency plan is done."""
+
+    step: str
+
+
+class Unstep(AlarmWish, frozen=True):
+    """It was not, after all."""
+
+    step: str
+
+
+class Muster(AlarmWish, frozen=True):
+    """So many people were found."""
+
+    found: Annotated[int, msgspec.Meta(ge=0, le=99_999)]
+
+
+class DeviceWish(Wish, frozen=True):
+    """It concerns a configured device."""
 
     device: str
+
+
+class Disable(DeviceWish, frozen=True):
+    """A device is out of service (屏蔽) for a while."""
+
+    seconds: Seconds
+    why: Text
+
+
+class Enable(DeviceWish, frozen=True):
+    """It is back."""
+
+
+class Test(DeviceWish, frozen=True):
+    """A device is being tried; nobody in `device`: all that a walk-test tries."""
+
+    seconds: Seconds
+
+
+class EndTest(DeviceWish, frozen=True):
+    """The test is over, of a device or of all."""
+
+
+class Open(DeviceWish, frozen=True):
+    """A person wants a compartment opened."""
+
     lock: int
 
 
-class Do(msgspec.Struct, frozen=True, tag="do", tag_field="action"):
+class Do(DeviceWish, frozen=True):
     """A person wants a device to do something."""
 
-    device: str
     name: str
+
+
+class Mute(Wish, frozen=True):
+    """Silence what sounds now."""
+
+
+class Drill(Wish, frozen=True):
+    """A practice alarm begins."""
+
+    hazard: Hazard
+
+
+class CheckIn(Wish, frozen=True):
+    """Somebody on patrol is at a checkpoint."""
+
+    patrol: str
+    checkpoint: str
+    note: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class HazardFound(Wish, frozen=True):
+    """Somebody has found a hazard."""
+
+    where: Text
+    what: Text
+    severity: str
+
+
+class HazardClosed(Wish, frozen=True):
+    """Something was done about it."""
+
+    id: str
+    what: Text
+
+
+Wishes = (
+    Acknowledge | Reset | Shelve | Unshelve | Step | Unstep | Muster
+    | Disable | Enable | Test | EndTest | Open | Do
+    | Mute | Drill | CheckIn | HazardFound | HazardClosed
+)  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """How it went, as a code of HTTP, a word for the page's script and a sentence."""
+
+    code: int
+    status: str
+    message: str
 
 
 class Gate:
@@ -127,6 +242,7 @@ class Dashboard:
         return Starlette(
             routes=[
                 Route("/", self._home),
+                *(Route(f"/{name}", self._page) for name in PAGES if name != HOME),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),
@@ -164,7 +280,8 @@ class Dashboard:
         if not self._access.admits(address, key):
             return self._ask_for_key(request, 401, say(lang, "dashboard.wrong-key"))
         name = "".join(filter(str.isprintable, name)).strip()[:NAME] or "dashboard"
-        response = _remember(request, lang, RedirectResponse("/", 303))
+        home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
+        response = _remember(request, lang, RedirectResponse(home, 303))
         _set_cookie(request, response, COOKIE, self._access.session(name))
         return response
 
@@ -172,8 +289,14 @@ class Dashboard:
         query = request.query_params
         if "key" in query:
             return self._enter(request, query["key"], query.get("name", ""))
+        return self._show(request, KIOSK if KIOSK in query else HOME)
+
+    async def _page(self, request: Request) -> Response:
+        return self._show(request, request.url.path.removeprefix("/"))
+
+    def _show(self, request: Request, name: str) -> Response:
         lang = language(request)
-        page = self._pages.page(self.watch.view, lang, self.watch.now())
+        page = self._pages.page(name, self.watch.view, lang, self.watch.now())
         return _remember(request, lang, HTMLResponse(page))
 
     async def _login(self, request: Request) -> Response:
@@ -190,13 +313,16 @@ class Dashboard:
         return response
 
     async def _events(self, request: Request) -> Response:
+        page = request.query_params.get("page", HOME)
+        if page not in PAGES:
+            return Response(status_code=404)
         return StreamingResponse(
-            self._stream(language(request)),
+            self._stream(page, language(request)),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream(self, lang: str) -> AsyncIterator[bytes]:
+    async def _stream(self, page: str, lang: str) -> AsyncIterator[bytes]:
         """All regions first, for the page may be older than the stream; then those that change."""
         seen: View | None = None
         sent: dict[str, str] = {}
@@ -206,7 +332,7 @@ class Dashboard:
                 yield _event("beat", {"now": self.watch.now()})
                 continue
             seen = self.watch.view
-            regions = self._pages.regions(seen, lang)
+            regions = self._pages.regions(page, seen, lang)
             changed = {name: html for name, html in regions.items() if sent.get(name) != html}
             sent = regions
             heading = self._pages.heading(seen, lang)
@@ -215,49 +341,82 @@ class Dashboard:
     async def _command(self, request: Request) -> Response:
         lang = language(request)
         try:
-            wish = msgspec.json.decode(await _body(request), type=Acknowledge | Reset | Open | Do)
+            wish = msgspec.json.decode(await _body(request), type=Wishes)
         except ValueError:
-            return Response(status_code=400)
-        if isinstance(wish, Acknowledge | Reset):
-            return await self._attend(request.state.person, lang, wish)
+            answer = Answer(400, "failed", say(lang, "dashboard.form-wrong"))
+        else:
+            answer = await self._grant(request.state.person, lang, wish)
+        return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
+
+    async def _grant(self, person: str, lang: str, wish: Wish) -> Answer:
+        """Ask the daemon for what is wished, of one device after the other until one refuses."""
+        tag = str(type(wish).__struct_config__.tag)
+        action, args = tag, msgspec.structs.asdict(wish)
+        devices, said = self._meant(lang, wish)
+        args.pop("device", None)
         if isinstance(wish, Do):
-            return await self._do(request.state.person, lang, wish)
-        return await self._open(request.state.person, lang, wish)
+            action, args = wish.name, {}
+            said["action"] = word(lang, "action", wish.name)
+        over = isinstance(wish, Reset) and any(drill.id == wish.alarm for drill in self.watch.view.drills)
+        done = say(lang, f"dashboard.done-{'drill-end' if over else tag}", **(args | said))
+        gone = "gone" if isinstance(wish, AlarmWish) else "form-wrong"
+        answer = Answer(404, "failed", say(lang, f"dashboard.{gone}"))
+        for device in devices:
+            answer = await self._send(person, lang, done, device, action, args)
+            if answer.status != Status.DONE:
+                break
+        return answer
 
-    async def _attend(self, person: str, lang: str, wish: Acknowledge | Reset) -> Response:
-        action = type(wish).__struct_config__.tag
-        alarm = next((alarm for alarm in self.watch.view.alarms if alarm.id == wish.alarm), None)
-        if alarm is None:
-            return _answer(404, "failed", say(lang, "dashboard.gone"))
-        done = say(
-            lang,
-            f"dashboard.done-{action}",
-            hazard=say(lang, f"hazard.{alarm.hazard}"),
-            device=_title(alarm, lang),
-        )
-        return await self._send(person, lang, done, alarm.device, str(action), {"alarm": alarm.id})
+    def _meant(self, lang: str, wish: Wish) -> tuple[list[str], dict[str, str]]:
+        """The devices that a wish concerns, none if it makes no sense, and what it is about in words."""
+        if isinstance(wish, AlarmWish):
+            return self._alarm(lang, wish.alarm)
+        if isinstance(wish, DeviceWish):
+            return self._devices(lang, wish)
+        if isinstance(wish, Drill):
+            return [GATEWAY], {"hazard": word(lang, "hazard", wish.hazard)}
+        known = True
+        if isinstance(wish, CheckIn):
+            patrol = self.watch.view.duties.patrols.get(wish.patrol)
+            known = patrol is not None and wish.checkpoint in patrol.checkpoints
+        elif isinstance(wish, HazardFound):
+            known = wish.severity in self.watch.view.duties.hazards
+        elif isinstance(wish, HazardClosed):
+            known = any(hazard.id == wish.id for hazard in self.watch.view.hazards)
+        return [GATEWAY] if known else [], {}
 
-    async def _open(self, person: str, lang: str, wish: Open) -> Response:
-        cabinets = {cabinet.name: cabinet for cabinet in self.watch.view.cabinets}
-        cabinet = cabinets.get(wish.device)
-        if cabinet is None or wish.lock not in {cell.number for cell in cabinet.cells}:
-            return Response(status_code=404)
-        name = title(cabinet.title, lang, cabinet.name)
-        done = say(lang, "dashboard.done-open", device=name, number=wish.lock)
-        return await self._send(person, lang, done, cabinet.name, "open", {"lock": wish.lock})
+    def _alarm(self, lang: str, alarm_id: str) -> tuple[list[str], dict[str, str]]:
+        view = self.watch.view
+        known: list[tuple[AlarmLine | OutLine, Hazard]] = [
+            *((alarm, alarm.hazard) for alarm in (*view.alarms, *view.drills) if alarm.id == alarm_id),
+            *((line, line.hazards[0]) for line in view.out if line.alarm == alarm_id),
+        ]
+        for alarm, hazard in known:
+            # A rule or a siren is no device that could be told anything.
+            configured = any(card.name == alarm.device for card in self.watch.settings.devices)
+            where = title(alarm.rule or alarm.title, lang, word(lang, "kind", alarm.device))
+            device = alarm.device if configured else GATEWAY
+            return [device], {"hazard": word(lang, "hazard", hazard), "device": where}
+        return [], {}
 
-    async def _do(self, person: str, lang: str, wish: Do) -> Response:
-        cards = {card.name: card for card in self._settings.devices}
-        card = cards.get(wish.device)
-        if card is None or wish.name not in card.actions:
-            return Response(status_code=404)
-        name, action = title(card.title, lang, card.name), word(lang, "action", wish.name)
-        done = say(lang, "dashboard.done-do", device=name, action=action)
-        return await self._send(person, lang, done, card.name, wish.name, {})
+    def _devices(self, lang: str, wish: DeviceWish) -> tuple[list[str], dict[str, str]]:
+        if isinstance(wish, Test | EndTest) and not wish.device:
+            tried = [card.name for card in self.watch.settings.devices if card.tried]
+            return tried, {"device": say(lang, "dashboard.all-detectors")}
+        card = next((card for card in self.watch.settings.devices if card.name == wish.device), None)
+        if card is None:
+            return [], {}
+        sensible = card.safety
+        if isinstance(wish, Do):
+            sensible = wish.name in card.actions
+        elif isinstance(wish, Open):
+            cabinets = [each for each in self.watch.view.cabinets if each.name == card.name]
+            sensible = any(cell.number == wish.lock for each in cabinets for cell in each.cells)
+        return [card.name] if sensible else [], {"device": title(card.title, lang, card.name)}
 
     async def _send(
         self, person: str, lang: str, done: str, device: str, action: str, args: dict[str, Any]
-    ) -> Response:
+    ) -> Answer:
         """Ask the daemon, once, and say in words how it went."""
         try:
             answer = await control.call(
@@ -272,23 +431,23 @@ class Dashboard:
                 expires=self._clock.now().wall + EXPIRES,
             )
         except DaemonAway:
-            return _answer(503, "failed", say(lang, "dashboard.no-answer"))
+            return Answer(503, "failed", say(lang, "dashboard.no-answer"))
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):
-                return _answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
-            return _answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
+                return Answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
+            return Answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
         return _ended(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
 
 
-def _ended(lang: str, status: str, detail: str, done: str) -> Response:
+def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
     """What became of a command, in words."""
     if status == Status.DONE:
-        return _answer(200, "done", done)
+        return Answer(200, "done", done)
     if status == Status.ACCEPTED:
-        return _answer(200, status, say(lang, "dashboard.accepted"))
+        return Answer(200, status, say(lang, "dashboard.accepted"))
     if status in {Status.FAILED, Status.DENIED}:
-        return _answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
-    return _answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
+        return Answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
+    return Answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
 
 
 def same_origin(headers: Headers) -> bool:
@@ -342,14 +501,6 @@ async def _body(request: Request) -> bytes:
 
 async def _favicon(_request: Request) -> Response:
     return FileResponse(f"{STATIC}/icon.svg")
-
-
-def _title(alarm: AlarmLine, lang: str) -> str:
-    return title(alarm.title, lang, alarm.device)
-
-
-def _answer(code: int, status: str, message: str) -> Response:
-    return JSONResponse({"status": status, "message": message}, code)
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

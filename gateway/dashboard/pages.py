@@ -13,13 +13,24 @@ from zoneinfo import ZoneInfo
 import jinja2
 from markupsafe import Markup
 
-from gateway.model import Value
+from gateway.model import Hazard, Value
 from gateway.words import LANGUAGES, because, say, words
 
 from .settings import Settings, title
 from .view import Condition, View
 
-REGIONS = ("status", "banners", "alarms", "tiles", "lockers", "devices")
+HOME, KIOSK = "overview", "kiosk"
+FRAME = ("status", "banners", "alarms")
+"""What every page shows: nobody may miss an alarm because they are looking at something else."""
+PAGES = {
+    HOME: ("reminders", "tiles", "devices", "lockers"),
+    "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
+    "walk-test": ("walk",),
+    "lines": ("lines",),
+    KIOSK: ("tiles", "outputs"),
+}
+"""The regions of each page, after those of the frame."""
+MENU = (HOME, "safety", "walk-test", "lines")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
@@ -33,6 +44,7 @@ class Pages:
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
         self._regions: dict[str, tuple[View, dict[str, str]]] = {}
+        """By language, of the latest view, those that somebody looks at."""
         self._environment = jinja2.Environment(
             loader=jinja2.PackageLoader(__package__),
             autoescape=True,
@@ -40,31 +52,42 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals |= {"Condition": Condition, "SHOWN": SHOWN}
+        self._environment.globals |= {
+            "Condition": Condition,
+            "SHOWN": SHOWN,
+            "MENU": MENU,
+            "HOME": HOME,
+            "HAZARDS": list(Hazard),
+        }
 
-    def regions(self, view: View, lang: str) -> dict[str, str]:
-        """The HTML of each region."""
+    def regions(self, page: str, view: View, lang: str) -> dict[str, str]:
+        """The HTML of each region of a page."""
         last = self._regions.get(lang)
         if last is None or last[0] is not view:
-            facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
-            html = {
-                region: self._environment.get_template(f"{region}.html").render(facts) for region in REGIONS
-            }
-            self._regions[lang] = last = view, html
-        return last[1]
+            self._regions[lang] = last = view, {}
+        facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
+        wanted = (*FRAME, *PAGES[page])
+        for name in wanted:
+            if name not in last[1]:
+                last[1][name] = self._environment.get_template(f"{name}.html").render(facts)
+        return {name: last[1][name] for name in wanted}
 
     def heading(self, view: View, lang: str) -> str:
         """The document's title: alarms first, for a tab in the background."""
         count = view.unacknowledged
         site = title(self._settings.site, lang, say(lang, "dashboard.product"))
-        return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}" if count else site
+        if count:
+            return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}"
+        return f"{say(lang, 'dashboard.drill')} · {site}" if view.drills else site
 
-    def page(self, view: View, lang: str, now: int) -> str:
-        """The whole page. `now` is Unix time in milliseconds."""
+    def page(self, name: str, view: View, lang: str, now: int) -> str:
+        """The whole page of that name. `now` is Unix time in milliseconds."""
+        html = self.regions(name, view, lang)
         return self._environment.get_template("page.html").render(
             self._facts(lang),
+            page=name,
             heading=self.heading(view, lang),
-            regions={name: Markup(html) for name, html in self.regions(view, lang).items()},  # noqa: S704
+            regions={region: Markup(text) for region, text in html.items()},  # noqa: S704
             now=now,
             timezone=self._settings.timezone,
             ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
@@ -87,6 +110,7 @@ class Pages:
                 thing.title, lang, word(lang, "kind", getattr(thing, "device", "") or thing.name)
             ),
             "word": functools.partial(word, lang),
+            "said": functools.partial(_said, lang),
             "reason": functools.partial(because, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
@@ -104,6 +128,11 @@ class Pages:
 def word(lang: str, table: str, key: str) -> str:
     """The word of a table; what has none there stands for itself."""
     return words(lang).get(f"{table}.{key}", key)
+
+
+def _said(lang: str, texts: dict[str, str]) -> str:
+    """What somebody wrote in both languages, or in one."""
+    return title(texts, lang, "")
 
 
 def _point(lang: str, point: str) -> str:

@@ -8,7 +8,10 @@ import msgspec
 
 from gateway.adoption import load_sources, recall
 from gateway.config import Site
+from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
+from gateway.services.safety import Output
+from gateway.services.supervision import UNTRIED
 from gateway.words import LANGUAGES
 
 
@@ -26,6 +29,8 @@ class DeviceCard(msgspec.Struct, frozen=True):
     safety: bool = False
     actions: tuple[str, ...] = ()
     """What a click can have it do; a locker's compartments are opened one by one elsewhere."""
+    tried: tuple[str, ...] = ()
+    """The points that a walk-test tries."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     """IANA name: local times and the local day."""
     devices: tuple[DeviceCard, ...] = ()
+    outputs: dict[str, Output] = {}
+    duties: Duties = Duties()
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -61,6 +68,8 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         site=dict.fromkeys(LANGUAGES, name) if isinstance(name, str) else name,
         timezone=site.centre.timezone,
         devices=cards_of(site),
+        outputs=site.outputs,
+        duties=site.duties,
     )
 
 
@@ -79,16 +88,25 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
                 for action in (*site.buses[device.bus].driver.actions, *device.actions)
                 if device.kind != LOCKER or action != "open"
             ),
+            tried=tuple(
+                name
+                for name, point in device.points.items()
+                if point.alarm and point.alarm.hazard not in UNTRIED
+            ),
         )
         for device in site.devices.values()
     )
 
 
-def adopted_cards(settings: Settings) -> tuple[DeviceCard, ...] | None:
-    """The devices that the gateway runs with; None where nobody can tell."""
+def adopted(settings: Settings) -> Settings:
+    """With the devices, outputs and duties that the gateway runs with; unchanged where nobody can tell."""
     kept = recall(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
-    return cards_of(site) if site else None
+    if site is None:
+        return settings
+    return msgspec.structs.replace(
+        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
+    )
 
 
 def title(titles: dict[str, str], lang: str, otherwise: str) -> str:

@@ -5,7 +5,7 @@ Each widget is drawn from the same `View`, so no two of them can disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,12 +14,18 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.model import ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.services import Duties
+from gateway.services.batteries import WARN, Batteries
 from gateway.services.commands import Commands, Order
+from gateway.services.hazards import HOUR, Found, Hazards
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
 from gateway.services.parking import Parking
+from gateway.services.patrols import Patrols, Round
 from gateway.services.presence import Link, Presence
-from gateway.services.safety import GATEWAY, LINK, Alarm, Safety, State
+from gateway.services.response import Act, Case, Response, case_of
+from gateway.services.safety import GATEWAY, LINK, Alarm, Mode, Output, Safety, State, asking
+from gateway.services.supervision import Sensor, Supervision
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
 
@@ -27,6 +33,9 @@ from .settings import DeviceCard
 
 UPLINK = "uplink"
 """The device name that the connection to the platform goes by."""
+
+OUTPUTS = "outputs"
+"""The device name that sirens, valves and doors are reported as."""
 
 SUMMARY_EVERY = 60.0
 """Seconds within which the daemon repeats each service's summary."""
@@ -87,6 +96,8 @@ class Known(msgspec.Struct, frozen=True):
     values: Mapping[str, Mapping[str, tuple[Value, Stamp]]] = {}
     """The last value of each point of each device, and when it was measured: many a device tells them in
     different messages."""
+    lines: Mapping[str, Any] | None = None
+    """The bus doctor's report of each line; None while nobody has answered."""
 
 
 class PointLine(msgspec.Struct, frozen=True):
@@ -110,6 +121,27 @@ class OrderLine(msgspec.Struct, frozen=True):
     at: int | None
 
 
+class FindingLine(msgspec.Struct, frozen=True):
+    """A sentence of the bus doctor, `doctor.{key}`; `device` is empty where it concerns the line."""
+
+    key: str
+    device: str
+    title: dict[str, str]
+    facts: dict[str, Any]
+
+
+class LineReport(msgspec.Struct, frozen=True):
+    """One line as the bus doctor sees it; `use` is in percent."""
+
+    name: str
+    up: bool
+    use: float
+    devices: tuple[dict[str, Any], ...]
+    findings: tuple[FindingLine, ...]
+    titles: dict[str, dict[str, str]]
+    """What people call its devices."""
+
+
 class DeviceLine(msgspec.Struct, frozen=True):
     """One device. `at` is Unix time in milliseconds, of the reading or, offline, of its loss."""
 
@@ -125,10 +157,35 @@ class DeviceLine(msgspec.Struct, frozen=True):
     """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
     actions: tuple[str, ...] = ()
     order: OrderLine | None = None
+    out: tuple[Mode, ...] = ()
+    """In which ways it is out of service."""
+    findings: tuple[FindingLine, ...] = ()
+
+
+class StepLine(msgspec.Struct, frozen=True):
+    """One step of an emergency plan, and who did it when; nobody yet: `by` is empty."""
+
+    key: str
+    by: str = ""
+    at: int | None = None
+
+
+class CaseLine(msgspec.Struct, frozen=True):
+    """What is being done about an alarm."""
+
+    steps: tuple[StepLine, ...]
+    found: int | None
+    by: str
+    """Who counted."""
+    at: int | None
+
+    @property
+    def done(self) -> int:
+        return sum(bool(step.by) for step in self.steps)
 
 
 class AlarmLine(msgspec.Struct, frozen=True):
-    """One alarm that is not over."""
+    """One alarm that is not over, or one drill."""
 
     id: str
     device: str
@@ -140,6 +197,90 @@ class AlarmLine(msgspec.Struct, frozen=True):
     unit: str
     raised: int | None
     by: str
+    rule: dict[str, str] = {}
+    """What the site's rule calls it, if one has raised it."""
+    drill: bool = False
+    sounds: bool = False
+    muted_by: str = ""
+    inside: int | None = None
+    """How many people must be found, on a fire alarm."""
+    case: CaseLine | None = None
+    """Told with the first of the alarms that it serves."""
+    output: str = ""
+    """The siren, valve or door that does not obey."""
+
+
+class OutLine(msgspec.Struct, frozen=True):
+    """Something that is out of service: a shelved `alarm`, or a device with the hazards it does not warn
+    of meanwhile."""
+
+    mode: Mode
+    device: str
+    title: dict[str, str]
+    hazards: tuple[Hazard, ...]
+    rule: dict[str, str]
+    alarm: str
+    by: str
+    why: str
+    until: int | None
+
+
+class OutputLine(msgspec.Struct, frozen=True):
+    """One siren, valve or door: `on`, `off`, `unknown`, `waiting` to go on, or `failed` to confirm; `why`
+    are the alarms that ask for it."""
+
+    name: str
+    title: dict[str, str]
+    device: str
+    state: str
+    sound: bool
+    why: tuple[AlarmLine, ...]
+
+
+class SensorLine(msgspec.Struct, frozen=True):
+    """One point that a walk-test tries. `tested` is when it last proved that it works; in a test, `ticked`
+    is when its button was pressed."""
+
+    device: str
+    title: dict[str, str]
+    point: str
+    tested: int | None = None
+    by: str = ""
+    due: bool = False
+    trial: bool = False
+    ticked: int | None = None
+
+
+class BatteryLine(msgspec.Struct, frozen=True):
+    """A battery that is running low; `left` is in days."""
+
+    device: str
+    title: dict[str, str]
+    level: float
+    unit: str
+    left: float
+
+
+class RoundLine(msgspec.Struct, frozen=True):
+    """A patrol's present round: who was at which checkpoint, and when."""
+
+    open: bool
+    done: bool
+    missed: bool
+    visits: dict[str, tuple[str, int | None]]
+
+
+class HazardLine(msgspec.Struct, frozen=True):
+    """A hazard that somebody has found, and until when it is to be closed."""
+
+    id: str
+    where: str
+    what: str
+    severity: str
+    by: str
+    at: int | None
+    until: int | None
+    overdue: bool
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -211,19 +352,69 @@ class View(msgspec.Struct, frozen=True):
     cabinets: tuple[Cabinet, ...]
     uplink: Uplink
     storage: Storage | None = None
+    drills: tuple[AlarmLine, ...] = ()
+    """Practice alarms: never among `alarms`."""
+    out: tuple[OutLine, ...] = ()
+    outputs: tuple[OutputLine, ...] = ()
+    sensors: tuple[SensorLine, ...] = ()
+    batteries: tuple[BatteryLine, ...] = ()
+    """Those that are running low, the lowest first."""
+    rounds: dict[str, RoundLine] = {}
+    hazards: tuple[HazardLine, ...] = ()
+    """The open ones, the one that is due first at the top."""
+    lines: tuple[LineReport, ...] | None = None
+    duties: Duties = Duties()
+    """The words of the plans and the patrols."""
 
     @property
     def unacknowledged(self) -> int:
         return sum(alarm.state in UNSEEN for alarm in self.alarms)
 
+    @property
+    def sounding(self) -> bool:
+        """Whether there is a sound to be muted."""
+        return any(alarm.sounds for alarm in (*self.alarms, *self.drills))
 
-def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp) -> View:
+    @property
+    def reminders(self) -> dict[str, int]:
+        """What somebody should see to, by the words `dashboard.remind-…`; nothing that is nought."""
+        modes = [line.mode for line in self.out]
+        counts = {
+            "disabled": modes.count(Mode.DISABLED),
+            "shelved": modes.count(Mode.SHELVED),
+            "test": modes.count(Mode.TEST),
+            "outputs": sum(line.state == "failed" for line in self.outputs),
+            "overdue": sum(hazard.overdue for hazard in self.hazards),
+            "hazards": sum(not hazard.overdue for hazard in self.hazards),
+            "missed": sum(each.missed for each in self.rounds.values()),
+            "due": sum(sensor.due for sensor in self.sensors),
+            "batteries": len(self.batteries),
+            "findings": sum(len(line.findings) for line in self.lines or ()),
+        }
+        return {key: count for key, count in counts.items() if count}
+
+
+def fold(
+    cards: tuple[DeviceCard, ...],
+    zone: ZoneInfo,
+    known: Known,
+    now: Stamp,
+    outputs: Mapping[str, Output] = {},
+    duties: Duties = Duties(),  # noqa: B008
+) -> View:
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
     day = datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat()
     links: Mapping[str, Link] = rows.get(Presence.name, {})
     gateway = _gateway(known)
-    alarms = _alarms(rows.get(Safety.name, {}), {card.name: card for card in cards}, now)
+    by_name = {card.name: card for card in cards}
+    visitors = _visitors(rows.get(Visitors.name, {}), day)
+    safety: Mapping[str, Alarm] = rows.get(Safety.name, {})
+    standing = _alarms(safety, by_name, outputs, rows.get(Response.name, {}), visitors.get("inside"), now)
+    alarms = tuple(alarm for alarm in standing if not alarm.drill)
+    out = _out(safety, by_name, now)
+    reports = _reports(known.lines, by_name)
+    findings = [finding for report in reports or () for finding in report.findings]
     lines = tuple(
         sorted(
             (
@@ -232,16 +423,17 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
                     known,
                     links.get(card.name),
                     tuple(alarm for alarm in alarms if alarm.device == card.name),
-                    _order(card, rows.get(Commands.name, {}), now),
                     gateway is Gateway.AWAY,
                     now,
+                    order=_order(card, rows.get(Commands.name, {}), now),
+                    out=tuple(dict.fromkeys(each.mode for each in out if each.device == card.name)),
+                    findings=tuple(finding for finding in findings if finding.device == card.name),
                 )
                 for card in cards
             ),
             key=lambda line: (not line.safety, not line.hazards, _RANK.index(line.condition)),
         )
     )
-    visitors = _visitors(rows.get(Visitors.name, {}), day)
     return View(
         gateway=gateway,
         trouble=known.trouble or (known.health.trouble if known.health else ""),
@@ -261,6 +453,22 @@ def fold(cards: tuple[DeviceCard, ...], zone: ZoneInfo, known: Known, now: Stamp
         cabinets=tuple(_cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER),
         uplink=_uplink(links.get(UPLINK), known.pending, now),
         storage=_storage(known.samples.get(GATEWAY)),
+        drills=tuple(alarm for alarm in standing if alarm.drill),
+        out=out,
+        outputs=tuple(
+            _output(name, output, by_name, safety, standing, known.samples.get(OUTPUTS))
+            for name, output in outputs.items()
+        ),
+        sensors=tuple(
+            _sensor(card, point, rows.get(Supervision.name, {}), now)
+            for card in cards
+            for point in card.tried
+        ),
+        batteries=_batteries(rows.get(Batteries.name, {}), by_name),
+        rounds={name: _round(row, now) for name, row in rows.get(Patrols.name, {}).items()},
+        hazards=_hazards(rows.get(Hazards.name, {}), now),
+        lines=reports,
+        duties=duties,
     )
 
 
@@ -290,9 +498,9 @@ def _line(
     known: Known,
     link: Link | None,
     alarms: tuple[AlarmLine, ...],
-    order: OrderLine | None,
     away: bool,
     now: Stamp,
+    **beside: Any,
 ) -> DeviceLine:
     """While the daemon is `away` nobody reads the devices: every reading is an old one."""
     hazards = tuple(dict.fromkeys(alarm.hazard for alarm in alarms if alarm.point != LINK))
@@ -306,7 +514,7 @@ def _line(
             condition,
             hazards=hazards,
             actions=card.actions,
-            order=order,
+            **beside,
             **fields,
         )
 
@@ -376,10 +584,17 @@ def _places(sample: Record | None, now: Stamp) -> Places:
     )
 
 
-def _alarms(rows: Rows, cards: Mapping[str, DeviceCard], now: Stamp) -> tuple[AlarmLine, ...]:
+def _alarms(
+    rows: Mapping[str, Alarm],
+    cards: Mapping[str, DeviceCard],
+    outputs: Mapping[str, Output],
+    cases: Mapping[str, Case],
+    inside: int | None,
+    now: Stamp,
+) -> tuple[AlarmLine, ...]:
     """Unacknowledged first, then the most urgent hazard, then the newest."""
     hazards = list(Hazard)
-    alarms: list[Alarm] = sorted(
+    alarms = sorted(
         (alarm for alarm in rows.values() if alarm.stands),
         key=lambda alarm: (
             alarm.state not in UNSEEN,
@@ -387,11 +602,19 @@ def _alarms(rows: Rows, cards: Mapping[str, DeviceCard], now: Stamp) -> tuple[Al
             -alarm.raised.wall,
         ),
     )
-    return tuple(
-        AlarmLine(
+    told: set[str] = set()
+
+    def line(alarm: Alarm) -> AlarmLine:
+        obeys = outputs.get(alarm.point.removesuffix(".failed")) if alarm.device == OUTPUTS else None
+        card = cards.get(obeys.device if obeys else alarm.device)
+        key, case = case_of(cases, alarm.id) or ("", None)
+        first = key not in told
+        told.add(key)
+        missed = case.inside if case and case.inside is not None else inside
+        return AlarmLine(
             id=alarm.id,
             device=alarm.device,
-            title=card.title if (card := cards.get(alarm.device)) else {},
+            title=card.title if card else {},
             hazard=alarm.hazard,
             state=alarm.state,
             point=alarm.point,
@@ -399,8 +622,144 @@ def _alarms(rows: Rows, cards: Mapping[str, DeviceCard], now: Stamp) -> tuple[Al
             unit=card.units.get(alarm.point, "") if card else "",
             raised=_wall(alarm.raised, now),
             by=alarm.acknowledged_by,
+            rule=alarm.title,
+            drill=alarm.mode is Mode.DRILL,
+            sounds=alarm.sounds,
+            muted_by=alarm.mode_by if alarm.muted else "",
+            inside=missed if alarm.hazard is Hazard.FIRE else None,
+            case=_case(case, now) if case and first else None,
+            output=alarm.point.removesuffix(".failed") if obeys else "",
         )
-        for alarm in alarms
+
+    return tuple(line(alarm) for alarm in alarms)
+
+
+def _case(case: Case, now: Stamp) -> CaseLine:
+    def step(key: str) -> StepLine:
+        act: Act | None = case.done.get(key)
+        return StepLine(key, act.by, _wall(act.at, now)) if act else StepLine(key)
+
+    muster = case.muster
+    return CaseLine(
+        steps=tuple(step(key) for key in case.steps),
+        found=muster.found if muster else None,
+        by=muster.by if muster else "",
+        at=_wall(muster.at, now) if muster else None,
+    )
+
+
+def _out(rows: Mapping[str, Alarm], cards: Mapping[str, DeviceCard], now: Stamp) -> tuple[OutLine, ...]:
+    """A device is one line, whatever it could warn of: people take it out and put it back as a whole."""
+    found: dict[tuple[object, ...], OutLine] = {}
+    for alarm in rows.values():
+        if alarm.mode is None or alarm.mode is Mode.DRILL:
+            continue
+        until = _wall(alarm.until, now) if alarm.until else None
+        shelved = alarm.mode is Mode.SHELVED
+        key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
+        old = found.get(key)
+        found[key] = OutLine(
+            mode=alarm.mode,
+            device=alarm.device,
+            title=card.title if (card := cards.get(alarm.device)) else {},
+            hazards=tuple(dict.fromkeys((*(old.hazards if old else ()), alarm.hazard))),
+            rule=alarm.title if shelved else {},
+            alarm=alarm.id if shelved else "",
+            by=alarm.mode_by,
+            why=alarm.why,
+            until=until,
+        )
+    order = (Mode.DISABLED, Mode.SHELVED, Mode.TEST)
+    return tuple(sorted(found.values(), key=lambda line: (order.index(line.mode), line.until or 0)))
+
+
+def _output(
+    name: str,
+    output: Output,
+    cards: Mapping[str, DeviceCard],
+    rows: Mapping[str, Alarm],
+    alarms: Iterable[AlarmLine],
+    sample: Record | None,
+) -> OutputLine:
+    """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
+    asked = {alarm.id for alarm in asking(output, rows.values())}
+    fault = rows.get(f"{OUTPUTS}/{name}.failed")
+    failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
+    said: Any = sample.body["values"].get(name) if sample else None
+    waiting = bool(asked) and said is not True
+    state = "waiting" if waiting else {True: "on", False: "off"}.get(said, "unknown")
+    card = cards.get(output.device)
+    return OutputLine(
+        name=name,
+        title=card.title if card else {},
+        device=output.device,
+        state="failed" if failed else state,
+        sound=output.sound,
+        why=tuple(alarm for alarm in alarms if alarm.id in asked),
+    )
+
+
+def _sensor(card: DeviceCard, point: str, rows: Mapping[str, Sensor], now: Stamp) -> SensorLine:
+    row = rows.get(f"{card.name}/{point}")
+    if row is None:
+        return SensorLine(card.name, card.title, point)
+    ticked = row.trial.ticked if row.trial else None
+    return SensorLine(
+        card.name,
+        card.title,
+        point,
+        tested=_wall(row.tested, now) if row.tested else None,
+        by=row.tested_by,
+        due=row.due,
+        trial=row.trial is not None,
+        ticked=_wall(ticked, now) if ticked else None,
+    )
+
+
+def _batteries(rows: Rows, cards: Mapping[str, DeviceCard]) -> tuple[BatteryLine, ...]:
+    lines = (
+        BatteryLine(name, cards[name].title, row.level, row.unit, row.left)
+        for name, row in rows.items()
+        if name in cards and row.left is not None and row.left <= WARN
+    )
+    return tuple(sorted(lines, key=lambda line: line.left))
+
+
+def _round(row: Round, now: Stamp) -> RoundLine:
+    visits = {name: (visit.by, _wall(visit.at, now)) for name, visit in row.visits.items()}
+    return RoundLine(open=bool(row.round), done=row.done, missed=row.missed, visits=visits)
+
+
+def _hazards(rows: Mapping[str, Found], now: Stamp) -> tuple[HazardLine, ...]:
+    lines = []
+    for key, row in rows.items():
+        at = _wall(row.at, now)
+        until = None if at is None else at + round(row.hours * HOUR * 1000)
+        lines.append(HazardLine(key, row.where, row.what, row.severity, row.by, at, until, row.overdue))
+    return tuple(sorted(lines, key=lambda line: line.until or 0))
+
+
+def _reports(
+    lines: Mapping[str, Any] | None, cards: Mapping[str, DeviceCard]
+) -> tuple[LineReport, ...] | None:
+    def titles(name: str) -> dict[str, str]:
+        return card.title if (card := cards.get(name)) else {}
+
+    if lines is None:
+        return None
+    return tuple(
+        LineReport(
+            name,
+            report["up"],
+            report["use"],
+            tuple(report["devices"]),
+            tuple(
+                FindingLine(each["key"], each["device"], titles(each["device"]), each["facts"])
+                for each in report["findings"]
+            ),
+            {each["device"]: titles(each["device"]) for each in report["devices"]},
+        )
+        for name, report in lines.items()
     )
 
 

@@ -15,23 +15,42 @@ from gateway.control import DaemonAway
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.journal.journal import Signal
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
+from gateway.services.batteries import Batteries
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration, newest
+from gateway.services.hazards import Hazards
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
+from gateway.services.patrols import Patrols
 from gateway.services.presence import Presence
+from gateway.services.response import Response
 from gateway.services.safety import Safety
+from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
 
-from .settings import Settings, adopted_cards
+from .settings import Settings, adopted
 from .view import Health, Known, View, fold
 
-SERVICES: tuple[type[Service], ...] = (Safety, Presence, Visitors, Lockers, Commands, Configuration)
+SERVICES: tuple[type[Service], ...] = (
+    Safety,
+    Response,
+    Presence,
+    Supervision,
+    Batteries,
+    Patrols,
+    Hazards,
+    Visitors,
+    Lockers,
+    Commands,
+    Configuration,
+)
 
 POLL = 0.5
 ASK = 2.0
 COUNT = 5.0
-"""Seconds between two looks at the journal, at the daemon's health, at what is still to deliver."""
+EXAMINE = 30.0
+"""Seconds between two looks at the journal, at the daemon's health, at what is still to deliver, and at the
+bus doctor's report."""
 
 PATIENCE = 5.0
 """Seconds the daemon has to say how it is."""
@@ -55,10 +74,10 @@ class Watch:
     """Keeps `view` up to date while `running`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings = settings
+        self.settings = settings
+        """As the gateway has them now."""
         self._clock = clock
         self._zone = ZoneInfo(settings.timezone)
-        self._cards = settings.devices
         self._revision = 0
         self._changed = Signal()
         self._known = Known()
@@ -69,11 +88,13 @@ class Watch:
     async def running(self) -> AsyncIterator[None]:
         """Poll in the background; the first look is done when this is entered."""
         await self._ask()
+        await self._examine()
         looked = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             running = (
                 tasks.create_task(self._follow(looked), name="journal"),
                 tasks.create_task(self._every(ASK, self._ask), name="health"),
+                tasks.create_task(self._every(EXAMINE, self._examine), name="doctor"),
                 tasks.create_task(self._backlog(), name="backlog"),
             )
             try:
@@ -102,7 +123,8 @@ class Watch:
         return self.view is not seen
 
     def _fold(self) -> View:
-        return fold(self._cards, self._zone, self._known, self._clock.now())
+        there = self.settings
+        return fold(there.devices, self._zone, self._known, self._clock.now(), there.outputs, there.duties)
 
     def _learn(self, **news: object) -> None:
         """Fold again, whether or not there is news: readings grow old by themselves."""
@@ -121,7 +143,7 @@ class Watch:
         health: Health | None = None
         try:
             async with asyncio.timeout(PATIENCE):
-                answer = await control.call(self._settings.control, "health")
+                answer = await control.call(self.settings.control, "health")
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
             health = Health("" if journal == "ok" else journal, refused)
@@ -131,13 +153,20 @@ class Watch:
             health = Health(error.key)
         self._learn(health=health)
 
+    async def _examine(self) -> None:
+        lines = None
+        with contextlib.suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                lines = (await control.call(self.settings.control, "doctor"))["buses"]
+        self._learn(lines=lines)
+
     async def _backlog(self) -> None:
         """On a connection of its own: after a long outage the count takes a while."""
         while True:
             pending, pause = None, COUNT
             began = self._clock.mono()
             with contextlib.suppress(JournalFailed):
-                async with Reader.open(self._settings.journal) as reader:
+                async with Reader.open(self.settings.journal) as reader:
                     pending = sum([await reader.pending(lane) for lane in Lane])
                     pause = max(COUNT, SHARE * (self._clock.mono() - began))
             self._learn(pending=pending)
@@ -148,7 +177,7 @@ class Watch:
             try:
                 await self._read(looked)
             except JournalFailed as failure:
-                if self._settings.journal.exists():
+                if self.settings.journal.exists():
                     self._learn(trouble=failure.key)
                 else:
                     self._learn(rows=None, samples={}, values={}, trouble="")
@@ -157,7 +186,7 @@ class Watch:
 
     async def _read(self, looked: asyncio.Event) -> None:
         """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
-        path = self._settings.journal
+        path = self.settings.journal
         async with Reader.open(path) as reader:
             file, version = _identity(path), None
             after = await reader.last(Lane.TELEMETRY)
@@ -167,7 +196,7 @@ class Watch:
                     self._learn()
                 else:
                     rows = {service.name: await _rows(reader, service) for service in SERVICES}
-                    await self._follow_devices(newest(rows[Configuration.name]))
+                    await self._follow_site(newest(rows[Configuration.name]))
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
@@ -176,12 +205,11 @@ class Watch:
                 looked.set()
                 await self._clock.sleep(POLL)
 
-    async def _follow_devices(self, revision: int) -> None:
+    async def _follow_site(self, revision: int) -> None:
         """The gateway may have adopted another configuration since we looked."""
         if revision != self._revision:
             self._revision = revision
-            adopted = await asyncio.to_thread(adopted_cards, self._settings)
-            self._cards = self._cards if adopted is None else adopted
+            self.settings = await asyncio.to_thread(adopted, self.settings)
 
     async def _latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], Values]:
         """The latest sample of each device and the last value of each point, as far back as reasonable."""
@@ -189,12 +217,12 @@ class Watch:
         values: Values = {}
         before, went, began = last + 1, 0, self._clock.mono()
 
-        wanted = {Parking.name, Lockers.name, *(card.name for card in self._cards)}
+        wanted = {Parking.name, Lockers.name, *(card.name for card in self.settings.devices)}
 
         def enough() -> bool:
             if not wanted <= samples.keys():
                 return False
-            complete = all(card.units.keys() <= values[card.name].keys() for card in self._cards)
+            complete = all(card.units.keys() <= values[card.name].keys() for card in self.settings.devices)
             return complete or self._clock.mono() - began > SEARCH
 
         while went < BACK and not enough():

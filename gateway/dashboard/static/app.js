@@ -31,17 +31,23 @@ function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+let heading = document.title;
+
 function tick() {
   write($("clock"), clock.format(now()));
+  // A tab in the background shows by its flashing title that somebody is needed.
+  document.title = Math.floor(now() / 1000) % 2 ? heading.replace("⚠", "🔔") : heading;
   for (const time of document.querySelectorAll("time.ago")) write(time, ago(Number(time.dataset.at)));
 }
+
+const theirs = new Set(["open", "disabled"]); // what people have unfolded, and what is being sent
 
 // Change only what differs, so that focus, selection and screen readers stay where they are.
 function morph(old, fresh) {
   for (const { name, value } of fresh.attributes)
-    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (old.getAttribute(name) !== value && !theirs.has(name)) old.setAttribute(name, value);
   for (const { name } of [...old.attributes])
-    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !theirs.has(name)) old.removeAttribute(name);
   if (old.matches("time.ago")) return;
   morphChildren(old, fresh);
 }
@@ -76,7 +82,7 @@ const ringing = () =>
 
 function show({ now: time, title, regions }) {
   offset = time - Date.now();
-  document.title = title;
+  heading = title;
   const before = ringing();
   const focused = document.activeElement;
   for (const [id, html] of Object.entries(regions)) {
@@ -89,7 +95,8 @@ function show({ now: time, title, regions }) {
   if (fresh.length) {
     write($("announce"), fresh.join(" "));
     window.scrollTo({ top: 0, behavior: "smooth" });
-    if (sound) beep();
+    beep();
+    if (speaks) for (const say of fresh) speak(say);
   }
   tick();
 }
@@ -141,18 +148,30 @@ function toast(text, kind) {
   if (kind !== "busy") hide = setTimeout(() => { box.hidden = true; }, kind === "done" ? 6000 : 20000);
 }
 
-async function send(button) {
+// The fields of a form are the rest of its command.
+function wish(node) {
+  const said = JSON.parse(node.dataset.command);
+  for (const field of node.elements ?? [])
+    if (field.name) said[field.name] = "number" in field.dataset ? Number(field.value) : field.value;
+  return JSON.stringify(said);
+}
+
+async function send(node, button) {
   button.disabled = true;
   toast(sending, "busy");
   try {
     const answer = await fetch("/command", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: button.dataset.command,
+      body: wish(node),
     });
     if (answer.status === 401) return location.reload();
     const { status, message } = await answer.json();
     toast(message, status);
+    if (node !== button && ["done", "accepted"].includes(status)) {
+      node.reset();
+      node.closest("details.aside")?.removeAttribute("open");
+    }
   } catch {
     toast(failed, "failed");
   } finally {
@@ -160,29 +179,52 @@ async function send(button) {
   }
 }
 
+// The dialog tells late that it was closed: by then it may be open for another question.
+let settle = () => {};
+
+$("confirm").addEventListener("close", ({ currentTarget: dialog }) => {
+  if (!dialog.open) settle(dialog.returnValue === "yes");
+});
+
 function confirmed({ confirm, more, yes }) {
   const dialog = $("confirm");
+  settle(false);
   write($("confirm-text"), confirm);
   write($("confirm-more"), more);
   write($("confirm-yes"), yes);
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
+  return new Promise((resolve) => { settle = resolve; });
 }
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("button[data-command]");
-  if (!button) return;
-  if (!button.dataset.confirm || (await confirmed(button.dataset))) send(button);
+async function ask(node, button) {
+  if (button.disabled) return;
+  if (!node.dataset.confirm || (await confirmed(node.dataset))) send(node, button);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button && "print" in button.dataset) window.print();
+  if (button?.dataset.command) ask(button, button);
 });
 
-// The sound: browsers allow it after a gesture only, hence the switch.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.command) return;
+  event.preventDefault();
+  ask(form, event.submitter ?? form.querySelector("[type=submit]"));
+});
 
-let sound = null;
+// The sound: browsers allow it after a gesture only. The switches say whether it would be heard, and are
+// remembered; a wall screen is allowed it by `--autoplay-policy=no-user-gesture-required`.
+
+const AGAIN = 5000;
+let sound = null, beeped = 0, speaks = false;
+const heardNow = () => sound?.state === "running";
 
 function beep() {
+  if (!heardNow()) return;
+  beeped = Date.now();
   for (const start of [0, 0.35, 0.7]) {
     const tone = sound.createOscillator(), volume = sound.createGain();
     tone.frequency.value = 880;
@@ -194,18 +236,58 @@ function beep() {
   }
 }
 
-$("sound").addEventListener("click", async ({ currentTarget: button }) => {
-  if (sound) {
-    sound.close();
-    sound = null;
-  } else {
+function speak(text) {
+  const said = new SpeechSynthesisUtterance(text);
+  said.lang = document.documentElement.lang;
+  speechSynthesis.speak(said);
+}
+
+function press(id, on) {
+  $(id).setAttribute("aria-pressed", String(on));
+  write($(id), on ? $(id).dataset.on : $(id).dataset.off);
+}
+
+function sounding() {
+  if (!sound) {
     sound = new AudioContext();
+    sound.onstatechange = () => press("sound", heardNow());
+  }
+  return sound.resume();
+}
+
+$("sound").addEventListener("click", async () => {
+  if (heardNow()) {
+    localStorage.removeItem("sound");
+    await sound.suspend();
+  } else {
+    localStorage.setItem("sound", "on");
+    await sounding();
     beep();
   }
-  button.setAttribute("aria-pressed", String(Boolean(sound)));
-  write(button, sound ? button.dataset.on : button.dataset.off);
 });
 
+$("speech").hidden = !("speechSynthesis" in window);
+$("speech").addEventListener("click", ({ currentTarget: button }) => {
+  speaks = !speaks;
+  press("speech", speaks);
+  localStorage[speaks ? "setItem" : "removeItem"]("speech", "on");
+  if (speaks) speak(button.dataset.on);
+  else speechSynthesis.cancel();
+});
+speaks = Boolean(localStorage.getItem("speech"));
+press("speech", speaks);
+
+if (localStorage.getItem("sound") || document.body.classList.contains("kiosk")) {
+  sounding();
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target !== $("sound")) sounding();
+  }, { once: true });
+}
+
 tick();
-setInterval(() => { tick(); watch(); }, 1000);
+setInterval(() => {
+  tick();
+  watch();
+  if (document.querySelector("[data-sounds]") && Date.now() - beeped >= AGAIN) beep();
+}, 1000);
 connect();

@@ -25,10 +25,14 @@ from gateway.clock import SystemClock
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
 from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.services import Duties
 from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
+from gateway.services.patrols import Patrol
 from gateway.services.presence import Link
-from gateway.services.safety import Alarm, State
+from gateway.services.response import Case, Plan, Step
+from gateway.services.safety import Alarm, Mode, Output, State
+from gateway.services.supervision import Sensor, Trial
 from gateway.services.visitors import Door
 
 KEY = "right-key-of-the-house"
@@ -36,7 +40,9 @@ NASTY = "<img src=x onerror=document.title='owned'>\"'"
 
 CARDS = (
     DeviceCard("counter", {"zh": "南门客流", "en": "South door"}, "door-counter", 5),
-    DeviceCard("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True),
+    DeviceCard(
+        "smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True, tried=("smoke",)
+    ),
     DeviceCard(
         "gas",
         {"zh": "厨房燃气", "en": "Kitchen gas"},
@@ -45,6 +51,7 @@ CARDS = (
         {"lel": "%LEL", "valve": ""},
         safety=True,
         actions=("close-valve", "whistle"),
+        tried=("lel",),
     ),
     DeviceCard(
         "locker",
@@ -54,6 +61,26 @@ CARDS = (
         {f"door.{n}": "" for n in range(1, 5)},
     ),
     DeviceCard("nasty", {"zh": NASTY, "en": NASTY}, NASTY, 5, {"temperature": "℃"}),
+)
+
+PLAN = Plan(
+    hazard=Hazard.FIRE,
+    title={"zh": "火灾应急预案", "en": "Fire"},
+    source={"zh": "依据", "en": "Source"},
+    steps={
+        "look": Step(
+            who={"zh": "值班员", "en": "Duty officer"}, do={"zh": "到场查看", "en": "Go and look"}
+        ),
+        "call": Step(who={"zh": "值班员"}, do={"zh": NASTY}, call="119"),
+    },
+)
+SIREN = Output(
+    device="gas", on="whistle", off="close-valve", hazards=(Hazard.FIRE,), sound=True, drill=True
+)
+ROUND = Patrol(
+    title={"zh": "防火巡查", "en": "Fire patrol"},
+    checkpoints={"kitchen": {"zh": "厨房", "en": "Kitchen"}, "stairs": {"zh": NASTY}},
+    minutes=120,
 )
 
 SERVE = """
@@ -78,9 +105,12 @@ class House:
             site={"zh": "滨江邻里中心", "en": "Binjiang Neighbourhood Centre"},
             timezone="Asia/Shanghai",
             devices=CARDS,
+            outputs={"siren": SIREN},
+            duties=Duties(plans={Hazard.FIRE: PLAN}, patrols={"fire": ROUND}),
         )
         self.settings.access.write_text(KEY + "\n")
         self.storage = "ok"
+        self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
         self.alarms: dict[str, Alarm] = {}
@@ -106,7 +136,7 @@ class House:
         self.do(start())
 
     async def _live(self, up: asyncio.Event) -> None:
-        handlers = {"health": self._health, "command": self._command}
+        handlers = {"health": self._health, "doctor": self._doctor, "command": self._command}
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
             control.serve(self.settings.control, handlers),
@@ -116,6 +146,9 @@ class House:
 
     async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "started": 0, "journal": self.storage}
+
+    async def _doctor(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {"buses": self.report}
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
@@ -188,6 +221,47 @@ class House:
         )
         self.rows("safety", **{f"{device}__{point}": row})
         return name
+
+    def out(self, device: str, mode: Mode, why: str = "", seconds: float = 3600) -> None:
+        """Take a device out of service, for a while."""
+        hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
+        row = Alarm(
+            id=f"{device}/{point}/1",
+            device=device,
+            point=point,
+            hazard=hazard,
+            raised=self.now(),
+            mode=mode,
+            until=self.now(-seconds),
+            mode_by="王芳",
+            why=why,
+        )
+        self.rows("safety", **{f"{device}__{point}": row})
+
+    def case(self, alarm: str, **fields: Any) -> None:
+        """What is being done about an alarm."""
+        key = alarm.rpartition("/")[0].replace("/", "__")
+        case = Case(
+            id=alarm, alarm=alarm, device="smoke", hazard=Hazard.FIRE, raised=self.now(60), inside=31,
+            steps=tuple(PLAN.steps), **fields,
+        )  # fmt: skip
+        self.rows("response", **{key: case})
+
+    def drill(self) -> str:
+        """A drill has begun."""
+        row = Alarm(
+            id="drill/fire/1", device="gateway", point="drill", hazard=Hazard.FIRE, state=State.ACTIVE,
+            raised=self.now(5), mode=Mode.DRILL, mode_by="王芳",
+        )  # fmt: skip
+        self.rows("safety", drill__fire=row)
+        return row.id
+
+    def trial(self, device: str, point: str, ticked: bool) -> None:
+        """A detector takes part in a walk-test."""
+        at = self.now() if ticked else None
+        trial = Trial("王芳", self.now(60), at)
+        row = Sensor(since=self.now(9000), alive=True, tested=at, tested_by="王芳", trial=trial)
+        self.rows("supervision", **{f"{device}__{point}": row})
 
     def ordered(self, device: str, action: str, status: Status, detail: str = "") -> None:
         """What became of a command."""

@@ -116,6 +116,20 @@ def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served)
         ({"action": "do", "device": "nowhere", "name": "whistle"}, 404),
         ({"action": "do", "device": "gas"}, 400),
         ({"action": "acknowledge", "alarm": "smoke/smoke/0"}, 404),
+        ({"action": "shelve", "alarm": "smoke/smoke/0", "seconds": 3600, "why": "dust"}, 404),
+        ({"action": "disable", "device": "smoke", "seconds": 3600, "why": " "}, 400),
+        ({"action": "disable", "device": "smoke", "seconds": 3600}, 400),
+        ({"action": "disable", "device": "smoke", "seconds": 1e9, "why": "dust"}, 400),
+        ({"action": "disable", "device": "smoke", "seconds": 3600, "why": "x" * 201}, 400),
+        ({"action": "disable", "device": "counter", "seconds": 3600, "why": "dust"}, 404),
+        ({"action": "disable", "device": "", "seconds": 3600, "why": "dust"}, 404),
+        ({"action": "test", "device": "nowhere", "seconds": 600}, 404),
+        ({"action": "drill", "hazard": "boredom"}, 400),
+        ({"action": "muster", "alarm": "smoke/smoke/0", "found": -1}, 400),
+        ({"action": "check-in", "patrol": "fire", "checkpoint": "moon"}, 404),
+        ({"action": "check-in", "patrol": "water", "checkpoint": "kitchen"}, 404),
+        ({"action": "hazard-found", "where": "hall", "what": "wet", "severity": "dire"}, 404),
+        ({"action": "hazard-closed", "id": "hazard/9", "what": "dried"}, 404),
         ([], 400),
     ):
         assert served.ask("POST", "/command", json.dumps(wish), cookie)[0] == expected, wish
@@ -253,3 +267,40 @@ def test_it_ends_at_once_though_streams_are_open_and_has_kept_the_key_to_itself(
         assert time.monotonic() - began < 2
     assert len(served.said) == 1, served.said
     assert KEY not in served.said[0]
+
+
+def test_a_wish_for_all_detectors_is_a_command_to_each_and_stops_at_a_refusal(
+    house: House, served: Served
+) -> None:
+    cookie = served.cookie()
+    wish = json.dumps({"action": "test", "device": "", "seconds": 600})
+    status, _, text = served.ask("POST", "/command", wish, cookie, accept_language="en")
+    assert (status, json.loads(text)["message"]) == (200, "All detectors: test begun")
+    assert [(each["device"], each["args"]) for each in house.commands] == [
+        ("smoke", {"seconds": 600}),
+        ("gas", {"seconds": 600}),
+    ]
+    house.answer = lambda _: {"status": "denied", "detail": "not-allowed"}
+    text = served.ask("POST", "/command", wish, cookie)[2]
+    assert json.loads(text)["status"] == "denied"
+    assert len(house.commands) == 3
+
+
+def test_each_page_and_its_stream_want_a_session(served: Served) -> None:
+    cookie = served.cookie()
+    for path in ("/safety", "/walk-test", "/lines", "/kiosk", "/?kiosk"):
+        assert served.ask("GET", path)[0] == 401
+        assert served.ask("GET", path, cookie=cookie)[0] == 200
+    assert served.ask("GET", "/events?page=safety")[0] == 401
+    assert served.ask("GET", "/events?page=safety", cookie=cookie)[0] == 200
+    assert served.ask("GET", "/events?page=../../etc/passwd", cookie=cookie)[0] == 404
+
+
+def test_a_wall_screen_keeps_its_page_through_the_key(served: Served) -> None:
+    status, headers, _ = served.ask("GET", f"/?kiosk&key={KEY}")
+    assert (status, headers["location"]) == (303, "/?kiosk")
+
+
+def test_nobody_is_left_to_think_that_this_is_a_fire_alarm_system(served: Served) -> None:
+    assert "It is no certified fire device" in served.ask("GET", "/", accept_language="en")[2]
+    assert "未经消防产品认证" in served.ask("GET", "/walk-test", cookie=served.cookie())[2]

@@ -14,8 +14,12 @@ LIGHT, DARK = (
 )
 PAIRS = [
     *((text, paper) for text in ("ink", "soft") for paper in ("paper", "card", "bad-paper", "warn-paper")),
-    *((colour, paper) for colour in ("good", "warn", "bad", "brand") for paper in ("card", "paper")),
-    *((colour, f"{colour}-paper") for colour in ("good", "warn", "bad")),
+    *(
+        (colour, paper)
+        for colour in ("good", "warn", "bad", "brand", "drill")
+        for paper in ("card", "paper")
+    ),
+    *((colour, f"{colour}-paper") for colour in ("good", "warn", "bad", "drill")),
     ("alarm-ink", "alarm"),
     ("alarm-ink", "alarm-deep"),
 ]

@@ -16,15 +16,22 @@ from gateway.dashboard.view import (
     OrderLine,
     Places,
     PointLine,
+    StepLine,
     View,
     fold,
 )
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
+from gateway.services.batteries import Battery
 from gateway.services.commands import Order, Status
+from gateway.services.hazards import Found
 from gateway.services.lockers import Compartment
+from gateway.services.patrols import Round, Visit
 from gateway.services.presence import Link
-from gateway.services.safety import Alarm, State
+from gateway.services.response import Act, Case, Muster
+from gateway.services.safety import Alarm, Mode, Output, State
+from gateway.services.supervision import Sensor, Trial
 from gateway.services.visitors import Door
+from gateway.words import words
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOON = 1_790_000_000_000
@@ -59,10 +66,12 @@ def view(
     samples: tuple[Record, ...] = (),
     health: Health | None = Health(),  # noqa: B008
     pending: int | None = None,
+    outputs: dict[str, Output] | None = None,
+    lines: dict[str, object] | None = None,
     **rows: dict[str, object],
 ) -> View:
-    known = Known(rows, {each.device: each for each in samples}, pending, health)
-    return fold(cards, SHANGHAI, known, at())
+    known = Known(rows, {each.device: each for each in samples}, pending, health, lines=lines)
+    return fold(cards, SHANGHAI, known, at(), outputs or {})
 
 
 def alarm(state: State, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
@@ -252,3 +261,162 @@ def test_the_same_facts_a_second_later_are_the_same_view() -> None:
     known = Known({}, {"smoke": sample("smoke", smoke=False)}, health=Health())
     later = Stamp(NOON + 1003, MONO + 10**9, "b", ClockQuality.SYNCED)
     assert fold((SMOKE,), SHANGHAI, known, at()) == fold((SMOKE,), SHANGHAI, known, later)
+
+
+replace = msgspec.structs.replace
+TRIED = replace(SMOKE, tried=("smoke",))
+SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
+
+
+def test_a_drill_is_never_among_the_alarms() -> None:
+    drill = replace(alarm(State.ACTIVE, "gateway"), id="drill/fire/1", mode=Mode.DRILL)
+    seen = view(SMOKE, safety={"drill/fire": drill})
+    assert seen.alarms == ()
+    assert seen.unacknowledged == 0
+    assert [each.id for each in seen.drills] == ["drill/fire/1"]
+    assert seen.sounding
+
+
+@pytest.mark.parametrize(
+    ("row", "sounding"),
+    [
+        (alarm(State.ACTIVE), True),
+        (replace(alarm(State.ACTIVE), muted=True, mode_by="Wang"), False),
+        (alarm(State.LATCHED), False),
+        (replace(alarm(State.ACTIVE), mode=Mode.SHELVED), False),
+    ],
+)
+def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bool) -> None:
+    seen = view(SMOKE, safety={"a": row})
+    assert seen.sounding is sounding
+    assert [each.muted_by for each in seen.alarms] in ([], ["Wang"] if row.muted else [""])
+
+
+def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -> None:
+    mode = {"until": at(-600), "mode_by": "Wang", "why": "dust"}
+    rows = {
+        "smoke/smoke": replace(alarm(State.NORMAL), mode=Mode.DISABLED, **mode),
+        "smoke/link": replace(alarm(State.NORMAL, hazard=Hazard.FAULT), mode=Mode.DISABLED, **mode),
+        "door/a": replace(alarm(State.ACTIVE, "door"), mode=Mode.SHELVED, title={"en": "Rule"}, **mode),
+        "door/b": replace(alarm(State.ACTIVE, "door", ago=9), mode=Mode.SHELVED, **mode),
+    }
+    seen = view(SMOKE, DOOR, safety=rows)
+    disabled, *shelved = seen.out
+    assert (disabled.device, disabled.hazards) == ("smoke", (Hazard.FIRE, Hazard.FAULT))
+    assert (disabled.by, disabled.why, disabled.until) == ("Wang", "dust", NOON + 600_000)
+    assert [each.alarm for each in shelved] == ["door/60", "door/9"]
+    assert seen.reminders == {"disabled": 1, "shelved": 2}
+    assert {line.name: line.out for line in seen.devices} == {
+        "smoke": (Mode.DISABLED,),
+        "door": (Mode.SHELVED,),
+    }
+
+
+def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
+    first, second = (replace(alarm(State.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
+    case = Case(
+        id=first.id,
+        alarm=first.id,
+        device="smoke",
+        hazard=Hazard.FIRE,
+        raised=at(60),
+        inside=31,
+        steps=("look", "call"),
+        done={"look": Act("Wang", at(20))},
+        muster=Muster("Li", at(10), 28),
+    )
+    rows: dict[str, object] = {"fire": case}
+    for row in (first, second):
+        rows[row.id.rpartition("/")[0]] = replace(case, id=row.id, alarm=row.id, of="fire")
+    seen = view(SMOKE, safety={"smoke/60": first, "smoke/30": second}, response=rows)
+    told, bare = seen.alarms
+    assert told.case is not None
+    assert told.case.steps == (StepLine("look", "Wang", NOON - 20_000), StepLine("call"))
+    assert (told.inside, told.case.found, told.case.by, told.case.done) == (31, 28, "Li", 1)
+    assert bare.case is None
+
+
+def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
+    rows = {"a": Door(0, 0, at(), DAY, 9, 4)}
+    seen = view(SMOKE, safety={"a": alarm(State.ACTIVE)}, visitors=rows)
+    assert [each.inside for each in seen.alarms] == [5]
+    water = alarm(State.ACTIVE, hazard=Hazard.WATER)
+    assert [each.inside for each in view(SMOKE, safety={"a": water}, visitors=rows).alarms] == [None]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "fault", "state"),
+    [
+        (False, None, None, "unknown"),
+        (False, False, None, "off"),
+        (True, False, None, "waiting"),
+        (True, True, None, "on"),
+        (False, True, None, "on"),
+        (True, False, State.ACTIVE, "failed"),
+        (True, True, State.CLEARED, "on"),
+    ],
+)
+def test_an_output_is_what_it_confirmed_unless_it_failed(
+    raised: bool, said: bool | None, fault: State | None, state: str
+) -> None:
+    rows: dict[str, object] = {"smoke/smoke": alarm(State.ACTIVE)} if raised else {}
+    if fault:
+        rows["outputs/siren.failed"] = replace(
+            alarm(fault, "outputs", Hazard.FAULT), point="siren.failed", id="outputs/siren.failed/1"
+        )
+    samples = () if said is None else (sample("outputs", siren=said),)
+    card = DeviceCard("siren", {"en": "Lobby siren"}, "siren", 5)
+    seen = view(SMOKE, card, samples=samples, safety=rows, outputs={"siren": SIREN})
+    (line,) = seen.outputs
+    assert line.state == state
+    assert line.title == {"en": "Lobby siren"}
+    assert [each.device for each in line.why] == (["smoke"] if raised else [])
+    assert [each.title for each in seen.alarms if each.output] == ([line.title] if fault else [])
+
+
+def test_a_walk_test_lists_every_detector_even_one_that_never_spoke() -> None:
+    card = replace(DOOR, tried=("heat",))
+    row = Sensor(
+        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=Trial("Wang", at(60), at(5))
+    )
+    seen = view(TRIED, card, supervision={"smoke/smoke": row})
+    pressed, silent = seen.sensors
+    assert (pressed.device, pressed.trial, pressed.ticked, pressed.due) == (
+        "smoke",
+        True,
+        NOON - 5000,
+        True,
+    )
+    assert (silent.device, silent.trial, silent.tested) == ("door", False, None)
+
+
+def test_duties_are_counted_and_each_count_has_its_words() -> None:
+    battery = Battery(unit="%", full=100, days=((1, 20.0),), left=12.0)
+    found = Found(where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True)
+    visits = {"kitchen": Visit("Li", at(9))}
+    finding = {"key": "device-dead", "device": "smoke", "facts": {"share": 76}}
+    seen = view(
+        TRIED,
+        DOOR,
+        supervision={"smoke/smoke": Sensor(since=at(9e6), due=True)},
+        batteries={"smoke": battery, "door": replace(battery, left=200.0), "gone": battery},
+        patrols={"fire": Round(round="1", since=at(60), visits=visits, missed=True)},
+        hazards={"h/1": found, "h/2": replace(found, at=at(60), overdue=False)},
+        lines={"rs485": {"up": True, "use": 80.0, "devices": [], "findings": [finding]}},
+        outputs={"siren": SIREN},
+        safety={
+            "outputs/siren.failed": alarm(State.ACTIVE, "outputs", Hazard.FAULT),
+            "a": replace(alarm(State.NORMAL), mode=Mode.TEST),
+            "b": replace(alarm(State.NORMAL, "door"), mode=Mode.DISABLED),
+            "c": replace(alarm(State.ACTIVE, "door"), mode=Mode.SHELVED),
+        },
+    )
+    assert [each.device for each in seen.batteries] == ["smoke"]
+    assert seen.rounds["fire"].visits == {"kitchen": ("Li", NOON - 9000)}
+    assert [each.id for each in seen.hazards] == ["h/1", "h/2"]
+    assert seen.hazards[0].until == NOON - 100_000
+    assert [each.key for line in seen.devices for each in line.findings] == ["device-dead"]
+    assert set(seen.reminders.values()) == {1}
+    assert len(seen.reminders) == 10
+    assert {f"dashboard.remind-{key}" for key in seen.reminders} <= words("zh").keys()
+    assert view(TRIED).reminders == {}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import gateway.dashboard
+from gateway.dashboard.app import Wishes
+from gateway.dashboard.pages import MENU
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
-from gateway.services.safety import State
+from gateway.services.hazards import HOURS
+from gateway.services.safety import Mode, State
 from gateway.words import LANGUAGES, because, words
 
 SOURCE = Path(gateway.dashboard.__file__).parent
@@ -18,9 +22,18 @@ SOURCE = Path(gateway.dashboard.__file__).parent
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
-    for table, vocabulary in (("hazard", Hazard), ("alarm-state", State), ("quality", Condition)):
+    tables = {"hazard": Hazard, "alarm-state": State, "quality": Condition, "mode": Mode}
+    for table, vocabulary in tables.items():
         for word in vocabulary:
             assert f"{table}.{word}" in words(lang), f"{table}.{word}"
+    assert {f"severity.{name}" for name in HOURS} <= words(lang).keys()
+
+
+def test_every_page_is_named_and_every_command_is_answered_in_words() -> None:
+    tags = {wish.__struct_config__.tag for wish in get_args(Wishes)}
+    assert len(tags) > 15
+    assert {f"dashboard.done-{tag}" for tag in tags} <= words("zh").keys()
+    assert {f"dashboard.page-{name}" for name in MENU} <= words("zh").keys()
 
 
 def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
