@@ -28,8 +28,9 @@ from gateway.services.safety import Safety
 from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
 
+from .fold import fold
 from .settings import Settings, adopted
-from .view import Health, Known, View, fold
+from .view import Health, Known, View
 
 SERVICES: tuple[type[Service], ...] = (
     Safety,

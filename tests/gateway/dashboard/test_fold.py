@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from gateway.dashboard.fold import fold
 from gateway.dashboard.settings import DeviceCard
 from gateway.dashboard.view import (
     Condition,
@@ -18,7 +19,6 @@ from gateway.dashboard.view import (
     PointLine,
     StepLine,
     View,
-    fold,
 )
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
 from gateway.services.batteries import Battery
