@@ -36,6 +36,7 @@ logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
 Table = Literal["holding", "input", "coil", "discrete"]
 Type = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+Join = Literal["near", "next", "never"]
 FORMATS: dict[Type, str] = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
     "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
@@ -44,8 +45,10 @@ WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
 LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
-GAPS = {"near": 8, "next": 0, "never": -1}
-"""Registers that nobody asked for, and that a request may read beside a point."""
+GAP = 8
+"""Registers that nobody asked for, and that a request may read to cover two points at once."""
+GAPS = {"next": 0, "never": -1}
+"""The same beside points that do not allow it."""
 
 Registers = dict[Table, dict[int, int]]
 """A raw reading: what stands at each address that was read."""
@@ -113,7 +116,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
     stride: int = 1
     """With `repeat`: how far each copy is from the one before."""
-    join: Literal["near", "next", "never"] = "near"
+    join: Join = "near"
     """Whether a request may cover it together with others: over a small hole, only without a hole (what
     lies beside it must not be read), or not at all."""
 
@@ -155,12 +158,12 @@ class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True)
     CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
 
 
-def plan(points: Iterable[RegisterPoint], gap: int = GAPS["near"]) -> list[Request]:
+def plan(points: Iterable[RegisterPoint], gap: int = GAP) -> list[Request]:
     """The fewest requests that cover the points, over holes up to `gap` where the points allow it."""
     spans: dict[tuple[Table, int, int], int] = {}
     for point in points:
         span = point.table, point.first, point.first + point.width
-        spans[span] = min(spans.get(span, gap), GAPS[point.join])
+        spans[span] = min(spans.get(span, gap), GAPS.get(point.join, gap))
     requests: list[Request] = []
     before = gap
     for (table, first, end), allowed in sorted(spans.items()):

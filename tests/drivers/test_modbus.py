@@ -16,12 +16,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from drivers.modbus import (
     DRIVER,
     FORMATS,
     LONGEST,
     Address,
+    Join,
     ModbusBus,
     Options,
     RegisterPoint,
@@ -80,6 +82,19 @@ def cells_of(request: tuple[Table, int, int]) -> set[int]:
 
 def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
     return {(point.table, point.first + i) for point in wanted for i in range(point.width)}
+
+
+@given(st.lists(points, max_size=20), st.lists(st.sampled_from(get_args(Join)), min_size=20, max_size=20))
+def test_a_plan_leaves_alone_what_its_points_forbid(wanted: list[RegisterPoint], joins: list[Join]) -> None:
+    wanted = [replace(point, join=join) for point, join in zip(wanted, joins, strict=False)]
+    requests = plan(wanted)
+    needed = needs(wanted)
+    for point in wanted:
+        assert any(needs([point]) <= set(cells([request])) for request in requests)
+        beside = {(point.table, point.first - 1), (point.table, point.first + point.width)}
+        for request in requests:
+            if point.join != "near" and needs([point]) <= cells([request]):
+                assert beside & cells([request]) <= needed
 
 
 def test_what_lies_beside_some_points_is_not_read() -> None:
