@@ -33,6 +33,7 @@ from .view import (
     Cell,
     Condition,
     DeviceLine,
+    EndedLine,
     FindingLine,
     Gateway,
     HazardLine,
@@ -60,6 +61,8 @@ OUTPUTS = "outputs"
 SUMMARY_EVERY = 60.0
 """Seconds within which the daemon repeats each service's summary."""
 
+INDICATED = 300.0
+"""Seconds for which the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 STEP = 2000
 """Milliseconds by which two clocks may differ before the wall clock counts as stepped."""
 
@@ -121,6 +124,7 @@ def fold(
         bays=_places(known.samples.get(Parking.name), now),
         lockers=_places(known.samples.get(Lockers.name), now),
         alarms=alarms,
+        ended=_ended(known.ended, by_name, now),
         devices=lines,
         cabinets=tuple(_cabinet(card, rows.get(Lockers.name, {})) for card in cards if card.kind == LOCKER),
         uplink=_uplink(links.get(UPLINK), known.pending, now),
@@ -304,6 +308,24 @@ def _alarms(
         )
 
     return tuple(line(alarm) for alarm in alarms)
+
+
+def _ended(
+    ended: Iterable[tuple[Alarm, Stamp]], cards: Mapping[str, DeviceCard], now: Stamp
+) -> tuple[EndedLine, ...]:
+    """Newest first."""
+    return tuple(
+        EndedLine(
+            id=alarm.id,
+            name=alarm.device,
+            title=card.title if (card := cards.get(alarm.device)) else {},
+            hazard=alarm.hazard,
+            rule=alarm.title,
+            at=_wall(at, now),
+        )
+        for alarm, at in sorted(ended, key=lambda each: -each[1].mono)
+        if alarm.mode is not Mode.DRILL and now.mono - at.mono < INDICATED * 1e9
+    )
 
 
 def _case(case: Case, now: Stamp) -> CaseLine:

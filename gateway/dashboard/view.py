@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.model import Hazard, Record, Rows, Stamp, Value
 from gateway.services import Duties
-from gateway.services.safety import Mode, State
+from gateway.services.safety import Alarm, Mode, State
 
 SHORT_LIFE = 2.0
 """Years a card should last at least."""
@@ -63,6 +63,8 @@ class Known(msgspec.Struct, frozen=True):
     values: Mapping[str, Mapping[str, tuple[Value, Stamp]]] = {}
     """The last value of each point of each device, and when it was measured: many a device tells them in
     different messages."""
+    ended: tuple[tuple[Alarm, Stamp], ...] = ()
+    """Alarms that were seen to end, and when."""
     lines: Mapping[str, Any] | None = None
     """The bus doctor's report of each line; None while nobody has answered."""
 
@@ -175,6 +177,17 @@ class AlarmLine(msgspec.Struct, frozen=True):
     """Told with the first of the alarms that it serves."""
     output: str = ""
     """The siren, valve or door that does not obey."""
+
+
+class EndedLine(msgspec.Struct, frozen=True):
+    """One alarm that is over since a moment ago."""
+
+    id: str
+    name: str
+    title: dict[str, str]
+    hazard: Hazard
+    rule: dict[str, str]
+    at: int | None
 
 
 class OutLine(msgspec.Struct, frozen=True):
@@ -315,6 +328,7 @@ class View(msgspec.Struct, frozen=True):
     bays: Places
     lockers: Places
     alarms: tuple[AlarmLine, ...]
+    ended: tuple[EndedLine, ...]
     devices: tuple[DeviceLine, ...]
     cabinets: tuple[Cabinet, ...]
     uplink: Uplink

@@ -24,11 +24,11 @@ from gateway.services.parking import Parking
 from gateway.services.patrols import Patrols
 from gateway.services.presence import Presence
 from gateway.services.response import Response
-from gateway.services.safety import Safety
+from gateway.services.safety import Alarm, Safety
 from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
 
-from .fold import fold
+from .fold import INDICATED, fold
 from .settings import Settings, adopted
 from .view import Health, Known, View
 
@@ -202,9 +202,18 @@ class Watch:
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
                         values = _merged(values, _by_point(packs))
-                    self._learn(rows=rows, samples=samples, values=values, trouble="")
+                    ended = self._ended(rows[Safety.name])
+                    self._learn(rows=rows, samples=samples, values=values, ended=ended, trouble="")
                 looked.set()
                 await self._clock.sleep(POLL)
+
+    def _ended(self, alarms: Rows) -> tuple[tuple[Alarm, Stamp], ...]:
+        """The alarms that have ended of late, those among them that stood when we looked last."""
+        now = self._clock.now()
+        before: Mapping[str, Alarm] = (self._known.rows or {}).get(Safety.name, {})
+        recent = (each for each in self._known.ended if now.mono - each[1].mono < INDICATED * 1e9)
+        over = ((alarm, now) for key, alarm in before.items() if alarm.stands and key not in alarms)
+        return (*recent, *over)
 
     async def _follow_site(self, revision: int) -> None:
         """The gateway may have adopted another configuration since we looked."""

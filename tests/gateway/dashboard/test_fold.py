@@ -147,6 +147,15 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
     assert seen.unacknowledged == 3
 
 
+def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
+    """GB 26875.1-2011, 4.1.2."""
+    over = alarm(State.ACKNOWLEDGED), at(299)
+    older = alarm(State.CLEARED, "gas", Hazard.GAS), at(300)
+    drill = replace(alarm(State.ACTIVE), mode=Mode.DRILL), at(1)
+    seen = fold((SMOKE,), SHANGHAI, Known({}, ended=(older, over, drill)), at())
+    assert [(each.name, each.at) for each in seen.ended] == [("smoke", NOON - 299_000)]
+
+
 def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(State.ACTIVE), "t": alarm(State.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)

@@ -144,6 +144,8 @@ def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page
     assert page.text(".tile.alarms .number") == "1"
     house.alarm(None)
     page.shows("没有报警", "#alarms")
+    page.shows("刚刚结束的报警", "#alarms")
+    assert "一层活动室烟感" in page.text("#alarms .ended")
 
 
 def test_a_compartment_opens_after_a_second_thought_only(house: House, page: Page) -> None:
