@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import (
+    Adopted,
     Changes,
     ClockQuality,
     Fact,
@@ -163,11 +164,11 @@ class Escalation(Service):
                         changes[key] = case
         elif isinstance(message, Outcome):
             return _conclude(rows, message)
+        elif isinstance(message, Adopted):
+            # What the plans and channels do not know any more is dropped.
+            known = {key: self._forget(row) if self._knows(row) else None for key, row in rows.items()}
+            changes = {key: row for key, row in known.items() if row != rows[key]}
         return changes, []
-
-    def restore(self, rows: Rows) -> Rows:
-        """What the plans and channels do not know any more is dropped."""
-        return {key: self._forget(row) for key, row in rows.items() if self._knows(row)}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         failed = {

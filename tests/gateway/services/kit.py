@@ -3,7 +3,20 @@
 from collections.abc import Iterable
 from typing import Any
 
-from gateway.model import ClockQuality, Command, Device, Fact, Message, Point, Sample, Service, Stamp, Tick
+from gateway.model import (
+    Adopted,
+    ClockQuality,
+    Command,
+    Device,
+    Fact,
+    Message,
+    Point,
+    Revision,
+    Sample,
+    Service,
+    Stamp,
+    Tick,
+)
 
 DAY = "2026-11-21"
 
@@ -31,6 +44,10 @@ def command(action: str, device: str = "d", second: float = 0, **fields: Any) ->
         "by": "王",
     }
     return Command(action=action, device=device, at=at(second), **{**defaults, **fields})
+
+
+def adopted(number: int = 2, *present: str) -> Adopted:
+    return Adopted(Revision(number, "d1", at(number), "console"), at(100), frozenset(present))
 
 
 def tick(second: float, day: str = DAY) -> Tick:

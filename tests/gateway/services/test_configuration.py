@@ -1,15 +1,11 @@
-from gateway.model import Adopted, AlarmSpec, Hazard, Point, Revision
+from gateway.model import AlarmSpec, Hazard, Point
 from gateway.services.configuration import KEPT, Configuration, newest
 from gateway.services.lockers import Lockers
 from gateway.services.parking import Parking
 from gateway.services.presence import Presence
 from gateway.services.safety import Safety
 from gateway.services.visitors import Visitors
-from tests.gateway.services.kit import DAY, Fold, at, device, sample, tick
-
-
-def adopted(number: int = 2, *present: str) -> Adopted:
-    return Adopted(Revision(number, "d1", at(number), "console"), at(100), frozenset(present))
+from tests.gateway.services.kit import DAY, Fold, adopted, at, device, sample, tick
 
 
 def test_each_revision_is_told_once() -> None:

@@ -26,7 +26,7 @@ from gateway.services.escalation import (
     key_of,
 )
 
-from .kit import Fold, at, tick
+from .kit import Fold, adopted, at, tick
 
 PLAN = Plan(
     steps=(
@@ -272,9 +272,20 @@ def test_rows_survive_the_journal() -> None:
 def test_a_channel_that_is_no_more_keeps_no_notices() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    later = Fold(Escalation(plans(), {"sms": REACH["sms"]}, lambda _: ()))
-    later.rows = dict(later.service.restore(fold.rows))
-    assert {row.channel for row in later.rows.values() if isinstance(row, Notice)} == {"sms"}
+    fold.service = Escalation(plans(), {"sms": REACH["sms"]}, lambda _: ())
+    fold.step(adopted())
+    assert {row.channel for row in fold.rows.values() if isinstance(row, Notice)} == {"sms"}
+    fold.step(alarm("acknowledged", 101, "acknowledged", by="王"))
+    assert {row.channel for row in fold.rows.values() if isinstance(row, Notice)} == {"sms"}
+
+
+def test_a_case_whose_plan_is_no_more_is_dropped() -> None:
+    fold = escalation()
+    fold.step(alarm("raised", 0, "active"))
+    fold.service = Escalation({}, REACH, lambda _: ())
+    fold.step(adopted(), tick(101))
+    assert not [row for row in fold.rows.values() if isinstance(row, Case)]
+    fold.step(alarm("closed", 102, "normal", by="王"))
 
 
 def test_a_failed_delivery_is_tried_again_ever_more_slowly_and_given_up() -> None:
