@@ -187,6 +187,8 @@ class Daemon:
             self._open(name)
         self._connect()
         self._act()
+        self._inform()
+        self.engine.on_alarm = self._alarmed
 
     def stop(self) -> None:
         """Cancel everything; the task group waits for the end of it."""
@@ -232,17 +234,22 @@ class Daemon:
             await asyncio.wait({task})
 
     def _act(self) -> None:
-        """Put the outputs of the present site to work, and tell its people."""
-        site, engine = self._site, self.engine
-        outputs = Outputs(
-            site.outputs,
+        """Put the outputs of the present site to work."""
+        engine = self.engine
+        self._outputs = Outputs(
+            self._site.outputs,
             lambda: engine.rows(Safety.name).values(),
             self._execute,
             engine.sample,
             engine.record,
             self._clock,
         )
-        notices = Notices(
+        self._run("outputs", self._outputs.run())
+
+    def _inform(self) -> None:
+        """Tell the people of the present site."""
+        site, engine = self._site, self.engine
+        self._notices = Notices(
             site.telling.ways,
             site.telling.people,
             Spoken(
@@ -256,15 +263,11 @@ class Daemon:
             lambda outcomes: engine.conclude(Escalation.name, outcomes),
             self._clock,
         )
+        self._run("notices", self._notices.run())
 
-        def alarmed() -> None:
-            outputs.wake()
-            notices.wake()
-
-        engine.on_alarm = alarmed
-        self._notices = notices
-        self._run("outputs", outputs.run())
-        self._run("notices", notices.run())
+    def _alarmed(self) -> None:
+        self._outputs.wake()
+        self._notices.wake()
 
     async def _switch(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
@@ -272,10 +275,12 @@ class Daemon:
         changed = lines.get("changed", [])
         closing = [self._close(bus) for bus in (*lines.get("removed", []), *changed)]
         await asyncio.gather(*closing, *([self._disconnect()] if uplink else []))
-        acting = {self._running.pop("outputs"), self._running.pop("notices")}
-        for task in acting:
+        # What nobody changed is not switched anew: somebody may have switched it by hand.
+        acting = site.outputs != self._site.outputs
+        ending = [self._running.pop(name) for name in ("notices", *(["outputs"] if acting else []))]
+        for task in ending:
             task.cancel()
-        await asyncio.wait(acting)
+        await asyncio.wait(ending)
         self._site = site
         for device in revision.changes.get("device", {}).get("removed", []):
             self._journal.latest.pop(device, None)
@@ -284,7 +289,9 @@ class Daemon:
             self._open(bus)
         if uplink:
             self._connect()
-        self._act()
+        if acting:
+            self._act()
+        self._inform()
 
     async def _adopt(self, revision: Revision) -> None:
         present = {*self._site.devices, GATEWAY, OUTPUTS, *([Uplink.name] if self._site.uplink else [])}

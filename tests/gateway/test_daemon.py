@@ -438,3 +438,30 @@ async def up(site: Site) -> bool:
     with contextlib.suppress(GatewayError):
         return bool((await control.call(site.control.socket, "health"))["buses"]["zigbee"])
     return False
+
+
+def test_a_reload_leaves_alone_what_it_does_not_change(running: Centre) -> None:
+    def siren() -> bool:
+        return bool(running.sim.state()["siren"])
+
+    def adopt(before: str, after: str) -> None:
+        text = running.daemon.site.read_text("utf-8")
+        assert before in text
+        running.daemon.site.write_text(text.replace(before, after), "utf-8")
+        asked = {"by": "test", "returning": False}
+        assert asyncio.run(control.call(running.daemon.socket, "reload", **asked))["adopted"]
+
+    eventually(lambda: running.witness.latest("desk").get("quality") == "good")
+    switch = {"device": "desk", "action": "siren-on", "origin": "console", "id": "by-hand"}
+    expires = round(time.time() * 1000) + 10_000
+    asyncio.run(control.call(running.daemon.socket, "command", expires=expires, **switch))
+    eventually(siren)
+    adopt("above = 150", "above = 140")
+    orders = len(running.witness.find("desk", "event", action="siren-off"))
+    running.do("smoke", unit=1, on=True)
+    eventually(lambda: running.witness.find("smoke-hall", "alarm", change="raised"))
+    assert siren()
+    assert len(running.witness.find("desk", "event", action="siren-off")) == orders
+    # What was changed is put as the alarms want it, at once.
+    adopt('hazards = ["fire", "gas", "sos"]', 'hazards = ["gas"]')
+    eventually(lambda: not siren())
