@@ -17,6 +17,7 @@ from .channels import Channel, Person, Text, Undelivered
 from .log import reason, tell
 from .model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
 from .services.escalation import TRIAL, Notice, attempt, due, key_of
+from .tasks import mishap
 from .words import say
 
 OWN = {"escalation": "channel-of", "outputs": "output-of"}
@@ -126,17 +127,18 @@ class Notices:
     async def _send(self, name: str, text: Text, people: Sequence[Person]) -> GatewayError | None:
         way = self._ways[name]
         limit = way.channel.limit
-        try:
+
+        async def send() -> None:
             async with self._taken[name], asyncio.timeout(limit):
                 await way.channel.send(way.options, text, people, self._clock.now())
-        except TimeoutError:
+
+        error = await mishap(send())
+        if isinstance(error, TimeoutError):
             return Undelivered("channel-slow", seconds=round(limit))
-        except GatewayError as error:
+        if error is None or isinstance(error, GatewayError):
             return error
-        except Exception as error:  # noqa: BLE001
-            # A notice that a library chokes on would end the gateway, and its alarms, at every start.
-            return Undelivered("internal", reason=type(error).__name__)
-        return None
+        # What a library says may hold a secret.
+        return Undelivered("internal", reason=type(error).__name__)
 
     async def _report(self, name: str, numbers: Mapping[str, int], error: GatewayError | None) -> None:
         if error and name not in self._down:

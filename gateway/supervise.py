@@ -37,7 +37,7 @@ from .model import (
     Value,
 )
 from .tally import Recent
-from .tasks import first_cause, together
+from .tasks import first_cause, mishap, together
 
 PROBE = 60.0
 """Seconds between two probes of a device that is gone for long."""
@@ -272,36 +272,35 @@ class BusTask:
         async with self._transaction:
             running.cancel()
             await asyncio.wait({running})
-        for waiting in (self._jobs, self._visits):
-            while not waiting.empty():
-                _fail(waiting.get_nowait(), LinkDown("line-down", reason=self.spec.name))
+        self._send_away(LinkDown("line-down", reason=self.spec.name))
 
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
-            try:
-                async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
-                    self._set_up(True)
-                    self._listening = not isinstance(bus, Bus)
-                    if isinstance(bus, Listener):
-                        self._remind(bus)
-                    if isinstance(bus, Bus):
-                        bus.lessons = self._lessons
-                    if not isinstance(bus, Bus):
-                        await self._listen(bus)
-                    elif isinstance(bus, Listener):
-                        await together(polls=self._poll_all(bus), pushes=self._hear_all(bus))
-                    else:
-                        await self._poll_all(bus)
-            except LinkDown as down:
-                await self._down(down)
-            except Exception as error:
+            error = await mishap(self._serve())
+            if not isinstance(error, LinkDown):
                 tell(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)
-                await self._down(LinkDown("internal", reason=type(error).__name__))
+                error = LinkDown("internal", reason=type(error).__name__)
+            await self._down(error)
             wait = _doubled(0.5, self._attempts, REOPEN) * random.uniform(0.6, 1.0)  # noqa: S311
             self._attempts += 1
             await self._clock.sleep(wait)
+
+    async def _serve(self) -> None:
+        """Open the line, and keep its devices asked and heard until it goes down."""
+        async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
+            self._set_up(True)
+            self._listening = not isinstance(bus, Bus)
+            if isinstance(bus, Listener):
+                self._remind(bus)
+            if not isinstance(bus, Bus):
+                await self._listen(bus)
+                return
+            bus.lessons = self._lessons
+            if isinstance(bus, Listener):
+                await together(polls=self._poll_all(bus), pushes=self._hear_all(bus))
+            await self._poll_all(bus)
 
     def _set_up(self, up: bool, error: LinkDown | None = None) -> None:
         if up and not self.stats.up:
@@ -314,12 +313,15 @@ class BusTask:
     async def _down(self, error: LinkDown) -> None:
         self._set_up(False, error)
         self.stats.failures += 1
-        while not self._jobs.empty():
-            _fail(self._jobs.get_nowait(), error)
-        while not self._visits.empty():
-            _fail(self._visits.get_nowait(), error)
+        self._send_away(error)
         for slot in self._slots.values():
             await self._offline(slot, error)
+
+    def _send_away(self, error: LinkDown) -> None:
+        """Whoever waits for the line is told that it is down."""
+        for waiting in (self._jobs, self._visits):
+            while not waiting.empty():
+                _fail(waiting.get_nowait(), error)
 
     async def _poll_all(self, bus: Bus) -> None:
         opened = self._clock.mono()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, NoReturn
 
 
@@ -16,6 +16,19 @@ async def together(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
     except BaseExceptionGroup as group:
         raise first_cause(group) from None
     raise AssertionError("these jobs never end by themselves")
+
+
+async def mishap(work: Awaitable[object]) -> Exception | None:
+    """What went wrong with the work, if anything did.
+
+    The one place that catches everything: a mistake of ours or of a library's, in one driver or channel,
+    would else end the gateway, and its alarms, at every start.
+    """
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001
+        return error
+    return None
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -115,6 +115,12 @@ def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
     assert re.fullmatch(wrapper or "", " ".join(sorted(users)))
 
 
+def test_one_place_catches_everything() -> None:
+    broad = re.compile(r"^\s*except( Exception| BaseException)?( as \w+)?:", re.MULTILINE)
+    found = [module(path) for path in SOURCES for _ in broad.findall(path.read_text(encoding="utf-8"))]
+    assert found == ["gateway.tasks"]
+
+
 def test_the_command_line_is_light() -> None:
     code = "import sys, gateway.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run(
