@@ -366,8 +366,8 @@ async def _read_device(site: Site, name: str) -> None:
 def _do(options: argparse.Namespace) -> int:
     """Ask the running gateway for an action, once, and say how it ended."""
     from .config import load_site, offered
+    from .model import GATEWAY
     from .services import ACTIONS
-    from .services.safety import GATEWAY
 
     site = load_site(options.config)
     device = site.devices.get(options.device)

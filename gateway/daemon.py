@@ -22,6 +22,7 @@ from .engine import Engine
 from .journal import Journal, JournalFailed
 from .log import reason, tell
 from .model import (
+    GATEWAY,
     Adopted,
     AlarmSpec,
     Clock,
@@ -46,7 +47,7 @@ from .services import services
 from .services.commands import Order, Status
 from .services.escalation import Escalation
 from .services.memory import Memory, memories
-from .services.safety import GATEWAY, Safety, of_point
+from .services.safety import Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
 from .uplink import Native, Uplink

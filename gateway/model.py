@@ -177,6 +177,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     body: dict[str, Any]
 
 
+GATEWAY = "gateway"
+"""The gateway itself, as a device: what concerns the whole centre is filed under it."""
+
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?!\s)$")]

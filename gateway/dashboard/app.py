@@ -30,8 +30,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import control
 from gateway.control import DaemonAway
-from gateway.model import Clock, GatewayError, Hazard
-from gateway.services.commands import GATEWAY, Status
+from gateway.model import GATEWAY, Clock, GatewayError, Hazard
+from gateway.services.commands import Status
 from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access

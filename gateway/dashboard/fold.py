@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.model import ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.model import GATEWAY, ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.outputs import NAME as OUTPUTS
 from gateway.services import Duties
 from gateway.services.batteries import WARN, Batteries
 from gateway.services.commands import Commands, Order
@@ -18,7 +19,7 @@ from gateway.services.parking import Parking
 from gateway.services.patrols import Patrols, Round
 from gateway.services.presence import Link, Presence
 from gateway.services.response import Act, Case, Response, case_of
-from gateway.services.safety import GATEWAY, LINK, Alarm, Mode, Output, Safety, State, asking
+from gateway.services.safety import LINK, Alarm, Mode, Output, Safety, State, asking
 from gateway.services.supervision import Sensor, Supervision
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
@@ -54,9 +55,6 @@ from .view import (
 
 UPLINK = "uplink"
 """The device name that the connection to the platform goes by."""
-
-OUTPUTS = "outputs"
-"""The device name that sirens, valves and doors are reported as."""
 
 SUMMARY_EVERY = 60.0
 """Seconds within which the daemon repeats each service's summary."""

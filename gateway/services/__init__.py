@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gateway.model import Device, Hazard, Service
+from gateway.model import GATEWAY, Device, Hazard, Service
 
 from .batteries import Batteries
 from .commands import Commands
@@ -18,7 +18,7 @@ from .parking import Parking
 from .patrols import Patrol, Patrols
 from .presence import Presence
 from .response import Plan, Response
-from .safety import GATEWAY, Local, Rule, Safety
+from .safety import Local, Rule, Safety
 from .supervision import DAYS, Supervision
 from .timekeeping import Timekeeping
 from .visitors import Visitors

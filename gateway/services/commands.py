@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
+    GATEWAY,
     Changes,
     ClockQuality,
     Command,
@@ -22,7 +23,6 @@ from gateway.model import (
     Tick,
 )
 
-GATEWAY = "gateway"
 KEPT = 86_400_000
 """Milliseconds a command is remembered beyond its expiry; an older copy is refused as expired."""
 

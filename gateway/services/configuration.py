@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import Adopted, Changes, Fact, Lane, Message, Revision, Rows, Service
+from gateway.model import GATEWAY, Adopted, Changes, Fact, Lane, Message, Revision, Rows, Service
 
-GATEWAY = "gateway"
 KEPT = 32
 """Revisions remembered."""
 

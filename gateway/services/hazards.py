@@ -7,9 +7,21 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Changes, Command, Fact, Lane, Message, Rows, Service, Stamp, Tick, Value, elapsed
+from gateway.model import (
+    GATEWAY,
+    Changes,
+    Command,
+    Fact,
+    Lane,
+    Message,
+    Rows,
+    Service,
+    Stamp,
+    Tick,
+    Value,
+    elapsed,
+)
 
-GATEWAY = "gateway"
 HOUR = 3600.0
 HOURS: Mapping[str, float] = {"general": 24.0, "major": 2.0}
 """Hours within which a hazard is to be closed, by severity (一般, 重大)."""

@@ -12,9 +12,21 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Changes, Command, Fact, Lane, Message, Rows, Service, Stamp, Tick, Value, elapsed
+from gateway.model import (
+    GATEWAY,
+    Changes,
+    Command,
+    Fact,
+    Lane,
+    Message,
+    Rows,
+    Service,
+    Stamp,
+    Tick,
+    Value,
+    elapsed,
+)
 
-GATEWAY = "gateway"
 WEEKLY = 0
 """What `minutes` is of a patrol that is due once a week."""
 

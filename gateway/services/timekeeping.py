@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import Changes, ClockQuality, Fact, Lane, Message, Rows, Service, Stamp, Tick
+from gateway.model import GATEWAY, Changes, ClockQuality, Fact, Lane, Message, Rows, Service, Stamp, Tick
 
-GATEWAY = "gateway"
 LEAP = 500
 """Milliseconds the wall clock may move against the monotonic one unremarked: NTP slews."""
 BOOTS = 16

@@ -25,6 +25,7 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
+    elapsed,
 )
 
 KIND = "door-counter"
@@ -117,7 +118,8 @@ def _cumulative(door: Door, sample: Sample, wraps: tuple[int, ...]) -> tuple[Cha
         _increment(door.total_in, totals[0], wraps[0]),
         _increment(door.total_out, totals[1], wraps[1]),
     )
-    if max(passed) > SLACK + RATE * _seconds(door.at, sample.at):
+    seconds = elapsed(door.at, sample.at)
+    if seconds is not None and max(passed) > SLACK + RATE * seconds:
         body = {"before": [door.total_in, door.total_out], "after": list(totals)}
         fact = Fact(Lane.EVENT, sample.device, "counter-implausible", sample.at, body)
         return {sample.device: moved}, [fact]
@@ -187,9 +189,3 @@ def _increment(before: int, after: int, wraps: int) -> int:
         return after - before
     rolled = after - before + wraps
     return rolled if 0 <= rolled < wraps // 2 else after
-
-
-def _seconds(since: Stamp, until: Stamp) -> float:
-    if since.boot == until.boot:
-        return (until.mono - since.mono) / 1e9
-    return max(0.0, (until.wall - since.wall) / 1e3)

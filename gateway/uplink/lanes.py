@@ -12,7 +12,7 @@ from typing import TypeVar
 from gateway import mqtt
 from gateway.faults import reach
 from gateway.journal import Journal
-from gateway.model import Clock, ClockQuality, Lane, LinkDown, Record, Stamp
+from gateway.model import Clock, Lane, LinkDown, Record, Stamp, elapsed
 
 from .native import Message, Native
 
@@ -78,11 +78,7 @@ class Thinning:
 
 def age(at: Stamp, now: Stamp) -> float:
     """Seconds; 0 where no clock can tell."""
-    if at.boot == now.boot:
-        return (now.mono - at.mono) / 1e9
-    if ClockQuality.UNSET in (at.clock, now.clock):
-        return 0.0
-    return (now.wall - at.wall) / 1000
+    return elapsed(at, now) or 0.0
 
 
 class Suspicion:

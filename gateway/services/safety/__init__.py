@@ -3,11 +3,10 @@
 from .machine import ARROWS, Event, State, diagram
 from .outputs import Output, asking
 from .rules import LINK, Condition, Judge, Local, Rule, Verdict, of_point, of_profile
-from .service import GATEWAY, Alarm, Mode, Safety
+from .service import Alarm, Mode, Safety
 
 __all__ = [
     "ARROWS",
-    "GATEWAY",
     "LINK",
     "Alarm",
     "Condition",

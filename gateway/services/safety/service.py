@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
+    GATEWAY,
     Adopted,
     AlarmSpec,
     Changes,
@@ -35,8 +36,6 @@ from gateway.model import (
 from .machine import Event, State, follow
 from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
 
-GATEWAY = "gateway"
-"""The gateway itself, as a device: a journal that cannot be trusted is a fault like any other."""
 OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
 VISITORS = "visitors"
 """Whose `inside` says how many people must be found when a fire alarm is raised."""

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.daemon import OWED
 from gateway.journal import Journal, Reader
-from gateway.model import LATCHING, AlarmSpec, Fact, Hazard, Lane, Point, Sample
-from gateway.services.safety import GATEWAY, Alarm, Output, Safety, State, asking
+from gateway.model import GATEWAY, LATCHING, AlarmSpec, Fact, Hazard, Lane, Point, Sample
+from gateway.services.safety import Alarm, Output, Safety, State, asking
 from gateway.services.safety.service import HOUR, QUIET
 from gateway.services.supervision import DAYS
 from tests.clock import FakeClock
