@@ -37,6 +37,7 @@ from .model import (
     Service,
     Value,
 )
+from .needs.desk import Desk
 from .notices import Notices, Spoken
 from .notify import notify, watchdog_seconds
 from .outputs import NAME as OUTPUTS
@@ -47,6 +48,7 @@ from .services import services
 from .services.commands import Order, Status
 from .services.escalation import Escalation
 from .services.memory import Memory, memories
+from .services.needs import Needs
 from .services.safety import Safety, of_point
 from .services.timekeeping import Timekeeping, correct
 from .supervise import BusTask
@@ -157,6 +159,13 @@ class Daemon:
         self.engine = Engine(_services(choice.site), journal, clock)
         self.engine.execute = self._execute
         self._reloader = Reloader(file, choice, self.engine, journal, clock, self._switch)
+        self._needs = Desk(
+            lambda: self._site.duties.needs,
+            lambda: self._site.needs,
+            lambda: self.engine.rows(Needs.name),
+            self._command,
+            clock,
+        )
         self._buses: dict[str, BusTask] = {}
         self._uplink: Uplink | None = None
         self._owed_since: float | None = None
@@ -182,6 +191,7 @@ class Daemon:
         self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
         self._run("watch", self._watch())
         self._run("report", self._report())
+        self._run("needs", self._needs.run())
         self._run("reload", self._reloader.run())
         self._run("hang-up", self._heed(hung_up))
         for name in self._site.buses:
@@ -350,6 +360,7 @@ class Daemon:
             "reload": self._answer_reload,
             "verdict": self._answer_verdict,
             "notify-test": self._answer_notify_test,
+            **self._needs.handlers(),
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What people write down of their centre: its site, and the models of its devices."""
 
 from .duties import load_plan
+from .needs import NeedsOptions
 from .profile import Profile, load_profile, try_example
 from .reading import NAME, Mistake, Mistakes, titles
 from .site import (
@@ -30,6 +31,7 @@ __all__ = [
     "MetricsOptions",
     "Mistake",
     "Mistakes",
+    "NeedsOptions",
     "Profile",
     "Site",
     "digest",

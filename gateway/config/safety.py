@@ -25,6 +25,7 @@ SUMMARIES: dict[str, dict[str, Point]] = {
     "batteries": {"low": Point()},
     "patrols": {"missed": Point()},
     "hazards": {name: Point() for name in ("open", "overdue")},
+    "needs": {name: Point() for name in ("open", "new", "overdue")},
 }
 """What the services conclude, for rules to test as if it were a device's."""
 DAY = 86_400.0

@@ -26,6 +26,7 @@ from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
 from . import duties, escalation, safety
+from .needs import NeedsOptions, needs
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
@@ -41,13 +42,14 @@ RESERVED = frozenset(
         "batteries",
         "patrols",
         "hazards",
+        "needs",
         "escalation",
     }
 )
 
 SECTIONS = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS,
+    "hours", "rule", "output", "tests", "patrol", "hazards", "needs", *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -148,6 +150,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     telling: escalation.Telling = escalation.Telling()
     """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
+    needs: NeedsOptions | None = None
+    """Where the particulars of residents' needs lie, if they are registered here."""
 
     @property
     def digest(self) -> str:
@@ -247,6 +251,7 @@ class _SiteReading(Reading):
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
         plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
         asked = duties.duties(self, data, plans)
+        told = needs(self, data)
         telling = escalation.telling(self, data)
         if not (centre and journal and control and metrics and dashboard):
             return None
@@ -267,7 +272,8 @@ class _SiteReading(Reading):
                 **{name: profile.text for name, profile in self._profiles.items() if profile},
                 **texts,
             },
-            duties=asked,
+            duties=msgspec.structs.replace(asked, needs=told[1]) if told else asked,
+            needs=told[0] if told else None,
             telling=telling,
         )
 
@@ -279,6 +285,7 @@ class _SiteReading(Reading):
             ("control", running.control, site.control),
             ("metrics", running.metrics, site.metrics),
             ("dashboard", running.dashboard, site.dashboard),
+            *([("needs", running.needs, site.needs)] if running.needs and site.needs else []),
         ):
             for key in old.__struct_fields__:
                 if getattr(old, key) != getattr(new, key):

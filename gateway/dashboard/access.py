@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from gateway.model import ConfigError
+from gateway.secret import create_secret
 
 COOKIE = "linli-session"
 KEPT = 365 * 86_400
@@ -32,30 +32,13 @@ def read_key(path: Path) -> str:
     """The access key; the first start makes one. Raises `ConfigError`."""
     try:
         if not path.exists():
-            _create(path, secrets.token_urlsafe(16))
+            create_secret(path, secrets.token_urlsafe(16))
         key = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("access-key-unreadable", file=path, reason=error) from error
     if not key:
         raise ConfigError("access-key-empty", file=path)
     return key
-
-
-def _create(path: Path, key: str) -> None:
-    """All at once and for the owner's eyes only; whoever was faster wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 class Access:

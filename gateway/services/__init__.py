@@ -14,6 +14,7 @@ from .configuration import Configuration
 from .hazards import HOURS, Hazards
 from .lockers import Lockers
 from .memory import Memory
+from .needs import Needs, Reception
 from .parking import Parking
 from .patrols import Patrol, Patrols
 from .presence import Presence
@@ -23,18 +24,19 @@ from .supervision import DAYS, Supervision
 from .timekeeping import Timekeeping
 from .visitors import Visitors
 
-ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions
+ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions | Needs.actions
 """The commands that services carry out, rather than devices."""
 
 
 class Duties(msgspec.Struct, frozen=True, kw_only=True):
     """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
-    device, and hours in which a hazard is to be closed, by severity."""
+    device, hours in which a hazard is to be closed, by severity, and how residents' needs are received."""
 
     plans: Mapping[Hazard, Plan] = {}
     patrols: Mapping[str, Patrol] = {}
     tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
     hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    needs: Reception | None = None
 
 
 def services(
@@ -56,6 +58,7 @@ def services(
         Batteries(devices),
         Patrols(duties.patrols, local),
         Hazards(duties.hazards),
+        Needs(duties.needs),
         Visitors(devices),
         Parking(devices),
         Lockers(devices),

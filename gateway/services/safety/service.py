@@ -106,7 +106,17 @@ class Safety(Service):
     )
 
     hears = frozenset(
-        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "escalation"},
+        {
+            VISITORS,
+            "parking",
+            "lockers",
+            "supervision",
+            "batteries",
+            "patrols",
+            "hazards",
+            "needs",
+            "escalation",
+        },
     )
 
     def __init__(

@@ -1,0 +1,360 @@
+"""Needs (诉求) of residents, from registered to closed, without a word of what they said.
+
+Commands and facts go upstream and into an append-only journal: they hold numbers, names out of the
+site's file and those of the staff. What a person typed is kept elsewhere, sealed, and can be destroyed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from gateway.model import (
+    GATEWAY,
+    Changes,
+    ClockQuality,
+    Command,
+    Fact,
+    Lane,
+    Message,
+    Rows,
+    Service,
+    Stamp,
+    Tick,
+    Value,
+    elapsed,
+)
+
+DAY = 86_400.0
+NUMBER = re.compile(r"[1-9]\d{7}")
+"""A receipt: short enough to be said, too many to be guessed."""
+ONCE = re.compile(r"[\w-]{0,64}", re.ASCII)
+STEPS = 100
+"""Steps of a need that are listed; facts tell of all."""
+MOST = 10_000
+"""Needs that are listed; for a new one beyond, the oldest that is over and destroyed is left out."""
+SETTLED = 3600e9
+"""Nanoseconds that a machine has run before its calendar may end what is kept: until the network has set
+it, a clock can be years wrong."""
+
+Titles = Mapping[str, Mapping[str, str]]
+"""What people call things, by name and language."""
+
+
+class State(StrEnum):
+    """How far a need has come."""
+
+    REGISTERED = "registered"
+    ACCEPTED = "accepted"
+    """Somebody here sees to it."""
+    REFERRED = "referred"
+    """Somebody elsewhere does (转介)."""
+    DONE = "done"
+    CLOSED = "closed"
+    """The resident knows how it ended."""
+    WITHDRAWN = "withdrawn"
+
+
+OPEN = frozenset({State.REGISTERED, State.ACCEPTED, State.REFERRED})
+"""Something is owed."""
+CHANNELS = ("kiosk", "phone", "desk")
+OUTCOMES = ("met", "partly", "unmet")
+
+_MOVES: Mapping[str, tuple[frozenset[State], State]] = {
+    "need-accept": (OPEN, State.ACCEPTED),
+    "need-refer": (OPEN, State.REFERRED),
+    "need-done": (OPEN, State.DONE),
+    "need-close": (OPEN | {State.DONE}, State.CLOSED),
+    "need-withdraw": (OPEN | {State.DONE}, State.WITHDRAWN),
+    "need-reopen": (frozenset(State) - OPEN, State.ACCEPTED),
+}
+"""From which states each command leads to which."""
+_MARKS = frozenset({"need-change", "need-note", "need-look", "need-erase"})
+"""What leaves the state as it is."""
+
+
+class Category(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of need: the days it may take, who sees to it and to whom it is referred, unless somebody
+    says otherwise."""
+
+    title: Mapping[str, str]
+    days: float
+    owner: str = ""
+    referral: str = ""
+
+
+class Reception(msgspec.Struct, frozen=True, kw_only=True):
+    """`[needs]`, checked, but for where the particulars lie."""
+
+    categories: Mapping[str, Category]
+    owners: Titles = {}
+    referrals: Titles = {}
+    keep_days: float = 180.0
+    """From the end of a need to the destruction of its particulars."""
+    reopen_days: float = 14.0
+    most_open: int = 500
+    phone_per_hour: int = 30
+    """Needs that all phones together may register."""
+    address: str = ""
+    """Where phones reach the form, such as `http://192.168.1.10:8080`."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that was done about a need: the name of its command without `need-`. `detail` is the
+    owner, the referral, the outcome or the reason."""
+
+    what: str
+    at: Stamp
+    by: str = ""
+    detail: str = ""
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One need; its key is the number on its receipt."""
+
+    category: str
+    channel: str
+    state: State
+    created: Stamp
+    due: int
+    """Unix time in milliseconds."""
+    owner: str = ""
+    referral: str = ""
+    outcome: str = ""
+    satisfaction: int = 0
+    """1 to 5; 0: nobody said."""
+    ended: Stamp | None = None
+    """When it was done, closed or withdrawn; the first of these since it was last opened."""
+    overdue: bool = False
+    referred: bool = False
+    """Whether it was ever referred."""
+    sealed: bool = False
+    """Whether its particulars are kept."""
+    once: str = ""
+    """What the form that registered it was told by, so that a second click is no second need."""
+    steps: tuple[Step, ...] = ()
+
+
+class Needs(Service):
+    """Keeps where each need stands, and tells when it is overdue and when its particulars must go."""
+
+    name = "needs"
+    row = Need
+    actions = frozenset({"need-register", *_MOVES, *_MARKS})
+
+    def __init__(self, reception: Reception | None = None) -> None:
+        self._reception = reception
+
+    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+        if isinstance(message, Tick):
+            return self._pass_time(rows, message.at)
+        if not isinstance(message, Command) or message.action not in self.actions:
+            return {}, []
+        if self.objection(rows, message):
+            return {}, []
+        key = str(message.args["id"])
+        if message.action == "need-register":
+            return self._register(rows, key, message)
+        row, detail = self._moved(rows[key], message)
+        what = message.action.removeprefix("need-")
+        row = _noted(row, Step(what=what, at=message.at, by=message.by or message.origin, detail=detail))
+        return {key: row}, [_fact(_KINDS[message.action], key, row, message.at, by=message.by)]
+
+    def objection(self, rows: Rows, command: Command) -> str:
+        """Why a command cannot be carried out, as the key of an error; empty when it can."""
+        args, action, reception = command.args, command.action, self._reception
+        if reception is None:
+            return "needs-off"
+        key = args.get("id")
+        if action == "need-register":
+            return _objection_to_new(reception, rows, args)
+        row: Need | None = rows.get(key) if isinstance(key, str) else None
+        if row is None:
+            return "need-unknown"
+        if action in _MOVES and row.state not in _MOVES[action][0]:
+            return "need-state"
+        if action in {"need-look", "need-note", "need-erase", "need-reopen"} and not row.sealed:
+            return "need-erased"
+        if action == "need-reopen" and not self._young(row, command.at):
+            return "need-reopen-late"
+        return _objection_to_args(reception, row, command)
+
+    def summary(self, rows: Rows) -> dict[str, Value]:
+        if self._reception is None:
+            return {}
+        owed = [row for row in rows.values() if row.state in OPEN]
+        return {
+            "open": len(owed),
+            "new": sum(row.state is State.REGISTERED for row in owed),
+            "overdue": sum(row.overdue for row in owed),
+        }
+
+    def _register(self, rows: Rows, key: str, command: Command) -> tuple[Changes, list[Fact]]:
+        assert self._reception
+        args, at = command.args, command.at
+        category = str(args["category"])
+        need = Need(
+            category=category,
+            channel=str(args["channel"]),
+            state=State.REGISTERED,
+            created=at,
+            due=self._due(category, at),
+            sealed=args.get("sealed") is True,
+            once=str(args.get("once", "")),
+        )
+        changes: Changes = {key: need}
+        if len(rows) >= MOST:
+            over = [(row.ended.wall, old) for old, row in rows.items() if row.ended and not row.sealed]
+            changes |= {old: None for _, old in sorted(over)[:1]}
+        return changes, [_fact("need-registered", key, need, at, by=command.by)]
+
+    def _moved(self, row: Need, command: Command) -> tuple[Need, str]:
+        """The need after a command that nothing speaks against, and the detail of the step."""
+        assert self._reception
+        args, at, action = command.args, command.at, command.action
+        category = self._reception.categories.get(row.category)
+        change: dict[str, Any] = {}
+        detail = ""
+        if action in _MOVES:
+            change = {"state": _MOVES[action][1]}
+            if change["state"] in OPEN:
+                change |= {"ended": None}
+            else:
+                change |= {"ended": row.ended or at}
+        if action == "need-accept":
+            detail = str(args.get("owner") or row.owner or (category.owner if category else ""))
+            change |= {"owner": detail}
+        elif action == "need-refer":
+            detail = str(args.get("to") or (category.referral if category else ""))
+            change |= {"referral": detail, "referred": True}
+        elif action == "need-close":
+            detail = str(args["outcome"])
+            change |= {"outcome": detail, "satisfaction": args.get("satisfaction", 0)}
+        elif action == "need-reopen":
+            due = self._due(row.category, at)
+            change |= {"outcome": "", "satisfaction": 0, "due": due, "overdue": False}
+        elif action == "need-change":
+            detail = ", ".join(sorted(args.keys() - {"id"}))
+            change = {name: args[name] for name in ("owner", "category", "due") if name in args}
+        elif action == "need-erase":
+            detail = "request"
+            row = _erased(row, at)
+        return msgspec.structs.replace(row, **change), detail
+
+    def _pass_time(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+        changes: Changes = {}
+        facts: list[Fact] = []
+        if self._reception is None or at.clock is ClockQuality.UNSET:
+            return changes, facts
+        keep = self._reception.keep_days * DAY
+        for key, row in rows.items():
+            if row.state in OPEN:
+                if (late := at.wall >= row.due) != row.overdue:
+                    changes[key] = msgspec.structs.replace(row, overdue=late)
+                    if late:
+                        facts.append(_fact("need-overdue", key, changes[key], at))
+            elif (
+                row.sealed and row.ended and at.mono >= SETTLED and (elapsed(row.ended, at) or 0.0) >= keep
+            ):
+                step = Step(what="erase", at=at, detail="retention")
+                changes[key] = _noted(_erased(row, at), step)
+                facts.append(_fact("need-erased", key, changes[key], at))
+        return changes, facts
+
+    def _young(self, row: Need, at: Stamp) -> bool:
+        """Whether a need ended so recently that it may be opened again."""
+        assert self._reception
+        since = elapsed(row.ended, at) if row.ended else None
+        return since is not None and since <= self._reception.reopen_days * DAY
+
+    def _due(self, category: str, at: Stamp) -> int:
+        assert self._reception
+        known = self._reception.categories.get(category)
+        return at.wall + round((known.days if known else 7) * DAY * 1000)
+
+
+def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any]) -> str:
+    key = args.get("id")
+    if not isinstance(key, str) or not NUMBER.fullmatch(key) or key in rows:
+        return "need-number"
+    if not ONCE.fullmatch(str(args.get("once", ""))):
+        return "need-once"
+    if args.get("category") not in reception.categories:
+        return "need-category"
+    if args.get("channel") not in CHANNELS:
+        return "need-channel"
+    full = sum(row.state in OPEN for row in rows.values()) >= reception.most_open
+    return "needs-full" if full else ""
+
+
+def _objection_to_args(reception: Reception, row: Need, command: Command) -> str:
+    """What is wrong with what a command says besides the need's number."""
+    args, action = command.args, command.action
+    category = reception.categories.get(str(args.get("category", row.category)))
+    if category is None and "category" in args:
+        return "need-category"
+    if (owner := args.get("owner")) and owner not in reception.owners:
+        return "need-owner"
+    if action == "need-refer":
+        to = args.get("to") or (category.referral if category else "")
+        return "" if to in reception.referrals else "need-referral"
+    if action == "need-close":
+        satisfaction = args.get("satisfaction", 0)
+        known = args.get("outcome") in OUTCOMES
+        stars = isinstance(satisfaction, int) and not isinstance(satisfaction, bool)
+        return "" if known and stars and 0 <= satisfaction <= 5 else "need-outcome"
+    if action == "need-change" and "due" in args:
+        due, year = args["due"], 366 * DAY * 1000
+        fine = isinstance(due, int) and row.created.wall <= due <= command.at.wall + year
+        return "" if fine else "need-due"
+    return ""
+
+
+_KINDS = {
+    "need-accept": "need-accepted",
+    "need-refer": "need-referred",
+    "need-done": "need-done",
+    "need-close": "need-closed",
+    "need-withdraw": "need-withdrawn",
+    "need-reopen": "need-reopened",
+    "need-change": "need-changed",
+    "need-note": "need-noted",
+    "need-look": "need-looked",
+    "need-erase": "need-erased",
+}
+"""The fact that tells of each command."""
+
+
+def _erased(row: Need, at: Stamp) -> Need:
+    """Without its particulars, nobody can do anything about a need any more."""
+    if row.state in OPEN:
+        return msgspec.structs.replace(row, sealed=False, state=State.WITHDRAWN, ended=at)
+    return msgspec.structs.replace(row, sealed=False)
+
+
+def _noted(row: Need, step: Step) -> Need:
+    return msgspec.structs.replace(row, steps=(*row.steps, step)[-STEPS:])
+
+
+def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
+    seconds = elapsed(row.created, row.ended) if row.ended else None
+    body = {
+        "id": key,
+        "category": row.category,
+        "channel": row.channel,
+        "state": row.state,
+        "created": row.created.wall,
+        "due": row.due,
+        "owner": row.owner,
+        "referral": row.referral,
+        "outcome": row.outcome,
+        "satisfaction": row.satisfaction,
+        "seconds": None if seconds is None else round(seconds),
+        "overdue": row.overdue,
+        **more,
+    }
+    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
