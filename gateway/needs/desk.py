@@ -122,7 +122,9 @@ class Desk:
             command = self._wish(request, "need-register", id=number, once=once, sealed=True, **args)
             self._object(command)
             store = self._store()
-            await asyncio.to_thread(store.put, number, Particulars(**fields), command.at.wall)
+            await asyncio.to_thread(
+                store.put, number, msgspec.convert(fields, Particulars), command.at.wall
+            )
             reach("need-sealed")
             try:
                 await self._carry_out(command)

@@ -30,6 +30,8 @@ from gateway.model import (
 )
 
 DAY = 86_400.0
+YEAR = 366 * 86_400_000
+"""Milliseconds, the furthest that a need may be put off."""
 NUMBER = re.compile(r"[1-9]\d{7}")
 """A receipt: short enough to be said, too many to be guessed."""
 ONCE = re.compile(r"[\w-]{0,64}", re.ASCII)
@@ -166,22 +168,17 @@ class Needs(Service):
 
     def objection(self, rows: Rows, command: Command) -> str:
         """Why a command cannot be carried out, as the key of an error; empty when it can."""
-        args, action, reception = command.args, command.action, self._reception
-        if reception is None:
+        if self._reception is None:
             return "needs-off"
-        key = args.get("id")
-        if action == "need-register":
-            return _objection_to_new(reception, rows, args)
+        if command.action == "need-register":
+            return _objection_to_new(self._reception, rows, command.args)
+        key = command.args.get("id")
         row: Need | None = rows.get(key) if isinstance(key, str) else None
         if row is None:
             return "need-unknown"
-        if action in _MOVES and row.state not in _MOVES[action][0]:
-            return "need-state"
-        if action in {"need-look", "need-note", "need-erase", "need-reopen"} and not row.sealed:
-            return "need-erased"
-        if action == "need-reopen" and not self._young(row, command.at):
-            return "need-reopen-late"
-        return _objection_to_args(reception, row, command)
+        return _objection_to_move(self._reception, row, command) or _objection_to_args(
+            self._reception, row, command
+        )
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         if self._reception is None:
@@ -254,22 +251,13 @@ class Needs(Service):
         for key, row in rows.items():
             if row.state in OPEN:
                 if (late := at.wall >= row.due) != row.overdue:
-                    changes[key] = msgspec.structs.replace(row, overdue=late)
-                    if late:
-                        facts.append(_fact("need-overdue", key, changes[key], at))
-            elif (
-                row.sealed and row.ended and at.mono >= SETTLED and (elapsed(row.ended, at) or 0.0) >= keep
-            ):
+                    changes[key] = turned = msgspec.structs.replace(row, overdue=late)
+                    facts += [_fact("need-overdue", key, turned, at)] if late else []
+            elif row.sealed and at.mono >= SETTLED and _age(row, at) >= keep:
                 step = Step(what="erase", at=at, detail="retention")
-                changes[key] = _noted(_erased(row, at), step)
-                facts.append(_fact("need-erased", key, changes[key], at))
+                changes[key] = erased = _noted(_erased(row, at), step)
+                facts.append(_fact("need-erased", key, erased, at))
         return changes, facts
-
-    def _young(self, row: Need, at: Stamp) -> bool:
-        """Whether a need ended so recently that it may be opened again."""
-        assert self._reception
-        since = elapsed(row.ended, at) if row.ended else None
-        return since is not None and since <= self._reception.reopen_days * DAY
 
     def _due(self, category: str, at: Stamp) -> int:
         assert self._reception
@@ -291,6 +279,18 @@ def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any])
     return "needs-full" if full else ""
 
 
+def _objection_to_move(reception: Reception, row: Need, command: Command) -> str:
+    """Why a need, as it stands, is not open to a command."""
+    action = command.action
+    if action in _MOVES and row.state not in _MOVES[action][0]:
+        return "need-state"
+    if action in {"need-look", "need-note", "need-erase", "need-reopen"} and not row.sealed:
+        return "need-erased"
+    if action == "need-reopen" and _age(row, command.at) > reception.reopen_days * DAY:
+        return "need-reopen-late"
+    return ""
+
+
 def _objection_to_args(reception: Reception, row: Need, command: Command) -> str:
     """What is wrong with what a command says besides the need's number."""
     args, action = command.args, command.action
@@ -303,13 +303,12 @@ def _objection_to_args(reception: Reception, row: Need, command: Command) -> str
         to = args.get("to") or (category.referral if category else "")
         return "" if to in reception.referrals else "need-referral"
     if action == "need-close":
-        satisfaction = args.get("satisfaction", 0)
-        known = args.get("outcome") in OUTCOMES
-        stars = isinstance(satisfaction, int) and not isinstance(satisfaction, bool)
-        return "" if known and stars and 0 <= satisfaction <= 5 else "need-outcome"
+        stars = args.get("satisfaction", 0)
+        rated = isinstance(stars, int) and not isinstance(stars, bool) and 0 <= stars <= 5
+        return "" if args.get("outcome") in OUTCOMES and rated else "need-outcome"
     if action == "need-change" and "due" in args:
-        due, year = args["due"], 366 * DAY * 1000
-        fine = isinstance(due, int) and row.created.wall <= due <= command.at.wall + year
+        due = args["due"]
+        fine = isinstance(due, int) and row.created.wall <= due <= command.at.wall + YEAR
         return "" if fine else "need-due"
     return ""
 
@@ -327,6 +326,11 @@ _KINDS = {
     "need-erase": "need-erased",
 }
 """The fact that tells of each command."""
+
+
+def _age(row: Need, at: Stamp) -> float:
+    """Seconds since a need ended."""
+    return (elapsed(row.ended, at) or 0.0) if row.ended else 0.0
 
 
 def _erased(row: Need, at: Stamp) -> Need:

@@ -106,18 +106,9 @@ class Safety(Service):
     )
 
     hears = frozenset(
-        {
-            VISITORS,
-            "parking",
-            "lockers",
-            "supervision",
-            "batteries",
-            "patrols",
-            "hazards",
-            "needs",
-            "escalation",
-        },
-    )
+        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
+         "escalation"},
+    )  # fmt: skip
 
     def __init__(
         self, devices: Mapping[str, Device], rules: Iterable[Rule] = (), local: Local = lambda _: None
