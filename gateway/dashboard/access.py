@@ -20,6 +20,8 @@ from gateway.secret import create_secret
 COOKIE = "linli-session"
 KEPT = 365 * 86_400
 """Seconds a session lasts: a wall screen has nobody to type. Deleting the key file ends them all."""
+BRIEF = 3600
+"""Seconds that a phone's pass lasts: to read a form and fill it in."""
 
 TRIES = 5
 WAIT = 60.0
@@ -49,6 +51,7 @@ class Access:
         self._mono = mono
         secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
         self._sign = URLSafeTimedSerializer(secret)
+        self._passes = URLSafeTimedSerializer(secret, salt="needs")
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait(self, address: str) -> int:
@@ -80,3 +83,16 @@ class Access:
             return str(self._sign.loads(cookie or "", max_age=KEPT))
         except BadSignature:
             return None
+
+    def pass_for(self, channel: str) -> str:
+        """A pass, for a kiosk or a phone, that is no session."""
+        return self._passes.dumps(channel)
+
+    def channel(self, token: str | None) -> str | None:
+        """Whose pass this is; None when it is not ours or too old."""
+        try:
+            channel = str(self._passes.loads(token or "", max_age=KEPT))
+            self._passes.loads(token or "", max_age=BRIEF if channel == "phone" else KEPT)
+        except BadSignature:
+            return None
+        return channel

@@ -8,12 +8,11 @@ import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
@@ -32,15 +31,15 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.model import GATEWAY, Clock, GatewayError, Hazard
 from gateway.services.commands import Status
-from gateway.words import LANGUAGES, because, say
+from gateway.words import because, say
 
-from .access import COOKIE, KEPT, Access
+from .access import COOKIE, Access
 from .pages import HOME, KIOSK, PAGES, Pages, word
+from .requests import body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
 from .watch import Watch
 
-BODY = 65_536
 BEAT = 15.0
 """Seconds of silence after which an event stream says that it is still there."""
 EXPIRES = 15_000
@@ -267,7 +266,7 @@ class Dashboard:
 
     def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
         lang = language(request)
-        return _remember(request, lang, HTMLResponse(self._pages.login(lang, problem), status))
+        return remember(request, lang, HTMLResponse(self._pages.login(lang, problem), status))
 
     def _enter(self, request: Request, key: str, name: str) -> Response:
         """Exchange a key for a session, and leave no key in the address bar."""
@@ -281,8 +280,8 @@ class Dashboard:
             return self._ask_for_key(request, 401, say(lang, "dashboard.wrong-key"))
         name = "".join(filter(str.isprintable, name)).strip()[:NAME] or "dashboard"
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
-        response = _remember(request, lang, RedirectResponse(home, 303))
-        _set_cookie(request, response, COOKIE, self._access.session(name))
+        response = remember(request, lang, RedirectResponse(home, 303))
+        set_cookie(request, response, COOKIE, self._access.session(name))
         return response
 
     async def _home(self, request: Request) -> Response:
@@ -297,10 +296,10 @@ class Dashboard:
     def _show(self, request: Request, name: str) -> Response:
         lang = language(request)
         page = self._pages.page(name, self.watch.view, lang, self.watch.now())
-        return _remember(request, lang, HTMLResponse(page))
+        return remember(request, lang, HTMLResponse(page))
 
     async def _login(self, request: Request) -> Response:
-        body = (await _body(request)).decode("utf-8", "replace")
+        body = (await body_of(request)).decode("utf-8", "replace")
         try:
             form = parse_qs(body, max_num_fields=8)
         except ValueError:
@@ -341,7 +340,7 @@ class Dashboard:
     async def _command(self, request: Request) -> Response:
         lang = language(request)
         try:
-            wish = msgspec.json.decode(await _body(request), type=Wishes)
+            wish = msgspec.json.decode(await body_of(request), type=Wishes)
         except ValueError:
             answer = Answer(400, "failed", say(lang, "dashboard.form-wrong"))
         else:
@@ -448,55 +447,6 @@ def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
     if status in {Status.FAILED, Status.DENIED}:
         return Answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
     return Answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
-
-
-def same_origin(headers: Headers) -> bool:
-    """Whether a page of ours sent this: browsers say so in one of two ways, strangers in none."""
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is None and origin is None:
-        return False
-    return site in {None, "same-origin"} and (
-        origin is None or urlsplit(origin).netloc == headers.get("host")
-    )
-
-
-def language(request: Request) -> str:
-    """What was asked for, else what was last chosen, else what the browser likes best."""
-    for choice in (request.query_params.get("lang"), request.cookies.get("lang")):
-        if choice in LANGUAGES:
-            return choice
-    for part in request.headers.get("accept-language", "").split(","):
-        choice = part.partition(";")[0].partition("-")[0].strip().lower()
-        if choice in LANGUAGES:
-            return choice
-    return LANGUAGES[0]
-
-
-def _remember(request: Request, lang: str, response: Response) -> Response:
-    """Keep a language that was asked for."""
-    if request.query_params.get("lang") == lang:
-        _set_cookie(request, response, "lang", lang)
-    return response
-
-
-def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=KEPT,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY:
-            raise HTTPException(413)
-    return body
 
 
 async def _favicon(_request: Request) -> Response:
