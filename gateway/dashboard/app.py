@@ -1,4 +1,4 @@
-"""The dashboard's routes. The only file, with the server's, that knows Starlette."""
+"""The dashboard's routes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from gateway.services.commands import Status
 from gateway.words import because, say
 
 from .access import COOKIE, Access
-from .pages import HOME, KIOSK, PAGES, Pages, word
+from .needs import NeedsPages
+from .pages import HOME, KIOSK, NEEDS, PAGES, Pages, word
+from .passes import Passes
 from .requests import body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
@@ -231,6 +233,7 @@ class Dashboard:
         self._clock = clock
         self._pages = Pages(settings)
         self.watch = Watch(settings, clock)
+        self._needs = NeedsPages(self._pages, self.watch, Passes(access, clock.mono))
 
     def application(self) -> Starlette:
         @contextlib.asynccontextmanager
@@ -241,7 +244,8 @@ class Dashboard:
         return Starlette(
             routes=[
                 Route("/", self._home),
-                *(Route(f"/{name}", self._page) for name in PAGES if name != HOME),
+                *(Route(f"/{name}", self._page) for name in PAGES if name not in {HOME, NEEDS}),
+                *self._needs.routes(),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),
@@ -262,7 +266,9 @@ class Dashboard:
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
-        return None if path.startswith("/static/") else self._ask_for_key(request, 401)
+        if path.startswith("/static/") or self._needs.admits(request):
+            return None
+        return self._needs.expired(request) if path == "/need" else self._ask_for_key(request, 401)
 
     def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
         lang = language(request)

@@ -19,7 +19,7 @@ from gateway.words import LANGUAGES, because, say, words
 from .settings import Settings, title
 from .view import Condition, View
 
-HOME, KIOSK = "overview", "kiosk"
+HOME, KIOSK, NEEDS = "overview", "kiosk", "needs"
 FRAME = ("status", "banners", "alarms")
 """What every page shows: nobody may miss an alarm because they are looking at something else."""
 PAGES = {
@@ -27,10 +27,11 @@ PAGES = {
     "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
     "walk-test": ("walk",),
     "lines": ("lines",),
-    KIOSK: ("tiles", "outputs"),
+    NEEDS: (),
+    KIOSK: ("tiles", "outputs", "phone"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "safety", "walk-test", "lines")
+MENU = (HOME, "safety", "walk-test", "lines", NEEDS)
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
@@ -80,25 +81,32 @@ class Pages:
             return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}"
         return f"{say(lang, 'dashboard.drill')} · {site}" if view.drills else site
 
-    def page(self, name: str, view: View, lang: str, now: int) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds."""
+    def page(
+        self, name: str, view: View, lang: str, now: int, template: str = "page.html", **more: object
+    ) -> str:
+        """The whole page of that name. `now` is Unix time in milliseconds; `more` is what the template of a
+        page that is not made of regions alone shows beside them."""
         html = self.regions(name, view, lang)
-        return self._environment.get_template("page.html").render(
+        return self._environment.get_template(template).render(
             self._facts(lang),
+            when=functools.partial(self._when, view.day),
             page=name,
             heading=self.heading(view, lang),
             regions={region: Markup(text) for region, text in html.items()},  # noqa: S704
             now=now,
             timezone=self._settings.timezone,
             ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
+            **more,
         )
+
+    def plain(self, template: str, lang: str, **more: object) -> str:
+        """A page of its own, for those who have no business with alarms."""
+        facts = self._facts(lang)
+        return self._environment.get_template(template).render(facts, heading=facts["site"], **more)
 
     def login(self, lang: str, problem: str = "") -> str:
         """The form that asks for the key, with what was wrong."""
-        facts = self._facts(lang)
-        return self._environment.get_template("login.html").render(
-            facts, heading=facts["site"], problem=problem
-        )
+        return self.plain("login.html", lang, problem=problem)
 
     def _facts(self, lang: str) -> dict[str, object]:
         return {
