@@ -195,8 +195,7 @@ class NeedsPages:
         rows = newest_first(await self._rows())
         needs = [need for _, need in rows]
         shown = self._chosen(request, rows, "open")
-        zone, lang = self._zone, language(request)
-        by_category = grouped(needs, lambda need: category_of(self._reception, need.category, lang))
+        zone = self._zone
         return self._page(
             request,
             "needs.html",
@@ -207,7 +206,7 @@ class NeedsPages:
             states=State,
             all=figures(needs),
             by_state={state: sum(need.state is state for need in needs) for state in State},
-            by_category=by_category,
+            by_category=grouped(needs, lambda need: need.category),
             by_month=dict(reversed(grouped(needs, lambda need: month_of(need, zone)).items())),
             qr=self._form_address(request),
         )

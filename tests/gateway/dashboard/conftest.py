@@ -136,13 +136,15 @@ class House:
         self.do(start())
 
     async def _live(self, up: asyncio.Event) -> None:
-        handlers = {"health": self._health, "doctor": self._doctor, "command": self._command}
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
-            control.serve(self.settings.control, handlers),
+            control.serve(self.settings.control, await self._handlers(self._journal)),
         ):
             up.set()
             await self._leave.wait()
+
+    async def _handlers(self, _journal: Journal) -> dict[str, control.Handler]:
+        return {"health": self._health, "doctor": self._doctor, "command": self._command}
 
     async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "started": 0, "journal": self.storage}
