@@ -48,7 +48,7 @@ IDLE = 60
 SHOWN = 200
 """Needs that one page lists."""
 DESK = "desk"
-STEPS = ("accept", "refer", "done", "close", "withdraw", "reopen", "change", "note", "erase")
+STEPS = ("accept", "refer", "done", "close", "withdraw", "reopen", "change", "note", "correct", "erase")
 Form = Mapping[str, str]
 
 
@@ -234,7 +234,7 @@ class NeedsPages:
             action, args = self._wish(given)
             await self._call(
                 "need-update", action=action, args={"id": number, **args}, note=given.get("note", ""),
-                by=request.state.person,
+                fields=given, by=request.state.person,
             )  # fmt: skip
         except GatewayError as error:
             return await self._show(

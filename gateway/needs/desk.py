@@ -148,8 +148,8 @@ class Desk:
             }
 
     async def _answer_update(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Carry out the `action` with its `args`; a `note` is sealed first, for no step should stand
-        without its reason."""
+        """Carry out the `action` with its `args`. A `note`, or the corrected `fields`, are sealed first: no
+        step should stand without what it is about."""
         action, args = str(request.get("action")), request.get("args")
         text = tidy(str(request.get("note") or ""))
         if len(text) > LIMITS["text"]:
@@ -158,11 +158,20 @@ class Desk:
             raise GatewayError("command-form", reason="action")
         if action == "need-note" and not text:
             raise GatewayError("need-form", fields="note")
+        given = request.get("fields")
+        fields = fields_of(given if isinstance(given, dict) else {})
+        if action == "need-correct" and (wrong := problems(fields)):
+            raise GatewayError("need-form", fields=", ".join(wrong))
         async with self._lock:
             command = self._wish(request, action, **args)
             self._object(command)
-            if text and action != "need-erase":
-                await self._add(str(args["id"]), Note(command.at.wall, command.by, action[5:], text))
+            number = str(args["id"])
+            if action == "need-correct":
+                former = await self._particulars(number)
+                mended = msgspec.structs.replace(former, **fields)
+                await asyncio.to_thread(self._store().replace, number, mended)
+            elif text and action != "need-erase":
+                await self._add(number, Note(command.at.wall, command.by, action[5:], text))
             await self._carry_out(command)
         if action == "need-erase":
             reach("need-erased")

@@ -75,7 +75,7 @@ _MOVES: Mapping[str, tuple[frozenset[State], State]] = {
     "need-reopen": (frozenset(State) - OPEN, State.ACCEPTED),
 }
 """From which states each command leads to which."""
-_MARKS = frozenset({"need-change", "need-note", "need-look", "need-erase"})
+_MARKS = frozenset({"need-change", "need-note", "need-correct", "need-look", "need-erase"})
 """What leaves the state as it is."""
 
 
@@ -284,7 +284,7 @@ def _objection_to_move(reception: Reception, row: Need, command: Command) -> str
     action = command.action
     if action in _MOVES and row.state not in _MOVES[action][0]:
         return "need-state"
-    if action in {"need-look", "need-note", "need-erase", "need-reopen"} and not row.sealed:
+    if action in (_MARKS | {"need-reopen"}) - {"need-change"} and not row.sealed:
         return "need-erased"
     if action == "need-reopen" and _age(row, command.at) > reception.reopen_days * DAY:
         return "need-reopen-late"
@@ -322,6 +322,7 @@ _KINDS = {
     "need-reopen": "need-reopened",
     "need-change": "need-changed",
     "need-note": "need-noted",
+    "need-correct": "need-corrected",
     "need-look": "need-looked",
     "need-erase": "need-erased",
 }

@@ -190,6 +190,13 @@ def test_the_desk_sees_to_a_need_and_who_looked_is_on_record(house: NeedsHouse, 
     _, _, text = served.ask("GET", page, "", cookie)
     assert "查看个人资料 · 王芳" in text
     assert "已联系老李" not in text
+    mended = {"step": "correct", "text": "是楼上的灯", "name": "张小凡", "phone": "打电话"}
+    status, _, text = post(served, page, cookie, mended)
+    assert (status, "是楼上的灯" in text, "打电话" in text) == (409, True, True)
+    assert post(served, page, cookie, {**mended, "phone": "139 0000 0000"})[0] == 303
+    _, _, text = post(served, f"{page}/particulars", cookie, {})
+    assert "139 0000 0000" in text
+    assert "13800138000" not in text
     due = {"step": "change", "due": "2099-01-01", "category": "nasty"}
     status, _, text = post(served, page, cookie, {**due, "note": "不该丢"})
     assert (status, "一年之内" in text) == (409, True)

@@ -65,6 +65,21 @@ async def test_one_form_is_one_need_however_often_it_is_sent(tmp_path: Path) -> 
         assert await there.register(once="form-2") not in numbers
 
 
+async def test_what_a_person_said_can_be_corrected(tmp_path: Path) -> None:
+    async with office(tmp_path) as there:
+        number = await there.register(**ZHANG)
+        await there.update(number, "note", note="老李")
+        asked = {"action": "need-correct", "args": {"id": number}, "by": "李强"}
+        wrong = there.ask("need-update", **asked, fields={"text": "x", "phone": "call me"})
+        assert await refused(wrong) == ("need-form", {"fields": "phone"})
+        await there.ask("need-update", **asked, fields={**ZHANG, "phone": "139 0000 0000"})
+        said = await there.ask("need-particulars", id=number, by="李强")
+        assert (said["phone"], said["name"]) == ("139 0000 0000", ZHANG["name"])
+        assert [note["text"] for note in said["notes"]] == ["老李"]
+        assert [step.what for step in there.rows[number].steps] == ["note", "correct", "look"]
+        assert b"139 0000" not in everything(tmp_path)
+
+
 async def test_deletion_on_request_leaves_the_number_and_the_category(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
         number = await there.register(**ZHANG)
