@@ -15,6 +15,7 @@ from gateway.services.commands import Commands, Order
 from gateway.services.hazards import HOUR, Found, Hazards
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.lockers import Compartment, Lockers
+from gateway.services.needs import Needs
 from gateway.services.parking import Parking
 from gateway.services.patrols import Patrols, Round
 from gateway.services.presence import Link, Presence
@@ -143,6 +144,7 @@ def fold(
         hazards=_hazards(rows.get(Hazards.name, {}), now),
         lines=reports,
         duties=duties,
+        needs=known.samples[Needs.name].body["values"] if Needs.name in known.samples else {},
     )
 
 

@@ -346,6 +346,8 @@ class View(msgspec.Struct, frozen=True):
     lines: tuple[LineReport, ...] | None = None
     duties: Duties = Duties()
     """The words of the plans and the patrols."""
+    needs: Mapping[str, int] = {}
+    """How many of the residents' needs are `new`, how many `overdue`."""
 
     @property
     def unacknowledged(self) -> int:
@@ -371,5 +373,7 @@ class View(msgspec.Struct, frozen=True):
             "due": sum(sensor.due for sensor in self.sensors),
             "batteries": len(self.batteries),
             "findings": sum(len(line.findings) for line in self.lines or ()),
+            "needs-new": self.needs.get("new", 0),
+            "needs-overdue": self.needs.get("overdue", 0),
         }
         return {key: count for key, count in counts.items() if count}
