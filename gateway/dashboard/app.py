@@ -37,7 +37,7 @@ from .access import COOKIE, Access
 from .needs import NeedsPages
 from .pages import HOME, KIOSK, NEEDS, PAGES, Pages, word
 from .passes import Passes
-from .requests import body_of, language, remember, same_origin, set_cookie
+from .requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
 from .watch import Watch
@@ -284,7 +284,7 @@ class Dashboard:
             return refusal
         if not self._access.admits(address, key):
             return self._ask_for_key(request, 401, say(lang, "dashboard.wrong-key"))
-        name = "".join(filter(str.isprintable, name)).strip()[:NAME] or "dashboard"
+        name = "".join(filter(str.isprintable, name)).strip()[:NAME] or NAMELESS
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember(request, lang, RedirectResponse(home, 303))
         set_cookie(request, response, COOKIE, self._access.session(name))

@@ -40,7 +40,7 @@ from .access import COOKIE as SESSION
 from .pages import NEEDS, Pages
 from .passes import COOKIE, KIOSK, PHONE, REACH, Passes
 from .qr import svg
-from .requests import body_of, language, remember, set_cookie
+from .requests import NAMELESS, body_of, language, remember, set_cookie
 from .watch import Watch
 
 IDLE = 60
@@ -265,6 +265,8 @@ class NeedsPages:
         """What a person said, shown once; that it was looked at is on record."""
         number, lang = request.path_params["number"], language(request)
         try:
+            if request.state.person == NAMELESS:
+                raise GatewayError("need-nameless")
             said = await self._call("need-particulars", id=number, by=request.state.person)
         except GatewayError as error:
             return await self._show(request, number, problem=_sentence(lang, error), status=409)

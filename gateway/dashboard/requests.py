@@ -13,6 +13,8 @@ from gateway.words import LANGUAGES
 
 from .access import KEPT
 
+NAMELESS = "dashboard"
+"""Whoever came in without saying who they are."""
 BODY = 65_536
 """Bytes that a form may have."""
 

@@ -140,6 +140,8 @@ class Desk:
         async with self._lock:
             number = str(request.get("id"))
             command = self._wish(request, "need-look", id=number)
+            if not command.by:
+                raise GatewayError("need-nameless")
             self._object(command)
             particulars = await self._particulars(number)
             await self._carry_out(command)

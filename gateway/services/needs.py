@@ -172,8 +172,7 @@ class Needs(Service):
             return "needs-off"
         if command.action == "need-register":
             return _objection_to_new(self._reception, rows, command.args)
-        key = command.args.get("id")
-        row: Need | None = rows.get(key) if isinstance(key, str) else None
+        row: Need | None = rows.get(str(command.args.get("id")))
         if row is None:
             return "need-unknown"
         return _objection_to_move(self._reception, row, command) or _objection_to_args(
@@ -266,8 +265,8 @@ class Needs(Service):
 
 
 def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any]) -> str:
-    key = args.get("id")
-    if not isinstance(key, str) or not NUMBER.fullmatch(key) or key in rows:
+    key = str(args.get("id"))
+    if not NUMBER.fullmatch(key) or key in rows:
         return "need-number"
     if not ONCE.fullmatch(str(args.get("once", ""))):
         return "need-once"

@@ -413,6 +413,7 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
         hazards={"h/1": found, "h/2": replace(found, at=at(60), overdue=False)},
         lines={"rs485": {"up": True, "use": 80.0, "devices": [], "findings": [finding]}},
         outputs={"siren": SIREN},
+        samples=(sample("needs", open=3, new=1, overdue=1),),
         safety={
             "outputs/siren.failed": alarm(State.ACTIVE, "outputs", Hazard.FAULT),
             "a": replace(alarm(State.NORMAL), mode=Mode.TEST),
@@ -426,6 +427,6 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
     assert seen.hazards[0].until == NOON - 100_000
     assert [each.key for line in seen.devices for each in line.findings] == ["device-dead"]
     assert set(seen.reminders.values()) == {1}
-    assert len(seen.reminders) == 10
+    assert len(seen.reminders) == 12
     assert {f"dashboard.remind-{key}" for key in seen.reminders} <= words("zh").keys()
     assert view(TRIED).reminders == {}

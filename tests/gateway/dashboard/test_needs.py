@@ -216,6 +216,16 @@ def test_the_desk_sees_to_a_need_and_who_looked_is_on_record(house: NeedsHouse, 
     assert served.ask("GET", "/needs/12345678", "", cookie)[0] == 404
 
 
+def test_nobody_looks_without_a_name(house: NeedsHouse, served: Served) -> None:
+    _, number = register(served, served.cookie())
+    _, headers, _ = served.ask("GET", f"/?key={KEY}")
+    nameless = headers["set-cookie"].partition(";")[0]
+    status, _, text = post(served, f"/needs/{number}/particulars", nameless, {})
+    assert (status, "须署名" in text) == (409, True)
+    assert not any(typed in text for typed in TYPED)
+    assert house.needs()[number].steps == ()
+
+
 def test_the_list_the_figures_and_the_export_have_nothing_personal(
     house: NeedsHouse, served: Served
 ) -> None:

@@ -123,7 +123,8 @@ async def test_what_is_wrong_is_told_and_nothing_is_kept_of_it(tmp_path: Path) -
         assert (await refused(there.ask("need-update", action="need-accept", args=[])))[0] == "command-form"
         assert (await refused(there.update(number, "accept", owner={})))[0] == "command-form"
         assert (await refused(there.update("99999999", "accept")))[0] == "need-unknown"
-        assert (await refused(there.ask("need-particulars")))[0] == "need-unknown"
+        assert (await refused(there.ask("need-particulars", by="王芳")))[0] == "need-unknown"
+        assert (await refused(there.ask("need-particulars", id=number)))[0] == "need-nameless"
         assert there.store.kept().keys() == {number}
         assert there.store.get(number).notes == ()  # type: ignore[union-attr]
         assert there.rows[number].steps == ()
@@ -134,7 +135,9 @@ async def test_without_its_key_needs_go_on_but_none_is_registered(tmp_path: Path
         number = await there.register()
         there.options.key.unlink()
         assert (await refused(there.register()))[0] == "needs-key-missing"
-        assert (await refused(there.ask("need-particulars", id=number)))[0] == "needs-key-missing"
+        assert (await refused(there.ask("need-particulars", id=number, by="王芳")))[
+            0
+        ] == "needs-key-missing"
         assert (await refused(there.update(number, "accept", note="x")))[0] == "needs-key-missing"
         assert there.rows.keys() == {number}
         await there.update(number, "accept")

@@ -178,7 +178,7 @@ def test_who_looked_at_the_particulars_is_on_record() -> None:
         ("register", {"once": "我叫张三"}, "need-once"),
         ("accept", {"owner": "张三 13800138000"}, "need-owner"),
         ("accept", {"id": "99999999"}, "need-unknown"),
-        ("accept", {"id": 48273915}, "need-unknown"),
+        ("accept", {"id": None}, "need-unknown"),
         ("refer", {"to": "张三家"}, "need-referral"),
         ("close", {}, "need-outcome"),
         ("close", {"outcome": "met", "satisfaction": 6}, "need-outcome"),
