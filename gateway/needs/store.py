@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.faults import reach
 from gateway.model import GatewayError
-from gateway.secret import create_secret, read_secret
+from gateway.secret import OTHERS, create_secret, read_secret
 
 from .particulars import Particulars
 from .seal import KEY, new_key, seal, unseal
@@ -114,7 +114,8 @@ class Store:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite gives its journal the mode of the file.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._path.chmod(0o600)
+            if self._path.stat().st_mode & OTHERS:
+                self._path.chmod(0o600)
             with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode=DELETE")
                 database.execute("PRAGMA synchronous=EXTRA")

@@ -216,16 +216,13 @@ class Needs(Service):
         change: dict[str, Any] = {}
         detail = ""
         if action in _MOVES:
-            change = {"state": _MOVES[action][1]}
-            if change["state"] in OPEN:
-                change |= {"ended": None}
-            else:
-                change |= {"ended": row.ended or at}
+            to = _MOVES[action][1]
+            change = {"state": to, "ended": None if to in OPEN else row.ended or at}
         if action == "need-accept":
-            detail = str(args.get("owner") or row.owner or (category.owner if category else ""))
+            detail = _owner(args, row, category)
             change |= {"owner": detail}
         elif action == "need-refer":
-            detail = str(args.get("to") or (category.referral if category else ""))
+            detail = _referral(args, category)
             change |= {"referral": detail, "referred": True}
         elif action == "need-close":
             detail = str(args["outcome"])
@@ -234,8 +231,8 @@ class Needs(Service):
             due = self._due(row.category, at)
             change |= {"outcome": "", "satisfaction": 0, "due": due, "overdue": False}
         elif action == "need-change":
-            detail = ", ".join(sorted(args.keys() - {"id"}))
             change = {name: args[name] for name in ("owner", "category", "due") if name in args}
+            detail = ", ".join(change)
         elif action == "need-erase":
             detail = "request"
             row = _erased(row, at)
@@ -294,22 +291,18 @@ def _objection_to_args(reception: Reception, row: Need, command: Command) -> str
     """What is wrong with what a command says besides the need's number."""
     args, action = command.args, command.action
     category = reception.categories.get(str(args.get("category", row.category)))
-    if category is None and "category" in args:
-        return "need-category"
-    if (owner := args.get("owner")) and owner not in reception.owners:
-        return "need-owner"
-    if action == "need-refer":
-        to = args.get("to") or (category.referral if category else "")
-        return "" if to in reception.referrals else "need-referral"
-    if action == "need-close":
-        stars = args.get("satisfaction", 0)
-        rated = isinstance(stars, int) and not isinstance(stars, bool) and 0 <= stars <= 5
-        return "" if args.get("outcome") in OUTCOMES and rated else "need-outcome"
-    if action == "need-change" and "due" in args:
-        due = args["due"]
-        fine = isinstance(due, int) and row.created.wall <= due <= command.at.wall + YEAR
-        return "" if fine else "need-due"
-    return ""
+    owner = _owner(args, row, category) if action == "need-accept" else args.get("owner", "")
+    due, stars = args.get("due", row.due), args.get("satisfaction", 0)
+    fine = {
+        "need-category": "category" not in args or category,
+        "need-owner": owner in reception.owners or (action != "need-accept" and not owner),
+        "need-referral": action != "need-refer" or _referral(args, category) in reception.referrals,
+        "need-outcome": action != "need-close"
+        or (args.get("outcome") in OUTCOMES and type(stars) is int and 0 <= stars <= 5),
+        "need-due": "due" not in args
+        or (type(due) is int and row.created.wall <= due <= command.at.wall + YEAR),
+    }
+    return next((key for key, holds in fine.items() if not holds), "")
 
 
 _KINDS = {
@@ -326,6 +319,16 @@ _KINDS = {
     "need-erase": "need-erased",
 }
 """The fact that tells of each command."""
+
+
+def _owner(args: Mapping[str, Any], row: Need, category: Category | None) -> str:
+    """Who is to see to it: who was named, or does, or usually would."""
+    return str(args.get("owner") or row.owner or (category.owner if category else ""))
+
+
+def _referral(args: Mapping[str, Any], category: Category | None) -> str:
+    """To whom it is referred: who was named, or usually is."""
+    return str(args.get("to") or (category.referral if category else ""))
 
 
 def _age(row: Need, at: Stamp) -> float:

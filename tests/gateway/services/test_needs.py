@@ -249,7 +249,7 @@ def test_nothing_that_is_typed_gets_into_a_row_or_a_fact(
             said = f"张{typed}三"
             facts = do(
                 fold, action, second, owner=said, to=said, outcome=said, text=said, note=said,
-                category=said, due=said, satisfaction=said, channel=said, once=said,
+                category=said, due=said, **{said: said}, satisfaction=said, channel=said, once=said,
             )  # fmt: skip
         assert all("张".encode() not in msgpack.encode(fact.body) for fact in facts)
         assert "张".encode() not in msgpack.encode(fold.rows)
