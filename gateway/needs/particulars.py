@@ -13,6 +13,7 @@ LIMITS: Mapping[str, int] = {"text": 500, "name": 40, "phone": 20, "address": 10
 """Characters of each field; a note may be as long as a text."""
 NOTES = 50
 LINES = 20
+"""Lines of a text; what is beyond goes on in the last one."""
 
 _PHONE = re.compile(r"\+?[\d ()-]{5,19}")
 _BLANK = re.compile(r"[^\S\n]+")
@@ -44,7 +45,8 @@ def tidy(text: str) -> str:
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " "))
     shown = "".join(letter for letter in text if letter in "\n\u200d" or not _harmful(letter))
     lines = [_BLANK.sub(" ", line).strip() for line in shown.strip().split("\n")]
-    return "\n".join(lines[:LINES])
+    lines[LINES - 1 :] = [" ".join(lines[LINES - 1 :])] if len(lines) > LINES else lines[LINES - 1 :]
+    return "\n".join(lines)
 
 
 def _harmful(letter: str) -> bool:

@@ -187,6 +187,7 @@ def test_the_desk_sees_to_a_need_and_who_looked_is_on_record(house: NeedsHouse, 
         assert typed in text
     assert NASTY not in text
     assert "\u202e" not in text
+    assert "😀" in text
     _, _, text = served.ask("GET", page, "", cookie)
     assert "查看个人资料 · 王芳" in text
     assert "已联系老李" not in text

@@ -186,7 +186,8 @@ def test_nothing_is_kept_where_nothing_was_ever_registered(tmp_path: Path) -> No
         ("<b>粗</b> & \"'", "<b>粗</b> & \"'"),
         ("half \ud83d", "half"),
         ("\n" * 50, ""),
-        ("\n".join("x" * 50), "\n".join("x" * LINES)),
+        ("\n".join("x" * LINES), "\n".join("x" * LINES)),
+        ("\n".join("x" * 22), "\n".join("x" * LINES) + " x x"),
     ],
 )
 def test_what_cannot_be_seen_is_left_out_and_all_else_is_kept(typed: str, kept: str) -> None:
