@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,9 +15,16 @@ from gateway.services.needs import Need, Needs
 
 async def read_rows(journal: Path) -> dict[str, Need]:
     """Every need by its number; one that cannot be read is left out. Raises `JournalFailed`."""
-    rows: dict[str, Need] = {}
     async with Reader.open(journal) as reader:
-        for number, body in (await reader.state(Needs.name)).items():
-            with contextlib.suppress(msgspec.DecodeError):
-                rows[number] = msgspec.msgpack.decode(body, type=Need)
+        kept = await reader.state(Needs.name)
+    # Thousands take a while, in which nobody else should wait.
+    return await asyncio.to_thread(_decode, kept)
+
+
+def _decode(kept: Mapping[str, bytes]) -> dict[str, Need]:
+    decode = msgspec.msgpack.Decoder(Need).decode
+    rows: dict[str, Need] = {}
+    for number, body in kept.items():
+        with contextlib.suppress(msgspec.DecodeError):
+            rows[number] = decode(body)
     return rows
