@@ -91,8 +91,6 @@ class NeedsPages:
     def _reception(self) -> Reception | None:
         return self._watch.settings.duties.needs
 
-    # The form
-
     async def _need(self, request: Request) -> Response:
         if "pass" in request.query_params:
             return self._admit(request, request.query_params["pass"])
@@ -127,6 +125,7 @@ class NeedsPages:
             response = self._form(request, given, problem=problem, status=429)
             response.headers["retry-after"] = str(wait)
             return response
+        self._passes.registering(channel, _address(request))
         try:
             answer = await self._call(
                 "need-register",
@@ -137,8 +136,8 @@ class NeedsPages:
                 by=request.state.person or channel,
             )
         except GatewayError as error:
+            self._passes.failed(channel, _address(request))
             return self._form(request, given, problem=_sentence(lang, error), status=503)
-        self._passes.registered(channel, _address(request))
         return self._plain(request, "need-receipt.html", number=answer["id"])
 
     def _form(
@@ -166,11 +165,12 @@ class NeedsPages:
         if wait := self._passes.wait_to_ask(address):
             asked = {"number": number, "problem": say(lang, "need.wait", minutes=-(-wait // 60))}
             return self._form(request, {}, asked=asked, status=429)
+        self._passes.asking(address)
         need = (await self._rows()).get(number)
         if need is None:
-            self._passes.asked_in_vain(address)
             asked = {"number": number, "problem": say(lang, "error.need-unknown")}
             return self._form(request, {}, asked=asked, status=404)
+        self._passes.answered(address)
         return self._form(request, {}, asked={"number": number, "need": need, "problem": ""})
 
     async def _qr(self, request: Request) -> Response:
@@ -187,9 +187,7 @@ class NeedsPages:
         if self._reception.address:
             return self._reception.address
         address = f"{request.url.scheme}://{request.headers.get('host', '')}"
-        return "" if _is_loopback(urlsplit(address).hostname or "localhost") else address
-
-    # The desk
+        return "" if _is_here(address) else address
 
     async def _list(self, request: Request) -> Response:
         rows = newest_first(await self._rows())
@@ -288,8 +286,6 @@ class NeedsPages:
         response.delete_cookie(SESSION)
         return response
 
-    # What both share
-
     @property
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self._watch.settings.timezone)
@@ -368,8 +364,11 @@ def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _is_loopback(host: str) -> bool:
+def _is_here(address: str) -> bool:
+    """Whether it leads to this machine alone, or nowhere."""
+    host = ""
     try:
+        host = urlsplit(address).hostname or ""
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host in {"", "localhost"}

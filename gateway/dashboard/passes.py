@@ -42,11 +42,16 @@ class Pace:
         return int(times[-most] + seconds - now) + 1 if most else round(seconds)
 
     def note(self, who: str) -> None:
-        """There was one."""
+        """There is one. Noted before anything is waited for: those that come at the same time count."""
         self._times.setdefault(who, deque(maxlen=1000)).append(self._mono())
         self._times.move_to_end(who)
         while len(self._times) > KNOWN:
             self._times.popitem(last=False)
+
+    def undo(self, who: str) -> None:
+        """There was none after all."""
+        if times := self._times.get(who):
+            times.pop()
 
 
 class Passes:
@@ -73,15 +78,24 @@ class Passes:
             return max(total, self._registered.wait(address, *ADDRESS))
         return self._total.wait(KIOSK, KIOSK_HOURLY, HOUR) if channel == KIOSK else 0
 
-    def registered(self, channel: str, address: str) -> None:
-        """One was registered."""
+    def registering(self, channel: str, address: str) -> None:
+        """One is about to be registered."""
         self._total.note(channel)
         self._registered.note(address)
+
+    def failed(self, channel: str, address: str) -> None:
+        """It was not."""
+        self._total.undo(channel)
+        self._registered.undo(address)
 
     def wait_to_ask(self, address: str) -> int:
         """Seconds before this one may ask for another number."""
         return self._asked.wait(address, *ASKS)
 
-    def asked_in_vain(self, address: str) -> None:
-        """There was no such number."""
+    def asking(self, address: str) -> None:
+        """Somebody asks for a number."""
         self._asked.note(address)
+
+    def answered(self, address: str) -> None:
+        """There was such a number."""
+        self._asked.undo(address)

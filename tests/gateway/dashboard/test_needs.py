@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from pathlib import Path
 from xml.etree import ElementTree
@@ -152,12 +153,20 @@ def test_a_phone_has_to_wait_after_some_and_all_phones_after_more(
     assert register(served, served.cookie())[0] == 200, "the desk goes on"
 
 
+def test_those_that_come_at_the_same_time_count(house: NeedsHouse, served: Served) -> None:
+    cookie = cookie_for("phone")
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda _: register(served, cookie)[0], range(12)))
+    assert sorted(answers) == [200] * ADDRESS[0] + [429] * (12 - ADDRESS[0])
+    assert len(house.needs()) == ADDRESS[0]
+
+
 def test_the_pace_of_each_and_of_all() -> None:
     now = 0.0
     passes = Passes(Access(KEY, lambda: now), lambda: now)
     for n in range(8):
         assert passes.wait("phone", f"a{n}", 8) == 0
-        passes.registered("phone", f"a{n}")
+        passes.registering("phone", f"a{n}")
         now += 10
     assert passes.wait("phone", "fresh", 8) == 3600 - 80 + 1
     assert passes.wait("phone", "fresh", 0) > 0
@@ -294,6 +303,8 @@ def test_a_gateway_that_is_away_loses_nothing_that_was_typed(house: NeedsHouse, 
     assert number in served.ask("GET", "/needs", "", cookie)[2], "the list is read from the journal"
     status, _, text = post(served, f"/needs/{number}", cookie, {"step": "accept", "note": "记着"})
     assert (status, "记着" in text) == (409, True)
+    for _ in range(ADDRESS[0]):
+        assert register(served, cookie_for("phone"))[0] == 503, "what failed does not count"
     house.start()
     assert register(served, cookie_for("phone"))[0] == 200
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.model import GatewayError, Lane
+from gateway.needs.desk import Desk
 from gateway.services.needs import DAY, State
 from tests.clock import FakeClock
 
@@ -144,6 +145,16 @@ async def test_without_its_key_needs_go_on_but_none_is_registered(tmp_path: Path
         await there.update(number, "erase")
         assert there.rows[number].state is State.WITHDRAWN
         assert there.store.kept() == {}
+
+
+async def test_where_needs_are_not_registered_every_call_says_so(tmp_path: Path) -> None:
+    async with office(tmp_path) as there:
+        desk = Desk(lambda: None, lambda: None, dict, there.engine.command, there.engine._clock)
+        for name, handler in desk.handlers().items():
+            asked = {"text": "x", "action": "need-accept", "args": {"id": "12345678"}, "by": "王芳"}
+            assert (await refused(handler(asked)))[0] == "needs-off", name
+        await desk.sweep()
+    assert not (tmp_path / "needs.db").exists()
 
 
 async def test_a_journal_that_was_lost_does_not_take_the_particulars_with_it(tmp_path: Path) -> None:
