@@ -230,9 +230,14 @@ class NeedsPages:
         given, lang = await _form_of(request), language(request)
         try:
             action, args = self._wish(given)
+            note, fields = given.get("note", ""), fields_of(given)
+            # Said here already: what is far too long does not even reach the daemon.
+            wrong = problems(fields) if action == "need-correct" else {}
+            if wrong or len(note) > LIMITS["text"]:
+                raise GatewayError(next(iter(wrong.values()), "need-long"))
             await self._call(
-                "need-update", action=action, args={"id": number, **args}, note=given.get("note", ""),
-                fields=given, by=request.state.person,
+                "need-update", action=action, args={"id": number, **args}, note=note,
+                fields=fields if action == "need-correct" else {}, by=request.state.person,
             )  # fmt: skip
         except GatewayError as error:
             return await self._show(

@@ -200,6 +200,8 @@ def test_the_desk_sees_to_a_need_and_who_looked_is_on_record(house: NeedsHouse, 
     _, _, text = served.ask("GET", page, "", cookie)
     assert "查看个人资料 · 王芳" in text
     assert "已联系老李" not in text
+    status, _, text = post(served, page, cookie, {"step": "note", "note": "长" * 7000})
+    assert (status, "内容太长" in text) == (409, True)
     mended = {"step": "correct", "text": "是楼上的灯", "name": "张小凡", "phone": "打电话"}
     status, _, text = post(served, page, cookie, mended)
     assert (status, "是楼上的灯" in text, "打电话" in text) == (409, True, True)
