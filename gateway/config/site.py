@@ -46,7 +46,7 @@ RESERVED = frozenset(
 )
 
 SECTIONS = (
-    "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
+    "schema", "site", "journal", "statistics", "uplink", "control", "metrics", "dashboard", "bus", "device",
     "hours", "rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS,
 )  # fmt: skip
 
@@ -95,6 +95,12 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
         return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
 
 
+class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[statistics]`: where the visitors of all years are kept; beside the journal unless it says."""
+
+    path: Path | None = None
+
+
 class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`[control]`: the local socket for the dashboard and `linli`."""
 
@@ -133,6 +139,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     centre: Centre
     journal: JournalOptions
+    statistics: StatisticsOptions = StatisticsOptions()
     uplink: UplinkOptions | None
     control: ControlOptions
     metrics: MetricsOptions
@@ -148,6 +155,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     telling: escalation.Telling = escalation.Telling()
     """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
+
+    @property
+    def statistics_file(self) -> Path:
+        """Where the visitors of all years are kept."""
+        return self.statistics.path or self.journal.path.with_name("statistics.db")
 
     @property
     def digest(self) -> str:
@@ -235,6 +247,7 @@ class _SiteReading(Reading):
         self.unknown(data, SECTIONS, ())
         centre = self.section(Centre, data, "site", required=True)
         journal = self.section(JournalOptions, data, "journal")
+        statistics = self.section(StatisticsOptions, data, "statistics")
         uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
         control = self.section(ControlOptions, data, "control")
         metrics = self.section(MetricsOptions, data, "metrics")
@@ -248,11 +261,12 @@ class _SiteReading(Reading):
         plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
         asked = duties.duties(self, data, plans)
         telling = escalation.telling(self, data)
-        if not (centre and journal and control and metrics and dashboard):
+        if not (centre and journal and statistics and control and metrics and dashboard):
             return None
         return Site(
             centre=centre,
             journal=journal,
+            statistics=statistics,
             uplink=uplink,
             control=control,
             metrics=metrics,
@@ -276,6 +290,7 @@ class _SiteReading(Reading):
         for section, old, new in (
             ("site", running.centre, site.centre),
             ("journal", running.journal, site.journal),
+            ("statistics", running.statistics, site.statistics),
             ("control", running.control, site.control),
             ("metrics", running.metrics, site.metrics),
             ("dashboard", running.dashboard, site.dashboard),
