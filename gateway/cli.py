@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("--day", help="2026-11-21")
     ledger.add_argument("--json", action="store_true")
     job("asyncapi", _asyncapi, site=False)
+    _visitors_arguments(job("visitors", _visitors))
     scan = job("scan", _scan)
     if "scan" in sys.argv[1:2]:
         from .scan import add_arguments as add_scan_arguments
@@ -614,6 +615,19 @@ def _flat(cells: Sequence[str]) -> list[str]:
     """Cells on one line each; what people wrote does not steer a terminal."""
     lines = (cell.replace("\n", "; ") for cell in cells)
     return ["".join(letter if letter.isprintable() else " " for letter in line) for line in lines]
+
+
+def _visitors_arguments(parser: argparse.ArgumentParser) -> None:
+    if "visitors" in sys.argv[1:2]:
+        from .statistics.command import add_arguments
+
+        add_arguments(parser)
+
+
+def _visitors(options: argparse.Namespace) -> None:
+    from .statistics.command import run
+
+    run(options, _site(options))
 
 
 def _ledger(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from gateway.hours import Hours
 
 from .fold import CENTRE, DOOR, Bin, Happening
 from .reader import Figures
-from .spans import QUARTER, Slot, Spans, after, begin, midnight, opening, slots
+from .spans import QUARTER, Slot, Span, Spans, after, begin, midnight, opening, slots
 
 BY = {"day": "hour", "week": "day", "month": "day", "year": "month"}
 """The bars that a day, a week, a month and a year are shown in."""
@@ -50,13 +50,19 @@ def period(unit: str, day: date) -> Period:
 class Centre(msgspec.Struct, frozen=True):
     """What the site's file says that the figures do not."""
 
-    zone: ZoneInfo
+    timezone: str
     doors: Mapping[str, tuple[str, ...]] = {}
-    """The counters of each door."""
+    """The counters of each door, by the name of its place."""
     places: Mapping[str, tuple[str, ...]] = {}
-    """The doors of each place."""
+    """The doors of each place, by the names of theirs."""
+    titles: Mapping[str, dict[str, str]] = {}
+    """What people call the places, by language; and `door.COUNTER` for each counter."""
     hours: Hours | None = None
     """The published hours."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -205,6 +211,10 @@ class Analyst:
         ]
         """Counters that are configured, and were never heard."""
 
+    def places(self) -> list[str]:
+        """The centre, its doors and rooms, and those that there once were."""
+        return list(dict.fromkeys([CENTRE, *self._centre.places, *self._figures.places()]))
+
     def analyse(self, place: str, span: Period, by: str = "") -> Analysis:
         """Everything about a place in a period; `by` is the bars' unit."""
         zone, now = self._centre.zone, self._now
@@ -245,12 +255,18 @@ class Analyst:
                 for name in dict.fromkeys([CENTRE, *self._centre.places, *sorted(totals)])
             },
             happenings=tuple(self._figures.happenings(since * 1000, until * 1000)),
-            lost=tuple(hole for hole in self._holes if hole[0] < until and hole[1] > since),
+            lost=tuple(self._lost(since, until)),
             since=self.first,
             undated=self._figures.undated(),
             behind=self._figures.behind,
             unheard=tuple(self.unheard),
         )
+
+    def bars(self, place: str, span: Period, by: str) -> list[Bar]:
+        """The same in other slots."""
+        zone = self._centre.zone
+        bins = self._bins(place, midnight(span.since, zone), midnight(span.until, zone))
+        return self._bars(slots(by, span.since, span.until, zone), bins, self._cover(place, span))
 
     def _bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
         """By Unix seconds."""
@@ -302,16 +318,26 @@ class Analyst:
 
     def _blind(self, counter: str, trust: Sequence[tuple[int, bool]], born: int) -> Spans:
         """When a counter did not count."""
-        spans, began = [], born
+        gone = [(since, until) for since, until, whose, _ in self._holes if whose in ("", counter)]
+        return Spans([*self._untrusted(trust, born), *gone])
+
+    def _untrusted(self, trust: Sequence[tuple[int, bool]], began: int) -> Iterator[Span]:
         for at, covered in trust:
             if covered:
-                spans.append((began, at // 1000))
+                yield began, at // 1000
                 began = self._now
             else:
                 began = min(began, at // 1000)
-        spans.append((began, self._now))
-        gone = [(since, until) for since, until, whose, _ in self._holes if whose in ("", counter)]
-        return Spans([*spans, *gone])
+        yield began, self._now
+
+    def _lost(self, since: int, until: int) -> list[tuple[int, int, str, str]]:
+        """What there was of it in a time, in full."""
+        spans = [
+            (first, last, counter, "untrusted")
+            for counter, trust in self._trust.items()
+            for first, last in self._untrusted(trust, trust[0][0] // 1000)
+        ]
+        return sorted(each for each in [*self._holes, *spans] if max(each[0], since) < min(each[1], until))
 
     def _comparisons(
         self, place: str, span: Period, total: Count, counted: Sequence[Bar]

@@ -1,0 +1,86 @@
+"""The year's (or any period's) report: one HTML file for the printer, for the archive of the centre."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.resources import files
+from xml.etree import ElementTree
+
+from . import pictures
+from .analysis import Analysis
+from .wording import Table, Wording, flat
+
+STYLE = files(__package__).joinpath("report.css").read_text("utf-8")
+
+
+def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> str:
+    """The period with its bars, peaks, usual week, doors, activities and what was not counted. `style` is
+    where its style sheet is; without one the page brings it along."""
+    title = wording.word("title", centre=centre, period=wording.period(analysis.period))
+    html = ElementTree.Element("html", lang={"zh": "zh-CN"}.get(wording.language, wording.language))
+    head = _add(html, "head")
+    _add(head, "meta", charset="utf-8")
+    _add(head, "title", title)
+    if style:
+        _add(head, "link", rel="stylesheet", href=style)
+    else:
+        _add(head, "style", STYLE)
+    body = _add(html, "body")
+    _add(body, "h1", title)
+    _add(body, "p", wording.place(analysis.place))
+    _add(body, "p", wording.headline(analysis), kind="total")
+    for text in (wording.classes(analysis), wording.coverage(analysis), *wording.remarks(analysis)):
+        _add(body, "p", text, kind="note")
+    _heading(body, wording.word("compared"))
+    for each in analysis.comparisons:
+        _add(body, "p", wording.comparison(analysis, each))
+    _heading(body, wording.word("peaks"))
+    for kind, peak in analysis.peaks.items():
+        _add(body, "p", " · ".join(wording.peak(kind, peak)))
+    if analysis.stay:
+        _add(body, "p", wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}"))
+        _add(body, "p", wording.word("stay-how", days=analysis.stay.days), kind="note")
+    _heading(body, wording.word("bars"))
+    body.append(pictures.bars(analysis, wording))
+    _table(body, wording.bars(analysis.by, analysis.bars))
+    _heading(body, wording.word("heat"))
+    body.append(pictures.hours(analysis, wording))
+    _add(body, "p", wording.word("heat-how"), kind="note")
+    for table in (wording.places(analysis), *wording.records(analysis)):
+        _heading(body, table.title)
+        if table.key == "drift":
+            _add(body, "p", wording.word("drift-how"), kind="note")
+        if table.rows:
+            _table(body, table)
+        else:
+            _add(body, "p", wording.word("lost-none" if table.key == "lost" else "no-rows"))
+    made = f"{datetime.fromtimestamp(analysis.now, wording.zone):%Y-%m-%d %H:%M}"
+    _add(body, "p", wording.word("made", time=made), kind="note")
+    signatures = _add(body, "div", kind="sign")
+    for who in ("signature", "manager", "signed-on"):
+        _add(signatures, "span", wording.word(who))
+    return "<!DOCTYPE html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
+
+
+def _heading(body: ElementTree.Element, text: str) -> None:
+    _add(body, "h2", text)
+
+
+def _table(body: ElementTree.Element, table: Table) -> None:
+    element = _add(body, "table")
+    heads = _add(_add(element, "thead"), "tr")
+    for text in table.heads:
+        _add(heads, "th", text, scope="col")
+    rows = _add(element, "tbody")
+    for cells in table.rows:
+        row = _add(rows, "tr")
+        for cell in cells:
+            _add(row, "td", flat(cell), kind="figure" if isinstance(cell, int | float) else "")
+
+
+def _add(
+    parent: ElementTree.Element, tag: str, text: str = "", *, kind: str = "", **attributes: str
+) -> ElementTree.Element:
+    element = ElementTree.SubElement(parent, tag, attributes | ({"class": kind} if kind else {}))
+    element.text = text
+    return element
