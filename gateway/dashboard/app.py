@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -20,6 +23,7 @@ from starlette.responses import (
     FileResponse,
     HTMLResponse,
     JSONResponse,
+    PlainTextResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
@@ -32,12 +36,15 @@ from gateway import control
 from gateway.control import DaemonAway
 from gateway.model import GATEWAY, Clock, GatewayError, Hazard
 from gateway.services.commands import Status
+from gateway.statistics.database import StatisticsFailed
+from gateway.statistics.report import STYLE
 from gateway.words import LANGUAGES, because, say
 
 from .access import COOKIE, KEPT, Access
-from .pages import HOME, KIOSK, PAGES, Pages, word
+from .pages import HOME, KIOSK, PAGES, VISITORS, Pages, word
 from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
+from .visitors import Visitors
 from .watch import Watch
 
 BODY = 65_536
@@ -46,6 +53,7 @@ BEAT = 15.0
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun: a click means now."""
 NAME = 40
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 KEBAB = re.compile("(?<!^)(?=[A-Z])")
 STATIC = str(files(__package__).joinpath("static"))
 
@@ -232,6 +240,7 @@ class Dashboard:
         self._clock = clock
         self._pages = Pages(settings)
         self.watch = Watch(settings, clock)
+        self._visitors = Visitors(lambda: self.watch.settings, clock)
 
     def application(self) -> Starlette:
         @contextlib.asynccontextmanager
@@ -242,7 +251,12 @@ class Dashboard:
         return Starlette(
             routes=[
                 Route("/", self._home),
-                *(Route(f"/{name}", self._page) for name in PAGES if name != HOME),
+                *(Route(f"/{name}", self._page) for name in PAGES if name not in (HOME, VISITORS)),
+                Route("/visitors", self._visits),
+                Route("/visitors/table.csv", self._table),
+                Route("/visitors/book.xlsx", self._workbook),
+                Route("/visitors/report", self._report),
+                Route("/visitors/report.css", _report_style),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),
@@ -298,6 +312,40 @@ class Dashboard:
         lang = language(request)
         page = self._pages.page(name, self.watch.view, lang, self.watch.now())
         return _remember(request, lang, HTMLResponse(page))
+
+    async def _visits(self, request: Request) -> Response:
+        lang = language(request)
+        facts = await self._visitors.facts(request.query_params, lang)
+        query = facts["asked"].link() if facts["asked"] else ""
+        page = self._pages.page(VISITORS, self.watch.view, lang, self.watch.now(), facts, query)
+        return _remember(request, lang, HTMLResponse(page))
+
+    async def _table(self, request: Request) -> Response:
+        try:
+            name, pieces = await self._visitors.table(request.query_params, language(request))
+        except StatisticsFailed as failure:
+            return _not_now(request, failure)
+        return StreamingResponse(iter(pieces), media_type="text/csv", headers=_attached(f"{name}.csv"))
+
+    async def _workbook(self, request: Request) -> Response:
+        folder = tempfile.TemporaryDirectory(prefix="linli-")
+        lang = language(request)
+        try:
+            name, file = await self._visitors.workbook(request.query_params, lang, Path(folder.name))
+        except StatisticsFailed as failure:
+            folder.cleanup()
+            return _not_now(request, failure)
+        return FileResponse(
+            file, filename=f"{name}.xlsx", media_type=XLSX, background=BackgroundTask(folder.cleanup)
+        )
+
+    async def _report(self, request: Request) -> Response:
+        try:
+            lang = language(request)
+            page = await self._visitors.report(request.query_params, lang, "/visitors/report.css")
+        except StatisticsFailed as failure:
+            return _not_now(request, failure)
+        return HTMLResponse(page)
 
     async def _login(self, request: Request) -> Response:
         body = (await _body(request)).decode("utf-8", "replace")
@@ -497,6 +545,19 @@ async def _body(request: Request) -> bytes:
         if len(body) > BODY:
             raise HTTPException(413)
     return body
+
+
+async def _report_style(_request: Request) -> Response:
+    return Response(STYLE, media_type="text/css")
+
+
+def _not_now(request: Request, failure: StatisticsFailed) -> Response:
+    """A file that cannot be made, and why."""
+    return PlainTextResponse(say(language(request), f"error.{failure.key}", **failure.facts), 503)
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"'}
 
 
 async def _favicon(_request: Request) -> Response:

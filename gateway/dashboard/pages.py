@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
@@ -19,7 +20,7 @@ from gateway.words import LANGUAGES, because, say, words
 from .settings import Settings, title
 from .view import Condition, View
 
-HOME, KIOSK = "overview", "kiosk"
+HOME, KIOSK, VISITORS = "overview", "kiosk", "visitors"
 FRAME = ("status", "banners", "alarms")
 """What every page shows: nobody may miss an alarm because they are looking at something else."""
 PAGES = {
@@ -27,10 +28,11 @@ PAGES = {
     "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
     "walk-test": ("walk",),
     "lines": ("lines",),
+    VISITORS: (),
     KIOSK: ("tiles", "outputs"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "safety", "walk-test", "lines")
+MENU = (HOME, "safety", VISITORS, "walk-test", "lines")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
@@ -80,18 +82,35 @@ class Pages:
             return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}"
         return f"{say(lang, 'dashboard.drill')} · {site}" if view.drills else site
 
-    def page(self, name: str, view: View, lang: str, now: int) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds."""
+    def page(
+        self,
+        name: str,
+        view: View,
+        lang: str,
+        now: int,
+        facts: dict[str, Any] | None = None,
+        query: str = "",
+    ) -> str:
+        """The whole page of that name. `now` is Unix time in milliseconds. `facts` are of a template
+        of that name, which is not a region and does not change; `query` is what was asked for."""
         html = self.regions(name, view, lang)
         return self._environment.get_template("page.html").render(
             self._facts(lang),
             page=name,
             heading=self.heading(view, lang),
             regions={region: Markup(text) for region, text in html.items()},  # noqa: S704
+            content=self._content(name, lang, facts),
+            query=query,
             now=now,
             timezone=self._settings.timezone,
             ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
         )
+
+    def _content(self, name: str, lang: str, facts: dict[str, Any] | None) -> Markup:
+        if facts is None:
+            return Markup("")
+        html = self._environment.get_template(f"{name}.html").render(self._facts(lang), **facts)
+        return Markup(html)  # noqa: S704
 
     def login(self, lang: str, problem: str = "") -> str:
         """The form that asks for the key, with what was wrong."""

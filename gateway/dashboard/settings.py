@@ -12,6 +12,8 @@ from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
+from gateway.statistics.analysis import Centre
+from gateway.statistics.site import centre_of
 from gateway.words import LANGUAGES
 
 
@@ -53,6 +55,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
     duties: Duties = Duties()
+    statistics: Path | None = None
+    """The visitors of all years; beside the journal where nobody says."""
+    centre: Centre | None = None
+    """Its doors, rooms and opening hours."""
+
+    @property
+    def statistics_file(self) -> Path:
+        return self.statistics or self.journal.with_name("statistics.db")
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -70,6 +80,8 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         devices=cards_of(site),
         outputs=site.outputs,
         duties=site.duties,
+        statistics=site.statistics_file,
+        centre=centre_of(site),
     )
 
 
@@ -105,7 +117,11 @@ def adopted(settings: Settings) -> Settings:
     if site is None:
         return settings
     return msgspec.structs.replace(
-        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
+        settings,
+        devices=cards_of(site),
+        outputs=site.outputs,
+        duties=site.duties,
+        centre=centre_of(site),
     )
 
 

@@ -308,13 +308,17 @@ class Analyst:
         if not known:
             return Spans(), Spans()
         first = min(trust[0][0] for trust in known) // 1000
-        born = midnight(datetime.fromtimestamp(first, self._centre.zone).date(), self._centre.zone)
+        born = self._day(first)
         # One that counts is enough.
         blind = Spans([(born, self._now)])
         for counter, trust in ((each, self._trust.get(each)) for each in counters):
             if trust:
                 blind = blind.cut(self._blind(counter, trust, born))
         return Spans([(born, self._now)]), blind
+
+    def _day(self, at: int) -> int:
+        """When the day of a moment began."""
+        return midnight(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
 
     def _blind(self, counter: str, trust: Sequence[tuple[int, bool]], born: int) -> Spans:
         """When a counter did not count."""
@@ -347,7 +351,7 @@ class Analyst:
         running = span.since <= self.today < span.until
         for against, other in earlier(span):
             since, until = midnight(other.since, zone), midnight(other.until, zone)
-            if self.first is None or until <= self.first:
+            if self.first is None or since < self._day(self.first):
                 continue
             if running:
                 passed = (self.today - span.since).days
@@ -371,7 +375,7 @@ class Analyst:
                 came=came,
                 change=(total.came - came) / came if came else None,
                 mean_change=_change(counted, before),
-                sure=not total.least and share == 1 and since >= self.first,
+                sure=not total.least and share == 1,
             )
 
 
@@ -434,7 +438,7 @@ def _peaks(
     candidates = {
         "quarter": [Peak(quarter(at), counts.came) for at, counts in bins],
         "hour": [Peak(bar.slot, bar.count.came) for bar in per_hour],
-        "day": [Peak(bar.slot, bar.count.came) for bar in per_day],
+        "day": [Peak(bar.slot, bar.count.came) for bar in per_day if len(per_day) > 1],
         "inside": [Peak(quarter(each.at - QUARTER), each.inside) for day in inside for each in day],
     }
     peaks = {kind: max(found, key=lambda peak: peak.count) for kind, found in candidates.items() if found}

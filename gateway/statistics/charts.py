@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-WIDE, HIGH = 720, 220
-LEFT, TOP, BOTTOM, GAP = 44, 12, 24, 0.28
-LABELS = 16
-"""Labels below a chart, at most."""
+WIDE, HIGH = 480, 200
+LEFT, TOP, BOTTOM, GAP = 44, 16, 26, 0.28
+APART = 42
+"""Between two labels below a chart."""
 SHADES = 6
 
 
@@ -30,7 +30,7 @@ def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
     top = _round_up(max((bar.value for bar in bars), default=0))
     _scale(svg, top)
     step = (WIDE - LEFT) / max(1, len(bars))
-    every = -(-len(bars) // LABELS)
+    every = -int(-APART // step)
     for number, bar in enumerate(bars):
         left = LEFT + number * step
         group = _add(svg, "g", **{"class": "bar least" if bar.least else "bar"})

@@ -8,9 +8,12 @@ from xml.etree import ElementTree
 
 from . import pictures
 from .analysis import Analysis
-from .wording import Table, Wording, flat
+from .wording import Cell, Table, Wording, flat
 
 STYLE = files(__package__).joinpath("report.css").read_text("utf-8")
+
+LONG, AMISS, LATE = 62, 0.05, 15
+"""Days that are listed in full; of more, the part of the visitors or the minutes that is worth a line."""
 
 
 def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> str:
@@ -50,8 +53,11 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
         _heading(body, table.title)
         if table.key == "drift":
             _add(body, "p", wording.word("drift-how"), kind="note")
-        if table.rows:
-            _table(body, table)
+        rows = telling(table)
+        if len(rows) < len(table.rows):
+            _add(body, "p", wording.word(f"few-{table.key}", count=len(table.rows)), kind="note")
+        if rows:
+            _table(body, table._replace(rows=rows))
         else:
             _add(body, "p", wording.word("lost-none" if table.key == "lost" else "no-rows"))
     made = f"{datetime.fromtimestamp(analysis.now, wording.zone):%Y-%m-%d %H:%M}"
@@ -60,6 +66,15 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
     for who in ("signature", "manager", "signed-on"):
         _add(signatures, "span", wording.word(who))
     return "<!DOCTYPE html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
+
+
+def telling(table: Table) -> list[list[Cell]]:
+    """Its rows; of a long list of days those on which something was amiss."""
+    if len(table.rows) <= LONG or table.key not in ("opening", "drift"):
+        return table.rows
+    if table.key == "drift":
+        return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > AMISS]
+    return [row for row in table.rows if any(isinstance(cell, int) and cell > LATE for cell in row)]
 
 
 def _heading(body: ElementTree.Element, text: str) -> None:

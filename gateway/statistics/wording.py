@@ -44,9 +44,9 @@ class Wording:
         """What people call a place."""
         if name == CENTRE:
             return self.word("centre")
-        titles = self._centre.titles.get(name, {})
         kind, _, bare = name.partition(".")
-        return self.word(f"{kind}-of", name=titles.get(self.language) or bare)
+        title = self._centre.titles.get(name, {}).get(self.language)
+        return title or self.word(f"{kind}-of", name=bare)
 
     def counter(self, name: str) -> str:
         titles = self._centre.titles.get(DOOR + name, {})
@@ -83,7 +83,7 @@ class Wording:
 
     def moment(self, unit: str, slot: Slot) -> str:
         """When that is, told by itself."""
-        day = f"{self.date(slot.local.date())} {self.weekday(slot.local.date())}"
+        day = self.word("day", date=self.date(slot.local.date()), weekday=self.weekday(slot.local))
         if unit == "day":
             return day
         until = datetime.fromtimestamp(slot.until, slot.local.tzinfo)
@@ -187,12 +187,13 @@ class Wording:
     def bars(self, unit: str, bars: Sequence[Bar], key: str = "bars") -> Table:
         """One row a slot that has begun."""
         timed = unit in ("quarter", "hour")
-        heads = ["date-head", "weekday", *(["time"] if timed else [])]
+        named = "weekday" if timed or unit == "day" else "period"
+        heads = ["date-head", named, *(["time"] if timed else [])]
         counts = ["came", "went", "activity", "tours", "share", "least-head"]
         rows: list[list[Cell]] = [
             [
                 bar.slot.local.date(),
-                self.weekday(bar.slot.local) if timed or unit == "day" else self.slot(unit, bar.slot),
+                self.weekday(bar.slot.local) if named == "weekday" else self.slot(unit, bar.slot),
                 *([f"{bar.slot.local:%H:%M}"] if timed else []),
                 *self._counts(bar.count),
             ]

@@ -1,0 +1,153 @@
+"""The page of the visitors' statistics, and what can be taken away from it. It reads the statistics file
+and the journal, and writes neither."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+from gateway.model import Clock, ConfigError
+from gateway.statistics import look
+from gateway.statistics.analysis import PERIODS, Analysis, Analyst, Centre, period
+from gateway.statistics.charts import written
+from gateway.statistics.command import day_of
+from gateway.statistics.database import StatisticsFailed, StatisticsMissing
+from gateway.statistics.export import as_csv, finest, sheets
+from gateway.statistics.fold import CENTRE
+from gateway.statistics.pictures import bars, hours, inside, week
+from gateway.statistics.report import page
+from gateway.statistics.wording import Table, Wording, flat
+
+from .settings import Settings, title
+
+Query = Mapping[str, str]
+T = TypeVar("T")
+LISTED = 100
+"""Rows of a table on the page; the downloads have them all."""
+
+
+class Asked(NamedTuple):
+    """A question as it was understood, and what was amiss with it (keys of `visitors`)."""
+
+    analysis: Analysis
+    analyst: Analyst
+    wording: Wording
+    amiss: list[str]
+
+    @property
+    def name(self) -> str:
+        """Of a file, in letters that every system takes."""
+        span = self.analysis.period
+        return f"visitors-{self.analysis.place}-{span.unit}-{span.since}"
+
+    def link(self, **other: object) -> str:
+        """The same question, or one that differs in something."""
+        span = self.analysis.period
+        return urlencode({"unit": span.unit, "day": span.since, "place": self.analysis.place, **other})
+
+
+class Visitors:
+    """Answers one question after the other: each takes a while."""
+
+    def __init__(self, settings: Callable[[], Settings], clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def facts(self, query: Query, lang: str) -> dict[str, Any]:
+        """What the page shows."""
+
+        def show(asked: Asked) -> dict[str, Any]:
+            analysis, wording = asked.analysis, asked.wording
+            charts = {"bars": bars, "heat": hours, "inside": inside, "week": week}
+            return {
+                "asked": asked,
+                "a": analysis,
+                "w": wording,
+                "today": asked.analyst.today,
+                "units": PERIODS,
+                "charts": {name: written(draw(analysis, wording)) for name, draw in charts.items()},
+                "places": [(name, wording.place(name)) for name in asked.analyst.places()],
+                "records": [_short(table) for table in wording.records(analysis)],
+                "flat": flat,
+            }
+
+        try:
+            return await self._answer(query, lang, show)
+        except StatisticsMissing:
+            return {"asked": None, "trouble": self._wording(lang).word("none")}
+        except StatisticsFailed as failure:
+            reason = failure.facts.get("reason", failure.key)
+            return {"asked": None, "trouble": self._wording(lang).word("not-readable", reason=reason)}
+
+    async def table(self, query: Query, lang: str) -> tuple[str, list[str]]:
+        """The name of a file, and CSV in pieces. Raises `StatisticsFailed`."""
+
+        def show(asked: Asked) -> tuple[str, list[str]]:
+            place, span = asked.analysis.place, asked.analysis.period
+            unit = finest(span)
+            table = asked.wording.bars(unit, asked.analyst.bars(place, span, unit))
+            return asked.name, list(as_csv(table))
+
+        return await self._answer(query, lang, show)
+
+    async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
+        """The name of a file, and where it was made. Raises `StatisticsFailed`."""
+
+        def show(asked: Asked) -> tuple[str, Path]:
+            from gateway.statistics.workbook import write  # noqa: PLC0415
+
+            tables = sheets(asked.analyst, asked.analysis, asked.wording)
+            write(folder / "book.xlsx", tables, asked.wording.period(asked.analysis.period))
+            return asked.name, folder / "book.xlsx"
+
+        return await self._answer(query, lang, show)
+
+    async def report(self, query: Query, lang: str, style: str) -> str:
+        """A page to print. Raises `StatisticsFailed`."""
+        site = title(self._settings().site, lang, "")
+        return await self._answer(
+            query, lang, lambda asked: page(asked.analysis, asked.wording, site, style)
+        )
+
+    async def _answer(self, query: Query, lang: str, show: Callable[[Asked], T]) -> T:
+        settings, now = self._settings(), self._clock.now().wall // 1000
+        centre = settings.centre or Centre(settings.timezone)
+        async with self._turn:
+            figures = await look(settings.statistics_file, settings.journal)
+
+            def work() -> T:
+                # Closed in here: who asked may go away before this has ended.
+                with contextlib.closing(figures):
+                    return show(_understand(query, Analyst(figures, centre, now), Wording(lang, centre)))
+
+            return await asyncio.to_thread(work)
+
+    def _wording(self, lang: str) -> Wording:
+        settings = self._settings()
+        return Wording(lang, settings.centre or Centre(settings.timezone))
+
+
+def _understand(query: Query, analyst: Analyst, wording: Wording) -> Asked:
+    amiss = []
+    unit, day, place = query.get("unit", "week"), analyst.today, query.get("place", CENTRE)
+    if unit not in PERIODS:
+        unit, amiss = "week", ["wrong-unit"]
+    if text := query.get("day", ""):
+        try:
+            day = day_of(text)
+        except ConfigError:
+            amiss.append("wrong-date")
+    if place not in analyst.places():
+        place = CENTRE
+        amiss.append("wrong-place")
+    return Asked(analyst.analyse(place, period(unit, day)), analyst, wording, amiss)
+
+
+def _short(table: Table) -> tuple[Table, int]:
+    """The latest rows, and how many there are."""
+    return table._replace(rows=table.rows[-LISTED:]), len(table.rows)
