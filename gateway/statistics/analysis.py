@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -227,7 +227,8 @@ class Analyst:
         bars = {"day": per_day, "hour": per_hour}.get(by) or self._bars(
             slots(by, span.since, span.until, zone), bins, cover
         )
-        (whole,) = self._bars([Slot(since, until, per_day[0].slot.local)], bins, cover)
+        start = datetime.combine(span.since, time(), zone)
+        (whole,) = self._bars([Slot(since, until, start)], bins, cover)
         inside = [_inside(bar.slot, bins) for bar in per_day]
         done = [
             number for number, bar in enumerate(per_day)

@@ -61,14 +61,6 @@ class Spans:
                 j += 1
         return Spans(found)
 
-    def less(self, other: Spans) -> Spans:
-        """What they cover and the other does not."""
-        if not self:
-            return self
-        edges = [self._since[0], *(edge for span in other for edge in span), self._until[-1]]
-        holes = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
-        return self.cut(Spans(holes))
-
 
 class Slot(NamedTuple):
     """One bar of a chart: a quarter of an hour, an hour, a day …, and the local time that it begins at."""
@@ -108,20 +100,21 @@ def after(unit: str, day: date, count: int = 1) -> date:
 def slots(unit: str, since: date, until: date, zone: ZoneInfo) -> list[Slot]:
     """The slots of the days from `since` to before `until`; the first and last week, month or year may be
     in part. Where a clock is put back, an hour comes twice; forward, one is missing."""
+    last = midnight(until, zone)
     if unit in ("quarter", "hour"):
-        first, last = midnight(since, zone), midnight(until, zone)
-        found = [(at, datetime.fromtimestamp(at, zone)) for at in range(first, last, QUARTER)]
-        starts = [each for each in found if unit == "quarter" or not each[1].minute]
-        if starts and starts[0][0] != first:
-            starts.insert(0, found[0])
-        ends = [*(at for at, _ in starts[1:]), last]
+        starts = [
+            (at, datetime.fromtimestamp(at, zone)) for at in range(midnight(since, zone), last, QUARTER)
+        ]
+        if unit == "hour":
+            starts = [*starts[:1], *(start for start in starts[1:] if not start[1].minute)]
     else:
         days = [since]
         while (following := after(unit, begin(unit, days[-1]))) < until:
             days.append(following)
         starts = [(midnight(day, zone), datetime.combine(day, time(), zone)) for day in days]
-        ends = [*(at for at, _ in starts[1:]), midnight(until, zone)]
-    return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=True)]
+    ends = [*(at for at, _ in starts[1:]), last]
+    # Samoa went without the 30th of December 2011.
+    return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=False) if at < end]
 
 
 def opening(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Spans:

@@ -96,25 +96,34 @@ def test_a_period_is_split_into_whole_people(
     assert all(since // 900_000 <= at <= (since + length) // 900_000 for at in parts)
 
 
+LATE = stamp("2026-03-01T08:00").wall, stamp("2026-03-01T10:10").wall
+MINUTES, PEOPLE, DOORS = st.integers(0, 4000), st.integers(0, 40), st.sampled_from("ab")
+
+
+def passed(minute: int, came: int, left: int, door: str, late: bool) -> Fact:
+    """A crossing so many minutes after the 2nd of March began."""
+    day, minute = divmod(minute, 1440)
+    text = f"2026-03-{2 + day:02}T{minute // 60:02}:{minute % 60:02}"
+    return crossing(text, came, left, door, span=LATE if late else None)
+
+
+def trusted(minute: int, door: str, why: str) -> Fact:
+    return covered(f"2026-03-02T09:{minute:02}", door, why)
+
+
+def in_the_dark(second: int) -> Fact:
+    """By a clock that had not been set."""
+    return unset(crossing("2026-03-02T09:00", 1, 0), second * 10**9)
+
+
 FACTS = st.lists(
     st.one_of(
-        st.builds(
-            lambda minute, came, left, door, late: crossing(
-                f"2026-03-{2 + minute // 1440:02}T{minute // 60 % 24:02}:{minute % 60:02}", came, left, door,
-                span=(stamp("2026-03-01T08:00").wall, stamp("2026-03-01T10:10").wall) if late else None,
-            ),
-            st.integers(0, 4000), st.integers(0, 40), st.integers(0, 40), st.sampled_from("ab"), st.booleans(),
-        ),
-        st.builds(
-            lambda minute, door, why: covered(f"2026-03-02T09:{minute:02}", door, why),
-            st.integers(0, 59), st.sampled_from("ab"), st.sampled_from(["", "offline"]),
-        ),
-        st.builds(
-            lambda second: unset(crossing("2026-03-02T09:00", 1, 0), second * 10**9), st.integers(0, 9999)
-        ),
+        st.builds(passed, MINUTES, PEOPLE, PEOPLE, DOORS, st.booleans()),
+        st.builds(trusted, st.integers(0, 59), DOORS, st.sampled_from(["", "offline"])),
+        st.builds(in_the_dark, st.integers(0, 9999)),
     ),
     max_size=30,
-)  # fmt: skip
+)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=30)
