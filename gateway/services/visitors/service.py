@@ -139,11 +139,11 @@ class Visitors(Service):
             reading = read_total(counter, sample, self._meters[sample.device], heard)
         else:
             return None
-        if sample.values.get("invalid") is True:
-            # Where it stands is known; who passed is not.
-            return reading._replace(
-                counter=_replace(reading.counter, balance=(0, 0)), passed=None, why="invalid"
-            )
+        invalid = sample.values.get("invalid") is True
+        if invalid or counter.why == "invalid":
+            # Where it stands is known; who passed while it was not to be trusted is not.
+            known = _replace(reading.counter, balance=(0, 0))
+            return reading._replace(counter=known, passed=None, why="invalid" if invalid else reading.why)
         return reading
 
     def _count(self, step: Step, counter: str, passed: Passed | None) -> None:

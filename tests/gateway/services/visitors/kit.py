@@ -78,6 +78,12 @@ class Centre(Fold):
     def says(self, second: float, came: int, left: int = 0, name: str = "d", **more: Any) -> list[Fact]:
         return self.step(Sample(name, at(second), {"in": came, "out": left, **more}))
 
+    def keep(self, second: float) -> None:
+        """Every counter tells once more where it stands."""
+        for name in self.counters:
+            if total := self.row(name).total:
+                self.says(second, *total, name)
+
     def silent(self, second: float, name: str = "d") -> list[Fact]:
         return self.step(Sample(name, at(second), error="timeout"))
 

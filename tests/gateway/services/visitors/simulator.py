@@ -135,8 +135,8 @@ def totals(walk: list[Passage], habits: Habits, seed: int, days: int = 1) -> Sto
             else:
                 meter.count(step.out)
             step = next(steps)
-        last = second == days * DAY
-        if not last and (_among(second, dark) or dice.random() < habits.lost):
+        sure = second in (0, days * DAY)
+        if not sure and (_among(second, dark) or dice.random() < habits.lost):
             continue
         values: dict[str, Value] = {
             "in": meter.total[0] % habits.wraps,
@@ -144,13 +144,13 @@ def totals(walk: list[Passage], habits: Habits, seed: int, days: int = 1) -> Sto
         }
         if habits.timed:
             values["time"] = iso(second)
-        if not last and _among(second, down):
+        if not sure and _among(second, down):
             waiting += [values] * habits.kept
             continue
-        if not last and dice.random() < habits.glitch:
+        if not sure and dice.random() < habits.glitch:
             out.append((second, {name: dice.randrange(habits.wraps) for name in ("in", "out")}))
             continue
-        late = dice.uniform(1, 3) * habits.every if not last and dice.random() < habits.late else 0.0
+        late = dice.uniform(1, 3) * habits.every if not sure and dice.random() < habits.late else 0.0
         out += [(second + late, values)] + [(second + late + dice.uniform(0, 2 * habits.every), values)] * (
             dice.random() < habits.twice
         )
