@@ -1,4 +1,4 @@
-"""`[visitors]`, `[room.…]` and `[door.…]`: how people walk through the centre, and how many may be there."""
+"""`[visitors]`, `[room.…]` and `[door.…]`: how people walk through a centre, and how many may be there."""
 
 from __future__ import annotations
 
