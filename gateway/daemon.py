@@ -141,7 +141,8 @@ def _services(site: Site) -> list[Service]:
     rules = [*site.rules.values(), *obeyed, *reached]
     now, telling = local_time(site.centre.timezone), site.telling
     escalation = Escalation(telling.plans, telling.reach, telling.duty(now))
-    return [*services(site.devices, allowed, rules, now, site.duties), escalation]
+    own = services(site.devices, allowed, rules, now, site.duties, site.layout, site.hours)
+    return [*own, escalation]
 
 
 class Daemon:

@@ -22,10 +22,11 @@ from gateway.journal import Limits
 from gateway.model import Checks, ConfigError, Device, Driver
 from gateway.services import ACTIONS, Duties
 from gateway.services.safety import Output, Rule
+from gateway.services.visitors import Layout
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import duties, escalation, safety
+from . import duties, escalation, safety, visiting
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 
@@ -47,7 +48,8 @@ RESERVED = frozenset(
 
 SECTIONS = (
     "schema", "site", "journal", "statistics", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS,
+    "hours", "rule", "output", "tests", "patrol", "hazards", *visiting.SECTIONS,
+    *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -155,6 +157,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     telling: escalation.Telling = escalation.Telling()
     """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
+    layout: Layout = Layout()
+    """The rooms and doors that visitors walk through."""
 
     @property
     def statistics_file(self) -> Path:
@@ -256,7 +260,10 @@ class _SiteReading(Reading):
         devices = self._devices(data, buses)
         self._commands(uplink, buses, devices)
         opening = safety.hours(self, data)
-        rules = safety.rules(self, data, devices, opening)
+        layout = visiting.layout(self, data, devices)
+        rules = visiting.crowding(layout) | safety.rules(
+            self, data, devices, opening, visiting.figures(layout)
+        )
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
         plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
         asked = duties.duties(self, data, plans)
@@ -282,6 +289,7 @@ class _SiteReading(Reading):
                 **texts,
             },
             duties=asked,
+            layout=layout,
             telling=telling,
         )
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
 from gateway.model import Clock, ConfigError
+from gateway.services.visitors import CENTRE
 from gateway.statistics import look
 from gateway.statistics.analysis import PERIODS, Analysis, Analyst, Centre, period
 from gateway.statistics.charts import written
 from gateway.statistics.command import day_of
 from gateway.statistics.database import StatisticsFailed, StatisticsMissing
 from gateway.statistics.export import as_csv, finest, sheets
-from gateway.statistics.fold import CENTRE
 from gateway.statistics.pictures import bars, hours, inside, week
 from gateway.statistics.report import page
 from gateway.statistics.wording import Table, Wording, flat

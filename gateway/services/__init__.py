@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from gateway.hours import Hours
 from gateway.model import GATEWAY, Device, Hazard, Service
 
 from .batteries import Batteries
@@ -21,9 +22,9 @@ from .response import Plan, Response
 from .safety import Local, Rule, Safety
 from .supervision import DAYS, Supervision
 from .timekeeping import Timekeeping
-from .visitors import Visitors
+from .visitors import Layout, Visitors
 
-ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions
+ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions | Visitors.actions
 """The commands that services carry out, rather than devices."""
 
 
@@ -43,9 +44,12 @@ def services(
     rules: Iterable[Rule] = (),
     local: Local = lambda _: None,
     duties: Duties | None = None,
+    layout: Layout | None = None,
+    hours: Hours | None = None,
 ) -> list[Service]:
     """All services, safety first. `allowed` maps a command's origin to the actions it may ask for, `rules`
-    are the site's own, `local` is the time at the site."""
+    are the site's own, `local` is the time at the site, `layout` its rooms and doors, `hours` when it is
+    open to visitors."""
     duties = duties or Duties()
     return [
         Safety(devices, rules, local),
@@ -56,7 +60,7 @@ def services(
         Batteries(devices),
         Patrols(duties.patrols, local),
         Hazards(duties.hazards),
-        Visitors(devices),
+        Visitors(devices, layout, hours, local),
         Parking(devices),
         Lockers(devices),
         Timekeeping(),

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.hours import Hours
+from gateway.services.visitors import CENTRE
 
-from .fold import CENTRE, DOOR, Bin, Happening
+from .fold import DOOR, Bin, Happening
 from .reader import Figures
 from .spans import QUARTER, Slot, Span, Spans, after, begin, midnight, opening, slots
 

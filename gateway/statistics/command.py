@@ -15,11 +15,11 @@ import msgspec
 
 from gateway.config import Site, titles
 from gateway.model import ConfigError, GatewayError
+from gateway.services.visitors import CENTRE
 from gateway.words import preferred, say
 
 from .analysis import PERIODS, Analysis, Analyst, Period, period
 from .export import as_csv, sheets
-from .fold import CENTRE
 from .reader import look
 from .report import page
 from .site import centre_of

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gateway.model import ClockQuality, Record, Stamp
+from gateway.services.visitors import CENTRE, OUTSIDE
 
 QUARTER = 900_000
 """Milliseconds. In every time zone hours, days and years begin on a quarter of an hour."""
 LONGEST = 7 * 86_400_000
 """Milliseconds of a period that a counter may report."""
-OUTSIDE, CENTRE = "outside", "centre"
 KEPT = frozenset({"attendance", "visitor-drift", "visitor-corrected", "opening-day"})
 """Facts that are kept as they are: a few a day."""
 AWAY = "away"

@@ -122,7 +122,7 @@ def opening(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Spans:
     return Spans(
         (_minute(day, first, zone), _minute(day, last, zone))
         for day in days(since, until)
-        for first, last in (() if day in hours.closed else hours.week[day.weekday()])
+        for first, last in hours.on(day)
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
+from gateway.services.visitors import CENTRE
 from gateway.words import say
 
 from .analysis import Analysis, Bar, Centre, Comparison, Count, Peak, Period
-from .fold import CENTRE, DOOR
+from .fold import DOOR
 from .spans import Slot
 
 Cell = str | int | float | date | None

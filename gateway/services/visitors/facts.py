@@ -53,16 +53,17 @@ def restarted(counter: str, at: Stamp, before: Span, after: Span, since: int | N
     return Fact(Lane.EVENT, counter, "counter-restarted", at, body)
 
 
-def implausible(counter: str, at: Stamp, **body: Any) -> Fact:
+def implausible(counter: str, at: Stamp, body: dict[str, Any]) -> Fact:
     """A counter says what cannot be; it was not counted. Of a total `{before, after}` as `[in, out]`, of a
     period its values."""
     return Fact(Lane.EVENT, counter, "counter-implausible", at, body)
 
 
 def day(at: Stamp, **body: Any) -> Fact:
-    """`visitor-day` of the centre, at the end of a local day: `{day, in, out, tours, unseen, rooms, doors}`;
-    `rooms` is `{room: {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where `counters` is
-    `{counter: [in, out]}`: what each of them saw by itself, those that stand by too, for comparison."""
+    """`visitor-day` of the centre, at the end of a local day: `{day, in, out, tours, unseen, rooms,
+    doors}`; `rooms` is `{room: {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where
+    `counters` is `{counter: [in, out]}`: what each of them saw by itself, those that stand by too, for
+    comparison."""
     return Fact(Lane.EVENT, GATEWAY, "visitor-day", at, body)
 
 
