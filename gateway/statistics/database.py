@@ -191,24 +191,22 @@ def connect(path: Path, *, readonly: bool = False) -> Database:
     """Open the file; a writer creates it. Raises `StatisticsFailed`."""
     if readonly and not path.exists():
         raise StatisticsMissing("statistics-missing", path=path)
-    with _told("statistics-open", path):
+    with _told("statistics-open", path), contextlib.ExitStack() as stack:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA busy_timeout=5000")
-            if not readonly:
-                connection.execute(f"PRAGMA page_size={PAGE}")
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-            ((version,),) = connection.execute("PRAGMA user_version")
-            if version == 0 and not readonly:
-                script = files(__package__).joinpath("schema.sql").read_text("utf-8")
-                connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={VERSION}; COMMIT")
-            elif version != VERSION:
-                raise StatisticsFailed("statistics-version", path=path, version=version)
-        except BaseException:
-            connection.close()
-            raise
+        stack.callback(connection.close)
+        connection.execute("PRAGMA busy_timeout=5000")
+        if not readonly:
+            connection.execute(f"PRAGMA page_size={PAGE}")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+        ((version,),) = connection.execute("PRAGMA user_version")
+        if version == 0 and not readonly:
+            script = files(__package__).joinpath("schema.sql").read_text("utf-8")
+            connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={VERSION}; COMMIT")
+        elif version != VERSION:
+            raise StatisticsFailed("statistics-version", path=path, version=version)
+        stack.pop_all()
     return Database(connection, path)
 
 

@@ -80,7 +80,8 @@ class Figures:
 async def look(path: Path, journal: Path) -> Figures:
     """The figures of this moment; without a journal, those of the file. Raises `StatisticsFailed`."""
     database = await asyncio.to_thread(connect, path, readonly=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(database.close)
         # What is committed after the cursor was read must not be seen: it would count twice.
         database.freeze()
         cursors = await asyncio.to_thread(database.cursors)
@@ -89,7 +90,5 @@ async def look(path: Path, journal: Path) -> Figures:
             async with Reader.open(journal) as reader:
                 fold, behind = await read_on(cursors, reader, TAIL)
                 tail = fold.batch
-    except BaseException:
-        database.close()
-        raise
+        stack.pop_all()
     return Figures(database, tail, behind=behind)

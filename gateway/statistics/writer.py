@@ -36,7 +36,7 @@ EVERY = 3600.0
 """Seconds between two commits; the journal keeps what is younger many times as long."""
 AGAIN = 60.0
 """Seconds until a file that failed is tried again."""
-ROWS, STEP = 512, 64
+ROWS, STEP = 512, 16
 """Rows of the journal in one transaction, and read at a time."""
 ABSENT = 60.0
 """Seconds between two signs of life after which nobody has been counting."""
@@ -86,11 +86,10 @@ async def _open(path: Path, journal: Reader) -> AsyncIterator[Database]:
 def _sound(path: Path) -> Database:
     finish(path)
     database = connect(path)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(database.close)
         database.check()
-    except StatisticsFailed:
-        database.close()
-        raise
+        stack.pop_all()
     return database
 
 
