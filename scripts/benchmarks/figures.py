@@ -159,7 +159,7 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "month_ms": Figure("分析一月", "a month's analysis", "ms", "≤300"),
         "year_ms": Figure("分析一年", "a year's analysis", "ms", "≤1000"),
         "workbook_s": Figure("一年的 Excel 工作簿", "a year's workbook", "s", "≤10"),
-        "facts_per_second": Figure("补读数据日志", "catching up with the journal", "/s", "≥10000"),
+        "facts_per_second": Figure("补读日志库", "catching up with the journal", "/s", "≥10000"),
         "written_mb_per_day": Figure("每天写入存储卡", "written to the card a day", "MB", "≤10"),
     },
     "siren": {
