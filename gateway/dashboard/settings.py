@@ -12,6 +12,7 @@ from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
+from gateway.services.visitors import Layout, with_counters
 from gateway.words import LANGUAGES
 
 
@@ -53,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
     duties: Duties = Duties()
+    layout: Layout = Layout()
+    """The rooms and doors that visitors walk through; each counter has a door."""
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -70,6 +73,7 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         devices=cards_of(site),
         outputs=site.outputs,
         duties=site.duties,
+        layout=with_counters(site.layout, site.devices.values()),
     )
 
 
@@ -99,13 +103,18 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
 
 
 def adopted(settings: Settings) -> Settings:
-    """With the devices, outputs and duties that the gateway runs with; unchanged where nobody can tell."""
+    """With the devices, outputs, duties and layout that the gateway runs with; unchanged where nobody can
+    tell."""
     kept = recall(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:
         return settings
     return msgspec.structs.replace(
-        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
+        settings,
+        devices=cards_of(site),
+        outputs=site.outputs,
+        duties=site.duties,
+        layout=with_counters(site.layout, site.devices.values()),
     )
 
 
