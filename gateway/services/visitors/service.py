@@ -132,6 +132,8 @@ class Visitors(Service):
         """What the message means; None where it tells nothing of visitors."""
         if sample.error:
             return Reading(counter, why="offline")
+        if any(sample.bad.get(name, "missing") != "missing" for name in ("in", "out")):
+            return Reading(counter, why="implausible")
         heard = self._heard.get(sample.device, counter.at)
         if "period_in" in sample.values:
             reading = read_period(counter, sample, heard, self._zone(sample.at))
