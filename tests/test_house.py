@@ -61,7 +61,8 @@ def ours(name: str) -> set[str]:
             "drivers",
             ("gateway.model", "gateway.codec", "gateway.mqtt", "gateway.secret", "gateway.serialport"),
         ),
-        ("gateway.services", ("gateway.model",)),
+        ("gateway.hours", ()),
+        ("gateway.services", ("gateway.model", "gateway.hours")),
     ],
 )
 def test_imports_go_one_way(who: str, may: tuple[str, ...]) -> None:

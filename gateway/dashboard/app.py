@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.applications import Starlette
@@ -46,6 +46,7 @@ from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
 from .visitors import Visitors
 from .watch import Watch
+from .wishes import Book, CancelBooking, CorrectInside, MarkTour, Text, VisitsWish, Wish
 
 BODY = 65_536
 BEAT = 15.0
@@ -54,7 +55,6 @@ EXPIRES = 15_000
 """Milliseconds in which a command must have begun: a click means now."""
 NAME = 40
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-KEBAB = re.compile("(?<!^)(?=[A-Z])")
 STATIC = str(files(__package__).joinpath("static"))
 
 SECURITY = {
@@ -69,13 +69,7 @@ SECURITY = {
 }
 
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
-"""What a person has to say; not nothing."""
 Seconds = Annotated[int, msgspec.Meta(ge=60, le=86_400)]
-
-
-class Wish(msgspec.Struct, frozen=True, tag_field="action", tag=lambda name: KEBAB.sub("-", name).lower()):
-    """What a click may ask for, named as the command that it becomes; its fields are the arguments."""
 
 
 class AlarmWish(Wish, frozen=True):
@@ -197,6 +191,7 @@ Wishes = (
     Acknowledge | Reset | Shelve | Unshelve | Step | Unstep | Muster
     | Disable | Enable | Test | EndTest | Open | Do
     | Mute | Drill | CheckIn | HazardFound | HazardClosed
+    | Book | CancelBooking | MarkTour | CorrectInside
 )  # fmt: skip
 
 
@@ -402,6 +397,8 @@ class Dashboard:
         action, args = tag, msgspec.structs.asdict(wish)
         devices, said = self._meant(lang, wish)
         args.pop("device", None)
+        if isinstance(wish, VisitsWish) and devices:
+            args = wish.arguments(ZoneInfo(self._settings.timezone))
         if isinstance(wish, Do):
             action, args = wish.name, {}
             said["action"] = word(lang, "action", wish.name)
@@ -424,7 +421,9 @@ class Dashboard:
         if isinstance(wish, Drill):
             return [GATEWAY], {"hazard": word(lang, "hazard", wish.hazard)}
         known = True
-        if isinstance(wish, CheckIn):
+        if isinstance(wish, VisitsWish):
+            known = wish.sensible(self.watch.view.visits)
+        elif isinstance(wish, CheckIn):
             patrol = self.watch.view.duties.patrols.get(wish.patrol)
             known = patrol is not None and wish.checkpoint in patrol.checkpoints
         elif isinstance(wish, HazardFound):

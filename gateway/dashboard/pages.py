@@ -25,6 +25,7 @@ FRAME = ("status", "banners", "alarms")
 """What every page shows: nobody may miss an alarm because they are looking at something else."""
 PAGES = {
     HOME: ("reminders", "tiles", "devices", "lockers"),
+    "visits": ("places", "bookings", "doors"),
     "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
     "walk-test": ("walk",),
     "lines": ("lines",),
@@ -32,7 +33,7 @@ PAGES = {
     KIOSK: ("tiles", "outputs"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "safety", VISITORS, "walk-test", "lines")
+MENU = (HOME, "visits", VISITORS, "safety", "walk-test", "lines")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 

@@ -13,6 +13,8 @@ from gateway.model import Hazard, Record, Rows, Stamp, Value
 from gateway.services import Duties
 from gateway.services.safety import Alarm, Mode, State
 
+from .visits import Visits
+
 SHORT_LIFE = 2.0
 """Years a card should last at least."""
 
@@ -346,6 +348,7 @@ class View(msgspec.Struct, frozen=True):
     lines: tuple[LineReport, ...] | None = None
     duties: Duties = Duties()
     """The words of the plans and the patrols."""
+    visits: Visits = Visits()
 
     @property
     def unacknowledged(self) -> int:

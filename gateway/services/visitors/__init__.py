@@ -6,13 +6,15 @@ from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counter
 from .opening import Day
 from .places import Drift, Flow, Place
 from .service import Visitors
-from .step import BOOKING, DAY, PLACE, Tally
+from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Tally
 
 __all__ = [
     "ACTIVITY",
     "BOOKING",
     "CENTRE",
+    "COUNTER",
     "DAY",
+    "DOOR",
     "KIND",
     "OUTSIDE",
     "PLACE",

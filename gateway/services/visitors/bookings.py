@@ -41,6 +41,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True, tag="booking", omit_def
     peak: int = 0
     tours: int = 0
     """How many of who came were counted as its group."""
+    told: bool = False
+    """It is over, and who attended it is written down."""
 
     def body(self) -> dict[str, Any]:
         """What its facts say of it."""

@@ -41,7 +41,7 @@ def cancel(step: Step, command: Command) -> None:
     """`cancel-booking` {booking}."""
     key = str(command.args.get("booking"))
     booking = dict(step.all(BOOKING, Booking)).get(key)
-    if booking is not None:
+    if booking is not None and not booking.told:
         step.facts.append(facts.booking(step.at, "cancelled", key, _by(command), booking.body()))
         step.drop(key)
 

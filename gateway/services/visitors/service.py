@@ -132,6 +132,8 @@ class Visitors(Service):
         """What the message means; None where it tells nothing of visitors."""
         if sample.error:
             return Reading(counter, why="offline")
+        if any(sample.bad.get(name, "missing") != "missing" for name in ("in", "out")):
+            return Reading(counter, why="implausible")
         heard = self._heard.get(sample.device, counter.at)
         if "period_in" in sample.values:
             reading = read_period(counter, sample, heard, self._zone(sample.at))
@@ -202,7 +204,8 @@ class Visitors(Service):
         """Who passes comes to the bookings of that time; how many of them are of visiting groups."""
         tours, arriving = 0, _flow(door, "", passed)[0]
         for key, booking in step.all(BOOKING, Booking):
-            if not booking.during(when, self._layout.grace) or booking.door not in ("", name):
+            beside = booking.told or booking.door not in ("", name)
+            if beside or not booking.during(when, self._layout.grace):
                 continue
             group = 0
             if booking.kind == TOUR and booking.room in ("", *self._entered(door)):
@@ -237,13 +240,13 @@ class Visitors(Service):
             day = _replace(day, covered=False)
         step.put(DAY, _replace(day, open=settling))
         for key, booking in step.all(BOOKING, Booking):
-            if tick.at.wall >= booking.until + self._patience(booking) * 1000:
+            if not booking.told and tick.at.wall >= booking.until + self._patience(booking) * 1000:
                 flow = booking.flow
                 told = facts.attendance(
                     step.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
                 step.facts.append(told)
-                step.drop(key)
+                step.put(key, _replace(booking, told=True))
 
     def _is_open(self, local: datetime | None) -> bool:
         """Whether it is open to visitors by the published hours, or the last of them are leaving."""
@@ -302,6 +305,9 @@ class Visitors(Service):
             step.put(key, _replace(place, today=Flow(), tours=0)) if known else step.drop(key)
         for key, counter in step.all(COUNTER, Counter):
             step.put(key, _replace(counter, came=0, left=0))
+        for key, booking in step.all(BOOKING, Booking):
+            if booking.told:
+                step.drop(key)
 
     def _compared(self, step: Step, key: str) -> dict[str, Pair]:
         """What each counter of a door saw by itself."""

@@ -183,6 +183,14 @@ def test_a_counter_that_does_not_trust_itself_is_not_counted() -> None:
     assert told(centre.says(3, 15, 7, invalid=False), "crossing") == [{"in": 3, "out": 1}]
 
 
+def test_a_count_that_is_impossible_is_not_covered() -> None:
+    centre = Centre()
+    centre.says(0, 5, 5)
+    (fact,) = centre.step(Sample("d", at(1), {"out": 5}, bad={"in": "out-of-range"}))
+    assert fact.body == {"covered": False, "why": "implausible"}
+    assert told(centre.says(2, 6, 5), "crossing") == [{"in": 1, "out": 0}]
+
+
 def test_without_a_clock_nothing_is_said_of_when() -> None:
     centre = Centre()
     unset = at(0, "a", ClockQuality.UNSET)
