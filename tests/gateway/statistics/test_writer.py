@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 
 from gateway import statistics
 from gateway.clock import SystemClock
-from gateway.journal import Reader
-from gateway.model import Fact, Record
+from gateway.journal import Journal, Reader
+from gateway.model import Fact, Record, Sample
 from gateway.services.timekeeping import Boot
 from gateway.statistics import writer
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Bin, Fold, spread
 
+from ...clock import FakeClock
 from .book import bins, contents, covered, crossing, quarter, stamp, unset, write
 
 WHERE = {"door": "south", "from": "outside", "to": "hall"}
@@ -347,3 +348,51 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
         assert holes == [(0, stamp("2026-08-05T08:00").wall, "", "before")]
     else:
         assert len(missing) < len(before) / 3
+
+
+def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "AGAIN", 0.05)
+    caplog.set_level("INFO")
+    write(tmp_path / "journal.db", [[crossing("2026-03-02T09:00", 3, 0)]])
+    (tmp_path / "folder").touch()
+    file = tmp_path / "folder" / "statistics.db"
+
+    async def live() -> None:
+        async with Reader.open(tmp_path / "journal.db") as reader:
+            task = asyncio.create_task(statistics.keep(file, reader, SystemClock()))
+            await asyncio.sleep(0.3)
+            (tmp_path / "folder").unlink()
+            while "statistics-well" not in caplog.text:
+                await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(live())
+    assert caplog.text.count("[statistics-failed ") == 1
+    assert list(bins(file).values()) == [(3, 0, 0)]
+
+
+async def told_at_start(path: Path, clock: FakeClock) -> Fact | None:
+    async with Journal.open(path, clock, 0.1) as journal:
+        return await statistics.absence(journal, clock.now())
+
+
+async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
+    path, clock = tmp_path / "journal.db", FakeClock()
+    assert await told_at_start(path, clock) is None
+    async with Journal.open(path, clock, 0.1) as journal:
+        journal.sample(Sample("south", clock.now(), {"in": 1}))
+        await journal.commit()
+    last = clock.now().wall
+    await clock.advance(59)
+    assert await told_at_start(path, clock) is None
+    await clock.advance(3600)
+    away = await told_at_start(path, clock)
+    assert away is not None
+    assert away.body == {"since": last}
+    await asyncio.to_thread(write, path, [[away]])
+    async with Reader.open(path) as reader:
+        fold, _ = await writer.read_on({}, reader, 10)
+    assert fold.batch.holes == {(last, last + 3_659_000, "", "away")}
