@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 WIDE, HIGH = 480, 200
 LEFT, TOP, BOTTOM, GAP = 44, 16, 26, 0.28
-APART = 42
-"""Between two labels below a chart."""
+LETTER = 8
+"""What a letter of a label is wide."""
 SHADES = 6
 
 
@@ -30,7 +30,7 @@ def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
     top = _round_up(max((bar.value for bar in bars), default=0))
     _scale(svg, top)
     step = (WIDE - LEFT) / max(1, len(bars))
-    every = -int(-APART // step)
+    every = -int(-LETTER * max((len(bar.label) for bar in bars), default=0) // step) or 1
     for number, bar in enumerate(bars):
         left = LEFT + number * step
         group = _add(svg, "g", **{"class": "bar least" if bar.least else "bar"})
@@ -47,7 +47,7 @@ def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
                 _add(group, "rect", **box, **{"class": "part"})
             if bar.least:
                 _text(group, left + step / 2, HIGH - BOTTOM - height - 3, "≥", "middle")
-        if number % every == 0:
+        if number % every == 0 and left + step / 2 < WIDE - 2 * LETTER:
             _text(svg, left + step / 2, HIGH - 7, bar.label, "middle")
     return svg
 

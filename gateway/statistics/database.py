@@ -23,6 +23,8 @@ from .fold import Batch, Bin, Cursor, Happening, Hole
 
 VERSION = 1
 PAGE = 4096
+WAITING = 50_000
+"""Records that may wait for a clock to be set: where nobody ever does, there are no dates to count by."""
 SUFFIXES = ("", "-wal", "-shm")
 
 
@@ -164,8 +166,10 @@ class Database:
             for each in batch.happenings
         ])  # fmt: skip
         many("DELETE FROM undated WHERE record = ?", [(_packed(record),) for record in settled])
+        ((waiting,),) = self._connection.execute("SELECT count(*) FROM undated")
         many("INSERT OR IGNORE INTO undated VALUES (?, ?, ?)", [
-            (record.at.boot, record.at.mono, _packed(record)) for record in batch.undated
+            (record.at.boot, record.at.mono, _packed(record))
+            for record in batch.undated[: max(0, WAITING - waiting)]
         ])  # fmt: skip
         many("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", [
             (epoch, *cursor) for epoch, cursor in batch.cursors.items()
@@ -204,6 +208,8 @@ def connect(path: Path, *, readonly: bool = False) -> Database:
         if version == 0 and not readonly:
             script = files(__package__).joinpath("schema.sql").read_text("utf-8")
             connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={VERSION}; COMMIT")
+        elif version == 0:
+            raise StatisticsMissing("statistics-missing", path=path)
         elif version != VERSION:
             raise StatisticsFailed("statistics-version", path=path, version=version)
         stack.pop_all()

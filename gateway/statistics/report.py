@@ -34,7 +34,8 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
     _add(body, "p", wording.headline(analysis), kind="total")
     for text in (wording.classes(analysis), wording.coverage(analysis), *wording.remarks(analysis)):
         _add(body, "p", text, kind="note")
-    _heading(body, wording.word("compared"))
+    if analysis.comparisons:
+        _heading(body, wording.word("compared"))
     for each in analysis.comparisons:
         _add(body, "p", wording.comparison(analysis, each))
     _heading(body, wording.word("peaks"))

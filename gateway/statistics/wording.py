@@ -223,6 +223,25 @@ class Wording:
         heads = [self.word("weekday"), *(f"{hour}:00" for hour in range(24))]
         return Table("heat", self.word("heat"), heads, rows)
 
+    def levels(self, analysis: Analysis) -> Table:
+        """How many were inside, and when."""
+        rows: list[list[Cell]] = [
+            [local.date(), f"{local:%H:%M}", level.inside]
+            for level in analysis.levels
+            for local in [datetime.fromtimestamp(level.at, self.zone)]
+        ]
+        return Table(
+            "inside", self.word("inside"), [*map(self.word, ("date-head", "time", "inside"))], rows
+        )
+
+    def week(self, analysis: Analysis) -> Table:
+        """The mean day by weekday."""
+        rows: list[list[Cell]] = [
+            [self.word(f"weekday-{number}"), None if mean is None else round(mean, 1)]
+            for number, mean in enumerate(analysis.week)
+        ]
+        return Table("week", self.word("week-mean"), [self.word("weekday"), self.word("mean")], rows)
+
     def records(self, analysis: Analysis) -> list[Table]:
         """What was written down of activities, drift, opening hours, and times without counting."""
         kinds = {
@@ -230,6 +249,7 @@ class Wording:
                 "date-head time activity-title class place expected present left peak", self._attended
             ),
             "opening-day": ("date-head published opened closed late early", self._opened),
+            "visitor-corrected": ("date-head time place before now by", self._corrected),
             "visitor-drift": ("date-head place came went left-over unseen drift-share", self._drifted),
         }  # fmt: skip
         tables = []
@@ -240,7 +260,7 @@ class Wording:
                 if each.kind == kind
             ]
             key = kind.partition("-")[2] or kind
-            key = {"day": "opening", "drift": "drift"}.get(key, key)
+            key = "opening" if key == "day" else key
             tables.append(Table(key, self.word(key), [self.word(head) for head in heads.split()], rows))
         return [*tables, self._lost(analysis)]
 
@@ -281,6 +301,16 @@ class Wording:
             self.place(f"room.{room}") if room else self.place(CENTRE),
             *(_number(body.get(key)) for key in ("in", "out", "inside", "unseen")),
             _share(_number(body.get("share"))),
+        ]
+
+    def _corrected(self, at: datetime, body: dict[str, object]) -> list[Cell]:
+        room = str(body.get("room") or "")
+        return [
+            at.date(),
+            f"{at:%H:%M}",
+            self.place(f"room.{room}") if room else self.place(CENTRE),
+            *(_number(body.get(key)) for key in ("before", "inside")),
+            str(body.get("by", "")),
         ]
 
     def _lost(self, analysis: Analysis) -> Table:

@@ -84,7 +84,7 @@ def test_files(filled: Path, tmp_path: Path) -> None:
     book = openpyxl.load_workbook(names[1])
     assert book.sheetnames == [
         "概要", "来访人次", "逐日", "各门各室", "一周各时段平均来访人次",
-        "活动签到人次", "开放时间", "闭馆时的计数偏差", "未计数的时段",
+        "活动签到人次", "开放时间", "人工更正在场人数", "闭馆时的计数偏差", "未计数的时段",
     ]  # fmt: skip
     assert sum(row[4].value for row in book["逐日"].iter_rows(min_row=2) if row[4].value) == 1234
     page = names[2].read_text("utf-8")
