@@ -78,7 +78,8 @@ class Count(msgspec.Struct, frozen=True):
     @property
     def activity(self) -> int:
         """Those who came for themselves (活动人员)."""
-        return self.came - self.tours
+        # Tours marked by hand are spread over their time, whoever came when.
+        return max(0, self.came - self.tours)
 
     @property
     def least(self) -> bool:

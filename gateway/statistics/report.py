@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from xml.etree import ElementTree
@@ -34,16 +35,16 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
     _add(body, "p", wording.headline(analysis), kind="total")
     for text in (wording.classes(analysis), wording.coverage(analysis), *wording.remarks(analysis)):
         _add(body, "p", text, kind="note")
-    if analysis.comparisons:
-        _heading(body, wording.word("compared"))
-    for each in analysis.comparisons:
-        _add(body, "p", wording.comparison(analysis, each))
-    _heading(body, wording.word("peaks"))
-    for kind, peak in analysis.peaks.items():
-        _add(body, "p", " · ".join(wording.peak(kind, peak)))
+    _section(
+        body,
+        wording.word("compared"),
+        [wording.comparison(analysis, each) for each in analysis.comparisons],
+    )
+    peaks = [" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items()]
     if analysis.stay:
-        _add(body, "p", wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}"))
-        _add(body, "p", wording.word("stay-how", days=analysis.stay.days), kind="note")
+        peaks.append(wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}"))
+        peaks.append(wording.word("stay-how", days=analysis.stay.days))
+    _section(body, wording.word("peaks"), peaks)
     _heading(body, wording.word("bars"))
     body.append(pictures.bars(analysis, wording))
     _table(body, wording.bars(analysis.by, analysis.bars))
@@ -76,6 +77,14 @@ def telling(table: Table) -> list[list[Cell]]:
     if table.key == "drift":
         return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > AMISS]
     return [row for row in table.rows if any(isinstance(cell, int) and cell > LATE for cell in row)]
+
+
+def _section(body: ElementTree.Element, title: str, paragraphs: Sequence[str]) -> None:
+    """Nothing where there is nothing to say."""
+    if paragraphs:
+        _heading(body, title)
+    for text in paragraphs:
+        _add(body, "p", text)
 
 
 def _heading(body: ElementTree.Element, text: str) -> None:
