@@ -221,7 +221,7 @@ class Analyst:
         """Everything about a place in a period; `by` is the bars' unit."""
         zone, now = self._centre.zone, self._now
         since, until = midnight(span.since, zone), midnight(span.until, zone)
-        by = by or BY.get(span.unit) or ("day" if (span.until - span.since).days <= 93 else "month")
+        by = by or BY.get(span.unit) or _bar(span)
         bins = self._bins(place, since, until)
         cover = self._cover(place, span)
         per_day = self._bars(slots("day", span.since, span.until, zone), bins, cover)
@@ -380,6 +380,12 @@ class Analyst:
                 mean_change=_change(counted, before),
                 sure=not total.least and share == 1,
             )
+
+
+def _bar(span: Period) -> str:
+    """The bars of some days that are no week, month or year."""
+    days = (span.until - span.since).days
+    return "day" if days <= 93 else "month" if days <= 1830 else "year"
 
 
 def earlier(span: Period) -> Iterator[tuple[str, Period]]:

@@ -27,6 +27,8 @@ from .spans import UNITS
 from .wording import Table, Wording, flat
 
 LAST = date(2200, 12, 31)
+LONGEST = 20
+"""Years that are looked at together."""
 FINE = 366
 """Days that may be listed by the quarter or the hour."""
 
@@ -90,6 +92,8 @@ def _period(options: argparse.Namespace, today: date) -> Period:
     first = day_of(options.since) if options.since else last.replace(day=1)
     if first > last:
         raise ConfigError("visitors-order", since=first, until=last)
+    if (last - first).days > LONGEST * 366:
+        raise ConfigError("visitors-range", years=LONGEST)
     until = last + timedelta(days=1)
     # Two dates may mean a month or a year: then it is compared like one.
     known = [unit for unit in PERIODS if period(unit, first) == Period(unit, first, until)]

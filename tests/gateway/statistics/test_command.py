@@ -101,6 +101,7 @@ def test_what_is_asked_wrongly_is_named(
         (("--from", "2025-02-30"), "'2025-02-30' is no date"),
         (("--to", "9999-01-01"), "'9999-01-01' is no date"),
         (("--from", "2025-03-02", "--to", "2025-03-01"), "2025-03-02, is after"),
+        (("--from", "1970-01-02", "--to", "2200-12-31"), "at most 20 years"),
         (
             ("--year", "2025", "--place", "cellar"),
             "there is no place 'cellar'; there are: centre, door.south",
