@@ -4,6 +4,7 @@ journal is taken over as far as it can be read; the rest is folded again."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.journal import Reader
@@ -11,6 +12,7 @@ from gateway.model import ClockQuality, Lane
 
 from .database import PAGE, Database, StatisticsFailed, connect
 from .fold import QUARTER, Batch, Correct, Cursor
+from .spans import Span, Spans
 
 DAY = 86_400_000 // QUARTER
 SPAN = 365 * DAY
@@ -19,32 +21,29 @@ DAMAGED = "damaged"
 LARGEST = 1 << 30
 
 
-async def oldest(journal: Reader, correct: Correct) -> int | None:
-    """Since when the journal has everything (Unix milliseconds); None: since ever, or it is empty."""
+async def complete_from(journal: Reader, correct: Correct) -> int | None:
+    """The first quarter of which the journal has everything; None: it has nothing."""
     for pack in await journal.read(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
         walls = [at.wall for at in stamps if at.clock is not ClockQuality.UNSET]
-        if pack.pos == 1:
-            return None
         if walls:
-            return min(walls)
+            # Of the quarter it begins in it has given up a part, unless it began then.
+            return min(walls) // QUARTER + (pack.pos > 1)
     return None
 
 
-def take_over(aside: Path, since: int, epoch: str) -> Batch:
-    """What a damaged file has of the time before `since` (Unix milliseconds), from when on the journal of
-    that epoch is to be folded."""
+def take_over(damaged: Path, floor: int | None, epoch: str) -> Batch:
+    """What a damaged file has of the quarters before `floor`, from which on the journal of that epoch is to
+    be folded; without one, all of it."""
     batch = Batch()
-    floor = since // QUARTER + 1
     with contextlib.suppress(StatisticsFailed, OSError):
-        _pad(aside)
-        database = connect(aside, readonly=True)
-        try:
+        _pad(damaged)
+        with contextlib.closing(connect(damaged, readonly=True)) as database:
             _take(database, batch, floor)
-        finally:
-            database.close()
     if batch.bins:
-        batch.cursors[epoch] = Cursor(0, since, 0, floor)
+        newest = 1 + max(at for at, _ in batch.bins)
+        wall = QUARTER * (newest if floor is None else floor)
+        batch.cursors[epoch] = Cursor(0, wall, 0 if floor else wall, floor or 0)
     return batch
 
 
@@ -57,27 +56,35 @@ def _pad(file: Path) -> None:
             cut.truncate(size)
 
 
-def _take(database: Database, batch: Batch, floor: int) -> None:
+def _take(database: Database, batch: Batch, floor: int | None) -> None:
     first = database.first()
     if first is None:
         return
-    for start in range(first, floor, SPAN):
-        _bins(database, batch, start, min(start + SPAN, floor))
+    # Nothing in it is younger than the file; its last page may be the one that is lost.
+    written = round(database.path.stat().st_mtime * 1000) // QUARTER + 1
+    until = written if floor is None else min(floor, written)
+    lost = [
+        span
+        for start in range(first, until, SPAN)
+        for span in _bins(database, batch, start, min(start + SPAN, until))
+    ]
+    batch.holes.update((since * QUARTER, end * QUARTER, "", DAMAGED) for since, end in Spans(lost))
     with contextlib.suppress(StatisticsFailed):
         batch.trust |= {(counter, at): covered for counter, at, covered in database.trust()}
     with contextlib.suppress(StatisticsFailed):
         batch.holes.update(database.holes())
     with contextlib.suppress(StatisticsFailed):
-        batch.happenings += database.happenings(0, floor * QUARTER)
+        batch.happenings += database.happenings(0, until * QUARTER)
 
 
-def _bins(database: Database, batch: Batch, since: int, until: int) -> None:
+def _bins(database: Database, batch: Batch, since: int, until: int) -> Iterator[Span]:
+    """Take in what can be read; gives the days that cannot."""
     try:
         batch.bins |= database.all_bins(since, until)
     except StatisticsFailed:
         if until - since <= DAY:
-            batch.holes.add((since * QUARTER, until * QUARTER, "", DAMAGED))
+            yield since, until
             return
         middle = (since + until) // 2
-        _bins(database, batch, since, middle)
-        _bins(database, batch, middle, until)
+        yield from _bins(database, batch, since, middle)
+        yield from _bins(database, batch, middle, until)

@@ -30,7 +30,7 @@ from .database import (
     fresh,
 )
 from .fold import AWAY, Correct, Cursor, Fold
-from .rescue import oldest, take_over
+from .rescue import complete_from, take_over
 
 EVERY = 3600.0
 """Seconds between two commits; the journal keeps what is younger many times as long."""
@@ -73,8 +73,8 @@ async def _open(path: Path, journal: Reader) -> AsyncIterator[Database]:
     try:
         database = await asyncio.to_thread(_sound, path)
     except StatisticsDamaged as damage:
-        since = await oldest(journal, await _corrector(journal))
-        aside = await asyncio.to_thread(_replace, path, since, await journal.meta("epoch"))
+        floor = await complete_from(journal, await _corrector(journal))
+        aside = await asyncio.to_thread(_replace, path, floor, await journal.meta("epoch"))
         tell(logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"])
         database = await asyncio.to_thread(connect, path)
     try:
@@ -93,15 +93,11 @@ def _sound(path: Path) -> Database:
     return database
 
 
-def _replace(path: Path, since: int | None, epoch: str) -> Path:
+def _replace(path: Path, floor: int | None, epoch: str) -> Path:
     for suffix in SUFFIXES:
         fresh(path).with_name(fresh(path).name + suffix).unlink(missing_ok=True)
-    database = connect(fresh(path))
-    try:
-        if since is not None:
-            database.apply(take_over(path, since, epoch))
-    finally:
-        database.close()
+    with contextlib.closing(connect(fresh(path))) as database:
+        database.apply(take_over(path, floor, epoch))
     return exchange(path)
 
 

@@ -333,6 +333,7 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
     else:
         del data[-3 * 4096 :]
     file.write_bytes(data)
+    os.utime(file, (stamp("2026-12-01T09:00").wall / 1000,) * 2)
     asyncio.run(kept(file, journal))
     assert (tmp_path / "statistics.db.damaged").exists()
     after = bins(file)
@@ -396,3 +397,28 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     async with Reader.open(path) as reader:
         fold, _ = await writer.read_on({}, reader, 10)
     assert fold.batch.holes == {(last, last + 3_659_000, "", "away")}
+
+
+def test_the_years_outlive_a_damaged_file_and_a_new_journal(tmp_path: Path) -> None:
+    journal, file = tmp_path / "journal.db", tmp_path / "statistics.db"
+    write(
+        journal,
+        [[crossing(f"2026-{1 + day // 28:02}-{1 + day % 28:02}T10:00", 2, 1)] for day in range(300)],
+    )
+    fold_in(file, journal)
+    before = bins(file)
+    for part in tmp_path.glob("journal.db*"):
+        part.unlink()
+    write(journal, [[]])
+    data = bytearray(file.read_bytes())
+    data[-4096:] = b"\xff" * 4096
+    file.write_bytes(data)
+    os.utime(file, (stamp("2026-12-01T09:00").wall / 1000,) * 2)
+    asyncio.run(kept(file, journal))
+    kept_bins = bins(file)
+    assert len(kept_bins) > 100
+    assert all(before[at] == counts for at, counts in kept_bins.items())
+    write(journal, [[crossing("2026-12-01T10:00", 5, 0)]])
+    fold_in(file, journal)
+    assert bins(file) == {**kept_bins, quarter("2026-12-01T10:00"): (5, 0, 0)}
+    assert (0, stamp("2026-12-01T10:00").wall, "", "before") not in contents(file)["hole"]
