@@ -13,8 +13,8 @@ from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
 from gateway.services.visitors import Layout, with_counters
-from gateway.statistics.analysis import Centre
 from gateway.statistics.site import centre_of
+from gateway.statistics.terms import Centre
 from gateway.words import LANGUAGES
 
 

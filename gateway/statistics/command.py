@@ -18,12 +18,13 @@ from gateway.model import ConfigError, GatewayError
 from gateway.services.visitors import CENTRE
 from gateway.words import preferred, say
 
-from .analysis import PERIODS, Analysis, Analyst, Period, period
+from .analysis import Analyst
 from .export import as_csv, sheets
 from .reader import look
 from .report import page
 from .site import centre_of
 from .spans import UNITS
+from .terms import PERIODS, Analysis, Period, period
 from .wording import Table, Wording, flat
 
 LAST = date(2200, 12, 31)

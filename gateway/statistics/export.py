@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterator
 
-from .analysis import Analysis, Analyst, Period
+from .analysis import Analyst
+from .terms import Analysis, Period
 from .wording import Cell, Share, Table, Wording
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from xml.etree.ElementTree import Element
 
-from .analysis import Analysis, Bar
 from .charts import Column, columns, curve, heat
+from .terms import Analysis, Bar
 from .wording import Wording
 
 

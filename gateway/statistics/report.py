@@ -8,7 +8,7 @@ from importlib.resources import files
 from xml.etree import ElementTree
 
 from . import pictures
-from .analysis import Analysis
+from .terms import Analysis
 from .wording import Cell, Table, Wording, flat
 
 STYLE = files(__package__).joinpath("report.css").read_text("utf-8")

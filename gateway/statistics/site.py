@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway.config import Site
 from gateway.services.visitors import CENTRE, OUTSIDE, with_counters
 
-from .analysis import Centre
 from .fold import DOOR, ROOM
+from .terms import Centre
 
 
 def centre_of(site: Site) -> Centre:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from gateway.services.visitors import CENTRE
 from gateway.words import say
 
-from .analysis import Analysis, Bar, Centre, Comparison, Count, Peak, Period
 from .fold import DOOR
 from .spans import Slot
+from .terms import Analysis, Bar, Centre, Comparison, Count, Peak, Period
 
 Cell = str | int | float | date | None
 """Numbers and dates stay what they are, for whoever counts on with them."""

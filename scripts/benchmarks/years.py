@@ -19,10 +19,11 @@ from gateway.model import ClockQuality, Stamp
 from gateway.services.visitors import facts
 from gateway.statistics import Figures as Seen
 from gateway.statistics import look, writer
-from gateway.statistics.analysis import Analyst, Centre, period
+from gateway.statistics.analysis import Analyst
 from gateway.statistics.database import Database, connect
 from gateway.statistics.export import sheets
 from gateway.statistics.fold import Batch, Bin
+from gateway.statistics.terms import Centre, period
 from gateway.statistics.wording import Wording
 from gateway.statistics.workbook import write
 

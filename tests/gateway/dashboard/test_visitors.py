@@ -16,9 +16,9 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.services.visitors import facts
-from gateway.statistics.analysis import Centre
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Batch, Bin, Happening
+from gateway.statistics.terms import Centre
 
 from .conftest import NASTY, House, Served
 from .test_page import Page, chromium, page  # noqa: F401

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from gateway.hours import parse_week
 from gateway.statistics import look
-from gateway.statistics.analysis import Analysis, Analyst, Centre, Period, period
+from gateway.statistics.analysis import Analyst
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Batch, Bin
 from gateway.statistics.spans import UNITS, Spans, after, slots
+from gateway.statistics.terms import Analysis, Centre, Period, period
 from gateway.statistics.wording import Wording
 
 from .book import SHANGHAI, stamp

@@ -10,8 +10,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from gateway.statistics.analysis import period
 from gateway.statistics.export import as_csv, finest
+from gateway.statistics.terms import period
 from gateway.statistics.wording import Share, Table
 from gateway.statistics.workbook import write
 
