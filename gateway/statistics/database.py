@@ -118,8 +118,13 @@ class Database:
 
     def happenings(self, since: int, until: int) -> list[Happening]:
         """Facts of a time in Unix milliseconds, oldest first."""
-        rows = self._rows("SELECT * FROM fact WHERE at >= ? AND at < ? ORDER BY at", since, until)
-        return [Happening(at, kind, device, msgspec.json.decode(body)) for at, kind, device, body in rows]
+        found = []
+        for at, kind, device, body in self._rows(
+            "SELECT * FROM fact WHERE at >= ? AND at < ? ORDER BY at", since, until
+        ):
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(Happening(at, kind, device, msgspec.json.decode(body, type=dict[str, Any])))
+        return found
 
     def first(self) -> int | None:
         """The first quarter that holds anything."""
@@ -128,8 +133,11 @@ class Database:
 
     def undated(self) -> list[Record]:
         """What waits for its boot to know the time."""
-        rows = self._rows("SELECT record FROM undated ORDER BY boot, mono")
-        return [msgspec.msgpack.decode(record, type=Record) for (record,) in rows]
+        found = []
+        for (record,) in self._rows("SELECT record FROM undated ORDER BY boot, mono"):
+            with contextlib.suppress(msgspec.DecodeError):
+                found.append(msgspec.msgpack.decode(record, type=Record))
+        return found
 
     def apply(self, batch: Batch, settled: Iterable[Record] = ()) -> None:
         """All of a batch and its cursor, or nothing; `settled` are undated records that it took in."""
