@@ -117,6 +117,13 @@ def test_a_total_that_comes_late_is_no_restart() -> None:
     assert centre.now() == (42, 0, 42)
 
 
+def test_a_total_of_before_a_restart_that_comes_after_it_is_not_counted() -> None:
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 105, 110, 0, 2, 105, 3, 4]):
+        centre.says(minute * 60, total)
+    assert centre.now()[0] == 10 + 4
+
+
 def test_an_old_total_is_known_by_its_own_time_however_old() -> None:
     centre = Centre()
     for second in range(3 * PATH):
