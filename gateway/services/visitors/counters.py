@@ -35,7 +35,8 @@ PATH = 48
 NEAR = 8
 """A total that has rolled over was in the last of so many parts of its range, else it was restarted."""
 FEW = 3
-"""So many more are believed even where the total has stood there before."""
+"""So many more are believed even where the total has stood there before, and passed just now: there are
+counters that speak when somebody passes, and are silent all night."""
 ENOUGH, PATIENCE = 3, 30.0
 """Readings, and seconds beyond twice the time between two of them, after which a doubt has lasted."""
 LUMP = 300.0
@@ -193,7 +194,7 @@ def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard:
     doubt: Doubt | None = counter.doubt
     told: tuple[Fact, ...] = ()
     growth = ahead(doubt.last, pair, meter.wraps) if doubt else None
-    if doubt is None or growth is None or max(growth) > min(plausible(elapsed(doubt.at, at)), AT_ONCE):
+    if doubt is None or growth is None or max(growth) > plausible(elapsed(doubt.at, at)):
         absurd = leap is not None and not late and max(leap) > limit
         if absurd and not (counter.doubt and counter.doubt.absurd):
             told = (_implausible(counter, pair, sample),)
@@ -252,7 +253,7 @@ def _overshot(path: tuple[Pair, ...], pair: Pair, meter: Meter) -> bool:
 
 def _since(heard: Stamp, at: Stamp, passed: Pair) -> Passed:
     seconds, since, until = elapsed(heard, at), _wall(heard), _wall(at)
-    long = seconds is None or seconds >= LUMP
+    long = max(passed) > FEW and (seconds is None or seconds >= LUMP)
     span = (since, until) if long and since and until and since < until else None
     return Passed(*passed, span)
 
