@@ -230,6 +230,8 @@ class Visitors(Service):
         day, local = step.day, self._local(tick.at)
         # A clock that is put back ends no day.
         over = bool(day.day) and day.day < tick.day
+        scheduled = bool(local and self._hours and local in self._hours)
+        day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
         if over:
             self._end_day(step, day)
             day = Day(open=day.open)
@@ -237,8 +239,6 @@ class Visitors(Service):
         settling = self._is_open(local)
         if (day.open and not settling) or (over and not self._is_open(local and _midnight(local))):
             self._close(step)
-        if local and self._hours and local in self._hours and day.covered and not self._is_seen(step):
-            day = _replace(day, covered=False)
         step.put(DAY, _replace(day, open=settling))
         for key, booking in step.all(BOOKING, Booking):
             if not booking.told and tick.at.wall >= booking.until + self._patience(booking) * 1000:
