@@ -15,12 +15,11 @@ from gateway.services.visitors import CENTRE
 from gateway.statistics import look
 from gateway.statistics.analysis import Analyst
 from gateway.statistics.charts import written
-from gateway.statistics.command import day_of
 from gateway.statistics.database import StatisticsFailed, StatisticsMissing
 from gateway.statistics.export import as_csv, finest, sheets
 from gateway.statistics.pictures import bars, hours, inside, week
 from gateway.statistics.report import page
-from gateway.statistics.terms import PERIODS, Analysis, Centre, period
+from gateway.statistics.terms import PERIODS, Analysis, Centre, day_of, period
 from gateway.statistics.wording import Table, Wording, flat
 
 from .settings import Settings, title

@@ -9,10 +9,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.hours import Hours
+from gateway.model import ConfigError
 
 from .fold import Happening
 from .spans import Slot, after, begin
 
+LAST = date(2200, 12, 31)
+"""The last day that anybody may ask for."""
 BY = {"day": "hour", "week": "day", "month": "day", "year": "month"}
 """The bars that a day, a week, a month and a year are shown in."""
 PERIODS = tuple(BY)
@@ -163,3 +166,14 @@ class Analysis(msgspec.Struct, frozen=True):
     """The mean day by weekday, Monday first."""
     unheard: tuple[str, ...]
     """Counters that are configured, and were never heard."""
+
+
+def day_of(text: str) -> date:
+    """A date that somebody wrote. Raises `ConfigError`."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError("visitors-date", value=text) from error
+    if not date(1970, 1, 2) <= day <= LAST:
+        raise ConfigError("visitors-date", value=text)
+    return day

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway import cli
-from gateway.cli import EX_CONFIG
+from gateway.cli import EX_CONFIG, check
 from gateway.uplink.native import asyncapi
 
 from .conftest import ROOT, Centre, linli
@@ -76,7 +76,7 @@ def test_check_warns_of_a_port_whose_number_changes(
     for folder, name, port in ports:
         folder.mkdir(exist_ok=True)
         (folder / name).symlink_to(f"/dev/ttyUSB{port}")
-    monkeypatch.setattr(cli, "LASTING", (by_id, by_socket))
+    monkeypatch.setattr(check, "LASTING", (by_id, by_socket))
     monkeypatch.setenv("LINLI_LANG", "en")
     head = 'schema = "linli/site/1"\n[site]\nid = "x"\ntitle = "X"\n'
     site = tmp_path / "site.toml"

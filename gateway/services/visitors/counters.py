@@ -34,6 +34,9 @@ PATH = 48
 """Totals remembered, to know one that comes late."""
 NEAR = 8
 """A total that has rolled over was in the last of so many parts of its range, else it was restarted."""
+FEW = 3
+"""So many more are believed even where the total has stood there before, and passed just now: there are
+counters that speak when somebody passes, and are silent all night."""
 ENOUGH, PATIENCE = 3, 30.0
 """Readings, and seconds beyond twice the time between two of them, after which a doubt has lasted."""
 LUMP = 300.0
@@ -59,7 +62,7 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True, tag="counter", omit_def
     """Of the last trusted reading that changed it."""
     total: Pair | None = None
     path: tuple[Pair, ...] = ()
-    """Where the total stood of late, oldest first; the last is `total`."""
+    """Where the total stood of late, before a restart too, oldest first; the last is `total`."""
     time: int | None = None
     """When that was measured, by the counter's own clock, in Unix milliseconds."""
     doubt: Doubt | None = None
@@ -121,20 +124,15 @@ def read_total(counter: Counter, sample: Sample, meter: Meter, heard: Stamp) -> 
     if counter.total is None:
         return Reading(_rebased(counter, pair, sample))
     passed = ahead(counter.total, pair, meter.wraps)
-    measured = moment(sample, "time")
-    if (
-        passed is None
-        and measured
-        and counter.time
-        and 0 < counter.time - _milliseconds(measured) < DAY * 1e3
-    ):
+    if passed is None and _is_old(counter, sample):
         return Reading(counter, why=_lasting(counter.doubt, sample.at, meter))
-    if passed is None or max(passed) > min(plausible(elapsed(heard, sample.at)), AT_ONCE):
+    most = min(plausible(elapsed(heard, sample.at)), AT_ONCE)
+    # Where it has stood before, it may be of before a restart.
+    if passed is None or max(passed) > (FEW if pair in counter.path else most):
         return _doubtful(counter, pair, sample, meter, heard)
     if not any(passed):
         return Reading(counter if counter.doubt is None else _replace(counter, doubt=None))
-    path = (*counter.path, pair)[-PATH:]
-    return Reading(_replace(_rebased(counter, pair, sample), path=path), _since(heard, sample.at, passed))
+    return Reading(_rebased(counter, pair, sample), _since(heard, sample.at, passed))
 
 
 def ahead(before: Pair, after: Pair, wraps: Pair) -> Pair | None:
@@ -177,31 +175,39 @@ def _rebased(counter: Counter, pair: Pair, sample: Sample) -> Counter:
     """Counting goes on from there."""
     measured = moment(sample, "time")
     time = _milliseconds(measured) if measured else None
-    return _replace(counter, total=pair, path=(pair,), at=sample.at, time=time, doubt=None, counted=())
+    path = (*counter.path, pair)[-PATH:]
+    return _replace(counter, total=pair, path=path, at=sample.at, time=time, doubt=None, counted=())
+
+
+def _is_old(counter: Counter, sample: Sample) -> bool:
+    """Whether it says itself that it was measured before. A day before, its clock was put back."""
+    measured = moment(sample, "time")
+    return bool(measured and counter.time and 0 < counter.time - _milliseconds(measured) < DAY * 1000)
 
 
 def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard: Stamp) -> Reading:
     """A total that does not follow from the trusted one, with those before it that did not either."""
     assert counter.total is not None
     at, limit = sample.at, plausible(elapsed(heard, sample.at))
-    late = _on_path(counter.path, pair, meter.wraps)
-    leap = None if late else ahead(counter.total, pair, meter.wraps)
+    leap = ahead(counter.total, pair, meter.wraps)
+    late = pair in counter.path or (leap is None and _on_path(counter.path, pair, meter.wraps))
     doubt: Doubt | None = counter.doubt
     told: tuple[Fact, ...] = ()
     growth = ahead(doubt.last, pair, meter.wraps) if doubt else None
-    if doubt is None or growth is None or max(growth) > min(plausible(elapsed(doubt.at, at)), AT_ONCE):
-        absurd = leap is not None and max(leap) > limit
+    if doubt is None or growth is None or max(growth) > plausible(elapsed(doubt.at, at)):
+        absurd = leap is not None and not late and max(leap) > limit
         if absurd and not (counter.doubt and counter.doubt.absurd):
             told = (_implausible(counter, pair, sample),)
         doubt = Doubt(pair, pair, at, at, absurd=absurd)
     elif pair != doubt.last or doubt.readings < ENOUGH:
         doubt = _replace(doubt, last=pair, at=at, readings=doubt.readings + 1)
-    lasting = _lasting(doubt, at, meter)
-    if leap is not None:
-        settled = doubt.readings > 1
+    lasting, grown = _lasting(doubt, at, meter), pair != doubt.first
+    if late and leap is None:
+        # Late ones come in a burst, or between others that are not.
+        steady = doubt.readings >= ENOUGH and (elapsed(doubt.since, at) or 0) >= 2 * meter.every
+        settled = (bool(lasting) or (grown and steady)) and not _overshot(counter.path, pair, meter)
     else:
-        overshot = late and _overshot(counter.path, pair, meter)
-        settled = (bool(lasting) and not overshot) or (not late and pair != doubt.first)
+        settled = grown or bool(lasting) or (doubt.readings > 1 and leap is not None and not late)
     if not settled:
         why = lasting or ("implausible" if doubt.absurd else "")
         return Reading(_replace(counter, doubt=doubt), None, told, why)
@@ -247,7 +253,7 @@ def _overshot(path: tuple[Pair, ...], pair: Pair, meter: Meter) -> bool:
 
 def _since(heard: Stamp, at: Stamp, passed: Pair) -> Passed:
     seconds, since, until = elapsed(heard, at), _wall(heard), _wall(at)
-    long = seconds is None or seconds >= LUMP
+    long = max(passed) > FEW and (seconds is None or seconds >= LUMP)
     span = (since, until) if long and since and until and since < until else None
     return Passed(*passed, span)
 

@@ -96,7 +96,8 @@ def opening(at: Stamp, **body: Any) -> Fact:
     `published` is a list of `[from, until]`, `HH:MM`; `opened` and `closed` are when people began and
     ceased to come and go, null where they did not; `late` and `early` are the minutes by which that was
     after the published opening and before the published closing (less than nought: the other way), null
-    where either is missing. `covered` is false when a door to the outside went unseen for a while."""
+    where either is missing. `covered` is false when a door to the outside went unseen for
+    a quarter of an hour or more of the published hours."""
     return Fact(Lane.EVENT, GATEWAY, "opening-day", at, body)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.hours import DAY, Hours
+from gateway.model import Stamp, elapsed
 
 MINUTES = 5
 SLOTS = DAY // MINUTES
@@ -17,6 +18,8 @@ SOME, SHARE = 5, 0.02
 """How many of them at least, or what part of the day's, lest a cleaner in the early morning open it …"""
 SPREAD = 3
 """… in so many slots, lest a delivery does …"""
+BLIND = 900.0
+"""Seconds in which an outer door may go unseen without the day being in doubt."""
 SOON = 3
 """… and the first of them followed by others within so many slots."""
 
@@ -28,10 +31,21 @@ class Day(msgspec.Struct, frozen=True, kw_only=True, tag="day", omit_defaults=Tr
     came: bytes = bytes(SLOTS)
     """How many came into the centre in each five minutes, 255 at most."""
     left: bytes = bytes(SLOTS)
-    covered: bool = True
-    """Whether every outer door has been seen for as long as the centre should be open."""
+    blind: Stamp | None = None
+    """Since when, in the published hours, an outer door has no counter that can be trusted."""
+    unseen: float = 0.0
+    """Seconds in all for which that was so."""
     open: bool = False
     """Whether the published hours say so, or say that the last people are leaving."""
+
+
+def watched(day: Day, seen: bool, at: Stamp) -> Day:
+    """The day, with whether every outer door is seen now."""
+    if not seen:
+        return day if day.blind else msgspec.structs.replace(day, blind=at)
+    if day.blind is None:
+        return day
+    return msgspec.structs.replace(day, blind=None, unseen=day.unseen + (elapsed(day.blind, at) or 0.0))
 
 
 def slot(minute: int, slots: bytes, more: int) -> bytes:
@@ -77,7 +91,7 @@ def account(day: Day, hours: Hours | None) -> dict[str, Any]:
         "closed": _clock(found[1]) if found else None,
         "late": late,
         "early": early,
-        "covered": day.covered,
+        "covered": day.unseen < BLIND,
     }
 
 

@@ -79,9 +79,10 @@ class Visitors(Service):
         elif isinstance(message, Command):
             self._obey(step, message)
         elif isinstance(message, Adopted):
-            for key in rows:
-                if key.startswith(COUNTER) and key.removeprefix(COUNTER) not in self._meters:
-                    step.drop(key)
+            for key, counter in step.all(COUNTER, Counter):
+                # Whichever door it is at now: what it was ahead of the last one is no matter.
+                known = key.removeprefix(COUNTER) in self._meters
+                step.put(key, _replace(counter, balance=(0, 0))) if known else step.drop(key)
         return step.changes, step.facts
 
     def summary(self, rows: Rows) -> dict[str, Value]:
@@ -117,8 +118,6 @@ class Visitors(Service):
         if reading is None:
             return
         counter, trusted = reading.counter, not reading.why and reading.counter.doubt is None
-        if not sample.error and counter.doubt is None and "period_in" not in sample.values:
-            self._heard[name] = sample.at
         if reading.why != old.why:
             step.facts.append(facts.coverage(name, sample.at, reading.why))
         step.facts += reading.facts
@@ -139,6 +138,8 @@ class Visitors(Service):
             reading = read_period(counter, sample, heard, self._zone(sample.at))
         elif "in" in sample.values or "out" in sample.values:
             reading = read_total(counter, sample, self._meters[sample.device], heard)
+            if reading.counter.doubt is None:
+                self._heard[sample.device] = sample.at
         else:
             return None
         invalid = sample.values.get("invalid") is True
@@ -193,10 +194,10 @@ class Visitors(Service):
                     moved(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
                 )
                 self._look(step, room)
-        local = self._local(_replace(step.at, wall=when))
-        if door.entrance and local is not None:
+        day, local = step.day, self._local(_replace(step.at, wall=when))
+        if door.entrance and local is not None and local.date().isoformat() == day.day:
             came, left = _flow(door, "", passed)
-            minute, day = local.hour * 60 + local.minute, step.day
+            minute = local.hour * 60 + local.minute
             slots = opening.slot(minute, day.came, came), opening.slot(minute, day.left, left)
             step.put(DAY, _replace(day, came=slots[0], left=slots[1]))
 
@@ -229,6 +230,8 @@ class Visitors(Service):
         day, local = step.day, self._local(tick.at)
         # A clock that is put back ends no day.
         over = bool(day.day) and day.day < tick.day
+        scheduled = bool(local and self._hours and local in self._hours)
+        day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
         if over:
             self._end_day(step, day)
             day = Day(open=day.open)
@@ -236,8 +239,6 @@ class Visitors(Service):
         settling = self._is_open(local)
         if (day.open and not settling) or (over and not self._is_open(local and _midnight(local))):
             self._close(step)
-        if local and self._hours and local in self._hours and day.covered and not self._is_seen(step):
-            day = _replace(day, covered=False)
         step.put(DAY, _replace(day, open=settling))
         for key, booking in step.all(BOOKING, Booking):
             if not booking.told and tick.at.wall >= booking.until + self._patience(booking) * 1000:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -61,9 +60,7 @@ def filled(site: Path) -> Path:
 
 
 def linli(site: Path, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["linli", "visitors", *arguments, "--config", str(site)])
-        return main()
+    return main(["visitors", *arguments, "--config", str(site)])
 
 
 def test_the_terminal(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:

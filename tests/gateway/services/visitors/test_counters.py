@@ -109,12 +109,34 @@ def test_visitors_of_a_restart_of_the_gateway_are_counted_too() -> None:
     assert centre.now() == (4, 1, 3)
 
 
+def test_a_counter_that_speaks_when_somebody_passes_and_is_reset_at_night_speaks_of_now() -> None:
+    centre = Centre(every=60)
+    centre.says(0, 811), centre.says(60, 812), centre.silent(240)
+    centre.says(30_000, 1)
+    (crossing,) = told(centre.says(30_020, 2), "crossing")
+    assert crossing == {"in": 2, "out": 0}
+
+
+def test_hundreds_in_every_reading_are_counted() -> None:
+    centre = Centre(every=600)
+    for number in range(9):
+        centre.says(600 * number, 250 * number)
+    assert centre.now()[0] == 2000
+
+
 def test_a_total_that_comes_late_is_no_restart() -> None:
     """Two that overtook each other, and what was kept back in an outage, after the newest."""
     centre = Centre()
     for second, total in enumerate([100, 101, 103, 102, 104, 140, *range(105, 140), 141, 101, 142]):
         centre.says(second, total)
     assert centre.now() == (42, 0, 42)
+
+
+def test_a_total_of_before_a_restart_that_comes_after_it_is_not_counted() -> None:
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 105, 110, 0, 2, 105, 3, 4]):
+        centre.says(minute * 60, total)
+    assert centre.now()[0] == 10 + 4
 
 
 def test_an_old_total_is_known_by_its_own_time_however_old() -> None:

@@ -1,5 +1,6 @@
 """Days of counter data against an exact count: everybody who can be known of once, and nobody else."""
 
+import random
 from collections.abc import Iterable
 
 import pytest
@@ -7,12 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.model import Sample
+from gateway.services.visitors import Door, Layout
 from gateway.services.visitors.counters import AT_ONCE, Pair
 from tests.gateway.services.visitors.kit import Centre, counter, told
-from tests.gateway.services.visitors.simulator import DAY, Habits, Story, passages, periods, totals
+from tests.gateway.services.visitors.simulator import (
+    DAY,
+    Habits,
+    Passage,
+    Story,
+    passages,
+    periods,
+    totals,
+)
 
 SEEDS = st.integers(0, 1 << 32)
-some = settings(max_examples=5, deadline=None)
+some = settings(max_examples=4, deadline=None)
 
 
 def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> Pair:
@@ -119,3 +129,34 @@ def test_periods_are_counted_exactly_once_the_last_has_come(seed: int, length: i
     walk = passages(seed, 400)
     came = sum(not each.out for each in walk if each.second > 0)
     assert counted(periods(walk, length, seed, lost), length)[0] == came
+
+
+@given(seed=SEEDS, every=st.sampled_from([(7, 7), (7, 120), (120, 7), (600, 11)]))
+@settings(max_examples=4, deadline=None)
+def test_two_counters_at_a_door_whose_lines_fail_count_everybody_once(
+    seed: int, every: tuple[int, int]
+) -> None:
+    """Both see everybody and count on while their lines are down, each at times of its own."""
+    dice = random.Random(seed)
+    walk = passages(seed, 300)
+    layout = Layout(doors={"main": Door(counters=("a", "b"))})
+    centre = Centre(counter("a", every[0]), counter("b", every[1]), layout=layout)
+    centre.tick(0), centre.says(0, 0, 0, "a"), centre.says(0, 0, 0, "b")
+    down = {name: [dice.uniform(0, DAY) for _ in range(6)] for name in "ab"}
+    away: dict[str, bool] = {"a": False, "b": False}
+    moments = sorted((second, name) for name, each in zip("ab", every, strict=True)
+                     for second in range(each, DAY, each))  # fmt: skip
+    passed, steps = [0, 0], iter([*walk, Passage(float("inf"), out=False)])
+    step = next(steps)
+    for second, name in [*moments, (DAY, "a"), (DAY + 1, "b"), (DAY + 2, "a"), (DAY + 3, "b")]:
+        while step.second <= second:
+            passed[step.out] += 1
+            step = next(steps)
+        if second < DAY and any(since <= second < since + 3000 for since in down[name]):
+            if not away[name]:
+                centre.silent(second, name)
+            away[name] = True
+        else:
+            away[name] = False
+            centre.says(second, *passed, name)
+    assert centre.now()[:2] == (300, 300)

@@ -68,7 +68,10 @@ def test_the_day_is_told_at_its_end_and_says_whether_all_of_it_was_seen() -> Non
         centre.says(9 * HOUR + number * 120, number, 0, "a")
     (body,) = told(centre.tick(24 * HOUR), "opening-day")
     assert (body["opened"], body["closed"], body["late"], body["covered"]) == ("09:00", "11:00", 60, True)
-    centre.tick(33 * HOUR)
-    centre.silent(33 * HOUR, "y"), centre.tick(33 * HOUR + 1), centre.says(33 * HOUR + 2, 0, 0, "y")
-    (body,) = told(centre.tick(48 * HOUR), "opening-day")
-    assert (body["opened"], body["covered"]) == (None, False)
+    for day, minutes, covered in ((1, 10, True), (2, 20, False)):
+        second = (day * 24 + 9) * HOUR
+        centre.tick(second)
+        centre.silent(second, "y"), centre.tick(second + 1)
+        centre.says(second + minutes * 60, 0, 0, "y"), centre.tick(second + minutes * 60)
+        (body,) = told(centre.tick((day + 1) * 24 * HOUR), "opening-day")
+        assert (body["opened"], body["covered"]) == (None, covered)

@@ -9,25 +9,25 @@ import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
-from unicodedata import east_asian_width
 
 import msgspec
 
-from gateway.config import Site, titles
-from gateway.model import ConfigError, GatewayError
-from gateway.services.visitors import CENTRE
-from gateway.words import preferred, say
+from ..config import titles
+from ..model import ConfigError, GatewayError
+from ..services.visitors import CENTRE
+from ..statistics import look
+from ..statistics.analysis import Analyst
+from ..statistics.export import as_csv, sheets
+from ..statistics.report import page
+from ..statistics.site import centre_of
+from ..statistics.spans import UNITS
+from ..statistics.terms import PERIODS, Analysis, Period, day_of, period
+from ..statistics.wording import Wording
+from ..statistics.wording import flat as written
+from ..words import preferred, say
+from .printing import flat, print_table, word
+from .site import chosen_site, site_argument
 
-from .analysis import Analyst
-from .export import as_csv, sheets
-from .reader import look
-from .report import page
-from .site import centre_of
-from .spans import UNITS
-from .terms import PERIODS, Analysis, Period, period
-from .wording import Table, Wording, flat
-
-LAST = date(2200, 12, 31)
 LONGEST = 20
 """Years that are looked at together."""
 FINE = 366
@@ -35,25 +35,27 @@ FINE = 366
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of the statistics."""
+    """The options of the command."""
+    site_argument(parser)
 
-    def word(key: str) -> str:
+    def meant(key: str) -> str:
         return say(preferred(), f"visitors.help-{key}")
 
-    parser.add_argument("--from", dest="since", metavar="2026-01-01", help=word("from"))
-    parser.add_argument("--to", dest="until", metavar="2026-12-31", help=word("to"))
-    parser.add_argument("--year", type=int, metavar="2026", help=word("year"))
-    parser.add_argument("--by", choices=UNITS, default="", help=word("by"))
-    parser.add_argument("--place", default=CENTRE, help=word("place"))
-    parser.add_argument("--csv", type=Path, metavar="FILE", help=word("csv"))
-    parser.add_argument("--xlsx", type=Path, metavar="FILE", help=word("xlsx"))
-    parser.add_argument("--html", type=Path, metavar="FILE", help=word("html"))
+    parser.add_argument("--from", dest="since", metavar="2026-01-01", help=meant("from"))
+    parser.add_argument("--to", dest="until", metavar="2026-12-31", help=meant("to"))
+    parser.add_argument("--year", type=int, metavar="2026", help=meant("year"))
+    parser.add_argument("--by", choices=UNITS, default="", help=meant("by"))
+    parser.add_argument("--place", default=CENTRE, help=meant("place"))
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=meant("csv"))
+    parser.add_argument("--xlsx", type=Path, metavar="FILE", help=meant("xlsx"))
+    parser.add_argument("--html", type=Path, metavar="FILE", help=meant("html"))
     parser.add_argument("--json", action="store_true")
 
 
-def run(options: argparse.Namespace, site: Site) -> None:
+def run(options: argparse.Namespace) -> None:
     """Print, or write what was asked for. Raises `GatewayError`."""
-    centre, language = centre_of(site), preferred()
+    site, language = chosen_site(options), preferred()
+    centre = centre_of(site)
     wording = Wording(language, centre)
     figures = asyncio.run(look(site.statistics_file, site.journal.path))
     try:
@@ -63,7 +65,8 @@ def run(options: argparse.Namespace, site: Site) -> None:
             raise GatewayError("visitors-long", days=FINE)
         analysis = analyst.analyse(_place(options.place, analyst), span, options.by)
         if options.xlsx:
-            from .workbook import write  # noqa: PLC0415
+            # Only for who wants one: it takes a while to load.
+            from ..statistics.workbook import write  # noqa: PLC0415
 
             write(options.xlsx, sheets(analyst, analysis, wording), wording.period(span))
     finally:
@@ -74,12 +77,12 @@ def run(options: argparse.Namespace, site: Site) -> None:
     if options.html:
         named = titles(site.centre.title)[language]
         options.html.write_text(page(analysis, wording, named), "utf-8")
-    written = [*filter(None, (options.csv, options.xlsx, options.html))]
-    for each in written:
-        print(say(language, "cli.written", file=each), file=sys.stderr)
+    files = [*filter(None, (options.csv, options.xlsx, options.html))]
+    for each in files:
+        print(word("written", file=each), file=sys.stderr)
     if options.json:
         print(as_json(analysis))
-    elif not written:
+    elif not files:
         _print(analysis, wording)
 
 
@@ -99,17 +102,6 @@ def _period(options: argparse.Namespace, today: date) -> Period:
     # Two dates may mean a month or a year: then it is compared like one.
     known = [unit for unit in PERIODS if period(unit, first) == Period(unit, first, until)]
     return Period(known[0] if known else "", first, until)
-
-
-def day_of(text: str) -> date:
-    """A date that somebody wrote. Raises `ConfigError`."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError("visitors-date", value=text) from error
-    if not date(1970, 1, 2) <= day <= LAST:
-        raise ConfigError("visitors-date", value=text)
-    return day
 
 
 def _place(name: str, analyst: Analyst) -> str:
@@ -135,7 +127,7 @@ def _print(analysis: Analysis, wording: Wording) -> None:
     for table in (bars, wording.places(analysis), *wording.records(analysis)):
         if table.rows:
             print(f"\n{table.title}")
-            _print_table(table)
+            print_table(table.heads, [flat([written(cell) for cell in row]) for row in table.rows])
 
 
 def _told(analysis: Analysis, wording: Wording) -> Iterator[str]:
@@ -146,21 +138,3 @@ def _told(analysis: Analysis, wording: Wording) -> Iterator[str]:
     if analysis.stay:
         yield wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}")
     yield from wording.remarks(analysis)
-
-
-def _print_table(table: Table) -> None:
-    """What people wrote does not steer the terminal."""
-    lines = [table.heads, *([_plain(flat(cell)) for cell in row] for row in table.rows)]
-    widths = [max(_width(line[column]) for line in lines) for column in range(len(table.heads))]
-    for line in lines:
-        padded = (cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
-        print("  ".join(padded).rstrip())
-
-
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _width(text: str) -> int:
-    """Columns on a terminal: a Chinese character takes two."""
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

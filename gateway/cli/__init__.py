@@ -1,0 +1,59 @@
+"""`linli`: one command a file, imported when it is the one that was asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..model import ConfigError, GatewayError
+from ..words import preferred, say
+from .printing import sentence, word
+
+EX_CONFIG = 78
+"""sysexits.h: something was found in a configuration file; systemd does not restart on it."""
+COMMANDS = (
+    "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "notify-test",
+    "rules", "drills", "testlog", "visitors", "ledger", "asyncapi", "scan", "simulate",
+)  # fmt: skip
+"""Each a module of this package with `add_arguments(parser)` and `run(options)`, which may return an exit
+code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
+        arguments
+    )
+    try:
+        return int(options.run(options) or 0)
+    except ConfigError as error:
+        for mistake in getattr(error, "mistakes", ()):
+            print(mistake.say(preferred()), file=sys.stderr)
+        print(sentence(error), file=sys.stderr)
+        return EX_CONFIG
+    except GatewayError as error:
+        print(sentence(error), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(say(preferred(), "error.system", reason=error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """Knows all commands by name, and the options of the chosen one."""
+    parser = argparse.ArgumentParser("linli", description=word("about"))
+    parser.add_argument("--version", action="version", version=f"linli {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="…")
+    for name in COMMANDS:
+        command = commands.add_parser(name, help=word(name), description=word(name))
+        if name == chosen:
+            module = import_module(f".{name.replace('-', '_')}", __package__)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser

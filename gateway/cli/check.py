@@ -1,0 +1,92 @@
+"""`linli check`: sites, device models and emergency plans; a model's worked examples are tried."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec.structs import asdict
+
+from ..config import Mistakes, Profile, Site, load_plan, load_profile, load_site, try_example
+from ..model import ConfigError
+from ..words import preferred
+from . import EX_CONFIG
+from .printing import sentence, word
+from .site import DEFAULT_SITE
+
+LASTING = (Path("/dev/serial/by-id"), Path("/dev/linli"))
+"""Where serial ports have names that stay: by the adapter, and by the socket it sits in."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("files", nargs="*", type=Path, default=[DEFAULT_SITE])
+
+
+def run(options: argparse.Namespace) -> int:
+    worst = 0
+    for file in options.files:
+        try:
+            schema = _schema(file)
+            if schema == "profile":
+                worst = max(worst, _try_examples(file, load_profile(file)))
+            elif schema == "plan":
+                plan = load_plan(file)
+                approved = plan.approved or word("template")
+                print(word("well-plan", file=file, steps=len(plan.steps), approved=approved))
+            else:
+                site = load_site(file)
+                print(word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
+                for bus, port, names in _passing(site):
+                    facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
+                    print(word("port-passing", **facts), file=sys.stderr)
+        except Mistakes as wrong:
+            for mistake in wrong.mistakes:
+                print(mistake.say(preferred()), file=sys.stderr)
+            worst = EX_CONFIG
+    return worst
+
+
+def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
+    """Buses at ports whose number may be another one tomorrow, and the names that stay."""
+    names: dict[str, list[str]] = {}
+    for link in (link for folder in LASTING for link in sorted(folder.glob("*"))):
+        names.setdefault(str(link.resolve()), []).append(str(link))
+    for bus in site.buses.values():
+        for value in asdict(bus.options).values():
+            port = str(value).removeprefix("rtu:")
+            if port in names:
+                yield bus.name, port, names[port]
+
+
+def _schema(file: Path) -> str:
+    """What the first line says a file is: `site`, `profile` or `plan`."""
+    try:
+        with file.open("rb") as opened:
+            found = re.search(rb"linli/(\w+)/", opened.readline(200))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
+
+
+def _try_examples(file: Path, profile: Profile) -> int:
+    worst = 0
+    for number, example in enumerate(profile.examples, 1):
+        try:
+            wanted, got = try_example(profile, example)
+        except ConfigError as error:
+            print(f"{file}: [[examples]] {number}: {sentence(error)}", file=sys.stderr)
+            worst = EX_CONFIG
+            continue
+        if got != wanted:
+            print(
+                f"{file}: " + word("example-wrong", number=number, wanted=wanted, got=got), file=sys.stderr
+            )
+            worst = EX_CONFIG
+    if not worst:
+        counts = {"points": len(profile.points), "examples": len(profile.examples)}
+        print(word("well-profile", file=file, **counts))
+    return worst

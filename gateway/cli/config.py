@@ -1,0 +1,62 @@
+"""`linli config`: the configurations that were adopted, oldest first, or the text of the one that holds."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import asdict
+
+from ..adoption import recall
+from ..config import Site
+from ..journal import Reader
+from ..model import GatewayError, Revision
+from ..services.configuration import Configuration
+from .printing import print_table, word
+from .reload import changes_of
+from .site import chosen_site, site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--text", action="store_true", help=word("config-text"))
+    parser.add_argument("--json", action="store_true")
+
+
+def run(options: argparse.Namespace) -> None:
+    site = chosen_site(options)
+    if not options.text:
+        asyncio.run(_print_revisions(site, as_json=options.json))
+        return
+    kept = recall(options.config, site.journal.path)
+    if kept is None:
+        raise GatewayError("config-none-kept", file=options.config)
+    print(kept.sources[""], end="")
+
+
+async def _print_revisions(site: Site, *, as_json: bool) -> None:
+    async with Reader.open(site.journal.path) as reader:
+        rows = (await reader.state(Configuration.name)).values()
+    revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
+    if as_json:
+        print(json.dumps([{**asdict(each), "at": each.at.wall} for each in revisions], indent=2))
+        return
+    zone = ZoneInfo(site.centre.timezone)
+    print_table(
+        [word(head) for head in ("revision", "when", "by", "digest", "changes")],
+        [
+            (
+                each.number,
+                datetime.datetime.fromtimestamp(each.at.wall / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                word(f"by-{each.by}"),
+                each.digest,
+                "; ".join(changes_of(each.changes)),
+            )
+            for each in revisions
+        ],
+    )

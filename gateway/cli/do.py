@@ -1,0 +1,92 @@
+"""`linli do`: asks the running gateway for an action, once, and says how it ended."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+import time
+import uuid
+from typing import Any
+
+from .. import control
+from ..config import Site, load_site, offered
+from ..model import GATEWAY, GatewayError
+from ..services import ACTIONS
+from ..words import because, preferred, words
+from .printing import word
+from .site import site_argument
+
+EXPIRES = 15_000
+"""Milliseconds in which a command must have begun."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("device")
+    parser.add_argument("action")
+    parser.add_argument("args", nargs="*", metavar=word("do-args"))
+    parser.add_argument("--yes", action="store_true", help=word("do-yes"))
+
+
+def run(options: argparse.Namespace) -> int:
+    site = load_site(options.config)
+    device = site.devices.get(options.device)
+    if device is None and options.device != GATEWAY:
+        known = ", ".join((*site.devices, GATEWAY))
+        raise GatewayError("device-unknown", device=options.device, known=known)
+    # What concerns the centre as a whole, such as a drill, is asked of the gateway.
+    able = offered({device.bus: site.buses[device.bus]}, {device.name: device}) if device else ACTIONS
+    if options.action not in able:
+        raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
+    action = words(preferred()).get(f"action.{options.action}", options.action)
+    name = f"{device.title[preferred()]} ({device.name})" if device else word("gateway")
+    facts = {"device": name, "action": action}
+    args = dict(_argument(text) for text in options.args)
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise GatewayError("do-unasked")
+        if input(word("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
+            print(word("do-left"))
+            return 1
+    status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
+    print(word(f"do-{status}", reason=why, **facts))
+    return 0 if status == "done" else 1
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """`lock=3` is a number, `all=true` is true, anything else is text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise GatewayError("do-argument", argument=text)
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+async def _command(
+    site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
+) -> tuple[str, str]:
+    """Its status, and why. One that takes long is asked after, by its id, until it has ended."""
+    wish = {
+        "id": uuid.uuid4().hex,
+        "device": device,
+        "action": action,
+        "args": args,
+        "by": getpass.getuser(),
+        "origin": "console",
+        "expires": round(time.time() * 1000) + EXPIRES,
+    }
+    waiting = False
+    while True:
+        answer = await control.call(site.control.socket, "command", **wish)
+        if answer["status"] != "accepted":
+            return answer["status"], because(preferred(), answer["detail"])
+        if not waiting:
+            waiting = True
+            print(word("do-accepted", **facts), flush=True)
+        await asyncio.sleep(2)

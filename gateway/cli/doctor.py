@@ -1,0 +1,54 @@
+"""`linli doctor`: the bus doctor's report; exit code 1 when it has something to say."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+from .. import control
+from ..config import Site
+from ..words import preferred, say
+from .printing import print_table
+from .site import chosen_site, site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--json", action="store_true")
+
+
+def run(options: argparse.Namespace) -> int:
+    site = chosen_site(options)
+    buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
+    if options.json:
+        print(json.dumps(buses, indent=2, ensure_ascii=False))
+    else:
+        for bus, report in buses.items():
+            _print_line(site, bus, report)
+    return int(any(report["findings"] for report in buses.values()))
+
+
+def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
+    language = preferred()
+    print(say(language, "doctor.use", bus=bus, use=report["use"]))
+    names = ("device", "state", "share", "polls", "silent", "damaged", "refused", "p50", "p99")
+    rows = [
+        ["–" if (cell := row.get(name)) is None else cell for name in names]
+        for device in report["devices"]
+        for row in [{**device, "state": say(language, f"doctor.{_state(device)}")}]
+    ]
+    print_table([say(language, f"doctor.{name}") for name in names], rows)
+    for finding in report["findings"]:
+        device = site.devices.get(finding["device"])
+        name = device.title[language] if device else ""
+        print("→ " + say(language, f"doctor.{finding['key']}", name=name, **finding["facts"]))
+    if not report["findings"]:
+        print(say(language, "doctor.well"))
+    print()
+
+
+def _state(device: dict[str, Any]) -> str:
+    return "offline" if device["offline"] else "online"

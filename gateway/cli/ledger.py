@@ -1,0 +1,52 @@
+"""`linli ledger`: each day, device and lane: measured, delivered, pending, dropped."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+from msgspec.structs import asdict
+
+from ..clock import local_day
+from ..config import Site
+from ..journal import Reader
+from .printing import print_table, word
+from .site import chosen_site, site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--day", help="2026-11-21")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(options: argparse.Namespace) -> None:
+    asyncio.run(_print_ledger(chosen_site(options), options.day, as_json=options.json))
+
+
+async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
+    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows = [row for row in await reader.ledger() if day in (None, row.day)]
+    if as_json:
+        print(json.dumps([{**asdict(row), "lane": row.lane.name.lower()} for row in rows], indent=2))
+        return
+    heads = ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps")
+    print_table(
+        [word(head) for head in heads],
+        [
+            (
+                row.day,
+                row.lane.name.lower(),
+                row.device,
+                row.measured,
+                row.delivered,
+                row.pending,
+                sum(row.dropped.values()),
+                row.uncertain,
+                " ".join(f"{first}–{last}:{reason}" for first, last, reason in row.gaps),
+            )
+            for row in rows
+        ],
+    )

@@ -1,0 +1,47 @@
+"""`linli read`: one reading, by the running gateway, which owns the line; directly when there is none."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+from .. import control
+from ..config import Site
+from ..model import GatewayError
+from ..once import read_once
+from ..words import preferred
+from .printing import word
+from .site import chosen_site, site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("device")
+
+
+def run(options: argparse.Namespace) -> None:
+    asyncio.run(_read_device(chosen_site(options), options.device))
+
+
+async def _read_device(site: Site, name: str) -> None:
+    device = site.devices.get(name)
+    if device is None:
+        raise GatewayError("device-unknown", device=name, known=", ".join(site.devices))
+    try:
+        answer = await control.call(site.control.socket, "read", device=name)
+        how = word("by-daemon")
+    except control.DaemonAway:
+        answer = await read_once(site.buses[device.bus], device)
+        how = word("by-hand")
+    print(f"{device.title[preferred()]} ({name}, {device.profile}) {how}")
+    print(f"{word('raw')}:")
+    for line in answer["raw"].splitlines():
+        print(f"  {line}")
+    print(f"{word('decoded')}:")
+    for point, value in answer["values"].items():
+        print(f"  {point} = {json.dumps(value)} {device.points[point].unit}".rstrip())
+    for point, why in answer["bad"].items():
+        print(f"  {point}: {word('bad')} ({why})")
+    print(word("took", ms=round(answer["seconds"] * 1000)))

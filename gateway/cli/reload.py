@@ -1,0 +1,69 @@
+"""`linli reload`: asks the running gateway to take up its site's file, and waits for the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from .. import control
+from ..adoption import load_sources, recall
+from ..config import Mistake, Mistakes, load_site
+from ..model import GatewayError
+from ..words import preferred, say
+from . import EX_CONFIG
+from .printing import word
+from .site import site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--no-wait", action="store_true", help=word("no-wait"))
+    parser.add_argument("--no-return", action="store_true", help=word("no-return"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Asked for at the socket that the running gateway listens on, whatever the new file says."""
+    try:
+        site = load_site(options.config)
+        kept = recall(options.config, site.journal.path)
+        running = (kept and load_sources(options.config, kept.sources)) or site
+        asyncio.run(_ask_to_reload(running.control.socket, options))
+    except Mistakes as wrong:
+        for mistake in wrong.mistakes:
+            print(mistake.say(preferred()), file=sys.stderr)
+        print(say(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
+        return EX_CONFIG
+    return 0
+
+
+async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
+    answer = await control.call(socket, "reload", returning=not options.no_return)
+    if "mistakes" in answer:
+        raise Mistakes([Mistake(**{**each, "file": Path(each["file"])}) for each in answer["mistakes"]])
+    number = answer["revision"]
+    print(word("reloaded" if answer["adopted"] else "unchanged", revision=number))
+    for line in changes_of(answer["changes"]):
+        print(f"  {line}")
+    if not answer["trial"]:
+        return
+    print(word("on-trial", seconds=answer["trial"]), flush=True)
+    if options.no_wait:
+        return
+    while (verdict := await control.call(socket, "verdict"))["pending"]:
+        pass
+    if verdict["revision"] != number:
+        silent = ", ".join(verdict["silent"])
+        raise GatewayError("reload-returned", revision=verdict["revision"], silent=silent)
+    print(word("proved", revision=number))
+
+
+def changes_of(changes: dict[str, dict[str, list[str]]]) -> list[str]:
+    """What a revision changed, a line each."""
+    return [
+        word(f"{kind}-{how}", names=", ".join(names))
+        for kind, found in changes.items()
+        for how, names in found.items()
+    ]

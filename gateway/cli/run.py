@@ -1,0 +1,18 @@
+"""`linli run`: the gateway, until it is told to end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from .. import daemon, log
+from ..adoption import choose
+from .site import site_argument
+
+add_arguments = site_argument
+
+
+def run(options: argparse.Namespace) -> None:
+    choice = choose(options.config)
+    log.setup(choice.site.centre.language)
+    asyncio.run(daemon.run(options.config, choice))

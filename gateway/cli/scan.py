@@ -1,0 +1,20 @@
+"""`linli scan`: who is on a line, with every protocol there is."""
+
+from __future__ import annotations
+
+import argparse
+
+from drivers import load, names
+
+from .. import scan
+from .site import site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    scan.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    scan.run(options, {name: load(name) for name in names()})
