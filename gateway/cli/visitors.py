@@ -136,5 +136,5 @@ def _told(analysis: Analysis, wording: Wording) -> Iterator[str]:
     yield from (wording.comparison(analysis, each) for each in analysis.comparisons)
     yield from (" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items())
     if analysis.stay:
-        yield wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}")
+        yield wording.stay(analysis.stay)
     yield from wording.remarks(analysis)

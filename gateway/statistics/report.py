@@ -42,7 +42,7 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
     )
     peaks = [" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items()]
     if analysis.stay:
-        peaks.append(wording.word("stay", minutes=f"{analysis.stay.minutes:.0f}"))
+        peaks.append(wording.stay(analysis.stay))
         peaks.append(wording.word("stay-how", days=analysis.stay.days))
     _section(body, wording.word("peaks"), peaks)
     _heading(body, wording.word("bars"))

@@ -11,7 +11,7 @@ from gateway.words import say
 
 from .fold import DOOR
 from .spans import Slot
-from .terms import Analysis, Bar, Centre, Comparison, Count, Peak, Period
+from .terms import Analysis, Bar, Centre, Comparison, Count, Peak, Period, Stay
 
 Cell = str | int | float | date | None
 """Numbers and dates stay what they are, for whoever counts on with them."""
@@ -142,6 +142,9 @@ class Wording:
             self.moment("quarter" if kind == "inside" else kind, peak.slot),
             self.word(key, count=f"{peak.count:,}"),
         )
+
+    def stay(self, stay: Stay) -> str:
+        return self.word("stay", minutes=f"{stay.minutes:.0f}")
 
     def remarks(self, analysis: Analysis) -> list[str]:
         """What else somebody should know who reads the figures."""
