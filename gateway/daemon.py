@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from . import __version__, control, metrics
+from . import __version__, control, metrics, statistics
 from .adoption import Choice
 from .clock import SystemClock, local_day, local_time
 from .config import Mistakes, Site, offered, titles
@@ -143,7 +143,8 @@ def _services(site: Site) -> list[Service]:
     rules = [*site.rules.values(), *obeyed, *reached]
     now, telling = local_time(site.centre.timezone), site.telling
     escalation = Escalation(telling.plans, telling.reach, telling.duty(now))
-    return [*services(site.devices, allowed, rules, now, site.duties), escalation]
+    own = services(site.devices, allowed, rules, now, site.duties, site.layout, site.hours)
+    return [*own, escalation]
 
 
 class Daemon:
@@ -177,6 +178,8 @@ class Daemon:
     async def restore(self) -> None:
         """Take up what the journal kept, under the configuration that holds."""
         await self.engine.restore()
+        if away := await statistics.absence(self._journal, self._clock.now()):
+            self.engine.record(away)
         await self._reloader.begin()
         await self._adopt(self._reloader.revision)
 
@@ -189,6 +192,8 @@ class Daemon:
         self._run("journal", self._journal.run())
         self._run("engine", self.engine.run())
         self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
+        file = self._site.statistics_file
+        self._run("statistics", statistics.keep(file, self._journal, self._clock))
         self._run("watch", self._watch())
         self._run("report", self._report())
         self._run("needs", self._needs.run())

@@ -67,7 +67,13 @@ class Engine:
         """Take up the state that the journal kept."""
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
-            kept = {key: decode(body) for key, body in (await self._journal.state(service.name)).items()}
+            kept = {}
+            for key, body in (await self._journal.state(service.name)).items():
+                try:
+                    kept[key] = decode(body)
+                except msgspec.DecodeError as error:
+                    # Of an earlier version: better to begin anew with it than not to begin at all.
+                    tell(logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error)
             self._rows[service.name] = dict(service.restore(kept))
 
     def rows(self, service: str) -> Rows:

@@ -30,9 +30,12 @@ class Hours(msgspec.Struct, frozen=True):
         yesterday = date.fromordinal(today.toordinal() - 1)
         return self._on(today, minute) or self._on(yesterday, minute + DAY)
 
+    def on(self, day: date) -> tuple[Span, ...]:
+        """The spans that begin on a day."""
+        return () if day in self.closed else self.week[day.weekday()]
+
     def _on(self, day: date, minute: int) -> bool:
-        spans = () if day in self.closed else self.week[day.weekday()]
-        return any(since <= minute < until for since, until in spans)
+        return any(since <= minute < until for since, until in self.on(day))
 
 
 def parse_span(text: str) -> Span:

@@ -107,7 +107,7 @@ class Reading:
             return None
         before = len(self.mistakes)
         checks: Checks = getattr(kind, "CHECKS", {})
-        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
         self.unknown(table, fields, path)
         values: Table = {}
         for name, field in fields.items():
@@ -116,7 +116,7 @@ class Reading:
                     self.mistake(path, "key-missing", key=name)
                 continue
             try:
-                values[name] = msgspec.convert(table[name], field.type, dec_hook=_path)
+                value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_path)
             except msgspec.ValidationError as error:
                 found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
                 if found:
@@ -125,7 +125,7 @@ class Reading:
                     self.mistake((*path, name), "value-wrong", value=table[name], reason=error)
                 continue
             holds, sentence = checks.get(name, (lambda _: True, ""))
-            if not _passes(holds, values[name]):
+            if not _passes(holds, value):
                 self.mistake((*path, name), sentence)
         if len(self.mistakes) > before:
             return None

@@ -18,7 +18,7 @@ from gateway.services.safety import LINK, Condition, Output, Rule
 from .reading import Reading, Table, titles
 
 SUMMARIES: dict[str, dict[str, Point]] = {
-    "visitors": {name: Point() for name in ("inside", "in", "out")},
+    "visitors": {name: Point() for name in ("inside", "in", "out", "tours", "near")},
     "parking": {name: Point() for name in ("free", "occupied", "unknown", "total")},
     "lockers": {name: Point() for name in ("free", "occupied", "open", "unknown", "total")},
     "supervision": {name: Point() for name in ("tests_due", "silent")},
@@ -73,10 +73,15 @@ def hours(reading: Reading, data: Table) -> Hours | None:
 
 
 def rules(
-    reading: Reading, data: Table, devices: Mapping[str, Device], opening: Hours | None
+    reading: Reading,
+    data: Table,
+    devices: Mapping[str, Device],
+    opening: Hours | None,
+    figures: Mapping[str, Point],
 ) -> dict[str, Rule]:
-    """Every rule of the site that holds together."""
-    points = {name: device.points for name, device in devices.items()} | SUMMARIES
+    """Every rule of the site that holds together. `figures` are those of its rooms and doors."""
+    points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in devices.items()}
+    points |= SUMMARIES | {"visitors": {**SUMMARIES["visitors"], **figures}}
     found: dict[str, Rule] = {}
     for name, table in reading.tables(data, "rule"):
         path = ("rule", name)

@@ -22,10 +22,11 @@ from gateway.journal import Limits
 from gateway.model import Checks, ConfigError, Device, Driver
 from gateway.services import ACTIONS, Duties
 from gateway.services.safety import Output, Rule
+from gateway.services.visitors import Layout
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import duties, escalation, safety
+from . import duties, escalation, safety, visiting
 from .needs import NeedsOptions, needs
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
@@ -48,8 +49,9 @@ RESERVED = frozenset(
 )
 
 SECTIONS = (
-    "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards", "needs", *escalation.SECTIONS,
+    "schema", "site", "journal", "statistics", "uplink", "control", "metrics", "dashboard", "bus", "device",
+    "hours", "rule", "output", "tests", "patrol", "hazards", "needs", *visiting.SECTIONS,
+    *escalation.SECTIONS,
 )  # fmt: skip
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
@@ -97,6 +99,12 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
         return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
 
 
+class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[statistics]`: where the visitors of all years are kept; beside the journal unless it says."""
+
+    path: Path | None = None
+
+
 class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`[control]`: the local socket for the dashboard and `linli`."""
 
@@ -135,6 +143,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     centre: Centre
     journal: JournalOptions
+    statistics: StatisticsOptions = StatisticsOptions()
     uplink: UplinkOptions | None
     control: ControlOptions
     metrics: MetricsOptions
@@ -152,6 +161,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     duties: Duties = Duties()
     needs: NeedsOptions | None = None
     """Where the particulars of residents' needs lie, if they are registered here."""
+    layout: Layout = Layout()
+    """The rooms and doors that visitors walk through."""
+
+    @property
+    def statistics_file(self) -> Path:
+        """Where the visitors of all years are kept."""
+        return self.statistics.path or self.journal.path.with_name("statistics.db")
 
     @property
     def digest(self) -> str:
@@ -239,6 +255,7 @@ class _SiteReading(Reading):
         self.unknown(data, SECTIONS, ())
         centre = self.section(Centre, data, "site", required=True)
         journal = self.section(JournalOptions, data, "journal")
+        statistics = self.section(StatisticsOptions, data, "statistics")
         uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
         control = self.section(ControlOptions, data, "control")
         metrics = self.section(MetricsOptions, data, "metrics")
@@ -247,17 +264,21 @@ class _SiteReading(Reading):
         devices = self._devices(data, buses)
         self._commands(uplink, buses, devices)
         opening = safety.hours(self, data)
-        rules = safety.rules(self, data, devices, opening)
+        layout = visiting.layout(self, data, devices)
+        rules = visiting.crowding(layout) | safety.rules(
+            self, data, devices, opening, visiting.figures(layout)
+        )
         outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
         plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
         asked = duties.duties(self, data, plans)
         told = needs(self, data)
         telling = escalation.telling(self, data)
-        if not (centre and journal and control and metrics and dashboard):
+        if not (centre and journal and statistics and control and metrics and dashboard):
             return None
         return Site(
             centre=centre,
             journal=journal,
+            statistics=statistics,
             uplink=uplink,
             control=control,
             metrics=metrics,
@@ -274,6 +295,7 @@ class _SiteReading(Reading):
             },
             duties=msgspec.structs.replace(asked, needs=told[1]) if told else asked,
             needs=told[0] if told else None,
+            layout=layout,
             telling=telling,
         )
 
@@ -282,6 +304,7 @@ class _SiteReading(Reading):
         for section, old, new in (
             ("site", running.centre, site.centre),
             ("journal", running.journal, site.journal),
+            ("statistics", running.statistics, site.statistics),
             ("control", running.control, site.control),
             ("metrics", running.metrics, site.metrics),
             ("dashboard", running.dashboard, site.dashboard),

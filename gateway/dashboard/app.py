@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import uuid
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.applications import Starlette
@@ -35,19 +35,20 @@ from gateway.words import because, say
 
 from .access import COOKIE, Access
 from .needs import NeedsPages
-from .pages import HOME, KIOSK, NEEDS, PAGES, Pages, word
+from .pages import HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, word
 from .passes import Passes
 from .requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
 from .view import AlarmLine, OutLine, View
+from .visitors import VisitorsPages
 from .watch import Watch
+from .wishes import Book, CancelBooking, CorrectInside, MarkTour, Text, VisitsWish, Wish
 
 BEAT = 15.0
 """Seconds of silence after which an event stream says that it is still there."""
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun: a click means now."""
 NAME = 40
-KEBAB = re.compile("(?<!^)(?=[A-Z])")
 STATIC = str(files(__package__).joinpath("static"))
 
 SECURITY = {
@@ -62,13 +63,7 @@ SECURITY = {
 }
 
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
-"""What a person has to say; not nothing."""
 Seconds = Annotated[int, msgspec.Meta(ge=60, le=86_400)]
-
-
-class Wish(msgspec.Struct, frozen=True, tag_field="action", tag=lambda name: KEBAB.sub("-", name).lower()):
-    """What a click may ask for, named as the command that it becomes; its fields are the arguments."""
 
 
 class AlarmWish(Wish, frozen=True):
@@ -190,6 +185,7 @@ Wishes = (
     Acknowledge | Reset | Shelve | Unshelve | Step | Unstep | Muster
     | Disable | Enable | Test | EndTest | Open | Do
     | Mute | Drill | CheckIn | HazardFound | HazardClosed
+    | Book | CancelBooking | MarkTour | CorrectInside
 )  # fmt: skip
 
 
@@ -234,6 +230,7 @@ class Dashboard:
         self._pages = Pages(settings)
         self.watch = Watch(settings, clock)
         self._needs = NeedsPages(self._pages, self.watch, Passes(access, clock.mono))
+        self._visitors = VisitorsPages(self._pages, self.watch, clock)
 
     def application(self) -> Starlette:
         @contextlib.asynccontextmanager
@@ -244,8 +241,9 @@ class Dashboard:
         return Starlette(
             routes=[
                 Route("/", self._home),
-                *(Route(f"/{name}", self._page) for name in PAGES if name not in {HOME, NEEDS}),
+                *(Route(f"/{name}", self._page) for name in PAGES if name not in {HOME, NEEDS, VISITORS}),
                 *self._needs.routes(),
+                *self._visitors.routes(),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),
@@ -359,6 +357,8 @@ class Dashboard:
         action, args = tag, msgspec.structs.asdict(wish)
         devices, said = self._meant(lang, wish)
         args.pop("device", None)
+        if isinstance(wish, VisitsWish) and devices:
+            args = wish.arguments(ZoneInfo(self._settings.timezone))
         if isinstance(wish, Do):
             action, args = wish.name, {}
             said["action"] = word(lang, "action", wish.name)
@@ -381,7 +381,9 @@ class Dashboard:
         if isinstance(wish, Drill):
             return [GATEWAY], {"hazard": word(lang, "hazard", wish.hazard)}
         known = True
-        if isinstance(wish, CheckIn):
+        if isinstance(wish, VisitsWish):
+            known = wish.sensible(self.watch.view.visits)
+        elif isinstance(wish, CheckIn):
             patrol = self.watch.view.duties.patrols.get(wish.patrol)
             known = patrol is not None and wish.checkpoint in patrol.checkpoints
         elif isinstance(wish, HazardFound):

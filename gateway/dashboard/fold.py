@@ -22,8 +22,8 @@ from gateway.services.presence import Link, Presence
 from gateway.services.response import Act, Case, Response, case_of
 from gateway.services.safety import LINK, Alarm, Mode, Output, Safety, State, asking
 from gateway.services.supervision import Sensor, Supervision
+from gateway.services.visitors import DAY, Day, Layout, Visitors
 from gateway.services.visitors import KIND as COUNTER
-from gateway.services.visitors import Visitors
 
 from .settings import DeviceCard
 from .view import (
@@ -53,6 +53,7 @@ from .view import (
     Uplink,
     View,
 )
+from .visits import visits
 
 UPLINK = "uplink"
 """The device name that the connection to the platform goes by."""
@@ -75,6 +76,7 @@ def fold(
     now: Stamp,
     outputs: Mapping[str, Output] = {},
     duties: Duties = Duties(),  # noqa: B008
+    layout: Layout = Layout(),  # noqa: B008
 ) -> View:
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
@@ -145,6 +147,7 @@ def fold(
         lines=reports,
         duties=duties,
         needs=known.samples[Needs.name].body["values"] if Needs.name in known.samples else {},
+        visits=visits(rows.get(Visitors.name, {}), layout, cards, day, now),
     )
 
 
@@ -240,8 +243,8 @@ def _order(card: DeviceCard, orders: Mapping[str, Order], now: Stamp) -> OrderLi
 
 
 def _visitors(rows: Rows, day: str) -> Mapping[str, Any]:
-    """Nothing when the doors still stand at another day: yesterday's visitors are not today's."""
-    if any(door.day not in {"", day} for door in rows.values()):
+    """Nothing when they are still at another day: yesterday's visitors are not today's."""
+    if rows.get(DAY, Day()).day not in {"", day}:
         return {}
     return Visitors({}).summary(rows)
 

@@ -19,19 +19,21 @@ from gateway.words import LANGUAGES, because, say, words
 from .settings import Settings, title
 from .view import Condition, View
 
-HOME, KIOSK, NEEDS = "overview", "kiosk", "needs"
+HOME, KIOSK, NEEDS, VISITORS = "overview", "kiosk", "needs", "visitors"
 FRAME = ("status", "banners", "alarms")
 """What every page shows: nobody may miss an alarm because they are looking at something else."""
 PAGES = {
     HOME: ("reminders", "tiles", "devices", "lockers"),
+    "visits": ("places", "bookings", "doors"),
     "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
     "walk-test": ("walk",),
     "lines": ("lines",),
+    VISITORS: (),
     NEEDS: (),
     KIOSK: ("tiles", "outputs", "phone"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "safety", "walk-test", "lines", NEEDS)
+MENU = (HOME, "visits", VISITORS, NEEDS, "safety", "walk-test", "lines")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 

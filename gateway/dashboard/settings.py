@@ -12,6 +12,9 @@ from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
+from gateway.services.visitors import Layout, with_counters
+from gateway.statistics.site import centre_of
+from gateway.statistics.terms import Centre
 from gateway.words import LANGUAGES
 
 
@@ -53,6 +56,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
     duties: Duties = Duties()
+    layout: Layout = Layout()
+    """The rooms and doors that visitors walk through; each counter has a door."""
+    statistics: Path | None = None
+    """The visitors of all years; beside the journal where nobody says."""
+    centre: Centre | None = None
+    """Its doors, rooms and opening hours."""
+
+    @property
+    def statistics_file(self) -> Path:
+        return self.statistics or self.journal.with_name("statistics.db")
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -70,6 +83,9 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         devices=cards_of(site),
         outputs=site.outputs,
         duties=site.duties,
+        statistics=site.statistics_file,
+        centre=centre_of(site),
+        layout=with_counters(site.layout, site.devices.values()),
     )
 
 
@@ -99,13 +115,19 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
 
 
 def adopted(settings: Settings) -> Settings:
-    """With the devices, outputs and duties that the gateway runs with; unchanged where nobody can tell."""
+    """With the devices, outputs, duties and layout that the gateway runs with; unchanged where nobody can
+    tell."""
     kept = recall(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:
         return settings
     return msgspec.structs.replace(
-        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
+        settings,
+        devices=cards_of(site),
+        outputs=site.outputs,
+        duties=site.duties,
+        centre=centre_of(site),
+        layout=with_counters(site.layout, site.devices.values()),
     )
 
 

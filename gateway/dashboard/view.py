@@ -13,6 +13,8 @@ from gateway.model import Hazard, Record, Rows, Stamp, Value
 from gateway.services import Duties
 from gateway.services.safety import Alarm, Mode, State
 
+from .visits import Visits
+
 SHORT_LIFE = 2.0
 """Years a card should last at least."""
 
@@ -348,6 +350,7 @@ class View(msgspec.Struct, frozen=True):
     """The words of the plans and the patrols."""
     needs: Mapping[str, int] = {}
     """How many of the residents' needs are `new`, how many `overdue`."""
+    visits: Visits = Visits()
 
     @property
     def unacknowledged(self) -> int:

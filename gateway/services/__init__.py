@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from gateway.hours import Hours
 from gateway.model import GATEWAY, Device, Hazard, Service
 
 from .batteries import Batteries
@@ -22,9 +23,11 @@ from .response import Plan, Response
 from .safety import Local, Rule, Safety
 from .supervision import DAYS, Supervision
 from .timekeeping import Timekeeping
-from .visitors import Visitors
+from .visitors import Layout, Visitors
 
-ACTIONS = Safety.actions | Response.actions | Patrols.actions | Hazards.actions | Needs.actions
+ACTIONS = (
+    Safety.actions | Response.actions | Patrols.actions | Hazards.actions | Needs.actions | Visitors.actions
+)
 """The commands that services carry out, rather than devices."""
 
 
@@ -45,9 +48,12 @@ def services(
     rules: Iterable[Rule] = (),
     local: Local = lambda _: None,
     duties: Duties | None = None,
+    layout: Layout | None = None,
+    hours: Hours | None = None,
 ) -> list[Service]:
     """All services, safety first. `allowed` maps a command's origin to the actions it may ask for, `rules`
-    are the site's own, `local` is the time at the site."""
+    are the site's own, `local` is the time at the site, `layout` its rooms and doors, `hours` when it is
+    open to visitors."""
     duties = duties or Duties()
     return [
         Safety(devices, rules, local),
@@ -59,7 +65,7 @@ def services(
         Patrols(duties.patrols, local),
         Hazards(duties.hazards),
         Needs(duties.needs),
-        Visitors(devices),
+        Visitors(devices, layout, hours, local),
         Parking(devices),
         Lockers(devices),
         Timekeeping(),

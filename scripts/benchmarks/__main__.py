@@ -13,8 +13,9 @@ from field import FIELD
 from figures import FIGURES
 from rig import OURS
 from subjects import GATEWAY, Extent, Figures
+from years import YEARLY
 
-SUBJECTS = {**GATEWAY, **FIELD}
+SUBJECTS = {**GATEWAY, **FIELD, **YEARLY}
 
 
 def main() -> None:

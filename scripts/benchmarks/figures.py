@@ -152,6 +152,16 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "refused": Figure("被拒绝", "refused"),
         **{f"lie_{fault}": Figure(f"注入：{zh}", f"injected: {en}") for fault, (zh, en) in LIES.items()},
     },
+    "statistics": {
+        "file_mb": Figure("客流统计：10 门 10 年的文件", "visitors of 10 doors, 10 years", "MB", "≤100"),
+        "mb_per_door_and_year": Figure("每门每年", "per door and year", "MB", "≤1"),
+        "day_ms": Figure("分析一天", "a day's analysis", "ms", "≤200"),
+        "month_ms": Figure("分析一月", "a month's analysis", "ms", "≤300"),
+        "year_ms": Figure("分析一年", "a year's analysis", "ms", "≤1000"),
+        "workbook_s": Figure("一年的 Excel 工作簿", "a year's workbook", "s", "≤10"),
+        "facts_per_second": Figure("补读日志库", "catching up with the journal", "/s", "≥10000"),
+        "written_mb_per_day": Figure("每天写入存储卡", "written to the card a day", "MB", "≤10"),
+    },
     "siren": {
         "siren_p50_ms": Figure("报警读数→警笛动作 p50", "reading of an alarm to the siren, p50", "ms"),
         "siren_p99_ms": Figure(

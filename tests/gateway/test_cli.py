@@ -198,7 +198,7 @@ def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
         (["nobody", "open", "--yes"], "there is no device 'nobody'"),
         (
             ["locker-1", "dance", "--yes"],
-            "nothing here can carry out 'dance'; there are: acknowledge, check-in",
+            "nothing here can carry out 'dance'; there are: acknowledge, book",
         ),
         (["locker-1", "open", "3", "--yes"], "'3' is no argument: write name=value"),
         (["locker-1", "open", "lock=3"], "nobody is at the terminal to confirm it"),

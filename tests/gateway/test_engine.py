@@ -23,6 +23,7 @@ from gateway.model import (
 from gateway.services import services
 from gateway.services.commands import Status
 from gateway.services.memory import Memory, memories
+from gateway.services.visitors import Place
 from tests.clock import FakeClock
 
 from .services.kit import device
@@ -67,6 +68,18 @@ async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path
             assert set(await reader.state(Memory.name)) == {"locker"}
     async with engine(path, clock) as (it, _):
         assert memories(it.rows(Memory.name)) == {"locker": b"held"}
+
+
+async def test_a_row_of_another_version_keeps_nothing_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, path = FakeClock(), tmp_path / "journal.db"
+    async with Journal.open(path, clock, 1.0) as journal:
+        journal.append("visitors", [], {"door": clock.now(), "place/": Place(inside=3)})
+        await journal.commit()
+    async with engine(path, clock) as (it, _):
+        assert it.rows("visitors") == {"place/": Place(inside=3)}
+    assert "row-unreadable" in caplog.text
 
 
 async def test_an_alarm_is_safe_before_its_sample_is_queued(tmp_path: Path) -> None:

@@ -29,6 +29,20 @@ ROOT = Path(__file__).parents[2]
             },
             {"missed_percent"},
         ),
+        (
+            "statistics",
+            {
+                "file_mb",
+                "mb_per_door_and_year",
+                "day_ms",
+                "month_ms",
+                "year_ms",
+                "workbook_s",
+                "facts_per_second",
+                "written_mb_per_day",
+            },
+            set(),
+        ),
     ],
 )
 def test_a_subject_gives_its_figures(subject: str, positive: set[str], counts: set[str]) -> None:

@@ -33,7 +33,18 @@ from gateway.services.presence import Link
 from gateway.services.response import Case, Plan, Step
 from gateway.services.safety import Alarm, Mode, Output, State
 from gateway.services.supervision import Sensor, Trial
-from gateway.services.visitors import Door
+from gateway.services.visitors import (
+    BOOKING,
+    Booking,
+    Day,
+    Door,
+    Drift,
+    Flow,
+    Layout,
+    Place,
+    Room,
+    Tally,
+)
 
 KEY = "right-key-of-the-house"
 NASTY = "<img src=x onerror=document.title='owned'>\"'"
@@ -83,6 +94,18 @@ ROUND = Patrol(
     minutes=120,
 )
 
+LAYOUT = Layout(
+    rooms={
+        "dance": Room(title={"zh": "舞蹈室", "en": "Dance room"}, limit=30),
+        "nasty": Room(title={"zh": NASTY, "en": NASTY}),
+    },
+    doors={
+        "south": Door(title={"zh": "南门", "en": "South door"}, counters=("counter", "nasty")),
+        "dance": Door(title={"zh": NASTY}, counters=("gone",), inner="dance"),
+    },
+    limit=200,
+)
+
 SERVE = """
 import asyncio, logging, pathlib, sys, msgspec
 from gateway.dashboard import Settings, run
@@ -107,6 +130,7 @@ class House:
             devices=CARDS,
             outputs={"siren": SIREN},
             duties=Duties(plans={Hazard.FIRE: PLAN}, patrols={"fire": ROUND}),
+            layout=LAYOUT,
         )
         self.settings.access.write_text(KEY + "\n")
         self.storage = "ok"
@@ -197,8 +221,23 @@ class House:
         self.do(put())
 
     def visitors(self, came: int, left: int) -> None:
-        """The day's count of the only door."""
-        self.rows("visitors", counter=Door(0, 0, self.now(), self.local_day(), came, left))
+        """The day's count."""
+        drift = Drift(self.now(40_000), 4, Flow(210, 204, 2))
+        self.rows(
+            "visitors",
+            day__=Day(day=self.local_day()),
+            place__=Place(inside=came - left, today=Flow(came, left), tours=12, drift=drift),
+            place__dance=Place(inside=28, near=True),
+            door__south=Tally(came=came, left=left, active="counter"),
+        )
+
+    def booking(self, title: str, ago: float, **fields: Any) -> str:
+        """Something is booked for an hour."""
+        since = self.now(ago).wall
+        key = f"{BOOKING}{since:x}"
+        row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
+        self.rows("visitors", **{key.replace("/", "__"): row})
+        return key
 
     def local_day(self) -> str:
         """The date at the site."""

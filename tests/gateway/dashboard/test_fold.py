@@ -30,7 +30,7 @@ from gateway.services.presence import Link
 from gateway.services.response import Act, Case, Muster
 from gateway.services.safety import Alarm, Mode, Output, State
 from gateway.services.supervision import Sensor, Trial
-from gateway.services.visitors import Door
+from gateway.services.visitors import Day, Flow, Place
 from gateway.words import words
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -110,14 +110,17 @@ def test_how_the_gateway_is(health: Health | None, trouble: str, expected: Gatew
     assert seen.known
 
 
-def test_visitors_are_the_sum_of_the_doors() -> None:
-    rows = {"a": Door(0, 0, at(), DAY, 9, 4), "b": Door(0, 0, at(), DAY, 3, 1)}
-    seen = view(visitors=rows)
-    assert (seen.inside, seen.came, seen.left) == (7, 12, 5)
+def visitors(day: str = DAY) -> dict[str, object]:
+    return {"day/": Day(day=day), "place/": Place(inside=5, today=Flow(9, 4))}
+
+
+def test_visitors_are_those_of_today() -> None:
+    seen = view(visitors=visitors())
+    assert (seen.inside, seen.came, seen.left) == (5, 9, 4)
 
 
 def test_visitors_of_another_day_are_not_todays() -> None:
-    assert view(visitors={"a": Door(0, 0, at(), "2026-09-20", 9, 4)}).inside is None
+    assert view(visitors=visitors("2026-09-20")).inside is None
 
 
 def test_a_silent_door_counter_is_told() -> None:
@@ -346,11 +349,10 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
 
 
 def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
-    rows = {"a": Door(0, 0, at(), DAY, 9, 4)}
-    seen = view(SMOKE, safety={"a": alarm(State.ACTIVE)}, visitors=rows)
+    seen = view(SMOKE, safety={"a": alarm(State.ACTIVE)}, visitors=visitors())
     assert [each.inside for each in seen.alarms] == [5]
     water = alarm(State.ACTIVE, hazard=Hazard.WATER)
-    assert [each.inside for each in view(SMOKE, safety={"a": water}, visitors=rows).alarms] == [None]
+    assert [each.inside for each in view(SMOKE, safety={"a": water}, visitors=visitors()).alarms] == [None]
 
 
 @pytest.mark.parametrize(

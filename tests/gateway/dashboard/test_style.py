@@ -36,3 +36,23 @@ def luminance(colour: str) -> float:
 def test_contrast(scheme: dict[str, str], text: str, paper: str) -> None:
     light, dark = sorted((luminance(scheme[text]), luminance(scheme[paper])), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, LIGHT | DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("shade", range(7))
+def test_contrast_of_the_figures_in_a_heat_map(scheme: dict[str, str], shade: int) -> None:
+    """A square is the brand's colour, let through by so much over the card."""
+    found = re.search(rf"\.shade-{shade} \{{ fill-opacity: ([.\d]+); \}}", STYLE)
+    part = float(found[1]) if found else 1.0
+    text = next(
+        colour
+        for among, colour in re.findall(r"\.chart :is\((\.on-[^)]*)\) \{ fill: var\(--(\w+)\); \}", STYLE)
+        if f".on-{shade}" in among.split(", ")
+    )
+    over, below = scheme["brand"], scheme["card"]
+    mixed = "#" + "".join(
+        f"{round(int(over[i : i + 2], 16) * part + int(below[i : i + 2], 16) * (1 - part)):02x}"
+        for i in (1, 3, 5)
+    )
+    light, dark = sorted((luminance(mixed), luminance(scheme[text])), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5

@@ -40,11 +40,18 @@ def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
     asked = {
         key
         for file in [*SOURCE.glob("*.py"), *SOURCE.glob("templates/*.html")]
-        for key in re.findall(r"""["']dashboard\.([a-z-]+)["']""", file.read_text("utf-8"))
+        for key in re.findall(r"""["']((?:dashboard|visits)\.[a-z-]+)["']""", file.read_text("utf-8"))
         if not key.endswith("-")
     }
-    assert len(asked) > 40
-    assert {f"dashboard.{key}" for key in asked} <= words("zh").keys()
+    assert len(asked) > 80
+    assert asked <= words("zh").keys()
+
+
+def test_every_reason_not_to_trust_a_counter_has_its_words() -> None:
+    reasons = {"offline", "invalid", "implausible", "clock", "unheard"}
+    assert {f"visits.why-{why}" for why in reasons} | {"visits.activity", "visits.tour"} <= words(
+        "zh"
+    ).keys()
 
 
 def test_a_reason_goes_without_what_nobody_knows() -> None:

@@ -5,7 +5,7 @@ from gateway.services.parking import Parking
 from gateway.services.presence import Presence
 from gateway.services.safety import Safety
 from gateway.services.visitors import Visitors
-from tests.gateway.services.kit import DAY, Fold, adopted, at, device, sample, tick
+from tests.gateway.services.kit import Fold, adopted, at, device, sample, tick
 
 
 def test_each_revision_is_told_once() -> None:
@@ -77,6 +77,6 @@ def test_the_visitors_of_a_door_that_is_gone_count_until_the_day_is_over() -> No
     fold.service = Visitors({})
     fold.step(adopted(), tick(10))
     assert fold.service.summary(fold.rows)["inside"] == 3
-    (fact,) = fold.step(tick(90_000, "2026-11-22"))
-    assert fact.body == {"day": DAY, "in": 4, "out": 1}
-    assert fold.rows == {}
+    (fact, _) = fold.step(tick(90_000, "2026-11-22"))
+    assert fact.body["doors"] == {"a": {"in": 4, "out": 1, "counters": {}}}
+    assert fold.rows.keys() == {"day/", "place/"}

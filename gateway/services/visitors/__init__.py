@@ -1,0 +1,35 @@
+"""Visitors: who came, who left, who is inside, by door, room and centre, and whom they came for."""
+
+from .bookings import ACTIVITY, TOUR, Booking
+from .counters import KIND, Counter
+from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
+from .opening import Day
+from .places import Drift, Flow, Place
+from .service import Visitors
+from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Tally
+
+__all__ = [
+    "ACTIVITY",
+    "BOOKING",
+    "CENTRE",
+    "COUNTER",
+    "DAY",
+    "DOOR",
+    "KIND",
+    "OUTSIDE",
+    "PLACE",
+    "TOUR",
+    "Booking",
+    "Counter",
+    "Day",
+    "Door",
+    "Drift",
+    "Flow",
+    "Layout",
+    "Place",
+    "Room",
+    "Tally",
+    "Visitors",
+    "reachable",
+    "with_counters",
+]
