@@ -11,12 +11,12 @@ from gateway.model import AlarmSpec, Checks, Device, Hazard, Point
 from gateway.services.safety import Rule, of_point
 from gateway.services.visitors import (
     CENTRE,
-    KIND,
     OUTSIDE,
     Door,
     Layout,
     Room,
     Visitors,
+    counts,
     reachable,
     with_counters,
 )
@@ -136,7 +136,7 @@ def _written(data: Table, section: str) -> list[str]:
 def _doors(reading: Reading, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
-    counters = [device.name for device in devices.values() if device.kind == KIND]
+    counters = [device.name for device in devices.values() if counts(device)]
     # One that is written down but wrong has been told of already.
     told = [name for name in _written(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_written(data, "room"))

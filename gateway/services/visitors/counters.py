@@ -110,6 +110,11 @@ class Reading(NamedTuple):
     why: str = ""
 
 
+def counts(device: Device) -> bool:
+    """Whether it counts who passes; a zone of a camera, say, knows only how many stand in it."""
+    return device.kind == KIND and not device.points.keys().isdisjoint(("in", "out", "period_in"))
+
+
 def plausible(seconds: float | None) -> float:
     """How many may have passed in one direction; without a clock, as within a day."""
     seconds = DAY if seconds is None else seconds
