@@ -224,7 +224,8 @@ def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard:
             told = (_implausible(counter, doubt.first, sample),)
         return Reading(moved, Passed(*(ahead(doubt.first, pair, meter.wraps) or (0, 0))), told)
     if leap is None:
-        told = (facts.restarted(sample.device, at, counter.total, doubt.first, _wall(heard)),)
+        unknown = _wall(heard), _wall(doubt.since)
+        told = (facts.restarted(sample.device, at, counter.total, doubt.first, unknown),)
     return Reading(moved, _since(heard, at, anew), told)
 
 
