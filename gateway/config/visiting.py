@@ -11,12 +11,12 @@ from gateway.model import AlarmSpec, Checks, Device, Hazard, Point
 from gateway.services.safety import Rule, of_point
 from gateway.services.visitors import (
     CENTRE,
-    KIND,
     OUTSIDE,
     Door,
     Layout,
     Room,
     Visitors,
+    counts,
     reachable,
     with_counters,
 )
@@ -80,7 +80,7 @@ def layout(reading: Reading, data: Table, devices: Mapping[str, Device]) -> Layo
     """The rooms and doors that hold together."""
     keys = reading.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
     rooms = _rooms(reading, data)
-    doors = _doors(reading, data, devices, rooms)
+    doors = _doors(reading, data, devices)
     found = Layout(
         rooms=rooms, doors=doors, limit=keys.limit, settle=keys.settle * 60, grace=keys.grace * 60
     )
@@ -127,16 +127,19 @@ def _rooms(reading: Reading, data: Table) -> dict[str, Room]:
     return rooms
 
 
-def _doors(
-    reading: Reading, data: Table, devices: Mapping[str, Device], rooms: Mapping[str, Room]
-) -> dict[str, Door]:
+def _written(data: Table, section: str) -> list[str]:
+    """The names of a section's tables, with those that are wrong."""
+    tables = data.get(section)
+    return list(tables) if isinstance(tables, dict) else []
+
+
+def _doors(reading: Reading, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
-    counters = [device.name for device in devices.values() if device.kind == KIND]
+    counters = [device.name for device in devices.values() if counts(device)]
     # One that is written down but wrong has been told of already.
-    written = data.get("device", {})
-    told = [name for name in written if name not in devices] if isinstance(written, dict) else []
-    places = (OUTSIDE, CENTRE, *(data.get("room", {}) or rooms))
+    told = [name for name in _written(data, "device") if name not in devices]
+    places = (OUTSIDE, CENTRE, *_written(data, "room"))
     for name, table in reading.tables(data, "door"):
         path = ("door", name)
         keys = reading.build(_DoorKeys, table, path)

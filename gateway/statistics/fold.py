@@ -136,7 +136,7 @@ class Fold:
         elif record.kind == AWAY:
             self._hole(body["since"], at, AWAY)
         elif record.kind == "counter-restarted" and body["since"] is not None:
-            self._hole(body["since"], at, "restarted", record.device)
+            self._hole(body["since"], body["until"] or at, "restarted", record.device)
         elif record.kind == "gap" and body["reason"] == "damaged" and body["lane"] == "event":
             self._hole(self.cursor.wall, at, LOST)
         elif record.kind in KEPT:

@@ -181,10 +181,7 @@ class Wording:
         ]
         rows += [[self.word("compared"), self.comparison(analysis, each)] for each in analysis.comparisons]
         if analysis.stay:
-            minutes = f"{analysis.stay.minutes:.0f}"
-            rows.append(
-                [self.word("stay", minutes=minutes), self.word("stay-how", days=analysis.stay.days)]
-            )
+            rows.append([self.stay(analysis.stay), self.word("stay-how", days=analysis.stay.days)])
         rows += [["", remark] for remark in (self.coverage(analysis), *self.remarks(analysis))]
         return Table("summary", self.word("summary"), [self.word("figure"), self.word("value")], rows)
 

@@ -1,7 +1,7 @@
 """Visitors: who came, who left, who is inside, by door, room and centre, and whom they came for."""
 
 from .bookings import ACTIVITY, TOUR, Booking
-from .counters import KIND, Counter
+from .counters import KIND, Counter, counts
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
 from .opening import Day
 from .places import Drift, Flow, Place
@@ -30,6 +30,7 @@ __all__ = [
     "Room",
     "Tally",
     "Visitors",
+    "counts",
     "reachable",
     "with_counters",
 ]

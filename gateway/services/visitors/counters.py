@@ -110,6 +110,11 @@ class Reading(NamedTuple):
     why: str = ""
 
 
+def counts(device: Device) -> bool:
+    """Whether it counts who passes; a zone of a camera, say, knows only how many stand in it."""
+    return device.kind == KIND and not device.points.keys().isdisjoint(("in", "out", "period_in"))
+
+
 def plausible(seconds: float | None) -> float:
     """How many may have passed in one direction; without a clock, as within a day."""
     seconds = DAY if seconds is None else seconds
@@ -219,7 +224,8 @@ def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard:
             told = (_implausible(counter, doubt.first, sample),)
         return Reading(moved, Passed(*(ahead(doubt.first, pair, meter.wraps) or (0, 0))), told)
     if leap is None:
-        told = (facts.restarted(sample.device, at, counter.total, doubt.first, _wall(heard)),)
+        unknown = _wall(heard), _wall(doubt.since)
+        told = (facts.restarted(sample.device, at, counter.total, doubt.first, unknown),)
     return Reading(moved, _since(heard, at, anew), told)
 
 

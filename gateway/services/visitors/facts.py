@@ -7,6 +7,8 @@ from typing import Any
 
 from gateway.model import GATEWAY, Fact, Lane, Stamp, Value
 
+Pair = tuple[int, int]
+"""In and out."""
 Span = tuple[int, int]
 """From and until, in Unix milliseconds."""
 
@@ -46,10 +48,14 @@ def coverage(counter: str, at: Stamp, why: str) -> Fact:
     return Fact(Lane.EVENT, counter, "coverage", at, {"covered": not why, "why": why})
 
 
-def restarted(counter: str, at: Stamp, before: Span, after: Span, since: int | None) -> Fact:
-    """A running total has begun anew: `{before, after, since}`, each total as `[in, out]`. Nobody knows
-    who passed between its last reading, at `since`, and its end; who passed since then was counted."""
-    body = {"before": list(before), "after": list(after), "since": since}
+def restarted(
+    counter: str, at: Stamp, before: Pair, after: Pair, unknown: tuple[int | None, int | None]
+) -> Fact:
+    """A running total has begun anew: `{before, after, since, until}`, each total as `[in, out]`. Between
+    its last reading, at `since`, and the first one after, at `until`, nobody knows who passed before it
+    ended; who passed after it began was counted. Null where there was no clock."""
+    since, until = unknown
+    body = {"before": list(before), "after": list(after), "since": since, "until": until}
     return Fact(Lane.EVENT, counter, "counter-restarted", at, body)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.model import Device
 
-from .counters import KIND
+from .counters import counts
 
 OUTSIDE, CENTRE = "outside", "centre"
 """What a door may have at a side beside rooms: the street, and the centre's own halls and corridors."""
@@ -63,7 +63,7 @@ def with_counters(layout: Layout, devices: Iterable[Device]) -> Layout:
     bare = {
         device.name: Door(title=device.title, counters=(device.name,), told=False)
         for device in devices
-        if device.kind == KIND and device.name not in named
+        if counts(device) and device.name not in named
     }
     return msgspec.structs.replace(layout, doors={**bare, **layout.doors})
 

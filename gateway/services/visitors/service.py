@@ -27,7 +27,7 @@ from gateway.model import (
 
 from . import desk, facts, opening
 from .bookings import TOUR, Booking, attended
-from .counters import KIND, Counter, Meter, Pair, Passed, Reading, read_total
+from .counters import Counter, Meter, Pair, Passed, Reading, counts, read_total
 from .doors import take, take_over
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .opening import Day
@@ -59,7 +59,7 @@ class Visitors(Service):
         self._layout = with_counters(layout or Layout(), devices.values())
         self._hours = hours
         self._local = local
-        self._meters = {name: Meter.of(each) for name, each in devices.items() if each.kind == KIND}
+        self._meters = {name: Meter.of(each) for name, each in devices.items() if counts(each)}
         self._doors = {
             counter: (name, door) for name, door in self._layout.doors.items() for counter in door.counters
         }

@@ -121,7 +121,7 @@ def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
         ("[door.main]", "[room.loft]\n[door.main]", "room.loft", "room-unreachable"),
         ("[door.main]", "[door.dance]", "door.dance", "door-name"),
         ("room.dance.inside", "room.loft.inside", "rule.sweaty.when", "rule-point"),
-        ("[room.dance]", "room = 3\n[rooms.dance]", "rooms", "key-unknown"),
+        ("[room.dance]", "[rooms.dance]", "rooms", "key-unknown"),
     ],
 )
 def test_each_mistake_is_named_with_its_line(
@@ -134,6 +134,15 @@ def test_each_mistake_is_named_with_its_line(
     for mistake in refused.value.mistakes:
         for language in ("zh", "en"):
             assert mistake.say(language)
+
+
+@pytest.mark.parametrize("section", ["visitors", "room", "door"])
+@pytest.mark.parametrize("value", ["3", '"x"', "[1]", "[{ a = 1 }]", "{ hall = 3 }"])
+def test_what_is_no_table_is_named(tmp_path: Path, section: str, value: str) -> None:
+    text = SITE[: SITE.index("[visitors]")].replace("[site]", f"{section} = {value}\n\n[site]", 1)
+    with pytest.raises(Mistakes) as refused:
+        load(tmp_path, text)
+    assert all(each.where.split(".")[0] == section for each in refused.value.mistakes)
 
 
 def test_a_counter_with_a_mistake_of_its_own_is_not_blamed_twice(tmp_path: Path) -> None:

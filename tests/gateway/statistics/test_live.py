@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from signal import SIGKILL, SIGTERM
 
+import pytest
+
 from ..conftest import Centre, linli
 from ..ledger import read_journal
 from ..simulate.conftest import eventually
@@ -31,6 +33,7 @@ def told(centre: Centre) -> int:
     return int(json.loads(answer.stdout)["total"]["came"])
 
 
+@pytest.mark.timeout(180)
 def test_killed_in_full_swing(centre: Centre) -> None:
     centre.broker.start()
     file = centre.daemon.folder / "statistics.db"

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from gateway import statistics
 from gateway.clock import SystemClock
 from gateway.journal import Journal, Reader
-from gateway.model import Fact, Record, Sample
+from gateway.model import Fact, Lane, Record, Sample
 from gateway.services.timekeeping import Boot
+from gateway.services.visitors import facts
 from gateway.statistics import writer
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Bin, Fold, spread
@@ -182,6 +183,27 @@ def test_what_the_journal_gave_up_before_it_was_read_is_a_hole(tmp_path: Path) -
 def with_rows(journal: Path, sql: str) -> None:
     with closing(sqlite3.connect(journal)) as database, database:
         database.execute(sql)
+
+
+def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
+    journal, file = tmp_path / "journal.db", tmp_path / "statistics.db"
+    at, nine = stamp("2026-03-02T11:00"), stamp("2026-03-02T09:00").wall
+    gap = {"lane": "event", "first": 7, "last": 9, "count": 3, "reason": "damaged"}
+    write(journal, [
+        [facts.restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
+        [facts.restarted("north", at, (5, 5), (1, 1), (None, None))],
+        [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T12:00"), gap)],
+        # Of another lane, or delivered too late, nothing of ours is lost; and nobody's shape is trusted.
+        [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T13:00"), {**gap, "lane": "telemetry"})],
+        [Fact(Lane.EVENT, "south", "crossing", stamp("2026-03-02T13:00"), {"in": None, "of": "old"})],
+        [Fact(Lane.EVENT, "south", "coverage", stamp("2026-03-02T13:00"), {})],
+    ])  # fmt: skip
+    fold_in(file, journal)
+    assert contents(file)["hole"] == [
+        (nine, at.wall - 1000, "south", "restarted"),
+        (at.wall, at.wall + 3_600_000, "", "lost"),
+    ]
+    assert bins(file) == {}
 
 
 def test_another_journal_is_counted_once(tmp_path: Path) -> None:

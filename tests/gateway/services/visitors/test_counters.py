@@ -33,7 +33,8 @@ def test_a_counter_that_was_switched_off_begins_again_without_phantoms() -> None
     centre.says(0, 5000, 4990)
     assert centre.says(60, 0, 0) == []
     (restarted, crossing) = centre.says(61, 2, 0)
-    assert restarted.body == {"before": [5000, 4990], "after": [0, 0], "since": wall(0)}
+    unknown = {"since": wall(0), "until": wall(60)}
+    assert restarted.body == {"before": [5000, 4990], "after": [0, 0], **unknown}
     assert crossing.body == {"in": 2, "out": 0}
     assert centre.now() == (2, 0, 2)
 

@@ -118,6 +118,14 @@ def test_a_counter_of_no_door_is_one_from_outside() -> None:
     assert "door.z.in" not in centre.figures
 
 
+def test_a_zone_that_counts_nobody_who_passes_is_no_door() -> None:
+    centre = Centre(counter("d"), counter("zone", points=["occupancy"]), hours=WEEK)
+    centre.tick(9 * HOUR), centre.says(9 * HOUR, 5)
+    centre.step(Sample("zone", at(9 * HOUR), {"occupancy": 3}))
+    assert centre.tick(9 * HOUR + 1) == []
+    assert told(centre.tick(24 * HOUR), "visitor-day")[0]["doors"].keys() == {"d"}
+
+
 def test_inside_is_never_below_nought_and_the_unseen_are_written_down() -> None:
     centre = Centre()
     centre.tick(0)
