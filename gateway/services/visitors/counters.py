@@ -129,9 +129,9 @@ def read_total(counter: Counter, sample: Sample, meter: Meter, heard: Stamp) -> 
     if counter.total is None:
         return Reading(_rebased(counter, pair, sample))
     passed = ahead(counter.total, pair, meter.wraps)
-    if passed is None and _is_old(counter, sample):
-        return Reading(counter, why=_lasting(counter.doubt, sample.at, meter))
     most = min(plausible(elapsed(heard, sample.at)), AT_ONCE)
+    if (passed is None or max(passed) > most) and _is_old(counter, sample):
+        return Reading(counter, why=_lasting(counter.doubt, sample.at, meter))
     # Where it has stood before, it may be of before a restart.
     if passed is None or max(passed) > (FEW if pair in counter.path else most):
         return _doubtful(counter, pair, sample, meter, heard)
@@ -193,14 +193,14 @@ def _is_old(counter: Counter, sample: Sample) -> bool:
 def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard: Stamp) -> Reading:
     """A total that does not follow from the trusted one, with those before it that did not either."""
     assert counter.total is not None
-    at, limit = sample.at, plausible(elapsed(heard, sample.at))
+    at = sample.at
     leap = ahead(counter.total, pair, meter.wraps)
     late = pair in counter.path or (leap is None and _on_path(counter.path, pair, meter.wraps))
     doubt: Doubt | None = counter.doubt
     told: tuple[Fact, ...] = ()
     growth = ahead(doubt.last, pair, meter.wraps) if doubt else None
     if doubt is None or growth is None or max(growth) > plausible(elapsed(doubt.at, at)):
-        absurd = leap is not None and not late and max(leap) > limit
+        absurd = leap is not None and not late and max(leap) > plausible(elapsed(heard, at))
         if absurd and not (counter.doubt and counter.doubt.absurd):
             told = (_implausible(counter, pair, sample),)
         doubt = Doubt(pair, pair, at, at, absurd=absurd)
@@ -216,17 +216,28 @@ def _doubtful(counter: Counter, pair: Pair, sample: Sample, meter: Meter, heard:
     if not settled:
         why = lasting or ("implausible" if doubt.absurd else "")
         return Reading(_replace(counter, doubt=doubt), None, told, why)
-    moved = _rebased(counter, pair, sample)
+    reading = _settled(counter, doubt, pair, sample, meter, heard)
+    return reading._replace(facts=(*told, *reading.facts))
+
+
+def _settled(
+    counter: Counter, doubt: Doubt, pair: Pair, sample: Sample, meter: Meter, heard: Stamp
+) -> Reading:
+    """What was in doubt is believed: a leap that many people made, a restart, or another counter."""
+    assert counter.total is not None
+    moved, at = _rebased(counter, pair, sample), sample.at
+    leap = ahead(counter.total, pair, meter.wraps)
     anew = pair if leap is None else leap
-    if max(anew) > limit:
-        # Another counter, or one that was set by hand: only what it has seen since then is known.
-        if not doubt.absurd:
-            told = (_implausible(counter, doubt.first, sample),)
-        return Reading(moved, Passed(*(ahead(doubt.first, pair, meter.wraps) or (0, 0))), told)
-    if leap is None:
-        unknown = _wall(heard), _wall(doubt.since)
-        told = (facts.restarted(sample.device, at, counter.total, doubt.first, unknown),)
-    return Reading(moved, _since(heard, at, anew), told)
+    if max(anew) > plausible(elapsed(heard, at)):
+        # Another one, or it was set by hand: only what it has seen since then is known.
+        known = ahead(doubt.first, pair, meter.wraps) or (0, 0)
+        told = () if doubt.absurd else (_implausible(counter, doubt.first, sample),)
+        return Reading(moved, Passed(*known), told)
+    if leap is not None:
+        return Reading(moved, _since(heard, at, leap))
+    unknown = _wall(heard), _wall(doubt.since)
+    restarted = facts.restarted(sample.device, at, counter.total, doubt.first, unknown)
+    return Reading(moved, _since(heard, at, pair), (restarted,))
 
 
 def _implausible(counter: Counter, pair: Pair, sample: Sample) -> Fact:

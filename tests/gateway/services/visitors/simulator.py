@@ -90,18 +90,22 @@ class _Meter:
         self.untold[out] += 1
 
     def reset(self) -> None:
+        self._look_back()
         self.unseen = _sum(self.unseen, self.untold)
         self.total, self.untold = [0, 0], [0, 0]
         self._before, self._told = self._shown, 0
 
     def tell(self) -> None:
-        """A restart shows while the total is below where it was, in several readings."""
         self.untold, self._shown = [0, 0], list(self.total)
         self._told += 1
         if self._before and all(new >= old for new, old in zip(self.total, self._before, strict=True)):
-            if self._told <= UNCLEAR:
-                self.hidden = _sum(self.hidden, self._before)
+            self._look_back()
             self._before = []
+
+    def _look_back(self) -> None:
+        """A restart shows while the total is below where it was, in several readings."""
+        if self._before and self._told <= UNCLEAR:
+            self.hidden = _sum(self.hidden, self._before)
 
 
 UNCLEAR = 6

@@ -150,6 +150,17 @@ def test_an_old_total_is_known_by_its_own_time_however_old() -> None:
     assert centre.now()[0] == 3 * PATH
 
 
+def test_what_was_kept_back_through_a_restart_is_known_by_its_own_time() -> None:
+    centre = Centre()
+    centre.says(0, 94, time=iso(0))
+    # Sixteen passed while the line was down; then it lost its power, and with it whom it had counted.
+    centre.says(900, 0, time=iso(900)), centre.says(901, 2, time=iso(901))
+    for number in range(16):
+        centre.says(902 + number / 10, 95 + number, time=iso(10 + number))
+    centre.says(905, 3, time=iso(905))
+    assert centre.now()[0] == 3
+
+
 def test_a_clock_that_was_put_back_hides_no_restart() -> None:
     centre = Centre()
     centre.says(0, 1000, time=iso(0))
