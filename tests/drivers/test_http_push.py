@@ -232,7 +232,11 @@ def test_published_alerts() -> None:
 <countingSceneMode>entrance</countingSceneMode>
 </peopleCounting><isDataRetransmission>false</isDataRetransmission></EventNotificationAlert>"""
     said = [decode(points("hikvision-push"), parse(body)) for body in (first, second, third)]
-    assert said == [{"in": 167, "out": 454}, {"in": 70, "out": 75}, {"in": 15, "out": 14}]
+    assert said == [
+        {"in": 167, "out": 454, "time": "2017-09-03T13:57:35+08:00"},
+        {"in": 70, "out": 75, "time": "2020-07-09T12:07:07+08:00"},
+        {"in": 15, "out": 14},
+    ]
 
 
 def test_a_line_of_an_xovis_counter() -> None:
