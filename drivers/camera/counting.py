@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from . import vision
-from .tracks import Track, Tracker, Vector
+from .tracks import Points, Track, Tracker, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -17,7 +17,14 @@ Point = tuple[float, float]
 View = Literal["overhead", "oblique"]
 Direction = Literal["in", "out"]
 
-WIDTH = 160
+DETAIL = 24
+"""Pixels across a person (the root of its box's area) in the picture that is looked at."""
+SILHOUETTE = 0.6
+"""Share of a person's box that the person fills."""
+STILL = 0.15
+"""What a point that does not move weighs: a shadow's inside is still, a person's is not."""
+GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
+"""A person, until their size is known."""
 PAST = 0.3
 """How far past the line somebody is counted, in persons."""
 
@@ -57,7 +64,7 @@ class Counter:
         self._view = view
         self._lines = lines
         self._zones = zones or {}
-        self._foreground = vision.Foreground()
+        self._background = vision.Background()
         self._tracker = Tracker()
         self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
         """Persons in each zone now."""
@@ -67,45 +74,71 @@ class Counter:
     @property
     def boxes(self) -> list[tuple[float, float, float, float]]:
         """Who is followed now: x, y, width, height in 0–1."""
-        return [track.box for track in self._tracker.tracks]
+        person = self._person
+        return [
+            tuple(np.concatenate([(track.at - track.scale / 2) * person, person * track.scale]).tolist())
+            for track in self._tracker.tracks
+        ]
+
+    @property
+    def _person(self) -> Vector:
+        """Width and height, in 0–1."""
+        sizes = [line.person for line in self._lines.values() if line.person]
+        return np.mean(sizes or [GUESS[self._view]], axis=0)
 
     def step(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
         """Look at a frame: (height, width, 3) BGR, at `t` seconds, the `n`-th."""
-        mask = self._foreground.apply(vision.shrink(frame, WIDTH))
-        height, width = mask.shape
-        size = np.array(next((line.person for line in self._lines.values() if line.person), (0.15, 0.3)))
-        least = 0.25 * size[0] * width * size[1] * height
-        scale = np.array([width, height])
-        seen = [
-            (
-                (b.x / width, b.y / height, b.width / width, b.height / height),
-                np.array([b.cx, b.cy]) / scale,
-            )
-            for b in vision.blobs(mask)
-            if b.area > least
-        ]
-        self._tracker.update(seen, size, t, n)
+        person = self._person
+        ratio = frame.shape[0] / frame.shape[1]
+        width = int(np.clip(DETAIL / np.sqrt(person[0] * person[1] * ratio), 160, 320))
+        image = vision.shrink(frame, width)
+        mask, solid = self._background.look(image)
+        unit = person * (mask.shape[1], mask.shape[0])
+        area = 1 / (unit[0] * unit[1] * SILHOUETTE)
+        labels = vision.pieces(mask, 0.08 / area)
+        rows, columns = np.nonzero(labels[::2, ::2])
+        points = Points(
+            at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
+            piece=labels[::2, ::2][rows, columns],
+            area=np.where(solid[::2, ::2][rows, columns], 1, STILL) * area * 4,
+        )
+        self.mask, self.solid, self.labels = mask, solid, labels
+        lost = self._tracker.update(points, t, n)
+        self._background.learn(image, self._kept(mask, unit, t))
         found = [
             crossing
             for track in self._tracker.tracks
             if track.seen == t
             for name, line in self._lines.items()
-            if (crossing := self._cross(track, name, line, size))
+            if (crossing := self._cross(track, name, line, person))
         ]
         for name, zone in self._zones.items():
-            self.occupancy[name] = sum(within(track.at, zone) for track in self._tracker.tracks)
+            self.occupancy[name] = sum(within(track.at * person, zone) for track in self._tracker.tracks)
         return found
 
-    def _cross(self, track: Track, name: str, line: Line, size: Vector) -> Crossing | None:
-        past = side(line.points, track.at, size)
+    def _kept(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
+        """Where somebody is who walked in: they are no background, however long they stand."""
+        keep = np.zeros_like(mask)
+        for track in self._tracker.tracks:
+            if track.travelled(unit) > 0.5 and track.votes > 2:
+                (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
+                keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
+        return keep & mask
+
+    def _cross(self, track: Track, name: str, line: Line, person: Vector) -> Crossing | None:
+        past = side(line.points, track.at * person, person)
         if abs(past) < PAST:
             return None
         now = 1 if past > 0 else -1
-        before = track.sides.get(name, now)
-        track.sides[name] = now
-        if before == now:
+        before = track.crossed.get(name)
+        if before is None:
+            before = 1 if side(line.points, track.start * person, person) > 0 else -1
+        track.crossed[name] = now
+        if before == now or track.votes < 3 or track.travelled(person) < 0.5:
             return None
-        when = next((t, n) for t, n, at in reversed(track.path) if side(line.points, at, size) * now <= 0)
+        when = next(
+            (t, n) for t, n, at in reversed(track.path) if side(line.points, at * person, person) * now <= 0
+        )
         return Crossing(name, *when, "in" if now > 0 else "out", self.calibrated[name])
 
 

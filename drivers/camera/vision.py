@@ -76,18 +76,6 @@ class Video:
             yield frame
 
 
-class Blob(NamedTuple):
-    """A connected piece of foreground, in pixels of the mask: its box, area, and middle."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    area: float
-    cx: float
-    cy: float
-
-
 def shrink(image: Image, width: int) -> Image:
     """The picture, at most so wide."""
     if image.shape[1] <= width:
@@ -96,27 +84,96 @@ def shrink(image: Image, width: int) -> Image:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-class Foreground:
-    """What moves before a background that is learned."""
+LOG = np.log2(np.arange(256) + 8.0).astype(np.float32)
+"""Brightness in stops; dark noise is damped."""
+MEMORY = 300
+"""Frames after which the background has forgotten: 20 s at 15 frames a second."""
+CONTRAST = 0.25
+"""Stops by which something must differ: less is a faint shade."""
+FAINT = 0.15
+"""Stops by which something that moves must differ from the picture shortly before."""
+SETTLED = 5
+"""Frames without a change of exposure after which the background is learned anew."""
+AGO = 3
+"""Frames back to which a picture is compared while the exposure changes."""
+
+
+class Background:
+    """What does not move, learned; and what stands out from it.
+
+    While the whole picture changes (a lamp, the camera's exposure), what stands out is what differs from
+    the picture shortly before, each brightness compared with what became of its like.
+    """
 
     def __init__(self) -> None:
-        self._model = cv2.createBackgroundSubtractorMOG2(300, 25, True)
-        self._kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+        self._recent: list[NDArray[np.float32]] = []
+        self._calm = 0
+        self._begin()
 
-    def apply(self, image: Image) -> Image:
-        """255 where something moves, else 0."""
-        mask = self._model.apply(image)
-        mask = np.where(mask > 200, 255, 0).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, self._kernel)
-        return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, self._kernel).astype(np.uint8, copy=False)
+    def _begin(self) -> None:
+        self._model = cv2.createBackgroundSubtractorMOG2(MEMORY, 16, False)
+        self._frames = 0
+
+    @property
+    def settled(self) -> bool:
+        return self._calm >= SETTLED
+
+    def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
+        """What stands out, as 255, and what of it moves."""
+        stops = LOG[image]
+        grey = stops.mean(axis=2)
+        if self._recent:
+            change = (grey - self._recent[-1])[::2, ::2]
+            change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
+            steady = not change.size or abs(float(np.median(change))) < 0.025
+            self._calm = self._calm + 1 if steady else 0
+            if not steady:
+                self._begin()
+        else:
+            self._calm = SETTLED
+        self._recent = [*self._recent[-AGO:], grey]
+        if not self.settled:
+            mask = cv2.medianBlur(self._moving(), 5)
+            return mask.astype(np.uint8, copy=False), mask > 0
+        if not self._frames:
+            self._model.apply(image, None, 1.0)
+        mask = self._model.apply(image, None, 0.0)
+        stops -= LOG[self._model.getBackgroundImage()]
+        mask[np.abs(stops).max(axis=2) < CONTRAST] = 0
+        mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
+        change = np.abs(grey - self._recent[0])
+        moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
+        return mask, moved & (mask > 0)
+
+    def _moving(self) -> Image:
+        now, then = self._recent[-1], self._recent[0]
+        change = now - then
+        level = np.clip((then - LOG[0]) / (LOG[255] - LOG[0]) * 16, 0, 15).astype(np.uint8)
+        mask = np.zeros(now.shape, np.uint8)
+        for each in range(16):
+            alike = level == each
+            if alike.sum() > 20:
+                mine = change[alike]
+                off = np.abs(mine - np.median(mine))
+                mask[alike] = np.where(off > max(CONTRAST, 4 * float(np.median(off))), 255, 0)
+        return mask
+
+    def learn(self, image: Image, keep: Image) -> None:
+        """Take the picture in, except where `keep` is 255."""
+        if not self.settled:
+            return
+        self._frames += 1
+        rate = max(1 / MEMORY, 1 / (2 * self._frames))
+        self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
 
 
-def blobs(mask: Image) -> list[Blob]:
-    """The connected pieces of a mask."""
-    _, _, stats, middles = cv2.connectedComponentsWithStats(mask)
-    return [
-        Blob(*map(float, (*stat, *middle))) for stat, middle in zip(stats[1:], middles[1:], strict=True)
-    ]
+def pieces(mask: Image, least: float) -> NDArray[np.int32]:
+    """Connected pieces of a mask, numbered from 1; those of fewer than `least` pixels are 0."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    numbers = np.arange(count)
+    numbers[stats[:, cv2.CC_STAT_AREA] < least] = 0
+    numbers[0] = 0
+    return numbers[labels].astype(np.int32)
 
 
 class Writer:
