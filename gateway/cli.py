@@ -59,7 +59,7 @@ def _word(key: str, /, **facts: object) -> str:
     return say(preferred(), f"cli.{key}", **facts)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:  # noqa: PLR0915
     parser = argparse.ArgumentParser("linli", description=_word("about"))
     parser.add_argument("--version", action="version", version=f"linli {__version__}")
     jobs = parser.add_subparsers(required=True, metavar="…")
@@ -107,6 +107,11 @@ def _parser() -> argparse.ArgumentParser:
         from .scan import add_arguments as add_scan_arguments
 
         add_scan_arguments(scan)
+    count = job("count-visitors", _count_visitors, site=False)
+    if "count-visitors" in sys.argv[1:2]:
+        from .count_visitors import add_arguments as add_count_arguments
+
+        add_count_arguments(count)
     simulate = job("simulate", _simulate, site=False)
     if "simulate" in sys.argv[1:2]:
         from .simulate import add_arguments
@@ -325,6 +330,12 @@ def _scan(options: argparse.Namespace) -> None:
     from .scan import run
 
     run(options, {name: load(name) for name in names()})
+
+
+def _count_visitors(options: argparse.Namespace) -> None:
+    from .count_visitors import run
+
+    run(options)
 
 
 def _asyncapi(_: argparse.Namespace) -> None:

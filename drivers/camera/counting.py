@@ -1,0 +1,161 @@
+"""Frames and times in, crossings and occupancy out: nothing here reads a clock, a file or a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from . import vision
+from .tracks import SURE, Points, Track, Tracker, Vector
+
+Point = tuple[float, float]
+"""x and y, in 0–1 of the picture's width and height, y down."""
+
+View = Literal["overhead", "oblique"]
+Direction = Literal["in", "out"]
+
+DETAIL = 24
+"""Pixels across a person (the root of its box's area) in the picture that is looked at."""
+SILHOUETTE = 0.6
+"""Share of a person's box that the person fills."""
+STILL = 0.15
+"""What a point that does not move weighs: a shadow's inside is still, a person's is not."""
+GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
+"""A person, until their size is known."""
+PAST = 0.3
+"""How far past the line somebody is counted, in persons."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A counting line.
+
+    To somebody who stands at the first point and looks to the second, a crossing to the right is "in".
+    `person`: width and height of one person at the line, in 0–1; None: learned from lone walkers.
+    """
+
+    points: tuple[Point, Point]
+    person: tuple[float, float] | None = None
+
+
+class Crossing(NamedTuple):
+    """Somebody crossed a line: `t` and `frame` of that moment, which is before it is known."""
+
+    line: str
+    t: float
+    frame: int
+    direction: Direction
+    calibrated: bool
+
+
+class Counter:
+    """Counts who crosses the lines of one camera, and who is in its zones."""
+
+    def __init__(
+        self,
+        view: View,
+        lines: Mapping[str, Line],
+        zones: Mapping[str, Sequence[Point]] | None = None,
+    ) -> None:
+        """`zones`: polygons."""
+        self._view = view
+        self._lines = lines
+        self._zones = zones or {}
+        self._background = vision.Background()
+        self._tracker = Tracker()
+        self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
+        """Persons in each zone now."""
+        self.calibrated: dict[str, bool] = {name: line.person is not None for name, line in lines.items()}
+        """Whether the size of a person is known at each line."""
+
+    @property
+    def boxes(self) -> list[tuple[float, float, float, float]]:
+        """Who is followed now: x, y, width, height in 0–1."""
+        person = self._person
+        return [
+            tuple(np.concatenate([(track.at - track.scale / 2) * person, person * track.scale]).tolist())
+            for track in self._tracker.tracks
+        ]
+
+    @property
+    def _person(self) -> Vector:
+        """Width and height, in 0–1."""
+        sizes = [line.person for line in self._lines.values() if line.person]
+        return np.mean(sizes or [GUESS[self._view]], axis=0)
+
+    def step(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
+        """Look at a frame: (height, width, 3) BGR, at `t` seconds, the `n`-th."""
+        person = self._person
+        ratio = frame.shape[0] / frame.shape[1]
+        width = int(np.clip(DETAIL / np.sqrt(person[0] * person[1] * ratio), 160, 320))
+        image = vision.shrink(frame, width)
+        mask, solid = self._background.look(image)
+        unit = person * (mask.shape[1], mask.shape[0])
+        area = 1 / (unit[0] * unit[1] * SILHOUETTE)
+        labels = vision.pieces(mask, 0.08 / area)
+        rows, columns = np.nonzero(labels[::2, ::2])
+        points = Points(
+            at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
+            piece=np.unique(labels[::2, ::2][rows, columns], return_inverse=True)[1],
+            area=np.where(solid[::2, ::2][rows, columns], 1, STILL) * area * 4,
+        )
+        self.mask, self.solid, self.labels = mask, solid, labels
+        lost = self._tracker.update(points, t, n)
+        self._background.learn(image, self._kept(mask, unit, t))
+        found = [
+            crossing
+            for track in self._tracker.tracks
+            if track.seen == t
+            for name, line in self._lines.items()
+            if (crossing := self._cross(track, name, line, person))
+        ]
+        for name, zone in self._zones.items():
+            self.occupancy[name] = sum(within(track.at * person, zone) for track in self._tracker.tracks)
+        return found
+
+    def _kept(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
+        """Where somebody is who walked in: they are no background, however long they stand."""
+        keep = np.zeros_like(mask)
+        for track in self._tracker.tracks:
+            if track.travelled(unit) > 0.5 and track.votes >= SURE:
+                (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
+                keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
+        return keep & mask
+
+    def _cross(self, track: Track, name: str, line: Line, person: Vector) -> Crossing | None:
+        past = side(line.points, track.at * person, person)
+        if abs(past) < PAST * track.scale:
+            return None
+        now = 1 if past > 0 else -1
+        if name not in track.sides:
+            track.sides[name] = 1 if side(line.points, track.start * person, person) > 0 else -1
+        if track.sides[name] == now or track.votes < SURE or track.travelled(person) < 0.5:
+            return None
+        track.sides[name] = now
+        when = next(
+            (t, n) for t, n, at in reversed(track.path) if side(line.points, at * person, person) * now <= 0
+        )
+        return Crossing(name, *when, "in" if now > 0 else "out", self.calibrated[name])
+
+
+def side(points: tuple[Point, Point], at: Vector, size: Vector) -> float:
+    """How far right of a line (as its first point looks to its second) a place is, in persons.
+
+    A person is here as wide as high, of the same area.
+    """
+    (x1, y1), (x2, y2) = np.array(points) / size
+    x, y = at / size
+    return float(((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1))
+
+
+def within(at: Vector, polygon: Sequence[Point]) -> bool:
+    """Whether a place is within a polygon (even-odd rule)."""
+    x, y = at
+    inside = False
+    for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
+        if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
+            inside = not inside
+    return inside
