@@ -270,8 +270,10 @@ class Scene:
 
     @cached_property
     def person(self) -> Array:
-        """Width and height of one person who walks over the line, in 0–1."""
-        body = Walker([(0, 0, 0), (1, 0, 0)]).body(np.zeros(2), self.matrix[:, 0], 0.2)
+        """Width and height of one person who walks over the middle of the line, in 0–1."""
+        return self._box(Walker([(0, 0, 0), (1, 0, 0)]).body(np.zeros(2), self.matrix[:, 0], 0.2))
+
+    def _box(self, body: list[Solid]) -> Array:
         boxes = [(e.centre, np.sqrt(np.diag(e.moments))) for e in map(self.camera.outline, body) if e]
         low = np.min([centre - radii for centre, radii in boxes], axis=0)
         high = np.max([centre + radii for centre, radii in boxes], axis=0)
@@ -281,12 +283,17 @@ class Scene:
         """The crossings, as `visitors-truth/1`.
 
         An event is the frame in which the middle of a body comes over the line before it is clearly beyond.
+        `person_box` is the typical size of the grown-ups without a load who cross.
         `ignore` are the times about which somebody came over the line and went back.
         """
         events: list[dict[str, Any]] = []
         ignore: list[dict[str, float]] = []
+        boxes: list[Array] = []
         for walker in self.people:
+            known = len(events)
             self._crossings(walker, events, ignore)
+            if not walker.load and walker.size > 0.8:
+                boxes += [self._box(walker.solids(event["t"], self.matrix)) for event in events[known:]]
         events.sort(key=lambda event: event["frame"])
         before, after = self.seen((-0.1, 0)), self.seen((0.1, 0))
         x, y = np.subtract(after, before) * self.camera.size  # type: ignore[arg-type]
@@ -301,7 +308,7 @@ class Scene:
             "view": "oblique" if self.camera.tilt > 0.4 else "overhead",
             "line": self.line.tolist(),
             "in_moves": moves,
-            "person_box": self.person.tolist(),
+            "person_box": (np.median(boxes, axis=0) if boxes else self.person).round(3).tolist(),
             "events": events,
             "totals": {way: sum(event["direction"] == way for event in events) for way in ("in", "out")},
             "ignore": ignore,
