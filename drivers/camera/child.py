@@ -13,20 +13,36 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
 from gateway.model import GatewayError
 
-from . import capture, vision
+from . import capture
 from .counting import Counter, Line
 from .health import Health
-from .messages import Beat, Failed, Job, Look, Picture, Relearn, Said, Still, Told, packed, take, take_job
+from .messages import (
+    Beat,
+    Failed,
+    Job,
+    Look,
+    Picture,
+    Relearn,
+    Said,
+    Still,
+    Told,
+    Values,
+    packed,
+    take,
+    take_job,
+)
 
 NICE = 5
 MEMORY = 400 << 20
-"""Bytes a camera may ask for beyond what it was born with: a picture of 4K, and a decoder's memory of it."""
+"""Bytes a process may ask for beyond what it was born with: pictures of 4K, and a decoder's memory of
+them."""
 BEAT = 1.0
 SETTLE = 1.0
 """Seconds between two messages because of an occupancy that changes to and fro."""
@@ -76,10 +92,9 @@ class _Confession:
         if isinstance(error, GatewayError):
             failed = Failed(error.key, {name: str(fact) for name, fact in error.facts.items()})
         elif kind:
-            while trace and trace.tb_next:
-                trace = trace.tb_next
-            where = f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-            failed = Failed("camera-crashed", {"reason": f"{kind.__name__}, {where}"})
+            where = traceback.extract_tb(trace)[-1]
+            reason = f"{kind.__name__}, {os.path.basename(where.filename)}:{where.lineno}"
+            failed = Failed("camera-crashed", {"reason": reason})
         else:
             failed = Failed("camera-ended", {})
         with suppress(OSError):
@@ -118,11 +133,11 @@ class Child:
                     if picture is Picture.GOOD:
                         totals[crossing.line][crossing.direction] += 1
                 pace.step(frame.t)
-                state = {"tamper": picture is not Picture.GOOD, "picture": picture, **pace.figures}
+                state: Values = {"tamper": picture is not Picture.GOOD, "picture": picture, **pace.figures}
                 for name, line in job.lines.items():
                     known = counter.calibrated[name]
                     invalid = picture is not Picture.GOOD or not known
-                    values = {**totals[name], "invalid": invalid, "calibrated": known, **state}
+                    values: Values = {**totals[name], "invalid": invalid, "calibrated": known, **state}
                     self._say(Said(name, values), line.every, 0.0)
                 for name, zone in job.zones.items():
                     values = {"occupancy": counter.occupancy[name], "invalid": state["tamper"], **state}

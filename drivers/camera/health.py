@@ -30,7 +30,13 @@ when a light is switched or a lens is covered: what was before tells nothing of 
 FROZEN = 20.0
 """Seconds without the least change. Streams repeat themselves for some seconds in a still night, between
 two key frames."""
-LASTS = {Picture.FROZEN: 0.0, Picture.DARK: 8.0, Picture.BLURRED: 15.0, Picture.MOVED: 15.0, Picture.GOOD: 5.0}
+LASTS = {
+    Picture.FROZEN: 0.0,
+    Picture.DARK: 8.0,
+    Picture.BLURRED: 15.0,
+    Picture.MOVED: 15.0,
+    Picture.GOOD: 5.0,
+}
 """Seconds that each must last before it is believed."""
 
 BLACK, SUDDEN, QUIET = 45.0, 0.5, 0.1
@@ -138,8 +144,7 @@ def _edges(mean: NDArray[np.float32], noise: float) -> Edges:
     strength = float(np.percentile(steps, 95))
     rows, columns = (side // 4 * 4 for side in mean.shape)
     afar = _steps(mean[:rows, :columns].reshape(rows // 4, 4, columns // 4, 4).mean(axis=(1, 3)))
-    shape = np.sqrt(steps)
-    shape = sum(np.roll(shape, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)) / np.float32(9)
+    shape = _spread(_spread(np.sqrt(steps), 0), 1)
     shape = (shape - shape.mean()) / (shape.std() + np.float32(1e-6))
     # Noise that is averaged over `MEMORY` makes steps of about its deviation.
     clear = strength > max(1.0, 3.0 * noise)
@@ -152,6 +157,13 @@ def _steps(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
     steps: NDArray[np.float32] = across[:-1] + down[:, :-1]
     return steps
+
+
+def _spread(shape: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    spread: NDArray[np.float32] = (shape + np.roll(shape, 1, axis) + np.roll(shape, -1, axis)) / np.float32(
+        3
+    )
+    return spread
 
 
 def _alike(one: Edges, other: Edges) -> float:
@@ -169,9 +181,11 @@ def _fit(now: Edges, reference: Edges) -> tuple[float, float]:
 
 
 def _towards(reference: Edges, now: Edges) -> Edges:
-    weight = np.float32(EVERY / FOLLOW)
+    weight = EVERY / FOLLOW
     return Edges(
-        reference.shape + weight * (now.shape - reference.shape),
-        *(float(a + weight * (b - a)) for a, b in zip(reference[1:4], now[1:4], strict=True)),
-        reference.clear,
+        reference.shape + np.float32(weight) * (now.shape - reference.shape),
+        reference.strength + weight * (now.strength - reference.strength),
+        reference.fine + weight * (now.fine - reference.fine),
+        reference.light + weight * (now.light - reference.light),
+        clear=True,
     )

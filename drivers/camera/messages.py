@@ -75,11 +75,14 @@ class Beat(msgspec.Struct, frozen=True, tag=True):
     """Pictures come in; said at least every second."""
 
 
+Values = dict[str, bool | int | float | Picture]
+
+
 class Said(msgspec.Struct, frozen=True, tag=True):
     """The values of a device."""
 
     device: str
-    values: dict[str, bool | int | float | Picture]
+    values: Values
 
 
 class Still(msgspec.Struct, frozen=True, tag=True):
@@ -98,15 +101,14 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 Asked = Look | Relearn
 Told = Beat | Said | Still | Failed
 
-_encode = msgspec.msgpack.Encoder().encode
-_job = msgspec.msgpack.Decoder(Job).decode
-_asked = msgspec.msgpack.Decoder(Asked).decode
-_told = msgspec.msgpack.Decoder(Told).decode
+_job = msgspec.msgpack.Decoder(Job)
+_asked: msgspec.msgpack.Decoder[Asked] = msgspec.msgpack.Decoder(Asked)
+_told: msgspec.msgpack.Decoder[Told] = msgspec.msgpack.Decoder(Told)
 
 
 def packed(message: Job | Asked | Told) -> bytes:
     """As it is sent."""
-    body = _encode(message)
+    body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(4) + body
 
 
@@ -116,7 +118,7 @@ async def hear(reader: asyncio.StreamReader, still: bool) -> Told:
     size = int.from_bytes(await reader.readexactly(4))
     if size > (STILL if still else SMALL):
         raise ValueError(size)
-    told = _told(await reader.readexactly(size))
+    told = _told.decode(await reader.readexactly(size))
     if isinstance(told, Still) and not still:
         raise ValueError("still")
     return told
@@ -124,12 +126,12 @@ async def hear(reader: asyncio.StreamReader, still: bool) -> Told:
 
 def take_job(channel: socket.socket) -> Job:
     """The process's end: its first message. Raises `EOFError`."""
-    return _job(_read(channel))
+    return _job.decode(_read(channel))
 
 
 def take(channel: socket.socket) -> Asked:
     """The process's end: the next message. Blocks. Raises `EOFError` when the gateway is gone."""
-    return _asked(_read(channel))
+    return _asked.decode(_read(channel))
 
 
 def _read(channel: socket.socket) -> bytes:

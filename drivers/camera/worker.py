@@ -18,7 +18,7 @@ from .messages import Asked, Beat, Failed, Job, Look, Said, Still, hear, packed
 from .zygote import ZYGOTE
 
 FIRST, SILENCE = 20.0, 10.0
-"""Seconds until the first picture, and between two signs of life: more than `capture` waits for a camera."""
+"""Seconds until the first picture, and between two signs of life: more than a camera is waited for."""
 LOOK = 5.0
 """Seconds a still may take."""
 GOODBYE = 2.0

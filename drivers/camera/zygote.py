@@ -60,10 +60,13 @@ class Zygote:
             self._control.settimeout(PATIENCE)
             with theirs:
                 code = "from drivers.camera.zygote import serve; serve()"
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", code], stdin=theirs, stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL, env={**os.environ, **ALONE},
-                )  # fmt: skip
+                self._process = subprocess.Popen(  # noqa: S603 — it is this very Python.
+                    [sys.executable, "-c", code],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={**os.environ, **ALONE},
+                )
         return self._control
 
     def _end(self) -> None:
@@ -84,7 +87,7 @@ def serve() -> None:
     control = socket.socket(fileno=os.dup(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which ends us.
     try:
-        from . import child
+        from . import child  # noqa: PLC0415 — with OpenCV, which the gateway itself never loads.
     except ImportError as error:
         control.send(str(error).encode()[:1000])
         return
