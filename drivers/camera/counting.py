@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from . import vision
-from .tracks import Points, Track, Tracker, Vector
+from .tracks import SURE, Points, Track, Tracker, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -99,7 +99,7 @@ class Counter:
         rows, columns = np.nonzero(labels[::2, ::2])
         points = Points(
             at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
-            piece=labels[::2, ::2][rows, columns],
+            piece=np.unique(labels[::2, ::2][rows, columns], return_inverse=True)[1],
             area=np.where(solid[::2, ::2][rows, columns], 1, STILL) * area * 4,
         )
         self.mask, self.solid, self.labels = mask, solid, labels
@@ -120,22 +120,21 @@ class Counter:
         """Where somebody is who walked in: they are no background, however long they stand."""
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if track.travelled(unit) > 0.5 and track.votes > 2:
+            if track.travelled(unit) > 0.5 and track.votes >= SURE:
                 (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask
 
     def _cross(self, track: Track, name: str, line: Line, person: Vector) -> Crossing | None:
         past = side(line.points, track.at * person, person)
-        if abs(past) < PAST:
+        if abs(past) < PAST * track.scale:
             return None
         now = 1 if past > 0 else -1
-        before = track.crossed.get(name)
-        if before is None:
-            before = 1 if side(line.points, track.start * person, person) > 0 else -1
-        track.crossed[name] = now
-        if before == now or track.votes < 3 or track.travelled(person) < 0.5:
+        if name not in track.sides:
+            track.sides[name] = 1 if side(line.points, track.start * person, person) > 0 else -1
+        if track.sides[name] == now or track.votes < SURE or track.travelled(person) < 0.5:
             return None
+        track.sides[name] = now
         when = next(
             (t, n) for t, n, at in reversed(track.path) if side(line.points, at * person, person) * now <= 0
         )
@@ -143,7 +142,10 @@ class Counter:
 
 
 def side(points: tuple[Point, Point], at: Vector, size: Vector) -> float:
-    """How far right of a line (as its first point looks to its second) a place is, in persons."""
+    """How far right of a line (as its first point looks to its second) a place is, in persons.
+
+    A person is here as wide as high, of the same area.
+    """
     (x1, y1), (x2, y2) = np.array(points) / size
     x, y = at / size
     return float(((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1))

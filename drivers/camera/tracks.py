@@ -1,13 +1,13 @@
 """Who in this frame is who of the frames before.
 
-Everything is measured in persons: one unit is the width of a person across, the height of one down. People are
-followed as clusters of moving points: a person who is hidden behind another keeps their cluster, so
-that two who meet and part, or walk as one, stay two.
+Everything is measured in persons: one unit is the width of a person across, the height of one down.
+People are followed as clusters of points that stand out. Who shares a connected piece with others goes on
+as they went, so that two who meet and part stay two, and keep their ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,17 +24,17 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-STANDING = 30.0
-"""Seconds for which somebody who walked in and stands still is kept out of the background."""
+SURE = 3.0
+"""Frames that must have spoken for somebody."""
 
 
 @dataclass
 class Points:
-    """What stands out in a frame. `at`: (n, 2); `piece`: (n,), which connected piece each belongs to;
+    """What stands out in a frame. `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
     `area`: (n,), of each, in areas of a person's silhouette, less where nothing moves."""
 
     at: NDArray[np.float64]
-    piece: NDArray[np.int32]
+    piece: NDArray[np.int64]
     area: NDArray[np.float64]
 
 
@@ -43,17 +43,20 @@ class Track:
     """Somebody who is followed."""
 
     at: Vector
-    speed: Vector
     seen: float
+    start: Vector
+    path: list[tuple[float, int, Vector]]
+    """When (seconds, frame) they were where."""
+    speed: Vector = field(default_factory=lambda: np.zeros(2))
     scale: float = 1.0
     mass: float = 0.0
     solid: float = 0.0
     alone: int = 0
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
-    path: list[tuple[float, int, Vector]] = field(default_factory=list)
-    start: Vector = field(default_factory=lambda: np.zeros(2))
-    crossed: dict[str, int] = field(default_factory=dict)
+    sides: dict[str, int] = field(default_factory=dict)
+    drift: Vector = field(default_factory=lambda: np.zeros(2))
+    push: Vector = field(default_factory=lambda: np.zeros(2))
 
     def travelled(self, unit: Vector) -> float:
         """How far they have come, in the shorter side of a person; `unit`: both sides."""
@@ -74,97 +77,150 @@ class Tracker:
         for track in self.tracks:
             track.at = track.at + track.speed * dt
         owner = self._share(points)
-        for i, track in enumerate(self.tracks):
-            self._measure(track, points, owner == i, t, n, dt)
-        self._doubt(points, owner, dt)
+        if len(owner):
+            pieces = Pieces(points, owner, len(self.tracks))
+            self._measure(pieces, t, n, dt)
+            self._doubt(pieces)
+        else:
+            pieces = None
+        for track in self.tracks:
+            if track.seen < t:
+                track.speed = track.speed * 0.9
         lost = [track for track in self.tracks if t - track.seen > PATIENCE or track.votes < -5]
+        if pieces:
+            self._born(points, owner, pieces, t, n)
         self.tracks = [track for track in self.tracks if track not in lost]
-        self._born(points, owner, t, n)
         return lost
 
     def _share(self, points: Points) -> NDArray[np.int64]:
-        """Whose each point is: (n,), -1 for nobody's."""
+        """Whose each point is: (n,), from 1; 0 for nobody's."""
         if not self.tracks or not len(points.at):
-            return np.full(len(points.at), -1)
+            return np.zeros(len(points.at), np.int64)
         centres = np.array([track.at for track in self.tracks])
         scales = np.array([track.scale for track in self.tracks])
-        for _ in range(3):
-            apart = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
-            owner = apart.argmin(axis=1)
-            owner[apart.min(axis=1) > NEAR] = -1
-            for i in range(len(centres)):
-                if (mine := owner == i).any():
-                    centres[i] = np.average(points.at[mine], axis=0, weights=points.area[mine])
-        return owner
+        apart = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
+        return np.where(apart.min(axis=1) < NEAR, apart.argmin(axis=1) + 1, 0)
 
-    def _measure(
-        self, track: Track, points: Points, mine: NDArray[np.bool_], t: float, n: int, dt: float
-    ) -> None:
-        track.mass = float(points.area[mine].sum())
-        if track.mass < 0.1 * track.scale**2:
-            track.speed = track.speed * 0.8
-            return
-        off = np.average(points.at[mine], axis=0, weights=points.area[mine]) - track.at
-        track.at = track.at + 0.6 * off
-        track.speed = track.speed + min(0.3, 2 * dt) * off / max(dt, 1 / 15)
-        track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
-        track.seen = t
-        track.path.append((t, n, track.at))
-
-    def _doubt(self, points: Points, owner: NDArray[np.int64], dt: float) -> None:
-        """Let each piece say how many it holds."""
-        for piece in np.unique(points.piece):
-            inside = points.piece == piece
-            at, area = points.at[inside], points.area[inside]
-            held = np.bincount(owner[inside] + 1, area, len(self.tracks) + 1)[1:]
-            here = [
-                track for track, mass in zip(self.tracks, held, strict=True) if mass and mass > 0.5 * track.mass
-            ]
-            if not here:
+    def _measure(self, pieces: Pieces, t: float, n: int, dt: float) -> None:
+        """Move everybody to where they are seen."""
+        for i, track in enumerate(self.tracks, 1):
+            track.mass = pieces.held[:, i].sum()
+            if track.mass < 0.1 * track.scale**2:
                 continue
+            track.seen = t
+            track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
+            off = pieces.middles[i] - track.at
+            others = pieces.together(i)
+            if others:
+                # Those in one piece move by what the piece does, and each only a little by their part of it.
+                masses = pieces.held.sum(axis=0)[others]
+                common = np.average(
+                    [pieces.middles[j] - self.tracks[j - 1].at for j in others], axis=0, weights=masses
+                )
+                track.drift = 0.4 * common + 0.15 * (off - common)
+                gain = 0.1
+            else:
+                track.drift = 0.6 * off
+                gain = 0.3
+            track.push = min(gain, 2 * gain * dt * 15) * off / max(dt, 1 / 15)
+        for track in self.tracks:
+            if track.seen == t:
+                track.at = track.at + track.drift
+                track.speed = track.speed + track.push
+                track.path.append((t, n, track.at))
+
+    def _doubt(self, pieces: Pieces) -> None:
+        """Let each piece say how many it holds."""
+        for piece in range(len(pieces.mass)):
+            here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
                 track = here[0]
-                if area.sum() > FIRST:
+                if pieces.mass[piece] > FIRST:
                     track.alone += 1
                     track.votes = min(track.votes + 1, 10)
-                    extent = np.ptp(np.percentile(at, (5, 95), axis=0), axis=0).max()
-                    track.scale += 0.1 * (float(np.clip(extent, 0.5, 1.3)) - track.scale)
+                    track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
                 continue
-            room = capacity(at, area)
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
-                fits = len(here) - rank <= room or track.alone >= 3
+                fits = len(here) - rank <= pieces.room[piece] or track.alone >= 3
                 track.votes = min(track.votes + (1 if fits else -1), 10)
 
-    def _born(self, points: Points, owner: NDArray[np.int64], t: float, n: int) -> None:
-        for piece in np.unique(points.piece):
-            inside = points.piece == piece
-            free = inside & (owner < 0)
-            taken = (owner[inside] >= 0).any()
-            while points.area[free].sum() > (SECOND if taken else FIRST):
-                at = points.at[free]
-                # The densest place: the point with the most others within half a person.
-                some = at[:: max(1, len(at) // 60)]
-                near = np.hypot(*np.moveaxis(some[:, None] - at, 2, 0)) < 0.5
-                masses = near @ points.area[free]
-                best = masses.argmax()
-                mass = float(masses[best])
-                if mass < (SECOND if taken else FIRST):
-                    break
-                middle = np.average(at[near[best]], axis=0, weights=points.area[free][near[best]])
-                self.tracks.append(
-                    Track(middle, np.zeros(2), t, start=middle, path=[(t, n, middle)], mass=mass)
-                )
-                taken = True
-                free &= np.hypot(*(points.at - middle).T) > NEAR
+    def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
+        for piece in range(len(pieces.mass)):
+            here = pieces.here(piece)
+            if pieces.held[piece, 0] > (SECOND if here else FIRST):
+                free = (points.piece == piece) & (owner == 0)
+                middle = densest(points.at[free], points.area[free], SECOND if here else FIRST)
+                if middle is not None:
+                    self.tracks.append(Track(middle, t, middle, [(t, n, middle)]))
+                    continue
+            if here and pieces.room[piece] > len(here):
+                i = max(here, key=lambda i: float(pieces.held[piece, i]))
+                mine = (points.piece == piece) & (owner == i)
+                self._split(self.tracks[i - 1], points.at[mine], points.area[mine])
+
+    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64]) -> None:
+        """One was two all along."""
+        if len(at) < 8:
+            return
+        axis = np.linalg.eigh(np.cov(at.T, aweights=area))[1][:, -1]
+        off = (at - np.average(at, axis=0, weights=area)) @ axis
+        ends = [np.average(at[part], axis=0, weights=area[part]) for part in (off < 0, off >= 0)]
+        ends.sort(key=lambda end: float(np.hypot(*(end - track.at))))
+        other = copy(track)
+        other.path = list(track.path)
+        other.sides = dict(track.sides)
+        other.votes, other.alone = 0.0, 0
+        track.at, other.at = ends
+        self.tracks.append(other)
 
 
-def capacity(at: NDArray[np.float64], area: NDArray[np.float64]) -> int:
-    """How many people a piece can hold: as many as both its area and its length say."""
-    length = 4 * np.sqrt(np.linalg.eigvalsh(np.cov(at.T, aweights=area))[-1]) if len(at) > 2 else 0
-    return max(1, min(round(float(area.sum())), round(float(length))))
+class Pieces:
+    """What each connected piece holds. `held`: (pieces, tracks + 1), area of each in each, nobody's first;
+    `middles`: (tracks + 1, 2), of everybody's points; `mass`, `room`: (pieces,), area, and how many
+    people there is room for."""
+
+    def __init__(self, points: Points, owner: NDArray[np.int64], tracks: int) -> None:
+        count = int(points.piece.max()) + 1
+        self.held = np.bincount(
+            points.piece * (tracks + 1) + owner, points.area, count * (tracks + 1)
+        ).reshape(count, tracks + 1)
+        self.mass = self.held.sum(axis=1)
+        whole = np.maximum(self.held.sum(axis=0), 1e-9)
+        self.middles = np.stack(
+            [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
+        )
+        x, y = points.at.T
+
+        def mean(what: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(points.piece, points.area * what, count) / np.maximum(self.mass, 1e-9)
+
+        mx, my = mean(x), mean(y)
+        xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
+        longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+        # Both the area and the length must say so; four standard deviations are the length of an ellipse.
+        self.room = np.maximum(np.minimum(np.round(self.mass), np.round(4 * np.sqrt(np.maximum(longest, 0)))), 1)
+
+    def here(self, piece: int) -> list[int]:
+        """Whose most part is in a piece."""
+        held = self.held[piece]
+        most = held > 0.5 * self.held.sum(axis=0)
+        most[0] = False
+        return [int(i) for i in np.flatnonzero(most & (held > 0))]
+
+    def together(self, i: int) -> list[int]:
+        """Who shares somebody's piece, with them; empty if nobody else."""
+        here = self.here(int(self.held[:, i].argmax()))
+        return here if len(here) > 1 and i in here else []
 
 
-def moments(track: Track) -> Iterator[tuple[float, int, Vector]]:
-    """Where somebody was, latest first."""
-    return reversed(track.path)
+def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:
+    """The middle of what is within half a person of the point that has most there; None where it is less."""
+    some = at[:: max(1, len(at) // 60)]
+    near = np.hypot(*np.moveaxis(some[:, None] - at, 2, 0)) < 0.5
+    masses = near @ area
+    best = near[masses.argmax()]
+    if masses.max() < least:
+        return None
+    middle: Vector = np.average(at[best], axis=0, weights=area[best])
+    return middle
