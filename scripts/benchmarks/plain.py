@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("--line", type=numbers, required=True)
     parser.add_argument("--person", type=numbers, required=True)
+    parser.add_argument("--view", help="is all the same to it")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     video = cv2.VideoCapture(options.video)

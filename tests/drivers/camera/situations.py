@@ -206,8 +206,10 @@ def dapple(draft: Draft) -> None:
 
 
 def night(draft: Draft) -> None:
+    """Little light, and what the camera's amplifier makes of it."""
     alone(draft)
-    draft.scene.light = lambda t: 0.22
+    draft.scene.floor = "stone"
+    draft.scene.light = lambda t: 0.4
     draft.scene.noise = 11.0
 
 
@@ -292,7 +294,7 @@ def main() -> None:
     """situations.py FOLDER SEED NAME …: write the scenes of those names."""
     folder, seed, *names = sys.argv[1:]
     for name in names:
-        scene(name, int(seed)).write(Path(folder, f"{name.replace('.', '-')}.avi"))
+        scene(name, int(seed)).write(Path(folder, f"{name}.mp4"))
 
 
 if __name__ == "__main__":
