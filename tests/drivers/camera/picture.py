@@ -114,8 +114,10 @@ class Camera:
         way = np.minimum(self.height / np.maximum(-up, 1e-3), WALL / np.maximum(ahead, 1e-3))
         above = np.maximum(self.height + way * up, 0)
         place = way * right, self.place[1] + way * ahead + above
-        base, tone = _texture(kind, *(side.reshape(far.shape) for side in place), random)
-        return (np.array(base) * (1 + tone)[..., None]).astype(np.float32)
+        across, along = (side.reshape(far.shape) for side in place)
+        base, tone = _texture(kind, across, along, random)
+        picture: NDArray[np.float32] = (np.array(base) * (1 + tone)[..., None]).astype(np.float32)
+        return picture
 
 
 def _texture(kind: str, x: Array, y: Array, random: Generator) -> tuple[tuple[int, int, int], Array]:
@@ -123,7 +125,8 @@ def _texture(kind: str, x: Array, y: Array, random: Generator) -> tuple[tuple[in
     tones = random.normal(0, 1, (64, 64))
 
     def tone(across: Array, along: Array) -> Array:
-        return tones[along.astype(int) % 64, across.astype(int) % 64]
+        picked: Array = tones[along.astype(int) % 64, across.astype(int) % 64]
+        return picked
 
     if kind == "tiles":
         joints = (x % 0.6 < 0.02) | (y % 0.6 < 0.02)

@@ -224,11 +224,13 @@ class Scene:
     def _draw(self, picture: Array, t: float) -> None:
         """Shadows on the floor, bodies from far to near, then patches of light over all."""
         outline = self.camera.outline
-        things = [solid for thing in (*self.people, *self.doors) for solid in thing.solids(t, self.matrix)]
+        things = [solid for walker in self.people for solid in walker.solids(t, self.matrix)]
+        things += [solid for door in self.doors for solid in door.solids(t, self.matrix)]
         for sun in self.suns if things else ():
             shade = np.zeros(picture.shape[:2], np.float32)
-            for ellipse in filter(None, (outline(solid.shadow(sun.lean)) for solid in things)):
-                stamp(shade, ellipse, sun.soft)
+            for solid in things:
+                if shadow := outline(solid.shadow(sun.lean)):
+                    stamp(shade, shadow, sun.soft)
             picture *= 1 - sun.dark * shade[..., None]
         seen = [(ellipse, solid) for solid in things if (ellipse := outline(solid))]
         for ellipse, solid in sorted(seen, key=lambda pair: -pair[0].depth):
@@ -237,8 +239,8 @@ class Scene:
             times, *places = np.array(patch.path).T
             middle = self.matrix @ [np.interp(t, times, side) for side in places]
             light = np.zeros(picture.shape[:2], np.float32)
-            if ellipse := outline(Solid(np.append(middle, 0), np.diag([*np.square(patch.radii), 0]))):
-                stamp(light, ellipse, 0.1)
+            if place := outline(Solid(np.append(middle, 0), np.diag([*np.square(patch.radii), 0]))):
+                stamp(light, place, 0.1)
             picture *= 1 + patch.gain * light[..., None]
 
     def seen(self, place: Any, height: float = MIDDLE) -> Array | None:
@@ -277,7 +279,8 @@ class Scene:
         boxes = [(e.centre, np.sqrt(np.diag(e.moments))) for e in map(self.camera.outline, body) if e]
         low = np.min([centre - radii for centre, radii in boxes], axis=0)
         high = np.max([centre + radii for centre, radii in boxes], axis=0)
-        return np.round((high - low) / self.camera.size, 3)
+        size: Array = np.round((high - low) / self.camera.size, 3)
+        return size
 
     def truth(self) -> dict[str, Any]:
         """The crossings, as `visitors-truth/1`.
@@ -293,7 +296,11 @@ class Scene:
             known = len(events)
             self._crossings(walker, events, ignore)
             if not walker.load and walker.size > 0.8:
-                boxes += [self._box(walker.solids(event["t"], self.matrix)) for event in events[known:]]
+                # Not all in the same stride.
+                times = [
+                    event["t"] + off for event in events[known:] for off in (-0.3, -0.15, 0, 0.15, 0.3)
+                ]
+                boxes += [self._box(body) for t in times if (body := walker.solids(t, self.matrix))]
         events.sort(key=lambda event: event["frame"])
         before, after = self.seen((-0.1, 0)), self.seen((0.1, 0))
         x, y = np.subtract(after, before) * self.camera.size  # type: ignore[arg-type]
