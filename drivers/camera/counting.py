@@ -19,8 +19,10 @@ Direction = Literal["in", "out"]
 
 DETAIL = 24
 """Pixels across a person (the root of its box's area) in the picture that is looked at."""
-SILHOUETTE = 0.6
+SILHOUETTE = {"overhead": 0.75, "oblique": 0.5}
 """Share of a person's box that the person fills."""
+BESIDE = 0.15
+"""How far beyond an end of a line somebody may cross it, in persons."""
 STILL = 0.15
 """What a point that does not move weighs: a shadow's inside is still, a person's is not."""
 GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
@@ -94,7 +96,7 @@ class Counter:
         image = vision.shrink(frame, width)
         mask, solid = self._background.look(image)
         unit = person * (mask.shape[1], mask.shape[0])
-        area = 1 / (unit[0] * unit[1] * SILHOUETTE)
+        area = 1 / (unit[0] * unit[1] * SILHOUETTE[self._view])
         labels = vision.pieces(mask, 0.08 / area)
         rows, columns = np.nonzero(labels[::2, ::2])
         points = Points(
@@ -135,10 +137,15 @@ class Counter:
         if track.sides[name] == now or track.votes < SURE or track.travelled(person) < 0.5:
             return None
         track.sides[name] = now
-        when = next(
-            (t, n) for t, n, at in reversed(track.path) if side(line.points, at * person, person) * now <= 0
-        )
-        return Crossing(name, *when, "in" if now > 0 else "out", self.calibrated[name])
+        after = track.at
+        for when, n, at in reversed(track.path):
+            before = side(line.points, at * person, person)
+            if before * now <= 0:
+                break
+            after = at
+        if not beside(line.points, (at + after) / 2 * person, person):
+            return None
+        return Crossing(name, when, n, "in" if now > 0 else "out", self.calibrated[name])
 
 
 def side(points: tuple[Point, Point], at: Vector, size: Vector) -> float:
@@ -149,6 +156,14 @@ def side(points: tuple[Point, Point], at: Vector, size: Vector) -> float:
     (x1, y1), (x2, y2) = np.array(points) / size
     x, y = at / size
     return float(((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1))
+
+
+def beside(points: tuple[Point, Point], at: Vector, size: Vector) -> bool:
+    """Whether a place is between a line's ends, or nearly."""
+    first, second = np.array(points) / size
+    way = second - first
+    along = float((at / size - first) @ way / np.hypot(*way))
+    return -BESIDE <= along <= float(np.hypot(*way)) + BESIDE
 
 
 def within(at: Vector, polygon: Sequence[Point]) -> bool:

@@ -24,6 +24,8 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
+SLACK_AREA = 0.5
+SLACK_LENGTH = 0.2
 SURE = 3.0
 """Frames that must have spoken for somebody."""
 
@@ -143,7 +145,7 @@ class Tracker:
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
                 fits = len(here) - rank <= pieces.room[piece] or track.alone >= 3
-                track.votes = min(track.votes + (1 if fits else -1), 10)
+                track.votes = min(track.votes + (1 if fits else -1.5), 10)
 
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece in range(len(pieces.mass)):
@@ -199,7 +201,8 @@ class Pieces:
         xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
         longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
         # Both the area and the length must say so; four standard deviations are the length of an ellipse.
-        self.room = np.maximum(np.minimum(np.round(self.mass), np.round(4 * np.sqrt(np.maximum(longest, 0)))), 1)
+        length = 4 * np.sqrt(np.maximum(longest, 0))
+        self.room = np.maximum(np.floor(np.minimum(self.mass + SLACK_AREA, length + SLACK_LENGTH)), 1)
 
     def here(self, piece: int) -> list[int]:
         """Whose most part is in a piece."""
