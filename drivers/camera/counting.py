@@ -67,7 +67,7 @@ class Counter:
         self._lines = lines
         self._zones = zones or {}
         self._background = vision.Background()
-        self._tracker = Tracker()
+        self._tracker = Tracker(shadows=view == "overhead")
         self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
         """Persons in each zone now."""
         self.calibrated: dict[str, bool] = {name: line.person is not None for name, line in lines.items()}
@@ -99,12 +99,16 @@ class Counter:
         area = 1 / (unit[0] * unit[1] * SILHOUETTE[self._view])
         labels = vision.pieces(mask, 0.08 / area)
         rows, columns = np.nonzero(labels[::2, ::2])
+        moving = vision.share(solid, mask, *(int(side) // 2 for side in unit))
+        weight = STILL + (1 - STILL) * np.clip((moving - 0.4) / 0.4, 0, 1)
         points = Points(
             at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
             piece=np.unique(labels[::2, ::2][rows, columns], return_inverse=True)[1],
-            area=np.where(solid[::2, ::2][rows, columns], 1, STILL) * area * 4,
+            area=weight[::2, ::2][rows, columns] * area * 4,
+            still=(moving[::2, ::2][rows, columns] < 0.5) * area * 4,
+            split=self._background.settled,
         )
-        self.mask, self.solid, self.labels = mask, solid, labels
+        self.mask, self.solid, self.labels = mask, moving > 0.6, labels
         lost = self._tracker.update(points, t, n)
         self._background.learn(image, self._kept(mask, unit, t))
         found = [

@@ -26,6 +26,8 @@ PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
 SLACK_AREA = 0.5
 SLACK_LENGTH = 0.2
+SHADE = 0.4
+ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
 
@@ -38,6 +40,8 @@ class Points:
     at: NDArray[np.float64]
     piece: NDArray[np.int64]
     area: NDArray[np.float64]
+    still: NDArray[np.float64]
+    split: bool = True
 
 
 @dataclass(eq=False)
@@ -68,7 +72,8 @@ class Track:
 class Tracker:
     """Follows everybody from frame to frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadows: bool) -> None:
+        self._shadows = shadows
         self.tracks: list[Track] = []
         self._t = 0.0
 
@@ -138,14 +143,20 @@ class Tracker:
             if len(here) == 1:
                 track = here[0]
                 if pieces.mass[piece] > FIRST:
-                    track.alone += 1
+                    track.alone += pieces.mass[piece] > SECOND * track.scale**2
                     track.votes = min(track.votes + 1, 10)
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
+            shaded = self._shadows and pieces.shade[piece] > SHADE
+            if shaded:
+                weakest.sort(key=lambda track: track.solid)
             for rank, track in enumerate(weakest):
                 fits = len(here) - rank <= pieces.room[piece] or track.alone >= 3
-                track.votes = min(track.votes + (1 if fits else -1.5), 10)
+                if shaded and any(in_train(track, each) for each in weakest[rank + 1:]):
+                    track.votes = min(track.votes - 2, 4)
+                else:
+                    track.votes = min(track.votes + (1 if fits else -1.5), 10)
 
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece in range(len(pieces.mass)):
@@ -188,6 +199,7 @@ class Pieces:
             points.piece * (tracks + 1) + owner, points.area, count * (tracks + 1)
         ).reshape(count, tracks + 1)
         self.mass = self.held.sum(axis=1)
+        self.shade = np.bincount(points.piece, points.still, count)
         whole = np.maximum(self.held.sum(axis=0), 1e-9)
         self.middles = np.stack(
             [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
@@ -203,6 +215,8 @@ class Pieces:
         # Both the area and the length must say so; four standard deviations are the length of an ellipse.
         length = 4 * np.sqrt(np.maximum(longest, 0))
         self.room = np.maximum(np.floor(np.minimum(self.mass + SLACK_AREA, length + SLACK_LENGTH)), 1)
+        if not points.split:
+            self.room[:] = 1
 
     def here(self, piece: int) -> list[int]:
         """Whose most part is in a piece."""
@@ -215,6 +229,16 @@ class Pieces:
         """Who shares somebody's piece, with them; empty if nobody else."""
         here = self.here(int(self.held[:, i].argmax()))
         return here if len(here) > 1 and i in here else []
+
+
+def in_train(one: Track, other: Track) -> bool:
+    """Whether one goes before the other, the same way."""
+    way = one.speed + other.speed
+    pace = np.hypot(*way)
+    if pace < 0.5 or one.speed @ other.speed < 0:
+        return False
+    off = other.at - one.at
+    return bool(abs(off[0] * way[1] - off[1] * way[0]) / pace < ABREAST)
 
 
 def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:

@@ -167,6 +167,13 @@ class Background:
         self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
 
 
+def share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
+    """How much of the whole around each pixel, in a box of that size, is the part: 0–1."""
+    size = (width | 1, height | 1)
+    both = [cv2.boxFilter(each.astype(np.float32), -1, size) for each in (part, whole > 0)]
+    return np.asarray(both[0] / np.maximum(both[1], 1e-3), np.float32)
+
+
 def pieces(mask: Image, least: float) -> NDArray[np.int32]:
     """Connected pieces of a mask, numbered from 1; those of fewer than `least` pixels are 0."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
