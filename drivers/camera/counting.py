@@ -23,7 +23,7 @@ SILHOUETTE = {"overhead": 0.75, "oblique": 0.5}
 """Share of a person's box that the person fills."""
 BESIDE = 0.15
 """How far beyond an end of a line somebody may cross it, in persons."""
-STILL = 0.15
+STILL = 0.2
 """What a point that does not move weighs: a shadow's inside is still, a person's is not."""
 GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
 """A person, until their size is known."""
@@ -107,6 +107,7 @@ class Counter:
             area=weight[::2, ::2][rows, columns] * area * 4,
             still=(moving[::2, ::2][rows, columns] < 0.5) * area * 4,
             split=self._background.settled,
+            upright=self._view == "oblique",
         )
         self.mask, self.solid, self.labels = mask, moving > 0.6, labels
         lost = self._tracker.update(points, t, n)

@@ -24,8 +24,7 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SLACK_AREA = 0.5
-SLACK_LENGTH = 0.2
+SLACK = ((0.5, 0.2), (0.6, 0.5))
 SHADE = 0.4
 ABREAST = 0.6
 SURE = 3.0
@@ -42,6 +41,7 @@ class Points:
     area: NDArray[np.float64]
     still: NDArray[np.float64]
     split: bool = True
+    upright: bool = False
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ class Tracker:
         """Move everybody to where they are seen."""
         for i, track in enumerate(self.tracks, 1):
             track.mass = pieces.held[:, i].sum()
-            if track.mass < 0.1 * track.scale**2:
+            if track.mass < 0.08 * track.scale**2:
                 continue
             track.seen = t
             track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
@@ -143,7 +143,7 @@ class Tracker:
             if len(here) == 1:
                 track = here[0]
                 if pieces.mass[piece] > FIRST:
-                    track.alone += pieces.mass[piece] > SECOND * track.scale**2
+                    track.alone += int(pieces.mass[piece] > SECOND * track.scale**2)
                     track.votes = min(track.votes + 1, 10)
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
                 continue
@@ -211,10 +211,15 @@ class Pieces:
 
         mx, my = mean(x), mean(y)
         xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
         # Both the area and the length must say so; four standard deviations are the length of an ellipse.
-        length = 4 * np.sqrt(np.maximum(longest, 0))
-        self.room = np.maximum(np.floor(np.minimum(self.mass + SLACK_AREA, length + SLACK_LENGTH)), 1)
+        if points.upright:
+            tall = np.clip(4 * np.sqrt(np.maximum(yy, 0)), 0.4, 1.2)
+            area, length = self.mass / tall**2, 4 * np.sqrt(np.maximum(xx, 0)) / tall
+        else:
+            longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+            area, length = self.mass, 4 * np.sqrt(np.maximum(longest, 0))
+        slack = SLACK[points.upright]
+        self.room = np.maximum(np.floor(np.minimum(area + slack[0], length + slack[1])), 1)
         if not points.split:
             self.room[:] = 1
 
