@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,9 @@ SECOND = 0.6
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
 SLACK = ((0.5, 0.2), (0.6, 0.5))
-SHADE = 0.4
+SHADE = 0.25
+FAR = 3.5
+APART = 1.0
 ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
@@ -44,6 +47,16 @@ class Points:
     upright: bool = False
 
 
+class Pending(NamedTuple):
+    """A crossing that is not yet certain: when, where, which way."""
+
+    side: int
+    t: float
+    n: int
+    at: Vector
+    until: float
+
+
 @dataclass(eq=False)
 class Track:
     """Somebody who is followed."""
@@ -51,16 +64,19 @@ class Track:
     at: Vector
     seen: float
     start: Vector
-    path: list[tuple[float, int, Vector]]
-    """When (seconds, frame) they were where."""
+    path: list[tuple[float, int, Vector, bool]]
+    """When (seconds, frame) they were where, and whether there was room for them."""
+    fits: bool = False
     speed: Vector = field(default_factory=lambda: np.zeros(2))
     scale: float = 1.0
     mass: float = 0.0
     solid: float = 0.0
+    shade: float = 0.0
     alone: int = 0
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
     sides: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, Pending] = field(default_factory=dict)
     drift: Vector = field(default_factory=lambda: np.zeros(2))
     push: Vector = field(default_factory=lambda: np.zeros(2))
 
@@ -88,6 +104,9 @@ class Tracker:
             pieces = Pieces(points, owner, len(self.tracks))
             self._measure(pieces, t, n, dt)
             self._doubt(pieces)
+            for track in self.tracks:
+                if track.seen == t:
+                    track.path.append((t, n, track.at, track.fits))
         else:
             pieces = None
         for track in self.tracks:
@@ -134,29 +153,34 @@ class Tracker:
             if track.seen == t:
                 track.at = track.at + track.drift
                 track.speed = track.speed + track.push
-                track.path.append((t, n, track.at))
 
     def _doubt(self, pieces: Pieces) -> None:
         """Let each piece say how many it holds."""
+        at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
         for piece in range(len(pieces.mass)):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
                 track = here[0]
                 if pieces.mass[piece] > FIRST:
-                    track.alone += int(pieces.mass[piece] > SECOND * track.scale**2)
                     track.votes = min(track.votes + 1, 10)
+                    track.fits = True
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
+                    if pieces.mass[piece] > SECOND * track.scale**2:
+                        track.alone += int((np.hypot(*(at - track.at).T) < APART).sum() == 1)
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
-            shaded = self._shadows and pieces.shade[piece] > SHADE
-            if shaded:
-                weakest.sort(key=lambda track: track.solid)
             for rank, track in enumerate(weakest):
-                fits = len(here) - rank <= pieces.room[piece] or track.alone >= 3
-                if shaded and any(in_train(track, each) for each in weakest[rank + 1:]):
-                    track.votes = min(track.votes - 2, 4)
-                else:
-                    track.votes = min(track.votes + (1 if fits else -1.5), 10)
+                track.fits = bool(len(here) - rank <= pieces.room[piece]) or track.alone >= 3
+                track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
+        if self._shadows:
+            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
+                track.shade += 0.15 * (shade - track.shade)
+            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
+                if shade > SHADE and any(
+                    each.shade < 0.5 * track.shade and in_train(track, each) for each in self.tracks
+                ):
+                    track.votes = min(track.votes - 3, 4)
+                    track.fits = False
 
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece in range(len(pieces.mass)):
@@ -165,7 +189,7 @@ class Tracker:
                 free = (points.piece == piece) & (owner == 0)
                 middle = densest(points.at[free], points.area[free], SECOND if here else FIRST)
                 if middle is not None:
-                    self.tracks.append(Track(middle, t, middle, [(t, n, middle)]))
+                    self.tracks.append(Track(middle, t, middle, [(t, n, middle, False)]))
                     continue
             if here and pieces.room[piece] > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
@@ -183,6 +207,7 @@ class Tracker:
         other = copy(track)
         other.path = list(track.path)
         other.sides = dict(track.sides)
+        other.pending = dict(track.pending)
         other.votes, other.alone = 0.0, 0
         track.at, other.at = ends
         self.tracks.append(other)
@@ -199,7 +224,7 @@ class Pieces:
             points.piece * (tracks + 1) + owner, points.area, count * (tracks + 1)
         ).reshape(count, tracks + 1)
         self.mass = self.held.sum(axis=1)
-        self.shade = np.bincount(points.piece, points.still, count)
+        self.shade = np.bincount(owner, points.still, tracks + 1)
         whole = np.maximum(self.held.sum(axis=0), 1e-9)
         self.middles = np.stack(
             [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
@@ -243,7 +268,7 @@ def in_train(one: Track, other: Track) -> bool:
     if pace < 0.5 or one.speed @ other.speed < 0:
         return False
     off = other.at - one.at
-    return bool(abs(off[0] * way[1] - off[1] * way[0]) / pace < ABREAST)
+    return bool(abs(off[0] * way[1] - off[1] * way[0]) / pace < ABREAST and np.hypot(*off) < FAR)
 
 
 def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:

@@ -121,7 +121,7 @@ class Background:
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
         """What stands out, as 255, and what of it moves."""
         stops = LOG[image]
-        grey = stops.mean(axis=2)
+        grey = cv2.GaussianBlur(stops.mean(axis=2), (5, 5), 0)
         if self._recent:
             change = (grey - self._recent[-1])[::2, ::2]
             change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
