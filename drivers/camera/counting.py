@@ -185,14 +185,16 @@ class Counter:
 
     def _same(self, track: Track, pending: Pending, other: tuple[Track, Pending], line: Line, person: Vector) -> bool:
         """Whether a crossing is by somebody who has been counted: a leg, a bag, what they pull behind them."""
-        if abs(pending.t - other[1].t) > 1.5 or track is other[0] or (track.alone >= 3 and other[0].alone >= 3):
+        if abs(pending.t - other[1].t) > 1.5 or track is other[0]:
+            return False
+        if self._view == "oblique" and track.alone >= 3 and other[0].alone >= 3:
             return False
         at = min(other[0].path, key=lambda each: abs(each[0] - pending.t))[2]
         off = (pending.at - at) / track.scale
         (x1, y1), (x2, y2) = np.array(line.points) / person
         way = np.array([x2 - x1, y2 - y1]) / np.hypot(x2 - x1, y2 - y1)
         across, along = abs(off @ way), abs(off[0] * way[1] - off[1] * way[0])
-        return bool(across < along < BEHIND)
+        return bool(across < along < BEHIND or np.hypot(across, along) < 0.62)
 
     def finish(self) -> list[Crossing]:
         """Nothing more will come: what is left to say."""

@@ -25,7 +25,7 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SLACK = ((0.5, 0.2), (0.6, 0.5))
+SLACK = ((0.4, 0.15), (0.6, 0.5))
 SHADE = 0.25
 FAR = 3.5
 APART = 1.0
@@ -96,6 +96,7 @@ class Tracker:
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
         dt = min(max(t - self._t, 1e-3), 0.5)
+        self._settled = points.split
         self._t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
@@ -176,8 +177,14 @@ class Tracker:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
                 track.shade += 0.15 * (shade - track.shade)
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
-                if shade > SHADE and any(
-                    each.shade < 0.5 * track.shade and in_train(track, each) for each in self.tracks
+                if any(
+                    (
+                        shade > SHADE and each.shade < 0.5 * track.shade
+                        if self._settled
+                        else each.solid > 1.6 * track.solid
+                    )
+                    and in_train(track, each)
+                    for each in self.tracks
                 ):
                     track.votes = min(track.votes - 3, 4)
                     track.fits = False
@@ -194,9 +201,9 @@ class Tracker:
             if here and pieces.room[piece] > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
                 mine = (points.piece == piece) & (owner == i)
-                self._split(self.tracks[i - 1], points.at[mine], points.area[mine])
+                self._split(self.tracks[i - 1], points.at[mine], points.area[mine], t)
 
-    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64]) -> None:
+    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64], t: float) -> None:
         """One was two all along."""
         if len(at) < 8:
             return
@@ -204,6 +211,11 @@ class Tracker:
         off = (at - np.average(at, axis=0, weights=area)) @ axis
         ends = [np.average(at[part], axis=0, weights=area[part]) for part in (off < 0, off >= 0)]
         ends.sort(key=lambda end: float(np.hypot(*(end - track.at))))
+        for other in self.tracks:
+            if other.seen < t and np.hypot(*(other.at - track.at)) < NEAR:
+                track.at, other.at = ends
+                other.speed = track.speed
+                return
         other = copy(track)
         other.path = list(track.path)
         other.sides = dict(track.sides)
