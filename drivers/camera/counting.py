@@ -164,14 +164,15 @@ class Counter:
         if now == track.sides[name] and abs(past) >= PAST:
             del track.pending[name]
             return None
-        if not (lost or t >= pending.until or abs(past) > 1.5):
+        if not (lost or t >= pending.until):
             return None
         del track.pending[name]
         track.sides[name] = pending.side
         near = [
             fits
-            for when, _, at, fits in track.path
-            if when > pending.t - 2 and abs(side(line.points, at * person, ground)) < track.scale
+            for when, _, at, fits in track.path[track.born :]
+            if self._view == "oblique"
+            or (when > pending.t - 2 and abs(side(line.points, at * person, ground)) < track.scale)
         ]
         if (
             not near or sum(near) < max(0.5 * len(near), 2)
@@ -187,7 +188,7 @@ class Counter:
         """Whether a crossing is by somebody who has been counted: a leg, a bag, what they pull behind them."""
         if abs(pending.t - other[1].t) > 1.5 or track is other[0]:
             return False
-        if self._view == "oblique" and track.alone >= 3 and other[0].alone >= 3:
+        if self._view == "oblique" and track.proved and other[0].proved:
             return False
         at = min(other[0].path, key=lambda each: abs(each[0] - pending.t))[2]
         off = (pending.at - at) / track.scale

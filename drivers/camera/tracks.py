@@ -28,7 +28,7 @@ PATIENCE = 1.0
 SLACK = ((0.4, 0.15), (0.6, 0.5))
 SHADE = 0.25
 FAR = 3.5
-APART = 1.0
+APART = 0.8
 ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
@@ -75,10 +75,17 @@ class Track:
     alone: int = 0
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
+    proof: int = 0
+    born: int = 0
     sides: dict[str, int] = field(default_factory=dict)
     pending: dict[str, Pending] = field(default_factory=dict)
     drift: Vector = field(default_factory=lambda: np.zeros(2))
     push: Vector = field(default_factory=lambda: np.zeros(2))
+
+    @property
+    def proved(self) -> bool:
+        """Whether they have been seen to be one of their own."""
+        return self.alone >= 3 or self.proof >= 8
 
     def travelled(self, unit: Vector) -> float:
         """How far they have come, in the shorter side of a person; `unit`: both sides."""
@@ -173,6 +180,7 @@ class Tracker:
             for rank, track in enumerate(weakest):
                 track.fits = bool(len(here) - rank <= pieces.room[piece]) or track.alone >= 3
                 track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
+                track.proof = max(track.proof + (1 if len(here) - rank <= pieces.room[piece] else -1), 0)
         if self._shadows:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
                 track.shade += 0.15 * (shade - track.shade)
@@ -220,7 +228,7 @@ class Tracker:
         other.path = list(track.path)
         other.sides = dict(track.sides)
         other.pending = dict(track.pending)
-        other.votes, other.alone = 0.0, 0
+        other.votes, other.alone, other.proof, other.born = 0.0, 0, 0, len(track.path)
         track.at, other.at = ends
         self.tracks.append(other)
 
