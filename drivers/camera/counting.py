@@ -144,7 +144,7 @@ class Counter:
         """Where somebody is who walked in: they are no background, however long they stand."""
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if track.travelled(unit) > 0.5 and track.votes >= SURE:
+            if track.far > 0.4 and track.votes >= SURE:
                 (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask
@@ -175,7 +175,7 @@ class Counter:
             or (when > pending.t - 2 and abs(side(line.points, at * person, ground)) < track.scale)
         ]
         if (
-            not near or sum(near) < max(0.5 * len(near), 2)
+            not near or sum(near) < max(0.6 * len(near), 2)
             or not steady(track, line, person, ground, pending)
             or not beside(line.points, pending.at * person, ground)
             or any(self._same(track, pending, each, line, person) for each in self._counted[name] if each[1].side == pending.side)

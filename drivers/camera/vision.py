@@ -92,6 +92,8 @@ CONTRAST = 0.25
 """Stops by which something must differ: less is a faint shade."""
 FAINT = 0.15
 """Stops by which something that moves must differ from the picture shortly before."""
+JOLT = 0.04
+"""Stops by which the whole picture must change from one frame to the next for its exposure to change."""
 SETTLED = 5
 """Frames without a change of exposure after which the background is learned anew."""
 AGO = 3
@@ -125,7 +127,7 @@ class Background:
         if self._recent:
             change = (grey - self._recent[-1])[::2, ::2]
             change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
-            steady = not change.size or abs(float(np.median(change))) < 0.025
+            steady = not change.size or abs(float(np.median(change))) < JOLT
             self._calm = self._calm + 1 if steady else 0
             if not steady:
                 self._begin()
