@@ -55,6 +55,7 @@ class Pending(NamedTuple):
     n: int
     at: Vector
     until: float
+    settled: bool
 
 
 @dataclass(eq=False)

@@ -94,6 +94,8 @@ FAINT = 0.15
 """Stops by which something that moves must differ from the picture shortly before."""
 JOLT = 0.04
 """Stops by which the whole picture must change from one frame to the next for its exposure to change."""
+TINT = 0.4
+"""Stops by which something changes one colour more than another."""
 SETTLED = 5
 """Frames without a change of exposure after which the background is learned anew."""
 AGO = 3
@@ -121,7 +123,7 @@ class Background:
         return self._calm >= SETTLED
 
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-        """What stands out, as 255, and what of it moves."""
+        """What stands out, as 255, and what of it is more than a change of light: it moves, or has another colour."""
         stops = LOG[image]
         grey = cv2.GaussianBlur(stops.mean(axis=2), (5, 5), 0)
         if self._recent:
@@ -145,7 +147,8 @@ class Background:
         mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
         change = np.abs(grey - self._recent[0])
         moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
-        return mask, moved & (mask > 0)
+        tinted = cv2.blur(stops.max(axis=2) - stops.min(axis=2), (3, 3)) > TINT
+        return mask, (moved | tinted) & (mask > 0)
 
     def _moving(self) -> Image:
         now, then = self._recent[-1], self._recent[0]
