@@ -25,7 +25,7 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SLACK = ((0.4, 0.15), (0.6, 0.5))
+SLACK = ((0.45, 0.2), (0.6, 0.5))
 SHADE = 0.25
 FAR = 3.5
 APART = 0.8
@@ -55,6 +55,7 @@ class Pending(NamedTuple):
     n: int
     at: Vector
     until: float
+    settled: bool
 
 
 @dataclass(eq=False)
@@ -76,6 +77,7 @@ class Track:
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
     proof: int = 0
+    far: float = 0.0
     born: int = 0
     sides: dict[str, int] = field(default_factory=dict)
     pending: dict[str, Pending] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Tracker:
             for track in self.tracks:
                 if track.seen == t:
                     track.path.append((t, n, track.at, track.fits))
+                    track.far = max(track.far, float(np.abs(track.at - track.start).max()))
         else:
             pieces = None
         for track in self.tracks:
@@ -165,13 +168,15 @@ class Tracker:
     def _doubt(self, pieces: Pieces) -> None:
         """Let each piece say how many it holds."""
         at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
+        for track in self.tracks:
+            track.fits = False
         for piece in range(len(pieces.mass)):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
                 track = here[0]
+                track.fits = True
                 if pieces.mass[piece] > FIRST:
                     track.votes = min(track.votes + 1, 10)
-                    track.fits = True
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
                     if pieces.mass[piece] > SECOND * track.scale**2:
                         track.alone += int((np.hypot(*(at - track.at).T) < APART).sum() == 1)
@@ -189,7 +194,7 @@ class Tracker:
                     (
                         shade > SHADE and each.shade < 0.5 * track.shade
                         if self._settled
-                        else each.solid > 1.6 * track.solid
+                        else each.solid > 1.3 * track.solid
                     )
                     and in_train(track, each)
                     for each in self.tracks
