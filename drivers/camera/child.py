@@ -133,6 +133,8 @@ class Child:
                     if picture is Picture.GOOD:
                         totals[crossing.line][crossing.direction] += 1
                 pace.step(frame.t)
+                if pace.beats:
+                    self._tell(Beat())
                 state: Values = {"tamper": picture is not Picture.GOOD, "picture": picture, **pace.figures}
                 for name, line in job.lines.items():
                     known = counter.calibrated[name]
@@ -142,8 +144,6 @@ class Child:
                 for name, zone in job.zones.items():
                     values = {"occupancy": counter.occupancy[name], "invalid": state["tamper"], **state}
                     self._say(Said(name, values), zone.every, SETTLE)
-                if pace.beats:
-                    self._tell(Beat())
 
     def _say(self, said: Said, every: float, settle: float) -> None:
         """Tell the values of a device when they have changed, or when it is time."""
@@ -177,12 +177,12 @@ class Pace:
     """How many pictures are looked at, and what one costs."""
 
     def __init__(self) -> None:
-        self._frames, self._since = 0, 0.0
+        self._frames, self._since = 0, -BEAT
         self._cpu = time.process_time()
         self.figures: dict[str, float] = {}
         """Frames a second, and milliseconds of CPU for one, decoding included; of the last second."""
-        self.beats = True
-        """Whether a second has passed with this frame."""
+        self.beats = False
+        """Whether a second has passed with this frame, or it is the first."""
 
     def step(self, t: float) -> None:
         """One more."""
@@ -190,6 +190,7 @@ class Pace:
         self.beats = t - self._since >= BEAT
         if self.beats:
             cpu = time.process_time()
-            fps = round(self._frames / (t - self._since), 1)
-            self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
+            if t > 0:
+                fps = round(self._frames / (t - self._since), 1)
+                self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
             self._frames, self._since, self._cpu = 0, t, cpu

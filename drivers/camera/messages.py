@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
 
@@ -112,14 +113,14 @@ def packed(message: Job | Asked | Told) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-async def hear(reader: asyncio.StreamReader, still: bool) -> Told:
-    """The gateway's end: the next message. Raises `ValueError` for anything else, and for a still that
-    nobody asked for; `asyncio.IncompleteReadError` at the end."""
+async def hear(reader: asyncio.StreamReader, awaited: Callable[[], bool]) -> Told:
+    """The gateway's end: the next message. Raises `ValueError` for anything else, and for a still that is
+    not `awaited`; `asyncio.IncompleteReadError` at the end."""
     size = int.from_bytes(await reader.readexactly(4))
-    if size > (STILL if still else SMALL):
+    if size > (STILL if awaited() else SMALL):
         raise ValueError(size)
     told = _told.decode(await reader.readexactly(size))
-    if isinstance(told, Still) and not still:
+    if isinstance(told, Still) and not awaited():
         raise ValueError("still")
     return told
 
