@@ -129,9 +129,9 @@ def _no_process_stays() -> Iterator[None]:
 
 def children(parent: int) -> list[int]:
     """The living children of a process."""
-    file = Path(f"/proc/{parent}/task/{parent}/children")
-    numbers = [int(number) for number in file.read_text().split()] if file.exists() else []
-    return list(filter(lives, numbers))
+    threads = Path(f"/proc/{parent}/task").glob("*/children")
+    numbers = [int(number) for thread in threads for number in thread.read_text().split()]
+    return sorted(filter(lives, numbers))
 
 
 def lives(process: int) -> bool:
