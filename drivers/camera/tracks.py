@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
+SLACK = ((0.4, 0.15), (0.6, 0.5))
+SHADE = 0.25
+FAR = 3.5
+APART = 1.0
+ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
 
@@ -36,6 +42,19 @@ class Points:
     at: NDArray[np.float64]
     piece: NDArray[np.int64]
     area: NDArray[np.float64]
+    still: NDArray[np.float64]
+    split: bool = True
+    upright: bool = False
+
+
+class Pending(NamedTuple):
+    """A crossing that is not yet certain: when, where, which way."""
+
+    side: int
+    t: float
+    n: int
+    at: Vector
+    until: float
 
 
 @dataclass(eq=False)
@@ -45,16 +64,19 @@ class Track:
     at: Vector
     seen: float
     start: Vector
-    path: list[tuple[float, int, Vector]]
-    """When (seconds, frame) they were where."""
+    path: list[tuple[float, int, Vector, bool]]
+    """When (seconds, frame) they were where, and whether there was room for them."""
+    fits: bool = False
     speed: Vector = field(default_factory=lambda: np.zeros(2))
     scale: float = 1.0
     mass: float = 0.0
     solid: float = 0.0
+    shade: float = 0.0
     alone: int = 0
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
     sides: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, Pending] = field(default_factory=dict)
     drift: Vector = field(default_factory=lambda: np.zeros(2))
     push: Vector = field(default_factory=lambda: np.zeros(2))
 
@@ -66,13 +88,15 @@ class Track:
 class Tracker:
     """Follows everybody from frame to frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadows: bool) -> None:
+        self._shadows = shadows
         self.tracks: list[Track] = []
         self._t = 0.0
 
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
         dt = min(max(t - self._t, 1e-3), 0.5)
+        self._settled = points.split
         self._t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
@@ -81,6 +105,9 @@ class Tracker:
             pieces = Pieces(points, owner, len(self.tracks))
             self._measure(pieces, t, n, dt)
             self._doubt(pieces)
+            for track in self.tracks:
+                if track.seen == t:
+                    track.path.append((t, n, track.at, track.fits))
         else:
             pieces = None
         for track in self.tracks:
@@ -105,7 +132,7 @@ class Tracker:
         """Move everybody to where they are seen."""
         for i, track in enumerate(self.tracks, 1):
             track.mass = pieces.held[:, i].sum()
-            if track.mass < 0.1 * track.scale**2:
+            if track.mass < 0.08 * track.scale**2:
                 continue
             track.seen = t
             track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
@@ -127,23 +154,40 @@ class Tracker:
             if track.seen == t:
                 track.at = track.at + track.drift
                 track.speed = track.speed + track.push
-                track.path.append((t, n, track.at))
 
     def _doubt(self, pieces: Pieces) -> None:
         """Let each piece say how many it holds."""
+        at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
         for piece in range(len(pieces.mass)):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
                 track = here[0]
                 if pieces.mass[piece] > FIRST:
-                    track.alone += 1
                     track.votes = min(track.votes + 1, 10)
+                    track.fits = True
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
+                    if pieces.mass[piece] > SECOND * track.scale**2:
+                        track.alone += int((np.hypot(*(at - track.at).T) < APART).sum() == 1)
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
-                fits = len(here) - rank <= pieces.room[piece] or track.alone >= 3
-                track.votes = min(track.votes + (1 if fits else -1), 10)
+                track.fits = bool(len(here) - rank <= pieces.room[piece]) or track.alone >= 3
+                track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
+        if self._shadows:
+            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
+                track.shade += 0.15 * (shade - track.shade)
+            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
+                if any(
+                    (
+                        shade > SHADE and each.shade < 0.5 * track.shade
+                        if self._settled
+                        else each.solid > 1.6 * track.solid
+                    )
+                    and in_train(track, each)
+                    for each in self.tracks
+                ):
+                    track.votes = min(track.votes - 3, 4)
+                    track.fits = False
 
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece in range(len(pieces.mass)):
@@ -152,14 +196,14 @@ class Tracker:
                 free = (points.piece == piece) & (owner == 0)
                 middle = densest(points.at[free], points.area[free], SECOND if here else FIRST)
                 if middle is not None:
-                    self.tracks.append(Track(middle, t, middle, [(t, n, middle)]))
+                    self.tracks.append(Track(middle, t, middle, [(t, n, middle, False)]))
                     continue
             if here and pieces.room[piece] > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
                 mine = (points.piece == piece) & (owner == i)
-                self._split(self.tracks[i - 1], points.at[mine], points.area[mine])
+                self._split(self.tracks[i - 1], points.at[mine], points.area[mine], t)
 
-    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64]) -> None:
+    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64], t: float) -> None:
         """One was two all along."""
         if len(at) < 8:
             return
@@ -167,9 +211,15 @@ class Tracker:
         off = (at - np.average(at, axis=0, weights=area)) @ axis
         ends = [np.average(at[part], axis=0, weights=area[part]) for part in (off < 0, off >= 0)]
         ends.sort(key=lambda end: float(np.hypot(*(end - track.at))))
+        for other in self.tracks:
+            if other.seen < t and np.hypot(*(other.at - track.at)) < NEAR:
+                track.at, other.at = ends
+                other.speed = track.speed
+                return
         other = copy(track)
         other.path = list(track.path)
         other.sides = dict(track.sides)
+        other.pending = dict(track.pending)
         other.votes, other.alone = 0.0, 0
         track.at, other.at = ends
         self.tracks.append(other)
@@ -186,6 +236,7 @@ class Pieces:
             points.piece * (tracks + 1) + owner, points.area, count * (tracks + 1)
         ).reshape(count, tracks + 1)
         self.mass = self.held.sum(axis=1)
+        self.shade = np.bincount(owner, points.still, tracks + 1)
         whole = np.maximum(self.held.sum(axis=0), 1e-9)
         self.middles = np.stack(
             [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
@@ -197,9 +248,17 @@ class Pieces:
 
         mx, my = mean(x), mean(y)
         xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
         # Both the area and the length must say so; four standard deviations are the length of an ellipse.
-        self.room = np.maximum(np.minimum(np.round(self.mass), np.round(4 * np.sqrt(np.maximum(longest, 0)))), 1)
+        if points.upright:
+            tall = np.clip(4 * np.sqrt(np.maximum(yy, 0)), 0.4, 1.2)
+            area, length = self.mass / tall**2, 4 * np.sqrt(np.maximum(xx, 0)) / tall
+        else:
+            longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+            area, length = self.mass, 4 * np.sqrt(np.maximum(longest, 0))
+        slack = SLACK[points.upright]
+        self.room = np.maximum(np.floor(np.minimum(area + slack[0], length + slack[1])), 1)
+        if not points.split:
+            self.room[:] = 1
 
     def here(self, piece: int) -> list[int]:
         """Whose most part is in a piece."""
@@ -212,6 +271,16 @@ class Pieces:
         """Who shares somebody's piece, with them; empty if nobody else."""
         here = self.here(int(self.held[:, i].argmax()))
         return here if len(here) > 1 and i in here else []
+
+
+def in_train(one: Track, other: Track) -> bool:
+    """Whether one goes before the other, the same way."""
+    way = one.speed + other.speed
+    pace = np.hypot(*way)
+    if pace < 0.5 or one.speed @ other.speed < 0:
+        return False
+    off = other.at - one.at
+    return bool(abs(off[0] * way[1] - off[1] * way[0]) / pace < ABREAST and np.hypot(*off) < FAR)
 
 
 def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:

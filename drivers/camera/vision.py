@@ -121,7 +121,7 @@ class Background:
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
         """What stands out, as 255, and what of it moves."""
         stops = LOG[image]
-        grey = stops.mean(axis=2)
+        grey = cv2.GaussianBlur(stops.mean(axis=2), (5, 5), 0)
         if self._recent:
             change = (grey - self._recent[-1])[::2, ::2]
             change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
@@ -165,6 +165,13 @@ class Background:
         self._frames += 1
         rate = max(1 / MEMORY, 1 / (2 * self._frames))
         self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
+
+
+def share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
+    """How much of the whole around each pixel, in a box of that size, is the part: 0–1."""
+    size = (width | 1, height | 1)
+    both = [cv2.boxFilter(each.astype(np.float32), -1, size) for each in (part, whole > 0)]
+    return np.asarray(both[0] / np.maximum(both[1], 1e-3), np.float32)
 
 
 def pieces(mask: Image, least: float) -> NDArray[np.int32]:
