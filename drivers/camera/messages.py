@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.model import LinkDown
+
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
 
@@ -114,14 +116,17 @@ def packed(message: Job | Asked | Told) -> bytes:
 
 
 async def hear(reader: asyncio.StreamReader, awaited: Callable[[], bool]) -> Told:
-    """The gateway's end: the next message. Raises `ValueError` for anything else, and for a still that is
+    """The gateway's end: the next message. Raises `LinkDown` for anything else, and for a still that is
     not `awaited`; `asyncio.IncompleteReadError` at the end."""
     size = int.from_bytes(await reader.readexactly(4))
     if size > (STILL if awaited() else SMALL):
-        raise ValueError(size)
-    told = _told.decode(await reader.readexactly(size))
+        raise LinkDown("camera-garbled")
+    try:
+        told = _told.decode(await reader.readexactly(size))
+    except ValueError as error:
+        raise LinkDown("camera-garbled") from error
     if isinstance(told, Still) and not awaited():
-        raise ValueError("still")
+        raise LinkDown("camera-garbled")
     return told
 
 

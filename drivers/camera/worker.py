@@ -53,8 +53,6 @@ class Worker:
             raise LinkDown("camera-hung", seconds=round(patience)) from error
         except (OSError, EOFError) as error:
             raise LinkDown("camera-died") from error
-        except ValueError as error:
-            raise LinkDown("camera-garbled") from error
         if isinstance(told, Failed):
             raise LinkDown(told.key, **told.facts)
         return told
