@@ -144,7 +144,7 @@ class Counter:
         """Where somebody is who walked in: they are no background, however long they stand."""
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if track.travelled(unit) > 0.5 and track.votes >= SURE:
+            if track.far > 0.4 and track.votes >= SURE:
                 (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask
@@ -164,17 +164,21 @@ class Counter:
         if now == track.sides[name] and abs(past) >= PAST:
             del track.pending[name]
             return None
-        if not (lost or t >= pending.until or abs(past) > 1.5):
+        if not (lost or t >= pending.until):
             return None
         del track.pending[name]
         track.sides[name] = pending.side
         near = [
             fits
-            for when, _, at, fits in track.path
-            if when > pending.t - 2 and abs(side(line.points, at * person, ground)) < track.scale
+            for when, _, at, fits in track.path[track.born :]
+            if self._view == "oblique"
+            or (when > pending.t - 2 and abs(side(line.points, at * person, ground)) < track.scale)
         ]
         if (
-            not near or sum(near) < max(0.5 * len(near), 2)
+            track.solid < (0.25 if pending.settled else 0.6 / track.scale**2)
+            or not near
+            or sum(near) < max(0.6 * len(near), 2)
+            or (self._view == "oblique" and sum(when < pending.t for when, *_ in track.path[track.born :]) < 3)
             or not steady(track, line, person, ground, pending)
             or not beside(line.points, pending.at * person, ground)
             or any(self._same(track, pending, each, line, person) for each in self._counted[name] if each[1].side == pending.side)
@@ -187,7 +191,7 @@ class Counter:
         """Whether a crossing is by somebody who has been counted: a leg, a bag, what they pull behind them."""
         if abs(pending.t - other[1].t) > 1.5 or track is other[0]:
             return False
-        if self._view == "oblique" and track.alone >= 3 and other[0].alone >= 3:
+        if self._view == "oblique" and track.proved and other[0].proved:
             return False
         at = min(other[0].path, key=lambda each: abs(each[0] - pending.t))[2]
         off = (pending.at - at) / track.scale
@@ -212,7 +216,7 @@ class Counter:
             if side(line.points, at * person, ground) * now <= 0:
                 break
             after = at
-        return Pending(now, when, n, (at + after) / 2, t + WAIT)
+        return Pending(now, when, n, (at + after) / 2, t + WAIT, self._background.settled)
 
 
 def side(points: tuple[Point, Point], at: Vector, size: Vector) -> float:

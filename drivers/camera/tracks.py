@@ -25,10 +25,10 @@ SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SLACK = ((0.4, 0.15), (0.6, 0.5))
+SLACK = ((0.45, 0.2), (0.6, 0.5))
 SHADE = 0.25
 FAR = 3.5
-APART = 1.0
+APART = 0.8
 ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
@@ -55,6 +55,7 @@ class Pending(NamedTuple):
     n: int
     at: Vector
     until: float
+    settled: bool
 
 
 @dataclass(eq=False)
@@ -75,10 +76,18 @@ class Track:
     alone: int = 0
     """Frames in which they were the only one in a piece, and big enough for a person."""
     votes: float = 0.0
+    proof: int = 0
+    far: float = 0.0
+    born: int = 0
     sides: dict[str, int] = field(default_factory=dict)
     pending: dict[str, Pending] = field(default_factory=dict)
     drift: Vector = field(default_factory=lambda: np.zeros(2))
     push: Vector = field(default_factory=lambda: np.zeros(2))
+
+    @property
+    def proved(self) -> bool:
+        """Whether they have been seen to be one of their own."""
+        return self.alone >= 3 or self.proof >= 15
 
     def travelled(self, unit: Vector) -> float:
         """How far they have come, in the shorter side of a person; `unit`: both sides."""
@@ -108,6 +117,7 @@ class Tracker:
             for track in self.tracks:
                 if track.seen == t:
                     track.path.append((t, n, track.at, track.fits))
+                    track.far = max(track.far, float(np.abs(track.at - track.start).max()))
         else:
             pieces = None
         for track in self.tracks:
@@ -158,21 +168,25 @@ class Tracker:
     def _doubt(self, pieces: Pieces) -> None:
         """Let each piece say how many it holds."""
         at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
+        for track in self.tracks:
+            track.fits = False
         for piece in range(len(pieces.mass)):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
                 track = here[0]
+                track.fits = True
                 if pieces.mass[piece] > FIRST:
                     track.votes = min(track.votes + 1, 10)
-                    track.fits = True
                     track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
                     if pieces.mass[piece] > SECOND * track.scale**2:
                         track.alone += int((np.hypot(*(at - track.at).T) < APART).sum() == 1)
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
-                track.fits = bool(len(here) - rank <= pieces.room[piece]) or track.alone >= 3
+                track.fits = bool(len(here) - rank <= pieces.room[piece]) or (not self._shadows and track.proved)
                 track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
+                if track.proof < 15:
+                    track.proof = max(track.proof + (1 if len(here) - rank <= pieces.room[piece] else -1), 0)
         if self._shadows:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
                 track.shade += 0.15 * (shade - track.shade)
@@ -181,7 +195,7 @@ class Tracker:
                     (
                         shade > SHADE and each.shade < 0.5 * track.shade
                         if self._settled
-                        else each.solid > 1.6 * track.solid
+                        else each.solid > 1.3 * track.solid
                     )
                     and in_train(track, each)
                     for each in self.tracks
@@ -220,7 +234,7 @@ class Tracker:
         other.path = list(track.path)
         other.sides = dict(track.sides)
         other.pending = dict(track.pending)
-        other.votes, other.alone = 0.0, 0
+        other.votes, other.alone, other.proof, other.born = 0.0, 0, 0, len(track.path)
         track.at, other.at = ends
         self.tracks.append(other)
 

@@ -92,6 +92,10 @@ CONTRAST = 0.25
 """Stops by which something must differ: less is a faint shade."""
 FAINT = 0.15
 """Stops by which something that moves must differ from the picture shortly before."""
+JOLT = 0.04
+"""Stops by which the whole picture must change from one frame to the next for its exposure to change."""
+TINT = 0.4
+"""Stops by which something changes one colour more than another."""
 SETTLED = 5
 """Frames without a change of exposure after which the background is learned anew."""
 AGO = 3
@@ -119,13 +123,13 @@ class Background:
         return self._calm >= SETTLED
 
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-        """What stands out, as 255, and what of it moves."""
+        """What stands out, as 255, and what of it is more than a change of light: it moves, or has another colour."""
         stops = LOG[image]
         grey = cv2.GaussianBlur(stops.mean(axis=2), (5, 5), 0)
         if self._recent:
             change = (grey - self._recent[-1])[::2, ::2]
             change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
-            steady = not change.size or abs(float(np.median(change))) < 0.025
+            steady = not change.size or abs(float(np.median(change))) < JOLT
             self._calm = self._calm + 1 if steady else 0
             if not steady:
                 self._begin()
@@ -143,7 +147,8 @@ class Background:
         mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
         change = np.abs(grey - self._recent[0])
         moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
-        return mask, moved & (mask > 0)
+        tinted = cv2.blur(stops.max(axis=2) - stops.min(axis=2), (3, 3)) > TINT
+        return mask, (moved | tinted) & (mask > 0)
 
     def _moving(self) -> Image:
         now, then = self._recent[-1], self._recent[0]
