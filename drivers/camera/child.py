@@ -14,13 +14,14 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
 from gateway.model import GatewayError
 
-from . import capture
+from . import capture, vision
 from .counting import Counter, Line
 from .health import Health
 from .messages import (
@@ -46,6 +47,8 @@ them."""
 BEAT = 1.0
 SETTLE = 1.0
 """Seconds between two messages because of an occupancy that changes to and fro."""
+EARLY = 0.8
+"""Part of the longest silence after which a device speaks, whether or not there is news."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
@@ -55,7 +58,7 @@ def run(descriptor: int) -> NoReturn:
     try:
         with _Confession(channel):
             _confine()
-            Child(channel).work(take_job(channel))
+            _work(channel)
     finally:
         os._exit(1)
 
@@ -75,6 +78,27 @@ def _confine() -> None:
         os.dup2(nothing, standard)
     with suppress(OSError):
         os.nice(NICE)  # The gateway goes first; where that is forbidden, equals do.
+
+
+def _work(channel: socket.socket) -> None:
+    """Count, until there are no more pictures. Raises `GatewayError`."""
+    job = take_job(channel)
+    lookout = Lookout(job, lambda told: channel.sendall(packed(told)))
+    threading.Thread(target=_listen, args=[channel, lookout], daemon=True).start()
+    with capture.opened(job.url) as camera:
+        for frame in capture.frames(camera, capture.is_live(job.url), job.fps, job.turn):
+            lookout.step(frame)
+
+
+def _listen(channel: socket.socket, lookout: Lookout) -> None:
+    """What the gateway asks for; when it is gone, there is nobody to count for."""
+    try:
+        while True:
+            asked = take(channel)
+            lookout.look |= isinstance(asked, Look)
+            lookout.relearn |= isinstance(asked, Relearn)
+    finally:
+        os._exit(0)
 
 
 class _Confession:
@@ -101,72 +125,59 @@ class _Confession:
             self._channel.sendall(packed(failed))
 
 
-class Child:
-    """Pictures in, counts out."""
+class Lookout:
+    """Frames in, messages out. Time is that of the frames."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._look = self._relearn = False
-        self._said: dict[str, tuple[float, Said]] = {}
-
-    def work(self, job: Job) -> None:
-        """Count, until there are no more pictures. Raises `GatewayError`."""
-        threading.Thread(target=self._listen, daemon=True).start()
-        totals = {name: {"in": 0, "out": 0} for name in job.lines}
-        health, pace = Health(), Pace()
-        counter = Counter(
+    def __init__(self, job: Job, tell: Callable[[Told], None]) -> None:
+        self.look = self.relearn = False
+        """Set when the gateway asks for it; done with the next frame."""
+        self._job = job
+        self._tell = tell
+        self._totals = {name: {"in": 0, "out": 0} for name in job.lines}
+        self._health, self._pace = Health(), Pace()
+        self._counter = Counter(
             job.view,
             {name: Line(line.points, line.person) for name, line in job.lines.items()},
             {name: zone.corners for name, zone in job.zones.items()},
         )
-        with capture.opened(job.url) as camera:
-            for frame in capture.frames(camera, capture.is_live(job.url), job.fps, job.turn):
-                if self._look:
-                    self._look = False
-                    self._tell(Still(capture.jpeg(frame.image) if job.stills else b""))
-                if self._relearn:
-                    self._relearn = False
-                    health = Health()
-                picture = health.step(frame.image, frame.t)
-                # A picture that is not well is looked at too, so that the background is known after.
-                for crossing in counter.step(*frame):
-                    if picture is Picture.GOOD:
-                        totals[crossing.line][crossing.direction] += 1
-                pace.step(frame.t)
-                state: Values = {"tamper": picture is not Picture.GOOD, "picture": picture, **pace.figures}
-                for name, line in job.lines.items():
-                    known = counter.calibrated[name]
-                    invalid = picture is not Picture.GOOD or not known
-                    values: Values = {**totals[name], "invalid": invalid, "calibrated": known, **state}
-                    self._say(Said(name, values), line.every, 0.0)
-                for name, zone in job.zones.items():
-                    values = {"occupancy": counter.occupancy[name], "invalid": state["tamper"], **state}
-                    self._say(Said(name, values), zone.every, SETTLE)
-                if pace.beats:
-                    self._tell(Beat())
+        self._said: dict[str, tuple[float, Said]] = {}
 
-    def _say(self, said: Said, every: float, settle: float) -> None:
+    def step(self, frame: vision.Frame) -> None:
+        """Look at a frame, and tell what is to be told."""
+        if self.look:
+            self.look = False
+            self._tell(Still(capture.jpeg(frame.image) if self._job.stills else b""))
+        if self.relearn:
+            self.relearn = False
+            self._health = Health()
+        picture = self._health.step(frame.image, frame.t)
+        # A picture that is not well is looked at too, so that the background is known after.
+        for crossing in self._counter.step(*frame):
+            if picture is Picture.GOOD:
+                self._totals[crossing.line][crossing.direction] += 1
+        self._pace.step(frame.t)
+        if self._pace.beats:
+            self._tell(Beat())
+        self._report(picture, frame.t)
+
+    def _report(self, picture: Picture, t: float) -> None:
+        tampered = picture is not Picture.GOOD
+        state: Values = {"tamper": tampered, "picture": picture, **self._pace.figures}
+        for name, line in self._job.lines.items():
+            known = self._counter.calibrated[name]
+            values: Values = {**self._totals[name], "invalid": tampered or not known, "calibrated": known}
+            self._say(Said(name, values | state), t, line.every, 0.0)
+        for name, zone in self._job.zones.items():
+            values = {"occupancy": self._counter.occupancy[name], "invalid": tampered}
+            self._say(Said(name, values | state), t, zone.every, SETTLE)
+
+    def _say(self, said: Said, t: float, every: float, settle: float) -> None:
         """Tell the values of a device when they have changed, or when it is time."""
-        now = time.monotonic()
-        when, last = self._said.get(said.device, (-1e9, None))
-        due = now - when >= 0.8 * every
+        when, last = self._said.get(said.device, (float("-inf"), None))
         changed = last is None or _news(said) != _news(last)
-        if due or (changed and now - when >= settle):
-            self._said[said.device] = now, said
+        if t - when >= EARLY * every or (changed and t - when >= settle):
+            self._said[said.device] = t, said
             self._tell(said)
-
-    def _tell(self, told: Told) -> None:
-        self._channel.sendall(packed(told))
-
-    def _listen(self) -> None:
-        """What the gateway asks for; when it is gone, there is nobody to count for."""
-        try:
-            while True:
-                asked = take(self._channel)
-                self._look |= isinstance(asked, Look)
-                self._relearn |= isinstance(asked, Relearn)
-        finally:
-            os._exit(0)
 
 
 def _news(said: Said) -> dict[str, object]:
@@ -177,12 +188,12 @@ class Pace:
     """How many pictures are looked at, and what one costs."""
 
     def __init__(self) -> None:
-        self._frames, self._since = 0, 0.0
+        self._frames, self._since = 0, -BEAT
         self._cpu = time.process_time()
         self.figures: dict[str, float] = {}
         """Frames a second, and milliseconds of CPU for one, decoding included; of the last second."""
-        self.beats = True
-        """Whether a second has passed with this frame."""
+        self.beats = False
+        """Whether a second has passed with this frame, or it is the first."""
 
     def step(self, t: float) -> None:
         """One more."""
@@ -190,6 +201,7 @@ class Pace:
         self.beats = t - self._since >= BEAT
         if self.beats:
             cpu = time.process_time()
-            fps = round(self._frames / (t - self._since), 1)
-            self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
+            if t > 0:
+                fps = round(self._frames / (t - self._since), 1)
+                self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
             self._frames, self._since, self._cpu = 0, t, cpu

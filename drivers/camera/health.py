@@ -42,8 +42,9 @@ LASTS = {
 BLACK, SUDDEN, QUIET = 45.0, 0.5, 0.1
 """A covered lens gives less than this grey, and suddenly less than this part of the usual; or hardly any
 noise (grey levels), for no eye is open."""
-UNLIKE, TURNED = 0.15, 0.3
-"""Correlation of the edges with those of the reference below which nothing is left of it, or little."""
+UNLIKE, TURNED, FAINT = 0.15, 0.3, 0.3
+"""Correlation of the edges with those of the reference below which nothing is left of it, or little; grey
+levels below which an edge is none."""
 SHIFTED, SHIFT = 0.15, 12
 """How much better the edges fit elsewhere when a camera was pushed, up to so many pixels away."""
 SOFT = 0.42
@@ -121,21 +122,22 @@ class Health:
     def _is_dark(self, now: Edges) -> bool:
         if now.light > BLACK or now.clear:
             return False
-        if self._reference and self._reference.clear and _alike(now, self._reference) > UNLIKE:
+        known = self._reference if self._reference and self._reference.clear else None
+        if known and now.strength > FAINT and _alike(now, known) > UNLIKE:
             return False
         return self._noise < QUIET or now.light < min(SUDDEN * self._usual, self._usual - 10)
 
     def _compare(self, now: Edges, reference: Edges) -> Picture:
         if not reference.clear:
             return Picture.GOOD
-        here, elsewhere = _fit(now, reference)
         if not now.clear:
             # A night without light shows nothing; a sprayed lens, nothing but light.
-            blank = here < UNLIKE and now.light > BLACK
+            blank = now.light > BLACK and _alike(now, reference) < UNLIKE
             return Picture.BLURRED if blank else Picture.GOOD
         as_light = 0.5 < (now.light + 1) / (reference.light + 1) < 2
         if as_light and now.strength * now.fine < SOFT * reference.strength * reference.fine:
             return Picture.BLURRED
+        here, elsewhere = _fit(now, reference)
         return Picture.MOVED if here < TURNED or elsewhere > here + SHIFTED else Picture.GOOD
 
 

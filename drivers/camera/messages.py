@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Literal
 
 import msgspec
+
+from gateway.model import LinkDown
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -112,15 +115,18 @@ def packed(message: Job | Asked | Told) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-async def hear(reader: asyncio.StreamReader, still: bool) -> Told:
-    """The gateway's end: the next message. Raises `ValueError` for anything else, and for a still that
-    nobody asked for; `asyncio.IncompleteReadError` at the end."""
+async def hear(reader: asyncio.StreamReader, awaited: Callable[[], bool]) -> Told:
+    """The gateway's end: the next message. Raises `LinkDown` for anything else, and for a still that is
+    not `awaited`; `asyncio.IncompleteReadError` at the end."""
     size = int.from_bytes(await reader.readexactly(4))
-    if size > (STILL if still else SMALL):
-        raise ValueError(size)
-    told = _told.decode(await reader.readexactly(size))
-    if isinstance(told, Still) and not still:
-        raise ValueError("still")
+    if size > (STILL if awaited() else SMALL):
+        raise LinkDown("camera-garbled")
+    try:
+        told = _told.decode(await reader.readexactly(size))
+    except ValueError as error:
+        raise LinkDown("camera-garbled") from error
+    if isinstance(told, Still) and not awaited():
+        raise LinkDown("camera-garbled")
     return told
 
 

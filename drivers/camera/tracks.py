@@ -87,7 +87,7 @@ class Track:
     @property
     def proved(self) -> bool:
         """Whether they have been seen to be one of their own."""
-        return self.alone >= 3 or self.proof >= 8
+        return self.alone >= 3 or self.proof >= 15
 
     def travelled(self, unit: Vector) -> float:
         """How far they have come, in the shorter side of a person; `unit`: both sides."""
@@ -183,9 +183,10 @@ class Tracker:
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
-                track.fits = bool(len(here) - rank <= pieces.room[piece]) or track.alone >= 3
+                track.fits = bool(len(here) - rank <= pieces.room[piece]) or (not self._shadows and track.proved)
                 track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
-                track.proof = max(track.proof + (1 if len(here) - rank <= pieces.room[piece] else -1), 0)
+                if track.proof < 15:
+                    track.proof = max(track.proof + (1 if len(here) - rank <= pieces.room[piece] else -1), 0)
         if self._shadows:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
                 track.shade += 0.15 * (shade - track.shade)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 
 from gateway.model import LinkDown, ReadFailed
 
-from .messages import Asked, Beat, Failed, Job, Look, Said, Still, hear, packed
+from .messages import Asked, Failed, Job, Look, Said, Still, Told, hear, packed
 from .zygote import ZYGOTE
 
 FIRST, SILENCE = 20.0, 10.0
@@ -31,33 +31,31 @@ class Worker:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._patience = FIRST
         self._still: asyncio.Future[bytes] | None = None
 
     async def said(self) -> Said:
         """The next values of a device. Raises `LinkDown`."""
         while True:
-            try:
-                async with asyncio.timeout(self._patience):
-                    told = await hear(self._reader, self._still is not None)
-            except TimeoutError as error:
-                raise LinkDown("camera-hung", seconds=round(self._patience)) from error
-            except (OSError, EOFError) as error:
-                raise LinkDown("camera-died") from error
-            except ValueError as error:
-                raise LinkDown("camera-garbled") from error
-            self._patience = SILENCE
-            match told:
-                case Said():
-                    return told
-                case Failed(key, facts):
-                    raise LinkDown(key, **facts)
-                case Still(jpeg):
-                    if self._still and not self._still.done():
-                        self._still.set_result(jpeg)
-                    self._still = None
-                case Beat():
-                    pass
+            told = await self.told(SILENCE)
+            if isinstance(told, Said):
+                return told
+            if isinstance(told, Still):
+                if self._still and not self._still.done():
+                    self._still.set_result(told.jpeg)
+                self._still = None
+
+    async def told(self, patience: float) -> Told:
+        """The next message, within so many seconds. Raises `LinkDown`."""
+        try:
+            async with asyncio.timeout(patience):
+                told = await hear(self._reader, lambda: self._still is not None)
+        except TimeoutError as error:
+            raise LinkDown("camera-hung", seconds=round(patience)) from error
+        except (OSError, EOFError) as error:
+            raise LinkDown("camera-died") from error
+        if isinstance(told, Failed):
+            raise LinkDown(told.key, **told.facts)
+        return told
 
     async def look(self) -> bytes:
         """A still as JPEG. Raises `ReadFailed`."""
@@ -73,7 +71,7 @@ class Worker:
             raise ReadFailed("stills-off")
         return jpeg
 
-    async def ask(self, asked: Asked) -> None:
+    async def ask(self, asked: Job | Asked) -> None:
         """Raises `LinkDown`."""
         try:
             self._writer.write(packed(asked))
@@ -84,7 +82,8 @@ class Worker:
 
 @asynccontextmanager
 async def working(job: Job) -> AsyncIterator[Worker]:
-    """A process that does the job, for as long as this is entered. Raises `LinkDown`."""
+    """A process that does the job and has its first picture, for as long as this is entered. Raises
+    `LinkDown`."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:
@@ -94,8 +93,10 @@ async def working(job: Job) -> AsyncIterator[Worker]:
             raise
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        writer.write(packed(job))
-        yield Worker(reader, writer)
+        worker = Worker(reader, writer)
+        await worker.ask(job)
+        await worker.told(FIRST)
+        yield worker
     finally:
         writer.transport.abort()
         with suppress(ProcessLookupError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import uuid
@@ -247,6 +248,8 @@ class Dashboard:
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
+                Route("/still", self._still, methods=["POST"]),
+                Route("/privacy", self._privacy),
                 Route("/favicon.ico", _favicon),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
@@ -347,6 +350,23 @@ class Dashboard:
         else:
             answer = await self._grant(request.state.person, lang, wish)
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
+
+    async def _still(self, request: Request) -> Response:
+        """What a camera sees now, for who sets it up; asked for, not linked, for each look is on record."""
+        lang = language(request)
+        try:
+            bus = msgspec.json.decode(await _body(request), type=dict[str, str])["camera"]
+            answer = await control.call(self._settings.control, "still", bus=bus, by=request.state.person)
+        except (ValueError, KeyError):
+            return JSONResponse({"message": say(lang, "dashboard.form-wrong")}, 400)
+        except GatewayError as error:
+            return JSONResponse({"message": because(lang, error.key)}, 503)
+        return Response(base64.b64decode(answer["jpeg"]), media_type="image/jpeg")
+
+    async def _privacy(self, request: Request) -> Response:
+        lang = language(request)
+        page = self._pages.privacy(lang, self.watch.view.day)
+        return _remember(request, lang, HTMLResponse(page))
 
     async def _grant(self, person: str, lang: str, wish: Wish) -> Answer:
         """Ask the daemon for what is wished, of one device after the other until one refuses."""

@@ -24,6 +24,7 @@ from gateway.services.supervision import Sensor, Supervision
 from gateway.services.visitors import KIND as COUNTER
 from gateway.services.visitors import Visitors
 
+from .cameras import CameraCard
 from .settings import DeviceCard
 from .view import (
     UNSEEN,
@@ -74,6 +75,7 @@ def fold(
     now: Stamp,
     outputs: Mapping[str, Output] = {},
     duties: Duties = Duties(),  # noqa: B008
+    cameras: tuple[CameraCard, ...] = (),
 ) -> View:
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
@@ -143,6 +145,7 @@ def fold(
         hazards=_hazards(rows.get(Hazards.name, {}), now),
         lines=reports,
         duties=duties,
+        cameras=cameras,
     )
 
 

@@ -11,11 +11,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from gateway.model import Hazard, Value
 from gateway.words import LANGUAGES, because, say, words
 
+from .cameras import CameraCard
 from .settings import Settings, title
 from .view import Condition, View
 
@@ -27,13 +29,16 @@ PAGES = {
     "safety": ("out", "outputs", "drill", "duties", "patrols", "hazards"),
     "walk-test": ("walk",),
     "lines": ("lines",),
+    "cameras": ("cameras",),
     KIOSK: ("tiles", "outputs"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "safety", "walk-test", "lines")
+MENU = (HOME, "safety", "walk-test", "lines", "cameras")
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
+TUNE = ("in", "line", "zone", "person", "stills-off", "copied", "copy-failed")
+"""What the script says that draws lines and zones."""
 AGO = ("now", "seconds", "minutes", "hours", "days")
 
 
@@ -91,6 +96,16 @@ class Pages:
             now=now,
             timezone=self._settings.timezone,
             ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
+            cameras=view.cameras,
+            tune=_tune(lang, view.cameras) if name == "cameras" else {},
+        )
+
+    def privacy(self, lang: str, day: str) -> str:
+        """The notice to visitors about personal information, to be printed."""
+        facts = self._facts(lang)
+        contact = title(self._settings.contact, lang, "")
+        return self._environment.get_template("privacy.html").render(
+            facts, heading=say(lang, "privacy.title"), contact=contact, day=day
         )
 
     def login(self, lang: str, problem: str = "") -> str:
@@ -114,6 +129,7 @@ class Pages:
             "reason": functools.partial(because, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
+            "figures": lambda device: {line.point: line.value for line in device.values},
         }
 
     def _when(self, day: str, at: int | None, seconds: bool = False) -> str:
@@ -128,6 +144,16 @@ class Pages:
 def word(lang: str, table: str, key: str) -> str:
     """The word of a table; what has none there stands for itself."""
     return words(lang).get(f"{table}.{key}", key)
+
+
+def _tune(lang: str, cameras: tuple[CameraCard, ...]) -> dict[str, str]:
+    """What the script that draws lines and zones must know, as JSON."""
+    said = {key: say(lang, f"tune.{key}") for key in TUNE}
+    new = {key: {each: say(each, f"tune.{key}") for each in LANGUAGES} for key in ("new-line", "new-zone")}
+    return {
+        "cameras": msgspec.json.encode(cameras).decode(),
+        "words": msgspec.json.encode(said | new).decode(),
+    }
 
 
 def _said(lang: str, texts: dict[str, str]) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 import msgspec
 
 from gateway.adoption import load_sources, recall
-from gateway.config import Site
+from gateway.config import Site, titles
 from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
 from gateway.services.supervision import UNTRIED
 from gateway.words import LANGUAGES
+
+from .cameras import CameraCard, cameras_of
 
 
 class DeviceCard(msgspec.Struct, frozen=True):
@@ -53,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
     duties: Duties = Duties()
+    cameras: tuple[CameraCard, ...] = ()
+    contact: dict[str, str] = {}
+    """Whom visitors may ask about personal information, by language."""
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -70,6 +75,8 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         devices=cards_of(site),
         outputs=site.outputs,
         duties=site.duties,
+        cameras=cameras_of(site),
+        contact=titles(site.centre.contact) if site.centre.contact else {},
     )
 
 
@@ -99,13 +106,17 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
 
 
 def adopted(settings: Settings) -> Settings:
-    """With the devices, outputs and duties that the gateway runs with; unchanged where nobody can tell."""
+    """With what the gateway runs with; unchanged where nobody can tell."""
     kept = recall(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:
         return settings
     return msgspec.structs.replace(
-        settings, devices=cards_of(site), outputs=site.outputs, duties=site.duties
+        settings,
+        devices=cards_of(site),
+        outputs=site.outputs,
+        duties=site.duties,
+        cameras=cameras_of(site),
     )
 
 

@@ -13,6 +13,8 @@ from gateway.model import Hazard, Record, Rows, Stamp, Value
 from gateway.services import Duties
 from gateway.services.safety import Alarm, Mode, State
 
+from .cameras import CameraCard
+
 SHORT_LIFE = 2.0
 """Years a card should last at least."""
 
@@ -346,6 +348,7 @@ class View(msgspec.Struct, frozen=True):
     lines: tuple[LineReport, ...] | None = None
     duties: Duties = Duties()
     """The words of the plans and the patrols."""
+    cameras: tuple[CameraCard, ...] = ()
 
     @property
     def unacknowledged(self) -> int:
@@ -370,6 +373,7 @@ class View(msgspec.Struct, frozen=True):
             "missed": sum(each.missed for each in self.rounds.values()),
             "due": sum(sensor.due for sensor in self.sensors),
             "batteries": len(self.batteries),
+            "stills": sum(camera.stills for camera in self.cameras),
             "findings": sum(len(line.findings) for line in self.lines or ()),
         }
         return {key: count for key, count in counts.items() if count}

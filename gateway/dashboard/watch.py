@@ -125,7 +125,15 @@ class Watch:
 
     def _fold(self) -> View:
         there = self.settings
-        return fold(there.devices, self._zone, self._known, self._clock.now(), there.outputs, there.duties)
+        return fold(
+            there.devices,
+            self._zone,
+            self._known,
+            self._clock.now(),
+            there.outputs,
+            there.duties,
+            there.cameras,
+        )
 
     def _learn(self, **news: object) -> None:
         """Fold again, whether or not there is news: readings grow old by themselves."""

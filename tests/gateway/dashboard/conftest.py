@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import re
@@ -24,7 +25,7 @@ from gateway import control
 from gateway.clock import SystemClock
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
-from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
 from gateway.services import Duties
 from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
@@ -113,6 +114,9 @@ class House:
         self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
+        self.still = b""
+        """What every camera sees, as JPEG."""
+        self.looks: list[dict[str, Any]] = []
         self.alarms: dict[str, Alarm] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -136,7 +140,12 @@ class House:
         self.do(start())
 
     async def _live(self, up: asyncio.Event) -> None:
-        handlers = {"health": self._health, "doctor": self._doctor, "command": self._command}
+        handlers = {
+            "health": self._health,
+            "doctor": self._doctor,
+            "command": self._command,
+            "still": self._still,
+        }
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
             control.serve(self.settings.control, handlers),
@@ -153,6 +162,12 @@ class House:
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
         return self.answer(request)
+
+    async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.looks.append(request)
+        if not self.still:
+            raise ReadFailed("stills-off")
+        return {"jpeg": base64.b64encode(self.still).decode()}
 
     def stop(self) -> None:
         """The daemon goes away."""
