@@ -29,6 +29,7 @@ WAIT = 0.6
 """Seconds for which a crossing may still be taken back."""
 BEHIND = 0.9
 REACH = 0.4
+BOTH = 0.55
 STRAIGHT = 0.4
 GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
 """A person, until their size is known."""
@@ -198,7 +199,9 @@ class Counter:
         (x1, y1), (x2, y2) = np.array(line.points) / person
         way = np.array([x2 - x1, y2 - y1]) / np.hypot(x2 - x1, y2 - y1)
         across, along = abs(off @ way), abs(off[0] * way[1] - off[1] * way[0])
-        return bool(across < along < BEHIND or np.hypot(across, along) < 0.62)
+        apart = float(np.hypot(across, along))
+        thin = self._view == "overhead" and min(track.solid, other[0].solid) < BOTH
+        return bool(across < along < BEHIND or apart < 0.62 or (thin and apart < 1.2))
 
     def finish(self) -> list[Crossing]:
         """Nothing more will come: what is left to say."""
