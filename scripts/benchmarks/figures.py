@@ -168,6 +168,7 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "f1_plain_worst": Figure("其最差的一段", "its worst clip"),
         "cpu_ms_per_frame": Figure("俯视每帧 CPU（含解码）", "CPU per overhead frame", "ms", "≤3"),
         "cpu_percent": Figure("四路摄像头占用核", "four cameras, of a core", "%", "≤25"),
+        "fps": Figure("四路摄像头每路每秒看的帧数", "frames a second each looks at", "/s", "≥14"),
         "pss_mb": Figure("四路摄像头内存（Pss）", "memory of the four (Pss)", "MB", "≤150"),
     },
 }  # fmt: skip

@@ -39,6 +39,7 @@ ROOT = Path(__file__).parents[2]
                 "f1_plain",
                 "f1_plain_worst",
                 "cpu_percent",
+                "fps",
                 "cpu_ms_per_frame",
                 "pss_mb",
             },
