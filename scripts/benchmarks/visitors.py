@@ -159,7 +159,8 @@ def _cameras(rendered: Path, extent: Extent) -> Figures:
                 camera.symlink_to(file)
                 text.write(
                     f'[bus.c{number}]\ndriver = "camera"\nurl = "{camera}"\nview = "overhead"\n'
-                    f'[device.c{number}]\nprofile = "door-counter/camera-line"\nbus = "c{number}"\nevery = 1.0\n'
+                    f'[device.c{number}]\nprofile = "door-counter/camera-line"\nevery = 1.0\n'
+                    f'bus = "c{number}"\n'
                     f"line = {[*truth['line'][0], *truth['line'][1]]}\nperson = {truth['person_box']}\n"
                 )
         daemon = rig.enter_context(rig.daemon(site))
