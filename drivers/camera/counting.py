@@ -179,7 +179,6 @@ class Counter:
             track.solid < (0.25 if pending.settled else 0.6 / track.scale**2)
             or not near
             or sum(near) < max(0.6 * len(near), 2)
-            or (self._view == "oblique" and sum(when < pending.t for when, *_ in track.path[track.born :]) < 3)
             or not steady(track, line, person, ground, pending)
             or not beside(line.points, pending.at * person, ground)
             or any(self._same(track, pending, each, line, person) for each in self._counted[name] if each[1].side == pending.side)
@@ -192,6 +191,8 @@ class Counter:
         """Whether a crossing is by somebody who has been counted: a leg, a bag, what they pull behind them."""
         if abs(pending.t - other[1].t) > 1.5 or track is other[0]:
             return False
+        if self._view == "oblique" and sum(when < pending.t for when, *_ in track.path[track.born :]) < 3:
+            return True
         if self._view == "oblique" and track.proved and other[0].proved:
             return False
         at = min(other[0].path, key=lambda each: abs(each[0] - pending.t))[2]
