@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import fcntl
 import logging
@@ -27,6 +28,7 @@ from .model import (
     AlarmSpec,
     Clock,
     Command,
+    Fact,
     GatewayError,
     Hazard,
     Lane,
@@ -366,6 +368,7 @@ class Daemon:
             "verdict": self._answer_verdict,
             "notify-test": self._answer_notify_test,
             **self._needs.handlers(),
+            "still": self._answer_still,
         }
 
     async def _answer_health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -435,6 +438,18 @@ class Daemon:
 
     async def _answer_notify_test(self, request: dict[str, Any]) -> dict[str, Any]:
         return {"channels": await self._notices.trial(str(request.get("contact")))}
+
+    async def _answer_still(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A camera's picture, for a person who sets it up; who looked is written down first."""
+        bus = self._buses.get(str(request.get("bus")))
+        if bus is None:
+            raise GatewayError("bus-unknown", bus=request.get("bus"), known=", ".join(self._buses))
+        if not getattr(bus.spec.options, "stills", False):
+            raise ReadFailed("stills-off")
+        body = {"camera": bus.spec.name, "by": str(request.get("by", ""))[:64]}
+        self.engine.record(Fact(Lane.EVENT, GATEWAY, "still", self._clock.now(), body))
+        await self._journal.commit()
+        return {"jpeg": base64.b64encode(await bus.look()).decode()}
 
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)

@@ -430,6 +430,10 @@ class Listener(ABC):
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
 
+    async def look(self) -> bytes:
+        """What a camera sees now, as JPEG, for who sets it up. Raises `ReadFailed` or `LinkDown`."""
+        raise ReadFailed("stills-off")
+
     def recall(self, device: str, memory: bytes) -> None:  # noqa: B027
         """What `Driver.remember` made of the device's last message; told before `listen` begins."""
 

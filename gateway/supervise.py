@@ -202,6 +202,7 @@ class BusTask:
         self._arrivals: dict[str, asyncio.Future[tuple[Raw, Sample]]] = {}
         self._watches: dict[str, list[_Watch]] = {}
         self._listening = False
+        self._listener: Listener | None = None
         self._attempts = 0
         self._lessons: dict[str, Any] = {}
         self._transaction = asyncio.Lock()
@@ -242,6 +243,12 @@ class BusTask:
         except TimeoutError as error:
             raise ReadFailed("silent", seconds=round(limit)) from error
         return Reading(self.spec.driver.show(raw), sample, self._clock.mono() - began)
+
+    async def look(self) -> bytes:
+        """What a camera sees now. Raises `GatewayError`."""
+        if not self.stats.up or self._listener is None:
+            raise GatewayError("line-down", reason=self.spec.name)
+        return await self._listener.look()
 
     async def _job(self, device: Device, command: Command | None) -> Any:
         if not self.stats.up:
@@ -293,6 +300,7 @@ class BusTask:
             self._set_up(True)
             self._listening = not isinstance(bus, Bus)
             if isinstance(bus, Listener):
+                self._listener = bus
                 self._remind(bus)
             if not isinstance(bus, Bus):
                 await self._listen(bus)

@@ -16,7 +16,8 @@ EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""
 COMMANDS = (
     "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "notify-test",
-    "rules", "drills", "testlog", "visitors", "needs", "ledger", "asyncapi", "scan", "simulate",
+    "rules", "drills", "testlog", "visitors", "count-visitors", "needs", "ledger", "asyncapi",
+    "scan", "simulate",
 )  # fmt: skip
 """Each a module of this package with `add_arguments(parser)` and `run(options)`, which may return an exit
 code."""

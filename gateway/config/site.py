@@ -62,12 +62,14 @@ def _is_port(number: int) -> bool:
 
 
 class Centre(msgspec.Struct, frozen=True, kw_only=True):
-    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log."""
+    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log; `contact` is whom
+    visitors may ask about the protection of personal information (name, telephone, e-mail)."""
 
     id: str
     title: str | dict[str, str]
     timezone: str = "Asia/Shanghai"
     language: str = "zh"
+    contact: str | dict[str, str] = ""
 
     CHECKS: ClassVar[Checks] = {
         "id": (lambda name: bool(NAME.fullmatch(name)), "name-form"),

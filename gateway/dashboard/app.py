@@ -35,10 +35,11 @@ from gateway.words import because, say
 
 from .access import COOKIE, Access
 from .needs import NeedsPages
-from .pages import HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, word
+from .pages import CAMERAS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, word
 from .passes import Passes
 from .requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
+from .tuning import TuningPages
 from .view import AlarmLine, OutLine, View
 from .visitors import VisitorsPages
 from .watch import Watch
@@ -231,6 +232,7 @@ class Dashboard:
         self.watch = Watch(settings, clock)
         self._needs = NeedsPages(self._pages, self.watch, Passes(access, clock.mono))
         self._visitors = VisitorsPages(self._pages, self.watch, clock)
+        self._tuning = TuningPages(self._pages, self.watch)
 
     def application(self) -> Starlette:
         @contextlib.asynccontextmanager
@@ -241,9 +243,14 @@ class Dashboard:
         return Starlette(
             routes=[
                 Route("/", self._home),
-                *(Route(f"/{name}", self._page) for name in PAGES if name not in {HOME, NEEDS, VISITORS}),
+                *(
+                    Route(f"/{name}", self._page)
+                    for name in PAGES
+                    if name not in {HOME, CAMERAS, NEEDS, VISITORS}
+                ),
                 *self._needs.routes(),
                 *self._visitors.routes(),
+                *self._tuning.routes(),
                 Route("/login", self._login, methods=["POST"]),
                 Route("/logout", self._logout, methods=["POST"]),
                 Route("/events", self._events),

@@ -25,6 +25,7 @@ from gateway.services.supervision import Sensor, Supervision
 from gateway.services.visitors import DAY, Day, Layout, Visitors
 from gateway.services.visitors import KIND as COUNTER
 
+from .cameras import CameraCard
 from .settings import DeviceCard
 from .view import (
     UNSEEN,
@@ -77,6 +78,7 @@ def fold(
     outputs: Mapping[str, Output] = {},
     duties: Duties = Duties(),  # noqa: B008
     layout: Layout = Layout(),  # noqa: B008
+    cameras: tuple[CameraCard, ...] = (),
 ) -> View:
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
@@ -148,6 +150,7 @@ def fold(
         duties=duties,
         needs=known.samples[Needs.name].body["values"] if Needs.name in known.samples else {},
         visits=visits(rows.get(Visitors.name, {}), layout, cards, day, now),
+        cameras=cameras,
     )
 
 

@@ -19,7 +19,7 @@ from gateway.words import LANGUAGES, because, say, words
 from .settings import Settings, title
 from .view import Condition, View
 
-HOME, KIOSK, NEEDS, VISITORS = "overview", "kiosk", "needs", "visitors"
+HOME, KIOSK, CAMERAS, NEEDS, VISITORS = "overview", "kiosk", "cameras", "needs", "visitors"
 FRAME = ("status", "banners", "alarms")
 """What every page shows: nobody may miss an alarm because they are looking at something else."""
 PAGES = {
@@ -30,10 +30,11 @@ PAGES = {
     "lines": ("lines",),
     VISITORS: (),
     NEEDS: (),
+    CAMERAS: (CAMERAS,),
     KIOSK: ("tiles", "outputs", "phone"),
 }
 """The regions of each page, after those of the frame."""
-MENU = (HOME, "visits", VISITORS, NEEDS, "safety", "walk-test", "lines")
+MENU = (HOME, "visits", VISITORS, NEEDS, "safety", "walk-test", "lines", CAMERAS)
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
@@ -104,7 +105,7 @@ class Pages:
     def plain(self, template: str, lang: str, **more: object) -> str:
         """A page of its own, for those who have no business with alarms."""
         facts = self._facts(lang)
-        return self._environment.get_template(template).render(facts, heading=facts["site"], **more)
+        return self._environment.get_template(template).render(facts | {"heading": facts["site"]} | more)
 
     def login(self, lang: str, problem: str = "") -> str:
         """The form that asks for the key, with what was wrong."""
@@ -124,6 +125,7 @@ class Pages:
             "reason": functools.partial(because, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
+            "figures": lambda device: {line.point: line.value for line in device.values},
         }
 
     def _when(self, day: str, at: int | None, seconds: bool = False) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.adoption import load_sources, recall
-from gateway.config import Site
+from gateway.config import Site, titles
 from gateway.services import Duties
 from gateway.services.lockers import KIND as LOCKER
 from gateway.services.safety import Output
@@ -16,6 +16,8 @@ from gateway.services.visitors import Layout, with_counters
 from gateway.statistics.site import centre_of
 from gateway.statistics.terms import Centre
 from gateway.words import LANGUAGES
+
+from .cameras import CameraCard, cameras_of
 
 
 class DeviceCard(msgspec.Struct, frozen=True):
@@ -63,6 +65,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     centre: Centre | None = None
     """Its doors, rooms and opening hours."""
 
+    cameras: tuple[CameraCard, ...] = ()
+    contact: dict[str, str] = {}
+    """Whom visitors may ask about personal information, by language."""
+
     @property
     def statistics_file(self) -> Path:
         return self.statistics or self.journal.with_name("statistics.db")
@@ -86,6 +92,8 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         statistics=site.statistics_file,
         centre=centre_of(site),
         layout=with_counters(site.layout, site.devices.values()),
+        cameras=cameras_of(site),
+        contact=titles(site.centre.contact) if site.centre.contact else {},
     )
 
 
@@ -115,8 +123,7 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
 
 
 def adopted(settings: Settings) -> Settings:
-    """With the devices, outputs, duties and layout that the gateway runs with; unchanged where nobody can
-    tell."""
+    """With what the gateway runs with; unchanged where nobody can tell."""
     kept = recall(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:
@@ -128,6 +135,7 @@ def adopted(settings: Settings) -> Settings:
         duties=site.duties,
         centre=centre_of(site),
         layout=with_counters(site.layout, site.devices.values()),
+        cameras=cameras_of(site),
     )
 
 

@@ -13,6 +13,7 @@ from gateway.model import Hazard, Record, Rows, Stamp, Value
 from gateway.services import Duties
 from gateway.services.safety import Alarm, Mode, State
 
+from .cameras import CameraCard
 from .visits import Visits
 
 SHORT_LIFE = 2.0
@@ -351,6 +352,7 @@ class View(msgspec.Struct, frozen=True):
     needs: Mapping[str, int] = {}
     """How many of the residents' needs are `new`, how many `overdue`."""
     visits: Visits = Visits()
+    cameras: tuple[CameraCard, ...] = ()
 
     @property
     def unacknowledged(self) -> int:
@@ -375,6 +377,7 @@ class View(msgspec.Struct, frozen=True):
             "missed": sum(each.missed for each in self.rounds.values()),
             "due": sum(sensor.due for sensor in self.sensors),
             "batteries": len(self.batteries),
+            "stills": sum(camera.stills for camera in self.cameras),
             "findings": sum(len(line.findings) for line in self.lines or ()),
             "needs-new": self.needs.get("new", 0),
             "needs-overdue": self.needs.get("overdue", 0),

@@ -127,7 +127,7 @@ class Watch:
         there = self.settings
         return fold(
             there.devices, self._zone, self._known, self._clock.now(),
-            there.outputs, there.duties, there.layout,
+            there.outputs, there.duties, there.layout, there.cameras,
         )  # fmt: skip
 
     def _learn(self, **news: object) -> None:

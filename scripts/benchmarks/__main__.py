@@ -7,15 +7,17 @@ import json
 import os
 import platform
 import time
+from pathlib import Path
 from unicodedata import east_asian_width
 
 from field import FIELD
 from figures import FIGURES
 from rig import OURS
 from subjects import GATEWAY, Extent, Figures
+from visitors import visitors
 from years import YEARLY
 
-SUBJECTS = {**GATEWAY, **FIELD, **YEARLY}
+SUBJECTS = {**GATEWAY, **FIELD, **YEARLY, "visitors": visitors}
 
 
 def main() -> None:
@@ -29,9 +31,16 @@ def main() -> None:
         action="store_true",
         help="积压五百万点（平时一百万）· a backlog of five million points, else one",
     )
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        metavar="DIR",
+        help="visitors：用此文件夹中的视频及真值 · visitors: the videos in this folder and their truth",
+    )
     options = parser.parse_args()
     usual = Extent(backlog=5_000_000) if options.full else Extent()
     extent = Extent(0.1, 10_000, 4_000) if options.quick else usual
+    extent.videos = options.videos and options.videos.absolute()
     os.sched_setaffinity(0, OURS)
     measured: dict[str, Figures] = {}
     for name in options.subject or SUBJECTS:

@@ -169,4 +169,16 @@ FIGURES: dict[str, dict[str, Figure]] = {
         ),
         "siren_samples": Figure("次数", "times"),
     },
+    "visitors": {
+        "f1": Figure("人员进出：逐次核对的 F1", "visitors, crossing by crossing: F1", "", "≥0.95"),
+        "precision": Figure("其中准确率", "of that precision"),
+        "recall": Figure("其中召回率", "of that recall"),
+        "f1_worst": Figure("最差的一段", "the worst clip", "", "≥0.85"),
+        "f1_plain": Figure("常见做法（MOG2 加最近质心）", "a plain counter: MOG2 and nearest centroid"),
+        "f1_plain_worst": Figure("其最差的一段", "its worst clip"),
+        "cpu_ms_per_frame": Figure("俯视每帧 CPU（含解码）", "CPU per overhead frame", "ms", "≤3"),
+        "cpu_percent": Figure("四路摄像头占用核", "four cameras, of a core", "%", "≤25"),
+        "fps": Figure("四路摄像头每路每秒看的帧数", "frames a second each looks at", "/s", "≥14"),
+        "pss_mb": Figure("四路摄像头内存（Pss）", "memory of the four (Pss)", "MB", "≤150"),
+    },
 }  # fmt: skip

@@ -85,12 +85,11 @@ def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -
                 pipe.close()
 
 
-class Daemon:
-    """`linli run`, seen from outside."""
+class Process:
+    """A process, seen from outside."""
 
-    def __init__(self, child: subprocess.Popen[str], metrics: int) -> None:
-        self.pid = child.pid
-        self._metrics = f"http://127.0.0.1:{metrics}/metrics"
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
 
     def cpu(self) -> float:
         """Seconds on the processor, in user and in kernel mode."""
@@ -115,6 +114,20 @@ class Daemon:
             if name == key:
                 return float(rest.split()[0])
         raise KeyError(key)
+
+    def below(self) -> list[Process]:
+        """Those that it has begun, and those that these have."""
+        files = Path(f"/proc/{self.pid}/task").glob("*/children")
+        children = [Process(int(pid)) for file in files for pid in file.read_text().split()]
+        return [each for child in children for each in (child, *child.below())]
+
+
+class Daemon(Process):
+    """`linli run`."""
+
+    def __init__(self, child: subprocess.Popen[str], metrics: int) -> None:
+        super().__init__(child.pid)
+        self._metrics = f"http://127.0.0.1:{metrics}/metrics"
 
     def metric(self, name: str) -> float:
         """The sum over all labels of a metric."""

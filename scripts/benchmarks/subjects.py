@@ -32,12 +32,13 @@ LINES = 10
 
 
 class Extent(msgspec.Struct):
-    """How long and how much: a part of the usual time, the points of the backlog, and the requests to the
-    hostile slaves."""
+    """How long and how much: a part of the usual time, the points of the backlog, the requests to the
+    hostile slaves; and a folder of videos of visitors, in place of the rendered ones."""
 
     part: float = 1.0
     backlog: int = 1_000_000
     transactions: int = 100_000
+    videos: Path | None = None
 
 
 def saturation(extent: Extent) -> Figures:

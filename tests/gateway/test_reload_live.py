@@ -285,7 +285,9 @@ def test_rows_outlive_a_reload_and_alarms_of_the_removed_are_closed(
     eventually(lambda: any(unit == 2 for _, unit in doors.asked))
     time.sleep(1.0)
     # Where the counter stood was not forgotten: nothing has passed since.
-    told = [r.kind for r in house.records(Lane.EVENT) if r.device == "d" and r.kind not in ("link", "coverage")]
+    told = [
+        r.kind for r in house.records(Lane.EVENT) if r.device == "d" and r.kind not in ("link", "coverage")
+    ]
     assert told == ["counter-implausible"]
     listed = json.loads(linli("config", "--json", "--config", house.file).stdout)
     assert [each["number"] for each in listed] == [1, 2]

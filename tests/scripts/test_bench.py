@@ -43,6 +43,22 @@ ROOT = Path(__file__).parents[2]
             },
             set(),
         ),
+        (
+            "visitors",
+            {
+                "f1",
+                "precision",
+                "recall",
+                "f1_worst",
+                "f1_plain",
+                "f1_plain_worst",
+                "cpu_percent",
+                "fps",
+                "cpu_ms_per_frame",
+                "pss_mb",
+            },
+            set(),
+        ),
     ],
 )
 def test_a_subject_gives_its_figures(subject: str, positive: set[str], counts: set[str]) -> None:

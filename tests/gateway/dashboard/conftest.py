@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import re
@@ -24,7 +25,7 @@ from gateway import control
 from gateway.clock import SystemClock
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
-from gateway.model import Hazard, Sample, Stamp, Value
+from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
 from gateway.services import Duties
 from gateway.services.commands import Order, Status
 from gateway.services.lockers import Compartment
@@ -137,6 +138,9 @@ class House:
         self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {"status": "done"}
+        self.still = b""
+        """What every camera sees, as JPEG."""
+        self.looks: list[dict[str, Any]] = []
         self.alarms: dict[str, Alarm] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -168,7 +172,12 @@ class House:
             await self._leave.wait()
 
     async def _handlers(self, _journal: Journal) -> dict[str, control.Handler]:
-        return {"health": self._health, "doctor": self._doctor, "command": self._command}
+        return {
+            "health": self._health,
+            "doctor": self._doctor,
+            "command": self._command,
+            "still": self._still,
+        }
 
     async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": True, "started": 0, "journal": self.storage}
@@ -179,6 +188,12 @@ class House:
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
         self.commands.append(request)
         return self.answer(request)
+
+    async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.looks.append(request)
+        if not self.still:
+            raise ReadFailed("stills-off")
+        return {"jpeg": base64.b64encode(self.still).decode()}
 
     def stop(self) -> None:
         """The daemon goes away."""

@@ -1,0 +1,236 @@
+"""Pictures: read, told apart from their background, and drawn on. The one file that knows OpenCV 5.
+
+OpenCV runs single-threaded here: four cameras share a Pi, and threads cost each of them memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.model import GatewayError
+
+cv2.setNumThreads(1)
+
+Image = NDArray[np.uint8]
+"""(height, width, 3), blue green red; or (height, width), a mask or grey."""
+
+FPS = 15.0
+"""Frames a second that are looked at; the rest are dropped before they are converted."""
+
+
+class Frame(NamedTuple):
+    """`t`: seconds since the first frame; `n`: its number, from 0, dropped ones counted."""
+
+    image: Image
+    t: float
+    n: int
+
+
+class Video:
+    """A file, a stream (`rtsp://…`) or a camera (`/dev/video0`), frame by frame, at most `fps` a second."""
+
+    def __init__(self, source: str, *, fps: float = FPS) -> None:
+        """Raises `GatewayError` where there is no video."""
+        self.source = source
+        self._capture = cv2.VideoCapture(source)
+        if not self._capture.isOpened():
+            raise GatewayError("video-unreadable", file=source)
+        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or 0.0
+        """Frames a second that the video says it has; 0 where it does not say."""
+        self._gap = 1 / fps
+        self._next = 0.0
+        self._n = -1
+
+    def read(self) -> Frame | None:
+        """The next frame to look at; None at the end, or where a stream breaks off."""
+        while self._capture.grab():
+            self._n += 1
+            t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            # Half a frame early is near enough: 30 frames a second give exactly 15.
+            if t + 0.5 / (self.rate or 30.0) < self._next:
+                continue
+            good, image = self._capture.retrieve()
+            if not good:
+                return None
+            self._next = max(self._next + self._gap, t)
+            return Frame(image.astype(np.uint8, copy=False), t, self._n)
+        return None
+
+    def close(self) -> None:
+        """Let go of the file or the device."""
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while frame := self.read():
+            yield frame
+
+
+def shrink(image: Image, width: int) -> Image:
+    """The picture, at most so wide."""
+    if image.shape[1] <= width:
+        return image
+    height = round(image.shape[0] * width / image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+LOG = np.log2(np.arange(256) + 8.0).astype(np.float32)
+"""Brightness in stops; dark noise is damped."""
+MEMORY = 300
+"""Frames after which the background has forgotten: 20 s at 15 frames a second."""
+CONTRAST = 0.25
+"""Stops by which something must differ: less is a faint shade."""
+FAINT = 0.15
+"""Stops by which something that moves must differ from the picture shortly before."""
+JOLT = 0.04
+"""Stops by which the whole picture must change from one frame to the next for its exposure to change."""
+TINT = 0.4
+"""Stops by which something changes one colour more than another."""
+SETTLED = 5
+"""Frames without a change of exposure after which the background is learned anew."""
+AGO = 3
+"""Frames back to which a picture is compared while the exposure changes."""
+
+
+class Background:
+    """What does not move, learned; and what stands out from it.
+
+    While the whole picture changes (a lamp, the camera's exposure), what stands out is what differs from
+    the picture shortly before, each brightness compared with what became of its like.
+    """
+
+    def __init__(self) -> None:
+        self._recent: list[NDArray[np.float32]] = []
+        self._calm = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._model = cv2.createBackgroundSubtractorMOG2(MEMORY, 16, False)
+        self._frames = 0
+
+    @property
+    def settled(self) -> bool:
+        return self._calm >= SETTLED
+
+    def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
+        """What stands out, as 255, and what of it is more than a change of light: it moves, or has another colour."""
+        stops = [LOG[plane] for plane in cv2.split(image)]
+        grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
+        if self._recent:
+            now, then = grey[::3, ::3], self._recent[-1][::3, ::3]
+            change = (now - then)[np.minimum(now, then) < LOG[245]]
+            steady = not change.size or abs(float(np.median(change))) < JOLT
+            self._calm = self._calm + 1 if steady else 0
+            if not steady:
+                self._begin()
+        else:
+            self._calm = SETTLED
+        self._recent = [*self._recent[-AGO:], grey]
+        if not self.settled:
+            mask = cv2.medianBlur(self._moving(), 5)
+            return mask.astype(np.uint8, copy=False), mask > 0
+        if not self._frames:
+            self._model.apply(image, None, 1.0)
+        mask = self._model.apply(image, None, 0.0)
+        back = cv2.split(self._model.getBackgroundImage())
+        off = [now - LOG[then] for now, then in zip(stops, back, strict=True)]
+        high = np.maximum(np.maximum(off[0], off[1]), off[2])
+        low = np.minimum(np.minimum(off[0], off[1]), off[2])
+        mask[np.maximum(high, -low) < CONTRAST] = 0
+        mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
+        change = np.abs(grey - self._recent[0])
+        moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
+        tinted = cv2.blur(high - low, (3, 3)) > TINT
+        return mask, (moved | tinted) & (mask > 0)
+
+    def _moving(self) -> Image:
+        now, then = self._recent[-1], self._recent[0]
+        change = now - then
+        level = np.clip((then - LOG[0]) / (LOG[255] - LOG[0]) * 16, 0, 15).astype(np.uint8)
+        mask = np.zeros(now.shape, np.uint8)
+        for each in range(16):
+            alike = level == each
+            if alike.sum() > 20:
+                mine = change[alike]
+                off = np.abs(mine - np.median(mine))
+                mask[alike] = np.where(off > max(CONTRAST, 4 * float(np.median(off))), 255, 0)
+        return mask
+
+    def learn(self, image: Image, keep: Image) -> None:
+        """Take the picture in, except where `keep` is 255."""
+        if not self.settled:
+            return
+        self._frames += 1
+        rate = max(1 / MEMORY, 1 / (2 * self._frames))
+        self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
+
+
+def share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
+    """How much of the whole around each pixel, in a box of that size, is the part: 0–1."""
+    size = (width | 1, height | 1)
+    both = [cv2.boxFilter(each.astype(np.float32), -1, size) for each in (part, whole > 0)]
+    return np.asarray(both[0] / np.maximum(both[1], 1e-3), np.float32)
+
+
+def pieces(mask: Image, least: float) -> NDArray[np.int32]:
+    """Connected pieces of a mask, numbered from 1; those of fewer than `least` pixels are 0."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
+    numbers = np.arange(count)
+    numbers[stats[:, cv2.CC_STAT_AREA] < least] = 0
+    numbers[0] = 0
+    return numbers[labels].astype(np.int32)
+
+
+class Writer:
+    """An annotated video, for tuning, written only on request."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate = path, rate
+        self._writer: Any = None
+
+    def write(
+        self, image: Image, boxes: Sequence[Sequence[float]], lines: Sequence[Any], text: str
+    ) -> None:
+        """`boxes` (x, y, width, height) and `lines` ((x, y), (x, y)) are in 0–1."""
+        height, width = image.shape[:2]
+        size = np.array([width, height])
+        if self._writer is None:
+            self._writer = cv2.VideoWriter(
+                str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate, (width, height)
+            )
+            if not self._writer.isOpened():
+                raise GatewayError("video-unwritable", file=self._path)
+        image = image.copy()
+        for x, y, w, h in boxes:
+            corners = (size * [(x, y), (x + w, y + h)]).astype(int).tolist()
+            cv2.rectangle(image, corners[0], corners[1], (0, 200, 0), 2)
+        for a, b in lines:
+            ends = (size * [a, b]).astype(int).tolist()
+            cv2.line(image, ends[0], ends[1], (0, 0, 255), 2)
+        cv2.putText(image, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 255), 2)
+        self._writer.write(image)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+@contextmanager
+def writing(path: Path, rate: float) -> Iterator[Writer]:
+    """A video that is finished whatever happens."""
+    writer = Writer(path, rate)
+    try:
+        yield writer
+    finally:
+        writer.close()

@@ -1,0 +1,58 @@
+"""What the dashboard knows of a site's cameras: never more than where in the picture is counted."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.config import Site
+
+Place = tuple[float, float]
+"""x and y, in 0–1 of the picture's width and height, y down."""
+
+
+class Counting(msgspec.Struct, frozen=True):
+    """A device of a camera: it counts at a line, or in a zone."""
+
+    name: str
+    title: dict[str, str]
+    profile: str
+    line: tuple[float, float, float, float] | None
+    zone: tuple[Place, ...] | None
+    person: Place | None
+    every: float
+
+
+class CameraCard(msgspec.Struct, frozen=True):
+    """One camera."""
+
+    name: str
+    view: str
+    stills: bool
+    """Whether a person may see what it sees, to set it up."""
+    devices: tuple[Counting, ...]
+
+
+def cameras_of(site: Site) -> tuple[CameraCard, ...]:
+    """The cameras of a site: the lines that may show stills."""
+    return tuple(
+        CameraCard(
+            name=bus.name,
+            view=bus.options.view,
+            stills=bus.options.stills,
+            devices=tuple(
+                Counting(
+                    name=device.name,
+                    title=device.title,
+                    profile=device.profile,
+                    line=device.address.line,
+                    zone=device.address.zone,
+                    person=device.address.person,
+                    every=device.every,
+                )
+                for device in site.devices.values()
+                if device.bus == bus.name
+            ),
+        )
+        for bus in site.buses.values()
+        if hasattr(bus.options, "stills")
+    )

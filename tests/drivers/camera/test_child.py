@@ -1,0 +1,142 @@
+"""What a camera's process says of what it sees, faster than the people walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from drivers.camera.child import Lookout
+from drivers.camera.messages import Beat, Job, LineJob, Picture, Said, Still, Told, ZoneJob
+from drivers.camera.vision import Frame
+
+from .conftest import PAIR
+from .scenes import Walker, walk
+
+EVERY = 5.0
+# Each time, one comes and goes: in the dark, and in the light again.
+TIMES = (2.0, 20.0, 42.0)
+LONG = replace(
+    PAIR,
+    people=[
+        walker
+        for t in TIMES
+        for walker in (Walker(walk(t, (-2, 0), (2, 0))), Walker(walk(t + 3, (2, 0), (-2, 0))))
+    ],
+    seconds=50,
+    fps=10,
+)
+DARK = 11.0, 33.0
+
+
+def job(stills: bool = False, person: bool = True) -> Job:
+    (first, second), size = (tuple(map(tuple, LONG.line))), tuple(map(float, LONG.person))
+    line = LineJob((first, second), size if person else None, EVERY)
+    zone = ZoneJob(((0, 0), (1, 0), (1, 1), (0, 1)), None, EVERY)
+    lines, zones = {"door": line}, {"hall": zone}
+    return Job(url="", view="overhead", fps=LONG.fps, turn=0, stills=stills, model="", lines=lines, zones=zones)
+
+
+def film(seconds: float = LONG.seconds) -> Iterator[Frame]:
+    """With a mat in a corner, and a hand before the lens for a while."""
+    for number, image in enumerate(replace(LONG, seconds=seconds).frames()):
+        t = number / LONG.fps
+        cv2.rectangle(image, (20, 20), (180, 110), (40, 60, 160), -1)
+        hand = np.where(image > 39, 3, 0).astype(np.uint8) + np.uint8(number % 2)
+        yield Frame(hand if DARK[0] <= t < DARK[1] else image, t, number)
+
+
+@pytest.fixture(scope="module")
+def told() -> list[tuple[float, Told]]:
+    """Everything, and when."""
+    said: list[tuple[float, Told]] = []
+    now = 0.0
+    lookout = Lookout(job(), lambda told: said.append((now, told)))
+    for frame in film():
+        now = frame.t
+        lookout.step(frame)
+    return said
+
+
+def of(told: list[tuple[float, Told]], device: str) -> list[tuple[float, Said]]:
+    return [(t, each) for t, each in told if isinstance(each, Said) and each.device == device]
+
+
+def test_a_covered_lens_counts_nobody_until_it_is_well_again(told: list[tuple[float, Told]]) -> None:
+    said = of(told, "door")
+    counts = [(said.values["in"], said.values["out"]) for _, said in said]
+    assert list(dict.fromkeys(counts)) == [(0, 0), (1, 0), (1, 1), (2, 1), (2, 2)]
+    tampered = [(t, said.values) for t, said in said if said.values["tamper"]]
+    assert DARK[0] + 5 < tampered[0][0] < TIMES[1]
+    assert DARK[1] < tampered[-1][0] < TIMES[2]
+    for _, values in tampered:
+        assert values["picture"] is not Picture.GOOD
+        assert values["invalid"]
+        assert (values["in"], values["out"]) == (1, 1)
+    assert not said[-1][1].values["tamper"]
+
+
+@pytest.mark.parametrize("device", ["door", "hall"])
+def test_a_device_is_never_silent_for_longer_than_it_may(
+    told: list[tuple[float, Told]], device: str
+) -> None:
+    times = [t for t, _ in of(told, device)]
+    assert times[0] == 0
+    assert max(b - a for a, b in pairwise(times)) <= EVERY
+    beats = [t for t, each in told if isinstance(each, Beat)]
+    assert max(b - a for a, b in pairwise(beats)) < 2
+
+
+def test_a_zone_that_flickers_does_not_chatter(told: list[tuple[float, Told]]) -> None:
+    times = [t for t, _ in of(told, "hall")]
+    assert min(b - a for a, b in pairwise(times)) >= 1
+
+
+def test_no_still_leaves_where_none_is_allowed() -> None:
+    for stills in (False, True):
+        said: list[Told] = []
+        lookout = Lookout(job(stills), said.append)
+        lookout.look = True
+        for frame in film(0.2):
+            lookout.step(frame)
+        (still,) = [each for each in said if isinstance(each, Still)]
+        assert still.jpeg.startswith(b"\xff\xd8") if stills else still.jpeg == b""
+
+
+def test_without_the_size_of_a_person_the_count_is_not_to_be_trusted() -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(person=False), said.append)
+    lookout.step(next(film()))
+    (door,) = [each for each in said if isinstance(each, Said) and each.device == "door"]
+    assert door.values["calibrated"] is False
+    assert door.values["invalid"] is True
+
+
+def test_what_the_camera_sees_can_be_learned_anew() -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    frames = list(replace(LONG, people=[], seconds=2).frames())
+
+    def see(since: float, until: float, turned: bool) -> None:
+        for number in range(int(since * 2), int(until * 2)):
+            image = frames[number % len(frames)].copy()
+            cv2.rectangle(image, (20, 20), (180, 110), (40, 60, 160), -1)
+            cv2.rectangle(image, (400, 250), (620, 340), (200, 60, 90), -1)
+            if turned:
+                image = cv2.resize(np.rot90(image).copy(), (640, 360)).astype(np.uint8)
+            lookout.step(Frame(image, number / 2, number))
+
+    def tampered() -> bool:
+        return bool([each for each in said if isinstance(each, Said)][-1].values["tamper"])
+
+    see(0, 30, False)
+    assert not tampered()
+    see(30, 70, True)
+    assert tampered()
+    lookout.relearn = True
+    see(70, 100, True)
+    assert not tampered()
