@@ -59,7 +59,6 @@ class Pages:
         self._environment.globals |= {
             "Condition": Condition,
             "SHOWN": SHOWN,
-            "MENU": MENU,
             "HOME": HOME,
             "HAZARDS": list(Hazard),
         }
@@ -94,6 +93,7 @@ class Pages:
             self._facts(lang),
             when=functools.partial(self._when, view.day),
             page=name,
+            menu=[each for each in MENU if each != CAMERAS or view.cameras],
             heading=self.heading(view, lang),
             regions={region: Markup(text) for region, text in html.items()},  # noqa: S704
             now=now,
