@@ -87,11 +87,12 @@ class Counter:
     @property
     def boxes(self) -> list[tuple[float, float, float, float]]:
         """Who is followed now: x, y, width, height in 0–1."""
-        return [
-            (*(float(each) for each in (track.at - track.scale / 2) * self._person),
-             *(float(each) for each in self._person * track.scale))
-            for track in self._tracker.tracks
-        ]  # fmt: skip
+        found = []
+        for track in self._tracker.tracks:
+            x, y = ((track.at - track.scale / 2) * self._person).tolist()
+            width, height = (self._person * track.scale).tolist()
+            found.append((x, y, width, height))
+        return found
 
     def step(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
         """Look at a frame: (height, width, 3) BGR, at `t` seconds, the `n`-th. Times must not go back."""

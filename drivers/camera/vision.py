@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
@@ -137,6 +138,10 @@ class Background:
         colour."""
         stops = [LOG[plane] for plane in cv2.split(image)]
         grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
+        if self._recent and self._recent[-1].shape != grey.shape:
+            # Another resolution, of the camera or of ours, is another picture.
+            self._recent = []
+            self._begin()
         if self._recent:
             now, then = grey[::3, ::3], self._recent[-1][::3, ::3]
             change = (now - then)[np.minimum(now, then) < LOG[245]]
@@ -229,7 +234,7 @@ class Detector:
     def people(self, image: Image) -> list[tuple[float, float, float, float]]:
         """x, y, width, height of everybody, in 0–1."""
         self._net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (self._size, self._size)))
-        out = np.asarray(self._net.forward())
+        out = np.asarray(self._net.forward(), np.float32)
         boxes = grid_boxes(out[0]) if out.ndim == 4 else row_boxes(out.reshape(-1, 6), self._size)
         boxes = boxes[boxes[:, 4] > self._least]
         kept = cv2.dnn.NMSBoxes(boxes[:, :4].tolist(), boxes[:, 4].tolist(), self._least, 0.45)
