@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .tracks import Passage, Track, Vector
+from .tracks import PROOF, Passage, Track, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -120,7 +120,7 @@ class Gate:
         ]
         return (
             track.solid >= (MASS if passage.settled else MASS_UNSETTLED / track.scale**2)
-            and not (self._overhead and track.votes < 0 and track.shade > DARK)
+            and not (self._overhead and track.votes < -1 and track.shade > DARK)
             and sum(room) >= max(ROOM * len(room), 2)
             and self._went_over(track, passage, scale)
             and between(self._points, passage.at * scale.person, scale.ground)
@@ -150,6 +150,8 @@ class Gate:
                 return True
             if track.proved and other.proved:
                 return False
+        elif track.proof >= PROOF and other.proof >= PROOF:
+            return False
         there = min(other.path, key=lambda each: abs(each[0] - passage.t))[2]
         off = (passage.at - there) / track.scale
         way = np.subtract(self._points[1], self._points[0]) / scale.person

@@ -31,7 +31,7 @@ SURE = 3.0
 """Frames that must have spoken for somebody."""
 DOUBTED = -5.0
 """Votes at which somebody is given up."""
-SLACK = {True: (0.45, 0.2), False: (0.6, 0.5)}
+SLACK = {True: (0.6, 0.25), False: (0.6, 0.5)}
 """What an area and a length may lack of whole persons, from above and at a slant."""
 APART = 0.8
 """Persons that must lie between two for each to be one of their own."""
