@@ -37,8 +37,17 @@ def job(stills: bool = False, person: bool = True) -> Job:
     (first, second), size = (tuple(map(tuple, LONG.line))), tuple(map(float, LONG.person))
     line = LineJob((first, second), size if person else None, EVERY)
     zone = ZoneJob(((0, 0), (1, 0), (1, 1), (0, 1)), None, EVERY)
-    lines, zones = {"door": line}, {"hall": zone}
-    return Job(url="", view="overhead", fps=LONG.fps, turn=0, stills=stills, model="", lines=lines, zones=zones)
+    made = Job(
+        url="",
+        view="overhead",
+        fps=LONG.fps,
+        turn=0,
+        stills=stills,
+        model="",
+        lines={},
+        zones={"hall": zone},
+    )
+    return msgspec.structs.replace(made, lines={"door": line})
 
 
 def film(seconds: float = LONG.seconds) -> Iterator[Frame]:
