@@ -47,7 +47,6 @@ def job(stills: bool = False, person: bool = True) -> Job:
         lines={},
         zones={"hall": zone},
     )
-    return msgspec.structs.replace(made, lines={"door": line})
 
 
 def film(seconds: float = LONG.seconds) -> Iterator[Frame]:
