@@ -29,6 +29,7 @@ WAIT = 0.6
 """Seconds for which a crossing may still be taken back."""
 BEHIND = 0.9
 REACH = 0.4
+BOTH = 0.55
 STRAIGHT = 0.4
 GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
 """A person, until their size is known."""
@@ -178,7 +179,6 @@ class Counter:
             track.solid < (0.25 if pending.settled else 0.6 / track.scale**2)
             or not near
             or sum(near) < max(0.6 * len(near), 2)
-            or (self._view == "oblique" and sum(when < pending.t for when, *_ in track.path[track.born :]) < 3)
             or not steady(track, line, person, ground, pending)
             or not beside(line.points, pending.at * person, ground)
             or any(self._same(track, pending, each, line, person) for each in self._counted[name] if each[1].side == pending.side)
@@ -191,6 +191,8 @@ class Counter:
         """Whether a crossing is by somebody who has been counted: a leg, a bag, what they pull behind them."""
         if abs(pending.t - other[1].t) > 1.5 or track is other[0]:
             return False
+        if self._view == "oblique" and sum(when < pending.t for when, *_ in track.path[track.born :]) < 3:
+            return True
         if self._view == "oblique" and track.proved and other[0].proved:
             return False
         at = min(other[0].path, key=lambda each: abs(each[0] - pending.t))[2]
@@ -198,7 +200,9 @@ class Counter:
         (x1, y1), (x2, y2) = np.array(line.points) / person
         way = np.array([x2 - x1, y2 - y1]) / np.hypot(x2 - x1, y2 - y1)
         across, along = abs(off @ way), abs(off[0] * way[1] - off[1] * way[0])
-        return bool(across < along < BEHIND or np.hypot(across, along) < 0.62)
+        apart = float(np.hypot(across, along))
+        thin = self._view == "overhead" and min(track.solid, other[0].solid) < BOTH
+        return bool(across < along < BEHIND or apart < 0.62 or (thin and apart < 1.2))
 
     def finish(self) -> list[Crossing]:
         """Nothing more will come: what is left to say."""

@@ -124,11 +124,11 @@ class Background:
 
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
         """What stands out, as 255, and what of it is more than a change of light: it moves, or has another colour."""
-        stops = LOG[image]
-        grey = cv2.GaussianBlur(stops.mean(axis=2), (5, 5), 0)
+        stops = [LOG[plane] for plane in cv2.split(image)]
+        grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
         if self._recent:
-            change = (grey - self._recent[-1])[::2, ::2]
-            change = change[(grey[::2, ::2] < LOG[245]) | (self._recent[-1][::2, ::2] < LOG[245])]
+            now, then = grey[::3, ::3], self._recent[-1][::3, ::3]
+            change = (now - then)[np.minimum(now, then) < LOG[245]]
             steady = not change.size or abs(float(np.median(change))) < JOLT
             self._calm = self._calm + 1 if steady else 0
             if not steady:
@@ -142,12 +142,15 @@ class Background:
         if not self._frames:
             self._model.apply(image, None, 1.0)
         mask = self._model.apply(image, None, 0.0)
-        stops -= LOG[self._model.getBackgroundImage()]
-        mask[np.abs(stops).max(axis=2) < CONTRAST] = 0
+        back = cv2.split(self._model.getBackgroundImage())
+        off = [now - LOG[then] for now, then in zip(stops, back, strict=True)]
+        high = np.maximum(np.maximum(off[0], off[1]), off[2])
+        low = np.minimum(np.minimum(off[0], off[1]), off[2])
+        mask[np.maximum(high, -low) < CONTRAST] = 0
         mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
         change = np.abs(grey - self._recent[0])
         moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
-        tinted = cv2.blur(stops.max(axis=2) - stops.min(axis=2), (3, 3)) > TINT
+        tinted = cv2.blur(high - low, (3, 3)) > TINT
         return mask, (moved | tinted) & (mask > 0)
 
     def _moving(self) -> Image:
