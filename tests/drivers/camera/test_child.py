@@ -37,7 +37,7 @@ def job(stills: bool = False, person: bool = True) -> Job:
     (first, second), size = (tuple(map(tuple, LONG.line))), tuple(map(float, LONG.person))
     line = LineJob((first, second), size if person else None, EVERY)
     zone = ZoneJob(((0, 0), (1, 0), (1, 1), (0, 1)), None, EVERY)
-    made = Job(
+    return Job(
         url="",
         view="overhead",
         fps=LONG.fps,
