@@ -13,7 +13,8 @@ import pytest
 from drivers import camera
 from drivers.camera import worker
 from drivers.camera import zygote as zygote_module
-from gateway.model import GatewayError
+from gateway.clock import SystemClock
+from gateway.model import Command, GatewayError
 from gateway.services.visitors import Visitors
 
 from .conftest import PAIR, Field, Watching, children, lives, site, zygote
@@ -207,3 +208,18 @@ async def test_a_still_leaves_only_where_the_site_allows_it(watching: Watching, 
             await field.buses["private"].look()
         assert refused.value.key == "stills-off"
         await field.says("private-door")
+
+
+async def test_a_person_can_say_that_the_picture_is_right(watching: Watching, video: Path) -> None:
+    async with watching(site(video)) as field:
+        await field.says("cam-door")
+        now = SystemClock().now()
+        for action in ("relearn", "dance"):
+            command = Command(
+                id=action, at=now, device="cam-door", action=action, expires=now.wall + 60_000, origin="console"
+            )  # fmt: skip
+            if action == "relearn":
+                await field.buses["cam"].execute(command)
+            else:
+                with pytest.raises(GatewayError, match="action-unknown"):
+                    await field.buses["cam"].execute(command)
