@@ -215,9 +215,10 @@ async def test_a_person_can_say_that_the_picture_is_right(watching: Watching, vi
         await field.says("cam-door")
         now = SystemClock().now()
         for action in ("relearn", "dance"):
+            until = now.wall + 60_000
             command = Command(
-                id=action, at=now, device="cam-door", action=action, expires=now.wall + 60_000, origin="console"
-            )  # fmt: skip
+                id=action, at=now, device="cam-door", action=action, expires=until, origin="console"
+            )
             if action == "relearn":
                 await field.buses["cam"].execute(command)
             else:
