@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .model import ConfigError, GatewayError
 from .words import preferred, say
+
+if TYPE_CHECKING:
+    from drivers.camera.counting import Crossing
 
 __all__ = ["add_arguments", "run"]
 
@@ -24,16 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=word("line"))
     parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=word("person"))
     parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=word("view"))
+    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=word("model"))
+    parser.add_argument("--sha256", help=word("sha256"))
     parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=word("show"))
 
 
 def run(options: argparse.Namespace) -> None:
     """Print crossings as they become known. Raises `GatewayError`."""
-    x1, y1, x2, y2 = options.line
-    if (x1, y1) == (x2, y2):
+    ends = options.line[:2], options.line[2:]
+    if ends[0] == ends[1]:
         raise ConfigError("line-no-length")
     if options.person and 0 in options.person:
         raise ConfigError("person-no-size")
+    if options.model and not options.sha256:
+        raise ConfigError("model-sum-missing", file=options.model)
     if "://" not in options.video and not Path(options.video).exists():
         raise GatewayError("video-missing", file=options.video)
     try:
@@ -41,20 +50,32 @@ def run(options: argparse.Namespace) -> None:
         from drivers.camera.counting import Counter, Line
     except ImportError as error:
         raise GatewayError("camera-missing", reason=error) from None
-    counter = Counter(options.view, {"line": Line(((x1, y1), (x2, y2)), options.person)})
+    detector = vision.Detector(options.model, options.sha256) if options.model else None
+    counter = Counter(options.view, {"line": Line(ends, options.person)}, detector=detector)
     video = vision.Video(options.video)
     totals = {"in": 0, "out": 0}
     with ExitStack() as stack:
         stack.callback(video.close)
         writer = options.show and stack.enter_context(vision.writing(options.show, vision.FPS))
         for frame in video:
-            for each in counter.step(*frame):
-                totals[each.direction] += 1
-                crossing = {"t": round(each.t, 3), "frame": each.frame, "direction": each.direction}
-                print(json.dumps(crossing | ({} if each.calibrated else {"calibrated": False})), flush=True)
+            _tell(counter.step(*frame), totals)
             if writer:
                 text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
-                writer.write(frame.image, counter.boxes, [((x1, y1), (x2, y2))], text)
+                writer.write(frame.image, counter.boxes, [ends], text)
+        _tell(counter.finish(), totals)
+    if not video.seen:
+        raise GatewayError("video-unreadable", file=options.video)
+    if not counter.calibrated["line"]:
+        print(say(preferred(), "counting.uncalibrated"), file=sys.stderr)
+    if video.seen < video.frames * 0.95:
+        raise GatewayError("video-cut", file=options.video, seen=video.seen, frames=video.frames)
+
+
+def _tell(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
+    for each in crossings:
+        totals[each.direction] += 1
+        crossing = {"t": round(each.t, 3), "frame": each.frame, "direction": each.direction}
+        print(json.dumps(crossing | ({} if each.calibrated else {"calibrated": False})), flush=True)
 
 
 def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:

@@ -1,8 +1,8 @@
 """Who in this frame is who of the frames before.
 
-Everything is measured in persons: one unit is the width of a person across, the height of one down.
-People are followed as clusters of points that stand out. Who shares a connected piece with others goes on
-as they went, so that two who meet and part stay two, and keep their ways.
+Everything is measured in persons: one unit is the width of a person across, the height of one down. People
+are followed as clusters of points that stand out. Who shares a connected piece with others goes on as they
+went, so that two who meet and part stay two, and keep their ways.
 """
 
 from __future__ import annotations
@@ -23,38 +23,58 @@ FIRST = 0.3
 """Somebody new has at least so much of a person's area."""
 SECOND = 0.6
 """Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
+SEEN = 0.08
+"""Of a person's area: less is not seeing them."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SLACK = ((0.45, 0.2), (0.6, 0.5))
-SHADE = 0.25
-FAR = 3.5
-APART = 0.8
-ABREAST = 0.6
 SURE = 3.0
 """Frames that must have spoken for somebody."""
+DOUBTED = -5.0
+"""Votes at which somebody is given up."""
+SLACK = {True: (0.45, 0.2), False: (0.6, 0.5)}
+"""What an area and a length may lack of whole persons, from above and at a slant."""
+APART = 0.8
+"""Persons that must lie between two for each to be one of their own."""
+PROOF = 15
+"""Frames (a second) with room for two after which two at a slant stay two, though one hides the other."""
+SHADE = 0.25
+"""Persons of shade that make a shadow suspected."""
+ABREAST = 0.6
+"""Persons aside within which one goes before the other, not beside."""
+SHADOW = 3.5
+"""How far from a person's middle their shadow may be, in persons."""
+PACE = 0.5
+"""Persons a second; who is slower has no direction."""
+SIZES = (0.4, 1.3)
+"""How much smaller or larger than a person at the line somebody elsewhere may be."""
+MEMORY = 600
+"""Frames of a path that are kept."""
 
 
 @dataclass
 class Points:
-    """What stands out in a frame. `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
-    `area`: (n,), of each, in areas of a person's silhouette, less where nothing moves."""
+    """What stands out in a frame.
+
+    `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
+    `area`: (n,), of each, in areas of a person's silhouette, less where it may be light or shade; `shade`:
+    (n,), how much of it may be; `settled`: the exposure is."""
 
     at: NDArray[np.float64]
     piece: NDArray[np.int64]
     area: NDArray[np.float64]
-    still: NDArray[np.float64]
-    split: bool = True
-    upright: bool = False
+    shade: NDArray[np.floating]
+    settled: bool = True
 
 
-class Pending(NamedTuple):
-    """A crossing that is not yet certain: when, where, which way."""
+class Passage(NamedTuple):
+    """Somebody went over a line: to which side (1: right), when (seconds, frame), where, how many seconds
+    later it is certain, and whether the exposure was settled."""
 
     side: int
     t: float
     n: int
     at: Vector
-    until: float
+    wait: float
     settled: bool
 
 
@@ -65,66 +85,76 @@ class Track:
     at: Vector
     seen: float
     start: Vector
+    moved: float
+    """When they last went anywhere."""
     path: list[tuple[float, int, Vector, bool]]
     """When (seconds, frame) they were where, and whether there was room for them."""
-    fits: bool = False
+    born: int = 0
+    """Where in the path their own begins: before, they were one with another."""
+    rested: Vector = field(default_factory=lambda: np.zeros(2))
     speed: Vector = field(default_factory=lambda: np.zeros(2))
     scale: float = 1.0
+    """Their size, in persons at the line."""
     mass: float = 0.0
     solid: float = 0.0
+    """Their area on average, in areas of a person of their size."""
     shade: float = 0.0
-    alone: int = 0
-    """Frames in which they were the only one in a piece, and big enough for a person."""
+    fits: bool = False
     votes: float = 0.0
+    alone: int = 0
+    """Frames in which they were the only one in a piece, big enough for a person, and far from others."""
     proof: int = 0
+    """Frames in which there was room for them beside others, less those in which there was not."""
     far: float = 0.0
-    born: int = 0
+    """How far from their start they have been."""
+    sizes: list[Vector] = field(default_factory=list)
+    """Their width and height while they were alone."""
     sides: dict[str, int] = field(default_factory=dict)
-    pending: dict[str, Pending] = field(default_factory=dict)
-    drift: Vector = field(default_factory=lambda: np.zeros(2))
-    push: Vector = field(default_factory=lambda: np.zeros(2))
+    """On which side of each line they are taken to be."""
+    passages: dict[str, Passage] = field(default_factory=dict)
+    """Lines they seem to have gone over."""
 
     @property
     def proved(self) -> bool:
         """Whether they have been seen to be one of their own."""
-        return self.alone >= 3 or self.proof >= 15
+        return self.alone >= SURE or self.proof >= PROOF
 
-    def travelled(self, unit: Vector) -> float:
-        """How far they have come, in the shorter side of a person; `unit`: both sides."""
-        return float(np.hypot(*((self.at - self.start) * unit)) / unit.min())
+    @property
+    def real(self) -> bool:
+        """Whether this is somebody who walked in, and no lamp or leaf."""
+        return self.far > 0.4 and self.votes >= SURE
 
 
 class Tracker:
     """Follows everybody from frame to frame."""
 
-    def __init__(self, shadows: bool) -> None:
-        self._shadows = shadows
+    def __init__(self, *, overhead: bool) -> None:
+        """`overhead`: the camera looks straight down: nobody hides another, and shadows are as large as
+        they."""
         self.tracks: list[Track] = []
-        self._t = 0.0
+        self.t = 0.0
+        """Seconds of the last frame."""
+        self._overhead = overhead
 
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
-        dt = min(max(t - self._t, 1e-3), 0.5)
-        self._settled = points.split
-        self._t = t
+        dt = min(max(t - self.t, 1e-3), 0.5)
+        self.t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
         owner = self._share(points)
         if len(owner):
-            pieces = Pieces(points, owner, len(self.tracks))
-            self._measure(pieces, t, n, dt)
-            self._doubt(pieces)
+            pieces = Pieces(points, owner, len(self.tracks), overhead=self._overhead)
+            self._measure(pieces, t, dt)
+            self._doubt(pieces, settled=points.settled)
             for track in self.tracks:
                 if track.seen == t:
-                    track.path.append((t, n, track.at, track.fits))
-                    track.far = max(track.far, float(np.abs(track.at - track.start).max()))
-        else:
-            pieces = None
+                    self._note(track, t, n)
         for track in self.tracks:
             if track.seen < t:
                 track.speed = track.speed * 0.9
-        lost = [track for track in self.tracks if t - track.seen > PATIENCE or track.votes < -5]
-        if pieces:
+        lost = [track for track in self.tracks if t - track.seen > PATIENCE or track.votes < DOUBTED]
+        if len(owner):
             self._born(points, owner, pieces, t, n)
         self.tracks = [track for track in self.tracks if track not in lost]
         return lost
@@ -138,81 +168,82 @@ class Tracker:
         apart = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
         return np.where(apart.min(axis=1) < NEAR, apart.argmin(axis=1) + 1, 0)
 
-    def _measure(self, pieces: Pieces, t: float, n: int, dt: float) -> None:
+    def _measure(self, pieces: Pieces, t: float, dt: float) -> None:
         """Move everybody to where they are seen."""
+        offs = [pieces.middles[i] - track.at for i, track in enumerate(self.tracks, 1)]
+        masses = pieces.held.sum(axis=0)
         for i, track in enumerate(self.tracks, 1):
-            track.mass = pieces.held[:, i].sum()
-            if track.mass < 0.08 * track.scale**2:
+            track.mass = float(masses[i])
+            if track.mass < SEEN * track.scale**2:
                 continue
             track.seen = t
             track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
-            off = pieces.middles[i] - track.at
+            track.shade += 0.15 * (float(pieces.shade[i]) - track.shade)
+            off = offs[i - 1]
             others = pieces.together(i)
             if others:
-                # Those in one piece move by what the piece does, and each only a little by their part of it.
-                masses = pieces.held.sum(axis=0)[others]
-                common = np.average(
-                    [pieces.middles[j] - self.tracks[j - 1].at for j in others], axis=0, weights=masses
-                )
-                track.drift = 0.4 * common + 0.15 * (off - common)
-                gain = 0.1
+                # Those in one piece move as the piece does, and each only a little as their part of it.
+                common = np.average([offs[j - 1] for j in others], axis=0, weights=masses[others])
+                gain, drift = 0.1, 0.4 * common + 0.15 * (off - common)
             else:
-                track.drift = 0.6 * off
-                gain = 0.3
-            track.push = min(gain, 2 * gain * dt * 15) * off / max(dt, 1 / 15)
-        for track in self.tracks:
-            if track.seen == t:
-                track.at = track.at + track.drift
-                track.speed = track.speed + track.push
+                gain, drift = 0.3, 0.6 * off
+            track.at = track.at + drift
+            track.speed = track.speed + min(gain, 30 * gain * dt) * off / max(dt, 1 / 15)
 
-    def _doubt(self, pieces: Pieces) -> None:
+    def _doubt(self, pieces: Pieces, *, settled: bool) -> None:
         """Let each piece say how many it holds."""
         at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
         for track in self.tracks:
             track.fits = False
-        for piece in range(len(pieces.mass)):
+        for piece, mass in enumerate(pieces.mass):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
-                track = here[0]
-                track.fits = True
-                if pieces.mass[piece] > FIRST:
-                    track.votes = min(track.votes + 1, 10)
-                    track.scale += 0.1 * (float(np.clip(np.sqrt(pieces.mass[piece]), 0.4, 1.3)) - track.scale)
-                    if pieces.mass[piece] > SECOND * track.scale**2:
-                        track.alone += int((np.hypot(*(at - track.at).T) < APART).sum() == 1)
+                self._alone(here[0], float(mass), pieces.sizes[piece], at)
                 continue
             weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
             for rank, track in enumerate(weakest):
-                track.fits = bool(len(here) - rank <= pieces.room[piece]) or (not self._shadows and track.proved)
+                room = len(here) - rank <= pieces.room[piece]
+                track.fits = room or (not self._overhead and track.proved)
                 track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
-                if track.proof < 15:
-                    track.proof = max(track.proof + (1 if len(here) - rank <= pieces.room[piece] else -1), 0)
-        if self._shadows:
+                if track.proof < PROOF:
+                    track.proof = max(track.proof + (1 if room else -1), 0)
+        if self._overhead:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
-                track.shade += 0.15 * (shade - track.shade)
-            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
-                if any(
-                    (
-                        shade > SHADE and each.shade < 0.5 * track.shade
-                        if self._settled
-                        else each.solid > 1.3 * track.solid
-                    )
-                    and in_train(track, each)
-                    for each in self.tracks
-                ):
+                if any(casts(each, track, float(shade), settled=settled) for each in self.tracks):
                     track.votes = min(track.votes - 3, 4)
                     track.fits = False
 
+    def _alone(self, track: Track, mass: float, size: Vector, at: NDArray[np.float64]) -> None:
+        """Somebody has a piece of their own. `at`: where everybody is."""
+        track.fits = True
+        if mass <= FIRST:
+            return
+        track.votes = min(track.votes + 1, 10)
+        track.scale += 0.1 * (float(np.clip(np.sqrt(mass), *SIZES)) - track.scale)
+        if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
+            track.alone += 1
+            track.sizes = [*track.sizes[-100:], size]
+
+    def _note(self, track: Track, t: float, n: int) -> None:
+        track.path.append((t, n, track.at, track.fits))
+        if len(track.path) > MEMORY:
+            half = MEMORY // 2
+            track.path, track.born = track.path[half:], max(track.born - half, 0)
+        track.far = max(track.far, float(np.abs(track.at - track.start).max()))
+        if np.abs(track.at - track.rested).max() > 0.3:
+            track.moved, track.rested = t, track.at
+
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
-        for piece in range(len(pieces.mass)):
+        for piece, room in enumerate(pieces.room):
             here = pieces.here(piece)
-            if pieces.held[piece, 0] > (SECOND if here else FIRST):
+            least = SECOND if here else FIRST
+            if pieces.held[piece, 0] > least:
                 free = (points.piece == piece) & (owner == 0)
-                middle = densest(points.at[free], points.area[free], SECOND if here else FIRST)
+                middle = densest(points.at[free], points.area[free], least)
                 if middle is not None:
-                    self.tracks.append(Track(middle, t, middle, [(t, n, middle, False)]))
+                    self.tracks.append(Track(middle, t, middle, t, [(t, n, middle, False)], rested=middle))
                     continue
-            if here and pieces.room[piece] > len(here):
+            if here and room > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
                 mine = (points.piece == piece) & (owner == i)
                 self._split(self.tracks[i - 1], points.at[mine], points.area[mine], t)
@@ -231,26 +262,27 @@ class Tracker:
                 other.speed = track.speed
                 return
         other = copy(track)
-        other.path = list(track.path)
-        other.sides = dict(track.sides)
-        other.pending = dict(track.pending)
-        other.votes, other.alone, other.proof, other.born = 0.0, 0, 0, len(track.path)
+        other.path, other.born, other.sizes = list(track.path), len(track.path), []
+        other.sides, other.passages = dict(track.sides), dict(track.passages)
+        other.votes, other.alone, other.proof = 0.0, 0, 0
         track.at, other.at = ends
         self.tracks.append(other)
 
 
 class Pieces:
-    """What each connected piece holds. `held`: (pieces, tracks + 1), area of each in each, nobody's first;
-    `middles`: (tracks + 1, 2), of everybody's points; `mass`, `room`: (pieces,), area, and how many
-    people there is room for."""
+    """What each connected piece holds.
 
-    def __init__(self, points: Points, owner: NDArray[np.int64], tracks: int) -> None:
+    `held`: (pieces, tracks + 1), area of each in each, nobody's first;
+    `middles`: (tracks + 1, 2), of everybody's points; `shade`: (tracks + 1,), area of it in each; `mass`,
+    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height.
+    """
+
+    def __init__(self, points: Points, owner: NDArray[np.int64], tracks: int, *, overhead: bool) -> None:
         count = int(points.piece.max()) + 1
-        self.held = np.bincount(
-            points.piece * (tracks + 1) + owner, points.area, count * (tracks + 1)
-        ).reshape(count, tracks + 1)
+        places = points.piece * (tracks + 1) + owner
+        self.held = np.bincount(places, points.area, count * (tracks + 1)).reshape(count, tracks + 1)
         self.mass = self.held.sum(axis=1)
-        self.shade = np.bincount(owner, points.still, tracks + 1)
+        self.shade = np.bincount(owner, points.shade, tracks + 1)
         whole = np.maximum(self.held.sum(axis=0), 1e-9)
         self.middles = np.stack(
             [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
@@ -258,28 +290,33 @@ class Pieces:
         x, y = points.at.T
 
         def mean(what: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(points.piece, points.area * what, count) / np.maximum(self.mass, 1e-9)
+            sums = np.bincount(points.piece, points.area * what, count)
+            return np.asarray(sums / np.maximum(self.mass, 1e-9))
 
         mx, my = mean(x), mean(y)
-        xx, yy, xy = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
-        # Both the area and the length must say so; four standard deviations are the length of an ellipse.
-        if points.upright:
-            tall = np.clip(4 * np.sqrt(np.maximum(yy, 0)), 0.4, 1.2)
-            area, length = self.mass / tall**2, 4 * np.sqrt(np.maximum(xx, 0)) / tall
-        else:
+        xx, yy = np.maximum(mean(x * x) - mx**2, 0), np.maximum(mean(y * y) - my**2, 0)
+        # Four standard deviations are the length of an ellipse.
+        self.sizes = 4 * np.sqrt(np.stack([xx, yy], axis=1))
+        if overhead:
+            xy = mean(x * y) - mx * my
             longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-            area, length = self.mass, 4 * np.sqrt(np.maximum(longest, 0))
-        slack = SLACK[points.upright]
-        self.room = np.maximum(np.floor(np.minimum(area + slack[0], length + slack[1])), 1)
-        if not points.split:
+            area, length = self.mass, 4 * np.sqrt(longest)
+        else:
+            # Upright people are as tall as they are near: a piece is as wide as many of that height.
+            tall = np.clip(self.sizes[:, 1], 0.4, 1.2)
+            area, length = self.mass / tall**2, self.sizes[:, 0] / tall
+        # Both the area and the length must say so.
+        lacks = SLACK[overhead]
+        self.room = np.maximum(np.floor(np.minimum(area + lacks[0], length + lacks[1])), 1)
+        if not points.settled:
             self.room[:] = 1
 
     def here(self, piece: int) -> list[int]:
         """Whose most part is in a piece."""
         held = self.held[piece]
-        most = held > 0.5 * self.held.sum(axis=0)
+        most = (held > 0.5 * self.held.sum(axis=0)) & (held > 0)
         most[0] = False
-        return [int(i) for i in np.flatnonzero(most & (held > 0))]
+        return [int(i) for i in np.flatnonzero(most)]
 
     def together(self, i: int) -> list[int]:
         """Who shares somebody's piece, with them; empty if nobody else."""
@@ -287,18 +324,24 @@ class Pieces:
         return here if len(here) > 1 and i in here else []
 
 
-def in_train(one: Track, other: Track) -> bool:
-    """Whether one goes before the other, the same way."""
-    way = one.speed + other.speed
-    pace = np.hypot(*way)
-    if pace < 0.5 or one.speed @ other.speed < 0:
+def casts(person: Track, shadow: Track, shade: float, *, settled: bool) -> bool:
+    """Whether one may be the other's shadow, of which `shade` is seen now: they go the same way, one before
+    the other, and one is darker, or, while the exposure changes, less of it moves."""
+    if settled:
+        like = shade > SHADE and person.shade < 0.5 * shadow.shade
+    else:
+        like = person.solid > 1.3 * shadow.solid
+    way = person.speed + shadow.speed
+    pace = float(np.hypot(*way))
+    if not like or pace < PACE or person.speed @ shadow.speed < 0:
         return False
-    off = other.at - one.at
-    return bool(abs(off[0] * way[1] - off[1] * way[0]) / pace < ABREAST and np.hypot(*off) < FAR)
+    off = person.at - shadow.at
+    aside = abs(off[0] * way[1] - off[1] * way[0]) / pace
+    return bool(aside < ABREAST and np.hypot(*off) < SHADOW)
 
 
 def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:
-    """The middle of what is within half a person of the point that has most there; None where it is less."""
+    """The middle of what is within half a person of the point that has most; None where that is less."""
     some = at[:: max(1, len(at) // 60)]
     near = np.hypot(*np.moveaxis(some[:, None] - at, 2, 0)) < 0.5
     masses = near @ area

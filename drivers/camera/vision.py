@@ -5,6 +5,7 @@ OpenCV runs single-threaded here: four cameras share a Pi, and threads cost each
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,13 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.model import GatewayError
+from gateway.model import ConfigError, GatewayError
 
 cv2.setNumThreads(1)
 
@@ -30,7 +32,7 @@ FPS = 15.0
 
 
 class Frame(NamedTuple):
-    """`t`: seconds since the first frame; `n`: its number, from 0, dropped ones counted."""
+    """`t`: seconds since the beginning; `n`: its number, from 0, dropped ones counted."""
 
     image: Image
     t: float
@@ -46,25 +48,33 @@ class Video:
         self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             raise GatewayError("video-unreadable", file=source)
-        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or 0.0
+        self.rate = max(self._capture.get(cv2.CAP_PROP_FPS), 0.0)
         """Frames a second that the video says it has; 0 where it does not say."""
+        self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        """Frames that the video says it has; 0 for a stream."""
         self._gap = 1 / fps
         self._next = 0.0
-        self._n = -1
+        self._last = -1.0
+        self.seen = 0
+        """Frames so far, dropped ones counted."""
 
     def read(self) -> Frame | None:
-        """The next frame to look at; None at the end, or where a stream breaks off."""
+        """The next frame to look at; None at the end, or where it breaks off."""
         while self._capture.grab():
-            self._n += 1
             t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if t <= self._last:
+                # A container without times, or with broken ones.
+                t = self._last + 1 / (self.rate or FPS)
+            self._last = t
+            n, self.seen = self.seen, self.seen + 1
             # Half a frame early is near enough: 30 frames a second give exactly 15.
-            if t + 0.5 / (self.rate or 30.0) < self._next:
+            if t + 0.5 / (self.rate or 2 * FPS) < self._next:
                 continue
             good, image = self._capture.retrieve()
             if not good:
                 return None
             self._next = max(self._next + self._gap, t)
-            return Frame(image.astype(np.uint8, copy=False), t, self._n)
+            return Frame(image.astype(np.uint8, copy=False), t, n)
         return None
 
     def close(self) -> None:
@@ -120,12 +130,18 @@ class Background:
 
     @property
     def settled(self) -> bool:
+        """Whether the exposure has not changed of late."""
         return self._calm >= SETTLED
 
     def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-        """What stands out, as 255, and what of it is more than a change of light: it moves, or has another colour."""
+        """What stands out, as 255, and what of it is more than light or shade: it moves, or has another
+        colour."""
         stops = [LOG[plane] for plane in cv2.split(image)]
         grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
+        if self._recent and self._recent[-1].shape != grey.shape:
+            # Another resolution, of the camera or of ours, is another picture.
+            self._recent = []
+            self._begin()
         if self._recent:
             now, then = grey[::3, ::3], self._recent[-1][::3, ::3]
             change = (now - then)[np.minimum(now, then) < LOG[245]]
@@ -151,9 +167,10 @@ class Background:
         change = np.abs(grey - self._recent[0])
         moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
         tinted = cv2.blur(high - low, (3, 3)) > TINT
-        return mask, (moved | tinted) & (mask > 0)
+        return mask.astype(np.uint8, copy=False), np.asarray((moved | tinted) & (mask > 0))
 
     def _moving(self) -> Image:
+        """What changed otherwise than its like."""
         now, then = self._recent[-1], self._recent[0]
         change = now - then
         level = np.clip((then - LOG[0]) / (LOG[255] - LOG[0]) * 16, 0, 15).astype(np.uint8)
@@ -188,7 +205,69 @@ def pieces(mask: Image, least: float) -> NDArray[np.int32]:
     numbers = np.arange(count)
     numbers[stats[:, cv2.CC_STAT_AREA] < least] = 0
     numbers[0] = 0
-    return numbers[labels].astype(np.int32)
+    return np.asarray(numbers[labels], np.int32)
+
+
+class Detector:
+    """An ONNX model that finds people, class 0; its input is (1, 3, size, size), blue green red in 0–1.
+
+    It gives either rows of (x1, y1, x2, y2, score, class) in pixels of its input, duplicates removed, as
+    end-to-end exports do; or, as FastestDet, a grid (1, 5 + classes, rows, columns) of score, x, y, width,
+    height and class scores.
+    """
+
+    def __init__(self, path: Path, sha256: str, *, size: int = 352, least: float = 0.4) -> None:
+        """`least`: the score of somebody. Raises `ConfigError`."""
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError("model-unreadable", file=path, reason=error.strerror) from None
+        if found != sha256.lower():
+            raise ConfigError("model-differs", file=path, found=found)
+        try:
+            self._net = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise ConfigError("model-unreadable", file=path, reason=error.err) from None
+        self._size = size
+        self._least = least
+
+    def people(self, image: Image) -> list[tuple[float, float, float, float]]:
+        """x, y, width, height of everybody, in 0–1."""
+        self._net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (self._size, self._size)))
+        out = np.asarray(self._net.forward(), np.float32)
+        boxes = grid_boxes(out[0]) if out.ndim == 4 else row_boxes(out.reshape(-1, 6), self._size)
+        boxes = boxes[boxes[:, 4] > self._least]
+        kept = cv2.dnn.NMSBoxes(boxes[:, :4].tolist(), boxes[:, 4].tolist(), self._least, 0.45)
+        return [(float(x), float(y), float(w), float(h)) for x, y, w, h in boxes[list(kept), :4]]
+
+
+def grid_boxes(out: NDArray[np.floating]) -> NDArray[np.floating]:
+    """People of a FastestDet grid: (n, 5) of x, y, width, height, score."""
+    _, rows, columns = out.shape
+    score = np.where(out[5:].argmax(axis=0) == 0, out[0] ** 0.6 * out[5] ** 0.4, 0)
+    x = (np.arange(columns) + np.tanh(out[1])) / columns
+    y = (np.arange(rows)[:, None] + np.tanh(out[2])) / rows
+    width, height = 1 / (1 + np.exp(-out[3])), 1 / (1 + np.exp(-out[4]))
+    return np.stack([x - width / 2, y - height / 2, width, height, score], axis=-1).reshape(-1, 5)
+
+
+def row_boxes(out: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """People of rows: (n, 5) as above."""
+    x1, y1, x2, y2 = out[:, :4].T / size
+    score = np.where(out[:, 5] == 0, out[:, 4], 0)
+    return np.stack([x1, y1, x2 - x1, y2 - y1, score], axis=-1)
+
+
+def ellipses(
+    boxes: Sequence[tuple[float, float, float, float]], shape: tuple[int, ...]
+) -> tuple[Image, NDArray[np.int32]]:
+    """A mask of what people fill of their boxes, and labels: each is a piece, numbered from 1."""
+    labels = np.zeros(shape[:2], np.int32)
+    for number, (x, y, width, height) in enumerate(boxes, 1):
+        middle = round((x + width / 2) * shape[1]), round((y + height / 2) * shape[0])
+        half = max(round(width * shape[1] / 2), 1), max(round(height * shape[0] / 2), 1)
+        cv2.ellipse(labels, middle, half, 0, 0, 360, number, -1)
+    return np.where(labels > 0, 255, 0).astype(np.uint8), labels
 
 
 class Writer:

@@ -1,0 +1,135 @@
+"""Who crosses a line, drawn from above with the truth known."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from drivers.camera.counting import Counter, Crossing
+from drivers.camera.lines import Line, between, side, within
+from drivers.camera.vision import Frame
+
+from .stage import FPS, MIDLINE, PERSON, Walker, play, walk
+
+
+def count(frames: Iterable[Frame], *lines: Line, counter: Counter | None = None) -> list[Crossing]:
+    names = {f"line-{number}": line for number, line in enumerate(lines or [Line(MIDLINE, PERSON)])}
+    counter = counter or Counter("overhead", names)
+    found = [crossing for frame in frames for crossing in counter.step(*frame)]
+    return sorted([*found, *counter.finish()], key=lambda each: each.t)
+
+
+def directions(crossings: list[Crossing]) -> list[str]:
+    return [each.direction for each in crossings]
+
+
+def test_somebody_is_counted_when_their_middle_crosses() -> None:
+    found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.4), (1.1, 0.6))], 13))
+    assert directions(found) == ["in", "out"]
+    assert [each.t for each in found] == pytest.approx([4, 10], abs=0.3)
+    assert all(each.frame == pytest.approx(each.t * FPS) for each in found)
+    assert all(each.calibrated for each in found)
+
+
+def test_a_line_that_is_drawn_the_other_way_counts_the_other_way() -> None:
+    found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 7), Line(MIDLINE[::-1], PERSON))
+    assert directions(found) == ["out"]
+
+
+def test_two_side_by_side_are_two() -> None:
+    pair = [walk(2, (1.1, 0.4), (-0.1, 0.4)), walk(2, (1.1, 0.61), (-0.1, 0.61))]
+    assert directions(count(play(pair, 7))) == ["in", "in"]
+
+
+def test_two_who_meet_on_the_line_go_on_as_they_went() -> None:
+    both = [walk(2, (1.1, 0.42), (-0.1, 0.42)), walk(2, (-0.1, 0.58), (1.1, 0.58))]
+    assert sorted(directions(count(play(both, 7)))) == ["in", "out"]
+
+
+def test_whoever_turns_back_before_the_line_is_not_counted() -> None:
+    def path(t: float) -> tuple[float, float] | None:
+        return (0.6 + abs(t - 4) * 0.25, 0.5) if 1 < t < 7 else None
+
+    assert count(play([Walker(path)], 9)) == []
+
+
+def test_whoever_stands_for_long_and_then_crosses_is_counted_once() -> None:
+    def path(t: float) -> tuple[float, float] | None:
+        x = 1.1 - 0.3 * (t - 1) if t < 2.5 else 0.65 if t < 15 else 0.65 - 0.3 * (t - 15)
+        return (x, 0.5) if t > 1 and x > -0.1 else None
+
+    found = count(play([Walker(path)], 19))
+    assert directions(found) == ["in"]
+    assert found[0].t == pytest.approx(15.5, abs=0.4)
+
+
+def test_whoever_passes_beyond_the_end_of_a_line_is_not_counted() -> None:
+    half = Line(((0.5, 0.0), (0.5, 0.5)), PERSON)
+    people = [walk(2, (1.1, 0.8), (-0.1, 0.8)), walk(8, (1.1, 0.25), (-0.1, 0.25))]
+    found = count(play(people, 13), half)
+    assert [each.t for each in found] == pytest.approx([10], abs=0.3)
+
+
+@pytest.mark.parametrize("ahead", [-0.16, 0.16])
+def test_a_shadow_is_nobody(ahead: float) -> None:
+    walker = walk(2, (1.2, 0.5), (-0.2, 0.5), 5)
+    walker.shadow = (ahead, 0.0)
+    assert directions(count(play([walker], 8))) == ["in"]
+
+
+def test_light_that_goes_on_and_off_is_nobody() -> None:
+    assert count(play([], 12, light=lambda t: 0.4 if 4 < t < 8 else 1.0)) == []
+
+
+def test_people_are_counted_soon_after_the_light_changed() -> None:
+    people = [walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.5), (1.1, 0.5))]
+    found = count(play(people, 13, light=lambda t: 0.5 if t > 7 else 1.0))
+    assert directions(found) == ["in", "out"]
+
+
+def test_noise_at_night_is_nobody() -> None:
+    assert count(play([], 8, light=lambda t: 0.15, noise=8)) == []
+
+
+def test_each_line_of_a_camera_counts_for_itself() -> None:
+    lines = [Line(((x, 0.0), (x, 1.0)), PERSON) for x in (0.7, 0.3)]
+    found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 8), *lines)
+    assert [each.line for each in found] == ["line-0", "line-1"]
+    assert found[0].t < found[1].t
+
+
+def test_a_zone_knows_who_is_in_it() -> None:
+    zone = [(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)]
+    counter = Counter("overhead", {"door": Line(MIDLINE, PERSON)}, {"room": zone})
+    seen = []
+    people = [walk(1, (1.1, 0.3), (0.25, 0.3), 3), walk(1.5, (1.1, 0.75), (0.25, 0.75), 3)]
+    for frame in play(people, 6):
+        counter.step(*frame)
+        seen.append(counter.occupancy["room"])
+    assert seen[0] == 0
+    assert max(seen) == 2
+
+
+def test_the_size_of_a_person_is_learned_and_until_then_not_claimed() -> None:
+    people = [walk(1 + 6 * k, (1.1, 0.5), (-0.1, 0.5)) for k in range(7)]
+    counter = Counter("overhead", {"door": Line(MIDLINE)})
+    assert counter.calibrated == {"door": False}
+    found = count(play(people, 44), counter=counter)
+    assert directions(found) == ["in"] * 7
+    assert [each.calibrated for each in found] == [False] * 5 + [True] * 2
+    assert counter.calibrated == {"door": True}
+
+
+def test_right_of_a_line_is_right_for_who_looks_along_it() -> None:
+    assert side(MIDLINE, np.array([0.25, 0.5]), np.array([0.25, 1.0])) == pytest.approx(1)
+    assert side(MIDLINE, np.array([0.75, 0.5]), np.array([0.25, 1.0])) == pytest.approx(-1)
+
+
+def test_what_is_between_the_ends_of_a_line_and_in_a_zone() -> None:
+    line = ((0.2, 0.5), (0.8, 0.5))
+    unit = np.array([0.1, 0.1])
+    assert between(line, np.array([0.3, 0.9]), unit)
+    assert not between(line, np.array([0.9, 0.5]), unit)
+    triangle = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
+    assert within(np.array([0.2, 0.2]), triangle)
+    assert not within(np.array([0.8, 0.8]), triangle)
