@@ -44,6 +44,7 @@ def job(stills: bool = False, person: bool = True) -> Job:
         turn=0,
         stills=stills,
         model="",
+        sha256="",
         lines={"door": line},
         zones={"hall": zone},
     )
