@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -127,6 +128,16 @@ async def test_a_camera_that_is_unplugged_works_when_it_is_back(
         await field.says("cam-door", error="camera-gone")
         camera.symlink_to(video)
         await field.says("cam-door", **{"in": 0})
+
+
+async def test_a_model_that_is_none_is_told_of(watching: Watching, video: Path, tmp_path: Path) -> None:
+    model = tmp_path / "person.onnx"
+    model.write_bytes(b"no network")
+    sha256 = hashlib.sha256(b"no network").hexdigest()
+    async with watching(site(video, f'model = "{model}"\nsha256 = "{sha256}"')) as field:
+        await field.says("cam-door", error="model-unreadable")
+        model.write_bytes(b"another one")
+        await field.says("cam-door", error="model-differs")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video\n" * 999, b"\x00" * 9999, bytes(range(256)) * 999])
