@@ -285,6 +285,10 @@ class BusTask:
         """Keep the line open and its devices asked, for ever."""
         while True:
             error = await mishap(self._serve())
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                # A group that fails at the moment it is cancelled forgets the latter (Python before 3.13).
+                raise asyncio.CancelledError
             if not isinstance(error, LinkDown):
                 tell(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)
