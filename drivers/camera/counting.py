@@ -34,7 +34,7 @@ SHADED = 0.4
 PALE = (0.4, 0.8)
 """Share of the neighbourhood that must be more than a change of light for a point to weigh the least and
 the most."""
-FAINT = 0.2
+LIGHT = 0.2
 """What a point that may be light or shade weighs."""
 STANDING = 60.0
 """Seconds for which somebody who walked in and stands still is kept out of the background."""
@@ -175,7 +175,7 @@ class Counter:
         rows, columns = np.nonzero(labels)
         share = share[rows, columns]
         area = 4 * self._area(unit)
-        weight = FAINT + (1 - FAINT) * np.clip((share - PALE[0]) / (PALE[1] - PALE[0]), 0, 1)
+        weight = LIGHT + (1 - LIGHT) * np.clip((share - PALE[0]) / (PALE[1] - PALE[0]), 0, 1)
         return Points(
             at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
             piece=np.unique(labels[rows, columns], return_inverse=True)[1],

@@ -32,6 +32,8 @@ MASS = 0.25
 """Area of a person that must be seen of somebody, on average."""
 MASS_UNSETTLED = 0.6
 """The same while the exposure changes, when the edge of a shadow moves like a person's."""
+DARK = 0.2
+"""Persons of light or shade, on average, of one of whom more frames spoke against than for: a shadow."""
 WITHIN = 1.5
 """Seconds within which somebody behind or beside one who was counted may be a part of them."""
 BEHIND = 0.9
@@ -118,6 +120,7 @@ class Gate:
         ]
         return (
             track.solid >= (MASS if passage.settled else MASS_UNSETTLED / track.scale**2)
+            and not (self._overhead and track.votes < 0 and track.shade > DARK)
             and sum(room) >= max(ROOM * len(room), 2)
             and self._went_over(track, passage, scale)
             and between(self._points, passage.at * scale.person, scale.ground)

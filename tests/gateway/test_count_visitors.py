@@ -25,11 +25,10 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(*arguments: object, language: str = "en") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway.cli", "count-visitors", *map(str, arguments)]
+def run(*arguments: object, language: str = "en", prelude: str = "") -> subprocess.CompletedProcess[str]:
     code = "import sys; from gateway.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", code, *command[3:]],
+        [sys.executable, "-c", prelude + code, "count-visitors", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -87,6 +86,13 @@ def test_each_mistake_is_told_with_its_mend(
         assert done.returncode == code
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_without_opencv_it_says_what_to_install(video: Path) -> None:
+    missing = "import sys; sys.modules['cv2'] = None; "
+    done = run(video, "--line", LINE, "--view", "overhead", prelude=missing)
+    assert done.returncode == 1
+    assert "linli-gateway[camera]" in done.stderr
 
 
 def test_a_cut_file_is_counted_as_far_as_it_goes_and_said(video: Path, tmp_path: Path) -> None:
