@@ -284,7 +284,15 @@ class BusTask:
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
-            error = await mishap(self._serve())
+            # A task of its own: a group that fails at the moment it is cancelled forgets the latter (Python
+            # before 3.13), and the line would never end.
+            serving = asyncio.create_task(mishap(self._serve()), name=f"{self.spec.name}-line")
+            try:
+                error = await asyncio.shield(serving)
+            except asyncio.CancelledError:
+                serving.cancel()
+                await asyncio.wait({serving})
+                raise
             if not isinstance(error, LinkDown):
                 tell(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)

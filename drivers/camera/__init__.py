@@ -211,6 +211,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         turn=options.rotate,
         stills=options.stills,
         model=str(options.model or ""),
+        sha256=options.sha256,
         lines={
             device.name: LineJob((line[:2], line[2:]), device.address.person, device.every)
             for device in devices

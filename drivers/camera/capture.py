@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 # OpenCV must be set up before it is imported, and `vision` does that.
@@ -88,8 +87,3 @@ def jpeg(image: vision.Image) -> bytes:
     good, data = cv2.imencode(".jpg", vision.shrink(image, STILL), [cv2.IMWRITE_JPEG_QUALITY, 80])
     assert good
     return data.tobytes()
-
-
-def exists(url: str) -> bool:
-    """Whether there is a file or device, where it is one."""
-    return "://" in url or Path(url).exists()

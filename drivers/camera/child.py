@@ -14,15 +14,16 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
 from gateway.model import GatewayError
 
 from . import capture, vision
-from .counting import Counter, Line
+from .counting import Counter, Crossing, Line
 from .health import Health
 from .messages import (
     Beat,
@@ -40,7 +41,7 @@ from .messages import (
     take_job,
 )
 
-NICE = 5
+NICE, SPARED = 5, "500"
 MEMORY = 400 << 20
 """Bytes a process may ask for beyond what it was born with: pictures of 4K, and a decoder's memory of
 them."""
@@ -65,6 +66,8 @@ def run(descriptor: int) -> NoReturn:
 
 def _confine() -> None:
     """Give up what could keep or tell a picture."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(SPARED)  # When memory runs out, a camera goes before the gateway.
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(PR_SET_DUMPABLE, 0)  # No core dump, wherever the system would put it; nobody may look in.
@@ -86,8 +89,11 @@ def _work(channel: socket.socket) -> None:
     lookout = Lookout(job, lambda told: channel.sendall(packed(told)))
     threading.Thread(target=_listen, args=[channel, lookout], daemon=True).start()
     with capture.opened(job.url) as camera:
+        t = 0.0
         for frame in capture.frames(camera, capture.is_live(job.url), job.fps, job.turn):
+            t = frame.t
             lookout.step(frame)
+        lookout.finish(t)
 
 
 def _listen(channel: socket.socket, lookout: Lookout) -> None:
@@ -139,6 +145,7 @@ class Lookout:
             job.view,
             {name: Line(line.points, line.person) for name, line in job.lines.items()},
             {name: zone.corners for name, zone in job.zones.items()},
+            vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._said: dict[str, tuple[float, Said]] = {}
 
@@ -150,17 +157,26 @@ class Lookout:
         if self.relearn:
             self.relearn = False
             self._health = Health()
-        picture = self._health.step(frame.image, frame.t)
+        self._health.step(frame.image, frame.t)
         # A picture that is not well is looked at too, so that the background is known after.
-        for crossing in self._counter.step(*frame):
-            if picture is Picture.GOOD:
-                self._totals[crossing.line][crossing.direction] += 1
+        self._count(self._counter.step(*frame))
         self._pace.step(frame.t)
         if self._pace.beats:
             self._tell(Beat())
-        self._report(picture, frame.t)
+        self._report(frame.t)
 
-    def _report(self, picture: Picture, t: float) -> None:
+    def finish(self, t: float) -> None:
+        """There are no more frames: who was about to be counted is."""
+        self._count(self._counter.finish())
+        self._report(t)
+
+    def _count(self, crossings: Iterable[Crossing]) -> None:
+        if self._health.picture is Picture.GOOD:
+            for crossing in crossings:
+                self._totals[crossing.line][crossing.direction] += 1
+
+    def _report(self, t: float) -> None:
+        picture = self._health.picture
         tampered = picture is not Picture.GOOD
         state: Values = {"tamper": tampered, "picture": picture, **self._pace.figures}
         for name, line in self._job.lines.items():

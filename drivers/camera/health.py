@@ -27,9 +27,9 @@ for good."""
 USUAL, JUMP = 15.0, 16.0
 """Seconds over which the usual light is averaged; grey levels by which most of a picture changes at once
 when a light is switched or a lens is covered: what was before tells nothing of it."""
-FROZEN = 20.0
+FROZEN = 30.0
 """Seconds without the least change. Streams repeat themselves for some seconds in a still night, between
-two key frames."""
+two key frames; so whoever comes then is counted at once."""
 LASTS = {
     Picture.FROZEN: 0.0,
     Picture.DARK: 8.0,
@@ -86,7 +86,8 @@ class Health:
             found = self._judge(frame, t)
             if found is not self._suspect:
                 self._suspect, self._since = found, t
-            if t - self._since >= LASTS[found]:
+            thawed = self.picture is Picture.FROZEN and found is Picture.GOOD
+            if thawed or t - self._since >= LASTS[found]:
                 self.picture = found
         return self.picture
 

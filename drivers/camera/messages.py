@@ -62,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     turn: int
     stills: bool
     model: str
+    sha256: str
     lines: dict[str, LineJob]
     zones: dict[str, ZoneJob]
 

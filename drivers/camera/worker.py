@@ -84,13 +84,12 @@ class Worker:
 async def working(job: Job) -> AsyncIterator[Worker]:
     """A process that does the job and has its first picture, for as long as this is entered. Raises
     `LinkDown`."""
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = await asyncio.shield(asyncio.to_thread(ZYGOTE.fork, theirs))
-        except LinkDown:
-            ours.close()
-            raise
+    birth = asyncio.get_running_loop().run_in_executor(None, _bear)
+    try:
+        ours, process = await asyncio.shield(birth)
+    except asyncio.CancelledError:
+        birth.add_done_callback(_abandon)  # A thread cannot be called back.
+        raise
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
         worker = Worker(reader, writer)
@@ -103,6 +102,25 @@ async def working(job: Job) -> AsyncIterator[Worker]:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         # Only when it is gone can its camera be opened again.
         await _ended(process)
+
+
+def _bear() -> tuple[socket.socket, int]:
+    """A process: our end of its socket, and what stands for it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            return ours, ZYGOTE.fork(theirs)
+        except LinkDown:
+            ours.close()
+            raise
+
+
+def _abandon(birth: asyncio.Future[tuple[socket.socket, int]]) -> None:
+    """Nobody waits for the process any more: it ends with its socket."""
+    if not birth.cancelled() and birth.exception() is None:
+        ours, process = birth.result()
+        ours.close()
+        os.close(process)
 
 
 async def _ended(process: int) -> None:

@@ -61,7 +61,7 @@ class Zygote:
             with theirs:
                 code = "from drivers.camera.zygote import serve; serve()"
                 self._process = subprocess.Popen(  # noqa: S603 — it is this very Python.
-                    [sys.executable, "-c", code],
+                    [sys.executable, "-OO", "-c", code],  # NumPy's documentation takes megabytes.
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -160,4 +160,4 @@ def _value(lang: str, point: str, value: Value) -> str:
         return words(lang).get(f"{table}.{key}", words(lang)[f"{table}.other"])
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")
-    return str(value)
+    return words(lang).get(f"{point}.{value}", str(value))

@@ -930,3 +930,17 @@ async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() ->
     with pytest.raises(GatewayError, match="line-down"):
         await asked
     await ending
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_line_that_goes_down_at_the_moment_it_is_ended_ends(turns: int) -> None:
+    rig = Rig(a_device("a"))
+    rig.pushing = asyncio.Queue()
+    running = asyncio.create_task(rig.task.run())
+    await rig.clock.settle()
+    rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=1)
+    assert running.cancelled()

@@ -37,8 +37,17 @@ def job(stills: bool = False, person: bool = True) -> Job:
     (first, second), size = (tuple(map(tuple, LONG.line))), tuple(map(float, LONG.person))
     line = LineJob((first, second), size if person else None, EVERY)
     zone = ZoneJob(((0, 0), (1, 0), (1, 1), (0, 1)), None, EVERY)
-    lines, zones = {"door": line}, {"hall": zone}
-    return Job(url="", view="overhead", fps=LONG.fps, turn=0, stills=stills, model="", lines=lines, zones=zones)
+    return Job(
+        url="",
+        view="overhead",
+        fps=LONG.fps,
+        turn=0,
+        stills=stills,
+        model="",
+        sha256="",
+        lines={"door": line},
+        zones={"hall": zone},
+    )
 
 
 def film(seconds: float = LONG.seconds) -> Iterator[Frame]:

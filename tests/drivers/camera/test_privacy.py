@@ -211,7 +211,6 @@ def found(folder: Path, wall: Wall) -> list[str]:
 
 
 def test_nothing_but_counts_leaves_the_process(wall: Wall, tmp_path: Path) -> None:
-    shared_before = set(os.listdir("/dev/shm"))
     with contextlib.ExitStack() as stack:
         (tmp_path / "broker").mkdir()
         broker = stack.enter_context(running(tmp_path / "broker"))
@@ -260,9 +259,22 @@ def test_nothing_but_counts_leaves_the_process(wall: Wall, tmp_path: Path) -> No
 
         daemon.send_signal(signal.SIGKILL)
         eventually(lambda: not any(map(lives, [zygote, *cameras])))
-    assert set(os.listdir("/dev/shm")) <= shared_before
     assert (tmp_path / "journal.db").stat().st_size > 4096
     assert found(tmp_path, wall) == []
+
+
+def test_all_of_it_ends_when_all_are_told_to_at_once_as_systemd_does(wall: Wall, tmp_path: Path) -> None:
+    (tmp_path / "broker").mkdir()
+    with running(tmp_path / "broker") as broker, contextlib.ExitStack() as stack:
+        gateway = Gateway(tmp_path, broker, wall)
+        stack.callback(gateway.end)
+        for _ in range(4):
+            daemon = gateway.start("run")
+            eventually(lambda pid=daemon.pid: [c for z in children(pid) if len(c := children(z)) > 1], 30)
+            cameras = [camera for zygote in children(daemon.pid) for camera in children(zygote)]
+            for process in (*children(daemon.pid), *cameras, daemon.pid):
+                os.kill(process, signal.SIGTERM)
+            assert daemon.wait(10) == 0
 
 
 def test_a_leak_would_be_found(wall: Wall, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from drivers import camera
 from drivers.camera import worker
 from drivers.camera import zygote as zygote_module
-from gateway.model import GatewayError
+from gateway.clock import SystemClock
+from gateway.model import Command, GatewayError
 from gateway.services.visitors import Visitors
 
 from .conftest import PAIR, Field, Watching, children, lives, site, zygote
@@ -40,7 +43,8 @@ async def test_a_video_is_counted_at_its_own_pace_and_begins_again(watching: Wat
     async with watching(site(video)) as field:
         first = await field.says("cam-door", **{"in": 0, "out": 0})
         came = await field.says("cam-door", **{"in": 1, "out": 0})
-        assert 2.5 < (came.at.mono - first.at.mono) / 1e9 < 5
+        # No faster than people walk.
+        assert (came.at.mono - first.at.mono) / 1e9 > 2.5
         await field.says("cam-door", **{"in": 1, "out": 1})
         assert any(sample.values.get("occupancy") for sample in field.of("cam-hall"))
         await field.says("cam-door", error="camera-ended")
@@ -81,7 +85,6 @@ async def test_a_process_that_stands_still_is_ended(
         (child,) = children(zygote())
         os.kill(child, signal.SIGSTOP)
         if which == "zygote":
-            monkeypatch.setattr(zygote_module, "PATIENCE", 1.0)
             zygote_module.ZYGOTE._control.settimeout(1.0)
             os.kill(zygote(), signal.SIGSTOP)
         await field.says("cam-door", error="camera-hung")
@@ -100,6 +103,23 @@ async def test_all_processes_die_with_the_one_that_they_come_from(watching: Watc
         assert not any(map(lives, old))
 
 
+async def test_a_camera_that_is_given_up_while_it_begins_leaves_nothing_behind(
+    watching: Watching, video: Path
+) -> None:
+    async with watching(site(video)) as field:
+        await field.says("cam-door")
+        before = children(zygote())
+        options, devices = field.site.buses["cam"].options, tuple(field.site.devices.values())
+        for turns in range(6):
+            beginning = asyncio.create_task(camera.connect(options, devices).__aenter__())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            beginning.cancel()
+            await asyncio.wait([beginning])
+        await field.until(lambda: children(zygote()) == before)
+        assert not [sample for sample in field.samples if sample.error]
+
+
 async def test_a_camera_that_is_unplugged_works_when_it_is_back(
     watching: Watching, video: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +128,16 @@ async def test_a_camera_that_is_unplugged_works_when_it_is_back(
         await field.says("cam-door", error="camera-gone")
         camera.symlink_to(video)
         await field.says("cam-door", **{"in": 0})
+
+
+async def test_a_model_that_is_none_is_told_of(watching: Watching, video: Path, tmp_path: Path) -> None:
+    model = tmp_path / "person.onnx"
+    model.write_bytes(b"no network")
+    sha256 = hashlib.sha256(b"no network").hexdigest()
+    async with watching(site(video, f'model = "{model}"\nsha256 = "{sha256}"')) as field:
+        await field.says("cam-door", error="model-unreadable")
+        model.write_bytes(b"another one")
+        await field.says("cam-door", error="model-differs")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video\n" * 999, b"\x00" * 9999, bytes(range(256)) * 999])
@@ -143,7 +173,7 @@ async def test_an_ip_camera_asks_for_its_password_and_nobody_else_hears_it(
             await field.says("cam-door", error="camera-unreadable")
             assert camera.refused
             secret.write_text("s3cret ü/@\n")
-            await field.says("cam-door", **{"in": 1})
+            await field.until(lambda: any(s.values.get("in") for s in field.of("cam-door")), 40)
             for process in (os.getpid(), zygote(), *children(zygote())):
                 assert b"s3cret" not in Path(f"/proc/{process}/cmdline").read_bytes()
             camera.cut()
@@ -189,3 +219,19 @@ async def test_a_still_leaves_only_where_the_site_allows_it(watching: Watching, 
             await field.buses["private"].look()
         assert refused.value.key == "stills-off"
         await field.says("private-door")
+
+
+async def test_a_person_can_say_that_the_picture_is_right(watching: Watching, video: Path) -> None:
+    async with watching(site(video)) as field:
+        await field.says("cam-door")
+        now = SystemClock().now()
+        for action in ("relearn", "dance"):
+            until = now.wall + 60_000
+            command = Command(
+                id=action, at=now, device="cam-door", action=action, expires=until, origin="console"
+            )
+            if action == "relearn":
+                await field.buses["cam"].execute(command)
+            else:
+                with pytest.raises(GatewayError, match="action-unknown"):
+                    await field.buses["cam"].execute(command)
