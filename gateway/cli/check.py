@@ -17,8 +17,8 @@ from . import EX_CONFIG
 from .printing import sentence, word
 from .site import DEFAULT_SITE
 
-LASTING = (Path("/dev/serial/by-id"), Path("/dev/linli"))
-"""Where serial ports have names that stay: by the adapter, and by the socket it sits in."""
+LASTING = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
+"""Where serial ports and cameras have names that stay: by what they are, and by the socket."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
 
-    def word(key: str) -> str:
+    def meant(key: str) -> str:
         return say(preferred(), f"counting.help-{key}")
 
-    parser.add_argument("video", help=word("video"))
-    parser.add_argument("--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=word("line"))
-    parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=word("person"))
-    parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=word("view"))
-    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=word("model"))
-    parser.add_argument("--sha256", help=word("sha256"))
-    parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=word("show"))
+    parser.add_argument("video", help=meant("video"))
+    parser.add_argument("--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=meant("line"))
+    parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=meant("person"))
+    parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=meant("view"))
+    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=meant("model"))
+    parser.add_argument("--sha256", help=meant("sha256"))
+    parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=meant("show"))
 
 
 def run(options: argparse.Namespace) -> None:

@@ -106,5 +106,5 @@ def test_a_cut_file_is_counted_as_far_as_it_goes_and_said(video: Path, tmp_path:
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 5])
     done = run(cut, "--line", LINE, "--person", SIZE, "--view", "overhead")
     assert [json.loads(line)["direction"] for line in done.stdout.splitlines()] == ["in"]
-    assert done.returncode == 1
+    assert done.returncode == 0, "a header may be wrong; what was counted was counted"
     assert "breaks off" in done.stderr
