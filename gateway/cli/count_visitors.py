@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         return say(preferred(), f"counting.help-{key}")
 
     parser.add_argument("video", help=meant("video"))
-    parser.add_argument("--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=meant("line"))
+    parser.add_argument(
+        "--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=meant("line")
+    )
     parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=meant("person"))
     parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=meant("view"))
     parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=meant("model"))
