@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments
     )
     try:
-        return int(options.run(options) or 0)
+        code = int(options.run(options) or 0)
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for mistake in getattr(error, "mistakes", ()):
             print(mistake.say(preferred()), file=sys.stderr)
@@ -39,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GatewayError as error:
         print(sentence(error), file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever read along (`| head`) has seen enough; nor does Python's farewell to the stream matter.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(say(preferred(), "error.system", reason=error), file=sys.stderr)
         return 1

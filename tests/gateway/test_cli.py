@@ -261,3 +261,11 @@ def test_journal_before_there_is_one(tmp_path: Path, running: Centre) -> None:
     assert "cannot be opened" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "none.db").exists()
+
+
+def test_who_has_read_enough_is_no_error() -> None:
+    command = f"{sys.executable} -W error -m gateway.cli asyncapi | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
