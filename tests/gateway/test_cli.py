@@ -264,8 +264,9 @@ def test_journal_before_there_is_one(tmp_path: Path, running: Centre) -> None:
 
 
 def test_who_has_read_enough_is_no_error() -> None:
-    command = f"{sys.executable} -W error -m gateway.cli asyncapi | head -c 1"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    command = [sys.executable, "-W", "error", "-m", "gateway.cli", "asyncapi"]
+    done = subprocess.run(command, check=False, cwd=ROOT, stdout=ours, stderr=subprocess.PIPE, text=True)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, "")
