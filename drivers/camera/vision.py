@@ -29,6 +29,8 @@ Image = NDArray[np.uint8]
 
 FPS = 15.0
 """Frames a second that are looked at; the rest are dropped before they are converted."""
+FASTEST = 240.0
+"""Frames a second of a video; some containers give the ticks of their clock instead."""
 
 
 class Frame(NamedTuple):
@@ -48,8 +50,9 @@ class Video:
         self._capture = cv2.VideoCapture(source)
         if not self._capture.isOpened():
             raise GatewayError("video-unreadable", file=source)
-        self.rate = max(self._capture.get(cv2.CAP_PROP_FPS), 0.0)
-        """Frames a second that the video says it has; 0 where it does not say."""
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.rate = rate if 1 <= rate <= FASTEST else 0.0
+        """Frames a second that the video says it has; 0 where it says nothing that can be."""
         self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
         """Frames that the video says it has; 0 for a stream."""
         self._gap = 1 / fps
@@ -61,12 +64,12 @@ class Video:
     def read(self) -> Frame | None:
         """The next frame to look at; None at the end, or where it breaks off."""
         while self._capture.grab():
-            t = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            n, self.seen = self.seen, self.seen + 1
+            t = n / self.rate if self.rate else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             if t <= self._last:
                 # A container without times, or with broken ones.
-                t = self._last + 1 / (self.rate or FPS)
+                t = self._last + 1 / FPS
             self._last = t
-            n, self.seen = self.seen, self.seen + 1
             # Half a frame early is near enough: 30 frames a second give exactly 15.
             if t + 0.5 / (self.rate or 2 * FPS) < self._next:
                 continue
