@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
+from selenium import webdriver
 
 from gateway import control
 from gateway.clock import SystemClock
@@ -46,6 +47,8 @@ from gateway.services.visitors import (
     Room,
     Tally,
 )
+
+from .browser import Page, browsing
 
 KEY = "right-key-of-the-house"
 NASTY = "<img src=x onerror=document.title='owned'>\"'"
@@ -416,3 +419,26 @@ def served(house: House) -> Iterator[Served]:
     served = Served(house.settings)
     yield served
     served.end()
+
+
+@pytest.fixture(scope="module")
+def chromium(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[webdriver.Chrome]:
+    """As large as the module's `WINDOW`, if it says one."""
+    size = getattr(request.module, "WINDOW", (1440, 900))
+    with browsing(tmp_path_factory.mktemp("chromium"), size) as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, served: Served) -> Iterator[Page]:
+    """The page, entered with the key in the address; nothing may be wrong in its console after."""
+    chromium.get(f"{served.url}/static/icon.svg")
+    chromium.delete_all_cookies()
+    chromium.get_log("browser")
+    chromium.get(f"{served.url}/?key={KEY}&name=Wang")
+    yield Page(chromium, served.url)
+    told = chromium.get_log("browser")
+    assert not [entry for entry in told if "Content Security Policy" in entry["message"]], told
+    assert not [entry for entry in told if entry["source"] in {"javascript", "security"}], told

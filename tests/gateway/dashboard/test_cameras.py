@@ -12,8 +12,6 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -23,9 +21,10 @@ from gateway.config import load_site
 from gateway.dashboard import DeviceCard
 from gateway.dashboard.cameras import CameraCard, Counting
 
-from .conftest import CARDS, KEY, NASTY, House, Served
-from .test_page import OPTIONS, Page
+from .browser import Page
+from .conftest import CARDS, NASTY, House, Served
 
+WINDOW = 500, 900
 COUNTED = {
     "tamper": False,
     "invalid": False,
@@ -105,29 +104,11 @@ def test_a_notice_for_visitors_says_what_the_law_asks_for(served: Served) -> Non
         assert said in english
 
 
-@pytest.fixture(scope="module")
-def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
-    driver.set_window_size(500, 900)
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def page(phone: webdriver.Chrome, served: Served) -> Iterator[Page]:
-    phone.get(f"{served.url}/static/icon.svg")
-    phone.delete_all_cookies()
-    phone.get_log("browser")
-    phone.get(f"{served.url}/?key={KEY}&name=Wang")
-    phone.get(f"{served.url}/cameras")
-    yield Page(phone, served.url)
-    told = [entry for entry in phone.get_log("browser") if entry["source"] in {"javascript", "security"}]
-    assert told == []
+def page(page: Page) -> Page:
+    """On the page of the cameras."""
+    page.driver.get(f"{page.url}/cameras")
+    return page
 
 
 def drawn(page: Page, tmp_path: Path) -> dict[str, Any]:

@@ -6,31 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.services.needs import State
 
-from .conftest import KEY, NASTY, Served
+from .browser import Page
+from .conftest import NASTY
 from .needs_house import SAID, NeedsHouse
-from .test_page import OPTIONS, Page
 
 CODE = "//img[@class='qr']"
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
-    driver.set_window_size(1280, 1400)
-    yield driver
-    driver.quit()
+WINDOW = 1280, 1400
 
 
 @pytest.fixture
@@ -39,19 +27,6 @@ def house(tmp_path: Path) -> Iterator[NeedsHouse]:
     house.start()
     yield house
     house.close()
-
-
-@pytest.fixture
-def page(chromium: webdriver.Chrome, served: Served) -> Iterator[Page]:
-    """Nothing may be wrong in its console after."""
-    chromium.get(f"{served.url}/static/icon.svg")
-    chromium.delete_all_cookies()
-    chromium.get_log("browser")
-    chromium.get(f"{served.url}/?key={KEY}&name=Wang")
-    yield Page(chromium, served.url)
-    told = chromium.get_log("browser")
-    assert not [entry for entry in told if "Content Security Policy" in entry["message"]], told
-    assert not [entry for entry in told if entry["source"] == "javascript"], told
 
 
 def fill(page: Page, **fields: str) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from markupsafe import escape
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from gateway.model import Hazard
 from gateway.services.commands import Status
@@ -20,69 +15,8 @@ from gateway.services.patrols import Round, Visit
 from gateway.services.response import Act, Muster
 from gateway.services.safety import Alarm, Mode, State
 
+from .browser import Page, fill
 from .conftest import KEY, NASTY, House, Served
-
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--lang=zh-CN",
-    "--accept-lang=zh-CN",
-)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
-    driver.set_window_size(1440, 900)
-    yield driver
-    driver.quit()
-
-
-class Page:
-    """What a person sees and does."""
-
-    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
-        self.driver = driver
-        self.url = url
-
-    def text(self, selector: str = "main") -> str:
-        return " ".join(self.driver.find_element(By.CSS_SELECTOR, selector).text.split())
-
-    def shows(self, text: str, selector: str = "body") -> None:
-        self.until(lambda: text in self.text(selector), f"{text!r} in {selector}")
-
-    def until(self, true: Callable[[], object], what: str = "") -> None:
-        WebDriverWait(self.driver, 8, 0.1).until(lambda _: true(), what)
-
-    def click(self, selector: str) -> None:
-        self.driver.find_element(By.CSS_SELECTOR, selector).click()
-
-    def has(self, selector: str) -> bool:
-        return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))
-
-
-@pytest.fixture
-def page(chromium: webdriver.Chrome, served: Served) -> Iterator[Page]:
-    """The page, entered with the key in the address; nothing may be wrong in its console after."""
-    chromium.get(f"{served.url}/static/icon.svg")
-    chromium.delete_all_cookies()
-    chromium.get_log("browser")
-    chromium.get(f"{served.url}/?key={KEY}&name=Wang")
-    yield Page(chromium, served.url)
-    told = chromium.get_log("browser")
-    assert not [entry for entry in told if "Content Security Policy" in entry["message"]], told
-    assert not [entry for entry in told if entry["source"] == "javascript"], told
 
 
 def test_a_wrong_key_is_refused_and_the_right_one_gets_in(page: Page) -> None:
@@ -267,14 +201,6 @@ def test_nothing_sticks_out(page: Page, house: House) -> None:
             assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def fill(page: Page, selector: str, **fields: str) -> None:
-    """Fill in a form and send it."""
-    form = page.driver.find_element(By.CSS_SELECTOR, selector)
-    for name, text in fields.items():
-        form.find_element(By.NAME, name).send_keys(text)
-    form.find_element(By.CSS_SELECTOR, "[type=submit]").click()
 
 
 def test_an_alarm_is_shelved_for_a_reason_and_the_form_outlives_the_news(house: House, page: Page) -> None:

@@ -20,8 +20,8 @@ from gateway.statistics.database import connect
 from gateway.statistics.fold import Batch, Bin, Happening
 from gateway.statistics.terms import Centre
 
+from .browser import Page
 from .conftest import NASTY, House, Served
-from .test_page import Page, chromium, page  # noqa: F401
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2026, 3, 4)
@@ -153,7 +153,7 @@ def test_what_has_just_happened_is_there_and_nothing_of_a_missing_or_damaged_fil
 
 
 @pytest.fixture
-def narrow(page: Page) -> Iterator[Page]:  # noqa: F811
+def narrow(page: Page) -> Iterator[Page]:
     """On a phone."""
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -161,7 +161,7 @@ def narrow(page: Page) -> Iterator[Page]:  # noqa: F811
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_in_a_browser_the_charts_are_styled_and_have_tables(page: Page) -> None:  # noqa: F811
+def test_in_a_browser_the_charts_are_styled_and_have_tables(page: Page) -> None:
     page.driver.get(f"{page.url}/visitors?unit=week&day={DAY}")
     assert len(page.driver.find_elements(By.CSS_SELECTOR, "svg.chart")) == 4
     bar = page.driver.find_element(By.CSS_SELECTOR, ".chart .whole")

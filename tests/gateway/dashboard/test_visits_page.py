@@ -8,11 +8,11 @@ from selenium.webdriver.support.ui import Select
 
 from gateway.services.visitors import Flow, Place
 
+from .browser import Page, fill
 from .conftest import NASTY, House
-from .test_page import Page, chromium, fill, page  # noqa: F401
 
 
-def test_a_group_is_booked_for_a_room_and_attended(house: House, page: Page) -> None:  # noqa: F811
+def test_a_group_is_booked_for_a_room_and_attended(house: House, page: Page) -> None:
     page.driver.get(f"{page.url}/visits")
     page.click("[data-key=book] summary")
     fill(page, "[data-key=book] form", title=NASTY, expected="25")
@@ -41,7 +41,7 @@ def test_a_group_is_booked_for_a_room_and_attended(house: House, page: Page) -> 
     assert house.commands[-1]["args"] == {"booking": key}
 
 
-def test_who_has_counted_puts_a_room_right_and_marks_a_group(house: House, page: Page) -> None:  # noqa: F811
+def test_who_has_counted_puts_a_room_right_and_marks_a_group(house: House, page: Page) -> None:
     page.driver.get(f"{page.url}/visits")
     page.shows("全中心 进入 128 · 离开 97 · 其中参访人员 12 人 · 上限 200 人", "[data-key='place/']")
     page.shows("偏差占进入人数的 2.9%", "[data-key='drift/']")

@@ -1,0 +1,72 @@
+"""A real browser, and what a person sees and does in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--lang=zh-CN",
+    "--accept-lang=zh-CN",
+)
+
+
+@contextmanager
+def browsing(folder: Path, size: tuple[int, int]) -> Iterator[webdriver.Chrome]:
+    """A browser that keeps what it knows in that folder; `size` of its window, in pixels."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for option in (*OPTIONS, f"--user-data-dir={folder}"):
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
+    driver.set_window_size(*size)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Page:
+    """What a person sees and does."""
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def text(self, selector: str = "main") -> str:
+        return " ".join(self.driver.find_element(By.CSS_SELECTOR, selector).text.split())
+
+    def shows(self, text: str, selector: str = "body") -> None:
+        self.until(lambda: text in self.text(selector), f"{text!r} in {selector}")
+
+    def until(self, true: Callable[[], object], what: str = "") -> None:
+        WebDriverWait(self.driver, 8, 0.1).until(lambda _: true(), what)
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element(By.CSS_SELECTOR, selector).click()
+
+    def has(self, selector: str) -> bool:
+        return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+
+def fill(page: Page, selector: str, **fields: str) -> None:
+    """Fill in a form and send it."""
+    form = page.driver.find_element(By.CSS_SELECTOR, selector)
+    for name, text in fields.items():
+        form.find_element(By.NAME, name).send_keys(text)
+    form.find_element(By.CSS_SELECTOR, "[type=submit]").click()
