@@ -46,7 +46,12 @@ SHADOW = 3.5
 PACE = 0.5
 """Persons a second; who is slower has no direction."""
 SIZES = (0.4, 1.3)
-"""How much smaller or larger than a person at the line somebody elsewhere may be."""
+"""How much smaller or larger than expected somebody may be."""
+DEPTH = 0.7
+"""How much larger, in persons at the line, somebody a person lower in the picture is: they are nearer. So
+it is for a camera about 3 m up, whatever its lens."""
+DEPTHS = (0.4, 2.0)
+"""Bounds of what is expected from that."""
 MEMORY = 600
 """Frames of a path that are kept."""
 
@@ -128,13 +133,19 @@ class Track:
 class Tracker:
     """Follows everybody from frame to frame."""
 
-    def __init__(self, *, overhead: bool) -> None:
+    def __init__(self, *, overhead: bool, level: float | None = None) -> None:
         """`overhead`: the camera looks straight down: nobody hides another, and shadows are as large as
-        they."""
+        they. `level`: how far down the picture the line lies, in persons; None: all are of one size."""
         self.tracks: list[Track] = []
         self.t = 0.0
         """Seconds of the last frame."""
         self._overhead = overhead
+        self._level = level
+
+    def _expected(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The size of whoever's middle is so far down, in persons at the line."""
+        off = np.zeros_like(y) if self._level is None else y - self._level
+        return np.clip(1 + DEPTH * off, *DEPTHS)
 
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
@@ -144,7 +155,8 @@ class Tracker:
             track.at = track.at + track.speed * dt
         owner = self._share(points)
         if len(owner):
-            pieces = Pieces(points, owner, len(self.tracks), overhead=self._overhead)
+            sizes = self._expected(points.at[:, 1])
+            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead)
             self._measure(pieces, t, dt)
             self._doubt(pieces, settled=points.settled)
             for track in self.tracks:
@@ -219,7 +231,8 @@ class Tracker:
         if mass <= FIRST:
             return
         track.votes = min(track.votes + 1, 10)
-        track.scale += 0.1 * (float(np.clip(np.sqrt(mass), *SIZES)) - track.scale)
+        expected = float(self._expected(track.at[1:])[0])
+        track.scale += 0.1 * (expected * float(np.clip(np.sqrt(mass) / expected, *SIZES)) - track.scale)
         if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
             track.alone += 1
             track.sizes = [*track.sizes[-100:], size]
@@ -236,12 +249,14 @@ class Tracker:
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece, room in enumerate(pieces.room):
             here = pieces.here(piece)
-            least = SECOND if here else FIRST
+            expected = float(pieces.expected[piece])
+            least = (SECOND if here else FIRST) * expected**2
             if pieces.held[piece, 0] > least:
                 free = (points.piece == piece) & (owner == 0)
                 middle = densest(points.at[free], points.area[free], least)
                 if middle is not None:
-                    self.tracks.append(Track(middle, t, middle, t, [(t, n, middle, False)], rested=middle))
+                    path = [(t, n, middle, False)]
+                    self.tracks.append(Track(middle, t, middle, t, path, rested=middle, scale=expected))
                     continue
             if here and room > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
@@ -274,10 +289,20 @@ class Pieces:
 
     `held`: (pieces, tracks + 1), area of each in each, nobody's first;
     `middles`: (tracks + 1, 2), of everybody's points; `shade`: (tracks + 1,), area of it in each; `mass`,
-    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height.
+    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height;
+    `expected`: (pieces,), the size of somebody there.
     """
 
-    def __init__(self, points: Points, owner: NDArray[np.int64], tracks: int, *, overhead: bool) -> None:
+    def __init__(
+        self,
+        points: Points,
+        owner: NDArray[np.int64],
+        tracks: int,
+        expected: NDArray[np.float64],
+        *,
+        overhead: bool,
+    ) -> None:
+        """`expected`: (n,), the size of somebody at each point, in persons at the line."""
         count = int(points.piece.max()) + 1
         places = points.piece * (tracks + 1) + owner
         self.held = np.bincount(places, points.area, count * (tracks + 1)).reshape(count, tracks + 1)
@@ -293,6 +318,7 @@ class Pieces:
             sums = np.bincount(points.piece, points.area * what, count)
             return np.asarray(sums / np.maximum(self.mass, 1e-9))
 
+        self.expected = mean(expected)
         mx, my = mean(x), mean(y)
         xx, yy = np.maximum(mean(x * x) - mx**2, 0), np.maximum(mean(y * y) - my**2, 0)
         # Four standard deviations are the length of an ellipse.
@@ -303,7 +329,7 @@ class Pieces:
             area, length = self.mass, 4 * np.sqrt(longest)
         else:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
-            tall = np.clip(self.sizes[:, 1], 0.4, 1.2)
+            tall = self.expected * np.clip(self.sizes[:, 1] / self.expected, 0.4, 1.2)
             area, length = self.mass / tall**2, self.sizes[:, 0] / tall
         # Both the area and the length must say so.
         lacks = SLACK[overhead]
