@@ -98,8 +98,10 @@ class Track:
     """Where in the path their own begins: before, they were one with another."""
     rested: Vector = field(default_factory=lambda: np.zeros(2))
     speed: Vector = field(default_factory=lambda: np.zeros(2))
+    build: float = 1.0
+    """Their size, in persons where they are."""
     scale: float = 1.0
-    """Their size, in persons at the line."""
+    """The same, in persons at the line."""
     mass: float = 0.0
     solid: float = 0.0
     """Their area on average, in areas of a person of their size."""
@@ -144,8 +146,9 @@ class Tracker:
 
     def _expected(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """The size of whoever's middle is so far down, in persons at the line."""
-        off = np.zeros_like(y) if self._level is None else y - self._level
-        return np.clip(1 + DEPTH * off, *DEPTHS)
+        if self._level is None:
+            return np.ones_like(y)
+        return np.clip(1 + DEPTH * (y - self._level), *DEPTHS)
 
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
@@ -153,10 +156,12 @@ class Tracker:
         self.t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
+            track.scale = track.build * float(self._expected(track.at[1]))
         owner = self._share(points)
         if len(owner):
             sizes = self._expected(points.at[:, 1])
-            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead)
+            deep = self._level is not None
+            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=deep)
             self._measure(pieces, t, dt)
             self._doubt(pieces, settled=points.settled)
             for track in self.tracks:
@@ -225,17 +230,17 @@ class Tracker:
                     track.votes = min(track.votes - 3, 4)
                     track.fits = False
 
-    def _alone(self, track: Track, mass: float, size: Vector, at: NDArray[np.float64]) -> None:
+    def _alone(self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64]) -> None:
         """Somebody has a piece of their own. `at`: where everybody is."""
         track.fits = True
         if mass <= FIRST:
             return
         track.votes = min(track.votes + 1, 10)
-        expected = float(self._expected(track.at[1:])[0])
-        track.scale += 0.1 * (expected * float(np.clip(np.sqrt(mass) / expected, *SIZES)) - track.scale)
+        size = np.sqrt(mass) * track.build / track.scale
+        track.build += 0.1 * (float(np.clip(size, *SIZES)) - track.build)
         if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
             track.alone += 1
-            track.sizes = [*track.sizes[-100:], size]
+            track.sizes = [*track.sizes[-100:], extent]
 
     def _note(self, track: Track, t: float, n: int) -> None:
         track.path.append((t, n, track.at, track.fits))
@@ -301,6 +306,7 @@ class Pieces:
         expected: NDArray[np.float64],
         *,
         overhead: bool,
+        deep: bool,
     ) -> None:
         """`expected`: (n,), the size of somebody at each point, in persons at the line."""
         count = int(points.piece.max()) + 1
@@ -329,7 +335,9 @@ class Pieces:
             area, length = self.mass, 4 * np.sqrt(longest)
         else:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
-            tall = self.expected * np.clip(self.sizes[:, 1] / self.expected, 0.4, 1.2)
+            # Where depth is known, who is shorter than expected is cut off by the picture's edge.
+            least = 0.8 if deep else 0.4
+            tall = self.expected * np.clip(self.sizes[:, 1] / self.expected, least, 1.2)
             area, length = self.mass / tall**2, self.sizes[:, 0] / tall
         # Both the area and the length must say so.
         lacks = SLACK[overhead]
