@@ -195,7 +195,7 @@ class Counter:
 
     def _kept(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
         """Where somebody is who walked in: they are no background, however still they stand."""
-        new = 0.0 if self._view == "overhead" else NEW
+        new = NEW if self._tracker.deep else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
             if t - track.moved < (STANDING if track.real else new):

@@ -143,6 +143,8 @@ class Tracker:
         """Seconds of the last frame."""
         self._overhead = overhead
         self._level = level
+        self.deep = level is not None
+        """Whether people are taken to come nearer as they go down the picture."""
 
     def _expected(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
         """The size of whoever's middle is so far down, in persons at the line."""
@@ -160,8 +162,7 @@ class Tracker:
         owner = self._share(points)
         if len(owner):
             sizes = self._expected(points.at[:, 1])
-            deep = self._level is not None
-            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=deep)
+            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.deep)
             self._measure(pieces, t, dt)
             self._doubt(pieces, settled=points.settled)
             for track in self.tracks:

@@ -33,11 +33,13 @@ def test_somebody_is_counted_when_their_middle_crosses() -> None:
 
 @pytest.mark.parametrize("towards", [True, False])
 def test_who_walks_towards_a_camera_at_a_slant_or_away_is_one_all_the_way(towards: bool) -> None:
-    ends = [(0.5, 0.1), (0.5, 0.75)]
-    walker = walk(2, *(ends if towards else ends[::-1]), seconds=6)
+    far, near = (0.5, 0.1), (0.5, 0.75)
+    walker = walk(2, far, near, 6) if towards else walk(2, near, far, 6)
     walker.size = lambda y: 2 + 3.5 * (y - 0.5)
     line = Line(((0, 0.5), (1, 0.5)), (2 * PERSON[0], 2 * PERSON[1]))
-    counter, followed, found = Counter("oblique", {"line": line}), [], []
+    counter = Counter("oblique", {"line": line})
+    followed: list[int] = []
+    found: list[Crossing] = []
     for frame in play([walker], 10):
         found += counter.step(*frame)
         followed.append(len(counter.boxes))
