@@ -38,6 +38,8 @@ LIGHT = 0.2
 """What a point that may be light or shade weighs."""
 STANDING = 60.0
 """Seconds for which somebody who walked in and stands still is kept out of the background."""
+NEW = 3.0
+"""Seconds for which anything new is: who comes towards the camera hardly moves in the picture."""
 PACE = 0.2
 """Seconds between two questions to a detector."""
 
@@ -73,10 +75,17 @@ class Counter:
         self._detector = detector
         self._asked = -PACE
         self._background = vision.Background()
-        self._tracker = Tracker(overhead=overhead)
         sizes = [line.person for line in lines.values() if line.person]
         self._known = bool(sizes)
         self._person: Vector = np.mean(sizes or [GUESS[view]], axis=0)
+        # A line that runs down the picture is crossed at any distance.
+        levels = [
+            (y1 + y2) / 2 / float(self._person[1])
+            for (x1, y1), (x2, y2) in (line.points for line in lines.values())
+            if abs(x2 - x1) > abs(y2 - y1)
+        ]
+        level = float(np.mean(levels)) if levels and self._known and not overhead else None
+        self._tracker = Tracker(overhead=overhead, level=level)
         self._ratio = 1.0
         self._walkers: list[Vector] = []
         self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
@@ -186,9 +195,10 @@ class Counter:
 
     def _kept(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
         """Where somebody is who walked in: they are no background, however still they stand."""
+        new = NEW if self._tracker.deep else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if track.real and t - track.moved < STANDING:
+            if t - track.moved < (STANDING if track.real else new):
                 (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask

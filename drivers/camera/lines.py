@@ -78,7 +78,7 @@ class Gate:
 
     def update(self, track: Track, scale: Scale, t: float, *, settled: bool, lost: bool) -> Passage | None:
         """Somebody at `t` seconds; `settled`: the exposure is; `lost`: they are not seen any more."""
-        past = self._past(track.at, scale) / track.scale
+        past = self._past(track.at, scale) / track.build
         now = 1 if past > 0 else -1
         if self.name not in track.sides:
             track.sides[self.name] = 1 if self._past(track.start, scale) > 0 else -1
@@ -134,7 +134,7 @@ class Gate:
     def _went_over(self, track: Track, passage: Passage, scale: Scale) -> bool:
         """Whether somebody went over the line, and did not just flicker on both sides of it."""
         past = [(t, passage.side * self._past(at, scale)) for t, _, at, _ in track.path]
-        reach = REACH * track.scale
+        reach = REACH * track.build
         if min(far for _, far in past) > -reach or max(far for t, far in past if t >= passage.t) < reach:
             return False
         about = np.array([at for t, _, at, _ in track.path if abs(t - passage.t) < 1])

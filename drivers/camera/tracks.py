@@ -46,7 +46,12 @@ SHADOW = 3.5
 PACE = 0.5
 """Persons a second; who is slower has no direction."""
 SIZES = (0.4, 1.3)
-"""How much smaller or larger than a person at the line somebody elsewhere may be."""
+"""How much smaller or larger than expected somebody may be."""
+DEPTH = 0.7
+"""How much larger, in persons at the line, somebody a person lower in the picture is: they are nearer. So
+it is for a camera about 3 m up, whatever its lens."""
+DEPTHS = (0.4, 2.0)
+"""Bounds of what is expected from that."""
 MEMORY = 600
 """Frames of a path that are kept."""
 
@@ -93,8 +98,10 @@ class Track:
     """Where in the path their own begins: before, they were one with another."""
     rested: Vector = field(default_factory=lambda: np.zeros(2))
     speed: Vector = field(default_factory=lambda: np.zeros(2))
+    build: float = 1.0
+    """Their size, in persons where they are."""
     scale: float = 1.0
-    """Their size, in persons at the line."""
+    """The same, in persons at the line."""
     mass: float = 0.0
     solid: float = 0.0
     """Their area on average, in areas of a person of their size."""
@@ -128,13 +135,22 @@ class Track:
 class Tracker:
     """Follows everybody from frame to frame."""
 
-    def __init__(self, *, overhead: bool) -> None:
+    def __init__(self, *, overhead: bool, level: float | None = None) -> None:
         """`overhead`: the camera looks straight down: nobody hides another, and shadows are as large as
-        they."""
+        they. `level`: how far down the picture the line lies, in persons; None: all are of one size."""
         self.tracks: list[Track] = []
         self.t = 0.0
         """Seconds of the last frame."""
         self._overhead = overhead
+        self._level = level
+        self.deep = level is not None
+        """Whether people are taken to come nearer as they go down the picture."""
+
+    def _expected(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The size of whoever's middle is so far down, in persons at the line."""
+        if self._level is None:
+            return np.ones_like(y)
+        return np.clip(1 + DEPTH * (y - self._level), *DEPTHS)
 
     def update(self, points: Points, t: float, n: int) -> list[Track]:
         """Take a frame; returns who was lost."""
@@ -142,9 +158,11 @@ class Tracker:
         self.t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
+            track.scale = track.build * float(self._expected(track.at[1]))
         owner = self._share(points)
         if len(owner):
-            pieces = Pieces(points, owner, len(self.tracks), overhead=self._overhead)
+            sizes = self._expected(points.at[:, 1])
+            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.deep)
             self._measure(pieces, t, dt)
             self._doubt(pieces, settled=points.settled)
             for track in self.tracks:
@@ -213,16 +231,17 @@ class Tracker:
                     track.votes = min(track.votes - 3, 4)
                     track.fits = False
 
-    def _alone(self, track: Track, mass: float, size: Vector, at: NDArray[np.float64]) -> None:
+    def _alone(self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64]) -> None:
         """Somebody has a piece of their own. `at`: where everybody is."""
         track.fits = True
         if mass <= FIRST:
             return
         track.votes = min(track.votes + 1, 10)
-        track.scale += 0.1 * (float(np.clip(np.sqrt(mass), *SIZES)) - track.scale)
+        size = np.sqrt(mass) * track.build / track.scale
+        track.build += 0.1 * (float(np.clip(size, *SIZES)) - track.build)
         if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
             track.alone += 1
-            track.sizes = [*track.sizes[-100:], size]
+            track.sizes = [*track.sizes[-100:], extent]
 
     def _note(self, track: Track, t: float, n: int) -> None:
         track.path.append((t, n, track.at, track.fits))
@@ -236,12 +255,14 @@ class Tracker:
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece, room in enumerate(pieces.room):
             here = pieces.here(piece)
-            least = SECOND if here else FIRST
+            expected = float(pieces.expected[piece])
+            least = (SECOND if here else FIRST) * expected**2
             if pieces.held[piece, 0] > least:
                 free = (points.piece == piece) & (owner == 0)
                 middle = densest(points.at[free], points.area[free], least)
                 if middle is not None:
-                    self.tracks.append(Track(middle, t, middle, t, [(t, n, middle, False)], rested=middle))
+                    path = [(t, n, middle, False)]
+                    self.tracks.append(Track(middle, t, middle, t, path, rested=middle, scale=expected))
                     continue
             if here and room > len(here):
                 i = max(here, key=lambda i: float(pieces.held[piece, i]))
@@ -274,10 +295,21 @@ class Pieces:
 
     `held`: (pieces, tracks + 1), area of each in each, nobody's first;
     `middles`: (tracks + 1, 2), of everybody's points; `shade`: (tracks + 1,), area of it in each; `mass`,
-    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height.
+    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height;
+    `expected`: (pieces,), the size of somebody there.
     """
 
-    def __init__(self, points: Points, owner: NDArray[np.int64], tracks: int, *, overhead: bool) -> None:
+    def __init__(
+        self,
+        points: Points,
+        owner: NDArray[np.int64],
+        tracks: int,
+        expected: NDArray[np.float64],
+        *,
+        overhead: bool,
+        deep: bool,
+    ) -> None:
+        """`expected`: (n,), the size of somebody at each point, in persons at the line."""
         count = int(points.piece.max()) + 1
         places = points.piece * (tracks + 1) + owner
         self.held = np.bincount(places, points.area, count * (tracks + 1)).reshape(count, tracks + 1)
@@ -293,6 +325,7 @@ class Pieces:
             sums = np.bincount(points.piece, points.area * what, count)
             return np.asarray(sums / np.maximum(self.mass, 1e-9))
 
+        self.expected = mean(expected)
         mx, my = mean(x), mean(y)
         xx, yy = np.maximum(mean(x * x) - mx**2, 0), np.maximum(mean(y * y) - my**2, 0)
         # Four standard deviations are the length of an ellipse.
@@ -303,7 +336,9 @@ class Pieces:
             area, length = self.mass, 4 * np.sqrt(longest)
         else:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
-            tall = np.clip(self.sizes[:, 1], 0.4, 1.2)
+            # Where depth is known, who is shorter than expected is cut off by the picture's edge.
+            least = 0.8 if deep else 0.4
+            tall = self.expected * np.clip(self.sizes[:, 1] / self.expected, least, 1.2)
             area, length = self.mass / tall**2, self.sizes[:, 0] / tall
         # Both the area and the length must say so.
         lacks = SLACK[overhead]

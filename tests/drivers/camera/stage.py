@@ -23,6 +23,8 @@ class Walker:
     colour: tuple[int, int, int] = (60, 40, 150)
     shadow: tuple[float, float] | None = None
     """How far from them theirs falls."""
+    size: Callable[[float], float] = lambda y: 1.0
+    """In persons, so far down the picture."""
 
 
 def walk(start: float, first: tuple[float, float], last: tuple[float, float], seconds: float = 4) -> Walker:
@@ -62,14 +64,14 @@ def play(
             if walker.shadow:
                 _shade(image, x + walker.shadow[0], y + walker.shadow[1])
         for walker, (x, y) in here:
-            _person(image, x, y, walker.colour)
+            _person(image, x, y, walker.colour, walker.size(y))
         lit = image * light(t) + random.normal(0, noise, image.shape)
         yield Frame(np.clip(lit, 0, 255).astype(np.uint8), t, n)
 
 
-def _person(image: Image, x: float, y: float, colour: tuple[int, int, int]) -> None:
+def _person(image: Image, x: float, y: float, colour: tuple[int, int, int], size: float) -> None:
     middle = round(x * WIDTH), round(y * HEIGHT)
-    wide, high = round(PERSON[0] * WIDTH / 2), round(PERSON[1] * HEIGHT / 2)
+    wide, high = round(size * PERSON[0] * WIDTH / 2), round(size * PERSON[1] * HEIGHT / 2)
     cv2.ellipse(image, middle, (wide, high), 0, 0, 360, colour, -1)
     cv2.ellipse(image, middle, (wide, high // 3), 0, 0, 360, tuple(c // 2 for c in colour), -1)
     cv2.circle(image, middle, wide // 2, (30, 40, 50), -1)

@@ -31,6 +31,23 @@ def test_somebody_is_counted_when_their_middle_crosses() -> None:
     assert all(each.calibrated for each in found)
 
 
+@pytest.mark.parametrize("towards", [True, False])
+def test_who_walks_towards_a_camera_at_a_slant_or_away_is_one_all_the_way(towards: bool) -> None:
+    far, near = (0.5, 0.1), (0.5, 0.75)
+    walker = walk(2, far, near, 6) if towards else walk(2, near, far, 6)
+    walker.size = lambda y: 2 + 3.5 * (y - 0.5)
+    line = Line(((0, 0.5), (1, 0.5)), (2 * PERSON[0], 2 * PERSON[1]))
+    counter = Counter("oblique", {"line": line})
+    followed: list[int] = []
+    found: list[Crossing] = []
+    for frame in play([walker], 10):
+        found += counter.step(*frame)
+        followed.append(len(counter.boxes))
+    assert [each.direction for each in found] == ["in" if towards else "out"]
+    assert found[0].t == pytest.approx(2 + 6 * (0.615 if towards else 0.385), abs=0.5)
+    assert max(followed) == 1
+
+
 def test_a_line_that_is_drawn_the_other_way_counts_the_other_way() -> None:
     found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 7), Line(MIDLINE[::-1], PERSON))
     assert directions(found) == ["out"]
