@@ -338,7 +338,7 @@ class Pieces:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
             # Where depth is known, who is shorter than expected is cut off by the picture's edge.
             least = 0.8 if deep else 0.4
-            tall = self.expected * np.clip(self.sizes[:, 1] / self.expected, least, 1.2)
+            tall = np.clip(self.sizes[:, 1], least * self.expected, 1.2 * np.maximum(self.expected, 1))
             area, length = self.mass / tall**2, self.sizes[:, 0] / tall
         # Both the area and the length must say so.
         lacks = SLACK[overhead]
