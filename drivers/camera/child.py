@@ -88,9 +88,9 @@ def _work(channel: socket.socket) -> None:
     job = take_job(channel)
     lookout = Lookout(job, lambda told: channel.sendall(packed(told)))
     threading.Thread(target=_listen, args=[channel, lookout], daemon=True).start()
-    with capture.opened(job.url) as camera:
+    with capture.Video(job.url, fps=job.fps, turn=job.turn, paced=True) as video:
         t = 0.0
-        for frame in capture.frames(camera, capture.is_live(job.url), job.fps, job.turn):
+        for frame in video:
             t = frame.t
             lookout.step(frame)
         lookout.finish(t)

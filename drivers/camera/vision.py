@@ -1,4 +1,4 @@
-"""Pictures: read, told apart from their background, and drawn on. The one file that knows OpenCV 5.
+"""Pictures: told apart from their background, and drawn on. This file and `capture` know OpenCV 5.
 
 OpenCV runs single-threaded here: four cameras share a Pi, and threads cost each of them memory.
 """
@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "threads;1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
@@ -29,8 +28,6 @@ Image = NDArray[np.uint8]
 
 FPS = 15.0
 """Frames a second that are looked at; the rest are dropped before they are converted."""
-FASTEST = 240.0
-"""Frames a second of a video; some containers give the ticks of their clock instead."""
 
 
 class Frame(NamedTuple):
@@ -39,54 +36,6 @@ class Frame(NamedTuple):
     image: Image
     t: float
     n: int
-
-
-class Video:
-    """A file, a stream (`rtsp://…`) or a camera (`/dev/video0`), frame by frame, at most `fps` a second."""
-
-    def __init__(self, source: str, *, fps: float = FPS) -> None:
-        """Raises `GatewayError` where there is no video."""
-        self.source = source
-        self._capture = cv2.VideoCapture(source)
-        if not self._capture.isOpened():
-            raise GatewayError("video-unreadable", file=source)
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 1 <= rate <= FASTEST else 0.0
-        """Frames a second that the video says it has; 0 where it says nothing that can be."""
-        self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        """Frames that the video says it has; 0 for a stream."""
-        self._gap = 1 / fps
-        self._next = 0.0
-        self._last = -1.0
-        self.seen = 0
-        """Frames so far, dropped ones counted."""
-
-    def read(self) -> Frame | None:
-        """The next frame to look at; None at the end, or where it breaks off."""
-        while self._capture.grab():
-            n, self.seen = self.seen, self.seen + 1
-            t = n / self.rate if self.rate else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if t <= self._last:
-                # A container without times, or with broken ones.
-                t = self._last + 1 / FPS
-            self._last = t
-            # Half a frame early is near enough: 30 frames a second give exactly 15.
-            if t + 0.5 / (self.rate or 2 * FPS) < self._next:
-                continue
-            good, image = self._capture.retrieve()
-            if not good:
-                return None
-            self._next = max(self._next + self._gap, t)
-            return Frame(image.astype(np.uint8, copy=False), t, n)
-        return None
-
-    def close(self) -> None:
-        """Let go of the file or the device."""
-        self._capture.release()
-
-    def __iter__(self) -> Iterator[Frame]:
-        while frame := self.read():
-            yield frame
 
 
 def shrink(image: Image, width: int) -> Image:

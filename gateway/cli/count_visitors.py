@@ -47,16 +47,15 @@ def run(options: argparse.Namespace) -> None:
         raise GatewayError("video-missing", file=options.video)
     try:
         # OpenCV is an extra.
-        from drivers.camera import vision  # noqa: PLC0415
+        from drivers.camera import capture, vision  # noqa: PLC0415
         from drivers.camera.counting import Counter, Line  # noqa: PLC0415
     except ImportError as error:
         raise GatewayError("camera-missing", reason=error) from None
     detector = vision.Detector(options.model, options.sha256) if options.model else None
     counter = Counter(options.view, {"line": Line(ends, options.person)}, detector=detector)
-    video = vision.Video(options.video)
     totals = {"in": 0, "out": 0}
     with ExitStack() as stack:
-        stack.callback(video.close)
+        video = stack.enter_context(capture.Video(options.video))
         writer = options.show and stack.enter_context(vision.writing(options.show, vision.FPS))
         for frame in video:
             _tell(counter.step(*frame), totals)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.camera import vision
+from drivers.camera import capture, vision
 from gateway.model import ConfigError, GatewayError
 
 
@@ -21,9 +21,8 @@ def film(path: Path, rate: float, frames: int) -> Path:
 
 @pytest.mark.parametrize(("rate", "every"), [(10, 1), (15, 1), (30, 2), (60, 4)])
 def test_at_most_15_frames_a_second_are_looked_at(tmp_path: Path, rate: float, every: int) -> None:
-    video = vision.Video(str(film(tmp_path / "a.mp4", rate, 40)))
-    frames = list(video)
-    video.close()
+    with capture.Video(str(film(tmp_path / "a.mp4", rate, 40))) as video:
+        frames = list(video)
     assert [frame.n for frame in frames] == list(range(0, 40, every))
     assert [frame.t for frame in frames] == pytest.approx([frame.n / rate for frame in frames], abs=0.01)
     assert video.seen == video.frames == 40
@@ -32,7 +31,7 @@ def test_at_most_15_frames_a_second_are_looked_at(tmp_path: Path, rate: float, e
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"not a video")
     with pytest.raises(GatewayError, match="video-unreadable"):
-        vision.Video(str(tmp_path / "a.mp4"))
+        capture.Video(str(tmp_path / "a.mp4"))
 
 
 def test_a_model_must_be_the_one_that_was_meant(tmp_path: Path) -> None:

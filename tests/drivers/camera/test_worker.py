@@ -145,7 +145,7 @@ async def test_garbage_is_no_video(watching: Watching, tmp_path: Path, content: 
     file = tmp_path / "camera.mp4"
     file.write_bytes(content)
     async with watching(site(file)) as field:
-        await field.says("cam-door", error="camera-unreadable")
+        await field.says("cam-door", error="video-unreadable")
 
 
 async def test_a_video_that_breaks_off_is_counted_until_there(watching: Watching, tmp_path: Path) -> None:
