@@ -128,8 +128,8 @@ def _between(a: Place, b: Place, c: Place) -> bool:
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """What of the picture is counted, in 0–1 of its width and height, y down. `line`: x1, y1, x2, y2; to
     somebody who stands at the first point and looks to the second, a crossing to the right is "in".
-    `zone`: the corners of a polygon. `person`: width and height of one person there; without it, a line
-    learns them from people who walk alone."""
+    `zone`: the corners of a polygon. `person`: width and height of one person there; where nothing of the
+    camera's says, they are learned from people who walk alone."""
 
     line: tuple[float, float, float, float] | None = None
     zone: tuple[Place, ...] | None = None

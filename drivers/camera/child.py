@@ -23,7 +23,7 @@ from typing import NoReturn
 from gateway.model import GatewayError
 
 from . import capture, vision
-from .counting import Counter, Crossing, Line
+from .counting import Counter, Crossing, Line, Zone
 from .health import Health
 from .messages import (
     Beat,
@@ -144,7 +144,7 @@ class Lookout:
         self._counter = Counter(
             job.view,
             {name: Line(line.points, line.person) for name, line in job.lines.items()},
-            {name: zone.corners for name, zone in job.zones.items()},
+            {name: Zone(zone.corners, zone.person) for name, zone in job.zones.items()},
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._said: dict[str, tuple[float, Said]] = {}
@@ -176,16 +176,20 @@ class Lookout:
                 self._totals[crossing.line][crossing.direction] += 1
 
     def _report(self, t: float) -> None:
-        picture = self._health.picture
+        picture, known = self._health.picture, self._counter.calibrated
         tampered = picture is not Picture.GOOD
-        state: Values = {"tamper": tampered, "picture": picture, **self._pace.figures}
+        state: Values = {
+            "tamper": tampered,
+            "picture": picture,
+            "calibrated": known,
+            "invalid": tampered or not known,
+            **self._pace.figures,
+        }
         for name, line in self._job.lines.items():
-            known = self._counter.calibrated[name]
-            values: Values = {**self._totals[name], "invalid": tampered or not known, "calibrated": known}
-            self._say(Said(name, values | state), t, line.every, 0.0)
+            self._say(Said(name, {**self._totals[name], **state}), t, line.every, 0.0)
         for name, zone in self._job.zones.items():
-            values = {"occupancy": self._counter.occupancy[name], "invalid": tampered}
-            self._say(Said(name, values | state), t, zone.every, SETTLE)
+            occupancy = self._counter.occupancy[name]
+            self._say(Said(name, {"occupancy": occupancy, **state}), t, zone.every, SETTLE)
 
     def _say(self, said: Said, t: float, every: float, settle: float) -> None:
         """Tell the values of a device when they have changed, or when it is time."""

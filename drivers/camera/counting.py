@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import vision
-from .lines import Direction, Gate, Line, Point, Scale, within
+from .lines import Direction, Gate, Line, Point, Scale, Zone, within
 from .tracks import Points, Track, Tracker, Vector
 
-__all__ = ["Counter", "Crossing", "Direction", "Line", "Point", "View"]
+__all__ = ["Counter", "Crossing", "Direction", "Line", "Point", "View", "Zone"]
 
 View = Literal["overhead", "oblique"]
 """Straight down, or at a slant."""
@@ -64,10 +64,10 @@ class Counter:
         self,
         view: View,
         lines: Mapping[str, Line],
-        zones: Mapping[str, Sequence[Point]] | None = None,
+        zones: Mapping[str, Zone] | None = None,
         detector: vision.Detector | None = None,
     ) -> None:
-        """`zones`: polygons. `detector`: finds people in the picture; without it, whatever moves is one."""
+        """`detector`: finds people in the picture; without it, whatever moves is one."""
         overhead = view == "overhead"
         self._view = view
         self._gates = [Gate(name, line, overhead=overhead) for name, line in lines.items()]
@@ -75,8 +75,10 @@ class Counter:
         self._detector = detector
         self._asked = -PACE
         self._background = vision.Background()
-        sizes = [line.person for line in lines.values() if line.person]
-        self._known = bool(sizes)
+        places: list[Line | Zone] = [*lines.values(), *self._zones.values()]
+        sizes = [place.person for place in places if place.person]
+        self.calibrated = bool(sizes)
+        """Whether the size of a person is known."""
         self._person: Vector = np.mean(sizes or [GUESS[view]], axis=0)
         # A line that runs down the picture is crossed at any distance.
         levels = [
@@ -84,14 +86,12 @@ class Counter:
             for (x1, y1), (x2, y2) in (line.points for line in lines.values())
             if abs(x2 - x1) > abs(y2 - y1)
         ]
-        level = float(np.mean(levels)) if levels and self._known and not overhead else None
+        level = float(np.mean(levels)) if levels and self.calibrated and not overhead else None
         self._tracker = Tracker(overhead=overhead, level=level)
         self._ratio = 1.0
         self._walkers: list[Vector] = []
         self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
         """Persons in each zone now."""
-        self.calibrated: dict[str, bool] = dict.fromkeys(lines, self._known)
-        """Whether the size of a person is known at each line."""
 
     @property
     def boxes(self) -> list[tuple[float, float, float, float]]:
@@ -122,10 +122,9 @@ class Counter:
         self._background.learn(image, self._kept(mask, unit, t))
         found = self._crossings(lost, t)
         self._learn(lost)
+        there = [track.at * self._person for track in self._tracker.tracks if track.real]
         for name, zone in self._zones.items():
-            self.occupancy[name] = sum(
-                within(track.at * self._person, zone) for track in self._tracker.tracks if track.real
-            )
+            self.occupancy[name] = sum(within(at, zone.corners) for at in there)
         return found
 
     def finish(self) -> list[Crossing]:
@@ -142,7 +141,7 @@ class Counter:
                 passage.t,
                 passage.n,
                 "in" if passage.side > 0 else "out",
-                self.calibrated[gate.name],
+                self.calibrated,
             )
             for track in [*(each for each in self._tracker.tracks if each not in lost), *lost]
             for gate in self._gates
@@ -205,7 +204,7 @@ class Counter:
 
     def _learn(self, lost: list[Track]) -> None:
         """The size of a person, from those who walked alone and are gone."""
-        if self._known:
+        if self.calibrated:
             return
         self._walkers += [
             np.median(track.sizes, axis=0) * self._person
@@ -215,5 +214,4 @@ class Counter:
         if len(self._walkers) >= WALKERS and not self._tracker.tracks:
             # Who walked as a pair is larger: the smaller half are surely single.
             self._person = np.percentile(self._walkers, 40, axis=0)
-            self._known = True
-            self.calibrated = dict.fromkeys(self.calibrated, True)
+            self.calibrated = True

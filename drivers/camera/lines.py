@@ -59,6 +59,14 @@ class Line:
     person: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
+class Zone:
+    """A polygon in which people are counted; `person` as at a line."""
+
+    corners: tuple[Point, ...]
+    person: tuple[float, float] | None = None
+
+
 class Scale(NamedTuple):
     """`person`: width and height, in 0–1. `ground`: what counts as one person's distance across and down:
     at a slant a width either way, as what is deep is short there."""

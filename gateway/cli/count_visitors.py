@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         _tell(counter.finish(), totals)
     if not video.seen:
         raise GatewayError("video-unreadable", file=options.video)
-    if not counter.calibrated["line"]:
+    if not counter.calibrated:
         print(say(preferred(), "counting.uncalibrated"), file=sys.stderr)
     if video.seen < video.frames * 0.95:
         # A header may be wrong, too: what was counted was counted.
