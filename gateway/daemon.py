@@ -444,7 +444,7 @@ class Daemon:
         bus = self._buses.get(str(request.get("bus")))
         if bus is None:
             raise GatewayError("bus-unknown", bus=request.get("bus"), known=", ".join(self._buses))
-        if not getattr(bus.spec.options, "stills", False):
+        if not bus.spec.stills:
             raise ReadFailed("stills-off")
         body = {"camera": bus.spec.name, "by": str(request.get("by", ""))[:64]}
         self.engine.record(Fact(Lane.EVENT, GATEWAY, "still", self._clock.now(), body))

@@ -502,6 +502,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: raises `ConfigError` for a device that its model, or the others on its bus, rule out."""
     scan: Scan | None = None
     """How it takes part in a scan, if it does."""
+    stills: Callable[[Any], bool] | None = None
+    """Pure, of a driver whose lines are cameras: whether one with these options may be looked at, by a
+    person who sets it up."""
 
 
 Row = msgspec.Struct

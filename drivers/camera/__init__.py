@@ -250,4 +250,5 @@ DRIVER = Driver(
     show=show,
     actions=(RELEARN,),
     check=check,
+    stills=lambda options: options.stills,
 )

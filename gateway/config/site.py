@@ -139,6 +139,11 @@ class BusSpec(msgspec.Struct, frozen=True):
     driver: Driver
     options: Any
 
+    @property
+    def stills(self) -> bool:
+        """Whether it is a camera that a person may look at."""
+        return self.driver.stills is not None and self.driver.stills(self.options)
+
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """A checked configuration."""

@@ -33,12 +33,12 @@ class CameraCard(msgspec.Struct, frozen=True):
 
 
 def cameras_of(site: Site) -> tuple[CameraCard, ...]:
-    """The cameras of a site: the lines that may show stills."""
+    """The cameras of a site."""
     return tuple(
         CameraCard(
             name=bus.name,
             view=bus.options.view,
-            stills=bus.options.stills,
+            stills=bus.stills,
             devices=tuple(
                 Counting(
                     name=device.name,
@@ -54,5 +54,5 @@ def cameras_of(site: Site) -> tuple[CameraCard, ...]:
             ),
         )
         for bus in site.buses.values()
-        if hasattr(bus.options, "stills")
+        if bus.driver.stills
     )
