@@ -8,11 +8,11 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import msgspec
 
 from .config import Site
+from .markup import add, document, table, written
 from .model import Device, Hazard, Lane, Record, Stamp
 from .services.response import Plan
 from .words import say
@@ -260,40 +260,22 @@ def page(log: PeriodLog, site: Site, language: str) -> str:
         return say(language, f"testlog.{key}", **facts)
 
     title = word("title", month=log.period, centre=_title(site, language))
-    html = ElementTree.Element("html", lang={"zh": "zh-CN"}.get(language, language))
-    head = _add(html, "head")
-    _add(head, "meta", charset="utf-8")
-    _add(head, "title", title)
-    _add(head, "style", STYLE)
-    body = _add(html, "body")
-    _add(body, "h1", title)
-    _add(body, "p", word("auxiliary"), **{"class": "note"})
+    html, head, body = document(language, title)
+    add(head, "style", STYLE)
+    add(body, "h1", title)
+    add(body, "p", word("auxiliary"), kind="note")
     for each in tables(log, site, language):
-        _add(body, "h2", each.title)
-        if not each.rows:
-            _add(body, "p", word("none"))
-            continue
-        table = _add(body, "table")
-        heads = _add(_add(table, "thead"), "tr")
-        for text in each.heads:
-            _add(heads, "th", text, scope="col")
-        rows = _add(table, "tbody")
-        for cells in each.rows:
-            row = _add(rows, "tr")
-            for text in cells:
-                _add(row, "td", text)
+        add(body, "h2", each.title)
+        if each.rows:
+            table(body, each.heads, ([(text, "") for text in row] for row in each.rows))
+        else:
+            add(body, "p", word("none"))
     if log.undated:
-        _add(body, "p", word("undated", count=log.undated))
-    signatures = _add(body, "div", **{"class": "sign"})
+        add(body, "p", word("undated", count=log.undated))
+    signatures = add(body, "div", kind="sign")
     for who in ("tester", "keeper", "manager", "date"):
-        _add(signatures, "span", word(who))
-    return "<!DOCTYPE html>\n" + ElementTree.tostring(html, encoding="unicode", method="html")
-
-
-def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
-    element = ElementTree.SubElement(parent, tag, attributes)
-    element.text = text
-    return element
+        add(signatures, "span", word(who))
+    return written(html)
 
 
 def _title(site: Site, language: str) -> str:

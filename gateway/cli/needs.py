@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 from ..model import GatewayError
 from ..needs.rows import read_rows
-from ..needs.statistics import Figures, category_of, figures, grouped, month_of, newest_first, table, to_csv
+from ..needs.statistics import Figures, category_of, figures, grouped, month_of, newest_first, table
 from ..services.needs import OPEN
+from ..spreadsheet import as_csv
 from ..words import preferred, say
 from .printing import print_table, word
 from .site import chosen_site, site_argument
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
         raise GatewayError("needs-off")
     rows = newest_first(asyncio.run(read_rows(site.journal.path)))
     if options.csv:
-        print(to_csv(table(rows, reception, lang, zone)), end="")
+        print("".join(as_csv(table(rows, reception, lang, zone))), end="")
         return
     heads, *lines = table([item for item in rows if item[1].state in OPEN], reception, lang, zone)
     print_table(heads, lines)

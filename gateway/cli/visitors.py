@@ -15,9 +15,10 @@ import msgspec
 from ..config import titles
 from ..model import ConfigError, GatewayError
 from ..services.visitors import CENTRE
+from ..spreadsheet import as_csv
 from ..statistics import look
 from ..statistics.analysis import Analyst
-from ..statistics.export import as_csv, sheets
+from ..statistics.export import sheets
 from ..statistics.report import page
 from ..statistics.site import centre_of
 from ..statistics.spans import UNITS
@@ -73,7 +74,8 @@ def run(options: argparse.Namespace) -> None:
         figures.close()
     if options.csv:
         with options.csv.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(as_csv(wording.bars(analysis.by, analysis.bars)))
+            bars = wording.bars(analysis.by, analysis.bars)
+            file.writelines(as_csv([bars.heads, *bars.rows]))
     if options.html:
         named = titles(site.centre.title)[language]
         options.html.write_text(page(analysis, wording, named), "utf-8")

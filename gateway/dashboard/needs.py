@@ -30,9 +30,9 @@ from gateway.needs.statistics import (
     newest_first,
     table,
     title_of,
-    to_csv,
 )
 from gateway.services.needs import OPEN, OUTCOMES, Need, Reception, State
+from gateway.spreadsheet import as_csv
 from gateway.words import say
 
 from .access import BRIEF, KEPT
@@ -211,7 +211,7 @@ class NeedsPages:
 
     async def _csv(self, request: Request) -> Response:
         shown = self._chosen(request, newest_first(await self._rows()), "")
-        text = to_csv(table(shown, self._reception, language(request), self._zone))
+        text = "".join(as_csv(table(shown, self._reception, language(request), self._zone)))
         today = datetime.fromtimestamp(self._watch.now() / 1000, self._zone).date()
         disposition = f'attachment; filename="needs-{today}.csv"'
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})

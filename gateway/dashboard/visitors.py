@@ -16,13 +16,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from gateway.markup import written
 from gateway.model import Clock, ConfigError
 from gateway.services.visitors import CENTRE
+from gateway.spreadsheet import as_csv
 from gateway.statistics import look
 from gateway.statistics.analysis import Analyst
-from gateway.statistics.charts import written
 from gateway.statistics.database import StatisticsFailed, StatisticsMissing
-from gateway.statistics.export import as_csv, finest, sheets
+from gateway.statistics.export import finest, sheets
 from gateway.statistics.pictures import bars, hours, inside, week
 from gateway.statistics.report import STYLE, page
 from gateway.statistics.terms import PERIODS, Analysis, Centre, day_of, period
@@ -169,7 +170,7 @@ class Answers:
             place, span = asked.analysis.place, asked.analysis.period
             unit = finest(span)
             table = asked.wording.bars(unit, asked.analyst.bars(place, span, unit))
-            return asked.name, list(as_csv(table))
+            return asked.name, list(as_csv([table.heads, *table.rows]))
 
         return await self._answer(query, lang, show)
 

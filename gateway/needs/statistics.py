@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from statistics import fmean, median
@@ -94,16 +92,6 @@ def table(
         [say(lang, f"need.{column}") for column in COLUMNS],
         *(_line(number, need, reception, lang, zone) for number, need in needs),
     ]
-
-
-def to_csv(lines: Iterable[Iterable[str]]) -> str:
-    """As spreadsheets take it; what begins like a formula is kept from being one."""
-    out = io.StringIO()
-    for line in lines:
-        csv.writer(out).writerow(
-            [f"'{cell}" if cell[:1] in {"=", "+", "-", "@"} else cell for cell in line]
-        )
-    return "\ufeff" + out.getvalue()
 
 
 def title_of(titles: Mapping[str, Mapping[str, str]], name: str, lang: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from xml.etree import ElementTree
+
+from gateway.markup import Element, add
 
 WIDE, HIGH = 480, 200
 LEFT, TOP, BOTTOM, GAP = 44, 16, 26, 0.28
@@ -24,7 +25,7 @@ class Column(NamedTuple):
     least: bool = False
 
 
-def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
+def columns(title: str, bars: Sequence[Column]) -> Element:
     """Bars beside one another, with a scale."""
     svg = _svg(title)
     top = _round_up(max((bar.value for bar in bars), default=0))
@@ -33,18 +34,18 @@ def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
     every = -int(-LETTER * max((len(bar.label) for bar in bars), default=0) // step) or 1
     for number, bar in enumerate(bars):
         left = LEFT + number * step
-        group = _add(svg, "g", **{"class": "bar least" if bar.least else "bar"})
-        _add(group, "title", bar.tip)
+        group = add(svg, "g", kind="bar least" if bar.least else "bar")
+        add(group, "title", bar.tip)
         # The whole column can be pointed at.
-        _add(group, "rect", **_box(left, TOP, step, HIGH - TOP - BOTTOM), **{"class": "field"})
+        add(group, "rect", **_box(left, TOP, step, HIGH - TOP - BOTTOM), kind="field")
         height = _height(bar.value, top)
         if bar.value:
             width, x = max(1.0, step * (1 - GAP)), left + step * GAP / 2
-            _add(group, "rect", **_box(x, HIGH - BOTTOM - height, width, height), **{"class": "whole"})
+            add(group, "rect", **_box(x, HIGH - BOTTOM - height, width, height), kind="whole")
             if bar.part:
                 part = _height(bar.part, top)
                 box = _box(x, HIGH - BOTTOM - height, width, part)
-                _add(group, "rect", **box, **{"class": "part"})
+                add(group, "rect", **box, kind="part")
             if bar.least:
                 _text(group, left + step / 2, HIGH - BOTTOM - height - 3, "≥", "middle")
         if number % every == 0 and left + step / 2 < WIDE - 2 * LETTER:
@@ -54,7 +55,7 @@ def columns(title: str, bars: Sequence[Column]) -> ElementTree.Element:
 
 def curve(
     title: str, points: Sequence[tuple[float, float]], labels: Sequence[tuple[float, str]]
-) -> ElementTree.Element:
+) -> Element:
     """Steps over time: each point's height holds until the next; places across are from 0 to 1."""
     svg = _svg(title)
     top = _round_up(max((value for _, value in points), default=0))
@@ -69,13 +70,13 @@ def curve(
         height = level
     if path:
         start = path[0].replace("L", "M")
-        _add(svg, "path", d=" ".join([start, *path[1:]]), **{"class": "curve"})
+        add(svg, "path", d=" ".join([start, *path[1:]]), kind="curve")
     return svg
 
 
 def heat(
     title: str, rows: Sequence[str], heads: Sequence[str], cells: Sequence[Sequence[Column | None]]
-) -> ElementTree.Element:
+) -> Element:
     """Squares, the fuller the darker; a row's and a column's name at its edge."""
     step, high = (WIDE - LEFT) / max(1, len(heads)), 27
     svg = _svg(title, len(rows) * high + BOTTOM)
@@ -83,14 +84,14 @@ def heat(
     for number, (name, row) in enumerate(zip(rows, cells, strict=True)):
         _text(svg, LEFT - 6, number * high + 18, name, "end")
         for column, cell in enumerate(row):
-            group = _add(svg, "g", **{"class": "cell"})
+            group = add(svg, "g", kind="cell")
             box = _box(LEFT + column * step, number * high, step - 2, high - 2)
             if cell is None:
-                _add(group, "rect", **box, **{"class": "none"})
+                add(group, "rect", **box, kind="none")
                 continue
             shade = -(-int(cell.value * 1000) * SHADES // int(top * 1000))
-            _add(group, "title", cell.tip)
-            _add(group, "rect", **box, **{"class": f"shade-{min(SHADES, shade)}"})
+            add(group, "title", cell.tip)
+            add(group, "rect", **box, kind=f"shade-{min(SHADES, shade)}")
             middle = LEFT + (column + 0.5) * step - 1
             _text(group, middle, number * high + 18, cell.label, "middle", f"on-{min(SHADES, shade)}")
     for column, head in enumerate(heads):
@@ -98,15 +99,15 @@ def heat(
     return svg
 
 
-def _svg(title: str, high: int = HIGH) -> ElementTree.Element:
+def _svg(title: str, high: int = HIGH) -> Element:
     frame = {"viewBox": f"0 0 {WIDE} {high}", "role": "img", "aria-label": title, "class": "chart"}
-    return ElementTree.Element("svg", frame)
+    return Element("svg", frame)
 
 
-def _scale(svg: ElementTree.Element, top: float) -> None:
+def _scale(svg: Element, top: float) -> None:
     for part in (0.0, 0.5, 1.0):
         y = HIGH - BOTTOM - part * (HIGH - TOP - BOTTOM)
-        _add(svg, "path", d=f"M{LEFT} {y:.1f}H{WIDE}", **{"class": "rule"})
+        add(svg, "path", d=f"M{LEFT} {y:.1f}H{WIDE}", kind="rule")
         _text(svg, LEFT - 6, y + 4, f"{top * part:,.10g}", "end")
 
 
@@ -128,19 +129,6 @@ def _box(x: float, y: float, width: float, height: float) -> dict[str, str]:
     return {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{width:.1f}", "height": f"{height:.1f}"}
 
 
-def _text(
-    parent: ElementTree.Element, x: float, y: float, text: str, anchor: str, kind: str = "label"
-) -> None:
+def _text(parent: Element, x: float, y: float, text: str, anchor: str, kind: str = "label") -> None:
     place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "class": kind}
-    _add(parent, "text", text, **place)
-
-
-def _add(parent: ElementTree.Element, tag: str, text: str = "", **attributes: str) -> ElementTree.Element:
-    element = ElementTree.SubElement(parent, tag, attributes)
-    element.text = text
-    return element
-
-
-def written(svg: ElementTree.Element) -> str:
-    """As markup: what people wrote is text in it."""
-    return ElementTree.tostring(svg, encoding="unicode", method="html")
+    add(parent, "text", text, **place)

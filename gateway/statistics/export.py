@@ -1,20 +1,10 @@
-"""Tables for other programs: which there are, and CSV, a few rows at a time."""
+"""Tables for other programs."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-
 from .analysis import Analyst
 from .terms import Analysis, Period
-from .wording import Cell, Share, Table, Wording
-
-BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-"""Without it Excel takes UTF-8 for the code page of the machine."""
-ROWS = 256
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What begins a formula in a spreadsheet (OWASP, CSV injection)."""
+from .wording import Table, Wording
 
 
 def finest(span: Period) -> str:
@@ -35,30 +25,3 @@ def sheets(analyst: Analyst, analysis: Analysis, wording: Wording) -> list[Table
         wording.heat(analysis),
         *wording.records(analysis),
     ]
-
-
-def as_csv(table: Table) -> Iterator[str]:
-    """The table in pieces; CRLF at the line's end (RFC 4180). Numbers are numbers; a text that a
-    spreadsheet would run is quoted with an apostrophe."""
-    text = io.StringIO()
-    text.write(BOM)
-    write = csv.writer(text).writerow
-    write([_safe(head) for head in table.heads])
-    for number, row in enumerate(table.rows, 1):
-        write([_safe(cell) for cell in row])
-        if number % ROWS == 0:
-            yield _emptied(text)
-    yield _emptied(text)
-
-
-def _safe(cell: Cell) -> Cell:
-    if isinstance(cell, Share):
-        return round(float(cell), 4)
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
-
-
-def _emptied(text: io.StringIO) -> str:
-    piece = text.getvalue()
-    text.seek(0)
-    text.truncate()
-    return piece

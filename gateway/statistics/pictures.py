@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from xml.etree.ElementTree import Element
+
+from gateway.markup import Element
 
 from .charts import Column, columns, curve, heat
 from .terms import Analysis, Bar

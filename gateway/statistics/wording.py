@@ -7,14 +7,12 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from gateway.services.visitors import CENTRE
+from gateway.spreadsheet import Cell
 from gateway.words import say
 
 from .fold import DOOR
 from .spans import Slot
 from .terms import Analysis, Bar, Centre, Comparison, Count, Peak, Period, Stay
-
-Cell = str | int | float | date | None
-"""Numbers and dates stay what they are, for whoever counts on with them."""
 
 
 class Share(float):
@@ -22,7 +20,8 @@ class Share(float):
 
 
 class Table(NamedTuple):
-    """`key` names what it is of, whatever the language."""
+    """`key` names what it is of, whatever the language. Numbers and dates stay what they are, for whoever
+    counts on with them."""
 
     key: str
     title: str

@@ -8,7 +8,9 @@ from unicodedata import east_asian_width
 
 import xlsxwriter  # type: ignore[import-untyped]
 
-from .wording import Cell, Share, Table
+from gateway.spreadsheet import Cell
+
+from .wording import Share, Table
 
 NAME = 31
 """Letters in the name of a sheet."""

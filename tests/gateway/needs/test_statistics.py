@@ -5,8 +5,9 @@ import io
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.needs.statistics import figures, grouped, month_of, newest_first, table, to_csv
+from gateway.needs.statistics import figures, grouped, month_of, newest_first, table
 from gateway.services.needs import Category, Need, Reception, State
+from gateway.spreadsheet import as_csv
 from tests.gateway.services.kit import at
 
 DAY = 86_400.0
@@ -53,7 +54,7 @@ def test_groups_add_up_and_months_are_local() -> None:
 def test_the_list_is_a_table_that_no_spreadsheet_takes_for_formulas() -> None:
     reception = Reception(categories={"repair": Category(title={"en": "=HYPERLINK(1)"}, days=1)})
     rows = {"10000001": need(State.REGISTERED, 5), "10000002": need(State.CLOSED, 6, DAY, outcome="met")}
-    text = to_csv(table(newest_first(rows), reception, "en", ZONE))
+    text = "".join(as_csv(table(newest_first(rows), reception, "en", ZONE)))
     heads, newest, oldest = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
     assert len(heads) == len(newest) == len(oldest) == 13
     assert (newest[0], newest[1], newest[9], newest[11]) == ("10000002", "'=HYPERLINK(1)", "1.0", "Met")

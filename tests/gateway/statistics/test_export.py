@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date, datetime
 from pathlib import Path
 
 import openpyxl
 import pytest
 
-from gateway.statistics.export import as_csv, finest
+from gateway.statistics.export import finest
 from gateway.statistics.terms import period
 from gateway.statistics.wording import Share, Table
 from gateway.statistics.workbook import write
@@ -25,20 +23,6 @@ def table(key: str, title: str, rows: int = 3) -> Table:
         [date(2026, 3, 1 + n % 28), texts[n % len(texts)], n, Share(0.875), None if n % 2 else 1.5]
         for n in range(rows)
     ])  # fmt: skip
-
-
-def test_csv_opens_in_excel_and_runs_nothing() -> None:
-    pieces = list(as_csv(table("bins", "来访", 1000)))
-    assert len(pieces) > 3
-    data = "".join(pieces).encode()
-    assert data.startswith(b"\xef\xbb\xbf")
-    lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"))))
-    assert lines[0] == ["日期", "名称", "进", "覆盖率", "平均"]
-    assert lines[1] == ["2026-03-01", f"'{NASTY}", "0", "0.875", "1.5"]
-    assert lines[9] == ["2026-03-09", "a,b\nc", "8", "0.875", "1.5"]
-    assert len(lines) == 1001
-    assert not [cell for line in lines for cell in line if cell.startswith(("=", "+", "-", "@", "\t"))]
-    assert data.count(b"\r\n") == 1001
 
 
 def test_a_workbook_has_real_numbers_and_dates_and_no_formula(tmp_path: Path) -> None:
