@@ -18,6 +18,7 @@ from gateway.statistics import look
 from gateway.statistics.analysis import Analyst
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Batch, Bin
+from gateway.statistics.pictures import hours
 from gateway.statistics.spans import UNITS, Spans, after, slots
 from gateway.statistics.terms import Analysis, Centre, Period, period
 from gateway.statistics.wording import Wording
@@ -242,3 +243,8 @@ def test_the_same_day_of_another_month() -> None:
     assert period("week", date(2026, 1, 1)) == Period("week", date(2025, 12, 29), date(2026, 1, 5))
     assert period("month", date(2026, 12, 5)).step(1) == period("month", date(2027, 1, 1))
     assert SHANGHAI.key == CENTRE.timezone
+
+
+def test_a_week_without_figures_has_its_squares(tmp_path: Path) -> None:
+    empty = analyse(tmp_path, Batch(), "week", "2026-03-04", "2026-03-04 12:00")
+    assert len(hours(empty, Wording("zh", CENTRE)).findall(".//rect[@class='none']")) == 7 * 24
