@@ -154,7 +154,7 @@ ZONES = ["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_H
          "America/St_Johns", "Africa/Cairo", "Pacific/Apia"]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ZONES),
     st.dates(date(2009, 1, 1), date(2030, 1, 1)),
@@ -189,7 +189,7 @@ def test_where_the_clock_is_put_forward_and_back(tmp_path: Path) -> None:
     assert day_after.total.came == 2
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.sampled_from(ZONES),
     st.lists(st.tuples(st.integers(0, 366 * 96), st.integers(1, 40), st.integers(0, 40)), max_size=40),
