@@ -301,6 +301,9 @@ class AlarmSpec(Limit, frozen=True, forbid_unknown_fields=True, kw_only=True):
     off_delay: float = 5.0
     latch: bool | None = None
     """Whether it stays until it is reset; by default what its hazard asks for."""
+    while_open: bool = False
+    """Of tampering: it is an alarm in the site's opening hours alone, where there are any. When the lights
+    are out, a camera sees nothing, either."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,6 +338,10 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
         "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
         "wraps": (lambda count: count > 1, "wraps-range"),
+        "alarm": (
+            lambda spec: spec is None or not spec.while_open or spec.hazard is Hazard.TAMPER,
+            "alarm-always",
+        ),
     }
 
 

@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _replay(site: Site, days: float, *, as_json: bool) -> None:
-    known = [*site.rules.values(), *(rule for each in site.devices.values() for rule in of_profile(each))]
+    profiles = (rule for each in site.devices.values() for rule in of_profile(each, site.hours))
+    known = [*site.rules.values(), *profiles]
     since = (time.time() - 86_400 * days) * 1000
     trial = Replay(known, local_time(site.centre.timezone))
     count = 0

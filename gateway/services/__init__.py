@@ -56,7 +56,7 @@ def services(
     open to visitors."""
     duties = duties or Duties()
     return [
-        Safety(devices, rules, local),
+        Safety(devices, rules, local, hours),
         Memory(),
         Response(duties.plans),
         Presence(),

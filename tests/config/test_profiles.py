@@ -148,6 +148,7 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ("address = 10", "address = 10\nbit = 16", "bit-range"),
         ("address = 10", "address = 10\ntable = 'coil'\nbit = 1", "bit-range"),
         ("address = 10", "address = 10\nwraps = 0", "wraps-range"),
+        ("address = 10", "address = 10\nalarm = {hazard = 'fire', while_open = true}", "alarm-always"),
         ('"int16"', '"int15"', "value-wrong"),
         ('"thermometer"', '"thermostat"', "kind-unknown"),
         ('"modbus"', '"modbuss"', "driver-unknown"),

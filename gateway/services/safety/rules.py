@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.hours import Hours
 from gateway.model import LATCHING, AlarmSpec, Device, Hazard, Limit, Sample, Stamp, Value
 
 LINK = "link"
@@ -85,17 +86,18 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def of_profile(device: Device) -> Iterator[Rule]:
-    """What a device's model says of its points, and that it must not fall silent."""
+def of_profile(device: Device, opening: Hours | None = None) -> Iterator[Rule]:
+    """What a device's model says of its points, and that it must not fall silent. `opening`: the hours in
+    which the site is open."""
     for name, point in device.points.items():
         if spec := point.alarm:
-            yield of_point(device.name, name, spec)
+            yield of_point(device.name, name, spec, opening)
     if device.safety:
         yield of_point(device.name, LINK, AlarmSpec(hazard=Hazard.FAULT, off_delay=0.0))
 
 
-def of_point(device: str, point: str, spec: AlarmSpec) -> Rule:
-    """The rule of one point with an alarm."""
+def of_point(device: str, point: str, spec: AlarmSpec, opening: Hours | None = None) -> Rule:
+    """The rule of one point with an alarm; `opening` as above."""
     limited = spec.above is not None or spec.below is not None
     where = f"{device}.{point}"
     condition = (
@@ -109,6 +111,7 @@ def of_point(device: str, point: str, spec: AlarmSpec) -> Rule:
         point=point,
         hazard=spec.hazard,
         when=(condition,),
+        hours=opening.__contains__ if spec.while_open and opening is not None else None,
         delay=spec.delay,
         off_delay=spec.off_delay,
         latch=spec.hazard in LATCHING if spec.latch is None else spec.latch,

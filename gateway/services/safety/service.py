@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.hours import Hours
 from gateway.model import (
     GATEWAY,
     Adopted,
@@ -111,10 +112,14 @@ class Safety(Service):
     )  # fmt: skip
 
     def __init__(
-        self, devices: Mapping[str, Device], rules: Iterable[Rule] = (), local: Local = lambda _: None
+        self,
+        devices: Mapping[str, Device],
+        rules: Iterable[Rule] = (),
+        local: Local = lambda _: None,
+        opening: Hours | None = None,
     ) -> None:
         own = (of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in OWN)
-        profiles = (rule for device in devices.values() for rule in of_profile(device))
+        profiles = (rule for device in devices.values() for rule in of_profile(device, opening))
         self._judge = Judge([*own, *profiles, *rules], local)
         self._inside: Value | None = None
         self._commands: dict[str, Callable[[_Step, Command], None]] = {

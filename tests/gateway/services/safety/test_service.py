@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
+from gateway.hours import parse_week
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Point, Stamp, Tick
 from gateway.services.safety import Alarm, Condition, Mode, Rule, Safety, State
 from tests.gateway.services.kit import DAY, Fold, command, device, sample, tick
@@ -31,6 +33,20 @@ def act(fold: Fold, action: str, key: str = "d/smoke", second: float = 0, **args
     """A command about the alarm of that key."""
     args = {"alarm": fold.rows[key].id, **args} if key in fold.rows else args
     return changes(fold.step(command(action, second=second, args=args)))
+
+
+def test_a_camera_in_the_dark_is_tampered_with_while_the_site_is_open_alone() -> None:
+    spec = AlarmSpec(hazard=Hazard.TAMPER, while_open=True, **AT_ONCE)
+    devices = {"d": device("d", "door-counter", tamper=Point(alarm=spec))}
+    local = datetime(2026, 11, 21, 21, 0)  # noqa: DTZ001
+    week = parse_week({"mon-sun": "08:00-21:30"}, ())
+    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono / 1e9), week))
+    assert changes(fold.step(sample("d", second=1, tamper=True))) == ["raised"]
+    assert changes(fold.step(sample("d", second=2, tamper=False))) == ["cleared"]
+    assert changes(fold.step(sample("d", second=3600, tamper=True))) == []
+    assert changes(fold.step(tick(11 * 3600 + 1))) == ["raised"]
+    without_hours = Fold(Safety(devices, (), lambda _: local))
+    assert changes(without_hours.step(sample("d", second=1, tamper=True))) == ["raised"]
 
 
 def test_an_alarm_that_is_true_at_start_is_raised() -> None:
