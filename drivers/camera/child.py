@@ -50,6 +50,9 @@ SETTLE = 1.0
 """Seconds between two messages because of an occupancy that changes to and fro."""
 EARLY = 0.8
 """Part of the longest silence after which a device speaks, whether or not there is news."""
+STEADY = 3.0
+"""Seconds for which pictures must have come before anything is said of them: a camera that breaks off
+again and again is down, not up and down."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
@@ -148,6 +151,7 @@ class Lookout:
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._said: dict[str, tuple[float, Said]] = {}
+        self._began: float | None = None
 
     def step(self, frame: vision.Frame) -> None:
         """Look at a frame, and tell what is to be told."""
@@ -161,7 +165,9 @@ class Lookout:
         # A picture that is not well is looked at too, so that the background is known after.
         self._count(self._counter.step(*frame))
         self._pace.step(frame.t)
-        if self._pace.beats:
+        if self._began is None:
+            self._began = frame.t
+        if self._pace.beats and self._steady(frame.t):
             self._tell(Beat())
         self._report(frame.t)
 
@@ -175,7 +181,12 @@ class Lookout:
             for crossing in crossings:
                 self._totals[crossing.line][crossing.direction] += 1
 
+    def _steady(self, t: float) -> bool:
+        return self._began is not None and t - self._began >= STEADY
+
     def _report(self, t: float) -> None:
+        if not self._steady(t):
+            return
         picture, known = self._health.picture, self._counter.calibrated
         tampered = picture is not Picture.GOOD
         state: Values = {
