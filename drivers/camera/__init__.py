@@ -213,7 +213,9 @@ class CameraListener(Listener):
             said = await self._worker.said()
             before = self._before.get(said.device, {})
             totals = {
-                name: said.values[name] + before.get(name, 0) for name in TOTALS if name in said.values
+                name: count + before.get(name, 0)
+                for name, count in said.values.items()
+                if name in TOTALS and isinstance(count, int)
             }
             yield said.device, said.values | totals
 

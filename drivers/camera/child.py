@@ -151,7 +151,7 @@ class Lookout:
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._said: dict[str, tuple[float, Said]] = {}
-        self._began: float | None = None
+        self._began = float("inf")
 
     def step(self, frame: vision.Frame) -> None:
         """Look at a frame, and tell what is to be told."""
@@ -164,29 +164,25 @@ class Lookout:
         self._health.step(frame.image, frame.t)
         # A picture that is not well is looked at too, so that the background is known after.
         self._count(self._counter.step(*frame))
-        self._pace.step(frame.t)
-        if self._began is None:
-            self._began = frame.t
-        if self._pace.beats and self._steady(frame.t):
-            self._tell(Beat())
-        self._report(frame.t)
+        self._began = min(self._began, frame.t)
+        if frame.t - self._began >= STEADY:
+            self._pace.step(frame.t)
+            if self._pace.beats:
+                self._tell(Beat())
+            self._report(frame.t)
 
     def finish(self, t: float) -> None:
         """There are no more frames: who was about to be counted is."""
         self._count(self._counter.finish())
-        self._report(t)
+        if t - self._began >= STEADY:
+            self._report(t)
 
     def _count(self, crossings: Iterable[Crossing]) -> None:
         if self._health.picture is Picture.GOOD:
             for crossing in crossings:
                 self._totals[crossing.line][crossing.direction] += 1
 
-    def _steady(self, t: float) -> bool:
-        return self._began is not None and t - self._began >= STEADY
-
     def _report(self, t: float) -> None:
-        if not self._steady(t):
-            return
         picture, known = self._health.picture, self._counter.calibrated
         tampered = picture is not Picture.GOOD
         state: Values = {
@@ -219,7 +215,8 @@ class Pace:
     """How many pictures are looked at, and what one costs."""
 
     def __init__(self) -> None:
-        self._frames, self._since = 0, -BEAT
+        self._frames = 0
+        self._since: float | None = None
         self._cpu = time.process_time()
         self.figures: dict[str, float] = {}
         """Frames a second, and milliseconds of CPU for one, decoding included; of the last second."""
@@ -229,10 +226,10 @@ class Pace:
     def step(self, t: float) -> None:
         """One more."""
         self._frames += 1
-        self.beats = t - self._since >= BEAT
+        self.beats = self._since is None or t - self._since >= BEAT
         if self.beats:
             cpu = time.process_time()
-            if t > 0:
+            if self._since is not None:
                 fps = round(self._frames / (t - self._since), 1)
                 self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
             self._frames, self._since, self._cpu = 0, t, cpu

@@ -110,6 +110,15 @@ def test_a_stream_that_breaks_off_at_once_has_not_begun(seconds: float) -> None:
     assert not said
 
 
+@pytest.mark.parametrize("pace", [1.0, 1.07, 0.93])
+def test_the_first_word_is_that_pictures_come(pace: float) -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    for frame in film(STEADY + 1):
+        lookout.step(frame._replace(t=frame.t * pace))
+    assert isinstance(said[0], Beat), "the gateway waits for it"
+
+
 def test_a_zone_that_flickers_does_not_chatter(told: list[tuple[float, Told]]) -> None:
     times = [t for t, _ in of(told, "hall")]
     assert min(b - a for a, b in pairwise(times)) >= 1
