@@ -193,6 +193,9 @@ class Lookout:
             **self._pace.figures,
         }
         for name, line in self._job.lines.items():
+            if name not in self._said:
+                # Where it began: whoever has come since then is news.
+                self._say(Said(name, {"in": 0, "out": 0, **state}), t, line.every, 0.0)
             self._say(Said(name, {**self._totals[name], **state}), t, line.every, 0.0)
         for name, zone in self._job.zones.items():
             occupancy = self._counter.occupancy[name]

@@ -119,6 +119,15 @@ def test_the_first_word_is_that_pictures_come(pace: float) -> None:
     assert isinstance(said[0], Beat), "the gateway waits for it"
 
 
+def test_who_comes_before_anything_is_said_is_told_of_as_news() -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    for frame in film(7):
+        lookout.step(frame._replace(t=frame.t / 2))
+    counts = [each.values["in"] for each in said if isinstance(each, Said) and each.device == "door"]
+    assert counts[:2] == [0, 1]
+
+
 def test_a_zone_that_flickers_does_not_chatter(told: list[tuple[float, Told]]) -> None:
     times = [t for t, _ in of(told, "hall")]
     assert min(b - a for a, b in pairwise(times)) >= 1
