@@ -1,7 +1,7 @@
 """The sealed particulars on the disk: a small SQLite file of their own, for one process.
 
-Each call opens the file and closes it again. A rollback journal rather than a log, which is overwritten
-before it is deleted, and `secure_delete`: after a call there is one file, and nothing of what was destroyed.
+Each call opens the file and closes it again. A rollback journal rather than a log, overwritten before it is
+deleted, and `secure_delete`: after a call there is one file, and nothing of what was destroyed.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ class Store:
             raise GatewayError("needs-store", file=self._path, reason=error) from error
 
     def _wipe(self) -> None:
-        """Overwrite the rollback journal of a transaction that is over: SQLite would give its blocks back to
-        the disk as they are, with what was destroyed in them."""
+        """Overwrite the rollback journal of a transaction that is over: SQLite would give its blocks back
+        to the disk as they are, with what was destroyed in them."""
         journal = Path(f"{self._path}-journal")
         if journal.exists():
             with journal.open("r+b") as file:
