@@ -152,6 +152,11 @@ async def test_garbage_is_no_video(watching: Watching, tmp_path: Path, content: 
         await field.says("cam-door", error="video-unreadable")
 
 
+async def test_a_device_that_is_no_camera_is_told_of(watching: Watching) -> None:
+    async with watching(site("/dev/null")) as field:
+        await field.says("cam-door", error="camera-pictureless")
+
+
 async def test_a_video_that_breaks_off_is_counted_until_there(watching: Watching, tmp_path: Path) -> None:
     whole = tmp_path / "whole.avi"
     PAIR.write(whole)
