@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
                 writer.write(frame.image, counter.boxes, [ends], text)
         _tell(counter.finish(), totals)
     if video.seen < 2:  # A picture is read as a video of one frame.
-        raise GatewayError("video-unreadable", file=options.video)
+        raise capture.unreadable(options.video)
     if not counter.calibrated:
         print(say(preferred(), "counting.uncalibrated"), file=sys.stderr)
     if video.seen < video.frames * 0.95:

@@ -117,6 +117,12 @@ def test_without_opencv_it_says_what_to_install(video: Path) -> None:
     assert "linli-gateway[camera]" in done.stderr
 
 
+def test_without_anywhere_to_print_it_is_no_crash(video: Path) -> None:
+    closed = "import sys; sys.stdout = None; "
+    done = run(video, "--line", LINE, "--person", SIZE, "--view", "overhead", prelude=closed)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_cut_file_is_counted_as_far_as_it_goes_and_said(video: Path, tmp_path: Path) -> None:
     # An AVI's index is at its end: what is before the cut can be read.
     whole = tmp_path / "whole.avi"
