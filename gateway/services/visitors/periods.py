@@ -43,7 +43,14 @@ def read_period(counter: Counter, sample: Sample, heard: Stamp, zone: tzinfo | N
         told = facts.implausible(sample.device, sample.at, dict(sample.values))
         return Reading(counter, None, () if counter.why == "clock" else (told,), "clock")
     moved = msgspec.structs.replace(
-        counter, total=None, path=(), doubt=None, at=sample.at, counted=_joined(counter.counted, span)
+        counter,
+        total=None,
+        path=(),
+        past=(),
+        began=None,
+        doubt=None,
+        at=sample.at,
+        counted=_joined(counter.counted, span),
     )
     if max(came, left) > plausible(seconds):
         return Reading(moved, None, (facts.implausible(sample.device, sample.at, dict(sample.values)),))

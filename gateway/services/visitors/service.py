@@ -27,13 +27,14 @@ from gateway.model import (
 
 from . import desk, facts, opening
 from .bookings import TOUR, Booking, attended
-from .counters import Counter, Meter, Pair, Passed, Reading, counts, read_total
+from .counters import Counter, Meter, Pair, Passed, Reading, counts
 from .doors import take, take_over
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .opening import Day
 from .periods import read_period
 from .places import Flow, Place, closed, crowded, moved
 from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Step, Tally
+from .totals import read_total
 
 PATIENCE = 3600.0
 """Seconds to wait for the counters' last word of a booking, at most."""
@@ -125,7 +126,7 @@ class Visitors(Service):
         if self._is_today(step, passed.day):
             counter = _replace(counter, came=counter.came + passed.came, left=counter.left + passed.left)
         step.put(COUNTER + name, _replace(counter, why=reading.why))
-        self._count(step, name, passed if trusted else None)
+        self._count(step, name, passed if trusted or reading.passed else None)
 
     def _read(self, counter: Counter, sample: Sample) -> Reading | None:
         """What the message means; None where it tells nothing of visitors."""
@@ -140,6 +141,8 @@ class Visitors(Service):
             reading = read_total(counter, sample, self._meters[sample.device], heard)
             if reading.counter.doubt is None:
                 self._heard[sample.device] = sample.at
+            elif reading.counter.total != counter.total:
+                self._heard[sample.device] = reading.counter.at
         else:
             return None
         invalid = sample.values.get("invalid") is True

@@ -1,7 +1,8 @@
 import pytest
 
 from gateway.model import ClockQuality, Sample
-from gateway.services.visitors.counters import AT_ONCE, PATH, ahead, plausible
+from gateway.services.visitors.counters import AT_ONCE, PATH, plausible
+from gateway.services.visitors.totals import ahead
 from tests.gateway.services.kit import kinds
 from tests.gateway.services.visitors.kit import Centre, at, counter, iso, told, wall
 
