@@ -62,6 +62,10 @@ class Counter(msgspec.Struct, frozen=True, kw_only=True, tag="counter", omit_def
     doubt: Doubt | None = None
     counted: tuple[Span, ...] = ()
     """The time whose periods have been counted, in Unix seconds."""
+    ahead: tuple[Span, ...] = ()
+    """The time of periods that a clock that is fast put after their telling."""
+    told: int = 0
+    """Until when periods that never came have been told of, in Unix seconds."""
     why: str | None = None
     """Why it is not to be trusted, empty while it is; None before it has ever spoken."""
     came: int = 0
@@ -93,6 +97,8 @@ class Passed(NamedTuple):
     left: int
     span: Span | None = None
     day: str = ""
+    once: bool = False
+    """The counter says it but once: it must be safe before it is answered."""
 
 
 class Reading(NamedTuple):

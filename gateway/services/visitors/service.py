@@ -136,7 +136,8 @@ class Visitors(Service):
             return Reading(counter, why="implausible")
         heard = self._heard.get(sample.device, counter.at)
         if "period_in" in sample.values:
-            reading = read_period(counter, sample, heard, self._zone(sample.at))
+            every, zone = self._meters[sample.device].every, self._zone(sample.at)
+            reading = read_period(counter, sample, heard, every, zone)
         elif "in" in sample.values or "out" in sample.values:
             reading = read_total(counter, sample, self._meters[sample.device], heard)
             if reading.counter.doubt is None:
@@ -181,7 +182,14 @@ class Visitors(Service):
         tours = self._attend(step, name, door, passed, when)
         where = {"door": name, "from": door.outer, "to": door.inner} if door.told else None
         fact = facts.crossing(
-            counter, step.at, passed.came, passed.left, span=passed.span, tours=tours, where=where
+            counter,
+            step.at,
+            passed.came,
+            passed.left,
+            span=passed.span,
+            tours=tours,
+            where=where,
+            durable=passed.once,
         )
         step.facts.append(fact)
         if not self._is_today(step, passed.day):

@@ -126,12 +126,12 @@ class _Case:
         return self._on_path(self._counter.past, pair) or self._back(pair, leap) is not None
 
     def _back(self, pair: Pair, leap: Pair | None) -> Pair | None:
-        """What has passed since the end of what was before, if the counter never began anew."""
-        past, began = self._counter.past, self._counter.began
+        """What has passed since the end of what was before, if the counter never began anew: it is back
+        there, at once, and by more than usually pass."""
+        past, most = self._counter.past, SLACK + self._usual(self._heard)
         back = ahead(past[-1], pair, self._meter.wraps) if past else None
-        if back is None or began is None or (leap and max(leap) <= SLACK + self._usual(self._heard)):
-            return None
-        return back if max(back) <= SLACK + self._usual(began) and max(back) < max(leap or pair) else None
+        near = back is not None and max(back) <= most and max(back) < max(leap or pair)
+        return back if near and (leap is None or max(leap) > most) else None
 
     def _on_path(self, path: tuple[Pair, ...], pair: Pair) -> bool:
         """Whether the total has stood there, or between two readings."""
@@ -202,7 +202,8 @@ class _Case:
     def _believed(self, doubt: Doubt) -> Reading:
         """What was in doubt is believed: a leap that many people made, a restart, or another counter."""
         moved = _replace(rebased(self._counter, doubt.last, self._sample), at=doubt.at)
-        anew = _replace(moved, past=self._counter.path, began=self._at, path=(doubt.last,))
+        past = (*self._counter.past, *self._counter.path)[-2 * PATH :]
+        anew = _replace(moved, past=past, began=self._at, path=(doubt.last,))
         leap = self._follows(self._total, doubt.last, self._heard)
         first = self._follows(self._total, doubt.first, self._heard) or leap
         grown = Passed(*(ahead(doubt.first, doubt.last, self._meter.wraps) or (0, 0)))
