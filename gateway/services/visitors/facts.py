@@ -74,10 +74,11 @@ def missed(counter: str, at: Stamp, seconds: Span) -> Fact:
 
 
 def day(at: Stamp, **body: Any) -> Fact:
-    """`visitor-day` of the centre, at the end of a local day: `{day, in, out, tours, unseen, rooms,
-    doors}`; `rooms` is `{room: {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where
-    `counters` is `{counter: [in, out]}`: what each of them saw by itself, those that stand by too, for
-    comparison."""
+    """`visitor-day` of the centre, at the end of a local day; where counters tell periods, once they have
+    told its last one, or an hour later: `{day, in, out, tours, unseen, rooms, doors}`; `rooms` is `{room:
+    {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where `counters` is `{counter: [in,
+    out]}`: what each of them saw by itself, those that stand by too, for comparison. A period that comes
+    even later is in its crossing alone."""
     return Fact(Lane.EVENT, GATEWAY, "visitor-day", at, body)
 
 

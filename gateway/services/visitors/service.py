@@ -25,7 +25,7 @@ from gateway.model import (
     Value,
 )
 
-from . import desk, facts, opening
+from . import desk, ended, facts, opening
 from .bookings import TOUR, Booking, attended
 from .counters import Counter, Meter, Pair, Passed, Reading, counts
 from .doors import take, take_over
@@ -125,6 +125,9 @@ class Visitors(Service):
         passed = reading.passed or Passed(0, 0)
         if self._is_today(step, passed.day):
             counter = _replace(counter, came=counter.came + passed.came, left=counter.left + passed.left)
+        elif day := self._ended(step, passed.day):
+            body = ended.seen(day, self._doors[name][0], name, (passed.came, passed.left))
+            step.put(DAY, _replace(step.day, ended=body))
         step.put(COUNTER + name, _replace(counter, why=reading.why))
         self._count(step, name, passed if trusted or reading.passed else None)
 
@@ -193,6 +196,10 @@ class Visitors(Service):
         )
         step.facts.append(fact)
         if not self._is_today(step, passed.day):
+            if body := self._ended(step, passed.day):
+                flows = {room: _flow(door, room, passed) for room in ("", *self._layout.rooms)}
+                body = ended.counted(body, name, (passed.came, passed.left), tours, flows)
+                step.put(DAY, _replace(step.day, ended=body))
             return
         tally = step.get(DOOR + name, Tally())
         step.put(DOOR + name, _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left))
@@ -244,9 +251,10 @@ class Visitors(Service):
         scheduled = bool(local and self._hours and local in self._hours)
         day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
         if over:
-            self._end_day(step, day)
-            day = Day(open=day.open)
-        day = _replace(day, day=tick.day)
+            if day.ended:
+                step.facts.append(facts.day(step.at, **day.ended))
+            day = Day(open=day.open, ended=self._end_day(step, day))
+        day = self._told_day(step, _replace(day, day=tick.day), local)
         settling = self._is_open(local)
         if (day.open and not settling) or (over and not self._is_open(local and _midnight(local))):
             self._close(step)
@@ -259,6 +267,17 @@ class Visitors(Service):
                 )
                 step.facts.append(told)
                 step.put(key, _replace(booking, told=True))
+
+    def _told_day(self, step: Step, day: Day, local: datetime | None) -> Day:
+        """Tell of the day that has ended, once nothing more is to be heard of it."""
+        if day.ended is None:
+            return day
+        midnight = _midnight(local).timestamp() if local else 0.0
+        counters = [row for _, row in step.all(COUNTER, Counter)]
+        if ended.awaited(counters, midnight) and 0 <= step.at.wall / 1000 - midnight < PATIENCE:
+            return day
+        step.facts.append(facts.day(step.at, **day.ended))
+        return _replace(day, ended=None)
 
     def _is_open(self, local: datetime | None) -> bool:
         """Whether it is open to visitors by the published hours, or the last of them are leaving."""
@@ -282,11 +301,12 @@ class Visitors(Service):
         ]
         return min(PATIENCE, max(every, default=0.0))
 
-    def _end_day(self, step: Step, day: Day) -> None:
-        """Write a day down, and begin the next one; what is no longer configured ends with its day."""
+    def _end_day(self, step: Step, day: Day) -> ended.Body | None:
+        """What is to be told of a day, whose successor begins; what is no longer configured ends with its
+        day. None if there are no doors."""
         tallies = dict(step.all(DOOR, Tally))
         if not tallies:
-            return
+            return None
         centre = step.get(PLACE, Place())
         body: dict[str, Any] = {
             "day": day.day,
@@ -306,7 +326,6 @@ class Visitors(Service):
                 for key, tally in tallies.items()
             },
         }
-        step.facts.append(facts.day(step.at, **body))
         if any(day.came) or any(day.left) or self._hours:
             step.facts.append(facts.opening(step.at, **opening.account(day, self._hours)))
         for key, tally in tallies.items():
@@ -320,14 +339,15 @@ class Visitors(Service):
         for key, booking in step.all(BOOKING, Booking):
             if booking.told:
                 step.drop(key)
+        return body
 
-    def _compared(self, step: Step, key: str) -> dict[str, Pair]:
+    def _compared(self, step: Step, key: str) -> dict[str, list[int]]:
         """What each counter of a door saw by itself."""
         door = self._layout.doors.get(key.removeprefix(DOOR))
         rows = (
             {each: step.get(COUNTER + each, Counter(at=step.at)) for each in door.counters} if door else {}
         )
-        return {each: (row.came, row.left) for each, row in rows.items()}
+        return {each: [row.came, row.left] for each, row in rows.items()}
 
     def _close(self, step: Step) -> None:
         for key, place in step.all(PLACE, Place):
@@ -354,6 +374,11 @@ class Visitors(Service):
             room = desk.correct(step, command, self._layout)
             if room is not None:
                 self._look(step, room)
+
+    def _ended(self, step: Step, day: str) -> ended.Body | None:
+        """What is to be told of that day, if it is the one that has just ended."""
+        body = step.day.ended
+        return body if body and body["day"] == day else None
 
     def _is_today(self, step: Step, day: str) -> bool:
         """A period that comes late belongs to its own day, which has been written down."""

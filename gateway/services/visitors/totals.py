@@ -114,16 +114,23 @@ class _Case:
 
     def _usual(self, since: Stamp) -> float:
         """How many may pass in that time if it goes on like the busiest interval of late."""
-        wraps = self._meter.wraps
+        return max(self._steps(), default=0) * self._intervals(since)
+
+    def _steps(self) -> list[int]:
+        """How many passed between readings of late."""
         paths = self._counter.past, self._counter.path
-        steps = [ahead(*step, wraps) or (0, 0) for path in paths for step in pairwise(path)]
-        seconds = elapsed(since, self._at) or 0.0
-        return max(map(max, steps), default=0) * (1 + seconds / self._meter.every)
+        pairs = [step for path in paths for step in pairwise(path)]
+        return [max(ahead(*step, self._meter.wraps) or (0, 0)) for step in pairs]
+
+    def _intervals(self, since: Stamp) -> float:
+        return 1 + (elapsed(since, self._at) or 0.0) / self._meter.every
 
     def _is_past(self, pair: Pair, leap: Pair) -> bool:
         """Whether a total above the trusted one may be of before the restart: it comes late, or there was
         no restart, and it is back where it was."""
-        return self._on_path(self._counter.past, pair) or self._back(pair, leap) is not None
+        past = self._counter.past
+        late = self._on_path(past, pair) if max(leap) > FEW else pair in past
+        return late or self._back(pair, leap) is not None
 
     def _back(self, pair: Pair, leap: Pair | None) -> Pair | None:
         """What has passed since the end of what was before, if the counter never began anew: it is back
@@ -218,16 +225,21 @@ class _Case:
         if leap is None and max(doubt.first) <= possible:
             unknown = _wall(self._heard), _wall(doubt.since)
             restarted = facts.restarted(self._sample.device, self._at, self._total, doubt.first, unknown)
-            # Or it has kept what it had a while ago, and gone on from there.
-            stood = self._on_path(self._counter.path, doubt.first)
-            kept = max(doubt.first) > (usual if stood else 2 * usual)
-            return Reading(anew, grown if kept else Passed(*doubt.last), (restarted,))
+            return Reading(anew, grown if self._is_kept(doubt.first) else Passed(*doubt.last), (restarted,))
         if leap is None or max(leap) > plausible(elapsed(self._heard, doubt.at)):
             # Another one, or it was set by hand: only what it has seen since then is known.
             return Reading(anew, grown, told)
         if first and max(first) > usual and self._is_past(doubt.last, leap):
             return Reading(moved, grown, told)
         return Reading(moved, Passed(*leap))
+
+    def _is_kept(self, first: Pair) -> bool:
+        """Whether a counter that began anew has kept what it had a while ago, and gone on from there: it is
+        more than can have passed since, all the more where it had stood there."""
+        if not self._on_path(self._counter.path, first):
+            return max(first) > 2 * (SLACK + self._usual(self._heard))
+        steps = self._steps()
+        return max(first) > FEW + 2 * sum(steps) / max(1, len(steps)) * self._intervals(self._heard)
 
     def _implausible(self, pair: Pair) -> Fact:
         body = {"before": list(self._total), "after": list(pair)}

@@ -190,3 +190,37 @@ def test_what_a_counter_says_but_once_is_safe_before_it_is_answered() -> None:
 def test_an_impossible_period_says_which_time_is_unknown() -> None:
     (fact,) = told(begun().period(MORNING + 950, MORNING, MORNING + 900, 60_000), "counter-implausible")
     assert (fact["since"], fact["until"]) == (wall(MORNING), wall(MORNING + 900))
+
+
+MIDNIGHT = 24 * 3600
+
+
+def evening() -> Centre:
+    centre = Centre(every=900)
+    centre.tick(MIDNIGHT - 3600)
+    for quarter in (3, 2):
+        centre.period(
+            MIDNIGHT - quarter * 900 + 905, MIDNIGHT - (quarter + 1) * 900, MIDNIGHT - quarter * 900, 2
+        )
+    return centre
+
+
+def test_the_last_period_of_a_day_comes_after_midnight_and_is_in_its_day() -> None:
+    centre = evening()
+    centre.period(MIDNIGHT - 895, MIDNIGHT - 1800, MIDNIGHT - 900, 4, 1)
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    centre.reboot()
+    centre.period(MIDNIGHT + 5, MIDNIGHT - 900, MIDNIGHT, 3, 2)
+    (day,) = told(centre.tick(MIDNIGHT + 6), "visitor-day")
+    assert (day["in"], day["out"]) == (11, 3)
+    assert day["doors"] == {"d": {"in": 11, "out": 3, "counters": {"d": [11, 3]}}}
+    assert centre.now() == (0, 0, 0)
+    assert told(centre.tick(MIDNIGHT + 7), "visitor-day") == []
+
+
+def test_a_day_whose_last_period_never_comes_is_told_an_hour_later() -> None:
+    centre = evening()
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    assert told(centre.tick(MIDNIGHT + 3599), "visitor-day") == []
+    (day,) = told(centre.tick(MIDNIGHT + 3600), "visitor-day")
+    assert day["in"] == 4
