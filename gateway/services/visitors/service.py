@@ -80,11 +80,20 @@ class Visitors(Service):
         elif isinstance(message, Command):
             self._obey(step, message)
         elif isinstance(message, Adopted):
-            for key, counter in step.all(COUNTER, Counter):
-                # Whichever door it is at now: what it was ahead of the last one is no matter.
-                known = key.removeprefix(COUNTER) in self._meters
-                step.put(key, _replace(counter, balance=(0, 0))) if known else step.drop(key)
+            self._settle(step)
         return step.changes, step.facts
+
+    def _settle(self, step: Step) -> None:
+        """Go on under this configuration. How far a door is ahead of a counter that has come from another
+        one is not known."""
+        for key, _ in step.all(COUNTER, Counter):
+            if key.removeprefix(COUNTER) not in self._meters:
+                step.drop(key)
+        for name, door in self._layout.doors.items():
+            tally = step.get(DOOR + name, Tally())
+            for each in set(door.counters) - set(tally.counters):
+                if counter := step.find(COUNTER + each, Counter):
+                    step.put(COUNTER + each, _replace(counter, balance=(0, 0)))
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         """The centre's figures by themselves; with `room.NAME.` and `door.NAME.` before them those of rooms
@@ -165,7 +174,7 @@ class Visitors(Service):
         active = next((each for each, row in known.items() if row.why == ""), "")
         counted: list[tuple[str, Passed]] = []
         if active != tally.active:
-            step.put(DOOR + name, _replace(tally, active=active))
+            tally = _replace(tally, active=active)
             if active:
                 news, balances = take_over(balances, active)
                 counted.append((active, Passed(*news)))
@@ -175,6 +184,7 @@ class Visitors(Service):
         for each, balance in balances.items():
             if balance != known[each].balance:
                 step.put(COUNTER + each, _replace(known[each], balance=balance))
+        step.put(DOOR + name, _replace(tally, counters=door.counters))
         for each, news_ in counted:
             if news_.came or news_.left:
                 self._cross(step, each, name, door, news_)
@@ -330,7 +340,7 @@ class Visitors(Service):
             step.facts.append(facts.opening(step.at, **opening.account(day, self._hours)))
         for key, tally in tallies.items():
             known = key.removeprefix(DOOR) in self._layout.doors
-            step.put(key, Tally(active=tally.active)) if known else step.drop(key)
+            step.put(key, _replace(tally, came=0, left=0)) if known else step.drop(key)
         for key, place in step.all(PLACE, Place):
             known = key.removeprefix(PLACE) in ("", *self._layout.rooms)
             step.put(key, _replace(place, today=Flow(), tours=0)) if known else step.drop(key)
