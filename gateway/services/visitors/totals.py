@@ -34,6 +34,8 @@ from .counters import (
 
 NEAR = 8
 """A total that has rolled over was in the last of so many parts of its range, else it was restarted."""
+WIDTHS = 1 << 8, 10_000, 1 << 16, 100_000, 1_000_000, 1 << 24
+"""Where counters roll over that do not say where."""
 FEW = 3
 """So many are told of as just now, however long ago the last reading was."""
 LATE = 6 * 3600.0
@@ -104,13 +106,23 @@ class _Case:
     def _follows(self, before: Pair, pair: Pair, since: Stamp) -> Pair | None:
         """What passed between two totals; None if the one does not follow from the other. Two that fall at
         once have begun anew: that both rolled over is believed where both were about to."""
-        passed = ahead(before, pair, self._meter.wraps)
+        passed = ahead(before, pair, self._meter.wraps) or self._rolled(before, pair, since)
         fallen = [new < old or not old for old, new in zip(before, pair, strict=True)]
         if passed and all(fallen) and any(before):
             missing = max(came - new for came, new in zip(passed, pair, strict=True))
             if missing > FEW + self._usual(since):
                 return None
         return passed
+
+    def _rolled(self, before: Pair, pair: Pair, since: Stamp) -> Pair | None:
+        """What passed where one total fell and the other went on: no restart, but a roll-over where the
+        profile does not say that there is one."""
+        fallen = [new < old for old, new in zip(before, pair, strict=True)]
+        if sum(fallen) != 1 or before[fallen.index(False)] <= SLACK:
+            return None
+        width = next((width for width in WIDTHS if width > before[fallen.index(True)]), 0)
+        came, left = (new - old + width * fell for old, new, fell in zip(before, pair, fallen, strict=True))
+        return (came, left) if 0 <= min(came, left) <= max(came, left) <= FEW + self._usual(since) else None
 
     def _usual(self, since: Stamp) -> float:
         """How many may pass in that time if it goes on like the busiest interval of late."""

@@ -284,6 +284,14 @@ def test_a_restart_shortly_before_the_roll_over_is_no_roll_over() -> None:
     assert centre.now()[:2] == (16 + 15, 16 + 15)
 
 
+@pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 1_000_000])
+def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width: int) -> None:
+    centre = Centre(every=60)
+    for number, total in enumerate([width - 6, width - 4, width - 2, 1, 2]):
+        centre.says(60 * number, total, 100 + number)
+    assert centre.now()[:2] == (8, 4)
+
+
 def test_both_totals_roll_over_at_once_where_both_were_about_to() -> None:
     centre = Centre(counter("d", 600, wraps=65_536))
     read(centre, 65_510, 65_522, 65_533, 8, 19, every=600)
