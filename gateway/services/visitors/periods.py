@@ -15,7 +15,7 @@ from .counters import Counter, Passed, Reading, Span, moment, plausible, whole
 
 LONGEST = 86_400
 """Seconds of a period."""
-SPANS = 16
+SPANS = 64
 """Stretches of time with gaps between them that a counter may wait to have filled."""
 OVERLAP = 20
 """A period may overlap counted time by one part in so many: the counter's clock was put right."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import ClockQuality, Fact, Sample, Stamp, elapsed
+from gateway.model import FAILURES, ClockQuality, Fact, Sample, Stamp, elapsed
 
 from . import facts
 from .counters import (
@@ -107,10 +107,14 @@ class _Case:
         """What passed between two totals; None if the one does not follow from the other. Two that fall at
         once have begun anew: that both rolled over is believed where both were about to."""
         passed = ahead(before, pair, self._meter.wraps) or self._rolled(before, pair, since)
-        fallen = [new < old or not old for old, new in zip(before, pair, strict=True)]
+        low = [new < old for old, new in zip(before, pair, strict=True)]
+        if passed and any(low) and max(passed) > plausible(elapsed(since, self._at)):
+            return None
+        fallen = [fell or not old for old, fell in zip(before, low, strict=True)]
         if passed and all(fallen) and any(before):
             missing = max(came - new for came, new in zip(passed, pair, strict=True))
-            if missing > FEW + self._usual(since):
+            # A counter that is away for long has lost its power.
+            if missing > FEW + self._typical(min(self._intervals(since), 1 + FAILURES)):
                 return None
         return passed
 
@@ -128,11 +132,16 @@ class _Case:
         """How many may pass in that time if it goes on like the busiest interval of late."""
         return max(self._steps(), default=0) * self._intervals(since)
 
+    def _typical(self, intervals: float) -> float:
+        """Twice the mean of so many intervals."""
+        steps = self._steps()
+        return 2 * intervals * sum(steps) / max(1, len(steps))
+
     def _steps(self) -> list[int]:
         """How many passed between readings of late."""
         paths = self._counter.past, self._counter.path
         pairs = [step for path in paths for step in pairwise(path)]
-        return [max(ahead(*step, self._meter.wraps) or (0, 0)) for step in pairs]
+        return [round(min(AT_ONCE, max(ahead(*step, self._meter.wraps) or (0, 0)))) for step in pairs]
 
     def _intervals(self, since: Stamp) -> float:
         return 1 + (elapsed(since, self._at) or 0.0) / self._meter.every
@@ -146,11 +155,11 @@ class _Case:
 
     def _back(self, pair: Pair, leap: Pair | None) -> Pair | None:
         """What has passed since the end of what was before, if the counter never began anew: it is back
-        there, at once, and by more than usually pass."""
+        there at once, from nought by more than usually pass, or from where no counter begins."""
         past, most = self._counter.past, SLACK + self._usual(self._heard)
         back = ahead(past[-1], pair, self._meter.wraps) if past else None
         near = back is not None and max(back) <= most and max(back) < max(leap or pair)
-        return back if near and (leap is None or max(leap) > most) else None
+        return back if near and max(leap or self._counter.path[0]) > most else None
 
     def _on_path(self, path: tuple[Pair, ...], pair: Pair) -> bool:
         """Whether the total has stood there, or between two readings."""
@@ -250,8 +259,7 @@ class _Case:
         more than can have passed since, all the more where it had stood there."""
         if not self._on_path(self._counter.path, first):
             return max(first) > 2 * (SLACK + self._usual(self._heard))
-        steps = self._steps()
-        return max(first) > FEW + 2 * sum(steps) / max(1, len(steps)) * self._intervals(self._heard)
+        return max(first) > FEW + self._typical(self._intervals(self._heard))
 
     def _implausible(self, pair: Pair) -> Fact:
         body = {"before": list(self._total), "after": list(pair)}

@@ -266,6 +266,13 @@ def test_late_totals_of_before_a_restart_that_grow_are_not_its_crowd() -> None:
     assert centre.now()[:2] == (7 + 3, 7 + 3)
 
 
+def test_one_that_comes_late_twice_near_the_end_of_the_range_is_no_turn_of_it() -> None:
+    centre = Centre(counter("d", 5, wraps=10_000))
+    for second, total in enumerate([9838, 9839, 9840, 9839, 9839, 9841, 9841]):
+        centre.says(5 * second, total, 9900)
+    assert centre.now()[0] == 3
+
+
 def test_a_late_total_that_nobody_had_seen_is_known_by_those_beside_it() -> None:
     centre = Centre(every=60)
     read(centre, 50, 56, 60, 0, 0, 0, 0, 58, 0, 1, 1)
@@ -292,6 +299,14 @@ def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width:
     assert centre.now()[:2] == (8, 4)
 
 
+def test_a_counter_that_lost_its_power_near_its_end_did_not_roll_over() -> None:
+    centre = Centre(counter("d", 5, wraps=65_536))
+    end = read(centre, *range(65_400, 65_440), every=5)
+    centre.silent(end)
+    read(centre, 0, 0, 1, 1, begin=end + 3600, every=5)
+    assert centre.now()[:2] == (39 + 1, 39 + 1)
+
+
 def test_both_totals_roll_over_at_once_where_both_were_about_to() -> None:
     centre = Centre(counter("d", 600, wraps=65_536))
     read(centre, 65_510, 65_522, 65_533, 8, 19, every=600)
@@ -304,6 +319,12 @@ def test_a_counter_that_is_back_where_it_was_has_not_begun_anew(false: int) -> N
     centre = Centre(every=5)
     read(centre, 30, 31, *[false] * 15, 31, 31, 31, 32, 33, every=5)
     assert centre.now()[:2] == (3, 3)
+
+
+def test_a_second_restart_is_no_return_to_before_the_first() -> None:
+    centre = Centre(every=60)
+    read(centre, 90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1)
+    assert centre.now()[:2] == (1 + 1 + 3 + 1, 1 + 1 + 3 + 1)
 
 
 def test_a_counter_that_kept_an_older_total_through_a_power_cut_brings_nobody_back() -> None:
