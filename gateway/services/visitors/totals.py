@@ -110,8 +110,9 @@ class _Case:
         low = [new < old for old, new in zip(before, pair, strict=True)]
         if passed and any(low) and max(passed) > plausible(elapsed(since, self._at)):
             return None
-        fallen = [fell or not old for old, fell in zip(before, low, strict=True)]
-        if passed and all(fallen) and any(before):
+        # One that was near nought tells nothing of a restart.
+        silent = [fell or old <= SLACK for old, fell in zip(before, low, strict=True)]
+        if passed and any(low) and all(silent):
             missing = max(came - new for came, new in zip(passed, pair, strict=True))
             # A counter that is away for long has lost its power.
             if missing > FEW + self._typical(min(self._intervals(since), 1 + FAILURES)):

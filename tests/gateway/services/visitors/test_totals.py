@@ -299,6 +299,13 @@ def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width:
     assert centre.now()[:2] == (8, 4)
 
 
+def test_a_restart_is_no_roll_over_where_the_other_total_is_near_nought() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    for number, (came, left) in enumerate([(65_430, 65_534), (65_440, 1), (11, 6), (20, 8), (31, 9)]):
+        centre.says(600 * number, came, left)
+    assert centre.now()[:2] == (10 + 31, 3 + 9)
+
+
 def test_a_counter_that_lost_its_power_near_its_end_did_not_roll_over() -> None:
     centre = Centre(counter("d", 5, wraps=65_536))
     end = read(centre, *range(65_400, 65_440), every=5)
