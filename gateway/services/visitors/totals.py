@@ -159,8 +159,11 @@ class _Case:
         there at once, from nought by more than usually pass, or from where no counter begins."""
         past, most = self._counter.past, SLACK + self._usual(self._heard)
         back = ahead(past[-1], pair, self._meter.wraps) if past else None
-        near = back is not None and max(back) <= most and max(back) < max(leap or pair)
-        return back if near and max(leap or self._counter.path[0]) > most else None
+        if back is None or max(back) > most or max(back) >= max(leap or pair):
+            return None
+        if leap and max(back) <= FEW:
+            most = FEW + self._typical(self._intervals(self._heard))
+        return back if max(leap or self._counter.path[0]) > most else None
 
     def _on_path(self, path: tuple[Pair, ...], pair: Pair) -> bool:
         """Whether the total has stood there, or between two readings."""

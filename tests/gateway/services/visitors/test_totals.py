@@ -328,6 +328,12 @@ def test_a_counter_that_is_back_where_it_was_has_not_begun_anew(false: int) -> N
     assert centre.now()[:2] == (3, 3)
 
 
+def test_a_few_who_were_counted_before_a_minute_of_zeros_are_not_counted_again() -> None:
+    centre = Centre(every=5)
+    read(centre, *range(15), *[0] * 15, 14, 14, 15, 15, every=5)
+    assert centre.now()[:2] == (15, 15)
+
+
 def test_a_second_restart_is_no_return_to_before_the_first() -> None:
     centre = Centre(every=60)
     read(centre, 90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1)
