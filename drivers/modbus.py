@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
+import os
 import socket
 import struct
 import termios
@@ -72,6 +74,9 @@ TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
 NOT_NOW = {5: "modbus-busy", 6: "modbus-busy", 10: "modbus-unreachable", 11: "modbus-unreachable"}
 """Exceptions that blame nothing asked for: the unit has other work, or its gateway hears nothing of it."""
+PATIENCE = 4.0
+"""Seconds for a connection to come about: what is lost on the way is sent again after one and after three
+(RFC 6298)."""
 VANISHED = 20.0
 """Seconds after which a TCP connection is over whose far end confirms nothing that was sent."""
 
@@ -601,10 +606,10 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     client.set_max_no_responses(1_000_000_000)
     refused = ""
     try:
-        if not await client.connect():
-            raise LinkDown("line-open", url=options.url, reason="–")
+        await _open(client)
     except OSError as error:
-        raise LinkDown("line-open", url=options.url, reason=error) from error
+        reason = str(error) or os.strerror(errno.ETIMEDOUT)
+        raise LinkDown("line-open", url=options.url, reason=reason) from error
     except termios.error as error:
         refused = error.args[-1]
     if refused:
@@ -617,6 +622,12 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield ModbusBus(client, ear, options)
     finally:
         client.close()
+
+
+async def _open(client: ModbusBaseClient) -> None:
+    """As `client.connect()`, which keeps to itself why it fails. Raises `OSError`."""
+    async with asyncio.timeout(PATIENCE):
+        client.ctx.transport, _ = await client.ctx.call_create()
 
 
 def _watch(client: ModbusBaseClient) -> None:

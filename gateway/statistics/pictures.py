@@ -48,9 +48,9 @@ def week(analysis: Analysis, wording: Wording) -> Element:
 
 
 def hours(analysis: Analysis, wording: Wording) -> Element:
-    """The heat map, of those hours in which there ever was anything to count."""
+    """The heat map, of the hours in which there ever was anything to count; of all if there never was."""
     known = [hour for hour in range(24) if any(row[hour].mean is not None for row in analysis.heat)]
-    shown = range(known[0], known[-1] + 1) if known else range(0)
+    shown = range(known[0], known[-1] + 1) if known else range(24)
     cells = []
     for number, row in enumerate(analysis.heat):
         weekday = wording.word(f"weekday-{number}")

@@ -6,12 +6,15 @@ import functools
 import os
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Mapping
 from importlib.resources import files
 
 LANGUAGES = ("zh", "en")
 
-_UNKNOWN_FACT = re.compile(r"\s*[（(]\?[）)]|\s\?")
+_LEFT_OUT = "…"
+_ASIDE = re.compile(rf"\s*[（(]{_LEFT_OUT}[）)]|[:：]\s*{_LEFT_OUT}$")
+"""What says nothing without its fact."""
 
 
 @functools.cache
@@ -26,21 +29,16 @@ def say(language: str, key: str, /, **facts: object) -> str:
     sentence = words(language).get(key)
     if sentence is None:
         return " ".join((key, *(f"{name}={value}" for name, value in facts.items())))
-    return sentence.format_map(_Facts(facts))
+    return sentence.format_map(defaultdict(lambda: "?", facts))
 
 
 def because(language: str, key: str) -> str:
     """The sentence of an error without the facts, which were not kept; the bare key where there is none."""
     sentence = words(language).get(f"error.{key}")
-    return key if sentence is None else _UNKNOWN_FACT.sub("", sentence.format_map(_Facts()))
+    return key if sentence is None else _ASIDE.sub("", sentence.format_map(defaultdict(lambda: _LEFT_OUT)))
 
 
 def preferred() -> str:
     """The language of the person at the terminal; Chinese unless their locale says English."""
     locale = os.environ.get("LINLI_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "en" if locale.startswith("en") else "zh"
-
-
-class _Facts(dict[str, object]):
-    def __missing__(self, key: str) -> str:
-        return "?"

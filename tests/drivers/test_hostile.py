@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_no_value_is_ever_taken_for_anothers() -> None:
     command = [sys.executable, "scripts/benchmarks", "hostile", "--quick", "--json"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     figures = json.loads(run.stdout.splitlines()[-1])["hostile"]
     assert figures["misattributed"] == 0
     assert figures["transactions"] >= 4000

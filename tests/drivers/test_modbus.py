@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
+import re
 import socket
 import struct
 import subprocess
@@ -558,9 +560,28 @@ async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -
     with pytest.raises(LinkDown, match="line-open"):
         async with connect(Options(url=f"rtu:{tmp_path}/none"), ()):
             pass
-    with pytest.raises(LinkDown, match="line-open"):
+    with pytest.raises(LinkDown, match="line-open") as refused:
         async with connect(Options(url="tcp://127.0.0.1:1"), ()):
             pass
+    assert f"[Errno {errno.ECONNREFUSED}]" in str(refused.value.facts["reason"])
+
+
+async def test_a_connection_whose_first_packet_is_lost_comes_about() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        asking = re.compile(rf":{port:04X} 02 ")
+
+        async def open_and_close() -> None:
+            async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=SHORT), ()):
+                pass
+
+        # Who comes while somebody waits is not answered, and asks again after a second.
+        with socket.create_connection(("127.0.0.1", port)):
+            opening = asyncio.create_task(open_and_close())
+            while not asking.search(Path("/proc/net/tcp").read_text("ascii")):
+                await asyncio.sleep(0.01)
+            server.accept()[0].close()
+            await opening
 
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]

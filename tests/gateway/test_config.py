@@ -222,7 +222,7 @@ def damaged(draw: st.DrawFn, texts: list[str]) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([DEMO, SMALL]))
 def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
     for mistake in refusal(load_site, tmp_path / "site.toml", text):
@@ -230,7 +230,7 @@ def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
         assert all(mistake.say(language) for language in LANGUAGES)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([file.read_text("utf-8") for file in PROFILES]))
 def test_a_damaged_profile_is_read_or_refused(tmp_path: Path, text: str) -> None:
     for mistake in refusal(load_profile, tmp_path / "profile.toml", text):

@@ -25,7 +25,7 @@ def test_nothing_is_lost_twice_or_out_of_order(tmp_path: Path) -> None:
     assert result["faults"] == 5
     assert result["kills"] >= 2
     assert result["alarms"] > 10
-    assert result["accepted"] > 500
+    assert result["accepted"] > 100
     zeros = ("lost", "duplicated", "reordered", "contradicted", "crashes", "unrecovered")
     assert {key: result[key] for key in zeros} == dict.fromkeys(zeros, 0)
 

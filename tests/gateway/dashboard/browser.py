@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common import exceptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -23,6 +24,14 @@ OPTIONS = (
     "--lang=zh-CN",
     "--accept-lang=zh-CN",
 )
+
+NOT_YET = (
+    exceptions.NoSuchElementException,
+    exceptions.StaleElementReferenceException,
+    exceptions.ElementNotInteractableException,
+    exceptions.ElementClickInterceptedException,
+)
+"""What a page answers while it gives way to another."""
 
 
 @contextmanager
@@ -55,10 +64,14 @@ class Page:
         self.until(lambda: text in self.text(selector), f"{text!r} in {selector}")
 
     def until(self, true: Callable[[], object], what: str = "") -> None:
-        WebDriverWait(self.driver, 8, 0.1).until(lambda _: true(), what)
+        WebDriverWait(self.driver, 8, 0.1, NOT_YET).until(lambda _: true(), what)
 
     def click(self, selector: str) -> None:
-        self.driver.find_element(By.CSS_SELECTOR, selector).click()
+        def clicked() -> bool:
+            self.driver.find_element(By.CSS_SELECTOR, selector).click()
+            return True
+
+        self.until(clicked, selector)
 
     def has(self, selector: str) -> bool:
         return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))

@@ -253,6 +253,21 @@ def test_what_sounds_is_muted_by_somebody(house: House, page: Page) -> None:
     assert not page.has(".mute")
 
 
+def test_a_rules_alarm_has_its_title_and_value_and_not_its_name(house: House, page: Page) -> None:
+    row = Alarm(
+        id="gas/kitchen-heats/1",
+        device="gas",
+        point="kitchen-heats",
+        hazard=Hazard.FIRE,
+        state=State.ACTIVE,
+        raised=house.now(),
+        value=39.5,
+        title={"zh": "厨房升温过快"},
+    )
+    house.rows("safety", **{"gas__kitchen-heats": row})
+    page.shows("火警 厨房升温过快 报警中，待确认 厨房燃气 39.5", "#alarms")
+
+
 def test_a_plan_is_ticked_off_and_people_are_counted(house: House, page: Page) -> None:
     name = house.alarm(State.ACTIVE)
     house.case(name)

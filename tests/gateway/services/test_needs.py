@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 from msgspec.structs import asdict, replace
@@ -234,7 +234,6 @@ def test_a_restart_forgets_nothing() -> None:
 ACTIONS = ["register", "accept", "refer", "done", "close", "withdraw", "reopen", "change", "erase", "tick"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.floats(0, 40 * DAY), st.text(max_size=8))))
 def test_nothing_that_is_typed_gets_into_a_row_or_a_fact(
     steps: list[tuple[str, float, str]],

@@ -18,6 +18,7 @@ from gateway.statistics import look
 from gateway.statistics.analysis import Analyst
 from gateway.statistics.database import connect
 from gateway.statistics.fold import Batch, Bin
+from gateway.statistics.pictures import hours
 from gateway.statistics.spans import UNITS, Spans, after, slots
 from gateway.statistics.terms import Analysis, Centre, Period, period
 from gateway.statistics.wording import Wording
@@ -153,7 +154,7 @@ ZONES = ["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_H
          "America/St_Johns", "Africa/Cairo", "Pacific/Apia"]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(ZONES),
     st.dates(date(2009, 1, 1), date(2030, 1, 1)),
@@ -188,7 +189,7 @@ def test_where_the_clock_is_put_forward_and_back(tmp_path: Path) -> None:
     assert day_after.total.came == 2
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.sampled_from(ZONES),
     st.lists(st.tuples(st.integers(0, 366 * 96), st.integers(1, 40), st.integers(0, 40)), max_size=40),
@@ -242,3 +243,8 @@ def test_the_same_day_of_another_month() -> None:
     assert period("week", date(2026, 1, 1)) == Period("week", date(2025, 12, 29), date(2026, 1, 5))
     assert period("month", date(2026, 12, 5)).step(1) == period("month", date(2027, 1, 1))
     assert SHANGHAI.key == CENTRE.timezone
+
+
+def test_a_week_without_figures_has_its_squares(tmp_path: Path) -> None:
+    empty = analyse(tmp_path, Batch(), "week", "2026-03-04", "2026-03-04 12:00")
+    assert len(hours(empty, Wording("zh", CENTRE)).findall(".//rect[@class='none']")) == 7 * 24

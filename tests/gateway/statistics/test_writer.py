@@ -128,7 +128,7 @@ FACTS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30)
 @given(FACTS, st.lists(st.integers(0, 30)), st.data())
 def test_any_split_and_any_restart_gives_the_same_bins(
     facts: list[Fact], cuts: list[int], data: st.DataObject

@@ -23,7 +23,7 @@ from tests.gateway.services.visitors.simulator import (
 )
 
 SEEDS = st.integers(0, 1 << 32)
-some = settings(max_examples=4, deadline=None)
+some = settings(max_examples=4)
 
 
 def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> Pair:
@@ -97,7 +97,7 @@ def test_restarts_cost_those_alone_whom_the_counter_forgot(family: str, seed: in
 
 @pytest.mark.parametrize("family", NIGHTLY)
 @given(seed=SEEDS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 def test_a_reset_each_midnight_costs_the_last_visitors_of_the_day_alone(family: str, seed: int) -> None:
     habits = NIGHTLY[family]
     story = totals(passages(seed, 300, days=3), habits, seed, days=3)
@@ -131,7 +131,7 @@ def test_periods_are_counted_exactly_once_the_last_has_come(seed: int, length: i
 
 
 @given(seed=SEEDS, every=st.sampled_from([(7, 7), (7, 120), (120, 7), (600, 11)]))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_two_counters_at_a_door_whose_lines_fail_count_everybody_once(
     seed: int, every: tuple[int, int]
 ) -> None:

@@ -54,7 +54,7 @@ COMMANDS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(SAMPLES, SAMPLES, TICKS, COMMANDS), max_size=25))
 def test_nothing_makes_it_stumble(messages: list[Message]) -> None:
     centre = hall(WEEK)
