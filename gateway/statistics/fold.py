@@ -19,7 +19,13 @@ AWAY = "away"
 """A fact of the gateway's, at its start, and a hole: since when it had not been running."""
 LOST, BEFORE = "lost", "before"
 """Holes: facts that were gone before they were read; all that was before the first one there was."""
-DATED = KEPT | {"crossing", "tour-marked", "coverage", "counter-restarted", AWAY}
+UNKNOWN = {
+    "counter-restarted": "restarted",
+    "counter-missed": "missed",
+    "counter-implausible": "implausible",
+}
+"""Facts of a counter that nobody knows who passed in a time, and what such a hole is called."""
+DATED = KEPT | UNKNOWN.keys() | {"crossing", "tour-marked", "coverage", AWAY}
 """Facts that count at their own time, when that becomes known."""
 
 Correct = Callable[[Stamp], Stamp]
@@ -135,8 +141,8 @@ class Fold:
             self._add(CENTRE, Bin(0, 0, body["count"]), body["since"], body["until"])
         elif record.kind == AWAY:
             self._hole(body["since"], at, AWAY)
-        elif record.kind == "counter-restarted" and body["since"] is not None:
-            self._hole(body["since"], body["until"] or at, "restarted", record.device)
+        elif record.kind in UNKNOWN and body.get("since") is not None:
+            self._hole(body["since"], body["until"] or at, UNKNOWN[record.kind], record.device)
         elif record.kind == "gap" and body["reason"] == "damaged" and body["lane"] == "event":
             self._hole(self.cursor.wall, at, LOST)
         elif record.kind in KEPT:

@@ -22,6 +22,7 @@ def crossing(
     span: Span | None = None,
     tours: int = 0,
     where: dict[str, str] | None = None,
+    durable: bool = False,
 ) -> Fact:
     """Somebody has passed a door: `{in, out}`, of the counter that counts for the door. Each visitor is in
     one of these: what a counter that stands by has seen is in none.
@@ -37,7 +38,7 @@ def crossing(
         body["tours"] = tours
     if span:
         body["since"], body["until"] = span
-    return Fact(Lane.EVENT, counter, "crossing", at, body)
+    return Fact(Lane.EVENT, counter, "crossing", at, body, durable)
 
 
 def coverage(counter: str, at: Stamp, why: str) -> Fact:
@@ -61,15 +62,23 @@ def restarted(
 
 def implausible(counter: str, at: Stamp, body: dict[str, Any]) -> Fact:
     """A counter says what cannot be; it was not counted. Of a total `{before, after}` as `[in, out]`, of a
-    period its values."""
+    period its values, with `since` and `until` where its time can be true."""
     return Fact(Lane.EVENT, counter, "counter-implausible", at, body)
 
 
+def missed(counter: str, at: Stamp, seconds: Span) -> Fact:
+    """`counter-missed`: periods that never came, `{since, until}`: nobody knows who passed then. Should one
+    come after all, it is counted."""
+    since, until = seconds
+    return Fact(Lane.EVENT, counter, "counter-missed", at, {"since": since * 1000, "until": until * 1000})
+
+
 def day(at: Stamp, **body: Any) -> Fact:
-    """`visitor-day` of the centre, at the end of a local day: `{day, in, out, tours, unseen, rooms,
-    doors}`; `rooms` is `{room: {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where
-    `counters` is `{counter: [in, out]}`: what each of them saw by itself, those that stand by too, for
-    comparison."""
+    """`visitor-day` of the centre, at the end of a local day; where counters tell periods, once they have
+    told its last one, or an hour later: `{day, in, out, tours, unseen, rooms, doors}`; `rooms` is `{room:
+    {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where `counters` is `{counter: [in,
+    out]}`: what each of them saw by itself, those that stand by too, for comparison. A period that comes
+    even later is in its crossing alone."""
     return Fact(Lane.EVENT, GATEWAY, "visitor-day", at, body)
 
 

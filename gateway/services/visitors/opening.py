@@ -37,6 +37,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True, tag="day", omit_defaults=Tr
     """Seconds in all for which that was so."""
     open: bool = False
     """Whether the published hours say so, or say that the last people are leaving."""
+    ended: dict[str, Any] | None = None
+    """What will be told of the day before, once the counters have had their last word on it."""
 
 
 def watched(day: Day, seen: bool, at: Stamp) -> Day:

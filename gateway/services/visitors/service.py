@@ -25,15 +25,16 @@ from gateway.model import (
     Value,
 )
 
-from . import desk, facts, opening
+from . import desk, ended, facts, opening
 from .bookings import TOUR, Booking, attended
-from .counters import Counter, Meter, Pair, Passed, Reading, counts, read_total
+from .counters import Counter, Meter, Pair, Passed, Reading, counts
 from .doors import take, take_over
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .opening import Day
 from .periods import read_period
 from .places import Flow, Place, closed, crowded, moved
 from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Step, Tally
+from .totals import read_total
 
 PATIENCE = 3600.0
 """Seconds to wait for the counters' last word of a booking, at most."""
@@ -79,11 +80,20 @@ class Visitors(Service):
         elif isinstance(message, Command):
             self._obey(step, message)
         elif isinstance(message, Adopted):
-            for key, counter in step.all(COUNTER, Counter):
-                # Whichever door it is at now: what it was ahead of the last one is no matter.
-                known = key.removeprefix(COUNTER) in self._meters
-                step.put(key, _replace(counter, balance=(0, 0))) if known else step.drop(key)
+            self._settle(step)
         return step.changes, step.facts
+
+    def _settle(self, step: Step) -> None:
+        """Go on under this configuration. How far a door is ahead of a counter that has come from another
+        one is not known."""
+        for key, _ in step.all(COUNTER, Counter):
+            if key.removeprefix(COUNTER) not in self._meters:
+                step.drop(key)
+        for name, door in self._layout.doors.items():
+            tally = step.get(DOOR + name, Tally())
+            for each in set(door.counters) - set(tally.counters):
+                if counter := step.find(COUNTER + each, Counter):
+                    step.put(COUNTER + each, _replace(counter, balance=(0, 0)))
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         """The centre's figures by themselves; with `room.NAME.` and `door.NAME.` before them those of rooms
@@ -124,8 +134,11 @@ class Visitors(Service):
         passed = reading.passed or Passed(0, 0)
         if self._is_today(step, passed.day):
             counter = _replace(counter, came=counter.came + passed.came, left=counter.left + passed.left)
+        elif day := self._ended(step, passed.day):
+            body = ended.seen(day, self._doors[name][0], name, (passed.came, passed.left))
+            step.put(DAY, _replace(step.day, ended=body))
         step.put(COUNTER + name, _replace(counter, why=reading.why))
-        self._count(step, name, passed if trusted else None)
+        self._count(step, name, passed if trusted or reading.passed else None)
 
     def _read(self, counter: Counter, sample: Sample) -> Reading | None:
         """What the message means; None where it tells nothing of visitors."""
@@ -135,11 +148,14 @@ class Visitors(Service):
             return Reading(counter, why="implausible")
         heard = self._heard.get(sample.device, counter.at)
         if "period_in" in sample.values:
-            reading = read_period(counter, sample, heard, self._zone(sample.at))
+            every, zone = self._meters[sample.device].every, self._zone(sample.at)
+            reading = read_period(counter, sample, heard, every, zone)
         elif "in" in sample.values or "out" in sample.values:
             reading = read_total(counter, sample, self._meters[sample.device], heard)
             if reading.counter.doubt is None:
                 self._heard[sample.device] = sample.at
+            elif reading.counter.total != counter.total:
+                self._heard[sample.device] = reading.counter.at
         else:
             return None
         invalid = sample.values.get("invalid") is True
@@ -158,7 +174,7 @@ class Visitors(Service):
         active = next((each for each, row in known.items() if row.why == ""), "")
         counted: list[tuple[str, Passed]] = []
         if active != tally.active:
-            step.put(DOOR + name, _replace(tally, active=active))
+            tally = _replace(tally, active=active)
             if active:
                 news, balances = take_over(balances, active)
                 counted.append((active, Passed(*news)))
@@ -168,6 +184,7 @@ class Visitors(Service):
         for each, balance in balances.items():
             if balance != known[each].balance:
                 step.put(COUNTER + each, _replace(known[each], balance=balance))
+        step.put(DOOR + name, _replace(tally, counters=door.counters))
         for each, news_ in counted:
             if news_.came or news_.left:
                 self._cross(step, each, name, door, news_)
@@ -178,10 +195,21 @@ class Visitors(Service):
         tours = self._attend(step, name, door, passed, when)
         where = {"door": name, "from": door.outer, "to": door.inner} if door.told else None
         fact = facts.crossing(
-            counter, step.at, passed.came, passed.left, span=passed.span, tours=tours, where=where
+            counter,
+            step.at,
+            passed.came,
+            passed.left,
+            span=passed.span,
+            tours=tours,
+            where=where,
+            durable=passed.once,
         )
         step.facts.append(fact)
         if not self._is_today(step, passed.day):
+            if body := self._ended(step, passed.day):
+                flows = {room: _flow(door, room, passed) for room in ("", *self._layout.rooms)}
+                body = ended.counted(body, name, (passed.came, passed.left), tours, flows)
+                step.put(DAY, _replace(step.day, ended=body))
             return
         tally = step.get(DOOR + name, Tally())
         step.put(DOOR + name, _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left))
@@ -233,9 +261,10 @@ class Visitors(Service):
         scheduled = bool(local and self._hours and local in self._hours)
         day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
         if over:
-            self._end_day(step, day)
-            day = Day(open=day.open)
-        day = _replace(day, day=tick.day)
+            if day.ended:
+                step.facts.append(facts.day(step.at, **day.ended))
+            day = Day(open=day.open, ended=self._end_day(step, day))
+        day = self._told_day(step, _replace(day, day=tick.day), local)
         settling = self._is_open(local)
         if (day.open and not settling) or (over and not self._is_open(local and _midnight(local))):
             self._close(step)
@@ -248,6 +277,17 @@ class Visitors(Service):
                 )
                 step.facts.append(told)
                 step.put(key, _replace(booking, told=True))
+
+    def _told_day(self, step: Step, day: Day, local: datetime | None) -> Day:
+        """Tell of the day that has ended, once nothing more is to be heard of it."""
+        if day.ended is None:
+            return day
+        midnight = _midnight(local).timestamp() if local else 0.0
+        counters = [row for _, row in step.all(COUNTER, Counter)]
+        if ended.awaited(counters, midnight) and 0 <= step.at.wall / 1000 - midnight < PATIENCE:
+            return day
+        step.facts.append(facts.day(step.at, **day.ended))
+        return _replace(day, ended=None)
 
     def _is_open(self, local: datetime | None) -> bool:
         """Whether it is open to visitors by the published hours, or the last of them are leaving."""
@@ -271,11 +311,12 @@ class Visitors(Service):
         ]
         return min(PATIENCE, max(every, default=0.0))
 
-    def _end_day(self, step: Step, day: Day) -> None:
-        """Write a day down, and begin the next one; what is no longer configured ends with its day."""
+    def _end_day(self, step: Step, day: Day) -> ended.Body | None:
+        """What is to be told of a day, whose successor begins; what is no longer configured ends with its
+        day. None if there are no doors."""
         tallies = dict(step.all(DOOR, Tally))
         if not tallies:
-            return
+            return None
         centre = step.get(PLACE, Place())
         body: dict[str, Any] = {
             "day": day.day,
@@ -295,12 +336,11 @@ class Visitors(Service):
                 for key, tally in tallies.items()
             },
         }
-        step.facts.append(facts.day(step.at, **body))
         if any(day.came) or any(day.left) or self._hours:
             step.facts.append(facts.opening(step.at, **opening.account(day, self._hours)))
         for key, tally in tallies.items():
             known = key.removeprefix(DOOR) in self._layout.doors
-            step.put(key, Tally(active=tally.active)) if known else step.drop(key)
+            step.put(key, _replace(tally, came=0, left=0)) if known else step.drop(key)
         for key, place in step.all(PLACE, Place):
             known = key.removeprefix(PLACE) in ("", *self._layout.rooms)
             step.put(key, _replace(place, today=Flow(), tours=0)) if known else step.drop(key)
@@ -309,14 +349,15 @@ class Visitors(Service):
         for key, booking in step.all(BOOKING, Booking):
             if booking.told:
                 step.drop(key)
+        return body
 
-    def _compared(self, step: Step, key: str) -> dict[str, Pair]:
+    def _compared(self, step: Step, key: str) -> dict[str, list[int]]:
         """What each counter of a door saw by itself."""
         door = self._layout.doors.get(key.removeprefix(DOOR))
         rows = (
             {each: step.get(COUNTER + each, Counter(at=step.at)) for each in door.counters} if door else {}
         )
-        return {each: (row.came, row.left) for each, row in rows.items()}
+        return {each: [row.came, row.left] for each, row in rows.items()}
 
     def _close(self, step: Step) -> None:
         for key, place in step.all(PLACE, Place):
@@ -343,6 +384,11 @@ class Visitors(Service):
             room = desk.correct(step, command, self._layout)
             if room is not None:
                 self._look(step, room)
+
+    def _ended(self, step: Step, day: str) -> ended.Body | None:
+        """What is to be told of that day, if it is the one that has just ended."""
+        body = step.day.ended
+        return body if body and body["day"] == day else None
 
     def _is_today(self, step: Step, day: str) -> bool:
         """A period that comes late belongs to its own day, which has been written down."""

@@ -21,6 +21,8 @@ class Tally(Row, frozen=True, kw_only=True, tag="door", omit_defaults=True):
     left: int = 0
     active: str = ""
     """The counter that counts; none can be trusted where it is empty."""
+    counters: tuple[str, ...] = ()
+    """All that it had when one was last heard."""
 
 
 class Step:
@@ -40,6 +42,11 @@ class Step:
         """A row, which is of the kind that its key says."""
         row = self.changes[key] if key in self.changes else self._rows.get(key)
         return otherwise if row is None else row  # type: ignore[return-value]
+
+    def find(self, key: str, kind: type[R]) -> R | None:
+        """A row, if there is one."""
+        row = self.changes[key] if key in self.changes else self._rows.get(key)
+        return row if isinstance(row, kind) else None
 
     def all(self, prefix: str, kind: type[R]) -> list[tuple[str, R]]:
         """The rows whose keys begin so."""

@@ -192,6 +192,9 @@ def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     write(journal, [
         [facts.restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
         [facts.restarted("north", at, (5, 5), (1, 1), (None, None))],
+        [facts.missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
+        [facts.implausible("north", at, {"since": nine, "until": nine + 900_000})],
+        [facts.implausible("north", at, {"before": [1, 1], "after": [70_000, 1]})],
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T12:00"), gap)],
         # Of another lane, or delivered too late, nothing of ours is lost; and nobody's shape is trusted.
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T13:00"), {**gap, "lane": "telemetry"})],
@@ -200,7 +203,9 @@ def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     ])  # fmt: skip
     fold_in(file, journal)
     assert contents(file)["hole"] == [
+        (nine, nine + 900_000, "north", "implausible"),
         (nine, at.wall - 1000, "south", "restarted"),
+        (nine + 60_000, nine + 120_000, "south", "missed"),
         (at.wall, at.wall + 3_600_000, "", "lost"),
     ]
     assert bins(file) == {}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.model import Sample
 from gateway.services.visitors import Door, Layout
 from gateway.services.visitors.counters import AT_ONCE, Pair
+from gateway.services.visitors.totals import FEW
 from tests.gateway.services.visitors.kit import Centre, counter, told
 from tests.gateway.services.visitors.simulator import (
     DAY,
@@ -90,10 +91,8 @@ def test_restarts_cost_those_alone_whom_the_counter_forgot(family: str, seed: in
     habits = RESTARTED[family]
     story = totals(passages(seed, 400), habits, seed)
     found, most = counted(story.samples, habits.every, habits.wraps), knowable(story)
-    assert found == most or (
-        any(story.hidden)
-        and all(most[way] - story.hidden[way] <= found[way] <= most[way] for way in (0, 1))
-    )
+    # A total that stood there before the restart waits for the next one, which the next restart may take.
+    assert all(most[way] - story.hidden[way] - FEW <= found[way] <= most[way] for way in (0, 1))
 
 
 @pytest.mark.parametrize("family", NIGHTLY)

@@ -48,7 +48,7 @@ def test_a_crossing_says_in_which_time_they_passed() -> None:
 def test_a_period_that_overlaps_counted_time_counts_nobody_again(since: int, until: int) -> None:
     centre = begun()
     quarters(centre, 0, 50)
-    facts = centre.period(MORNING + 7200, MORNING + since * 60, MORNING + until * 60, 5)
+    facts = centre.period(MORNING + 3600, MORNING + since * 60, MORNING + until * 60, 5)
     assert kinds(facts) == []
 
 
@@ -143,3 +143,84 @@ def test_seconds_between_periods_do_not_use_up_what_is_remembered_of_an_outage()
         since = MORNING + number * QUARTER
         centre.period(MORNING + 43_200, since, since + QUARTER - 1, 1)
     assert centre.now()[0] == 40
+
+
+def test_a_clock_that_was_fast_and_is_put_right_costs_no_period() -> None:
+    """While it was three hours fast it told of the time that is told of once more when it comes."""
+    centre = begun()
+    for number in range(24):
+        fast = 3 * 3600 if number < 8 else 0
+        since = MORNING + number * QUARTER
+        for _ in range(2):
+            centre.period(since + QUARTER, since + fast, since + fast + QUARTER, 5)
+    assert centre.now()[0] == 24 * 5
+
+
+def test_a_clock_that_is_put_back_is_told_of() -> None:
+    centre = begun()
+    facts = []
+    for number in range(24):
+        slow = 2 * 3600 if number >= 8 else 0
+        since = MORNING + number * QUARTER
+        facts += centre.period(since + QUARTER, since - slow, since - slow + QUARTER, 5)
+    assert [each["why"] for each in told(facts, "coverage")] == ["", "clock", ""]
+    assert centre.now()[0] == 16 * 5
+
+
+def test_a_period_that_never_came_is_told_of_once_and_counts_if_it_comes_after_all() -> None:
+    centre = begun()
+    facts = []
+    for number in range(40):
+        since = MORNING + number * QUARTER
+        if number != 4:
+            facts += centre.period(since + QUARTER, since, since + QUARTER, 1)
+    missing = MORNING + 4 * QUARTER
+    assert told(facts, "counter-missed") == [{"since": wall(missing), "until": wall(missing + QUARTER)}]
+    assert told(centre.period(MORNING + 40_000, missing, missing + QUARTER, 1), "crossing")
+    assert centre.now()[0] == 40
+
+
+def test_what_a_counter_says_but_once_is_safe_before_it_is_answered() -> None:
+    (crossing,) = (
+        each for each in begun().period(MORNING + 950, MORNING, MORNING + 900, 3) if each.kind == "crossing"
+    )
+    assert crossing.durable
+
+
+def test_an_impossible_period_says_which_time_is_unknown() -> None:
+    (fact,) = told(begun().period(MORNING + 950, MORNING, MORNING + 900, 60_000), "counter-implausible")
+    assert (fact["since"], fact["until"]) == (wall(MORNING), wall(MORNING + 900))
+
+
+MIDNIGHT = 24 * 3600
+
+
+def evening() -> Centre:
+    centre = Centre(every=900)
+    centre.tick(MIDNIGHT - 3600)
+    for quarter in (3, 2):
+        centre.period(
+            MIDNIGHT - quarter * 900 + 905, MIDNIGHT - (quarter + 1) * 900, MIDNIGHT - quarter * 900, 2
+        )
+    return centre
+
+
+def test_the_last_period_of_a_day_comes_after_midnight_and_is_in_its_day() -> None:
+    centre = evening()
+    centre.period(MIDNIGHT - 895, MIDNIGHT - 1800, MIDNIGHT - 900, 4, 1)
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    centre.reboot()
+    centre.period(MIDNIGHT + 5, MIDNIGHT - 900, MIDNIGHT, 3, 2)
+    (day,) = told(centre.tick(MIDNIGHT + 6), "visitor-day")
+    assert (day["in"], day["out"]) == (11, 3)
+    assert day["doors"] == {"d": {"in": 11, "out": 3, "counters": {"d": [11, 3]}}}
+    assert centre.now() == (0, 0, 0)
+    assert told(centre.tick(MIDNIGHT + 7), "visitor-day") == []
+
+
+def test_a_day_whose_last_period_never_comes_is_told_an_hour_later() -> None:
+    centre = evening()
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    assert told(centre.tick(MIDNIGHT + 3599), "visitor-day") == []
+    (day,) = told(centre.tick(MIDNIGHT + 3600), "visitor-day")
+    assert day["in"] == 4

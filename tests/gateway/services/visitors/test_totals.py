@@ -1,7 +1,8 @@
 import pytest
 
 from gateway.model import ClockQuality, Sample
-from gateway.services.visitors.counters import AT_ONCE, PATH, ahead, plausible
+from gateway.services.visitors.counters import AT_ONCE, PATH, plausible
+from gateway.services.visitors.totals import ahead
 from tests.gateway.services.kit import kinds
 from tests.gateway.services.visitors.kit import Centre, at, counter, iso, told, wall
 
@@ -246,3 +247,125 @@ def test_a_total_is_ahead_of_another_by_what_passed() -> None:
     assert ahead((65_530, 2), (3, 2), wraps) == (9, 0)
     assert ahead((40_000, 2), (3, 2), wraps) is None
     assert ahead((3, 2), (2, 9), wraps) is None
+
+
+def read(centre: Centre, *totals: int, begin: int = 0, every: int = 60) -> int:
+    """One total a minute, as many out as in; the seconds at the end."""
+    for number, total in enumerate(totals):
+        centre.says(begin + number * every, total, total)
+    return begin + len(totals) * every
+
+
+def test_late_totals_of_before_a_restart_that_grow_are_not_its_crowd() -> None:
+    """Nothing but zeros since the restart, and then what had been held back."""
+    centre = Centre(every=60)
+    end = read(centre, 55, 58, 60, 62, 0, 0, 0)
+    for number, late in enumerate((60, 61)):
+        centre.says(end + number, late, late)
+    read(centre, 0, 1, 1, 3, begin=end + 60)
+    assert centre.now()[:2] == (7 + 3, 7 + 3)
+
+
+def test_one_that_comes_late_twice_near_the_end_of_the_range_is_no_turn_of_it() -> None:
+    centre = Centre(counter("d", 5, wraps=10_000))
+    for second, total in enumerate([9838, 9839, 9840, 9839, 9839, 9841, 9841]):
+        centre.says(5 * second, total, 9900)
+    assert centre.now()[0] == 3
+
+
+def test_a_late_total_that_nobody_had_seen_is_known_by_those_beside_it() -> None:
+    centre = Centre(every=60)
+    read(centre, 50, 56, 60, 0, 0, 0, 0, 58, 0, 1, 1)
+    assert centre.now()[:2] == (10 + 1, 10 + 1)
+
+
+def test_a_single_person_of_before_a_restart_does_not_come_twice() -> None:
+    centre = Centre(every=60)
+    read(centre, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 1, 1)
+    assert centre.now()[:2] == (2 + 1, 2 + 1)
+
+
+def test_a_restart_shortly_before_the_roll_over_is_no_roll_over() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    read(centre, 65_190, 65_198, 65_206, 2, 9, 15, every=600)
+    assert centre.now()[:2] == (16 + 15, 16 + 15)
+
+
+@pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 1_000_000])
+def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width: int) -> None:
+    centre = Centre(every=60)
+    for number, total in enumerate([width - 6, width - 4, width - 2, 1, 2]):
+        centre.says(60 * number, total, 100 + number)
+    assert centre.now()[:2] == (8, 4)
+
+
+def test_a_restart_is_no_roll_over_where_the_other_total_is_near_nought() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    for number, (came, left) in enumerate([(65_430, 65_534), (65_440, 1), (11, 6), (20, 8), (31, 9)]):
+        centre.says(600 * number, came, left)
+    assert centre.now()[:2] == (10 + 31, 3 + 9)
+
+
+def test_a_counter_that_lost_its_power_near_its_end_did_not_roll_over() -> None:
+    centre = Centre(counter("d", 5, wraps=65_536))
+    end = read(centre, *range(65_400, 65_440), every=5)
+    centre.silent(end)
+    read(centre, 0, 0, 1, 1, begin=end + 3600, every=5)
+    assert centre.now()[:2] == (39 + 1, 39 + 1)
+
+
+def test_both_totals_roll_over_at_once_where_both_were_about_to() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    read(centre, 65_510, 65_522, 65_533, 8, 19, every=600)
+    assert centre.now()[:2] == (45, 45)
+
+
+@pytest.mark.parametrize("false", [0, 0xFFFF_FFFF])
+def test_a_counter_that_is_back_where_it_was_has_not_begun_anew(false: int) -> None:
+    """A minute of nonsense while it starts up, too long for a single false reading."""
+    centre = Centre(every=5)
+    read(centre, 30, 31, *[false] * 15, 31, 31, 31, 32, 33, every=5)
+    assert centre.now()[:2] == (3, 3)
+
+
+def test_a_few_who_were_counted_before_a_minute_of_zeros_are_not_counted_again() -> None:
+    centre = Centre(every=5)
+    read(centre, *range(15), *[0] * 15, 14, 14, 15, 15, every=5)
+    assert centre.now()[:2] == (15, 15)
+
+
+def test_a_second_restart_is_no_return_to_before_the_first() -> None:
+    centre = Centre(every=60)
+    read(centre, 90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1)
+    assert centre.now()[:2] == (1 + 1 + 3 + 1, 1 + 1 + 3 + 1)
+
+
+def test_a_counter_that_kept_an_older_total_through_a_power_cut_brings_nobody_back() -> None:
+    centre = Centre(every=60)
+    read(centre, *range(500, 540), 515, 515, 516, 518, 518)
+    assert centre.now()[:2] == (39 + 3, 39 + 3)
+
+
+def test_totals_in_messages_of_their_own_are_known_after_a_restart_too() -> None:
+    centre = Centre(every=10)
+    centre.says(0, 300, 280)
+    for number in range(6):
+        name, total = ("in", 2 + number) if number % 2 == 0 else ("out", number)
+        centre.step(Sample("d", at(10 + 10 * number), {name: total}))
+    assert centre.now()[:2] == (6, 5)
+
+
+def test_a_clock_that_was_put_back_by_hours_hides_a_restart_for_a_while_only() -> None:
+    centre = Centre(every=10)
+    centre.says(20_000, 1000, time=iso(20_000))
+    for number in range(12):
+        centre.says(20_010 + 10 * number, number, time=iso(5_000 + 10 * number))
+    assert centre.now()[0] == 11
+
+
+def test_a_number_too_large_for_any_counter_is_none() -> None:
+    centre = Centre()
+    centre.says(0, 1e30, 5)  # type: ignore[arg-type]
+    centre.reboot()
+    centre.says(1, 5, 5), centre.says(2, 6, 5)
+    assert centre.now() == (1, 0, 1)
