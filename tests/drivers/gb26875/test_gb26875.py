@@ -51,7 +51,7 @@ from gateway.services import services
 from gateway.services.memory import Memory, memories
 from gateway.supervise import BusTask
 
-from .conftest import Line
+from ..conftest import Line
 
 PUBLISHED = bytes.fromhex(
     "4040 0000 0101 180D11160A14 000000000000 060504030201 3000 02 02 01 01 03 00 D9000600 0200"
