@@ -45,7 +45,7 @@ from gateway.model import Command, Device, GatewayError, LinkDown, ReadFailed, S
 from gateway.simulate.modbus import crc16
 from gateway.supervise import BusTask
 
-from .conftest import Line, rtu
+from ..conftest import Line, rtu
 
 
 def a_device(
