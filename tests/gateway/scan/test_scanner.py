@@ -24,7 +24,7 @@ from tests.broker import Broker
 from tests.drivers.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
 from tests.drivers.gb26875.frames import PUBLISHED
-from tests.drivers.modbus.test_modbus import chain
+from tests.drivers.modbus.lines import chain
 from tests.drivers.test_lockboard import NAMES, Board
 
 from .conftest import SMOKE, Rig, units
