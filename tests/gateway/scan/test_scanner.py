@@ -21,7 +21,7 @@ from gateway.model import GatewayError, LinkDown
 from gateway.scan.ports import users
 from gateway.simulate.modbus import MBAP, answer, crc16, refuse
 from tests.broker import Broker
-from tests.drivers.bluez import BlueZ, a_bluez, private_bus
+from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
 from tests.drivers.gb26875.frames import PUBLISHED
 from tests.drivers.modbus.lines import chain

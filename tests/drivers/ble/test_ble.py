@@ -36,7 +36,8 @@ from gateway.codec import finish
 from gateway.config import BusSpec
 from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, ReadFailed, Sample
 from gateway.supervise import BusTask
-from tests.drivers.bluez import BlueZ, a_bluez, private_bus
+
+from .bluez import BlueZ, a_bluez, private_bus
 
 MAC = "54:EF:44:E3:9C:BC"
 KEY = "5b51a7c91cde6707c9ef18dfda143a58"
