@@ -1,0 +1,343 @@
+"""What advertisements say: BTHome v2, Xiaomi MiBeacon, Ruuvi format 5.
+
+They are decoded here: the usual decoders bring 28 more packages (aiohttp among them) and 40 MB, for what
+are three small tables and one AES-CCM.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.model import Checks, Heard, Point, ReadFailed, Value
+
+RESTART = 100
+"""An encrypted packet with a lower number than the last is a replay, unless it is among the first of a
+device that began anew (its battery was changed)."""
+BTHOME, XIAOMI = 0xFCD2, 0xFE95
+"""16-bit service UUIDs."""
+RUUVI = 0x0499
+"""The company's Bluetooth number."""
+SERVICE_DATA, MANUFACTURER_DATA = 0x16, 0xFF
+"""Types of an advertisement's parts (Assigned Numbers, 2.3)."""
+
+Quantity = tuple[str, int, float]
+"""Name, length in bytes (negative: a signed number), and the size of its last digit."""
+
+BTHOME_FLAGS = {
+    0x0F: "generic", 0x10: "power_on", 0x11: "opening", 0x15: "battery_low", 0x16: "charging",
+    0x17: "co_alarm", 0x18: "cold", 0x19: "connectivity", 0x1A: "door", 0x1B: "garage_door", 0x1C: "gas",
+    0x1D: "heat", 0x1E: "light", 0x1F: "lock", 0x20: "water", 0x21: "motion", 0x22: "moving",
+    0x23: "occupied", 0x24: "plug", 0x25: "presence", 0x26: "problem", 0x27: "running", 0x28: "safety",
+    0x29: "smoke", 0x2A: "sound", 0x2B: "tamper", 0x2C: "vibration", 0x2D: "window",
+}  # fmt: skip
+BTHOME_QUANTITIES: dict[int, Quantity] = {
+    0x00: ("packet", 1, 1), 0x01: ("battery", 1, 1), 0x02: ("temperature", -2, 0.01),
+    0x03: ("humidity", 2, 0.01), 0x04: ("pressure", 3, 1), 0x05: ("illuminance", 3, 0.01),
+    0x06: ("mass", 2, 0.01), 0x07: ("mass_lb", 2, 0.01), 0x08: ("dew_point", -2, 0.01),
+    0x09: ("count", 1, 1), 0x0A: ("energy", 3, 0.001), 0x0B: ("power", 3, 0.01),
+    0x0C: ("voltage", 2, 0.001), 0x0D: ("pm25", 2, 1), 0x0E: ("pm10", 2, 1), 0x12: ("co2", 2, 1),
+    0x13: ("tvoc", 2, 1), 0x14: ("moisture", 2, 0.01), 0x2E: ("humidity", 1, 1), 0x2F: ("moisture", 1, 1),
+    0x3A: ("button", 1, 1), 0x3C: ("dimmer", 2, 1), 0x3D: ("count", 2, 1), 0x3E: ("count", 4, 1),
+    0x3F: ("rotation", -2, 0.1), 0x40: ("distance", 2, 0.001), 0x41: ("distance", 2, 0.1),
+    0x42: ("duration", 3, 0.001), 0x43: ("current", 2, 0.001), 0x44: ("speed", 2, 0.01),
+    0x45: ("temperature", -2, 0.1), 0x46: ("uv", 1, 0.1), 0x47: ("volume", 2, 0.1),
+    0x48: ("volume", 2, 0.001), 0x49: ("flow", 2, 0.001), 0x4A: ("voltage", 2, 0.1),
+    0x4B: ("gas_volume", 3, 0.001), 0x4C: ("gas_volume", 4, 0.001), 0x4D: ("energy", 4, 0.001),
+    0x4E: ("volume", 4, 0.001), 0x4F: ("water_volume", 4, 0.001), 0x50: ("timestamp", 4, 1),
+    0x51: ("acceleration", 2, 0.001), 0x52: ("gyroscope", 2, 0.001), 0x55: ("storage", 4, 0.001),
+    0x56: ("conductivity", 2, 1), 0x57: ("temperature", -1, 1), 0x58: ("temperature", -1, 0.35),
+    0x59: ("count", -1, 1), 0x5A: ("count", -2, 1), 0x5B: ("count", -4, 1), 0x5C: ("power", -4, 0.01),
+    0x5D: ("current", -2, 0.001), 0x5E: ("direction", 2, 0.01), 0x5F: ("precipitation", 2, 0.1),
+    0x60: ("channel", 1, 1), 0x61: ("rotational_speed", 2, 1), 0x62: ("speed", -4, 0.000001),
+    0x63: ("acceleration", -4, 0.000001), 0x64: ("light_level", 1, 1), 0x65: ("revision", 1, 1),
+    0xF0: ("device_type", 2, 1), 0xF1: ("firmware", 4, 1), 0xF2: ("firmware", 3, 1),
+}  # fmt: skip
+"""BTHome v2 object ids, in SI units as bthome.io has them, except: pressure in Pa, distance in m,
+volumes in l (gas and water in m³)."""
+BTHOME_TEXTS = (0x53, 0x54)
+"""Text and raw bytes, which say their length."""
+BTHOME_COMMAND = 0x3B
+"""Its second byte says in five bits how many more follow."""
+XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
+    0x0003: (("motion", 1, 1),),
+    0x0007: (("door_state", 1, 1),),
+    0x000F: (("moving_light", 3, 1),),
+    0x1001: (("button", 2, 1), ("press", 1, 1)),
+    0x1004: (("temperature", -2, 0.1),),
+    0x1006: (("humidity", 2, 0.1),),
+    0x1007: (("illuminance", 3, 1),),
+    0x100A: (("battery", 1, 1),),
+    0x100D: (("temperature", -2, 0.1), ("humidity", 2, 0.1)),
+    0x1014: (("water", 1, 1),),
+    0x1015: (("smoke", 1, 1),),
+    0x1017: (("idle", 4, 1),),
+    0x1018: (("light", 1, 1),),
+    0x1019: (("door_state", 1, 1),),
+    0x4803: (("battery", 1, 1),),
+    0x4804: (("opening_state", 1, 1),),
+    0x4806: (("water", 1, 1),),
+    0x4818: (("idle", 2, 1),),
+    0x4A12: (("opening_state", 1, 1),),
+    0x4C03: (("battery", 1, 1),),
+}
+"""`idle` in seconds since the last motion; `press` is 0 single, 1 double, 2 long."""
+IDLE = 30
+"""Seconds without motion after which the maker's own programs speak of none."""
+FIELDS = {
+    *BTHOME_FLAGS.values(),
+    *(name for name, _, _ in BTHOME_QUANTITIES.values()),
+    *(name for quantities in XIAOMI_OBJECTS.values() for name, _, _ in quantities),
+    "acceleration_x", "acceleration_y", "acceleration_z", "movements",
+}  # fmt: skip
+
+
+class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Which field of a packet it is. What a packet says twice is `name` and `name.2`."""
+
+    field: str
+    optional: bool = True
+
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "field": (lambda field: field.partition(".")[0] in FIELDS, "ble-field"),
+    }
+
+
+class Packet(msgspec.Struct, frozen=True):
+    """What one advertisement says."""
+
+    data: bytes
+    fields: dict[str, Value]
+    number: int | None = None
+    """Counted by the device; a packet is sent several times."""
+    encrypted: bool = False
+
+    def follows(self, last: int | None) -> bool:
+        """Whether this is news to who has heard that number last."""
+        if last is None or self.number is None:
+            return True
+        if self.encrypted:
+            return self.number > last or self.number < RESTART <= last
+        return self.number != last
+
+
+def read(
+    mac: bytes, key: bytes | None, service: Mapping[int, bytes], maker: Mapping[int, bytes]
+) -> Packet | None:
+    """What an advertisement says by its service and manufacturer data; None where it speaks no format
+    of ours. Raises `ReadFailed` when it needs a key that is missing or wrong."""
+    if BTHOME in service:
+        return bthome(mac, key, service[BTHOME])
+    if XIAOMI in service:
+        return xiaomi(mac, key, service[XIAOMI])
+    if RUUVI in maker:
+        return ruuvi(maker[RUUVI])
+    return None
+
+
+def bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+    """BTHome v2 (bthome.io/format, bthome.io/encryption)."""
+    if not data or data[0] >> 5 != 2:
+        return None
+    body = data[1:]
+    if not data[0] & 1:
+        if key:
+            raise ReadFailed("ble-unencrypted")
+        fields = _bthome_fields(body)
+        packet = fields.get("packet")
+        return Packet(data, fields, int(packet) if packet is not None else None)
+    if len(body) < 8:
+        return None
+    counter = body[-8:-4]
+    nonce = mac + BTHOME.to_bytes(2, "little") + data[:1] + counter
+    plain = _decrypt(key, nonce, body[:-8] + body[-4:], b"")
+    return Packet(data, _bthome_fields(plain), int.from_bytes(counter, "little"), encrypted=True)
+
+
+def _bthome_fields(body: bytes) -> dict[str, Value]:
+    """An unknown id ends it, for its length is unknown too."""
+    fields: dict[str, Value] = {}
+    at = 0
+    while at < len(body):
+        kind, rest = body[at], body[at + 1 :]
+        if kind in BTHOME_TEXTS and rest:
+            at += 2 + rest[0]
+        elif kind == BTHOME_COMMAND and len(rest) > 1:
+            at += 3 + (rest[1] & 0x1F)
+        elif kind in BTHOME_FLAGS and rest:
+            _add(fields, BTHOME_FLAGS[kind], bool(rest[0]))
+            at += 2
+        elif (quantity := BTHOME_QUANTITIES.get(kind)) and len(rest) >= abs(quantity[1]):
+            _add(fields, quantity[0], _number(quantity, rest))
+            at += 1 + abs(quantity[1])
+        else:
+            break
+    return fields
+
+
+def xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+    """MiBeacon, its version 2 and 3 only without encryption; frames without an object say nothing."""
+    if len(data) < 5:
+        return None
+    control = int.from_bytes(data[:2], "little")
+    encrypted, has_mac, has_capability, has_object = (control >> bit & 1 for bit in (3, 4, 5, 6))
+    version = control >> 12
+    if not 2 <= version <= 5 or (encrypted and version < 4) or not has_object:
+        return None
+    at = 5 + 6 * has_mac
+    if has_capability:
+        # Its bit 5 announces two more bytes on inputs and outputs.
+        at += 3 if data[at : at + 1] and data[at] & 0x20 else 1
+    body = data[at:]
+    if not encrypted:
+        if key:
+            raise ReadFailed("ble-unencrypted")
+        return Packet(data, _xiaomi_fields(body), data[4])
+    if len(body) < 7:
+        return None
+    counter = body[-7:-4]
+    nonce = mac[::-1] + data[2:5] + counter
+    plain = _decrypt(key, nonce, body[:-7] + body[-4:], b"\x11")
+    number = int.from_bytes(data[4:5] + counter, "little")
+    return Packet(data, _xiaomi_fields(plain), number, encrypted=True)
+
+
+def _xiaomi_fields(body: bytes) -> dict[str, Value]:
+    fields: dict[str, Value] = {}
+    while len(body) >= 3:
+        kind, length = struct.unpack_from("<HB", body)
+        rest, body = body[3 : 3 + length], body[3 + length :]
+        quantities = XIAOMI_OBJECTS.get(kind, ())
+        if len(rest) != length or sum(abs(quantity[1]) for quantity in quantities) > length:
+            continue
+        for quantity in quantities:
+            fields[quantity[0]] = _number(quantity, rest)
+            rest = rest[abs(quantity[1]) :]
+    # Open, shut, open for too long; 3 says that the device was reset, which is neither.
+    state = fields.pop("door_state", None)
+    if state in (0, 1, 2):
+        fields["door"] = state != 1
+    opening = fields.pop("opening_state", None)
+    if opening in (1, 2):
+        fields["door"] = opening == 1
+    if "moving_light" in fields:
+        fields["motion"] = True
+    elif (idle := fields.get("idle")) is not None:
+        fields["motion"] = int(idle) <= IDLE
+    elif "motion" in fields:
+        fields["motion"] = bool(fields["motion"])
+    return fields
+
+
+def ruuvi(data: bytes) -> Packet | None:
+    """Ruuvi data format 5 (docs.ruuvi.com); pressure in Pa, accelerations in g. What the tag could not
+    measure is left out."""
+    if len(data) != 24 or data[0] != 5:
+        return None
+    _, temperature, humidity, pressure, x, y, z, power, movements, number = struct.unpack(
+        ">BhHHhhhHBH", data[:18]
+    )
+    known: tuple[tuple[str, int, int, Value], ...] = (
+        ("temperature", temperature, -0x8000, round(temperature * 0.005, 3)),
+        ("humidity", humidity, 0xFFFF, round(humidity * 0.0025, 4)),
+        ("pressure", pressure, 0xFFFF, pressure + 50_000),
+        ("acceleration_x", x, -0x8000, x / 1000),
+        ("acceleration_y", y, -0x8000, y / 1000),
+        ("acceleration_z", z, -0x8000, z / 1000),
+        ("voltage", power >> 5, 0x7FF, (1600 + (power >> 5)) / 1000),
+        ("movements", movements, 0xFF, movements),
+    )
+    fields = {name: value for name, wire, none, value in known if wire != none}
+    return Packet(data, fields, None if number == 0xFFFF else number)
+
+
+def _number(quantity: Quantity, data: bytes) -> Value:
+    _, length, step = quantity
+    wire = int.from_bytes(data[: abs(length)], "little", signed=length < 0)
+    return wire if step == 1 else round(wire * step, 6)
+
+
+def _add(fields: dict[str, Value], name: str, value: Value) -> None:
+    again = sum(known.partition(".")[0] == name for known in fields)
+    fields[f"{name}.{again + 1}" if again else name] = value
+
+
+def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> bytes:
+    if key is None:
+        raise ReadFailed("ble-encrypted")
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+    except ImportError as error:
+        raise ReadFailed("ble-missing", reason=error) from error
+    try:
+        return AESCCM(key, tag_length=4).decrypt(nonce, data, extra)
+    except InvalidTag as error:
+        raise ReadFailed("ble-key-wrong") from error
+
+
+def decode(points: Mapping[str, BlePoint], raw: Packet) -> dict[str, Value]:
+    """A packet to values; what it does not carry is left out."""
+    return {name: raw.fields[point.field] for name, point in points.items() if point.field in raw.fields}
+
+
+def example(fields: Mapping[str, Any]) -> Packet:
+    """A worked example: `advertisement` in hex as a scanner app shows it; with `mac` and `key` where it
+    is encrypted."""
+    service: dict[int, bytes] = {}
+    maker: dict[int, bytes] = {}
+    for kind, body in _parts(bytes.fromhex(fields["advertisement"])):
+        if kind == SERVICE_DATA:
+            service[int.from_bytes(body[:2], "little")] = body[2:]
+        elif kind == MANUFACTURER_DATA:
+            maker[int.from_bytes(body[:2], "little")] = body[2:]
+    key = bytes.fromhex(fields["key"]) if "key" in fields else None
+    try:
+        packet = read(octets(fields.get("mac", "")), key, service, maker)
+    except ReadFailed as failed:
+        raise ValueError(failed) from failed
+    if packet is None:
+        raise ValueError(fields["advertisement"])
+    return packet
+
+
+def _parts(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each part (Core Specification, vol. 3, part C, 11)."""
+    while len(advertisement) >= 2:
+        length = advertisement[0]
+        yield advertisement[1], advertisement[2 : 1 + length]
+        advertisement = advertisement[1 + length :]
+
+
+def show(raw: Packet) -> str:
+    number = "" if raw.number is None else f" #{raw.number}"
+    return f"{raw.data.hex(' ')}{number} {raw.fields}"
+
+
+def octets(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]) -> Heard | None:
+    """Who sends such an advertisement: its format, Xiaomi's number of the product, and the packet, if it
+    can be read without a key. None where it speaks no format of ours."""
+    says: dict[str, str] = {}
+    if BTHOME in service:
+        says["format"] = "bthome"
+    elif XIAOMI in service and len(service[XIAOMI]) >= 5:
+        says |= {"format": "mibeacon", "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}"}
+    elif RUUVI in maker:
+        says["format"] = "ruuvi"
+    else:
+        return None
+    needs = {}
+    try:
+        packet = read(octets(mac), None, service, maker)
+    except ReadFailed:
+        packet, says["encrypted"] = None, "true"
+        needs = {"bindkey_file": f"/etc/linli/{octets(mac).hex()}.key"}
+    return Heard(address={"mac": mac.upper()}, says=says, raw=packet, needs=needs)
