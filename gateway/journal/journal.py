@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
+from gateway.tasks import Signal, unbroken
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
 from .holes import holes
@@ -51,20 +52,6 @@ class Window(msgspec.Struct):
     ready: int = 0
     """How many records, from the first, may leave already: all once committed; before, those whose
     sequence number a crash could not hand out again."""
-
-
-class Signal:
-    """Wakes everybody who waits, now; who comes later waits for the next."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def send(self) -> None:
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
 
 
 class _Pending(msgspec.Struct):
@@ -180,7 +167,7 @@ class Journal(Reader):
                 for task in journal._tasks:
                     task.cancel()
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
-                await _unbroken(journal._flush(telemetry=True, closing=True))
+                await unbroken(journal._flush(telemetry=True, closing=True))
                 if journal._tail and journal.failure is None:
                     journal._tail.remove()
 
@@ -359,7 +346,7 @@ class Journal(Reader):
             await self._wake.wait()
             self._wake.clear()
             due, self._window_due = self._window_due, False
-            await _unbroken(self._flush(telemetry=due))
+            await unbroken(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
         """Commit, and see to it that the next commit finds room. Raises `JournalDamaged`."""
@@ -561,21 +548,6 @@ async def _start(
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
     await journal._load()
     return journal
-
-
-async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end however often cancelled (`run` ends, then the journal is closed): a half-done
-    transaction helps nobody."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
