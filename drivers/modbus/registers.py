@@ -64,7 +64,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     @property
     def bits(self) -> int:
         """How many bits its number has."""
-        return 1 if self.table in ("coil", "discrete") else 16 * self.width
+        return 1 if self.table in BITS else 16 * self.width
 
     @property
     def first(self) -> int:
@@ -72,7 +72,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def width(self) -> int:
-        return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
+        return 1 if self.table in BITS else WORDS[self.type]
 
 
 class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -128,7 +128,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
             words = [cells[address] for address in range(first, first + point.width)]
         except KeyError:
             continue
-        if point.table in ("coil", "discrete"):
+        if point.table in BITS:
             values[name] = bool(words[0])
             continue
         if point.order in ("CDAB", "DCBA"):

@@ -283,7 +283,7 @@ async def test_the_clock_of_a_device_is_set_once_a_connection_if_wished() -> Non
 
 
 @contextlib.asynccontextmanager
-async def told_to(action: str, *said: bytes) -> AsyncIterator[tuple[Peer, Packet, asyncio.Task[Any]]]:
+async def told_to(action: str) -> AsyncIterator[tuple[Peer, Packet, asyncio.Task[Any]]]:
     """A device that has spoken, the command it got, and whoever waits for it."""
     panel = device()
     async with serving(panel) as core, calling(core.listener) as peer:

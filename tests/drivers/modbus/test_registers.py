@@ -26,10 +26,6 @@ def cells(requests: list[tuple[Table, int, int]]) -> set[tuple[Table, int]]:
     return {(table, first + i) for table, first, count in requests for i in range(count)}
 
 
-def cells_of(request: tuple[Table, int, int]) -> set[int]:
-    return set(range(request[1], request[1] + request[2]))
-
-
 def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
     return {(point.table, point.first + i) for point in wanted for i in range(point.width)}
 
