@@ -27,7 +27,18 @@ from .holes import holes
 from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
 from .salvage import finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
-from .statements import insert, put_cursor, put_dead, put_gap, put_state, put_stream
+from .statements import (
+    add_day,
+    insert,
+    put_checkpoint,
+    put_clean,
+    put_cursor,
+    put_dead,
+    put_gap,
+    put_state,
+    put_stream,
+    remove,
+)
 from .tail import Tail
 
 BLOCK = 256
@@ -462,21 +473,9 @@ class Journal(Reader):
         )
         return [
             *(put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
-            *(
-                (
-                    "INSERT INTO day VALUES (?, ?, ?, ?4) "
-                    "ON CONFLICT DO UPDATE SET measured = measured + ?4",
-                    (day, int(lane), device, count),
-                )
-                for (day, lane, device), count in days.items()
-            ),
-            (
-                "UPDATE meta SET value = (SELECT json_group_array(coalesce(seq, 0)) FROM "
-                "(VALUES ('alarm'), ('event'), ('telemetry')) LEFT JOIN sqlite_sequence "
-                "ON name = column1) WHERE key = 'checkpoint'",
-                (),
-            ),
-            ("UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(closing)),)),
+            *(add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
+            put_checkpoint(),
+            put_clean(closing),
         ]
 
     async def _make_room(self) -> None:
@@ -496,7 +495,7 @@ class Journal(Reader):
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
-        self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
+        self._pending.deletions.append(remove(lane, until))
         self.advance(lane, until)
         reach("evict")
         await self._commit(telemetry=False)
