@@ -500,7 +500,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: a raw reading as an engineer wants to see it."""
     remember: Callable[[Raw], bytes] | None = None
     """Pure: what must not be forgotten when the line or the gateway begins anew, for devices that tell
-    a state once and not again."""
+    a state once and not again, or count from nought each time."""
     actions: tuple[str, ...] = ()
     """What every device of this driver can be told to do."""
     action: type[Action] | None = None

@@ -35,7 +35,7 @@ from .model import (
     Value,
 )
 from .schedule import Queue, Slot, doubled
-from .tasks import first_cause, mishap, together
+from .tasks import apart, first_cause, mishap, together
 
 REOPEN = 3.0
 """Seconds between two attempts to open a line, at most: a plug that is put back must work within five,
@@ -205,15 +205,7 @@ class BusTask:
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
-            # A task of its own: a group that fails at the moment it is cancelled forgets the latter (Python
-            # before 3.13), and the line would never end.
-            serving = asyncio.create_task(mishap(self._serve()), name=f"{self.spec.name}-line")
-            try:
-                error = await asyncio.shield(serving)
-            except asyncio.CancelledError:
-                serving.cancel()
-                await asyncio.wait({serving})
-                raise
+            error = await apart(mishap(self._serve()))
             if not isinstance(error, LinkDown):
                 tell(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 
 async def together(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
@@ -16,6 +18,18 @@ async def together(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
     except BaseExceptionGroup as group:
         raise first_cause(group) from None
     raise AssertionError("these jobs never end by themselves")
+
+
+async def apart(work: Coroutine[Any, Any, T]) -> T:
+    """Do it in a task of its own: a task group that fails at the moment it is cancelled forgets the latter
+    (Python before 3.13), and whoever tries again after failures would never end."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def mishap(work: Awaitable[object]) -> Exception | None:

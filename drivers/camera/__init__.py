@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -32,11 +32,12 @@ from gateway.model import (
 )
 from gateway.secret import read_secret
 
-from .messages import Job, LineJob, Picture, Relearn, ZoneJob
+from .messages import LEAST, Job, LineJob, Picture, Relearn, ZoneJob
 from .messages import Point as Place
 from .worker import Worker, working
 
 FIELDS = {"in", "out", "occupancy", "invalid", "tamper", "calibrated", "picture", "fps", "cost"}
+TOTALS = "in", "out"
 RELEARN = "relearn"
 
 
@@ -89,6 +90,16 @@ def _in_picture(numbers: Sequence[float] | None) -> bool:
     return numbers is None or all(0 <= number <= 1 for number in numbers)
 
 
+def is_line(line: Sequence[float] | None) -> bool:
+    """x1, y1, x2, y2: long enough to be crossed."""
+    return line is None or max(abs(line[2] - line[0]), abs(line[3] - line[1])) >= LEAST
+
+
+def is_person(size: Sequence[float] | None) -> bool:
+    """Width and height: large enough to be told from noise."""
+    return size is None or all(LEAST <= side <= 1 for side in size)
+
+
 def _is_polygon(zone: Sequence[Place] | None) -> bool:
     """Three corners or more, and no two of its sides meet but neighbours at their corner."""
     if zone is None:
@@ -138,10 +149,10 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     CHECKS: ClassVar[Checks] = {
         "line": (_in_picture, "camera-range"),
         "zone": (lambda zone: all(map(_in_picture, zone or ())), "camera-range"),
-        "person": (lambda size: size is None or all(0 < side <= 1 for side in size), "camera-person"),
+        "person": (is_person, "camera-person"),
     }
     TOGETHER: ClassVar[Checks] = {
-        "line": (lambda a: a.line is None or a.line[:2] != a.line[2:], "line-no-length"),
+        "line": (lambda a: is_line(a.line), "line-no-length"),
         "zone": (lambda a: _is_polygon(a.zone), "camera-zone"),
     }
 
@@ -180,16 +191,33 @@ def check(device: Device, others: tuple[Device, ...]) -> None:
         raise ConfigError("camera-place", wanted=wanted)
 
 
+def remember(raw: Raw) -> bytes:
+    """The totals of a line: a process begins at nought, and whoever came before it is not to be counted
+    twice, nor who comes next taken for one of them."""
+    return msgspec.msgpack.encode({name: raw[name] for name in TOTALS if name in raw})
+
+
 class CameraListener(Listener):
     """A camera at work."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
+        self._before: dict[str, dict[str, int]] = {}
+
+    def recall(self, device: str, memory: bytes) -> None:
+        with suppress(msgspec.DecodeError):  # It may be of another kind of device that had the name.
+            self._before[device] = msgspec.msgpack.decode(memory, type=dict[str, int])
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
             said = await self._worker.said()
-            yield said.device, said.values
+            before = self._before.get(said.device, {})
+            totals = {
+                name: count + before.get(name, 0)
+                for name, count in said.values.items()
+                if name in TOTALS and isinstance(count, int)
+            }
+            yield said.device, said.values | totals
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         if action != RELEARN:
@@ -248,6 +276,7 @@ DRIVER = Driver(
     decode=decode,
     example=example,
     show=show,
+    remember=remember,
     actions=(RELEARN,),
     check=check,
     stills=lambda options: options.stills,

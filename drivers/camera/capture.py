@@ -44,12 +44,7 @@ class Video:
         self._live = "://" in source or source.startswith("/dev/")
         self._capture = _capture(source)
         if not self._capture.isOpened():
-            # A stream's address may hold a password.
-            raise (
-                GatewayError("camera-unreadable")
-                if self._live
-                else GatewayError("video-unreadable", file=source)
-            )
+            raise unreadable(source)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self._rate = rate if 1 <= rate <= FASTEST else 0.0
         self._gap, self._turn, self._paced = 1 / fps, turn, paced and not self._live
@@ -89,6 +84,15 @@ class Video:
     def _time(self, n: int) -> float:
         """Of a file's frame, in seconds."""
         return n / self._rate if self._rate else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+
+def unreadable(source: str) -> GatewayError:
+    """What is wrong with it."""
+    if "://" in source:
+        return GatewayError("camera-unreadable")  # Its address may hold a password.
+    if source.startswith("/dev/"):
+        return GatewayError("camera-pictureless", device=source)
+    return GatewayError("video-unreadable", file=source)
 
 
 def _capture(source: str) -> Any:

@@ -50,6 +50,9 @@ SETTLE = 1.0
 """Seconds between two messages because of an occupancy that changes to and fro."""
 EARLY = 0.8
 """Part of the longest silence after which a device speaks, whether or not there is news."""
+STEADY = 3.0
+"""Seconds for which pictures must have come before anything is said of them: a camera that breaks off
+again and again is down, not up and down."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
@@ -148,6 +151,7 @@ class Lookout:
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._said: dict[str, tuple[float, Said]] = {}
+        self._began = float("inf")
 
     def step(self, frame: vision.Frame) -> None:
         """Look at a frame, and tell what is to be told."""
@@ -160,15 +164,18 @@ class Lookout:
         self._health.step(frame.image, frame.t)
         # A picture that is not well is looked at too, so that the background is known after.
         self._count(self._counter.step(*frame))
-        self._pace.step(frame.t)
-        if self._pace.beats:
-            self._tell(Beat())
-        self._report(frame.t)
+        self._began = min(self._began, frame.t)
+        if frame.t - self._began >= STEADY:
+            self._pace.step(frame.t)
+            if self._pace.beats:
+                self._tell(Beat())
+            self._report(frame.t)
 
     def finish(self, t: float) -> None:
         """There are no more frames: who was about to be counted is."""
         self._count(self._counter.finish())
-        self._report(t)
+        if t - self._began >= STEADY:
+            self._report(t)
 
     def _count(self, crossings: Iterable[Crossing]) -> None:
         if self._health.picture is Picture.GOOD:
@@ -186,6 +193,9 @@ class Lookout:
             **self._pace.figures,
         }
         for name, line in self._job.lines.items():
+            if name not in self._said:
+                # Where it began: whoever has come since then is news.
+                self._say(Said(name, {"in": 0, "out": 0, **state}), t, line.every, 0.0)
             self._say(Said(name, {**self._totals[name], **state}), t, line.every, 0.0)
         for name, zone in self._job.zones.items():
             occupancy = self._counter.occupancy[name]
@@ -208,7 +218,8 @@ class Pace:
     """How many pictures are looked at, and what one costs."""
 
     def __init__(self) -> None:
-        self._frames, self._since = 0, -BEAT
+        self._frames = 0
+        self._since: float | None = None
         self._cpu = time.process_time()
         self.figures: dict[str, float] = {}
         """Frames a second, and milliseconds of CPU for one, decoding included; of the last second."""
@@ -218,10 +229,10 @@ class Pace:
     def step(self, t: float) -> None:
         """One more."""
         self._frames += 1
-        self.beats = t - self._since >= BEAT
+        self.beats = self._since is None or t - self._since >= BEAT
         if self.beats:
             cpu = time.process_time()
-            if t > 0:
+            if self._since is not None:
                 fps = round(self._frames / (t - self._since), 1)
                 self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
             self._frames, self._since, self._cpu = 0, t, cpu

@@ -17,6 +17,9 @@ from gateway.model import LinkDown
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
 
+LEAST = 0.01
+"""Of the picture: what is shorter or narrower, no camera can show to be a line or a person."""
+
 SMALL, STILL = 4096, 2_000_000
 """Bytes of a message; of one with a still."""
 

@@ -54,6 +54,8 @@ DEPTHS = (0.4, 2.0)
 """Bounds of what is expected from that."""
 MEMORY = 600
 """Frames of a path that are kept."""
+MOST = 100
+"""Who are followed at a time: rain or noise may look like any number, and each costs time."""
 
 
 @dataclass
@@ -254,6 +256,8 @@ class Tracker:
 
     def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
         for piece, room in enumerate(pieces.room):
+            if len(self.tracks) >= MOST:
+                return
             here = pieces.here(piece)
             expected = float(pieces.expected[piece])
             least = (SECOND if here else FIRST) * expected**2

@@ -228,6 +228,7 @@ class Writer:
     def __init__(self, path: Path, rate: float) -> None:
         self._path, self._rate = path, rate
         self._writer: Any = None
+        self._frames = 0
 
     def write(
         self, image: Image, boxes: Sequence[Sequence[float]], lines: Sequence[Any], text: str
@@ -250,11 +251,19 @@ class Writer:
             cv2.line(image, ends[0], ends[1], (0, 0, 255), 2)
         cv2.putText(image, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 255), 2)
         self._writer.write(image)
+        self._frames += 1
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
+        """Finish the file. Raises `GatewayError` where it does not hold what was written: OpenCV says
+        nothing of a disk that is full."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        written = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        whole = written.get(cv2.CAP_PROP_FRAME_COUNT) >= self._frames
+        written.release()
+        if not whole:
+            raise GatewayError("video-unwritable", file=self._path)
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         code = int(options.run(options) or 0)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # Whoever began us may have closed it.
+            sys.stdout.flush()
         return code
     except ConfigError as error:
         for mistake in getattr(error, "mistakes", ()):

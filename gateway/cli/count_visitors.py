@@ -36,15 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print crossings as they become known. Raises `GatewayError`."""
+    # The entry points alone see the drivers.
+    from drivers.camera import is_line, is_person  # noqa: PLC0415
+
     ends = options.line[:2], options.line[2:]
-    if ends[0] == ends[1]:
+    if not is_line(options.line):
         raise ConfigError("line-no-length")
-    if options.person and 0 in options.person:
-        raise ConfigError("person-no-size")
+    if not is_person(options.person):
+        raise ConfigError("camera-person")
     if options.model and not options.sha256:
         raise ConfigError("model-sum-missing", file=options.model)
-    if "://" not in options.video and not Path(options.video).exists():
-        raise GatewayError("video-missing", file=options.video)
+    if "://" not in options.video:
+        if not Path(options.video).exists():
+            raise GatewayError("video-missing", file=options.video)
+        if options.show and options.show.exists() and options.show.samefile(options.video):
+            raise GatewayError("show-onto-video", file=options.show)
     try:
         # OpenCV is an extra.
         from drivers.camera import capture, vision  # noqa: PLC0415
@@ -63,8 +69,8 @@ def run(options: argparse.Namespace) -> None:
                 text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
                 writer.write(frame.image, counter.boxes, [ends], text)
         _tell(counter.finish(), totals)
-    if not video.seen:
-        raise GatewayError("video-unreadable", file=options.video)
+    if video.seen < 2:  # A picture is read as a video of one frame.
+        raise capture.unreadable(options.video)
     if not counter.calibrated:
         print(say(preferred(), "counting.uncalibrated"), file=sys.stderr)
     if video.seen < video.frames * 0.95:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from gateway import control
 from gateway.model import GatewayError
-from gateway.words import LANGUAGES, because, say
+from gateway.words import LANGUAGES, say
 
 from .cameras import CameraCard
 from .pages import CAMERAS, Pages
@@ -56,7 +56,7 @@ class TuningPages:
         except (ValueError, KeyError):
             return JSONResponse({"message": say(lang, "dashboard.form-wrong")}, 400)
         except GatewayError as error:
-            return JSONResponse({"message": because(lang, error.key)}, 503)
+            return JSONResponse({"message": say(lang, f"error.{error.key}", **error.facts)}, 503)
         return Response(base64.b64decode(answer["jpeg"]), media_type="image/jpeg")
 
     async def _privacy(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """The sealed particulars on the disk: a small SQLite file of their own, for one process.
 
-Each call opens the file and closes it again. A rollback journal rather than a log, and `secure_delete`:
-after a call there is one file, and nothing in it of what was destroyed.
+Each call opens the file and closes it again. A rollback journal rather than a log, overwritten before it is
+deleted, and `secure_delete`: after a call there is one file, and nothing of what was destroyed.
 """
 
 from __future__ import annotations
@@ -117,15 +117,27 @@ class Store:
             if self._path.stat().st_mode & OTHERS:
                 self._path.chmod(0o600)
             with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
-                database.execute("PRAGMA journal_mode=DELETE")
+                database.execute("PRAGMA journal_mode=PERSIST")
                 database.execute("PRAGMA synchronous=EXTRA")
                 database.execute("PRAGMA secure_delete=ON")
                 database.execute("BEGIN IMMEDIATE")
                 with database:
                     self._prepare(database)
                     yield database
+            self._wipe()
         except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
             raise GatewayError("needs-store", file=self._path, reason=error) from error
+
+    def _wipe(self) -> None:
+        """Overwrite the rollback journal of a transaction that is over: SQLite would give its blocks back
+        to the disk as they are, with what was destroyed in them."""
+        journal = Path(f"{self._path}-journal")
+        if journal.exists():
+            with journal.open("r+b") as file:
+                file.write(bytes(journal.stat().st_size))
+                file.flush()
+                os.fsync(file.fileno())
+            journal.unlink()
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         ((version,),) = database.execute("PRAGMA user_version")

@@ -20,7 +20,7 @@ from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.log import reason, tell
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
-from gateway.tasks import together
+from gateway.tasks import apart, together
 
 from .lanes import LaneSender, Suspicion, Thinning, age, fitting
 from .native import Message, Native
@@ -101,9 +101,7 @@ class Uplink:
         while True:
             began = self._clock.mono()
             try:
-                will = self._dialect.status(False)
-                async with mqtt.connect(self._options, will=will, version=self._version) as link:
-                    await self._serve(link)
+                await apart(self._serve())
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
@@ -143,7 +141,13 @@ class Uplink:
             tell(logging.WARNING, "uplink-down", reason=why)
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
-    async def _serve(self, link: mqtt.Connection) -> None:
+    async def _serve(self) -> None:
+        """One connection, for as long as it lasts."""
+        will = self._dialect.status(False)
+        async with mqtt.connect(self._options, will=will, version=self._version) as link:
+            await self._deliver(link)
+
+    async def _deliver(self, link: mqtt.Connection) -> None:
         await self._came_up(link)
         alone = asyncio.Lock()
         lanes = [

@@ -62,19 +62,41 @@ def test_what_was_seen_can_be_shown(video: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["shown.mp4"]
 
 
+def test_a_video_that_did_not_fit_on_the_disk_is_told_of(video: Path, tmp_path: Path) -> None:
+    full = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    full += "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    shown = tmp_path / "shown.mp4"
+    arguments = (video, "--line", LINE, "--person", SIZE, "--view", "overhead", "--show", shown)
+    done = run(*arguments, prelude=full)
+    assert len(done.stdout.splitlines()) == 2, "who was counted was counted"
+    assert done.returncode == 1
+    assert "disk full" in done.stderr
+
+
+def test_a_picture_is_no_video(tmp_path: Path) -> None:
+    picture = tmp_path / "door.jpg"
+    cv2.imwrite(str(picture), next(play([], 1)).image)
+    done = run(picture, "--line", LINE, "--view", "overhead")
+    assert done.returncode == 1
+    assert "not a video" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "english", "chinese"),
     [
         (["nowhere.mp4", "--line", LINE], 1, "no such file", "没有这个文件"),
         ([__file__, "--line", LINE], 1, "not a video", "无法作为视频读取"),
-        (["VIDEO", "--line", "0.5,0.5,0.5,0.5"], 78, "the same", "相同"),
+        (["VIDEO", "--line", "0.5,0.5,0.5,0.5"], 78, "too short", "太短"),
+        (["VIDEO", "--line", "0.5,0.5,0.505,0.5"], 78, "too short", "太短"),
         (["VIDEO", "--line", "0.5,0,0.5,1.5"], 2, "4 numbers", "4 个"),
         (["VIDEO", "--line", "0.5,0,0.5"], 2, "4 numbers", "4 个"),
         (["VIDEO", "--line", "0.5,0,nan,1"], 2, "4 numbers", "4 个"),
-        (["VIDEO", "--line", LINE, "--person", "0,0.1"], 78, "more than nought", "大于零"),
+        (["VIDEO", "--line", LINE, "--person", "0,0.1"], 78, "0.01 and 1", "0.01 到 1"),
+        (["VIDEO", "--line", LINE, "--person", "0.001,0.1"], 78, "0.01 and 1", "0.01 到 1"),
         (["VIDEO", "--line", LINE, "--model", "m.onnx"], 78, "SHA-256", "SHA-256"),
         (["VIDEO", "--line", LINE, "--model", "m.onnx", "--sha256", "0"], 78, "cannot be used", "无法使用"),
         (["VIDEO", "--line", LINE, "--show", "/nowhere/a.mp4"], 1, "cannot be written", "无法写入"),
+        (["VIDEO", "--line", LINE, "--show", "VIDEO"], 1, "the very video", "就是要统计的视频"),
     ],
 )
 def test_each_mistake_is_told_with_its_mend(
@@ -93,6 +115,12 @@ def test_without_opencv_it_says_what_to_install(video: Path) -> None:
     done = run(video, "--line", LINE, "--view", "overhead", prelude=missing)
     assert done.returncode == 1
     assert "linli-gateway[camera]" in done.stderr
+
+
+def test_without_anywhere_to_print_it_is_no_crash(video: Path) -> None:
+    closed = "import sys; sys.stdout = None; "
+    done = run(video, "--line", LINE, "--person", SIZE, "--view", "overhead", prelude=closed)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_cut_file_is_counted_as_far_as_it_goes_and_said(video: Path, tmp_path: Path) -> None:

@@ -63,14 +63,23 @@ class Field:
     def __init__(self, site: Site) -> None:
         clock = SystemClock()
         self.samples: list[Sample] = []
+        self.memories: dict[str, bytes] = {}
         self.site = site
         self.buses = {
-            name: BusTask(spec, tuple(d for d in site.devices.values() if d.bus == name), clock, self._take)
+            name: BusTask(
+                spec,
+                tuple(d for d in site.devices.values() if d.bus == name),
+                clock,
+                self._take,
+                lambda: self.memories,
+            )
             for name, spec in site.buses.items()
         }
 
     async def _take(self, sample: Sample) -> None:
         self.samples.append(sample)
+        if sample.memory is not None:
+            self.memories[sample.device] = sample.memory
 
     def of(self, device: str) -> list[Sample]:
         return [sample for sample in self.samples if sample.device == device]

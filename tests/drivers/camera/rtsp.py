@@ -26,12 +26,19 @@ PACKET = 1400
 
 class IpCamera:
     """Shows frames again and again. `login`: user:password that it asks for, by HTTP Basic. `silent`: it
-    takes connections, and never says a word."""
+    takes connections, and never says a word. `seconds`: it breaks off after so long."""
 
-    def __init__(self, frames: list[NDArray[np.uint8]], login: str = "", silent: bool = False) -> None:
+    def __init__(
+        self,
+        frames: list[NDArray[np.uint8]],
+        login: str = "",
+        silent: bool = False,
+        seconds: float = float("inf"),
+    ) -> None:
         self._shots = [_shot(frame) for frame in frames]
         self._login = "Basic " + base64.b64encode(login.encode()).decode() if login else ""
         self._silent = silent
+        self._seconds = seconds
         self._flows = threading.Event()
         self._flows.set()
         self._connections: list[socket.socket] = []
@@ -100,6 +107,8 @@ class IpCamera:
         with suppress(OSError):
             for shown, shot in enumerate(itertools.cycle(self._shots)):
                 self._flows.wait()
+                if shown > self._seconds * FPS:
+                    connection.shutdown(socket.SHUT_RDWR)
                 for last, payload in shot:
                     kind, stamp = 26 | last << 7, shown * 90_000 // FPS % 2**32
                     packet = struct.pack(">BBHII", 0x80, kind, next(number) % 2**16, stamp, 7) + payload

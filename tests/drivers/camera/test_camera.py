@@ -81,6 +81,7 @@ def test_a_mistake_in_a_camera(tmp_path: Path, key: str, value: str, error: str)
     ("device", "key", "value", "error"),
     [
         (LINE, "line", "[0.1, 0.5, 0.1, 0.5]", "line-no-length"),
+        (LINE, "line", "[0.1, 0.5, 0.1, 0.501]", "line-no-length"),
         (LINE, "line", "[0.1, 0.5, 0.9, 1.5]", "camera-range"),
         (LINE, "line", "[0.1, 0.5, 0.9, nan]", "camera-range"),
         (LINE, "line", "[0.1, 0.5, 0.9]", "value-wrong"),
@@ -88,6 +89,7 @@ def test_a_mistake_in_a_camera(tmp_path: Path, key: str, value: str, error: str)
         (LINE, "line", "", "camera-place"),
         (LINE, "zone", "[[0, 0], [1, 0], [1, 1]]", "camera-place"),
         (LINE, "person", "[0, 0.3]", "camera-person"),
+        (LINE, "person", "[0.005, 0.3]", "camera-person"),
         (LINE, "person", "[0.1, inf]", "camera-person"),
         (ZONE, "zone", "[[0, 0], [1, 0]]", "camera-zone"),
         (ZONE, "zone", "[[0, 0], [1, 1], [1, 0], [0, 1]]", "camera-zone"),

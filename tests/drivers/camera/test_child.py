@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.camera.child import Lookout
+from drivers.camera.child import STEADY, Lookout
 from drivers.camera.messages import Beat, Job, LineJob, Picture, Said, Still, Told, ZoneJob
 from drivers.camera.vision import Frame
 
@@ -94,10 +94,38 @@ def test_a_device_is_never_silent_for_longer_than_it_may(
     told: list[tuple[float, Told]], device: str
 ) -> None:
     times = [t for t, _ in of(told, device)]
-    assert times[0] == 0
+    assert times[0] == STEADY
     assert max(b - a for a, b in pairwise(times)) <= EVERY
     beats = [t for t, each in told if isinstance(each, Beat)]
     assert max(b - a for a, b in pairwise(beats)) < 2
+
+
+@pytest.mark.parametrize("seconds", [0.1, STEADY - 0.5])
+def test_a_stream_that_breaks_off_at_once_has_not_begun(seconds: float) -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    for frame in film(seconds):
+        lookout.step(frame)
+    lookout.finish(seconds)
+    assert not said
+
+
+@pytest.mark.parametrize("pace", [1.0, 1.07, 0.93])
+def test_the_first_word_is_that_pictures_come(pace: float) -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    for frame in film(STEADY + 1):
+        lookout.step(frame._replace(t=frame.t * pace))
+    assert isinstance(said[0], Beat), "the gateway waits for it"
+
+
+def test_who_comes_before_anything_is_said_is_told_of_as_news() -> None:
+    said: list[Told] = []
+    lookout = Lookout(job(), said.append)
+    for frame in film(7):
+        lookout.step(frame._replace(t=frame.t / 2))
+    counts = [each.values["in"] for each in said if isinstance(each, Said) and each.device == "door"]
+    assert counts[:2] == [0, 1]
 
 
 def test_a_zone_that_flickers_does_not_chatter(told: list[tuple[float, Told]]) -> None:
@@ -119,7 +147,8 @@ def test_no_still_leaves_where_none_is_allowed() -> None:
 def test_without_the_size_of_a_person_the_count_is_not_to_be_trusted() -> None:
     said: list[Told] = []
     lookout = Lookout(job(person=False), said.append)
-    lookout.step(next(film()))
+    for frame in film(STEADY + 0.1):
+        lookout.step(frame)
     (door,) = [each for each in said if isinstance(each, Said) and each.device == "door"]
     assert door.values["calibrated"] is False
     assert door.values["invalid"] is True

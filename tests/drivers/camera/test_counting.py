@@ -7,6 +7,7 @@ import pytest
 
 from drivers.camera.counting import Counter, Crossing, Zone
 from drivers.camera.lines import Line, between, side, within
+from drivers.camera.tracks import MOST
 from drivers.camera.vision import Frame
 
 from .stage import FPS, MIDLINE, PERSON, Walker, play, walk
@@ -151,3 +152,15 @@ def test_what_is_between_the_ends_of_a_line_and_in_a_zone() -> None:
     triangle = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
     assert within(np.array([0.2, 0.2]), triangle)
     assert not within(np.array([0.8, 0.8]), triangle)
+
+
+def test_rain_is_followed_by_no_more_than_can_be_afforded() -> None:
+    counter = Counter("overhead", {"line": Line(MIDLINE, (0.02, 0.035))})
+    random = np.random.default_rng(0)
+    most = 0
+    for frame in play([], 2):
+        drops = random.random(frame.image.shape[:2])[::6, ::6] < 0.1
+        wet = np.kron(drops, np.ones((6, 6), bool))[: frame.image.shape[0], : frame.image.shape[1]]
+        counter.step(np.where(wet[..., None], np.uint8(250), frame.image), frame.t, frame.n)
+        most = max(most, len(counter.boxes))
+    assert most == MOST

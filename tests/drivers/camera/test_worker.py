@@ -42,15 +42,16 @@ def counted(field: Field, device: str) -> tuple[int, int]:
 async def test_a_video_is_counted_at_its_own_pace_and_begins_again(watching: Watching, video: Path) -> None:
     async with watching(site(video)) as field:
         first = await field.says("cam-door", **{"in": 0, "out": 0})
-        came = await field.says("cam-door", **{"in": 1, "out": 0})
+        await field.says("cam-door", **{"in": 1, "out": 0})
+        left = await field.says("cam-door", **{"in": 1, "out": 1})
         # No faster than people walk.
-        assert (came.at.mono - first.at.mono) / 1e9 > 2.5
-        await field.says("cam-door", **{"in": 1, "out": 1})
+        assert (left.at.mono - first.at.mono) / 1e9 > 2.5
         assert any(sample.values.get("occupancy") for sample in field.of("cam-hall"))
         await field.says("cam-door", error="camera-ended")
-        # It begins at nought, and that is no visitor.
-        await field.says("cam-door", **{"in": 0, "out": 0})
-        assert counted(field, "cam-door") == (1, 1)
+        # It goes on from there.
+        await field.says("cam-door", **{"in": 1, "out": 1})
+        await field.says("cam-door", **{"in": 2, "out": 1})
+        assert counted(field, "cam-door") == (2, 1)
         latest = field.of("cam-door")[-3].values
         assert latest["calibrated"] is True
         assert latest["invalid"] is False
@@ -70,9 +71,12 @@ async def test_a_killed_process_begins_again_and_the_other_camera_never_knows(
         await field.until(lambda: any(s.error == "camera-died" for s in field.samples[before:]))
         struck = {s.device.partition("-")[0] for s in field.samples[before:] if s.error == "camera-died"}
         (name,) = struck
-        await field.says(f"{name}-door", **{"in": 0, "out": 0})
+        await field.says(f"{name}-door", **{"in": 1, "out": 0})
         assert len(children(zygote())) == 2
         assert counted(field, f"{name}-door") == (1, 0)
+        # Whoever comes next is another one, though the process has counted as many as the one before.
+        await field.says(f"{name}-door", **{"in": 2, "out": 0})
+        assert counted(field, f"{name}-door") == (2, 0)
 
 
 @pytest.mark.parametrize("which", ["child", "zygote"])
@@ -148,6 +152,11 @@ async def test_garbage_is_no_video(watching: Watching, tmp_path: Path, content: 
         await field.says("cam-door", error="video-unreadable")
 
 
+async def test_a_device_that_is_no_camera_is_told_of(watching: Watching) -> None:
+    async with watching(site("/dev/null")) as field:
+        await field.says("cam-door", error="camera-pictureless")
+
+
 async def test_a_video_that_breaks_off_is_counted_until_there(watching: Watching, tmp_path: Path) -> None:
     whole = tmp_path / "whole.avi"
     PAIR.write(whole)
@@ -178,7 +187,7 @@ async def test_an_ip_camera_asks_for_its_password_and_nobody_else_hears_it(
                 assert b"s3cret" not in Path(f"/proc/{process}/cmdline").read_bytes()
             camera.cut()
             await field.says("cam-door", error="camera-ended")
-            await field.says("cam-door", **{"in": 0})
+            await field.says("cam-door", error="")
             camera.close()
             await field.says("cam-door", error="camera-ended")
             await field.says("cam-door", error="camera-unreadable")
@@ -195,7 +204,20 @@ async def test_a_stream_that_stalls_is_opened_anew(watching: Watching, frames: l
             camera.stall()
             await field.says("cam-door", error="camera-ended")
             camera.stall(False)
-            await field.says("cam-door", **{"in": 0})
+            await field.says("cam-door", error="")
+    finally:
+        camera.close()
+
+
+async def test_a_camera_that_breaks_off_again_and_again_is_down(
+    watching: Watching, frames: list[Any]
+) -> None:
+    camera = IpCamera(frames, seconds=1.5)
+    try:
+        async with watching(site(camera.url)) as field:
+            for _ in range(3):
+                await field.says("cam-door", error="camera-ended")
+            assert all(sample.error for sample in field.samples)
     finally:
         camera.close()
 

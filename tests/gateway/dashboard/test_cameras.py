@@ -91,7 +91,9 @@ def test_a_still_is_for_who_has_a_session_and_asks_from_the_page(house: House, s
     assert "stills = true" in json.loads(answer)["message"]
     assert house.looks == [{"bus": "cam", "by": "王芳"}]
     house.stop()
-    assert served.ask("POST", "/still", wish, cookie)[0] == 503
+    status, _, answer = served.ask("POST", "/still", wish, cookie)
+    assert status == 503
+    assert str(house.settings.control) in json.loads(answer)["message"], "which socket, it says"
 
 
 def test_a_notice_for_visitors_says_what_the_law_asks_for(served: Served) -> None:

@@ -86,6 +86,19 @@ def test_a_step_seals_anew_and_leaves_nothing_of_the_former_text(tmp_path: Path)
     assert remains(former, tmp_path) == 0
 
 
+def test_the_blocks_that_are_given_back_to_the_disk_hold_nothing(tmp_path: Path) -> None:
+    ours = store(tmp_path)
+    ours.put(ONE, ZHANG, 5)
+    # A second name keeps the blocks of SQLite's rollback journal after it is deleted.
+    journal, blocks = tmp_path / "needs.db-journal", tmp_path / "blocks"
+    journal.touch()
+    blocks.hardlink_to(journal)
+    (gone,) = sealed(tmp_path).values()
+    ours.destroy([ONE])
+    assert blocks.stat().st_size, "it was written to"
+    assert [remains(blob, tmp_path) for blob in gone] == [0, 0]
+
+
 def test_texts_cannot_change_places(tmp_path: Path) -> None:
     ours = store(tmp_path)
     ours.put(ONE, ZHANG, 5)
