@@ -1,4 +1,4 @@
-"""Field protocols, one file each: a file offers one `DRIVER`; a site's `driver` is its name."""
+"""Field protocols, a file or a small folder each: it offers one `DRIVER`; a site's `driver` is its name."""
 
 from importlib import import_module
 from pkgutil import iter_modules

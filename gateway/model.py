@@ -482,7 +482,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file in `drivers/` offers as `DRIVER`: data, and four functions."""
+    """What each protocol in `drivers/` offers as `DRIVER`: data, and four functions."""
 
     options: type[msgspec.Struct]
     """The keys of a `[bus.…]` table."""

@@ -1,4 +1,4 @@
-"""One task a bus: when which device is asked, what a failure costs it, and when the line is reopened.
+"""One task a bus: whose turn it is (`schedule` says when), what a failure costs, when the line is reopened.
 
 All waiting of the field side is here. A device that fails is asked less and less, one that is slow may
 use no more than its share, and neither takes the others' turns.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import heapq
 import logging
 import math
 import random
-import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -36,22 +34,16 @@ from .model import (
     Sample,
     Value,
 )
-from .tally import Recent
+from .schedule import Queue, Slot, doubled
 from .tasks import apart, first_cause, mishap, together
 
-PROBE = 60.0
-"""Seconds between two probes of a device that is gone for long."""
 REOPEN = 3.0
 """Seconds between two attempts to open a line, at most: a plug that is put back must work within five,
 and the first poll may take its time as well."""
 SHARE = 0.2
 """The part of its line's time one device may use when it answers slowly or not at all."""
-QUICK = 0.25
-"""Seconds on the line that take nobody's turn: who needs no more may be asked as often as is wanted."""
 SAFETY_TURNS = 4
 """After so many safety devices in a row another one gets its turn, if it is due."""
-SLOTS = 32
-"""Phases a device may have: polls never bunch up, yet the loop wakes once for those of several lines."""
 CONFIRMATIONS = 5
 """Readings that may pass until a command shows its effect."""
 CONFIRM_EVERY = 0.2
@@ -73,77 +65,6 @@ class Reading(msgspec.Struct):
     raw: str
     sample: Sample
     seconds: float
-
-
-class Slot:
-    """A device's place in the schedule."""
-
-    def __init__(self, device: Device, now: float = 0.0) -> None:
-        self.device = device
-        self.safety = device.safety
-        self.recent = Recent(now)
-        self.standing: frozenset[str] = frozenset()
-        """Its points that are an alarm."""
-        self.phase = zlib.crc32(device.name.encode()) % SLOTS / SLOTS
-        self.due = 0.0
-        self.failures = 0
-        self.told_offline = False
-
-    def plan(self, now: float, start: float, spent: float, share: float) -> int:
-        """When to ask again: on the device's own grid, so that polls never bunch up, and so that it uses
-        no more than its share of the line's time.
-
-        Returns how many polls were missed because the line was busy.
-        """
-        every = self.device.every
-        before = self.due
-        if self.failures:
-            # Soon at first, so that an outage is known; then ever less often.
-            wait = (
-                min(every, 1.0) if self.failures < FAILURES else _doubled(every, self.failures - FAILURES)
-            )
-            self.due = now + wait
-        else:
-            anchor = start + self.phase * every
-            self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        if spent > QUICK:
-            self.due = max(self.due, now + spent / share - spent)
-        missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
-        tally = self.recent.now(now)
-        tally.busy += spent
-        tally.missed += missed
-        return missed
-
-    def alarms(self, sample: Sample) -> frozenset[str]:
-        """The points that are an alarm by this sample."""
-        if not self.safety:
-            return frozenset()
-        specs = {name: self.device.points[name].alarm for name in sample.values}
-        return frozenset(
-            name for name, spec in specs.items() if spec and spec.exceeded(sample.values[name])
-        )
-
-
-def _doubled(every: float, times: int, most: float = PROBE) -> float:
-    return min(every * float(2 ** min(times, 16)), max(every, most))
-
-
-class Queue:
-    """Slots by the time they are due."""
-
-    def __init__(self, slots: Iterable[Slot]) -> None:
-        self._heap = [(slot.due, slot.device.name, slot) for slot in slots]
-        heapq.heapify(self._heap)
-
-    @property
-    def due(self) -> float:
-        return self._heap[0][0] if self._heap else float("inf")
-
-    def push(self, slot: Slot) -> None:
-        heapq.heappush(self._heap, (slot.due, slot.device.name, slot))
-
-    def pop(self) -> Slot:
-        return heapq.heappop(self._heap)[2]
 
 
 class BusStats(msgspec.Struct):
@@ -290,7 +211,7 @@ class BusTask:
                 logging.getLogger("linli").error("", exc_info=error)
                 error = LinkDown("internal", reason=type(error).__name__)
             await self._down(error)
-            wait = _doubled(0.5, self._attempts, REOPEN) * random.uniform(0.6, 1.0)  # noqa: S311
+            wait = doubled(0.5, self._attempts, REOPEN) * random.uniform(0.6, 1.0)  # noqa: S311
             self._attempts += 1
             await self._clock.sleep(wait)
 

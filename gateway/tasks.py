@@ -1,4 +1,4 @@
-"""Named tasks that live and end together."""
+"""Tasks: how they live and end, and what wakes those who wait."""
 
 from __future__ import annotations
 
@@ -50,3 +50,31 @@ def first_cause(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def unbroken(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end however often cancelled: half a transaction helps nobody."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+class Signal:
+    """Wakes everybody who waits, now; who comes later waits for the next."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def send(self) -> None:
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()

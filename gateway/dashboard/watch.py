@@ -13,7 +13,6 @@ import msgspec
 from gateway import control
 from gateway.control import DaemonAway
 from gateway.journal import JournalFailed, Pack, Reader
-from gateway.journal.journal import Signal
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.batteries import Batteries
 from gateway.services.commands import Commands
@@ -27,6 +26,7 @@ from gateway.services.response import Response
 from gateway.services.safety import Alarm, Safety
 from gateway.services.supervision import Supervision
 from gateway.services.visitors import Visitors
+from gateway.tasks import Signal
 
 from .fold import INDICATED, fold
 from .settings import Settings, adopted

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,25 @@ import msgspec
 
 from gateway.faults import reach
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
+from gateway.tasks import Signal, unbroken
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
 from .holes import holes
 from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
 from .salvage import finish, is_marked_damaged, mark_damaged, replace
 from .space import Limits, Reserve, Wear
-from .statements import insert, put_cursor, put_dead, put_gap, put_state, put_stream
+from .statements import (
+    add_day,
+    insert,
+    put_checkpoint,
+    put_clean,
+    put_cursor,
+    put_dead,
+    put_gap,
+    put_state,
+    put_stream,
+    remove,
+)
 from .tail import Tail
 
 BLOCK = 256
@@ -51,20 +63,6 @@ class Window(msgspec.Struct):
     ready: int = 0
     """How many records, from the first, may leave already: all once committed; before, those whose
     sequence number a crash could not hand out again."""
-
-
-class Signal:
-    """Wakes everybody who waits, now; who comes later waits for the next."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def send(self) -> None:
-        event, self._event = self._event, asyncio.Event()
-        event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
 
 
 class _Pending(msgspec.Struct):
@@ -180,7 +178,7 @@ class Journal(Reader):
                 for task in journal._tasks:
                     task.cancel()
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
-                await _unbroken(journal._flush(telemetry=True, closing=True))
+                await unbroken(journal._flush(telemetry=True, closing=True))
                 if journal._tail and journal.failure is None:
                     journal._tail.remove()
 
@@ -359,7 +357,7 @@ class Journal(Reader):
             await self._wake.wait()
             self._wake.clear()
             due, self._window_due = self._window_due, False
-            await _unbroken(self._flush(telemetry=due))
+            await unbroken(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
         """Commit, and see to it that the next commit finds room. Raises `JournalDamaged`."""
@@ -475,21 +473,9 @@ class Journal(Reader):
         )
         return [
             *(put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
-            *(
-                (
-                    "INSERT INTO day VALUES (?, ?, ?, ?4) "
-                    "ON CONFLICT DO UPDATE SET measured = measured + ?4",
-                    (day, int(lane), device, count),
-                )
-                for (day, lane, device), count in days.items()
-            ),
-            (
-                "UPDATE meta SET value = (SELECT json_group_array(coalesce(seq, 0)) FROM "
-                "(VALUES ('alarm'), ('event'), ('telemetry')) LEFT JOIN sqlite_sequence "
-                "ON name = column1) WHERE key = 'checkpoint'",
-                (),
-            ),
-            ("UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(closing)),)),
+            *(add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
+            put_checkpoint(),
+            put_clean(closing),
         ]
 
     async def _make_room(self) -> None:
@@ -509,7 +495,7 @@ class Journal(Reader):
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
-        self._pending.deletions.append((f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)))  # noqa: S608
+        self._pending.deletions.append(remove(lane, until))
         self.advance(lane, until)
         reach("evict")
         await self._commit(telemetry=False)
@@ -561,21 +547,6 @@ async def _start(
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
     await journal._load()
     return journal
-
-
-async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end however often cancelled (`run` ends, then the journal is closed): a half-done
-    transaction helps nobody."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:

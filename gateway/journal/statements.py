@@ -22,6 +22,11 @@ def insert(lane: Lane, records: list[Record]) -> Statement:
     )
 
 
+def remove(lane: Lane, until: int) -> Statement:
+    """The end of a lane's oldest rows."""
+    return f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)  # noqa: S608
+
+
 def put_state(service: str, key: str, row: Row | None) -> Statement:
     """A row of a service, or its end."""
     if row is None:
@@ -37,6 +42,29 @@ def put_cursor(lane: Lane, pos: int) -> Statement:
 def put_stream(stream: Stream, written: int) -> Statement:
     """The last sequence number of a stream."""
     return "INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (int(stream[0]), stream[1], written)
+
+
+def add_day(day: str, lane: Lane, device: str, count: int) -> Statement:
+    """So many more records of a day in the ledger."""
+    return (
+        "INSERT INTO day VALUES (?, ?, ?, ?4) ON CONFLICT DO UPDATE SET measured = measured + ?4",
+        (day, int(lane), device, count),
+    )
+
+
+def put_checkpoint() -> Statement:
+    """The newest row of each lane: a start counts from there on what `put_stream` does not know."""
+    return (
+        "UPDATE meta SET value = (SELECT json_group_array(coalesce(seq, 0)) FROM "
+        "(VALUES ('alarm'), ('event'), ('telemetry')) LEFT JOIN sqlite_sequence "
+        "ON name = column1) WHERE key = 'checkpoint'",
+        (),
+    )
+
+
+def put_clean(clean: bool) -> Statement:
+    """Whether the journal was closed in order."""
+    return "UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(clean)),)
 
 
 def put_gap(day: str, gap: Gap) -> Statement:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from drivers import gb26875, modbus
+from drivers.gb26875.packets import FRAME, SEND, Packet
 from gateway.clock import SystemClock
 from gateway.config import BusSpec, load_profile
 from gateway.model import Device, Driver, Fact, Hazard, Sample
@@ -110,19 +111,19 @@ async def test_a_fire_panel_whose_network_is_gone() -> None:
         port: int = probe.getsockname()[1]
     options = gb26875.Options(listen=f"127.0.0.1:{port}", ask=False)
     device = a_device("fire-panel/gb26875", gb26875.Address(source="00:00:00:00:00:00"), every=0.2)
-    heartbeat = gb26875.Packet(
+    heartbeat = Packet(
         sequence=0,
         version=b"\1\1",
         time=bytes(6),
         source=bytes(6),
         destination=bytes(6),
-        command=gb26875.SEND,
+        command=SEND,
         data=b"",
     )
     async with watched(gb26875.DRIVER, options, device) as alarms:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(heartbeat.encode())
-        await reader.readexactly(gb26875.FRAME)
+        await reader.readexactly(FRAME)
         assert alarms.said() == []
         await until(lambda: alarms.said() == [SILENT])  # The connection stands, and nothing comes.
         writer.close()

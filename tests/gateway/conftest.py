@@ -6,6 +6,7 @@ What left it is told by a foreign client: the output of `mosquitto_sub`, parsed.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -280,3 +281,14 @@ def _kept(centre: Centre) -> set[str]:
     with closing(sqlite3.connect(f"{centre.daemon.journal.as_uri()}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT body, crc FROM telemetry").fetchall()
     return {record.device for row in rows for record in unpack(*row)}
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Any:
+    """Keys of the log lines that were told, in order."""
+    caplog.set_level(logging.INFO, "linli")
+    return lambda: [
+        record.getMessage().rpartition("  [")[2].split()[0].rstrip("]")
+        for record in caplog.records
+        if record.name == "linli" and record.getMessage()
+    ]

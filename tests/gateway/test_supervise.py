@@ -3,361 +3,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
 from gateway import supervise
-from gateway.config import BusSpec
 from gateway.model import (
     AlarmSpec,
-    Bus,
     Command,
     Device,
-    Driver,
     GatewayError,
     Hazard,
     LinkDown,
-    Listener,
     ListenerAction,
-    Point,
     Quality,
     ReadFailed,
-    Sample,
     Value,
 )
-from gateway.supervise import BusTask, Slot
+from gateway.schedule import Slot
 from tests.clock import START, FakeClock
 
+from .line import Rig, a_device
+
 T = TypeVar("T")
-FIRE = AlarmSpec(hazard=Hazard.FIRE)
-
-
-class Nothing(msgspec.Struct, frozen=True):
-    """A line without options."""
-
-
-def a_device(name: str, every: float = 1.0, alarm: AlarmSpec | None = None) -> Device:
-    return Device(
-        name=name,
-        title={},
-        kind="thermometer",
-        profile="",
-        bus="line",
-        address=None,
-        points={"x": Point(min=0, alarm=alarm), "y": Point()},
-        every=every,
-    )
-
-
-class Line(Bus):
-    """A line whose devices answer after `latency` seconds with `answers`: errors are raised, of a list
-    each once and the last for ever."""
-
-    settle = 0.5
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.answers: dict[str, Any] = {}
-        self.latency: dict[str, float] = {}
-        self.polls: list[tuple[float, str]] = []
-        self.writes: list[tuple[float, str, str]] = []
-        self.write_error: Exception | None = None
-        self.away: LinkDown | None = None
-        """Why the line cannot be opened."""
-        self.opened: list[float] = []
-        self.asking = ""
-        """Whom it is talking to."""
-
-    async def _talk(self, device: Device) -> None:
-        assert not self.asking, "two transactions overlap"
-        self.asking = device.name
-        try:
-            await self.clock.sleep(self.latency.get(device.name, 0.01))
-        finally:
-            self.asking = ""
-
-    async def read(self, device: Device) -> Any:
-        self.polls.append((self.clock.mono(), device.name))
-        await self._talk(device)
-        answer = self.answers.get(device.name, {"x": 1, "y": 2})
-        if isinstance(answer, list):
-            answer = answer.pop(0) if len(answer) > 1 else answer[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        self.writes.append((self.clock.mono(), device.name, action))
-        await self._talk(device)
-        if self.write_error:
-            raise self.write_error
-        return {"x": 5}
-
-    def times(self, name: str) -> list[float]:
-        return [moment for moment, device in self.polls if device == name]
-
-
-class Rig:
-    """A bus task on a scripted line, with what it said."""
-
-    def __init__(self, *devices: Device) -> None:
-        self.clock = FakeClock()
-        self.line = Line(self.clock)
-        self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
-        self.polled = False
-        """Whether a line that pushes is polled as well."""
-        self.samples: list[Sample] = []
-        self.recalled: list[tuple[str, bytes]] = []
-        spec = BusSpec("line", self._driver(), Nothing())
-        self.task = BusTask(spec, devices, self.clock, self._sink, self._memories)
-
-    async def _sink(self, sample: Sample) -> None:
-        self.samples.append(sample)
-
-    def _memories(self) -> dict[str, bytes]:
-        return {sample.device: sample.memory for sample in self.samples if sample.memory is not None}
-
-    def _driver(self) -> Driver:
-        return Driver(
-            options=Nothing,
-            address=Nothing,
-            point=Point,
-            connect=self._connect,
-            decode=lambda points, raw: raw,
-            example=dict,
-            show=str,
-            remember=lambda raw: str(raw).encode(),
-            actions=("open",),
-        )
-
-    @asynccontextmanager
-    async def _connect(self, options: Any, devices: Any) -> AsyncIterator[Bus | Listener]:
-        self.line.opened.append(self.clock.mono())
-        if self.line.away:
-            raise self.line.away
-        if self.pushing is None:
-            yield self.line
-        elif self.polled:
-            yield Both(self.line, self.pushing, self.recalled)
-        else:
-            yield Pushing(self.pushing, self.line, self.recalled)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        job = asyncio.create_task(self.task.run())
-        await self.clock.settle()
-        try:
-            yield
-            assert not job.done()
-        finally:
-            job.cancel()
-            await asyncio.wait([job])
-
-    async def until_asking(self, name: str) -> None:
-        for _ in range(2000):
-            await self.clock.advance(0.005)
-            if self.line.asking == name:
-                return
-        raise AssertionError(f"{name} is not asked")
-
-    def of(self, name: str) -> list[Sample]:
-        return [sample for sample in self.samples if sample.device == name]
-
-    def command(self, device: str = "a", action: str = "open", seconds: float = 10) -> Command:
-        at = self.clock.now()
-        return Command(
-            id="1",
-            at=at,
-            device=device,
-            action=action,
-            expires=at.wall + int(seconds * 1000),
-            origin="console",
-        )
-
-
-class Pushing(Listener):
-    """What is pushed is heard; writes go to the line, which may be busy with several."""
-
-    def __init__(
-        self, queue: asyncio.Queue[tuple[str, Any]], line: Line, recalled: list[tuple[str, bytes]]
-    ) -> None:
-        self._queue = queue
-        self._line = line
-        self._recalled = recalled
-
-    def recall(self, device: str, memory: bytes) -> None:
-        self._recalled.append((device, memory))
-
-    async def listen(self) -> AsyncIterator[tuple[str, Any]]:
-        while True:
-            name, raw = await self._queue.get()
-            if isinstance(raw, LinkDown):
-                raise raw
-            yield name, raw
-
-    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        self._line.writes.append((self._line.clock.mono(), device.name, action))
-        await self._line.clock.sleep(self._line.latency.get(device.name, 0.01))
-        if self._line.write_error:
-            raise self._line.write_error
-        return {"x": 5, "y": 2}
-
-
-class Both(Pushing, Bus):
-    def __init__(
-        self, line: Line, queue: asyncio.Queue[tuple[str, Any]], recalled: list[tuple[str, bytes]]
-    ) -> None:
-        super().__init__(queue, line, recalled)
-        self.read = line.read  # type: ignore[method-assign]
-        self.write = line.write  # type: ignore[method-assign]
-
-
-@pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Any:
-    """Keys of the log lines that were told, in order."""
-    caplog.set_level(logging.INFO, "linli")
-    return lambda: [
-        record.getMessage().rpartition("  [")[2].split()[0].rstrip("]")
-        for record in caplog.records
-        if record.name == "linli" and record.getMessage()
-    ]
-
-
-def names(count: int, prefix: str = "d") -> list[str]:
-    return [f"{prefix}{n}" for n in range(count)]
-
-
-async def test_each_device_is_asked_at_its_own_phase_and_pace() -> None:
-    rig = Rig(*(a_device(name, every=10) for name in names(40)))
-    async with rig.running():
-        await rig.clock.advance(100)
-    for name in names(40):
-        times = rig.line.times(name)[1:]
-        assert len(times) == pytest.approx(10, abs=1)
-        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
-            [10] * (len(times) - 1), abs=0.2
-        )
-    # Spread over the period: no second of it has more than a third of them.
-    crowd = Counter(int(rig.line.times(name)[2] % 10) for name in names(40))
-    assert max(crowd.values()) < 14
-    assert len(crowd) >= 8
-
-
-async def test_the_phases_are_the_same_at_every_start() -> None:
-    polls = []
-    for _ in range(2):
-        rig = Rig(*(a_device(name, every=3) for name in names(5)))
-        async with rig.running():
-            await rig.clock.advance(10)
-        polls.append(rig.line.polls)
-    assert polls[0] == polls[1]
-
-
-async def test_everything_is_asked_within_a_second_of_the_start() -> None:
-    rig = Rig(*(a_device(name, every=3600) for name in names(10)))
-    async with rig.running():
-        await rig.clock.advance(1.2)
-    assert {sample.device for sample in rig.samples} == set(names(10))
-
-
-@pytest.mark.parametrize(("crowd", "latency"), [(10, 0.2), (2, 0.6)])
-async def test_polls_that_were_left_out_are_counted(crowd: int, latency: float) -> None:
-    rig = Rig(*(a_device(name) for name in names(crowd)))
-    rig.line.latency = dict.fromkeys(names(crowd), latency)
-    async with rig.running():
-        await rig.clock.advance(120)
-    assert rig.task.stats.missed + rig.task.stats.polls == pytest.approx(120 * crowd, rel=0.03)
-    assert rig.task.stats.busy == pytest.approx(len(rig.line.polls) * latency, abs=1)
-
-
-async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less(told: Any) -> None:
-    rig = Rig(a_device("dead"), a_device("well"))
-    rig.line.answers["dead"] = ReadFailed("timeout", unit=1)
-    async with rig.running():
-        await rig.clock.advance(1000)
-        times = rig.line.times("dead")
-        assert [s.quality for s in rig.of("dead")] == [Quality.OFFLINE] * (len(times) - 2)
-        assert rig.of("dead")[0].error == "timeout"
-        assert rig.of("dead")[0].at.mono / 1e9 == pytest.approx(times[2], abs=0.1)
-        assert times[2] < 10
-        gaps = [b - a for a, b in itertools.pairwise(times)]
-        assert gaps[-1] == pytest.approx(60, abs=2)
-        assert gaps[-1] / gaps[2] > 10
-        assert told() == ["bus-up", "device-offline"]
-        # Well again: found at the next probe, told once, and back at the old pace.
-        del rig.line.answers["dead"]
-        await rig.clock.advance(65)
-        assert told() == ["bus-up", "device-offline", "device-online"]
-        assert rig.of("dead")[-1].quality is Quality.GOOD
-        rig.line.polls.clear()
-        await rig.clock.advance(20)
-        assert len(rig.line.times("dead")) == pytest.approx(20, abs=1)
-
-
-async def test_two_failures_are_not_an_outage(told: Any) -> None:
-    rig = Rig(a_device("a"))
-    rig.line.answers["a"] = ReadFailed("timeout", unit=1)
-    async with rig.running():
-        while len(rig.line.polls) < 2:
-            await rig.clock.advance(0.1)
-        await rig.clock.advance(0.1)
-        del rig.line.answers["a"]
-        await rig.clock.advance(5)
-    assert {sample.quality for sample in rig.samples} == {Quality.GOOD}
-    assert told() == ["bus-up"]
-
-
-async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None:
-    dead, live = names(5, "dead"), names(15, "live")
-    rig = Rig(*(a_device(name) for name in dead + live))
-    for name in dead:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
-        rig.line.latency[name] = 0.5
-    async with rig.running():
-        await rig.clock.advance(600)
-    for name in live:
-        assert len(rig.of(name)) >= 0.9 * 600, name
-    for name in dead:
-        assert rig.of(name)[0].at.mono / 1e9 < 45
-
-
-async def test_five_dead_of_twenty_cost_the_others_little_from_the_beginning() -> None:
-    dead, live = names(5, "dead"), names(15, "live")
-    rig = Rig(*(a_device(name) for name in dead + live))
-    rig.line.settle = 0.0
-    rig.line.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
-    rig.line.answers = {name: ReadFailed("timeout", unit=1) for name in dead}
-    async with rig.running():
-        await rig.clock.advance(60)
-    assert sum(len(rig.of(name)) for name in live) >= 0.93 * 60 * len(live)
-    for name in dead:
-        assert rig.of(name)[0].at.mono / 1e9 < 30
-
-
-async def test_a_safety_device_that_fails_with_others_is_soon_known_to_be_gone() -> None:
-    dead, live = names(5, "dead"), names(15, "live")
-    rig = Rig(a_device("smoke", alarm=FIRE), *(a_device(name) for name in dead + live))
-    for name in ["smoke", *dead]:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
-        rig.line.latency[name] = 0.5
-    async with rig.running():
-        await rig.clock.advance(60)
-    assert rig.of("smoke")[0].at.mono / 1e9 < 15
-
-
-async def test_a_slow_device_gets_no_more_than_its_share() -> None:
-    rig = Rig(a_device("slow", every=0.1), a_device("quick"))
-    rig.line.latency["slow"] = 0.8
-    async with rig.running():
-        await rig.clock.advance(200)
-    assert len(rig.line.times("slow")) * 0.8 <= (supervise.SHARE + 0.01) * 200
-    assert len(rig.line.times("quick")) >= 190
 
 
 @pytest.mark.parametrize("key", ["timeout", "garbage", "reply-length"])
@@ -369,17 +39,6 @@ async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(key: str)
     asked = rig.line.times("a")[0]
     following = next(moment for moment, _ in rig.line.polls if moment > asked)
     assert following - asked >= 0.01 + rig.line.settle
-
-
-async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -> None:
-    safety, others = names(8, "smoke"), names(8, "other")
-    rig = Rig(*(a_device(name, alarm=FIRE) for name in safety), *(a_device(name) for name in others))
-    rig.line.latency = dict.fromkeys(safety + others, 0.125)  # twice what the line can carry
-    async with rig.running():
-        await rig.clock.advance(120)
-    counts = Counter(name for _, name in rig.line.polls)
-    assert sum(counts[name] for name in safety) >= 3.5 * sum(counts[name] for name in others)
-    assert min(counts[name] for name in others) >= 120 / 0.125 / 5 / 8 * 0.9
 
 
 HOT = AlarmSpec(hazard=Hazard.FIRE, above=5)

@@ -21,11 +21,11 @@ from gateway.model import GatewayError, LinkDown
 from gateway.scan.ports import users
 from gateway.simulate.modbus import MBAP, answer, crc16, refuse
 from tests.broker import Broker
-from tests.drivers.bluez import BlueZ, a_bluez, private_bus
+from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
-from tests.drivers.test_gb26875 import PUBLISHED
+from tests.drivers.gb26875.frames import PUBLISHED
+from tests.drivers.modbus.lines import chain
 from tests.drivers.test_lockboard import NAMES, Board
-from tests.drivers.test_modbus import chain
 
 from .conftest import SMOKE, Rig, units
 

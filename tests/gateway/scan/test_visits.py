@@ -10,7 +10,7 @@ import pytest
 
 from gateway.model import Bus, GatewayError, LinkDown, ReadFailed
 from gateway.supervise import LATE, VISIT
-from tests.gateway.test_supervise import FIRE, Rig, a_device, names
+from tests.gateway.line import FIRE, Rig, a_device, names
 
 
 class Visitor:

@@ -1,29 +1,19 @@
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import sys
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.ble import (
+from drivers.ble.formats import (
     BTHOME,
-    DRIVER,
     RUUVI,
     XIAOMI,
-    Address,
     BlePoint,
-    Options,
     Packet,
     bthome,
-    connect,
     decode,
     example,
     read,
@@ -31,23 +21,10 @@ from drivers.ble import (
     show,
     xiaomi,
 )
-from gateway.clock import SystemClock
 from gateway.codec import finish
-from gateway.config import BusSpec
-from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, ReadFailed, Sample
-from gateway.supervise import BusTask
-from tests.drivers.bluez import BlueZ, a_bluez, private_bus
+from gateway.model import AlarmSpec, Hazard, ReadFailed
 
-MAC = "54:EF:44:E3:9C:BC"
-KEY = "5b51a7c91cde6707c9ef18dfda143a58"
-SMOKE = bytes.fromhex("5859970966BC9CE344EF540108120500 0000715EBE90")
-FORMAT_5 = bytes.fromhex("0512FC5394C37C0004FFFC040CAC364200CDCBB8334C884F")
-BTHOME_MAC, BTHOME_KEY = "5448E68F80A5", "231d39c1d7cc1ab1aee224cd096db932"
-SEALED = bytes.fromhex("41A47266C95F730011223378237214")
-
-
-def raw(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
+from .adverts import BTHOME_KEY, BTHOME_MAC, FORMAT_5, KEY, MAC, SEALED, SMOKE, raw
 
 
 def fields(packet: Packet | None) -> dict[str, Any]:
@@ -274,199 +251,3 @@ def test_what_is_news(number: int | None, encrypted: bool, last: int | None, new
 def test_an_example_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):
         example(wrong)
-
-
-def device(name: str, mac: str, every: float = 60, key: Path | None = None, **points: str) -> Device:
-    return Device(
-        name=name,
-        title={},
-        kind="smoke",
-        profile="",
-        bus="air",
-        address=Address(mac=mac, bindkey_file=key),
-        points={point: BlePoint(field=field) for point, field in points.items()},
-        every=every,
-    )
-
-
-@pytest.fixture
-async def bluez(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BlueZ]:
-    with private_bus(tmp_path) as address:
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
-        async with a_bluez() as service:
-            yield service
-    # bleak keeps its connection as long as the loop lives; it ends with the bus.
-    await asyncio.sleep(0.1)
-
-
-class Rig:
-    """A bus task in the fake air, with what it said."""
-
-    def __init__(self, options: Options, *devices: Device) -> None:
-        self.samples: list[Sample] = []
-        self.task = BusTask(BusSpec("air", DRIVER, options), devices, SystemClock(), self._sink)
-
-    async def _sink(self, sample: Sample) -> None:
-        self.samples.append(sample)
-
-    async def until(self, holds: Callable[[], bool], each: Callable[[], None] = lambda: None) -> None:
-        async with asyncio.timeout(20):
-            while not holds():
-                each()
-                await asyncio.sleep(0.01)
-
-    def values(self, name: str) -> list[dict[str, Any]]:
-        return [sample.values for sample in self.samples if sample.device == name and sample.values]
-
-
-@contextlib.asynccontextmanager
-async def running(options: Options, *devices: Device) -> AsyncIterator[Rig]:
-    rig = Rig(options, *devices)
-    task = asyncio.create_task(rig.task.run())
-    try:
-        await rig.until(lambda: rig.task.stats.up)
-        yield rig
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def says_smoke(bluez: BlueZ) -> Callable[[], None]:
-    return lambda: bluez.advertise(MAC, b"\x40\x29\x01", service=BTHOME)
-
-
-def sealed(number: int, body: bytes) -> bytes:
-    """BTHome, encrypted for MAC with KEY."""
-    counter = number.to_bytes(4, "little")
-    data = AESCCM(raw(KEY), tag_length=4).encrypt(raw(MAC) + b"\xd2\xfc\x41" + counter, body, b"")
-    return b"\x41" + data[:-4] + counter + data[-4:]
-
-
-async def test_an_advertisement_becomes_a_sample_once(bluez: BlueZ) -> None:
-    tag, door = (device("tag", "AA:00:00:00:00:01", t="temperature"),
-                 device("door", "AA:00:00:00:00:02", opening="door", battery="battery"))  # fmt: skip
-    async with running(Options(), tag, door) as rig:
-        bluez.advertise("AA:00:00:00:00:09", b"\x40\x29\x01", service=BTHOME)  # a stranger
-        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI)
-        for data in ("40 0001 1A01", "40 0001 1A01", "40 0002 1A00", "40 0003 0255 08", "41", "", "40 1A",
-                     "40 0004 0163"):  # fmt: skip
-            bluez.advertise("AA:00:00:00:00:02", bytes.fromhex(data), service=BTHOME)
-        await rig.until(lambda: {"battery": 99} in rig.values("door"))
-    assert rig.values("tag") == [{"t": 24.3}]
-    assert rig.values("door") == [{"opening": True}, {"opening": False}, {"battery": 99}]
-    assert {sample.quality for sample in rig.samples} == {Quality.GOOD}
-
-
-async def test_an_encrypted_device(bluez: BlueZ, tmp_path: Path) -> None:
-    file = tmp_path / "key"
-    file.write_text(KEY + "\n")
-    file.chmod(0o600)
-    async with running(Options(), device("smoke", MAC, key=file, smoke="smoke")) as rig:
-        for data in (sealed(500, b"\x29\x01"), sealed(499, b"\x29\x00"), b"\x40\x29\x00",
-                     sealed(500, b"\x29\x01"), sealed(501, b"\x29\x00")):  # fmt: skip
-            bluez.advertise(MAC, data, service=BTHOME)
-        await rig.until(lambda: {"smoke": False} in rig.values("smoke"))
-    assert rig.values("smoke") == [{"smoke": True}, {"smoke": False}]
-
-
-@pytest.mark.parametrize(
-    ("text", "mode", "error"),
-    [(KEY, 0o644, "ble-key-open"), (KEY[:-2], 0o600, "ble-key-unreadable"),
-     ("key", 0o600, "ble-key-unreadable"), (BTHOME_KEY, 0o600, "ble-key-wrong")],
-)  # fmt: skip
-async def test_a_key_that_does_not_serve_makes_its_device_offline_and_no_other(
-    bluez: BlueZ, tmp_path: Path, text: str, mode: int, error: str
-) -> None:
-    file = tmp_path / "key"
-    file.write_text(text)
-    file.chmod(mode)
-    other = device("other", "AA:00:00:00:00:02", opening="door")
-    async with running(Options(), device("smoke", MAC, key=file, smoke="smoke"), other) as rig:
-        for number in (1, 1, 1, 1, 2):
-            bluez.advertise(MAC, sealed(number, b"\x29\x01"), service=BTHOME)
-        await rig.until(lambda: rig.task.stats.failures == 2)
-        assert rig.samples == []
-        bluez.advertise(MAC, sealed(3, b"\x29\x01"), service=BTHOME)
-        bluez.advertise("AA:00:00:00:00:02", b"\x40\x1a\x01", service=BTHOME)
-        await rig.until(lambda: bool(rig.values("other")))
-    assert [sample.error for sample in rig.samples if sample.device == "smoke"] == [error]
-
-
-async def test_a_radio_that_hears_nobody_is_begun_anew(bluez: BlueZ) -> None:
-    async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
-        bluez.adapter.refuse_stop = True
-        await rig.until(lambda: bool(rig.samples))
-        assert rig.samples[0].error == "ble-silent"
-        await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
-        assert bluez.adapter.scans >= 2
-
-
-async def test_strangers_show_that_the_radio_works(bluez: BlueZ) -> None:
-    numbers = iter(range(10_000))
-    async with connect(Options(silence=0.6), (device("a", MAC, smoke="smoke"),)) as listener:
-        heard = asyncio.ensure_future(anext(aiter(listener.listen())))
-        until = asyncio.get_running_loop().time() + 1.2
-        while asyncio.get_running_loop().time() < until:
-            bluez.advertise("AA:00:00:00:00:09", next(numbers).to_bytes(2), maker=0x4C)
-            await asyncio.sleep(0.02)
-        assert not heard.done()
-        with pytest.raises(LinkDown, match="ble-silent"):
-            await heard
-
-
-async def test_an_adapter_that_was_pulled_out_and_put_back(bluez: BlueZ) -> None:
-    async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
-        bluez.unplug()
-        await rig.until(lambda: any(sample.error == "ble-scan" for sample in rig.samples))
-        assert not rig.task.stats.up
-        bluez.plug()
-        await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
-
-
-async def test_where_passive_scans_are_not_possible_it_says_so_and_scans_actively(
-    bluez: BlueZ, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING, "linli"):
-        async with connect(Options(passive=True, adapter="hci0"), ()):
-            assert bluez.adapter.scans == 1
-    assert "passive" in caplog.text
-
-
-async def test_a_passive_scan(bluez: BlueZ) -> None:
-    monitors = bluez.allow_passive()
-    async with running(Options(passive=True), device("a", MAC, smoke="smoke")) as rig:
-        assert len(monitors.registered) == 1
-        bluez.advertise(MAC, b"\x40\x29\x01", service=BTHOME)
-        await rig.until(lambda: rig.values("a") == [{"smoke": True}])
-    assert (bluez.adapter.scans, monitors.registered) == (0, [])
-
-
-async def test_without_an_adapter_or_bluez_the_line_is_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
-    with pytest.raises(LinkDown, match="ble-scan"):
-        async with connect(Options(), ()):
-            pass
-    with private_bus(tmp_path) as address:
-        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
-        with pytest.raises(LinkDown, match="ble-scan"):
-            async with connect(Options(), ()):
-                pass
-
-
-async def test_without_its_library_the_line_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bleak.exc", None)
-    with pytest.raises(LinkDown, match="ble-missing"):
-        async with connect(Options(), ()):
-            pass
-
-
-async def test_who_relies_on_bluetooth_for_fire_is_warned(
-    bluez: BlueZ, caplog: pytest.LogCaptureFixture
-) -> None:
-    point = BlePoint(field="smoke", alarm=AlarmSpec(hazard=Hazard.FIRE))
-    smoke = device("a", MAC)
-    smoke.points["smoke"] = point
-    async with connect(Options(), (smoke,)):
-        assert "BLE alone carries no smoke alarm" in caplog.text

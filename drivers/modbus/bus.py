@@ -1,9 +1,8 @@
-"""Modbus TCP, RTU and RTU over TCP (Modbus Application Protocol V1.1b3), through pymodbus.
+"""A line or connection, opened and asked through pymodbus.
 
-pymodbus takes whatever the line says for the reply to its last request. So an `Ear` stands between the
-two; there are no retries here, and a transaction is never cancelled half-way. A reply that is late looks
-on a serial line like the reply to the next request for as many registers of the same unit: then that
-request is made longer, for what has another length is another reply.
+There are no retries here, and a transaction is never cancelled half-way. A reply that is late looks on a
+serial line like the reply to the next request for as many registers of the same unit: then that request is
+made longer, for what has another length is another reply.
 """
 
 from __future__ import annotations
@@ -18,54 +17,30 @@ import socket
 import struct
 import termios
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from pymodbus import FramerType
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.client.base import ModbusBaseClient
 from pymodbus.exceptions import ModbusException
-from pymodbus.framer import FramerRTU
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
-from gateway.model import Action, Bus, Checks, Device, Driver, LinkDown, Point, ReadFailed, Scan, Value
+from gateway.model import Bus, Device, LinkDown, ReadFailed, Value
+
+from .ear import FUNCTIONS, Ear, payload
+from .options import Address, Options
+from .registers import BITS, LONGEST, Registers, Request, Table, WriteAction, halve, plan
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
-Table = Literal["holding", "input", "coil", "discrete"]
-Type = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
-Join = Literal["near", "next", "never"]
-FORMATS: dict[Type, str] = {
-    "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
-    "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
-}  # fmt: skip
-WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
-LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
-"""Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
-
-GAP = 8
-"""Registers that nobody asked for, and that a request may read to cover two points at once."""
-GAPS = {"next": 0, "never": -1}
-"""The same beside points that do not allow it."""
-
-Registers = dict[Table, dict[int, int]]
-"""A raw reading: what stands at each address that was read."""
-Request = tuple[Table, int, int]
-"""Table, first address, count."""
-Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
-FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-WRITES: dict[Table, int] = {"coil": 5, "holding": 6}
-BAUDS = (9600, 19200, 4800, 115200, 38400, 57600, 2400)
-"""What devices are set to, most common first."""
 IDENTITY = ("vendor", "product", "revision")
 """Objects 0 to 2 of a device's identification (V1.1b3, 6.21)."""
 NOBODY = (0x0A, 0x0B)
 """Exceptions by which a gateway says that the unit is not there (V1.1b3, 7)."""
-BITS = ("coil", "discrete")
 LATE = 10.0
 """Seconds after which the reply to a request comes no more."""
 MARGIN = 0.02
@@ -79,270 +54,6 @@ PATIENCE = 4.0
 (RFC 6298)."""
 VANISHED = 20.0
 """Seconds after which a TCP connection is over whose far end confirms nothing that was sent."""
-
-
-def _is_url(text: str) -> bool:
-    url = urlsplit(text)
-    if url.scheme == "rtu":
-        return bool(url.path)
-    return url.scheme in ("tcp", "rtu+tcp") and bool(url.hostname)
-
-
-class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds."""
-
-    url: str
-    baud: int = 9600
-    parity: Literal["N", "E", "O"] = "N"
-    stop_bits: Literal[1, 2] = 1
-    timeout: float = 0.5
-    settle: float | None = None
-    """Silence after a timeout, so that a late reply disturbs no other. By default another `timeout` for a
-    unit that has answered the time before, else as long as the latest reply heard on that line has needed;
-    nothing on TCP, whose transactions carry a number."""
-
-    CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
-
-
-class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """The unit (slave) id on its line, or behind its gateway."""
-
-    unit: int
-
-    CHECKS: ClassVar[Checks] = {"unit": (lambda unit: 0 <= unit <= 255, "modbus-unit")}
-
-
-class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where a value stands. `order` is the order of its bytes on the wire, A the most significant."""
-
-    address: int
-    table: Table = "holding"
-    type: Type = "uint16"
-    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
-    stride: int = 1
-    """With `repeat`: how far each copy is from the one before."""
-    join: Join = "near"
-    """Whether a request may cover it together with others: over a small hole, only without a hole (what
-    lies beside it must not be read), or not at all."""
-
-    CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
-        "address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address"),
-    }
-    TOGETHER: ClassVar[Checks] = {
-        "address": (lambda point: point.ends_within(0x10000), "modbus-beyond"),
-        "bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),
-    }
-
-    def ends_within(self, count: int) -> bool:
-        """Whether it and all its copies stand at addresses below `count`."""
-        last = self.address + (max(self.repeat, 1) - 1) * self.stride
-        return last >= 0 and max(self.address, last) + self.width <= count
-
-    @property
-    def bits(self) -> int:
-        """How many bits its number has."""
-        return 1 if self.table in ("coil", "discrete") else 16 * self.width
-
-    @property
-    def first(self) -> int:
-        return self.address + (self.index - 1) * self.stride
-
-    @property
-    def width(self) -> int:
-        return 1 if self.table in ("coil", "discrete") else WORDS[self.type]
-
-
-class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """One coil or holding register to write (V1.1b3, 6.5 and 6.6); any number but 0 sets a coil."""
-
-    address: int
-    value: bool | Word
-    table: Literal["coil", "holding"] = "coil"
-
-    CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
-
-
-def plan(points: Iterable[RegisterPoint], gap: int = GAP) -> list[Request]:
-    """The fewest requests that cover the points, over holes up to `gap` where the points allow it."""
-    spans: dict[tuple[Table, int, int], int] = {}
-    for point in points:
-        span = point.table, point.first, point.first + point.width
-        spans[span] = min(spans.get(span, gap), GAPS.get(point.join, gap))
-    requests: list[Request] = []
-    before = gap
-    for (table, first, end), allowed in sorted(spans.items()):
-        hole, before = min(before, allowed), allowed
-        if requests:
-            open_table, begin, count = requests[-1]
-            reach = max(end, begin + count) - begin
-            if table == open_table and first <= begin + count + hole and reach <= LONGEST[table]:
-                requests[-1] = table, begin, reach
-                continue
-        requests.append((table, first, end - first))
-    return requests
-
-
-def halve(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
-    """Smaller requests for the points of one that was refused: the device may lack only a part of it."""
-    table, begin, count = refused
-    inside = [p for p in points if p.table == table and begin <= p.first < begin + count]
-    firsts = sorted({point.first for point in inside})
-    middle = firsts[len(firsts) // 2]
-    lower, upper = (plan((p for p in inside if (p.first < middle) == low), gap=0) for low in (True, False))
-    return lower + upper
-
-
-def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:
-    """Registers to numbers; a point whose registers were not read is left out."""
-    values: dict[str, Value] = {}
-    for name, point in points.items():
-        cells, first = raw.get(point.table, {}), point.first
-        if point.type == "uint16" and point.order == "ABCD" and point.table not in BITS:
-            if first in cells:  # Most points are such, and most of the work is here.
-                values[name] = cells[first]
-            continue
-        try:
-            words = [cells[address] for address in range(first, first + point.width)]
-        except KeyError:
-            continue
-        if point.table in ("coil", "discrete"):
-            values[name] = bool(words[0])
-            continue
-        if point.order in ("CDAB", "DCBA"):
-            words.reverse()
-        code = "<" if point.order in ("BADC", "DCBA") else ">"
-        data = struct.pack(f"{code}{len(words)}H", *words)
-        values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]
-    return values
-
-
-def example(fields: Mapping[str, Any]) -> Registers:
-    """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
-    tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False, str_keys=True)
-    return {
-        table: {start + i: word for start, words in runs.items() for i, word in enumerate(words)}
-        for table, runs in tables.items()
-    }
-
-
-def show(raw: Registers) -> str:
-    return "\n".join(
-        f"{table} {address}: {value} (0x{value:04X})"
-        for table, cells in raw.items()
-        for address, value in sorted(cells.items())
-    )
-
-
-class Ear:
-    """Hears all that the line says, and lets through to pymodbus the reply to its last request, alone.
-
-    A hook of pymodbus' (`trace_packet`): called with each frame that is sent, and, whenever more is heard,
-    with all that has been heard since.
-    """
-
-    def __init__(self, *, serial: bool) -> None:
-        self._serial = serial
-        self._unit = 0
-        self._sought: list[tuple[bytes, int]] = []
-        """How the replies to the last request begin, and their lengths (0: as the header says)."""
-        self._waiting = False
-        self._received = b""
-        """Since the last request."""
-        self._stream = b""
-        """On TCP, the frame that has begun."""
-        self.heard = float("-inf")
-        """When the last byte came, in monotonic seconds."""
-        self.stray: Callable[[bool], None] = lambda late: None
-        """Called when something is heard that nobody waits for; true for a reply that is merely late."""
-
-    def __call__(self, sending: bool, data: bytes) -> bytes:
-        if sending:
-            self._received = b""
-            self._waiting = True
-            self._seek(data)
-            return data
-        self.heard = time.monotonic()
-        fresh, self._received = data.removeprefix(self._received), data
-        reply = self._find(data) if self._serial else self._follow(fresh)
-        if not self._waiting:
-            self.stray(bool(reply))
-            return b""
-        if reply:
-            self._waiting, self._sought = False, []
-            self._received = data[len(reply) :]
-            if len(data) > len(reply):
-                self.stray(False)
-        return reply
-
-    def _seek(self, frame: bytes) -> None:
-        head, body = (b"", frame) if self._serial else (frame[:4], frame[6:])
-        self._unit, function = body[:2]
-        count = int.from_bytes(body[4:6], "big")
-        if function in FUNCTIONS.values():
-            size = _bytes(function, count)
-            good = body[:2] + bytes((size,)), 3 + size
-        elif function in WRITES.values():
-            good = body[:2], 6  # The request, repeated.
-        else:
-            self._sought = [] if self._serial else [(head, 0)]
-            return
-        self._sought = [
-            (begin, length + 2) if self._serial
-            else (head + length.to_bytes(2, "big") + begin, length + 6)
-            for begin, length in (good, (bytes((self._unit, function | 0x80)), 3))
-        ]  # fmt: skip
-
-    def _find(self, data: bytes) -> bytes:
-        """A reply on a serial line, wherever it begins: there may be noise before it."""
-        for begin, length in self._sought:
-            at = data.find(begin)
-            while at >= 0:
-                frame = data[at : at + length]
-                if len(frame) == length and _sound(frame):
-                    return frame
-                at = data.find(begin, at + 1)
-        return b""
-
-    def _follow(self, fresh: bytes) -> bytes:
-        """A reply on TCP. There is no checksum: a frame must begin where the one before it has ended, and
-        nothing may follow, or a broken one has been filled up from the next."""
-        self._stream += fresh
-        while len(self._stream) >= 8:
-            size = 6 + int.from_bytes(self._stream[4:6], "big")
-            if self._stream[2:4] != b"\0\0" or not 8 < size <= 260:
-                self._stream = b""
-            if len(self._stream) < size:
-                break
-            frame, self._stream = self._stream[:size], self._stream[size:]
-            good = any(frame.startswith(begin) and length in (0, size) for begin, length in self._sought)
-            if good and not self._stream:
-                return frame
-        return b""
-
-    def give_up(self) -> ReadFailed:
-        """Nobody waits any longer; says what came instead of the reply."""
-        self._waiting = False
-        data, unit = self._received, self._unit
-        if self._serial:
-            whole, own, rest = _sound(data), data[:1] == bytes((unit,)), 5
-        else:
-            whole, own, rest = len(data) > 8, any(data[:4] == begin[:4] for begin, _ in self._sought), 9
-        if whole and own:
-            return ReadFailed("reply-length", unit=unit, bytes=len(data) - rest)
-        if data and not whole:
-            return ReadFailed("garbage", bytes=len(data))
-        return ReadFailed("timeout", unit=unit)
-
-
-def _bytes(function: int, count: int) -> int:
-    """How many bytes of data the reply to a read request has."""
-    return -(-count // 8) if function <= 2 else 2 * count
-
-
-def _sound(frame: bytes) -> bool:
-    """Whether the checksum of a serial frame is right."""
-    return len(frame) >= 5 and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))
 
 
 class _Registers(ReadHoldingRegistersResponse):
@@ -454,7 +165,7 @@ class ModbusBus(Bus):
         now, doubtful = time.monotonic(), self._doubtful(unit)
         most = min(LONGEST[table], 0x10000 - first)
         while count <= most:
-            look = unit, table, _bytes(FUNCTIONS[table], count)
+            look = unit, table, payload(FUNCTIONS[table], count)
             asked, when = self._looks.get(look, (first, now))
             if asked == first or not doubtful or now - when > LATE:
                 self._looks[look] = first, now
@@ -644,40 +355,3 @@ def _watch(client: ModbusBaseClient) -> None:
     with contextlib.suppress(OSError):  # It may be over already: the first request tells.
         for option in options if transport else ():
             transport.get_extra_info("socket").setsockopt(*option)
-
-
-def _lines(target: str) -> list[dict[str, Any]]:
-    if target.startswith("/"):
-        return [{"url": f"rtu:{target}", "baud": baud, "parity": parity}
-                for baud in BAUDS for parity in ("N", "E")]  # fmt: skip
-    if not target.startswith("tcp://"):
-        return []
-    # 502 is Modbus TCP's own port.
-    bare = [] if target.endswith(":502") else [{"url": f"rtu+{target}"}]
-    return [{"url": target}, *bare]
-
-
-def _place(options: Options) -> str:
-    url = urlsplit(options.url)
-    return url.path if url.scheme == "rtu" else f"tcp://{url.hostname}:{url.port or 502}"
-
-
-def _addresses(options: Options) -> list[dict[str, Any]]:
-    """Those of slaves (V1.02, 2.2), and 255, by which a device on TCP means itself."""
-    direct = [255] if options.url.startswith("tcp:") else []
-    return [{"unit": unit} for unit in (*range(1, 248), *direct)]
-
-
-DRIVER = Driver(
-    options=Options,
-    address=Address,
-    point=RegisterPoint,
-    connect=connect,
-    decode=decode,
-    example=example,
-    show=show,
-    action=WriteAction,
-    # First, for a slave may fall out of step by the frames of other protocols: libmodbus has no sense of
-    # the silence between frames.
-    scan=Scan(rank=0, lines=_lines, place=_place, addresses=_addresses, says=IDENTITY),
-)

@@ -1,0 +1,94 @@
+"""Fire user-information transmission devices (用户信息传输装置) by GB/T 26875.3-2011, over TCP or serial.
+
+The gateway stands where the monitoring centre stands: transmission devices connect to it and report.
+It is an auxiliary, uncertified listener and replaces neither the centre nor the device. The standard
+also allows UDP, which is not served.
+
+One device of the gateway is one transmission device, not one component: a panel has thousands of them,
+nobody would configure each, and a fire of one that nobody configured must be heard too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal
+
+from gateway.model import Device, Driver, Heard, Point, ReadFailed, Scan, Value
+from gateway.serialport import open_port
+
+from .listener import ACTIONS, FireListener
+from .options import Address, Options
+from .packets import START, split
+from .panel import Field, Panel, Reading
+
+
+class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """One state over all components; `where` is the newest fire's component and its description."""
+
+    field: Field | Literal["where"]
+
+
+def decode(points: Mapping[str, FirePoint], raw: Reading) -> dict[str, Value]:
+    """A boolean a point, and the place of the newest fire ("" without one)."""
+    return {
+        name: raw.where if point.field == "where" else point.field in raw.holds
+        for name, point in points.items()
+    }
+
+
+def example(fields: Mapping[str, Any]) -> Reading:
+    """A worked example: `frames = ["40 40 …"]`, told one after the other to a gateway that just began."""
+    panel, reading = Panel(), None
+    for text in fields["frames"]:
+        packets, rest = split(bytes.fromhex(text))
+        if rest or len(packets) != 1 or not packets[0].sound:
+            raise ValueError("frames")
+        reading = panel.take(packets[0])
+    if reading is None:
+        raise ValueError("frames")
+    return reading
+
+
+def show(raw: Reading) -> str:
+    return raw.packet.hex(" ").upper()
+
+
+@contextlib.asynccontextmanager
+async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[FireListener]:
+    """Serve, or open the line."""
+    listener = FireListener(options, devices)
+    async with listener.attend() if options.listen.startswith("/") else listener.serve():
+        yield listener
+
+
+async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+    """Devices on a serial line. An answer, even a denial, would be the monitoring centre's to give."""
+    async with open_port(options.listen, options.baud) as port:
+        rest = b""
+        while True:
+            data = rest + await port.hear()
+            packets, rest = split(data)
+            sound = [packet for packet in packets if packet.sound]
+            for packet in sound:
+                yield Heard(address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet))
+            if not sound and len(rest) < len(START):
+                yield ReadFailed("garbage", bytes=len(data))
+
+
+def _lines(target: str) -> list[dict[str, Any]]:
+    return [{"listen": target}] if target.startswith("/") else []
+
+
+DRIVER = Driver(
+    options=Options,
+    address=Address,
+    point=FirePoint,
+    connect=connect,
+    decode=decode,
+    example=example,
+    show=show,
+    actions=ACTIONS,
+    remember=lambda raw: raw.memory,
+    scan=Scan(lines=_lines, place=lambda options: options.listen, overhear=_overhear),
+)

@@ -1,0 +1,165 @@
+"""The wire of GB/T 26875.3-2011: packets in a stream, and the objects of their data units.
+
+Packet, little-endian: `40 40 | sequence 2 | version 2 | time 6 | source 6 | destination 6 | length 2 |
+command 1 | data unit | sum 1 | 23 23`; the sum is that of all bytes between start and sum, modulo 256.
+A data unit is `type 1 | count 1 | objects`.
+
+Confirmed by published packets, by a published transcript of the standard and by at least two independent
+open implementations: the types below, and that types 90 and 91 carry a time of 6 bytes and a timeout of
+1 byte, in minutes. The devices' clocks carry no zone (UTC+8) and never stamp a sample; an answer repeats
+the time of its packet, since ours may not be set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+START, END = b"@@", b"##"
+HEADER = 27
+"""Bytes from the start to the command."""
+FRAME = HEADER + 3
+"""Bytes of a packet without data unit."""
+MOST_DATA = 1024
+TIME = 6
+"""Bytes of a moment: second, minute, hour, day, month, year of the century."""
+CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
+ANSWERS = (CONFIRM, ANSWER, DENY)
+"""What is never answered, so that two ends never deny each other's denials for ever."""
+SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK, DUTY_CHECK = 1, 2, 4, 21, 24, 90, 91
+READ_SYSTEMS, READ_COMPONENTS, READ_DEVICE = 61, 62, 81
+CHINA = timedelta(hours=8)
+
+
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """One packet; addresses as sent. `sound` is whether its sum and its end were right: with one of them
+    wrong it is a packet still, and denied."""
+
+    sequence: int
+    version: bytes
+    time: bytes
+    source: bytes
+    destination: bytes
+    command: int
+    data: bytes
+    sound: bool = True
+
+    def encode(self) -> bytes:
+        """As sent."""
+        body = b"".join(
+            (
+                self.sequence.to_bytes(2, "little"),
+                self.version,
+                self.time,
+                self.source,
+                self.destination,
+                len(self.data).to_bytes(2, "little"),
+                bytes((self.command,)),
+                self.data,
+            )
+        )
+        return START + body + bytes((sum(body) & 0xFF,)) + END
+
+    def answer(self, command: int) -> bytes:
+        """A confirmation or denial of this packet."""
+        return Packet(
+            sequence=self.sequence,
+            version=self.version,
+            time=self.time,
+            source=self.destination,
+            destination=self.source,
+            command=command,
+            data=b"",
+        ).encode()
+
+    def control(self, sequence: int, data: bytes) -> bytes:
+        """A command to whoever sent this packet."""
+        return Packet(
+            sequence=sequence,
+            version=self.version,
+            time=china_time(),
+            source=self.destination,
+            destination=self.source,
+            command=CONTROL,
+            data=data,
+        ).encode()
+
+
+def china_time() -> bytes:
+    """The time in China, as packets carry it."""
+    now = datetime.now(UTC) + CHINA
+    return bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
+
+
+def _packet(data: bytes, start: int) -> Packet | bool:
+    """The packet that begins there, or else whether more bytes could make it one."""
+    if len(data) < start + HEADER:
+        return True
+    length = int.from_bytes(data[start + 24 : start + 26], "little")
+    end = start + FRAME + length
+    if length > MOST_DATA:
+        return False
+    if len(data) < end:
+        return True
+    body = data[start + 2 : end - 3]
+    summed, ended = sum(body) & 0xFF == data[end - 3], data[end - 2 : end] == END
+    if not ended and not (summed and CONTROL <= body[24] <= DENY):
+        return False
+    return Packet(
+        sequence=int.from_bytes(body[:2], "little"),
+        version=body[2:4],
+        time=body[4:10],
+        source=body[10:16],
+        destination=body[16:22],
+        command=body[24],
+        data=body[25:],
+        sound=summed and ended,
+    )
+
+
+def split(data: bytes) -> tuple[list[Packet], bytes]:
+    """The packets in a stream, and what may become one: less than one packet's length.
+
+    What merely looks like a beginning never delays a sound packet behind it. A packet that is not sound
+    is searched for others: its length may be what was garbled.
+    """
+    packets: list[Packet] = []
+    rest = data[-1:] if data.endswith(START[:1]) else b""
+    waiting: int | None = None
+    garbled_until = 0
+    start = data.find(START)
+    while start >= 0:
+        found = _packet(data, start)
+        after = start + 1
+        if isinstance(found, Packet):
+            end = start + FRAME + len(found.data)
+            if found.sound:
+                after = end
+            if found.sound or start >= garbled_until:
+                packets.append(found)
+                garbled_until = end
+                waiting = None
+        elif found and waiting is None:
+            waiting = start
+        start = data.find(START, after)
+    return packets, rest if waiting is None else data[waiting:]
+
+
+def objects_of(data: bytes, size: int) -> Iterator[bytes]:
+    """The objects of a data unit, `size` bytes each with their time; some devices leave the times out.
+
+    One that is cut short is given as it is; what merely trails behind the last one is none.
+    """
+    count, objects = data[1] if len(data) > 1 else 0, data[2:]
+    if count > 1 and len(objects) == count * (size - TIME):
+        size -= TIME
+    for index, start in enumerate(range(0, len(objects), size)):
+        if index < count or len(objects) - start >= size:
+            yield objects[start : start + size]
+
+
+def text_of(description: bytes) -> str:
+    text = description.split(b"\0")[0].decode("gb18030", "replace")
+    return "".join(letter for letter in text if letter.isprintable()).strip()

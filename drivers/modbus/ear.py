@@ -1,0 +1,129 @@
+"""What the line says, and which of it is the reply.
+
+pymodbus takes whatever the line says for the reply to its last request. So an `Ear` stands between the two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pymodbus.framer import FramerRTU
+
+from gateway.model import ReadFailed
+
+from .registers import Table
+
+FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+WRITES: dict[Table, int] = {"coil": 5, "holding": 6}
+
+
+class Ear:
+    """Hears all that the line says, and lets through to pymodbus the reply to its last request, alone.
+
+    A hook of pymodbus' (`trace_packet`): called with each frame that is sent, and, whenever more is heard,
+    with all that has been heard since.
+    """
+
+    def __init__(self, *, serial: bool) -> None:
+        self._serial = serial
+        self._unit = 0
+        self._sought: list[tuple[bytes, int]] = []
+        """How the replies to the last request begin, and their lengths (0: as the header says)."""
+        self._waiting = False
+        self._received = b""
+        """Since the last request."""
+        self._stream = b""
+        """On TCP, the frame that has begun."""
+        self.heard = float("-inf")
+        """When the last byte came, in monotonic seconds."""
+        self.stray: Callable[[bool], None] = lambda late: None
+        """Called when something is heard that nobody waits for; true for a reply that is merely late."""
+
+    def __call__(self, sending: bool, data: bytes) -> bytes:
+        if sending:
+            self._received = b""
+            self._waiting = True
+            self._seek(data)
+            return data
+        self.heard = time.monotonic()
+        fresh, self._received = data.removeprefix(self._received), data
+        reply = self._find(data) if self._serial else self._follow(fresh)
+        if not self._waiting:
+            self.stray(bool(reply))
+            return b""
+        if reply:
+            self._waiting, self._sought = False, []
+            self._received = data[len(reply) :]
+            if len(data) > len(reply):
+                self.stray(False)
+        return reply
+
+    def _seek(self, frame: bytes) -> None:
+        head, body = (b"", frame) if self._serial else (frame[:4], frame[6:])
+        self._unit, function = body[:2]
+        count = int.from_bytes(body[4:6], "big")
+        if function in FUNCTIONS.values():
+            size = payload(function, count)
+            good = body[:2] + bytes((size,)), 3 + size
+        elif function in WRITES.values():
+            good = body[:2], 6  # The request, repeated.
+        else:
+            self._sought = [] if self._serial else [(head, 0)]
+            return
+        self._sought = [
+            (begin, length + 2) if self._serial
+            else (head + length.to_bytes(2, "big") + begin, length + 6)
+            for begin, length in (good, (bytes((self._unit, function | 0x80)), 3))
+        ]  # fmt: skip
+
+    def _find(self, data: bytes) -> bytes:
+        """A reply on a serial line, wherever it begins: there may be noise before it."""
+        for begin, length in self._sought:
+            at = data.find(begin)
+            while at >= 0:
+                frame = data[at : at + length]
+                if len(frame) == length and _sound(frame):
+                    return frame
+                at = data.find(begin, at + 1)
+        return b""
+
+    def _follow(self, fresh: bytes) -> bytes:
+        """A reply on TCP. There is no checksum: a frame must begin where the one before it has ended, and
+        nothing may follow, or a broken one has been filled up from the next."""
+        self._stream += fresh
+        while len(self._stream) >= 8:
+            size = 6 + int.from_bytes(self._stream[4:6], "big")
+            if self._stream[2:4] != b"\0\0" or not 8 < size <= 260:
+                self._stream = b""
+            if len(self._stream) < size:
+                break
+            frame, self._stream = self._stream[:size], self._stream[size:]
+            good = any(frame.startswith(begin) and length in (0, size) for begin, length in self._sought)
+            if good and not self._stream:
+                return frame
+        return b""
+
+    def give_up(self) -> ReadFailed:
+        """Nobody waits any longer; says what came instead of the reply."""
+        self._waiting = False
+        data, unit = self._received, self._unit
+        if self._serial:
+            whole, own, rest = _sound(data), data[:1] == bytes((unit,)), 5
+        else:
+            whole, own, rest = len(data) > 8, any(data[:4] == begin[:4] for begin, _ in self._sought), 9
+        if whole and own:
+            return ReadFailed("reply-length", unit=unit, bytes=len(data) - rest)
+        if data and not whole:
+            return ReadFailed("garbage", bytes=len(data))
+        return ReadFailed("timeout", unit=unit)
+
+
+def payload(function: int, count: int) -> int:
+    """How many bytes of data the reply to a read request has."""
+    return -(-count // 8) if function <= 2 else 2 * count
+
+
+def _sound(frame: bytes) -> bool:
+    """Whether the checksum of a serial frame is right."""
+    return len(frame) >= 5 and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big"))

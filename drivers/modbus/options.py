@@ -1,0 +1,41 @@
+"""What a site says of a line, and of each device on it."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.model import Checks
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    if url.scheme == "rtu":
+        return bool(url.path)
+    return url.scheme in ("tcp", "rtu+tcp") and bool(url.hostname)
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds."""
+
+    url: str
+    baud: int = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    stop_bits: Literal[1, 2] = 1
+    timeout: float = 0.5
+    settle: float | None = None
+    """Silence after a timeout, so that a late reply disturbs no other. By default another `timeout` for a
+    unit that has answered the time before, else as long as the latest reply heard on that line has needed;
+    nothing on TCP, whose transactions carry a number."""
+
+    CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
+
+
+class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """The unit (slave) id on its line, or behind its gateway."""
+
+    unit: int
+
+    CHECKS: ClassVar[Checks] = {"unit": (lambda unit: 0 <= unit <= 255, "modbus-unit")}

@@ -1,0 +1,156 @@
+"""What stands where in a device: points, the requests that cover them, and what registers say."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+
+from gateway.model import Action, Checks, Point, Value
+
+Table = Literal["holding", "input", "coil", "discrete"]
+Type = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+Join = Literal["near", "next", "never"]
+FORMATS: dict[Type, str] = {
+    "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
+    "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
+}  # fmt: skip
+WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
+BITS = ("coil", "discrete")
+LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
+"""Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
+
+GAP = 8
+"""Registers that nobody asked for, and that a request may read to cover two points at once."""
+GAPS = {"next": 0, "never": -1}
+"""The same beside points that do not allow it."""
+
+Registers = dict[Table, dict[int, int]]
+"""A raw reading: what stands at each address that was read."""
+Request = tuple[Table, int, int]
+"""Table, first address, count."""
+Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+
+
+class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Where a value stands. `order` is the order of its bytes on the wire, A the most significant."""
+
+    address: int
+    table: Table = "holding"
+    type: Type = "uint16"
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+    stride: int = 1
+    """With `repeat`: how far each copy is from the one before."""
+    join: Join = "near"
+    """Whether a request may cover it together with others: over a small hole, only without a hole (what
+    lies beside it must not be read), or not at all."""
+
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address"),
+    }
+    TOGETHER: ClassVar[Checks] = {
+        "address": (lambda point: point.ends_within(0x10000), "modbus-beyond"),
+        "bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),
+    }
+
+    def ends_within(self, count: int) -> bool:
+        """Whether it and all its copies stand at addresses below `count`."""
+        last = self.address + (max(self.repeat, 1) - 1) * self.stride
+        return last >= 0 and max(self.address, last) + self.width <= count
+
+    @property
+    def bits(self) -> int:
+        """How many bits its number has."""
+        return 1 if self.table in BITS else 16 * self.width
+
+    @property
+    def first(self) -> int:
+        return self.address + (self.index - 1) * self.stride
+
+    @property
+    def width(self) -> int:
+        return 1 if self.table in BITS else WORDS[self.type]
+
+
+class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """One coil or holding register to write (V1.1b3, 6.5 and 6.6); any number but 0 sets a coil."""
+
+    address: int
+    value: bool | Word
+    table: Literal["coil", "holding"] = "coil"
+
+    CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
+
+
+def plan(points: Iterable[RegisterPoint], gap: int = GAP) -> list[Request]:
+    """The fewest requests that cover the points, over holes up to `gap` where the points allow it."""
+    spans: dict[tuple[Table, int, int], int] = {}
+    for point in points:
+        span = point.table, point.first, point.first + point.width
+        spans[span] = min(spans.get(span, gap), GAPS.get(point.join, gap))
+    requests: list[Request] = []
+    before = gap
+    for (table, first, end), allowed in sorted(spans.items()):
+        hole, before = min(before, allowed), allowed
+        if requests:
+            open_table, begin, count = requests[-1]
+            reach = max(end, begin + count) - begin
+            if table == open_table and first <= begin + count + hole and reach <= LONGEST[table]:
+                requests[-1] = table, begin, reach
+                continue
+        requests.append((table, first, end - first))
+    return requests
+
+
+def halve(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
+    """Smaller requests for the points of one that was refused: the device may lack only a part of it."""
+    table, begin, count = refused
+    inside = [p for p in points if p.table == table and begin <= p.first < begin + count]
+    firsts = sorted({point.first for point in inside})
+    middle = firsts[len(firsts) // 2]
+    lower, upper = (plan((p for p in inside if (p.first < middle) == low), gap=0) for low in (True, False))
+    return lower + upper
+
+
+def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:
+    """Registers to numbers; a point whose registers were not read is left out."""
+    values: dict[str, Value] = {}
+    for name, point in points.items():
+        cells, first = raw.get(point.table, {}), point.first
+        if point.type == "uint16" and point.order == "ABCD" and point.table not in BITS:
+            if first in cells:  # Most points are such, and most of the work is here.
+                values[name] = cells[first]
+            continue
+        try:
+            words = [cells[address] for address in range(first, first + point.width)]
+        except KeyError:
+            continue
+        if point.table in BITS:
+            values[name] = bool(words[0])
+            continue
+        if point.order in ("CDAB", "DCBA"):
+            words.reverse()
+        code = "<" if point.order in ("BADC", "DCBA") else ">"
+        data = struct.pack(f"{code}{len(words)}H", *words)
+        values[name] = struct.unpack(f">{FORMATS[point.type]}", data)[0]
+    return values
+
+
+def example(fields: Mapping[str, Any]) -> Registers:
+    """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
+    tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False, str_keys=True)
+    return {
+        table: {start + i: word for start, words in runs.items() for i, word in enumerate(words)}
+        for table, runs in tables.items()
+    }
+
+
+def show(raw: Registers) -> str:
+    return "\n".join(
+        f"{table} {address}: {value} (0x{value:04X})"
+        for table, cells in raw.items()
+        for address, value in sorted(cells.items())
+    )

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.gb26875.packets import ANSWER, MOST_DATA, SEND
+from drivers.gb26875.panel import BITS, MOST_PARTS, Panel, Reading
+
+from .frames import DISABLED, FIRE, TIME, component, components, operation, packet
+
+
+def told(*data: bytes) -> Reading:
+    """What a panel holds after these data units."""
+    panel = Panel()
+    readings = [panel.take(packet(each, sequence=number)) for number, each in enumerate(data)]
+    return readings[-1]
+
+
+def test_two_detectors_in_fire_do_not_cancel_each_other() -> None:
+    fire_1, fire_2 = components(component(FIRE, 1, "一楼")), components(component(FIRE, 2, "二楼"))
+    quiet_1, quiet_2 = components(component(1, 1)), components(component(1, 2))
+    assert told(fire_1, fire_2).where == "1/1/40/2.0.0.0 二楼"
+    still = told(fire_1, fire_2, quiet_2)
+    assert (still.holds, still.where) == ({"fire"}, "1/1/40/1.0.0.0 一楼")
+    over = told(fire_1, fire_2, quiet_2, quiet_1)
+    assert (over.holds, over.where) == (frozenset(), "")
+    repeated = told(fire_1, fire_2, fire_1)
+    assert repeated.where == "1/1/40/2.0.0.0 二楼", "a fire that is told again is not the newest"
+
+
+@pytest.mark.parametrize("test_bit", [0, 1])
+def test_every_bit_is_told_and_bit_0_decides_nothing(test_bit: int) -> None:
+    for bit, name in enumerate(BITS, 1):
+        assert told(components(component(1 << bit | test_bit))).holds == {name}
+    assert told(components(component(test_bit | 0xFE00))).holds == frozenset()
+
+
+def test_22_components_come_in_one_packet_and_one_cut_short_still_counts() -> None:
+    many = [component(1, number) for number in range(21)] + [component(FIRE, 99, "锅炉房")]
+    assert told(components(*many)).where == "1/1/40/99.0.0.0 锅炉房"
+    for length in range(9, 46):
+        assert told(components(*many)[: 2 + 21 * 46 + length]).holds == {"fire"}
+    assert told(components(component(FIRE)[:8])).holds == frozenset()
+
+
+def test_what_trails_behind_the_last_component_is_none_but_a_whole_one_counts() -> None:
+    quiet = components(component(1))
+    assert told(quiet + b"\xff" * 45).holds == frozenset()
+    assert told(quiet + component(FIRE, 2)).holds == {"fire"}
+    assert told(bytes((2, 0)) + component(FIRE)).holds == {"fire"}
+    assert told(operation(1 << 6) + b"\1\1\4").holds == frozenset()
+
+
+def test_components_and_systems_without_their_times() -> None:
+    parts = component(1, 1)[:40] + component(FIRE, 2, "二楼")[:40] + component(1, 3)[:40]
+    assert told(bytes((2, 3)) + parts).where == "1/1/40/2.0.0.0 二楼"
+    systems = bytes((1, 2, 1, 1, 1, 0, 10, 1)) + FIRE.to_bytes(2, "little")
+    assert told(systems).where == "10/1"
+
+
+@pytest.mark.parametrize(
+    ("description", "text"),
+    [(b"\xff" * 31, "�" * 31), (b"a\nb\x1b[2J\x00rest", "ab[2J"), (b" \xc8\xfd ", "三")],
+)
+def test_any_description_becomes_plain_text(description: bytes, text: str) -> None:
+    one = component(FIRE)
+    where = told(components(one[:9] + description.ljust(31, b"\0") + TIME)).where
+    assert where == f"1/1/40/1.0.0.0 {text}"
+
+
+def test_a_reset_clears_its_own_system_but_no_disablement() -> None:
+    start = components(component(FIRE | DISABLED, 1), component(FIRE, 2, system=10), component(1 << 2, 3))
+    assert told(start).holds == {"fire", "fault", "disabled"}
+    assert told(start, operation(1)).holds == {"fire", "disabled"}
+    assert told(start, operation(1), operation(1, system=10)).holds == {"disabled"}
+
+
+def test_a_cleared_alarm_leaves_the_faults_and_other_operations_change_nothing() -> None:
+    start = components(component(FIRE, 1), component(1 << 2, 2))
+    assert told(start, operation(1 << 2)).holds == {"fire", "fault", "manual_alarm"}
+    assert told(start, operation(1 << 2), operation(1 << 3)).holds == {"fault"}
+    for bit in (1, 4, 5, 6, 7):
+        assert told(start, operation(1 << bit)).holds == {"fire", "fault"}
+
+
+def test_a_reset_that_is_sent_again_does_not_clear_what_came_after_it() -> None:
+    panel = Panel()
+    reset = packet(operation(1), sequence=7)
+    panel.take(reset)
+    panel.take(packet(components(component(FIRE))))
+    assert panel.take(reset).holds == {"fire"}
+    assert panel.take(packet(operation(1), sequence=8)).holds == frozenset()
+
+
+def system(status: int, number: int = 1) -> bytes:
+    return bytes((1, 1, number, 1)) + status.to_bytes(2, "little") + TIME
+
+
+def test_a_system_that_turns_to_reset_clears_what_it_held_and_staying_so_clears_nothing() -> None:
+    fire, reset = components(component(FIRE), component(DISABLED, 2)), system(1 << 13)
+    assert told(fire, reset).holds == {"disabled", "reset"}
+    assert told(fire, reset, fire, reset).holds == {"fire", "disabled", "reset"}
+    assert told(fire, reset, fire, operation(1), fire, reset).holds == {"fire", "disabled", "reset"}
+    assert told(fire, reset, system(1), fire, reset).holds == {"disabled", "reset"}
+    assert told(fire, system(1 << 13, number=10)).holds == {"fire", "disabled", "reset"}
+
+
+def test_an_answer_with_operations_tells_of_the_past() -> None:
+    panel = Panel()
+    panel.take(packet(components(component(FIRE))))
+    assert panel.take(packet(operation(1), command=ANSWER)).holds == {"fire"}
+
+
+def test_a_panel_is_remembered_to_the_last_part() -> None:
+    panel = Panel()
+    for data in (components(component(FIRE, 1, "一楼"), component(FIRE, 2, "二楼")), system(1 << 13, 10)):
+        before = panel.take(packet(data))
+    again = Panel(before.memory)
+    assert again.questions() == panel.questions()
+    heartbeat = again.take(packet(b""))
+    assert (heartbeat.holds, heartbeat.where) == (before.holds, "1/1/40/2.0.0.0 二楼")
+    assert heartbeat.memory == before.memory, "what has not changed is not written again"
+    assert again.take(packet(components(component(1, 2)))).where == "1/1/40/1.0.0.0 一楼"
+    assert again.take(packet(operation(1))).holds == {"reset"}
+
+
+@pytest.mark.parametrize(
+    "memory", [b"", b"garbage", b"\x91\x91\xa3abc", msgspec.msgpack.encode({"parts": 1})]
+)
+def test_a_memory_that_cannot_be_read_is_none(memory: bytes) -> None:
+    assert Panel(memory).take(packet(b"")).holds == frozenset()
+
+
+def test_a_panel_is_asked_for_what_may_have_changed() -> None:
+    panel = Panel()
+    assert panel.questions() == [bytes((81, 1, 0))]
+    panel.take(packet(components(*(component(DISABLED, number) for number in range(22)))))
+    panel.take(packet(components(component(FIRE, 0x0A0B0C0D, system=10))))
+    panel.take(packet(components(component(1, 5, system=11))))
+    of_device, of_systems, *pages = panel.questions()
+    assert of_device == bytes((81, 1, 0))
+    assert of_systems == bytes((61, 3, 1, 1, 10, 1, 11, 1))
+    assert [page[:2] for page in pages] == [bytes((62, 22)), bytes((62, 1))]
+    assert pages[0][2:8] == bytes((10, 1, 0x0D, 0x0C, 0x0B, 0x0A)), "a fire is asked for first"
+
+
+@given(st.lists(st.binary(min_size=46, max_size=46), min_size=1, max_size=300))
+def test_no_question_is_too_long(parts: list[bytes]) -> None:
+    panel = Panel()
+    for part in parts:
+        panel.take(packet(components(part)))
+    for question in panel.questions():
+        assert len(question) <= MOST_DATA
+        assert question[1] == (len(question) - 2) // {61: 2, 62: 6, 81: 1}[question[0]]
+
+
+def test_systems_and_the_device_itself_have_states_too() -> None:
+    status = (FIRE | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 13).to_bytes(2, "little")
+    whole = told(bytes((1, 1, 1, 3)) + status + TIME)
+    assert whole.holds == {"fire", "power_fault", "line_fault", "manual_mode", "reset"}
+    assert whole.where == "1/3"
+    own = bytes((21, 1, 0b0100_1001)) + TIME
+    assert told(own).holds == {"power_fault", "line_fault"}
+    assert told(own, bytes((21, 1, 1)) + TIME).holds == frozenset()
+    pressed, reset = bytes((24, 1, 4, 7)) + TIME, bytes((24, 1, 1, 7)) + TIME
+    assert told(pressed).holds == {"manual_alarm"}
+    fire = components(component(FIRE))
+    assert told(fire, pressed, reset).holds == {"fire"}, "the device's reset is not the panel's"
+
+
+@pytest.mark.parametrize("data", [b"", b"\2", bytes((8, 1, 1, 1)) + TIME, bytes((28, 1)) + TIME])
+def test_what_tells_no_state_is_a_sign_of_life_with_what_is_held(data: bytes) -> None:
+    assert told(components(component(FIRE)), data).holds == {"fire"}
+
+
+def test_only_what_is_sent_or_answered_is_believed() -> None:
+    fire = components(component(FIRE))
+    believed = {c for c in range(8) if Panel().take(packet(fire, command=c)).holds}
+    assert believed == {SEND, ANSWER}
+
+
+def test_strangers_parts_do_not_fill_the_memory_and_push_out_no_fire() -> None:
+    panel = Panel()
+    panel.take(packet(components(component(FIRE, 0xFFFFFFFF, "仓库"))))
+    for first in range(0, MOST_PARTS + 200, 20):
+        faults = [component(1 << 2, number) for number in range(first, first + 20)]
+        reading = panel.take(packet(components(*faults)))
+    assert len(panel._parts) == MOST_PARTS
+    assert reading.where.endswith("仓库")

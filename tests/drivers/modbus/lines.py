@@ -1,0 +1,114 @@
+"""Lines with Modbus devices, and what the devices say there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from drivers.modbus import Address, Options, connect
+from drivers.modbus.bus import ModbusBus
+from drivers.modbus.registers import RegisterPoint, WriteAction
+from gateway.model import Device
+
+from ..conftest import Line, rtu
+
+SHORT = 0.15
+"""Seconds of patience with a device that will not answer as it should."""
+GOOD = rtu(7, 3, 1234)
+
+
+def a_device(
+    unit: int = 7, name: str = "d", every: float = 1.0, points: Any = None, **more: RegisterPoint
+) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="thermometer",
+        profile="",
+        bus="line",
+        address=Address(unit=unit),
+        points=points or more or {"x": RegisterPoint(address=0)},
+        every=every,
+    )
+
+
+SIREN = {
+    "on": WriteAction(address=3, value=True, confirm={"siren": True}),
+    "off": WriteAction(address=3, value=0, confirm={"siren": False}),
+    "set": WriteAction(address=40, value=1234, table="holding", confirm={"level": 1234}),
+    "nowhere": WriteAction(address=1000, value=True),
+}
+
+
+def a_module(unit: int = 7) -> Device:
+    device = a_device(
+        unit, siren=RegisterPoint(address=3, table="coil"), level=RegisterPoint(address=40), every=60
+    )
+    return msgspec.structs.replace(device, actions=SIREN)
+
+
+@contextlib.asynccontextmanager
+async def on_line(line: Line) -> AsyncIterator[ModbusBus]:
+    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT), ()) as bus:
+        yield bus
+
+
+@contextlib.contextmanager
+def chain(folder: Path, slave: Path, unit: int) -> Any:
+    """Two ptys joined by socat, with libmodbus at the far end."""
+    near, far = folder / "near", folder / "far"
+    joint = subprocess.Popen(["socat", f"pty,raw,echo=0,link={near}", f"pty,raw,echo=0,link={far}"])
+    with joint:
+        try:
+            while not far.exists():
+                assert joint.poll() is None
+            with subprocess.Popen([slave, far, str(unit)], stdout=subprocess.PIPE, text=True) as running:
+                try:
+                    assert running.stdout
+                    assert running.stdout.readline() == "ready\n"
+                    yield near
+                finally:
+                    running.kill()
+        finally:
+            joint.terminate()
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
+
+
+@contextlib.asynccontextmanager
+async def tcp(talk: Talk) -> AsyncIterator[ModbusBus]:
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await talk(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=SHORT), ()) as bus:
+            yield bus
+        await over.wait()
+
+
+def registers(request: bytes) -> bytes:
+    """What a unit answers whose registers hold their own addresses."""
+    first, count = struct.unpack(">HH", request[2:6])
+    return rtu(request[0], 3, *range(first, first + count))
+
+
+async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)

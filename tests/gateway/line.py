@@ -1,0 +1,213 @@
+"""A bus task on a scripted line, on a clock that is turned by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from gateway.config import BusSpec
+from gateway.model import (
+    AlarmSpec,
+    Bus,
+    Command,
+    Device,
+    Driver,
+    Hazard,
+    LinkDown,
+    Listener,
+    Point,
+    Sample,
+    Value,
+)
+from gateway.supervise import BusTask
+from tests.clock import FakeClock
+
+FIRE = AlarmSpec(hazard=Hazard.FIRE)
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """A line without options."""
+
+
+def a_device(name: str, every: float = 1.0, alarm: AlarmSpec | None = None) -> Device:
+    return Device(
+        name=name,
+        title={},
+        kind="thermometer",
+        profile="",
+        bus="line",
+        address=None,
+        points={"x": Point(min=0, alarm=alarm), "y": Point()},
+        every=every,
+    )
+
+
+class Line(Bus):
+    """A line whose devices answer after `latency` seconds with `answers`: errors are raised, of a list
+    each once and the last for ever."""
+
+    settle = 0.5
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.answers: dict[str, Any] = {}
+        self.latency: dict[str, float] = {}
+        self.polls: list[tuple[float, str]] = []
+        self.writes: list[tuple[float, str, str]] = []
+        self.write_error: Exception | None = None
+        self.away: LinkDown | None = None
+        """Why the line cannot be opened."""
+        self.opened: list[float] = []
+        self.asking = ""
+        """Whom it is talking to."""
+
+    async def _talk(self, device: Device) -> None:
+        assert not self.asking, "two transactions overlap"
+        self.asking = device.name
+        try:
+            await self.clock.sleep(self.latency.get(device.name, 0.01))
+        finally:
+            self.asking = ""
+
+    async def read(self, device: Device) -> Any:
+        self.polls.append((self.clock.mono(), device.name))
+        await self._talk(device)
+        answer = self.answers.get(device.name, {"x": 1, "y": 2})
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        self.writes.append((self.clock.mono(), device.name, action))
+        await self._talk(device)
+        if self.write_error:
+            raise self.write_error
+        return {"x": 5}
+
+    def times(self, name: str) -> list[float]:
+        return [moment for moment, device in self.polls if device == name]
+
+
+class Rig:
+    """A bus task on a scripted line, with what it said."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.clock = FakeClock()
+        self.line = Line(self.clock)
+        self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
+        self.polled = False
+        """Whether a line that pushes is polled as well."""
+        self.samples: list[Sample] = []
+        self.recalled: list[tuple[str, bytes]] = []
+        spec = BusSpec("line", self._driver(), Nothing())
+        self.task = BusTask(spec, devices, self.clock, self._sink, self._memories)
+
+    async def _sink(self, sample: Sample) -> None:
+        self.samples.append(sample)
+
+    def _memories(self) -> dict[str, bytes]:
+        return {sample.device: sample.memory for sample in self.samples if sample.memory is not None}
+
+    def _driver(self) -> Driver:
+        return Driver(
+            options=Nothing,
+            address=Nothing,
+            point=Point,
+            connect=self._connect,
+            decode=lambda points, raw: raw,
+            example=dict,
+            show=str,
+            remember=lambda raw: str(raw).encode(),
+            actions=("open",),
+        )
+
+    @asynccontextmanager
+    async def _connect(self, options: Any, devices: Any) -> AsyncIterator[Bus | Listener]:
+        self.line.opened.append(self.clock.mono())
+        if self.line.away:
+            raise self.line.away
+        if self.pushing is None:
+            yield self.line
+        elif self.polled:
+            yield Both(self.line, self.pushing, self.recalled)
+        else:
+            yield Pushing(self.pushing, self.line, self.recalled)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        job = asyncio.create_task(self.task.run())
+        await self.clock.settle()
+        try:
+            yield
+            assert not job.done()
+        finally:
+            job.cancel()
+            await asyncio.wait([job])
+
+    async def until_asking(self, name: str) -> None:
+        for _ in range(2000):
+            await self.clock.advance(0.005)
+            if self.line.asking == name:
+                return
+        raise AssertionError(f"{name} is not asked")
+
+    def of(self, name: str) -> list[Sample]:
+        return [sample for sample in self.samples if sample.device == name]
+
+    def command(self, device: str = "a", action: str = "open", seconds: float = 10) -> Command:
+        at = self.clock.now()
+        return Command(
+            id="1",
+            at=at,
+            device=device,
+            action=action,
+            expires=at.wall + int(seconds * 1000),
+            origin="console",
+        )
+
+
+class Pushing(Listener):
+    """What is pushed is heard; writes go to the line, which may be busy with several."""
+
+    def __init__(
+        self, queue: asyncio.Queue[tuple[str, Any]], line: Line, recalled: list[tuple[str, bytes]]
+    ) -> None:
+        self._queue = queue
+        self._line = line
+        self._recalled = recalled
+
+    def recall(self, device: str, memory: bytes) -> None:
+        self._recalled.append((device, memory))
+
+    async def listen(self) -> AsyncIterator[tuple[str, Any]]:
+        while True:
+            name, raw = await self._queue.get()
+            if isinstance(raw, LinkDown):
+                raise raw
+            yield name, raw
+
+    async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
+        self._line.writes.append((self._line.clock.mono(), device.name, action))
+        await self._line.clock.sleep(self._line.latency.get(device.name, 0.01))
+        if self._line.write_error:
+            raise self._line.write_error
+        return {"x": 5, "y": 2}
+
+
+class Both(Pushing, Bus):
+    def __init__(
+        self, line: Line, queue: asyncio.Queue[tuple[str, Any]], recalled: list[tuple[str, bytes]]
+    ) -> None:
+        super().__init__(queue, line, recalled)
+        self.read = line.read  # type: ignore[method-assign]
+        self.write = line.write  # type: ignore[method-assign]
+
+
+def names(count: int, prefix: str = "d") -> list[str]:
+    return [f"{prefix}{n}" for n in range(count)]
