@@ -125,7 +125,8 @@ class _Case:
         fallen = [new < old for old, new in zip(before, pair, strict=True)]
         if sum(fallen) != 1 or before[fallen.index(False)] <= SLACK:
             return None
-        width = next((width for width in WIDTHS if width > before[fallen.index(True)]), 0)
+        last = before[fallen.index(True)]
+        width = next((width for width in WIDTHS if 0 < width - last <= width // NEAR), 0)
         came, left = (new - old + width * fell for old, new, fell in zip(before, pair, fallen, strict=True))
         return (came, left) if 0 <= min(came, left) <= max(came, left) <= FEW + self._usual(since) else None
 

@@ -299,6 +299,14 @@ def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width:
     assert centre.now()[:2] == (8, 4)
 
 
+def test_a_total_that_falls_by_one_far_from_any_end_has_not_rolled_over() -> None:
+    centre = Centre(every=60)
+    for number, (came, left) in enumerate([(0, 0), (60, 50), (70, 80)]):
+        centre.says(60 * number, came, left)
+    centre.says(900, 70, 79), centre.says(960, 70, 80)
+    assert centre.now()[:2] == (70, 80)
+
+
 def test_a_restart_is_no_roll_over_where_the_other_total_is_near_nought() -> None:
     centre = Centre(counter("d", 600, wraps=65_536))
     for number, (came, left) in enumerate([(65_430, 65_534), (65_440, 1), (11, 6), (20, 8), (31, 9)]):
