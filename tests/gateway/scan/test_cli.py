@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ async def test_what_is_printed_passes_the_check(
     assert whole["config"] == ""
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell runs in the background ignores SIGINT, and so would our children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 async def test_an_interrupted_scan_prints_what_it_has_found(line: Line, rig: Rig) -> None:
     line.answer = units({1: SMOKE})
     command = ["serial", line.path, "--seconds", "0.1", "--timeout", "0.3", "--config", str(rig.file)]
