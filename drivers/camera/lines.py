@@ -32,8 +32,10 @@ MASS = 0.25
 """Area of a person that must be seen of somebody, on average."""
 MASS_UNSETTLED = 0.6
 """The same while the exposure changes, when the edge of a shadow moves like a person's."""
+CLOUDED = 0.07
+"""Seconds that more must speak against than for somebody who is a shadow."""
 DARK = 0.2
-"""Persons of light or shade, on average, of one of whom more frames spoke against than for: a shadow."""
+"""Persons of light or shade, on average, of a shadow."""
 WITHIN = 1.5
 """Seconds within which somebody behind or beside one who was counted may be a part of them."""
 BEHIND = 0.9
@@ -43,8 +45,8 @@ TOUCHING = 0.62
 ABREAST = 1.2
 """Persons between the middles of two who touch; seen from above, both must then fill `HALF` a person."""
 HALF = 0.55
-EARLIER = 3
-"""Frames for which somebody at a slant must have been followed before the line, to be more than a part."""
+EARLIER = 0.18
+"""Seconds for which somebody at a slant must have been followed before the line, to be more than a part."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Gate:
         ]
         return (
             track.solid >= (MASS if passage.settled else MASS_UNSETTLED / track.scale**2)
-            and not (self._overhead and track.votes < -1 and track.shade > DARK)
+            and not (self._overhead and track.votes < -CLOUDED and track.shade > DARK)
             and sum(room) >= max(ROOM * len(room), 2)
             and self._went_over(track, passage, scale)
             and between(self._points, passage.at * scale.person, scale.ground)
@@ -154,7 +156,7 @@ class Gate:
         if track is other or abs(passage.t - counted.t) > WITHIN:
             return False
         if not self._overhead:
-            if sum(when < passage.t for when, *_ in track.path[track.born :]) < EARLIER:
+            if passage.t - track.path[min(track.born, len(track.path) - 1)][0] < EARLIER:
                 return True
             if track.proved and other.proved:
                 return False
