@@ -189,6 +189,7 @@ class Counter:
             piece=np.unique(labels[rows, columns], return_inverse=True)[1],
             area=weight * area,
             shade=(share < 0.5) * area,
+            middle=0.5 / self._person,
             settled=self._background.settled,
         )
 

@@ -20,8 +20,9 @@ PAST = 0.3
 """Persons past the line at which somebody may be over it."""
 WAIT = 0.6
 """Seconds after that for which they may still turn back, or turn out to be a shadow."""
-REACH = 0.4
-"""Persons on either side of the line that somebody must have been."""
+REACH = (0.1, 0.4)
+"""Persons before and past the line that somebody must have been. Who comes in at the picture's edge may be
+seen late."""
 STRAIGHT = 0.4
 """Share of their steps about the line that must have led somewhere: what flickers goes nowhere."""
 BESIDE = 0.15
@@ -40,7 +41,7 @@ WITHIN = 1.5
 """Seconds within which somebody behind or beside one who was counted may be a part of them."""
 BEHIND = 0.9
 """Persons behind, or ahead of, one who was counted: legs, a bag, a pushchair."""
-TOUCHING = 0.62
+TOUCHING = 0.7
 """Persons between the middles of two within which they are one, whichever way."""
 ABREAST = 1.2
 """Persons between the middles of two who touch; seen from above, both must then fill `HALF` a person."""
@@ -144,8 +145,8 @@ class Gate:
     def _went_over(self, track: Track, passage: Passage, scale: Scale) -> bool:
         """Whether somebody went over the line, and did not just flicker on both sides of it."""
         past = [(t, passage.side * self._past(at, scale)) for t, _, at, _ in track.path]
-        reach = REACH * track.build
-        if min(far for _, far in past) > -reach or max(far for t, far in past if t >= passage.t) < reach:
+        before, beyond = (each * track.build for each in REACH)
+        if min(far for _, far in past) > -before or max(far for t, far in past if t >= passage.t) < beyond:
             return False
         about = np.array([at for t, _, at, _ in track.path if abs(t - passage.t) < 1])
         steps = float(np.hypot(*np.diff(about, axis=0).T).sum())

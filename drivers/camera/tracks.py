@@ -54,6 +54,11 @@ DEPTH = 0.7
 it is for a camera about 3 m up, whatever its lens."""
 DEPTHS = (0.4, 2.0)
 """Bounds of what is expected from that."""
+LEAN = 0.3
+"""How much longer, seen from above, somebody is for each person they are off the picture's middle: there
+they are seen from the side, lying outwards."""
+MEAN = 0.45
+"""Seconds over which somebody's area is averaged."""
 MEMORY = 600
 """Frames of a path that are kept."""
 
@@ -64,12 +69,13 @@ class Points:
 
     `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
     `area`: (n,), of each, in areas of a person's silhouette, less where it may be light or shade; `shade`:
-    (n,), how much of it may be; `settled`: the exposure is."""
+    (n,), how much of it may be; `middle`: of the picture; `settled`: the exposure is."""
 
     at: NDArray[np.float64]
     piece: NDArray[np.int64]
     area: NDArray[np.float64]
     shade: NDArray[np.floating]
+    middle: Vector
     settled: bool = True
 
 
@@ -198,8 +204,9 @@ class Tracker:
             if track.mass < SEEN * track.scale**2:
                 continue
             track.seen = t
-            track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
-            track.shade += 0.15 * (float(pieces.shade[i]) - track.shade)
+            fresh = min(max(dt / MEAN, 1 / len(track.path)), 1.0)
+            track.solid += fresh * (track.mass / track.scale**2 - track.solid)
+            track.shade += fresh * (float(pieces.shade[i]) - track.shade)
             off = offs[i - 1]
             others = pieces.together(i)
             if others:
@@ -335,8 +342,13 @@ class Pieces:
         self.sizes = 4 * np.sqrt(np.stack([xx, yy], axis=1))
         if overhead:
             xy = mean(x * y) - mx * my
-            longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-            area, length = self.mass, 4 * np.sqrt(longest)
+            out = np.stack([mx, my], axis=1) - points.middle
+            lean = 1 + LEAN * np.hypot(*out.T)
+            # Upright they would be so much shorter outwards.
+            unit = out / np.maximum(np.hypot(*out.T), 1e-9)[:, None]
+            raised = np.eye(2) - (1 - 1 / lean)[:, None, None] * unit[:, :, None] * unit[:, None, :]
+            spread = raised @ np.array([[xx, xy], [xy, yy]]).transpose(2, 0, 1) @ raised
+            area, length = self.mass / lean, 4 * np.sqrt(np.linalg.eigvalsh(spread)[:, -1].clip(0))
         else:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
             # Where depth is known, who is shorter than expected is cut off by the picture's edge.
