@@ -23,8 +23,6 @@ WAIT = 0.6
 REACH = (0.1, 0.4)
 """Persons before and past the line that somebody must have been. Who comes in at the picture's edge may be
 seen late."""
-STRAIGHT = 0.4
-"""Share of their steps about the line that must have led somewhere: what flickers goes nowhere."""
 BESIDE = 0.15
 """Persons beyond the end of a line within which it still counts."""
 ROOM = 0.6
@@ -143,14 +141,11 @@ class Gate:
         )
 
     def _went_over(self, track: Track, passage: Passage, scale: Scale) -> bool:
-        """Whether somebody went over the line, and did not just flicker on both sides of it."""
-        past = [(t, passage.side * self._past(at, scale)) for t, _, at, _ in track.path]
-        before, beyond = (each * track.build for each in REACH)
-        if min(far for _, far in past) > -before or max(far for t, far in past if t >= passage.t) < beyond:
-            return False
-        about = np.array([at for t, _, at, _ in track.path if abs(t - passage.t) < 1])
-        steps = float(np.hypot(*np.diff(about, axis=0).T).sum())
-        return bool(np.hypot(*(about[-1] - about[0])) > STRAIGHT * steps)
+        """Whether somebody came from one side of the line and went well to the other."""
+        past = [(t, passage.side * self._past(at, scale) / track.build) for t, _, at, _ in track.path]
+        before, beyond = REACH
+        furthest = max(far for t, far in past if t >= passage.t)
+        return min(far for _, far in past) < -before and furthest > beyond
 
     def _part(self, track: Track, passage: Passage, other: Track, counted: Passage, scale: Scale) -> bool:
         """Whether this is a part of somebody who was counted: a leg, a bag, what they push or pull."""

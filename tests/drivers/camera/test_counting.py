@@ -1,6 +1,7 @@
 """Who crosses a line, drawn from above with the truth known."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from drivers.camera.counting import Counter, Crossing, Zone
 from drivers.camera.lines import Line, between, side, within
 from drivers.camera.vision import Frame
 
+from . import scenes
+from .picture import Camera
 from .stage import FPS, MIDLINE, PERSON, Walker, play, walk
 
 
@@ -102,6 +105,28 @@ def test_people_are_counted_soon_after_the_light_changed() -> None:
     people = [walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.5), (1.1, 0.5))]
     found = count(play(people, 13, light=lambda t: 0.5 if t > 7 else 1.0))
     assert directions(found) == ["in", "out"]
+
+
+@pytest.mark.parametrize("fps", [8, 30])
+def test_at_any_frame_rate_light_that_fades_is_nobody(fps: float) -> None:
+    people = [walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.5), (1.1, 0.5))]
+    fading = play(people, 13, light=lambda t: float(np.interp(t, (5, 7), (1, 0.5))), fps=fps)
+    assert directions(count(fading)) == ["in", "out"]
+
+
+def test_who_comes_in_close_to_the_line_is_counted_even_if_the_person_is_drawn_too_large() -> None:
+    line = Line(((0.94, 0.0), (0.94, 1.0)), (1.25 * PERSON[0], 1.25 * PERSON[1]))
+    assert directions(count(play([walk(1, (1.15, 0.5), (0.2, 0.5))], 6), line)) == ["in"]
+
+
+def test_who_lies_outwards_far_from_the_middle_of_a_wide_picture_is_one() -> None:
+    camera = replace(Camera.overhead(0.1, 2.8), width=320, rows=240)
+    scene = scenes.Scene(camera, [scenes.Walker(scenes.walk(0.5, (-1.8, 1.6), (1.8, 1.6)))], 4)
+    truth = scene.truth()
+    first, second = truth["line"]
+    line = Line((tuple(first), tuple(second)), tuple(scene.person))
+    frames = (Frame(image, n / FPS, n) for n, image in enumerate(scene.frames()))
+    assert directions(count(frames, line)) == [event["direction"] for event in truth["events"]] == ["in"]
 
 
 def test_noise_at_night_is_nobody() -> None:
