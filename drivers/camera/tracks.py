@@ -228,7 +228,7 @@ class Tracker:
             if len(here) == 1:
                 self._alone(here[0], float(mass), pieces.sizes[piece], at, dt)
                 continue
-            weakest = sorted(here, key=lambda track: (min(track.alone, SURE), track.votes))
+            weakest = sorted(here, key=strength)
             for rank, track in enumerate(weakest):
                 room = len(here) - rank <= pieces.room[piece]
                 track.fits = room or (not self._overhead and track.proved)
@@ -372,6 +372,12 @@ class Pieces:
         """Who shares somebody's piece, with them; empty if nobody else."""
         here = self.here(int(self.held[:, i].argmax()))
         return here if len(here) > 1 and i in here else []
+
+
+def strength(track: Track) -> tuple[bool, float, float]:
+    """What speaks for somebody where there is not room for all: enough is seen of them, they were alone,
+    they fitted in. Of who has left the picture a trace may be held by the next to come."""
+    return track.mass > FIRST * track.scale**2, min(track.alone, SURE), track.votes
 
 
 def casts(person: Track, shadow: Track, shade: float, *, settled: bool) -> bool:
