@@ -108,7 +108,7 @@ class Counter:
         self._ratio = frame.shape[0] / frame.shape[1]
         width = int(np.clip(DETAIL / np.sqrt(np.prod(self._person) * self._ratio), *WIDTHS))
         image = vision.shrink(frame, width)
-        mask, solid = self._background.look(image)
+        mask, solid = self._background.look(image, t)
         unit = self._person * (mask.shape[1], mask.shape[0])
         points = self._points(mask, solid, unit)
         if self._detector:
@@ -189,6 +189,7 @@ class Counter:
             piece=np.unique(labels[rows, columns], return_inverse=True)[1],
             area=weight * area,
             shade=(share < 0.5) * area,
+            middle=0.5 / self._person,
             settled=self._background.settled,
         )
 

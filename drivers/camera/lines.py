@@ -20,10 +20,9 @@ PAST = 0.3
 """Persons past the line at which somebody may be over it."""
 WAIT = 0.6
 """Seconds after that for which they may still turn back, or turn out to be a shadow."""
-REACH = 0.4
-"""Persons on either side of the line that somebody must have been."""
-STRAIGHT = 0.4
-"""Share of their steps about the line that must have led somewhere: what flickers goes nowhere."""
+REACH = (0.1, 0.4)
+"""Persons before and past the line that somebody must have been. Who comes in at the picture's edge may be
+seen late."""
 BESIDE = 0.15
 """Persons beyond the end of a line within which it still counts."""
 ROOM = 0.6
@@ -32,19 +31,21 @@ MASS = 0.25
 """Area of a person that must be seen of somebody, on average."""
 MASS_UNSETTLED = 0.6
 """The same while the exposure changes, when the edge of a shadow moves like a person's."""
+CLOUDED = 0.07
+"""Seconds that more must speak against than for somebody who is a shadow."""
 DARK = 0.2
-"""Persons of light or shade, on average, of one of whom more frames spoke against than for: a shadow."""
+"""Persons of light or shade, on average, of a shadow."""
 WITHIN = 1.5
 """Seconds within which somebody behind or beside one who was counted may be a part of them."""
 BEHIND = 0.9
 """Persons behind, or ahead of, one who was counted: legs, a bag, a pushchair."""
-TOUCHING = 0.62
+TOUCHING = 0.7
 """Persons between the middles of two within which they are one, whichever way."""
 ABREAST = 1.2
 """Persons between the middles of two who touch; seen from above, both must then fill `HALF` a person."""
 HALF = 0.55
-EARLIER = 3
-"""Frames for which somebody at a slant must have been followed before the line, to be more than a part."""
+EARLIER = 0.18
+"""Seconds for which somebody at a slant must have been followed before the line, to be more than a part."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Gate:
         ]
         return (
             track.solid >= (MASS if passage.settled else MASS_UNSETTLED / track.scale**2)
-            and not (self._overhead and track.votes < -1 and track.shade > DARK)
+            and not (self._overhead and track.votes < -CLOUDED and track.shade > DARK)
             and sum(room) >= max(ROOM * len(room), 2)
             and self._went_over(track, passage, scale)
             and between(self._points, passage.at * scale.person, scale.ground)
@@ -140,21 +141,18 @@ class Gate:
         )
 
     def _went_over(self, track: Track, passage: Passage, scale: Scale) -> bool:
-        """Whether somebody went over the line, and did not just flicker on both sides of it."""
-        past = [(t, passage.side * self._past(at, scale)) for t, _, at, _ in track.path]
-        reach = REACH * track.build
-        if min(far for _, far in past) > -reach or max(far for t, far in past if t >= passage.t) < reach:
-            return False
-        about = np.array([at for t, _, at, _ in track.path if abs(t - passage.t) < 1])
-        steps = float(np.hypot(*np.diff(about, axis=0).T).sum())
-        return bool(np.hypot(*(about[-1] - about[0])) > STRAIGHT * steps)
+        """Whether somebody came from one side of the line and went well to the other."""
+        past = [(t, passage.side * self._past(at, scale) / track.build) for t, _, at, _ in track.path]
+        before, beyond = REACH
+        furthest = max(far for t, far in past if t >= passage.t)
+        return min(far for _, far in past) < -before and furthest > beyond
 
     def _part(self, track: Track, passage: Passage, other: Track, counted: Passage, scale: Scale) -> bool:
         """Whether this is a part of somebody who was counted: a leg, a bag, what they push or pull."""
         if track is other or abs(passage.t - counted.t) > WITHIN:
             return False
         if not self._overhead:
-            if sum(when < passage.t for when, *_ in track.path[track.born :]) < EARLIER:
+            if passage.t - track.path[min(track.born, len(track.path) - 1)][0] < EARLIER:
                 return True
             if track.proved and other.proved:
                 return False

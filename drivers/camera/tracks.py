@@ -27,16 +27,18 @@ SEEN = 0.08
 """Of a person's area: less is not seeing them."""
 PATIENCE = 1.0
 """Seconds after which somebody who is not seen is no longer looked for."""
-SURE = 3.0
-"""Frames that must have spoken for somebody."""
-DOUBTED = -5.0
-"""Votes at which somebody is given up."""
+SURE = 0.18
+"""Seconds that must have spoken for somebody."""
+DOUBTED = -0.35
+"""Seconds, those against counted as less than none, at which somebody is given up."""
+CERTAIN = 0.66
+"""Seconds of which more count as no more."""
 SLACK = {True: (0.6, 0.25), False: (0.6, 0.5)}
 """What an area and a length may lack of whole persons, from above and at a slant."""
 APART = 0.8
 """Persons that must lie between two for each to be one of their own."""
-PROOF = 15
-"""Frames (a second) with room for two after which two at a slant stay two, though one hides the other."""
+PROOF = 0.98
+"""Seconds with room for two after which two at a slant stay two, though one hides the other."""
 SHADE = 0.25
 """Persons of shade that make a shadow suspected."""
 ABREAST = 0.6
@@ -52,6 +54,11 @@ DEPTH = 0.7
 it is for a camera about 3 m up, whatever its lens."""
 DEPTHS = (0.4, 2.0)
 """Bounds of what is expected from that."""
+LEAN = 0.3
+"""How much longer, seen from above, somebody is for each person they are off the picture's middle: there
+they are seen from the side, lying outwards."""
+MEAN = 0.45
+"""Seconds over which somebody's area is averaged."""
 MEMORY = 600
 """Frames of a path that are kept."""
 MOST = 100
@@ -64,12 +71,13 @@ class Points:
 
     `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
     `area`: (n,), of each, in areas of a person's silhouette, less where it may be light or shade; `shade`:
-    (n,), how much of it may be; `settled`: the exposure is."""
+    (n,), how much of it may be; `middle`: of the picture; `settled`: the exposure is."""
 
     at: NDArray[np.float64]
     piece: NDArray[np.int64]
     area: NDArray[np.float64]
     shade: NDArray[np.floating]
+    middle: Vector
     settled: bool = True
 
 
@@ -110,10 +118,11 @@ class Track:
     shade: float = 0.0
     fits: bool = False
     votes: float = 0.0
-    alone: int = 0
-    """Frames in which they were the only one in a piece, big enough for a person, and far from others."""
-    proof: int = 0
-    """Frames in which there was room for them beside others, less those in which there was not."""
+    """Seconds that spoke for them, less those against."""
+    alone: float = 0.0
+    """Seconds in which they were the only one in a piece, big enough for a person, and far from others."""
+    proof: float = 0.0
+    """Seconds in which there was room for them beside others, less those in which there was not."""
     far: float = 0.0
     """How far from their start they have been."""
     sizes: list[Vector] = field(default_factory=list)
@@ -166,7 +175,7 @@ class Tracker:
             sizes = self._expected(points.at[:, 1])
             pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.deep)
             self._measure(pieces, t, dt)
-            self._doubt(pieces, settled=points.settled)
+            self._doubt(pieces, dt, settled=points.settled)
             for track in self.tracks:
                 if track.seen == t:
                     self._note(track, t, n)
@@ -197,8 +206,9 @@ class Tracker:
             if track.mass < SEEN * track.scale**2:
                 continue
             track.seen = t
-            track.solid += 0.15 * (track.mass / track.scale**2 - track.solid)
-            track.shade += 0.15 * (float(pieces.shade[i]) - track.shade)
+            fresh = min(max(dt / MEAN, 1 / len(track.path)), 1.0)
+            track.solid += fresh * (track.mass / track.scale**2 - track.solid)
+            track.shade += fresh * (float(pieces.shade[i]) - track.shade)
             off = offs[i - 1]
             others = pieces.together(i)
             if others:
@@ -210,7 +220,7 @@ class Tracker:
             track.at = track.at + drift
             track.speed = track.speed + min(gain, 30 * gain * dt) * off / max(dt, 1 / 15)
 
-    def _doubt(self, pieces: Pieces, *, settled: bool) -> None:
+    def _doubt(self, pieces: Pieces, dt: float, *, settled: bool) -> None:
         """Let each piece say how many it holds."""
         at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
         for track in self.tracks:
@@ -218,31 +228,31 @@ class Tracker:
         for piece, mass in enumerate(pieces.mass):
             here = [self.tracks[i - 1] for i in pieces.here(piece)]
             if len(here) == 1:
-                self._alone(here[0], float(mass), pieces.sizes[piece], at)
+                self._alone(here[0], float(mass), pieces.sizes[piece], at, dt)
                 continue
-            weakest = sorted(here, key=lambda track: (min(track.alone, 3), track.votes))
+            weakest = sorted(here, key=strength)
             for rank, track in enumerate(weakest):
                 room = len(here) - rank <= pieces.room[piece]
                 track.fits = room or (not self._overhead and track.proved)
-                track.votes = min(track.votes + (1 if track.fits else -1.5), 10)
+                track.votes = min(track.votes + (dt if track.fits else -1.5 * dt), CERTAIN)
                 if track.proof < PROOF:
-                    track.proof = max(track.proof + (1 if room else -1), 0)
+                    track.proof = max(track.proof + (dt if room else -dt), 0.0)
         if self._overhead:
             for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
                 if any(casts(each, track, float(shade), settled=settled) for each in self.tracks):
-                    track.votes = min(track.votes - 3, 4)
+                    track.votes = min(track.votes - 3 * dt, 0.4 * CERTAIN)
                     track.fits = False
 
-    def _alone(self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64]) -> None:
+    def _alone(self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64], dt: float) -> None:
         """Somebody has a piece of their own. `at`: where everybody is."""
         track.fits = True
         if mass <= FIRST:
             return
-        track.votes = min(track.votes + 1, 10)
+        track.votes = min(track.votes + dt, CERTAIN)
         size = np.sqrt(mass) * track.build / track.scale
         track.build += 0.1 * (float(np.clip(size, *SIZES)) - track.build)
         if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
-            track.alone += 1
+            track.alone += dt
             track.sizes = [*track.sizes[-100:], extent]
 
     def _note(self, track: Track, t: float, n: int) -> None:
@@ -289,7 +299,7 @@ class Tracker:
         other = copy(track)
         other.path, other.born, other.sizes = list(track.path), len(track.path), []
         other.sides, other.passages = dict(track.sides), dict(track.passages)
-        other.votes, other.alone, other.proof = 0.0, 0, 0
+        other.votes, other.alone, other.proof = 0.0, 0.0, 0.0
         track.at, other.at = ends
         self.tracks.append(other)
 
@@ -336,8 +346,13 @@ class Pieces:
         self.sizes = 4 * np.sqrt(np.stack([xx, yy], axis=1))
         if overhead:
             xy = mean(x * y) - mx * my
-            longest = (xx + yy) / 2 + np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
-            area, length = self.mass, 4 * np.sqrt(longest)
+            out = np.stack([mx, my], axis=1) - points.middle
+            lean = 1 + LEAN * np.hypot(*out.T)
+            # Upright they would be so much shorter outwards.
+            unit = out / np.maximum(np.hypot(*out.T), 1e-9)[:, None]
+            raised = np.eye(2) - (1 - 1 / lean)[:, None, None] * unit[:, :, None] * unit[:, None, :]
+            spread = raised @ np.array([[xx, xy], [xy, yy]]).transpose(2, 0, 1) @ raised
+            area, length = self.mass / lean, 4 * np.sqrt(np.linalg.eigvalsh(spread)[:, -1].clip(0))
         else:
             # Upright people are as tall as they are near: a piece is as wide as many of that height.
             # Where depth is known, who is shorter than expected is cut off by the picture's edge.
@@ -361,6 +376,12 @@ class Pieces:
         """Who shares somebody's piece, with them; empty if nobody else."""
         here = self.here(int(self.held[:, i].argmax()))
         return here if len(here) > 1 and i in here else []
+
+
+def strength(track: Track) -> tuple[bool, float, float]:
+    """What speaks for somebody where there is not room for all: enough is seen of them, they were alone,
+    they fitted in. Of who has left the picture a trace may be held by the next to come."""
+    return track.mass > FIRST * track.scale**2, min(track.alone, SURE), track.votes
 
 
 def casts(person: Track, shadow: Track, shade: float, *, settled: bool) -> bool:

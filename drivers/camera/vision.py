@@ -6,6 +6,7 @@ OpenCV runs single-threaded here: four cameras share a Pi, and threads cost each
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -48,20 +49,20 @@ def shrink(image: Image, width: int) -> Image:
 
 LOG = np.log2(np.arange(256) + 8.0).astype(np.float32)
 """Brightness in stops; dark noise is damped."""
-MEMORY = 300
-"""Frames after which the background has forgotten: 20 s at 15 frames a second."""
+MEMORY = 20.0
+"""Seconds after which the background has forgotten."""
 CONTRAST = 0.25
 """Stops by which something must differ: less is a faint shade."""
 FAINT = 0.15
 """Stops by which something that moves must differ from the picture shortly before."""
-JOLT = 0.04
-"""Stops by which the whole picture must change from one frame to the next for its exposure to change."""
+JOLT = 0.6
+"""Stops a second by which the whole picture must change for its exposure to change."""
 TINT = 0.4
 """Stops by which something changes one colour more than another."""
-SETTLED = 5
-"""Frames without a change of exposure after which the background is learned anew."""
-AGO = 3
-"""Frames back to which a picture is compared while the exposure changes."""
+SETTLED = 0.3
+"""Seconds without a change of exposure after which the background is learned anew."""
+AGO = 0.19
+"""Seconds back to which a picture is compared to see what moves."""
 
 
 class Background:
@@ -72,38 +73,40 @@ class Background:
     """
 
     def __init__(self) -> None:
-        self._recent: list[NDArray[np.float32]] = []
-        self._calm = 0
+        self._recent: list[tuple[float, NDArray[np.float32]]] = []
+        self._jolted = -math.inf
+        self._gap = 0.0
         self._begin()
 
     def _begin(self) -> None:
-        self._model = cv2.createBackgroundSubtractorMOG2(MEMORY, 16, False)
+        self._model = cv2.createBackgroundSubtractorMOG2(varThreshold=16, detectShadows=False)
         self._frames = 0
 
     @property
     def settled(self) -> bool:
         """Whether the exposure has not changed of late."""
-        return self._calm >= SETTLED
+        return not self._recent or self._recent[-1][0] - self._jolted > SETTLED
 
-    def look(self, image: Image) -> tuple[Image, NDArray[np.bool_]]:
+    def look(self, image: Image, t: float) -> tuple[Image, NDArray[np.bool_]]:
         """What stands out, as 255, and what of it is more than light or shade: it moves, or has another
         colour."""
         stops = [LOG[plane] for plane in cv2.split(image)]
         grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
-        if self._recent and self._recent[-1].shape != grey.shape:
+        if self._recent and self._recent[-1][1].shape != grey.shape:
             # Another resolution, of the camera or of ours, is another picture.
             self._recent = []
             self._begin()
         if self._recent:
-            now, then = grey[::3, ::3], self._recent[-1][::3, ::3]
+            before, last = self._recent[-1]
+            self._gap = min(t - before, AGO)
+            now, then = grey[::3, ::3], last[::3, ::3]
             change = (now - then)[np.minimum(now, then) < LOG[245]]
-            steady = not change.size or abs(float(np.median(change))) < JOLT
-            self._calm = self._calm + 1 if steady else 0
-            if not steady:
+            if change.size and abs(float(np.median(change))) > JOLT * self._gap:
+                self._jolted = t
                 self._begin()
-        else:
-            self._calm = SETTLED
-        self._recent = [*self._recent[-AGO:], grey]
+        while len(self._recent) > 1 and self._recent[1][0] <= t - AGO:
+            del self._recent[0]
+        self._recent.append((t, grey))
         if not self.settled:
             mask = cv2.medianBlur(self._moving(), 5)
             return mask.astype(np.uint8, copy=False), mask > 0
@@ -116,14 +119,14 @@ class Background:
         low = np.minimum(np.minimum(off[0], off[1]), off[2])
         mask[np.maximum(high, -low) < CONTRAST] = 0
         mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
-        change = np.abs(grey - self._recent[0])
+        change = np.abs(grey - self._recent[0][1])
         moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
         tinted = cv2.blur(high - low, (3, 3)) > TINT
         return mask.astype(np.uint8, copy=False), np.asarray((moved | tinted) & (mask > 0))
 
     def _moving(self) -> Image:
         """What changed otherwise than its like."""
-        now, then = self._recent[-1], self._recent[0]
+        now, then = self._recent[-1][1], self._recent[0][1]
         change = now - then
         level = np.clip((then - LOG[0]) / (LOG[255] - LOG[0]) * 16, 0, 15).astype(np.uint8)
         mask = np.zeros(now.shape, np.uint8)
@@ -140,7 +143,7 @@ class Background:
         if not self.settled:
             return
         self._frames += 1
-        rate = max(1 / MEMORY, 1 / (2 * self._frames))
+        rate = max(self._gap / MEMORY, 1 / (2 * self._frames))
         self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
 
 

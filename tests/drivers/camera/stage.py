@@ -52,12 +52,13 @@ def play(
     *,
     light: Callable[[float], float] = lambda t: 1.0,
     noise: float = 2.0,
+    fps: float = FPS,
 ) -> Iterator[Frame]:
     """The pictures of a scene."""
     random = np.random.default_rng(2)
     back = floor()
-    for n in range(round(seconds * FPS)):
-        t = n / FPS
+    for n in range(round(seconds * fps)):
+        t = n / fps
         image = back.copy()
         here = [(walker, place) for walker in walkers if (place := walker.path(t))]
         for walker, (x, y) in here:

@@ -1,6 +1,8 @@
 """Who crosses a line, drawn from above with the truth known."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from drivers.camera.lines import Line, between, side, within
 from drivers.camera.tracks import MOST
 from drivers.camera.vision import Frame
 
+from . import scenes, situations
+from .picture import Camera
 from .stage import FPS, MIDLINE, PERSON, Walker, play, walk
 
 
@@ -18,6 +22,15 @@ def count(frames: Iterable[Frame], *lines: Line, counter: Counter | None = None)
     counter = counter or Counter("overhead", names)
     found = [crossing for frame in frames for crossing in counter.step(*frame)]
     return sorted([*found, *counter.finish()], key=lambda each: each.t)
+
+
+def count_scene(scene: scenes.Scene, seconds: float) -> list[Crossing]:
+    """Who crosses within the first seconds of a rendered scene."""
+    (x1, y1), (x2, y2) = scene.line.tolist()
+    width, height = scene.person.tolist()
+    frames = (Frame(image, n / scene.fps, n) for n, image in enumerate(scene.frames()))
+    line = Line(((x1, y1), (x2, y2)), (width, height))
+    return count(takewhile(lambda frame: frame.t < seconds, frames), line)
 
 
 def directions(crossings: list[Crossing]) -> list[str]:
@@ -103,6 +116,28 @@ def test_people_are_counted_soon_after_the_light_changed() -> None:
     people = [walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.5), (1.1, 0.5))]
     found = count(play(people, 13, light=lambda t: 0.5 if t > 7 else 1.0))
     assert directions(found) == ["in", "out"]
+
+
+@pytest.mark.parametrize("fps", [8, 30])
+def test_at_any_frame_rate_light_that_fades_is_nobody(fps: float) -> None:
+    people = [walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.5), (1.1, 0.5))]
+    fading = play(people, 13, light=lambda t: float(np.interp(t, (5, 7), (1, 0.5))), fps=fps)
+    assert directions(count(fading)) == ["in", "out"]
+
+
+def test_who_comes_in_close_to_the_line_is_counted_even_if_the_person_is_drawn_too_large() -> None:
+    line = Line(((0.94, 0.0), (0.94, 1.0)), (1.25 * PERSON[0], 1.25 * PERSON[1]))
+    assert directions(count(play([walk(1, (1.15, 0.5), (0.2, 0.5))], 6), line)) == ["in"]
+
+
+def test_who_lies_outwards_far_from_the_middle_of_a_wide_picture_is_one() -> None:
+    camera = replace(Camera.overhead(0.1, 2.8), width=320, rows=240)
+    walker = scenes.Walker(scenes.walk(0.5, (-1.8, 1.6), (1.8, 1.6)))
+    assert directions(count_scene(scenes.Scene(camera, [walker]), 4)) == ["in"]
+
+
+def test_a_screen_that_flickers_beside_the_line_takes_nobodys_place() -> None:
+    assert directions(count_scene(situations.scene("overhead.screen", 1), 7)) == ["out"]
 
 
 def test_noise_at_night_is_nobody() -> None:

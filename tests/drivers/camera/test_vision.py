@@ -1,6 +1,7 @@
 """Videos as they are read, and what a detector says."""
 
 import hashlib
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
@@ -77,17 +78,18 @@ def test_the_background_is_learned_and_who_stands_in_it_is_not() -> None:
     visited = empty.copy()
     visited[10:30, 20:40] = 240
     nobody = np.zeros((48, 64), np.uint8)
-    for _ in range(30):
-        background.look(empty)
+    times = count(0, 1 / vision.FPS)
+    for t in islice(times, 30):
+        background.look(empty, t)
         background.learn(empty, nobody)
-    mask, _ = background.look(visited)
+    mask, _ = background.look(visited, next(times))
     assert (mask[12:28, 22:38] == 255).all()
     assert not mask[:, :15].any()
-    for _ in range(300):
-        mask, _ = background.look(visited)
+    for t in islice(times, 300):
+        mask, _ = background.look(visited, t)
         background.learn(visited, mask)
     assert (mask[12:28, 22:38] == 255).all()
-    for _ in range(300):
-        mask, _ = background.look(visited)
+    for t in islice(times, 300):
+        mask, _ = background.look(visited, t)
         background.learn(visited, nobody)
     assert not mask.any()
