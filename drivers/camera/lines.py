@@ -25,7 +25,7 @@ REACH = (0.1, 0.4)
 seen late."""
 BESIDE = 0.15
 """Persons beyond the end of a line within which it still counts."""
-ROOM = 0.6
+ROOM = 0.5
 """Share of the frames about the line in which there must have been room for them."""
 MASS = 0.25
 """Area of a person that must be seen of somebody, on average."""
