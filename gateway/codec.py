@@ -72,15 +72,11 @@ def _fits(point: Point, value: Value) -> bool:
     """A smoke detector that says "yes" where true is expected must not pass for one that sees no smoke."""
     alarm = point.alarm
     level = alarm is not None and (alarm.above is not None or alarm.below is not None)
+    judged = point.true_above is not None or point.true_below is not None
     if not isinstance(value, WORDS):
-        return alarm is None or level or _limited(point)
-    return not level and not _limited(point) and (alarm is None or isinstance(value, bool))
-
-
-def _limited(point: Point) -> bool:
-    """Whether it can but be a quantity."""
-    limits = (point.min, point.max, point.true_above, point.true_below)
-    return any(limit is not None for limit in limits)
+        return alarm is None or level or judged
+    quantity = level or judged or point.min is not None or point.max is not None
+    return not quantity and (alarm is None or isinstance(value, bool))
 
 
 def _convert(point: Point, value: Value) -> Value | None:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.codec import finish, follow, leaves
@@ -59,6 +59,7 @@ def test_finishing_never_raises_and_forgets_no_point(
 
 
 @given(points, wire)
+@example(Point(max=0.0, alarm=AlarmSpec(hazard=Hazard.FIRE)), 0)
 def test_an_alarm_always_gets_what_it_can_judge(point: Point, said: Value) -> None:
     values, _ = finish({"x": point}, {"x": said})
     if point.alarm and values:
