@@ -1,10 +1,7 @@
 """What a counter says, turned into who has passed since: every counter as the same quantity.
 
-A counter tells running totals (`in`, `out`, and perhaps `time`, when it measured them), or what passed
-within a period (see `periods`). Totals roll over, begin anew (a restart, the daily reset of many makes),
-come late or twice, and now and then one is plain wrong. Of a single total that does not follow from the
-last one nobody can tell which of these it is. So it is held in doubt: nothing is counted, and nothing is
-lost, until those that come next have shown what it was.
+A counter tells running totals (`in`, `out`, and perhaps `time`, when it measured them; see `totals`), or
+what passed within a period (see `periods`).
 """
 
 from __future__ import annotations

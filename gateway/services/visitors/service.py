@@ -86,14 +86,15 @@ class Visitors(Service):
     def _settle(self, step: Step) -> None:
         """Go on under this configuration. How far a door is ahead of a counter that has come from another
         one is not known."""
-        for key, _ in step.all(COUNTER, Counter):
+        rows = dict(step.all(COUNTER, Counter))
+        for key in rows:
             if key.removeprefix(COUNTER) not in self._meters:
                 step.drop(key)
         for name, door in self._layout.doors.items():
             tally = step.get(DOOR + name, Tally())
             for each in set(door.counters) - set(tally.counters):
-                if counter := step.find(COUNTER + each, Counter):
-                    step.put(COUNTER + each, _replace(counter, balance=(0, 0)))
+                if COUNTER + each in rows:
+                    step.put(COUNTER + each, _replace(rows[COUNTER + each], balance=(0, 0)))
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         """The centre's figures by themselves; with `room.NAME.` and `door.NAME.` before them those of rooms

@@ -43,11 +43,6 @@ class Step:
         row = self.changes[key] if key in self.changes else self._rows.get(key)
         return otherwise if row is None else row  # type: ignore[return-value]
 
-    def find(self, key: str, kind: type[R]) -> R | None:
-        """A row, if there is one."""
-        row = self.changes[key] if key in self.changes else self._rows.get(key)
-        return row if isinstance(row, kind) else None
-
     def all(self, prefix: str, kind: type[R]) -> list[tuple[str, R]]:
         """The rows whose keys begin so."""
         rows = {**self._rows, **self.changes}

@@ -167,6 +167,8 @@ def test_in_a_browser_the_charts_are_styled_and_have_tables(page: Page) -> None:
     bar = page.driver.find_element(By.CSS_SELECTOR, ".chart .whole")
     assert bar.value_of_css_property("fill") == "rgb(14, 102, 85)"
     assert bar.size["height"] > 20
+    square = page.driver.find_element(By.CSS_SELECTOR, ".chart .none")
+    assert square.value_of_css_property("stroke") != "none", "an hour without figures is seen"
     page.click(".pair details summary")
     assert "2026-03-02 周一 40 0" in page.text(".pair details table").replace("40 40", "40 0")
     page.click("a[rel=next]")
