@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
-from gateway.codec import follow
 from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, Raw, ReadFailed, Value
-from gateway.secret import read_secret
+from gateway.wire.codec import follow
+from gateway.wire.secret import read_secret
 
 LARGEST = 256 * 1024
 """Bytes of an answer."""

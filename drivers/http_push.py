@@ -20,9 +20,9 @@ from xml.parsers import expat
 import h11
 import msgspec
 
-from gateway.codec import follow
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
-from gateway.secret import read_secret
+from gateway.wire.codec import follow
+from gateway.wire.secret import read_secret
 
 LARGEST = 2 * 1024 * 1024
 """Bytes of a body: an alert may bring its picture."""

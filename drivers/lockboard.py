@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Scan, Value
-from gateway.serialport import SerialPort, open_port
+from gateway.wire.serialport import SerialPort, open_port
 
 WKLY = b"WKLY"
 UNKNOWN = 0xFF

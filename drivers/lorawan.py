@@ -32,9 +32,9 @@ from gateway.model import (
     Scan,
     Value,
 )
-from gateway.mqtt import Connection
-from gateway.mqtt import Options as MqttOptions
-from gateway.mqtt import connect as connect_mqtt
+from gateway.wire.mqtt import Connection
+from gateway.wire.mqtt import Options as MqttOptions
+from gateway.wire.mqtt import connect as connect_mqtt
 
 SIZES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.codec import follow
 from gateway.model import (
     Checks,
     Device,
@@ -22,8 +21,9 @@ from gateway.model import (
     Scan,
     Value,
 )
-from gateway.mqtt import Connection, Options
-from gateway.mqtt import connect as connect_mqtt
+from gateway.wire.codec import follow
+from gateway.wire.mqtt import Connection, Options
+from gateway.wire.mqtt import connect as connect_mqtt
 
 OTHERS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
 """Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from gateway.model import ReadFailed
-from gateway.mqtt import Options, connect
+from gateway.wire.mqtt import Options, connect
 
 
 class Broker:

@@ -58,13 +58,17 @@ def ours(name: str) -> set[str]:
     ("who", "may"),
     [
         ("gateway.model", ()),
-        ("gateway.codec", ("gateway.model",)),
+        ("gateway.wire", ("gateway.model", "gateway.base")),
         (
             "drivers",
-            ("gateway.model", "gateway.codec", "gateway.mqtt", "gateway.secret", "gateway.serialport"),
+            ("gateway.model", "gateway.wire"),
         ),
-        ("gateway.hours", ()),
-        ("gateway.services", ("gateway.model", "gateway.hours")),
+        ("gateway.services", ("gateway.model",)),
+        ("gateway.capabilities.safety.services", ("gateway.model",)),
+        ("gateway.capabilities.visitors.services", ("gateway.model", "gateway.capabilities.visitors.services")),
+        ("gateway.capabilities.needs.services", ("gateway.model",)),
+        ("gateway.capabilities.parking.services", ("gateway.model",)),
+        ("gateway.capabilities.parcels.services", ("gateway.model",)),
     ],
 )
 def test_imports_go_one_way(who: str, may: tuple[str, ...]) -> None:
@@ -87,9 +91,9 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
         if not within(name, ["drivers"]) and any(within(other, ["drivers"]) for other in seen)
     }
     assert seers <= {
-        "gateway.cli.count_visitors",
+        "gateway.capabilities.visitors.commands.count_visitors",
         "gateway.cli.scan",
-        "gateway.daemon",
+        "gateway.daemon.daemon",
         "gateway.config.reading",
     }
 
@@ -97,24 +101,24 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
 @pytest.mark.parametrize(
     ("library", "wrapper"),
     [
-        ("aiosmtplib", r"gateway/channels/smtp\.py"),
+        ("aiosmtplib", r"gateway/capabilities/safety/channels/smtp\.py"),
         ("aiosqlite", r"gateway/journal/\w+\.py"),
         ("bleak", r"drivers/ble/radio\.py"),
         # Once for what devices say, once for what people do.
-        ("cryptography", r"drivers/ble/formats\.py gateway/needs/seal\.py"),
+        ("cryptography", r"drivers/ble/formats\.py gateway/capabilities/needs/seal\.py"),
         # What streams are, and what pictures are.
         ("cv2", r"drivers/camera/capture\.py drivers/camera/vision\.py"),
         ("gpiod", r"drivers/gpio\.py"),
         ("h11", r"drivers/http_push\.py"),
         # Once for devices, once for people: one side asks, the other tells.
-        ("httpx2", r"drivers/http_pull\.py gateway/channels/web\.py"),
-        ("paho", r"gateway/mqtt\.py"),
-        ("prometheus_client", r"gateway/metrics\.py"),
+        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/channels/web\.py"),
+        ("paho", r"gateway/wire/mqtt\.py"),
+        ("prometheus_client", r"gateway/daemon/metrics\.py"),
         # What asks, and what hears.
         ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/ear\.py"),
-        ("segno", r"gateway/dashboard/qr\.py"),
-        ("serial", r"gateway/serialport\.py"),
-        ("xlsxwriter", r"gateway/statistics/workbook\.py"),
+        ("segno", r"gateway/web/qr\.py"),
+        ("serial", r"gateway/wire/serialport\.py"),
+        ("xlsxwriter", r"gateway/capabilities/visitors/statistics/workbook\.py"),
     ],
 )
 def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
@@ -131,7 +135,7 @@ def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
 def test_one_place_catches_everything() -> None:
     broad = re.compile(r"^\s*except( Exception| BaseException)?( as \w+)?:", re.MULTILINE)
     found = [module(path) for path in SOURCES for _ in broad.findall(path.read_text(encoding="utf-8"))]
-    assert found == ["gateway.tasks"]
+    assert found == ["gateway.base.tasks"]
 
 
 def test_the_command_line_is_light() -> None:

@@ -30,7 +30,7 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.secret import read_secret
+from gateway.wire.secret import read_secret
 
 from .messages import LEAST, Job, LineJob, Picture, Relearn, ZoneJob
 from .messages import Point as Place

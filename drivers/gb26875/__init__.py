@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
 from gateway.model import Device, Driver, Heard, Point, ReadFailed, Scan, Value
-from gateway.serialport import open_port
+from gateway.wire.serialport import open_port
 
 from .listener import ACTIONS, FireListener
 from .options import Address, Options

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from gateway.model import Device, LinkDown, Listener, Raw, ReadFailed, Value
-from gateway.serialport import open_port
+from gateway.wire.serialport import open_port
 
 from .options import HOST_PORT, Options
 from .packets import (

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from .. import __version__
-from ..model import ConfigError, GatewayError
-from ..words import preferred, say
-from .printing import sentence, word
+from gateway import __version__
+from gateway.model import ConfigError, GatewayError
+from gateway.terminal.printing import sentence, word
+from gateway.words import preferred, say
 
 EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..uplink.native import asyncapi
+from gateway.uplink.native import asyncapi
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from ..config import Mistakes, Profile, Site, load_plan, load_profile, load_site, try_example
-from ..model import ConfigError
-from ..words import preferred
+from gateway.config import Mistakes, Profile, Site, load_plan, load_profile, load_site, try_example
+from gateway.model import ConfigError
+from gateway.terminal.printing import sentence, word
+from gateway.terminal.site import DEFAULT_SITE
+from gateway.words import preferred
+
 from . import EX_CONFIG
-from .printing import sentence, word
-from .site import DEFAULT_SITE
 
 LASTING = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
 """Where serial ports and cameras have names that stay: by what they are, and by the socket."""

@@ -11,14 +11,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import asdict
 
-from ..adoption import recall
-from ..config import Site
-from ..journal import Reader
-from ..model import GatewayError, Revision
-from ..services.configuration import Configuration
-from .printing import print_table, word
+from gateway.config import Site
+from gateway.config.adoption import recall
+from gateway.journal import Reader
+from gateway.model import GatewayError, Revision
+from gateway.services.configuration import Configuration
+from gateway.terminal.printing import print_table, word
+from gateway.terminal.site import chosen_site, site_argument
+
 from .reload import changes_of
-from .site import chosen_site, site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from .. import dashboard, log
-from .site import chosen_site, site_argument
+from gateway import dashboard
+from gateway.base import log
+from gateway.terminal.site import chosen_site, site_argument
 
 add_arguments = site_argument
 

@@ -11,13 +11,13 @@ import time
 import uuid
 from typing import Any
 
-from .. import control
-from ..config import Site, load_site, offered
-from ..model import GATEWAY, GatewayError
-from ..services import ACTIONS
-from ..words import because, preferred, words
-from .printing import word
-from .site import site_argument
+from gateway.base import control
+from gateway.capabilities import ACTIONS
+from gateway.config import Site, load_site, offered
+from gateway.model import GATEWAY, GatewayError
+from gateway.terminal.printing import word
+from gateway.terminal.site import site_argument
+from gateway.words import because, preferred, words
 
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun."""

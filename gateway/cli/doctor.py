@@ -7,11 +7,11 @@ import asyncio
 import json
 from typing import Any
 
-from .. import control
-from ..config import Site
-from ..words import preferred, say
-from .printing import print_table
-from .site import chosen_site, site_argument
+from gateway.base import control
+from gateway.config import Site
+from gateway.terminal.printing import print_table
+from gateway.terminal.site import chosen_site, site_argument
+from gateway.words import preferred, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,11 +8,11 @@ import json
 
 from msgspec.structs import asdict
 
-from ..clock import local_day
-from ..config import Site
-from ..journal import Reader
-from .printing import print_table, word
-from .site import chosen_site, site_argument
+from gateway.base.clock import local_day
+from gateway.config import Site
+from gateway.journal import Reader
+from gateway.terminal.printing import print_table, word
+from gateway.terminal.site import chosen_site, site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,13 +6,13 @@ import argparse
 import asyncio
 import json
 
-from .. import control
-from ..config import Site
-from ..model import GatewayError
-from ..once import read_once
-from ..words import preferred
-from .printing import word
-from .site import chosen_site, site_argument
+from gateway.base import control
+from gateway.config import Site
+from gateway.field.once import read_once
+from gateway.model import GatewayError
+from gateway.terminal.printing import word
+from gateway.terminal.site import chosen_site, site_argument
+from gateway.words import preferred
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

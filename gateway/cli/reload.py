@@ -7,14 +7,15 @@ import asyncio
 import sys
 from pathlib import Path
 
-from .. import control
-from ..adoption import load_sources, recall
-from ..config import Mistake, Mistakes, load_site
-from ..model import GatewayError
-from ..words import preferred, say
+from gateway.base import control
+from gateway.config import Mistake, Mistakes, load_site
+from gateway.config.adoption import load_sources, recall
+from gateway.model import GatewayError
+from gateway.terminal.printing import word
+from gateway.terminal.site import site_argument
+from gateway.words import preferred, say
+
 from . import EX_CONFIG
-from .printing import word
-from .site import site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

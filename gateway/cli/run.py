@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from .. import daemon, log
-from ..adoption import choose
-from .site import site_argument
+from gateway.base import log
+from gateway.config.adoption import choose
+from gateway.daemon import daemon
+from gateway.terminal.site import site_argument
 
 add_arguments = site_argument
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from drivers import load, names
-
-from .. import scan
-from .site import site_argument
+from gateway.field import scan
+from gateway.terminal.site import site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from .. import simulate
-from ..simulate import add_arguments
+from gateway import simulate
+from gateway.simulate import add_arguments
 
 __all__ = ["add_arguments", "run"]
 

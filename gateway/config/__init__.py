@@ -1,7 +1,8 @@
 """What people write down of their centre: its site, and the models of its devices."""
 
-from .duties import load_plan
-from .needs import NeedsOptions
+from gateway.capabilities.needs.site import NeedsOptions
+from gateway.capabilities.safety.site.duties import load_plan
+
 from .profile import Profile, load_profile, try_example
 from .reading import NAME, Mistake, Mistakes, titles
 from .site import (

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.codec import finish
+from gateway.capabilities import ACTIONS
 from gateway.model import Action, ConfigError, Driver, Point
-from gateway.services import ACTIONS
+from gateway.wire.codec import finish
 from gateway.words import words
 
 from .reading import Mistakes, Reading, Table, name_of

@@ -17,17 +17,19 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.hours import Hours
+from gateway.capabilities import ACTIONS, Duties
+from gateway.capabilities.needs.site import NeedsOptions, needs
+from gateway.capabilities.safety.services.alarms import Output, Rule
+from gateway.capabilities.safety.site import duties, escalation
+from gateway.capabilities.safety.site import rules as safety
+from gateway.capabilities.visitors import site as visiting
+from gateway.capabilities.visitors.services import Layout
 from gateway.journal import Limits
 from gateway.model import Checks, ConfigError, Device, Driver
-from gateway.services import ACTIONS, Duties
-from gateway.services.safety import Output, Rule
-from gateway.services.visitors import Layout
+from gateway.model.hours import Hours
 from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
-from . import duties, escalation, safety, visiting
-from .needs import NeedsOptions, needs
 from .profile import Profile, load_profile
 from .reading import NAME, Mistakes, Reading, Table, name_of, titles
 

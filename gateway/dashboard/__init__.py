@@ -8,10 +8,10 @@ import socket
 import uvicorn
 from starlette.applications import Starlette
 
-from gateway.clock import SystemClock
-from gateway.log import tell
+from gateway.base.clock import SystemClock
+from gateway.base.log import tell
+from gateway.web.access import Access, read_key
 
-from .access import Access, read_key
 from .app import Dashboard
 from .settings import DeviceCard, Settings, settings_of
 from .watch import Watch

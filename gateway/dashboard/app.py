@@ -27,17 +27,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway import control
-from gateway.control import DaemonAway
+from gateway.base import control
+from gateway.base.control import DaemonAway
+from gateway.capabilities.needs.passes import Passes
 from gateway.model import GATEWAY, Clock, GatewayError, Hazard
 from gateway.services.commands import Status
+from gateway.web.access import COOKIE, Access
+from gateway.web.requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from gateway.words import because, say
 
-from .access import COOKIE, Access
 from .needs import NeedsPages
 from .pages import CAMERAS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, word
-from .passes import Passes
-from .requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from .settings import Settings, title
 from .tuning import TuningPages
 from .view import AlarmLine, OutLine, View

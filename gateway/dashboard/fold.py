@@ -7,23 +7,23 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from gateway.capabilities import Duties
+from gateway.capabilities.needs.services import Needs
+from gateway.capabilities.parcels.services import KIND as LOCKER
+from gateway.capabilities.parcels.services import Compartment, Lockers
+from gateway.capabilities.parking.services import Parking
+from gateway.capabilities.safety.outputs import NAME as OUTPUTS
+from gateway.capabilities.safety.services.alarms import LINK, Alarm, Mode, Output, Safety, State, asking
+from gateway.capabilities.safety.services.batteries import WARN, Batteries
+from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
+from gateway.capabilities.safety.services.patrols import Patrols, Round
+from gateway.capabilities.safety.services.response import Act, Case, Response, case_of
+from gateway.capabilities.safety.services.supervision import Sensor, Supervision
+from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
+from gateway.capabilities.visitors.services import KIND as COUNTER
 from gateway.model import GATEWAY, ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
-from gateway.outputs import NAME as OUTPUTS
-from gateway.services import Duties
-from gateway.services.batteries import WARN, Batteries
 from gateway.services.commands import Commands, Order
-from gateway.services.hazards import HOUR, Found, Hazards
-from gateway.services.lockers import KIND as LOCKER
-from gateway.services.lockers import Compartment, Lockers
-from gateway.services.needs import Needs
-from gateway.services.parking import Parking
-from gateway.services.patrols import Patrols, Round
 from gateway.services.presence import Link, Presence
-from gateway.services.response import Act, Case, Response, case_of
-from gateway.services.safety import LINK, Alarm, Mode, Output, Safety, State, asking
-from gateway.services.supervision import Sensor, Supervision
-from gateway.services.visitors import DAY, Day, Layout, Visitors
-from gateway.services.visitors import KIND as COUNTER
 
 from .cameras import CameraCard
 from .settings import DeviceCard

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway import control
-from gateway.control import DaemonAway
-from gateway.journal import JournalFailed
-from gateway.model import GatewayError
-from gateway.needs.particulars import LIMITS, fields_of, problems
-from gateway.needs.rows import read_rows
-from gateway.needs.statistics import (
+from gateway.base import control
+from gateway.base.control import DaemonAway
+from gateway.capabilities.needs.particulars import LIMITS, fields_of, problems
+from gateway.capabilities.needs.passes import COOKIE, KIOSK, PHONE, REACH, Passes
+from gateway.capabilities.needs.rows import read_rows
+from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, Reception, State
+from gateway.capabilities.needs.statistics import (
     category_of,
     figures,
     grouped,
@@ -31,16 +31,16 @@ from gateway.needs.statistics import (
     table,
     title_of,
 )
-from gateway.services.needs import OPEN, OUTCOMES, Need, Reception, State
-from gateway.spreadsheet import as_csv
+from gateway.journal import JournalFailed
+from gateway.model import GatewayError
+from gateway.web.access import BRIEF, KEPT
+from gateway.web.access import COOKIE as SESSION
+from gateway.web.qr import svg
+from gateway.web.requests import NAMELESS, body_of, language, remember, set_cookie
+from gateway.web.spreadsheet import as_csv
 from gateway.words import say
 
-from .access import BRIEF, KEPT
-from .access import COOKIE as SESSION
 from .pages import NEEDS, Pages
-from .passes import COOKIE, KIOSK, PHONE, REACH, Passes
-from .qr import svg
-from .requests import NAMELESS, body_of, language, remember, set_cookie
 from .watch import Watch
 
 IDLE = 60

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.adoption import load_sources, recall
+from gateway.capabilities import Duties
+from gateway.capabilities.parcels.services import KIND as LOCKER
+from gateway.capabilities.safety.services.alarms import Output
+from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.visitors.services import Layout, with_counters
+from gateway.capabilities.visitors.statistics.site import centre_of
+from gateway.capabilities.visitors.statistics.terms import Centre
 from gateway.config import Site, titles
-from gateway.services import Duties
-from gateway.services.lockers import KIND as LOCKER
-from gateway.services.safety import Output
-from gateway.services.supervision import UNTRIED
-from gateway.services.visitors import Layout, with_counters
-from gateway.statistics.site import centre_of
-from gateway.statistics.terms import Centre
+from gateway.config.adoption import load_sources, recall
 from gateway.words import LANGUAGES
 
 from .cameras import CameraCard, cameras_of

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from gateway import control
+from gateway.base import control
 from gateway.model import GatewayError
+from gateway.web.requests import body_of, language, remember
 from gateway.words import LANGUAGES, say
 
 from .cameras import CameraCard
 from .pages import CAMERAS, Pages
-from .requests import body_of, language, remember
 from .settings import title
 from .watch import Watch
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.capabilities import Duties
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
 from gateway.model import Hazard, Record, Rows, Stamp, Value
-from gateway.services import Duties
-from gateway.services.safety import Alarm, Mode, State
 
 from .cameras import CameraCard
 from .visits import Visits

@@ -16,22 +16,22 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from gateway.markup import written
+from gateway.capabilities.visitors.services import CENTRE
+from gateway.capabilities.visitors.statistics import look
+from gateway.capabilities.visitors.statistics.analysis import Analyst
+from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
+from gateway.capabilities.visitors.statistics.export import finest, sheets
+from gateway.capabilities.visitors.statistics.pictures import bars, hours, inside, week
+from gateway.capabilities.visitors.statistics.report import STYLE, page
+from gateway.capabilities.visitors.statistics.terms import PERIODS, Analysis, Centre, day_of, period
+from gateway.capabilities.visitors.statistics.wording import Table, Wording, flat
 from gateway.model import Clock, ConfigError
-from gateway.services.visitors import CENTRE
-from gateway.spreadsheet import as_csv
-from gateway.statistics import look
-from gateway.statistics.analysis import Analyst
-from gateway.statistics.database import StatisticsFailed, StatisticsMissing
-from gateway.statistics.export import finest, sheets
-from gateway.statistics.pictures import bars, hours, inside, week
-from gateway.statistics.report import STYLE, page
-from gateway.statistics.terms import PERIODS, Analysis, Centre, day_of, period
-from gateway.statistics.wording import Table, Wording, flat
+from gateway.web.markup import written
+from gateway.web.requests import language, remember
+from gateway.web.spreadsheet import as_csv
 from gateway.words import say
 
 from .pages import VISITORS, Pages
-from .requests import language, remember
 from .settings import Settings, title
 from .watch import Watch
 
@@ -178,7 +178,7 @@ class Answers:
         """The name of a file, and where it was made. Raises `StatisticsFailed`."""
 
         def show(asked: Asked) -> tuple[str, Path]:
-            from gateway.statistics.workbook import write  # noqa: PLC0415
+            from gateway.capabilities.visitors.statistics.workbook import write  # noqa: PLC0415
 
             tables = sheets(asked.analyst, asked.analysis, asked.wording)
             write(folder / "book.xlsx", tables, asked.wording.period(asked.analysis.period))

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from gateway.model import Rows, Stamp
-from gateway.services.visitors import (
+from gateway.capabilities.visitors.services import (
     COUNTER,
     DAY,
     DOOR,
@@ -21,6 +20,7 @@ from gateway.services.visitors import (
     Place,
     Tally,
 )
+from gateway.model import Rows, Stamp
 
 from .settings import DeviceCard
 

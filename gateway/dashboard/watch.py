@@ -10,23 +10,23 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway import control
-from gateway.control import DaemonAway
+from gateway.base import control
+from gateway.base.control import DaemonAway
+from gateway.base.tasks import Signal
+from gateway.capabilities.parcels.services import Lockers
+from gateway.capabilities.parking.services import Parking
+from gateway.capabilities.safety.services.alarms import Alarm, Safety
+from gateway.capabilities.safety.services.batteries import Batteries
+from gateway.capabilities.safety.services.findings import Hazards
+from gateway.capabilities.safety.services.patrols import Patrols
+from gateway.capabilities.safety.services.response import Response
+from gateway.capabilities.safety.services.supervision import Supervision
+from gateway.capabilities.visitors.services import Visitors
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
-from gateway.services.batteries import Batteries
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration, newest
-from gateway.services.hazards import Hazards
-from gateway.services.lockers import Lockers
-from gateway.services.parking import Parking
-from gateway.services.patrols import Patrols
 from gateway.services.presence import Presence
-from gateway.services.response import Response
-from gateway.services.safety import Alarm, Safety
-from gateway.services.supervision import Supervision
-from gateway.services.visitors import Visitors
-from gateway.tasks import Signal
 
 from .fold import INDICATED, fold
 from .settings import Settings, adopted

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.services.visitors import ACTIVITY, TOUR
+from gateway.capabilities.visitors.services import ACTIVITY, TOUR
 
 from .visits import Visits
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiosqlite
 
-from gateway.faults import reach
+from gateway.base.failpoint import reach
 from gateway.model import GatewayError
 
 from .space import PAGE

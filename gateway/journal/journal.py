@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.faults import reach
+from gateway.base.failpoint import reach
+from gateway.base.tasks import Signal, unbroken
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
-from gateway.tasks import Signal, unbroken
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
 from .holes import holes

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from gateway.faults import reach
+from gateway.base.failpoint import reach
 from gateway.model import Lane
 
 from .database import Database, JournalFailed, Statement, connect

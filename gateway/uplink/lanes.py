@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from gateway import mqtt
-from gateway.faults import reach
+from gateway.base.failpoint import reach
 from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp, elapsed
+from gateway.wire import mqtt
 
 from .native import Message, Native
 

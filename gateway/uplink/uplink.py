@@ -15,12 +15,12 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from gateway import mqtt
+from gateway.base.log import reason, tell
+from gateway.base.tasks import apart, together
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
-from gateway.log import reason, tell
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
-from gateway.tasks import apart, together
+from gateway.wire import mqtt
 
 from .lanes import LaneSender, Suspicion, Thinning, age, fitting
 from .native import Message, Native

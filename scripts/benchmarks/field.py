@@ -19,11 +19,11 @@ from rtu import BAUD, GAP
 from subjects import Extent, Figures, Span, on_the_daemons_core, reference
 
 from drivers import modbus
-from gateway import control
-from gateway.clock import SystemClock
+from gateway.base import control
+from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
+from gateway.field.supervise import BusTask
 from gateway.model import Device, Sample
-from gateway.supervise import BusTask
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 UNITS = 20

@@ -22,7 +22,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from rig import OURS, THEIRS, Daemon, Rig, until
 from witness import Arrival
 
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 from gateway.journal.rows import unpack
 from gateway.model import Sample

@@ -13,19 +13,19 @@ from zoneinfo import ZoneInfo
 
 from subjects import Extent, Figures, on_the_daemons_core
 
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
+from gateway.capabilities.visitors.services import facts
+from gateway.capabilities.visitors.statistics import Figures as Seen
+from gateway.capabilities.visitors.statistics import look, writer
+from gateway.capabilities.visitors.statistics.analysis import Analyst
+from gateway.capabilities.visitors.statistics.database import Database, connect
+from gateway.capabilities.visitors.statistics.export import sheets
+from gateway.capabilities.visitors.statistics.fold import Batch, Bin
+from gateway.capabilities.visitors.statistics.terms import Centre, period
+from gateway.capabilities.visitors.statistics.wording import Wording
+from gateway.capabilities.visitors.statistics.workbook import write
 from gateway.journal import Journal, Reader
 from gateway.model import ClockQuality, Stamp
-from gateway.services.visitors import facts
-from gateway.statistics import Figures as Seen
-from gateway.statistics import look, writer
-from gateway.statistics.analysis import Analyst
-from gateway.statistics.database import Database, connect
-from gateway.statistics.export import sheets
-from gateway.statistics.fold import Batch, Bin
-from gateway.statistics.terms import Centre, period
-from gateway.statistics.wording import Wording
-from gateway.statistics.workbook import write
 
 DOORS, YEARS = 10, 10
 ZONE = ZoneInfo("Asia/Shanghai")

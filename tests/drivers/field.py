@@ -10,11 +10,11 @@ import json
 import sys
 from pathlib import Path
 
-from gateway import log
-from gateway.clock import SystemClock
+from gateway.base import log
+from gateway.base.clock import SystemClock
 from gateway.config import Site, load_site
+from gateway.field.supervise import BusTask
 from gateway.model import Command, GatewayError, Sample
-from gateway.supervise import BusTask
 
 
 def say(**fields: object) -> None:

@@ -22,10 +22,9 @@ from drivers.gpio import LinePoint, Lines, Options, connect, decode, example, sh
 from gateway.config import Mistakes, load_site
 from gateway.journal import Reader
 from gateway.model import Lane, LinkDown
+from tests.drivers.conftest import FOREIGN
+from tests.drivers.gpiochip import GpioChip
 from tests.gateway.simulate.conftest import eventually, free_port
-
-from .conftest import FOREIGN
-from .gpiochip import GpioChip
 
 ROOT = Path(__file__).parents[2]
 CALL, SOS, OUTER, INNER, SIREN, STROBE = 17, 27, 5, 6, 22, 23

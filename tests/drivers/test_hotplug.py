@@ -15,13 +15,12 @@ from typing import Any
 
 import pytest
 
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.config import load_site
+from gateway.field.supervise import BusTask
 from gateway.model import Command, GatewayError, Sample
 from gateway.simulate.modbus import crc16
-from gateway.supervise import BusTask
-
-from .conftest import Answer, Line
+from tests.drivers.conftest import Answer, Line
 
 SITE = 'schema = "linli/site/1"\n[site]\nid = "here"\ntitle = "Here"\n'
 

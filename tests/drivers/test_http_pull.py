@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.http_pull import LARGEST, Address, AnswerPoint, Options, connect, decode
-from gateway.codec import finish
 from gateway.config import load_profile
 from gateway.model import Bus, Device, LinkDown, ReadFailed
+from gateway.wire.codec import finish
 
 PROFILE = Path(__file__).parents[2] / "config" / "profiles" / "door-counter" / "axis-tvpc.toml"
 SUM = "/local/tvpc/.api?live-sum.json"

@@ -27,9 +27,9 @@ from drivers.http_push import (
     decode,
     parse,
 )
-from gateway.codec import finish
 from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
+from gateway.wire.codec import finish
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
 TOKEN, OTHER = "correct-horse-battery", "another-long-token"

@@ -23,8 +23,7 @@ from drivers.lockboard import (
     show,
 )
 from gateway.model import Bus, Device, LinkDown, ReadFailed
-
-from .conftest import Line
+from tests.drivers.conftest import Line
 
 SHORT = 0.15
 NAMES = sorted(DIALECTS)

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.lorawan import DRIVER, Address, LoraPoint, Options, Uplink, connect, decode, example, show
-from gateway.clock import SystemClock
-from gateway.codec import finish
+from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
+from gateway.field.supervise import BusTask
 from gateway.model import Command, Device, ReadFailed, Sample, Value
-from gateway.supervise import BusTask
+from gateway.wire.codec import finish
 from tests.broker import Broker, hearing
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles"

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.mqtt_json import DRIVER, Address, JsonPoint, Over, connect, decode, example, show
-from gateway.clock import SystemClock
-from gateway.codec import finish
+from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
+from gateway.field.supervise import BusTask
 from gateway.model import Command, Device, Listener, ReadFailed, Sample
-from gateway.mqtt import Connection, Options
-from gateway.mqtt import connect as connect_mqtt
-from gateway.supervise import BusTask
+from gateway.wire.codec import finish
+from gateway.wire.mqtt import Connection, Options
+from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import Broker, hearing
 
 json = st.recursive(

@@ -13,13 +13,12 @@ import msgspec
 
 from drivers import gb26875, modbus
 from drivers.gb26875.packets import FRAME, SEND, Packet
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
+from gateway.capabilities.safety.services.alarms import Safety
 from gateway.config import BusSpec, load_profile
+from gateway.field.supervise import BusTask
 from gateway.model import Device, Driver, Fact, Hazard, Sample
-from gateway.services.safety import Safety
-from gateway.supervise import BusTask
-
-from .conftest import Line, rtu
+from tests.drivers.conftest import Line, rtu
 
 CONFIG = Path(__file__).parents[2] / "config" / "profiles"
 

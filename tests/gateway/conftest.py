@@ -24,8 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.journal.rows import unpack
-
-from .simulate.conftest import Simulator, eventually, free_port, simulator
+from tests.gateway.simulate.conftest import Simulator, eventually, free_port, simulator
 
 ROOT = Path(__file__).parents[2]
 SITE = "linli/v1/demo"

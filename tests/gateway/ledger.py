@@ -11,9 +11,8 @@ import msgspec
 
 from gateway.journal import Reader
 from gateway.model import Lane
-
-from .conftest import Key, Witness
-from .simulate.conftest import eventually
+from tests.gateway.conftest import Key, Witness
+from tests.gateway.simulate.conftest import eventually
 
 
 def read_journal(path: Path) -> dict[Key, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.config import BusSpec
+from gateway.field.supervise import BusTask
 from gateway.model import (
     AlarmSpec,
     Bus,
@@ -23,7 +24,6 @@ from gateway.model import (
     Sample,
     Value,
 )
-from gateway.supervise import BusTask
 from tests.clock import FakeClock
 
 FIRE = AlarmSpec(hazard=Hazard.FIRE)

@@ -21,10 +21,9 @@ from drivers.ble.formats import (
     show,
     xiaomi,
 )
-from gateway.codec import finish
 from gateway.model import AlarmSpec, Hazard, ReadFailed
-
-from .adverts import BTHOME_KEY, BTHOME_MAC, FORMAT_5, KEY, MAC, SEALED, SMOKE, raw
+from gateway.wire.codec import finish
+from tests.drivers.ble.adverts import BTHOME_KEY, BTHOME_MAC, FORMAT_5, KEY, MAC, SEALED, SMOKE, raw
 
 
 def fields(packet: Packet | None) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from drivers.ble import DRIVER, Address, Options, connect
 from drivers.ble.formats import BTHOME, RUUVI, BlePoint
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
+from gateway.field.supervise import BusTask
 from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, Sample
-from gateway.supervise import BusTask
-
-from .adverts import BTHOME_KEY, FORMAT_5, KEY, MAC, raw
-from .bluez import BlueZ, a_bluez, private_bus
+from tests.drivers.ble.adverts import BTHOME_KEY, FORMAT_5, KEY, MAC, raw
+from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 
 
 def device(name: str, mac: str, every: float = 60, key: Path | None = None, **points: str) -> Device:

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from drivers.camera.zygote import ZYGOTE
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.config import Site, load_site
+from gateway.field.supervise import BusTask
 from gateway.model import Sample
-from gateway.supervise import BusTask
-
-from .picture import Camera
-from .scenes import Scene, Walker, walk
+from tests.drivers.camera.picture import Camera
+from tests.drivers.camera.scenes import Scene, Walker, walk
 
 HEAD = 'schema = "linli/site/1"\n[site]\nid = "here"\ntitle = "Here"\n'
 PAIR = Scene(

@@ -13,8 +13,7 @@ from drivers.camera import DRIVER, Address, Options
 from drivers.camera.messages import SMALL, Beat, Look, Said, Still, hear, packed
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import LinkDown
-
-from .conftest import HEAD
+from tests.drivers.camera.conftest import HEAD
 
 BUS = {"driver": '"camera"', "url": '"rtsp://192.0.2.7/stream2"', "view": '"overhead"'}
 LINE = {"profile": '"door-counter/camera-line"', "bus": '"cam"', "line": "[0.1, 0.5, 0.9, 0.5]"}

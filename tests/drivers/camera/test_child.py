@@ -13,9 +13,8 @@ import pytest
 from drivers.camera.child import STEADY, Lookout
 from drivers.camera.messages import Beat, Job, LineJob, Picture, Said, Still, Told, ZoneJob
 from drivers.camera.vision import Frame
-
-from .conftest import PAIR
-from .scenes import Walker, walk
+from tests.drivers.camera.conftest import PAIR
+from tests.drivers.camera.scenes import Walker, walk
 
 EVERY = 5.0
 # Each time, one comes and goes: in the dark, and in the light again.

@@ -11,10 +11,9 @@ from drivers.camera.counting import Counter, Crossing, Zone
 from drivers.camera.lines import Line, between, side, within
 from drivers.camera.tracks import MOST
 from drivers.camera.vision import Frame
-
-from . import scenes, situations
-from .picture import Camera
-from .stage import FPS, MIDLINE, PERSON, Walker, play, walk
+from tests.drivers.camera import scenes, situations
+from tests.drivers.camera.picture import Camera
+from tests.drivers.camera.stage import FPS, MIDLINE, PERSON, Walker, play, walk
 
 
 def count(frames: Iterable[Frame], *lines: Line, counter: Counter | None = None) -> list[Crossing]:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from drivers.camera.health import EVERY, FROZEN, LASTS, Health
 from drivers.camera.messages import Picture
-
-from .picture import Camera
-from .scenes import Scene, Walker, walk
+from tests.drivers.camera.picture import Camera
+from tests.drivers.camera.scenes import Scene, Walker, walk
 
 Frame = NDArray[np.uint8]
 Change = Callable[[Frame, float], Any]

@@ -22,9 +22,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.broker import Broker, running
+from tests.drivers.camera.conftest import PAIR, children, lives, site
 from tests.gateway.simulate.conftest import eventually, free_port
-
-from .conftest import PAIR, children, lives, site
 
 ROOT = Path(__file__).parents[3]
 PIXELS = 24

@@ -14,12 +14,11 @@ import pytest
 from drivers import camera
 from drivers.camera import worker
 from drivers.camera import zygote as zygote_module
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
+from gateway.capabilities.visitors.services import Visitors
 from gateway.model import Command, GatewayError
-from gateway.services.visitors import Visitors
-
-from .conftest import PAIR, Field, Watching, children, lives, site, zygote
-from .rtsp import IpCamera
+from tests.drivers.camera.conftest import PAIR, Field, Watching, children, lives, site, zygote
+from tests.drivers.camera.rtsp import IpCamera
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,27 @@ from hypothesis import strategies as st
 from drivers.gb26875 import DRIVER, Options, decode, example
 from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split
 from drivers.gb26875.panel import OPERATIONS, STATES, Panel
-from gateway.clock import SystemClock
-from gateway.codec import finish
+from gateway.base.clock import SystemClock
+from gateway.capabilities import services
 from gateway.config import BusSpec
-from gateway.engine import Engine
+from gateway.daemon.engine import Engine
+from gateway.field.supervise import BusTask
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
-from gateway.services import services
 from gateway.services.memory import Memory, memories
-from gateway.supervise import BusTask
-
-from .frames import FIRE, PUBLISHED, A, B, component, components, device, operation, packet
-from .peer import calling, until
+from gateway.wire.codec import finish
+from tests.drivers.gb26875.frames import (
+    FIRE,
+    PUBLISHED,
+    A,
+    B,
+    component,
+    components,
+    device,
+    operation,
+    packet,
+)
+from tests.drivers.gb26875.peer import calling, until
 
 
 def test_the_published_packet() -> None:

@@ -14,9 +14,8 @@ from drivers.gb26875 import Options, connect
 from drivers.gb26875.listener import FireListener
 from drivers.gb26875.packets import ANSWER, CONFIRM, CONTROL, DENY, FRAME, REQUEST, SEND, Packet, split
 from gateway.model import Device, LinkDown, ReadFailed
-
-from ..conftest import Line
-from .frames import (
+from tests.drivers.conftest import Line
+from tests.drivers.gb26875.frames import (
     CONFIRMED,
     DENIED,
     FIRE,
@@ -30,7 +29,7 @@ from .frames import (
     device,
     packet,
 )
-from .peer import Peer, calling, until
+from tests.drivers.gb26875.peer import Peer, calling, until
 
 
 class Core:

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.gb26875.packets import FRAME, MOST_DATA, Packet, split
-
-from .frames import FIRE, PUBLISHED, TIME, component, components, packet
+from tests.drivers.gb26875.frames import FIRE, PUBLISHED, TIME, component, components, packet
 
 packets = st.builds(
     Packet,

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from drivers.gb26875.packets import ANSWER, MOST_DATA, SEND
 from drivers.gb26875.panel import BITS, MOST_PARTS, Panel, Reading
-
-from .frames import DISABLED, FIRE, TIME, component, components, operation, packet
+from tests.drivers.gb26875.frames import DISABLED, FIRE, TIME, component, components, operation, packet
 
 
 def told(*data: bytes) -> Reading:

@@ -16,8 +16,7 @@ from drivers.modbus import Address, Options, connect
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.registers import RegisterPoint, WriteAction
 from gateway.model import Device
-
-from ..conftest import Line, rtu
+from tests.drivers.conftest import Line, rtu
 
 SHORT = 0.15
 """Seconds of patience with a device that will not answer as it should."""

@@ -17,9 +17,8 @@ from drivers.modbus import Address, Options, connect
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import Device, LinkDown, ReadFailed
 from gateway.simulate.modbus import crc16
-
-from ..conftest import Line, rtu
-from .lines import GOOD, SHORT, a_device, a_module, on_line, registers, tcp
+from tests.drivers.conftest import Line, rtu
+from tests.drivers.modbus.lines import GOOD, SHORT, a_device, a_module, on_line, registers, tcp
 
 
 async def test_after_a_timeout_replies_that_look_alike_are_told_apart_by_their_length(line: Line) -> None:

@@ -8,9 +8,8 @@ import pytest
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import ReadFailed
 from gateway.simulate.modbus import crc16
-
-from ..conftest import Line, rtu
-from .lines import GOOD, a_device, on_line, tcp
+from tests.drivers.conftest import Line, rtu
+from tests.drivers.modbus.lines import GOOD, a_device, on_line, tcp
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ import pytest
 
 from drivers.modbus import DRIVER, Options, connect
 from drivers.modbus.registers import FORMATS, RegisterPoint, Table, Type, decode
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
+from gateway.field.supervise import BusTask
 from gateway.model import Command, Device, GatewayError, ReadFailed, Sample
-from gateway.supervise import BusTask
-
-from ..conftest import Line, rtu
-from .lines import SHORT, a_device, a_module, chain, eventually
+from tests.drivers.conftest import Line, rtu
+from tests.drivers.modbus.lines import SHORT, a_device, a_module, chain, eventually
 
 
 def all_types(table: Table) -> dict[str, RegisterPoint]:

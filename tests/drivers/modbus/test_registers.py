@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drivers.modbus.registers import LONGEST, Join, RegisterPoint, Table, Type, decode, example, halve, plan
-from gateway.codec import finish
+from gateway.wire.codec import finish
 
 points = st.builds(
     RegisterPoint,

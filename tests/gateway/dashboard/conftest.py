@@ -22,20 +22,15 @@ import msgspec
 import pytest
 from selenium import webdriver
 
-from gateway import control
-from gateway.clock import SystemClock
-from gateway.dashboard import DeviceCard, Settings
-from gateway.journal import Journal
-from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
-from gateway.services import Duties
-from gateway.services.commands import Order, Status
-from gateway.services.lockers import Compartment
-from gateway.services.patrols import Patrol
-from gateway.services.presence import Link
-from gateway.services.response import Case, Plan, Step
-from gateway.services.safety import Alarm, Mode, Output, State
-from gateway.services.supervision import Sensor, Trial
-from gateway.services.visitors import (
+from gateway.base import control
+from gateway.base.clock import SystemClock
+from gateway.capabilities import Duties
+from gateway.capabilities.parcels.services import Compartment
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.patrols import Patrol
+from gateway.capabilities.safety.services.response import Case, Plan, Step
+from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.visitors.services import (
     BOOKING,
     Booking,
     Day,
@@ -47,8 +42,12 @@ from gateway.services.visitors import (
     Room,
     Tally,
 )
-
-from .browser import Page, browsing
+from gateway.dashboard import DeviceCard, Settings
+from gateway.journal import Journal
+from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
+from gateway.services.commands import Order, Status
+from gateway.services.presence import Link
+from tests.gateway.dashboard.browser import Page, browsing
 
 KEY = "right-key-of-the-house"
 NASTY = "<img src=x onerror=document.title='owned'>\"'"

@@ -10,18 +10,17 @@ from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
+from gateway.base.control import Handler
+from gateway.capabilities import Duties, services
+from gateway.capabilities.needs.desk import Desk
+from gateway.capabilities.needs.rows import read_rows
+from gateway.capabilities.needs.services import Category, Need, Needs, Reception
+from gateway.capabilities.needs.store import Store
 from gateway.config import NeedsOptions
-from gateway.control import Handler
-from gateway.engine import Engine
+from gateway.daemon.engine import Engine
 from gateway.journal import Journal
-from gateway.needs.desk import Desk
-from gateway.needs.rows import read_rows
-from gateway.needs.store import Store
-from gateway.services import Duties, services
-from gateway.services.needs import Category, Need, Needs, Reception
+from tests.gateway.dashboard.conftest import NASTY, House, Served
 from tests.gateway.simulate.conftest import free_port
-
-from .conftest import NASTY, House, Served
 
 SAID = {"name": "张小凡", "phone": "13800138000", "text": f"楼道灯坏了，老李知道\n{NASTY}\u202e😀"}
 RECEPTION = Reception(

@@ -13,9 +13,8 @@ from http.cookies import SimpleCookie
 import pytest
 
 from gateway.dashboard import application
-from gateway.dashboard.access import TRIES
-
-from .conftest import KEY, House, Served
+from gateway.web.access import TRIES
+from tests.gateway.dashboard.conftest import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from .browser import Page
+from tests.gateway.dashboard.browser import Page
 
 RESTLESS = """<body><script>
 const end = Date.now() + 1500, draw = () => {

@@ -20,9 +20,8 @@ from selenium.webdriver.support.ui import Select
 from gateway.config import load_site
 from gateway.dashboard import DeviceCard
 from gateway.dashboard.cameras import CameraCard, Counting
-
-from .browser import Page
-from .conftest import CARDS, NASTY, House, Served
+from tests.gateway.dashboard.browser import Page
+from tests.gateway.dashboard.conftest import CARDS, NASTY, House, Served
 
 WINDOW = 500, 900
 COUNTED = {

@@ -7,6 +7,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from gateway.capabilities.parcels.services import Compartment
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.batteries import Battery
+from gateway.capabilities.safety.services.findings import Found
+from gateway.capabilities.safety.services.patrols import Round, Visit
+from gateway.capabilities.safety.services.response import Act, Case, Muster
+from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.visitors.services import Day, Flow, Place
 from gateway.dashboard.fold import fold
 from gateway.dashboard.settings import DeviceCard
 from gateway.dashboard.view import (
@@ -21,16 +29,8 @@ from gateway.dashboard.view import (
     View,
 )
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
-from gateway.services.batteries import Battery
 from gateway.services.commands import Order, Status
-from gateway.services.hazards import Found
-from gateway.services.lockers import Compartment
-from gateway.services.patrols import Round, Visit
 from gateway.services.presence import Link
-from gateway.services.response import Act, Case, Muster
-from gateway.services.safety import Alarm, Mode, Output, State
-from gateway.services.supervision import Sensor, Trial
-from gateway.services.visitors import Day, Flow, Place
 from gateway.words import words
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -17,14 +17,13 @@ import pytest
 from markupsafe import escape
 from msgspec.structs import replace
 
+from gateway.capabilities import Duties
+from gateway.capabilities.needs.passes import ADDRESS, ASKS, REACH, Pace, Passes
+from gateway.capabilities.needs.services import State
 from gateway.dashboard import application
-from gateway.dashboard.access import BRIEF, KEPT, Access
-from gateway.dashboard.passes import ADDRESS, ASKS, REACH, Pace, Passes
-from gateway.services import Duties
-from gateway.services.needs import State
-
-from .conftest import KEY, NASTY, Served
-from .needs_house import SAID, NeedsHouse, post, register
+from gateway.web.access import BRIEF, KEPT, Access
+from tests.gateway.dashboard.conftest import KEY, NASTY, Served
+from tests.gateway.dashboard.needs_house import SAID, NeedsHouse, post, register
 
 TYPED = ("张小凡", "13800138000", "老李知道")
 

@@ -9,11 +9,10 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from gateway.services.needs import State
-
-from .browser import Page
-from .conftest import NASTY
-from .needs_house import SAID, NeedsHouse
+from gateway.capabilities.needs.services import State
+from tests.gateway.dashboard.browser import Page
+from tests.gateway.dashboard.conftest import NASTY
+from tests.gateway.dashboard.needs_house import SAID, NeedsHouse
 
 CODE = "//img[@class='qr']"
 

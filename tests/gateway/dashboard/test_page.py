@@ -8,15 +8,14 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
+from gateway.capabilities.safety.services.findings import Found
+from gateway.capabilities.safety.services.patrols import Round, Visit
+from gateway.capabilities.safety.services.response import Act, Muster
 from gateway.model import Hazard
 from gateway.services.commands import Status
-from gateway.services.hazards import Found
-from gateway.services.patrols import Round, Visit
-from gateway.services.response import Act, Muster
-from gateway.services.safety import Alarm, Mode, State
-
-from .browser import Page, fill
-from .conftest import KEY, NASTY, House, Served
+from tests.gateway.dashboard.browser import Page, fill
+from tests.gateway.dashboard.conftest import KEY, NASTY, House, Served
 
 
 def test_a_wrong_key_is_refused_and_the_right_one_gets_in(page: Page) -> None:

@@ -15,13 +15,12 @@ import openpyxl
 import pytest
 from selenium.webdriver.common.by import By
 
-from gateway.services.visitors import facts
-from gateway.statistics.database import connect
-from gateway.statistics.fold import Batch, Bin, Happening
-from gateway.statistics.terms import Centre
-
-from .browser import Page
-from .conftest import NASTY, House, Served
+from gateway.capabilities.visitors.services import facts
+from gateway.capabilities.visitors.statistics.database import connect
+from gateway.capabilities.visitors.statistics.fold import Batch, Bin, Happening
+from gateway.capabilities.visitors.statistics.terms import Centre
+from tests.gateway.dashboard.browser import Page
+from tests.gateway.dashboard.conftest import NASTY, House, Served
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2026, 3, 4)

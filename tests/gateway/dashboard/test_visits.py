@@ -4,10 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dashboard.settings import DeviceCard
-from gateway.dashboard.visits import Visits, visits
-from gateway.model import ClockQuality, Stamp
-from gateway.services.visitors import (
+from gateway.capabilities.visitors.services import (
     TOUR,
     Booking,
     Counter,
@@ -20,6 +17,9 @@ from gateway.services.visitors import (
     Room,
     Tally,
 )
+from gateway.dashboard.settings import DeviceCard
+from gateway.dashboard.visits import Visits, visits
+from gateway.model import ClockQuality, Stamp
 
 NOW = Stamp(1_790_000_000_000, 0, "b", ClockQuality.SYNCED)
 DAY = "2026-09-21"

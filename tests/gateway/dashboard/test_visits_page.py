@@ -6,10 +6,9 @@ from zoneinfo import ZoneInfo
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from gateway.services.visitors import Flow, Place
-
-from .browser import Page, fill
-from .conftest import NASTY, House
+from gateway.capabilities.visitors.services import Flow, Place
+from tests.gateway.dashboard.browser import Page, fill
+from tests.gateway.dashboard.conftest import NASTY, House
 
 
 def test_a_group_is_booked_for_a_room_and_attended(house: House, page: Page) -> None:

@@ -9,12 +9,12 @@ from typing import get_args
 import pytest
 
 import gateway.dashboard
+from gateway.capabilities.safety.services.alarms import Mode, State
+from gateway.capabilities.safety.services.findings import HOURS
 from gateway.dashboard.app import Wishes
 from gateway.dashboard.pages import MENU
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
-from gateway.services.hazards import HOURS
-from gateway.services.safety import Mode, State
 from gateway.words import LANGUAGES, because, words
 
 SOURCE = Path(gateway.dashboard.__file__).parent

@@ -9,12 +9,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.capabilities.safety.services.alarms import Alarm
 from gateway.journal import Reader
-from gateway.services.safety import Alarm
-
-from ..conftest import Centre
-from ..ledger import account, pending, read_journal
-from ..simulate.conftest import eventually
+from tests.gateway.conftest import Centre
+from tests.gateway.ledger import account, pending, read_journal
+from tests.gateway.simulate.conftest import eventually
 
 
 def alarms(path: Path) -> dict[str, Alarm]:

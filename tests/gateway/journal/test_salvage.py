@@ -19,8 +19,7 @@ from gateway.journal.salvage import LEAP, mark_damaged
 from gateway.journal.space import PAGE
 from gateway.model import ClockQuality, Lane, Record, Sample, Stamp
 from tests.clock import FakeClock
-
-from .test_journal import Row, fact, journal, sample, window
+from tests.gateway.journal.test_journal import Row, fact, journal, sample, window
 
 
 async def written(path: Path, windows: int = 60) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 from gateway.journal.tail import Tail
 from gateway.model import ClockQuality, Fact, Lane, Record, Sample, Stamp

@@ -1,10 +1,10 @@
+from gateway.capabilities.parcels.services import Lockers
+from gateway.capabilities.parking.services import Parking
+from gateway.capabilities.safety.services.alarms import Safety
+from gateway.capabilities.visitors.services import Visitors
 from gateway.model import AlarmSpec, Hazard, Point
 from gateway.services.configuration import KEPT, Configuration, newest
-from gateway.services.lockers import Lockers
-from gateway.services.parking import Parking
 from gateway.services.presence import Presence
-from gateway.services.safety import Safety
-from gateway.services.visitors import Visitors
 from tests.gateway.services.kit import Fold, adopted, at, device, sample, tick
 
 

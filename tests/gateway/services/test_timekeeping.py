@@ -9,9 +9,8 @@ import pytest
 from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
 from gateway.services.timekeeping import BOOTS, LEAP, Timekeeping, correct
 from gateway.uplink import Native
+from tests.gateway.services.kit import Fold
 from tests.gateway.uplink.kit import Shifted, Witness, eventually, free_port, gateway, mosquitto, witness
-
-from .kit import Fold
 
 NOW = 1_800_000_000_000
 UNSET, SET, SYNCED, CORRECTED = (

@@ -8,8 +8,7 @@ from gateway.simulate.centre import HOUR, Centre
 from gateway.simulate.console import PAGE
 from gateway.simulate.faults import Faults
 from gateway.simulate.world import World
-
-from .conftest import Simulator
+from tests.gateway.simulate.conftest import Simulator
 
 
 def test_state_and_actions(sim: Simulator) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from gateway.simulate.centre import Centre
 from gateway.simulate.cu16 import OPEN, STATUS, Board, frame
-
-from .conftest import Simulator, eventually, exchange
+from tests.gateway.simulate.conftest import Simulator, eventually, exchange
 
 QUERY = bytes.fromhex("0200300335")
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.simulate.fridge import TOPIC
-
-from .conftest import Simulator, free_port, mosquitto
+from tests.gateway.simulate.conftest import Simulator, free_port, mosquitto
 
 
 def hear(port: int, *options: str) -> str:

@@ -12,8 +12,7 @@ from gateway.simulate.cu16 import Board
 from gateway.simulate.faults import Faults
 from gateway.simulate.line import line, requests
 from gateway.simulate.modbus import RtuSlaves, crc16
-
-from .conftest import Simulator, ask, eventually
+from tests.gateway.simulate.conftest import Simulator, ask, eventually
 
 SLAVES = RtuSlaves(lambda _: None)
 POLL = bytes.fromhex("010300000008440C")

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.simulate.devices import Tables
 from gateway.simulate.modbus import answer, crc16
-
-from .conftest import Simulator, ask
+from tests.gateway.simulate.conftest import Simulator, ask
 
 TABLES: Tables = {2: [True] + [False] * 8 + [True], 3: [1, 0x1234, 0xFFFF]}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Simulator, eventually
+from tests.gateway.simulate.conftest import Simulator, eventually
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import Order, Status

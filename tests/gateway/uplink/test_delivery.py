@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import Centre
-from ..ledger import account, pending, read_journal
-from ..simulate.conftest import eventually
+from tests.gateway.conftest import Centre
+from tests.gateway.ledger import account, pending, read_journal
+from tests.gateway.simulate.conftest import eventually
 
 
 @pytest.mark.timeout(150)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway import mqtt
 from gateway.model import ClockQuality, Lane, Record, Stamp
 from gateway.uplink import uplink as uplink_module
 from gateway.uplink.lanes import Thinning
-
-from .broker import Broker, broker
-from .kit import Gateway, eventually, free_port, gateway, mosquitto, witness
+from gateway.wire import mqtt
+from tests.gateway.uplink.broker import Broker, broker
+from tests.gateway.uplink.kit import Gateway, eventually, free_port, gateway, mosquitto, witness
 
 ALARM, EVENT, TELEMETRY = Lane
 MARK = "poison!"

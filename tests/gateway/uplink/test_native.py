@@ -13,9 +13,8 @@ from jsonschema.validators import Draft7Validator
 
 from gateway.model import ClockQuality, GatewayError, Stamp
 from gateway.uplink.native import Native, asyncapi
-
-from ..conftest import Centre
-from ..simulate.conftest import eventually
+from tests.gateway.conftest import Centre
+from tests.gateway.simulate.conftest import eventually
 
 AT = Stamp(1_795_000_000_000, 1, "boot", ClockQuality.SYNCED)
 FINE = {"id": "a", "device": "locker-1", "action": "open", "expires": 1, "args": {"lock": 1}}

@@ -13,14 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway import mqtt
 from gateway.journal import JournalFailed
 from gateway.journal import journal as journal_module
 from gateway.model import Lane
 from gateway.uplink import DELAYS
 from gateway.uplink import uplink as uplink_module
-
-from .kit import (
+from gateway.wire import mqtt
+from tests.gateway.uplink.kit import (
     ROOT,
     Gateway,
     Shifted,
@@ -32,7 +31,7 @@ from .kit import (
     publish,
     witness,
 )
-from .proxy import proxy
+from tests.gateway.uplink.proxy import proxy
 
 ALARM, EVENT, TELEMETRY = Lane
 BY_HAND = 3600.0

@@ -1,0 +1,1 @@
+"""What residents ask for: registered, followed up, and erased in time."""

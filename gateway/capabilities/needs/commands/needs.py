@@ -1,0 +1,60 @@
+"""`linli needs`: where the residents' needs stand, without personal data."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from zoneinfo import ZoneInfo
+
+from gateway.model import GatewayError
+from gateway.terminal.printing import print_table, word
+from gateway.terminal.site import chosen_site, site_argument
+from gateway.web.spreadsheet import as_csv
+from gateway.words import preferred, say
+
+from ..rows import read_rows
+from ..services import OPEN
+from ..statistics import Figures, category_of, figures, grouped, month_of, newest_first, table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--csv", action="store_true", help=word("needs-csv"))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Those that are open, and figures of all; with `--csv` the list of all."""
+    site, lang = chosen_site(options), preferred()
+    reception, zone = site.duties.needs, ZoneInfo(site.centre.timezone)
+    if reception is None:
+        raise GatewayError("needs-off")
+    rows = newest_first(asyncio.run(read_rows(site.journal.path)))
+    if options.csv:
+        print("".join(as_csv(table(rows, reception, lang, zone))), end="")
+        return
+    heads, *lines = table([item for item in rows if item[1].state in OPEN], reception, lang, zone)
+    print_table(heads, lines)
+    needs = [need for _, need in rows]
+    groups = {
+        "category": grouped(needs, lambda need: category_of(reception, need.category, lang)),
+        "month": grouped(needs, lambda need: month_of(need, zone)),
+    }
+    for name, each in groups.items():
+        print()
+        heads = [
+            say(lang, f"need.{name}"),
+            *(say(lang, f"need.{field}") for field in Figures.__struct_fields__),
+        ]
+        every = {**each, say(lang, "need.all"): figures(needs)}
+        print_table(heads, [(group, *map(_cell, _values(them))) for group, them in every.items()])
+
+
+def _values(them: Figures) -> list[float | None]:
+    return [getattr(them, field) for field in Figures.__struct_fields__]
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.1f}"

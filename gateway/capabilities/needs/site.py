@@ -1,0 +1,157 @@
+"""`[needs]`: what residents may ask for, who sees to it, and where what they said is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.capabilities.needs.services import Category, Reception
+from gateway.config.reading import Reading, Table, titles
+from gateway.model import Checks
+from gateway.words import LANGUAGES, say
+
+YEAR = 366.0
+DESK = "desk"
+CATEGORIES: Mapping[str, tuple[float, str]] = {
+    "advice": (1, ""),
+    "repair": (3, "property"),
+    "elderly-care": (7, ""),
+    "childcare": (7, ""),
+    "health": (3, "clinic"),
+    "mediation": (7, "mediators"),
+    "sanitation": (3, "property"),
+    "parking": (3, "property"),
+    "paperwork": (5, "street-office"),
+    "complaint": (5, "street-office"),
+    "other": (7, ""),
+}
+"""Days and referral of the categories of a site that names none."""
+REFERRALS = ("property", "clinic", "mediators", "street-office")
+Text = str | dict[str, str]
+
+
+def _days(value: float) -> bool:
+    return 0 < value <= 10 * YEAR
+
+
+def _is_address(text: str) -> bool:
+    parts = urlsplit(text)
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    return not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and plain)
+
+
+class NeedsOptions(msgspec.Struct, frozen=True):
+    """Where the particulars lie, and the key to them."""
+
+    path: Path
+    key: Path
+
+
+class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
+    path: Path = Path("/var/lib/linli/needs.db")
+    key: Path = Path("/var/lib/linli/needs.key")
+    keep_days: float = Reception(categories={}).keep_days
+    reopen_days: float = Reception(categories={}).reopen_days
+    most_open: int = Reception(categories={}).most_open
+    phone_per_hour: int = Reception(categories={}).phone_per_hour
+    address: str = ""
+    owners: dict[str, Text] = {}
+    referrals: dict[str, Text] = {}
+    category: dict[str, Any] = {}
+
+    CHECKS: ClassVar[Checks] = {
+        "keep_days": (_days, "needs-days"),
+        "reopen_days": (lambda days: 0 <= days <= YEAR, "needs-days"),
+        "most_open": (lambda count: 0 < count <= 5000, "needs-most"),
+        "phone_per_hour": (lambda count: 0 <= count <= 1000, "needs-most"),
+        "address": (_is_address, "needs-address"),
+    }
+    TOGETHER: ClassVar[Checks] = {
+        "key": (lambda keys: keys.key != keys.path, "needs-key-path"),
+        # Later, the particulars of one that is opened again would be gone.
+        "reopen_days": (lambda keys: keys.reopen_days <= keys.keep_days, "needs-reopen"),
+    }
+
+
+class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
+    title: Text
+    days: float
+    owner: str = ""
+    referral: str = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "title": (lambda text: bool(text) and all(each.strip() for each in titles(text).values()),
+                  "title-empty"),
+        "days": (_days, "needs-days"),
+    }  # fmt: skip
+
+
+def needs(reading: Reading, data: Table) -> tuple[NeedsOptions, Reception] | None:
+    """What the site says of its residents' needs; None where they are not registered."""
+    if "needs" not in data:
+        return None
+    keys = reading.section(_NeedsKeys, data, "needs")
+    if keys is None:
+        return None
+    owners = _named(reading, "owners", keys.owners) or _words("need-owner", [DESK])
+    referrals = _named(reading, "referrals", keys.referrals)
+    if not keys.referrals and not keys.category:
+        referrals = _words("need-referral", REFERRALS)
+    categories = _categories(reading, keys.category, owners, referrals)
+    if not keys.category:
+        first = next(iter(owners))
+        categories = {
+            name: Category(title=title, days=days, owner=first, referral=to if to in referrals else "")
+            for (name, (days, to)), title in zip(
+                CATEGORIES.items(), _words("need-category", CATEGORIES).values(), strict=True
+            )
+        }
+    reception = Reception(
+        categories=categories,
+        owners=owners,
+        referrals=referrals,
+        keep_days=keys.keep_days,
+        reopen_days=keys.reopen_days,
+        most_open=keys.most_open,
+        phone_per_hour=keys.phone_per_hour,
+        address=keys.address.rstrip("/"),
+    )
+    return NeedsOptions(keys.path, keys.key), reception
+
+
+def _categories(
+    reading: Reading, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
+) -> dict[str, Category]:
+    found: dict[str, Category] = {}
+    for name, table in tables.items():
+        path = ("needs", "category", name)
+        reading.check_name(name, path)
+        keys = reading.build(_CategoryKeys, table, path)
+        if keys is None:
+            continue
+        for key, given, known in (("owner", keys.owner, owners), ("referral", keys.referral, referrals)):
+            if given and given not in known:
+                reading.mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
+        found[name] = Category(
+            title=titles(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
+        )
+    return found
+
+
+def _named(reading: Reading, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
+    for name, title in given.items():
+        path = ("needs", key, name)
+        reading.check_name(name, path)
+        if not title or not all(each.strip() for each in titles(title).values()):
+            reading.mistake(path, "title-empty")
+            return {}
+    return {name: titles(title) for name, title in given.items()}
+
+
+def _words(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """What things are called that the site did not name."""
+    return {name: {lang: say(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}

@@ -1,0 +1,1 @@
+"""Parcel lockers: compartments, their doors and what is in them."""

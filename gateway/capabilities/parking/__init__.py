@@ -1,0 +1,1 @@
+"""Parking bays: free or taken."""

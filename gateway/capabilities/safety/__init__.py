@@ -1,0 +1,1 @@
+"""Safety: alarms, rules, outputs, escalation, emergency plans, drills, patrols, findings, tests."""

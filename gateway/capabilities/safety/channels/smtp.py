@@ -1,0 +1,96 @@
+"""E-mail by SMTP, encrypted, through aiosmtplib."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, formataddr
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import msgspec
+
+from gateway.model import Checks, LinkDown, Stamp
+from gateway.wire.secret import read_secret
+
+from .channel import Channel, Person, Text, Undelivered, is_email
+
+LONGEST = 64_000
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`security`: `tls` from the first byte (port 465) or `starttls` (587); never less."""
+
+    host: str
+    sender: str
+    username: str = ""
+    password_file: Path | None = None
+    security: Literal["tls", "starttls"] = "tls"
+    port: int = 0
+    """0: what the security is usually found at."""
+    ca_file: Path | None = None
+
+    CHECKS: ClassVar[Checks] = {
+        "host": (bool, "channel-host"),
+        "sender": (is_email, "channel-email"),
+        "port": (lambda number: 0 <= number < 65_536, "port-range"),
+    }
+
+
+async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
+    import aiosmtplib  # noqa: PLC0415  needed by this channel alone
+
+    password = read_secret(options.password_file) if options.password_file else None
+    try:
+        trust = await asyncio.to_thread(ssl.create_default_context, cafile=options.ca_file)
+    except OSError as error:
+        raise LinkDown("secret-unreadable", file=options.ca_file, reason=error) from error
+    tls = options.security == "tls"
+    try:
+        await aiosmtplib.send(
+            compose(options, text, people, at),
+            hostname=options.host,
+            port=options.port or (465 if tls else 587),
+            username=options.username or None,
+            password=password,
+            local_hostname="linli",
+            timeout=15,
+            use_tls=tls,
+            start_tls=not tls,
+            tls_context=trust,
+        )
+    except aiosmtplib.SMTPAuthenticationError as error:
+        # What the server says may repeat what it was told.
+        raise Undelivered("channel-login", host=options.host, code=error.code) from None
+    except aiosmtplib.SMTPRecipientsRefused as error:
+        code = error.recipients[0].code
+        raise Undelivered("channel-smtp", host=options.host, code=code) from None
+    except aiosmtplib.SMTPResponseException as error:
+        raise Undelivered("channel-smtp", host=options.host, code=error.code) from None
+    except (aiosmtplib.SMTPException, OSError) as error:
+        reason = error.__cause__ or error
+        raise Undelivered("channel-away", host=options.host, reason=reason) from None
+
+
+def compose(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> EmailMessage:
+    """The message. Sent twice, it has the same id: mail programs show it once."""
+    message = EmailMessage(policy=SMTP)
+    body = text.within(LONGEST)
+    to = [person.email for person in people]
+    message["From"] = formataddr(("Linli Gateway", options.sender))
+    message["To"] = ", ".join(to)
+    message["Subject"] = " ".join(text.head.split())
+    message["Date"] = format_datetime(datetime.fromtimestamp(at.wall / 1000, UTC))
+    digest = hashlib.sha256("\n".join((body, *to)).encode()).hexdigest()[:32]
+    message["Message-ID"] = f"<{digest}@{options.sender.partition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(body)
+    return message
+
+
+CHANNEL = Channel(options=Options, send=send, needs="email")

@@ -1,0 +1,42 @@
+"""`linli drills`: the year's drills, from their reports in the journal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import json
+from zoneinfo import ZoneInfo
+
+from gateway.config import Site, load_site
+from gateway.model import Lane
+from gateway.terminal.printing import flat, print_table, word
+from gateway.terminal.site import site_argument
+from gateway.words import preferred
+
+from ..testlog import drills
+from .testlog import log_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("--year", type=int, help="2026")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(options: argparse.Namespace) -> None:
+    asyncio.run(_print_drills(load_site(options.config), options.year, as_json=options.json))
+
+
+async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
+    year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
+    log = await log_of(site, str(year), [Lane.EVENT])
+    held = log.events["drill-report"]
+    if as_json:
+        found = [{"ended": each.at.isoformat(), **each.body} for each in held]
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    print(word("drilled", year=year, count=len(held)))
+    table = drills(log, site, preferred())
+    print_table(table.heads, [flat(row) for row in table.rows])

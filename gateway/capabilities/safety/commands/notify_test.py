@@ -1,0 +1,28 @@
+"""`linli notify-test`: a trial message by the running gateway; exit code 1 when one did not arrive."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from gateway.base import control
+from gateway.config import load_site
+from gateway.terminal.printing import word
+from gateway.terminal.site import site_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    site_argument(parser)
+    parser.add_argument("contact")
+
+
+def run(options: argparse.Namespace) -> int:
+    site = load_site(options.config)
+    answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
+    channels = asyncio.run(answer)["channels"]
+    for name, trouble in channels.items():
+        print(f"{name}: {trouble or word('told')}")
+    if not channels:
+        print(word("told-nobody"))
+    return int(not channels or any(channels.values()))

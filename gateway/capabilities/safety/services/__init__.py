@@ -1,0 +1,1 @@
+"""The reducers of safety. Pure."""

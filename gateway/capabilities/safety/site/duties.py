@@ -1,0 +1,218 @@
+"""What a site asks of its people: emergency plans (files of their own), `[tests]`, `[patrol.…]` and
+`[hazards]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.capabilities import Duties
+from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
+from gateway.capabilities.safety.services.response import Plan, Step
+from gateway.capabilities.safety.services.supervision import DAYS
+from gateway.config.reading import Mistakes, Reading, Table, titles
+from gateway.model import Checks, Hazard
+from gateway.model.hours import parse_days, parse_span
+from gateway.words import words
+
+PLAN = "linli/plan/1"
+PLANS = "plans/"
+"""Begins the name of a plan among the sources of a site."""
+MOST = 32
+"""Steps of a plan: nobody follows more."""
+YEAR = 366
+Text = str | dict[str, str]
+
+
+def _said(text: Text) -> bool:
+    return bool(text) and all(each.strip() for each in titles(text).values())
+
+
+class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
+    schema: str
+    hazard: Hazard
+    title: Text
+    source: Text
+    approved: str = ""
+    together: bool = False
+
+    CHECKS: ClassVar[Checks] = {"title": (_said, "title-empty"), "source": (_said, "text-empty")}
+
+
+class _StepKeys(msgspec.Struct, frozen=True, kw_only=True):
+    who: Text
+    do: Text
+    call: str = ""
+    source: Text = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "who": (_said, "text-empty"),
+        "do": (_said, "text-empty"),
+        "source": (lambda text: text != {}, "text-empty"),
+    }
+
+
+class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`every` is hours, `daily` or `weekly`; `hours` a span of the day, `days` like `mon-fri`."""
+
+    title: Text = ""
+    checkpoints: dict[str, Text]
+    every: float | str
+    hours: str = "00:00-24:00"
+    days: str = "mon-sun"
+
+    CHECKS: ClassVar[Checks] = {
+        "checkpoints": (lambda each: bool(each) and all(map(_said, each.values())), "patrol-checkpoints"),
+        "hours": (lambda text: bool(parse_span(text)), "patrol-hours"),
+        "days": (lambda text: bool(parse_days(text)), "patrol-days"),
+    }
+
+
+def load_plan(file: Path) -> Plan:
+    """Read and check one emergency plan. Raises `Mistakes`."""
+    return _read_plan(file)[0]
+
+
+def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
+    """A plan and the text of its file; `kept` is what the file once said."""
+    reading = _PlanReading(file, kept)
+    plan = reading.plan()
+    if reading.mistakes:
+        raise Mistakes(reading.mistakes)
+    assert plan is not None
+    return plan, reading.text
+
+
+class _PlanReading(Reading):
+    """The file of an emergency plan."""
+
+    def plan(self) -> Plan | None:
+        data = self.parse(PLAN)
+        if data is None:
+            return None
+        steps: dict[str, Step] = {}
+        for name, table in self.tables(data, "step"):
+            keys = self.build(_StepKeys, table, ("step", name))
+            if keys is not None:
+                steps[name] = Step(
+                    who=titles(keys.who), do=titles(keys.do), call=keys.call, source=titles(keys.source)
+                )
+        if not 0 < len(steps) <= MOST and not self.mistakes:
+            self.mistake(("step",), "plan-steps", most=MOST)
+        data.pop("step", None)
+        head = self.build(_PlanKeys, data, ())
+        if head is None:
+            return None
+        if self._file.stem != head.hazard:
+            self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
+        return Plan(
+            hazard=head.hazard,
+            title=titles(head.title),
+            source=titles(head.source),
+            approved=head.approved,
+            together=head.together,
+            steps=steps,
+        )
+
+
+def duties(reading: Reading, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+    """Everything the site asks of its people."""
+    return Duties(
+        plans=plans,
+        patrols=_patrols(reading, data),
+        tests=_tests(reading, data),
+        hazards=_hazards(reading, data),
+    )
+
+
+def plans(
+    reading: Reading, folders: list[Path], kept: Mapping[str, str] | None
+) -> tuple[dict[Hazard, Plan], dict[str, str]]:
+    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
+    `plans/hazard`; `kept` are such texts, read in place of the files."""
+    files: dict[str, tuple[Path, str | None]] = {}
+    if kept is None:
+        for folder in reversed(folders):
+            files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
+    else:
+        texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
+        files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
+    found: dict[Hazard, Plan] = {}
+    sources: dict[str, str] = {}
+    for name, (file, text) in files.items():
+        try:
+            plan, sources[PLANS + name] = _read_plan(file, text)
+        except Mistakes as wrong:
+            reading.mistakes += wrong.mistakes
+        else:
+            found[plan.hazard] = plan
+    return found, sources
+
+
+def _patrols(reading: Reading, data: Table) -> dict[str, Patrol]:
+    patrols: dict[str, Patrol] = {}
+    for name, table in reading.tables(data, "patrol"):
+        path = ("patrol", name)
+        keys = reading.build(_PatrolKeys, table, path)
+        if keys is None:
+            continue
+        for checkpoint in keys.checkpoints:
+            reading.check_name(checkpoint, (*path, "checkpoints"))
+        minutes = _minutes(keys.every)
+        if minutes is None:
+            reading.mistake((*path, "every"), "patrol-every", every=keys.every)
+            continue
+        patrols[name] = Patrol(
+            title=titles(keys.title or name),
+            checkpoints={each: titles(title) for each, title in keys.checkpoints.items()},
+            minutes=minutes,
+            span=parse_span(keys.hours),
+            days=frozenset(day % 7 for day in parse_days(keys.days)),
+        )
+    return patrols
+
+
+def _minutes(every: float | str) -> int | None:
+    """Minutes between two rounds; None if that is no time."""
+    if isinstance(every, str):
+        # A day's round has the whole of its span, past midnight too.
+        return {"daily": 1440, "weekly": WEEKLY}.get(every)
+    minutes = round(every * 60) if 0 < every <= 24 else 0
+    return minutes or None
+
+
+def _tests(reading: Reading, data: Table) -> Mapping[str, float]:
+    """`[tests]`: days between two tests, by kind; 0 is never."""
+    table = _numbers(reading, data, "tests", YEAR)
+    known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
+    for kind in table.keys() - known:
+        reading.mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+    return {**DAYS, **table}
+
+
+def _hazards(reading: Reading, data: Table) -> Mapping[str, float]:
+    """`[hazards]`: hours in which a hazard is to be closed, by severity."""
+    table = _numbers(reading, data, "hazards", YEAR * 24)
+    reading.unknown(table, HOURS, ("hazards",))
+    for severity, hours in table.items():
+        if not hours:
+            reading.mistake(("hazards", severity), "positive")
+    return {**HOURS, **table}
+
+
+def _numbers(reading: Reading, data: Table, section: str, most: float) -> dict[str, float]:
+    table: Any = data.get(section, {})
+    if not isinstance(table, dict):
+        reading.mistake((section,), "table-expected", key=section)
+        return {}
+    found: dict[str, float] = {}
+    for key, value in table.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            reading.mistake((section, key), "number-range", most=most)
+        else:
+            found[key] = value
+    return found

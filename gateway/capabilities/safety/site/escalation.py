@@ -1,0 +1,245 @@
+"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to tell of an alarm, and how.
+
+A plan that could leave an alarm with nobody to be told is a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.capabilities.safety.channels import Person, is_email, load
+from gateway.capabilities.safety.notifications import Way
+from gateway.capabilities.safety.services.escalation import DUTY, Duty, Plan, Reach, Step
+from gateway.config.reading import Reading, Table, titles
+from gateway.model import Checks, ConfigError, Hazard, Stamp
+from gateway.model.hours import DAYS, Hours, parse_week
+
+SECTIONS = ("contact", "roster", "channel", "escalation")
+DEFAULT = "default"
+"""The plan of every hazard that has none of its own."""
+_PHONE = re.compile(r"\+?[0-9]{3,20}")
+
+
+class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`[contact.…]`: somebody who can be told."""
+
+    title: str | dict[str, str] = ""
+    phone: str = ""
+    email: str = ""
+    wecom: str = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "phone": (lambda text: not text or _PHONE.fullmatch(text) is not None, "contact-phone"),
+        "email": (lambda text: not text or is_email(text), "channel-email"),
+    }
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """`[roster.…]`: who is on duty, and when."""
+
+    contacts: tuple[str, ...]
+    hours: Hours
+
+
+class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`[escalation.…]`, by hazard or `default`."""
+
+    steps: tuple[Step, ...]
+    repeat: float = Plan(steps=()).repeat
+    fallback: tuple[str, ...] = ()
+    pause: float = Plan(steps=()).pause
+    drills: bool = False
+
+    CHECKS: ClassVar[Checks] = {
+        "steps": (bool, "plan-empty"),
+        "repeat": (lambda seconds: 60 <= seconds <= 86_400, "plan-repeat"),
+        "pause": (lambda seconds: 0 <= seconds <= 86_400, "rule-seconds"),
+    }
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a site says of telling people."""
+
+    people: dict[str, Person] = {}
+    ways: dict[str, Way] = {}
+    shifts: tuple[Shift, ...] = ()
+    plans: dict[Hazard, Plan] = {}
+
+    @property
+    def reach(self) -> Reach:
+        return {name: reached(way, self.people.values()) for name, way in self.ways.items()}
+
+    def duty(self, local: Callable[[Stamp], datetime | None]) -> Duty:
+        """Who is on duty; everybody of the roster while no clock can tell."""
+
+        def on_duty(at: Stamp) -> tuple[str, ...]:
+            time = local(at)
+            now = (shift for shift in self.shifts if time is None or time in shift.hours)
+            return tuple(dict.fromkeys(name for shift in now for name in shift.contacts))
+
+        return on_duty
+
+
+def reached(way: Way, people: Iterable[Person]) -> frozenset[str] | None:
+    """Whom a channel reaches by an address of their own; None: a group."""
+    needs = way.channel.needs
+    return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
+
+
+def telling(reading: Reading, data: Table) -> Telling:
+    """Contacts, roster, channels and plans, as far as they hold together."""
+    people = {
+        name: Person(
+            name=name,
+            title=titles(keys.title or name),
+            phone=keys.phone,
+            email=keys.email,
+            wecom=keys.wecom,
+        )
+        for name, keys in _contacts(reading, data)
+    }
+    ways = dict(_ways(reading, data))
+    shifts = tuple(_shifts(reading, data, people))
+    found = Telling(people=people, ways=ways, shifts=shifts)
+    # What is wrong above would be told again, and misleadingly, as missing here.
+    plans = _plans(reading, data, found)
+    default = plans.pop(DEFAULT, None)
+    every = dict.fromkeys(Hazard, default) if default else {}
+    return msgspec.structs.replace(
+        found, plans={**every, **{Hazard(name): plan for name, plan in plans.items()}}
+    )
+
+
+def _contacts(reading: Reading, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+    for name, table in reading.tables(data, "contact"):
+        if name == DUTY:
+            reading.mistake(("contact", name), "name-reserved", name=name)
+        if keys := reading.build(ContactKeys, table, ("contact", name)):
+            yield name, keys
+
+
+def _ways(reading: Reading, data: Table) -> Iterator[tuple[str, Way]]:
+    for name, table in reading.tables(data, "channel"):
+        path = ("channel", name)
+        if "type" not in table:
+            reading.mistake(path, "key-missing", key="type")
+            continue
+        try:
+            channel = load(str(table.pop("type")))
+        except ConfigError as error:
+            reading.mistake((*path, "type"), error.key, 0, **error.facts)
+            continue
+        options = reading.build(channel.options, table, path)
+        if options is not None:
+            yield name, Way(channel, options)
+
+
+def _shifts(reading: Reading, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
+    for name, table in reading.tables(data, "roster"):
+        path = ("roster", name)
+        contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
+        _known(reading, (*path, "contacts"), contacts, people, data)
+        closed = table.pop("closed", ())
+        try:
+            yield Shift(contacts, parse_week(table, closed))
+        except (TypeError, ValueError) as error:
+            reading.mistake(path, "hours-form", text=error)
+
+
+def _names(reading: Reading, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
+    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+        return tuple(given)
+    reading.mistake(path, "roster-contacts")
+    return ()
+
+
+def _known(
+    reading: Reading, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
+) -> None:
+    """Names that nothing stands for; what is written but wrong has been told of already."""
+    section = "contact" if path[-1] != "by" else "channel"
+    written = data.get(section, {})
+    for name in names:
+        if name not in known and not (isinstance(written, dict) and name in written):
+            key = f"{section}-unknown-name"
+            reading.mistake(path, key, name=name, known=", ".join(known) or "–")
+
+
+def _plans(reading: Reading, data: Table, found: Telling) -> dict[str, Plan]:
+    plans: dict[str, Plan] = {}
+    for name, table in reading.tables(data, "escalation"):
+        path = ("escalation", name)
+        if name != DEFAULT and name not in list(Hazard):
+            reading.mistake(path, "plan-hazard", known=", ".join((DEFAULT, *Hazard)))
+            continue
+        before = len(reading.mistakes)
+        keys = reading.build(PlanKeys, table, path)
+        if keys is None:
+            continue
+        _check(reading, data, path, keys, found)
+        if len(reading.mistakes) == before:
+            plans[name] = Plan(
+                steps=keys.steps,
+                repeat=keys.repeat,
+                fallback=keys.fallback,
+                pause=keys.pause,
+                drills=keys.drills,
+            )
+    return plans
+
+
+def _check(reading: Reading, data: Table, path: tuple[str, ...], keys: PlanKeys, found: Telling) -> None:
+    """Whether somebody is told at each step, whoever is on duty."""
+    times = [step.after for step in keys.steps]
+    if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
+        reading.mistake((*path, "steps"), "plan-order")
+    _known(reading, (*path, "fallback"), keys.fallback, found.people, data)
+    for number, step in enumerate(keys.steps, 1):
+        at = (*path, "steps")
+        if not step.tell or not step.by:
+            reading.mistake(at, "plan-nobody", number=number)
+            continue
+        named = [name for name in step.tell if name != DUTY]
+        _known(reading, at, named, found.people, data)
+        _known(reading, (*at, "by"), step.by, found.ways, data)
+        if DUTY in step.tell:
+            named += [name for shift in found.shifts for name in shift.contacts]
+            named += keys.fallback
+            hole = first_hole(found.shifts)
+            if hole is not None and not keys.fallback:
+                reading.mistake(at, "roster-hole", number=number, hole=hole)
+        ways = [found.ways[name] for name in step.by if name in found.ways]
+        if len(ways) < len(step.by):
+            continue
+        sets = [reached(way, found.people.values()) for way in ways]
+        for name in dict.fromkeys(named):
+            if name in found.people and not any(whom is None or name in whom for whom in sets):
+                by = ", ".join(step.by)
+                reading.mistake(at, "plan-unreached", number=number, contact=name, by=by)
+
+
+def first_hole(shifts: Iterable[Shift]) -> str | None:
+    """A time when nobody is on duty, as `tue 20:00` or a date; None: there is none.
+
+    Duty changes only where a span begins or ends, or a day does.
+    """
+    shifts = tuple(shifts)
+    monday = datetime(2024, 1, 1)  # noqa: DTZ001  local time, whatever the zone
+    closed = {day for shift in shifts for day in shift.hours.closed}
+    minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
+    begins = [(DAYS[n], monday + timedelta(days=n)) for n in range(7)]
+    # The day after, too: a night shift that was not begun is missing in the morning.
+    for day in sorted(closed):
+        midnight = datetime.combine(day, datetime.min.time())
+        begins += [(f"{each:%Y-%m-%d}", each) for each in (midnight, midnight + timedelta(days=1))]
+    for label, midnight in begins:
+        for minute in sorted(minutes):
+            time = midnight + timedelta(minutes=minute)
+            if not any(time in shift.hours for shift in shifts):
+                return f"{label} {time:%H:%M}"
+    return None

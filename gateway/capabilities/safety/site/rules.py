@@ -1,0 +1,221 @@
+"""`[hours]`, `[rule.…]` and `[output.…]`: what a site itself says of its safety.
+
+A rule that can never hold, or that names what does not exist, is a mistake like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule
+from gateway.config.reading import Reading, Table, titles
+from gateway.model import LATCHING, Checks, Device, Driver, Hazard, Point
+from gateway.model.hours import Hours, every_day, parse_week
+
+SUMMARIES: dict[str, dict[str, Point]] = {
+    "visitors": {name: Point() for name in ("inside", "in", "out", "tours", "near")},
+    "parking": {name: Point() for name in ("free", "occupied", "unknown", "total")},
+    "lockers": {name: Point() for name in ("free", "occupied", "open", "unknown", "total")},
+    "supervision": {name: Point() for name in ("tests_due", "silent")},
+    "batteries": {"low": Point()},
+    "patrols": {"missed": Point()},
+    "hazards": {name: Point() for name in ("open", "overdue")},
+    "needs": {name: Point() for name in ("open", "new", "overdue")},
+}
+"""What the services conclude, for rules to test as if it were a device's."""
+DAY = 86_400.0
+
+
+def _seconds(value: float) -> bool:
+    return 0 <= value <= DAY
+
+
+class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """`[rule.…]`: an alarm of the site's own. `during` is `08:00-21:30`, `open` or `closed`."""
+
+    hazard: Hazard
+    when: tuple[Condition, ...]
+    title: str | dict[str, str] = ""
+    need: int = 0
+    during: str = ""
+    delay: float = 0.0
+    off_delay: float = 5.0
+    latch: bool | None = None
+
+    CHECKS: ClassVar[Checks] = {
+        "when": (bool, "rule-empty"),
+        "delay": (_seconds, "rule-seconds"),
+        "off_delay": (_seconds, "rule-seconds"),
+    }
+
+
+def hours(reading: Reading, data: Table) -> Hours | None:
+    """The opening hours, if the site says them."""
+    if "hours" not in data:
+        return None
+    table = data["hours"]
+    if not isinstance(table, dict):
+        reading.mistake(("hours",), "table-expected", key="hours")
+        return None
+    week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
+    try:
+        for key in table:
+            parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
+    except (TypeError, ValueError) as error:
+        reading.mistake(("hours", key), "hours-form", text=error)
+        return None
+    return parse_week(week, table.get("closed", ()))
+
+
+def rules(
+    reading: Reading,
+    data: Table,
+    devices: Mapping[str, Device],
+    opening: Hours | None,
+    figures: Mapping[str, Point],
+) -> dict[str, Rule]:
+    """Every rule of the site that holds together. `figures` are those of its rooms and doors."""
+    points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in devices.items()}
+    points |= SUMMARIES | {"visitors": {**SUMMARIES["visitors"], **figures}}
+    found: dict[str, Rule] = {}
+    for name, table in reading.tables(data, "rule"):
+        path = ("rule", name)
+        before = len(reading.mistakes)
+        keys = reading.build(RuleKeys, table, path)
+        if keys is None:
+            continue
+        for number, condition in enumerate(keys.when, 1):
+            _check(reading, path, number, condition, points)
+        _check_together(reading, path, keys)
+        told = opening is None and "hours" in data
+        applies = None if told else _during(reading, path, keys.during, opening)
+        if len(reading.mistakes) == before:
+            found[name] = _rule(name, keys, applies)
+    return found
+
+
+def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
+    return Rule(
+        id=f"rule/{name}",
+        device=keys.when[0].device,
+        point=name,
+        hazard=keys.hazard,
+        when=keys.when,
+        title=titles(keys.title or name),
+        need=keys.need,
+        hours=applies,
+        delay=keys.delay,
+        off_delay=keys.off_delay,
+        latch=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+    )
+
+
+def _during(
+    reading: Reading, path: tuple[str, ...], text: str, opening: Hours | None
+) -> Callable[[datetime], bool] | None:
+    if not text:
+        return None
+    if text in ("open", "closed"):
+        if opening is None:
+            reading.mistake((*path, "during"), "rule-no-hours", during=text)
+            return None
+        is_open = opening.__contains__
+        return is_open if text == "open" else lambda local: not is_open(local)
+    try:
+        return every_day(text).__contains__
+    except ValueError:
+        reading.mistake((*path, "during"), "hours-form", text=text)
+        return None
+
+
+def _check(
+    reading: Reading,
+    path: tuple[str, ...],
+    number: int,
+    condition: Condition,
+    points: Mapping[str, Mapping[str, Point]],
+) -> None:
+    """What is wrong with one condition."""
+
+    def mistake(key: str, **facts: Any) -> None:
+        reading.mistake((*path, "when"), key, number=number, **facts)
+
+    device, _, name = condition.point.partition(".")
+    if device not in points:
+        mistake("rule-device", device=device, known=", ".join(points))
+        return
+    if name not in points[device] and name != LINK:
+        mistake("rule-point", device=device, point=name, known=", ".join(points[device]))
+        return
+    if len(condition.tests) - ({"above", "below"} <= set(condition.tests)) != 1:
+        mistake("rule-tests", given=", ".join(condition.tests) or "–")
+        return
+    point = points[device].get(name, Point())
+    bounds = {"above": (point.max, float.__ge__), "below": (point.min, float.__le__)}
+    for test, (bound, beyond) in bounds.items():
+        limit = getattr(condition, test)
+        if limit is not None and bound is not None and beyond(float(limit), float(bound)):
+            mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
+    boolean = name == LINK or _is_boolean(point)
+    if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
+        mistake("rule-boolean", point=condition.point, test=condition.tests[0])
+    # Points of some drivers do not say what they turn out to be; one with a unit is a number.
+    wanted = condition.equals
+    if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):
+        mistake("rule-kind", point=condition.point, value=wanted)
+    for test in ("missing", "stuck", "within", "rises", "falls"):
+        value = getattr(condition, test)
+        if value is not None and value <= 0:
+            mistake("rule-positive", test=test)
+
+
+def _is_boolean(point: Point) -> bool:
+    tests = (point.bit, point.equals, point.true_above, point.true_below)
+    return any(test is not None for test in tests) or getattr(point, "table", "") in ("coil", "discrete")
+
+
+def _check_together(reading: Reading, path: tuple[str, ...], keys: RuleKeys) -> None:
+    """What can never hold at the same time."""
+    if not 0 <= keys.need <= len(keys.when):
+        reading.mistake((*path, "need"), "rule-need", count=len(keys.when))
+        return
+    if keys.need not in (0, len(keys.when)):
+        return
+    for point in {condition.point for condition in keys.when}:
+        same = [condition for condition in keys.when if condition.point == point]
+        wanted = {condition.equals for condition in same if condition.equals is not None}
+        low = max((c.above for c in same if c.above is not None and c.below is None), default=None)
+        high = min((c.below for c in same if c.below is not None and c.above is None), default=None)
+        if len(wanted) > 1 or (low is not None and high is not None and low >= high):
+            reading.mistake((*path, "when"), "rule-contradiction", point=point)
+
+
+def outputs(
+    reading: Reading, data: Table, devices: Mapping[str, Device], drivers: Mapping[str, Driver]
+) -> dict[str, Output]:
+    """Every output whose device can do what is asked of it. `drivers` is each bus's."""
+    found: dict[str, Output] = {}
+    for name, table in reading.tables(data, "output"):
+        path = ("output", name)
+        output = reading.build(Output, table, path)
+        if output is None:
+            continue
+        device = devices.get(output.device)
+        if device is None:
+            reading.mistake(
+                (*path, "device"), "device-unknown", device=output.device, known=", ".join(devices)
+            )
+            continue
+        known = {*device.actions, *drivers[device.bus].actions}
+        for key, action in (("on", output.on), ("off", output.off)):
+            if action is not None and action not in known:
+                listed = ", ".join(sorted(known)) or "–"
+                reading.mistake(
+                    (*path, key), "output-action", device=device.name, action=action, known=listed
+                )
+        found[name] = output
+    return found

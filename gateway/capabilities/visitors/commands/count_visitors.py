@@ -1,0 +1,99 @@
+"""`linli count-visitors`: who crosses a line in a video, one JSON object a crossing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.model import ConfigError, GatewayError
+from gateway.words import preferred, say
+
+if TYPE_CHECKING:
+    from drivers.camera.counting import Crossing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+
+    def meant(key: str) -> str:
+        return say(preferred(), f"counting.help-{key}")
+
+    parser.add_argument("video", help=meant("video"))
+    parser.add_argument(
+        "--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=meant("line")
+    )
+    parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=meant("person"))
+    parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=meant("view"))
+    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=meant("model"))
+    parser.add_argument("--sha256", help=meant("sha256"))
+    parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=meant("show"))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print crossings as they become known. Raises `GatewayError`."""
+    # The entry points alone see the drivers.
+    from drivers.camera import is_line, is_person  # noqa: PLC0415
+
+    ends = options.line[:2], options.line[2:]
+    if not is_line(options.line):
+        raise ConfigError("line-no-length")
+    if not is_person(options.person):
+        raise ConfigError("camera-person")
+    if options.model and not options.sha256:
+        raise ConfigError("model-sum-missing", file=options.model)
+    if "://" not in options.video:
+        if not Path(options.video).exists():
+            raise GatewayError("video-missing", file=options.video)
+        if options.show and options.show.exists() and options.show.samefile(options.video):
+            raise GatewayError("show-onto-video", file=options.show)
+    try:
+        # OpenCV is an extra.
+        from drivers.camera import capture, vision  # noqa: PLC0415
+        from drivers.camera.counting import Counter, Line  # noqa: PLC0415
+    except ImportError as error:
+        raise GatewayError("camera-missing", reason=error) from None
+    detector = vision.Detector(options.model, options.sha256) if options.model else None
+    counter = Counter(options.view, {"line": Line(ends, options.person)}, detector=detector)
+    totals = {"in": 0, "out": 0}
+    with ExitStack() as stack:
+        video = stack.enter_context(capture.Video(options.video))
+        writer = options.show and stack.enter_context(vision.writing(options.show, vision.FPS))
+        for frame in video:
+            _tell(counter.step(*frame), totals)
+            if writer:
+                text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
+                writer.write(frame.image, counter.boxes, [ends], text)
+        _tell(counter.finish(), totals)
+    if video.seen < 2:  # A picture is read as a video of one frame.
+        raise capture.unreadable(options.video)
+    if not counter.calibrated:
+        print(say(preferred(), "counting.uncalibrated"), file=sys.stderr)
+    if video.seen < video.frames * 0.95:
+        # A header may be wrong, too: what was counted was counted.
+        facts = {"file": options.video, "seen": video.seen, "frames": video.frames}
+        print(say(preferred(), "counting.cut", **facts), file=sys.stderr)
+
+
+def _tell(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
+    for each in crossings:
+        totals[each.direction] += 1
+        crossing = {"t": round(each.t, 3), "frame": each.frame, "direction": each.direction}
+        print(json.dumps(crossing | ({} if each.calibrated else {"calibrated": False})), flush=True)
+
+
+def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count or not all(0 <= number <= 1 for number in numbers):
+            raise argparse.ArgumentTypeError(say(preferred(), "counting.numbers", count=count))
+        return numbers
+
+    return read

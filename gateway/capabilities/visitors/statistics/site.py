@@ -1,0 +1,35 @@
+"""What the site's file says of its doors and rooms."""
+
+from __future__ import annotations
+
+from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, with_counters
+from gateway.config import Site
+
+from .fold import DOOR, ROOM
+from .terms import Centre
+
+
+def centre_of(site: Site) -> Centre:
+    """Its doors, and by which of them each place is counted."""
+    layout = with_counters(site.layout, site.devices.values())
+    doors = {DOOR + name: door for name, door in layout.doors.items()}
+    rooms = {
+        ROOM + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))
+        for room in layout.rooms
+    }
+    counters = [counter for door in doors.values() for counter in door.counters]
+    return Centre(
+        timezone=site.centre.timezone,
+        doors={name: door.counters for name, door in doors.items()},
+        places={
+            CENTRE: tuple(name for name, door in doors.items() if OUTSIDE in (door.outer, door.inner)),
+            **rooms,
+            **{name: (name,) for name in doors},
+        },
+        titles={
+            **{DOOR + counter: site.devices[counter].title for counter in counters},
+            **{name: door.title for name, door in doors.items() if door.title},
+            **{ROOM + name: room.title for name, room in layout.rooms.items()},
+        },
+        hours=site.hours,
+    )

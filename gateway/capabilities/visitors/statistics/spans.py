@@ -1,0 +1,136 @@
+"""Stretches of time, and the calendar of a time zone: all in Unix seconds."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from gateway.model.hours import Hours
+
+Span = tuple[int, int]
+"""From and until."""
+QUARTER = 900
+UNITS = ("quarter", "hour", "day", "week", "month", "year")
+
+
+class Spans:
+    """Stretches in order, none of which touch."""
+
+    def __init__(self, spans: Iterable[Span] = ()) -> None:
+        joined: list[list[int]] = []
+        for since, until in sorted(spans):
+            if joined and since <= joined[-1][1]:
+                joined[-1][1] = max(joined[-1][1], until)
+            elif until > since:
+                joined.append([since, until])
+        self._since = [since for since, _ in joined]
+        self._until = [until for _, until in joined]
+        self._before = [0]
+        for since, until in joined:
+            self._before.append(self._before[-1] + until - since)
+
+    def __iter__(self) -> Iterator[Span]:
+        return iter(zip(self._since, self._until, strict=True))
+
+    def __bool__(self) -> bool:
+        return bool(self._since)
+
+    def _upto(self, at: int) -> int:
+        """Seconds before a moment."""
+        number = bisect_right(self._since, at)
+        return self._before[number] - (max(0, self._until[number - 1] - at) if number else 0)
+
+    def within(self, since: int, until: int) -> int:
+        """Seconds of a stretch that they cover."""
+        return self._upto(until) - self._upto(since) if until > since else 0
+
+    def cut(self, other: Spans) -> Spans:
+        """What both cover."""
+        mine, theirs, found = list(self), list(other), []
+        i = j = 0
+        while i < len(mine) and j < len(theirs):
+            since, until = max(mine[i][0], theirs[j][0]), min(mine[i][1], theirs[j][1])
+            if since < until:
+                found.append((since, until))
+            if mine[i][1] < theirs[j][1]:
+                i += 1
+            else:
+                j += 1
+        return Spans(found)
+
+
+class Slot(NamedTuple):
+    """One bar of a chart: a quarter of an hour, an hour, a day …, and the local time that it begins at."""
+
+    since: int
+    until: int
+    local: datetime
+
+
+def midnight(day: date, zone: ZoneInfo) -> int:
+    """When a local day begins."""
+    return round(datetime.combine(day, time(), zone).timestamp())
+
+
+def begin(unit: str, day: date) -> date:
+    """The first day of the week (ISO 8601: Monday), month or year that a day is in."""
+    if unit == "week":
+        return day - timedelta(days=day.weekday())
+    if unit == "month":
+        return day.replace(day=1)
+    return day.replace(month=1, day=1) if unit == "year" else day
+
+
+def after(unit: str, day: date, count: int = 1) -> date:
+    """The same day so many days, weeks, months or years later; the 29th of February becomes the 28th.
+
+    Raises `OverflowError` or `ValueError` where no calendar goes.
+    """
+    if unit in ("month", "year"):
+        months = day.year * 12 + day.month - 1 + count * (12 if unit == "year" else 1)
+        first = date(months // 12, months % 12 + 1, 1)
+        last = (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+        return first.replace(day=min(day.day, last.day))
+    return day + timedelta(days=count * (7 if unit == "week" else 1))
+
+
+def slots(unit: str, since: date, until: date, zone: ZoneInfo) -> list[Slot]:
+    """The slots of the days from `since` to before `until`; the first and last week, month or year may be
+    in part. Where a clock is put back, an hour comes twice; forward, one is missing."""
+    last = midnight(until, zone)
+    if unit in ("quarter", "hour"):
+        starts = [
+            (at, datetime.fromtimestamp(at, zone)) for at in range(midnight(since, zone), last, QUARTER)
+        ]
+        if unit == "hour":
+            starts = [*starts[:1], *(start for start in starts[1:] if not start[1].minute)]
+    else:
+        days = [since]
+        while (following := after(unit, begin(unit, days[-1]))) < until:
+            days.append(following)
+        starts = [(midnight(day, zone), datetime.combine(day, time(), zone)) for day in days]
+    ends = [*(at for at, _ in starts[1:]), last]
+    # Samoa went without the 30th of December 2011.
+    return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=False) if at < end]
+
+
+def opening(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Spans:
+    """When the centre is open by its published hours."""
+    return Spans(
+        (_minute(day, first, zone), _minute(day, last, zone))
+        for day in days(since, until)
+        for first, last in hours.on(day)
+    )
+
+
+def days(since: date, until: date) -> list[date]:
+    return [since + timedelta(days=n) for n in range((until - since).days)]
+
+
+def _minute(day: date, minute: int, zone: ZoneInfo) -> int:
+    """A minute of a local day; beyond 1440 it is one of the next."""
+    day += timedelta(days=minute // 1440)
+    return round(datetime.combine(day, time(minute // 60 % 24, minute % 60), zone).timestamp())

@@ -1,0 +1,98 @@
+"""An Excel workbook: the only file that knows XlsxWriter."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from unicodedata import east_asian_width
+
+import xlsxwriter  # type: ignore[import-untyped]
+
+from gateway.web.spreadsheet import Cell
+
+from .wording import Share, Table
+
+NAME = 31
+"""Letters in the name of a sheet."""
+WIDEST = 60
+
+
+def write(path: Path, tables: list[Table], title: str) -> None:
+    """A sheet a table, the head in view, dates as dates, and a chart of the days. Texts stay texts,
+    whatever they look like. Raises `OSError`."""
+    options = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_numbers": False,
+        "strings_to_urls": False,
+        "tmpdir": str(path.parent),
+    }
+    book = xlsxwriter.Workbook(str(path), options)
+    try:
+        book.set_properties({"title": title})
+        formats = {
+            "head": book.add_format({"bold": True, "bottom": 1, "text_wrap": True}),
+            "date": book.add_format({"num_format": "yyyy-mm-dd"}),
+            "share": book.add_format({"num_format": "0.0%"}),
+            "number": book.add_format({"num_format": "#,##0.##"}),
+        }
+        for table in tables:
+            sheet = book.add_worksheet(_name(table.title))
+            # A sheet is written row by row: everything about its columns comes first.
+            for number in range(len(table.heads)):
+                sheet.set_column(number, number, _width(table, number))
+            sheet.freeze_panes(1, 0)
+            sheet.write_row(0, 0, table.heads, formats["head"])
+            for number, row in enumerate(table.rows, 1):
+                for column, cell in enumerate(row):
+                    _put(sheet, number, column, cell, formats)
+            if table.key == "days" and table.rows:
+                sheet.insert_chart(1, len(table.heads) + 1, _chart(book, table))
+    finally:
+        try:
+            book.close()
+        except xlsxwriter.exceptions.FileCreateError as error:
+            raise OSError(error) from error
+
+
+def _put(sheet: object, row: int, column: int, cell: Cell, formats: dict[str, object]) -> None:
+    put = sheet.write_string  # type: ignore[attr-defined]
+    if cell is None:
+        return
+    if isinstance(cell, str):
+        put(row, column, cell)
+    elif isinstance(cell, date):
+        sheet.write_datetime(row, column, cell, formats["date"])  # type: ignore[attr-defined]
+    else:
+        kind = "share" if isinstance(cell, Share) else "number"
+        sheet.write_number(row, column, cell, formats[kind])  # type: ignore[attr-defined]
+
+
+def _chart(book: object, table: Table) -> object:
+    """Who came, by day."""
+    column = next(number for number, cell in enumerate(table.rows[0]) if isinstance(cell, int))
+    sheet, last = _name(table.title), len(table.rows)
+    chart = book.add_chart({"type": "column"})  # type: ignore[attr-defined]
+    chart.add_series({
+        "name": [sheet, 0, column],
+        "categories": [sheet, 1, 0, last, column - 1],
+        "values": [sheet, 1, column, last, column],
+    })  # fmt: skip
+    chart.set_title({"name": table.title})
+    chart.set_legend({"none": True})
+    chart.set_size({"width": 900, "height": 380})
+    return chart
+
+
+def _name(title: str) -> str:
+    return "".join("_" if letter in "[]:*?/\\" else letter for letter in title)[:NAME]
+
+
+def _width(table: Table, column: int) -> int:
+    cells = [table.heads[column], *(row[column] for row in table.rows[:200])]
+    widest = max(sum(2 if east_asian_width(c) in "WF" else 1 for c in _shown(cell)) for cell in cells)
+    return min(WIDEST, widest + 2)
+
+
+def _shown(cell: Cell) -> str:
+    return "0000-00-00" if isinstance(cell, date) else str("" if cell is None else cell)

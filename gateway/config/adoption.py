@@ -1,0 +1,174 @@
+"""Which configuration runs: the site's file, or, where that is wrong, the one that was adopted last.
+
+What was adopted is kept in one file beside the journal, the device models and all, so that neither a
+power cut in the middle of an edit nor a lost file leaves a centre without alarms.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.base.failpoint import reach
+from gateway.model import Device, Revision
+
+from . import JournalOptions, Mistake, Mistakes, Site, digest, load_site
+
+_JOURNAL = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
+
+Changes = dict[str, dict[str, list[str]]]
+"""See `Revision.changes`."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a configuration must prove, and what holds again if it does not."""
+
+    sources: dict[str, str]
+    """The `Site.sources` to return to."""
+    watched: list[str]
+    silent: list[str]
+    """Those of them that did not answer before."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The adopted configuration, as it lies on the disk."""
+
+    file: str
+    """The site's file it came from: another site does not start with it."""
+    revision: Revision
+    sources: dict[str, str]
+    trial: Trial | None = None
+    rejected: str = ""
+    """The digest of the configuration that was returned from: a restart does not take it up either."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """What a start runs. `refused` says why it is not the site's file."""
+
+    site: Site
+    kept: Kept | None
+    refused: tuple[Mistake, ...] = ()
+
+
+def choose(file: Path) -> Choice:
+    """The site's file if it is right, else what was adopted last. Raises `Mistakes` if there is neither."""
+    try:
+        site = load_site(file)
+    except Mistakes as wrong:
+        kept = recall(file, _journal_of(file))
+        if not (kept and (last := load_sources(file, kept.sources))):
+            raise
+        return Choice(last, kept, tuple(wrong.mistakes))
+    # A file that lacks its end may lack where the journal is.
+    kept = recall(file, site.journal.path) or recall(file, _usual_journal())
+    doubt = kept and _doubt(file, site, kept)
+    if kept and doubt and (last := load_sources(file, kept.sources)):
+        return Choice(last, kept, (doubt,))
+    return Choice(site, kept)
+
+
+def _doubt(file: Path, site: Site, kept: Kept) -> Mistake | None:
+    """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
+    if kept.rejected == site.digest:
+        return returned(file, kept.revision)
+    text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
+    if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
+        # TOML may be cut between two tables and still hold: it only lacks devices.
+        return Mistake(file, text.count("\n") + 1, "", "config-cut", {})
+    return None
+
+
+def returned(file: Path, revision: Revision) -> Mistake:
+    """Why a file that holds is not followed."""
+    return Mistake(file, 1, "", "config-returned", {"silent": ", ".join(revision.silent)})
+
+
+def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
+    """A site from what was kept of it; None where this version no longer takes it."""
+    try:
+        return load_site(file, kept=sources)
+    except Mistakes:
+        return None
+
+
+def keep(journal: Path, kept: Kept) -> None:
+    """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
+    path = _place(journal)
+    draft = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(kept))
+        file.flush()
+        os.fsync(file.fileno())
+    reach("config-drafted")
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def recall(file: Path, journal: Path) -> Kept | None:
+    """What was adopted last from that site's file; None if nothing sound is there."""
+    try:
+        kept = msgspec.json.decode(_place(journal).read_bytes(), type=Kept)
+    except (OSError, ValueError):
+        return None
+    sound = digest(kept.sources) == kept.revision.digest and "" in kept.sources
+    return kept if sound and kept.file == str(file.resolve()) else None
+
+
+def compare(old: Site, new: Site) -> Changes:
+    """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
+    before, after = _parts(old), _parts(new)
+    return {kind: found for kind in before if (found := _compare(before[kind], after[kind]))}
+
+
+def _parts(site: Site) -> dict[str, Mapping[str, Any]]:
+    return {
+        "bus": {name: (spec, _on(site, name)) for name, spec in site.buses.items()},
+        "device": site.devices,
+        "uplink": {"uplink": site.uplink} if site.uplink else {},
+    }
+
+
+def _compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:
+    found = {
+        "added": [name for name in new if name not in old],
+        "removed": [name for name in old if name not in new],
+        "changed": [name for name in new if name in old and new[name] != old[name]],
+    }
+    return {how: names for how, names in found.items() if names}
+
+
+def _on(site: Site, bus: str) -> dict[str, Device]:
+    """The devices of a line. It does not care what people call them."""
+    return {
+        device.name: msgspec.structs.replace(device, title={})
+        for device in site.devices.values()
+        if device.bus == bus
+    }
+
+
+def _place(journal: Path) -> Path:
+    return journal.with_suffix(".adopted")
+
+
+def _journal_of(file: Path) -> Path:
+    """Where a file that is wrong or torn still says that the journal lies."""
+    try:
+        written = _JOURNAL.search(file.read_text("utf-8", "replace"))
+        return Path(tomllib.loads(written[1])["path"]) if written else _usual_journal()
+    except (OSError, TypeError, ValueError):
+        return _usual_journal()
+
+
+def _usual_journal() -> Path:
+    usual = JournalOptions().path
+    return Path(os.environ.get("STATE_DIRECTORY", usual.parent)) / usual.name

@@ -1,0 +1,1 @@
+"""The running gateway: the engine, the composition of its parts, reload, metrics."""

@@ -1,0 +1,179 @@
+"""What Prometheus scrapes, and whether the gateway is well: read from the live objects when asked."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import uvicorn
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from gateway.base.log import tell
+from gateway.config import MetricsOptions
+from gateway.field.supervise import BusTask
+from gateway.journal import LANES, Journal
+from gateway.uplink import DELAYS, Uplink
+from gateway.wire.mqtt import Connection
+
+Health = Callable[[], dict[str, Any]]
+
+
+class GatewayCollector(Collector):
+    """The gateway's own figures: prefix `linli_`, base units, `_total` for counters."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        buses: Mapping[str, BusTask],
+        uplink: Callable[[], Uplink | None],
+        revision: Callable[[], int],
+    ) -> None:
+        self._journal = journal
+        self._buses = buses
+        self._uplink = uplink
+        self._revision = revision
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._collect_buses()
+        yield from self._collect_journal()
+        text = "The revision of the configuration that holds."
+        yield GaugeMetricFamily("linli_config_revision", text, value=self._revision())
+        if uplink := self._uplink():
+            online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
+            online.add_metric([], uplink.online)
+            yield online
+            sent = CounterMetricFamily(
+                "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
+            )
+            for lane, count in uplink.sent.items():
+                sent.add_metric([lane.name.lower()], count)
+            yield sent
+            delays = HistogramMetricFamily(
+                "linli_alarm_delivery_seconds",
+                "From the reading of an alarm to the platform's acknowledgement.",
+            )
+            steps = [*map(str, DELAYS), "+Inf"]
+            counts = itertools.accumulate(uplink.delays)
+            delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.delay)
+            yield delays
+
+    def _collect_buses(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("linli_bus_up", "Whether the line is open.", labels=["bus"])
+        polls = CounterMetricFamily("linli_polls", "Polls and pushed messages.", labels=["bus"])
+        failures = CounterMetricFamily("linli_poll_failures", "Polls without a reading.", labels=["bus"])
+        missed = CounterMetricFamily(
+            "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
+        )
+        busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
+        for bus in self._buses.values():
+            label, stats = [bus.spec.name], bus.stats
+            up.add_metric(label, stats.up)
+            polls.add_metric(label, stats.polls)
+            failures.add_metric(label, stats.failures)
+            missed.add_metric(label, stats.missed)
+            busy.add_metric(label, stats.busy)
+        return up, polls, failures, missed, busy
+
+    def _collect_journal(self) -> Iterable[Metric]:
+        rows = GaugeMetricFamily(
+            "linli_journal_unacknowledged_rows", "Rows the platform has not acknowledged.", labels=["lane"]
+        )
+        for lane in LANES:
+            behind = self._journal.committed[lane] - self._journal.delivered[lane]
+            rows.add_metric([lane.name.lower()], behind)
+        journal = self._journal
+        for name, text, value in (
+            (
+                "linli_journal_bytes",
+                "What the journal takes on the disk, log and reserve included.",
+                journal.bytes,
+            ),
+            (
+                "linli_journal_window_seconds",
+                "Seconds between two commits of telemetry.",
+                journal.wear.window,
+            ),
+            (
+                "linli_storage_written_bytes_per_day",
+                "Bytes a day to the card at today's pace.",
+                journal.wear.per_day,
+            ),
+            ("linli_storage_life_years", "How long the card lasts at that pace.", journal.wear.years),
+            ("linli_dead_letters", "Records the broker would not take.", journal.dead),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+        for name, text, count in (
+            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.written),
+            ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
+            ("linli_mqtt_dropped", "MQTT messages that came too fast to be taken.", Connection.dropped),
+            ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.damaged),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        well = GaugeMetricFamily("linli_journal_writable", "Whether the last commit succeeded.")
+        well.add_metric([], self._journal.failure is None)
+        commits = CounterMetricFamily("linli_journal_commits", "Transactions, each synced to the disk.")
+        commits.add_metric([], self._journal.commits)
+        yield from (rows, well, commits)
+
+
+async def serve(options: MetricsOptions, collector: Collector, health: Health) -> None:
+    """Answer /metrics and /healthz on the event loop itself: a blocked loop does not look well.
+
+    A port that is taken costs the figures, not the gateway.
+    """
+    try:
+        sock = socket.create_server((options.host, options.port))
+    except OSError as error:
+        tell(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
+        return
+    config = uvicorn.Config(
+        _application(collector, health),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        limit_concurrency=32,
+        timeout_keep_alive=5,
+    )
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[sock])
+    finally:
+        for listening in getattr(server, "servers", ()):
+            listening.close()
+        sock.close()
+
+
+def _application(collector: Collector, health: Health) -> Any:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        status, kind, body = 404, "text/plain; charset=utf-8", b"/metrics, /healthz\n"
+        if scope["path"] == "/metrics":
+            status, kind, body = 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
+        elif scope["path"] == "/healthz":
+            state = health()
+            status, kind, body = 200 if state["ok"] else 503, "application/json", msgspec.json.encode(state)
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return application
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Signals are the daemon's business."""
+        yield

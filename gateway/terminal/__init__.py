@@ -1,0 +1,1 @@
+"""The kit that commands are made of."""

@@ -1,0 +1,31 @@
+"""The site that a command is about."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gateway.config import Site
+from gateway.config.adoption import choose
+from gateway.words import preferred
+
+from .printing import word
+
+DEFAULT_SITE = Path("/etc/linli/site.toml")
+
+
+def site_argument(parser: argparse.ArgumentParser) -> None:
+    """`--config`: the site's file."""
+    parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=word("site-file"))
+
+
+def chosen_site(options: argparse.Namespace) -> Site:
+    """The site as `linli run` would take it. Raises `Mistakes`."""
+
+    choice = choose(options.config)
+    for mistake in choice.refused:
+        print(mistake.say(preferred()), file=sys.stderr)
+    if choice.refused:
+        print(word("last-good"), file=sys.stderr)
+    return choice.site

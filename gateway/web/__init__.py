@@ -1,0 +1,1 @@
+"""The kit that web pages are made of."""

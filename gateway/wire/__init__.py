@@ -1,0 +1,1 @@
+"""What a driver may use besides the model: decoding, MQTT, serial ports, secrets."""

@@ -1,0 +1,296 @@
+"""MQTT on the event loop, through paho: the only file that knows it.
+
+paho's own threads, queues and reconnection stay out of it: what is unsent belongs to the journal, a
+connection that ends is replaced by a new one, and a message counts as delivered by its PUBACK alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.base.log import tell
+from gateway.model import Checks, LinkDown, ReadFailed
+
+KEEPALIVE = 12
+"""Seconds; a connection whose far end is gone is found within twice this and a second."""
+PATIENCE = 10.0
+"""Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
+INBOX = 1000
+UNSUPPORTED_PROTOCOL = 0x84
+NOBODY = 0x10
+"""MQTT 5, 3.4.2.1: the PUBACK's reason code for a message to which nobody has subscribed."""
+FAILURE = 0x80
+"""MQTT 5, 2.4: a reason code from here on is a refusal."""
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password and url.port != 0
+
+
+class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`url`: mqtt://host:1883, or mqtts://host:8883 with the broker's certificate verified."""
+
+    url: str
+    username: str = ""
+    password_file: Path | None = None
+    client_id: str = ""
+    ca_file: Path | None = None
+
+    CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A message from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+class Connection:
+    """One connection, from CONNACK to its end."""
+
+    dropped: ClassVar[int] = 0
+    """Messages, of all connections together, that came faster than anybody took them."""
+
+    def __init__(self, client: paho.Client) -> None:
+        self._client = client
+        self._socket: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._orders: set[asyncio.Future[None]] = set()
+        """Messages that are of no use if nobody has subscribed to them."""
+        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
+        self._lost = 0
+        """Messages dropped since the inbox was last empty."""
+        self.limit = 0
+        """Bytes of the largest packet the broker takes; 0 where it named no limit."""
+        self.connected: asyncio.Future[None] = self._loop.create_future()
+        """Done with the CONNACK, or failed with `LinkDown`."""
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Fails with `LinkDown` when the connection is gone."""
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_register_write
+        client.on_socket_unregister_write = self._on_unregister_write
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
+        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`: that the
+        connection is over, or `message-refused`, with the broker's code, that this message is."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+        else:
+            self._unacknowledged[info.mid] = done
+        return done
+
+    async def order(self, topic: str, payload: bytes) -> None:
+        """Publish what somebody must act upon. Raises `LinkDown`, or `ReadFailed` where the broker refuses
+        it or (by MQTT 5) says that nobody has subscribed."""
+        future = self.publish(topic, payload)
+        self._orders.add(future)
+        try:
+            await future
+        except LinkDown as down:
+            if down.key in ("message-refused", "nobody-subscribed"):
+                raise ReadFailed(down.key, **{"topic": topic, **down.facts}) from down
+            raise
+        finally:
+            self._orders.discard(future)
+
+    def subscribe(self, topic: str) -> None:
+        self._client.subscribe(topic, qos=1)
+
+    async def messages(self) -> AsyncIterator[Incoming]:
+        """What arrives on the subscriptions, until `LinkDown`."""
+        while True:
+            getting = asyncio.ensure_future(self._inbox.get())
+            try:
+                await asyncio.wait((getting, self.ended), return_when=asyncio.FIRST_COMPLETED)
+                if not getting.done():
+                    self.ended.result()
+                message = getting.result()
+                if self._lost and self._inbox.empty():
+                    tell(logging.WARNING, "inbox-emptied", count=self._lost)
+                    self._lost = 0
+                yield message
+            finally:
+                getting.cancel()
+
+    def end(self, error: LinkDown) -> None:
+        """Everybody who waits for this connection learns that it is over."""
+        futures: list[asyncio.Future[Any]] = [self.connected, self.ended, *self._unacknowledged.values()]
+        for future in futures:
+            if not future.done():
+                _fail(future, error)
+        self._unacknowledged.clear()
+
+    async def tend(self) -> None:
+        """Pings, and paho's own view of the connection."""
+        while True:
+            await asyncio.sleep(1)
+            self._client.loop_misc()
+
+    def _on_connect(
+        self, _c: Any, _u: Any, _f: Any, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.value >= FAILURE:
+            self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+        elif not self.connected.done():
+            self.limit = getattr(properties, "MaximumPacketSize", 0)
+            # MQTT 5, 3.2.2.3.3: more would cost the connection. paho holds back the rest, in order; its
+            # setter refuses on an open connection only because of what 0 means to it.
+            self._client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 0xFFFF)
+            self.connected.set_result(None)
+
+    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
+        self.end(LinkDown("broker-lost", reason=str(code)))
+
+    def _on_publish(self, _c: Any, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
+        future = self._unacknowledged.pop(mid, None)
+        if future is None or future.done():
+            return
+        if code.value >= FAILURE:
+            _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
+        elif code.value == NOBODY and future in self._orders:
+            _fail(future, LinkDown("nobody-subscribed"))
+        else:
+            future.set_result(None)
+
+    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
+        for code in codes:
+            if code.value >= FAILURE:
+                self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+
+    def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+        try:
+            self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+        except asyncio.QueueFull:
+            Connection.dropped += 1
+            self._lost += 1
+            if self._lost == 1:
+                tell(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
+
+    def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
+        # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = sock
+        self._on_loop(self._add_reader, sock)
+
+    def _add_reader(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_reader(sock.fileno(), self._read)
+
+    def _read(self) -> None:
+        self._client.loop_read()
+        # What TLS has already decrypted makes no socket readable.
+        while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
+            self._client.loop_read()
+
+    def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
+        self._loop.remove_reader(sock.fileno())
+        self._loop.remove_writer(sock.fileno())
+
+    def close(self) -> None:
+        """Say goodbye; a broker that takes nothing any more is left without."""
+        client = self._client
+        client.disconnect()
+        if self._socket and self._socket.fileno() >= 0:
+            self._on_socket_close(None, None, self._socket)
+            self._socket.close()
+        # paho closes what it still holds when it is collected, maybe after the loop.
+        client.on_socket_close = client.on_socket_unregister_write = None
+
+    def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
+        self._on_loop(self._add_writer, sock)
+
+    def _add_writer(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._client.loop_write)
+
+    def _on_unregister_write(self, _c: Any, _u: Any, sock: Any) -> None:
+        self._on_loop(self._loop.remove_writer, sock.fileno())
+
+    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
+        """connect() runs in a thread and must wake the loop; after it, paho is called by the loop."""
+        if threading.get_ident() == self._thread:
+            call(*args)
+        else:
+            self._loop.call_soon_threadsafe(call, *args)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    options: Options, *, will: tuple[str, bytes] | None = None, version: int = 5
+) -> AsyncIterator[Connection]:
+    """Connect, and disconnect on the way out. Raises `LinkDown` within 20 s."""
+    url = urlsplit(options.url)
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=options.client_id,
+        protocol=MQTTProtocolVersion(version),
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = PATIENCE
+    client.max_inflight_messages_set(0xFFFF)  # The uplink keeps count itself.
+    if will:
+        client.will_set(*will, qos=1, retain=True)
+    connection = Connection(client)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(connection.end, LinkDown("broker-lost", reason="closed"))
+        stack.callback(connection.close)
+        try:
+            if options.username:
+                client.username_pw_set(options.username, _password(options.password_file))
+            if url.scheme == "mqtts":
+                client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
+            await _open(client, url, version)
+            tending = asyncio.create_task(connection.tend(), name="mqtt-keepalive")
+            stack.callback(tending.cancel)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.shield(connection.connected)
+        except TimeoutError as error:
+            raise LinkDown("broker-silent", url=options.url) from error
+        except (OSError, ValueError) as error:
+            raise LinkDown("broker-away", url=options.url, reason=error) from error
+        yield connection
+
+
+async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
+    """In a thread: looking up the name and shaking hands may take long."""
+    properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
+    port = url.port or (8883 if url.scheme == "mqtts" else 1883)
+    await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE, properties=properties)
+
+
+def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
+    future.set_exception(error)
+    future.exception()  # Not everybody asks; that is no mistake.
+
+
+def _password(file: Path | None) -> str | None:
+    """Read at each connection, so that a new one needs no restart."""
+    return file.read_text().strip() if file else None

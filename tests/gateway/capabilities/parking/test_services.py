@@ -1,0 +1,53 @@
+from gateway.capabilities.parking.services import Parking
+from gateway.model import Point
+from tests.gateway.services.kit import Fold, device, kinds, sample
+
+
+def parking() -> Fold:
+    bays = {"occupied.1": Point(), "occupied.2": Point(), "battery": Point()}
+    return Fold(Parking({"p": device("p", "parking-bay", **bays)}))
+
+
+def summary(fold: Fold) -> dict[str, object]:
+    return dict(fold.service.summary(fold.rows))
+
+
+def test_bays_are_unknown_until_they_are_read() -> None:
+    assert summary(parking()) == {"free": 0, "occupied": 0, "unknown": 2, "total": 2}
+
+
+def test_a_car_comes_and_goes_and_its_stay_is_told() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=False, occupied__2=False))
+    fold.step(sample("p", 10, occupied__1=True, occupied__2=False))
+    assert summary(fold) == {"free": 1, "occupied": 1, "unknown": 0, "total": 2}
+    (fact,) = fold.step(sample("p", 100, occupied__1=False, occupied__2=False))
+    assert fact.body == {"point": "occupied.1", "occupied": False, "lasted": 90}
+
+
+def test_an_outage_makes_a_bay_unknown_and_keeps_its_session() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=True, occupied__2=True))
+    fold.step(sample("p", 5, error="timeout"))
+    assert summary(fold)["unknown"] == 2
+    assert kinds(fold.step(sample("p", 50, occupied__1=True, occupied__2=True))) == []
+    assert fold.rows["p/occupied.1"].since.wall == fold.rows["p/occupied.2"].since.wall
+    (fact,) = fold.step(sample("p", 60, occupied__1=False, occupied__2=True))
+    assert fact.body["lasted"] == 60
+
+
+def test_a_message_about_something_else_leaves_a_bay_as_it_is() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=True, occupied__2=False))
+    fold.step(sample("p", 5, battery=90))
+    fold.step(sample("p", 6, occupied__1=False))
+    assert summary(fold) == {"free": 2, "occupied": 0, "unknown": 0, "total": 2}
+
+
+def test_after_a_restart_bays_are_unknown_first_then_true() -> None:
+    fold = parking()
+    fold.step(sample("p", 0, occupied__1=True, occupied__2=False))
+    fold.restart()
+    assert summary(fold)["unknown"] == 2
+    assert kinds(fold.step(sample("p", 1, occupied__1=True, occupied__2=False))) == []
+    assert summary(fold) == {"free": 1, "occupied": 1, "unknown": 0, "total": 2}

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+from gateway.capabilities.safety.services.alarms import ARROWS, Event, State, diagram
+from gateway.capabilities.safety.services.alarms.machine import follow
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_every_state_is_reached_and_left() -> None:
+    assert {arrow.next for arrow in ARROWS} == {arrow.state for arrow in ARROWS} == set(State)
+
+
+def test_no_two_arrows_contradict_each_other() -> None:
+    pairs = [
+        (arrow.state, arrow.event, latching)
+        for arrow in ARROWS
+        for latching in (True, False)
+        if arrow.latching in (None, latching)
+    ]
+    assert len(pairs) == len(set(pairs))
+
+
+def test_nothing_but_people_ends_a_latching_alarm() -> None:
+    for state in set(State) - {State.NORMAL}:
+        for event in (Event.RAISE, Event.CLEAR):
+            arrow = follow(state, event, latching=True)
+            assert arrow is None or arrow.next is not State.NORMAL
+
+
+def test_nothing_ends_an_alarm_while_its_condition_holds() -> None:
+    for state in (State.ACTIVE, State.ACKNOWLEDGED):
+        for event in (Event.ACKNOWLEDGE, Event.RESET):
+            for latching in (True, False):
+                arrow = follow(state, event, latching)
+                assert arrow is None or arrow.next is State.ACKNOWLEDGED
+
+
+def test_the_documents_show_the_diagram_of_the_table() -> None:
+    drawn = f"```mermaid\n{diagram()}\n```"
+    assert drawn in (ROOT / "SAFETY.md").read_text(encoding="utf-8")

@@ -1,0 +1,167 @@
+"""Activities and visiting groups."""
+
+from typing import Any
+
+import pytest
+
+from gateway.capabilities.visitors.services.bookings import MOST
+from tests.gateway.capabilities.visitors.services import test_service
+from tests.gateway.capabilities.visitors.services.kit import Centre, told, wall
+from tests.gateway.capabilities.visitors.services.test_service import HOUR
+from tests.gateway.services.kit import kinds
+
+MINUTE = 60
+TEN = 10 * HOUR
+
+
+def hall() -> Centre:
+    """Everybody has been heard a moment ago."""
+    centre = test_service.hall()
+    centre.keep(TEN - 20 * MINUTE)
+    return centre
+
+
+def book(centre: Centre, second: float = HOUR, **args: Any) -> list[Any]:
+    usual = {"title": "书法课", "from": wall(TEN), "until": wall(TEN + HOUR), "expected": 12}
+    return centre.ask(second, "book", **{**usual, **args})
+
+
+def test_who_comes_in_its_time_attends_an_activity() -> None:
+    centre = hall()
+    (made,) = book(centre, room="hall")
+    assert made.body == {
+        "booking": made.body["booking"], "title": "书法课", "class": "activity", "room": "hall", "door": "",
+        "from": wall(TEN), "until": wall(TEN + HOUR), "expected": 12, "by": "王",
+    }  # fmt: skip
+    came = left = 0
+    # Too early, within the grace, during it, and too late; some who pass other doors.
+    for minute, more in ((-16, 1), (-14, 2), (5, 8), (30, 1), (61, 5)):
+        came += more
+        centre.keep(TEN + minute * MINUTE - 1)
+        centre.says(TEN + minute * MINUTE, came, left, "c")
+        centre.says(TEN + minute * MINUTE, came, 0, "l")
+        if minute == 5:
+            left = 3
+            centre.says(TEN + 6 * MINUTE, came, left, "c")
+    facts = centre.tick(TEN + 62 * MINUTE)
+    (body,) = told(facts, "attendance")
+    assert (body["title"], body["came"], body["left"], body["peak"]) == ("书法课", 11, 3, 10)
+    assert centre.tick(TEN + 63 * MINUTE) == []
+
+
+def test_a_groups_visitors_are_counted_up_to_those_who_were_expected() -> None:
+    centre = hall()
+    book(centre, **{"class": "tour", "expected": 3})
+    centre.keep(TEN)
+    tours = [
+        told(centre.says(TEN + minute * MINUTE, came, 0, "a"), "crossing")[0].get("tours", 0)
+        for minute, came in ((1, 1), (2, 3), (3, 9))
+    ]
+    assert tours == [1, 2, 0]
+    assert centre.figures["tours"] == 3
+    assert told(centre.tick(24 * HOUR), "visitor-day")[0]["tours"] == 3
+
+
+def test_a_group_that_comes_to_a_room_comes_through_its_own_door_if_it_has_one() -> None:
+    centre = hall()
+    book(centre, room="hall", **{"class": "tour"})
+    centre.keep(TEN - 1)
+    centre.says(TEN, 5, 0, "a")
+    assert centre.figures["tours"] == 0
+    centre.says(TEN + 1, 2, 0, "y")
+    assert centre.figures["tours"] == 0
+    centre.says(TEN + 2, 2, 6, "y")
+    assert (centre.figures["tours"], centre.now()) == (6, (11, 2, 9))
+
+
+def test_a_group_in_a_room_without_a_door_of_its_own_comes_through_any() -> None:
+    centre = hall()
+    book(centre, room="loft", **{"class": "tour"})
+    centre.keep(TEN - 1)
+    centre.says(TEN, 5, 0, "a")
+    assert centre.figures["tours"] == 5
+
+
+def test_a_booking_of_a_door_counts_who_passes_it() -> None:
+    centre = hall()
+    book(centre, door="study")
+    centre.keep(TEN - 1)
+    centre.says(TEN, 5, 0, "s"), centre.says(TEN, 9, 0, "a")
+    assert told(centre.tick(TEN + 2 * HOUR), "attendance")[0]["came"] == 5
+
+
+def test_a_period_that_comes_after_the_end_is_waited_for() -> None:
+    centre = Centre(every=900)
+    centre.tick(0)
+    book(centre)
+    centre.period(TEN + 900, TEN, TEN + 900, 4)
+    assert told(centre.tick(TEN + HOUR + 10), "attendance") == []
+    centre.period(TEN + HOUR + 30, TEN + 2700, TEN + HOUR, 3, 1)
+    (body,) = told(centre.tick(TEN + HOUR + 900), "attendance")
+    assert (body["came"], body["left"]) == (7, 1)
+
+
+def test_a_booking_survives_a_restart_and_can_be_cancelled() -> None:
+    centre = hall()
+    (made,) = book(centre)
+    centre.reboot()
+    assert centre.ask(2 * HOUR, "cancel-booking", booking="booking/none") == []
+    assert kinds(centre.ask(2 * HOUR, "cancel-booking", booking=made.body["booking"])) == [
+        "booking-cancelled"
+    ]
+    assert told(centre.tick(TEN + 2 * HOUR), "attendance") == []
+
+
+def test_the_same_booking_twice_is_one() -> None:
+    centre = hall()
+    assert (kinds(book(centre)), kinds(book(centre))) == (["booking-made"], [])
+    assert kinds(book(centre, title="合唱")) == ["booking-made"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"title": " "}, {"title": 7}, {"class": "party"}, {"room": "attic"}, {"door": "none"},
+        {"expected": -1}, {"expected": 2.5}, {"from": "10:00"}, {"from": True}, {"until": None},
+        {"until": wall(TEN)}, {"until": wall(TEN + 25 * HOUR)}, {"from": wall(-HOUR), "until": wall(0)},
+        {"from": wall(500 * 24 * HOUR)},
+    ],
+)  # fmt: skip
+def test_a_booking_without_sense_is_none(args: dict[str, Any]) -> None:
+    assert book(hall(), **args) == []
+
+
+def test_nobody_books_without_end() -> None:
+    centre = hall()
+    for number in range(MOST):
+        assert kinds(book(centre, title=f"{number}")) == ["booking-made"]
+    assert book(centre, title="one more") == []
+
+
+def test_a_group_that_nobody_had_booked_is_marked_afterwards() -> None:
+    centre = hall()
+    centre.says(TEN - 18 * MINUTE, 30, 0, "a"), centre.keep(TEN - 1), centre.says(TEN, 42, 0, "a")
+    (fact,) = centre.ask(TEN + 5 * MINUTE, "mark-tour", count=12, minutes=15)
+    assert fact.body == {
+        "count": 12,
+        "since": wall(TEN - 10 * MINUTE),
+        "until": wall(TEN + 5 * MINUTE),
+        "by": "王",
+    }
+    assert centre.figures["tours"] == 12
+
+
+@pytest.mark.parametrize(
+    "args", [{"count": 13}, {"count": 0}, {"count": 2, "minutes": 0}, {"count": "x"}, {"minutes": 2000}]
+)
+def test_no_more_are_marked_than_came(args: dict[str, Any]) -> None:
+    centre = hall()
+    centre.says(TEN - 18 * MINUTE, 30, 0, "a"), centre.keep(TEN - 1), centre.says(TEN, 42, 0, "a")
+    assert centre.ask(TEN + 5 * MINUTE, "mark-tour", **{"count": 12, "minutes": 15, **args}) == []
+
+
+def test_nobody_is_marked_twice() -> None:
+    centre = hall()
+    centre.keep(TEN - 1), centre.says(TEN, 10, 0, "a")
+    assert kinds(centre.ask(TEN, "mark-tour", count=7, minutes=15)) == ["tour-marked"]
+    assert centre.ask(TEN, "mark-tour", count=7, minutes=15) == []

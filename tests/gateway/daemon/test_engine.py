@@ -1,0 +1,233 @@
+"""The engine with a real journal on a file: what is written down before what."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.capabilities import services
+from gateway.capabilities.visitors.services import Place
+from gateway.daemon.engine import REFRESH, Engine
+from gateway.journal import Journal, JournalFailed, Reader
+from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
+from gateway.services.commands import Status
+from gateway.services.memory import Memory, memories
+from tests.clock import FakeClock
+from tests.gateway.services.kit import device
+
+ALARM, EVENT, TELEMETRY = Lane
+DEVICES = {
+    "smoke": device("smoke", "smoke", smoke=Point(alarm=AlarmSpec(hazard=Hazard.FIRE))),
+    "locker": device("locker", "parcel-locker"),
+}
+
+
+@asynccontextmanager
+async def engine(path: Path, clock: FakeClock) -> AsyncIterator[tuple[Engine, Journal]]:
+    async with Journal.open(path, clock, 1.0) as journal:
+        it = Engine(services(DEVICES, {"upstream": ("open", "acknowledge")}), journal, clock)
+        await it.restore()
+        yield it, journal
+
+
+async def records(path: Path, lane: Lane) -> list[Record]:
+    async with Reader.open(path) as reader:
+        return [record async for record in reader.records(lane, 0)]
+
+
+def order(clock: FakeClock, key: str = "c1", target: str = "locker", action: str = "open") -> Command:
+    at = clock.now()
+    return Command(
+        id=key, at=at, device=target, action=action, expires=at.wall + 60_000, origin="upstream", by="王"
+    )
+
+
+def fire(clock: FakeClock) -> Sample:
+    return Sample("smoke", clock.now(), {"smoke": True})
+
+
+async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "journal.db"
+    async with engine(path, clock) as (it, _):
+        await it.sample(Sample("locker", clock.now(), {"x": 1}, memory=b"held"))
+        async with Reader.open(path) as reader:
+            assert memories(it.rows(Memory.name)) == {"locker": b"held"}
+            assert set(await reader.state(Memory.name)) == {"locker"}
+    async with engine(path, clock) as (it, _):
+        assert memories(it.rows(Memory.name)) == {"locker": b"held"}
+
+
+async def test_a_row_of_another_version_keeps_nothing_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, path = FakeClock(), tmp_path / "journal.db"
+    async with Journal.open(path, clock, 1.0) as journal:
+        journal.append("visitors", [], {"door": clock.now(), "place/": Place(inside=3)})
+        await journal.commit()
+    async with engine(path, clock) as (it, _):
+        assert it.rows("visitors") == {"place/": Place(inside=3)}
+    assert "row-unreadable" in caplog.text
+
+
+async def test_an_alarm_is_safe_before_its_sample_is_queued(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, journal):
+        taking = asyncio.create_task(it.sample(fire(clock)))
+        while not journal.committed[ALARM]:
+            assert not journal.latest
+            await asyncio.sleep(0)
+        await taking
+        assert [record.device for record in await records(path, ALARM)] == ["smoke"]
+        assert list(journal.latest) == ["smoke"]
+
+
+async def test_a_journal_that_fails_does_not_stop_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    executed: list[str] = []
+
+    async def execute(command: Command) -> None:
+        executed.append(command.id)
+
+    async def refuse(_: object) -> list[int]:
+        raise JournalFailed("journal-write", path="", reason="no space")
+
+    async with engine(path, clock) as (it, journal):
+        it.execute = execute
+        running = asyncio.create_task(it.run())
+        with monkeypatch.context() as patch:
+            patch.setattr(journal._writer, "transact", refuse)
+            await it.sample(fire(clock))
+            await clock.advance(3)
+            assert (await it.command(order(clock))).status is Status.FAILED
+            assert it.rows("commands")["c1"].status is Status.FAILED
+            assert not running.done()
+        await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
+        await journal.commit()
+        assert executed == [], "what is not written down is not done"
+        assert [record.device for record in await records(path, ALARM)][:1] == ["smoke"]
+        outcomes = [r.body for r in await records(path, EVENT) if r.kind == "outcome"]
+        assert [(body["id"], body["status"]) for body in outcomes] == [("c1", "failed")]
+        running.cancel()
+
+
+async def test_the_siren_does_not_wait_for_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    heard: list[list[str]] = []
+
+    async with engine(tmp_path / "j.db", clock) as (it, journal):
+        transact = journal._writer.transact
+
+        async def refuse(_: object) -> list[int]:
+            assert heard == [["smoke/smoke"]], "it sounds before anything is written"
+            raise JournalFailed("journal-write", path="", reason="no space")
+
+        it.on_alarm = lambda: heard.append(list(it.rows("safety")))
+        monkeypatch.setattr(journal._writer, "transact", refuse)
+        await it.sample(fire(clock))
+        assert heard == [["smoke/smoke"]]
+        monkeypatch.setattr(journal._writer, "transact", transact)
+
+
+async def test_a_restart_takes_up_the_state(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, _):
+        await it.sample(fire(clock))
+        before = dict(it.rows("safety"))
+        assert before
+    async with engine(path, clock) as (it, _):
+        assert it.rows("safety").keys() == before.keys()
+        await it.sample(fire(clock))
+    assert len(await records(path, ALARM)) == 1, "the fire is known already"
+
+
+async def test_a_command_is_written_down_before_it_is_done_and_done_once(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    gate, found = asyncio.Event(), list[str]()
+
+    async def execute(command: Command) -> None:
+        found.extend(f"{r.kind} {r.body['id']}" for r in await records(path, EVENT))
+        await gate.wait()
+
+    async with engine(path, clock) as (it, _):
+        it.execute = execute
+        both = [asyncio.create_task(it.command(order(clock))) for _ in range(2)]
+        while not found:
+            await asyncio.sleep(0.001)
+        assert (await both[1]).status is Status.ACCEPTED
+        gate.set()
+        assert (await both[0]).status is Status.DONE
+        assert (await it.command(order(clock))).status is Status.DONE
+    assert found == ["command c1"]
+    kinds = [(record.kind, record.body["status"]) for record in await records(path, EVENT)]
+    assert kinds == [("command", "accepted"), ("outcome", "done")]
+
+
+async def test_a_command_that_fails_or_is_not_allowed_is_told(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+
+    async def execute(_: Command) -> None:
+        raise GatewayError("no-answer")
+
+    async with engine(path, clock) as (it, _):
+        it.execute = execute
+        failed = await it.command(order(clock))
+        assert (failed.status, failed.detail) == (Status.FAILED, "no-answer")
+        denied = await it.command(order(clock, "c2", action="explode"))
+        assert (denied.status, denied.detail) == (Status.DENIED, "not-allowed")
+    told = [(r.kind, r.body["id"], r.body["status"]) for r in await records(path, EVENT)]
+    assert told == [("command", "c1", "accepted"), ("outcome", "c1", "failed"), ("command", "c2", "denied")]
+
+
+@pytest.mark.parametrize("name", ["", "#", "+", "a/b", "\0", "x" * 70_000, "邻里"])
+async def test_a_name_that_is_no_name_is_never_written_down(tmp_path: Path, name: str) -> None:
+    """It would become part of a topic, and could never be delivered."""
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, _):
+        with pytest.raises(GatewayError, match="command-form"):
+            await it.command(order(clock, target=name))
+    assert await records(path, EVENT) == []
+
+
+async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    started = asyncio.Event()
+    executed: list[str] = []
+
+    async def hang(command: Command) -> None:
+        executed.append(command.id)
+        started.set()
+        await asyncio.Event().wait()
+
+    async with engine(path, clock) as (it, _):
+        it.execute = hang
+        task = asyncio.create_task(it.command(order(clock)))
+        await started.wait()
+        task.cancel()
+    async with engine(path, clock) as (it, journal):
+        it.execute = hang
+        running = asyncio.create_task(it.run())
+        await clock.settle()
+        await journal.commit()
+        assert (await it.command(order(clock))).status is Status.UNKNOWN
+        running.cancel()
+    assert executed == ["c1"]
+    assert [r.body["status"] for r in await records(path, EVENT)] == ["accepted", "unknown"]
+
+
+async def test_a_summary_is_told_when_it_changes_and_each_minute(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, journal):
+        await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
+        running = asyncio.create_task(it.run())
+        await clock.advance(2.5 * REFRESH)
+        await journal.commit()
+        await clock.advance(1)
+        running.cancel()
+    told = [r.at.mono / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
+    assert len(told) == 3
+    assert all(REFRESH <= later - earlier < REFRESH + 2 for earlier, later in itertools.pairwise(told))

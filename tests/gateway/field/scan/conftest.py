@@ -1,0 +1,102 @@
+"""A scan in this process, of wires whose far ends are simulated or foreign devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers import load, names
+from gateway.base.clock import SystemClock
+from gateway.config import Site, load_models, load_site
+from gateway.field.scan import Printer
+from gateway.field.scan.paste import Met, paste
+from gateway.field.scan.scanner import Scanner, Wishes
+from gateway.simulate.modbus import RtuSlaves
+from tests.drivers.conftest import Answer, broker, foreign_rtu, foreign_tcp, line
+
+__all__ = ["broker", "foreign_rtu", "foreign_tcp", "line"]
+
+HEAD = """
+schema = "linli/site/1"
+
+[site]
+id = "here"
+title = "Here"
+
+[control]
+socket = "{socket}"
+"""
+DRIVERS = {name: load(name) for name in names()}
+MODELS = load_models(Path("none.toml"))
+"""Read beforehand: a line's far end is in this process, too, and must not be kept from answering."""
+SMOKE = {3: (1, 1250, 391, 2987)}
+"""A detector that sees smoke, as `smoke/generic-rs485` has it."""
+
+
+class Rig(Printer):
+    """A site, a scan of it, and what was said and found."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("en", bar=False)
+        self.file = folder / "site.toml"
+        self.socket = folder / "control.sock"
+        self.journal = folder / "journal.db"
+        self.said: list[tuple[str, dict[str, object]]] = []
+        self.write("")
+
+    def write(self, tables: str) -> None:
+        self.file.write_text(HEAD.format(socket=self.socket) + tables, "utf-8")
+
+    def site(self) -> Site:
+        return load_site(self.file)
+
+    def scanner(self, **wishes: Any) -> Scanner:
+        numbers = wishes.pop("numbers", None)
+        wished = {"seconds": 0.1, "timeout": 0.15, **wishes}
+        return Scanner(
+            site=self.site(),
+            models=MODELS,
+            drivers=DRIVERS,
+            report=self,
+            clock=SystemClock(),
+            wishes=Wishes(numbers=frozenset(numbers) if numbers is not None else None, **wished),
+            control_socket=self.socket,
+        )
+
+    def tell(self, key: str, /, **facts: object) -> None:
+        self.said.append((key, facts))
+        super().tell(key, **facts)
+
+    def told(self) -> list[str]:
+        return [key for key, _ in self.said]
+
+    def only(self) -> Met:
+        (met,) = self.met
+        return met
+
+    def pasted(self) -> Site:
+        """The site after what was found is pasted into its file: it must pass."""
+        before = self.site()
+        tables = paste(self.met, {*before.buses, *before.devices}, "zh")
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write("\n" + tables)
+        return self.site()
+
+
+def units(known: dict[int, Any]) -> Answer:
+    """Modbus units on a line; the simulated centre's reading of the standard, not the gateway's."""
+    slaves = RtuSlaves(known.get)
+
+    def answer(request: bytes) -> list[tuple[float, bytes]]:
+        whole = len(request) == slaves.length and slaves.sound(request)
+        reply = slaves.reply(request) if whole else b""
+        return [(0.0, reply)] if reply else []
+
+    return answer
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import load_site
+from gateway.field.scan.fit import Fit
+from gateway.field.scan.paste import Met, paste, quoted
+from gateway.model import Value
+from tests.gateway.field.scan.conftest import HEAD
+
+URL = "mqtt://broker"
+FIT = Fit("thermometer/generic-mqtt", 1, {"temperature": 4.2})
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+
+
+def met(topic: str, fits: list[Fit], says: Mapping[str, str] = {}, heard: Mapping[str, Value] = {}) -> Met:
+    return Met(
+        driver="mqtt_json", place=URL, line={"url": URL}, address={"topic": topic}, says=dict(says),
+        speaks=True, fits=fits, heard=dict(heard),
+    )  # fmt: skip
+
+
+def check(folder: Path, tables: str) -> list[Any]:
+    """The devices of a site with these tables."""
+    file = folder / "site.toml"
+    file.write_text(HEAD.format(socket=folder / "s") + tables, "utf-8")
+    return list(load_site(file).devices.values())
+
+
+@given(
+    st.lists(texts.filter(lambda t: t and not set(t) & set("+#")), max_size=4, unique=True), texts, texts
+)
+def test_whatever_strangers_say_the_tables_pass(topics: list[str], name: str, word: str) -> None:
+    strangers = [
+        met(topic, [FIT] if n % 2 else [], {"name": name}, {word: word}) for n, topic in enumerate(topics)
+    ]
+    data = tomllib.loads(paste(strangers, {"mqtt-json", "thermometer-1"}, "en"))
+    assert set(data) <= {"bus", "device"}
+    assert set(data.get("bus", {})) <= {"mqtt-json-2"}
+    devices = data.get("device", {})
+    assert [device["topic"] for device in devices.values()] == topics[1::2]
+    assert "thermometer-1" not in devices
+
+
+def test_names_are_told_apart_and_none_is_the_gateways_own(tmp_path: Path) -> None:
+    strangers = [met("a/b", [FIT]), met("A.b", [FIT]), met("温度", [FIT]), met("x" * 200, [FIT])]
+    devices = check(tmp_path, paste(strangers, set(), "zh"))
+    assert [device.name for device in devices] == [
+        "thermometer-a-b",
+        "thermometer-a-b-2",
+        "thermometer",
+        f"thermometer-{'x' * 44}",
+    ]
+    assert devices[2].title == {"zh": "温度计 温度", "en": "Thermometer 温度"}
+
+
+def test_several_models_are_all_named_and_the_first_is_taken(tmp_path: Path) -> None:
+    tables = paste([met("t", [FIT, Fit("fridge/other", 0, {})])], set(), "en")
+    assert "fits thermometer/generic-mqtt (temperature = 4.2), also fridge/other; no certainty" in tables
+    assert [device.profile for device in check(tmp_path, tables)] == ["thermometer/generic-mqtt"]
+
+
+def test_values_are_written_as_toml_has_them() -> None:
+    for value in (True, 7, 2.5, 'quote " back \\ line \n delete \x7f', {"zh": "门", "en": "Door"}):
+        assert tomllib.loads(f"x = {quoted(value)}") == {"x": value}

@@ -1,0 +1,61 @@
+import re
+from datetime import datetime
+
+import pytest
+
+from gateway.model.hours import Hours, every_day, parse_days, parse_span, parse_week
+
+# 2026-11-21 is a Saturday.
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"{text}+08:00")
+
+
+def test_a_span_holds_its_beginning_and_not_its_end() -> None:
+    hours = every_day("08:00-21:30")
+    told = {time: at(f"2026-11-21T{time}") in hours for time in ("07:59", "08:00", "21:29", "21:30")}
+    assert told == {"07:59": False, "08:00": True, "21:29": True, "21:30": False}
+
+
+def test_a_night_belongs_to_the_day_it_began() -> None:
+    hours = parse_week({"sat": "22:00-06:00"})
+    assert at("2026-11-21T23:00") in hours
+    assert at("2026-11-22T05:59") in hours
+    assert at("2026-11-22T06:00") not in hours
+    assert at("2026-11-21T05:00") not in hours
+
+
+def test_days_and_closed_dates() -> None:
+    hours = parse_week(
+        {"mon-fri": "08:00-20:00", "sat-sun": ["09:00-12:00", "13:30-17:00"]}, ["2026-11-22"]
+    )
+    assert at("2026-11-20T19:59") in hours
+    assert at("2026-11-21T12:30") not in hours
+    assert at("2026-11-21T13:30") in hours
+    assert at("2026-11-22T10:00") not in hours
+
+
+def test_days_go_round_the_end_of_the_week() -> None:
+    assert [number % 7 for number in parse_days("sat-mon")] == [5, 6, 0]
+    assert list(parse_days("wed")) == [2]
+
+
+def test_the_whole_day() -> None:
+    hours = every_day("00:00-24:00")
+    assert at("2026-11-21T23:59") in hours
+    assert isinstance(hours, Hours)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8:00-9:00", "08:00", "08:00-08:00", "25:00-26:00", "08:00-24:30", "08:60-09:00"]
+)
+def test_what_is_no_span(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text) or "^$"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize("days", [{"monday": "08:00-09:00"}, {"mon-": "08:00-09:00"}, {"mon": ["x"]}])
+def test_what_is_no_week(days: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"mon|x"):
+        parse_week(days)

@@ -1,0 +1,81 @@
+"""Keys, cookies and patience."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.model import ConfigError
+from gateway.web.access import ADDRESSES, TRIES, WAIT, Access, read_key
+
+
+class Time:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_first_start_makes_a_key_for_the_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "access.key"
+    key = read_key(path)
+    assert len(key) >= 20
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_key(path) == key
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_empty_key_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "access.key"
+    path.write_text("\n")
+    with pytest.raises(ConfigError, match="access-key-empty"):
+        read_key(path)
+
+
+def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="access-key-unreadable"):
+        read_key(tmp_path)
+
+
+def test_after_some_wrong_keys_an_address_waits() -> None:
+    time = Time()
+    access = Access("right", time)
+    for _ in range(TRIES):
+        assert access.wait("a") == 0
+        assert not access.admits("a", "wrong")
+    assert access.wait("a") > 0
+    assert access.wait("b") == 0
+    time.now += WAIT
+    assert access.wait("a") == 0
+    assert access.admits("a", "right")
+
+
+def test_a_right_key_forgives() -> None:
+    access = Access("right", Time())
+    for _ in range(TRIES - 1):
+        access.admits("a", "wrong")
+    assert access.admits("a", "right")
+    assert not access.admits("a", "wrong")
+    assert access.wait("a") == 0
+
+
+def test_the_memory_of_addresses_is_bounded() -> None:
+    access = Access("right", Time())
+    for number in range(ADDRESSES + 5):
+        for _ in range(TRIES):
+            access.admits(str(number), "wrong")
+    assert access.wait("0") == 0
+    assert access.wait(str(ADDRESSES + 4)) > 0
+    assert len(access._wrong) == ADDRESSES
+
+
+def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
+    access = Access("right", Time())
+    cookie = access.session("王芳")
+    assert access.person(cookie) == "王芳"
+    assert Access("right", Time()).person(cookie) == "王芳"
+    assert Access("other", Time()).person(cookie) is None
+    assert access.person("x" + cookie) is None
+    assert access.person(None) is None

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.model import AlarmSpec, Hazard, Point, Value
+from gateway.wire.codec import finish, follow, leaves
+
+messages = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inside: st.lists(inside) | st.dictionaries(st.text("ab", min_size=1, max_size=2), inside),
+)
+maybe = st.none() | st.floats(-1e6, 1e6)
+alarms = st.builds(AlarmSpec, hazard=st.sampled_from(Hazard), above=maybe, below=maybe)
+points = st.builds(
+    Point,
+    scale=st.sampled_from((1.0, 0.1, 0.01, 0.001, 10.0, -1.0, 1 / 3)),
+    offset=st.sampled_from((0.0, -40.0, 0.5)),
+    decimals=st.none() | st.integers(0, 3),
+    min=maybe,
+    max=maybe,
+    bit=st.none() | st.integers(0, 63),
+    equals=st.none()
+    | st.integers(0, 3)
+    | st.text(max_size=2)
+    | st.tuples(st.integers(0, 3), st.text(max_size=2)),
+    true_above=maybe,
+    true_below=maybe,
+    alarm=st.none() | alarms,
+)
+wire = st.booleans() | st.integers() | st.integers(10**300, 10**400) | st.floats() | st.text(max_size=4)
+
+
+def one(value: Value, **point: Any) -> Any:
+    """What becomes of a number on the wire: the value, or in brackets why there is none."""
+    values, bad = finish({"x": Point(**point)}, {"x": value})
+    return values["x"] if values else [bad["x"]]
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), points), st.dictionaries(st.sampled_from("abcde"), wire))
+def test_finishing_never_raises_and_forgets_no_point(
+    wanted: dict[str, Point], said: dict[str, Value]
+) -> None:
+    values, bad = finish(wanted, said)
+    assert set(values) | set(bad) == set(wanted)
+    assert not set(values) & set(bad)
+    for name, value in values.items():
+        point = wanted[name]
+        assert isinstance(value, bool | int | float | str)
+        if isinstance(value, bool | str):
+            continue
+        assert math.isfinite(value)
+        assert point.min is None or value >= point.min
+        assert point.max is None or value <= point.max
+
+
+@given(points, wire)
+@example(Point(max=0.0, alarm=AlarmSpec(hazard=Hazard.FIRE)), 0)
+def test_an_alarm_always_gets_what_it_can_judge(point: Point, said: Value) -> None:
+    values, _ = finish({"x": point}, {"x": said})
+    if point.alarm and values:
+        level = point.alarm.above is not None or point.alarm.below is not None
+        thresholds = point.true_above is not None or point.true_below is not None
+        assert isinstance(values["x"], bool) or (
+            level and not thresholds and not isinstance(values["x"], str)
+        )
+
+
+@given(st.integers(-(10**6), 10**6), st.sampled_from((1, 2, 3)))
+def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
+    assert one(number, scale=10**-digits) == float(f"{number}e-{digits}")
+
+
+@pytest.mark.parametrize(
+    ("value", "point", "result"),
+    [
+        (234, {"scale": 0.1}, 23.4),
+        (234, {"scale": 0.1, "offset": -40}, -16.6),
+        (3, {"scale": 1 / 3, "decimals": 2}, 1.0),
+        (230.1999969482422, {"decimals": 1}, 230.2),
+        (math.nan, {"decimals": 1}, ["not-a-number"]),
+        (7, {}, 7),
+        (2.345, {}, 2.345),
+        ("on", {}, "on"),
+        (True, {}, True),
+        (5, {"bit": 0}, True),
+        (5, {"bit": 1}, False),
+        (-1, {"bit": 15}, True),
+        (2, {"equals": 2}, True),
+        (3, {"equals": (1, 2)}, False),
+        ("ON", {"equals": "ON"}, True),
+        ("ON", {"equals": ("OPEN", "ON")}, True),
+        (1499, {"true_below": 1500}, True),
+        (1500, {"true_below": 1500}, False),
+        (1501, {"true_above": 1500}, True),
+        (100, {"max": 100}, 100),
+        (101, {"max": 100}, ["out-of-range"]),
+        (-1, {"min": 0}, ["out-of-range"]),
+        (101, {"max": 100, "true_above": 50}, ["out-of-range"]),
+        (math.nan, {}, ["not-a-number"]),
+        (math.inf, {"scale": 0.1}, ["not-a-number"]),
+        (1e308, {"scale": 10}, ["not-a-number"]),
+        (10**400, {"scale": 0.1}, ["out-of-range"]),
+        (2**64 - 1, {}, 2**64 - 1),
+        (2**64, {}, ["out-of-range"]),
+        ("unavailable", {"max": 100}, ["wrong-type"]),
+        ("3", {"bit": 0}, ["wrong-type"]),
+        (3.0, {"bit": 0}, ["wrong-type"]),
+        ("yes", {"alarm": AlarmSpec(hazard=Hazard.FIRE)}, ["wrong-type"]),
+        (1, {"alarm": AlarmSpec(hazard=Hazard.FIRE)}, ["wrong-type"]),
+        (True, {"alarm": AlarmSpec(hazard=Hazard.FIRE)}, True),
+        ("hot", {"alarm": AlarmSpec(hazard=Hazard.FOOD, above=8)}, ["wrong-type"]),
+        (9, {"alarm": AlarmSpec(hazard=Hazard.FOOD, above=8)}, 9),
+        (9, {"true_above": 8, "alarm": AlarmSpec(hazard=Hazard.WATER)}, True),
+    ],
+)
+def test_worked_examples(value: Value, point: dict[str, Any], result: Any) -> None:
+    got = one(value, **point)
+    assert got == result
+    assert type(got) is type(result)
+
+
+def test_what_need_not_be_there_is_not_missed() -> None:
+    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+
+
+def test_what_is_missing_is_said_so() -> None:
+    assert finish({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})
+
+
+def test_what_not_every_message_carries_is_not_missed() -> None:
+    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+
+
+@given(messages)
+def test_every_value_of_a_message_is_found_by_its_path(message: Any) -> None:
+    found = leaves(message)
+    assert found == {path: follow(message, path) for path in found}
+    assert leaves({"a": [1, {"b": None, "c": "x"}], "d": {}}) == {"a.0": 1, "a.1.c": "x"}

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.model import LinkDown
+from gateway.wire import mqtt
+from gateway.wire.mqtt import INBOX, UNSUPPORTED_PROTOCOL, Connection, Options, connect
+from tests.broker import Broker, running
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with running(tmp_path) as new:
+        yield new
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "PATIENCE", 0.5)
+    monkeypatch.setattr(mqtt, "KEEPALIVE", 1)
+
+
+async def heard(connection: Connection, count: int, seconds: float = 5) -> list[bytes]:
+    payloads: list[bytes] = []
+    async with asyncio.timeout(seconds):
+        async for message in connection.messages():
+            payloads.append(message.payload)
+            if len(payloads) == count:
+                break
+    return payloads
+
+
+@pytest.mark.parametrize("version", [4, 5])
+async def test_a_published_message_has_arrived_when_its_future_ends(broker: Broker, version: int) -> None:
+    listening = subprocess.Popen(
+        [
+            "mosquitto_sub",
+            "-p",
+            str(broker.port),
+            "-t",
+            "t/#",
+            "-C",
+            "1",
+            "-q",
+            "1",
+            "-W",
+            "10",
+            "-F",
+            "%t %p %q",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    with listening:
+        async with connect(Options(url=broker.url), version=version) as connection:
+            while listening.poll() is None:  # until its subscription stands
+                async with asyncio.timeout(5):
+                    await connection.publish("t/1", "水".encode())
+                await asyncio.sleep(0.05)
+        assert listening.stdout
+        assert listening.stdout.read().decode() == "t/1 水 1\n"
+
+
+async def test_a_retained_message_is_marked_as_such(broker: Broker) -> None:
+    async with connect(Options(url=broker.url)) as connection:
+        await connection.publish("t", b"old", retain=True)
+        connection.subscribe("t")
+        async with asyncio.timeout(5):
+            message = await anext(aiter(connection.messages()))
+    assert (message.topic, message.payload, message.retained) == ("t", b"old", True)
+
+
+async def test_the_will_is_published_when_the_gateway_is_gone_without_a_word(
+    broker: Broker, impatient: None
+) -> None:
+    async with connect(Options(url=broker.url)) as witness:
+        witness.subscribe("will")
+        async with connect(Options(url=broker.url), will=("will", b"gone")) as connection:
+            connection._socket.shutdown(2)
+            with pytest.raises(LinkDown):
+                await connection.ended
+            assert await heard(witness, 1) == [b"gone"]
+
+
+async def test_a_broker_that_is_killed_is_a_link_that_is_down(broker: Broker) -> None:
+    async with connect(Options(url=broker.url)) as connection:
+        connection.subscribe("t")
+        broker.kill()
+        async with asyncio.timeout(5):
+            with pytest.raises(LinkDown, match="broker-lost"):
+                await asyncio.shield(connection.ended)
+            with pytest.raises(LinkDown):
+                await connection.publish("t", b"x")
+            with pytest.raises(LinkDown):
+                await heard(connection, 1)
+    with pytest.raises(LinkDown, match="broker-away"):
+        async with connect(Options(url=broker.url)):
+            pass
+
+
+async def test_a_broker_that_falls_silent_is_found_by_its_missing_pings(
+    broker: Broker, impatient: None
+) -> None:
+    async with connect(Options(url=broker.url)) as connection:
+        broker.freeze()
+        began = time.monotonic()
+        owed = connection.publish("t", b"x")
+        with pytest.raises(LinkDown):
+            async with asyncio.timeout(10):
+                await asyncio.shield(connection.ended)
+        assert time.monotonic() - began <= 2 * mqtt.KEEPALIVE + 2.5
+        with pytest.raises(LinkDown):
+            await owed
+
+
+def test_the_time_to_find_a_silent_broker_is_the_promised_one() -> None:
+    assert 2 * mqtt.KEEPALIVE + 1 <= 25
+
+
+async def test_a_broker_that_takes_nothing_any_more_is_let_go(broker: Broker) -> None:
+    async with connect(Options(url=broker.url)) as connection:
+        broker.freeze()
+        sock = connection._socket
+        owed = [connection.publish("t", bytes(1 << 20)) for _ in range(16)]
+        await asyncio.sleep(0.1)
+    assert sock.fileno() == -1
+    for future in owed:
+        with pytest.raises(LinkDown):
+            await future
+
+
+@contextlib.asynccontextmanager
+async def listener(talk: Talk, tls: ssl.SSLContext | None = None):  # type: ignore[no-untyped-def]
+    """Something that listens and is no broker; gives its URL."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await talk(reader, writer)
+            await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", ssl=tls) as server:
+        yield f"{'mqtts' if tls else 'mqtt'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await over.wait()
+
+
+async def test_a_listener_that_never_answers_is_given_up(impatient: None) -> None:
+    async with listener(lambda reader, _: reader.read(1)) as url:
+        began = time.monotonic()
+        with pytest.raises(LinkDown, match="broker-silent"):
+            async with connect(Options(url=url)):
+                pass
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x20",
+        b"\x20\x03\x00\x00\x00\xff\xff",
+        b"\xf0\xff\xff\xff\xff\xff",
+    ],
+)
+async def test_an_answer_that_is_no_mqtt_is_a_link_that_is_down(impatient: None, answer: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+
+    async with listener(talk) as url:
+        with pytest.raises(LinkDown):
+            async with connect(Options(url=url)) as connection:
+                await asyncio.wait_for(asyncio.shield(connection.ended), 5)
+
+
+async def test_a_broker_that_knows_only_version_3_says_so() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x20\x02\x00\x01")  # CONNACK of MQTT 3.1.1: unacceptable protocol version
+
+    async with listener(talk) as url:
+        with pytest.raises(LinkDown, match="broker-refused") as refused:
+            async with connect(Options(url=url)):
+                pass
+    assert refused.value.facts["code"] == UNSUPPORTED_PROTOCOL
+
+
+async def test_a_refused_subscription_is_told() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x03\x00\x00\x00")
+        subscribe = await reader.read(100)
+        writer.write(b"\x90\x04" + subscribe[2:4] + b"\x00\x87")  # SUBACK: not authorised
+
+    async with listener(talk) as url, connect(Options(url=url)) as connection:
+        connection.subscribe("secret")
+        with pytest.raises(LinkDown, match="broker-refused"):
+            await heard(connection, 1)
+
+
+async def test_wrong_credentials_are_refused_and_right_ones_taken(tmp_path: Path) -> None:
+    subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "users", "linli", "right"], check=True)
+    password = tmp_path / "password"
+    with running(tmp_path, f"password_file {tmp_path}/users", anonymous=False) as broker:
+        options = Options(url=broker.url, username="linli", password_file=password)
+        with pytest.raises(LinkDown, match="broker-away"):  # there is no such file yet
+            async with connect(options):
+                pass
+        password.write_text("wrong\n")
+        with pytest.raises(LinkDown, match="broker-refused"):
+            async with connect(options):
+                pass
+        with pytest.raises(LinkDown, match="broker-refused"):
+            async with connect(Options(url=broker.url)):
+                pass
+        password.write_text("right\n")
+        async with connect(options) as connection:
+            await connection.publish("t", b"x")
+
+
+def certificates(folder: Path) -> None:
+    """Two private authorities, and a certificate of the first for 127.0.0.1."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    for name in ("ca", "other"):
+        files = "-keyout", f"{name}.key", "-out", f"{name}.pem"
+        openssl(*new, "-x509", *files, "-days", "2", "-subj", f"/CN={name}")
+    openssl(*new, "-keyout", "broker.key", "-out", "broker.csr", "-subj", "/CN=broker")
+    (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+    sign = ("x509", "-req", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
+    openssl(*sign, "-out", "broker.pem", "-days", "2", "-extfile", "san")
+
+
+# paho leaves the socket of a handshake that failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed .*SSLSocket:ResourceWarning")
+async def test_tls_verifies_the_broker(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    keys = f"certfile {tmp_path}/broker.pem", f"keyfile {tmp_path}/broker.key"
+    with running(tmp_path, *keys, scheme="mqtts") as broker:
+        for ca in (tmp_path / "other.pem", tmp_path / "none.pem", tmp_path / "san", None):
+            with pytest.raises(LinkDown, match="broker-away"):
+                async with connect(Options(url=broker.url, ca_file=ca)):
+                    pass
+        named = broker.url.replace("127.0.0.1", "localhost")  # not the certificate's name
+        with pytest.raises(LinkDown, match="broker-away"):
+            async with connect(Options(url=named, ca_file=tmp_path / "ca.pem")):
+                pass
+        async with connect(Options(url=broker.url, ca_file=tmp_path / "ca.pem")) as connection:
+            connection.subscribe("t")
+            await connection.publish("t", b"x")
+            assert await heard(connection, 1) == [b"x"]
+
+
+async def test_messages_that_come_in_one_tls_record_are_all_heard_at_once(tmp_path: Path) -> None:
+    certificates(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "broker.pem", tmp_path / "broker.key")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        messages = (b"\x30\x05\x00\x01t\x00%d" % n for n in range(9))  # QoS 0, no properties
+        writer.write(b"\x20\x03\x00\x00\x00" + b"".join(messages))
+
+    ca = tmp_path / "ca.pem"
+    async with listener(talk, tls) as url, connect(Options(url=url, ca_file=ca)) as connection:
+        assert await heard(connection, 9, 2) == [b"%d" % n for n in range(9)]
+
+
+async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Path) -> None:
+    with running(tmp_path, "max_packet_size 2000") as broker:
+        async with connect(Options(url=broker.url)) as connection:
+            assert connection.limit == 2000
+            await connection.publish("t", bytes(1900))
+            with pytest.raises(LinkDown):
+                async with asyncio.timeout(5):
+                    await connection.publish("t", bytes(2100))
+
+
+async def test_a_flood_nobody_reads_is_bounded_and_told_of(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Connection.dropped
+    async with connect(Options(url=broker.url)) as connection:
+        connection.subscribe("t")
+        for _ in range(INBOX // 100 + 3):
+            await asyncio.gather(*(connection.publish("t", b"x") for _ in range(100)))
+        assert connection._inbox.qsize() == INBOX
+        assert Connection.dropped - before == 300
+        assert len(await heard(connection, INBOX)) == INBOX
+        async with asyncio.timeout(5):
+            await connection.publish("t", b"still there")
+            while await heard(connection, 1) != [b"still there"]:
+                pass
+    told = [record.getMessage().rpartition("  [")[2] for record in caplog.records if record.name == "linli"]
+    assert told == [f"inbox-full topic='t' count='{INBOX}']", "inbox-emptied count='300']"]
