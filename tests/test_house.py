@@ -11,7 +11,7 @@ from string import Formatter
 
 import pytest
 
-from gateway.cli import COMMANDS
+from gateway.cli import commands
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
@@ -65,7 +65,10 @@ def ours(name: str) -> set[str]:
         ),
         ("gateway.services", ("gateway.model",)),
         ("gateway.capabilities.safety.services", ("gateway.model",)),
-        ("gateway.capabilities.visitors.services", ("gateway.model", "gateway.capabilities.visitors.services")),
+        (
+            "gateway.capabilities.visitors.services",
+            ("gateway.model", "gateway.capabilities.visitors.services"),
+        ),
         ("gateway.capabilities.needs.services", ("gateway.model",)),
         ("gateway.capabilities.parking.services", ("gateway.model",)),
         ("gateway.capabilities.parcels.services", ("gateway.model",)),
@@ -170,9 +173,13 @@ def test_both_languages_say_the_same_things() -> None:
 
 
 def test_the_command_line_says_nothing_that_has_no_sentence() -> None:
-    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "gateway" / "cli").glob("*.py"))
+    files = [
+        *(ROOT / "gateway" / "cli").glob("*.py"),
+        *(ROOT / "gateway").glob("capabilities/*/commands/*.py"),
+    ]
+    sources = (path.read_text(encoding="utf-8") for path in files)
     said = {key for source in sources for key in re.findall(r"\bword\(\s*\"([\w-]+)\"", source)}
-    said |= set(COMMANDS)
+    said |= set(commands())
     assert len(said) > 30
     assert {f"cli.{key}" for key in said} <= words("zh").keys()
 

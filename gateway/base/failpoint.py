@@ -9,7 +9,7 @@ _stage, _, _times = os.environ.get("LINLI_KILL_AT", "").partition(":")
 _left = int(_times or 1)
 
 
-def reach(stage: str) -> None:
+def failpoint(stage: str) -> None:
     """Nothing, unless this is the place and the time."""
     global _left  # noqa: PLW0603
     if stage == _stage:

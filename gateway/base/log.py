@@ -10,7 +10,7 @@ import os
 import re
 import sys
 
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -34,17 +34,17 @@ def language() -> str:
     return _language
 
 
-def tell(level: int, key: str, /, **facts: object) -> None:
+def log_event(level: int, key: str, /, **facts: object) -> None:
     """Log the sentence `log.key`, in words and as `key=… name=value`."""
     said = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
     # What a stranger wrote may neither begin a line of its own nor move the cursor.
-    sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", say(_language, f"log.{key}", **facts))
+    sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", translate(_language, f"log.{key}", **facts))
     _log.log(level, "%s  [%s]", sentence, said)
 
 
-def reason(key: str, **facts: object) -> str:
+def error_text(key: str, **facts: object) -> str:
     """The sentence of an error, for use inside another."""
-    return say(_language, f"error.{key}", **facts)
+    return translate(_language, f"error.{key}", **facts)
 
 
 class _Formatter(logging.Formatter):

@@ -9,18 +9,18 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 
-async def together(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
+async def run_all(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
     """Run all until one fails; the rest are cancelled, and that first error is raised as it is."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for name, job in jobs.items():
                 tasks.create_task(job, name=name)
     except BaseExceptionGroup as group:
-        raise first_cause(group) from None
+        raise root_error(group) from None
     raise AssertionError("these jobs never end by themselves")
 
 
-async def apart(work: Coroutine[Any, Any, T]) -> T:
+async def run_in_own_task(work: Coroutine[Any, Any, T]) -> T:
     """Do it in a task of its own: a task group that fails at the moment it is cancelled forgets the latter
     (Python before 3.13), and whoever tries again after failures would never end."""
     task = asyncio.create_task(work)
@@ -32,7 +32,7 @@ async def apart(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def mishap(work: Awaitable[object]) -> Exception | None:
+async def exception_of(work: Awaitable[object]) -> Exception | None:
     """What went wrong with the work, if anything did.
 
     The one place that catches everything: a mistake of ours or of a library's, in one driver or channel,
@@ -45,14 +45,14 @@ async def mishap(work: Awaitable[object]) -> Exception | None:
     return None
 
 
-def first_cause(error: BaseException) -> BaseException:
+def root_error(error: BaseException) -> BaseException:
     """What ended a task group, however deep: whichever came first is what happened."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-async def unbroken(work: Coroutine[Any, Any, None]) -> None:
+async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Run to the end however often cancelled: half a transaction helps nobody."""
     task = asyncio.ensure_future(work)
     cancelled = False

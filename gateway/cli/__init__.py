@@ -9,19 +9,26 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from gateway import __version__
+from gateway.config.capability import capabilities
 from gateway.model import ConfigError, GatewayError
-from gateway.terminal.printing import sentence, word
-from gateway.words import preferred, say
+from gateway.terminal.printing import cli_text, error_sentence
+from gateway.words import preferred, translate
 
 EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""
-COMMANDS = (
-    "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "notify-test",
-    "rules", "drills", "testlog", "visitors", "count-visitors", "needs", "ledger", "asyncapi",
-    "scan", "simulate",
+CORE_COMMANDS = (
+    "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "ledger",
+    "asyncapi", "scan", "simulate",
 )  # fmt: skip
-"""Each a module of this package with `add_arguments(parser)` and `run(options)`, which may return an exit
-code."""
+
+
+def commands() -> dict[str, str]:
+    """Each command and its module, which has `add_arguments(parser)` and `run(options)`; the latter may
+    return an exit code."""
+    found = {name: f"{__package__}.{name}" for name in CORE_COMMANDS}
+    for capability in capabilities():
+        found |= capability.commands
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,17 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for mistake in getattr(error, "mistakes", ()):
             print(mistake.say(preferred()), file=sys.stderr)
-        print(sentence(error), file=sys.stderr)
+        print(error_sentence(error), file=sys.stderr)
         return EX_CONFIG
     except GatewayError as error:
-        print(sentence(error), file=sys.stderr)
+        print(error_sentence(error), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read along (`| head`) has seen enough; nor does Python's farewell to the stream matter.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(say(preferred(), "error.system", reason=error), file=sys.stderr)
+        print(translate(preferred(), "error.system", reason=error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -56,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """Knows all commands by name, and the options of the chosen one."""
-    parser = argparse.ArgumentParser("linli", description=word("about"))
+    parser = argparse.ArgumentParser("linli", description=cli_text("about"))
     parser.add_argument("--version", action="version", version=f"linli {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="…")
-    for name in COMMANDS:
-        command = commands.add_parser(name, help=word(name), description=word(name))
+    subparsers = parser.add_subparsers(required=True, metavar="…")
+    for name, path in commands().items():
+        command = subparsers.add_parser(name, help=cli_text(name), description=cli_text(name))
         if name == chosen:
-            module = import_module(f".{name.replace('-', '_')}", __package__)
+            module = import_module(path)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser

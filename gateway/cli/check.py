@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from gateway.config import Mistakes, Profile, Site, load_plan, load_profile, load_site, try_example
 from gateway.model import ConfigError
-from gateway.terminal.printing import sentence, word
+from gateway.terminal.printing import cli_text, error_sentence
 from gateway.terminal.site import DEFAULT_SITE
 from gateway.words import preferred
 
@@ -36,14 +36,14 @@ def run(options: argparse.Namespace) -> int:
                 worst = max(worst, _try_examples(file, load_profile(file)))
             elif schema == "plan":
                 plan = load_plan(file)
-                approved = plan.approved or word("template")
-                print(word("well-plan", file=file, steps=len(plan.steps), approved=approved))
+                approved = plan.approved or cli_text("template")
+                print(cli_text("well-plan", file=file, steps=len(plan.steps), approved=approved))
             else:
                 site = load_site(file)
-                print(word("well", file=file, buses=len(site.buses), devices=len(site.devices)))
+                print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
                 for bus, port, names in _passing(site):
                     facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
-                    print(word("port-passing", **facts), file=sys.stderr)
+                    print(cli_text("port-passing", **facts), file=sys.stderr)
         except Mistakes as wrong:
             for mistake in wrong.mistakes:
                 print(mistake.say(preferred()), file=sys.stderr)
@@ -79,15 +79,16 @@ def _try_examples(file: Path, profile: Profile) -> int:
         try:
             wanted, got = try_example(profile, example)
         except ConfigError as error:
-            print(f"{file}: [[examples]] {number}: {sentence(error)}", file=sys.stderr)
+            print(f"{file}: [[examples]] {number}: {error_sentence(error)}", file=sys.stderr)
             worst = EX_CONFIG
             continue
         if got != wanted:
             print(
-                f"{file}: " + word("example-wrong", number=number, wanted=wanted, got=got), file=sys.stderr
+                f"{file}: " + cli_text("example-wrong", number=number, wanted=wanted, got=got),
+                file=sys.stderr,
             )
             worst = EX_CONFIG
     if not worst:
         counts = {"points": len(profile.points), "examples": len(profile.examples)}
-        print(word("well-profile", file=file, **counts))
+        print(cli_text("well-profile", file=file, **counts))
     return worst

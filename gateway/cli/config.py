@@ -12,11 +12,11 @@ import msgspec
 from msgspec.structs import asdict
 
 from gateway.config import Site
-from gateway.config.adoption import recall
+from gateway.config.adoption import load_adopted
 from gateway.journal import Reader
 from gateway.model import GatewayError, Revision
 from gateway.services.configuration import Configuration
-from gateway.terminal.printing import print_table, word
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import chosen_site, site_argument
 
 from .reload import changes_of
@@ -25,7 +25,7 @@ from .reload import changes_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     site_argument(parser)
-    parser.add_argument("--text", action="store_true", help=word("config-text"))
+    parser.add_argument("--text", action="store_true", help=cli_text("config-text"))
     parser.add_argument("--json", action="store_true")
 
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.text:
         asyncio.run(_print_revisions(site, as_json=options.json))
         return
-    kept = recall(options.config, site.journal.path)
+    kept = load_adopted(options.config, site.journal.path)
     if kept is None:
         raise GatewayError("config-none-kept", file=options.config)
     print(kept.sources[""], end="")
@@ -49,12 +49,12 @@ async def _print_revisions(site: Site, *, as_json: bool) -> None:
         return
     zone = ZoneInfo(site.centre.timezone)
     print_table(
-        [word(head) for head in ("revision", "when", "by", "digest", "changes")],
+        [cli_text(head) for head in ("revision", "when", "by", "digest", "changes")],
         [
             (
                 each.number,
                 datetime.datetime.fromtimestamp(each.at.wall / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
-                word(f"by-{each.by}"),
+                cli_text(f"by-{each.by}"),
                 each.digest,
                 "; ".join(changes_of(each.changes)),
             )

@@ -15,9 +15,9 @@ from gateway.base import control
 from gateway.capabilities import ACTIONS
 from gateway.config import Site, load_site, offered
 from gateway.model import GATEWAY, GatewayError
-from gateway.terminal.printing import word
+from gateway.terminal.printing import cli_text
 from gateway.terminal.site import site_argument
-from gateway.words import because, preferred, words
+from gateway.words import error_summary, preferred, words
 
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun."""
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     site_argument(parser)
     parser.add_argument("device")
     parser.add_argument("action")
-    parser.add_argument("args", nargs="*", metavar=word("do-args"))
-    parser.add_argument("--yes", action="store_true", help=word("do-yes"))
+    parser.add_argument("args", nargs="*", metavar=cli_text("do-args"))
+    parser.add_argument("--yes", action="store_true", help=cli_text("do-yes"))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,17 +43,17 @@ def run(options: argparse.Namespace) -> int:
     if options.action not in able:
         raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
     action = words(preferred()).get(f"action.{options.action}", options.action)
-    name = f"{device.title[preferred()]} ({device.name})" if device else word("gateway")
+    name = f"{device.title[preferred()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
     args = dict(_argument(text) for text in options.args)
     if not options.yes:
         if not sys.stdin.isatty():
             raise GatewayError("do-unasked")
-        if input(word("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
-            print(word("do-left"))
+        if input(cli_text("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
+            print(cli_text("do-left"))
             return 1
     status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
-    print(word(f"do-{status}", reason=why, **facts))
+    print(cli_text(f"do-{status}", reason=why, **facts))
     return 0 if status == "done" else 1
 
 
@@ -85,8 +85,8 @@ async def _command(
     while True:
         answer = await control.call(site.control.socket, "command", **wish)
         if answer["status"] != "accepted":
-            return answer["status"], because(preferred(), answer["detail"])
+            return answer["status"], error_summary(preferred(), answer["detail"])
         if not waiting:
             waiting = True
-            print(word("do-accepted", **facts), flush=True)
+            print(cli_text("do-accepted", **facts), flush=True)
         await asyncio.sleep(2)

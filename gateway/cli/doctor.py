@@ -11,7 +11,7 @@ from gateway.base import control
 from gateway.config import Site
 from gateway.terminal.printing import print_table
 from gateway.terminal.site import chosen_site, site_argument
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,20 +33,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     language = preferred()
-    print(say(language, "doctor.use", bus=bus, use=report["use"]))
+    print(translate(language, "doctor.use", bus=bus, use=report["use"]))
     names = ("device", "state", "share", "polls", "silent", "damaged", "refused", "p50", "p99")
     rows = [
         ["–" if (cell := row.get(name)) is None else cell for name in names]
         for device in report["devices"]
-        for row in [{**device, "state": say(language, f"doctor.{_state(device)}")}]
+        for row in [{**device, "state": translate(language, f"doctor.{_state(device)}")}]
     ]
-    print_table([say(language, f"doctor.{name}") for name in names], rows)
+    print_table([translate(language, f"doctor.{name}") for name in names], rows)
     for finding in report["findings"]:
         device = site.devices.get(finding["device"])
         name = device.title[language] if device else ""
-        print("→ " + say(language, f"doctor.{finding['key']}", name=name, **finding["facts"]))
+        print("→ " + translate(language, f"doctor.{finding['key']}", name=name, **finding["facts"]))
     if not report["findings"]:
-        print(say(language, "doctor.well"))
+        print(translate(language, "doctor.well"))
     print()
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from gateway.base.clock import local_day
 from gateway.config import Site
 from gateway.journal import Reader
-from gateway.terminal.printing import print_table, word
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import chosen_site, site_argument
 
 
@@ -43,9 +43,9 @@ async def _print_journal(site: Site, *, as_json: bool) -> None:
         print(json.dumps({"epoch": epoch, "streams": streams, "dead": letters}, indent=2))
         return
     print_table(
-        [word(name) for name in ("lane", "device", *names)],
+        [cli_text(name) for name in ("lane", "device", *names)],
         [(*key, *total) for key, total in totals.items()],
     )
-    print(word("epoch", epoch=epoch))
+    print(cli_text("epoch", epoch=epoch))
     for letter in dead:
-        print(word("dead", device=letter.device, seq=letter.seq, reason=letter.reason))
+        print(cli_text("dead", device=letter.device, seq=letter.seq, reason=letter.reason))

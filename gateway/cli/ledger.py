@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from gateway.base.clock import local_day
 from gateway.config import Site
 from gateway.journal import Reader
-from gateway.terminal.printing import print_table, word
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import chosen_site, site_argument
 
 
@@ -34,7 +34,7 @@ async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
         return
     heads = ("day", "lane", "device", "measured", "delivered", "pending", "dropped", "uncertain", "gaps")
     print_table(
-        [word(head) for head in heads],
+        [cli_text(head) for head in heads],
         [
             (
                 row.day,

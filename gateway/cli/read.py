@@ -10,7 +10,7 @@ from gateway.base import control
 from gateway.config import Site
 from gateway.field.once import read_once
 from gateway.model import GatewayError
-from gateway.terminal.printing import word
+from gateway.terminal.printing import cli_text
 from gateway.terminal.site import chosen_site, site_argument
 from gateway.words import preferred
 
@@ -31,17 +31,17 @@ async def _read_device(site: Site, name: str) -> None:
         raise GatewayError("device-unknown", device=name, known=", ".join(site.devices))
     try:
         answer = await control.call(site.control.socket, "read", device=name)
-        how = word("by-daemon")
+        how = cli_text("by-daemon")
     except control.DaemonAway:
         answer = await read_once(site.buses[device.bus], device)
-        how = word("by-hand")
+        how = cli_text("by-hand")
     print(f"{device.title[preferred()]} ({name}, {device.profile}) {how}")
-    print(f"{word('raw')}:")
+    print(f"{cli_text('raw')}:")
     for line in answer["raw"].splitlines():
         print(f"  {line}")
-    print(f"{word('decoded')}:")
+    print(f"{cli_text('decoded')}:")
     for point, value in answer["values"].items():
         print(f"  {point} = {json.dumps(value)} {device.points[point].unit}".rstrip())
     for point, why in answer["bad"].items():
-        print(f"  {point}: {word('bad')} ({why})")
-    print(word("took", ms=round(answer["seconds"] * 1000)))
+        print(f"  {point}: {cli_text('bad')} ({why})")
+    print(cli_text("took", ms=round(answer["seconds"] * 1000)))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from gateway.base import control
 from gateway.config import Mistake, Mistakes, load_site
-from gateway.config.adoption import load_sources, recall
+from gateway.config.adoption import load_adopted, load_sources
 from gateway.model import GatewayError
-from gateway.terminal.printing import word
+from gateway.terminal.printing import cli_text
 from gateway.terminal.site import site_argument
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 from . import EX_CONFIG
 
@@ -21,21 +21,21 @@ from . import EX_CONFIG
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     site_argument(parser)
-    parser.add_argument("--no-wait", action="store_true", help=word("no-wait"))
-    parser.add_argument("--no-return", action="store_true", help=word("no-return"))
+    parser.add_argument("--no-wait", action="store_true", help=cli_text("no-wait"))
+    parser.add_argument("--no-return", action="store_true", help=cli_text("no-return"))
 
 
 def run(options: argparse.Namespace) -> int:
     """Asked for at the socket that the running gateway listens on, whatever the new file says."""
     try:
         site = load_site(options.config)
-        kept = recall(options.config, site.journal.path)
+        kept = load_adopted(options.config, site.journal.path)
         running = (kept and load_sources(options.config, kept.sources)) or site
         asyncio.run(_ask_to_reload(running.control.socket, options))
     except Mistakes as wrong:
         for mistake in wrong.mistakes:
             print(mistake.say(preferred()), file=sys.stderr)
-        print(say(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
+        print(translate(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
         return EX_CONFIG
     return 0
 
@@ -45,12 +45,12 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
     if "mistakes" in answer:
         raise Mistakes([Mistake(**{**each, "file": Path(each["file"])}) for each in answer["mistakes"]])
     number = answer["revision"]
-    print(word("reloaded" if answer["adopted"] else "unchanged", revision=number))
+    print(cli_text("reloaded" if answer["adopted"] else "unchanged", revision=number))
     for line in changes_of(answer["changes"]):
         print(f"  {line}")
     if not answer["trial"]:
         return
-    print(word("on-trial", seconds=answer["trial"]), flush=True)
+    print(cli_text("on-trial", seconds=answer["trial"]), flush=True)
     if options.no_wait:
         return
     while (verdict := await control.call(socket, "verdict"))["pending"]:
@@ -58,13 +58,13 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
     if verdict["revision"] != number:
         silent = ", ".join(verdict["silent"])
         raise GatewayError("reload-returned", revision=verdict["revision"], silent=silent)
-    print(word("proved", revision=number))
+    print(cli_text("proved", revision=number))
 
 
 def changes_of(changes: dict[str, dict[str, list[str]]]) -> list[str]:
     """What a revision changed, a line each."""
     return [
-        word(f"{kind}-{how}", names=", ".join(names))
+        cli_text(f"{kind}-{how}", names=", ".join(names))
         for kind, found in changes.items()
         for how, names in found.items()
     ]

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from gateway.base import log
-from gateway.config.adoption import choose
+from gateway.config.adoption import choose_configuration
 from gateway.daemon import daemon
 from gateway.terminal.site import site_argument
 
@@ -14,6 +14,6 @@ add_arguments = site_argument
 
 
 def run(options: argparse.Namespace) -> None:
-    choice = choose(options.config)
+    choice = choose_configuration(options.config)
     log.setup(choice.site.centre.language)
     asyncio.run(daemon.run(options.config, choice))

@@ -4,7 +4,7 @@ from gateway.capabilities.needs.site import NeedsOptions
 from gateway.capabilities.safety.site.duties import load_plan
 
 from .profile import Profile, load_profile, try_example
-from .reading import NAME, Mistake, Mistakes, titles
+from .reading import NAME, Mistake, Mistakes, localized
 from .site import (
     RESERVED,
     BusSpec,
@@ -40,8 +40,8 @@ __all__ = [
     "load_plan",
     "load_profile",
     "load_site",
+    "localized",
     "offered",
     "profile_folders",
-    "titles",
     "try_example",
 ]

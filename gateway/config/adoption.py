@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.model import Device, Revision
 
 from . import JournalOptions, Mistake, Mistakes, Site, digest, load_site
@@ -36,7 +36,7 @@ class Trial(msgspec.Struct, frozen=True):
     """Those of them that did not answer before."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class AdoptedConfiguration(msgspec.Struct, frozen=True):
     """The adopted configuration, as it lies on the disk."""
 
     file: str
@@ -48,32 +48,32 @@ class Kept(msgspec.Struct, frozen=True):
     """The digest of the configuration that was returned from: a restart does not take it up either."""
 
 
-class Choice(msgspec.Struct, frozen=True):
+class StartConfiguration(msgspec.Struct, frozen=True):
     """What a start runs. `refused` says why it is not the site's file."""
 
     site: Site
-    kept: Kept | None
+    kept: AdoptedConfiguration | None
     refused: tuple[Mistake, ...] = ()
 
 
-def choose(file: Path) -> Choice:
+def choose_configuration(file: Path) -> StartConfiguration:
     """The site's file if it is right, else what was adopted last. Raises `Mistakes` if there is neither."""
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = recall(file, _journal_of(file))
+        kept = load_adopted(file, _journal_of(file))
         if not (kept and (last := load_sources(file, kept.sources))):
             raise
-        return Choice(last, kept, tuple(wrong.mistakes))
+        return StartConfiguration(last, kept, tuple(wrong.mistakes))
     # A file that lacks its end may lack where the journal is.
-    kept = recall(file, site.journal.path) or recall(file, _usual_journal())
+    kept = load_adopted(file, site.journal.path) or load_adopted(file, _usual_journal())
     doubt = kept and _doubt(file, site, kept)
     if kept and doubt and (last := load_sources(file, kept.sources)):
-        return Choice(last, kept, (doubt,))
-    return Choice(site, kept)
+        return StartConfiguration(last, kept, (doubt,))
+    return StartConfiguration(site, kept)
 
 
-def _doubt(file: Path, site: Site, kept: Kept) -> Mistake | None:
+def _doubt(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
     """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
     if kept.rejected == site.digest:
         return returned(file, kept.revision)
@@ -97,7 +97,7 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
         return None
 
 
-def keep(journal: Path, kept: Kept) -> None:
+def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
     """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
     path = _place(journal)
     draft = path.with_name(path.name + ".new")
@@ -105,7 +105,7 @@ def keep(journal: Path, kept: Kept) -> None:
         file.write(msgspec.json.encode(kept))
         file.flush()
         os.fsync(file.fileno())
-    reach("config-drafted")
+    failpoint("config-drafted")
     draft.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -114,10 +114,10 @@ def keep(journal: Path, kept: Kept) -> None:
         os.close(folder)
 
 
-def recall(file: Path, journal: Path) -> Kept | None:
+def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
     """What was adopted last from that site's file; None if nothing sound is there."""
     try:
-        kept = msgspec.json.decode(_place(journal).read_bytes(), type=Kept)
+        kept = msgspec.json.decode(_place(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
         return None
     sound = digest(kept.sources) == kept.revision.digest and "" in kept.sources

@@ -12,7 +12,7 @@ from gateway.model import Action, ConfigError, Driver, Point
 from gateway.wire.codec import finish
 from gateway.words import words
 
-from .reading import Mistakes, Reading, Table, name_of
+from .reading import Mistakes, Table, TomlReader, driver_name
 
 PROFILE = "linli/profile/1"
 
@@ -71,7 +71,7 @@ def _raw(profile: Profile, example: Table) -> Any:
         raise ConfigError("example-form", reason=error) from error
 
 
-class _ProfileReading(Reading):
+class _ProfileReading(TomlReader):
     """The file of a device model."""
 
     def profile(self) -> Profile | None:
@@ -132,7 +132,7 @@ class _ProfileReading(Reading):
         for name, table in tables:
             path = ("actions", name)
             if driver.action is None:
-                self.mistake(path, "actions-none", driver=name_of(driver))
+                self.mistake(path, "actions-none", driver=driver_name(driver))
                 continue
             # What a service or the driver itself does would never reach the profile's action.
             if name in (*ACTIONS, *driver.actions):

@@ -14,7 +14,7 @@ import msgspec
 import drivers
 from drivers import load
 from gateway.model import Checks, ConfigError, Driver
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, translate
 
 LARGEST = 1 << 20
 """Bytes of a file that somebody may have written by hand."""
@@ -36,7 +36,7 @@ class Mistake(msgspec.Struct, frozen=True):
 
     def say(self, language: str) -> str:
         where = f"{self.where}: " if self.where else ""
-        return f"{self.file}:{self.line}: {where}{say(language, f'error.{self.key}', **self.facts)}"
+        return f"{self.file}:{self.line}: {where}{translate(language, f'error.{self.key}', **self.facts)}"
 
     def portable(self) -> dict[str, Any]:
         """As JSON takes it; whoever reads it says it in their own language."""
@@ -54,7 +54,7 @@ class Mistakes(ConfigError):
         self.mistakes = mistakes
 
 
-class Reading:
+class TomlReader:
     """One file being read: collects mistakes instead of stopping at the first.
 
     `kept` is what the file once said, to be read in its place.
@@ -176,11 +176,11 @@ class Reading:
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
 
 
-def name_of(driver: Driver) -> str:
+def driver_name(driver: Driver) -> str:
     return next(name for name in drivers.names() if load(name) is driver)
 
 
-def titles(title: str | Mapping[str, str]) -> dict[str, str]:
+def localized(title: str | Mapping[str, str]) -> dict[str, str]:
     """A title in every language; one given without a language serves for all."""
     if isinstance(title, str):
         return dict.fromkeys(LANGUAGES, title)

@@ -31,7 +31,7 @@ from gateway.uplink import Options as UplinkOptions
 from gateway.words import LANGUAGES
 
 from .profile import Profile, load_profile
-from .reading import NAME, Mistakes, Reading, Table, name_of, titles
+from .reading import NAME, Mistakes, Table, TomlReader, driver_name, localized
 
 SITE = "linli/site/1"
 RESERVED = frozenset(
@@ -249,7 +249,7 @@ def load_models(site: Path) -> dict[str, Profile]:
     return found
 
 
-class _SiteReading(Reading):
+class _SiteReading(TomlReader):
     """The file of a site."""
 
     def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
@@ -369,9 +369,9 @@ class _SiteReading(Reading):
                     (*path, "bus"),
                     "driver-differs",
                     profile=keys.profile,
-                    needs=name_of(profile.driver),
+                    needs=driver_name(profile.driver),
                     bus=keys.bus,
-                    has=name_of(bus.driver),
+                    has=driver_name(bus.driver),
                 )
                 continue
             twin = next(
@@ -381,7 +381,7 @@ class _SiteReading(Reading):
                 self.mistake(path, "address-twice", other=twin, bus=keys.bus)
             device = Device(
                 name=name,
-                title=titles(keys.title or name),
+                title=localized(keys.title or name),
                 kind=profile.kind,
                 profile=keys.profile,
                 bus=keys.bus,

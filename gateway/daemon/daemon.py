@@ -18,7 +18,7 @@ import msgspec
 from gateway import __version__
 from gateway.base import control
 from gateway.base.clock import SystemClock, local_day, local_time
-from gateway.base.log import reason, tell
+from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_seconds
 from gateway.capabilities import services
 from gateway.capabilities.needs.desk import Desk
@@ -29,8 +29,8 @@ from gateway.capabilities.safety.outputs import Outputs
 from gateway.capabilities.safety.services.alarms import Safety, of_point
 from gateway.capabilities.safety.services.escalation import Escalation
 from gateway.capabilities.visitors import statistics
-from gateway.config import Mistakes, Site, offered, titles
-from gateway.config.adoption import Choice
+from gateway.config import Mistakes, Site, localized, offered
+from gateway.config.adoption import StartConfiguration
 from gateway.field.scan.ask import build, question, unpack
 from gateway.field.supervise import BusTask
 from gateway.journal import Journal, JournalFailed
@@ -74,10 +74,10 @@ MISTAKES = 50
 T = TypeVar("T")
 
 
-async def run(file: Path, choice: Choice) -> None:
+async def run(file: Path, choice: StartConfiguration) -> None:
     """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it anew."""
     site = choice.site
-    tell(
+    log_event(
         logging.INFO, "starting",
         version=__version__, site=site.centre.id, buses=len(site.buses), devices=len(site.devices),
     )  # fmt: skip
@@ -94,10 +94,10 @@ async def run(file: Path, choice: Choice) -> None:
         await stack.enter_async_context(control.serve(site.control.socket, daemon.handlers()))
         async with asyncio.TaskGroup() as tasks:
             daemon.start(tasks, hung_up)
-            tell(logging.INFO, "ready")
+            log_event(logging.INFO, "ready")
             notify("READY=1")
             await stopping.wait()
-            tell(logging.INFO, "stopping")
+            log_event(logging.INFO, "stopping")
             notify("STOPPING=1")
             daemon.stop()
 
@@ -119,7 +119,7 @@ async def _open_journal(stack: AsyncExitStack, site: Site, clock: Clock) -> tupl
             if path == spare:
                 raise
             why = str(error.facts["reason"]) if isinstance(error, JournalFailed) else str(error)
-            tell(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=why)
+            log_event(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=why)
     raise AssertionError("one of the two was opened, or its error raised")
 
 
@@ -157,7 +157,7 @@ class Daemon:
     """The parts of a running gateway, and what may be asked of it locally."""
 
     def __init__(
-        self, file: Path, choice: Choice, journal: Journal, clock: Clock, homeless: str = ""
+        self, file: Path, choice: StartConfiguration, journal: Journal, clock: Clock, homeless: str = ""
     ) -> None:
         self._homeless = homeless
         self._journal = journal
@@ -276,7 +276,7 @@ class Daemon:
             site.telling.people,
             Spoken(
                 site.centre.language,
-                titles(site.centre.title)[site.centre.language],
+                localized(site.centre.title)[site.centre.language],
                 site.devices,
                 {name: rule.title for name, rule in site.rules.items()},
                 local_time(site.centre.timezone),
@@ -507,8 +507,8 @@ class Daemon:
             notify("WATCHDOG=1")
             failure = self._journal.failure
             if failure and not told:
-                tell(logging.ERROR, "journal-failed", reason=reason(failure.key, **failure.facts))
+                log_event(logging.ERROR, "journal-failed", reason=error_text(failure.key, **failure.facts))
             elif told and not failure:
-                tell(logging.INFO, "journal-well")
+                log_event(logging.INFO, "journal-well")
             told = failure is not None
             await self._clock.sleep(min(every, 5.0))

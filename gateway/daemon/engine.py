@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.log import tell
+from gateway.base.log import log_event
 from gateway.config import NAME
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
@@ -73,7 +73,9 @@ class Engine:
                     kept[key] = decode(body)
                 except msgspec.DecodeError as error:
                     # Of an earlier version: better to begin anew with it than not to begin at all.
-                    tell(logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error)
+                    log_event(
+                        logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
+                    )
             self._rows[service.name] = dict(service.restore(kept))
 
     def rows(self, service: str) -> Rows:
@@ -105,7 +107,7 @@ class Engine:
             status, detail = await self._carry_out(command)
             order = self._conclude(command, status, detail)
             await self._commit()
-        tell(
+        log_event(
             logging.INFO, "command",
             action=order.action, device=order.device, by=order.by or order.origin,
             status=order.status, detail=order.detail,
@@ -166,7 +168,7 @@ class Engine:
             for fact in facts:
                 urgent = urgent or fact.durable or fact.lane is Lane.ALARM
                 if fact.lane is Lane.ALARM:
-                    tell(logging.WARNING, "alarm", device=fact.device, **fact.body)
+                    log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
                     self.on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
                     urgent = self._step(fact, followers) or urgent

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from gateway.base.log import tell
+from gateway.base.log import log_event
 from gateway.config import MetricsOptions
 from gateway.field.supervise import BusTask
 from gateway.journal import LANES, Journal
@@ -132,7 +132,7 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
     try:
         sock = socket.create_server((options.host, options.port))
     except OSError as error:
-        tell(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
+        log_event(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
         return
     config = uvicorn.Config(
         _application(collector, health),

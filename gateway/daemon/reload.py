@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import reach
-from gateway.base.log import language, reason, tell
+from gateway.base.failpoint import failpoint
+from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
-from gateway.config.adoption import Changes, Choice, Kept, Trial
+from gateway.config.adoption import AdoptedConfiguration, Changes, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import FAILURES, Clock, GatewayError, Quality, Revision
+from gateway.model import MISSES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
 from gateway.services.configuration import Configuration, newest
 from gateway.services.presence import Presence
 from gateway.uplink import Uplink
@@ -42,7 +42,13 @@ class Reloader:
     """The configuration that holds, and the only way to another one."""
 
     def __init__(
-        self, file: Path, choice: Choice, engine: Engine, journal: Journal, clock: Clock, switch: Switch
+        self,
+        file: Path,
+        choice: StartConfiguration,
+        engine: Engine,
+        journal: Journal,
+        clock: Clock,
+        switch: Switch,
     ) -> None:
         self._file = file
         self._kept = choice.kept
@@ -81,9 +87,9 @@ class Reloader:
             self._kept = self._copy(last, self.site)
             await self._keep(self._kept)
         for mistake in self.refused:
-            tell(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
+            log_event(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
         if self.refused:
-            tell(logging.ERROR, "config-last-good", revision=last.number)
+            log_event(logging.ERROR, "config-last-good", revision=last.number)
         if self._kept.trial:
             # The process ended in the middle of it.
             self._under_way = True
@@ -110,9 +116,9 @@ class Reloader:
         except GatewayError as refused:
             mistakes = refused.mistakes if isinstance(refused, Mistakes) else ()
             for mistake in mistakes:
-                tell(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
-            why = reason("reload-refused" if mistakes else refused.key, **refused.facts)
-            tell(logging.ERROR, "reload-refused", by=by, reason=why)
+                log_event(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
+            why = error_text("reload-refused" if mistakes else refused.key, **refused.facts)
+            log_event(logging.ERROR, "reload-refused", by=by, reason=why)
             raise
 
     async def verdict(self) -> dict[str, Any]:
@@ -157,14 +163,16 @@ class Reloader:
         trial = self._trial(old, new, changes) if returning else None
         kept = self._copy(self._next(self.revision, new, by, changes), new, trial=trial)
         try:
-            await asyncio.to_thread(adoption.keep, old.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, old.journal.path, kept)
         except OSError as error:
             raise GatewayError("config-unkept", reason=error) from error
         await self._adopt(new, kept)
         self.refused = ()
         seconds = self._period(trial) if trial else 0
         if trial:
-            tell(logging.INFO, "config-on-trial", revision=kept.revision.number, seconds=round(seconds))
+            log_event(
+                logging.INFO, "config-on-trial", revision=kept.revision.number, seconds=round(seconds)
+            )
             self._begun.set()
         return {
             "revision": kept.revision.number,
@@ -173,13 +181,13 @@ class Reloader:
             "trial": round(seconds),
         }
 
-    async def _adopt(self, site: Site, kept: Kept) -> None:
-        reach("config-kept")
+    async def _adopt(self, site: Site, kept: AdoptedConfiguration) -> None:
+        failpoint("config-kept")
         self._kept, self.site = kept, site
         await self._switch(site, kept.revision)
-        reach("config-switched")
+        failpoint("config-switched")
         lines = kept.revision.changes.get("bus", {})
-        tell(
+        log_event(
             logging.INFO, "config-adopted",
             revision=kept.revision.number, by=kept.revision.by,
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
@@ -189,15 +197,15 @@ class Reloader:
         number = last.number + 1 if last else 1
         return Revision(number, site.digest, self._clock.now(), by, changes)
 
-    def _copy(self, revision: Revision, site: Site, **more: Any) -> Kept:
-        return Kept(str(self._file.resolve()), revision, site.sources, **more)
+    def _copy(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
+        return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
-    async def _keep(self, kept: Kept) -> None:
+    async def _keep(self, kept: AdoptedConfiguration) -> None:
         """A disk that takes nothing costs the copy, not the gateway."""
         try:
-            await asyncio.to_thread(adoption.keep, self.site.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, kept)
         except OSError as error:
-            tell(logging.ERROR, "config-unkept", reason=error)
+            log_event(logging.ERROR, "config-unkept", reason=error)
 
     def _trial(self, old: Site, new: Site, changes: Changes) -> Trial | None:
         """Devices that both have, on lines that are opened anew; None if not one of them answered."""
@@ -209,7 +217,7 @@ class Reloader:
         silent = [name for name in watched if name not in links or not links[name].online]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
-    async def _try(self, kept: Kept, trial: Trial) -> None:
+    async def _try(self, kept: AdoptedConfiguration, trial: Trial) -> None:
         since, seconds = self._clock.now().mono, self._period(trial)
         await self._clock.sleep(seconds)
         silent = [name for name in trial.watched if self._is_silent(name, since, seconds)]
@@ -220,7 +228,7 @@ class Reloader:
                 return
         self._kept = msgspec.structs.replace(kept, trial=None)
         await self._keep(self._kept)
-        tell(logging.INFO, "config-proved", revision=kept.revision.number)
+        log_event(logging.INFO, "config-proved", revision=kept.revision.number)
 
     async def _return(self, old: Site, silent: tuple[str, ...]) -> None:
         """The file stays as it is, for somebody to mend; what ran before it runs again."""
@@ -230,7 +238,7 @@ class Reloader:
         await self._keep(kept)
         self.refused = (adoption.returned(self._file, kept.revision),)
         await self._adopt(old, kept)
-        tell(
+        log_event(
             logging.ERROR, "config-returned",
             refused=number, revision=kept.revision.number, silent=", ".join(silent),
         )  # fmt: skip
@@ -241,11 +249,11 @@ class Reloader:
 
     def _period(self, trial: Trial) -> float:
         slowest = max(map(self._every, trial.watched))
-        return min(LONGEST, max(SHORTEST, FAILURES * slowest))
+        return min(LONGEST, max(SHORTEST, MISSES_UNTIL_OFFLINE * slowest))
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """No good word in that time. One that speaks less often has the benefit of the doubt."""
         sample = self._journal.latest.get(name)
         if sample is None or sample.at.mono <= since:
-            return FAILURES * self._every(name) <= seconds
+            return MISSES_UNTIL_OFFLINE * self._every(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

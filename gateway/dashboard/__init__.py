@@ -9,7 +9,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.base.clock import SystemClock
-from gateway.base.log import tell
+from gateway.base.log import log_event
 from gateway.web.access import Access, read_key
 
 from .app import Dashboard
@@ -67,7 +67,7 @@ class _Server(uvicorn.Server):
             for each in server.sockets:
                 host, port = each.getsockname()[:2]
                 host = f"[{host}]" if ":" in host else host
-                tell(logging.INFO, "dashboard-up", url=f"http://{host}:{port}/")
+                log_event(logging.INFO, "dashboard-up", url=f"http://{host}:{port}/")
 
     async def on_tick(self, counter: int) -> bool:
         """A dashboard that sees nothing any more ends, so that it is started again."""

@@ -34,10 +34,10 @@ from gateway.model import GATEWAY, Clock, GatewayError, Hazard
 from gateway.services.commands import Status
 from gateway.web.access import COOKIE, Access
 from gateway.web.requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
-from gateway.words import because, say
+from gateway.words import error_summary, translate
 
 from .needs import NeedsPages
-from .pages import CAMERAS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, word
+from .pages import CAMERAS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, label
 from .settings import Settings, title
 from .tuning import TuningPages
 from .view import AlarmLine, OutLine, View
@@ -284,11 +284,11 @@ class Dashboard:
         lang = language(request)
         address = request.client.host if request.client else ""
         if wait := self._access.wait(address):
-            refusal = self._ask_for_key(request, 429, say(lang, "dashboard.wait", seconds=wait))
+            refusal = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait))
             refusal.headers["retry-after"] = str(wait)
             return refusal
         if not self._access.admits(address, key):
-            return self._ask_for_key(request, 401, say(lang, "dashboard.wrong-key"))
+            return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
         name = "".join(filter(str.isprintable, name)).strip()[:NAME] or NAMELESS
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember(request, lang, RedirectResponse(home, 303))
@@ -353,7 +353,7 @@ class Dashboard:
         try:
             wish = msgspec.json.decode(await body_of(request), type=Wishes)
         except ValueError:
-            answer = Answer(400, "failed", say(lang, "dashboard.form-wrong"))
+            answer = Answer(400, "failed", translate(lang, "dashboard.form-wrong"))
         else:
             answer = await self._grant(request.state.person, lang, wish)
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
@@ -368,11 +368,11 @@ class Dashboard:
             args = wish.arguments(ZoneInfo(self._settings.timezone))
         if isinstance(wish, Do):
             action, args = wish.name, {}
-            said["action"] = word(lang, "action", wish.name)
+            said["action"] = label(lang, "action", wish.name)
         over = isinstance(wish, Reset) and any(drill.id == wish.alarm for drill in self.watch.view.drills)
-        done = say(lang, f"dashboard.done-{'drill-end' if over else tag}", **(args | said))
+        done = translate(lang, f"dashboard.done-{'drill-end' if over else tag}", **(args | said))
         gone = "gone" if isinstance(wish, AlarmWish) else "form-wrong"
-        answer = Answer(404, "failed", say(lang, f"dashboard.{gone}"))
+        answer = Answer(404, "failed", translate(lang, f"dashboard.{gone}"))
         for device in devices:
             answer = await self._send(person, lang, done, device, action, args)
             if answer.status != Status.DONE:
@@ -386,7 +386,7 @@ class Dashboard:
         if isinstance(wish, DeviceWish):
             return self._devices(lang, wish)
         if isinstance(wish, Drill):
-            return [GATEWAY], {"hazard": word(lang, "hazard", wish.hazard)}
+            return [GATEWAY], {"hazard": label(lang, "hazard", wish.hazard)}
         known = True
         if isinstance(wish, VisitsWish):
             known = wish.sensible(self.watch.view.visits)
@@ -408,15 +408,15 @@ class Dashboard:
         for alarm, hazard in known:
             # A rule or a siren is no device that could be told anything.
             configured = any(card.name == alarm.device for card in self.watch.settings.devices)
-            where = title(alarm.rule or alarm.title, lang, word(lang, "kind", alarm.device))
+            where = title(alarm.rule or alarm.title, lang, label(lang, "kind", alarm.device))
             device = alarm.device if configured else GATEWAY
-            return [device], {"hazard": word(lang, "hazard", hazard), "device": where}
+            return [device], {"hazard": label(lang, "hazard", hazard), "device": where}
         return [], {}
 
     def _devices(self, lang: str, wish: DeviceWish) -> tuple[list[str], dict[str, str]]:
         if isinstance(wish, Test | EndTest) and not wish.device:
             tried = [card.name for card in self.watch.settings.devices if card.tried]
-            return tried, {"device": say(lang, "dashboard.all-detectors")}
+            return tried, {"device": translate(lang, "dashboard.all-detectors")}
         card = next((card for card in self.watch.settings.devices if card.name == wish.device), None)
         if card is None:
             return [], {}
@@ -445,11 +445,13 @@ class Dashboard:
                 expires=self._clock.now().wall + EXPIRES,
             )
         except DaemonAway:
-            return Answer(503, "failed", say(lang, "dashboard.no-answer"))
+            return Answer(503, "failed", translate(lang, "dashboard.no-answer"))
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):
-                return Answer(503, "unknown", say(lang, "dashboard.no-answer-late"))
-            return Answer(200, "failed", say(lang, "dashboard.failed", reason=because(lang, error.key)))
+                return Answer(503, "unknown", translate(lang, "dashboard.no-answer-late"))
+            return Answer(
+                200, "failed", translate(lang, "dashboard.failed", reason=error_summary(lang, error.key))
+            )
         return _ended(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
 
 
@@ -458,10 +460,14 @@ def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
     if status == Status.DONE:
         return Answer(200, "done", done)
     if status == Status.ACCEPTED:
-        return Answer(200, status, say(lang, "dashboard.accepted"))
+        return Answer(200, status, translate(lang, "dashboard.accepted"))
     if status in {Status.FAILED, Status.DENIED}:
-        return Answer(200, status, say(lang, f"dashboard.{status}", reason=because(lang, detail)))
-    return Answer(200, "unknown", say(lang, "dashboard.command-unknown", reason=because(lang, detail)))
+        return Answer(
+            200, status, translate(lang, f"dashboard.{status}", reason=error_summary(lang, detail))
+        )
+    return Answer(
+        200, "unknown", translate(lang, "dashboard.command-unknown", reason=error_summary(lang, detail))
+    )
 
 
 async def _favicon(_request: Request) -> Response:

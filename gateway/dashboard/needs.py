@@ -38,7 +38,7 @@ from gateway.web.access import COOKIE as SESSION
 from gateway.web.qr import svg
 from gateway.web.requests import NAMELESS, body_of, language, remember, set_cookie
 from gateway.web.spreadsheet import as_csv
-from gateway.words import say
+from gateway.words import translate
 
 from .pages import NEEDS, Pages
 from .watch import Watch
@@ -121,7 +121,7 @@ class NeedsPages:
         if wrong:
             return self._form(request, given, wrong, status=422)
         if wait := self._passes.wait(channel, _address(request), reception.phone_per_hour):
-            problem = say(lang, "need.wait", minutes=-(-wait // 60))
+            problem = translate(lang, "need.wait", minutes=-(-wait // 60))
             response = self._form(request, given, problem=problem, status=429)
             response.headers["retry-after"] = str(wait)
             return response
@@ -153,7 +153,7 @@ class NeedsPages:
         return self._plain(
             request, "need-form.html", status, given=given, wrong=wrong, problem=problem, asked=asked,
             once=given.get("once") or uuid.uuid4().hex, limits=LIMITS,
-            wrong_names=[say(language(request), f"need.field-{name}") for name in wrong],
+            wrong_names=[translate(language(request), f"need.field-{name}") for name in wrong],
             qr=channel == KIOSK and self._form_address(request),
         )  # fmt: skip
 
@@ -163,12 +163,12 @@ class NeedsPages:
         typed = (await _form_of(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
         if wait := self._passes.wait_to_ask(address):
-            asked = {"number": number, "problem": say(lang, "need.wait", minutes=-(-wait // 60))}
+            asked = {"number": number, "problem": translate(lang, "need.wait", minutes=-(-wait // 60))}
             return self._form(request, {}, asked=asked, status=429)
         self._passes.asking(address)
         need = (await self._rows()).get(number)
         if need is None:
-            asked = {"number": number, "problem": say(lang, "error.need-unknown")}
+            asked = {"number": number, "problem": translate(lang, "error.need-unknown")}
             return self._form(request, {}, asked=asked, status=404)
         self._passes.answered(address)
         return self._form(request, {}, asked={"number": number, "need": need, "problem": ""})
@@ -352,8 +352,8 @@ def _category(reception: Reception | None, lang: str, name: str) -> str:
 
 def _sentence(lang: str, error: GatewayError) -> str:
     if isinstance(error, DaemonAway):
-        return say(lang, "need.away")
-    return say(lang, f"error.{error.key}", **error.facts)
+        return translate(lang, "need.away")
+    return translate(lang, f"error.{error.key}", **error.facts)
 
 
 async def _form_of(request: Request) -> dict[str, str]:

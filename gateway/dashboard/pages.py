@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from gateway.model import Hazard, Value
-from gateway.words import LANGUAGES, because, say, words
+from gateway.words import LANGUAGES, error_summary, translate, words
 
 from .settings import Settings, title
 from .view import Condition, View
@@ -78,10 +78,10 @@ class Pages:
     def heading(self, view: View, lang: str) -> str:
         """The document's title: alarms first, for a tab in the background."""
         count = view.unacknowledged
-        site = title(self._settings.site, lang, say(lang, "dashboard.product"))
+        site = title(self._settings.site, lang, translate(lang, "dashboard.product"))
         if count:
-            return f"{say(lang, 'dashboard.alarms-title', count=count)} · {site}"
-        return f"{say(lang, 'dashboard.drill')} · {site}" if view.drills else site
+            return f"{translate(lang, 'dashboard.alarms-title', count=count)} · {site}"
+        return f"{translate(lang, 'dashboard.drill')} · {site}" if view.drills else site
 
     def page(
         self, name: str, view: View, lang: str, now: int, template: str = "page.html", **more: object
@@ -98,7 +98,7 @@ class Pages:
             regions={region: Markup(text) for region, text in html.items()},  # noqa: S704
             now=now,
             timezone=self._settings.timezone,
-            ago={unit: say(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
+            ago={unit: translate(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGO},
             **more,
         )
 
@@ -115,14 +115,14 @@ class Pages:
         return {
             "lang": lang,
             "other": next(each for each in LANGUAGES if each != lang),
-            "site": title(self._settings.site, lang, say(lang, "dashboard.product")),
-            "t": functools.partial(say, lang),
+            "site": title(self._settings.site, lang, translate(lang, "dashboard.product")),
+            "t": functools.partial(translate, lang),
             "named": lambda thing: title(
-                thing.title, lang, word(lang, "kind", getattr(thing, "device", "") or thing.name)
+                thing.title, lang, label(lang, "kind", getattr(thing, "device", "") or thing.name)
             ),
-            "word": functools.partial(word, lang),
+            "word": functools.partial(label, lang),
             "said": functools.partial(_said, lang),
-            "reason": functools.partial(because, lang),
+            "reason": functools.partial(error_summary, lang),
             "point": functools.partial(_point, lang),
             "value": functools.partial(_value, lang),
             "figures": lambda device: {line.point: line.value for line in device.values},
@@ -137,7 +137,7 @@ class Pages:
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
 
 
-def word(lang: str, table: str, key: str) -> str:
+def label(lang: str, table: str, key: str) -> str:
     """The word of a table; what has none there stands for itself."""
     return words(lang).get(f"{table}.{key}", key)
 
@@ -150,7 +150,7 @@ def _said(lang: str, texts: dict[str, str]) -> str:
 def _point(lang: str, point: str) -> str:
     """A point's name; `door.3` is a door and its number."""
     key, _, number = point.partition(".")
-    return f"{word(lang, 'point', key)} {number}".rstrip()
+    return f"{label(lang, 'point', key)} {number}".rstrip()
 
 
 def _value(lang: str, point: str, value: Value) -> str:

@@ -13,8 +13,8 @@ from gateway.capabilities.safety.services.supervision import UNTRIED
 from gateway.capabilities.visitors.services import Layout, with_counters
 from gateway.capabilities.visitors.statistics.site import centre_of
 from gateway.capabilities.visitors.statistics.terms import Centre
-from gateway.config import Site, titles
-from gateway.config.adoption import load_sources, recall
+from gateway.config import Site, localized
+from gateway.config.adoption import load_adopted, load_sources
 from gateway.words import LANGUAGES
 
 from .cameras import CameraCard, cameras_of
@@ -93,7 +93,7 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         centre=centre_of(site),
         layout=with_counters(site.layout, site.devices.values()),
         cameras=cameras_of(site),
-        contact=titles(site.centre.contact) if site.centre.contact else {},
+        contact=localized(site.centre.contact) if site.centre.contact else {},
     )
 
 
@@ -124,7 +124,7 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
 
 def adopted(settings: Settings) -> Settings:
     """With what the gateway runs with; unchanged where nobody can tell."""
-    kept = recall(settings.file, settings.journal) if settings.file else None
+    kept = load_adopted(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:
         return settings

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.base import control
 from gateway.model import GatewayError
 from gateway.web.requests import body_of, language, remember
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, translate
 
 from .cameras import CameraCard
 from .pages import CAMERAS, Pages
@@ -54,9 +54,9 @@ class TuningPages:
             socket = self._watch.settings.control
             answer = await control.call(socket, "still", bus=bus, by=request.state.person)
         except (ValueError, KeyError):
-            return JSONResponse({"message": say(lang, "dashboard.form-wrong")}, 400)
+            return JSONResponse({"message": translate(lang, "dashboard.form-wrong")}, 400)
         except GatewayError as error:
-            return JSONResponse({"message": say(lang, f"error.{error.key}", **error.facts)}, 503)
+            return JSONResponse({"message": translate(lang, f"error.{error.key}", **error.facts)}, 503)
         return Response(base64.b64decode(answer["jpeg"]), media_type="image/jpeg")
 
     async def _privacy(self, request: Request) -> Response:
@@ -64,7 +64,7 @@ class TuningPages:
         page = self._pages.plain(
             "privacy.html",
             lang,
-            heading=say(lang, "privacy.title"),
+            heading=translate(lang, "privacy.title"),
             contact=title(self._watch.settings.contact, lang, ""),
             day=self._watch.view.day,
         )
@@ -73,8 +73,11 @@ class TuningPages:
 
 def _tune(lang: str, cameras: tuple[CameraCard, ...]) -> dict[str, str]:
     """What the script that draws lines and zones must know, as JSON."""
-    said = {key: say(lang, f"tune.{key}") for key in TUNE}
-    new = {key: {each: say(each, f"tune.{key}") for each in LANGUAGES} for key in ("new-line", "new-zone")}
+    said = {key: translate(lang, f"tune.{key}") for key in TUNE}
+    new = {
+        key: {each: translate(each, f"tune.{key}") for each in LANGUAGES}
+        for key in ("new-line", "new-zone")
+    }
     return {
         "cameras": msgspec.json.encode(cameras).decode(),
         "words": msgspec.json.encode(said | new).decode(),

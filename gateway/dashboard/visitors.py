@@ -29,7 +29,7 @@ from gateway.model import Clock, ConfigError
 from gateway.web.markup import written
 from gateway.web.requests import language, remember
 from gateway.web.spreadsheet import as_csv
-from gateway.words import say
+from gateway.words import translate
 
 from .pages import VISITORS, Pages
 from .settings import Settings, title
@@ -122,7 +122,7 @@ class VisitorsPages:
 
 def _not_now(request: Request, failure: StatisticsFailed) -> Response:
     """A file that cannot be made, and why."""
-    return PlainTextResponse(say(language(request), f"error.{failure.key}", **failure.facts), 503)
+    return PlainTextResponse(translate(language(request), f"error.{failure.key}", **failure.facts), 503)
 
 
 def _attached(name: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import heapq
 import zlib
 from collections.abc import Iterable
 
-from gateway.model import FAILURES, Device, Sample
+from gateway.model import MISSES_UNTIL_OFFLINE, Device, Sample
 
 from .tally import Recent
 
@@ -44,7 +44,11 @@ class Slot:
         before = self.due
         if self.failures:
             # Soon at first, so that an outage is known; then ever less often.
-            wait = min(every, 1.0) if self.failures < FAILURES else doubled(every, self.failures - FAILURES)
+            wait = (
+                min(every, 1.0)
+                if self.failures < MISSES_UNTIL_OFFLINE
+                else doubled(every, self.failures - MISSES_UNTIL_OFFLINE)
+            )
             self.due = now + wait
         else:
             anchor = start + self.phase * every

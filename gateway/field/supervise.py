@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.log import reason, tell
-from gateway.base.tasks import apart, first_cause, mishap, together
+from gateway.base.log import error_text, log_event
+from gateway.base.tasks import exception_of, root_error, run_all, run_in_own_task
 from gateway.config import BusSpec
 from gateway.model import (
-    FAILURES,
+    MISSES_UNTIL_OFFLINE,
     Bus,
     Clock,
     Command,
@@ -156,7 +156,7 @@ class BusTask:
 
     async def _next_message(self, device: Device) -> Reading:
         """A device that pushes cannot be asked: wait for what it says next."""
-        limit = FAILURES * device.every
+        limit = MISSES_UNTIL_OFFLINE * device.every
         arrival = self._arrivals.setdefault(device.name, asyncio.get_running_loop().create_future())
         began = self._clock.mono()
         try:
@@ -206,9 +206,9 @@ class BusTask:
     async def run(self) -> None:
         """Keep the line open and its devices asked, for ever."""
         while True:
-            error = await apart(mishap(self._serve()))
+            error = await run_in_own_task(exception_of(self._serve()))
             if not isinstance(error, LinkDown):
-                tell(logging.ERROR, "crashed", bus=self.spec.name)
+                log_event(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)
                 error = LinkDown("internal", reason=type(error).__name__)
             await self._down(error)
@@ -229,15 +229,15 @@ class BusTask:
                 return
             bus.lessons = self._lessons
             if isinstance(bus, Listener):
-                await together(polls=self._poll_all(bus), pushes=self._hear_all(bus))
+                await run_all(polls=self._poll_all(bus), pushes=self._hear_all(bus))
             await self._poll_all(bus)
 
     def _set_up(self, up: bool, error: LinkDown | None = None) -> None:
         if up and not self.stats.up:
-            tell(logging.INFO, "bus-up", bus=self.spec.name)
+            log_event(logging.INFO, "bus-up", bus=self.spec.name)
         elif error and (self.stats.up or self.stats.failures == 0):
-            why = reason(error.key, **error.facts)
-            tell(logging.WARNING, "bus-down", bus=self.spec.name, reason=why)
+            why = error_text(error.key, **error.facts)
+            log_event(logging.WARNING, "bus-down", bus=self.spec.name, reason=why)
         self.stats.up = up
 
     async def _down(self, error: LinkDown) -> None:
@@ -291,7 +291,7 @@ class BusTask:
         failing = sum(each.failures > 0 for each in self._slots.values()) if slot.failures else 0
         if crowd == 1:
             return 1.0
-        if failing < 2 or (slot.safety and slot.failures < FAILURES):
+        if failing < 2 or (slot.safety and slot.failures < MISSES_UNTIL_OFFLINE):
             return SHARE
         return max(SHARE / failing, 1 / crowd)
 
@@ -327,7 +327,7 @@ class BusTask:
             raise
         if slot.alarms(first) - slot.standing - slot.alarms(second):
             slot.recent.now(self._clock.mono()).unconfirmed += 1
-            tell(logging.WARNING, "alarm-unconfirmed", device=slot.device.name)
+            log_event(logging.WARNING, "alarm-unconfirmed", device=slot.device.name)
         return second
 
     async def _failed(self, slot: Slot, failed: ReadFailed) -> None:
@@ -335,7 +335,7 @@ class BusTask:
         self.stats.failures += 1
         slot.recent.now(self._clock.mono()).failures[failed.key] += 1
         slot.failures += 1
-        if slot.failures >= FAILURES or slot.told_offline:
+        if slot.failures >= MISSES_UNTIL_OFFLINE or slot.told_offline:
             await self._offline(slot, failed)
 
     async def _take(self, slot: Slot, sample: Sample) -> None:
@@ -348,7 +348,7 @@ class BusTask:
         slot.standing = slot.alarms(sample)
         if slot.told_offline:
             slot.told_offline = False
-            tell(logging.INFO, "device-online", device=slot.device.name)
+            log_event(logging.INFO, "device-online", device=slot.device.name)
         await self._sink(sample)
 
     def _sample(self, device: Device, raw: Raw) -> Sample:
@@ -361,8 +361,8 @@ class BusTask:
         """An outage is a sample too; it is logged when it begins."""
         if not slot.told_offline:
             slot.told_offline = True
-            why = reason(error.key, **error.facts)
-            tell(logging.WARNING, "device-offline", device=slot.device.name, reason=why)
+            why = error_text(error.key, **error.facts)
+            log_event(logging.WARNING, "device-offline", device=slot.device.name, reason=why)
         await self._sink(Sample(slot.device.name, self._clock.now(), error=error.key))
 
     async def _work(self, bus: Bus, job: _Job) -> None:
@@ -446,7 +446,7 @@ class BusTask:
                 tasks.create_task(self._attend(bus, tasks), name=f"{self.spec.name}-commands")
                 await self._hear_all(bus)
         except BaseExceptionGroup as group:
-            raise first_cause(group) from None
+            raise root_error(group) from None
 
     async def _hear_all(self, bus: Listener) -> None:
         async for name, raw in bus.listen():
@@ -518,7 +518,7 @@ class BusTask:
             now = self._clock.mono()
             for name, heard in self._heard.items():
                 slot = self._slots[name]
-                limit = FAILURES * slot.device.every
+                limit = MISSES_UNTIL_OFFLINE * slot.device.every
                 if now - heard > limit and not slot.told_offline:
                     await self._offline(slot, ReadFailed("silent", seconds=round(limit)))
 

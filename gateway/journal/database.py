@@ -14,7 +14,7 @@ from typing import Any
 
 import aiosqlite
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError
 
 from .space import PAGE
@@ -157,7 +157,7 @@ async def _migrate(connection: aiosqlite.Connection) -> None:
     for file in sorted(files(__package__).joinpath("schema").iterdir(), key=lambda f: f.name):
         number = int(Path(file.name).stem)
         if number > version:
-            reach("migrate")
+            failpoint("migrate")
             await connection.executescript(
                 f"BEGIN IMMEDIATE; {file.read_text()} PRAGMA user_version={number}; COMMIT"
             )

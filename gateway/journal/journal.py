@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import reach
-from gateway.base.tasks import Signal, unbroken
+from gateway.base.failpoint import failpoint
+from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
@@ -178,7 +178,7 @@ class Journal(Reader):
                 for task in journal._tasks:
                     task.cancel()
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
-                await unbroken(journal._flush(telemetry=True, closing=True))
+                await run_to_end(journal._flush(telemetry=True, closing=True))
                 if journal._tail and journal.failure is None:
                     journal._tail.remove()
 
@@ -357,7 +357,7 @@ class Journal(Reader):
             await self._wake.wait()
             self._wake.clear()
             due, self._window_due = self._window_due, False
-            await unbroken(self._flush(telemetry=due))
+            await run_to_end(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
         """Commit, and see to it that the next commit finds room. Raises `JournalDamaged`."""
@@ -431,9 +431,9 @@ class Journal(Reader):
         if checkpoint:
             statements += self._checkpoint(len(windows), self._days + days, closing)
         stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
-        reach(f"before-{stage}")
+        failpoint(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
-        reach(f"after-{stage}")
+        failpoint(f"after-{stage}")
         for (lane, _), pos in zip(packs, ids, strict=False):
             self.committed[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
@@ -497,9 +497,9 @@ class Journal(Reader):
         self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
         self._pending.deletions.append(remove(lane, until))
         self.advance(lane, until)
-        reach("evict")
+        failpoint("evict")
         await self._commit(telemetry=False)
-        reach("evicted")
+        failpoint("evicted")
         return self.failure is None
 
     def _forget_unwritten(self) -> None:

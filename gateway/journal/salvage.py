@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.model import Lane
 
 from .database import Database, JournalFailed, Statement, connect
@@ -60,7 +60,7 @@ async def replace(path: Path, pages: int) -> Path:
         await salvage(path, database)
     number = max(map(_number, _aside(path)), default=0) + 1
     aside = path.with_name(f"{path.name}.damaged-{number}")
-    reach("quarantine")
+    failpoint("quarantine")
     path.rename(aside)
     finish(path)
     return aside
@@ -75,11 +75,11 @@ def finish(path: Path) -> None:
         for suffix in SUFFIXES[1:]:
             part = path.with_name(path.name + suffix)
             if part.exists():
-                reach("quarantine")
+                failpoint("quarantine")
                 part.rename(asides[-1].with_name(asides[-1].name + suffix))
     # The mark goes first: what it says is no longer true of the file that comes.
     path.with_name(path.name + MARK).unlink(missing_ok=True)
-    reach("quarantine")
+    failpoint("quarantine")
     if fresh.exists() and asides:
         fresh.rename(path)
 
@@ -111,7 +111,7 @@ async def salvage(damaged: Path, into: Database) -> None:
         if kept["stream"] is None:
             meta.pop("epoch", None)
         for table, rows in {**kept, "meta": list(meta.items())}.items():
-            reach("salvage")
+            failpoint("salvage")
             await into.transact(_insert(table, rows or []))
         streams = {(lane, device): written for lane, device, written in kept["stream"] or ()}
         ends = []
@@ -120,7 +120,7 @@ async def salvage(damaged: Path, into: Database) -> None:
             cursors = [pos for _, number, pos in kept["cursor"] or () if number == lane]
             end = max([await _last(old, table), *cursors])
             async for rows in _spans(old, table, end):
-                reach("salvage")
+                failpoint("salvage")
                 await into.transact(_insert(table, [row for row in rows if _sound(row, lane, streams)]))
             ends.append(end)
         await into.transact([

@@ -21,7 +21,7 @@ Raw = Any
 """What a driver read, before decoding; only that driver knows its shape."""
 
 
-FAILURES = 3
+MISSES_UNTIL_OFFLINE = 3
 """Answers or messages a device may owe before it counts as offline."""
 
 
@@ -390,7 +390,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds that a device which speaks when it likes has to show that it obeyed."""
         declared = self.actions.get(action)
         within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
-        return within or FAILURES * self.every
+        return within or MISSES_UNTIL_OFFLINE * self.every
 
 
 class Bus:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 from gateway.model import GatewayError
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 
-def word(key: str, /, **facts: object) -> str:
-    return say(preferred(), f"cli.{key}", **facts)
+def cli_text(key: str, /, **facts: object) -> str:
+    return translate(preferred(), f"cli.{key}", **facts)
 
 
-def sentence(error: GatewayError) -> str:
-    return say(preferred(), f"error.{error.key}", **error.facts)
+def error_sentence(error: GatewayError) -> str:
+    return translate(preferred(), f"error.{error.key}", **error.facts)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -7,25 +7,25 @@ import sys
 from pathlib import Path
 
 from gateway.config import Site
-from gateway.config.adoption import choose
+from gateway.config.adoption import choose_configuration
 from gateway.words import preferred
 
-from .printing import word
+from .printing import cli_text
 
 DEFAULT_SITE = Path("/etc/linli/site.toml")
 
 
 def site_argument(parser: argparse.ArgumentParser) -> None:
     """`--config`: the site's file."""
-    parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=word("site-file"))
+    parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=cli_text("site-file"))
 
 
 def chosen_site(options: argparse.Namespace) -> Site:
     """The site as `linli run` would take it. Raises `Mistakes`."""
 
-    choice = choose(options.config)
+    choice = choose_configuration(options.config)
     for mistake in choice.refused:
         print(mistake.say(preferred()), file=sys.stderr)
     if choice.refused:
-        print(word("last-good"), file=sys.stderr)
+        print(cli_text("last-good"), file=sys.stderr)
     return choice.site

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp, elapsed
 from gateway.wire import mqtt
@@ -210,7 +210,7 @@ class LaneSender:
             self._progress = self._clock.mono()
         batch.waiting += 1
         future = self._link.publish(*message)
-        reach("published")
+        failpoint("published")
         self._under_way[future] = records, self._clock.mono()
         future.add_done_callback(functools.partial(self._acknowledged, batch))
 
@@ -236,7 +236,7 @@ class LaneSender:
         return [(records, now - sent) for records, sent in self._under_way.values()]
 
     def _acknowledged(self, batch: Batch, future: asyncio.Future[None]) -> None:
-        reach("acknowledged")
+        failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
         records, _ = self._under_way[future]
         if isinstance(error, LinkDown) and error.key == "message-refused":
@@ -266,7 +266,7 @@ class LaneSender:
                 self._journal.bury(record, reason)
             self._journal.advance(self.lane, batch.pos or 0)
             batch.settled()
-            reach("cursor")
+            failpoint("cursor")
 
 
 def fitting(

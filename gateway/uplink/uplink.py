@@ -15,8 +15,8 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from gateway.base.log import reason, tell
-from gateway.base.tasks import apart, together
+from gateway.base.log import error_text, log_event
+from gateway.base.tasks import run_all, run_in_own_task
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
@@ -101,7 +101,7 @@ class Uplink:
         while True:
             began = self._clock.mono()
             try:
-                await apart(self._serve())
+                await run_in_own_task(self._serve())
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
@@ -121,7 +121,7 @@ class Uplink:
         proof = link.publish(*self._dialect.status(True), retain=True)
         link.subscribe(self._dialect.command_topic)
         self._link, self.online, self._told_offline = link, True, False
-        tell(logging.INFO, "uplink-up", url=self._options.url)
+        log_event(logging.INFO, "uplink-up", url=self._options.url)
         await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
         if self._suspicion.careful:
             try:
@@ -134,11 +134,11 @@ class Uplink:
         self._link, self.online = None, False
         if not self._told_offline:
             self._told_offline = True
-            why = reason(error.key, **error.facts)
+            why = error_text(error.key, **error.facts)
             if unsteady and error.key == "broker-lost":
                 # Two clients of one name turn each other out; few brokers say so (MQTT 5, 0x8E).
-                why = reason("broker-unsteady", reason=why)
-            tell(logging.WARNING, "uplink-down", reason=why)
+                why = error_text("broker-unsteady", reason=why)
+            log_event(logging.WARNING, "uplink-down", reason=why)
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _serve(self) -> None:
@@ -158,7 +158,7 @@ class Uplink:
         ]
         alarm, event, telemetry = lanes
         try:
-            await together(
+            await run_all(
                 alarm=self._committed(alarm),
                 event=self._committed(event),
                 telemetry=self._telemetry(telemetry),
@@ -299,8 +299,8 @@ class Uplink:
                     raise GatewayError("command-form", reason="retained")
                 command = self._dialect.command(message.payload, self._clock.now())
             except GatewayError as error:
-                why = reason(error.key, **error.facts)
-                tell(logging.WARNING, "command-refused", topic=message.topic, reason=why)
+                why = error_text(error.key, **error.facts)
+                log_event(logging.WARNING, "command-refused", topic=message.topic, reason=why)
                 continue
             await self._slots.acquire()
             task = self._answers.create_task(self._answer(command), name=f"command-{command.id}")
@@ -310,8 +310,8 @@ class Uplink:
         try:
             order = await self._obey(command)
         except GatewayError as error:
-            why = reason(error.key, **error.facts)
-            tell(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
+            why = error_text(error.key, **error.facts)
+            log_event(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
         else:
             await self._reply(self._dialect.reply(command.id, order))
 

@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.base.log import tell
+from gateway.base.log import log_event
 from gateway.model import Checks, LinkDown, ReadFailed
 
 KEEPALIVE = 12
@@ -134,7 +134,7 @@ class Connection:
                     self.ended.result()
                 message = getting.result()
                 if self._lost and self._inbox.empty():
-                    tell(logging.WARNING, "inbox-emptied", count=self._lost)
+                    log_event(logging.WARNING, "inbox-emptied", count=self._lost)
                     self._lost = 0
                 yield message
             finally:
@@ -192,7 +192,7 @@ class Connection:
             Connection.dropped += 1
             self._lost += 1
             if self._lost == 1:
-                tell(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
+                log_event(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
 
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
         # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).

@@ -24,7 +24,7 @@ def words(language: str) -> Mapping[str, str]:
     return {f"{table}.{key}": text for table, texts in tables.items() for key, text in texts.items()}
 
 
-def say(language: str, key: str, /, **facts: object) -> str:
+def translate(language: str, key: str, /, **facts: object) -> str:
     """The sentence of that key with its facts filled in; a key without a sentence stands for itself."""
     sentence = words(language).get(key)
     if sentence is None:
@@ -32,7 +32,7 @@ def say(language: str, key: str, /, **facts: object) -> str:
     return sentence.format_map(defaultdict(lambda: "?", facts))
 
 
-def because(language: str, key: str) -> str:
+def error_summary(language: str, key: str) -> str:
     """The sentence of an error without the facts, which were not kept; the bare key where there is none."""
     sentence = words(language).get(f"error.{key}")
     return key if sentence is None else _ASIDE.sub("", sentence.format_map(defaultdict(lambda: _LEFT_OUT)))

@@ -1,1 +1,11 @@
 """What residents ask for: registered, followed up, and erased in time."""
+
+from gateway.config.capability import Capability
+
+CAPABILITY = Capability(
+    name="needs",
+    order=20,
+    commands={
+        "needs": "gateway.capabilities.needs.commands.needs",
+    },
+)

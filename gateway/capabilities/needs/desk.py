@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from gateway.base.control import Handler
-from gateway.base.failpoint import reach
-from gateway.base.log import reason, tell
+from gateway.base.failpoint import failpoint
+from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY, Need, Needs, Reception
 from gateway.config import NeedsOptions
 from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
@@ -74,9 +74,9 @@ class Desk:
                 if self._options():
                     await asyncio.to_thread(self._store().check)
             except GatewayError as failure:
-                trouble = reason(failure.key, **failure.facts)
+                trouble = error_text(failure.key, **failure.facts)
             if trouble and trouble != was:
-                tell(logging.ERROR, "needs-failed", reason=trouble)
+                log_event(logging.ERROR, "needs-failed", reason=trouble)
             await self._clock.sleep(EVERY)
 
     async def sweep(self) -> None:
@@ -125,13 +125,13 @@ class Desk:
             await asyncio.to_thread(
                 store.put, number, msgspec.convert(fields, Particulars), command.at.wall
             )
-            reach("need-sealed")
+            failpoint("need-sealed")
             try:
                 await self._carry_out(command)
             except GatewayError:
                 await asyncio.to_thread(store.destroy, [number])
                 raise
-            reach("need-registered")
+            failpoint("need-registered")
             await asyncio.to_thread(store.confirm, number)
             return {"id": number}
 
@@ -176,7 +176,7 @@ class Desk:
                 await self._add(number, Note(command.at.wall, command.by, action[5:], text))
             await self._carry_out(command)
         if action == "need-erase":
-            reach("need-erased")
+            failpoint("need-erased")
             await self.sweep()
         return {}
 

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.capabilities.needs.services import Category, Reception
-from gateway.config.reading import Reading, Table, titles
+from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, translate
 
 YEAR = 366.0
 DESK = "desk"
@@ -84,13 +84,13 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
     referral: str = ""
 
     CHECKS: ClassVar[Checks] = {
-        "title": (lambda text: bool(text) and all(each.strip() for each in titles(text).values()),
+        "title": (lambda text: bool(text) and all(each.strip() for each in localized(text).values()),
                   "title-empty"),
         "days": (_days, "needs-days"),
     }  # fmt: skip
 
 
-def needs(reading: Reading, data: Table) -> tuple[NeedsOptions, Reception] | None:
+def needs(reading: TomlReader, data: Table) -> tuple[NeedsOptions, Reception] | None:
     """What the site says of its residents' needs; None where they are not registered."""
     if "needs" not in data:
         return None
@@ -124,7 +124,7 @@ def needs(reading: Reading, data: Table) -> tuple[NeedsOptions, Reception] | Non
 
 
 def _categories(
-    reading: Reading, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
+    reading: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
 ) -> dict[str, Category]:
     found: dict[str, Category] = {}
     for name, table in tables.items():
@@ -137,21 +137,21 @@ def _categories(
             if given and given not in known:
                 reading.mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
         found[name] = Category(
-            title=titles(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
+            title=localized(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
         )
     return found
 
 
-def _named(reading: Reading, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
+def _named(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
     for name, title in given.items():
         path = ("needs", key, name)
         reading.check_name(name, path)
-        if not title or not all(each.strip() for each in titles(title).values()):
+        if not title or not all(each.strip() for each in localized(title).values()):
             reading.mistake(path, "title-empty")
             return {}
-    return {name: titles(title) for name, title in given.items()}
+    return {name: localized(title) for name, title in given.items()}
 
 
 def _words(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """What things are called that the site did not name."""
-    return {name: {lang: say(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
+    return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}

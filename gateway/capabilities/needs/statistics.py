@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.capabilities.needs.services import OPEN, Need, Reception, State
 from gateway.model import elapsed
-from gateway.words import say
+from gateway.words import translate
 
 DAY = 86_400.0
 COLUMNS = (
@@ -89,7 +89,7 @@ def table(
 ) -> list[list[str]]:
     """A line for each need, below one of heads."""
     return [
-        [say(lang, f"need.{column}") for column in COLUMNS],
+        [translate(lang, f"need.{column}") for column in COLUMNS],
         *(_line(number, need, reception, lang, zone) for number, need in needs),
     ]
 
@@ -113,15 +113,15 @@ def _line(number: str, need: Need, reception: Reception | None, lang: str, zone:
     return [
         number,
         category_of(reception, need.category, lang),
-        say(lang, f"need-channel.{need.channel}"),
-        say(lang, f"need-state.{need.state}"),
+        translate(lang, f"need-channel.{need.channel}"),
+        translate(lang, f"need-state.{need.state}"),
         title_of(reception.owners, need.owner, lang) if reception else need.owner,
         title_of(reception.referrals, need.referral, lang) if reception else need.referral,
         local(need.created.wall),
         local(need.due, "%Y-%m-%d"),
         local(need.ended.wall) if need.ended else "",
         "" if days is None else f"{days:.1f}",
-        say(lang, "need.yes") if need.overdue else "",
-        say(lang, f"need-outcome.{need.outcome}") if need.outcome else "",
+        translate(lang, "need.yes") if need.overdue else "",
+        translate(lang, f"need-outcome.{need.outcome}") if need.outcome else "",
         str(need.satisfaction or ""),
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError
 from gateway.wire.secret import OTHERS, create_secret, read_secret
 
@@ -60,7 +60,7 @@ class Store:
             database.execute(
                 "INSERT INTO need (id, key, body, at) VALUES (?, ?, ?, ?)", (number, wrapped, body, at)
             )
-            reach("need-sealing")
+            failpoint("need-sealing")
 
     def confirm(self, number: str) -> None:
         """It was registered."""
@@ -97,7 +97,7 @@ class Store:
         """Overwrite texts and keys; needs no key."""
         with self._open() as database:
             database.executemany("DELETE FROM need WHERE id = ?", [(number,) for number in numbers])
-            reach("need-destroying")
+            failpoint("need-destroying")
 
     def _get(self, database: sqlite3.Connection, number: str) -> tuple[bytes, Particulars | None]:
         found = database.execute("SELECT key, body FROM need WHERE id = ?", (number,)).fetchone()

@@ -1,1 +1,8 @@
 """Parcel lockers: compartments, their doors and what is in them."""
+
+from gateway.config.capability import Capability
+
+CAPABILITY = Capability(
+    name="parcels",
+    order=40,
+)

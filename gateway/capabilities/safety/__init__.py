@@ -1,1 +1,14 @@
 """Safety: alarms, rules, outputs, escalation, emergency plans, drills, patrols, findings, tests."""
+
+from gateway.config.capability import Capability
+
+CAPABILITY = Capability(
+    name="safety",
+    order=0,
+    commands={
+        "rules": "gateway.capabilities.safety.commands.rules",
+        "drills": "gateway.capabilities.safety.commands.drills",
+        "testlog": "gateway.capabilities.safety.commands.testlog",
+        "notify-test": "gateway.capabilities.safety.commands.notify_test",
+    },
+)

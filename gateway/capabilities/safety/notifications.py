@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.log import reason, tell
-from gateway.base.tasks import mishap
+from gateway.base.log import error_text, log_event
+from gateway.base.tasks import exception_of
 from gateway.model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
-from gateway.words import say
+from gateway.words import translate
 
 from .channels import Channel, Person, Text, Undelivered
 from .services.escalation import TRIAL, Notice, attempt, due, key_of
@@ -95,7 +95,7 @@ class Notices:
             if not needs or getattr(person, needs):
                 error = await self._send(name, text, (person,))
                 await self._report(name, {key_of(TRIAL, name, contact if needs else ""): 0}, error)
-                found[name] = reason(error.key, **error.facts) if error else ""
+                found[name] = error_text(error.key, **error.facts) if error else ""
         return found
 
     async def _serve(self, name: str) -> None:
@@ -133,7 +133,7 @@ class Notices:
             async with self._taken[name], asyncio.timeout(limit):
                 await way.channel.send(way.options, text, people, self._clock.now())
 
-        error = await mishap(send())
+        error = await exception_of(send())
         if isinstance(error, TimeoutError):
             return Undelivered("channel-slow", seconds=round(limit))
         if error is None or isinstance(error, GatewayError):
@@ -144,10 +144,12 @@ class Notices:
     async def _report(self, name: str, numbers: Mapping[str, int], error: GatewayError | None) -> None:
         if error and name not in self._down:
             self._down.add(name)
-            tell(logging.ERROR, "channel-down", channel=name, reason=reason(error.key, **error.facts))
+            log_event(
+                logging.ERROR, "channel-down", channel=name, reason=error_text(error.key, **error.facts)
+            )
         elif not error and name in self._down:
             self._down.discard(name)
-            tell(logging.INFO, "channel-up", channel=name)
+            log_event(logging.INFO, "channel-up", channel=name)
         now = self._clock.now()
         status, detail = ("failed", error.key) if error else ("done", "")
         await self._conclude(
@@ -191,7 +193,7 @@ class Notices:
         return self._say(
             "headline",
             drill=self._say("drill") if about.drill else "",
-            hazard=say(language, f"hazard.{about.hazard}"),
+            hazard=translate(language, f"hazard.{about.hazard}"),
             where=self._where(notice),
         )
 
@@ -207,7 +209,7 @@ class Notices:
             title = self._spoken.rules.get(about.point, {}).get(language, about.point)
             return f"{where} {title}" if device else title
         key = f"point.{about.point.partition('.')[0]}"
-        named = say(language, key)
+        named = translate(language, key)
         return f"{where} {about.point if named == key else named}"
 
     def _news(self, notice: Notice) -> str:
@@ -226,9 +228,11 @@ class Notices:
             lines.append(self._say("value", value=about.value, unit=point.unit).rstrip())
         if notice.news == "raised":
             language = self._spoken.language
-            lines.append(self._say("drill-do") if about.drill else say(language, f"advice.{about.hazard}"))
+            lines.append(
+                self._say("drill-do") if about.drill else translate(language, f"advice.{about.hazard}")
+            )
         lines.append(self._spoken.title)
         return lines
 
     def _say(self, key: str, **facts: object) -> str:
-        return say(self._spoken.language, f"notice.{key}", **facts)
+        return translate(self._spoken.language, f"notice.{key}", **facts)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from gateway.base.log import reason, tell
+from gateway.base.log import error_text, log_event
 from gateway.model import Clock, Command, Fact, GatewayError, Lane, Sample, Value
 
 from .services.alarms import Alarm, Output, asking
@@ -109,8 +109,8 @@ class Outputs:
         if error is None:
             self._state[name] = bool(alarms)
         else:
-            why = reason(error.key, **error.facts)
-            tell(logging.ERROR, "output-failed", output=name, device=device, reason=why)
+            why = error_text(error.key, **error.facts)
+            log_event(logging.ERROR, "output-failed", output=name, device=device, reason=why)
         now = self._clock.now()
         body = {
             "output": name,

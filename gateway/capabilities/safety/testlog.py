@@ -14,7 +14,7 @@ import msgspec
 from gateway.config import Site
 from gateway.model import Device, Hazard, Lane, Record, Stamp
 from gateway.web.markup import add, document, table, written
-from gateway.words import say
+from gateway.words import translate
 
 from .services.response import Plan
 
@@ -132,8 +132,8 @@ def drills(log: PeriodLog, site: Site, language: str) -> Table:
 
 
 def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> Table:
-    words = [say(language, f"testlog.{head}") for head in heads.split()]
-    return Table(say(language, f"testlog.{title}"), words, list(rows))
+    words = [translate(language, f"testlog.{head}") for head in heads.split()]
+    return Table(translate(language, f"testlog.{title}"), words, list(rows))
 
 
 def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
@@ -157,8 +157,8 @@ def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list
 
     return [
         device.title[language] if device else name,
-        say(language, f"kind.{device.kind}") if device else "",
-        lines(sensor.tests) or (say(language, "testlog.untested") if device else ""),
+        translate(language, f"kind.{device.kind}") if device else "",
+        lines(sensor.tests) or (translate(language, "testlog.untested") if device else ""),
         lines(sensor.alarms),
         lines(sensor.faults),
         lines(sensor.disabled),
@@ -169,7 +169,7 @@ def _point(point: str, device: Device | None, language: str) -> str:
     """A point's word; a rule's name stands for itself."""
     known = point == "link" or (device is not None and point in device.points)
     name, _, number = point.partition(".")
-    return f"{say(language, f'point.{name}')} {number}".rstrip() if known else point
+    return f"{translate(language, f'point.{name}')} {number}".rstrip() if known else point
 
 
 def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) -> list[str]:
@@ -181,7 +181,7 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
     began = drill.at - datetime.timedelta(seconds=body["seconds"] or 0)
     return [
         f"{began:%m-%d %H:%M}",
-        say(language, f"hazard.{body['hazard']}"),
+        translate(language, f"hazard.{body['hazard']}"),
         body["by"],
         _lasted(body["seconds"], language),
         f"{len(body['steps'])}/{len(body['steps']) + len(skipped)}",
@@ -194,7 +194,7 @@ def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str
     """A line a patrol: how many rounds were done, by whom, and which were missed."""
     done, missed = log.events["patrol-done"], log.events["patrol-missed"]
     named = (each.body["patrol"] for each in (*done, *missed))
-    comma = say(language, "testlog.comma")
+    comma = translate(language, "testlog.comma")
     for name in dict.fromkeys((*site.duties.patrols, *named)):
         patrol = site.duties.patrols.get(name)
         titles = patrol.checkpoints if patrol else {}
@@ -222,9 +222,9 @@ def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
             f"{found[key].at:%Y-%m-%d %H:%M}" if key in found else "?",
             body["where"],
             body["what"],
-            say(language, f"testlog.{body['severity']}"),
+            translate(language, f"testlog.{body['severity']}"),
             body["by"],
-            body.get("done", say(language, "testlog.open")),
+            body.get("done", translate(language, "testlog.open")),
             body.get("closed_by", ""),
             _lasted(body.get("seconds"), language) if key in closed else "",
         ]
@@ -234,8 +234,8 @@ def _lasted(seconds: float | None, language: str) -> str:
     if seconds is None:
         return "?"
     if seconds < 3600:
-        return say(language, "testlog.minutes", n=f"{seconds / 60:.1f}")
-    return say(language, "testlog.hours", n=f"{seconds / 3600:.1f}")
+        return translate(language, "testlog.minutes", n=f"{seconds / 60:.1f}")
+    return translate(language, "testlog.hours", n=f"{seconds / 3600:.1f}")
 
 
 STYLE = """
@@ -258,7 +258,7 @@ def page(log: PeriodLog, site: Site, language: str) -> str:
     """The log as one HTML file for the printer."""
 
     def word(key: str, **facts: object) -> str:
-        return say(language, f"testlog.{key}", **facts)
+        return translate(language, f"testlog.{key}", **facts)
 
     title = word("title", month=log.period, centre=_title(site, language))
     html, head, body = document(language, title)

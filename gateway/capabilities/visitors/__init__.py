@@ -1,1 +1,12 @@
 """Visitors: counted, booked, analysed."""
+
+from gateway.config.capability import Capability
+
+CAPABILITY = Capability(
+    name="visitors",
+    order=10,
+    commands={
+        "visitors": "gateway.capabilities.visitors.commands.visitors",
+        "count-visitors": "gateway.capabilities.visitors.commands.count_visitors",
+    },
+)

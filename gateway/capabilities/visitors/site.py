@@ -19,9 +19,9 @@ from gateway.capabilities.visitors.services import (
     reachable,
     with_counters,
 )
-from gateway.config.reading import Reading, Table, titles
+from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import AlarmSpec, Checks, Device, Hazard, Point
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, translate
 
 SECTIONS = ("visitors", "room", "door")
 CALM = 0.05
@@ -75,7 +75,7 @@ class _DoorKeys(msgspec.Struct, frozen=True, kw_only=True, rename={"outer": "fro
     TOGETHER: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
 
 
-def layout(reading: Reading, data: Table, devices: Mapping[str, Device]) -> Layout:
+def layout(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> Layout:
     """The rooms and doors that hold together."""
     keys = reading.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
     rooms = _rooms(reading, data)
@@ -106,7 +106,7 @@ def crowding(layout: Layout) -> dict[str, Rule]:
         spec = AlarmSpec(hazard=Hazard.CROWD, above=limit, hysteresis=max(1.0, limit * CALM))
         point = f"room.{room}.inside" if room else "inside"
         title = {
-            language: layout.rooms[room].title[language] if room else say(language, "visits.centre")
+            language: layout.rooms[room].title[language] if room else translate(language, "visits.centre")
             for language in LANGUAGES
         }
         found[name] = msgspec.structs.replace(
@@ -115,14 +115,14 @@ def crowding(layout: Layout) -> dict[str, Rule]:
     return found
 
 
-def _rooms(reading: Reading, data: Table) -> dict[str, Room]:
+def _rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
     rooms = {}
     for name, table in reading.tables(data, "room"):
         if name in (OUTSIDE, CENTRE):
             reading.mistake(("room", name), "name-reserved", name=name)
         keys = reading.build(_RoomKeys, table, ("room", name))
         if keys is not None:
-            rooms[name] = Room(title=titles(keys.title or name), limit=keys.limit)
+            rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
     return rooms
 
 
@@ -132,7 +132,7 @@ def _written(data: Table, section: str) -> list[str]:
     return list(tables) if isinstance(tables, dict) else []
 
 
-def _doors(reading: Reading, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
+def _doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts(device)]
@@ -158,6 +158,6 @@ def _doors(reading: Reading, data: Table, devices: Mapping[str, Device]) -> dict
             if side not in places:
                 reading.mistake((*path, key), "door-side", side=side, known=", ".join(places))
         doors[name] = Door(
-            title=titles(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
+            title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )
     return doors

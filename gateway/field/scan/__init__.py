@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.config import ControlOptions, Site, load_models, load_site
 from gateway.model import Driver, GatewayError
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 from .paste import Met, describe, paste
 from .scanner import Report, Scanner, Wishes
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of a scan."""
 
     def word(key: str) -> str:
-        return say(preferred(), f"scan.help-{key}")
+        return translate(preferred(), f"scan.help-{key}")
 
     parser.add_argument("what", choices=("serial", "tcp", "ble", "mqtt"), help=word("what"))
     parser.add_argument("target", nargs="*", help=word("target"))
@@ -106,7 +106,7 @@ class Printer(Report):
 
     def tell(self, key: str, /, **facts: object) -> None:
         self.end()
-        print(say(self._language, key, **facts), file=sys.stderr, flush=True)
+        print(translate(self._language, key, **facts), file=sys.stderr, flush=True)
 
     def progress(self, place: str, done: int, total: int) -> None:
         if self._bar:

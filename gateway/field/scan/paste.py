@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.config import NAME, RESERVED
 from gateway.model import Value
-from gateway.words import LANGUAGES, say
+from gateway.words import LANGUAGES, translate
 
 from .fit import Fit
 
@@ -73,7 +73,7 @@ def _device(met: Met, bus: str, used: set[str], language: str) -> str:
     value = str(next(iter(met.address.values())))
     called = met.says.get("name") or value
     name = _free(_slug(f"{kind}-{_slug(called) or _slug(value)}"), used)
-    title = {language: f"{say(language, f'kind.{kind}')} {called}" for language in LANGUAGES}
+    title = {language: f"{translate(language, f'kind.{kind}')} {called}" for language in LANGUAGES}
     every = {"every": QUIET} if met.speaks else {}
     keys = {"profile": best, "title": title, "bus": bus, **met.address, **met.needs, **every}
     return f"{comment}\n{_table(f'device.{name}', **keys)}"
@@ -88,17 +88,17 @@ def _describe(met: Met, language: str) -> str:
     says = _list(met.says)
     who = f"{met.label} ({says})" if says else met.label
     if met.device:
-        return say(language, "scan.configured", who=who, device=met.device)
+        return translate(language, "scan.configured", who=who, device=met.device)
     if not met.fits:
         needs = ", ".join(met.needs)
         key = "scan.needs" if needs else "scan.fits-none"
-        return say(language, key, who=who, heard=_list(met.heard) or "–", needs=needs)
+        return translate(language, key, who=who, heard=_list(met.heard) or "–", needs=needs)
     first, *others = met.fits
     facts = {"who": who, "profile": first.profile, "values": _list(first.values) or "–"}
     also = ", ".join(fit.profile for fit in others[:SHOWN])
     if len(others) > SHOWN:
         also += " …"
-    return say(language, "scan.fits-several" if others else "scan.fits-one", also=also, **facts)
+    return translate(language, "scan.fits-several" if others else "scan.fits-one", also=also, **facts)
 
 
 def _list(values: Mapping[str, Value]) -> str:

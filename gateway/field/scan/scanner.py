@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.base import control
-from gateway.base.tasks import first_cause
+from gateway.base.tasks import root_error
 from gateway.config import Profile, Site
 from gateway.model import Bus, Clock, Driver, GatewayError, Heard, LinkDown, Point, Raw, ReadFailed, Value
 from gateway.wire.codec import leaves
@@ -157,7 +157,7 @@ class Scanner:
                 for place in places:
                     tasks.create_task(visit(place), name=place)
         except BaseExceptionGroup as group:
-            raise first_cause(group) from None
+            raise root_error(group) from None
 
     async def _ask_gateway(self) -> None:
         """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from gateway.base.tasks import apart, together
+from gateway.base.tasks import run_all, run_in_own_task
 from gateway.model import LinkDown
 
 
@@ -28,7 +28,7 @@ async def linger() -> None:
 async def again_and_again() -> None:
     while True:
         with suppress(LinkDown):
-            await apart(together(fails=fail(), lingers=linger()))
+            await run_in_own_task(run_all(fails=fail(), lingers=linger()))
         await asyncio.sleep(60)
 
 

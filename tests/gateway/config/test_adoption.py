@@ -10,7 +10,13 @@ import msgspec
 import pytest
 
 from gateway.config import Mistakes, Site, load_site
-from gateway.config.adoption import Kept, choose, compare, keep, recall
+from gateway.config.adoption import (
+    AdoptedConfiguration,
+    choose_configuration,
+    compare,
+    load_adopted,
+    save_adopted,
+)
 from gateway.model import Revision
 from tests.clock import FakeClock
 from tests.gateway.conftest import ROOT
@@ -61,7 +67,10 @@ def adopted(file: Path, number: int = 1, rejected: str = "") -> Site:
     """The site as it is now, kept."""
     site = load_site(file)
     revision = Revision(number, site.digest, FakeClock().now(), "start", silent=("door",))
-    keep(site.journal.path, Kept(str(file.resolve()), revision, site.sources, rejected=rejected))
+    save_adopted(
+        site.journal.path,
+        AdoptedConfiguration(str(file.resolve()), revision, site.sources, rejected=rejected),
+    )
     return site
 
 
@@ -110,11 +119,11 @@ def test_the_copy_needs_neither_the_file_nor_the_models(file: Path) -> None:
     path = file.parent / "journal.adopted"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     (file.parent / "profiles/smoke/own.toml").unlink()
-    choice = choose(file)
+    choice = choose_configuration(file)
     assert choice.site == site
     assert [mistake.key for mistake in choice.refused] == ["profile-unknown"]
     file.write_text(file.read_text("utf-8").replace("unit = 1", "unit = 999"), "utf-8")
-    assert [mistake.line for mistake in choose(file).refused] == [20, 22, 27]
+    assert [mistake.line for mistake in choose_configuration(file).refused] == [20, 22, 27]
 
 
 @pytest.mark.parametrize("length", range(0, 560, 40))
@@ -125,33 +134,33 @@ def test_a_torn_file_is_replaced_by_the_copy(
     site = adopted(file)
     with file.open("r+b") as torn:
         torn.truncate(length)
-    assert choose(file).site.devices == site.devices
+    assert choose_configuration(file).site.devices == site.devices
 
 
 def test_a_cut_between_two_tables_is_told_from_a_new_configuration(file: Path) -> None:
     site = adopted(file)
     text = file.read_text("utf-8")
     file.write_text(text[: text.index("[device.door]")], "utf-8")
-    choice = choose(file)
+    choice = choose_configuration(file)
     assert (choice.site, [m.key for m in choice.refused]) == (site, ["config-cut"])
     file.write_text(text[: text.index("[device.door]")] + "# The door is gone.\n", "utf-8")
-    assert list(choose(file).site.devices) == ["smoke"]
+    assert list(choose_configuration(file).site.devices) == ["smoke"]
     file.write_text(text[: text.index("[device.smoke]")] + "# So is the smoke.\n", "utf-8")
-    assert choose(file).site == site
+    assert choose_configuration(file).site == site
 
 
 def test_a_lost_file_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", str(file.parent))
     site = adopted(file)
     file.unlink()
-    choice = choose(file)
+    choice = choose_configuration(file)
     assert (choice.site, [m.key for m in choice.refused]) == (site, ["file-unreadable"])
 
 
 def test_without_a_copy_the_mistakes_stand(file: Path) -> None:
     file.write_text(file.read_text("utf-8").replace("unit = 1", "unit = 999"), "utf-8")
     with pytest.raises(Mistakes):
-        choose(file)
+        choose_configuration(file)
 
 
 @pytest.mark.parametrize("damage", ["torn", "flipped", "garbage", "another site's"])
@@ -167,7 +176,7 @@ def test_a_copy_that_is_not_sound_is_no_copy(file: Path, damage: str) -> None:
         path.write_bytes(b"\xff\xfe garbage")
     else:
         path.write_bytes(text.replace(b"site.toml", b"yard.toml"))
-    assert recall(file, site.journal.path) is None
+    assert load_adopted(file, site.journal.path) is None
 
 
 def test_a_configuration_that_was_taken_back_stays_so(file: Path) -> None:
@@ -175,28 +184,28 @@ def test_a_configuration_that_was_taken_back_stays_so(file: Path) -> None:
     good = change(file, ":504", ":502")
     adopted(file, 3, rejected=bad.digest)
     change(file, ":502", ":504")
-    choice = choose(file)
+    choice = choose_configuration(file)
     assert choice.site == good
     assert choice.refused[0].facts == {"silent": "door"}
     # Any other one is a new beginning.
     other = change(file, ":504", ":505")
-    assert (choose(file).site, choose(file).refused) == (other, ())
+    assert (choose_configuration(file).site, choose_configuration(file).refused) == (other, ())
 
 
 @pytest.mark.parametrize(("stage", "number"), [("config-drafted", 1), ("", 2)])
 def test_a_kill_leaves_the_old_or_the_new(file: Path, stage: str, number: int) -> None:
     site = adopted(file)
     code = (
-        "import sys, pathlib, msgspec; from gateway.adoption import Kept, keep;"
+        "import sys, pathlib, msgspec; from gateway.config.adoption import Kept, keep;"
         "keep(pathlib.Path(sys.argv[1]), msgspec.json.decode(sys.stdin.buffer.read(), type=Kept))"
     )
     revision = Revision(2, site.digest, FakeClock().now(), "console")
     done = subprocess.run(
         [sys.executable, "-c", code, site.journal.path], cwd=ROOT, check=False,
         env={**os.environ, "LINLI_KILL_AT": stage},
-        input=msgspec.json.encode(Kept(str(file.resolve()), revision, site.sources)),
+        input=msgspec.json.encode(AdoptedConfiguration(str(file.resolve()), revision, site.sources)),
     )  # fmt: skip
     assert done.returncode == (-9 if stage else 0)
-    kept = recall(file, site.journal.path)
+    kept = load_adopted(file, site.journal.path)
     assert kept
     assert kept.revision.number == number

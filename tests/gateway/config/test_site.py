@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.config import Mistake, Mistakes, load_profile, load_site, profile_folders
 from gateway.words import LANGUAGES, words
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEMO = (ROOT / "config" / "demo.toml").read_text("utf-8")
 PROFILES = sorted((ROOT / "config" / "profiles").glob("*/*.toml"))
 

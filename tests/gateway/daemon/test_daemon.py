@@ -19,7 +19,7 @@ import pytest
 
 from gateway.base import control
 from gateway.config import Site, load_site
-from gateway.config.adoption import Choice
+from gateway.config.adoption import StartConfiguration
 from gateway.daemon import daemon
 from gateway.journal import Reader
 from gateway.model import GatewayError, Lane, Record
@@ -405,7 +405,7 @@ async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_as
         file.write_text(VALVE.format(folder=tmp_path, url=broker.url, port=free_port()))
         site = load_site(file)
         async with hearing(broker, "zigbee2mqtt/valve/set") as told:
-            running = asyncio.create_task(daemon.run(file, Choice(site, None)))
+            running = asyncio.create_task(daemon.run(file, StartConfiguration(site, None)))
             ask = functools.partial(
                 control.call,
                 site.control.socket,

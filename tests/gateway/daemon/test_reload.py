@@ -12,7 +12,7 @@ import pytest
 
 from gateway.capabilities import services
 from gateway.config import Mistakes, Site
-from gateway.config.adoption import choose, recall
+from gateway.config.adoption import choose_configuration, load_adopted
 from gateway.daemon.engine import Engine
 from gateway.daemon.reload import LONGEST, SHORTEST, Reloader
 from gateway.journal import Journal
@@ -26,7 +26,7 @@ class Rig:
 
     def __init__(self, folder: Path, journal: Journal, clock: FakeClock) -> None:
         self.file = folder / "site.toml"
-        choice = choose(self.file)
+        choice = choose_configuration(self.file)
         self.clock = clock
         self.journal = journal
         self.engine = Engine(services(choice.site.devices, {}), journal, clock)
@@ -94,7 +94,7 @@ async def test_a_configuration_that_silences_nobody_stays(tmp_path: Path) -> Non
         await it.clock.advance(5)
         await it.says("a", "b")
         assert await it.verdict(10) == {"pending": False, "revision": 2, "silent": ()}
-        kept = recall(it.file, tmp_path / "journal.db")
+        kept = load_adopted(it.file, tmp_path / "journal.db")
         assert kept
         assert (kept.trial, kept.revision.number) == (None, 2)
         assert it.reloader.refused == ()

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config.adoption import recall
+from gateway.config.adoption import load_adopted
 from gateway.daemon.reload import SHORTEST
 from gateway.journal import Reader
 from gateway.model import Lane, Record
@@ -368,7 +368,7 @@ def test_kill_at_any_stage_leaves_the_old_or_the_new(
     asked = len(one.asked)
     eventually(lambda: {unit for _, unit in one.asked[asked:]} == expected)
     assert house.revisions() == told
-    assert recall(house.file, house.folder / "journal.db")
+    assert load_adopted(house.file, house.folder / "journal.db")
 
 
 def test_a_torn_file_at_boot_runs_the_last_good_one(house: House, server: Callable[[], Server]) -> None:

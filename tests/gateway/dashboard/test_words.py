@@ -15,7 +15,7 @@ from gateway.dashboard.app import Wishes
 from gateway.dashboard.pages import MENU
 from gateway.dashboard.view import Condition
 from gateway.model import Hazard
-from gateway.words import LANGUAGES, because, words
+from gateway.words import LANGUAGES, error_summary, words
 
 SOURCE = Path(gateway.dashboard.__file__).parent
 
@@ -55,8 +55,8 @@ def test_every_reason_not_to_trust_a_counter_has_its_words() -> None:
 
 
 def test_a_reason_goes_without_what_nobody_knows() -> None:
-    assert because("zh", "broker-away") == "无法连接平台服务器 …：请检查地址和网络"
-    assert because("zh", "silent") == "已 … 秒没有消息：请检查设备电源和网络"
-    assert because("en", "line-open").startswith("… cannot be opened: is it plugged in")
-    assert because("en", "not-json") == "the message is not JSON"
-    assert because("en", "no-such-reason") == "no-such-reason"
+    assert error_summary("zh", "broker-away") == "无法连接平台服务器 …：请检查地址和网络"
+    assert error_summary("zh", "silent") == "已 … 秒没有消息：请检查设备电源和网络"
+    assert error_summary("en", "line-open").startswith("… cannot be opened: is it plugged in")
+    assert error_summary("en", "not-json") == "the message is not JSON"
+    assert error_summary("en", "no-such-reason") == "no-such-reason"

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.field.doctor import Patient, examine, report
 from gateway.field.tally import Tally
-from gateway.words import LANGUAGES, say, words
+from gateway.words import LANGUAGES, translate, words
 
 HOUR = 600.0
 
@@ -57,10 +57,10 @@ def test_a_closed_line_says_nothing_of_its_devices() -> None:
 
 def test_the_sentence_names_the_share_of_the_line() -> None:
     (dead,) = examine(True, [WELL, a_patient(failures={"timeout": 100}, busy=486)])
-    assert say("en", f"doctor.{dead.key}", name="Unit 7", **dead.facts).startswith(
+    assert translate("en", f"doctor.{dead.key}", name="Unit 7", **dead.facts).startswith(
         "Unit 7 never answers and takes 81 % of the line: likely it has no power"
     )
-    assert say("zh", f"doctor.{dead.key}", name="7 号", **dead.facts).startswith(
+    assert translate("zh", f"doctor.{dead.key}", name="7 号", **dead.facts).startswith(
         "7 号 从不应答，占用线路 81 %：多半是没通电"
     )
 
@@ -71,7 +71,9 @@ def test_every_finding_fills_its_sentence() -> None:
             for finding in examine(up, patients, timeout=0.5):
                 for language in LANGUAGES:
                     assert f"doctor.{finding.key}" in words(language)
-                    assert "?" not in say(language, f"doctor.{finding.key}", name="x", **finding.facts)
+                    assert "?" not in translate(
+                        language, f"doctor.{finding.key}", name="x", **finding.facts
+                    )
 
 
 def test_the_report_counts_by_kind_of_failure() -> None:

@@ -191,7 +191,7 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
 CRASH = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 from gateway.model import Fact, Lane, Sample
 

@@ -228,7 +228,7 @@ async def test_every_older_schema_is_brought_up_to_date_with_its_records(
 OPEN = """
 import asyncio, sys
 from pathlib import Path
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 
 async def main():

@@ -79,8 +79,8 @@ def test_garbage_and_cut_files_are_no_records(
 LIFE = """
 import asyncio, sys
 from pathlib import Path
-from gateway.clock import SystemClock
-from gateway.clock import SystemClock
+from gateway.base.clock import SystemClock
+from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 from gateway.model import Sample
 

@@ -7,10 +7,10 @@ import asyncio
 from zoneinfo import ZoneInfo
 
 from gateway.model import GatewayError
-from gateway.terminal.printing import print_table, word
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import chosen_site, site_argument
 from gateway.web.spreadsheet import as_csv
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 from ..rows import read_rows
 from ..services import OPEN
@@ -20,7 +20,7 @@ from ..statistics import Figures, category_of, figures, grouped, month_of, newes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     site_argument(parser)
-    parser.add_argument("--csv", action="store_true", help=word("needs-csv"))
+    parser.add_argument("--csv", action="store_true", help=cli_text("needs-csv"))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -43,10 +43,10 @@ def run(options: argparse.Namespace) -> None:
     for name, each in groups.items():
         print()
         heads = [
-            say(lang, f"need.{name}"),
-            *(say(lang, f"need.{field}") for field in Figures.__struct_fields__),
+            translate(lang, f"need.{name}"),
+            *(translate(lang, f"need.{field}") for field in Figures.__struct_fields__),
         ]
-        every = {**each, say(lang, "need.all"): figures(needs)}
+        every = {**each, translate(lang, "need.all"): figures(needs)}
         print_table(heads, [(group, *map(_cell, _values(them))) for group, them in every.items()])
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Site, load_site
 from gateway.model import Lane
-from gateway.terminal.printing import flat, print_table, word
+from gateway.terminal.printing import cli_text, flat, print_table
 from gateway.terminal.site import site_argument
 from gateway.words import preferred
 
@@ -37,6 +37,6 @@ async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
         found = [{"ended": each.at.isoformat(), **each.body} for each in held]
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    print(word("drilled", year=year, count=len(held)))
+    print(cli_text("drilled", year=year, count=len(held)))
     table = drills(log, site, preferred())
     print_table(table.heads, [flat(row) for row in table.rows])

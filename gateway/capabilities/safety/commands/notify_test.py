@@ -7,7 +7,7 @@ import asyncio
 
 from gateway.base import control
 from gateway.config import load_site
-from gateway.terminal.printing import word
+from gateway.terminal.printing import cli_text
 from gateway.terminal.site import site_argument
 
 
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
     channels = asyncio.run(answer)["channels"]
     for name, trouble in channels.items():
-        print(f"{name}: {trouble or word('told')}")
+        print(f"{name}: {trouble or cli_text('told')}")
     if not channels:
-        print(word("told-nobody"))
+        print(cli_text("told-nobody"))
     return int(not channels or any(channels.values()))

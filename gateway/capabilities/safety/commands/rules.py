@@ -16,7 +16,7 @@ from gateway.base.clock import local_day, local_time
 from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
-from gateway.terminal.printing import print_table, word
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import site_argument
 
 from ..replay import Replay, reading
@@ -26,7 +26,7 @@ from ..services.alarms import of_profile
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     site_argument(parser)
-    parser.add_argument("--days", type=float, default=30.0, help=word("days"))
+    parser.add_argument("--days", type=float, default=30.0, help=cli_text("days"))
     parser.add_argument("--json", action="store_true")
 
 
@@ -53,7 +53,7 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
     def local(wall: int) -> str:
         return f"{datetime.datetime.fromtimestamp(wall / 1000, zone):%Y-%m-%d %H:%M:%S}"
 
-    print(word("replayed", count=count, rules=len(known), episodes=len(trial.episodes)))
+    print(cli_text("replayed", count=count, rules=len(known), episodes=len(trial.episodes)))
     rows = [
         (
             episode.rule,
@@ -63,4 +63,4 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
         )
         for episode in trial.episodes
     ]
-    print_table([word(head) for head in ("rule", "began", "lasted", "value")], rows)
+    print_table([cli_text(head) for head in ("rule", "began", "lasted", "value")], rows)

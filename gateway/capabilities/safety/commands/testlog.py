@@ -15,9 +15,9 @@ from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
 from gateway.services.timekeeping import Boot, Timekeeping, correct
-from gateway.terminal.printing import flat, print_table, word
+from gateway.terminal.printing import cli_text, flat, print_table
 from gateway.terminal.site import site_argument
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 from ..testlog import PeriodLog, page, tables
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     site_argument(parser)
     parser.add_argument("--month", required=True, type=_month, help="2026-11")
-    parser.add_argument("--html", type=Path, metavar="FILE", help=word("html"))
+    parser.add_argument("--html", type=Path, metavar="FILE", help=cli_text("html"))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> None:
     language = preferred()
     if options.html:
         options.html.write_text(page(log, site, language), "utf-8")
-        print(word("written", file=options.html))
+        print(cli_text("written", file=options.html))
         return
-    print(say(language, "testlog.auxiliary"))
+    print(translate(language, "testlog.auxiliary"))
     for table in tables(log, site, language):
         print(f"\n{table.title}")
         print_table(table.heads, [flat(row) for row in table.rows])
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
-        raise argparse.ArgumentTypeError(word("month-form"))
+        raise argparse.ArgumentTypeError(cli_text("month-form"))
     return text
 
 

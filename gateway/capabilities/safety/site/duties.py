@@ -14,7 +14,7 @@ from gateway.capabilities.safety.services.findings import HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
 from gateway.capabilities.safety.services.response import Plan, Step
 from gateway.capabilities.safety.services.supervision import DAYS
-from gateway.config.reading import Mistakes, Reading, Table, titles
+from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
 from gateway.words import words
@@ -29,7 +29,7 @@ Text = str | dict[str, str]
 
 
 def _said(text: Text) -> bool:
-    return bool(text) and all(each.strip() for each in titles(text).values())
+    return bool(text) and all(each.strip() for each in localized(text).values())
 
 
 class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
     return plan, reading.text
 
 
-class _PlanReading(Reading):
+class _PlanReading(TomlReader):
     """The file of an emergency plan."""
 
     def plan(self) -> Plan | None:
@@ -99,7 +99,10 @@ class _PlanReading(Reading):
             keys = self.build(_StepKeys, table, ("step", name))
             if keys is not None:
                 steps[name] = Step(
-                    who=titles(keys.who), do=titles(keys.do), call=keys.call, source=titles(keys.source)
+                    who=localized(keys.who),
+                    do=localized(keys.do),
+                    call=keys.call,
+                    source=localized(keys.source),
                 )
         if not 0 < len(steps) <= MOST and not self.mistakes:
             self.mistake(("step",), "plan-steps", most=MOST)
@@ -111,15 +114,15 @@ class _PlanReading(Reading):
             self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
         return Plan(
             hazard=head.hazard,
-            title=titles(head.title),
-            source=titles(head.source),
+            title=localized(head.title),
+            source=localized(head.source),
             approved=head.approved,
             together=head.together,
             steps=steps,
         )
 
 
-def duties(reading: Reading, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
     """Everything the site asks of its people."""
     return Duties(
         plans=plans,
@@ -130,7 +133,7 @@ def duties(reading: Reading, data: Table, plans: Mapping[Hazard, Plan]) -> Dutie
 
 
 def plans(
-    reading: Reading, folders: list[Path], kept: Mapping[str, str] | None
+    reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, Plan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
     `plans/hazard`; `kept` are such texts, read in place of the files."""
@@ -153,7 +156,7 @@ def plans(
     return found, sources
 
 
-def _patrols(reading: Reading, data: Table) -> dict[str, Patrol]:
+def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
     for name, table in reading.tables(data, "patrol"):
         path = ("patrol", name)
@@ -167,8 +170,8 @@ def _patrols(reading: Reading, data: Table) -> dict[str, Patrol]:
             reading.mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
-            title=titles(keys.title or name),
-            checkpoints={each: titles(title) for each, title in keys.checkpoints.items()},
+            title=localized(keys.title or name),
+            checkpoints={each: localized(title) for each, title in keys.checkpoints.items()},
             minutes=minutes,
             span=parse_span(keys.hours),
             days=frozenset(day % 7 for day in parse_days(keys.days)),
@@ -185,7 +188,7 @@ def _minutes(every: float | str) -> int | None:
     return minutes or None
 
 
-def _tests(reading: Reading, data: Table) -> Mapping[str, float]:
+def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[tests]`: days between two tests, by kind; 0 is never."""
     table = _numbers(reading, data, "tests", YEAR)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
@@ -194,7 +197,7 @@ def _tests(reading: Reading, data: Table) -> Mapping[str, float]:
     return {**DAYS, **table}
 
 
-def _hazards(reading: Reading, data: Table) -> Mapping[str, float]:
+def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
     table = _numbers(reading, data, "hazards", YEAR * 24)
     reading.unknown(table, HOURS, ("hazards",))
@@ -204,7 +207,7 @@ def _hazards(reading: Reading, data: Table) -> Mapping[str, float]:
     return {**HOURS, **table}
 
 
-def _numbers(reading: Reading, data: Table, section: str, most: float) -> dict[str, float]:
+def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
         reading.mistake((section,), "table-expected", key=section)

@@ -15,7 +15,7 @@ import msgspec
 from gateway.capabilities.safety.channels import Person, is_email, load
 from gateway.capabilities.safety.notifications import Way
 from gateway.capabilities.safety.services.escalation import DUTY, Duty, Plan, Reach, Step
-from gateway.config.reading import Reading, Table, titles
+from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.model.hours import DAYS, Hours, parse_week
 
@@ -91,12 +91,12 @@ def reached(way: Way, people: Iterable[Person]) -> frozenset[str] | None:
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
-def telling(reading: Reading, data: Table) -> Telling:
+def telling(reading: TomlReader, data: Table) -> Telling:
     """Contacts, roster, channels and plans, as far as they hold together."""
     people = {
         name: Person(
             name=name,
-            title=titles(keys.title or name),
+            title=localized(keys.title or name),
             phone=keys.phone,
             email=keys.email,
             wecom=keys.wecom,
@@ -115,7 +115,7 @@ def telling(reading: Reading, data: Table) -> Telling:
     )
 
 
-def _contacts(reading: Reading, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
     for name, table in reading.tables(data, "contact"):
         if name == DUTY:
             reading.mistake(("contact", name), "name-reserved", name=name)
@@ -123,7 +123,7 @@ def _contacts(reading: Reading, data: Table) -> Iterator[tuple[str, ContactKeys]
             yield name, keys
 
 
-def _ways(reading: Reading, data: Table) -> Iterator[tuple[str, Way]]:
+def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, Way]]:
     for name, table in reading.tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
@@ -139,7 +139,7 @@ def _ways(reading: Reading, data: Table) -> Iterator[tuple[str, Way]]:
             yield name, Way(channel, options)
 
 
-def _shifts(reading: Reading, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
+def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
     for name, table in reading.tables(data, "roster"):
         path = ("roster", name)
         contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
@@ -151,7 +151,7 @@ def _shifts(reading: Reading, data: Table, people: Mapping[str, Person]) -> Iter
             reading.mistake(path, "hours-form", text=error)
 
 
-def _names(reading: Reading, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
+def _names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
         return tuple(given)
     reading.mistake(path, "roster-contacts")
@@ -159,7 +159,7 @@ def _names(reading: Reading, path: tuple[str, ...], given: Any) -> tuple[str, ..
 
 
 def _known(
-    reading: Reading, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
+    reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
     """Names that nothing stands for; what is written but wrong has been told of already."""
     section = "contact" if path[-1] != "by" else "channel"
@@ -170,7 +170,7 @@ def _known(
             reading.mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _plans(reading: Reading, data: Table, found: Telling) -> dict[str, Plan]:
+def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Plan]:
     plans: dict[str, Plan] = {}
     for name, table in reading.tables(data, "escalation"):
         path = ("escalation", name)
@@ -193,7 +193,7 @@ def _plans(reading: Reading, data: Table, found: Telling) -> dict[str, Plan]:
     return plans
 
 
-def _check(reading: Reading, data: Table, path: tuple[str, ...], keys: PlanKeys, found: Telling) -> None:
+def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: Telling) -> None:
     """Whether somebody is told at each step, whoever is on duty."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule
-from gateway.config.reading import Reading, Table, titles
+from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import LATCHING, Checks, Device, Driver, Hazard, Point
 from gateway.model.hours import Hours, every_day, parse_week
 
@@ -53,7 +53,7 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-def hours(reading: Reading, data: Table) -> Hours | None:
+def hours(reading: TomlReader, data: Table) -> Hours | None:
     """The opening hours, if the site says them."""
     if "hours" not in data:
         return None
@@ -72,7 +72,7 @@ def hours(reading: Reading, data: Table) -> Hours | None:
 
 
 def rules(
-    reading: Reading,
+    reading: TomlReader,
     data: Table,
     devices: Mapping[str, Device],
     opening: Hours | None,
@@ -105,7 +105,7 @@ def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None)
         point=name,
         hazard=keys.hazard,
         when=keys.when,
-        title=titles(keys.title or name),
+        title=localized(keys.title or name),
         need=keys.need,
         hours=applies,
         delay=keys.delay,
@@ -115,7 +115,7 @@ def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None)
 
 
 def _during(
-    reading: Reading, path: tuple[str, ...], text: str, opening: Hours | None
+    reading: TomlReader, path: tuple[str, ...], text: str, opening: Hours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
         return None
@@ -133,7 +133,7 @@ def _during(
 
 
 def _check(
-    reading: Reading,
+    reading: TomlReader,
     path: tuple[str, ...],
     number: int,
     condition: Condition,
@@ -178,7 +178,7 @@ def _is_boolean(point: Point) -> bool:
     return any(test is not None for test in tests) or getattr(point, "table", "") in ("coil", "discrete")
 
 
-def _check_together(reading: Reading, path: tuple[str, ...], keys: RuleKeys) -> None:
+def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
     """What can never hold at the same time."""
     if not 0 <= keys.need <= len(keys.when):
         reading.mistake((*path, "need"), "rule-need", count=len(keys.when))
@@ -195,7 +195,7 @@ def _check_together(reading: Reading, path: tuple[str, ...], keys: RuleKeys) -> 
 
 
 def outputs(
-    reading: Reading, data: Table, devices: Mapping[str, Device], drivers: Mapping[str, Driver]
+    reading: TomlReader, data: Table, devices: Mapping[str, Device], drivers: Mapping[str, Driver]
 ) -> dict[str, Output]:
     """Every output whose device can do what is asked of it. `drivers` is each bus's."""
     found: dict[str, Output] = {}

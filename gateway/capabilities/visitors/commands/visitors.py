@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import titles
+from gateway.config import localized
 from gateway.model import ConfigError, GatewayError
-from gateway.terminal.printing import flat, print_table, word
+from gateway.terminal.printing import cli_text, flat, print_table
 from gateway.terminal.site import chosen_site, site_argument
 from gateway.web.spreadsheet import as_csv
-from gateway.words import preferred, say
+from gateway.words import preferred, translate
 
 from ..services import CENTRE
 from ..statistics import look
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     site_argument(parser)
 
     def meant(key: str) -> str:
-        return say(preferred(), f"visitors.help-{key}")
+        return translate(preferred(), f"visitors.help-{key}")
 
     parser.add_argument("--from", dest="since", metavar="2026-01-01", help=meant("from"))
     parser.add_argument("--to", dest="until", metavar="2026-12-31", help=meant("to"))
@@ -78,11 +78,11 @@ def run(options: argparse.Namespace) -> None:
             bars = wording.bars(analysis.by, analysis.bars)
             file.writelines(as_csv([bars.heads, *bars.rows]))
     if options.html:
-        named = titles(site.centre.title)[language]
+        named = localized(site.centre.title)[language]
         options.html.write_text(page(analysis, wording, named), "utf-8")
     files = [*filter(None, (options.csv, options.xlsx, options.html))]
     for each in files:
-        print(word("written", file=each), file=sys.stderr)
+        print(cli_text("written", file=each), file=sys.stderr)
     if options.json:
         print(as_json(analysis))
     elif not files:

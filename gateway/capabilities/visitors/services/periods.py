@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import FAILURES, ClockQuality, Fact, Sample, Stamp, elapsed
+from gateway.model import MISSES_UNTIL_OFFLINE, ClockQuality, Fact, Sample, Stamp, elapsed
 
 from . import facts
 from .counters import Counter, Passed, Reading, Span, moment, plausible, whole
@@ -47,7 +47,7 @@ def read_period(
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP > seconds:
         # Once more, or so it seems: where nothing else comes for long, its clock was put back.
-        stuck = (elapsed(counter.at, sample.at) or 0.0) > FAILURES * max(every, seconds)
+        stuck = (elapsed(counter.at, sample.at) or 0.0) > MISSES_UNTIL_OFFLINE * max(every, seconds)
         return Reading(counter, why="clock" if stuck else "")
     if set_ and (span[1] > now + FUTURE or span[0] < now - KEPT):
         told = facts.implausible(sample.device, sample.at, dict(sample.values))

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import FAILURES, ClockQuality, Fact, Sample, Stamp, elapsed
+from gateway.model import MISSES_UNTIL_OFFLINE, ClockQuality, Fact, Sample, Stamp, elapsed
 
 from . import facts
 from .counters import (
@@ -115,7 +115,7 @@ class _Case:
         if passed and any(low) and all(silent):
             missing = max(came - new for came, new in zip(passed, pair, strict=True))
             # A counter that is away for long has lost its power.
-            if missing > FEW + self._typical(min(self._intervals(since), 1 + FAILURES)):
+            if missing > FEW + self._typical(min(self._intervals(since), 1 + MISSES_UNTIL_OFFLINE)):
                 return None
         return passed
 

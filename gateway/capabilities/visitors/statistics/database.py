@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import reach
+from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, Record
 
 from .fold import Batch, Bin, Cursor, Happening, Hole
@@ -142,18 +142,18 @@ class Database:
     def apply(self, batch: Batch, settled: Iterable[Record] = ()) -> None:
         """All of a batch and its cursor, or nothing; `settled` are undated records that it took in."""
         with self._lock, _told("statistics-write", self.path):
-            reach("statistics-before")
+            failpoint("statistics-before")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._write(batch, settled)
-                reach("statistics-within")
+                failpoint("statistics-within")
                 self._connection.execute("COMMIT")
             except sqlite3.Error:
                 # A full disk may already have rolled back by itself.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-            reach("statistics-after")
+            failpoint("statistics-after")
 
     def _write(self, batch: Batch, settled: Iterable[Record]) -> None:
         many = self._connection.executemany

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.capabilities.visitors.services import CENTRE
 from gateway.web.spreadsheet import Cell
-from gateway.words import say
+from gateway.words import translate
 
 from .fold import DOOR
 from .spans import Slot
@@ -38,7 +38,7 @@ class Wording:
         self._centre = centre
 
     def word(self, key: str, /, **facts: object) -> str:
-        return say(self.language, f"visitors.{key}", **facts)
+        return translate(self.language, f"visitors.{key}", **facts)
 
     def place(self, name: str) -> str:
         """What people call a place."""

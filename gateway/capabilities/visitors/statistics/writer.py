@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.base.log import reason, tell
+from gateway.base.log import error_text, log_event
 from gateway.journal import JournalDamaged, JournalFailed, Reader
 from gateway.model import GATEWAY, Clock, ClockQuality, Fact, GatewayError, Lane, Stamp, elapsed
 from gateway.services.timekeeping import Boot, Timekeeping, correct
@@ -52,15 +52,15 @@ async def keep(path: Path, journal: Reader, clock: Clock) -> None:
                 while True:
                     await catch_up(database, journal)
                     if told:
-                        tell(logging.INFO, "statistics-well")
+                        log_event(logging.INFO, "statistics-well")
                         told = False
                     await clock.sleep(EVERY)
         except JournalDamaged:
             raise
         except (StatisticsFailed, JournalFailed, OSError) as error:
             if not told:
-                why = reason(error.key, **error.facts) if isinstance(error, GatewayError) else error
-                tell(logging.ERROR, "statistics-failed", path=path, reason=why)
+                why = error_text(error.key, **error.facts) if isinstance(error, GatewayError) else error
+                log_event(logging.ERROR, "statistics-failed", path=path, reason=why)
                 told = True
         await clock.sleep(AGAIN)
 
@@ -75,7 +75,9 @@ async def _open(path: Path, journal: Reader) -> AsyncIterator[Database]:
     except StatisticsDamaged as damage:
         floor = await complete_from(journal, await _corrector(journal))
         aside = await asyncio.to_thread(_replace, path, floor, await journal.meta("epoch"))
-        tell(logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"])
+        log_event(
+            logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"]
+        )
         database = await asyncio.to_thread(connect, path)
     try:
         yield database

@@ -1,7 +1,7 @@
 """A gateway's journal, engine and desk on a real disk, without lines; also as a process that can be killed.
 
-`python -m tests.gateway.needs.kit FOLDER` registers and erases as fast as it can, and prints each number
-once the caller has it.
+`python -m tests.gateway.capabilities.needs.kit FOLDER` registers and erases as fast as it can, and prints
+each number once the caller has it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gateway.model import GatewayError, Lane
 from tests.clock import FakeClock
 from tests.gateway.capabilities.needs.kit import Office, office, text_of, whole
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ZHANG = {"name": "张小凡", "phone": "13800138000", "address": "3 幢 501", "text": "楼道灯坏了，老李知道"}
 TYPED = (*ZHANG.values(), "已电话联系老李", "物业答应明天来")
 
@@ -168,7 +168,7 @@ async def test_a_journal_that_was_lost_does_not_take_the_particulars_with_it(tmp
 
 def start(folder: Path, stage: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tests.gateway.needs.kit", folder],
+        [sys.executable, "-W", "error", "-m", "tests.gateway.capabilities.needs.kit", folder],
         cwd=ROOT, env={**os.environ, "LINLI_KILL_AT": stage}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -87,7 +87,7 @@ def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_agai
 )
 def test_check_names_a_fingerprint_that_no_scan_could_use(tmp_path: Path, line: str, said: str) -> None:
     file = Path("config/profiles/parcel-locker/kerong-cu16.toml")
-    text = (Path(__file__).parents[3] / file).read_text("utf-8")
+    text = (Path(__file__).parents[4] / file).read_text("utf-8")
     bad = tmp_path / "bad.toml"
     bad.write_text(text.replace('dialect = "cu16"', line, 1), "utf-8")
     with pytest.raises(Mistakes) as wrong:

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from gateway.capabilities.safety.channels import Undelivered
 from gateway.capabilities.safety.channels.smtp import CHANNEL, Options
-from gateway.words import say
+from gateway.words import translate
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, secret
 
 
@@ -100,7 +100,7 @@ async def failure(options: Options) -> Undelivered:
         await CHANNEL.send(options, FIRE, [WANG], AT)
     error = failed.value
     for language in ("zh", "en"):
-        said = say(language, f"error.{error.key}", **error.facts)
+        said = translate(language, f"error.{error.key}", **error.facts)
         assert SECRET not in said
         assert "?" not in said
     assert SECRET not in repr(error)

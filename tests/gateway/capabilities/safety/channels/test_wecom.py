@@ -7,7 +7,7 @@ import pytest
 
 from gateway.capabilities.safety.channels import Text, Undelivered
 from gateway.capabilities.safety.channels.wecom import CHANNEL, LONGEST, Options
-from gateway.words import say
+from gateway.words import translate
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, LI, SECRET, WANG, Web, secret
 
 
@@ -56,7 +56,7 @@ async def test_what_is_no_receipt_is_a_failure_that_tells_no_secret(
         await CHANNEL.send(Options(url=web.url, secret_file=secret(tmp_path)), FIRE, [], AT)
     assert failed.value.key == key
     for language in ("zh", "en"):
-        said = say(language, f"error.{key}", **failed.value.facts)
+        said = translate(language, f"error.{key}", **failed.value.facts)
         assert "?" not in said
         assert SECRET not in said
     assert SECRET not in repr(failed.value)

@@ -12,7 +12,7 @@ from gateway.config import Mistakes, Site, load_plan, load_site
 from gateway.model import Hazard
 from gateway.words import LANGUAGES, words
 
-PLANS = Path(__file__).parents[3] / "config" / "plans"
+PLANS = Path(__file__).parents[5] / "config" / "plans"
 WITH_PLANS = set(Hazard) - {Hazard.TAMPER, Hazard.FAULT}
 SITE = """\
 schema = "linli/site/1"

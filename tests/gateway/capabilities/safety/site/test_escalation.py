@@ -108,7 +108,7 @@ def test_who_is_on_duty(tmp_path: Path, local: datetime | None, on_duty: tuple[s
 
 
 def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
-    manual = (Path(__file__).parents[3] / "SAFETY.md").read_text("utf-8")
+    manual = (Path(__file__).parents[5] / "SAFETY.md").read_text("utf-8")
     example = manual[manual.index("[contact.") :]
     telling = load(tmp_path, SITE[: SITE.index("[contact.")] + example[: example.index("```")]).telling
     assert set(telling.plans) == set(Hazard)

@@ -294,8 +294,8 @@ WORK = """
 import asyncio, sys
 from pathlib import Path
 from gateway.journal import Reader
-from gateway.statistics import writer
-from gateway.statistics.database import connect
+from gateway.capabilities.visitors.statistics import writer
+from gateway.capabilities.visitors.statistics.database import connect
 
 async def work():
     database = connect(Path(sys.argv[2]))

@@ -3,7 +3,7 @@ from pathlib import Path
 from gateway.capabilities.safety.services.alarms import ARROWS, Event, State, diagram
 from gateway.capabilities.safety.services.alarms.machine import follow
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[6]
 
 
 def test_every_state_is_reached_and_left() -> None:
