@@ -173,12 +173,10 @@ def test_both_languages_say_the_same_things() -> None:
 
 
 def test_the_command_line_says_nothing_that_has_no_sentence() -> None:
-    files = [
-        *(ROOT / "gateway" / "cli").glob("*.py"),
-        *(ROOT / "gateway").glob("capabilities/*/commands/*.py"),
-    ]
+    patterns = ("cli/*.py", "terminal/*.py", "capabilities/*/commands/*.py")
+    files = [path for pattern in patterns for path in (ROOT / "gateway").glob(pattern)]
     sources = (path.read_text(encoding="utf-8") for path in files)
-    said = {key for source in sources for key in re.findall(r"\bword\(\s*\"([\w-]+)\"", source)}
+    said = {key for source in sources for key in re.findall(r"\bcli_text\(\s*\"([\w-]+)\"", source)}
     said |= set(commands())
     assert len(said) > 30
     assert {f"cli.{key}" for key in said} <= words("zh").keys()

@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 from gateway.base import control
-from gateway.capabilities import ACTIONS
+from gateway.capabilities.legacy import ACTIONS
 from gateway.config import Site, load_site, offered
 from gateway.model import GATEWAY, GatewayError
 from gateway.terminal.printing import cli_text

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.capabilities import ACTIONS
+from gateway.capabilities.legacy import ACTIONS
 from gateway.model import Action, ConfigError, Driver, Point
 from gateway.wire.codec import finish
 from gateway.words import words

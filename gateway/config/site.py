@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.capabilities import ACTIONS, Duties
+from gateway.capabilities.legacy import ACTIONS, Duties
 from gateway.capabilities.needs.site import NeedsOptions, needs
 from gateway.capabilities.safety.services.alarms import Output, Rule
 from gateway.capabilities.safety.site import duties, escalation

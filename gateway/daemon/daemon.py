@@ -20,7 +20,7 @@ from gateway.base import control
 from gateway.base.clock import SystemClock, local_day, local_time
 from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_seconds
-from gateway.capabilities import services
+from gateway.capabilities.legacy import services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.services import Needs
 from gateway.capabilities.safety.notifications import Notices, Spoken

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.needs.services import Needs
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.parcels.services import Compartment, Lockers

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.supervision import UNTRIED

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
 from gateway.model import Hazard, Record, Rows, Stamp, Value
 

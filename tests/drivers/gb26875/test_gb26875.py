@@ -16,7 +16,7 @@ from drivers.gb26875 import DRIVER, Options, decode, example
 from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split
 from drivers.gb26875.panel import OPERATIONS, STATES, Panel
 from gateway.base.clock import SystemClock
-from gateway.capabilities import services
+from gateway.capabilities.legacy import services
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
 from gateway.field.supervise import BusTask

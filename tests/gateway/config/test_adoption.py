@@ -196,8 +196,9 @@ def test_a_configuration_that_was_taken_back_stays_so(file: Path) -> None:
 def test_a_kill_leaves_the_old_or_the_new(file: Path, stage: str, number: int) -> None:
     site = adopted(file)
     code = (
-        "import sys, pathlib, msgspec; from gateway.config.adoption import Kept, keep;"
-        "keep(pathlib.Path(sys.argv[1]), msgspec.json.decode(sys.stdin.buffer.read(), type=Kept))"
+        "import sys, pathlib, msgspec; from gateway.config import adoption;"
+        "kept = msgspec.json.decode(sys.stdin.buffer.read(), type=adoption.AdoptedConfiguration);"
+        "adoption.save_adopted(pathlib.Path(sys.argv[1]), kept)"
     )
     revision = Revision(2, site.digest, FakeClock().now(), "console")
     done = subprocess.run(

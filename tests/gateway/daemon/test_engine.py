@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities import services
+from gateway.capabilities.legacy import services
 from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import REFRESH, Engine
 from gateway.journal import Journal, JournalFailed, Reader

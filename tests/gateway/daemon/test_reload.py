@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities import services
+from gateway.capabilities.legacy import services
 from gateway.config import Mistakes, Site
 from gateway.config.adoption import choose_configuration, load_adopted
 from gateway.daemon.engine import Engine

@@ -24,7 +24,7 @@ from selenium import webdriver
 
 from gateway.base import control
 from gateway.base.clock import SystemClock
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
 from gateway.capabilities.safety.services.patrols import Patrol

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from gateway.base.control import Handler
-from gateway.capabilities import Duties, services
+from gateway.capabilities.legacy import Duties, services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception

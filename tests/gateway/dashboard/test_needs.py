@@ -17,7 +17,7 @@ import pytest
 from markupsafe import escape
 from msgspec.structs import replace
 
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.needs.passes import ADDRESS, ASKS, REACH, Pace, Passes
 from gateway.capabilities.needs.services import State
 from gateway.dashboard import application

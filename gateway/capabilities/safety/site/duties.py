@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities import Duties
+from gateway.capabilities.legacy import Duties
 from gateway.capabilities.safety.services.findings import HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
 from gateway.capabilities.safety.services.response import Plan, Step

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.base.clock import SystemClock
-from gateway.capabilities import Duties, services
+from gateway.capabilities.legacy import Duties, services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception
 from gateway.capabilities.needs.store import Store

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.base import control
 from gateway.base.clock import local_time
-from gateway.capabilities import services
+from gateway.capabilities.legacy import services
 from gateway.capabilities.safety.testlog import PeriodLog, page, tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
