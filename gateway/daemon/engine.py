@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.base.log import log_event
-from gateway.config import NAME
+from gateway.config import NAME_PATTERN
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
     Adopted,
@@ -113,7 +113,7 @@ class Engine:
 
     async def command(self, command: Command) -> Order:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
-        if not NAME.fullmatch(command.device):
+        if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
             raise GatewayError("command-form", reason="device")
         orders = self._rows[self._commands.name]
@@ -164,7 +164,7 @@ class Engine:
         return order
 
     async def _perform(self, command: Command) -> tuple[Status, str]:
-        """Let the services act that know the action, else the device. Returns the outcome and its detail."""
+        """Let the services act that know the action, else the device: the outcome and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:

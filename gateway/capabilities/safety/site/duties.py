@@ -100,12 +100,12 @@ class _PlanReading(TomlReader):
     """The file of an emergency plan."""
 
     def plan(self) -> Plan | None:
-        data = self.parse(PLAN)
+        data = self.parse_file(PLAN)
         if data is None:
             return None
         steps: dict[str, Step] = {}
-        for name, table in self.tables(data, "step"):
-            keys = self.build(_StepKeys, table, ("step", name))
+        for name, table in self.named_tables(data, "step"):
+            keys = self.build_struct(_StepKeys, table, ("step", name))
             if keys is not None:
                 steps[name] = Step(
                     who=localized(keys.who),
@@ -114,13 +114,13 @@ class _PlanReading(TomlReader):
                     source=localized(keys.source),
                 )
         if not 0 < len(steps) <= MOST and not self.mistakes:
-            self.mistake(("step",), "plan-steps", most=MOST)
+            self.add_mistake(("step",), "plan-steps", most=MOST)
         data.pop("step", None)
-        head = self.build(_PlanKeys, data, ())
+        head = self.build_struct(_PlanKeys, data, ())
         if head is None:
             return None
         if self._file.stem != head.hazard:
-            self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
+            self.add_mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
         return Plan(
             hazard=head.hazard,
             title=localized(head.title),
@@ -167,16 +167,16 @@ def plans(
 
 def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
-    for name, table in reading.tables(data, "patrol"):
+    for name, table in reading.named_tables(data, "patrol"):
         path = ("patrol", name)
-        keys = reading.build(_PatrolKeys, table, path)
+        keys = reading.build_struct(_PatrolKeys, table, path)
         if keys is None:
             continue
         for checkpoint in keys.checkpoints:
             reading.check_name(checkpoint, (*path, "checkpoints"))
         minutes = _minutes(keys.every)
         if minutes is None:
-            reading.mistake((*path, "every"), "patrol-every", every=keys.every)
+            reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
             title=localized(keys.title or name),
@@ -202,29 +202,29 @@ def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
     table = _numbers(reading, data, "tests", YEAR)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
-        reading.mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+        reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
     return {**DAYS, **table}
 
 
 def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
     table = _numbers(reading, data, "hazards", YEAR * 24)
-    reading.unknown(table, HOURS, ("hazards",))
+    reading.check_keys(table, HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
-            reading.mistake(("hazards", severity), "positive")
+            reading.add_mistake(("hazards", severity), "positive")
     return {**HOURS, **table}
 
 
 def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
-        reading.mistake((section,), "table-expected", key=section)
+        reading.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.mistake((section, key), "number-range", most=most)
+            reading.add_mistake((section, key), "number-range", most=most)
         else:
             found[key] = value
     return found

@@ -116,31 +116,31 @@ def telling(reading: TomlReader, data: Table) -> Telling:
 
 
 def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
-    for name, table in reading.tables(data, "contact"):
+    for name, table in reading.named_tables(data, "contact"):
         if name == DUTY:
-            reading.mistake(("contact", name), "name-reserved", name=name)
-        if keys := reading.build(ContactKeys, table, ("contact", name)):
+            reading.add_mistake(("contact", name), "name-reserved", name=name)
+        if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
 
 
 def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, Way]]:
-    for name, table in reading.tables(data, "channel"):
+    for name, table in reading.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
-            reading.mistake(path, "key-missing", key="type")
+            reading.add_mistake(path, "key-missing", key="type")
             continue
         try:
             channel = load(str(table.pop("type")))
         except ConfigError as error:
-            reading.mistake((*path, "type"), error.key, 0, **error.facts)
+            reading.add_mistake((*path, "type"), error.key, 0, **error.facts)
             continue
-        options = reading.build(channel.options, table, path)
+        options = reading.build_struct(channel.options, table, path)
         if options is not None:
             yield name, Way(channel, options)
 
 
 def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
-    for name, table in reading.tables(data, "roster"):
+    for name, table in reading.named_tables(data, "roster"):
         path = ("roster", name)
         contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
         _known(reading, (*path, "contacts"), contacts, people, data)
@@ -148,13 +148,13 @@ def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Person]) -> I
         try:
             yield Shift(contacts, parse_week(table, closed))
         except (TypeError, ValueError) as error:
-            reading.mistake(path, "hours-form", text=error)
+            reading.add_mistake(path, "hours-form", text=error)
 
 
 def _names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
         return tuple(given)
-    reading.mistake(path, "roster-contacts")
+    reading.add_mistake(path, "roster-contacts")
     return ()
 
 
@@ -167,18 +167,18 @@ def _known(
     for name in names:
         if name not in known and not (isinstance(written, dict) and name in written):
             key = f"{section}-unknown-name"
-            reading.mistake(path, key, name=name, known=", ".join(known) or "–")
+            reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
 def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Plan]:
     plans: dict[str, Plan] = {}
-    for name, table in reading.tables(data, "escalation"):
+    for name, table in reading.named_tables(data, "escalation"):
         path = ("escalation", name)
         if name != DEFAULT and name not in list(Hazard):
-            reading.mistake(path, "plan-hazard", known=", ".join((DEFAULT, *Hazard)))
+            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT, *Hazard)))
             continue
         before = len(reading.mistakes)
-        keys = reading.build(PlanKeys, table, path)
+        keys = reading.build_struct(PlanKeys, table, path)
         if keys is None:
             continue
         _check(reading, data, path, keys, found)
@@ -197,12 +197,12 @@ def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKe
     """Whether somebody is told at each step, whoever is on duty."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
-        reading.mistake((*path, "steps"), "plan-order")
+        reading.add_mistake((*path, "steps"), "plan-order")
     _known(reading, (*path, "fallback"), keys.fallback, found.people, data)
     for number, step in enumerate(keys.steps, 1):
         at = (*path, "steps")
         if not step.tell or not step.by:
-            reading.mistake(at, "plan-nobody", number=number)
+            reading.add_mistake(at, "plan-nobody", number=number)
             continue
         named = [name for name in step.tell if name != DUTY]
         _known(reading, at, named, found.people, data)
@@ -212,7 +212,7 @@ def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKe
             named += keys.fallback
             hole = first_hole(found.shifts)
             if hole is not None and not keys.fallback:
-                reading.mistake(at, "roster-hole", number=number, hole=hole)
+                reading.add_mistake(at, "roster-hole", number=number, hole=hole)
         ways = [found.ways[name] for name in step.by if name in found.ways]
         if len(ways) < len(step.by):
             continue
@@ -220,7 +220,7 @@ def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKe
         for name in dict.fromkeys(named):
             if name in found.people and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
-                reading.mistake(at, "plan-unreached", number=number, contact=name, by=by)
+                reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 
 
 def first_hole(shifts: Iterable[Shift]) -> str | None:

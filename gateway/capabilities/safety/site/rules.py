@@ -51,10 +51,10 @@ def rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         service: {name: figure.point for name, figure in own.items()} for service, own in figures.items()
     }
     found = _of_figures(figures)
-    for name, table in reader.tables(draft.data, "rule"):
+    for name, table in reader.named_tables(draft.data, "rule"):
         path = ("rule", name)
         before = len(reader.mistakes)
-        keys = reader.build(RuleKeys, table, path)
+        keys = reader.build_struct(RuleKeys, table, path)
         if keys is None:
             continue
         for number, condition in enumerate(keys.when, 1):
@@ -105,14 +105,14 @@ def _during(
         return None
     if text in ("open", "closed"):
         if opening is None:
-            reading.mistake((*path, "during"), "rule-no-hours", during=text)
+            reading.add_mistake((*path, "during"), "rule-no-hours", during=text)
             return None
         is_open = opening.__contains__
         return is_open if text == "open" else lambda local: not is_open(local)
     try:
         return every_day(text).__contains__
     except ValueError:
-        reading.mistake((*path, "during"), "hours-form", text=text)
+        reading.add_mistake((*path, "during"), "hours-form", text=text)
         return None
 
 
@@ -126,7 +126,7 @@ def _check(
     """What is wrong with one condition."""
 
     def mistake(key: str, **facts: Any) -> None:
-        reading.mistake((*path, "when"), key, number=number, **facts)
+        reading.add_mistake((*path, "when"), key, number=number, **facts)
 
     device, _, name = condition.point.partition(".")
     if device not in points:
@@ -165,7 +165,7 @@ def _is_boolean(point: Point) -> bool:
 def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
     """What can never hold at the same time."""
     if not 0 <= keys.need <= len(keys.when):
-        reading.mistake((*path, "need"), "rule-need", count=len(keys.when))
+        reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
         return
     if keys.need not in (0, len(keys.when)):
         return
@@ -175,21 +175,21 @@ def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) 
         low = max((c.above for c in same if c.above is not None and c.below is None), default=None)
         high = min((c.below for c in same if c.below is not None and c.above is None), default=None)
         if len(wanted) > 1 or (low is not None and high is not None and low >= high):
-            reading.mistake((*path, "when"), "rule-contradiction", point=point)
+            reading.add_mistake((*path, "when"), "rule-contradiction", point=point)
 
 
 def outputs(draft: SiteDraft) -> dict[str, Output]:
     """Every output whose device can do what is asked of it."""
     reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
-    for name, table in reading.tables(draft.data, "output"):
+    for name, table in reading.named_tables(draft.data, "output"):
         path = ("output", name)
-        output = reading.build(Output, table, path)
+        output = reading.build_struct(Output, table, path)
         if output is None:
             continue
         device = devices.get(output.device)
         if device is None:
-            reading.mistake(
+            reading.add_mistake(
                 (*path, "device"), "device-unknown", device=output.device, known=", ".join(devices)
             )
             continue
@@ -197,7 +197,7 @@ def outputs(draft: SiteDraft) -> dict[str, Output]:
         for key, action in (("on", output.on), ("off", output.off)):
             if action is not None and action not in known:
                 listed = ", ".join(sorted(known)) or "–"
-                reading.mistake(
+                reading.add_mistake(
                     (*path, key), "output-action", device=device.name, action=action, known=listed
                 )
         found[name] = output

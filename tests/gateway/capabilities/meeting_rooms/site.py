@@ -30,14 +30,14 @@ class MeetingRoomsSite(msgspec.Struct, frozen=True):
 def read(draft: SiteDraft) -> MeetingRoomsSite:
     """The rooms whose sensors are there."""
     rooms = {}
-    for name, table in draft.reader.tables(draft.data, "meeting_room"):
+    for name, table in draft.reader.named_tables(draft.data, "meeting_room"):
         path = ("meeting_room", name)
-        room = draft.reader.build(MeetingRoom, table, path)
+        room = draft.reader.build_struct(MeetingRoom, table, path)
         if room is None:
             continue
         if room.sensor not in draft.devices:
             known = ", ".join(draft.devices)
-            draft.reader.mistake((*path, "sensor"), "device-unknown", device=room.sensor, known=known)
+            draft.reader.add_mistake((*path, "sensor"), "device-unknown", device=room.sensor, known=known)
         rooms[name] = room
     return MeetingRoomsSite(rooms)
 

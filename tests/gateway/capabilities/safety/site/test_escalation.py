@@ -158,7 +158,7 @@ def test_what_could_leave_nobody_told_is_refused(
     mistake = next(each for each in wrong.value.mistakes if each.key == key)
     assert mistake.line == line
     for language in LANGUAGES:
-        assert "?" not in mistake.say(language)
+        assert "?" not in mistake.text(language)
 
 
 def test_a_roster_without_a_hole_needs_no_fallback(tmp_path: Path) -> None:
