@@ -184,7 +184,7 @@ class Daemon:
     async def restore(self) -> None:
         """Take up what the journal kept, under the configuration that holds."""
         await self.engine.restore()
-        if away := await statistics.absence(self._journal, self._clock.now()):
+        if away := await statistics.absence(self._journal.reader, self._clock.now()):
             self.engine.record(away)
         await self._reloader.begin()
         await self._adopt(self._reloader.revision)
@@ -199,7 +199,7 @@ class Daemon:
         self._run("engine", self.engine.run())
         self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
         file = self._site.statistics_file
-        self._run("statistics", statistics.keep(file, self._journal, self._clock))
+        self._run("statistics", statistics.keep(file, self._journal.reader, self._clock))
         self._run("watch", self._watch())
         self._run("report", self._report())
         self._run("needs", self._needs.run())
@@ -476,18 +476,18 @@ class Daemon:
             journal = self._journal
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
-                "journal_damaged": journal.salvaged is not None,
+                "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self._reloader.refused),
                 "alarm_undelivered": self._undelivered(),
             }
             if flags != told or self._clock.mono() >= due:
                 told, due = flags, self._clock.mono() + REPORT_EVERY
                 figures = {
-                    "journal_bytes": journal.bytes,
-                    "written_per_day": round(journal.wear.per_day),
-                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "journal_bytes": journal.size_bytes,
+                    "written_per_day": round(journal.wear.bytes_per_day),
+                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
                     "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead,
+                    "dead_letters": journal.dead_letters,
                 }
                 await self.engine.sample(Sample(GATEWAY, self._clock.now(), {**flags, **figures}))
             await self._clock.sleep(5.0)

@@ -68,7 +68,7 @@ class Engine:
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             kept = {}
-            for key, body in (await self._journal.state(service.name)).items():
+            for key, body in (await self._journal.reader.state(service.name)).items():
                 try:
                     kept[key] = decode(body)
                 except msgspec.DecodeError as error:
@@ -129,7 +129,7 @@ class Engine:
         """A tick a second: days end, summaries are told."""
         while True:
             now = self._clock.now()
-            if self._step(Tick(now, self._journal.day_of(now)), self._services):
+            if self._step(Tick(now, self._journal.reader.day_of(now)), self._services):
                 await self._commit()
             if self._tell_summaries():
                 await self._commit()
