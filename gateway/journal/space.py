@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config.options import JournalOptions
 from gateway.model import Clock
 
 PAGE_BYTES = 1024
@@ -22,11 +23,11 @@ MAX_WINDOW_S = 10.0
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """In bytes: `cap` for database, log and reserve together; `daily` for the writes of a day; `endurance`
-    for those of the card's life (a consumer card of 32 GB: some 30 TB)."""
+    for those of the card's life."""
 
-    cap: int = 2_000_000_000
-    daily: int = 2_000_000_000
-    endurance: int = 30_000_000_000_000
+    cap: int = JournalOptions().cap
+    daily: int = JournalOptions().daily
+    endurance: int = JournalOptions().endurance
 
     @property
     def pages(self) -> int:
