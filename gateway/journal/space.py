@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.base.files import write_synced
 from gateway.config.options import JournalOptions
 from gateway.model import Clock
 
@@ -54,10 +55,7 @@ class Reserve:
             # After a release, creating it at once would fill the disk again.
             if self._free() < 2 * RESERVE_BYTES:
                 return False
-            with self._path.open("wb") as file:
-                file.write(bytes(RESERVE_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(self._path, bytes(RESERVE_BYTES))
         except OSError:
             self.release()
             return False

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from gateway.base.files import create_durably
 from gateway.model import ConfigError
-from gateway.wire.secret import create_secret
 
 COOKIE = "linli-session"
 KEPT = 365 * 86_400
@@ -34,7 +34,7 @@ def read_key(path: Path) -> str:
     """The access key; the first start makes one. Raises `ConfigError`."""
     try:
         if not path.exists():
-            create_secret(path, secrets.token_urlsafe(16))
+            create_durably(path, f"{secrets.token_urlsafe(16)}\n".encode())
         key = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("access-key-unreadable", file=path, reason=error) from error
