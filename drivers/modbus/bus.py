@@ -103,11 +103,11 @@ class ModbusBus(Bus):
             ear.stray = self._learn
 
     @property
-    def timeout(self) -> float:
+    def timeout_s(self) -> float:
         return float(self._client.ctx.comm_params.timeout_connect)
 
-    @timeout.setter
-    def timeout(self, seconds: float) -> None:
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
         self._client.ctx.comm_params.timeout_connect = seconds
 
     async def read(self, device: Device) -> Registers:

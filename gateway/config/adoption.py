@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import failpoint
+from gateway.base.files import write_durably
 from gateway.model import Device, Revision
 
 from .options import JournalOptions
@@ -101,19 +101,7 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
     """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
-    path = _adopted_file(journal)
-    draft = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(kept))
-        file.flush()
-        os.fsync(file.fileno())
-    failpoint("config-drafted")
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(_adopted_file(journal), msgspec.json.encode(kept))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:

@@ -86,7 +86,7 @@ class Engine:
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             rows = {}
-            for key, body in (await self._journal.state(service.name)).items():
+            for key, body in (await self._journal.reader.state(service.name)).items():
                 try:
                     rows[key] = decode(body)
                 except msgspec.DecodeError as error:
@@ -152,7 +152,7 @@ class Engine:
         """Step every service with a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
-            if self._step(Tick(now, self._journal.day_of(now)), self._services).urgent:
+            if self._step(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
                 await self._commit()
             if self._publish_summaries():
                 await self._commit()

@@ -294,18 +294,18 @@ class Gateway:
             journal = self.journal
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
-                "journal_damaged": journal.salvaged is not None,
+                "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
             if flags != published or self.clock.mono() >= due:
                 published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
                 figures = {
-                    "journal_bytes": journal.bytes,
-                    "written_per_day": round(journal.wear.per_day),
-                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "journal_bytes": journal.size_bytes,
+                    "written_per_day": round(journal.wear.bytes_per_day),
+                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
                     "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead,
+                    "dead_letters": journal.dead_letters,
                 }
                 await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)

@@ -195,7 +195,7 @@ def test_a_configuration_that_was_taken_back_stays_so(file: Path) -> None:
     assert (choose_configuration(file).site, choose_configuration(file).refused) == (other, ())
 
 
-@pytest.mark.parametrize(("stage", "number"), [("config-drafted", 1), ("", 2)])
+@pytest.mark.parametrize(("stage", "number"), [("file-drafted", 1), ("", 2)])
 def test_a_kill_leaves_the_old_or_the_new(file: Path, stage: str, number: int) -> None:
     site = adopted(file)
     code = (

@@ -130,7 +130,7 @@ async def test_a_device_that_falls_silent_brings_the_old_one_back(tmp_path: Path
 
 async def _records(journal: Journal, lane: Lane, kind: str) -> list[Record]:
     await journal.commit()
-    return [record async for record in journal.records(lane, 0) if record.kind == kind]
+    return [record async for record in journal.reader.records(lane, 0) if record.kind == kind]
 
 
 async def test_what_was_silent_before_does_not_count_nor_who_was_taken_out(tmp_path: Path) -> None:

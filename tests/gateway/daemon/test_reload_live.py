@@ -332,10 +332,10 @@ def test_it_returns_by_itself_and_says_so(house: House, server: Callable[[], Ser
 @pytest.mark.parametrize(
     ("stage", "told"),
     [
-        ("config-drafted", [(1, "start"), (2, "start")]),
+        ("file-drafted", [(1, "start"), (2, "start")]),
         ("config-kept", [(1, "start"), (2, "console")]),
         ("config-switched", [(1, "start"), (2, "console")]),
-        ("config-drafted:2", [(1, "start"), (2, "console"), (3, "rollback")]),
+        ("file-drafted:2", [(1, "start"), (2, "console"), (3, "rollback")]),
         ("config-kept:2", [(1, "start"), (2, "console"), (3, "rollback")]),
         ("config-switched:2", [(1, "start"), (2, "console"), (3, "rollback")]),
     ],
