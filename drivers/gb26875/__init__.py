@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
-from gateway.model import Device, Driver, Heard, Point, ReadFailed, Scan, Value
+from gateway.model import Device, Driver, FailureKind, Heard, Point, ReadFailed, Scan, Value
 from gateway.wire.serialport import open_port
 
 from .listener import ACTIONS, FireListener
@@ -73,7 +73,7 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
             for packet in sound:
                 yield Heard(address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet))
             if not sound and len(rest) < len(START):
-                yield ReadFailed("garbage", bytes=len(data))
+                yield ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
 
 
 def _lines(target: str) -> list[dict[str, Any]]:
@@ -90,5 +90,5 @@ DRIVER = Driver(
     show=show,
     actions=ACTIONS,
     remember=lambda raw: raw.memory,
-    scan=Scan(lines=_lines, place=lambda options: options.listen, overhear=_overhear),
+    scan=Scan(lines=_lines, place=lambda options: options.listen, overhear=_overhear, overhear_s=3.0),
 )

@@ -412,7 +412,7 @@ class Daemon:
         try:
             answer = await bus.visit(question(driver, address, str(request.get("model")), points))
         except ReadFailed as failed:
-            return {"nobody": failed.key}
+            return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)
 
     async def _answer_command(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
+from gateway.model import FailureKind
+
 from .tally import Tally
 
 ENOUGH = 5
 """Polls before anything is said of a device."""
-DAMAGED = ("garbage", "reply-length", "reply-owed", "babble", "gb26875-sum")
+DAMAGED = (FailureKind.DAMAGED, FailureKind.OUT_OF_STEP)
 """Replies that came, but not whole, or not of the one who was asked."""
-REFUSED = ("modbus-exception",)
-SILENT = ("timeout", "silent", "modbus-unreachable")
+REFUSED = (FailureKind.REFUSED,)
+SILENT = (FailureKind.TIMEOUT, FailureKind.SILENT)
 BAD_WIRE, LOSSY, SLOW = 0.02, 0.02, 0.5
 """Damaged replies and lost questions per poll, and the part of the time allowed that a reading takes, from
 which on they are worth a word."""
@@ -83,7 +85,7 @@ def utilisation(patients: Iterable[Patient]) -> float:
 def _device(patient: Patient, use: float, timeout: float | None) -> Iterable[Finding]:
     tally = patient.tally
     facts: dict[str, Any] = {"share": _percent(patient.share)}
-    damaged, refused, lost = (_part(tally, keys) for keys in (DAMAGED, REFUSED, SILENT))
+    damaged, refused, lost = (_part(tally, kinds) for kinds in (DAMAGED, REFUSED, SILENT))
     slowest = tally.percentile(0.99)
 
     def finding(key: str, **more: Any) -> Finding:
@@ -107,8 +109,8 @@ def _device(patient: Patient, use: float, timeout: float | None) -> Iterable[Fin
         yield finding("device-jumpy", count=tally.unconfirmed)
 
 
-def _part(tally: Tally, keys: Iterable[str]) -> float:
-    return sum(tally.failures[key] for key in keys) / tally.polls
+def _part(tally: Tally, kinds: Iterable[FailureKind]) -> float:
+    return sum(tally.failures[kind] for kind in kinds) / tally.polls
 
 
 def _percent(part: float) -> int:
@@ -125,9 +127,9 @@ def figures(patient: Patient) -> dict[str, Any]:
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,
-        "silent": sum(tally.failures[key] for key in SILENT),
-        "damaged": sum(tally.failures[key] for key in DAMAGED),
-        "refused": sum(tally.failures[key] for key in REFUSED),
+        "silent": sum(tally.failures[kind] for kind in SILENT),
+        "damaged": sum(tally.failures[kind] for kind in DAMAGED),
+        "refused": sum(tally.failures[kind] for kind in REFUSED),
         "unconfirmed": tally.unconfirmed,
         "share": round(100 * patient.share, 1),
         **{name: None if value is None else round(value * 1000, 1) for name, value in quantiles.items()},

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from gateway.config import BusSpec
-from gateway.model import Bus, Device, Listener, ReadFailed
+from gateway.model import Bus, Device, FailureKind, Listener, ReadFailed
 from gateway.wire.codec import finish
 
 PATIENCE = 3
@@ -36,5 +36,5 @@ async def _next_message(bus: Listener, device: Device) -> Any:
                     raise raw
                 return raw
     except TimeoutError as error:
-        raise ReadFailed("silent", seconds=round(limit)) from error
-    raise ReadFailed("silent", seconds=0)
+        raise ReadFailed("silent", FailureKind.SILENT, seconds=round(limit)) from error
+    raise ReadFailed("silent", FailureKind.SILENT, seconds=0)

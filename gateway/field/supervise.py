@@ -25,6 +25,7 @@ from gateway.model import (
     Clock,
     Command,
     Device,
+    FailureKind,
     GatewayError,
     LinkDown,
     Listener,
@@ -54,7 +55,7 @@ LATE = 0.2
 """The part of its period by which a safety device may be asked late for the sake of a visit."""
 VISIT_PATIENCE = 20.0
 """Seconds until a line counts as too busy for a visit."""
-OUT_OF_STEP = ("timeout", "garbage", "reply-length")
+LATE_REPLY_POSSIBLE = (FailureKind.TIMEOUT, FailureKind.DAMAGED)
 """Failures after which a late reply may still be on its way."""
 
 Sink = Callable[[Sample], Awaitable[None]]
@@ -163,7 +164,7 @@ class BusTask:
             async with asyncio.timeout(limit):
                 raw, sample = await asyncio.shield(arrival)
         except TimeoutError as error:
-            raise ReadFailed("silent", seconds=round(limit)) from error
+            raise ReadFailed("silent", FailureKind.SILENT, seconds=round(limit)) from error
         return Reading(self.spec.driver.show(raw), sample, self._clock.mono() - began)
 
     async def look(self) -> bytes:
@@ -302,7 +303,7 @@ class BusTask:
                 sample = await self._confirm(bus, slot, sample)
         except ReadFailed as failed:
             await self._failed(slot, failed)
-            if failed.key in OUT_OF_STEP:
+            if failed.kind in LATE_REPLY_POSSIBLE:
                 await self._clock.sleep(bus.settle)
         else:
             await self._take(slot, sample)
@@ -333,7 +334,7 @@ class BusTask:
     async def _failed(self, slot: Slot, failed: ReadFailed) -> None:
         """One failure is no outage yet."""
         self.stats.failures += 1
-        slot.recent.now(self._clock.mono()).failures[failed.key] += 1
+        slot.recent.now(self._clock.mono()).failures[failed.kind] += 1
         slot.failures += 1
         if slot.failures >= MISSES_UNTIL_OFFLINE or slot.told_offline:
             await self._offline(slot, failed)
@@ -520,7 +521,9 @@ class BusTask:
                 slot = self._slots[name]
                 limit = MISSES_UNTIL_OFFLINE * slot.device.every
                 if now - heard > limit and not slot.told_offline:
-                    await self._offline(slot, ReadFailed("silent", seconds=round(limit)))
+                    await self._offline(
+                        slot, ReadFailed("silent", FailureKind.SILENT, seconds=round(limit))
+                    )
 
 
 async def _convince(bus: Listener, device: Device, command: Command, watch: _Watch) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 
 import msgspec
 
+from gateway.model import FailureKind
+
 HALF = 300.0
 """Seconds of one half: what is told covers the last five to ten minutes, so that what was mended is
 soon forgotten."""
@@ -25,8 +27,7 @@ class Tally(msgspec.Struct):
     """Alarms that a second reading did not bear out."""
     busy: float = 0.0
     """Seconds that the line was taken, the silence after a failure included."""
-    failures: Counter[str] = msgspec.field(default_factory=Counter)
-    """By the key of the error."""
+    failures: Counter[FailureKind] = msgspec.field(default_factory=Counter)
     latencies: Counter[int] = msgspec.field(default_factory=Counter)
     """Of the readings, by class."""
 

@@ -26,12 +26,12 @@ CASES: dict[str, tuple[tuple[Patient, ...], list[tuple[str, str]]]] = {
     "well": ((WELL, a_patient("b")), []),
     "one dead": ((WELL, a_patient(failures={"timeout": 100}, busy=486)), [("device-dead", "a")]),
     "all dead": (tuple(a_patient(n, failures={"timeout": 100}) for n in "ab"), [("line-silent", "")]),
-    "all garbled": (tuple(a_patient(n, failures={"garbage": 100}) for n in "ab"), [("line-noise", "")]),
+    "all garbled": (tuple(a_patient(n, failures={"damaged": 100}) for n in "ab"), [("line-noise", "")]),
     "the only one is dead": ((a_patient(failures={"timeout": 100}),), [("device-dead", "a")]),
-    "garbled": ((WELL, a_patient(failures={"garbage": 100})), [("device-garbled", "a")]),
-    "bad wire": ((WELL, a_patient(failures={"garbage": 5})), [("device-noisy", "a")]),
+    "garbled": ((WELL, a_patient(failures={"damaged": 100})), [("device-garbled", "a")]),
+    "bad wire": ((WELL, a_patient(failures={"damaged": 5})), [("device-noisy", "a")]),
     "loose contact": ((WELL, a_patient(failures={"timeout": 10})), [("device-lossy", "a")]),
-    "another model": ((WELL, a_patient(failures={"modbus-exception": 100})), [("device-refuses", "a")]),
+    "another model": ((WELL, a_patient(failures={"refused": 100})), [("device-refuses", "a")]),
     "slow": ((WELL, a_patient(took=0.4)), [("device-slow", "a")]),
     "full": (
         (WELL, a_patient(busy=590, counts={"missed": 30})),
@@ -77,7 +77,7 @@ def test_every_finding_fills_its_sentence() -> None:
 
 
 def test_the_report_counts_by_kind_of_failure() -> None:
-    patient = a_patient(failures={"timeout": 1, "garbage": 2, "reply-length": 3, "modbus-exception": 4})
+    patient = a_patient(failures={"timeout": 1, "damaged": 2, "out-of-step": 3, "refused": 4})
     (device,) = report(True, [patient])["devices"]
     assert (device["silent"], device["damaged"], device["refused"]) == (1, 5, 4)
     assert device["readings"] == 90

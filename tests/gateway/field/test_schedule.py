@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.field import supervise
-from gateway.model import Quality, ReadFailed
+from gateway.model import FailureKind, Quality, ReadFailed
 from tests.gateway.line import FIRE, Rig, a_device, names
 
 
@@ -56,7 +56,7 @@ async def test_polls_that_were_left_out_are_counted(crowd: int, latency: float) 
 
 async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less(told: Any) -> None:
     rig = Rig(a_device("dead"), a_device("well"))
-    rig.line.answers["dead"] = ReadFailed("timeout", unit=1)
+    rig.line.answers["dead"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
     async with rig.running():
         await rig.clock.advance(1000)
         times = rig.line.times("dead")
@@ -80,7 +80,7 @@ async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less
 
 async def test_two_failures_are_not_an_outage(told: Any) -> None:
     rig = Rig(a_device("a"))
-    rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+    rig.line.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
     async with rig.running():
         while len(rig.line.polls) < 2:
             await rig.clock.advance(0.1)
@@ -95,7 +95,7 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(*(a_device(name) for name in dead + live))
     for name in dead:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
+        rig.line.answers[name] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
         rig.line.latency[name] = 0.5
     async with rig.running():
         await rig.clock.advance(600)
@@ -110,7 +110,7 @@ async def test_five_dead_of_twenty_cost_the_others_little_from_the_beginning() -
     rig = Rig(*(a_device(name) for name in dead + live))
     rig.line.settle = 0.0
     rig.line.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
-    rig.line.answers = {name: ReadFailed("timeout", unit=1) for name in dead}
+    rig.line.answers = {name: ReadFailed("timeout", FailureKind.TIMEOUT, unit=1) for name in dead}
     async with rig.running():
         await rig.clock.advance(60)
     assert sum(len(rig.of(name)) for name in live) >= 0.93 * 60 * len(live)
@@ -122,7 +122,7 @@ async def test_a_safety_device_that_fails_with_others_is_soon_known_to_be_gone()
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(a_device("smoke", alarm=FIRE), *(a_device(name) for name in dead + live))
     for name in ["smoke", *dead]:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
+        rig.line.answers[name] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
         rig.line.latency[name] = 0.5
     async with rig.running():
         await rig.clock.advance(60)

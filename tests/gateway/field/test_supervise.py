@@ -15,6 +15,7 @@ from gateway.model import (
     AlarmSpec,
     Command,
     Device,
+    FailureKind,
     GatewayError,
     Hazard,
     LinkDown,
@@ -29,10 +30,10 @@ from tests.gateway.line import Rig, a_device
 T = TypeVar("T")
 
 
-@pytest.mark.parametrize("key", ["timeout", "garbage", "reply-length"])
-async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(key: str) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.DAMAGED])
+async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(kind: FailureKind) -> None:
     rig = Rig(a_device("a"), a_device("b", every=0.1))
-    rig.line.answers["a"] = ReadFailed(key, unit=1, bytes=1, expected=1, got=2)
+    rig.line.answers["a"] = ReadFailed("garbage", kind, unit=1, bytes=1)
     async with rig.running():
         await rig.clock.advance(3)
     asked = rig.line.times("a")[0]
@@ -67,7 +68,7 @@ async def test_a_new_alarm_is_read_twice_and_the_second_reading_counts(
 
 async def test_an_alarm_that_cannot_be_confirmed_is_believed() -> None:
     rig = Rig(a_device("a", alarm=HOT))
-    rig.line.answers["a"] = [{"x": 9}, ReadFailed("timeout")]
+    rig.line.answers["a"] = [{"x": 9}, ReadFailed("timeout", FailureKind.TIMEOUT)]
     async with rig.running():
         await rig.clock.advance(2)
     assert rig.samples[0].values == {"x": 9}
@@ -76,7 +77,7 @@ async def test_an_alarm_that_cannot_be_confirmed_is_believed() -> None:
 async def test_the_doctor_sees_who_takes_the_line_and_who_jumps(told: Any) -> None:
     rig = Rig(a_device("dead"), a_device("jumpy", alarm=HOT), a_device("well"))
     rig.line.latency["dead"] = 0.5
-    rig.line.answers["dead"] = ReadFailed("timeout")
+    rig.line.answers["dead"] = ReadFailed("timeout", FailureKind.TIMEOUT)
     async with rig.running():
         await rig.clock.advance(60)
         rig.line.answers["jumpy"] = [{"x": 9}, {"x": 0}]
@@ -212,7 +213,7 @@ async def test_one_lost_confirmation_is_no_failure() -> None:
     rig = Rig(a_device("a", every=60))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+        rig.line.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
         command = asyncio.create_task(rig.task.execute(rig.command()))
         await rig.clock.advance(0.3)
         rig.line.answers["a"] = {"x": 5, "y": 2}
@@ -320,7 +321,7 @@ async def test_a_reading_on_demand_that_fails_says_why() -> None:
     rig = Rig(a_device("a", every=3600))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+        rig.line.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
         reading = asyncio.create_task(rig.task.read("a"))
         await rig.clock.advance(0.1)
         with pytest.raises(ReadFailed, match="timeout"):

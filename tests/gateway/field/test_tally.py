@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.field.tally import HALF, Recent, Tally
+from gateway.model import FailureKind
 
 SECONDS = st.floats(1e-4, 100.0)
 
@@ -27,14 +28,14 @@ def test_without_a_reading_there_is_no_percentile() -> None:
 
 def test_what_was_mended_is_forgotten_after_two_halves() -> None:
     recent = Recent(0.0)
-    recent.now(1.0).failures["timeout"] += 3
+    recent.now(1.0).failures[FailureKind.TIMEOUT] += 3
     assert recent.told(HALF - 1) == (Tally(failures=recent.now(1.0).failures), HALF - 1)
     recent.now(HALF + 1).polls += 1
     tally, seconds = recent.told(2 * HALF)
-    assert tally.failures["timeout"] == 3
+    assert tally.failures[FailureKind.TIMEOUT] == 3
     assert seconds == 2 * HALF
     tally, seconds = recent.told(2 * HALF + 2)
-    assert tally.failures["timeout"] == 0
+    assert tally.failures[FailureKind.TIMEOUT] == 0
     assert tally.polls == 1
     assert seconds == pytest.approx(HALF + 1)
 

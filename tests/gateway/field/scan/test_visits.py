@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.field.supervise import LATE, VISIT
-from gateway.model import Bus, GatewayError, LinkDown, ReadFailed
+from gateway.model import Bus, FailureKind, GatewayError, LinkDown, ReadFailed
 from tests.gateway.line import FIRE, Rig, a_device, names
 
 
@@ -34,7 +34,7 @@ class Visitor:
         if isinstance(self._answer, Exception):
             raise self._answer
         if self._answer is None:
-            raise ReadFailed("timeout")
+            raise ReadFailed("timeout", FailureKind.TIMEOUT)
         return self._answer
 
     async def go(self, times: int = 1) -> None:
