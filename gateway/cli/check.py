@@ -58,7 +58,10 @@ def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
         names.setdefault(str(link.resolve()), []).append(str(link))
     for bus in site.buses.values():
         scan = bus.driver.scan
-        targets = [*map(str, asdict(bus.options).values()), *([scan.place(bus.options)] if scan else [])]
+        targets = [
+            *map(str, asdict(bus.options).values()),
+            *([scan.target_of(bus.options)] if scan else []),
+        ]
         for port in dict.fromkeys(targets):
             if port in names:
                 yield bus.name, port, names[port]

@@ -7,7 +7,7 @@ from gateway.model.alarm import LATCHING, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import MISSES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
-from gateway.model.driver import Bus, Driver, Heard, Listener, Scan
+from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
 from gateway.model.record import GATEWAY, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
@@ -35,7 +35,6 @@ __all__ = [
     "FailureKind",
     "GatewayError",
     "Hazard",
-    "Heard",
     "Id",
     "Integer",
     "Lane",
@@ -46,6 +45,7 @@ __all__ = [
     "Message",
     "Name",
     "Outcome",
+    "OverheardDevice",
     "Point",
     "Quality",
     "Raw",

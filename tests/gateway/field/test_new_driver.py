@@ -32,7 +32,7 @@ class KnxPoint(Point, frozen=True):
 class KnxBus(Bus):
     """A telegram per device: its temperature, or the error that its reply means."""
 
-    settle = 0.5
+    settle_s = 0.5
 
     def __init__(self, clock: FakeClock, replies: dict[str, ReadFailed | float]) -> None:
         self._clock = clock
@@ -68,8 +68,8 @@ class Rig:
             point=KnxPoint,
             connect=self._connect,
             decode=dict.fromkeys,
-            example=dict,
-            show=str,
+            parse_example=dict,
+            format_raw=str,
         )
         devices = tuple(a_device(name) for name in replies)
         self.line = BusTask(BusSpec("knx", driver, KnxOptions()), devices, self.clock, self._sink)
@@ -121,7 +121,7 @@ async def test_the_line_waits_after_failures_that_a_late_reply_may_follow(kind: 
         for (name, earlier), (_, later) in itertools.pairwise(rig.bus.requests)
         if name == "ill"
     )
-    assert (after_failure >= rig.bus.settle) == (kind in (FailureKind.TIMEOUT, FailureKind.DAMAGED))
+    assert (after_failure >= rig.bus.settle_s) == (kind in (FailureKind.TIMEOUT, FailureKind.DAMAGED))
 
 
 def test_a_new_point_says_itself_whether_it_is_boolean() -> None:

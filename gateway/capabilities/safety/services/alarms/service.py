@@ -106,7 +106,7 @@ class Safety(Service):
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
 
-    hears = frozenset(
+    summary_sources = frozenset(
         {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
          "escalation"},
     )  # fmt: skip
