@@ -31,8 +31,8 @@ from gateway.capabilities.safety.services.escalation import Escalation
 from gateway.capabilities.visitors import statistics
 from gateway.config import Mistakes, Site, localized, offered
 from gateway.config.adoption import StartConfiguration
+from gateway.field.line import Line
 from gateway.field.scan.ask import build, question, unpack
-from gateway.field.supervise import BusTask
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
     GATEWAY,
@@ -173,7 +173,7 @@ class Daemon:
             self._command,
             clock,
         )
-        self._buses: dict[str, BusTask] = {}
+        self._buses: dict[str, Line] = {}
         self._uplink: Uplink | None = None
         self._owed_since: float | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -225,7 +225,7 @@ class Daemon:
         """Put a line of the present site to work."""
         devices = tuple(device for device in self._site.devices.values() if device.bus == bus)
         engine = self.engine
-        self._buses[bus] = BusTask(
+        self._buses[bus] = Line(
             self._site.buses[bus],
             devices,
             self._clock,
@@ -352,7 +352,7 @@ class Daemon:
             "journal": self._trouble() or "ok",
             "config": self._reloader.health(),
             "uplink": self._uplink.online if self._uplink else None,
-            "buses": {name: bus.stats.up for name, bus in self._buses.items()},
+            "buses": {name: bus.counters.up for name, bus in self._buses.items()},
         }
 
     def _trouble(self) -> str:
@@ -411,8 +411,9 @@ class Daemon:
             if device.bus == bus.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
         points = unpack(driver, request["points"]) if "points" in request else None
+        ask = question(driver, address, str(request.get("model")), points)
         try:
-            answer = await bus.visit(question(driver, address, str(request.get("model")), points))
+            answer = await bus.request_for_scan(ask)
         except ReadFailed as failed:
             return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)
@@ -460,7 +461,7 @@ class Daemon:
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)
 
-    def _bus(self, device: str) -> BusTask:
+    def _bus(self, device: str) -> Line:
         if device not in self._site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self._site.devices))
         bus = self._site.devices[device].bus

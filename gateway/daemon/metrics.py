@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from gateway.base.log import log_event
 from gateway.config import MetricsOptions
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.journal import LANES, Journal
 from gateway.uplink import DELAYS, Uplink
 from gateway.wire.mqtt import Connection
@@ -32,7 +32,7 @@ class GatewayCollector(Collector):
     def __init__(
         self,
         journal: Journal,
-        buses: Mapping[str, BusTask],
+        buses: Mapping[str, Line],
         uplink: Callable[[], Uplink | None],
         revision: Callable[[], int],
     ) -> None:
@@ -74,12 +74,12 @@ class GatewayCollector(Collector):
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
         for bus in self._buses.values():
-            label, stats = [bus.spec.name], bus.stats
+            label, stats = [bus.spec.name], bus.counters
             up.add_metric(label, stats.up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)
             missed.add_metric(label, stats.missed)
-            busy.add_metric(label, stats.busy)
+            busy.add_metric(label, stats.busy_s)
         return up, polls, failures, missed, busy
 
     def _collect_journal(self) -> Iterable[Metric]:

@@ -44,6 +44,11 @@ class FailureKind(StrEnum):
     OTHER = "other"
     """None of these."""
 
+    @property
+    def late_reply_possible(self) -> bool:
+        """Whether the reply may still be under way, and could be taken for that of the next request."""
+        return self in (FailureKind.TIMEOUT, FailureKind.DAMAGED)
+
 
 class ReadFailed(GatewayError):
     """This device did not answer as it should, this time. The transport is thought to be sound."""

@@ -37,7 +37,7 @@ from gateway.model import (
 )
 from gateway.wire.codec import leaves
 
-from ..supervise import LATE_REPLY_POSSIBLE, VISIT
+from ..polled import SCAN_REQUEST_S
 from .ask import build, pack, question
 from .fit import contradicts, fits
 from .paste import Met
@@ -250,13 +250,15 @@ class Scanner:
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": pack(points)}
             answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
-            if answer.get("kind") in LATE_REPLY_POSSIBLE and target.startswith("tcp:"):
-                raise LinkDown("scan-queue", bus=bus)
             if "nobody" in answer:
-                raise ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
+                failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
+                if failed.kind.late_reply_possible and target.startswith("tcp:"):
+                    raise LinkDown("scan-queue", bus=bus)
+                raise failed
             return answer
 
-        self._report.tell("scan.through", place=target, bus=bus, seconds=round(len(addresses) * VISIT))
+        seconds = round(len(addresses) * SCAN_REQUEST_S)
+        self._report.tell("scan.through", place=target, bus=bus, seconds=seconds)
         if not await self._ask_all(name, target, {}, ask, addresses, bus):
             self._report.tell("scan.silence", place=target)
 
@@ -463,7 +465,7 @@ class _Line:
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
-            if points is not None and bus.settle_s and failed.kind in LATE_REPLY_POSSIBLE:
+            if points is not None and bus.settle_s and failed.kind.late_reply_possible:
                 # Late, it could be taken for the answer to the next request.
                 await self._clock.sleep(2 * self.patience)
             raise

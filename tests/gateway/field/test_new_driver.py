@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway.config import BusSpec
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Bus, Device, Driver, FailureKind, Point, ReadFailed, Sample
 from tests.clock import FakeClock
 
@@ -72,7 +72,7 @@ class Rig:
             format_raw=str,
         )
         devices = tuple(a_device(name) for name in replies)
-        self.line = BusTask(BusSpec("knx", driver, KnxOptions()), devices, self.clock, self._sink)
+        self.line = Line(BusSpec("knx", driver, KnxOptions()), devices, self.clock, self._sink)
 
     @asynccontextmanager
     async def _connect(self, options: Any, devices: Any) -> AsyncIterator[Bus]:
