@@ -12,7 +12,7 @@ from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDow
 from gateway.model.record import GATEWAY, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
 from gateway.model.service import Adopted, Changes, Message, Revision, Row, Rows, Service, Tick
-from gateway.model.time import Clock, ClockQuality, Stamp, elapsed
+from gateway.model.time import Clock, ClockQuality, Stamp
 
 __all__ = [
     "GATEWAY",
@@ -60,5 +60,4 @@ __all__ = [
     "Stamp",
     "Tick",
     "Value",
-    "elapsed",
 ]
