@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gateway.model import LinkDown, ReadFailed
+from gateway.model import FailureKind, LinkDown, ReadFailed
 
 from .messages import Asked, Failed, Job, Look, Said, Still, Told, hear, packed
 from .zygote import ZYGOTE
@@ -66,7 +66,7 @@ class Worker:
             async with asyncio.timeout(LOOK):
                 jpeg = await asyncio.shield(self._still)
         except TimeoutError as error:
-            raise ReadFailed("timeout") from error
+            raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
         if not jpeg:
             raise ReadFailed("stills-off")
         return jpeg

@@ -57,8 +57,12 @@ def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]
     for link in (link for folder in STABLE_NAME_FOLDERS for link in sorted(folder.glob("*"))):
         names.setdefault(str(link.resolve()), []).append(str(link))
     for bus in site.buses.values():
-        for value in asdict(bus.options).values():
-            port = str(value).removeprefix("rtu:")
+        scan = bus.driver.scan
+        targets = [
+            *map(str, asdict(bus.options).values()),
+            *([scan.target_of(bus.options)] if scan else []),
+        ]
+        for port in dict.fromkeys(targets):
             if port in names:
                 yield bus.name, port, names[port]
 

@@ -18,7 +18,7 @@ from gateway.config import Site, available_actions
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities
 from gateway.config.site import figures_of
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal
 from gateway.model import (
@@ -152,9 +152,9 @@ class Gateway:
         }
         return {**lines, **uplink, **jobs}
 
-    def _line(self, bus: str) -> BusTask:
+    def _line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
-        return BusTask(
+        return Line(
             self.site.buses[bus],
             devices,
             self.clock,
@@ -177,9 +177,9 @@ class Gateway:
         return self._parts.all() if self._parts else {}
 
     @property
-    def lines(self) -> dict[str, BusTask]:
+    def lines(self) -> dict[str, Line]:
         """The open lines by the name of their bus."""
-        return {part.spec.name: part for part in self.parts.values() if isinstance(part, BusTask)}
+        return {part.spec.name: part for part in self.parts.values() if isinstance(part, Line)}
 
     @property
     def uplink(self) -> Uplink | None:
@@ -191,7 +191,7 @@ class Gateway:
         """The jobs of the capabilities."""
         return [part for part in self.parts.values() if isinstance(part, Job)]
 
-    def line_of(self, device: str) -> BusTask:
+    def line_of(self, device: str) -> Line:
         """The line of a device. Raises `GatewayError`."""
         if device not in self.site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self.site.devices))
@@ -240,7 +240,7 @@ class Gateway:
             "journal": self._trouble() or "ok",
             "config": self.reloader.health(),
             "uplink": self.uplink.online if self.uplink else None,
-            "buses": {name: line.stats.up for name, line in self.lines.items()},
+            "buses": {name: line.counters.up for name, line in self.lines.items()},
         }
 
     def _figures(self) -> dict[str, dict[str, Value]]:
@@ -334,5 +334,5 @@ class Gateway:
             await self.clock.sleep(min(every, OWN_FIGURES_INTERVAL_S))
 
 
-async def _stop_line(line: BusTask, task: asyncio.Task[None]) -> None:
+async def _stop_line(line: Line, task: asyncio.Task[None]) -> None:
     await line.end(task)

@@ -144,7 +144,7 @@ def _check(
         limit = getattr(condition, test)
         if limit is not None and bound is not None and beyond(float(limit), float(bound)):
             mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
-    boolean = name == LINK or _is_boolean(point)
+    boolean = name == LINK or point.is_boolean
     if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
         mistake("rule-boolean", point=condition.point, test=condition.tests[0])
     # Points of some drivers do not say what they turn out to be; one with a unit is a number.
@@ -155,11 +155,6 @@ def _check(
         value = getattr(condition, test)
         if value is not None and value <= 0:
             mistake("rule-positive", test=test)
-
-
-def _is_boolean(point: Point) -> bool:
-    tests = (point.bit, point.equals, point.true_above, point.true_below)
-    return any(test is not None for test in tests) or getattr(point, "table", "") in ("coil", "discrete")
 
 
 def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
