@@ -30,8 +30,10 @@ PATIENCE = 10.0
 """Seconds a connection may take, from its beginning to its end."""
 STRANGERS, BODIES = 64, 8
 """Connections without a credential so far, and bodies that are read at one time: what bounds memory."""
-CHUNK = 16 * 1024
-DEPTH = 32
+MAX_HEADER_BYTES = 16 * 1024
+READ_BYTES = 4096
+"""Bytes that are parsed before other tasks have their turn: at worst they are seven hundred chunks."""
+MAX_XML_DEPTH = 32
 SHORTEST = 12
 """Characters of a token: fewer can be guessed."""
 
@@ -153,7 +155,7 @@ def _parse_xml(text: str) -> Raw:
         raise ValueError("it has a document type")
 
     def start(name: str, _: object) -> None:
-        if len(open_elements) > DEPTH:
+        if len(open_elements) > MAX_XML_DEPTH:
             raise ValueError("too many elements within elements")
         open_elements.append((name.rpartition(" ")[2], {}, []))
 
@@ -191,7 +193,7 @@ class _Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
     async def event(self) -> Any:
         """The next part of the request. Raises `h11.RemoteProtocolError`."""
@@ -200,7 +202,8 @@ class _Peer:
                 self._writer.write(
                     self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
                 )
-            self._http.receive_data(await self._reader.read(CHUNK))
+            self._http.receive_data(await self._reader.read(READ_BYTES))
+            await asyncio.sleep(0)  # Reading what has already come does not let others run.
         return event
 
     async def body(self) -> bytes | None:
@@ -220,7 +223,7 @@ class _Peer:
         self._writer.write(self._http.send(h11.Response(status_code=status, headers=headers)) or b"")
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         self._writer.write_eof()
-        while await self._reader.read(CHUNK):
+        while await self._reader.read(READ_BYTES):
             pass
 
 
@@ -268,7 +271,9 @@ class PushListener(Listener):
                     status = error.error_status_hint
                 await peer.answer(status)
         except (OSError, TimeoutError, h11.LocalProtocolError):
-            pass  # Gone, or too slow: there is nobody to tell.
+            pass  # Disconnected, or too slow: an answer would not arrive.
+        except asyncio.CancelledError:
+            pass  # By `close`. Python 3.11 would log a cancelled connection as a failed callback.
         finally:
             self._strangers.pop(writer, None)
             writer.transport.abort()
@@ -351,7 +356,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     listener = PushListener(options, devices)
     url = urlsplit(f"//{options.listen}")
     try:
-        server = await asyncio.start_server(listener.serve, url.hostname, url.port, limit=CHUNK)
+        server = await asyncio.start_server(listener.serve, url.hostname, url.port, limit=MAX_HEADER_BYTES)
     except OSError as error:
         raise LinkDown("http-port", listen=options.listen, reason=error) from error
     try:

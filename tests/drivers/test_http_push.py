@@ -5,6 +5,7 @@ import base64
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -443,7 +444,26 @@ async def test_a_taken_port_and_a_bad_secret_are_told(tmp_path: Path) -> None:
             assert down.value.key == key
 
 
+async def test_a_body_in_tiny_chunks_does_not_hold_the_event_loop(site: Site) -> None:
+    head = f"POST /east HTTP/1.1\r\nHost: a\r\n{bearer(TOKEN)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    longest_s = 0.0
+
+    async def measure() -> None:
+        nonlocal longest_s
+        while True:
+            started = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - started)
+
+    task = asyncio.create_task(measure())
+    assert await site.ask(head.encode() + b"1\r\n \r\n" * 40_000 + b"2\r\n{}\r\n0\r\n\r\n") == 422
+    task.cancel()
+    assert longest_s < 0.05
+
+
 async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     async with running(tmp_path, door("/east")) as site:
         reader, writer = await site.send(b"POST")
         await site.post("/east", JSON, bearer(TOKEN))
@@ -451,3 +471,4 @@ async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(ConnectionError):
         await asyncio.open_connection("127.0.0.1", site.port)
+    assert failures == []
