@@ -17,19 +17,18 @@ from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, Raw, Rea
 from gateway.wire.codec import follow
 from gateway.wire.secret import read_secret
 
-LARGEST = 256 * 1024
-"""Bytes of an answer."""
+MAX_RESPONSE_BYTES = 256 * 1024
 
 
-def _is_url(text: str) -> bool:
+def _is_server_url(text: str) -> bool:
     url = urlsplit(text)
     bare = not (url.username or url.password or url.query or url.fragment) and url.path in ("", "/")
     return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and bare
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: http://host or https://host:port, the certificate verified; `timeout` in seconds, for a whole
-    answer. Basic sends the password itself: over https only, if that can be helped."""
+    """`url`: http://host or https://host:port, the certificate verified; `timeout`: seconds for a whole
+    reading. Basic sends the password unencrypted: use it over https only, where possible."""
 
     url: str
     username: str = ""
@@ -39,18 +38,18 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     timeout: float = 5.0
 
     CHECKS: ClassVar[Checks] = {
-        "url": (_is_url, "http-url"),
+        "url": (_is_server_url, "http-url"),
         "timeout": (lambda seconds: 0.1 <= seconds <= 60, "http-timeout"),
     }
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """A line is one device: there is nothing to tell apart."""
+    """A server is one device, so no address is needed."""
 
 
-class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """What to get, and where in the answer the value stands: keys and list indices, joined by dots.
-    Points with the same `get` share one request."""
+class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`get`: the path to request; `path`: where the value is in the response: keys and list indices, joined
+    by dots. Points with the same `get` share one request."""
 
     get: str
     path: str
@@ -61,8 +60,8 @@ class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     }
 
 
-def decode(points: Mapping[str, AnswerPoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
-    """Parsed answers, by what was asked for, to values; what they do not hold is left out."""
+def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
+    """Decode parsed responses, by requested path, to values; what they do not contain is left out."""
     found = {name: follow(raw.get(point.get), point.path) for name, point in points.items()}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -77,7 +76,7 @@ def show(raw: Mapping[str, Raw]) -> str:
 
 
 class HttpBus(Bus):
-    """One server."""
+    """One HTTP server."""
 
     def __init__(self, client: httpx2.AsyncClient, options: Options) -> None:
         self._client = client
@@ -101,11 +100,11 @@ class HttpBus(Bus):
             if response.status_code != 200:
                 raise ReadFailed("http-status", get=get, status=response.status_code)
             body = bytearray()
-            # Undecoded, and asked for so: a small answer must not unpack into a large one.
+            # Neither requested nor decoded: a small compressed response could unpack into a large one.
             async for part in response.aiter_raw():
                 body += part
-                if len(body) > LARGEST:
-                    raise ReadFailed("http-large", kilobytes=LARGEST // 1024)
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
         try:
             return msgspec.json.decode(body)
         except (ValueError, RecursionError) as error:
@@ -114,7 +113,7 @@ class HttpBus(Bus):
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[HttpBus]:
-    """Nothing is opened before the first reading; proxies of the environment are not for devices."""
+    """Prepare the client; it connects with the first reading. Proxies in the environment are ignored."""
     auth: httpx2.Auth | None = None
     if options.password_file:
         kind = httpx2.DigestAuth if options.auth == "digest" else httpx2.BasicAuth
@@ -137,7 +136,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
 DRIVER = Driver(
     options=Options,
     address=Address,
-    point=AnswerPoint,
+    point=ResponsePoint,
     connect=connect,
     decode=decode,
     example=example,

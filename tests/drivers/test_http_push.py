@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from drivers import http_push
 from drivers.http_push import (
-    BODIES,
-    LARGEST,
-    STRANGERS,
+    MAX_BODY_BYTES,
+    MAX_CONCURRENT_BODIES,
+    MAX_UNAUTHENTICATED_CONNECTIONS,
     Address,
     Options,
     PushListener,
@@ -321,7 +321,7 @@ async def test_who_sends_much_before_reading_still_learns_why_it_was_refused(
 async def test_curl_posts_and_uploads_as_devices_do(site: Site, tmp_path: Path) -> None:
     file, large = tmp_path / "alert.xml", tmp_path / "large"
     file.write_bytes(alert(enter=3, exit=1))
-    large.write_bytes(b" " * (LARGEST + 1))
+    large.write_bytes(b" " * (MAX_BODY_BYTES + 1))
     own = ("-u", f"camera:{TOKEN}")
     assert await site.curl("/cam", *own, "--data-binary", f"@{file}") == 200
     assert await site.curl("/cam", *own, "-F", f"alert=@{file};type=application/xml") == 200
@@ -361,7 +361,7 @@ async def test_the_answer_comes_only_when_the_sample_is_taken(site: Site) -> Non
 async def test_what_nobody_takes_in_time_is_not_called_taken(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_push, "PATIENCE", 0.2)
+    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.2)
     site.gate.clear()
     for _ in range(2):
         reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
@@ -385,7 +385,7 @@ async def cut(reader: asyncio.StreamReader) -> bytes:
     "start", [b"", b"POST /east HTTP/1.1\r\nX: ", request("/east", JSON, bearer(TOKEN))[:-1]]
 )
 async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_push, "PATIENCE", 0.3)
+    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.3)
     reader, writer = await site.send(start)
     assert await cut(reader) == b""
     writer.close()
@@ -393,7 +393,9 @@ async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pyt
 
 
 async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> None:
-    crowd = [await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * STRANGERS)]
+    crowd = [
+        await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * MAX_UNAUTHENTICATED_CONNECTIONS)
+    ]
     assert await site.post("/east", JSON, bearer(TOKEN)) == 200
     assert await cut(crowd[0][0]) == b""
     for _, writer in crowd:
@@ -402,8 +404,11 @@ async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> 
 
 async def test_more_bodies_than_are_read_at_once_are_all_read(site: Site) -> None:
     data = request("/east", JSON, bearer(TOKEN))
-    assert await asyncio.gather(*(site.ask(data) for _ in range(5 * BODIES))) == [200] * 5 * BODIES
-    assert len(site.heard) == 5 * BODIES
+    assert (
+        await asyncio.gather(*(site.ask(data) for _ in range(5 * MAX_CONCURRENT_BODIES)))
+        == [200] * 5 * MAX_CONCURRENT_BODIES
+    )
+    assert len(site.heard) == 5 * MAX_CONCURRENT_BODIES
 
 
 @pytest.mark.parametrize(

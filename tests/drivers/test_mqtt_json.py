@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mqtt_json import DRIVER, Address, JsonPoint, Over, connect, decode, example, show
+from drivers.mqtt_json import DRIVER, Address, JsonPoint, PressEnd, connect, decode, example, show
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.supervise import BusTask
@@ -30,7 +30,7 @@ json = st.recursive(
 @given(json, st.lists(st.text(max_size=6), max_size=5), st.booleans())
 def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
     points = {path: JsonPoint(path=path, scale=0.1, min=0, pulse=pulse) for path in paths}
-    for said in (raw, Over(raw)):
+    for said in (raw, PressEnd(raw)):
         values = decode(points, said)
         assert all(isinstance(value, bool | int | float | str) for value in values.values())
         finish(points, values)
