@@ -66,12 +66,12 @@ def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[
     return {name: value for name, value in found.items() if value is not None}
 
 
-def example(fields: Mapping[str, Any]) -> dict[str, Raw]:
+def parse_example(fields: Mapping[str, Any]) -> dict[str, Raw]:
     """A worked example: `json."/what/to/get" = '{"in": 3}'`."""
     return {get: msgspec.json.decode(answer) for get, answer in fields["json"].items()}
 
 
-def show(raw: Mapping[str, Raw]) -> str:
+def format_raw(raw: Mapping[str, Raw]) -> str:
     return msgspec.json.encode(raw).decode()
 
 
@@ -139,6 +139,6 @@ DRIVER = Driver(
     point=ResponsePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
 )

@@ -88,12 +88,12 @@ def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def example(fields: Mapping[str, Any]) -> Raw:
+def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `xml = '<EventNotificationAlert>…'` or `json = '{"in": 3}'`."""
     return _parse_xml(fields["xml"]) if "xml" in fields else msgspec.json.decode(fields["json"])
 
 
-def show(raw: Raw) -> str:
+def format_raw(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
@@ -375,6 +375,6 @@ DRIVER = Driver(
     point=TreePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
 )

@@ -24,9 +24,9 @@ from gateway.model import (
     Checks,
     Device,
     Driver,
-    Heard,
     Listener,
     ListenerAction,
+    OverheardDevice,
     Point,
     ReadFailed,
     Scan,
@@ -121,7 +121,7 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
         "channel": (_are_valid_channels, "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "bit": (lambda point: (point.bit or 0) < 8 * VALUE_BYTES[point.type], "bit-range")
     }
 
@@ -221,12 +221,12 @@ def _record_bytes(key: bytes) -> int:
     return RECORD_BYTES.get(key) or (RECORD_BYTES.get(key[1:], 0) if key[0] < HISTORY_PREFIX[0] else 0)
 
 
-def example(fields: Mapping[str, Any]) -> LorawanUplink:
+def parse_example(fields: Mapping[str, Any]) -> LorawanUplink:
     """A worked example: `hex = "01 75 5C"`, and where they matter `port = 1` and `over = true`."""
     return LorawanUplink(fields.get("port", 85), bytes.fromhex(fields["hex"]), fields.get("over", False))
 
 
-def show(raw: LorawanUplink) -> str:
+def format_raw(raw: LorawanUplink) -> str:
     return f"fPort {raw.port}: {raw.data.hex(' ').upper()}{' (over)' if raw.over else ''}"
 
 
@@ -319,7 +319,7 @@ class LoraListener(Listener):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sensor.pending_downlinks[key] = downlink, done
         # After the timeout it must not be sent any more; an old ChirpStack ignores this field.
-        until = datetime.now(UTC) + timedelta(seconds=device.patience(action))
+        until = datetime.now(UTC) + timedelta(seconds=device.confirm_timeout_s(action))
         command = {
             "id": key,
             "devEui": eui,
@@ -364,7 +364,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LoraListener(connection, options.application, devices)
 
 
-async def _overhear_devices(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Report every device of the network server. Connects without a client id: with the same one the broker
     would close the other client's connection."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -375,9 +375,9 @@ async def _overhear_devices(options: Options) -> AsyncIterator[Heard | ReadFaile
             except (ValueError, RecursionError):
                 continue
             info = event.device_info
-            says = {"name": info.device_name, "profile": info.device_profile_name}
+            identity = {"name": info.device_name, "profile": info.device_profile_name}
             raw = LorawanUplink(event.f_port, event.data) if event.data else None
-            yield Heard(address={"dev_eui": info.dev_eui.lower()}, says=says, raw=raw)
+            yield OverheardDevice(address={"dev_eui": info.dev_eui.lower()}, identity=identity, raw=raw)
 
 
 def _candidate_buses(target: str) -> list[dict[str, Any]]:
@@ -390,14 +390,14 @@ DRIVER = Driver(
     point=LoraPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     action=Downlink,
     scan=Scan(
-        lines=_candidate_buses,
-        place=lambda options: options.url,
-        shared=True,
+        candidate_buses=_candidate_buses,
+        target_of=lambda options: options.url,
+        shareable=True,
         overhear=_overhear_devices,
-        says=("name", "profile"),
+        identity_keys=("name", "profile"),
     ),
 )

@@ -13,9 +13,9 @@ from gateway.model import (
     Checks,
     Device,
     Driver,
-    Heard,
     Listener,
     ListenerAction,
+    OverheardDevice,
     Point,
     ReadFailed,
     Scan,
@@ -81,13 +81,13 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     }
 
 
-def example(fields: Mapping[str, Any]) -> Any:
+def parse_example(fields: Mapping[str, Any]) -> Any:
     """A worked example: `json = '{"temperature": 4.2}'`, and where it matters `over = true`."""
     message = msgspec.json.decode(fields["json"])
     return PressEnd(message) if fields.get("over") else message
 
 
-def show(raw: Any) -> str:
+def format_raw(raw: Any) -> str:
     over = isinstance(raw, PressEnd)
     return msgspec.json.encode(raw.message if over else raw).decode() + (" (over)" if over else "")
 
@@ -137,7 +137,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield JsonListener(connection, devices)
 
 
-async def _overhear_devices(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Report every topic with a JSON object. Connects without a client id: with the same one the broker
     would close the other client's connection."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -150,8 +150,8 @@ async def _overhear_devices(options: Options) -> AsyncIterator[Heard | ReadFaile
             except (ValueError, RecursionError):
                 continue
             if isinstance(raw, dict):
-                says = {"retained": "true"} if message.retained else {}
-                yield Heard(address={"topic": message.topic}, says=says, raw=raw)
+                identity = {"retained": "true"} if message.retained else {}
+                yield OverheardDevice(address={"topic": message.topic}, identity=identity, raw=raw)
 
 
 def _candidate_buses(target: str) -> list[dict[str, Any]]:
@@ -164,14 +164,14 @@ DRIVER = Driver(
     point=JsonPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     action=PublishAction,
     scan=Scan(
-        lines=_candidate_buses,
-        place=lambda options: options.url,
-        shared=True,
+        candidate_buses=_candidate_buses,
+        target_of=lambda options: options.url,
+        shareable=True,
         overhear=_overhear_devices,
-        says=("retained",),
+        identity_keys=("retained",),
     ),
 )

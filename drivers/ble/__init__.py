@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.model import Driver, Scan
 
-from .formats import BlePoint, decode, example, show
+from .formats import BlePoint, decode, format_raw, parse_example
 from .options import Address, Options
 from .radio import connect, overhear_devices
 
@@ -28,13 +28,13 @@ DRIVER = Driver(
     point=BlePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     scan=Scan(
-        lines=_candidate_buses,
-        place=lambda options: f"ble:{options.adapter}",
-        shared=True,
+        candidate_buses=_candidate_buses,
+        target_of=lambda options: f"ble:{options.adapter}",
+        shareable=True,
         overhear=overhear_devices,
-        says=("format", "product", "encrypted"),
+        identity_keys=("format", "product", "encrypted"),
     ),
 )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Checks, Heard, Point, ReadFailed, Value
+from gateway.model import Checks, OverheardDevice, Point, ReadFailed, Value
 
 MAX_COUNTER_AFTER_RESTART = 100
 """An encrypted packet with a lower counter than the last is a replay, unless it is below this: then the
@@ -285,7 +285,7 @@ def decode(points: Mapping[str, BlePoint], raw: Packet) -> dict[str, Value]:
     return {name: raw.fields[point.field] for name, point in points.items() if point.field in raw.fields}
 
 
-def example(fields: Mapping[str, Any]) -> Packet:
+def parse_example(fields: Mapping[str, Any]) -> Packet:
     """A worked example: `advertisement` in hex as a scanner app shows it; with `mac` and `key` if it
     is encrypted."""
     service: dict[int, bytes] = {}
@@ -313,7 +313,7 @@ def _split_advertisement(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
         advertisement = advertisement[1 + length :]
 
 
-def show(raw: Packet) -> str:
+def format_raw(raw: Packet) -> str:
     number = "" if raw.number is None else f" #{raw.number}"
     return f"{raw.data.hex(' ')}{number} {raw.fields}"
 
@@ -324,22 +324,27 @@ def mac_to_bytes(mac: str) -> bytes:
 
 def identify_sender(
     mac: str, service: Mapping[int, bytes], manufacturer: Mapping[int, bytes]
-) -> Heard | None:
+) -> OverheardDevice | None:
     """Describe the sender of an advertisement: its format, Xiaomi's product number, and the packet if it
     can be read without a key. None for an unknown format."""
-    says: dict[str, str] = {}
+    identity: dict[str, str] = {}
     if BTHOME in service:
-        says["format"] = "bthome"
+        identity["format"] = "bthome"
     elif XIAOMI in service and len(service[XIAOMI]) >= 5:
-        says |= {"format": "mibeacon", "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}"}
+        identity |= {
+            "format": "mibeacon",
+            "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}",
+        }
     elif RUUVI in manufacturer:
-        says["format"] = "ruuvi"
+        identity["format"] = "ruuvi"
     else:
         return None
-    needs = {}
+    keys_to_fill_in = {}
     try:
         packet = parse_advertisement(mac_to_bytes(mac), None, service, manufacturer)
     except ReadFailed:
-        packet, says["encrypted"] = None, "true"
-        needs = {"bindkey_file": f"/etc/linli/{mac_to_bytes(mac).hex()}.key"}
-    return Heard(address={"mac": mac.upper()}, says=says, raw=packet, needs=needs)
+        packet, identity["encrypted"] = None, "true"
+        keys_to_fill_in = {"bindkey_file": f"/etc/linli/{mac_to_bytes(mac).hex()}.key"}
+    return OverheardDevice(
+        address={"mac": mac.upper()}, identity=identity, raw=packet, keys_to_fill_in=keys_to_fill_in
+    )

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.model import Device, Hazard, Heard, LinkDown, Listener, ReadFailed
+from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
 
 from .formats import (
     BTHOME,
@@ -194,9 +194,9 @@ def _log_warning(chinese: str, english: str) -> None:
     logging.getLogger("linli").warning("%s · %s", chinese, english)
 
 
-async def overhear_devices(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Report every sender of a known format. BlueZ lets several programs scan at the same time."""
-    discovered: asyncio.Queue[Heard] = asyncio.Queue(MAX_QUEUED_PACKETS)
+    discovered: asyncio.Queue[OverheardDevice] = asyncio.Queue(MAX_QUEUED_PACKETS)
 
     def on_advertisement(sender: BLEDevice, advertisement: AdvertisementData) -> None:
         found = identify_sender(

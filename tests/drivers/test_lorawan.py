@@ -23,8 +23,8 @@ from drivers.lorawan import (
     Options,
     connect,
     decode,
-    example,
-    show,
+    format_raw,
+    parse_example,
 )
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
@@ -168,13 +168,13 @@ def test_decoding_never_raises(port: int, data: bytes, over: bool) -> None:
     for profile in MODELS.values():
         values, _ = finish(profile.points, profile.driver.decode(profile.points, raw))
         assert set(values) <= set(profile.points)
-    assert data.hex(" ").upper() in show(raw)
+    assert data.hex(" ").upper() in format_raw(raw)
 
 
 @pytest.mark.parametrize("fields", [{}, {"hex": "0"}, {"hex": "xy"}, {"hex": 4}])
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        example(fields)
+        parse_example(fields)
 
 
 SITE = f"""

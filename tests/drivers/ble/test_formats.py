@@ -14,12 +14,12 @@ from drivers.ble.formats import (
     BlePoint,
     Packet,
     decode,
-    example,
+    format_raw,
     parse_advertisement,
     parse_bthome,
+    parse_example,
     parse_ruuvi,
     parse_xiaomi,
-    show,
 )
 from gateway.model import AlarmSpec, Hazard, ReadFailed
 from gateway.wire.codec import finish
@@ -208,7 +208,7 @@ def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None
         packet = parse_advertisement(raw(MAC), key, {kind: data}, {kind: data})
     if packet is not None:
         finish(points, decode(points, packet))
-        assert packet.data.hex(" ") in show(packet)
+        assert packet.data.hex(" ") in format_raw(packet)
 
 
 @given(st.binary(min_size=16, max_size=16).filter(lambda key: key not in (raw(KEY), raw(BTHOME_KEY))))
@@ -255,4 +255,4 @@ def test_what_is_news(number: int | None, encrypted: bool, last: int | None, new
 )  # fmt: skip
 def test_an_example_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):
-        example(wrong)
+        parse_example(wrong)
