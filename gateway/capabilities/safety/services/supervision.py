@@ -7,7 +7,6 @@ alarm. GB 50440-2007 asks for a fire test at least twice a month.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -156,27 +155,6 @@ class Supervision(Service):
                 body = {"point": point, "days": days, "tested": row.tested and row.tested.wall}
                 facts.append(Fact(Lane.EVENT, device, "test-due", at, body, durable=True))
         return changes, facts
-
-
-class Ticked(NamedTuple):
-    """One line of a walk-test's list: what to press, for whom since when, and when it was pressed."""
-
-    device: str
-    point: str
-    by: str
-    since: Stamp
-    ticked: Stamp | None
-
-
-def walk_test(rows: Rows) -> list[Ticked]:
-    """The walk-test that is going on: those still to be pressed first."""
-    lines = [
-        Ticked(device, point, row.trial.by, row.trial.since, row.trial.ticked)
-        for key, row in rows.items()
-        if row.trial
-        for device, _, point in [key.rpartition("/")]
-    ]
-    return sorted(lines, key=lambda line: (line.ticked is not None, line.device, line.point))
 
 
 def _points(device: Device) -> tuple[str, ...]:

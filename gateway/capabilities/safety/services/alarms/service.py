@@ -135,11 +135,6 @@ class Safety(Service):
             "drill": self._drill,
         }
 
-    @property
-    def rules(self) -> Mapping[str, Rule]:
-        """Every rule by its id."""
-        return self._judge.rules
-
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         step = _Step(rows, message.at)
         if isinstance(message, Sample):
