@@ -114,7 +114,7 @@ def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
         ("gpiod", r"drivers/gpio\.py"),
         ("h11", r"drivers/http_push\.py"),
         # Once for devices, once for people: one side asks, the other tells.
-        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/channels/web\.py"),
+        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/channels/https_post\.py"),
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
         # What asks, and what hears.

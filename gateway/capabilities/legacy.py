@@ -11,9 +11,9 @@ from gateway.capabilities.parcels.services import Lockers
 from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.services.alarms import Local, Rule, Safety
 from gateway.capabilities.safety.services.batteries import Batteries
+from gateway.capabilities.safety.services.emergency_plans import Plan, Response
 from gateway.capabilities.safety.services.findings import HOURS, Hazards
 from gateway.capabilities.safety.services.patrols import Patrol, Patrols
-from gateway.capabilities.safety.services.response import Plan, Response
 from gateway.capabilities.safety.services.supervision import DAYS, Supervision
 from gateway.capabilities.visitors.services import Layout, Visitors
 from gateway.model import GATEWAY, Device, Hazard, Service

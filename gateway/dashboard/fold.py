@@ -15,9 +15,9 @@ from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.outputs import NAME as OUTPUTS
 from gateway.capabilities.safety.services.alarms import LINK, Alarm, Mode, Output, Safety, State, asking
 from gateway.capabilities.safety.services.batteries import WARN, Batteries
+from gateway.capabilities.safety.services.emergency_plans import Act, Case, Response, case_of
 from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
 from gateway.capabilities.safety.services.patrols import Patrols, Round
-from gateway.capabilities.safety.services.response import Act, Case, Response, case_of
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
 from gateway.capabilities.visitors.services import KIND as COUNTER

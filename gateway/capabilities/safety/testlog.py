@@ -16,7 +16,7 @@ from gateway.model import Device, Hazard, Lane, Record, Stamp
 from gateway.web.markup import add, document, table, written
 from gateway.words import translate
 
-from .services.response import Plan
+from .services.emergency_plans import Plan
 
 Local = Callable[[Stamp], datetime.datetime | None]
 EVENTS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})

@@ -10,9 +10,9 @@ import pytest
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
 from gateway.capabilities.safety.services.batteries import Battery
+from gateway.capabilities.safety.services.emergency_plans import Act, Case, Muster
 from gateway.capabilities.safety.services.findings import Found
 from gateway.capabilities.safety.services.patrols import Round, Visit
-from gateway.capabilities.safety.services.response import Act, Case, Muster
 from gateway.capabilities.safety.services.supervision import Sensor, Trial
 from gateway.capabilities.visitors.services import Day, Flow, Place
 from gateway.dashboard.fold import fold

@@ -9,9 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
+from gateway.capabilities.safety.services.emergency_plans import Act, Muster
 from gateway.capabilities.safety.services.findings import Found
 from gateway.capabilities.safety.services.patrols import Round, Visit
-from gateway.capabilities.safety.services.response import Act, Muster
 from gateway.model import Hazard
 from gateway.services.commands import Status
 from tests.gateway.dashboard.browser import Page, fill

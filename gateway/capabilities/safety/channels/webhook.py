@@ -20,7 +20,7 @@ from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
 from .channel import Channel, Person, Text
-from .web import is_url, post
+from .https_post import is_url, post
 
 LONGEST = 64_000
 

@@ -13,7 +13,7 @@ from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
 from .channel import Channel, Person, Text, Undelivered
-from .web import is_url, tell_robot
+from .https_post import is_url, tell_robot
 
 LONGEST = 2048
 """Bytes of a text message."""

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.capabilities.legacy import Duties
+from gateway.capabilities.safety.services.emergency_plans import Plan, Step
 from gateway.capabilities.safety.services.findings import HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
-from gateway.capabilities.safety.services.response import Plan, Step
 from gateway.capabilities.safety.services.supervision import DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard

@@ -1,9 +1,9 @@
 """Safety: alarms from rules, and what people do about them."""
 
-from .machine import ARROWS, Event, State, diagram
-from .outputs import Output, asking
+from .output_rules import Output, asking
 from .rules import LINK, Condition, Judge, Local, Rule, Verdict, of_point, of_profile
 from .service import Alarm, Mode, Safety
+from .state_machine import ARROWS, Event, State, diagram
 
 __all__ = [
     "ARROWS",

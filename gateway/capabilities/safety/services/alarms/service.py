@@ -34,8 +34,8 @@ from gateway.model import (
 )
 from gateway.model.hours import Hours
 
-from .machine import Event, State, follow
 from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
+from .state_machine import Event, State, follow
 
 OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
 VISITORS = "visitors"
@@ -98,7 +98,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Safety(Service):
-    """Raises alarms by rules, and moves them by the table in `machine`."""
+    """Raises alarms by rules, and moves them by the table in `state_machine`."""
 
     name = "safety"
     row = Alarm

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.capabilities.safety.channels import Undelivered
-from gateway.capabilities.safety.channels.web import is_url
+from gateway.capabilities.safety.channels.https_post import is_url
 from gateway.capabilities.safety.channels.webhook import CHANNEL, Options
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, Web, secret
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from gateway.capabilities.safety.services.alarms import ARROWS, Event, State, diagram
-from gateway.capabilities.safety.services.alarms.machine import follow
+from gateway.capabilities.safety.services.alarms.state_machine import follow
 
 ROOT = Path(__file__).parents[6]
 

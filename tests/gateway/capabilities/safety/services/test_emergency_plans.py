@@ -8,7 +8,14 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.services.alarms import Safety
-from gateway.capabilities.safety.services.response import Case, Plan, Response, Step, case_of, checklist
+from gateway.capabilities.safety.services.emergency_plans import (
+    Case,
+    Plan,
+    Response,
+    Step,
+    case_of,
+    checklist,
+)
 from gateway.model import AlarmSpec, Fact, Hazard, Lane, Message, Point
 from tests.gateway.services.kit import Fold, command, device, kinds, sample
 
