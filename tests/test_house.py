@@ -11,6 +11,7 @@ from string import Formatter
 
 import pytest
 
+import gateway.words
 from gateway.cli import commands
 
 ROOT = Path(__file__).parents[1]
@@ -151,7 +152,7 @@ def test_the_command_line_is_light() -> None:
 
 
 def words(language: str) -> dict[str, set[str]]:
-    """Key to placeholders."""
+    """Key to placeholders, of the core and of every capability."""
 
     def walk(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, set[str]]]:
         for key, text in table.items():
@@ -162,14 +163,32 @@ def words(language: str) -> dict[str, set[str]]:
                 assert text.strip()
                 yield f"{prefix}{key}", {name for _, name, _, _ in Formatter().parse(text) if name}
 
-    path = ROOT / "gateway" / "words" / f"{language}.toml"
-    return dict(walk(tomllib.loads(path.read_text(encoding="utf-8"))))
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "gateway").rglob(f"words/{language}.toml")):
+        for key, facts in walk(tomllib.loads(path.read_text(encoding="utf-8"))):
+            assert key not in found, f"{path}: {key} is given twice"
+            found[key] = facts
+    return found
 
 
 def test_both_languages_say_the_same_things() -> None:
     chinese = words("zh")
     assert chinese
     assert chinese == words("en")
+    assert chinese.keys() == gateway.words.words("zh").keys()
+
+
+def test_each_file_of_words_has_its_twin() -> None:
+    files = list((ROOT / "gateway").rglob("words/*.toml"))
+    assert {path.stem for path in files} == {"zh", "en"}
+    for path in files:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        twin = tomllib.loads(
+            path.with_stem({"zh": "en", "en": "zh"}[path.stem]).read_text(encoding="utf-8")
+        )
+        assert [(table, list(texts)) for table, texts in tables.items()] == [
+            (table, list(texts)) for table, texts in twin.items()
+        ], path
 
 
 def test_the_command_line_says_nothing_that_has_no_sentence() -> None:
