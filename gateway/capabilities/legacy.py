@@ -9,12 +9,12 @@ import msgspec
 from gateway.capabilities.needs.services import Needs, Reception
 from gateway.capabilities.parcels.services import Lockers
 from gateway.capabilities.parking.services import Parking
-from gateway.capabilities.safety.services.alarms import Local, Rule, Safety
+from gateway.capabilities.safety.services.alarms import LocalClock, Rule, Safety
 from gateway.capabilities.safety.services.batteries import Batteries
-from gateway.capabilities.safety.services.emergency_plans import Plan, Response
-from gateway.capabilities.safety.services.findings import HOURS, Hazards
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, EmergencyPlans
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS, Findings
 from gateway.capabilities.safety.services.patrols import Patrol, Patrols
-from gateway.capabilities.safety.services.supervision import DAYS, Supervision
+from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS, Supervision
 from gateway.capabilities.visitors.services import Layout, Visitors
 from gateway.model import GATEWAY, Device, Hazard, Service
 from gateway.model.hours import Hours
@@ -25,7 +25,12 @@ from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping
 
 ACTIONS = (
-    Safety.actions | Response.actions | Patrols.actions | Hazards.actions | Needs.actions | Visitors.actions
+    Safety.actions
+    | EmergencyPlans.actions
+    | Patrols.actions
+    | Findings.actions
+    | Needs.actions
+    | Visitors.actions
 )
 """The commands that services carry out, rather than devices."""
 
@@ -34,10 +39,10 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
     """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
     device, hours in which a hazard is to be closed, by severity, and how residents' needs are received."""
 
-    plans: Mapping[Hazard, Plan] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
-    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
-    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(TEST_INTERVAL_DAYS))
+    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
     needs: Reception | None = None
 
 
@@ -45,7 +50,7 @@ def services(
     devices: Mapping[str, Device],
     allowed: Mapping[str, Iterable[str]],
     rules: Iterable[Rule] = (),
-    local: Local = lambda _: None,
+    local: LocalClock = lambda _: None,
     duties: Duties | None = None,
     layout: Layout | None = None,
     hours: Hours | None = None,
@@ -57,12 +62,12 @@ def services(
     return [
         Safety(devices, rules, local, hours),
         Memory(),
-        Response(duties.plans),
+        EmergencyPlans(duties.plans),
         Presence(),
         Supervision(devices, duties.tests),
         Batteries(devices),
         Patrols(duties.patrols, local),
-        Hazards(duties.hazards),
+        Findings(duties.hazards),
         Needs(duties.needs),
         Visitors(devices, layout, hours, local),
         Parking(devices),

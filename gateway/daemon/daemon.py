@@ -23,10 +23,10 @@ from gateway.base.systemd import notify, watchdog_seconds
 from gateway.capabilities.legacy import services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.services import Needs
-from gateway.capabilities.safety.notifications import Notices, Spoken
-from gateway.capabilities.safety.outputs import NAME as OUTPUTS
-from gateway.capabilities.safety.outputs import Outputs
-from gateway.capabilities.safety.services.alarms import Safety, of_point
+from gateway.capabilities.safety.notifications import MessageContext, Notifier
+from gateway.capabilities.safety.outputs import OUTPUTS_DEVICE as OUTPUTS
+from gateway.capabilities.safety.outputs import OutputController
+from gateway.capabilities.safety.services.alarms import Safety, rule_of_point
 from gateway.capabilities.safety.services.escalation import Escalation
 from gateway.capabilities.visitors import statistics
 from gateway.config import Mistakes, Site, localized, offered
@@ -144,8 +144,8 @@ def _services(site: Site) -> list[Service]:
     local = offered(site.buses, site.devices)
     allowed = {"upstream": upstream, "dashboard": local, "console": local}
     fault = AlarmSpec(hazard=Hazard.FAULT)
-    obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
-    reached = (of_point(Escalation.name, f"{name}.failed", fault) for name in site.telling.ways)
+    obeyed = (rule_of_point(OUTPUTS, f"{name}.failed", fault) for name in site.outputs)
+    reached = (rule_of_point(Escalation.name, f"{name}.failed", fault) for name in site.telling.ways)
     rules = [*site.rules.values(), *obeyed, *reached]
     now, telling = local_time(site.centre.timezone), site.telling
     escalation = Escalation(telling.plans, telling.reach, telling.duty(now))
@@ -258,7 +258,7 @@ class Daemon:
     def _act(self) -> None:
         """Put the outputs of the present site to work."""
         engine = self.engine
-        self._outputs = Outputs(
+        self._outputs = OutputController(
             self._site.outputs,
             lambda: engine.rows(Safety.name).values(),
             self._execute,
@@ -271,10 +271,10 @@ class Daemon:
     def _inform(self) -> None:
         """Tell the people of the present site."""
         site, engine = self._site, self.engine
-        self._notices = Notices(
+        self._notices = Notifier(
             site.telling.ways,
             site.telling.people,
-            Spoken(
+            MessageContext(
                 site.centre.language,
                 localized(site.centre.title)[site.centre.language],
                 site.devices,

@@ -9,7 +9,7 @@ import msgspec
 from gateway.capabilities.legacy import Duties
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
-from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
 from gateway.capabilities.visitors.services import Layout, with_counters
 from gateway.capabilities.visitors.statistics.site import centre_of
 from gateway.capabilities.visitors.statistics.terms import Centre
@@ -115,7 +115,7 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
             tried=tuple(
                 name
                 for name, point in device.points.items()
-                if point.alarm and point.alarm.hazard not in UNTRIED
+                if point.alarm and point.alarm.hazard not in UNTESTABLE_HAZARDS
             ),
         )
         for device in site.devices.values()

@@ -18,16 +18,16 @@ from gateway.base.tasks import exception_of
 from gateway.model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
 from gateway.words import translate
 
-from .channels import Channel, Person, Text, Undelivered
-from .services.escalation import TRIAL, Notice, attempt, due, key_of
+from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
+from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
 
-OWN = {"escalation": "channel-of", "outputs": "output-of"}
+_WORDS_OF_OWN_PARTS = {"escalation": "channel-of", "outputs": "output-of"}
 """What the faults of the gateway's own parts are called."""
-LOOK = 1.0
+CHECK_INTERVAL_S = 1.0
 """Seconds after which it is looked again whether something is due."""
 
 
-class Spoken(msgspec.Struct, frozen=True):
+class MessageContext(msgspec.Struct, frozen=True):
     """What the sentences need to know of a site."""
 
     language: str
@@ -38,14 +38,14 @@ class Spoken(msgspec.Struct, frozen=True):
     local: Callable[[Stamp], datetime | None]
 
 
-class Way(msgspec.Struct, frozen=True):
+class ConfiguredChannel(msgspec.Struct, frozen=True):
     """A configured channel: `[channel.…]`."""
 
     channel: Channel
     options: Any
 
 
-class Notices:
+class Notifier:
     """Delivers what is due, and reports how each delivery ended.
 
     `rows` are the escalation's; `conclude` takes the outcomes, and returns when they are written down.
@@ -53,9 +53,9 @@ class Notices:
 
     def __init__(
         self,
-        ways: Mapping[str, Way],
-        people: Mapping[str, Person],
-        spoken: Spoken,
+        ways: Mapping[str, ConfiguredChannel],
+        people: Mapping[str, Contact],
+        spoken: MessageContext,
         rows: Callable[[], Rows],
         conclude: Callable[[Sequence[Outcome]], Awaitable[None]],
         clock: Clock,
@@ -88,13 +88,15 @@ class Notices:
         person = self._people.get(contact)
         if person is None:
             raise GatewayError("contact-unknown", contact=contact, known=", ".join(self._people))
-        text = Text(head=self._say("trial", site=self._spoken.title), items=(), more="")
+        text = AlarmMessage(head=self._say("trial", site=self._spoken.title), items=(), more="")
         found: dict[str, str] = {}
         for name, way in self._ways.items():
             needs = way.channel.needs
             if not needs or getattr(person, needs):
                 error = await self._send(name, text, (person,))
-                await self._report(name, {key_of(TRIAL, name, contact if needs else ""): 0}, error)
+                await self._report(
+                    name, {notice_key(TEST_ALARM_ID, name, contact if needs else ""): 0}, error
+                )
                 found[name] = error_text(error.key, **error.facts) if error else ""
         return found
 
@@ -106,14 +108,14 @@ class Notices:
             wait = free - self._clock.mono()
             if wait > 0:
                 await self._clock.sleep(wait)
-            mine = due(self._rows(), name, self._clock.now())
+            mine = due_notices(self._rows(), name, self._clock.now())
             if mine:
                 contact = next(iter(mine.values())).contact
                 theirs = [(key, notice) for key, notice in mine.items() if notice.contact == contact]
                 await self._deliver(name, dict(theirs[: channel.most]))
                 free = self._clock.mono() + channel.every
             else:
-                await self._clock.wait(self._changed[name], LOOK)
+                await self._clock.wait(self._changed[name], CHECK_INTERVAL_S)
 
     async def _deliver(self, name: str, notices: Mapping[str, Notice]) -> None:
         """All that one addressee is to be told, in one message."""
@@ -125,7 +127,7 @@ class Notices:
         error = await self._send(name, text, people)
         await self._report(name, {key: notice.number for key, notice in notices.items()}, error)
 
-    async def _send(self, name: str, text: Text, people: Sequence[Person]) -> GatewayError | None:
+    async def _send(self, name: str, text: AlarmMessage, people: Sequence[Contact]) -> GatewayError | None:
         way = self._ways[name]
         limit = way.channel.limit
 
@@ -135,11 +137,11 @@ class Notices:
 
         error = await exception_of(send())
         if isinstance(error, TimeoutError):
-            return Undelivered("channel-slow", seconds=round(limit))
+            return DeliveryFailed("channel-slow", seconds=round(limit))
         if error is None or isinstance(error, GatewayError):
             return error
         # What a library says may hold a secret.
-        return Undelivered("internal", reason=type(error).__name__)
+        return DeliveryFailed("internal", reason=type(error).__name__)
 
     async def _report(self, name: str, numbers: Mapping[str, int], error: GatewayError | None) -> None:
         if error and name not in self._down:
@@ -153,14 +155,14 @@ class Notices:
         now = self._clock.now()
         status, detail = ("failed", error.key) if error else ("done", "")
         await self._conclude(
-            [Outcome(attempt(key, number), status, now, detail) for key, number in numbers.items()]
+            [Outcome(delivery_id(key, number), status, now, detail) for key, number in numbers.items()]
         )
 
-    def compose(self, notices: Sequence[tuple[str, Notice]], now: Stamp) -> Text:
+    def compose(self, notices: Sequence[tuple[str, Notice]], now: Stamp) -> AlarmMessage:
         """What is said of these alarms, most urgent first."""
         data = tuple(
             {
-                "notice": attempt(key, notice.number),
+                "notice": delivery_id(key, notice.number),
                 "alarm": notice.about.id,
                 "news": notice.news,
                 "by": notice.by,
@@ -176,7 +178,7 @@ class Notices:
         more = self._say("more", count="{count}")
         if len(notices) == 1:
             notice = notices[0][1]
-            return Text(
+            return AlarmMessage(
                 head=self._headline(notice),
                 items=("\n".join(self._details(notice, now)),),
                 more=more,
@@ -185,7 +187,7 @@ class Notices:
         drill = self._say("drill") if all(notice.about.drill for _, notice in notices) else ""
         head = drill + self._say("many", count=len(notices), site=self._spoken.title)
         lines = tuple(f"{self._headline(notice)} {self._news(notice)}" for _, notice in notices)
-        return Text(head=head, items=lines, more=more, data=data)
+        return AlarmMessage(head=head, items=lines, more=more, data=data)
 
     def _headline(self, notice: Notice) -> str:
         about = notice.about
@@ -201,8 +203,8 @@ class Notices:
         about, language = notice.about, self._spoken.language
         if about.drill:
             return self._spoken.title
-        if about.device in OWN:
-            return self._say(OWN[about.device], name=about.point.removesuffix(".failed"))
+        if about.device in _WORDS_OF_OWN_PARTS:
+            return self._say(_WORDS_OF_OWN_PARTS[about.device], name=about.point.removesuffix(".failed"))
         device = self._spoken.devices.get(about.device)
         where = device.title.get(language, about.device) if device else about.device
         if about.id.startswith("rule/"):

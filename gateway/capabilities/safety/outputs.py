@@ -13,19 +13,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from gateway.base.log import error_text, log_event
 from gateway.model import Clock, Command, Fact, GatewayError, Lane, Sample, Value
 
-from .services.alarms import Alarm, Output, asking
+from .services.alarms import Alarm, Output, alarms_requiring
 
-NAME = "outputs"
+OUTPUTS_DEVICE = "outputs"
 """The device that they are reported as: `siren` says whether it is on, `siren.failed` whether it obeys."""
-AGAIN = 2.0
+RETRY_DELAY_S = 2.0
 """Seconds until what did not confirm is tried again."""
-ASSERT = 10.0
+REPEAT_ON_INTERVAL_S = 10.0
 """Seconds after which what must be on is switched on once more: its power may have failed meanwhile."""
-PATIENCE = 10_000
+SWITCH_EXPIRY_MS = 10_000
 """Milliseconds in which a switch must have begun."""
 
 
-class Outputs:
+class OutputController:
     """One task each, so that one that does not answer delays no other."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Outputs:
         due = 0.0
         while True:
             self._changed[name].clear()
-            alarms = asking(output, self._alarms())
+            alarms = alarms_requiring(output, self._alarms())
             wanted = bool(alarms)
             action = output.on if wanted else output.off
             if action is None:
@@ -74,18 +74,18 @@ class Outputs:
                 if error is None or wanted is tried:
                     await self._tell(name, output.device, action, alarms, error, news=wanted is not told)
                     told = wanted
-                calm = ASSERT if wanted else float("inf")
-                tried, due = wanted, self._clock.mono() + (AGAIN if error else calm)
-            await self._clock.wait(self._changed[name], min(due - self._clock.mono(), ASSERT))
+                calm = REPEAT_ON_INTERVAL_S if wanted else float("inf")
+                tried, due = wanted, self._clock.mono() + (RETRY_DELAY_S if error else calm)
+            await self._clock.wait(self._changed[name], min(due - self._clock.mono(), REPEAT_ON_INTERVAL_S))
 
     async def _switch(self, name: str, device: str, action: str) -> GatewayError | None:
         """Switch once; why it did not confirm, if so."""
         at = self._clock.now()
-        expires = at.wall + PATIENCE
+        expires = at.wall + SWITCH_EXPIRY_MS
         key = f"{name}/{at.mono:x}"
         try:
             await self._execute(
-                Command(id=key, at=at, device=device, action=action, expires=expires, origin=NAME)
+                Command(id=key, at=at, device=device, action=action, expires=expires, origin=OUTPUTS_DEVICE)
             )
         except GatewayError as error:
             return error
@@ -120,4 +120,4 @@ class Outputs:
             "alarms": [alarm.id for alarm in alarms],
         }
         self._record(Fact(Lane.EVENT, device, "output", now, body))
-        await self._sample(Sample(NAME, now, dict(self._state)))
+        await self._sample(Sample(OUTPUTS_DEVICE, now, dict(self._state)))

@@ -16,13 +16,13 @@ from gateway.model import Device, Hazard, Lane, Record, Stamp
 from gateway.web.markup import add, document, table, written
 from gateway.words import translate
 
-from .services.emergency_plans import Plan
+from .services.emergency_plans import EmergencyPlan
 
-Local = Callable[[Stamp], datetime.datetime | None]
-EVENTS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
+LocalClock = Callable[[Stamp], datetime.datetime | None]
+EVENT_KINDS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
 
 
-class Proof(NamedTuple):
+class SensorEntry(NamedTuple):
     """One line about a sensor: a test, an alarm, a fault or a disablement."""
 
     at: datetime.datetime
@@ -34,13 +34,13 @@ class Proof(NamedTuple):
 class SensorLog(msgspec.Struct):
     """One device's month."""
 
-    tests: list[Proof] = []
-    alarms: list[Proof] = []
-    faults: list[Proof] = []
-    disabled: list[Proof] = []
+    tests: list[SensorEntry] = []
+    alarms: list[SensorEntry] = []
+    faults: list[SensorEntry] = []
+    disabled: list[SensorEntry] = []
 
 
-class Happening(NamedTuple):
+class LoggedEvent(NamedTuple):
     """A drill, patrol or hazard."""
 
     at: datetime.datetime
@@ -50,11 +50,11 @@ class Happening(NamedTuple):
 class PeriodLog:
     """Takes records, and keeps what belongs to one month (`2026-11`) or year (`2026`)."""
 
-    def __init__(self, period: str, devices: Mapping[str, Device], local: Local) -> None:
+    def __init__(self, period: str, devices: Mapping[str, Device], local: LocalClock) -> None:
         self.period = period
         self.sensors = {name: SensorLog() for name, device in devices.items() if device.safety}
-        self.events: dict[str, list[Happening]] = {kind: [] for kind in sorted(EVENTS)}
-        self.older: dict[str, Happening] = {}
+        self.events: dict[str, list[LoggedEvent]] = {kind: [] for kind in sorted(EVENT_KINDS)}
+        self.older: dict[str, LoggedEvent] = {}
         """Hazards found before, and still open when the period began, by id."""
         self.undated = 0
         """Records whose time nobody knows: made before the clock was set, in a boot that never set it."""
@@ -63,7 +63,7 @@ class PeriodLog:
 
     def take(self, record: Record) -> None:
         """One record of the alarm or event lane."""
-        wanted = (record.lane is Lane.ALARM and record.kind == "alarm") or record.kind in EVENTS
+        wanted = (record.lane is Lane.ALARM and record.kind == "alarm") or record.kind in EVENT_KINDS
         if not wanted:
             return
         at = self._local(record.at)
@@ -73,10 +73,10 @@ class PeriodLog:
             if record.kind == "alarm":
                 self._prove(record, at)
             else:
-                self.events[record.kind].append(Happening(at, record.body))
+                self.events[record.kind].append(LoggedEvent(at, record.body))
         elif f"{at:%Y-%m}" < self.period:
             if record.kind == "hazard-found":
-                self.older[record.body["id"]] = Happening(at, record.body)
+                self.older[record.body["id"]] = LoggedEvent(at, record.body)
             elif record.kind == "hazard-closed":
                 self.older.pop(record.body["id"], None)
 
@@ -85,7 +85,7 @@ class PeriodLog:
         if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        proof = Proof(at, body["point"], body.get("by", ""), body.get("why", ""))
+        proof = SensorEntry(at, body["point"], body.get("by", ""), body.get("why", ""))
         change, alarm = body["change"], body["id"]
         if change == "tested":
             sensor.tests.append(proof)
@@ -109,12 +109,12 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
+def log_tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
     """The log in words."""
     sensors = (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items())
     return [
         _table("sensors", "device kind tests alarms faults disabled", sensors, language),
-        drills(log, site, language),
+        drill_table(log, site, language),
         _table("patrols", "patrol rounds missed by", _patrol_rows(log, site, language), language),
         _table(
             "hazards",
@@ -125,7 +125,7 @@ def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
     ]
 
 
-def drills(log: PeriodLog, site: Site, language: str) -> Table:
+def drill_table(log: PeriodLog, site: Site, language: str) -> Table:
     """The drills of the log in words."""
     rows = (_drill_row(each, site.duties.plans, language) for each in log.events["drill-report"])
     return _table("drills", "time hazard by lasted steps skipped muster", rows, language)
@@ -139,7 +139,7 @@ def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> 
 def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
     device = site.devices.get(name)
 
-    def lines(proofs: list[Proof]) -> str:
+    def lines(proofs: list[SensorEntry]) -> str:
         return "\n".join(
             " ".join(
                 filter(
@@ -172,7 +172,7 @@ def _point(point: str, device: Device | None, language: str) -> str:
     return f"{translate(language, f'point.{name}')} {number}".rstrip() if known else point
 
 
-def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) -> list[str]:
+def _drill_row(drill: LoggedEvent, plans: Mapping[Hazard, EmergencyPlan], language: str) -> list[str]:
     body = drill.body
     plan = plans.get(Hazard(body["hazard"]))
     words = {name: step.do[language] for name, step in plan.steps.items()} if plan else {}
@@ -183,7 +183,7 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
         f"{began:%m-%d %H:%M}",
         translate(language, f"hazard.{body['hazard']}"),
         body["by"],
-        _lasted(body["seconds"], language),
+        _duration(body["seconds"], language),
         f"{len(body['steps'])}/{len(body['steps']) + len(skipped)}",
         "\n".join(words.get(step, step) for step in skipped),
         f"{found}/{inside}",
@@ -226,11 +226,11 @@ def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
             body["by"],
             body.get("done", translate(language, "testlog.open")),
             body.get("closed_by", ""),
-            _lasted(body.get("seconds"), language) if key in closed else "",
+            _duration(body.get("seconds"), language) if key in closed else "",
         ]
 
 
-def _lasted(seconds: float | None, language: str) -> str:
+def _duration(seconds: float | None, language: str) -> str:
     if seconds is None:
         return "?"
     if seconds < 3600:
@@ -254,7 +254,7 @@ th { background: #eee; white-space: nowrap; print-color-adjust: exact } tr { bre
 """
 
 
-def page(log: PeriodLog, site: Site, language: str) -> str:
+def html_page(log: PeriodLog, site: Site, language: str) -> str:
     """The log as one HTML file for the printer."""
 
     def word(key: str, **facts: object) -> str:
@@ -265,7 +265,7 @@ def page(log: PeriodLog, site: Site, language: str) -> str:
     add(head, "style", STYLE)
     add(body, "h1", title)
     add(body, "p", word("auxiliary"), kind="note")
-    for each in tables(log, site, language):
+    for each in log_tables(log, site, language):
         add(body, "h2", each.title)
         if each.rows:
             table(body, each.heads, ([(text, "") for text in row] for row in each.rows))

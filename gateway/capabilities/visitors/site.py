@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import Rule, of_point
+from gateway.capabilities.safety.services.alarms import Rule, rule_of_point
 from gateway.capabilities.visitors.services import (
     CENTRE,
     OUTSIDE,
@@ -110,7 +110,7 @@ def crowding(layout: Layout) -> dict[str, Rule]:
             for language in LANGUAGES
         }
         found[name] = msgspec.structs.replace(
-            of_point(Visitors.name, point, spec), id=f"rule/{name}", point=name, title=title
+            rule_of_point(Visitors.name, point, spec), id=f"rule/{name}", point=name, title=title
         )
     return found
 

@@ -4,17 +4,25 @@ from importlib import import_module
 
 from gateway.model import ConfigError
 
-from .channel import Channel, Person, Text, Undelivered, is_email
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
-TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
+CHANNEL_TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
 
-__all__ = ["TYPES", "Channel", "Person", "Text", "Undelivered", "is_email", "load"]
+__all__ = [
+    "CHANNEL_TYPES",
+    "AlarmMessage",
+    "Channel",
+    "Contact",
+    "DeliveryFailed",
+    "is_email",
+    "load_channel",
+]
 
 
-def load(name: str) -> Channel:
+def load_channel(name: str) -> Channel:
     """The channel of that name; only now is its library imported. Raises `ConfigError`."""
-    if name not in TYPES:
-        raise ConfigError("channel-unknown", channel=name, known=", ".join(TYPES))
+    if name not in CHANNEL_TYPES:
+        raise ConfigError("channel-unknown", channel=name, known=", ".join(CHANNEL_TYPES))
     channel = import_module(f"gateway.capabilities.safety.channels.{name}").CHANNEL
     assert isinstance(channel, Channel)
     return channel

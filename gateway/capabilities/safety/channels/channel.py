@@ -17,11 +17,11 @@ def is_email(text: str) -> bool:
     return text.isascii() and _EMAIL.fullmatch(text) is not None
 
 
-class Undelivered(GatewayError):
+class DeliveryFailed(GatewayError):
     """The message was not accepted, this time. Neither key nor facts ever hold a secret."""
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who can be told."""
 
     name: str
@@ -37,7 +37,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         return self.phone.removeprefix("+86")
 
 
-class Text(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be said: a headline, and a paragraph for each alarm."""
 
     head: str
@@ -62,7 +62,7 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
         return best
 
 
-Send = Callable[[Any, Text, Sequence[Person], Stamp], Awaitable[None]]
+Send = Callable[[Any, AlarmMessage, Sequence[Contact], Stamp], Awaitable[None]]
 """Deliver by a channel with those options to those people (a group: whom to mention), at that moment.
 Returns when the other side has accepted it; raises `GatewayError`."""
 

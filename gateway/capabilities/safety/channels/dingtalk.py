@@ -15,12 +15,12 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import Channel, Person, Text, Undelivered
-from .https_post import is_url, tell_robot
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from .https_post import is_safe_url, post_to_robot
 
-LONGEST = 16_000
+MAX_TEXT_BYTES = 16_000
 """Bytes of a text; the whole message may have 20,000."""
-EVERY = 3.0
+MIN_INTERVAL_S = 3.0
 """A robot may speak twenty times a minute; who speaks more is silenced for ten minutes (130101)."""
 
 
@@ -32,23 +32,23 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     sign_file: Path
     url: str = "https://oapi.dingtalk.com/robot/send"
 
-    CHECKS: ClassVar[Checks] = {"url": (is_url, "channel-url")}
+    CHECKS: ClassVar[Checks] = {"url": (is_safe_url, "channel-url")}
 
 
-async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
+async def send(options: Options, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
     token, secret = read_secret(options.secret_file), read_secret(options.sign_file)
     if not re.fullmatch(r"[A-Za-z0-9]+", token):
-        raise Undelivered("channel-secret", file=options.secret_file, part="access_token=")
+        raise DeliveryFailed("channel-secret", file=options.secret_file, part="access_token=")
     mobiles = [person.mobile for person in people if person.phone]
     # Nobody is called who is not also named in the text.
     calls = "\n" + " ".join(f"@{mobile}" for mobile in mobiles) if mobiles else ""
     message = {
         "msgtype": "text",
-        "text": {"content": text.within(LONGEST) + calls},
+        "text": {"content": text.within(MAX_TEXT_BYTES) + calls},
         "at": {"atMobiles": mobiles, "isAtAll": False},
     }
     query = {"access_token": token, "timestamp": str(at.wall), "sign": sign(secret, at.wall)}
-    await tell_robot(options.url, query, message)
+    await post_to_robot(options.url, query, message)
 
 
 def sign(secret: str, millis: int) -> str:
@@ -57,4 +57,4 @@ def sign(secret: str, millis: int) -> str:
     return base64.b64encode(digest).decode()
 
 
-CHANNEL = Channel(options=Options, send=send, every=EVERY)
+CHANNEL = Channel(options=Options, send=send, every=MIN_INTERVAL_S)

@@ -13,21 +13,21 @@ import msgspec
 
 from gateway.model import LinkDown
 
-from .channel import Undelivered
+from .channel import DeliveryFailed
 
-LARGEST = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
 """Bytes of an answer that are read."""
-LOCAL = ("127.0.0.1", "::1", "localhost")
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
-def is_url(text: str) -> bool:
+def is_safe_url(text: str) -> bool:
     """https, or http on this machine; what is secret stands in a file, not here."""
     url = urlsplit(text)
-    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOCAL)
+    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
     return safe and bool(url.hostname) and not (url.username or url.password or url.query or url.fragment)
 
 
-async def post(
+async def post_json(
     url: str,
     body: bytes,
     *,
@@ -35,7 +35,9 @@ async def post(
     headers: Mapping[str, str] | None = None,
     ca_file: Path | None = None,
 ) -> bytes:
-    """The body of the answer with status 2xx. Raises `Undelivered`; its facts tell nothing of the query."""
+    """POST a body and return that of the answer with status 2xx.
+
+    Raises `DeliveryFailed`, whose facts never contain the query."""
     import httpx2  # noqa: PLC0415  heavy, and needed at the first alarm only
 
     try:
@@ -58,17 +60,17 @@ async def post(
             answer = bytearray()
             async for part in response.aiter_raw():
                 answer += part
-                if len(answer) > LARGEST:
+                if len(answer) > MAX_ANSWER_BYTES:
                     break
             status = response.status_code
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Undelivered("channel-away", host=host, reason=_reason(error)) from None
+        raise DeliveryFailed("channel-away", host=host, reason=_system_reason(error)) from None
     if not 200 <= status < 300:
-        raise Undelivered("channel-status", host=host, status=status)
+        raise DeliveryFailed("channel-status", host=host, status=status)
     return bytes(answer)
 
 
-def _reason(error: BaseException) -> str:
+def _system_reason(error: BaseException) -> str:
     """Why, by the system's own words if there are any: those of the library may hold the address."""
     cause: BaseException | None = error
     while cause is not None:
@@ -78,17 +80,17 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-async def tell_robot(url: str, query: Mapping[str, str], message: dict[str, Any]) -> None:
-    """Post to a chat robot, which answers with an `errcode`. Raises `Undelivered`."""
+async def post_to_robot(url: str, query: Mapping[str, str], message: dict[str, Any]) -> None:
+    """Post to a chat robot, which answers with an `errcode`. Raises `DeliveryFailed`."""
     host = urlsplit(url).netloc
-    answer = await post(url, msgspec.json.encode(message), query=query)
+    answer = await post_json(url, msgspec.json.encode(message), query=query)
     try:
-        code = msgspec.json.decode(answer, type=_Answer).errcode
+        code = msgspec.json.decode(answer, type=_RobotAnswer).errcode
     except msgspec.DecodeError:
-        raise Undelivered("channel-answer", host=host) from None
+        raise DeliveryFailed("channel-answer", host=host) from None
     if code != 0:
-        raise Undelivered("channel-robot", host=host, code=code)
+        raise DeliveryFailed("channel-robot", host=host, code=code)
 
 
-class _Answer(msgspec.Struct):
+class _RobotAnswer(msgspec.Struct):
     errcode: int

@@ -18,9 +18,9 @@ import msgspec
 from gateway.model import Checks, LinkDown, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import Channel, Person, Text, Undelivered, is_email
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
-LONGEST = 64_000
+MAX_BODY_BYTES = 64_000
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     }
 
 
-async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
+async def send(options: Options, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
     import aiosmtplib  # noqa: PLC0415  needed by this channel alone
 
     password = read_secret(options.password_file) if options.password_file else None
@@ -53,7 +53,7 @@ async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp
     tls = options.security == "tls"
     try:
         await aiosmtplib.send(
-            compose(options, text, people, at),
+            compose_email(options, text, people, at),
             hostname=options.host,
             port=options.port or (465 if tls else 587),
             username=options.username or None,
@@ -66,21 +66,23 @@ async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp
         )
     except aiosmtplib.SMTPAuthenticationError as error:
         # What the server says may repeat what it was told.
-        raise Undelivered("channel-login", host=options.host, code=error.code) from None
+        raise DeliveryFailed("channel-login", host=options.host, code=error.code) from None
     except aiosmtplib.SMTPRecipientsRefused as error:
         code = error.recipients[0].code
-        raise Undelivered("channel-smtp", host=options.host, code=code) from None
+        raise DeliveryFailed("channel-smtp", host=options.host, code=code) from None
     except aiosmtplib.SMTPResponseException as error:
-        raise Undelivered("channel-smtp", host=options.host, code=error.code) from None
+        raise DeliveryFailed("channel-smtp", host=options.host, code=error.code) from None
     except (aiosmtplib.SMTPException, OSError) as error:
         reason = error.__cause__ or error
-        raise Undelivered("channel-away", host=options.host, reason=reason) from None
+        raise DeliveryFailed("channel-away", host=options.host, reason=reason) from None
 
 
-def compose(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> EmailMessage:
+def compose_email(
+    options: Options, text: AlarmMessage, people: Sequence[Contact], at: Stamp
+) -> EmailMessage:
     """The message. Sent twice, it has the same id: mail programs show it once."""
     message = EmailMessage(policy=SMTP)
-    body = text.within(LONGEST)
+    body = text.within(MAX_BODY_BYTES)
     to = [person.email for person in people]
     message["From"] = formataddr(("Linli Gateway", options.sender))
     message["To"] = ", ".join(to)

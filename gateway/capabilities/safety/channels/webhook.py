@@ -19,10 +19,10 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import Channel, Person, Text
-from .https_post import is_url, post
+from .channel import AlarmMessage, Channel, Contact
+from .https_post import is_safe_url, post_json
 
-LONGEST = 64_000
+MAX_TEXT_BYTES = 64_000
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -32,22 +32,22 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     secret_file: Path
     ca_file: Path | None = None
 
-    CHECKS: ClassVar[Checks] = {"url": (is_url, "channel-url")}
+    CHECKS: ClassVar[Checks] = {"url": (is_safe_url, "channel-url")}
 
 
-async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
+async def send(options: Options, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
     secret = read_secret(options.secret_file)
     body = msgspec.json.encode(
         {
             "at": at.wall,
-            "text": text.within(LONGEST),
+            "text": text.within(MAX_TEXT_BYTES),
             "people": [person.name for person in people],
             "alarms": text.data,
         }
     )
     seconds = str(at.wall // 1000)
     headers = {"X-Linli-Timestamp": seconds, "X-Linli-Signature": f"sha256={sign(secret, seconds, body)}"}
-    await post(options.url, body, headers=headers, ca_file=options.ca_file)
+    await post_json(options.url, body, headers=headers, ca_file=options.ca_file)
 
 
 def sign(secret: str, seconds: str, body: bytes) -> str:

@@ -14,8 +14,8 @@ from gateway.terminal.printing import cli_text, flat, print_table
 from gateway.terminal.site import site_argument
 from gateway.words import preferred
 
-from ..testlog import drills
-from .testlog import log_of
+from ..testlog import drill_table
+from .testlog import read_period_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +31,12 @@ def run(options: argparse.Namespace) -> None:
 
 async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
     year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
-    log = await log_of(site, str(year), [Lane.EVENT])
+    log = await read_period_log(site, str(year), [Lane.EVENT])
     held = log.events["drill-report"]
     if as_json:
         found = [{"ended": each.at.isoformat(), **each.body} for each in held]
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
     print(cli_text("drilled", year=year, count=len(held)))
-    table = drills(log, site, preferred())
+    table = drill_table(log, site, preferred())
     print_table(table.heads, [flat(row) for row in table.rows])

@@ -19,8 +19,8 @@ from gateway.model import Lane
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import site_argument
 
-from ..replay import Replay, reading
-from ..services.alarms import of_profile
+from ..replay import RuleReplay, sample_of_record
+from ..services.alarms import rules_of_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,14 +35,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _replay(site: Site, days: float, *, as_json: bool) -> None:
-    profiles = (rule for each in site.devices.values() for rule in of_profile(each, site.hours))
+    profiles = (rule for each in site.devices.values() for rule in rules_of_device(each, site.hours))
     known = [*site.rules.values(), *profiles]
     since = (time.time() - 86_400 * days) * 1000
-    trial = Replay(known, local_time(site.centre.timezone))
+    trial = RuleReplay(known, local_time(site.centre.timezone))
     count = 0
     async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         async for record in reader.records(Lane.TELEMETRY, 0):
-            if record.at.wall >= since and (sample := reading(record)):
+            if record.at.wall >= since and (sample := sample_of_record(record)):
                 trial.take(sample)
                 count += 1
     if as_json:

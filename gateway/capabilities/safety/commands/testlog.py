@@ -19,7 +19,7 @@ from gateway.terminal.printing import cli_text, flat, print_table
 from gateway.terminal.site import site_argument
 from gateway.words import preferred, translate
 
-from ..testlog import PeriodLog, page, tables
+from ..testlog import PeriodLog, html_page, log_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     site = load_site(options.config)
-    log = asyncio.run(log_of(site, options.month, [Lane.ALARM, Lane.EVENT]))
+    log = asyncio.run(read_period_log(site, options.month, [Lane.ALARM, Lane.EVENT]))
     language = preferred()
     if options.html:
-        options.html.write_text(page(log, site, language), "utf-8")
+        options.html.write_text(html_page(log, site, language), "utf-8")
         print(cli_text("written", file=options.html))
         return
     print(translate(language, "testlog.auxiliary"))
-    for table in tables(log, site, language):
+    for table in log_tables(log, site, language):
         print(f"\n{table.title}")
         print_table(table.heads, [flat(row) for row in table.rows])
 
@@ -49,7 +49,7 @@ def _month(text: str) -> str:
     return text
 
 
-async def log_of(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
+async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
     """What the journal holds of a year or a month; stamps of a clock that was set later are corrected."""
     local = local_time(site.centre.timezone)
     async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:

@@ -24,7 +24,7 @@ from gateway.model import (
 )
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to do, in words by language."""
 
     who: dict[str, str]
@@ -35,7 +35,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The standard or law that asks for it."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class EmergencyPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do about a hazard, in order."""
 
     hazard: Hazard
@@ -45,27 +45,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """By whom and when; without it the plan is a template."""
     together: bool = False
     """One case serves every alarm of the hazard (a house burns once); else each alarm is a case."""
-    steps: dict[str, Step]
+    steps: dict[str, PlanStep]
 
 
-class Act(msgspec.Struct, frozen=True):
+class LoggedAction(msgspec.Struct, frozen=True):
     """Who did something, and when."""
 
     by: str
     at: Stamp
 
 
-class Muster(Act, frozen=True):
+class Muster(LoggedAction, frozen=True):
     """How many people were found at the meeting point."""
 
     found: int
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EmergencyCase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is being done about an alarm.
 
     Its key is the alarm's rule (`smoke-1/smoke`, `drill/fire`), or the hazard where one case serves all;
-    the rows of those alarms then only say `of` which case they are. See `case_of`.
+    the rows of those alarms then only say `of` which case they are. See `find_case`.
     """
 
     id: str
@@ -83,29 +83,29 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many people must be found."""
     steps: tuple[str, ...] = ()
     """The plan's steps as they were when it began."""
-    done: dict[str, Act] = {}
-    acknowledged: Act | None = None
+    done: dict[str, LoggedAction] = {}
+    acknowledged: LoggedAction | None = None
     muster: Muster | None = None
 
 
-class Response(Service):
+class EmergencyPlans(Service):
     """Opens a case with the plan's steps when an alarm is raised, and reports on it when it is over."""
 
     name = "response"
-    row = Case
+    row = EmergencyCase
     actions = frozenset({"step", "unstep", "muster"})
     follows_alarms = True
 
-    def __init__(self, plans: Mapping[Hazard, Plan]) -> None:
+    def __init__(self, plans: Mapping[Hazard, EmergencyPlan]) -> None:
         self._plans = plans
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Fact) and message.kind == "alarm":
             return self._follow(rows, message)
         if isinstance(message, Command) and message.action in self.actions:
-            found = case_of(rows, str(message.args.get("alarm")))
+            found = find_case(rows, str(message.args.get("alarm")))
             if found is not None:
-                return (_count if message.action == "muster" else _tick)(*found, message)
+                return (_record_muster if message.action == "muster" else _check_step)(*found, message)
         return {}, []
 
     def restore(self, rows: Rows) -> Rows:
@@ -113,7 +113,7 @@ class Response(Service):
         return {key: case for key, case in rows.items() if not case.of or case.of in rows}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
-        cases: list[Case] = [case for case in rows.values() if not case.of]
+        cases: list[EmergencyCase] = [case for case in rows.values() if not case.of]
         return {
             "cases": sum(not case.drill for case in cases),
             "drills": sum(case.drill for case in cases),
@@ -122,35 +122,35 @@ class Response(Service):
 
     def _follow(self, rows: Rows, fact: Fact) -> tuple[Changes, list[Fact]]:
         body = fact.body
-        key = _rule(body["id"])
+        key = _rule_id(body["id"])
         if body["change"] == "raised":
             return self._open(rows, key, fact)
         if key not in rows:
             return {}, []
-        row: Case = rows[key]
+        row: EmergencyCase = rows[key]
         main = row.of or key
-        case: Case = rows[main]
+        case: EmergencyCase = rows[main]
         if case.acknowledged is None and body["change"] in ("acknowledged", "closed"):
-            case = _replace(case, acknowledged=Act(body["by"], fact.at))
+            case = _replace(case, acknowledged=LoggedAction(body["by"], fact.at))
         if body["state"] != "normal":
             return ({main: case} if case != rows[main] else {}), []
         others = row.of and any(each.of == main for name, each in rows.items() if name != key)
         if others:
             return {key: None, main: case}, []
-        return {key: None, main: None}, [_report(case, fact)]
+        return {key: None, main: None}, [_final_report(case, fact)]
 
     def _open(self, rows: Rows, key: str, fact: Fact) -> tuple[Changes, list[Fact]]:
         """A new case; or one more alarm of a case, or one more occurrence of an alarm."""
         body = fact.body
         alarm, hazard = body["id"], Hazard(body["hazard"])
         if key in rows:
-            old: Case = rows[key]
+            old: EmergencyCase = rows[key]
             return ({key: _replace(old, alarm=alarm)} if old.alarm != alarm else {}), []
         plan = self._plans.get(hazard)
         if plan is None:
             return {}, []
         drill = body["mode"] == "drill"
-        case = Case(
+        case = EmergencyCase(
             id=alarm,
             alarm=alarm,
             device=fact.device,
@@ -165,7 +165,7 @@ class Response(Service):
         main = key
         if plan.together and not drill:
             main = str(hazard)
-            changes[key] = Case(
+            changes[key] = EmergencyCase(
                 id=alarm, alarm=alarm, of=main, device=fact.device, hazard=hazard, raised=fact.at
             )
         if main in rows:
@@ -174,102 +174,102 @@ class Response(Service):
         return {**changes, main: case}, [_fact(case, "plan-opened", fact.at, **opened)]
 
 
-def case_of(rows: Rows, alarm: str) -> tuple[str, Case] | None:
+def find_case(rows: Rows, alarm: str) -> tuple[str, EmergencyCase] | None:
     """The case that an alarm belongs to, with its key; None if it is over, or was of another occurrence."""
-    key = _rule(alarm)
-    row: Case | None = rows.get(key)
+    key = _rule_id(alarm)
+    row: EmergencyCase | None = rows.get(key)
     if row is None or alarm not in (row.id, row.alarm):
         return None
     key = row.of or key
     return key, rows[key]
 
 
-class Item(NamedTuple):
+class ChecklistItem(NamedTuple):
     """A line of a checklist. `step` is None where the plan no longer has it."""
 
     name: str
-    step: Step | None
-    done: Act | None
+    step: PlanStep | None
+    done: LoggedAction | None
 
 
-def checklist(case: Case, plan: Plan | None) -> list[Item]:
+def checklist(case: EmergencyCase, plan: EmergencyPlan | None) -> list[ChecklistItem]:
     """A case's steps in order, with their words and who has done them."""
     steps = plan.steps if plan else {}
-    return [Item(name, steps.get(name), case.done.get(name)) for name in case.steps]
+    return [ChecklistItem(name, steps.get(name), case.done.get(name)) for name in case.steps]
 
 
-def _tick(key: str, case: Case, command: Command) -> tuple[Changes, list[Fact]]:
+def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
     """Check a step off, or take that back."""
     step, undo = command.args.get("step"), command.action == "unstep"
     if not isinstance(step, str) or step not in case.steps or (step in case.done) is not undo:
         return {}, []
     done = {name: act for name, act in case.done.items() if name != step}
     if not undo:
-        done[step] = Act(_name(command), command.at)
-    body = {"step": step, "by": _name(command), "seconds": _seconds(case, command.at)}
+        done[step] = LoggedAction(_person_of(command), command.at)
+    body = {"step": step, "by": _person_of(command), "seconds": _seconds_since_raised(case, command.at)}
     return {key: _replace(case, done=done)}, [_fact(case, command.action, command.at, **body)]
 
 
-def _count(key: str, case: Case, command: Command) -> tuple[Changes, list[Fact]]:
+def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
     """Note how many were found; a later count takes the place of an earlier one."""
     found = command.args.get("found")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         return {}, []
-    counted = Muster(_name(command), command.at, found)
+    counted = Muster(_person_of(command), command.at, found)
     if case.muster and (case.muster.by, case.muster.found) == (counted.by, found):
         return {}, []
     body = {
         "found": found,
-        **_missing(case.inside, found),
+        **_headcount(case.inside, found),
         "by": counted.by,
-        "seconds": _seconds(case, command.at),
+        "seconds": _seconds_since_raised(case, command.at),
     }
     return {key: _replace(case, muster=counted)}, [_fact(case, "muster", command.at, **body)]
 
 
-def _missing(inside: int | None, found: int | None) -> dict[str, int | None]:
+def _headcount(inside: int | None, found: int | None) -> dict[str, int | None]:
     missing = None if inside is None or found is None else max(0, inside - found)
     return {"inside": inside, "missing": missing}
 
 
-def _report(case: Case, fact: Fact) -> Fact:
+def _final_report(case: EmergencyCase, fact: Fact) -> Fact:
     """The whole case, in one record: seconds count from when it was raised."""
     found = case.muster.found if case.muster else None
     body = {
         "hazard": case.hazard,
         "raised": case.raised.wall,
         "by": case.by,
-        "acknowledged": _act(case, case.acknowledged),
-        "steps": {step: _act(case, case.done[step]) for step in case.steps if step in case.done},
+        "acknowledged": _action_body(case, case.acknowledged),
+        "steps": {step: _action_body(case, case.done[step]) for step in case.steps if step in case.done},
         "skipped": [step for step in case.steps if step not in case.done],
         "found": found,
-        **_missing(case.inside, found),
+        **_headcount(case.inside, found),
         "ended": fact.body["change"],
         "ended_by": fact.body["by"],
-        "seconds": _seconds(case, fact.at),
+        "seconds": _seconds_since_raised(case, fact.at),
     }
     return _fact(case, "drill-report" if case.drill else "alarm-report", fact.at, **body)
 
 
-def _act(case: Case, act: Act | None) -> dict[str, Any] | None:
-    return None if act is None else {"by": act.by, "seconds": _seconds(case, act.at)}
+def _action_body(case: EmergencyCase, act: LoggedAction | None) -> dict[str, Any] | None:
+    return None if act is None else {"by": act.by, "seconds": _seconds_since_raised(case, act.at)}
 
 
-def _seconds(case: Case, at: Stamp) -> float | None:
+def _seconds_since_raised(case: EmergencyCase, at: Stamp) -> float | None:
     seconds = elapsed(case.raised, at)
     return None if seconds is None else round(seconds, 1)
 
 
-def _fact(case: Case, kind: str, at: Stamp, **body: Any) -> Fact:
+def _fact(case: EmergencyCase, kind: str, at: Stamp, **body: Any) -> Fact:
     body = {"alarm": case.id, "drill": case.drill, **body}
     return Fact(Lane.EVENT, case.device, kind, at, body, durable=True)
 
 
-def _name(command: Command) -> str:
+def _person_of(command: Command) -> str:
     return command.by or command.origin
 
 
-def _rule(alarm: str) -> str:
+def _rule_id(alarm: str) -> str:
     """An alarm's id is its rule's and the occurrence's."""
     return alarm.rpartition("/")[0]
 

@@ -29,29 +29,29 @@ from gateway.model import (
     Value,
 )
 
-DUTY = "duty"
+ON_DUTY = "duty"
 """Stands for whoever is on duty at that moment."""
-DEVICE = "gateway"
+TEST_DEVICE = "gateway"
 """Whom a trial of a channel is filed under."""
-TRIAL = "trial"
+TEST_ALARM_ID = "trial"
 """The alarm that a trial of a channel pretends to be about."""
-FAILURES = 3
+FAILURES_UNTIL_FAULT = 3
 """Failures in a row after which a channel that does not reach somebody is a fault."""
-PATIENCE = 3600.0
+MAX_DELIVERY_AGE_S = 3600.0
 """Seconds after which a notice that could not be delivered is given up; a repeated step makes it anew."""
-FIRST, LONGEST = 5.0, 300.0
+MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 5.0, 300.0
 """Seconds until a failed delivery is tried again: doubled each time, up to the longest."""
 
-Duty = Callable[[Stamp], tuple[str, ...]]
+DutyRoster = Callable[[Stamp], tuple[str, ...]]
 """Who is on duty at a moment; nobody: empty."""
-Reach = Mapping[str, frozenset[str] | None]
+ReachableContacts = Mapping[str, frozenset[str] | None]
 """Whom each channel can reach by an address of their own; None for one that speaks to a group."""
 
-NEWS = frozenset({"raised", "acknowledged", "cleared", "closed", "shelved", "disabled"})
+REPORTED_CHANGES = frozenset({"raised", "acknowledged", "cleared", "closed", "shelved", "disabled"})
 """The changes of an alarm that those are told of who know of it."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EscalationStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whom to tell, by which channels, so many seconds after the alarm was raised."""
 
     after: float = 0.0
@@ -59,10 +59,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     by: tuple[str, ...]
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class EscalationPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is done about the alarms of a hazard until one has been acknowledged."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[EscalationStep, ...]
     repeat: float = 600.0
     """Seconds after which the last step is taken again."""
     fallback: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Whether drills are told of, marked as such."""
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The alarm that a notice speaks of."""
 
     id: str
@@ -86,10 +86,10 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     drill: bool = False
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
+class EscalationCase(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
     """One alarm that people should know of; its key is that of the alarm, without its occurrence."""
 
-    about: About
+    about: AlarmSummary
     open: bool
     """Nobody has acknowledged it: the plan goes on."""
     began: Stamp
@@ -113,7 +113,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, tag="case"):
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
     """News of one alarm for one contact, or one group, by one channel. Newer news replace it."""
 
-    about: About
+    about: AlarmSummary
     news: str
     by: str
     channel: str
@@ -128,7 +128,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
     tried: Stamp | None = None
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
+class ChannelHealth(msgspec.Struct, frozen=True, kw_only=True, tag="health"):
     """A channel that does not reach somebody."""
 
     channel: str
@@ -139,14 +139,14 @@ class Escalation(Service):
     """Walks each case through its plan. The plans' contacts and channels were checked before."""
 
     name = "escalation"
-    row: ClassVar[Any] = Case | Notice | Health
+    row: ClassVar[Any] = EscalationCase | Notice | ChannelHealth
     follows_alarms = True
 
     def __init__(
         self,
-        plans: Mapping[Hazard, Plan],
-        reach: Reach,
-        duty: Duty,
+        plans: Mapping[Hazard, EscalationPlan],
+        reach: ReachableContacts,
+        duty: DutyRoster,
     ) -> None:
         self._plans = plans
         self._reach = reach
@@ -158,12 +158,12 @@ class Escalation(Service):
             self._follow(rows, changes, message)
         elif isinstance(message, Tick):
             for key, row in rows.items():
-                if isinstance(row, Case):
+                if isinstance(row, EscalationCase):
                     case = self._advance(rows, changes, row, message.at)
                     if case != row:
                         changes[key] = case
         elif isinstance(message, Outcome):
-            return _conclude(rows, message)
+            return _process_outcome(rows, message)
         elif isinstance(message, Adopted):
             # What the plans and channels do not know any more is dropped.
             known = {key: self._forget(row) if self._knows(row) else None for key, row in rows.items()}
@@ -172,17 +172,19 @@ class Escalation(Service):
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         failed = {
-            row.channel for row in rows.values() if isinstance(row, Health) and row.failures >= FAILURES
+            row.channel
+            for row in rows.values()
+            if isinstance(row, ChannelHealth) and row.failures >= FAILURES_UNTIL_FAULT
         }
         return {f"{channel}.failed": channel in failed for channel in self._reach}
 
     def _forget(self, row: Any) -> Any:
-        if not isinstance(row, Case):
+        if not isinstance(row, EscalationCase):
             return row
         return _replace(row, told=tuple(pair for pair in row.told if pair[0] in self._reach))
 
-    def _knows(self, row: Case | Notice | Health) -> bool:
-        if isinstance(row, Case):
+    def _knows(self, row: EscalationCase | Notice | ChannelHealth) -> bool:
+        if isinstance(row, EscalationCase):
             return row.about.hazard in self._plans
         return row.channel in self._reach
 
@@ -196,51 +198,53 @@ class Escalation(Service):
         # One whose condition is gone but which must be reset still waits for somebody to look.
         waits = body["state"] == "active" or (body["state"] == "cleared" and body["latch"])
         waits = waits and mode in ("", "drill")
-        about = About(
+        about = AlarmSummary(
             id=body["id"], device=fact.device, point=body["point"], hazard=hazard,
             raised=body["raised"], value=body["value"], drill=mode == "drill",
         )  # fmt: skip
         key, change = about.id.rpartition("/")[0], body["change"]
-        case: Case | None = rows.get(key)
+        case: EscalationCase | None = rows.get(key)
         if case is None or case.about.id != about.id:
             if not waits:
                 return
-            case = Case(about=about, open=True, began=at, last=at, said_at=at)
+            case = EscalationCase(about=about, open=True, began=at, last=at, said_at=at)
         elif waits and (change == "raised" or not case.open):
             fresh = _since(case.said_at, at) >= plan.pause
             case = _replace(case, began=at, steps=0) if fresh and not case.open else case
             case = _replace(case, news="raised", again=not fresh)
-        news = change if change in NEWS else case.news
+        news = change if change in REPORTED_CHANGES else case.news
         case = _replace(case, about=about, open=waits, news=news, by=body["by"])
         case = self._advance(rows, changes, case, at)
         changes[key] = case if body["state"] != "normal" else None
 
-    def _advance(self, rows: Rows, changes: Changes, case: Case, at: Stamp) -> Case:
+    def _advance(self, rows: Rows, changes: Changes, case: EscalationCase, at: Stamp) -> EscalationCase:
         """Tell the news, and take the steps whose time has come."""
         plan = self._plans[case.about.hazard]
         held = case.again and case.news in ("raised", "cleared")
         if case.said and case.news != case.said and not (held and _since(case.said_at, at) < plan.pause):
             case = _replace(case, tellings=case.tellings + 1)
             for channel, contact in case.told:
-                _notify(rows, changes, case, channel, contact, (), at)
+                _add_notice(rows, changes, case, channel, contact, (), at)
             case = _replace(case, said=case.news, said_at=at)
-        while case.open and _due(case, plan, at):
+        while case.open and _is_step_due(case, plan, at):
             step = plan.steps[min(case.steps, len(plan.steps) - 1)]
             told = dict.fromkeys(case.told)
             case = _replace(case, tellings=case.tellings + 1)
             for channel, contact, mention in self._targets(step, plan, at):
-                _notify(rows, changes, case, channel, contact, mention, at)
+                _add_notice(rows, changes, case, channel, contact, mention, at)
                 told[channel, contact] = None
             case = _replace(
                 case, steps=case.steps + 1, last=at, told=tuple(told), said=case.news, said_at=at
             )
         return case
 
-    def _targets(self, step: Step, plan: Plan, at: Stamp) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    def _targets(
+        self, step: EscalationStep, plan: EscalationPlan, at: Stamp
+    ) -> Iterable[tuple[str, str, tuple[str, ...]]]:
         """Channel, contact and whom to mention."""
         people: dict[str, None] = {}
         for name in step.tell:
-            on_duty = (self._duty(at) or plan.fallback) if name == DUTY else (name,)
+            on_duty = (self._duty(at) or plan.fallback) if name == ON_DUTY else (name,)
             people |= dict.fromkeys(on_duty)
         for channel in step.by:
             reached = self._reach[channel]
@@ -250,14 +254,14 @@ class Escalation(Service):
                 yield from ((channel, contact, ()) for contact in people if contact in reached)
 
 
-def due(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
+def due_notices(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
     """What a channel has to deliver now, most urgent first."""
     mine = {
         key: row
         for key, row in rows.items()
         if isinstance(row, Notice)
         and row.channel == channel
-        and (row.tried is None or _since(row.tried, now) >= backoff(row.tries))
+        and (row.tried is None or _since(row.tried, now) >= retry_delay_s(row.tries))
     }
     order = list(Hazard)
 
@@ -268,31 +272,31 @@ def due(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
     return dict(sorted(mine.items(), key=urgency))
 
 
-def backoff(tries: int) -> float:
+def retry_delay_s(tries: int) -> float:
     """Seconds until the next try."""
-    return float(min(FIRST * 2 ** min(tries - 1, 16), LONGEST))
+    return float(min(MIN_RETRY_DELAY_S * 2 ** min(tries - 1, 16), MAX_RETRY_DELAY_S))
 
 
-def attempt(key: str, number: int) -> str:
+def delivery_id(key: str, number: int) -> str:
     """The name of a delivery, by which its `Outcome` is reported; `key` is that of the notice."""
     return f"{key}|{number}"
 
 
-def key_of(alarm: str, channel: str, contact: str) -> str:
+def notice_key(alarm: str, channel: str, contact: str) -> str:
     """The key of a notice."""
     return f"{alarm}|{channel}|{contact}"
 
 
-def _notify(
+def _add_notice(
     rows: Rows,
     changes: Changes,
-    case: Case,
+    case: EscalationCase,
     channel: str,
     contact: str,
     mention: tuple[str, ...],
     at: Stamp,
 ) -> None:
-    key = key_of(case.about.id, channel, contact)
+    key = notice_key(case.about.id, channel, contact)
     old = changes[key] if key in changes else rows.get(key)
     new = Notice(
         about=case.about, news=case.news, by=case.by, channel=channel, contact=contact,
@@ -303,13 +307,13 @@ def _notify(
     changes[key] = new
 
 
-def _due(case: Case, plan: Plan, at: Stamp) -> bool:
+def _is_step_due(case: EscalationCase, plan: EscalationPlan, at: Stamp) -> bool:
     if case.steps < len(plan.steps):
         return _since(case.began, at) >= plan.steps[case.steps].after
     return _since(case.last, at) >= plan.repeat
 
 
-def _conclude(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
+def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
     """How a delivery ended: on record, and when it failed, tried again or given up."""
     key, _, number = outcome.command.rpartition("|")
     alarm, channel, contact = key.rsplit("|", 2)
@@ -317,9 +321,11 @@ def _conclude(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
     changes: Changes = {}
     notice: Notice | None = rows.get(key)
     health = f"|{channel}|{contact}"
-    before: Health | None = rows.get(health)
+    before: ChannelHealth | None = rows.get(health)
     if not done:
-        changes[health] = Health(channel=channel, failures=min((before.failures if before else 0) + 1, 99))
+        changes[health] = ChannelHealth(
+            channel=channel, failures=min((before.failures if before else 0) + 1, 99)
+        )
     elif before:
         changes[health] = None
     current = notice is not None and notice.number == int(number)
@@ -328,7 +334,7 @@ def _conclude(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
     if notice is not None and current:
         if done:
             changes[key] = None
-        elif _since(notice.at, outcome.at) >= PATIENCE:
+        elif _since(notice.at, outcome.at) >= MAX_DELIVERY_AGE_S:
             changes[key], status = None, "abandoned"
         else:
             changes[key] = _replace(notice, tries=tries, tried=outcome.at)
@@ -346,7 +352,7 @@ def _conclude(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
         "seconds": round(_since(notice.at, outcome.at), 3) if notice and current else None,
         "detail": outcome.detail,
     }
-    device = notice.about.device if notice else DEVICE
+    device = notice.about.device if notice else TEST_DEVICE
     return changes, [Fact(Lane.EVENT, device, "notice", outcome.at, body, durable=done)]
 
 

@@ -30,7 +30,7 @@ from gateway.model import (
 WEEKLY = 0
 """What `minutes` is of a patrol that is due once a week."""
 
-Local = Callable[[Stamp], datetime | None]
+LocalClock = Callable[[Stamp], datetime | None]
 """The local time at the site; None while the clock was never set."""
 
 
@@ -61,20 +61,20 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-class Visit(msgspec.Struct, frozen=True):
+class CheckIn(msgspec.Struct, frozen=True):
     """Who was at a checkpoint, and when."""
 
     by: str
     at: Stamp
 
 
-class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PatrolRound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A patrol's present round; its key is the patrol's name."""
 
     round: str
     """Empty between two rounds."""
     since: Stamp
-    visits: dict[str, Visit] = {}
+    visits: dict[str, CheckIn] = {}
     done: bool = False
     excused: bool = False
     """It was under way before anybody could know of it: it is not missed."""
@@ -86,10 +86,10 @@ class Patrols(Service):
     """Takes check-ins, and tells of rounds that were done and of those that were missed."""
 
     name = "patrols"
-    row = Round
+    row = PatrolRound
     actions = frozenset({"check-in"})
 
-    def __init__(self, patrols: Mapping[str, Patrol], local: Local = lambda _: None) -> None:
+    def __init__(self, patrols: Mapping[str, Patrol], local: LocalClock = lambda _: None) -> None:
         self._patrols = patrols
         self._local = local
 
@@ -106,7 +106,7 @@ class Patrols(Service):
             name = str(message.args.get("patrol"))
             if name in self._patrols:
                 row = self._turn(name, rows.get(name), message.at, facts)
-                row = self._visit(name, row or Round(round="", since=message.at), message, facts)
+                row = self._visit(name, row or PatrolRound(round="", since=message.at), message, facts)
                 if row != rows.get(name):
                     changes[name] = row
         return changes, facts
@@ -119,7 +119,7 @@ class Patrols(Service):
             "missed": sum(row.missed for row in rows.values()),
         }
 
-    def _turn(self, name: str, row: Round | None, at: Stamp, facts: list[Fact]) -> Round | None:
+    def _turn(self, name: str, row: PatrolRound | None, at: Stamp, facts: list[Fact]) -> PatrolRound | None:
         """The round as it is by now: one that is over ends, and the next begins."""
         local = self._local(at)
         if local is None:
@@ -127,7 +127,7 @@ class Patrols(Service):
         patrol = self._patrols[name]
         current = patrol.round_at(local)
         if row is None:
-            return Round(round=current, since=at, excused=True)
+            return PatrolRound(round=current, since=at, excused=True)
         # A weekly round goes on outside its hours.
         if current == row.round or (not current and patrol.minutes == WEEKLY):
             return row
@@ -138,9 +138,9 @@ class Patrols(Service):
             unseen = [each for each in patrol.checkpoints if each not in row.visits]
             body = {"patrol": name, "round": row.round, "unseen": unseen}
             facts.append(_fact("patrol-missed", at, **body))
-        return Round(round=current, since=at, missed=missed)
+        return PatrolRound(round=current, since=at, missed=missed)
 
-    def _visit(self, name: str, row: Round, command: Command, facts: list[Fact]) -> Round:
+    def _visit(self, name: str, row: PatrolRound, command: Command, facts: list[Fact]) -> PatrolRound:
         checkpoints = self._patrols[name].checkpoints
         checkpoint, note = str(command.args.get("checkpoint")), str(command.args.get("note", ""))
         if checkpoint not in checkpoints or (checkpoint in row.visits and not note):
@@ -148,7 +148,7 @@ class Patrols(Service):
         by = command.by or command.origin
         where = {"patrol": name, "round": row.round}
         facts.append(_fact("check-in", command.at, **where, checkpoint=checkpoint, by=by, note=note))
-        row = _replace(row, visits={checkpoint: Visit(by, command.at), **row.visits})
+        row = _replace(row, visits={checkpoint: CheckIn(by, command.at), **row.visits})
         if row.done or not row.round or row.visits.keys() < checkpoints.keys():
             return row
         people = sorted({visit.by for visit in row.visits.values()})

@@ -27,7 +27,7 @@ from gateway.model import (
     elapsed,
 )
 
-DAYS: Mapping[str, float] = {
+TEST_INTERVAL_DAYS: Mapping[str, float] = {
     "smoke": 7,
     "heat": 7,
     "gas": 7,
@@ -38,15 +38,15 @@ DAYS: Mapping[str, float] = {
     "electrical-fire": 30,
 }
 """Days between two tests of a sensor, by its kind; the kinds that are not here need none."""
-UNTRIED = frozenset({Hazard.FAULT, Hazard.TAMPER})
+UNTESTABLE_HAZARDS = frozenset({Hazard.FAULT, Hazard.TAMPER})
 """No button makes a sensor say these."""
-COARSE = 3600.0
+SEEN_UPDATE_INTERVAL_S = 3600.0
 """Seconds between two notes that a sensor still lives: the card would bear no more."""
-DAY = 86_400.0
-MINUTE = 60_000_000_000
+DAY_S = 86_400.0
+MINUTE_NS = 60_000_000_000
 
 
-class Trial(msgspec.Struct, frozen=True):
+class SensorTest(msgspec.Struct, frozen=True):
     """A sensor's part in a walk-test."""
 
     by: str
@@ -68,7 +68,7 @@ class Sensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who tested it; nobody where a real alarm was the proof."""
     due: bool = False
     """A test is overdue."""
-    trial: Trial | None = None
+    trial: SensorTest | None = None
 
 
 class Supervision(Service):
@@ -78,8 +78,12 @@ class Supervision(Service):
     row = Sensor
     follows_alarms = True
 
-    def __init__(self, devices: Mapping[str, Device], days: Mapping[str, float] = DAYS) -> None:
-        self._points = {device.name: _points(device) for device in devices.values() if device.safety}
+    def __init__(
+        self, devices: Mapping[str, Device], days: Mapping[str, float] = TEST_INTERVAL_DAYS
+    ) -> None:
+        self._points = {
+            device.name: _testable_points(device) for device in devices.values() if device.safety
+        }
         self._days = {
             f"{name}/{point}": days.get(devices[name].kind, 0.0)
             for name, points in self._points.items()
@@ -92,8 +96,8 @@ class Supervision(Service):
             return self._read(rows, message), []
         if isinstance(message, Fact) and message.kind == "alarm":
             return self._prove(rows, message), []
-        if isinstance(message, Tick) and message.at.mono // MINUTE != self._minute:
-            self._minute = message.at.mono // MINUTE
+        if isinstance(message, Tick) and message.at.mono // MINUTE_NS != self._minute:
+            self._minute = message.at.mono // MINUTE_NS
             return self._remind(rows, message.at)
         return {}, []
 
@@ -112,7 +116,7 @@ class Supervision(Service):
             key = f"{sample.device}/{point}"
             row: Sensor = rows.get(key) or Sensor(since=sample.at)
             if not sample.error and point in sample.values:
-                if not row.alive or row.seen is None or _past(row.seen, sample.at, COARSE):
+                if not row.alive or row.seen is None or _past(row.seen, sample.at, SEEN_UPDATE_INTERVAL_S):
                     row = _replace(row, alive=True, seen=sample.at)
             elif sample.error or point in sample.bad:
                 row = _replace(row, alive=False) if row.alive else row
@@ -128,7 +132,7 @@ class Supervision(Service):
         old: Sensor = rows.get(key) or Sensor(since=fact.at)
         row = old if body["mode"] == "test" else _replace(old, trial=None)
         if body["change"] == "test-begun":
-            row = _replace(row, trial=Trial(body["by"], fact.at))
+            row = _replace(row, trial=SensorTest(body["by"], fact.at))
         elif body["change"] == "tested":
             ticked = row.trial and _replace(row.trial, ticked=row.trial.ticked or fact.at)
             row = _replace(row, tested=fact.at, tested_by=body["by"], due=False, trial=ticked)
@@ -146,7 +150,7 @@ class Supervision(Service):
             row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
             days = self._days[key]
             seconds = elapsed(row.tested or row.since, at)
-            due = old.due if seconds is None else 0 < days * DAY <= seconds
+            due = old.due if seconds is None else 0 < days * DAY_S <= seconds
             row = _replace(row, due=due)
             if row != old:
                 changes[key] = row
@@ -157,9 +161,11 @@ class Supervision(Service):
         return changes, facts
 
 
-def _points(device: Device) -> tuple[str, ...]:
+def _testable_points(device: Device) -> tuple[str, ...]:
     return tuple(
-        name for name, point in device.points.items() if point.alarm and point.alarm.hazard not in UNTRIED
+        name
+        for name, point in device.points.items()
+        if point.alarm and point.alarm.hazard not in UNTESTABLE_HAZARDS
     )
 
 

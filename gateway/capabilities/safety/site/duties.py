@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.capabilities.legacy import Duties
-from gateway.capabilities.safety.services.emergency_plans import Plan, Step
-from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
-from gateway.capabilities.safety.services.supervision import DAYS
+from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
@@ -72,12 +72,12 @@ class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-def load_plan(file: Path) -> Plan:
+def load_plan(file: Path) -> EmergencyPlan:
     """Read and check one emergency plan. Raises `Mistakes`."""
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
+def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
     """A plan and the text of its file; `kept` is what the file once said."""
     reading = _PlanReading(file, kept)
     plan = reading.plan()
@@ -90,15 +90,15 @@ def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
 class _PlanReading(TomlReader):
     """The file of an emergency plan."""
 
-    def plan(self) -> Plan | None:
+    def plan(self) -> EmergencyPlan | None:
         data = self.parse(PLAN)
         if data is None:
             return None
-        steps: dict[str, Step] = {}
+        steps: dict[str, PlanStep] = {}
         for name, table in self.tables(data, "step"):
             keys = self.build(_StepKeys, table, ("step", name))
             if keys is not None:
-                steps[name] = Step(
+                steps[name] = PlanStep(
                     who=localized(keys.who),
                     do=localized(keys.do),
                     call=keys.call,
@@ -112,7 +112,7 @@ class _PlanReading(TomlReader):
             return None
         if self._file.stem != head.hazard:
             self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
-        return Plan(
+        return EmergencyPlan(
             hazard=head.hazard,
             title=localized(head.title),
             source=localized(head.source),
@@ -122,7 +122,7 @@ class _PlanReading(TomlReader):
         )
 
 
-def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
     """Everything the site asks of its people."""
     return Duties(
         plans=plans,
@@ -134,7 +134,7 @@ def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Du
 
 def plans(
     reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
-) -> tuple[dict[Hazard, Plan], dict[str, str]]:
+) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
     `plans/hazard`; `kept` are such texts, read in place of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
@@ -144,7 +144,7 @@ def plans(
     else:
         texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
-    found: dict[Hazard, Plan] = {}
+    found: dict[Hazard, EmergencyPlan] = {}
     sources: dict[str, str] = {}
     for name, (file, text) in files.items():
         try:
@@ -194,17 +194,17 @@ def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
         reading.mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
-    return {**DAYS, **table}
+    return {**TEST_INTERVAL_DAYS, **table}
 
 
 def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
     table = _numbers(reading, data, "hazards", YEAR * 24)
-    reading.unknown(table, HOURS, ("hazards",))
+    reading.unknown(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
             reading.mistake(("hazards", severity), "positive")
-    return {**HOURS, **table}
+    return {**CLOSE_WITHIN_HOURS, **table}
 
 
 def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:

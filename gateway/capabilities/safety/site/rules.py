@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule
+from gateway.capabilities.safety.services.alarms import LINK_POINT, Condition, Output, Rule
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import LATCHING, Checks, Device, Driver, Hazard, Point
 from gateway.model.hours import Hours, every_day, parse_week
@@ -148,7 +148,7 @@ def _check(
     if device not in points:
         mistake("rule-device", device=device, known=", ".join(points))
         return
-    if name not in points[device] and name != LINK:
+    if name not in points[device] and name != LINK_POINT:
         mistake("rule-point", device=device, point=name, known=", ".join(points[device]))
         return
     if len(condition.tests) - ({"above", "below"} <= set(condition.tests)) != 1:
@@ -160,7 +160,7 @@ def _check(
         limit = getattr(condition, test)
         if limit is not None and bound is not None and beyond(float(limit), float(bound)):
             mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
-    boolean = name == LINK or _is_boolean(point)
+    boolean = name == LINK_POINT or _is_boolean(point)
     if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
         mistake("rule-boolean", point=condition.point, test=condition.tests[0])
     # Points of some drivers do not say what they turn out to be; one with a unit is a number.

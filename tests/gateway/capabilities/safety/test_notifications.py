@@ -18,9 +18,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Channel, Person, Text, Undelivered
-from gateway.capabilities.safety.notifications import Notices, Spoken, Way
-from gateway.capabilities.safety.services.escalation import FAILURES, Escalation, Notice, Plan, Step
+from gateway.capabilities.safety.channels import AlarmMessage, Channel, Contact, DeliveryFailed
+from gateway.capabilities.safety.notifications import ConfiguredChannel, MessageContext, Notifier
+from gateway.capabilities.safety.services.escalation import (
+    FAILURES_UNTIL_FAULT,
+    Escalation,
+    EscalationPlan,
+    EscalationStep,
+    Notice,
+)
 from gateway.model import GatewayError, Hazard, Outcome, Point, Rows, Stamp
 from tests.clock import FakeClock
 from tests.gateway.capabilities.safety.services.test_escalation import alarm
@@ -29,18 +35,18 @@ from tests.gateway.services.kit import Fold, device, tick
 from tests.gateway.simulate.conftest import eventually
 
 PEOPLE = {
-    "wang": Person(name="wang", title={}, phone="1", email="w@example.cn"),
-    "li": Person(name="li", title={}, phone="2"),
+    "wang": Contact(name="wang", title={}, phone="1", email="w@example.cn"),
+    "li": Contact(name="li", title={}, phone="2"),
 }
 FREEZER = msgspec.structs.replace(
     device("fridge", "fridge", temperature=Point(unit="°C")), title={"zh": "冷柜", "en": "Freezer"}
 )
 
 
-def spoken(language: str) -> Spoken:
+def spoken(language: str) -> MessageContext:
     title = {"zh": "邻里中心", "en": "Centre"}[language]
     rules = {"warm": {"zh": "太热", "en": "Too warm"}}
-    return Spoken(
+    return MessageContext(
         language, title, {"fridge": FREEZER}, rules, lambda at: datetime.fromtimestamp(at.wall / 1000, UTC)
     )
 
@@ -50,23 +56,29 @@ class Rig:
 
     def __init__(self, every: float = 3.0, language: str = "zh", most: int = 10_000) -> None:
         self.clock = FakeClock()
-        self.said: dict[str, list[tuple[float, Text, list[str]]]] = {"a": [], "b": []}
+        self.said: dict[str, list[tuple[float, AlarmMessage, list[str]]]] = {"a": [], "b": []}
         self.refuse: dict[str, Exception] = {}
         self.hang: set[str] = set()
-        plan = Plan(steps=(Step(tell=("wang", "li"), by=("a", "b")),), drills=True, pause=0)
+        plan = EscalationPlan(
+            steps=(EscalationStep(tell=("wang", "li"), by=("a", "b")),), drills=True, pause=0
+        )
         reach = {"a": frozenset({"wang", "li"}), "b": None}
         self.fold = Fold(Escalation(dict.fromkeys(Hazard, plan), reach, lambda _: ()))
         ways = {
-            "a": Way(Channel(options=msgspec.Struct, send=self._sender("a"), needs="phone"), None),
-            "b": Way(Channel(options=msgspec.Struct, send=self._sender("b"), every=every, most=most), None),
+            "a": ConfiguredChannel(
+                Channel(options=msgspec.Struct, send=self._sender("a"), needs="phone"), None
+            ),
+            "b": ConfiguredChannel(
+                Channel(options=msgspec.Struct, send=self._sender("b"), every=every, most=most), None
+            ),
         }
-        self.notices = Notices(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
+        self.notices = Notifier(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
 
     def rows(self) -> Rows:
         return self.fold.rows
 
     def _sender(self, name: str) -> Callable[..., Any]:
-        async def send(options: Any, text: Text, people: Sequence[Person], at: Stamp) -> None:
+        async def send(options: Any, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
             if name in self.hang:
                 await self.clock.sleep(1e6)
             if name in self.refuse:
@@ -126,7 +138,7 @@ async def test_a_channel_that_hangs_delays_no_other() -> None:
 
 async def test_a_channel_that_fails_is_a_fault_after_three_tries_and_no_longer_once_it_works() -> None:
     rig = Rig()
-    rig.refuse["b"] = Undelivered("channel-status", host="x", status=500)
+    rig.refuse["b"] = DeliveryFailed("channel-status", host="x", status=500)
     async with rig.running():
         rig.raise_alarm()
         for n, wait in enumerate((5, 10), 1):
@@ -139,7 +151,7 @@ async def test_a_channel_that_fails_is_a_fault_after_three_tries_and_no_longer_o
         await rig.advance(60)
         assert not rig.failed("b")
         assert len(rig.said["b"]) == 1
-    assert FAILURES == 3
+    assert FAILURES_UNTIL_FAULT == 3
 
 
 async def test_a_storm_is_told_within_the_rate_and_nothing_is_lost() -> None:
@@ -244,7 +256,7 @@ async def test_a_fault_of_a_channel_is_told_by_the_others() -> None:
 
 async def test_a_trial_tells_what_each_channel_said() -> None:
     rig = Rig(language="en")
-    rig.refuse["b"] = Undelivered("channel-robot", host="x", code=93000)
+    rig.refuse["b"] = DeliveryFailed("channel-robot", host="x", code=93000)
     found = await rig.notices.trial("li")
     assert found["a"] == ""
     assert "93000" in found["b"] or "93000" in str(found["b"])

@@ -1,26 +1,35 @@
 """Safety: alarms from rules, and what people do about them."""
 
-from .output_rules import Output, asking
-from .rules import LINK, Condition, Judge, Local, Rule, Verdict, of_point, of_profile
+from .output_rules import Output, alarms_requiring
+from .rules import (
+    LINK_POINT,
+    Condition,
+    LocalClock,
+    Rule,
+    RuleChange,
+    RuleEvaluator,
+    rule_of_point,
+    rules_of_device,
+)
 from .service import Alarm, Mode, Safety
-from .state_machine import ARROWS, Event, State, diagram
+from .state_machine import TRANSITIONS, AlarmEvent, State, state_diagram
 
 __all__ = [
-    "ARROWS",
-    "LINK",
+    "LINK_POINT",
+    "TRANSITIONS",
     "Alarm",
+    "AlarmEvent",
     "Condition",
-    "Event",
-    "Judge",
-    "Local",
+    "LocalClock",
     "Mode",
     "Output",
     "Rule",
+    "RuleChange",
+    "RuleEvaluator",
     "Safety",
     "State",
-    "Verdict",
-    "asking",
-    "diagram",
-    "of_point",
-    "of_profile",
+    "alarms_requiring",
+    "rule_of_point",
+    "rules_of_device",
+    "state_diagram",
 ]

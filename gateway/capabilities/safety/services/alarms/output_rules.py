@@ -33,7 +33,7 @@ class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
     CHECKS: ClassVar[Checks] = {"hazards": (bool, "output-hazards")}
 
 
-def asking(output: Output, alarms: Iterable[Alarm]) -> list[Alarm]:
+def alarms_requiring(output: Output, alarms: Iterable[Alarm]) -> list[Alarm]:
     """The alarms for which an output must be on; none when it must be off."""
     standing = [alarm for alarm in alarms if alarm.stands]
     if any(alarm.hazard in output.unless and alarm.mode is not Mode.DRILL for alarm in standing):

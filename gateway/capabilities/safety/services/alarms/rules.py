@@ -15,12 +15,12 @@ import msgspec
 from gateway.model import LATCHING, AlarmSpec, Device, Hazard, Limit, Sample, Stamp, Value
 from gateway.model.hours import Hours
 
-LINK = "link"
+LINK_POINT = "link"
 """The point a device's own silence is filed under: true while it does not answer."""
-GRAINS = 64
+MAX_HISTORY_READINGS = 64
 """Readings kept of the stretch of time that `rises` looks back on, at most."""
 
-Local = Callable[[Stamp], datetime | None]
+LocalClock = Callable[[Stamp], datetime | None]
 """The local time at the site; None while the clock was never set."""
 
 
@@ -86,17 +86,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def of_profile(device: Device, opening: Hours | None = None) -> Iterator[Rule]:
+def rules_of_device(device: Device, opening: Hours | None = None) -> Iterator[Rule]:
     """What a device's model says of its points, and that it must not fall silent. `opening`: the hours in
     which the site is open."""
     for name, point in device.points.items():
         if spec := point.alarm:
-            yield of_point(device.name, name, spec, opening)
+            yield rule_of_point(device.name, name, spec, opening)
     if device.safety:
-        yield of_point(device.name, LINK, AlarmSpec(hazard=Hazard.FAULT, off_delay=0.0))
+        yield rule_of_point(device.name, LINK_POINT, AlarmSpec(hazard=Hazard.FAULT, off_delay=0.0))
 
 
-def of_point(device: str, point: str, spec: AlarmSpec, opening: Hours | None = None) -> Rule:
+def rule_of_point(device: str, point: str, spec: AlarmSpec, opening: Hours | None = None) -> Rule:
     """The rule of one point with an alarm; `opening` as above."""
     limited = spec.above is not None or spec.below is not None
     where = f"{device}.{point}"
@@ -118,7 +118,7 @@ def of_point(device: str, point: str, spec: AlarmSpec, opening: Hours | None = N
     )
 
 
-class Verdict(NamedTuple):
+class RuleChange(NamedTuple):
     """A rule's level has changed."""
 
     rule: Rule
@@ -126,7 +126,7 @@ class Verdict(NamedTuple):
     value: Value
 
 
-class _Gauge:
+class _ConditionState:
     """One condition and what it remembers. `level` is None while nothing is known."""
 
     def __init__(self, condition: Condition) -> None:
@@ -171,7 +171,7 @@ class _Gauge:
         condition, past = self._condition, self._past
         while past and now - past[0][0] > condition.within:
             past.popleft()
-        if not past or now - past[-1][0] >= condition.within / GRAINS:
+        if not past or now - past[-1][0] >= condition.within / MAX_HISTORY_READINGS:
             past.append((now, value))
         if condition.rises is not None:
             return value - min(v for _, v in past) >= condition.rises
@@ -179,17 +179,17 @@ class _Gauge:
         return max(v for _, v in past) - value >= condition.falls
 
 
-class _Docket:
+class _RuleState:
     """One rule, its gauges, and since when it holds or is gone."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.gauges = tuple(_Gauge(condition) for condition in rule.when)
+        self.gauges = tuple(_ConditionState(condition) for condition in rule.when)
         self.holds = False
         self.turned: float | None = None
         """Since when the conditions say otherwise than `holds`."""
 
-    def judge(self, at: Stamp, local: Local) -> bool:
+    def judge(self, at: Stamp, local: LocalClock) -> bool:
         """Whether `holds` has changed."""
         now, level = at.mono / 1e9, self._level(at, local)
         if level is None or level == self.holds:
@@ -202,7 +202,7 @@ class _Docket:
         self.holds, self.turned = level, None
         return True
 
-    def _level(self, at: Stamp, local: Local) -> bool | None:
+    def _level(self, at: Stamp, local: LocalClock) -> bool | None:
         rule = self.rule
         if rule.hours is not None and (time := local(at)) is not None and not rule.hours(time):
             return False
@@ -214,13 +214,13 @@ class _Docket:
         return None if held + unknown >= need else False
 
 
-class Judge:
+class RuleEvaluator:
     """All rules of a site."""
 
-    def __init__(self, rules: Iterable[Rule], local: Local) -> None:
+    def __init__(self, rules: Iterable[Rule], local: LocalClock) -> None:
         self._local = local
-        self._dockets = {rule.id: _Docket(rule) for rule in rules}
-        self._by_device: dict[str, dict[str, list[tuple[_Docket, _Gauge, str]]]] = {}
+        self._dockets = {rule.id: _RuleState(rule) for rule in rules}
+        self._by_device: dict[str, dict[str, list[tuple[_RuleState, _ConditionState, str]]]] = {}
         for docket in self._dockets.values():
             for gauge, condition in zip(docket.gauges, docket.rule.when, strict=True):
                 device, _, point = condition.point.partition(".")
@@ -243,27 +243,27 @@ class Judge:
             if name in self._dockets:
                 self._dockets[name].holds = True
 
-    def read(self, sample: Sample) -> Iterator[Verdict]:
+    def read(self, sample: Sample) -> Iterator[RuleChange]:
         """What a reading changes."""
         mine = self._by_device.get(sample.device)
         if mine is None:
             return
         now = sample.at.mono / 1e9
-        values: Mapping[str, Value] = {**sample.values, LINK: bool(sample.error)}
+        values: Mapping[str, Value] = {**sample.values, LINK_POINT: bool(sample.error)}
         for gauges in mine.values():
             for _, gauge, point in gauges:
                 if point in values:
                     gauge.read(values[point], now)
             docket = gauges[0][0]
             if docket.judge(sample.at, self._local):
-                value = sample.error if docket.rule.point == LINK else docket.gauges[0].value
-                yield Verdict(docket.rule, docket.holds, value)
+                value = sample.error if docket.rule.point == LINK_POINT else docket.gauges[0].value
+                yield RuleChange(docket.rule, docket.holds, value)
 
-    def look(self, at: Stamp) -> Iterator[Verdict]:
+    def look(self, at: Stamp) -> Iterator[RuleChange]:
         """What the passing of time changes."""
         for docket in self._timed:
             for gauge in docket.gauges:
                 gauge.look(at.mono / 1e9)
         for docket in self._dockets.values():
             if (docket.turned is not None or docket.rule.timed) and docket.judge(at, self._local):
-                yield Verdict(docket.rule, docket.holds, docket.gauges[0].value)
+                yield RuleChange(docket.rule, docket.holds, docket.gauges[0].value)

@@ -34,13 +34,13 @@ from gateway.model import (
 )
 from gateway.model.hours import Hours
 
-from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
-from .state_machine import Event, State, follow
+from .rules import LocalClock, Rule, RuleChange, RuleEvaluator, rule_of_point, rules_of_device
+from .state_machine import AlarmEvent, State, find_transition
 
-OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
-VISITORS = "visitors"
+GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
+VISITORS_DEVICE = "visitors"
 """Whose `inside` says how many people must be found when a fire alarm is raised."""
-HOUR = 3600.0
+_HOUR_S = 3600.0
 
 
 class Mode(StrEnum):
@@ -56,9 +56,9 @@ class Mode(StrEnum):
     """Not real: a practice alarm, begun by a person."""
 
 
-QUIET = 7 * HOUR
+MAX_MUTE_S = 7 * _HOUR_S
 """Seconds after which what was muted and still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
-LONGEST = {Mode.SHELVED: 8 * HOUR, Mode.DISABLED: 24 * HOUR, Mode.TEST: 2 * HOUR}
+MAX_MODE_S = {Mode.SHELVED: 8 * _HOUR_S, Mode.DISABLED: 24 * _HOUR_S, Mode.TEST: 2 * _HOUR_S}
 """Seconds after which protection is back, whatever was asked for."""
 
 
@@ -107,7 +107,7 @@ class Safety(Service):
     )
 
     hears = frozenset(
-        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
+        {VISITORS_DEVICE, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
          "escalation"},
     )  # fmt: skip
 
@@ -115,19 +115,21 @@ class Safety(Service):
         self,
         devices: Mapping[str, Device],
         rules: Iterable[Rule] = (),
-        local: Local = lambda _: None,
+        local: LocalClock = lambda _: None,
         opening: Hours | None = None,
     ) -> None:
-        own = (of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in OWN)
-        profiles = (rule for device in devices.values() for rule in of_profile(device, opening))
-        self._judge = Judge([*own, *profiles, *rules], local)
+        own = (
+            rule_of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in GATEWAY_FAULT_POINTS
+        )
+        profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening))
+        self._judge = RuleEvaluator([*own, *profiles, *rules], local)
         self._inside: Value | None = None
-        self._commands: dict[str, Callable[[_Step, Command], None]] = {
-            "acknowledge": _acknowledge,
-            "reset": _reset,
-            "mute": _mute,
-            "shelve": _shelve,
-            "unshelve": _unshelve,
+        self._commands: dict[str, Callable[[_ChangeSet, Command], None]] = {
+            "acknowledge": _acknowledge_alarm,
+            "reset": _reset_alarm,
+            "mute": _mute_alarms,
+            "shelve": _shelve_alarm,
+            "unshelve": _unshelve_alarm,
             "disable": self._disable,
             "enable": self._enable,
             "test": self._test,
@@ -136,9 +138,9 @@ class Safety(Service):
         }
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        step = _Step(rows, message.at)
+        step = _ChangeSet(rows, message.at)
         if isinstance(message, Sample):
-            if message.device == VISITORS:
+            if message.device == VISITORS_DEVICE:
                 self._inside = message.values.get("inside")
             for verdict in self._judge.read(message):
                 self._obey(step, verdict)
@@ -176,14 +178,14 @@ class Safety(Service):
         standing = (State.ACTIVE, State.ACKNOWLEDGED)
         self._judge.begin(key for key, alarm in rows.items() if alarm.state in standing)
 
-    def _adopt(self, step: _Step) -> None:
+    def _adopt(self, step: _ChangeSet) -> None:
         """Another configuration holds. Nothing will ever clear the alarm of a rule that is gone."""
         self._begin(step.alarms)
         for key, alarm in step.alarms.items():
             if key not in self._judge.rules and alarm.mode is not Mode.DRILL:
                 step.say(key, _replace(alarm, state=State.NORMAL, mode=None, until=None), "removed")
 
-    def _obey(self, step: _Step, verdict: Verdict) -> None:
+    def _obey(self, step: _ChangeSet, verdict: RuleChange) -> None:
         """Let a verdict move its alarm."""
         rule = verdict.rule
         old = step.get(rule.id)
@@ -195,15 +197,15 @@ class Safety(Service):
             if verdict.holds:
                 step.say(rule.id, _replace(old, tested=True, value=verdict.value), "tested")
             return
-        alarm = old or _new(rule, step.at)
+        alarm = old or _new_alarm(rule, step.at)
         if verdict.holds and alarm.state in (State.NORMAL, State.LATCHED):
             # A new occurrence has an id of its own: a late click must not acknowledge it.
-            alarm = _replace(alarm, id=_id(rule.id, step.at), raised=step.at, acknowledged_by="")
+            alarm = _replace(alarm, id=_occurrence_id(rule.id, step.at), raised=step.at, acknowledged_by="")
         more: dict[str, Any] = {}
         if verdict.holds:
             alarm = _replace(alarm, value=verdict.value, muted=False)
             more = self._to_find(rule.hazard)
-        step.move(rule.id, alarm, Event.RAISE if verdict.holds else Event.CLEAR, **more)
+        step.move(rule.id, alarm, AlarmEvent.RAISE if verdict.holds else AlarmEvent.CLEAR, **more)
 
     def _to_find(self, hazard: Hazard) -> dict[str, Any]:
         """How many people must be found."""
@@ -218,28 +220,28 @@ class Safety(Service):
             if rule.device == command.device and point in (None, rule.point)
         ]
 
-    def _disable(self, step: _Step, command: Command) -> None:
+    def _disable(self, step: _ChangeSet, command: Command) -> None:
         for rule in self._of(command):
-            alarm = step.get(rule.id) or _new(rule, step.at)
+            alarm = step.get(rule.id) or _new_alarm(rule, step.at)
             alarm = _with_mode(alarm, Mode.DISABLED, command, step.at)
             step.say(rule.id, _replace(alarm, state=State.NORMAL, muted=False), "disabled")
 
-    def _test(self, step: _Step, command: Command) -> None:
+    def _test(self, step: _ChangeSet, command: Command) -> None:
         """Only what is quiet can be tried: a real alarm is never turned into a test."""
         for rule in self._of(command):
-            alarm = step.get(rule.id) or _new(rule, step.at)
+            alarm = step.get(rule.id) or _new_alarm(rule, step.at)
             if alarm.state is State.NORMAL and alarm.mode is None:
                 alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, step.at)
                 step.say(rule.id, alarm, "test-begun")
 
-    def _enable(self, step: _Step, command: Command) -> None:
+    def _enable(self, step: _ChangeSet, command: Command) -> None:
         wanted = Mode.TEST if command.action == "end-test" else Mode.DISABLED
         for rule in self._of(command):
             alarm = step.get(rule.id)
             if alarm is not None and alarm.mode is wanted:
                 self._restore_mode(step, rule.id, "", command.by)
 
-    def _restore_mode(self, step: _Step, key: str, why: str, by: str) -> None:
+    def _restore_mode(self, step: _ChangeSet, key: str, why: str, by: str) -> None:
         """A mode ends: what holds by now is an alarm."""
         alarm = step.get(key)
         if alarm is None or alarm.mode is None:
@@ -249,16 +251,16 @@ class Safety(Service):
         step.say(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
         rule = self._judge.rules.get(key)
         if again and rule is not None:
-            self._obey(step, Verdict(rule, True, alarm.value))
+            self._obey(step, RuleChange(rule, True, alarm.value))
 
-    def _drill(self, step: _Step, command: Command) -> None:
+    def _drill(self, step: _ChangeSet, command: Command) -> None:
         """A practice alarm: everything that says so takes part in it."""
         hazard = command.args.get("hazard", Hazard.FIRE)
         if hazard not in list(Hazard) or step.get(f"drill/{hazard}"):
             return
         key = f"drill/{hazard}"
         alarm = Alarm(
-            id=_id(key, step.at),
+            id=_occurrence_id(key, step.at),
             device=GATEWAY,
             point="drill",
             hazard=Hazard(str(hazard)),
@@ -268,10 +270,10 @@ class Safety(Service):
             mode_by=command.by,
             latch=True,
         )
-        step.move(key, alarm, Event.RAISE, by=command.by, **self._to_find(alarm.hazard))
+        step.move(key, alarm, AlarmEvent.RAISE, by=command.by, **self._to_find(alarm.hazard))
 
 
-class _Step:
+class _ChangeSet:
     """What one message changes."""
 
     def __init__(self, rows: Rows, at: Stamp) -> None:
@@ -289,9 +291,9 @@ class _Step:
         assert row is None or isinstance(row, Alarm)
         return row
 
-    def move(self, key: str, alarm: Alarm, event: Event, **more: Any) -> None:
+    def move(self, key: str, alarm: Alarm, event: AlarmEvent, **more: Any) -> None:
         """Follow the table; an event without an arrow changes nothing."""
-        arrow = follow(alarm.state, event, alarm.latch)
+        arrow = find_transition(alarm.state, event, alarm.latch)
         if arrow is not None:
             self.say(key, _replace(alarm, state=arrow.next), arrow.change, **more)
 
@@ -321,53 +323,53 @@ _MODE_CHANGES = frozenset(
 )
 
 
-def _acknowledge(step: _Step, command: Command) -> None:
+def _acknowledge_alarm(step: _ChangeSet, command: Command) -> None:
     """By alarm id, so that a late click never acknowledges a newer alarm of the same point."""
-    for key, alarm in _named(step, command):
-        step.move(key, _replace(alarm, acknowledged_by=command.by), Event.ACKNOWLEDGE)
+    for key, alarm in _alarms_named_by(step, command):
+        step.move(key, _replace(alarm, acknowledged_by=command.by), AlarmEvent.ACKNOWLEDGE)
 
 
-def _reset(step: _Step, command: Command) -> None:
+def _reset_alarm(step: _ChangeSet, command: Command) -> None:
     """A logged act by a named person. A drill ends with it, whatever its state."""
-    for key, alarm in _named(step, command):
+    for key, alarm in _alarms_named_by(step, command):
         by = _replace(alarm, acknowledged_by=command.by)
         if alarm.mode is Mode.DRILL:
             step.say(key, _replace(by, state=State.NORMAL), "closed")
         else:
-            step.move(key, by, Event.RESET)
+            step.move(key, by, AlarmEvent.RESET)
 
 
-def _mute(step: _Step, command: Command) -> None:
+def _mute_alarms(step: _ChangeSet, command: Command) -> None:
     """Silence what sounds now, or one alarm of it; the alarms stand."""
     alarm_id = command.args.get("alarm")
     for key, alarm in step.alarms.items():
         if alarm.sounds and alarm_id in (None, alarm.id):
-            until = _later(step.at, QUIET)
+            until = _later(step.at, MAX_MUTE_S)
             step.say(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
-def _shelve(step: _Step, command: Command) -> None:
-    for key, alarm in _named(step, command):
+def _shelve_alarm(step: _ChangeSet, command: Command) -> None:
+    for key, alarm in _alarms_named_by(step, command):
         if alarm.stands and alarm.mode is None:
             step.say(key, _with_mode(alarm, Mode.SHELVED, command, step.at), "shelved")
 
 
-def _unshelve(step: _Step, command: Command) -> None:
-    for key, alarm in _named(step, command):
+def _unshelve_alarm(step: _ChangeSet, command: Command) -> None:
+    for key, alarm in _alarms_named_by(step, command):
         if alarm.mode is Mode.SHELVED:
             step.say(
                 key, _replace(alarm, mode=None, until=None, muted=False, mode_by=command.by), "unshelved"
             )
 
 
-def _named(step: _Step, command: Command) -> list[tuple[str, Alarm]]:
+def _alarms_named_by(step: _ChangeSet, command: Command) -> list[tuple[str, Alarm]]:
     wanted = command.args.get("alarm")
     return [(key, alarm) for key, alarm in step.alarms.items() if alarm.id == wanted]
 
 
 def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
     asked = command.args.get("seconds")
-    most = LONGEST[mode]
+    most = MAX_MODE_S[mode]
     seconds = min(float(asked), most) if isinstance(asked, int | float) and asked > 0 else most
     return _replace(
         alarm,
@@ -389,9 +391,9 @@ def _over(until: Stamp, now: Stamp) -> bool:
     return now.clock is ClockQuality.UNSET or now.wall >= until.wall
 
 
-def _new(rule: Rule, at: Stamp) -> Alarm:
+def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
     return Alarm(
-        id=_id(rule.id, at),
+        id=_occurrence_id(rule.id, at),
         device=rule.device,
         point=rule.point,
         hazard=rule.hazard,
@@ -401,7 +403,7 @@ def _new(rule: Rule, at: Stamp) -> Alarm:
     )
 
 
-def _id(key: str, at: Stamp) -> str:
+def _occurrence_id(key: str, at: Stamp) -> str:
     return f"{key}/{at.wall:x}"
 
 

@@ -22,7 +22,7 @@ class State(StrEnum):
     """The condition is gone and somebody has seen it; a named person must still reset it."""
 
 
-class Event(StrEnum):
+class AlarmEvent(StrEnum):
     """What can happen to an alarm."""
 
     RAISE = "raise"
@@ -31,48 +31,48 @@ class Event(StrEnum):
     RESET = "reset"
 
 
-class Arrow(NamedTuple):
+class Transition(NamedTuple):
     """What an event does in a state. `latching` is None where it makes no difference."""
 
     state: State
-    event: Event
+    event: AlarmEvent
     latching: bool | None
     next: State
     change: str
     """The word for it in the record."""
 
 
-ARROWS = (
-    Arrow(State.NORMAL, Event.RAISE, None, State.ACTIVE, "raised"),
-    Arrow(State.ACTIVE, Event.ACKNOWLEDGE, None, State.ACKNOWLEDGED, "acknowledged"),
-    Arrow(State.ACTIVE, Event.CLEAR, None, State.CLEARED, "cleared"),
-    Arrow(State.ACKNOWLEDGED, Event.CLEAR, True, State.LATCHED, "cleared"),
-    Arrow(State.ACKNOWLEDGED, Event.CLEAR, False, State.NORMAL, "closed"),
-    Arrow(State.CLEARED, Event.RAISE, None, State.ACTIVE, "raised"),
-    Arrow(State.CLEARED, Event.ACKNOWLEDGE, True, State.LATCHED, "acknowledged"),
-    Arrow(State.CLEARED, Event.ACKNOWLEDGE, False, State.NORMAL, "closed"),
-    Arrow(State.LATCHED, Event.RAISE, None, State.ACTIVE, "raised"),
-    Arrow(State.LATCHED, Event.RESET, None, State.NORMAL, "closed"),
+TRANSITIONS = (
+    Transition(State.NORMAL, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, State.ACKNOWLEDGED, "acknowledged"),
+    Transition(State.ACTIVE, AlarmEvent.CLEAR, None, State.CLEARED, "cleared"),
+    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, True, State.LATCHED, "cleared"),
+    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, False, State.NORMAL, "closed"),
+    Transition(State.CLEARED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, True, State.LATCHED, "acknowledged"),
+    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, False, State.NORMAL, "closed"),
+    Transition(State.LATCHED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.LATCHED, AlarmEvent.RESET, None, State.NORMAL, "closed"),
 )
 """Whatever is not in this table changes nothing: an alarm is reset only after it was acknowledged, and
 never while its condition holds."""
 
-_TABLE = {
+_TRANSITIONS_BY_EVENT = {
     (arrow.state, arrow.event, latching): arrow
-    for arrow in ARROWS
+    for arrow in TRANSITIONS
     for latching in ((True, False) if arrow.latching is None else (arrow.latching,))
 }
 
 
-def follow(state: State, event: Event, latching: bool) -> Arrow | None:
+def find_transition(state: State, event: AlarmEvent, latching: bool) -> Transition | None:
     """The arrow to follow; None when the event changes nothing."""
-    return _TABLE.get((state, event, latching))
+    return _TRANSITIONS_BY_EVENT.get((state, event, latching))
 
 
-def diagram() -> str:
+def state_diagram() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> normal"]
-    for arrow in ARROWS:
+    for arrow in TRANSITIONS:
         only = {True: " (latching)", False: " (not latching)", None: ""}[arrow.latching]
         lines.append(f"    {arrow.state} --> {arrow.next}: {arrow.event}{only}")
     return "\n".join(lines)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.safety.services.alarms.rules import Condition, Judge, Rule
+from gateway.capabilities.safety.services.alarms.rules import Condition, Rule, RuleEvaluator
 from gateway.model import Hazard
 from tests.gateway.services.kit import at, sample
 
@@ -27,7 +27,7 @@ class Court:
 
     def __init__(self, *when: Condition, **fields: Any) -> None:
         self.local: datetime | None = NOON
-        self.judge = Judge([a_rule(*when, **fields)], lambda _: self.local)
+        self.judge = RuleEvaluator([a_rule(*when, **fields)], lambda _: self.local)
 
     def read(self, second: float, device: str = "a", error: str = "", **values: Any) -> list[bool]:
         found = self.judge.read(sample(device, second, error, **values))
