@@ -19,7 +19,7 @@ from .testlog import read_period_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the command line options."""
     site_argument(parser)
     parser.add_argument("--year", type=int, help="2026")
     parser.add_argument("--json", action="store_true")

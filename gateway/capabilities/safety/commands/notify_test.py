@@ -12,7 +12,7 @@ from gateway.terminal.site import site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the command line options."""
     site_argument(parser)
     parser.add_argument("contact")
 

@@ -23,7 +23,7 @@ from ..testlog import PeriodLog, html_page, log_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
+    """Add the command line options."""
     site_argument(parser)
     parser.add_argument("--month", required=True, type=_month, help="2026-11")
     parser.add_argument("--html", type=Path, metavar="FILE", help=cli_text("html"))

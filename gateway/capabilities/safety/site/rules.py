@@ -104,13 +104,13 @@ def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None)
         device=keys.when[0].device,
         point=name,
         hazard=keys.hazard,
-        when=keys.when,
+        conditions=keys.when,
         title=localized(keys.title or name),
-        need=keys.need,
-        hours=applies,
-        delay=keys.delay,
-        off_delay=keys.off_delay,
-        latch=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+        required_count=keys.need,
+        applies_at=applies,
+        on_delay_s=keys.delay,
+        off_delay_s=keys.off_delay,
+        latching=keys.hazard in LATCHING if keys.latch is None else keys.latch,
     )
 
 
@@ -151,8 +151,8 @@ def _check(
     if name not in points[device] and name != LINK_POINT:
         mistake("rule-point", device=device, point=name, known=", ".join(points[device]))
         return
-    if len(condition.tests) - ({"above", "below"} <= set(condition.tests)) != 1:
-        mistake("rule-tests", given=", ".join(condition.tests) or "–")
+    if len(condition.test_names) - ({"above", "below"} <= set(condition.test_names)) != 1:
+        mistake("rule-tests", given=", ".join(condition.test_names) or "–")
         return
     point = points[device].get(name, Point())
     bounds = {"above": (point.max, float.__ge__), "below": (point.min, float.__le__)}
@@ -161,8 +161,8 @@ def _check(
         if limit is not None and bound is not None and beyond(float(limit), float(bound)):
             mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
     boolean = name == LINK_POINT or _is_boolean(point)
-    if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
-        mistake("rule-boolean", point=condition.point, test=condition.tests[0])
+    if boolean and condition.test_names[0] not in ("is", "missing", "stuck"):
+        mistake("rule-boolean", point=condition.point, test=condition.test_names[0])
     # Points of some drivers do not say what they turn out to be; one with a unit is a number.
     wanted = condition.equals
     if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):

@@ -8,19 +8,19 @@ from tests.gateway.services.kit import at, sample
 
 def a_rule(condition: Condition, delay: float = 0.0) -> Rule:
     return Rule(
-        id="rule/warm", device="f", point="warm", hazard=Hazard.FOOD, when=(condition,), delay=delay,
-        off_delay=0.0, latch=False,
+        id="rule/warm", device="f", point="warm", hazard=Hazard.FOOD, conditions=(condition,),
+        on_delay_s=delay, off_delay_s=0.0, latching=False,
     )  # fmt: skip
 
 
 def replay(rule: Rule, *history: Sample) -> list[tuple[float, float | None]]:
-    trial = RuleReplay([rule], lambda _: None)
+    replayed = RuleReplay([rule], lambda _: None)
     for each in history:
-        trial.take(each)
+        replayed.process_sample(each)
     zero = at(0).wall
     return [
-        ((episode.began - zero) / 1000, episode.ended and (episode.ended - zero) / 1000)
-        for episode in trial.episodes
+        ((alarm.began - zero) / 1000, alarm.ended and (alarm.ended - zero) / 1000)
+        for alarm in replayed.alarms
     ]
 
 

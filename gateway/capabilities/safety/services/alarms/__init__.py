@@ -1,16 +1,8 @@
-"""Safety: alarms from rules, and what people do about them."""
+"""Alarms: the rules that raise them, their states, and the outputs that they switch on."""
 
 from .output_rules import Output, alarms_requiring
-from .rules import (
-    LINK_POINT,
-    Condition,
-    LocalClock,
-    Rule,
-    RuleChange,
-    RuleEvaluator,
-    rule_of_point,
-    rules_of_device,
-)
+from .rule_evaluator import RuleChange, RuleEvaluator
+from .rules import LINK_POINT, Condition, LocalClock, Rule, rule_of_point, rules_of_device
 from .service import Alarm, Mode, Safety
 from .state_machine import TRANSITIONS, AlarmEvent, State, state_diagram
 

@@ -1,4 +1,4 @@
-"""Sirens, strobes, valves and doors: which alarms ask for which of them. Pure."""
+"""Which alarms switch on which outputs: sirens, strobes, valves and doors. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .service import Alarm, Mode
 
 
 class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`[output.…]`: what is switched `on` by an alarm of its hazards, and by which actions of a device.
+    """`[output.…]`: a device that alarms of these hazards switch on, with the actions that switch it.
 
-    Without `off` it stays as it is until a person has seen to it (a gas valve). What must be safe
-    without power or gateway (a door that opens) is wired so: `on` then takes the power away.
+    Without `off` the output stays on until a person resets it by hand (a gas valve). An output that must
+    be safe without power or gateway (a door that opens) is wired accordingly: `on` removes its power.
     """
 
     device: str
@@ -24,17 +24,17 @@ class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
     off: str | None = None
     hazards: tuple[Hazard, ...]
     sound: bool = False
-    """It makes a noise: it can be muted, and is quiet once the alarm was acknowledged and is gone."""
+    """It makes a sound: it can be muted, and stops when an acknowledged alarm clears."""
     drill: bool = False
-    """It takes part in drills."""
+    """It is switched on by drills, too."""
     unless: tuple[Hazard, ...] = ()
-    """Interlock: it is left off while an alarm of these stands (no relay sparks in gas)."""
+    """Interlock: it stays off while an alarm of these hazards stands (a relay must not spark in gas)."""
 
     CHECKS: ClassVar[Checks] = {"hazards": (bool, "output-hazards")}
 
 
 def alarms_requiring(output: Output, alarms: Iterable[Alarm]) -> list[Alarm]:
-    """The alarms for which an output must be on; none when it must be off."""
+    """The alarms that require an output to be on; empty when it must be off."""
     standing = [alarm for alarm in alarms if alarm.stands]
     if any(alarm.hazard in output.unless and alarm.mode is not Mode.DRILL for alarm in standing):
         return []

@@ -1,5 +1,5 @@
-"""The life of an alarm, as one table: states in the terms of ISA-18.2, latching as in EN 54-2 and
-GB 26875.1-2011. The diagram in the documentation is drawn from the same table.
+"""The states of an alarm and the transitions between them, as one table. The states use the terms of
+ISA-18.2; latching follows EN 54-2 and GB 26875.1-2011. The diagram in SAFETY.md is made from this table.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 
 class State(StrEnum):
-    """Where an alarm stands. A point without a row is `normal`."""
+    """The state of an alarm. A point without a row is `normal`."""
 
     NORMAL = "normal"
     ACTIVE = "active"
     """The condition holds and nobody has acknowledged it."""
     ACKNOWLEDGED = "acknowledged"
-    """The condition holds and somebody has seen it."""
+    """The condition holds and a person has acknowledged it."""
     CLEARED = "cleared"
-    """The condition is gone, but nobody has acknowledged that it was there."""
+    """The condition is gone, but nobody has acknowledged the alarm."""
     LATCHED = "latched"
-    """The condition is gone and somebody has seen it; a named person must still reset it."""
+    """The condition is gone and the alarm acknowledged; a named person must still reset it."""
 
 
 class AlarmEvent(StrEnum):
-    """What can happen to an alarm."""
+    """An event that may change the state of an alarm."""
 
     RAISE = "raise"
     CLEAR = "clear"
@@ -32,14 +32,14 @@ class AlarmEvent(StrEnum):
 
 
 class Transition(NamedTuple):
-    """What an event does in a state. `latching` is None where it makes no difference."""
+    """What an event does in a state. `latching` is None where that does not depend on latching."""
 
     state: State
     event: AlarmEvent
     latching: bool | None
     next: State
     change: str
-    """The word for it in the record."""
+    """The name of the change in the journal record."""
 
 
 TRANSITIONS = (
@@ -54,25 +54,25 @@ TRANSITIONS = (
     Transition(State.LATCHED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
     Transition(State.LATCHED, AlarmEvent.RESET, None, State.NORMAL, "closed"),
 )
-"""Whatever is not in this table changes nothing: an alarm is reset only after it was acknowledged, and
+"""An event without a row here changes nothing: an alarm can be reset only after it was acknowledged, and
 never while its condition holds."""
 
 _TRANSITIONS_BY_EVENT = {
-    (arrow.state, arrow.event, latching): arrow
-    for arrow in TRANSITIONS
-    for latching in ((True, False) if arrow.latching is None else (arrow.latching,))
+    (transition.state, transition.event, latching): transition
+    for transition in TRANSITIONS
+    for latching in ((True, False) if transition.latching is None else (transition.latching,))
 }
 
 
 def find_transition(state: State, event: AlarmEvent, latching: bool) -> Transition | None:
-    """The arrow to follow; None when the event changes nothing."""
+    """The transition for an event in a state; None when the event changes nothing."""
     return _TRANSITIONS_BY_EVENT.get((state, event, latching))
 
 
 def state_diagram() -> str:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", "    [*] --> normal"]
-    for arrow in TRANSITIONS:
-        only = {True: " (latching)", False: " (not latching)", None: ""}[arrow.latching]
-        lines.append(f"    {arrow.state} --> {arrow.next}: {arrow.event}{only}")
+    for transition in TRANSITIONS:
+        condition = {True: " (latching)", False: " (not latching)", None: ""}[transition.latching]
+        lines.append(f"    {transition.state} --> {transition.next}: {transition.event}{condition}")
     return "\n".join(lines)

@@ -219,10 +219,10 @@ def test_a_rule_of_the_site_is_an_alarm_like_any_other() -> None:
         device="visitors",
         point="crowded",
         hazard=Hazard.CROWD,
-        when=(Condition(point="visitors.inside", above=200, hysteresis=10),),
+        conditions=(Condition(point="visitors.inside", above=200, hysteresis=10),),
         title={"zh": "人太多", "en": "Too many people"},
-        latch=False,
-        off_delay=0.0,
+        latching=False,
+        off_delay_s=0.0,
     )
     fold = safety(crowded)
     (fact,) = fold.step(sample("visitors", 0, inside=201))
