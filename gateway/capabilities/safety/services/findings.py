@@ -19,7 +19,6 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
-    elapsed,
 )
 
 HOUR_S = 3600.0
@@ -90,7 +89,7 @@ def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
     row: Finding | None = rows.get(key)
     if row is None or not done:
         return {}, []
-    seconds = elapsed(row.at, command.at)
+    seconds = command.at.seconds_since(row.at)
     body = {
         "done": done,
         "closed_by": command.by or command.origin,
@@ -109,8 +108,7 @@ def _mark_overdue(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
 
 
 def _is_overdue(row: Finding, at: Stamp) -> bool:
-    seconds = elapsed(row.at, at)
-    return seconds is not None and seconds >= row.hours * HOUR_S
+    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR_S
 
 
 def _text_argument(command: Command, name: str) -> str:
