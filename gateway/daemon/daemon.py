@@ -288,8 +288,8 @@ class Daemon:
         self._run("notices", self._notices.run())
 
     def _alarmed(self) -> None:
-        self._outputs.wake()
-        self._notices.wake()
+        self._outputs.check_now()
+        self._notices.check_now()
 
     async def _switch(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
@@ -443,7 +443,7 @@ class Daemon:
         return await self._reloader.verdict()
 
     async def _answer_notify_test(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"channels": await self._notices.trial(str(request.get("contact")))}
+        return {"channels": await self._notices.send_test(str(request.get("contact")))}
 
     async def _answer_still(self, request: dict[str, Any]) -> dict[str, Any]:
         """A camera's picture, for a person who sets it up; who looked is written down first."""

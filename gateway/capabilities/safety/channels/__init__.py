@@ -1,4 +1,5 @@
-"""Ways to reach people, one file each: a file offers one `CHANNEL`; a site's `type` is its name."""
+"""Channels to notify people, one file each: a file offers one `CHANNEL`; its name is the `type` in the site
+file."""
 
 from importlib import import_module
 
@@ -19,10 +20,10 @@ __all__ = [
 ]
 
 
-def load_channel(name: str) -> Channel:
-    """The channel of that name; only now is its library imported. Raises `ConfigError`."""
-    if name not in CHANNEL_TYPES:
-        raise ConfigError("channel-unknown", channel=name, known=", ".join(CHANNEL_TYPES))
-    channel = import_module(f"gateway.capabilities.safety.channels.{name}").CHANNEL
+def load_channel(channel_type: str) -> Channel:
+    """The channel of a type; its library is imported only now. Raises `ConfigError` for an unknown type."""
+    if channel_type not in CHANNEL_TYPES:
+        raise ConfigError("channel-unknown", channel=channel_type, known=", ".join(CHANNEL_TYPES))
+    channel = import_module(f"gateway.capabilities.safety.channels.{channel_type}").CHANNEL
     assert isinstance(channel, Channel)
     return channel

@@ -1,4 +1,4 @@
-"""Posting JSON, the certificate verified: for robots and webhooks."""
+"""Posts JSON over HTTPS, for chat robots and webhooks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gateway.model import LinkDown
 from .channel import DeliveryFailed
 
 MAX_ANSWER_BYTES = 64 * 1024
-"""Bytes of an answer that are read."""
+"""An answer is read up to this size."""
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 def is_safe_url(text: str) -> bool:
-    """https, or http on this machine; what is secret stands in a file, not here."""
+    """Whether it is https, or http on this machine, and without credentials: those are kept in files."""
     url = urlsplit(text)
     safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
     return safe and bool(url.hostname) and not (url.username or url.password or url.query or url.fragment)
@@ -44,7 +44,7 @@ async def post_json(
         trust = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file)
     except OSError as error:
         raise LinkDown("secret-unreadable", file=ca_file, reason=error) from error
-    # No chaining from here on: what the library says may repeat the address with its key.
+    # Errors are not chained from here on: the library's text may contain the address with its key.
     host = urlsplit(url).netloc
     try:
         async with (
@@ -71,7 +71,7 @@ async def post_json(
 
 
 def _system_reason(error: BaseException) -> str:
-    """Why, by the system's own words if there are any: those of the library may hold the address."""
+    """The operating system's error text if there is one: the library's own may contain the address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
@@ -80,10 +80,10 @@ def _system_reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-async def post_to_robot(url: str, query: Mapping[str, str], message: dict[str, Any]) -> None:
-    """Post to a chat robot, which answers with an `errcode`. Raises `DeliveryFailed`."""
+async def post_to_robot(url: str, query: Mapping[str, str], payload: dict[str, Any]) -> None:
+    """POST to a chat robot, which answers with an `errcode`. Raises `DeliveryFailed` for any but 0."""
     host = urlsplit(url).netloc
-    answer = await post_json(url, msgspec.json.encode(message), query=query)
+    answer = await post_json(url, msgspec.json.encode(payload), query=query)
     try:
         code = msgspec.json.decode(answer, type=_RobotAnswer).errcode
     except msgspec.DecodeError:

@@ -56,9 +56,9 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[escalation.…]`, by hazard or `default`."""
 
     steps: tuple[EscalationStep, ...]
-    repeat: float = EscalationPlan(steps=()).repeat
+    repeat: float = EscalationPlan(steps=()).repeat_interval_s
     fallback: tuple[str, ...] = ()
-    pause: float = EscalationPlan(steps=()).pause
+    pause: float = EscalationPlan(steps=()).flap_window_s
     drills: bool = False
 
     CHECKS: ClassVar[Checks] = {
@@ -93,7 +93,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
 
 def reached(way: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
     """Whom a channel reaches by an address of their own; None: a group."""
-    needs = way.channel.needs
+    needs = way.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
@@ -191,10 +191,10 @@ def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Escala
         if len(reading.mistakes) == before:
             plans[name] = EscalationPlan(
                 steps=keys.steps,
-                repeat=keys.repeat,
-                fallback=keys.fallback,
-                pause=keys.pause,
-                drills=keys.drills,
+                repeat_interval_s=keys.repeat,
+                fallback_contacts=keys.fallback,
+                flap_window_s=keys.pause,
+                include_drills=keys.drills,
             )
     return plans
 

@@ -60,19 +60,24 @@ class Rig:
         self.refuse: dict[str, Exception] = {}
         self.hang: set[str] = set()
         plan = EscalationPlan(
-            steps=(EscalationStep(tell=("wang", "li"), by=("a", "b")),), drills=True, pause=0
+            steps=(EscalationStep(tell=("wang", "li"), by=("a", "b")),),
+            include_drills=True,
+            flap_window_s=0,
         )
         reach = {"a": frozenset({"wang", "li"}), "b": None}
         self.fold = Fold(Escalation(dict.fromkeys(Hazard, plan), reach, lambda _: ()))
         ways = {
             "a": ConfiguredChannel(
-                Channel(options=msgspec.Struct, send=self._sender("a"), needs="phone"), None
+                Channel(options=msgspec.Struct, send=self._sender("a"), address_field="phone"), None
             ),
             "b": ConfiguredChannel(
-                Channel(options=msgspec.Struct, send=self._sender("b"), every=every, most=most), None
+                Channel(
+                    options=msgspec.Struct, send=self._sender("b"), min_interval_s=every, max_alarms=most
+                ),
+                None,
             ),
         }
-        self.notices = Notifier(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
+        self.notifier = Notifier(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
 
     def rows(self) -> Rows:
         return self.fold.rows
@@ -95,7 +100,7 @@ class Rig:
             alarm("raised", 0, "active", hazard, key=key, **more), at=self.clock.now()
         )
         self.fold.step(fact)
-        self.notices.wake()
+        self.notifier.check_now()
 
     async def advance(self, seconds: float) -> None:
         for _ in range(round(seconds)):
@@ -107,7 +112,7 @@ class Rig:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        job = asyncio.create_task(self.notices.run())
+        job = asyncio.create_task(self.notifier.run())
         await self.clock.advance(0)
         try:
             yield
@@ -164,7 +169,7 @@ async def test_a_storm_is_told_within_the_rate_and_nothing_is_lost() -> None:
         times = [when for when, _, _ in rig.said["b"]]
         assert len(times) <= 20 * 40 / 60 + 1
         assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(times))
-        told = [each["alarm"] for _, text, _ in rig.said["b"] for each in text.data]
+        told = [each["alarm"] for _, text, _ in rig.said["b"] for each in text.alarms]
         assert sorted(told) == sorted(f"smoke/{n}/1" for n in range(300))
 
 
@@ -175,9 +180,9 @@ async def test_many_alarms_of_one_moment_are_one_message() -> None:
     async with rig.running():
         await rig.clock.advance(0.1)
         [(_, text, _)] = rig.said["b"]
-        assert text.head == "邻里中心：1000 条报警消息"
-        assert len(text.items) == 1000
-        assert text.within(2048).endswith("条，请看管理页面。")
+        assert text.headline == "邻里中心：1000 条报警消息"
+        assert len(text.paragraphs) == 1000
+        assert text.render(2048).endswith("条，请看管理页面。")
 
 
 async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
@@ -186,8 +191,8 @@ async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
         rig.raise_alarm(f"smoke/{n}/1")
     async with rig.running():
         await rig.advance(7)
-        assert [len(text.data) for _, text, _ in rig.said["b"]] == [400, 400, 200]
-        assert len({each["alarm"] for _, text, _ in rig.said["b"] for each in text.data}) == 1000
+        assert [len(text.alarms) for _, text, _ in rig.said["b"]] == [400, 400, 200]
+        assert len({each["alarm"] for _, text, _ in rig.said["b"] for each in text.alarms}) == 1000
 
 
 async def test_the_words_in_both_languages() -> None:
@@ -199,7 +204,7 @@ async def test_the_words_in_both_languages() -> None:
         async with rig.running():
             rig.raise_alarm()
             await rig.clock.advance(0.1)
-        said = rig.said["b"][0][1].within(9999)
+        said = rig.said["b"][0][1].render(9999)
         for part in wanted:
             assert part in said
         assert "{" not in said
@@ -212,9 +217,9 @@ async def test_a_drill_is_marked_and_says_so() -> None:
             rig.raise_alarm("drill/fire/1", mode="drill")
             await rig.clock.advance(0.1)
         text = rig.said["b"][0][1]
-        assert text.head.startswith(mark)
-        assert "119" not in text.within(9999)
-        assert text.data[0]["drill"] is True
+        assert text.headline.startswith(mark)
+        assert "119" not in text.render(9999)
+        assert text.alarms[0]["drill"] is True
 
 
 async def test_what_a_rule_is_called_and_what_was_measured() -> None:
@@ -225,7 +230,7 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     body = {**fact.body, "id": "fridge/temperature/1", "point": "temperature", "value": 12.5}
     rig.fold.step(msgspec.structs.replace(fact, device="fridge", body=body, at=rig.clock.now()))
     texts = [
-        rig.notices.compose([(key, row)], rig.clock.now()).within(9999)
+        rig.notifier.compose_message([(key, row)], rig.clock.now()).render(9999)
         for key, row in rig.fold.rows.items()
         if isinstance(row, Notice) and row.channel == "b"
     ]
@@ -251,18 +256,18 @@ async def test_a_fault_of_a_channel_is_told_by_the_others() -> None:
     rig.fold.step(msgspec.structs.replace(fact, at=rig.clock.now()))
     async with rig.running():
         await rig.clock.advance(0.1)
-    assert rig.said["a"][0][1].head == "[Device fault] Notification channel b"
+    assert rig.said["a"][0][1].headline == "[Device fault] Notification channel b"
 
 
 async def test_a_trial_tells_what_each_channel_said() -> None:
     rig = Rig(language="en")
     rig.refuse["b"] = DeliveryFailed("channel-robot", host="x", code=93000)
-    found = await rig.notices.trial("li")
+    found = await rig.notifier.send_test("li")
     assert found["a"] == ""
     assert "93000" in found["b"] or "93000" in str(found["b"])
     assert rig.said["a"][0][2] == ["li"]
     with pytest.raises(GatewayError, match="contact-unknown"):
-        await rig.notices.trial("nobody")
+        await rig.notifier.send_test("nobody")
 
 
 SECRET = "5ecretOfTheWebhook"

@@ -89,7 +89,7 @@ class Rig:
 
     def set(self, *alarms: Alarm) -> None:
         self.alarms = list(alarms)
-        self.outputs.wake()
+        self.outputs.check_now()
 
     def orders(self, device: str) -> list[str]:
         return [action for _, who, action in self.done if who == device]

@@ -23,7 +23,10 @@ LI = Contact(
     name="li", title={"zh": "李", "en": "Li"}, phone="13900139000", email="li@example.cn", wecom="lilei"
 )
 FIRE = AlarmMessage(
-    head="【火灾】大厅烟感", items=("报警，尚无人确认。",), more="另有 {count} 条", data=({"alarm": "a"},)
+    headline="【火灾】大厅烟感",
+    paragraphs=("报警，尚无人确认。",),
+    omitted_sentence="另有 {count} 条",
+    alarms=({"alarm": "a"},),
 )
 SECRET = "Tr0ub4dor3SECRET"
 

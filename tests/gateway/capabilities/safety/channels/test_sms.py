@@ -144,7 +144,9 @@ async def test_a_message_is_sent(modem: Modem) -> None:
 
 async def test_a_long_message_goes_in_parts(modem: Modem) -> None:
     storm = AlarmMessage(
-        head="大量报警", items=tuple(f"第 {n} 号烟感" for n in range(99)), more="另有 {count} 条"
+        headline="大量报警",
+        paragraphs=tuple(f"第 {n} 号烟感" for n in range(99)),
+        omitted_sentence="另有 {count} 条",
     )
     await CHANNEL.send(Options(port=modem.port), storm, [WANG], AT)
     assert len(modem.sent) == MAX_PARTS

@@ -28,7 +28,9 @@ async def test_a_robot_is_told_and_calls_people(web: Web, tmp_path: Path) -> Non
 
 async def test_a_long_message_is_cut_between_alarms(web: Web, tmp_path: Path) -> None:
     storm = AlarmMessage(
-        head="300 条", items=tuple(f"第 {n} 号烟感报警" for n in range(300)), more="另有 {count} 条"
+        headline="300 条",
+        paragraphs=tuple(f"第 {n} 号烟感报警" for n in range(300)),
+        omitted_sentence="另有 {count} 条",
     )
     await CHANNEL.send(Options(url=web.url, secret_file=secret(tmp_path)), storm, [], AT)
     content = msgspec.json.decode(web.requests[0].body)["text"]["content"]

@@ -33,9 +33,9 @@ PLAN = EscalationPlan(
         EscalationStep(after=60, tell=("wang",), by=("sms",)),
         EscalationStep(after=300, tell=("duty", "wang", "boss"), by=("sms", "mail", "chat")),
     ),
-    repeat=600,
-    fallback=("boss",),
-    pause=600,
+    repeat_interval_s=600,
+    fallback_contacts=("boss",),
+    flap_window_s=600,
 )
 REACH = {
     "sms": frozenset({"li", "wang"}),
@@ -76,7 +76,7 @@ def told(fold: Fold, second: float, boot: str = "boot", status: str = "done") ->
     said = []
     for channel in REACH:
         for key, notice in due_notices(fold.rows, channel, at(second, boot)).items():
-            said.append(f"{channel} {notice.contact or '+'.join(notice.mention)} {notice.news}")
+            said.append(f"{channel} {notice.contact or '+'.join(notice.mention)} {notice.change}")
             fold.step(Outcome(delivery_id(key, notice.number), status, at(second, boot), "x"))
     return said
 
@@ -182,9 +182,9 @@ def test_a_drill_is_told_of_only_if_the_plan_says_so_and_is_marked() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active", mode="drill"))
     assert told(fold, 0) == []
-    fold = escalation(msgspec.structs.replace(PLAN, drills=True))
+    fold = escalation(msgspec.structs.replace(PLAN, include_drills=True))
     fold.step(alarm("raised", 0, "active", mode="drill"))
-    assert all(row.about.drill for row in fold.rows.values())
+    assert all(row.alarm.drill for row in fold.rows.values())
     assert told(fold, 0) == ["sms li raised", "chat li raised"]
 
 
@@ -288,7 +288,7 @@ def test_a_case_whose_plan_is_no_more_is_dropped() -> None:
 
 
 def test_a_failed_delivery_is_tried_again_ever_more_slowly_and_given_up() -> None:
-    fold = escalation(msgspec.structs.replace(PLAN, steps=PLAN.steps[:1], repeat=86_400))
+    fold = escalation(msgspec.structs.replace(PLAN, steps=PLAN.steps[:1], repeat_interval_s=86_400))
     fold.step(alarm("raised", 0, "active"))
     tries = []
     facts: list[Fact] = []
@@ -353,7 +353,7 @@ def test_the_most_urgent_is_delivered_first() -> None:
         fold.step(alarm("raised", n, "active", hazard, key=f"{hazard}/1"))
     fold.step(alarm("raised", 0, "active", key="old/1"))
     fold.step(alarm("acknowledged", 3, "acknowledged", key="old/1"))
-    order = [notice.about.id for notice in due_notices(fold.rows, "chat", at(9)).values()]
+    order = [notice.alarm.id for notice in due_notices(fold.rows, "chat", at(9)).values()]
     assert order == ["fire/1", "water/1", "fault/1", "old/1"]
 
 
@@ -388,7 +388,9 @@ def test_whoever_is_on_duty_and_whatever_fails_somebody_is_told_in_time(
     hazard: Hazard,
 ) -> None:
     """Of each step, everybody is told within ten seconds by each channel that works, once."""
-    fold = escalation(EscalationPlan(steps=steps, repeat=repeat, fallback=("boss",)), duty)
+    fold = escalation(
+        EscalationPlan(steps=steps, repeat_interval_s=repeat, fallback_contacts=("boss",)), duty
+    )
     fold.step(alarm("raised", 0, "active", hazard))
     heard: dict[tuple[str, str], list[float]] = {}
     boot = "boot"
