@@ -8,14 +8,13 @@ from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.needs.services import Needs
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.parcels.services import Compartment, Lockers
 from gateway.capabilities.parking.services import Parking
-from gateway.capabilities.safety.outputs import OUTPUTS_DEVICE as OUTPUTS
 from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
+    OUTPUTS_DEVICE,
     Alarm,
     Mode,
     Output,
@@ -33,6 +32,7 @@ from gateway.capabilities.safety.services.emergency_plans import (
 from gateway.capabilities.safety.services.findings import HOUR_S, Finding, Findings
 from gateway.capabilities.safety.services.patrols import PatrolRound, Patrols
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
+from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
 from gateway.capabilities.visitors.services import KIND as COUNTER
 from gateway.model import GATEWAY, Hazard, Quality, Record, Rows, Stamp, Value
@@ -151,7 +151,7 @@ def fold(
         drills=tuple(alarm for alarm in standing if alarm.drill),
         out=out,
         outputs=tuple(
-            _output(name, output, by_name, safety, standing, known.samples.get(OUTPUTS))
+            _output(name, output, by_name, safety, standing, known.samples.get(OUTPUTS_DEVICE))
             for name, output in outputs.items()
         ),
         sensors=tuple(
@@ -303,7 +303,7 @@ def _alarms(
     told: set[str] = set()
 
     def line(alarm: Alarm) -> AlarmLine:
-        obeys = outputs.get(alarm.point.removesuffix(".failed")) if alarm.device == OUTPUTS else None
+        obeys = outputs.get(alarm.point.removesuffix(".failed")) if alarm.device == OUTPUTS_DEVICE else None
         card = cards.get(obeys.device if obeys else alarm.device)
         key, case = find_case(cases, alarm.id) or ("", None)
         first = key not in told
@@ -399,7 +399,7 @@ def _output(
 ) -> OutputLine:
     """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
     asked = {alarm.id for alarm in alarms_requiring(output, rows.values())}
-    fault = rows.get(f"{OUTPUTS}/{name}.failed")
+    fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
     failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
     said: Any = sample.body["values"].get(name) if sample else None
     waiting = bool(asked) and said is not True

@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from gateway.base.log import error_text, log_event
 from gateway.model import Clock, Command, Fact, GatewayError, Lane, Sample, Value
 
-from .services.alarms import Alarm, Output, alarms_requiring
+from .services.alarms import OUTPUTS_DEVICE, Alarm, Output, alarms_requiring
 
-OUTPUTS_DEVICE = "outputs"
-"""The device that reports the outputs: `siren` is whether it is on, `siren.failed` whether it failed."""
 RETRY_DELAY_S = 2.0
 """The delay before an output that did not confirm is switched again."""
 REPEAT_ON_INTERVAL_S = 10.0

@@ -24,12 +24,12 @@ from selenium import webdriver
 
 from gateway.base import control
 from gateway.base.clock import SystemClock
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
+from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import (
     BOOKING,
     Booking,

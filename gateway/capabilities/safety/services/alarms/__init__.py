@@ -1,6 +1,6 @@
 """Alarms: the rules that raise them, their states, and the outputs that they switch on."""
 
-from .output_rules import Output, alarms_requiring
+from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LINK_POINT, Condition, LocalClock, Rule, rule_of_point, rules_of_device
 from .service import Alarm, Mode, Safety
@@ -8,6 +8,7 @@ from .state_machine import TRANSITIONS, AlarmEvent, State, state_diagram
 
 __all__ = [
     "LINK_POINT",
+    "OUTPUTS_DEVICE",
     "TRANSITIONS",
     "Alarm",
     "AlarmEvent",

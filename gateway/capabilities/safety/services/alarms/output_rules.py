@@ -11,6 +11,9 @@ from gateway.model import Checks, Hazard
 
 from .service import Alarm, Mode
 
+OUTPUTS_DEVICE = "outputs"
+"""The device that reports the outputs: `siren` is whether it is on, `siren.failed` whether it failed."""
+
 
 class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`[output.…]`: a device that alarms of these hazards switch on, with the actions that switch it.

@@ -39,8 +39,6 @@ from .rules import LocalClock, Rule, rule_of_point, rules_of_device
 from .state_machine import AlarmEvent, State, find_transition
 
 GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
-VISITORS_DEVICE = "visitors"
-"""The device whose `inside` says how many people must be found when a fire alarm is raised."""
 _HOUR_S = 3600.0
 
 
@@ -99,18 +97,18 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Safety(Service):
-    """Raises alarms by rules, and changes their state by the table in `state_machine`."""
+    """Raises alarms by rules, and changes their state by the table in `state_machine`.
+
+    `inside_figure` is the `service.figure` that says how many people must be found when a fire alarm is
+    raised.
+    """
 
     name = "safety"
     row = Alarm
     actions = frozenset(
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
-
-    summary_sources = frozenset(
-        {VISITORS_DEVICE, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
-         "escalation"},
-    )  # fmt: skip
+    follows_summaries = True
 
     def __init__(
         self,
@@ -118,6 +116,7 @@ class Safety(Service):
         rules: Iterable[Rule] = (),
         local_time: LocalClock = lambda _: None,
         opening_hours: Hours | None = None,
+        inside_figure: str = "",
     ) -> None:
         own = (
             rule_of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in GATEWAY_FAULT_POINTS
@@ -125,6 +124,7 @@ class Safety(Service):
         profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
         self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
         self._inside: Value | None = None
+        self._inside_service, _, self._inside_name = inside_figure.partition(".")
         self._commands: dict[str, Callable[[_ChangeSet, Command], None]] = {
             "acknowledge": _acknowledge_alarm,
             "reset": _reset_alarm,
@@ -141,8 +141,8 @@ class Safety(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes = _ChangeSet(rows, message.at)
         if isinstance(message, Sample):
-            if message.device == VISITORS_DEVICE:
-                self._inside = message.values.get("inside")
+            if message.device == self._inside_service:
+                self._inside = message.values.get(self._inside_name)
             for change in self._evaluator.evaluate_sample(message):
                 self._apply_rule_change(changes, change)
         elif isinstance(message, Tick):
