@@ -1,5 +1,5 @@
-"""Response: what people do about an alarm by the centre's emergency plan (应急预案), step by step and by
-name, until it is over; in a drill (演练) as in earnest, but recorded apart.
+"""Emergency plans (应急预案): the steps that people take after an alarm, recorded with names until the
+alarm is closed. A drill (演练) works the same way, but is recorded as a drill.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from gateway.model import (
 
 
 class PlanStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to do, in words by language."""
+    """One step of a plan: who does what, in texts by language."""
 
     who: dict[str, str]
     do: dict[str, str]
     call: str = ""
     """A number to dial."""
     source: dict[str, str] = {}
-    """The standard or law that asks for it."""
+    """The standard or law that requires it."""
 
 
 class EmergencyPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do about a hazard, in order."""
+    """The steps for a hazard, in order."""
 
     hazard: Hazard
     title: dict[str, str]
     source: dict[str, str]
     approved: str = ""
-    """By whom and when; without it the plan is a template."""
+    """Who approved it, and when; a plan without approval is a template."""
     together: bool = False
-    """One case serves every alarm of the hazard (a house burns once); else each alarm is a case."""
+    """All alarms of the hazard share one case (there is only one fire); else each alarm has its own."""
     steps: dict[str, PlanStep]
 
 
@@ -61,14 +61,14 @@ class Muster(LoggedAction, frozen=True):
 
 
 class EmergencyCase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is being done about an alarm.
+    """The response to an alarm, until it is closed.
 
-    Its key is the alarm's rule (`smoke-1/smoke`, `drill/fire`), or the hazard where one case serves all;
-    the rows of those alarms then only say `of` which case they are. See `find_case`.
+    Its key is the id of the alarm's rule (`smoke-1/smoke`, `drill/fire`), or the hazard where all alarms
+    share a case; then each of those alarms has a row whose `of` is the key of that case. See `find_case`.
     """
 
     id: str
-    """The alarm that began it."""
+    """The alarm that opened it."""
     alarm: str
     """The newest occurrence of that alarm."""
     of: str = ""
@@ -76,19 +76,19 @@ class EmergencyCase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hazard: Hazard
     drill: bool = False
     by: str = ""
-    """Who began the drill."""
+    """Who started the drill."""
     raised: Stamp
     inside: int | None = None
     """How many people must be found."""
     steps: tuple[str, ...] = ()
-    """The plan's steps as they were when it began."""
+    """The names of the plan's steps when the case was opened."""
     done: dict[str, LoggedAction] = {}
     acknowledged: LoggedAction | None = None
     muster: Muster | None = None
 
 
 class EmergencyPlans(Service):
-    """Opens a case with the plan's steps when an alarm is raised, and reports on it when it is over."""
+    """Opens a case with the plan's steps when an alarm is raised, and reports when the alarm is closed."""
 
     name = "response"
     row = EmergencyCase
@@ -100,15 +100,16 @@ class EmergencyPlans(Service):
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Fact) and message.kind == "alarm":
-            return self._follow(rows, message)
+            return self._process_alarm(rows, message)
         if isinstance(message, Command) and message.action in self.actions:
-            found = find_case(rows, str(message.args.get("alarm")))
-            if found is not None:
-                return (_record_muster if message.action == "muster" else _check_step)(*found, message)
+            entry = find_case(rows, str(message.args.get("alarm")))
+            if entry is not None:
+                apply = _record_muster if message.action == "muster" else _check_step
+                return apply(*entry, message)
         return {}, []
 
     def restore(self, rows: Rows) -> Rows:
-        """A damaged journal may have lost the case that an alarm belonged to."""
+        """Remove rows whose shared case is missing: a damaged journal may have lost it."""
         return {key: case for key, case in rows.items() if not case.of or case.of in rows}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
@@ -119,27 +120,27 @@ class EmergencyPlans(Service):
             "steps_open": sum(len(case.steps) - len(case.done) for case in cases),
         }
 
-    def _follow(self, rows: Rows, fact: Fact) -> tuple[Changes, list[Fact]]:
+    def _process_alarm(self, rows: Rows, fact: Fact) -> tuple[Changes, list[Fact]]:
         body = fact.body
         key = _rule_id(body["id"])
         if body["change"] == "raised":
-            return self._open(rows, key, fact)
+            return self._open_case(rows, key, fact)
         if key not in rows:
             return {}, []
         row: EmergencyCase = rows[key]
-        main = row.of or key
-        case: EmergencyCase = rows[main]
+        case_key = row.of or key
+        case: EmergencyCase = rows[case_key]
         if case.acknowledged is None and body["change"] in ("acknowledged", "closed"):
             case = _replace(case, acknowledged=LoggedAction(body["by"], fact.at))
         if body["state"] != "normal":
-            return ({main: case} if case != rows[main] else {}), []
-        others = row.of and any(each.of == main for name, each in rows.items() if name != key)
-        if others:
-            return {key: None, main: case}, []
-        return {key: None, main: None}, [_final_report(case, fact)]
+            return ({case_key: case} if case != rows[case_key] else {}), []
+        has_others = row.of and any(each.of == case_key for name, each in rows.items() if name != key)
+        if has_others:
+            return {key: None, case_key: case}, []
+        return {key: None, case_key: None}, [_final_report(case, fact)]
 
-    def _open(self, rows: Rows, key: str, fact: Fact) -> tuple[Changes, list[Fact]]:
-        """A new case; or one more alarm of a case, or one more occurrence of an alarm."""
+    def _open_case(self, rows: Rows, key: str, fact: Fact) -> tuple[Changes, list[Fact]]:
+        """Open a case, or add an alarm or its new occurrence to an open case."""
         body = fact.body
         alarm, hazard = body["id"], Hazard(body["hazard"])
         if key in rows:
@@ -161,30 +162,30 @@ class EmergencyPlans(Service):
             steps=tuple(plan.steps),
         )
         changes: Changes = {}
-        main = key
+        case_key = key
         if plan.together and not drill:
-            main = str(hazard)
+            case_key = str(hazard)
             changes[key] = EmergencyCase(
-                id=alarm, alarm=alarm, of=main, device=fact.device, hazard=hazard, raised=fact.at
+                id=alarm, alarm=alarm, of=case_key, device=fact.device, hazard=hazard, raised=fact.at
             )
-        if main in rows:
+        if case_key in rows:
             return changes, []
         opened = {"hazard": hazard, "steps": list(case.steps), "inside": case.inside, "by": case.by}
-        return {**changes, main: case}, [_fact(case, "plan-opened", fact.at, **opened)]
+        return {**changes, case_key: case}, [_fact(case, "plan-opened", fact.at, **opened)]
 
 
-def find_case(rows: Rows, alarm: str) -> tuple[str, EmergencyCase] | None:
-    """The case that an alarm belongs to, with its key; None if it is over, or was of another occurrence."""
-    key = _rule_id(alarm)
+def find_case(rows: Rows, alarm_id: str) -> tuple[str, EmergencyCase] | None:
+    """The key and the case of an alarm; None if the case is closed, or is of another occurrence."""
+    key = _rule_id(alarm_id)
     row: EmergencyCase | None = rows.get(key)
-    if row is None or alarm not in (row.id, row.alarm):
+    if row is None or alarm_id not in (row.id, row.alarm):
         return None
     key = row.of or key
     return key, rows[key]
 
 
 class ChecklistItem(NamedTuple):
-    """A line of a checklist. `step` is None where the plan no longer has it."""
+    """A step of a checklist. `step` is None where the plan no longer has it."""
 
     name: str
     step: PlanStep | None
@@ -192,47 +193,48 @@ class ChecklistItem(NamedTuple):
 
 
 def checklist(case: EmergencyCase, plan: EmergencyPlan | None) -> list[ChecklistItem]:
-    """A case's steps in order, with their words and who has done them."""
+    """The steps of a case in order, with their texts and who has done them."""
     steps = plan.steps if plan else {}
     return [ChecklistItem(name, steps.get(name), case.done.get(name)) for name in case.steps]
 
 
 def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
-    """Check a step off, or take that back."""
-    step, undo = command.args.get("step"), command.action == "unstep"
-    if not isinstance(step, str) or step not in case.steps or (step in case.done) is not undo:
+    """Mark a step as done, or undo that."""
+    step, is_undo = command.args.get("step"), command.action == "unstep"
+    if not isinstance(step, str) or step not in case.steps or (step in case.done) is not is_undo:
         return {}, []
     done = {name: act for name, act in case.done.items() if name != step}
-    if not undo:
+    if not is_undo:
         done[step] = LoggedAction(_person_of(command), command.at)
     body = {"step": step, "by": _person_of(command), "seconds": _seconds_since_raised(case, command.at)}
     return {key: _replace(case, done=done)}, [_fact(case, command.action, command.at, **body)]
 
 
 def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
-    """Note how many were found; a later count takes the place of an earlier one."""
+    """Record how many people were found; a later count replaces an earlier one."""
     found = command.args.get("found")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         return {}, []
-    counted = Muster(_person_of(command), command.at, found)
-    if case.muster and (case.muster.by, case.muster.found) == (counted.by, found):
+    muster = Muster(_person_of(command), command.at, found)
+    if case.muster and (case.muster.by, case.muster.found) == (muster.by, found):
         return {}, []
     body = {
         "found": found,
         **_headcount(case.inside, found),
-        "by": counted.by,
+        "by": muster.by,
         "seconds": _seconds_since_raised(case, command.at),
     }
-    return {key: _replace(case, muster=counted)}, [_fact(case, "muster", command.at, **body)]
+    return {key: _replace(case, muster=muster)}, [_fact(case, "muster", command.at, **body)]
 
 
 def _headcount(inside: int | None, found: int | None) -> dict[str, int | None]:
+    """How many were inside and how many of them are missing; None where that is not known."""
     missing = None if inside is None or found is None else max(0, inside - found)
     return {"inside": inside, "missing": missing}
 
 
 def _final_report(case: EmergencyCase, fact: Fact) -> Fact:
-    """The whole case, in one record: seconds count from when it was raised."""
+    """The whole case in one record; seconds are counted from when the alarm was raised."""
     found = case.muster.found if case.muster else None
     body = {
         "hazard": case.hazard,
@@ -265,12 +267,13 @@ def _fact(case: EmergencyCase, kind: str, at: Stamp, **body: Any) -> Fact:
 
 
 def _person_of(command: Command) -> str:
+    """Who gave the command, for the record."""
     return command.by or command.origin
 
 
-def _rule_id(alarm: str) -> str:
-    """An alarm's id is its rule's and the occurrence's."""
-    return alarm.rpartition("/")[0]
+def _rule_id(alarm_id: str) -> str:
+    """An alarm's id is that of its rule, a slash and the occurrence."""
+    return alarm_id.rpartition("/")[0]
 
 
 _replace = msgspec.structs.replace

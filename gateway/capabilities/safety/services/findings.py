@@ -1,4 +1,7 @@
-"""Hazards (隐患) that people find, each with a clock from found to closed."""
+"""Findings (隐患): dangers that people report, each with a deadline by which it must be closed.
+
+In the site file, in commands and in the journal a finding is called a hazard.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,13 @@ from gateway.model import (
 
 HOUR_S = 3600.0
 CLOSE_WITHIN_HOURS: Mapping[str, float] = {"general": 24.0, "major": 2.0}
-"""Hours within which a hazard is to be closed, by severity (一般, 重大)."""
+"""Hours within which a finding must be closed, by severity (一般, 重大)."""
 MAX_OPEN_FINDINGS = 1000
-"""Open hazards, beyond which something else is wrong."""
+"""More open findings than this are refused: something else is wrong then."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """An open hazard; its key is its id, `hazard/…`. What people wrote is theirs: never trust it."""
+    """An open finding; its key is its id, `hazard/…`. `where` and `what` are what a person typed."""
 
     where: str
     what: str
@@ -37,25 +40,25 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     at: Stamp
     hours: float
-    """Hours it may stay open, as it was when it was found."""
+    """Hours it may stay open, by the configuration when it was reported."""
     overdue: bool = False
 
 
 class Findings(Service):
-    """Keeps what was found until somebody says what was done about it."""
+    """Keeps each finding until a person reports what was done about it."""
 
     name = "hazards"
     row = Finding
     actions = frozenset({"hazard-found", "hazard-closed"})
 
-    def __init__(self, hours: Mapping[str, float] = CLOSE_WITHIN_HOURS) -> None:
-        self._hours = hours
+    def __init__(self, close_within_hours: Mapping[str, float] = CLOSE_WITHIN_HOURS) -> None:
+        self._close_within_hours = close_within_hours
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Tick):
             return _mark_overdue(rows, message.at)
         if isinstance(message, Command) and message.action == "hazard-found":
-            return self._found(rows, message)
+            return self._open_finding(rows, message)
         if isinstance(message, Command) and message.action == "hazard-closed":
             return _close_finding(rows, message)
         return {}, []
@@ -63,25 +66,29 @@ class Findings(Service):
     def summary(self, rows: Rows) -> dict[str, Value]:
         return {"open": len(rows), "overdue": sum(row.overdue for row in rows.values())}
 
-    def _found(self, rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
+    def _open_finding(self, rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
         where, what = _text_argument(command, "where"), _text_argument(command, "what")
         severity = str(command.args.get("severity", "general"))
-        if not (where and what) or severity not in self._hours or len(rows) >= MAX_OPEN_FINDINGS:
+        if (
+            not (where and what)
+            or severity not in self._close_within_hours
+            or len(rows) >= MAX_OPEN_FINDINGS
+        ):
             return {}, []
-        found = Finding(
+        finding = Finding(
             where=where,
             what=what,
             severity=severity,
             by=command.by or command.origin,
             at=command.at,
-            hours=self._hours[severity],
+            hours=self._close_within_hours[severity],
         )
-        if any((row.where, row.what, row.by) == (where, what, found.by) for row in rows.values()):
+        if any((row.where, row.what, row.by) == (where, what, finding.by) for row in rows.values()):
             return {}, []
         number = command.at.wall
         while (key := f"hazard/{number:x}") in rows:
             number += 1
-        return {key: found}, [_fact("hazard-found", key, found, command.at, due_hours=found.hours)]
+        return {key: finding}, [_fact("hazard-found", key, finding, command.at, due_hours=finding.hours)]
 
 
 def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
@@ -100,10 +107,10 @@ def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
 
 
 def _mark_overdue(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-    late = {key: row for key, row in rows.items() if not row.overdue and _is_overdue(row, at)}
+    overdue = {key: row for key, row in rows.items() if not row.overdue and _is_overdue(row, at)}
     return (
-        {key: msgspec.structs.replace(row, overdue=True) for key, row in late.items()},
-        [_fact("hazard-overdue", key, row, at) for key, row in late.items()],
+        {key: msgspec.structs.replace(row, overdue=True) for key, row in overdue.items()},
+        [_fact("hazard-overdue", key, row, at) for key, row in overdue.items()],
     )
 
 

@@ -1,7 +1,7 @@
-"""Supervision: whether each safety sensor is alive, when it was last tried, and which are due.
+"""Supervision: whether each safety sensor works, when it was last tested, and which tests are due.
 
-Who presses a detector's button proves the whole way from its chamber to this gateway; so does a real
-alarm. GB 50440-2007 asks for a fire test at least twice a month.
+Pressing the button of a detector proves the whole path from its chamber to this gateway; so does a real
+alarm. GB 50440-2007 requires a fire test at least twice a month.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ TEST_INTERVAL_DAYS: Mapping[str, float] = {
     "water": 30,
     "electrical-fire": 30,
 }
-"""Days between two tests of a sensor, by its kind; the kinds that are not here need none."""
+"""Days between two tests of a sensor, by the kind of device; kinds not listed need no tests."""
 UNTESTABLE_HAZARDS = frozenset({Hazard.FAULT, Hazard.TAMPER})
-"""No button makes a sensor say these."""
+"""Hazards that no test button of a sensor can trigger."""
 SEEN_UPDATE_INTERVAL_S = 3600.0
-"""Seconds between two notes that a sensor still lives: the card would bear no more."""
+"""How often `Sensor.seen` is stored: more often would wear the SD card."""
 DAY_S = 86_400.0
 MINUTE_NS = 60_000_000_000
 
 
 class SensorTest(msgspec.Struct, frozen=True):
-    """A sensor's part in a walk-test."""
+    """A test of a sensor that is under way."""
 
     by: str
     since: Stamp
@@ -58,50 +58,50 @@ class Sensor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One point that raises alarms; its key is `device/point`."""
 
     since: Stamp
-    """When it was first heard of."""
+    """When it was first heard from."""
     alive: bool = False
     seen: Stamp | None = None
     """Its last good reading, to the hour."""
     tested: Stamp | None = None
     tested_by: str = ""
-    """Who tested it; nobody where a real alarm was the proof."""
+    """Who tested it; empty where a real alarm was the proof."""
     due: bool = False
     """A test is overdue."""
     trial: SensorTest | None = None
 
 
 class Supervision(Service):
-    """Follows the proofs that each safety sensor works."""
+    """Records the readings, tests and alarms that prove each safety sensor to work."""
 
     name = "supervision"
     row = Sensor
     follows_alarms = True
 
     def __init__(
-        self, devices: Mapping[str, Device], days: Mapping[str, float] = TEST_INTERVAL_DAYS
+        self, devices: Mapping[str, Device], test_interval_days: Mapping[str, float] = TEST_INTERVAL_DAYS
     ) -> None:
         self._points = {
             device.name: _testable_points(device) for device in devices.values() if device.safety
         }
-        self._days = {
-            f"{name}/{point}": days.get(devices[name].kind, 0.0)
+        self._interval_days = {
+            f"{name}/{point}": test_interval_days.get(devices[name].kind, 0.0)
             for name, points in self._points.items()
             for point in points
         }
-        self._minute = -1
+        self._last_check_minute = -1
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Sample):
-            return self._read(rows, message), []
+            return self._process_sample(rows, message), []
         if isinstance(message, Fact) and message.kind == "alarm":
-            return self._prove(rows, message), []
-        if isinstance(message, Tick) and message.at.mono // MINUTE_NS != self._minute:
-            self._minute = message.at.mono // MINUTE_NS
-            return self._remind(rows, message.at)
+            return self._process_alarm(rows, message), []
+        if isinstance(message, Tick) and message.at.mono // MINUTE_NS != self._last_check_minute:
+            self._last_check_minute = message.at.mono // MINUTE_NS
+            return self._mark_due(rows, message.at)
         return {}, []
 
     def summary(self, rows: Rows) -> dict[str, Value]:
-        if not self._days:
+        if not self._interval_days:
             return {}
         return {
             "tests_due": sum(row.due for row in rows.values()),
@@ -109,7 +109,7 @@ class Supervision(Service):
             "silent": sum(not row.alive for row in rows.values()),
         }
 
-    def _read(self, rows: Rows, sample: Sample) -> Changes:
+    def _process_sample(self, rows: Rows, sample: Sample) -> Changes:
         changes: Changes = {}
         for point in self._points.get(sample.device, ()):
             key = f"{sample.device}/{point}"
@@ -123,10 +123,10 @@ class Supervision(Service):
                 changes[key] = row
         return changes
 
-    def _prove(self, rows: Rows, fact: Fact) -> Changes:
+    def _process_alarm(self, rows: Rows, fact: Fact) -> Changes:
         body = fact.body
         key = str(body["id"]).rpartition("/")[0]
-        if key not in self._days:
+        if key not in self._interval_days:
             return {}
         old: Sensor = rows.get(key) or Sensor(since=fact.at)
         row = old if body["mode"] == "test" else _replace(old, trial=None)
@@ -139,15 +139,15 @@ class Supervision(Service):
             row = _replace(row, tested=fact.at, tested_by="", due=False)
         return {key: row} if row != rows.get(key) else {}
 
-    def _remind(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+    def _mark_due(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts = []
         for key, old in rows.items():
-            if key not in self._days:
+            if key not in self._interval_days:
                 changes[key] = None
                 continue
             row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
-            days = self._days[key]
+            days = self._interval_days[key]
             seconds = at.seconds_since(row.tested or row.since)
             due = old.due if seconds is None else 0 < days * DAY_S <= seconds
             row = _replace(row, due=due)

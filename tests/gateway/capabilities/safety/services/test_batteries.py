@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import msgpack
+from msgspec import msgpack, to_builtins
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.services.batteries import (
@@ -53,7 +53,8 @@ def test_a_new_battery_begins_anew() -> None:
     levels = [40.0 - day for day in range(25)] + [100.0 - 0.1 * day for day in range(30)]
     assert kinds(fall(fold, levels)) == ["battery-low", "battery-replaced"]
     row = fold.rows["lora"]
-    assert (row.told, row.full, len(row.days)) == (False, 100.0, 30)
+    assert (row.reported_low, row.full, len(row.days)) == (False, 100.0, 30)
+    assert to_builtins(replace(row, reported_low=True))["told"], "older journals have this key"
     assert row.left == pytest.approx(870, rel=0.05)
 
 

@@ -38,7 +38,7 @@ class Both:
     """Safety, and the response that follows it."""
 
     def __init__(self) -> None:
-        self.safety = Fold(Safety(DEVICES))
+        self.safety = Fold(Safety(DEVICES, inside_figure="visitors.inside"))
         self.response = Fold(EmergencyPlans(PLANS))
 
     @property

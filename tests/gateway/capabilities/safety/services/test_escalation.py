@@ -439,3 +439,16 @@ def test_without_a_clock_after_a_restart_people_are_told_rather_too_early() -> N
     fold.step(msgspec.structs.replace(tick(0), at=unset))
     keys = [key for channel in REACH for key in due_notices(fold.rows, channel, unset)]
     assert keys, "the next step is taken at once"
+
+
+def test_the_rows_keep_the_keys_that_older_journals_have() -> None:
+    fold = escalation()
+    fold.step(alarm("raised", 0, "active"))
+    rows = {row["type"]: row for row in map(msgspec.to_builtins, fold.rows.values())}
+    assert rows["case"].keys() == {
+        "type", "about", "open", "began", "last", "steps", "told", "news", "by", "said", "said_at",
+        "tellings", "again",
+    }  # fmt: skip
+    assert rows["notice"].keys() == {
+        "type", "about", "news", "by", "channel", "contact", "mention", "at", "number", "tries", "tried",
+    }  # fmt: skip

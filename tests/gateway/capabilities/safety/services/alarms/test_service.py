@@ -22,7 +22,7 @@ FRIDGE = device(
 
 
 def safety(*rules: Rule) -> Fold:
-    return Fold(Safety({"d": SMOKE, "f": FRIDGE}, rules))
+    return Fold(Safety({"d": SMOKE, "f": FRIDGE}, rules, inside_figure="visitors.inside"))
 
 
 def changes(facts: Iterable[Fact]) -> list[str]:
