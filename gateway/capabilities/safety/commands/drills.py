@@ -32,11 +32,11 @@ def run(options: argparse.Namespace) -> None:
 async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
     year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
     log = await read_period_log(site, str(year), [Lane.EVENT])
-    held = log.events["drill-report"]
+    reports = log.events["drill-report"]
     if as_json:
-        found = [{"ended": each.at.isoformat(), **each.body} for each in held]
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        drills = [{"ended": each.at.isoformat(), **each.body} for each in reports]
+        print(json.dumps(drills, indent=2, ensure_ascii=False))
         return
-    print(cli_text("drilled", year=year, count=len(held)))
+    print(cli_text("drilled", year=year, count=len(reports)))
     table = drill_table(log, site, preferred())
     print_table(table.heads, [flat(row) for row in table.rows])

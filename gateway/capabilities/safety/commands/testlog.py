@@ -25,7 +25,7 @@ from ..testlog import PeriodLog, html_page, log_tables
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
     site_argument(parser)
-    parser.add_argument("--month", required=True, type=_month, help="2026-11")
+    parser.add_argument("--month", required=True, type=_parse_month, help="2026-11")
     parser.add_argument("--html", type=Path, metavar="FILE", help=cli_text("html"))
 
 
@@ -43,14 +43,14 @@ def run(options: argparse.Namespace) -> None:
         print_table(table.heads, [flat(row) for row in table.rows])
 
 
-def _month(text: str) -> str:
+def _parse_month(text: str) -> str:
     if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", text):
         raise argparse.ArgumentTypeError(cli_text("month-form"))
     return text
 
 
 async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
-    """What the journal holds of a year or a month; stamps of a clock that was set later are corrected."""
+    """Read a year or a month from the journal, with the stamps from before the clock was set corrected."""
     local = local_time(site.centre.timezone)
     async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         rows = await reader.state(Timekeeping.name)
@@ -58,5 +58,5 @@ async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> Per
         log = PeriodLog(period, site.devices, lambda at: local(correct(boots, at)))
         for lane in lanes:
             async for record in reader.records(lane, 0):
-                log.take(record)
+                log.add_record(record)
     return log

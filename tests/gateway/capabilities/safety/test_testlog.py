@@ -108,7 +108,7 @@ class Gateway:
     def log(self, period: str = "2026-12") -> PeriodLog:
         log = PeriodLog(period, self.site.devices, self.local)
         for record in self.records:
-            log.take(record)
+            log.add_record(record)
         return log
 
 
