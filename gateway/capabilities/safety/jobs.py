@@ -1,4 +1,4 @@
-"""What safety runs in the daemon: sirens and valves follow the alarms, and people are told of them."""
+"""The jobs of safety in the daemon: control of the outputs, and notifications."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .site import SafetySite
 
 
 class OutputsJob(Job):
-    """Keeps the outputs as the alarms want them. What no reload changes is not switched again: somebody
-    may have switched it by hand."""
+    """Controls the outputs. A reload that does not change them does not switch them again: somebody may
+    have switched one by hand."""
 
     name = "outputs"
     reports_as = OUTPUTS_DEVICE
@@ -47,14 +47,14 @@ class OutputsJob(Job):
 
 
 class NotificationsJob(Job):
-    """Delivers what the escalation asks for."""
+    """Delivers the notices of the escalation service."""
 
     name = "notifications"
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         site, part = host.site, host.site.part(SafetySite)
-        self._notices = Notifier(
+        self._notifier = Notifier(
             part.telling.ways,
             part.telling.people,
             MessageContext(
@@ -74,16 +74,16 @@ class NotificationsJob(Job):
         return site.digest
 
     async def run(self) -> None:
-        await self._notices.run()
+        await self._notifier.run()
 
     def alarm_changed(self) -> None:
-        self._notices.check_now()
+        self._notifier.check_now()
 
     def handlers(self) -> Mapping[str, Handler]:
         return {"notify-test": self._answer_test}
 
     async def _answer_test(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"channels": await self._notices.send_test(str(request.get("contact")))}
+        return {"channels": await self._notifier.send_test(str(request.get("contact")))}
 
 
 JOBS: tuple[type[Job], ...] = (OutputsJob, NotificationsJob)

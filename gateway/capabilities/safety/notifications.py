@@ -22,7 +22,7 @@ from gateway.words import translate
 from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
 from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
 
-_WORDS_OF_OWN_PARTS = {"escalation": "channel-of", "outputs": "output-of"}
+_WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
 """The word keys for faults of the gateway's own parts, by the device they are recorded for."""
 CHECK_INTERVAL_S = 1.0
 """How often a channel checks for due notices when nothing wakes it."""
@@ -215,9 +215,9 @@ class Notifier:
         alarm, language = notice.alarm, self._context.language
         if alarm.drill:
             return self._context.title
-        if alarm.device in _WORDS_OF_OWN_PARTS:
+        if alarm.device in _WORD_BY_GATEWAY_PART:
             return self._translate(
-                _WORDS_OF_OWN_PARTS[alarm.device], name=alarm.point.removesuffix(".failed")
+                _WORD_BY_GATEWAY_PART[alarm.device], name=alarm.point.removesuffix(".failed")
             )
         device = self._context.devices.get(alarm.device)
         location = device.title.get(language, alarm.device) if device else alarm.device

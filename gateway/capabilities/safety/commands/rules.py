@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    asyncio.run(_replay(load_site(options.config), options.days, as_json=options.json))
+    asyncio.run(_print_replay(load_site(options.config), options.days, as_json=options.json))
 
 
-async def _replay(site: Site, days: float, *, as_json: bool) -> None:
+async def _print_replay(site: Site, days: float, *, as_json: bool) -> None:
     profiles = (rule for each in site.devices.values() for rule in rules_of_device(each, site.hours))
     rules = [*site.part(SafetySite).rules.values(), *profiles]
     since_ms = (time.time() - 86_400 * days) * 1000
@@ -51,14 +51,14 @@ async def _replay(site: Site, days: float, *, as_json: bool) -> None:
         return
     zone = ZoneInfo(site.centre.timezone)
 
-    def local(wall_ms: int) -> str:
+    def local_text(wall_ms: int) -> str:
         return f"{datetime.datetime.fromtimestamp(wall_ms / 1000, zone):%Y-%m-%d %H:%M:%S}"
 
     print(cli_text("replayed", count=count, rules=len(rules), episodes=len(replay.alarms)))
     rows = [
         (
             alarm.rule,
-            local(alarm.began),
+            local_text(alarm.began),
             "–" if alarm.ended is None else f"{(alarm.ended - alarm.began) / 1000:.0f}",
             alarm.value,
         )

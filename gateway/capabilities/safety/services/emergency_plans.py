@@ -5,7 +5,7 @@ alarm is closed. A drill (演练) works the same way, but is recorded as a drill
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -182,20 +182,6 @@ def find_case(rows: Rows, alarm_id: str) -> tuple[str, EmergencyCase] | None:
         return None
     key = row.of or key
     return key, rows[key]
-
-
-class ChecklistItem(NamedTuple):
-    """A step of a checklist. `step` is None where the plan no longer has it."""
-
-    name: str
-    step: PlanStep | None
-    done: LoggedAction | None
-
-
-def checklist(case: EmergencyCase, plan: EmergencyPlan | None) -> list[ChecklistItem]:
-    """The steps of a case in order, with their texts and who has done them."""
-    steps = plan.steps if plan else {}
-    return [ChecklistItem(name, steps.get(name), case.done.get(name)) for name in case.steps]
 
 
 def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:

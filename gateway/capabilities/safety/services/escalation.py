@@ -243,7 +243,7 @@ class Escalation(Service):
                 return
             case = EscalationCase(alarm=alarm, open=True, began=at, last_step_at=at, reported_at=at)
         elif is_open and (change == "raised" or not case.open):
-            is_new = _since(case.reported_at, at) >= plan.flap_window_s
+            is_new = _seconds_between(case.reported_at, at) >= plan.flap_window_s
             case = _replace(case, began=at, steps_taken=0) if is_new and not case.open else case
             case = _replace(case, change="raised", flapping=not is_new)
         change = change if change in REPORTED_CHANGES else case.change
@@ -260,7 +260,7 @@ class Escalation(Service):
         if (
             case.reported_change
             and case.change != case.reported_change
-            and not (is_held and _since(case.reported_at, at) < plan.flap_window_s)
+            and not (is_held and _seconds_between(case.reported_at, at) < plan.flap_window_s)
         ):
             case = _replace(case, round_number=case.round_number + 1)
             for channel, contact in case.recipients:
@@ -308,7 +308,7 @@ def due_notices(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
         and row.channel == channel
         and (
             row.last_attempt_at is None
-            or _since(row.last_attempt_at, now) >= retry_delay_s(row.failed_attempts)
+            or _seconds_between(row.last_attempt_at, now) >= retry_delay_s(row.failed_attempts)
         )
     }
     order = list(Hazard)
@@ -335,9 +335,9 @@ def delivery_id(key: str, number: int) -> str:
     return f"{key}|{number}"
 
 
-def notice_key(alarm: str, channel: str, contact: str) -> str:
+def notice_key(alarm_id: str, channel: str, contact: str) -> str:
     """The row key of a notice; `contact` is empty for a group."""
-    return f"{alarm}|{channel}|{contact}"
+    return f"{alarm_id}|{channel}|{contact}"
 
 
 def _add_notice(
@@ -362,8 +362,8 @@ def _add_notice(
 
 def _is_step_due(case: EscalationCase, plan: EscalationPlan, at: Stamp) -> bool:
     if case.steps_taken < len(plan.steps):
-        return _since(case.began, at) >= plan.steps[case.steps_taken].after
-    return _since(case.last_step_at, at) >= plan.repeat_interval_s
+        return _seconds_between(case.began, at) >= plan.steps[case.steps_taken].after
+    return _seconds_between(case.last_step_at, at) >= plan.repeat_interval_s
 
 
 def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
@@ -387,7 +387,7 @@ def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]
     if notice is not None and current:
         if done:
             changes[key] = None
-        elif _since(notice.created_at, outcome.at) >= MAX_DELIVERY_AGE_S:
+        elif _seconds_between(notice.created_at, outcome.at) >= MAX_DELIVERY_AGE_S:
             changes[key], status = None, "abandoned"
         else:
             changes[key] = _replace(notice, failed_attempts=attempts, last_attempt_at=outcome.at)
@@ -402,16 +402,18 @@ def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]
         "mention": list(notice.mention) if notice and current else [],
         "status": status,
         "tries": attempts,
-        "seconds": round(_since(notice.created_at, outcome.at), 3) if notice and current else None,
+        "seconds": round(_seconds_between(notice.created_at, outcome.at), 3)
+        if notice and current
+        else None,
         "detail": outcome.detail,
     }
     device = notice.alarm.device if notice else TEST_DEVICE
     return changes, [Fact(Lane.EVENT, device, "notice", outcome.at, body, durable=done)]
 
 
-def _since(then: Stamp, now: Stamp) -> float:
-    """Seconds. Where no clock can tell, it was long ago: a message too early is better than none."""
-    return now.seconds_since(then, unknown=inf, stepped_back=inf)
+def _seconds_between(earlier: Stamp, later: Stamp) -> float:
+    """Infinite where no clock can tell: a message too early is better than none."""
+    return later.seconds_since(earlier, unknown=inf, stepped_back=inf)
 
 
 _replace = msgspec.structs.replace

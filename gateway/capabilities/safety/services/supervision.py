@@ -115,7 +115,11 @@ class Supervision(Service):
             key = f"{sample.device}/{point}"
             row: Sensor = rows.get(key) or Sensor(since=sample.at)
             if not sample.error and point in sample.values:
-                if not row.alive or row.seen is None or _past(row.seen, sample.at, SEEN_UPDATE_INTERVAL_S):
+                if (
+                    not row.alive
+                    or row.seen is None
+                    or _has_elapsed(row.seen, sample.at, SEEN_UPDATE_INTERVAL_S)
+                ):
                     row = _replace(row, alive=True, seen=sample.at)
             elif sample.error or point in sample.bad:
                 row = _replace(row, alive=False) if row.alive else row
@@ -146,7 +150,9 @@ class Supervision(Service):
             if key not in self._interval_days:
                 changes[key] = None
                 continue
-            row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
+            row = _replace(
+                old, since=_redated(old.since, at), tested=old.tested and _redated(old.tested, at)
+            )
             days = self._interval_days[key]
             seconds = at.seconds_since(row.tested or row.since)
             due = old.due if seconds is None else 0 < days * DAY_S <= seconds
@@ -168,15 +174,18 @@ def _testable_points(device: Device) -> tuple[str, ...]:
     )
 
 
-def _dated(stamp: Stamp, now: Stamp) -> Stamp:
-    """A stamp from before the clock was set, once it is; of an earlier boot nobody knows, so from now."""
+def _redated(stamp: Stamp, now: Stamp) -> Stamp:
+    """The stamp with a real date, if it was made before the clock was set and the clock is set by now.
+
+    The time of a stamp from an earlier boot is not known: it becomes now.
+    """
     if stamp.is_set or not now.is_set:
         return stamp
     wall = stamp.wall_by(now)
     return now if wall is None else _replace(stamp, wall=wall, clock=now.clock)
 
 
-def _past(since: Stamp, now: Stamp, seconds: float) -> bool:
+def _has_elapsed(since: Stamp, now: Stamp, seconds: float) -> bool:
     return now.seconds_since(since, unknown=inf) >= seconds
 
 

@@ -42,7 +42,7 @@ class _ConditionState:
         if value != self.value or self._last_read_s is None:
             self._last_changed_s = now_s
         self.value, self._last_read_s = value, now_s
-        self.is_met = self._test(value, now_s)
+        self.is_met = self._evaluate(value, now_s)
 
     def update_time(self, now_s: float) -> None:
         """Evaluate what depends on time alone."""
@@ -54,7 +54,7 @@ class _ConditionState:
         elif condition.stuck is not None and self._last_read_s is not None:
             self.is_met = self._last_read_s - self._last_changed_s >= condition.stuck
 
-    def _test(self, value: Value, now_s: float) -> bool | None:
+    def _evaluate(self, value: Value, now_s: float) -> bool | None:
         condition = self._condition
         if condition.missing is not None:
             return False
@@ -142,9 +142,9 @@ class RuleEvaluator:
         state = self._states.get(rule_id)
         return state is not None and state.holds
 
-    def resume(self, holding: Iterable[str]) -> None:
+    def resume(self, holding_rule_ids: Iterable[str]) -> None:
         """Continue after a restart: the rules with these ids hold until a reading says otherwise."""
-        for rule_id in holding:
+        for rule_id in holding_rule_ids:
             if rule_id in self._states:
                 self._states[rule_id].holds = True
 

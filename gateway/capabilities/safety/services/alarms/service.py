@@ -149,9 +149,11 @@ class Safety(Service):
             for change in self._evaluator.evaluate_time(message.at):
                 self._apply_rule_change(changes, change)
             for key, alarm in rows.items():
-                if alarm.until is not None and _over(alarm.until, message.at):
+                if alarm.until is not None and _has_passed(alarm.until, message.at):
                     self._end_mode(changes, key, "expired", "")
-                if alarm.muted and (alarm.muted_until is None or _over(alarm.muted_until, message.at)):
+                if alarm.muted and (
+                    alarm.muted_until is None or _has_passed(alarm.muted_until, message.at)
+                ):
                     changes.record(key, _replace(changes.get(key) or alarm, muted=False), "unmuted")
         elif isinstance(message, Adopted):
             self._apply_configuration(changes)
@@ -349,7 +351,7 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
     alarm_id = command.args.get("alarm")
     for key, alarm in changes.alarms.items():
         if alarm.sounds and alarm_id in (None, alarm.id):
-            until = _later(changes.at, MAX_MUTE_S)
+            until = _stamp_after(changes.at, MAX_MUTE_S)
             changes.record(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
@@ -381,19 +383,19 @@ def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
     return _replace(
         alarm,
         mode=mode,
-        until=_later(at, seconds),
+        until=_stamp_after(at, seconds),
         mode_by=command.by,
         why=str(command.args.get("why", "")),
     )
 
 
-def _later(at: Stamp, seconds: float) -> Stamp:
+def _stamp_after(at: Stamp, seconds: float) -> Stamp:
     return _replace(at, wall=at.wall + round(seconds * 1e3), mono=at.mono + round(seconds * 1e9))
 
 
-def _over(until: Stamp, now: Stamp) -> bool:
+def _has_passed(deadline: Stamp, now: Stamp) -> bool:
     """Where no clock can tell, protection resumes too early rather than too late."""
-    return now.seconds_since(until, unknown=inf, stepped_back=-inf) >= 0
+    return now.seconds_since(deadline, unknown=inf, stepped_back=-inf) >= 0
 
 
 def _new_alarm(rule: Rule, at: Stamp) -> Alarm:

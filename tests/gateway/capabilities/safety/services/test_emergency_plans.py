@@ -5,7 +5,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
-from msgspec.structs import replace
 
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.capabilities.safety.services.emergency_plans import (
@@ -13,7 +12,6 @@ from gateway.capabilities.safety.services.emergency_plans import (
     EmergencyPlan,
     EmergencyPlans,
     PlanStep,
-    checklist,
     find_case,
 )
 from gateway.model import AlarmSpec, Fact, Hazard, Lane, Message, Point
@@ -97,18 +95,6 @@ def test_a_step_is_checked_off_by_name_and_time_and_only_once() -> None:
     assert kinds(both.act("unstep", "b1/sos", 22, step="look")) == ["unstep"]
     assert both.act("unstep", "b1/sos", 23, step="look") == []
     assert kinds(both.act("step", "b1/sos", 24, by="李", step="look")) == ["step"]
-
-
-def test_the_checklist_has_the_words_of_each_step_and_who_has_done_it() -> None:
-    both = Both()
-    both.step(sample("b1", sos=True))
-    both.act("step", "b1/sos", 20, step="call")
-    plan = replace(PLANS[Hazard.SOS], steps={"call": STEPS["call"], "new": STEPS["look"]})
-    items = checklist(both.rows["b1/sos"], plan)
-    assert [item.name for item in items] == ["look", "call", "muster"]
-    assert [item.step is not None for item in items] == [False, True, False]
-    assert [item.done and item.done.by for item in items] == [None, "王", None]
-    assert [item.step for item in checklist(both.rows["b1/sos"], None)] == [None] * 3
 
 
 def test_the_report_says_when_each_thing_was_done_and_what_was_not() -> None:
