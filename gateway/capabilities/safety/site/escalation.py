@@ -12,9 +12,15 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.channels import Person, is_email, load
-from gateway.capabilities.safety.notifications import Way
-from gateway.capabilities.safety.services.escalation import DUTY, Duty, Plan, Reach, Step
+from gateway.capabilities.safety.channels import Contact, is_email, load_channel
+from gateway.capabilities.safety.notifications import ConfiguredChannel
+from gateway.capabilities.safety.services.escalation import (
+    ON_DUTY,
+    DutyRoster,
+    EscalationPlan,
+    EscalationStep,
+    ReachableContacts,
+)
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.model.hours import DAYS, Hours, parse_week
@@ -49,10 +55,10 @@ class Shift(msgspec.Struct, frozen=True):
 class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[escalation.…]`, by hazard or `default`."""
 
-    steps: tuple[Step, ...]
-    repeat: float = Plan(steps=()).repeat
+    steps: tuple[EscalationStep, ...]
+    repeat: float = EscalationPlan(steps=()).repeat_interval_s
     fallback: tuple[str, ...] = ()
-    pause: float = Plan(steps=()).pause
+    pause: float = EscalationPlan(steps=()).flap_window_s
     drills: bool = False
 
     CHECKS: ClassVar[Checks] = {
@@ -65,16 +71,16 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
 class Telling(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a site says of telling people."""
 
-    people: dict[str, Person] = {}
-    ways: dict[str, Way] = {}
+    people: dict[str, Contact] = {}
+    ways: dict[str, ConfiguredChannel] = {}
     shifts: tuple[Shift, ...] = ()
-    plans: dict[Hazard, Plan] = {}
+    plans: dict[Hazard, EscalationPlan] = {}
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> ReachableContacts:
         return {name: reached(way, self.people.values()) for name, way in self.ways.items()}
 
-    def duty(self, local: Callable[[Stamp], datetime | None]) -> Duty:
+    def duty(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
         """Who is on duty; everybody of the roster while no clock can tell."""
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
@@ -85,16 +91,16 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
         return on_duty
 
 
-def reached(way: Way, people: Iterable[Person]) -> frozenset[str] | None:
+def reached(way: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
     """Whom a channel reaches by an address of their own; None: a group."""
-    needs = way.channel.needs
+    needs = way.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
 def telling(reading: TomlReader, data: Table) -> Telling:
     """Contacts, roster, channels and plans, as far as they hold together."""
     people = {
-        name: Person(
+        name: Contact(
             name=name,
             title=localized(keys.title or name),
             phone=keys.phone,
@@ -117,29 +123,29 @@ def telling(reading: TomlReader, data: Table) -> Telling:
 
 def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
     for name, table in reading.named_tables(data, "contact"):
-        if name == DUTY:
+        if name == ON_DUTY:
             reading.add_mistake(("contact", name), "name-reserved", name=name)
         if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
 
 
-def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, Way]]:
+def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
     for name, table in reading.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
             reading.add_mistake(path, "key-missing", key="type")
             continue
         try:
-            channel = load(str(table.pop("type")))
+            channel = load_channel(str(table.pop("type")))
         except ConfigError as error:
             reading.add_mistake((*path, "type"), error.key, 0, **error.facts)
             continue
         options = reading.build_struct(channel.options, table, path)
         if options is not None:
-            yield name, Way(channel, options)
+            yield name, ConfiguredChannel(channel, options)
 
 
-def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
+def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
     for name, table in reading.named_tables(data, "roster"):
         path = ("roster", name)
         contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
@@ -170,8 +176,8 @@ def _known(
             reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Plan]:
-    plans: dict[str, Plan] = {}
+def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, EscalationPlan]:
+    plans: dict[str, EscalationPlan] = {}
     for name, table in reading.named_tables(data, "escalation"):
         path = ("escalation", name)
         if name != DEFAULT and name not in list(Hazard):
@@ -183,12 +189,12 @@ def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Plan]:
             continue
         _check(reading, data, path, keys, found)
         if len(reading.mistakes) == before:
-            plans[name] = Plan(
+            plans[name] = EscalationPlan(
                 steps=keys.steps,
-                repeat=keys.repeat,
-                fallback=keys.fallback,
-                pause=keys.pause,
-                drills=keys.drills,
+                repeat_interval_s=keys.repeat,
+                fallback_contacts=keys.fallback,
+                flap_window_s=keys.pause,
+                include_drills=keys.drills,
             )
     return plans
 
@@ -204,10 +210,10 @@ def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKe
         if not step.tell or not step.by:
             reading.add_mistake(at, "plan-nobody", number=number)
             continue
-        named = [name for name in step.tell if name != DUTY]
+        named = [name for name in step.tell if name != ON_DUTY]
         _known(reading, at, named, found.people, data)
         _known(reading, (*at, "by"), step.by, found.ways, data)
-        if DUTY in step.tell:
+        if ON_DUTY in step.tell:
             named += [name for shift in found.shifts for name in shift.contacts]
             named += keys.fallback
             hole = first_hole(found.shifts)

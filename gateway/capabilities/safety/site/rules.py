@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule, of_point
+from gateway.capabilities.safety.services.alarms import LINK_POINT, Condition, Output, Rule, rule_of_point
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
 from gateway.model import LATCHING, Checks, Hazard, Point
@@ -71,7 +71,7 @@ def _of_figures(figures: Figures) -> dict[str, Rule]:
     """The alarms that capabilities ask for themselves."""
     return {
         figure.rule: msgspec.structs.replace(
-            of_point(service, name, figure.point.alarm),
+            rule_of_point(service, name, figure.point.alarm),
             id=f"rule/{figure.rule}",
             point=figure.rule,
             title=figure.title,
@@ -88,13 +88,13 @@ def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None)
         device=keys.when[0].device,
         point=name,
         hazard=keys.hazard,
-        when=keys.when,
+        conditions=keys.when,
         title=localized(keys.title or name),
-        need=keys.need,
-        hours=applies,
-        delay=keys.delay,
-        off_delay=keys.off_delay,
-        latch=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+        required_count=keys.need,
+        applies_at=applies,
+        on_delay_s=keys.delay,
+        off_delay_s=keys.off_delay,
+        latching=keys.hazard in LATCHING if keys.latch is None else keys.latch,
     )
 
 
@@ -132,11 +132,11 @@ def _check(
     if device not in points:
         mistake("rule-device", device=device, known=", ".join(points))
         return
-    if name not in points[device] and name != LINK:
+    if name not in points[device] and name != LINK_POINT:
         mistake("rule-point", device=device, point=name, known=", ".join(points[device]))
         return
-    if len(condition.tests) - ({"above", "below"} <= set(condition.tests)) != 1:
-        mistake("rule-tests", given=", ".join(condition.tests) or "–")
+    if len(condition.test_names) - ({"above", "below"} <= set(condition.test_names)) != 1:
+        mistake("rule-tests", given=", ".join(condition.test_names) or "–")
         return
     point = points[device].get(name, Point())
     bounds = {"above": (point.max, float.__ge__), "below": (point.min, float.__le__)}
@@ -144,9 +144,9 @@ def _check(
         limit = getattr(condition, test)
         if limit is not None and bound is not None and beyond(float(limit), float(bound)):
             mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
-    boolean = name == LINK or point.is_boolean
-    if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
-        mistake("rule-boolean", point=condition.point, test=condition.tests[0])
+    boolean = name == LINK_POINT or point.is_boolean
+    if boolean and condition.test_names[0] not in ("is", "missing", "stuck"):
+        mistake("rule-boolean", point=condition.point, test=condition.test_names[0])
     # Points of some drivers do not say what they turn out to be; one with a unit is a number.
     wanted = condition.equals
     if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):

@@ -82,7 +82,7 @@ def load(path: Path, text: str) -> Site:
 def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
     telling = load(tmp_path, SITE).part(SafetySite).telling
     assert set(telling.plans) == set(Hazard)
-    assert telling.plans[Hazard.FIRE].drills
+    assert telling.plans[Hazard.FIRE].include_drills
     assert telling.plans[Hazard.WATER].steps[1].after == 300
     assert telling.people["wang"].title["en"] == "Ms Wang"
     assert telling.reach == {

@@ -64,15 +64,15 @@ def load(path: Path, text: str) -> Site:
 def test_a_site_says_its_own_rules(tmp_path: Path) -> None:
     site = load(tmp_path, SITE)
     kitchen, crowded = site.part(SafetySite).rules["kitchen"], site.part(SafetySite).rules["crowded"]
-    assert (kitchen.id, kitchen.device, kitchen.point, kitchen.need) == (
+    assert (kitchen.id, kitchen.device, kitchen.point, kitchen.required_count) == (
         "rule/kitchen",
         "smoke",
         "kitchen",
         1,
     )
-    assert kitchen.latch
-    assert kitchen.hours is not None
-    assert not crowded.latch
+    assert kitchen.latching
+    assert kitchen.applies_at is not None
+    assert not crowded.latching
     assert crowded.title["zh"] == "人太多"
     assert site.part(SafetySite).outputs["siren"].hazards == (Hazard.FIRE,)
 
