@@ -301,5 +301,5 @@ def test_a_wall_screen_keeps_its_page_through_the_key(served: Served) -> None:
 
 
 def test_nobody_is_left_to_think_that_this_is_a_fire_alarm_system(served: Served) -> None:
-    assert "It is no certified fire device" in served.ask("GET", "/", accept_language="en")[2]
+    assert "not a certified fire protection product" in served.ask("GET", "/", accept_language="en")[2]
     assert "未经消防产品认证" in served.ask("GET", "/walk-test", cookie=served.cookie())[2]

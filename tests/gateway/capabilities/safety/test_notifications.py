@@ -384,4 +384,4 @@ def test_nobody_by_that_name_and_no_gateway(centre: Centre, hook: Hook, tmp_path
     configure(centre, hook)
     done = linli("notify-test", "wang", "--config", centre.daemon.site)
     assert done.returncode == 1
-    assert "does not run" in done.stderr
+    assert "is not running" in done.stderr
