@@ -91,7 +91,7 @@ class BusSpec(msgspec.Struct, frozen=True):
     @property
     def stills(self) -> bool:
         """Whether it is a camera that a person may look at."""
-        return self.driver.stills is not None and self.driver.stills(self.options)
+        return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
 
 
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):

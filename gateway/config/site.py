@@ -306,7 +306,7 @@ class _SiteReader(TomlReader):
                 actions=profile.actions,
             )
             try:
-                bus.driver.check(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+                bus.driver.check_device(device, tuple(d for d in devices.values() if d.bus == keys.bus))
             except ConfigError as error:
                 self.mistake(path, error.key, 0, **error.facts)
             devices[name] = device

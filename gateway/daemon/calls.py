@@ -73,7 +73,9 @@ class Calls(Mapping[str, Handler]):
         """What each line has for itself: a port, a host."""
         specs = (line.spec for line in self._gateway.lines.values())
         scans = ((spec, spec.driver.scan) for spec in specs)
-        places = {spec.name: scan.place(spec.options) for spec, scan in scans if scan and not scan.shared}
+        places = {
+            spec.name: scan.target_of(spec.options) for spec, scan in scans if scan and not scan.shareable
+        }
         return {"lines": places}
 
     def _line(self, request: dict[str, Any]) -> BusTask:
@@ -134,4 +136,4 @@ class Calls(Mapping[str, Handler]):
         body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
         gateway.record(Fact(Lane.EVENT, GATEWAY, "still", gateway.clock.now(), body))
         await gateway.journal.commit()
-        return {"jpeg": base64.b64encode(await line.look()).decode()}
+        return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

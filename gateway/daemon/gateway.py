@@ -39,7 +39,7 @@ from gateway.model import (
 )
 from gateway.services.commands import Commands, Order
 from gateway.services.configuration import Configuration
-from gateway.services.memory import Memory, memories
+from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping, correct
 from gateway.uplink import Native, Uplink
@@ -67,7 +67,7 @@ def services_of(site: Site) -> list[Service]:
     own = (service for capability in capabilities() for service in capability.section.services(site))
     return [
         *own,
-        Memory(),
+        DriverState(),
         Presence(),
         Timekeeping(),
         Configuration(),
@@ -159,7 +159,7 @@ class Gateway:
             devices,
             self.clock,
             self.engine.sample,
-            lambda: memories(self.engine.rows(Memory.name)),
+            lambda: saved_states(self.engine.rows(DriverState.name)),
         )
 
     def _uplink(self) -> Uplink:

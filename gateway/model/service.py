@@ -42,7 +42,7 @@ class Adopted(msgspec.Struct, frozen=True):
 
     revision: Revision
     at: Stamp
-    present: frozenset[str]
+    device_names: frozenset[str]
 
 
 Message = Sample | Command | Outcome | Tick | Fact | Adopted

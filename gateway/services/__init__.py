@@ -4,8 +4,8 @@ from gateway.model import Service
 
 from .commands import Commands
 from .configuration import Configuration
-from .memory import Memory
+from .driver_state import DriverState
 from .presence import Presence
 from .timekeeping import Timekeeping
 
-CORE_SERVICES: tuple[type[Service], ...] = (Memory, Presence, Timekeeping, Configuration, Commands)
+CORE_SERVICES: tuple[type[Service], ...] = (DriverState, Presence, Timekeeping, Configuration, Commands)

@@ -19,7 +19,7 @@ from gateway.model import GATEWAY, Device, Service
 from gateway.model.hours import Hours
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
-from gateway.services.memory import Memory
+from gateway.services.driver_state import DriverState
 from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping
 
@@ -47,7 +47,7 @@ def services(
         Needs(reception),
         Parking(devices),
         Lockers(devices),
-        Memory(),
+        DriverState(),
         Presence(),
         Timekeeping(),
         Configuration(),

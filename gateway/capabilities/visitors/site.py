@@ -75,7 +75,7 @@ class _DoorKeys(msgspec.Struct, frozen=True, kw_only=True, rename={"outer": "fro
         "counters": (bool, "door-counters"),
         "title": (lambda text: text != {}, "title-empty"),
     }
-    TOGETHER: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
+    STRUCT_CHECKS: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
 
 
 class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
