@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Site, load_site
 from gateway.model import Lane
-from gateway.terminal.printing import cli_text, flat, print_table
-from gateway.terminal.site import site_argument
+from gateway.terminal.printing import cli_text, print_table, single_line_cells
+from gateway.terminal.site import add_site_argument
 from gateway.words import preferred
 
 from ..testlog import drill_table
@@ -20,7 +20,7 @@ from .testlog import read_period_log
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--year", type=int, help="2026")
     parser.add_argument("--json", action="store_true")
 
@@ -39,4 +39,4 @@ async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
         return
     print(cli_text("drilled", year=year, count=len(reports)))
     table = drill_table(log, site, preferred())
-    print_table(table.heads, [flat(row) for row in table.rows])
+    print_table(table.heads, [single_line_cells(row) for row in table.rows])

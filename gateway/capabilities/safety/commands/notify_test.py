@@ -8,12 +8,12 @@ import asyncio
 from gateway.base import control
 from gateway.config import load_site
 from gateway.terminal.printing import cli_text
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("contact")
 
 

@@ -18,7 +18,7 @@ from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
 from gateway.terminal.printing import cli_text, print_table
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 
 from ..replay import RuleReplay, sample_of_record
 from ..services.alarms import rules_of_device
@@ -26,7 +26,7 @@ from ..services.alarms import rules_of_device
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--days", type=float, default=30.0, help=cli_text("days"))
     parser.add_argument("--json", action="store_true")
 

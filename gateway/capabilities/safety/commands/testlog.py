@@ -15,8 +15,8 @@ from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
 from gateway.services.timekeeping import Boot, Timekeeping, correct
-from gateway.terminal.printing import cli_text, flat, print_table
-from gateway.terminal.site import site_argument
+from gateway.terminal.printing import cli_text, print_table, single_line_cells
+from gateway.terminal.site import add_site_argument
 from gateway.words import preferred, translate
 
 from ..testlog import PeriodLog, html_page, log_tables
@@ -24,7 +24,7 @@ from ..testlog import PeriodLog, html_page, log_tables
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command line options."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--month", required=True, type=_parse_month, help="2026-11")
     parser.add_argument("--html", type=Path, metavar="FILE", help=cli_text("html"))
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     print(translate(language, "testlog.auxiliary"))
     for table in log_tables(log, site, language):
         print(f"\n{table.title}")
-        print_table(table.heads, [flat(row) for row in table.rows])
+        print_table(table.heads, [single_line_cells(row) for row in table.rows])
 
 
 def _parse_month(text: str) -> str:

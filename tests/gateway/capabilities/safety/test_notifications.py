@@ -198,7 +198,7 @@ async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
 async def test_the_words_in_both_languages() -> None:
     for language, wanted in (
         ("zh", ["【火警】smoke 烟雾", "报警，尚无人确认。", "119", "邻里中心"]),
-        ("en", ["[Fire] smoke Smoke", "Nobody has acknowledged it yet.", "(119)", "Centre"]),
+        ("en", ["[Fire] smoke Smoke", "Not acknowledged yet.", "(119)", "Centre"]),
     ):
         rig = Rig(language=language)
         async with rig.running():
@@ -401,4 +401,4 @@ def test_nobody_by_that_name_and_no_gateway(centre: Centre, hook: Hook, tmp_path
     configure(centre, hook)
     done = linli("notify-test", "wang", "--config", centre.daemon.site)
     assert done.returncode == 1
-    assert "does not run" in done.stderr
+    assert "is not running" in done.stderr

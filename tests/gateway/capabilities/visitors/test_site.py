@@ -139,7 +139,7 @@ def test_each_mistake_is_named_with_its_line(
     assert (where, key) in [(each.where, each.key) for each in refused.value.mistakes]
     for mistake in refused.value.mistakes:
         for language in ("zh", "en"):
-            assert mistake.say(language)
+            assert mistake.text(language)
 
 
 @pytest.mark.parametrize("section", ["visitors", "room", "door"])

@@ -121,7 +121,7 @@ def test_each_mistake_is_named_with_its_line(
     assert [(mistake.key, mistake.line) for mistake in refused.value.mistakes] == [(key, line)]
     for language in LANGUAGES:
         assert f"error.{key}" in words(language)
-        assert "?" not in refused.value.mistakes[0].say(language)
+        assert "?" not in refused.value.mistakes[0].text(language)
 
 
 @pytest.mark.parametrize(
