@@ -94,7 +94,7 @@ SIREN = Output(
 ROUND = Patrol(
     title={"zh": "防火巡查", "en": "Fire patrol"},
     checkpoints={"kitchen": {"zh": "厨房", "en": "Kitchen"}, "stairs": {"zh": NASTY}},
-    minutes=120,
+    interval_minutes=120,
 )
 
 LAYOUT = Layout(
