@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
-from importlib.resources import files
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
@@ -37,7 +36,7 @@ from gateway.web.requests import NAMELESS, body_of, language, remember, same_ori
 from gateway.words import error_summary, translate
 
 from .needs import NeedsPages
-from .pages import CAMERAS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, label
+from .pages import CAMERAS, FOLDERS, HOME, KIOSK, NEEDS, PAGES, VISITORS, Pages, label
 from .settings import Settings, title
 from .tuning import TuningPages
 from .view import AlarmLine, OutLine, View
@@ -50,7 +49,7 @@ BEAT = 15.0
 EXPIRES = 15_000
 """Milliseconds in which a command must have begun: a click means now."""
 NAME = 40
-STATIC = str(files(__package__).joinpath("static"))
+ICON = FOLDERS[0] / "static" / "icon.svg"
 
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -256,7 +255,7 @@ class Dashboard:
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
-                Mount("/static", StaticFiles(directory=STATIC)),
+                Mount("/static", static_files()),
             ],
             middleware=[Middleware(Gate, dashboard=self)],
             lifespan=lifespan,
@@ -471,7 +470,14 @@ def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
 
 
 async def _favicon(_request: Request) -> Response:
-    return FileResponse(f"{STATIC}/icon.svg")
+    return FileResponse(ICON)
+
+
+def static_files() -> StaticFiles:
+    """Those of the kit and of every capability."""
+    static = StaticFiles()
+    static.all_directories = [folder / "static" for folder in FOLDERS]
+    return static
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 from datetime import datetime
+from importlib import import_module
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import jinja2
 from markupsafe import Markup
 
+from gateway.config.capability import PACKAGE, capabilities
 from gateway.model import Hazard, Value
 from gateway.words import LANGUAGES, error_summary, translate, words
 
@@ -38,6 +41,17 @@ MENU = (HOME, "visits", VISITORS, NEEDS, "safety", "walk-test", "lines", CAMERAS
 SHOWN = 6
 """Values of one device that are listed; the rest are counted."""
 
+FOLDERS = tuple(
+    Path(path)
+    for package in (
+        "gateway.web",
+        "gateway.dashboard",
+        *(f"{PACKAGE}.{each.name}" for each in capabilities()),
+    )
+    for path in import_module(package).__path__
+)
+"""Where templates and static files are."""
+
 AGO = ("now", "seconds", "minutes", "hours", "days")
 
 
@@ -50,7 +64,7 @@ class Pages:
         self._regions: dict[str, tuple[View, dict[str, str]]] = {}
         """By language, of the latest view, those that somebody looks at."""
         self._environment = jinja2.Environment(
-            loader=jinja2.PackageLoader(__package__),
+            loader=jinja2.FileSystemLoader([folder / "templates" for folder in FOLDERS]),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-STYLE = files("gateway.dashboard").joinpath("static/style.css").read_text("utf-8")
+STYLE = files("gateway.web").joinpath("static/style.css").read_text("utf-8")
 LIGHT, DARK = (
     dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
     for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[:2]

@@ -17,7 +17,7 @@ from gateway.dashboard.view import Condition
 from gateway.model import Hazard
 from gateway.words import LANGUAGES, error_summary, words
 
-SOURCE = Path(gateway.dashboard.__file__).parent
+SOURCE = Path(gateway.dashboard.__file__).parents[1]
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -39,7 +39,7 @@ def test_every_page_is_named_and_every_command_is_answered_in_words() -> None:
 def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
     asked = {
         key
-        for file in [*SOURCE.glob("*.py"), *SOURCE.glob("templates/*.html")]
+        for file in [*SOURCE.rglob("*.py"), *SOURCE.rglob("templates/*.html")]
         for key in re.findall(r"""["']((?:dashboard|visits)\.[a-z-]+)["']""", file.read_text("utf-8"))
         if not key.endswith("-")
     }
