@@ -57,7 +57,7 @@ def ours(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("who", "may"),
     [
-        ("gateway.model", ()),
+        ("gateway.model", ("gateway.model",)),
         ("gateway.wire", ("gateway.model", "gateway.base")),
         (
             "drivers",

@@ -1,0 +1,101 @@
+"""A device of the site, its points and its actions."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.model.alarm import AlarmSpec, Hazard
+from gateway.model.checks import Checks
+from gateway.model.sample import Value
+
+MISSES_UNTIL_OFFLINE = 3
+"""Answers or messages a device may owe before it counts as offline."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a device. Drivers extend this with where to find it.
+
+    The number on the wire becomes the value in this order: `bit` or `equals` make it a boolean;
+    else `scale` and `offset` make it a quantity in `unit`, `min` and `max` say what is possible,
+    and `true_above` or `true_below` turn a quantity into a boolean.
+    """
+
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    decimals: int | None = None
+    min: float | None = None
+    max: float | None = None
+    bit: int | None = None
+    equals: int | str | bool | tuple[int | str, ...] | None = None
+    true_above: float | None = None
+    true_below: float | None = None
+    alarm: AlarmSpec | None = None
+    repeat: int = 0
+    """In a profile: the point stands for this many, named `name.1`, `name.2` …"""
+    index: int = 1
+    """Which of them this one is."""
+    optional: bool = False
+    """A reading may come without it, and is no worse for that."""
+    wraps: int = 1 << 32
+    """Of a running total: the count at which it begins again from nought."""
+
+    CHECKS: ClassVar[Checks] = {
+        "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
+        "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
+        "wraps": (lambda count: count > 1, "wraps-range"),
+        "alarm": (
+            lambda spec: spec is None or not spec.while_open or spec.hazard is Hazard.TAMPER,
+            "alarm-always",
+        ),
+    }
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a device can be told to do. Drivers extend this with how."""
+
+    confirm: dict[str, Value] = {}
+    """The values that the next reading must show for it to be true."""
+
+
+class ListenerAction(Action, frozen=True, kw_only=True):
+    """Something a device that speaks when it likes can be told to do."""
+
+    confirm_within: float = 0.0
+    """Seconds in which it must have said so; 0: as long as it may be silent without being offline."""
+
+    CHECKS: ClassVar[Checks] = {
+        "confirm_within": (lambda seconds: 0 <= seconds <= 7 * 86_400, "confirm-range")
+    }
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One device of the site, with what its profile says of the model."""
+
+    name: str
+    title: dict[str, str]
+    """What people call it, by language."""
+    kind: str
+    profile: str
+    bus: str
+    address: Any
+    """The driver's `Address`: unit id, board number, topic …"""
+    points: dict[str, Any]
+    """The driver's points, each a `Point`."""
+    every: float
+    """Seconds between polls; for a device that pushes, the longest silence to expect."""
+    actions: dict[str, Any] = {}
+    """What its profile says it can be told to do, each the driver's `Action`."""
+
+    @property
+    def safety(self) -> bool:
+        """Whether a life may depend on it: such devices are polled first."""
+        return any(point.alarm for point in self.points.values())
+
+    def patience(self, action: str) -> float:
+        """Seconds that a device which speaks when it likes has to show that it obeyed."""
+        declared = self.actions.get(action)
+        within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
+        return within or MISSES_UNTIL_OFFLINE * self.every
