@@ -1,4 +1,4 @@
-"""Who may come in: one key in a file, a signed cookie, and patience with wrong guesses.
+"""Who may come in: one key in a file, a signed cookie, and a wait after wrong keys.
 
 The only file that knows itsdangerous.
 """
@@ -18,16 +18,14 @@ from gateway.model import ConfigError
 from gateway.wire.secret import create_secret
 
 COOKIE = "linli-session"
-KEPT = 365 * 86_400
-"""Seconds a session lasts: a wall screen has nobody to type. Deleting the key file ends them all."""
-BRIEF = 3600
-"""Seconds that a phone's pass lasts: to read a form and fill it in."""
+SESSION_LIFETIME_S = 365 * 86_400
+"""A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
 
-TRIES = 5
-WAIT = 60.0
-"""After so many wrong keys, so many seconds of silence for that address."""
-ADDRESSES = 1024
-"""Addresses remembered at most; the oldest are forgotten first."""
+MAX_WRONG_KEYS = 5
+WRONG_KEY_WAIT_S = 60.0
+"""After so many wrong keys, an address has to wait so long."""
+MAX_ADDRESSES = 1024
+"""Of which wrong keys are counted; the oldest are removed first."""
 
 
 def read_key(path: Path) -> str:
@@ -44,55 +42,53 @@ def read_key(path: Path) -> str:
 
 
 class Access:
-    """Judges keys and cookies. Time is seconds on a monotonic clock."""
+    """Checks keys and cookies. Time is seconds on a monotonic clock."""
 
     def __init__(self, key: str, mono: Callable[[], float]) -> None:
         self._key = key.encode()
         self._mono = mono
-        secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
-        self._sign = URLSafeTimedSerializer(secret)
-        self._passes = URLSafeTimedSerializer(secret, salt="needs")
+        self._secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
+        self._sessions = URLSafeTimedSerializer(self._secret)
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def wait(self, address: str) -> int:
+    def wait_s(self, address: str) -> int:
         """Seconds until this address may try again."""
         count, last = self._wrong.get(address, (0, 0.0))
-        left = last + WAIT - self._mono()
+        left = last + WRONG_KEY_WAIT_S - self._mono()
         if left <= 0:
             self._wrong.pop(address, None)
-        return int(left) + 1 if left > 0 and count >= TRIES else 0
+        return int(left) + 1 if left > 0 and count >= MAX_WRONG_KEYS else 0
 
-    def admits(self, address: str, key: str) -> bool:
-        """Whether the key is right; a wrong one is remembered."""
+    def check_key(self, address: str, key: str) -> bool:
+        """Whether the key is right; a wrong one is counted."""
         if hmac.compare_digest(key.encode(), self._key):
             self._wrong.pop(address, None)
             return True
         count, _ = self._wrong.pop(address, (0, 0.0))
         self._wrong[address] = count + 1, self._mono()
-        while len(self._wrong) > ADDRESSES:
+        while len(self._wrong) > MAX_ADDRESSES:
             self._wrong.popitem(last=False)
         return False
 
     def session(self, name: str) -> str:
         """A cookie for somebody who was admitted."""
-        return self._sign.dumps(name)
+        return self._sessions.dumps(name)
 
     def person(self, cookie: str | None) -> str | None:
         """Whose cookie this is; None when it is not ours or too old."""
-        try:
-            return str(self._sign.loads(cookie or "", max_age=KEPT))
-        except BadSignature:
-            return None
+        return _content(self._sessions, cookie, SESSION_LIFETIME_S)
 
-    def pass_for(self, channel: str) -> str:
-        """A pass, for a kiosk or a phone, that is no session."""
-        return self._passes.dumps(channel)
+    def sign_token(self, purpose: str, content: str) -> str:
+        """A token that is no session: it is good for that purpose alone."""
+        return URLSafeTimedSerializer(self._secret, salt=purpose).dumps(content)
 
-    def channel(self, token: str | None) -> str | None:
-        """Whose pass this is; None when it is not ours or too old."""
-        try:
-            channel = str(self._passes.loads(token or "", max_age=KEPT))
-            self._passes.loads(token or "", max_age=BRIEF if channel == "phone" else KEPT)
-        except BadSignature:
-            return None
-        return channel
+    def token_content(self, purpose: str, token: str | None, max_age_s: int) -> str | None:
+        """What a token holds; None when it is not ours, for another purpose or too old."""
+        return _content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
+
+
+def _content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
+    try:
+        return str(serializer.loads(token or "", max_age=max_age_s))
+    except BadSignature:
+        return None

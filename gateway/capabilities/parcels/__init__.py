@@ -4,5 +4,6 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="parcels",
+    pages="gateway.capabilities.parcels.pages",
     order=40,
 )

@@ -4,5 +4,6 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="parking",
+    pages="gateway.capabilities.parking.pages",
     order=30,
 )

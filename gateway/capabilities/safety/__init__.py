@@ -4,6 +4,7 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="safety",
+    pages="gateway.capabilities.safety.pages",
     order=0,
     commands={
         "rules": "gateway.capabilities.safety.commands.rules",

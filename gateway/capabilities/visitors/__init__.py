@@ -4,6 +4,7 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="visitors",
+    pages="gateway.capabilities.visitors.pages",
     order=10,
     commands={
         "visitors": "gateway.capabilities.visitors.commands.visitors",

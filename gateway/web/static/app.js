@@ -90,7 +90,8 @@ function show({ now: time, title, regions }) {
     fresh.innerHTML = html; // rendered and escaped by the server
     morphChildren($(id), fresh);
   }
-  if (focused && focused !== document.body && !focused.isConnected) $("alarms").focus();
+  if (focused && focused !== document.body && !focused.isConnected)
+    document.querySelector("main section[tabindex]")?.focus();
   const fresh = [...ringing()].filter(([key]) => !before.has(key)).map(([, say]) => say);
   if (fresh.length) {
     write($("announce"), fresh.join(" "));

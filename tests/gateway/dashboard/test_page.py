@@ -14,8 +14,8 @@ from gateway.capabilities.safety.services.patrols import Round, Visit
 from gateway.capabilities.safety.services.response import Act, Muster
 from gateway.model import Hazard
 from gateway.services.commands import Status
-from tests.gateway.dashboard.browser import Page, fill
-from tests.gateway.dashboard.conftest import KEY, NASTY, House, Served
+from tests.gateway.browser import Page, fill
+from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 
 
 def test_a_wrong_key_is_refused_and_the_right_one_gets_in(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Keys, cookies and patience."""
+"""Keys, cookies and waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import ConfigError
-from gateway.web.access import ADDRESSES, TRIES, WAIT, Access, read_key
+from gateway.web.access import MAX_ADDRESSES, MAX_WRONG_KEYS, WRONG_KEY_WAIT_S, Access, read_key
 
 
 class Time:
@@ -42,33 +42,33 @@ def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
 def test_after_some_wrong_keys_an_address_waits() -> None:
     time = Time()
     access = Access("right", time)
-    for _ in range(TRIES):
-        assert access.wait("a") == 0
-        assert not access.admits("a", "wrong")
-    assert access.wait("a") > 0
-    assert access.wait("b") == 0
-    time.now += WAIT
-    assert access.wait("a") == 0
-    assert access.admits("a", "right")
+    for _ in range(MAX_WRONG_KEYS):
+        assert access.wait_s("a") == 0
+        assert not access.check_key("a", "wrong")
+    assert access.wait_s("a") > 0
+    assert access.wait_s("b") == 0
+    time.now += WRONG_KEY_WAIT_S
+    assert access.wait_s("a") == 0
+    assert access.check_key("a", "right")
 
 
 def test_a_right_key_forgives() -> None:
     access = Access("right", Time())
-    for _ in range(TRIES - 1):
-        access.admits("a", "wrong")
-    assert access.admits("a", "right")
-    assert not access.admits("a", "wrong")
-    assert access.wait("a") == 0
+    for _ in range(MAX_WRONG_KEYS - 1):
+        access.check_key("a", "wrong")
+    assert access.check_key("a", "right")
+    assert not access.check_key("a", "wrong")
+    assert access.wait_s("a") == 0
 
 
 def test_the_memory_of_addresses_is_bounded() -> None:
     access = Access("right", Time())
-    for number in range(ADDRESSES + 5):
-        for _ in range(TRIES):
-            access.admits(str(number), "wrong")
-    assert access.wait("0") == 0
-    assert access.wait(str(ADDRESSES + 4)) > 0
-    assert len(access._wrong) == ADDRESSES
+    for number in range(MAX_ADDRESSES + 5):
+        for _ in range(MAX_WRONG_KEYS):
+            access.check_key(str(number), "wrong")
+    assert access.wait_s("0") == 0
+    assert access.wait_s(str(MAX_ADDRESSES + 4)) > 0
+    assert len(access._wrong) == MAX_ADDRESSES
 
 
 def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
@@ -79,3 +79,13 @@ def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
     assert Access("other", Time()).person(cookie) is None
     assert access.person("x" + cookie) is None
     assert access.person(None) is None
+
+
+def test_a_token_is_good_for_its_purpose_alone() -> None:
+    access = Access("right", Time())
+    token = access.sign_token("needs", "phone")
+    assert access.token_content("needs", token, 60) == "phone"
+    assert access.token_content("rooms", token, 60) is None
+    assert access.token_content("needs", access.session("phone"), 60) is None
+    assert access.person(token) is None
+    assert Access("other", Time()).token_content("needs", token, 60) is None

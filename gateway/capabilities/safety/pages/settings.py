@@ -1,0 +1,46 @@
+"""What the pages of safety must know of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.capabilities.safety.services.alarms import Output
+from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.patrols import Patrol
+from gateway.capabilities.safety.services.response import Plan
+from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.config import Site
+from gateway.model import Hazard
+
+
+class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The site's outputs, plans, patrols and detectors."""
+
+    outputs: Mapping[str, Output] = {}
+    plans: Mapping[Hazard, Plan] = {}
+    patrols: Mapping[str, Patrol] = {}
+    finding_hours: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    """Hours in which a finding is to be closed, by severity."""
+    tested_points: Mapping[str, tuple[str, ...]] = {}
+    """By device: the points that a walk-test tries."""
+
+
+def settings(site: Site) -> SafetySettings:
+    """Of a site's configuration."""
+    tested = {
+        device.name: tuple(
+            name
+            for name, point in device.points.items()
+            if point.alarm and point.alarm.hazard not in UNTRIED
+        )
+        for device in site.devices.values()
+    }
+    return SafetySettings(
+        outputs=site.outputs,
+        plans=site.duties.plans,
+        patrols=site.duties.patrols,
+        finding_hours=site.duties.hazards,
+        tested_points={name: points for name, points in tested.items() if points},
+    )
