@@ -13,16 +13,17 @@ from gateway.model import (
     Checks,
     Device,
     Driver,
-    Heard,
     Listener,
     ListenerAction,
+    OverheardDevice,
     Point,
     ReadFailed,
     Scan,
     Value,
 )
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import follow
-from gateway.wire.mqtt import Connection, Options
+from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 
 OTHERS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
@@ -131,13 +132,13 @@ class JsonListener(Listener):
 
 
 @asynccontextmanager
-async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
+async def connect(options: BrokerOptions, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
     """Connect and subscribe."""
     async with connect_mqtt(options) as connection:
         yield JsonListener(connection, devices)
 
 
-async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear(options: BrokerOptions) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Every topic with a JSON object. As a client of its own: under the same name the broker would end
     the connection of whoever has it."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -151,7 +152,7 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
                 continue
             if isinstance(raw, dict):
                 says = {"retained": "true"} if message.retained else {}
-                yield Heard(address={"topic": message.topic}, says=says, raw=raw)
+                yield OverheardDevice(address={"topic": message.topic}, identity=says, raw=raw)
 
 
 def _lines(target: str) -> list[dict[str, Any]]:
@@ -159,19 +160,19 @@ def _lines(target: str) -> list[dict[str, Any]]:
 
 
 DRIVER = Driver(
-    options=Options,
+    options=BrokerOptions,
     address=Address,
     point=JsonPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     action=PublishAction,
     scan=Scan(
-        lines=_lines,
-        place=lambda options: options.url,
-        shared=True,
+        candidate_buses=_lines,
+        target_of=lambda options: options.url,
+        shareable=True,
         overhear=_overhear,
-        says=("retained",),
+        identity_keys=("retained",),
     ),
 )

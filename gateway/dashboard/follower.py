@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ class Follower:
         """The rows that have gone since they were read before, and those that went a short while ago."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())
-        recent = (each for each in before if now.mono - each[1].mono < kept_s * 1e9)
+        recent = (each for each in before if now.seconds_since(each[1], unknown=inf) < kept_s)
         gone = ((row, now) for key, row in self._snapshot.service(service).items() if key not in rows)
         return (*recent, *gone)
 

@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
+from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
 from gateway.wire import mqtt
 
-from .lanes import LaneSender, Suspicion, Thinning, age, fitting
+from .lanes import LaneSender, Suspicion, Thinning, fitting
 from .native import Message, Native
 
 ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
@@ -50,25 +51,19 @@ Obey = Callable[[Command], Awaitable[Order]]
 Sink = Callable[[Sample], Awaitable[None]]
 
 
-class Options(mqtt.Options, frozen=True, kw_only=True):
-    """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
-    leaves: at most `rate` points a second (0: as fast as it is acknowledged); history older than
-    `thin_after` seconds (0: never) thinned to one record a device and `thin_to` seconds, for metered links.
-    """
-
-    commands: tuple[str, ...] = ()
-    rate: float = 0
-    thin_after: float = 0
-    thin_to: float = 60
-
-
 class Uplink:
     """The connection to the platform, kept up for ever."""
 
     name = "uplink"
 
     def __init__(
-        self, options: Options, dialect: Native, journal: Journal, clock: Clock, obey: Obey, sink: Sink
+        self,
+        options: UplinkOptions,
+        dialect: Native,
+        journal: Journal,
+        clock: Clock,
+        obey: Obey,
+        sink: Sink,
     ) -> None:
         self._options = options
         self._dialect = dialect
@@ -187,7 +182,8 @@ class Uplink:
         if lane is Lane.ALARM:
             now = self._clock.now()
             for record in records:
-                self.delays[bisect.bisect_left(DELAYS, seconds := age(record.at, now))] += 1
+                seconds = now.seconds_since(record.at, unknown=0.0)
+                self.delays[bisect.bisect_left(DELAYS, seconds)] += 1
                 self.delay += seconds
 
     async def _committed(self, sender: LaneSender) -> None:

@@ -43,7 +43,7 @@ class PartInput(msgspec.Struct, frozen=True):
     devices: tuple[DeviceRow, ...] = ()
     """How each of them is."""
     figures: Mapping[str, int] = {}
-    """What the other parts offer."""
+    """What all parts offer, by `service.figure`."""
 
     def rows(self, service: type[Service]) -> Rows:
         """The rows of a service."""
@@ -177,7 +177,7 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     """The services whose latest summary is searched for in the journal at the start."""
 
     figures: Callable[[S, PartInput], Mapping[str, int]] = _no_figures
-    """Plain figures for the views of the other parts, by name."""
+    """Plain figures for the views of the other parts, by `service.figure`."""
     view: Callable[[S, PartInput], V] = _no_view
     """What the part shows. Pure: equal views are not sent again."""
     annotate: Callable[[V, str], DeviceAnnotation | None] = _no_annotation

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import ClockQuality, Record, Stamp, Value
+from gateway.model import Record, Stamp, Value
 
 MIN_CARD_YEARS = 2.0
 """Years a memory card should last at least."""
@@ -175,9 +175,9 @@ class View(msgspec.Struct, frozen=True):
 
 def wall_ms(at: Stamp, now: Stamp) -> int | None:
     """When a stamp was made, by the clock as it is set now (Unix milliseconds); None when unknown."""
-    if at.boot != now.boot:
-        return None if at.clock is ClockQuality.UNSET else at.wall
-    wall = now.wall - (now.mono - at.mono) // 1_000_000
+    wall = at.wall_by(now)
+    if wall is None:
+        return None
     return at.wall if abs(wall - at.wall) < CLOCK_STEP_MS else wall // 1000 * 1000
 
 

@@ -138,6 +138,7 @@ class House:
                     outputs={"siren": SIREN},
                     plans={Hazard.FIRE: PLAN},
                     patrols={"fire": ROUND},
+                    people_inside="visitors.inside",
                     tested_points={"smoke": ("smoke",), "gas": ("lel",)},
                 ),
                 "visitors": VisitorsSettings(

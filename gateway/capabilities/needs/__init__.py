@@ -4,6 +4,8 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="needs",
+    site="gateway.capabilities.needs.site",
+    jobs="gateway.capabilities.needs.jobs",
     pages="gateway.capabilities.needs.pages",
     order=20,
     commands={

@@ -16,13 +16,12 @@ from drivers.gb26875 import DRIVER, Options, decode, example
 from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split
 from drivers.gb26875.panel import OPERATIONS, STATES, Panel
 from gateway.base.clock import SystemClock
-from gateway.capabilities.legacy import services
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
 from gateway.field.supervise import BusTask
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
-from gateway.services.memory import Memory, memories
+from gateway.services.driver_state import DriverState, saved_states
 from gateway.wire.codec import finish
 from tests.drivers.gb26875.frames import (
     FIRE,
@@ -36,6 +35,7 @@ from tests.drivers.gb26875.frames import (
     packet,
 )
 from tests.drivers.gb26875.peer import calling, until
+from tests.gateway.all_services import services
 
 
 def test_the_published_packet() -> None:
@@ -235,7 +235,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
                 tuple(devices.values()),
                 SystemClock(),
                 sink,
-                lambda: memories(engine.rows(Memory.name)),
+                lambda: saved_states(engine.rows(DriverState.name)),
             )
             running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
             try:

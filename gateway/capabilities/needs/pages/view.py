@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.capabilities.needs.services import Needs, Reception
+from gateway.capabilities.needs.site import NeedsSite
 from gateway.config import Site
 from gateway.web.part import PartInput
 from gateway.web.view import Reminder
@@ -20,7 +21,7 @@ class NeedsSettings(msgspec.Struct, frozen=True):
 
 def settings(site: Site) -> NeedsSettings:
     """Of a site's configuration."""
-    return NeedsSettings(site.duties.needs)
+    return NeedsSettings(site.part(NeedsSite).reception)
 
 
 class NeedsView(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from gateway.capabilities.safety.services.findings import HOURS
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.response import Plan
 from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.safety.site import SafetySite
 from gateway.config import Site
 from gateway.model import Hazard
 
@@ -25,6 +26,8 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hours in which a finding is to be closed, by severity."""
     tested_points: Mapping[str, tuple[str, ...]] = {}
     """By device: the points that a walk-test tries."""
+    people_inside: str = ""
+    """The figure that says how many people are in the centre: `service.figure`."""
 
 
 def settings(site: Site) -> SafetySettings:
@@ -37,10 +40,12 @@ def settings(site: Site) -> SafetySettings:
         )
         for device in site.devices.values()
     }
+    part = site.part(SafetySite)
     return SafetySettings(
-        outputs=site.outputs,
-        plans=site.duties.plans,
-        patrols=site.duties.patrols,
-        finding_hours=site.duties.hazards,
+        outputs=part.outputs,
+        plans=part.duties.plans,
+        patrols=part.duties.patrols,
+        finding_hours=part.duties.hazards,
+        people_inside=part.people_inside,
         tested_points={name: points for name, points in tested.items() if points},
     )

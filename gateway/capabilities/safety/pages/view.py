@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 import msgspec
 
-from gateway.capabilities.safety.outputs import NAME as OUTPUTS
-from gateway.capabilities.safety.services.alarms import LINK, Alarm, Mode, Output, Safety, State, asking
+from gateway.capabilities.safety.services.alarms import (
+    LINK,
+    OUTPUTS,
+    Alarm,
+    Mode,
+    Output,
+    Safety,
+    State,
+    asking,
+)
 from gateway.capabilities.safety.services.batteries import WARN, Batteries, Battery
 from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
 from gateway.capabilities.safety.services.patrols import Patrol, Patrols, Round
@@ -213,7 +222,7 @@ class SafetyView(msgspec.Struct, frozen=True):
 
 
 def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
-    """What the services' rows say. `inside` of the figures is how many people are in the building."""
+    """What the services' rows say."""
     now = given.now
     alarms: Mapping[str, Alarm] = given.rows(Safety)
     standing = _alarm_rows(settings, given)
@@ -287,7 +296,9 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
         key, case = case_of(cases, alarm.id) or ("", None)
         is_first = key not in shown_cases
         shown_cases.add(key)
-        inside = case.inside if case and case.inside is not None else given.figures.get("inside")
+        inside = (
+            case.inside if case and case.inside is not None else given.figures.get(settings.people_inside)
+        )
         return AlarmRow(
             id=alarm.id,
             device=alarm.device,
@@ -325,7 +336,9 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
             at=wall_ms(at, now),
         )
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
-        if alarm.stands and alarm.mode is not Mode.DRILL and now.mono - at.mono < ENDED_SHOWN_S * 1e9
+        if alarm.stands
+        and alarm.mode is not Mode.DRILL
+        and now.seconds_since(at, unknown=inf) < ENDED_SHOWN_S
     )
 
 

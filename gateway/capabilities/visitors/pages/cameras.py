@@ -55,5 +55,5 @@ def cameras_of(site: Site) -> tuple[CameraInfo, ...]:
             ),
         )
         for bus in site.buses.values()
-        if bus.driver.stills
+        if bus.driver.allows_stills
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.capabilities.visitors.services import Layout, with_counters
+from gateway.capabilities.visitors.site import VisitorsSite, statistics_file
 from gateway.capabilities.visitors.statistics.site import centre_of
 from gateway.capabilities.visitors.statistics.terms import Centre
 from gateway.config import Site, localized
@@ -31,8 +32,8 @@ class VisitorsSettings(msgspec.Struct, frozen=True, kw_only=True):
 def settings(site: Site) -> VisitorsSettings:
     """Of a site's configuration."""
     return VisitorsSettings(
-        layout=with_counters(site.layout, site.devices.values()),
-        statistics_file=site.statistics_file,
+        layout=with_counters(site.part(VisitorsSite).layout, site.devices.values()),
+        statistics_file=statistics_file(site),
         centre=centre_of(site),
         cameras=cameras_of(site),
         contact=localized(site.centre.contact) if site.centre.contact else {},

@@ -16,6 +16,8 @@ from .cameras import CameraInfo
 from .settings import VisitorsSettings
 from .visits import Visits, visits_of
 
+INSIDE = f"{Visitors.name}.inside"
+
 
 class VisitorsView(msgspec.Struct, frozen=True):
     """Today's visitors; None where there is no figure of today."""
@@ -32,7 +34,7 @@ class VisitorsView(msgspec.Struct, frozen=True):
 def figures(_settings: VisitorsSettings, given: PartInput) -> Mapping[str, int]:
     """How many people are inside."""
     summary = _todays_summary(given.rows(Visitors), given.day)
-    return {"inside": summary["inside"]} if "inside" in summary else {}
+    return {INSIDE: summary["inside"]} if "inside" in summary else {}
 
 
 def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:

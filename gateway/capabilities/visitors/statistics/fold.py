@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE
-from gateway.model import ClockQuality, Record, Stamp
+from gateway.model import Record, Stamp
 
 QUARTER = 900_000
 """Milliseconds. In every time zone hours, days and years begin on a quarter of an hour."""
@@ -104,12 +104,12 @@ class Fold:
         if not stamped:
             return
         last, wall, skip, floor = self.cursor
-        walls = [at.wall for _, at in stamped if at.clock is not ClockQuality.UNSET]
+        walls = [at.wall for _, at in stamped if at.is_set]
         if walls and pos > last + 1 and (last or not wall):
             # Rows are missing: the journal gave them up, or damage took them.
             self._hole(wall, min(walls), LOST if last else BEFORE)
         for record, at in stamped:
-            if at.clock is not ClockQuality.UNSET:
+            if at.is_set:
                 if at.wall > skip:
                     self._fact(record, at.wall)
             elif record.kind in DATED:
@@ -122,7 +122,7 @@ class Fold:
         settled = []
         for record in undated:
             at = self._correct(record.at)
-            if at.clock is not ClockQuality.UNSET:
+            if at.is_set:
                 self._fact(record, at.wall)
                 settled.append(record)
         return settled

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.journal import Reader
-from gateway.model import ClockQuality, Lane
+from gateway.model import Lane
 
 from .database import PAGE, Database, StatisticsFailed, connect
 from .fold import QUARTER, Batch, Correct, Cursor
@@ -25,7 +25,7 @@ async def complete_from(journal: Reader, correct: Correct) -> int | None:
     """The first quarter of which the journal has everything; None: it has nothing."""
     for pack in await journal.read(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
-        walls = [at.wall for at in stamps if at.clock is not ClockQuality.UNSET]
+        walls = [at.wall for at in stamps if at.is_set]
         if walls:
             # Of the quarter it begins in it has given up a part, unless it began then.
             return min(walls) // QUARTER + (pack.pos > 1)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, with_counters
 from gateway.config import Site
 
+from ..services import CENTRE, OUTSIDE, with_counters
+from ..site import VisitorsSite
 from .fold import DOOR, ROOM
 from .terms import Centre
 
 
 def centre_of(site: Site) -> Centre:
     """Its doors, and by which of them each place is counted."""
-    layout = with_counters(site.layout, site.devices.values())
+    layout = with_counters(site.part(VisitorsSite).layout, site.devices.values())
     doors = {DOOR + name: door for name, door in layout.doors.items()}
     rooms = {
         ROOM + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))

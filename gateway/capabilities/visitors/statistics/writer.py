@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from math import inf
 from pathlib import Path
 
 import msgspec
 
 from gateway.base.log import error_text, log_event
 from gateway.journal import JournalDamaged, JournalFailed, Reader
-from gateway.model import GATEWAY, Clock, ClockQuality, Fact, GatewayError, Lane, Stamp, elapsed
+from gateway.model import GATEWAY, Clock, Fact, GatewayError, Lane, Stamp
 from gateway.services.timekeeping import Boot, Timekeeping, correct
 
 from .database import (
@@ -144,7 +145,6 @@ async def absence(journal: Reader, now: Stamp) -> Fact | None:
     if not packs or not packs[0].records:
         return None
     last = (await _corrector(journal))(packs[0].records[-1].at)
-    seconds = elapsed(last, now)
-    if last.clock is ClockQuality.UNSET or (seconds is not None and seconds < ABSENT):
+    if not last.is_set or now.seconds_since(last, unknown=inf) < ABSENT:
         return None
     return Fact(Lane.EVENT, GATEWAY, AWAY, now, {"since": last.wall})

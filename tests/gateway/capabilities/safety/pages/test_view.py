@@ -119,13 +119,11 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
 
 
 def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
-    seen = view(SMOKE, safety={"a": alarm(State.ACTIVE)}, visitors=todays_visitors()).parts["safety"]
-    assert [each.inside for each in seen.alarms] == [5]
-    water = alarm(State.ACTIVE, hazard=Hazard.WATER)
-    assert [
-        each.inside
-        for each in view(SMOKE, safety={"a": water}, visitors=todays_visitors()).parts["safety"].alarms
-    ] == [None]
+    settings = SafetySettings(people_inside="visitors.inside")
+    for hazard, inside in ((Hazard.FIRE, 5), (Hazard.WATER, None)):
+        rows = {"a": alarm(State.ACTIVE, hazard=hazard)}
+        seen = view(SMOKE, safety_settings=settings, safety=rows, visitors=todays_visitors())
+        assert [each.inside for each in seen.parts["safety"].alarms] == [inside]
 
 
 @pytest.mark.parametrize(
