@@ -1,4 +1,4 @@
-"""Which parts the pages are made of: the core's own, and one of each capability that has pages."""
+"""Which parts the pages are made of: the core's own, and one of each capability."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gateway.config.capability import PACKAGE, capabilities
+from gateway.config.capability import PACKAGE, Capability, capabilities
 from gateway.web.part import PagePart
 from gateway.web.templating import KIT_FOLDER
 
 from .core import CORE
+from .summaries import summary_part
 
 Part = PagePart[Any, Any]
 
@@ -21,8 +22,7 @@ Part = PagePart[Any, Any]
 @functools.cache
 def page_parts() -> tuple[Part, ...]:
     """All parts, the core first. Raises `ValueError` when two of them use one name."""
-    modules = [import_module(each.pages) for each in capabilities() if each.pages]
-    parts: tuple[Part, ...] = (CORE, *(module.PAGES for module in modules))
+    parts: tuple[Part, ...] = (CORE, *(_part(capability) for capability in capabilities()))
     names = [
         *(f"page {page.name}" for part in parts for page in part.pages),
         *(f"region {region}" for part in parts for region in _regions(part)),
@@ -34,6 +34,14 @@ def page_parts() -> tuple[Part, ...]:
     return parts
 
 
+def _part(capability: Capability) -> Part:
+    if not capability.pages:
+        return summary_part(capability.name, capability.section.service_types)
+    part = import_module(capability.pages).PAGES
+    assert isinstance(part, PagePart)
+    return part
+
+
 def _regions(part: Part) -> set[str]:
     own = (region for page in part.pages for region in page.regions)
     return {*own, *part.frame_regions, *part.home_regions, *part.kiosk_regions}
@@ -41,8 +49,8 @@ def _regions(part: Part) -> set[str]:
 
 def template_folders() -> Mapping[str, Path]:
     """The folder of each part, by its name; its `templates` and `static` lie in it."""
-    packages = {each.name: f"{PACKAGE}.{each.name}" for each in capabilities() if each.pages}
-    folders = {name: Path(import_module(package).__path__[0]) for name, package in packages.items()}
+    packages = {each.name: import_module(f"{PACKAGE}.{each.name}") for each in capabilities()}
+    folders = {name: Path(package.__path__[0]) for name, package in packages.items()}
     return {CORE.name: Path(__file__).parent, **folders}
 
 

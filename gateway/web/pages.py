@@ -61,7 +61,7 @@ class Pages:
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],
             "tiles": [
-                _Slot(name, f"{name}/{tile.template}.html")
+                _Slot(name, _file_of(name, tile.template))
                 for tile, name in sorted(
                     ((tile, part.name) for part in parts for tile in part.tiles),
                     key=lambda each: each[0].order,
@@ -87,7 +87,7 @@ class Pages:
 
     def _slots(self, field: str) -> list[_Slot]:
         templates = ((part.name, getattr(part, field)) for part in self._parts)
-        return [_Slot(name, f"{name}/{template}.html") for name, template in templates if template]
+        return [_Slot(name, _file_of(name, template)) for name, template in templates if template]
 
     def regions(self, page: str, view: View, lang: str) -> dict[str, str]:
         """The HTML of each region of a page."""
@@ -97,7 +97,7 @@ class Pages:
         facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
         for part, region in self._regions[page]:
             if region not in last[1]:
-                template = self._environment.get_template(f"{part}/{region}.html")
+                template = self._environment.get_template(_file_of(part, region))
                 last[1][region] = template.render(facts, part=view.parts.get(part))
         return {region: last[1][region] for _, region in self._regions[page]}
 
@@ -164,6 +164,11 @@ class Pages:
         local = datetime.fromtimestamp(at / 1000, self._zone)
         clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
+
+
+def _file_of(part: str, template: str) -> str:
+    """A part may use the template of another: `part/template`."""
+    return f"{template if '/' in template else f'{part}/{template}'}.html"
 
 
 def label(lang: str, table: str, key: str) -> str:
