@@ -11,8 +11,8 @@ from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.supervision import UNTRIED
 from gateway.capabilities.visitors.services import Layout, with_counters
+from gateway.capabilities.visitors.statistics.results import Centre
 from gateway.capabilities.visitors.statistics.site import centre_of
-from gateway.capabilities.visitors.statistics.terms import Centre
 from gateway.config import Site, localized
 from gateway.config.adoption import load_adopted, load_sources
 from gateway.words import LANGUAGES

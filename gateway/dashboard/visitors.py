@@ -21,10 +21,10 @@ from gateway.capabilities.visitors.statistics import look
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
 from gateway.capabilities.visitors.statistics.export import finest, sheets
-from gateway.capabilities.visitors.statistics.pictures import bars, hours, inside, week
+from gateway.capabilities.visitors.statistics.formatting import Table, Wording, flat
+from gateway.capabilities.visitors.statistics.period_charts import bars, hours, inside, week
 from gateway.capabilities.visitors.statistics.report import STYLE, page
-from gateway.capabilities.visitors.statistics.terms import PERIODS, Analysis, Centre, day_of, period
-from gateway.capabilities.visitors.statistics.wording import Table, Wording, flat
+from gateway.capabilities.visitors.statistics.results import PERIODS, Analysis, Centre, day_of, period
 from gateway.model import Clock, ConfigError
 from gateway.web.markup import written
 from gateway.web.requests import language, remember

@@ -17,12 +17,12 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import Figures as Seen
 from gateway.capabilities.visitors.statistics import look, writer
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import Database, connect
 from gateway.capabilities.visitors.statistics.export import sheets
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin
-from gateway.capabilities.visitors.statistics.terms import Centre, period
-from gateway.capabilities.visitors.statistics.wording import Wording
+from gateway.capabilities.visitors.statistics.formatting import Wording
+from gateway.capabilities.visitors.statistics.results import Centre, period
 from gateway.capabilities.visitors.statistics.workbook import write
 from gateway.journal import Journal, Reader
 from gateway.model import ClockQuality, Stamp

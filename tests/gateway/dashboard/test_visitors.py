@@ -16,9 +16,9 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.visitors.services import facts
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin, Happening
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin, Happening
-from gateway.capabilities.visitors.statistics.terms import Centre
+from gateway.capabilities.visitors.statistics.results import Centre
 from tests.gateway.dashboard.browser import Page
 from tests.gateway.dashboard.conftest import NASTY, House, Served
 

@@ -23,12 +23,12 @@ from ..services import CENTRE
 from ..statistics import look
 from ..statistics.analysis import Analyst
 from ..statistics.export import sheets
+from ..statistics.formatting import Wording
+from ..statistics.formatting import flat as written
+from ..statistics.intervals import UNITS
 from ..statistics.report import page
+from ..statistics.results import PERIODS, Analysis, Period, day_of, period
 from ..statistics.site import centre_of
-from ..statistics.spans import UNITS
-from ..statistics.terms import PERIODS, Analysis, Period, day_of, period
-from ..statistics.wording import Wording
-from ..statistics.wording import flat as written
 
 LONGEST = 20
 """Years that are looked at together."""

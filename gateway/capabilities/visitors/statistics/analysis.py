@@ -16,10 +16,10 @@ import msgspec
 
 from gateway.capabilities.visitors.services import CENTRE
 
-from .fold import DOOR, Bin
+from .aggregation import DOOR, Bin
+from .intervals import QUARTER, Slot, Span, Spans, midnight, opening, slots
 from .reader import Figures
-from .spans import QUARTER, Slot, Span, Spans, midnight, opening, slots
-from .terms import BY, Analysis, Bar, Cell, Centre, Comparison, Count, Level, Peak, Period, Stay, period
+from .results import BY, Analysis, Bar, Cell, Centre, Comparison, Count, Level, Peak, Period, Stay, period
 
 
 class Cover:

@@ -19,7 +19,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, Record
 
-from .fold import Batch, Bin, Cursor, Happening, Hole
+from .aggregation import Batch, Bin, Cursor, Happening, Hole
 
 VERSION = 1
 PAGE = 4096

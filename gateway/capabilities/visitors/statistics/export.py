@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .analysis import Analyst
-from .terms import Analysis, Period
-from .wording import Table, Wording
+from .formatting import Table, Wording
+from .results import Analysis, Period
 
 
 def finest(span: Period) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gateway.journal import JournalFailed, Reader
 
+from .aggregation import Batch, Bin, Happening, Hole
 from .database import Database, connect
-from .fold import Batch, Bin, Happening, Hole
 from .writer import read_on
 
 TAIL = 4096

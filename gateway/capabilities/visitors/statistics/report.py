@@ -10,9 +10,9 @@ from gateway.web import markup
 from gateway.web.markup import Element, add, document, written
 from gateway.web.spreadsheet import Cell
 
-from . import pictures
-from .terms import Analysis
-from .wording import Table, Wording, flat
+from . import period_charts
+from .formatting import Table, Wording, flat
+from .results import Analysis
 
 STYLE = files(__package__).joinpath("report.css").read_text("utf-8")
 
@@ -45,10 +45,10 @@ def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> 
         peaks.append(wording.word("stay-how", days=analysis.stay.days))
     _section(body, wording.word("peaks"), peaks)
     _heading(body, wording.word("bars"))
-    body.append(pictures.bars(analysis, wording))
+    body.append(period_charts.bars(analysis, wording))
     _table(body, wording.bars(analysis.by, analysis.bars))
     _heading(body, wording.word("heat"))
-    body.append(pictures.hours(analysis, wording))
+    body.append(period_charts.hours(analysis, wording))
     add(body, "p", wording.word("heat-how"), kind="note")
     for table in (wording.places(analysis), *wording.records(analysis)):
         _heading(body, table.title)

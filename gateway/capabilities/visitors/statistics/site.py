@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, with_counters
 from gateway.config import Site
 
-from .fold import DOOR, ROOM
-from .terms import Centre
+from .aggregation import DOOR, ROOM
+from .results import Centre
 
 
 def centre_of(site: Site) -> Centre:

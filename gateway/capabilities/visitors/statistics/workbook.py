@@ -10,7 +10,7 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from gateway.web.spreadsheet import Cell
 
-from .wording import Share, Table
+from .formatting import Share, Table
 
 NAME = 31
 """Letters in the name of a sheet."""

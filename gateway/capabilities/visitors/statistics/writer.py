@@ -19,6 +19,7 @@ from gateway.journal import JournalDamaged, JournalFailed, Reader
 from gateway.model import GATEWAY, Clock, ClockQuality, Fact, GatewayError, Lane, Stamp, elapsed
 from gateway.services.timekeeping import Boot, Timekeeping, correct
 
+from .aggregation import AWAY, Correct, Cursor, Fold
 from .database import (
     SUFFIXES,
     Database,
@@ -29,8 +30,7 @@ from .database import (
     finish,
     fresh,
 )
-from .fold import AWAY, Correct, Cursor, Fold
-from .rescue import complete_from, take_over
+from .recovery import complete_from, take_over
 
 EVERY = 3600.0
 """Seconds between two commits; the journal keeps what is younger many times as long."""

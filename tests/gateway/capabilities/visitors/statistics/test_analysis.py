@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.statistics import look
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin
-from gateway.capabilities.visitors.statistics.pictures import hours
-from gateway.capabilities.visitors.statistics.spans import UNITS, Spans, after, slots
-from gateway.capabilities.visitors.statistics.terms import Analysis, Centre, Period, period
-from gateway.capabilities.visitors.statistics.wording import Wording
+from gateway.capabilities.visitors.statistics.formatting import Wording
+from gateway.capabilities.visitors.statistics.intervals import UNITS, Spans, after, slots
+from gateway.capabilities.visitors.statistics.period_charts import hours
+from gateway.capabilities.visitors.statistics.results import Analysis, Centre, Period, period
 from gateway.model.hours import parse_week
 from tests.gateway.capabilities.visitors.statistics.book import SHANGHAI, stamp
 

@@ -9,8 +9,8 @@ import openpyxl
 import pytest
 
 from gateway.capabilities.visitors.statistics.export import finest
-from gateway.capabilities.visitors.statistics.terms import period
-from gateway.capabilities.visitors.statistics.wording import Share, Table
+from gateway.capabilities.visitors.statistics.formatting import Share, Table
+from gateway.capabilities.visitors.statistics.results import period
 from gateway.capabilities.visitors.statistics.workbook import write
 
 NASTY = '=HYPERLINK("http://evil.example","x")'

@@ -23,8 +23,8 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.visitors import statistics
 from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import writer
+from gateway.capabilities.visitors.statistics.aggregation import Bin, Fold, spread
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Bin, Fold, spread
 from gateway.journal import Journal, Reader
 from gateway.model import Fact, Lane, Record, Sample
 from gateway.services.timekeeping import Boot

@@ -10,9 +10,9 @@ from pathlib import Path
 from gateway.journal import Reader
 from gateway.model import ClockQuality, Lane
 
+from .aggregation import QUARTER, Batch, Correct, Cursor
 from .database import PAGE, Database, StatisticsFailed, connect
-from .fold import QUARTER, Batch, Correct, Cursor
-from .spans import Span, Spans
+from .intervals import Span, Spans
 
 DAY = 86_400_000 // QUARTER
 SPAN = 365 * DAY

@@ -11,8 +11,8 @@ import msgspec
 from gateway.model import ConfigError
 from gateway.model.hours import Hours
 
-from .fold import Happening
-from .spans import Slot, after, begin
+from .aggregation import Happening
+from .intervals import Slot, after, begin
 
 LAST = date(2200, 12, 31)
 """The last day that anybody may ask for."""

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from gateway.web.markup import Element
 
-from .charts import Column, columns, curve, heat
-from .terms import Analysis, Bar
-from .wording import Wording
+from .formatting import Wording
+from .results import Analysis, Bar
+from .svg import Column, columns, curve, heat
 
 
 def bars(analysis: Analysis, wording: Wording) -> Element:

@@ -10,9 +10,9 @@ from gateway.capabilities.visitors.services import CENTRE
 from gateway.web.spreadsheet import Cell
 from gateway.words import translate
 
-from .fold import DOOR
-from .spans import Slot
-from .terms import Analysis, Bar, Centre, Comparison, Count, Peak, Period, Stay
+from .aggregation import DOOR
+from .intervals import Slot
+from .results import Analysis, Bar, Centre, Comparison, Count, Peak, Period, Stay
 
 
 class Share(float):
