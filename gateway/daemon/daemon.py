@@ -184,7 +184,7 @@ class Daemon:
     async def restore(self) -> None:
         """Take up what the journal kept, under the configuration that holds."""
         await self.engine.restore()
-        if away := await statistics.absence(self._journal, self._clock.now()):
+        if away := await statistics.detect_downtime(self._journal, self._clock.now()):
             self.engine.record(away)
         await self._reloader.begin()
         await self._adopt(self._reloader.revision)
@@ -199,7 +199,7 @@ class Daemon:
         self._run("engine", self.engine.run())
         self._run("metrics", metrics.serve(self._site.metrics, collector, self.health))
         file = self._site.statistics_file
-        self._run("statistics", statistics.keep(file, self._journal, self._clock))
+        self._run("statistics", statistics.maintain_statistics(file, self._journal, self._clock))
         self._run("watch", self._watch())
         self._run("report", self._report())
         self._run("needs", self._needs.run())

@@ -11,8 +11,8 @@ from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.supervision import UNTRIED
 from gateway.capabilities.visitors.services import Layout, with_counters
-from gateway.capabilities.visitors.statistics.results import Centre
-from gateway.capabilities.visitors.statistics.site import centre_of
+from gateway.capabilities.visitors.statistics.results import CentreLayout
+from gateway.capabilities.visitors.statistics.site import centre_layout
 from gateway.config import Site, localized
 from gateway.config.adoption import load_adopted, load_sources
 from gateway.words import LANGUAGES
@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The rooms and doors that visitors walk through; each counter has a door."""
     statistics: Path | None = None
     """The visitors of all years; beside the journal where nobody says."""
-    centre: Centre | None = None
+    centre: CentreLayout | None = None
     """Its doors, rooms and opening hours."""
 
     cameras: tuple[CameraCard, ...] = ()
@@ -90,7 +90,7 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         outputs=site.outputs,
         duties=site.duties,
         statistics=site.statistics_file,
-        centre=centre_of(site),
+        centre=centre_layout(site),
         layout=with_counters(site.layout, site.devices.values()),
         cameras=cameras_of(site),
         contact=localized(site.centre.contact) if site.centre.contact else {},
@@ -133,7 +133,7 @@ def adopted(settings: Settings) -> Settings:
         devices=cards_of(site),
         outputs=site.outputs,
         duties=site.duties,
-        centre=centre_of(site),
+        centre=centre_layout(site),
         layout=with_counters(site.layout, site.devices.values()),
         cameras=cameras_of(site),
     )

@@ -17,14 +17,25 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from gateway.capabilities.visitors.services import CENTRE
-from gateway.capabilities.visitors.statistics import look
+from gateway.capabilities.visitors.statistics import open_figures
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
-from gateway.capabilities.visitors.statistics.export import finest, sheets
-from gateway.capabilities.visitors.statistics.formatting import Table, Wording, flat
-from gateway.capabilities.visitors.statistics.period_charts import bars, hours, inside, week
-from gateway.capabilities.visitors.statistics.report import STYLE, page
-from gateway.capabilities.visitors.statistics.results import PERIODS, Analysis, Centre, day_of, period
+from gateway.capabilities.visitors.statistics.export import finest_slot_unit, workbook_tables
+from gateway.capabilities.visitors.statistics.formatting import Formatter, Table, cell_text
+from gateway.capabilities.visitors.statistics.period_charts import (
+    hour_heat_map,
+    occupancy_chart,
+    visits_chart,
+    weekday_chart,
+)
+from gateway.capabilities.visitors.statistics.report import STYLESHEET, report_html
+from gateway.capabilities.visitors.statistics.results import (
+    PERIOD_UNITS,
+    Analysis,
+    CentreLayout,
+    parse_day,
+    period_containing,
+)
 from gateway.model import Clock, ConfigError
 from gateway.web.markup import written
 from gateway.web.requests import language, remember
@@ -47,7 +58,7 @@ class Asked(NamedTuple):
 
     analysis: Analysis
     analyst: Analyst
-    wording: Wording
+    formatter: Formatter
     amiss: list[str]
 
     @property
@@ -117,7 +128,7 @@ class VisitorsPages:
         return HTMLResponse(page)
 
     async def _style(self, _request: Request) -> Response:
-        return Response(STYLE, media_type="text/css")
+        return Response(STYLESHEET, media_type="text/css")
 
 
 def _not_now(request: Request, failure: StatisticsFailed) -> Response:
@@ -141,35 +152,40 @@ class Answers:
         """What the page shows."""
 
         def show(asked: Asked) -> dict[str, Any]:
-            analysis, wording = asked.analysis, asked.wording
-            charts = {"bars": bars, "heat": hours, "inside": inside, "week": week}
+            analysis, formatter = asked.analysis, asked.formatter
+            charts = {
+                "bars": visits_chart,
+                "heat": hour_heat_map,
+                "inside": occupancy_chart,
+                "week": weekday_chart,
+            }
             return {
                 "asked": asked,
                 "a": analysis,
-                "w": wording,
+                "w": formatter,
                 "today": asked.analyst.today,
-                "units": PERIODS,
-                "charts": {name: written(draw(analysis, wording)) for name, draw in charts.items()},
-                "places": [(name, wording.place(name)) for name in asked.analyst.places()],
-                "records": [_short(table) for table in wording.records(analysis)],
-                "flat": flat,
+                "units": PERIOD_UNITS,
+                "charts": {name: written(draw(analysis, formatter)) for name, draw in charts.items()},
+                "places": [(name, formatter.place_title(name)) for name in asked.analyst.places()],
+                "records": [_short(table) for table in formatter.record_tables(analysis)],
+                "flat": cell_text,
             }
 
         try:
             return await self._answer(query, lang, show)
         except StatisticsMissing:
-            return {"asked": None, "trouble": self._wording(lang).word("none")}
+            return {"asked": None, "trouble": self._formatter(lang).text("none")}
         except StatisticsFailed as failure:
             reason = failure.facts.get("reason", failure.key)
-            return {"asked": None, "trouble": self._wording(lang).word("not-readable", reason=reason)}
+            return {"asked": None, "trouble": self._formatter(lang).text("not-readable", reason=reason)}
 
     async def table(self, query: Query, lang: str) -> tuple[str, list[str]]:
         """The name of a file, and CSV in pieces. Raises `StatisticsFailed`."""
 
         def show(asked: Asked) -> tuple[str, list[str]]:
             place, span = asked.analysis.place, asked.analysis.period
-            unit = finest(span)
-            table = asked.wording.bars(unit, asked.analyst.bars(place, span, unit))
+            unit = finest_slot_unit(span)
+            table = asked.formatter.bars_table(unit, asked.analyst.bars(place, span, unit))
             return asked.name, list(as_csv([table.heads, *table.rows]))
 
         return await self._answer(query, lang, show)
@@ -178,10 +194,12 @@ class Answers:
         """The name of a file, and where it was made. Raises `StatisticsFailed`."""
 
         def show(asked: Asked) -> tuple[str, Path]:
-            from gateway.capabilities.visitors.statistics.workbook import write  # noqa: PLC0415
+            from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
 
-            tables = sheets(asked.analyst, asked.analysis, asked.wording)
-            write(folder / "book.xlsx", tables, asked.wording.period(asked.analysis.period))
+            tables = workbook_tables(asked.analyst, asked.analysis, asked.formatter)
+            write_workbook(
+                folder / "book.xlsx", tables, asked.formatter.period_title(asked.analysis.period)
+            )
             return asked.name, folder / "book.xlsx"
 
         return await self._answer(query, lang, show)
@@ -190,41 +208,41 @@ class Answers:
         """A page to print. Raises `StatisticsFailed`."""
         site = title(self._settings().site, lang, "")
         return await self._answer(
-            query, lang, lambda asked: page(asked.analysis, asked.wording, site, style)
+            query, lang, lambda asked: report_html(asked.analysis, asked.formatter, site, style)
         )
 
     async def _answer(self, query: Query, lang: str, show: Callable[[Asked], T]) -> T:
         settings, now = self._settings(), self._clock.now().wall // 1000
-        centre = settings.centre or Centre(settings.timezone)
+        centre = settings.centre or CentreLayout(settings.timezone)
         async with self._turn:
-            figures = await look(settings.statistics_file, settings.journal)
+            figures = await open_figures(settings.statistics_file, settings.journal)
 
             def work() -> T:
                 # Closed in here: who asked may go away before this has ended.
                 with contextlib.closing(figures):
-                    return show(_understand(query, Analyst(figures, centre, now), Wording(lang, centre)))
+                    return show(_understand(query, Analyst(figures, centre, now), Formatter(lang, centre)))
 
             return await asyncio.to_thread(work)
 
-    def _wording(self, lang: str) -> Wording:
+    def _formatter(self, lang: str) -> Formatter:
         settings = self._settings()
-        return Wording(lang, settings.centre or Centre(settings.timezone))
+        return Formatter(lang, settings.centre or CentreLayout(settings.timezone))
 
 
-def _understand(query: Query, analyst: Analyst, wording: Wording) -> Asked:
+def _understand(query: Query, analyst: Analyst, formatter: Formatter) -> Asked:
     amiss = []
     unit, day, place = query.get("unit", "week"), analyst.today, query.get("place", CENTRE)
-    if unit not in PERIODS:
+    if unit not in PERIOD_UNITS:
         unit, amiss = "week", ["wrong-unit"]
     if text := query.get("day", ""):
         try:
-            day = day_of(text)
+            day = parse_day(text)
         except ConfigError:
             amiss.append("wrong-date")
     if place not in analyst.places():
         place = CENTRE
         amiss.append("wrong-place")
-    return Asked(analyst.analyse(place, period(unit, day)), analyst, wording, amiss)
+    return Asked(analyst.analyse(place, period_containing(unit, day)), analyst, formatter, amiss)
 
 
 def _short(table: Table) -> tuple[Table, int]:

@@ -9,26 +9,26 @@ from typing import Any, NamedTuple
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE
 from gateway.model import ClockQuality, Record, Stamp
 
-QUARTER = 900_000
+QUARTER_MS = 900_000
 """Milliseconds. In every time zone hours, days and years begin on a quarter of an hour."""
-LONGEST = 7 * 86_400_000
+MAX_PERIOD_MS = 7 * 86_400_000
 """Milliseconds of a period that a counter may report."""
-KEPT = frozenset({"attendance", "visitor-drift", "visitor-corrected", "opening-day"})
+STORED_KINDS = frozenset({"attendance", "visitor-drift", "visitor-corrected", "opening-day"})
 """Facts that are kept as they are: a few a day."""
-AWAY = "away"
+GATEWAY_DOWN = "away"
 """A fact of the gateway's, at its start, and a hole: since when it had not been running."""
-LOST, BEFORE = "lost", "before"
+RECORDS_LOST, BEFORE_FIRST_RECORD = "lost", "before"
 """Holes: facts that were gone before they were read; all that was before the first one there was."""
-UNKNOWN = {
+UNCOUNTED_KINDS = {
     "counter-restarted": "restarted",
     "counter-missed": "missed",
     "counter-implausible": "implausible",
 }
 """Facts of a counter that nobody knows who passed in a time, and what such a hole is called."""
-DATED = KEPT | UNKNOWN.keys() | {"crossing", "tour-marked", "coverage", AWAY}
+TIMED_KINDS = STORED_KINDS | UNCOUNTED_KINDS.keys() | {"crossing", "tour-marked", "coverage", GATEWAY_DOWN}
 """Facts that count at their own time, when that becomes known."""
 
-Correct = Callable[[Stamp], Stamp]
+CorrectStamp = Callable[[Stamp], Stamp]
 """Makes the best of a stamp: see `timekeeping.correct`."""
 
 
@@ -48,13 +48,13 @@ class Cursor(NamedTuple):
     is not after `skip` was folded from the journal before it (Unix milliseconds); quarters before `floor`
     are complete already."""
 
-    pos: int = 0
-    wall: int = 0
-    skip: int = 0
-    floor: int = 0
+    position: int = 0
+    newest_ms: int = 0
+    skip_until_ms: int = 0
+    first_quarter: int = 0
 
 
-class Happening(NamedTuple):
+class StoredFact(NamedTuple):
     """A fact of the day, as it is; `at` in Unix milliseconds."""
 
     at: int
@@ -63,10 +63,10 @@ class Happening(NamedTuple):
     body: dict[str, Any]
 
 
-DOOR, ROOM = "door.", "room."
+DOOR_PREFIX, ROOM_PREFIX = "door.", "room."
 """Begin the name of a place that is not the centre."""
 
-Hole = tuple[int, int, str, str]
+CountingGap = tuple[int, int, str, str]
 """From and until (Unix milliseconds), the counter (empty: all of them) and why: nobody counted, or what was
 counted is lost."""
 
@@ -77,112 +77,112 @@ class Batch:
     def __init__(self) -> None:
         self.bins: dict[tuple[int, str], Bin] = {}
         """By quarter and place."""
-        self.trust: dict[tuple[str, int], bool] = {}
-        self.holes: set[Hole] = set()
-        self.happenings: list[Happening] = []
+        self.coverage_changes: dict[tuple[str, int], bool] = {}
+        self.gaps: set[CountingGap] = set()
+        self.stored_facts: list[StoredFact] = []
         self.undated: list[Record] = []
         self.cursors: dict[str, Cursor] = {}
 
 
-class Fold:
+class Aggregator:
     """Folds the event lane of one journal, in order, from a cursor on."""
 
-    def __init__(self, epoch: str, cursors: Mapping[str, Cursor], correct: Correct) -> None:
-        before = max((cursor.wall for cursor in cursors.values()), default=0)
+    def __init__(self, epoch: str, cursors: Mapping[str, Cursor], correct: CorrectStamp) -> None:
+        before = max((cursor.newest_ms for cursor in cursors.values()), default=0)
         self._epoch = epoch
         self._correct = correct
         self.cursor = cursors.get(epoch) or Cursor(0, before, before)
         self.batch = Batch()
 
-    def start_over(self) -> None:
+    def restart_from_first_row(self) -> None:
         """This journal has been put back to what it was some time ago: its positions count anew."""
-        self.cursor = self.cursor._replace(pos=0, skip=self.cursor.wall)
+        self.cursor = self.cursor._replace(position=0, skip_until_ms=self.cursor.newest_ms)
 
-    def take(self, pos: int, records: Iterable[Record]) -> None:
+    def add_row(self, position: int, records: Iterable[Record]) -> None:
         """One row of the lane; one that could not be read has no records, and is as good as gone."""
         stamped = [(record, self._correct(record.at)) for record in records]
         if not stamped:
             return
-        last, wall, skip, floor = self.cursor
+        last, newest_ms, skip_until_ms, first_quarter = self.cursor
         walls = [at.wall for _, at in stamped if at.clock is not ClockQuality.UNSET]
-        if walls and pos > last + 1 and (last or not wall):
+        if walls and position > last + 1 and (last or not newest_ms):
             # Rows are missing: the journal gave them up, or damage took them.
-            self._hole(wall, min(walls), LOST if last else BEFORE)
+            self._add_gap(newest_ms, min(walls), RECORDS_LOST if last else BEFORE_FIRST_RECORD)
         for record, at in stamped:
             if at.clock is not ClockQuality.UNSET:
-                if at.wall > skip:
-                    self._fact(record, at.wall)
-            elif record.kind in DATED:
+                if at.wall > skip_until_ms:
+                    self._add_record(record, at.wall)
+            elif record.kind in TIMED_KINDS:
                 self.batch.undated.append(record)
-        self.cursor = Cursor(pos, max([wall, *walls]), skip, floor)
+        self.cursor = Cursor(position, max([newest_ms, *walls]), skip_until_ms, first_quarter)
         self.batch.cursors[self._epoch] = self.cursor
 
-    def settle(self, undated: Iterable[Record]) -> list[Record]:
+    def add_undated(self, undated: Iterable[Record]) -> list[Record]:
         """Take in what waited for its boot to know the time; returns what was."""
-        settled = []
+        dated = []
         for record in undated:
             at = self._correct(record.at)
             if at.clock is not ClockQuality.UNSET:
-                self._fact(record, at.wall)
-                settled.append(record)
-        return settled
+                self._add_record(record, at.wall)
+                dated.append(record)
+        return dated
 
-    def _fact(self, record: Record, at: int) -> None:
+    def _add_record(self, record: Record, at: int) -> None:
         # A fact of another shape, of another version's, is not worth the gateway.
         with contextlib.suppress(KeyError, TypeError):
-            self._read(record, at, record.body)
+            self._add_fact(record, at, record.body)
 
-    def _read(self, record: Record, at: int, body: dict[str, Any]) -> None:
+    def _add_fact(self, record: Record, at: int, body: dict[str, Any]) -> None:
         if record.kind == "crossing":
-            self._cross(record.device, at, body)
+            self._add_crossing(record.device, at, body)
         elif record.kind == "coverage":
-            self.batch.trust[record.device, at] = bool(body["covered"])
+            self.batch.coverage_changes[record.device, at] = bool(body["covered"])
         elif record.kind == "tour-marked":
-            self._add(CENTRE, Bin(0, 0, body["count"]), body["since"], body["until"])
-        elif record.kind == AWAY:
-            self._hole(body["since"], at, AWAY)
-        elif record.kind in UNKNOWN and body.get("since") is not None:
-            self._hole(body["since"], body["until"] or at, UNKNOWN[record.kind], record.device)
+            self._add_counts(CENTRE, Bin(0, 0, body["count"]), body["since"], body["until"])
+        elif record.kind == GATEWAY_DOWN:
+            self._add_gap(body["since"], at, GATEWAY_DOWN)
+        elif record.kind in UNCOUNTED_KINDS and body.get("since") is not None:
+            self._add_gap(body["since"], body["until"] or at, UNCOUNTED_KINDS[record.kind], record.device)
         elif record.kind == "gap" and body["reason"] == "damaged" and body["lane"] == "event":
-            self._hole(self.cursor.wall, at, LOST)
-        elif record.kind in KEPT:
-            self.batch.happenings.append(Happening(at, record.kind, record.device, body))
+            self._add_gap(self.cursor.newest_ms, at, RECORDS_LOST)
+        elif record.kind in STORED_KINDS:
+            self.batch.stored_facts.append(StoredFact(at, record.kind, record.device, body))
 
-    def _hole(self, since: int, until: int, reason: str, counter: str = "") -> None:
+    def _add_gap(self, since: int, until: int, reason: str, counter: str = "") -> None:
         if until > since:
-            self.batch.holes.add((since, until, counter, reason))
+            self.batch.gaps.add((since, until, counter, reason))
 
-    def _cross(self, counter: str, at: int, body: Mapping[str, Any]) -> None:
+    def _add_crossing(self, counter: str, at: int, body: Mapping[str, Any]) -> None:
         """A door counts for itself, for the centre if it leads outside, and for the rooms at its sides."""
         counts = Bin(body["in"], body["out"], body.get("tours", 0))
         # Nobody knows which of those who leave a place by its door are on a tour.
         back = Bin(body["out"], body["in"])
         since, until = body.get("since", at), body.get("until", at + 1)
         origin, target = body.get("from", OUTSIDE), body.get("to", CENTRE)
-        self._add(DOOR + body.get("door", counter), counts, since, until)
+        self._add_counts(DOOR_PREFIX + body.get("door", counter), counts, since, until)
         if origin == OUTSIDE:
-            self._add(CENTRE, counts, since, until)
+            self._add_counts(CENTRE, counts, since, until)
         elif target == OUTSIDE:
-            self._add(CENTRE, back, since, until)
+            self._add_counts(CENTRE, back, since, until)
         if target not in (OUTSIDE, CENTRE):
-            self._add(ROOM + target, counts, since, until)
+            self._add_counts(ROOM_PREFIX + target, counts, since, until)
         if origin not in (OUTSIDE, CENTRE):
-            self._add(ROOM + origin, back, since, until)
+            self._add_counts(ROOM_PREFIX + origin, back, since, until)
 
-    def _add(self, place: str, counts: Bin, since: int, until: int) -> None:
-        if not 0 < until - since <= LONGEST:
+    def _add_counts(self, place: str, counts: Bin, since: int, until: int) -> None:
+        if not 0 < until - since <= MAX_PERIOD_MS:
             since = until - 1
-        for quarter, part in spread(counts, since, until):
-            if quarter < self.cursor.floor:
+        for quarter, part in split_by_quarter_hour(counts, since, until):
+            if quarter < self.cursor.first_quarter:
                 continue
             self.batch.bins[quarter, place] = self.batch.bins.get((quarter, place), Bin()).plus(part)
 
 
-def spread(counts: Bin, since: int, until: int) -> Iterator[tuple[int, Bin]]:
+def split_by_quarter_hour(counts: Bin, since: int, until: int) -> Iterator[tuple[int, Bin]]:
     """The counts of a period by quarters: to each its part by time, in whole people, who add up."""
     before = Bin()
-    for quarter in range(since // QUARTER, (until - 1) // QUARTER + 1):
-        passed, whole = min(until, (quarter + 1) * QUARTER) - since, until - since
+    for quarter in range(since // QUARTER_MS, (until - 1) // QUARTER_MS + 1):
+        passed, whole = min(until, (quarter + 1) * QUARTER_MS) - since, until - since
         came = counts.came * passed // whole
         # By who came so far: nowhere more on a tour than came.
         tours = came * counts.tours // counts.came if counts.came else counts.tours * passed // whole

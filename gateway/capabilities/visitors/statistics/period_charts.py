@@ -6,40 +6,40 @@ from datetime import datetime
 
 from gateway.web.markup import Element
 
-from .formatting import Wording
+from .formatting import Formatter
 from .results import Analysis, Bar
-from .svg import Column, columns, curve, heat
+from .svg import Column, column_chart, heat_map, step_chart
 
 
-def bars(analysis: Analysis, wording: Wording) -> Element:
+def visits_chart(analysis: Analysis, formatter: Formatter) -> Element:
     """Who came, by slot; the upper part of each bar were on a tour."""
     unit = analysis.by
-    return columns(
-        wording.word("bars"),
+    return column_chart(
+        formatter.text("bars"),
         [
             Column(
-                wording.slot(unit, bar.slot), bar.count.came, bar.count.tours,
-                tip(bar, analysis, wording), bar.count.least and not bar.future,
+                formatter.slot_label(unit, bar.slot), bar.count.came, bar.count.tours,
+                bar_tooltip(bar, analysis, formatter), bar.count.is_minimum and not bar.future,
             )
             for bar in analysis.bars
         ],
     )  # fmt: skip
 
 
-def tip(bar: Bar, analysis: Analysis, wording: Wording) -> str:
+def bar_tooltip(bar: Bar, analysis: Analysis, formatter: Formatter) -> str:
     """What a bar says when it is pointed at."""
-    when = wording.slot(analysis.by, bar.slot)
+    when = formatter.slot_label(analysis.by, bar.slot)
     if analysis.by in ("quarter", "hour", "day"):
-        when = wording.moment(analysis.by, bar.slot)
-    count = wording.word("visits", count=wording.number(bar.count))
-    return f"{when}{wording.word('comma')}{count}"
+        when = formatter.slot_time(analysis.by, bar.slot)
+    count = formatter.text("visits", count=formatter.visit_count(bar.count))
+    return f"{when}{formatter.text('comma')}{count}"
 
 
-def week(analysis: Analysis, wording: Wording) -> Element:
+def weekday_chart(analysis: Analysis, formatter: Formatter) -> Element:
     """The mean day of each weekday."""
-    named = [(wording.word(f"weekday-{number}"), mean) for number, mean in enumerate(analysis.week)]
-    return columns(
-        wording.word("week-mean"),
+    named = [(formatter.text(f"weekday-{number}"), mean) for number, mean in enumerate(analysis.week)]
+    return column_chart(
+        formatter.text("week-mean"),
         [
             Column(name, mean or 0, 0, f"{name} {'–' if mean is None else f'{mean:.0f}'}")
             for name, mean in named
@@ -47,28 +47,30 @@ def week(analysis: Analysis, wording: Wording) -> Element:
     )
 
 
-def hours(analysis: Analysis, wording: Wording) -> Element:
+def hour_heat_map(analysis: Analysis, formatter: Formatter) -> Element:
     """The heat map, of the hours in which there ever was anything to count; of all if there never was."""
     known = [hour for hour in range(24) if any(row[hour].mean is not None for row in analysis.heat)]
     shown = range(known[0], known[-1] + 1) if known else range(24)
     cells = []
     for number, row in enumerate(analysis.heat):
-        weekday = wording.word(f"weekday-{number}")
+        weekday = formatter.text(f"weekday-{number}")
         line: list[Column | None] = []
         for hour in shown:
             mean, days = row[hour].mean, row[hour].days
             if mean is None:
                 line.append(None)
                 continue
-            told = f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
-            tip = wording.word("heat-cell", weekday=weekday, hour=f"{hour}:00", mean=told, days=days)
-            line.append(Column(told, mean, 0, tip))
+            mean_text = f"{mean:.1f}" if mean < 10 else f"{mean:.0f}"
+            tooltip = formatter.text(
+                "heat-cell", weekday=weekday, hour=f"{hour}:00", mean=mean_text, days=days
+            )
+            line.append(Column(mean_text, mean, 0, tooltip))
         cells.append(line)
-    names = [wording.word(f"weekday-{number}") for number in range(7)]
-    return heat(wording.word("heat"), names, [str(hour) for hour in shown], cells)
+    names = [formatter.text(f"weekday-{number}") for number in range(7)]
+    return heat_map(formatter.text("heat"), names, [str(hour) for hour in shown], cells)
 
 
-def inside(analysis: Analysis, wording: Wording) -> Element:
+def occupancy_chart(analysis: Analysis, formatter: Formatter) -> Element:
     """How many were inside: through a day, or the most of each day."""
     levels = analysis.levels
     if analysis.period.unit == "day" and analysis.bars:
@@ -78,13 +80,13 @@ def inside(analysis: Analysis, wording: Wording) -> Element:
             points.append(((min(analysis.now, last) - first) / (last - first), float(levels[-1].inside)))
         marks = [bar.slot for bar in analysis.bars][::3]
         labels = [((slot.since - first) / (last - first), f"{slot.local:%H:%M}") for slot in marks]
-        return curve(wording.word("inside"), points, labels)
-    zone = wording.zone
+        return step_chart(formatter.text("inside"), points, labels)
+    zone = formatter.zone
     days = [datetime.fromtimestamp(level.at - 1, zone) for level in levels]
-    return columns(
-        wording.word("inside-day"),
+    return column_chart(
+        formatter.text("inside-day"),
         [
-            Column(f"{day.month}/{day.day}", level.inside, 0, f"{wording.date(day)} {level.inside}")
+            Column(f"{day.month}/{day.day}", level.inside, 0, f"{formatter.day_label(day)} {level.inside}")
             for day, level in zip(days, levels, strict=True)
         ],
     )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from gateway.journal import JournalFailed, Reader
 
-from .aggregation import Batch, Bin, Happening, Hole
+from .aggregation import Batch, Bin, CountingGap, StoredFact
 from .database import Database, connect
-from .writer import read_on
+from .writer import aggregate_next
 
-TAIL = 4096
+MAX_TAIL_ROWS = 4096
 """Rows of the journal that somebody who looks folds themselves; with more, the file is behind."""
 
 
@@ -34,11 +34,11 @@ class Figures:
 
     def bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
         """What a place has, of quarters from `since` to before `until`, oldest first."""
-        together = dict(self._database.bins(place, since, until))
+        merged = dict(self._database.bins(place, since, until))
         for (at, name), counts in self._tail.bins.items():
             if name == place and since <= at < until:
-                together[at] = together.get(at, Bin()).plus(counts)
-        return sorted(together.items())
+                merged[at] = merged.get(at, Bin()).plus(counts)
+        return sorted(merged.items())
 
     def totals(self, since: int, until: int) -> dict[str, Bin]:
         """What every place has in all of that time."""
@@ -48,27 +48,29 @@ class Figures:
                 totals[name] = totals.get(name, Bin()).plus(counts)
         return totals
 
-    def trust(self) -> dict[str, list[tuple[int, bool]]]:
+    def coverage_changes(self) -> dict[str, list[tuple[int, bool]]]:
         """When each counter began or ceased to be trustworthy, oldest first; Unix milliseconds."""
-        changes = {(counter, at): covered for counter, at, covered in self._database.trust()}
+        changes = {(counter, at): covered for counter, at, covered in self._database.coverage_changes()}
         by_counter: dict[str, list[tuple[int, bool]]] = {}
-        for (counter, at), covered in sorted((changes | self._tail.trust).items()):
+        for (counter, at), covered in sorted((changes | self._tail.coverage_changes).items()):
             by_counter.setdefault(counter, []).append((at, covered))
         return by_counter
 
-    def holes(self) -> list[Hole]:
+    def gaps(self) -> list[CountingGap]:
         """Times in which a counter did not count, or whose counts are lost."""
-        return sorted({*self._database.holes(), *self._tail.holes})
+        return sorted({*self._database.gaps(), *self._tail.gaps})
 
-    def happenings(self, since: int, until: int) -> list[Happening]:
+    def stored_facts(self, since: int, until: int) -> list[StoredFact]:
         """Facts of a time in Unix milliseconds, oldest first."""
-        fresh = [each for each in self._tail.happenings if since <= each.at < until]
-        return sorted([*self._database.happenings(since, until), *fresh], key=lambda each: each.at)
+        fresh = [each for each in self._tail.stored_facts if since <= each.at < until]
+        return sorted([*self._database.stored_facts(since, until), *fresh], key=lambda each: each.at)
 
-    def first(self) -> int | None:
+    def first_quarter(self) -> int | None:
         """The first quarter that holds anything."""
         known = [
-            at for at in (self._database.first(), *(at for at, _ in self._tail.bins)) if at is not None
+            at
+            for at in (self._database.first_quarter(), *(at for at, _ in self._tail.bins))
+            if at is not None
         ]
         return min(known, default=None)
 
@@ -77,18 +79,18 @@ class Figures:
         return len(self._database.undated()) + len(self._tail.undated)
 
 
-async def look(path: Path, journal: Path) -> Figures:
+async def open_figures(path: Path, journal: Path) -> Figures:
     """The figures of this moment; without a journal, those of the file. Raises `StatisticsFailed`."""
     database = await asyncio.to_thread(connect, path, readonly=True)
     with contextlib.ExitStack() as stack:
         stack.callback(database.close)
         # What is committed after the cursor was read must not be seen: it would count twice.
-        database.freeze()
+        database.begin_snapshot()
         cursors = await asyncio.to_thread(database.cursors)
         tail, behind = Batch(), False
         with contextlib.suppress(JournalFailed):
             async with Reader.open(journal) as reader:
-                fold, behind = await read_on(cursors, reader, TAIL)
-                tail = fold.batch
+                aggregator, behind = await aggregate_next(cursors, reader, MAX_TAIL_ROWS)
+                tail = aggregator.batch
         stack.pop_all()
     return Figures(database, tail, behind=behind)

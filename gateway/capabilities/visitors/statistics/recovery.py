@@ -10,81 +10,87 @@ from pathlib import Path
 from gateway.journal import Reader
 from gateway.model import ClockQuality, Lane
 
-from .aggregation import QUARTER, Batch, Correct, Cursor
-from .database import PAGE, Database, StatisticsFailed, connect
-from .intervals import Span, Spans
+from .aggregation import QUARTER_MS, Batch, CorrectStamp, Cursor
+from .database import PAGE_BYTES, Database, StatisticsFailed, connect
+from .intervals import Interval, Intervals
 
-DAY = 86_400_000 // QUARTER
-SPAN = 365 * DAY
+QUARTERS_PER_DAY = 86_400_000 // QUARTER_MS
+QUARTERS_PER_READ = 365 * QUARTERS_PER_DAY
 """Quarters read at a time; where that fails, half as many, down to a day."""
-DAMAGED = "damaged"
-LARGEST = 1 << 30
+FILE_DAMAGED = "damaged"
+MAX_FILE_BYTES = 1 << 30
 
 
-async def complete_from(journal: Reader, correct: Correct) -> int | None:
+async def first_complete_quarter(journal: Reader, correct: CorrectStamp) -> int | None:
     """The first quarter of which the journal has everything; None: it has nothing."""
     for pack in await journal.read(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
         walls = [at.wall for at in stamps if at.clock is not ClockQuality.UNSET]
         if walls:
             # Of the quarter it begins in it has given up a part, unless it began then.
-            return min(walls) // QUARTER + (pack.pos > 1)
+            return min(walls) // QUARTER_MS + (pack.pos > 1)
     return None
 
 
-def take_over(damaged: Path, floor: int | None, epoch: str) -> Batch:
-    """What a damaged file has of the quarters before `floor`, from which on the journal of that epoch is to
-    be folded; without one, all of it."""
+def salvage(damaged: Path, first_complete: int | None, epoch: str) -> Batch:
+    """What a damaged file has of the quarters before `first_complete`, from which on the
+    journal of that epoch is complete; of all quarters where that is None."""
     batch = Batch()
     with contextlib.suppress(StatisticsFailed, OSError):
-        _pad(damaged)
+        _extend_to_declared_size(damaged)
         with contextlib.closing(connect(damaged, readonly=True)) as database:
-            _take(database, batch, floor)
+            _salvage_into(database, batch, first_complete)
     if batch.bins:
         newest = 1 + max(at for at, _ in batch.bins)
-        wall = QUARTER * (newest if floor is None else floor)
-        batch.cursors[epoch] = Cursor(0, wall, 0 if floor else wall, floor or 0)
+        newest_ms = QUARTER_MS * (newest if first_complete is None else first_complete)
+        batch.cursors[epoch] = Cursor(0, newest_ms, 0 if first_complete else newest_ms, first_complete or 0)
     return batch
 
 
-def _pad(file: Path) -> None:
+def _extend_to_declared_size(file: Path) -> None:
     """Of a file that is shorter than it says SQLite reads not one row."""
     with file.open("r+b") as cut:
-        head = cut.read(32)
-        size = min(LARGEST, PAGE * int.from_bytes(head[28:32]))  # sqlite.org/fileformat2.html, 1.3
+        header = cut.read(32)
+        size = min(
+            MAX_FILE_BYTES, PAGE_BYTES * int.from_bytes(header[28:32])
+        )  # sqlite.org/fileformat2.html, 1.3
         if file.stat().st_size < size:
             cut.truncate(size)
 
 
-def _take(database: Database, batch: Batch, floor: int | None) -> None:
-    first = database.first()
+def _salvage_into(database: Database, batch: Batch, first_complete: int | None) -> None:
+    first = database.first_quarter()
     if first is None:
         return
     # Nothing in it is younger than the file; its last page may be the one that is lost.
-    written = round(database.path.stat().st_mtime * 1000) // QUARTER + 1
-    until = written if floor is None else min(floor, written)
-    lost = [
-        span
-        for start in range(first, until, SPAN)
-        for span in _bins(database, batch, start, min(start + SPAN, until))
+    written = round(database.path.stat().st_mtime * 1000) // QUARTER_MS + 1
+    until = written if first_complete is None else min(first_complete, written)
+    unreadable = [
+        interval
+        for start in range(first, until, QUARTERS_PER_READ)
+        for interval in _salvage_bins(database, batch, start, min(start + QUARTERS_PER_READ, until))
     ]
-    batch.holes.update((since * QUARTER, end * QUARTER, "", DAMAGED) for since, end in Spans(lost))
+    batch.gaps.update(
+        (since * QUARTER_MS, end * QUARTER_MS, "", FILE_DAMAGED) for since, end in Intervals(unreadable)
+    )
     with contextlib.suppress(StatisticsFailed):
-        batch.trust |= {(counter, at): covered for counter, at, covered in database.trust()}
+        batch.coverage_changes |= {
+            (counter, at): covered for counter, at, covered in database.coverage_changes()
+        }
     with contextlib.suppress(StatisticsFailed):
-        batch.holes.update(database.holes())
+        batch.gaps.update(database.gaps())
     with contextlib.suppress(StatisticsFailed):
-        batch.happenings += database.happenings(0, until * QUARTER)
+        batch.stored_facts += database.stored_facts(0, until * QUARTER_MS)
 
 
-def _bins(database: Database, batch: Batch, since: int, until: int) -> Iterator[Span]:
+def _salvage_bins(database: Database, batch: Batch, since: int, until: int) -> Iterator[Interval]:
     """Take in what can be read; gives the days that cannot."""
     try:
-        batch.bins |= database.all_bins(since, until)
+        batch.bins |= database.bins_of_all_places(since, until)
     except StatisticsFailed:
-        if until - since <= DAY:
+        if until - since <= QUARTERS_PER_DAY:
             yield since, until
             return
         middle = (since + until) // 2
-        yield from _bins(database, batch, since, middle)
-        yield from _bins(database, batch, middle, until)
+        yield from _salvage_bins(database, batch, since, middle)
+        yield from _salvage_bins(database, batch, middle, until)

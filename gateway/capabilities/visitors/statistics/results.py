@@ -11,14 +11,14 @@ import msgspec
 from gateway.model import ConfigError
 from gateway.model.hours import Hours
 
-from .aggregation import Happening
-from .intervals import Slot, after, begin
+from .aggregation import StoredFact
+from .intervals import Slot, first_day_of, shift_day
 
-LAST = date(2200, 12, 31)
+MAX_DAY = date(2200, 12, 31)
 """The last day that anybody may ask for."""
-BY = {"day": "hour", "week": "day", "month": "day", "year": "month"}
+BAR_UNITS = {"day": "hour", "week": "day", "month": "day", "year": "month"}
 """The bars that a day, a week, a month and a year are shown in."""
-PERIODS = tuple(BY)
+PERIOD_UNITS = tuple(BAR_UNITS)
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -28,22 +28,22 @@ class Period(msgspec.Struct, frozen=True):
     since: date
     until: date
 
-    def step(self, count: int) -> Period:
+    def shifted(self, count: int) -> Period:
         """The one so many before or after."""
         if not self.unit:
             length = (self.until - self.since) * count
             return Period("", self.since + length, self.until + length)
-        first = after(self.unit, self.since, count)
-        return Period(self.unit, first, after(self.unit, first))
+        first = shift_day(self.unit, self.since, count)
+        return Period(self.unit, first, shift_day(self.unit, first))
 
 
-def period(unit: str, day: date) -> Period:
+def period_containing(unit: str, day: date) -> Period:
     """The day, week, month or year that a day is in."""
-    first = begin(unit, day)
-    return Period(unit, first, after(unit, first))
+    first = first_day_of(unit, day)
+    return Period(unit, first, shift_day(unit, first))
 
 
-class Centre(msgspec.Struct, frozen=True):
+class CentreLayout(msgspec.Struct, frozen=True):
     """What the site's file says that the figures do not."""
 
     timezone: str
@@ -77,7 +77,7 @@ class Count(msgspec.Struct, frozen=True):
         return max(0, self.came - self.tours)
 
     @property
-    def least(self) -> bool:
+    def is_minimum(self) -> bool:
         """Whether more may have come."""
         return self.share is not None and self.share < 1
 
@@ -97,7 +97,7 @@ class Peak(msgspec.Struct, frozen=True):
     count: int
 
 
-class Cell(msgspec.Struct, frozen=True):
+class HeatCell(msgspec.Struct, frozen=True):
     """The mean of those who came in one hour of one weekday, over `days` such hours that were open and
     counted; None of none."""
 
@@ -120,7 +120,7 @@ class Comparison(msgspec.Struct, frozen=True):
     sure: bool
 
 
-class Level(msgspec.Struct, frozen=True):
+class Occupancy(msgspec.Struct, frozen=True):
     """How many were inside at a moment (Unix seconds)."""
 
     at: int
@@ -148,14 +148,14 @@ class Analysis(msgspec.Struct, frozen=True):
     bars: tuple[Bar, ...]
     by: str
     peaks: dict[str, Peak]
-    heat: tuple[tuple[Cell, ...], ...]
+    heat: tuple[tuple[HeatCell, ...], ...]
     """By weekday, Monday first, and hour."""
     comparisons: tuple[Comparison, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[Occupancy, ...]
     """At the end of each quarter of a day; else at each day's fullest."""
     stay: Stay | None
     places: dict[str, Count]
-    happenings: tuple[Happening, ...]
+    stored_facts: tuple[StoredFact, ...] = msgspec.field(name="happenings")
     lost: tuple[tuple[int, int, str, str], ...]
     """Times in which a counter (empty: all) did not count; Unix seconds, and why."""
     since: int | None
@@ -168,12 +168,12 @@ class Analysis(msgspec.Struct, frozen=True):
     """Counters that are configured, and were never heard."""
 
 
-def day_of(text: str) -> date:
+def parse_day(text: str) -> date:
     """A date that somebody wrote. Raises `ConfigError`."""
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
         raise ConfigError("visitors-date", value=text) from error
-    if not date(1970, 1, 2) <= day <= LAST:
+    if not date(1970, 1, 2) <= day <= MAX_DAY:
         raise ConfigError("visitors-date", value=text)
     return day

@@ -5,20 +5,20 @@ from __future__ import annotations
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, with_counters
 from gateway.config import Site
 
-from .aggregation import DOOR, ROOM
-from .results import Centre
+from .aggregation import DOOR_PREFIX, ROOM_PREFIX
+from .results import CentreLayout
 
 
-def centre_of(site: Site) -> Centre:
+def centre_layout(site: Site) -> CentreLayout:
     """Its doors, and by which of them each place is counted."""
     layout = with_counters(site.layout, site.devices.values())
-    doors = {DOOR + name: door for name, door in layout.doors.items()}
+    doors = {DOOR_PREFIX + name: door for name, door in layout.doors.items()}
     rooms = {
-        ROOM + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))
+        ROOM_PREFIX + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))
         for room in layout.rooms
     }
     counters = [counter for door in doors.values() for counter in door.counters]
-    return Centre(
+    return CentreLayout(
         timezone=site.centre.timezone,
         doors={name: door.counters for name, door in doors.items()},
         places={
@@ -27,9 +27,9 @@ def centre_of(site: Site) -> Centre:
             **{name: (name,) for name in doors},
         },
         titles={
-            **{DOOR + counter: site.devices[counter].title for counter in counters},
+            **{DOOR_PREFIX + counter: site.devices[counter].title for counter in counters},
             **{name: door.title for name, door in doors.items() if door.title},
-            **{ROOM + name: room.title for name, room in layout.rooms.items()},
+            **{ROOM_PREFIX + name: room.title for name, room in layout.rooms.items()},
         },
         hours=site.hours,
     )
