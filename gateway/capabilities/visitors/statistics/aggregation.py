@@ -1,4 +1,5 @@
-"""From facts to quarters of an hour: pure, so that any split of the facts gives the same bins."""
+"""Aggregates facts into counts per quarter of an hour. Pure: however the facts are split into batches, the
+bins are the same."""
 
 from __future__ import annotations
 
@@ -10,30 +11,31 @@ from gateway.capabilities.visitors.services import CENTRE, OUTSIDE
 from gateway.model import ClockQuality, Record, Stamp
 
 QUARTER_MS = 900_000
-"""Milliseconds. In every time zone hours, days and years begin on a quarter of an hour."""
+"""In every time zone hours, days and years begin on a quarter of an hour."""
 MAX_PERIOD_MS = 7 * 86_400_000
-"""Milliseconds of a period that a counter may report."""
+"""A longer period of a counter is counted at its end."""
 STORED_KINDS = frozenset({"attendance", "visitor-drift", "visitor-corrected", "opening-day"})
-"""Facts that are kept as they are: a few a day."""
+"""Kinds of facts that are stored unchanged: a few a day."""
 GATEWAY_DOWN = "away"
-"""A fact of the gateway's, at its start, and a hole: since when it had not been running."""
+"""The kind of the fact that the gateway writes at its start after downtime, and the reason of the gap."""
 RECORDS_LOST, BEFORE_FIRST_RECORD = "lost", "before"
-"""Holes: facts that were gone before they were read; all that was before the first one there was."""
+"""Reasons of gaps: records were deleted or damaged before they were read; the time before the first
+record."""
 UNCOUNTED_KINDS = {
     "counter-restarted": "restarted",
     "counter-missed": "missed",
     "counter-implausible": "implausible",
 }
-"""Facts of a counter that nobody knows who passed in a time, and what such a hole is called."""
+"""Kinds of facts by which a counter reports an uncounted time, with the reason of the gap."""
 TIMED_KINDS = STORED_KINDS | UNCOUNTED_KINDS.keys() | {"crossing", "tour-marked", "coverage", GATEWAY_DOWN}
-"""Facts that count at their own time, when that becomes known."""
+"""Kinds of facts that are kept until their time is known if the clock was not set."""
 
 CorrectStamp = Callable[[Stamp], Stamp]
-"""Makes the best of a stamp: see `timekeeping.correct`."""
+"""Corrects a stamp by what is known of its boot: see `timekeeping.correct`."""
 
 
 class Bin(NamedTuple):
-    """Who came and who went; `tours` of those who came were on a guided tour (参访人员)."""
+    """People who came and went; `tours` of those who came were on a guided tour (参访人员)."""
 
     came: int = 0
     went: int = 0
@@ -44,9 +46,9 @@ class Bin(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """How far one journal has been folded: the position in its event lane and the newest time there. What
-    is not after `skip` was folded from the journal before it (Unix milliseconds); quarters before `floor`
-    are complete already."""
+    """How far one journal has been aggregated: the position in its event lane and the newest time there.
+    Records up to `skip_until_ms` came from the previous journal (Unix milliseconds); quarters before
+    `first_quarter` are complete already."""
 
     position: int = 0
     newest_ms: int = 0
@@ -55,7 +57,7 @@ class Cursor(NamedTuple):
 
 
 class StoredFact(NamedTuple):
-    """A fact of the day, as it is; `at` in Unix milliseconds."""
+    """A fact that is stored unchanged; `at` in Unix milliseconds."""
 
     at: int
     kind: str
@@ -64,11 +66,11 @@ class StoredFact(NamedTuple):
 
 
 DOOR_PREFIX, ROOM_PREFIX = "door.", "room."
-"""Begin the name of a place that is not the centre."""
+"""Prefixes of place names, of all places but the centre."""
 
 CountingGap = tuple[int, int, str, str]
-"""From and until (Unix milliseconds), the counter (empty: all of them) and why: nobody counted, or what was
-counted is lost."""
+"""From and until (Unix milliseconds), the counter (empty: all of them) and the reason why there are no
+counts of that time."""
 
 
 class Batch:
@@ -76,7 +78,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.bins: dict[tuple[int, str], Bin] = {}
-        """By quarter and place."""
+        """By quarter (since 1970) and place."""
         self.coverage_changes: dict[tuple[str, int], bool] = {}
         self.gaps: set[CountingGap] = set()
         self.stored_facts: list[StoredFact] = []
@@ -85,7 +87,7 @@ class Batch:
 
 
 class Aggregator:
-    """Folds the event lane of one journal, in order, from a cursor on."""
+    """Aggregates the event lane of one journal, in order, from a cursor on."""
 
     def __init__(self, epoch: str, cursors: Mapping[str, Cursor], correct: CorrectStamp) -> None:
         before = max((cursor.newest_ms for cursor in cursors.values()), default=0)
@@ -95,18 +97,19 @@ class Aggregator:
         self.batch = Batch()
 
     def restart_from_first_row(self) -> None:
-        """This journal has been put back to what it was some time ago: its positions count anew."""
+        """The journal was replaced by an older copy of itself: read it again, and skip what is counted
+        already."""
         self.cursor = self.cursor._replace(position=0, skip_until_ms=self.cursor.newest_ms)
 
     def add_row(self, position: int, records: Iterable[Record]) -> None:
-        """One row of the lane; one that could not be read has no records, and is as good as gone."""
+        """Add one row of the lane; an unreadable row has no records and is treated as missing."""
         stamped = [(record, self._correct(record.at)) for record in records]
         if not stamped:
             return
         last, newest_ms, skip_until_ms, first_quarter = self.cursor
         walls = [at.wall for _, at in stamped if at.clock is not ClockQuality.UNSET]
         if walls and position > last + 1 and (last or not newest_ms):
-            # Rows are missing: the journal gave them up, or damage took them.
+            # Rows are missing: deleted to make room, or damaged.
             self._add_gap(newest_ms, min(walls), RECORDS_LOST if last else BEFORE_FIRST_RECORD)
         for record, at in stamped:
             if at.clock is not ClockQuality.UNSET:
@@ -118,7 +121,7 @@ class Aggregator:
         self.batch.cursors[self._epoch] = self.cursor
 
     def add_undated(self, undated: Iterable[Record]) -> list[Record]:
-        """Take in what waited for its boot to know the time; returns what was."""
+        """Add the records whose time is known by now, and return them."""
         dated = []
         for record in undated:
             at = self._correct(record.at)
@@ -128,7 +131,7 @@ class Aggregator:
         return dated
 
     def _add_record(self, record: Record, at: int) -> None:
-        # A fact of another shape, of another version's, is not worth the gateway.
+        # A fact written by another version may have another shape: leave it out.
         with contextlib.suppress(KeyError, TypeError):
             self._add_fact(record, at, record.body)
 
@@ -153,9 +156,9 @@ class Aggregator:
             self.batch.gaps.add((since, until, counter, reason))
 
     def _add_crossing(self, counter: str, at: int, body: Mapping[str, Any]) -> None:
-        """A door counts for itself, for the centre if it leads outside, and for the rooms at its sides."""
+        """Count for the door, for the centre if the door leads outside, and for the rooms on both sides."""
         counts = Bin(body["in"], body["out"], body.get("tours", 0))
-        # Nobody knows which of those who leave a place by its door are on a tour.
+        # Of people who leave it is not known who is on a tour.
         back = Bin(body["out"], body["in"])
         since, until = body.get("since", at), body.get("until", at + 1)
         origin, target = body.get("from", OUTSIDE), body.get("to", CENTRE)
@@ -179,12 +182,13 @@ class Aggregator:
 
 
 def split_by_quarter_hour(counts: Bin, since: int, until: int) -> Iterator[tuple[int, Bin]]:
-    """The counts of a period by quarters: to each its part by time, in whole people, who add up."""
+    """Divide the counts of a period among its quarters by time, in whole people that add up to the
+    total."""
     before = Bin()
     for quarter in range(since // QUARTER_MS, (until - 1) // QUARTER_MS + 1):
         passed, whole = min(until, (quarter + 1) * QUARTER_MS) - since, until - since
         came = counts.came * passed // whole
-        # By who came so far: nowhere more on a tour than came.
+        # In proportion to who came so far: `tours` never exceeds `came`.
         tours = came * counts.tours // counts.came if counts.came else counts.tours * passed // whole
         upto = Bin(came, counts.went * passed // whole, tours)
         part = Bin(upto.came - before.came, upto.went - before.went, upto.tours - before.tours)

@@ -1,7 +1,7 @@
-"""What the figures say: totals, peaks, the usual week, comparisons, how long people stay.
+"""Analyses the figures of a place: totals, peaks, the average week, comparisons, length of stay.
 
-An hour in which some counter was not to be trusted is no hour without visitors: it is left out of every
-mean, and a total with such an hour in it is the least that came.
+An hour in which a counter was not trustworthy is left out of every mean, and a total that includes such
+an hour is a minimum.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .results import (
 
 
 class Coverage:
-    """How much of the time in which somebody should have been counting at a place, each door was."""
+    """How much of the time in which the doors of a place should have been counted they were counted."""
 
     def __init__(
         self, expected_by_door: Sequence[Intervals], uncounted_by_door: Sequence[Intervals]
@@ -46,20 +46,20 @@ class Coverage:
         self._any_uncounted = Intervals(span for spans in self._uncounted for span in spans)
 
     def share(self, since: int, until: int) -> float | None:
-        """None: nobody was expected to."""
+        """The counted share, 0 to 1; None where no counting was expected."""
         expected_s = sum(spans.covered_seconds(since, until) for spans in self._expected)
         uncounted_s = sum(spans.covered_seconds(since, until) for spans in self._uncounted)
         return 1 - uncounted_s / expected_s if expected_s else None
 
     def is_complete(self, since: int, until: int) -> bool:
-        """Whether somebody should have been counting at some time, and every door was at every time."""
+        """Whether counting was expected, and every door was counted all the time."""
         return not self._any_uncounted.covered_seconds(since, until) and any(
             spans.covered_seconds(since, until) for spans in self._expected
         )
 
 
 class Analyst:
-    """Answers questions on the figures of this moment. `now` is Unix time in seconds."""
+    """Analyses the figures as of `now` (Unix seconds)."""
 
     def __init__(self, figures: Figures, centre: CentreLayout, now: int) -> None:
         self._figures = figures
@@ -78,14 +78,14 @@ class Analyst:
             for counter in each
             if counter not in self._coverage_changes
         ]
-        """Counters that are configured, and were never heard."""
+        """Counters that are configured and have never reported."""
 
     def places(self) -> list[str]:
-        """The centre, its doors and rooms, and those that there once were."""
+        """The centre, its doors and rooms, and former ones that have figures."""
         return list(dict.fromkeys([CENTRE, *self._centre.places, *self._figures.places()]))
 
     def analyse(self, place: str, span: Period, by: str = "") -> Analysis:
-        """Everything about a place in a period; `by` is the bars' unit."""
+        """The complete analysis of a place in a period; `by` is the unit of the bars."""
         zone, now = self._centre.zone, self._now
         since, until = midnight_s(span.since, zone), midnight_s(span.until, zone)
         by = by or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
@@ -133,7 +133,7 @@ class Analyst:
         )
 
     def bars(self, place: str, span: Period, by: str) -> list[Bar]:
-        """The same in other slots."""
+        """The counts of a place in a period, in slots of the unit `by`."""
         zone = self._centre.zone
         bins = self._bins(place, midnight_s(span.since, zone), midnight_s(span.until, zone))
         return self._bars(
@@ -141,14 +141,14 @@ class Analyst:
         )
 
     def _bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
-        """By Unix seconds."""
+        """The counts of quarters by Unix seconds, oldest first."""
         bins = self._figures.bins(place, since // QUARTER_S, until // QUARTER_S)
         return [(at * QUARTER_S, counts) for at, counts in bins]
 
     def _bars(
         self, among: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
     ) -> list[Bar]:
-        """The count of each slot; they follow on one another."""
+        """The count of each slot; the slots must be consecutive."""
         bars, number = [], 0
         for slot in among:
             came = went = tours = 0
@@ -165,7 +165,7 @@ class Analyst:
         since, until = midnight_s(span.since, zone), min(midnight_s(span.until, zone), self._now)
         expected = Intervals([(since, until)])
         if self._centre.hours:
-            # The day before may have ended after midnight.
+            # The opening hours of the day before may extend past midnight.
             published = opening_intervals(
                 self._centre.hours, span.since - timedelta(days=1), span.until, zone
             )
@@ -178,14 +178,14 @@ class Analyst:
         return Coverage(expected_by_door, uncounted_by_door)
 
     def _lifetime(self, place: str) -> tuple[Intervals, Intervals]:
-        """Since the day a door was first heard of, and when it was not counted in that time."""
+        """The time since the day on which a door first reported, and the uncounted parts of it."""
         counters = self._centre.doors.get(place, (place.removeprefix(DOOR_PREFIX),))
         known = [changes for counter in counters if (changes := self._coverage_changes.get(counter))]
         if not known:
             return Intervals(), Intervals()
         first = min(changes[0][0] for changes in known) // 1000
         first_day = self._day_start(first)
-        # One that counts is enough.
+        # A door is counted while at least one of its counters is.
         uncounted = Intervals([(first_day, self._now)])
         for counter, changes in ((each, self._coverage_changes.get(each)) for each in counters):
             if changes:
@@ -193,11 +193,11 @@ class Analyst:
         return Intervals([(first_day, self._now)]), uncounted
 
     def _day_start(self, at: int) -> int:
-        """When the day of a moment began."""
+        """The local midnight before a moment, Unix seconds."""
         return midnight_s(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
 
     def _uncounted(self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int) -> Intervals:
-        """When a counter did not count."""
+        """The times in which a counter did not count."""
         gone = [(since, until) for since, until, whose, _ in self._gaps if whose in ("", counter)]
         return Intervals([*self._untrusted(changes, first_day), *gone])
 
@@ -211,7 +211,7 @@ class Analyst:
         yield began, self._now
 
     def _gaps_between(self, since: int, until: int) -> list[tuple[int, int, str, str]]:
-        """What there was of it in a time, in full."""
+        """The gaps that overlap a time, uncut: from, until, counter, reason."""
         spans = [
             (first, last, counter, "untrusted")
             for counter, changes in self._coverage_changes.items()
@@ -222,7 +222,7 @@ class Analyst:
     def _comparisons(
         self, place: str, span: Period, total: Count, counted: Sequence[Bar]
     ) -> Iterator[Comparison]:
-        """With as much of the earlier period as has passed of this one."""
+        """Compare with the same part of earlier periods as has passed of this one."""
         zone = self._centre.zone
         running = span.since <= self.today < span.until
         for against, other in comparison_periods(span):
@@ -256,14 +256,14 @@ class Analyst:
 
 
 def _default_bar_unit(span: Period) -> str:
-    """The bars of some days that are no week, month or year."""
+    """The unit of the bars for a period that is no day, week, month or year."""
     days = (span.until - span.since).days
     return "day" if days <= 93 else "month" if days <= 1830 else "year"
 
 
 def comparison_periods(span: Period) -> Iterator[tuple[str, Period]]:
-    """The periods that one is compared with: a day with that weekday a week and a year before, a week with
-    that week of the year before (ISO 8601)."""
+    """The earlier periods to compare with: for a day the same weekday a week and a year before, for a week
+    the same week of the year before (ISO 8601)."""
     if span.unit == "day":
         yield "previous", period_containing("day", span.since - timedelta(days=1))
         yield "week", period_containing("day", span.since - timedelta(days=7))
@@ -279,7 +279,7 @@ def comparison_periods(span: Period) -> Iterator[tuple[str, Period]]:
 
 
 def _mean_change(now: Sequence[Bar], before: Sequence[Bar]) -> float | None:
-    """Of the mean day."""
+    """The relative change of the mean day."""
     came = sum(bar.count.came for bar in before)
     if not now or not came:
         return None
@@ -287,7 +287,7 @@ def _mean_change(now: Sequence[Bar], before: Sequence[Bar]) -> float | None:
 
 
 def _occupancies(day: Slot, bins: Sequence[tuple[int, Bin]]) -> list[Occupancy]:
-    """How many were inside at the end of each quarter in which that changed. A day begins with nobody."""
+    """How many people were inside at the end of each quarter in which that changed. A day begins with 0."""
     first = bisect_left(bins, (day.since,))
     levels, inside = [], 0
     for at, counts in bins[first:]:
@@ -299,7 +299,7 @@ def _occupancies(day: Slot, bins: Sequence[tuple[int, Bin]]) -> list[Occupancy]:
 
 
 def _occupancy_levels(inside: Sequence[Sequence[Occupancy]], now: int) -> list[Occupancy]:
-    """Of one day all of them, of several the fullest moment of each."""
+    """For one day all levels, for several days the maximum of each."""
     if len(inside) == 1:
         return [msgspec.structs.replace(level, at=min(level.at, now)) for level in inside[0]]
     return [max(day, key=lambda level: level.inside) for day in inside if day]
@@ -312,7 +312,7 @@ def _peaks(
     inside: Sequence[Sequence[Occupancy]],
     zone: ZoneInfo,
 ) -> dict[str, Peak]:
-    """The busiest of each kind, the first of several; none where nobody came."""
+    """The busiest slot of each kind, the earliest of equals; none where nobody came."""
 
     def quarter(at: int) -> Slot:
         return Slot(at, at + QUARTER_S, datetime.fromtimestamp(at, zone))
@@ -349,7 +349,7 @@ def _weekday_means(counted: Sequence[Bar]) -> tuple[float | None, ...]:
 
 
 def _mean_stay(counted: Sequence[tuple[int, Sequence[Occupancy]]]) -> Stay | None:
-    """Of days that were fully counted: the area below the number inside, by those who came."""
+    """From fully counted days: person-seconds inside divided by the people who came."""
     came = sum(each for each, _ in counted)
     if not came:
         return None

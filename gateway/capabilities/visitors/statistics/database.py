@@ -1,7 +1,7 @@
-"""The statistics file: SQLite, the only file here that knows it. Every call blocks: use a thread.
+"""The statistics file in SQLite. Every call blocks: use a thread.
 
-WAL with synchronous NORMAL: a power cut may take the last commits, never the file; and what they held is
-in the journal still, after the cursor that they would have moved.
+WAL with synchronous NORMAL: a power cut may lose the last commits, but does not damage the file. What the
+lost commits held is still in the journal after the stored cursor, and is aggregated again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .aggregation import Batch, Bin, CountingGap, Cursor, StoredFact
 SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
 MAX_UNDATED_RECORDS = 50_000
-"""Records that may wait for a clock to be set: where nobody ever does, there are no dates to count by."""
+"""Records that may wait for the clock to be set; if it never is, later ones are not stored."""
 SUFFIXES = ("", "-wal", "-shm")
 
 
@@ -33,16 +33,16 @@ class StatisticsFailed(GatewayError):
 
 
 class StatisticsDamaged(StatisticsFailed):
-    """The file is no sound database."""
+    """The file is corrupt or no SQLite database."""
 
 
 class StatisticsMissing(StatisticsFailed):
-    """There is none yet."""
+    """The file does not exist yet."""
 
 
 class Database:
-    """One connection. What one thread does, others wait for: a task that is cancelled leaves its thread
-    behind."""
+    """One connection, guarded by a lock: a cancelled task leaves its thread running, and the next call must
+    wait for it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -58,24 +58,24 @@ class Database:
             return self._connection.execute(sql, args).fetchall()
 
     def begin_snapshot(self) -> None:
-        """See the file as it is now, whatever is committed from here on."""
+        """From here on read the file as it is now, whatever is committed meanwhile."""
         self._query("BEGIN")
 
     def check_integrity(self) -> None:
-        """Look through the whole file. Raises `StatisticsDamaged`."""
+        """Check the whole file. Raises `StatisticsDamaged`."""
         ((found,),) = self._query("PRAGMA quick_check(1)")
         if found != "ok":
             raise StatisticsDamaged("statistics-open", path=self.path, reason=found)
 
     def cursors(self) -> dict[str, Cursor]:
-        """By the epoch of each journal that was ever folded."""
+        """By the epoch of each journal that was ever aggregated."""
         return {epoch: Cursor(*rest) for epoch, *rest in self._query("SELECT * FROM cursor")}
 
     def places(self) -> list[str]:
         return [name for (name,) in self._query("SELECT name FROM place ORDER BY name")]
 
     def bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
-        """What a place has, of quarters from `since` to before `until`, oldest first."""
+        """The counts of a place, of quarters from `since` to before `until`, oldest first."""
         return [
             (at, Bin(came, went, tours))
             for at, came, went, tours in self._query(
@@ -86,7 +86,7 @@ class Database:
         ]  # fmt: skip
 
     def totals(self, since: int, until: int) -> dict[str, Bin]:
-        """What every place has in all of that time."""
+        """The total of every place, of quarters from `since` to before `until`."""
         return {
             name: Bin(*counts)
             for name, *counts in self._query(
@@ -97,7 +97,8 @@ class Database:
         }  # fmt: skip
 
     def coverage_changes(self) -> list[tuple[str, int, bool]]:
-        """Every change of a counter's trust, by counter, oldest first."""
+        """When each counter became trustworthy (true) or ceased to be, by counter, oldest first; Unix
+        ms."""
         return [
             (counter, at, bool(covered))
             for counter, at, covered in self._query("SELECT * FROM trust ORDER BY counter, at")
@@ -109,7 +110,7 @@ class Database:
         ]
 
     def bins_of_all_places(self, since: int, until: int) -> dict[tuple[int, str], Bin]:
-        """Every place's, of quarters from `since` to before `until`."""
+        """The counts of quarters from `since` to before `until`."""
         rows = self._query(
             "SELECT at, name, came, went, tours FROM bin LEFT JOIN place ON id = place "
             "WHERE at >= ? AND at < ?",
@@ -119,7 +120,7 @@ class Database:
         return {(at, name or "?"): Bin(*counts) for at, name, *counts in rows}
 
     def stored_facts(self, since: int, until: int) -> list[StoredFact]:
-        """Facts of a time in Unix milliseconds, oldest first."""
+        """Facts from `since` to before `until` (Unix milliseconds), oldest first."""
         found = []
         for at, kind, device, body in self._query(
             "SELECT * FROM fact WHERE at >= ? AND at < ? ORDER BY at", since, until
@@ -129,12 +130,12 @@ class Database:
         return found
 
     def first_quarter(self) -> int | None:
-        """The first quarter that holds anything."""
+        """The first quarter that has counts."""
         ((at,),) = self._query("SELECT min(at) FROM bin")
         return None if at is None else int(at)
 
     def undated(self) -> list[Record]:
-        """What waits for its boot to know the time."""
+        """Records that wait until the time of their boot is known."""
         found = []
         for (record,) in self._query("SELECT record FROM undated ORDER BY boot, mono"):
             with contextlib.suppress(msgspec.DecodeError):
@@ -142,7 +143,8 @@ class Database:
         return found
 
     def apply(self, batch: Batch, dated: Iterable[Record] = ()) -> None:
-        """All of a batch and its cursor, or nothing; `dated` are undated records that it took in."""
+        """Write a batch and its cursor in one transaction; `dated` are the undated records that it
+        includes."""
         with self._lock, _sqlite_errors("statistics-write", self.path):
             failpoint("statistics-before")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -151,7 +153,7 @@ class Database:
                 failpoint("statistics-within")
                 self._connection.execute("COMMIT")
             except sqlite3.Error:
-                # A full disk may already have rolled back by itself.
+                # On a full disk SQLite may have rolled back already.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -192,7 +194,7 @@ def _encode(record: Record) -> bytes:
 
 @contextlib.contextmanager
 def _sqlite_errors(key: str, path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
+    """Raise SQLite's errors as `StatisticsFailed` or `StatisticsDamaged`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -202,7 +204,7 @@ def _sqlite_errors(key: str, path: Path) -> Iterator[None]:
 
 
 def connect(path: Path, *, readonly: bool = False) -> Database:
-    """Open the file; a writer creates it. Raises `StatisticsFailed`."""
+    """Open the file; created unless `readonly`. Raises `StatisticsFailed`."""
     if readonly and not path.exists():
         raise StatisticsMissing("statistics-missing", path=path)
     with _sqlite_errors("statistics-open", path), contextlib.ExitStack() as stack:
@@ -229,10 +231,10 @@ def connect(path: Path, *, readonly: bool = False) -> Database:
 
 
 def replace_damaged(path: Path) -> Path:
-    """Put the new file in the damaged one's place; returns where that went. Whenever this is interrupted,
-    `finish_replacement` does the rest."""
+    """Move the damaged file aside and the new one in its place; returns the damaged file's new path. After
+    an interruption `finish_replacement` completes this."""
     aside = path.with_name(path.name + ".damaged")
-    # The log goes first: beside a new file it would be taken for that one's.
+    # The WAL is moved first: SQLite would apply it to a new file of that name.
     for suffix in reversed(SUFFIXES):
         aside.with_name(aside.name + suffix).unlink(missing_ok=True)
         part = path.with_name(path.name + suffix)
@@ -243,11 +245,11 @@ def replace_damaged(path: Path) -> Path:
 
 
 def finish_replacement(path: Path) -> None:
-    """The rest of an exchange that was interrupted, if one was."""
+    """Complete an interrupted `replace_damaged`, if there was one."""
     if not path.exists() and replacement_path(path).exists():
         replacement_path(path).rename(path)
 
 
 def replacement_path(path: Path) -> Path:
-    """Where a new file is made while there is a damaged one."""
+    """Where the new file is written before it replaces a damaged one."""
     return path.with_name(path.name + "-fresh")

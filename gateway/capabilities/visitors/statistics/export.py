@@ -1,4 +1,4 @@
-"""Tables for other programs."""
+"""Tables for spreadsheets and other programs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .results import Analysis, Period
 
 
 def finest_slot_unit(span: Period) -> str:
-    """The slots that are few enough for a sheet."""
+    """The finest unit whose slots fit on a sheet."""
     days = (span.until - span.since).days
     return "quarter" if days <= 31 else "hour" if days <= 366 else "day"
 
 
 def workbook_tables(analyst: Analyst, analysis: Analysis, formatter: Formatter) -> list[Table]:
-    """All that there is to say of a place and a period, for a workbook."""
+    """The sheets of a workbook on a place and a period."""
     place, span = analysis.place, analysis.period
     fine = finest_slot_unit(span)
     return [

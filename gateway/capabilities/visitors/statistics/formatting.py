@@ -1,4 +1,4 @@
-"""The figures as a person would say them, and as tables."""
+"""Formats an analysis as sentences and as tables, in one language."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .results import Analysis, Bar, CentreLayout, Comparison, Count, Peak, Perio
 
 
 class Share(float):
-    """A part of a whole, shown in percent."""
+    """A share from 0 to 1, shown in percent."""
 
 
 class Table(NamedTuple):
-    """`key` names what it is of, whatever the language. Numbers and dates stay what they are, for whoever
-    counts on with them."""
+    """`key` identifies the table in every language. Numbers and dates keep their types, so that a
+    spreadsheet can calculate with them."""
 
     key: str
     title: str
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
 
 class Formatter:
-    """Says things of a centre in a language."""
+    """Formats the results of a centre in a language."""
 
     def __init__(self, language: str, centre: CentreLayout) -> None:
         self.language = language
@@ -41,7 +41,7 @@ class Formatter:
         return translate(self.language, f"visitors.{key}", **facts)
 
     def place_title(self, name: str) -> str:
-        """What people call a place."""
+        """The title of a place."""
         if name == CENTRE:
             return self.text("centre")
         kind, _, bare = name.partition(".")
@@ -56,11 +56,11 @@ class Formatter:
         return self.text(f"weekday-{day.weekday()}")
 
     def day_label(self, day: date) -> str:
-        """A day of a year that is known."""
+        """Day and month, without the year."""
         return self.text("date", month=self.text(f"month-{day.month}"), day=day.day)
 
     def period_title(self, period: Period) -> str:
-        """What it is called."""
+        """The title of a period, such as `2026年3月`."""
         first, last = period.since, date.fromordinal(period.until.toordinal() - 1)
         week_year, week, _ = first.isocalendar()
         return self.text(
@@ -71,7 +71,7 @@ class Formatter:
         )  # fmt: skip
 
     def slot_label(self, unit: str, slot: Slot) -> str:
-        """The name of a bar among its neighbours."""
+        """The short label of a bar on the axis."""
         local = slot.local
         if unit in ("quarter", "hour"):
             return f"{local:%H:%M}"
@@ -82,7 +82,7 @@ class Formatter:
         return str(local.year) if unit == "year" else f"{local.month}/{local.day}"
 
     def slot_time(self, unit: str, slot: Slot) -> str:
-        """When that is, told by itself."""
+        """Date and time of a slot, complete in itself."""
         day = self.text(
             "day", date=self.day_label(slot.local.date()), weekday=self.weekday_label(slot.local)
         )
@@ -92,7 +92,7 @@ class Formatter:
         return f"{day} {slot.local:%H:%M}–{until:%H:%M}"
 
     def visit_count(self, count: Count) -> str:
-        """Who came; at least."""
+        """How many came, marked as a minimum where it is one."""
         return f"{self.text('least') if count.is_minimum else ''}{count.came:,}"
 
     def share_text(self, share: float | None) -> str:
@@ -138,7 +138,7 @@ class Formatter:
         return self.text(prefix + how, percent=percent, **facts)
 
     def peak_texts(self, kind: str, peak: Peak) -> tuple[str, str, str]:
-        """What it is, when that was, and how many."""
+        """The name of the peak, its time, and its count."""
         key = "people" if kind == "inside" else "visits"
         return (
             self.text(f"peak-{kind}"),
@@ -150,7 +150,7 @@ class Formatter:
         return self.text("stay", minutes=f"{stay.minutes:.0f}")
 
     def remarks(self, analysis: Analysis) -> list[str]:
-        """What else somebody should know who reads the figures."""
+        """Restrictions of the figures that a reader must know."""
         said = []
         if analysis.since is None:
             said.append(self.text("none"))
@@ -191,7 +191,7 @@ class Formatter:
         return Table("summary", self.text("summary"), [self.text("figure"), self.text("value")], rows)
 
     def bars_table(self, unit: str, bars: Sequence[Bar], key: str = "bars") -> Table:
-        """One row a slot that has begun."""
+        """One row per slot that has begun."""
         timed = unit in ("quarter", "hour")
         named = "weekday" if timed or unit == "day" else "period"
         heads = ["date-head", named, *(["time"] if timed else [])]
@@ -222,7 +222,7 @@ class Formatter:
         return Table("places", self.text("places"), [self.text(head) for head in heads], rows)
 
     def heat_table(self, analysis: Analysis) -> Table:
-        """Weekdays down, hours across; the mean of those who came."""
+        """Mean visits by weekday (rows) and hour (columns)."""
         rows: list[list[Cell]] = [
             [self.text(f"weekday-{number}"), *(None if c.mean is None else round(c.mean, 1) for c in row)]
             for number, row in enumerate(analysis.heat)
@@ -231,7 +231,7 @@ class Formatter:
         return Table("heat", self.text("heat"), heads, rows)
 
     def occupancy_table(self, analysis: Analysis) -> Table:
-        """How many were inside, and when."""
+        """How many people were inside, and when."""
         rows: list[list[Cell]] = [
             [local.date(), f"{local:%H:%M}", level.inside]
             for level in analysis.levels
@@ -242,7 +242,7 @@ class Formatter:
         )
 
     def weekday_table(self, analysis: Analysis) -> Table:
-        """The mean day by weekday."""
+        """The mean visits of each weekday."""
         rows: list[list[Cell]] = [
             [self.text(f"weekday-{number}"), None if mean is None else round(mean, 1)]
             for number, mean in enumerate(analysis.week)
@@ -250,7 +250,7 @@ class Formatter:
         return Table("week", self.text("week-mean"), [self.text("weekday"), self.text("mean")], rows)
 
     def record_tables(self, analysis: Analysis) -> list[Table]:
-        """What was written down of activities, drift, opening hours, and times without counting."""
+        """The tables of activities, opening hours, corrections, drift, and times without counting."""
         kinds = {
             "attendance": (
                 "date-head time activity-title class place expected present left peak", self._attendance_row
@@ -350,12 +350,12 @@ def _as_share(value: float | None) -> Share | None:
 
 
 def percent(share: float) -> str:
-    """Rounded down: a whole is a whole only when nothing is missing."""
+    """Rounded down, so that 100% means that nothing is missing."""
     return f"{int(share * 1000) / 10:g}%"
 
 
 def cell_text(cell: Cell) -> str:
-    """A cell on the terminal and on paper."""
+    """The text of a cell, for terminal and paper."""
     if cell is None:
         return "–"
     return percent(cell) if isinstance(cell, Share) else str(cell)

@@ -1,4 +1,4 @@
-"""Stretches of time, and the calendar of a time zone: all in Unix seconds."""
+"""Intervals of time, and the calendar of a time zone. All times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SLOT_UNITS = ("quarter", "hour", "day", "week", "month", "year")
 
 
 class Intervals:
-    """Stretches in order, none of which touch."""
+    """A sorted set of intervals that neither overlap nor touch."""
 
     def __init__(self, intervals: Iterable[Interval] = ()) -> None:
         joined: list[list[int]] = []
@@ -39,16 +39,16 @@ class Intervals:
         return bool(self._since)
 
     def _covered_before(self, at: int) -> int:
-        """Seconds before a moment."""
+        """Seconds that the intervals cover before a moment."""
         number = bisect_right(self._since, at)
         return self._before[number] - (max(0, self._until[number - 1] - at) if number else 0)
 
     def covered_seconds(self, since: int, until: int) -> int:
-        """Seconds of a stretch that they cover."""
+        """Seconds from `since` to `until` that the intervals cover."""
         return self._covered_before(until) - self._covered_before(since) if until > since else 0
 
     def intersection(self, other: Intervals) -> Intervals:
-        """What both cover."""
+        """The time that both cover."""
         mine, theirs, found = list(self), list(other), []
         i = j = 0
         while i < len(mine) and j < len(theirs):
@@ -63,7 +63,8 @@ class Intervals:
 
 
 class Slot(NamedTuple):
-    """One bar of a chart: a quarter of an hour, an hour, a day …, and the local time that it begins at."""
+    """One bar of a chart: a quarter of an hour, an hour, a day …; `local` is the local time at its
+    start."""
 
     since: int
     until: int
@@ -71,12 +72,12 @@ class Slot(NamedTuple):
 
 
 def midnight_s(day: date, zone: ZoneInfo) -> int:
-    """When a local day begins."""
+    """The Unix time at which a local day begins."""
     return round(datetime.combine(day, time(), zone).timestamp())
 
 
 def first_day_of(unit: str, day: date) -> date:
-    """The first day of the week (ISO 8601: Monday), month or year that a day is in."""
+    """The first day of the week (ISO 8601: Monday), month or year that contains `day`."""
     if unit == "week":
         return day - timedelta(days=day.weekday())
     if unit == "month":
@@ -85,9 +86,9 @@ def first_day_of(unit: str, day: date) -> date:
 
 
 def shift_day(unit: str, day: date, count: int = 1) -> date:
-    """The same day so many days, weeks, months or years later; the 29th of February becomes the 28th.
+    """The same day `count` days, weeks, months or years later; 29 February becomes the 28th.
 
-    Raises `OverflowError` or `ValueError` where no calendar goes.
+    Raises `OverflowError` or `ValueError` beyond the range of `date`.
     """
     if unit in ("month", "year"):
         months = day.year * 12 + day.month - 1 + count * (12 if unit == "year" else 1)
@@ -99,7 +100,7 @@ def shift_day(unit: str, day: date, count: int = 1) -> date:
 
 def slots_between(unit: str, since: date, until: date, zone: ZoneInfo) -> list[Slot]:
     """The slots of the days from `since` to before `until`; the first and last week, month or year may be
-    in part. Where a clock is put back, an hour comes twice; forward, one is missing."""
+    partial. When daylight saving time ends an hour comes twice; when it begins one is missing."""
     last = midnight_s(until, zone)
     if unit in ("quarter", "hour"):
         starts = [
@@ -113,12 +114,12 @@ def slots_between(unit: str, since: date, until: date, zone: ZoneInfo) -> list[S
             days.append(following)
         starts = [(midnight_s(day, zone), datetime.combine(day, time(), zone)) for day in days]
     ends = [*(at for at, _ in starts[1:]), last]
-    # Samoa went without the 30th of December 2011.
+    # In Samoa there was no 30 December 2011.
     return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=False) if at < end]
 
 
 def opening_intervals(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Intervals:
-    """When the centre is open by its published hours."""
+    """The published opening hours of the days from `since` to before `until`."""
     return Intervals(
         (_minute_of_day_s(day, first, zone), _minute_of_day_s(day, last, zone))
         for day in days_between(since, until)
@@ -131,6 +132,6 @@ def days_between(since: date, until: date) -> list[date]:
 
 
 def _minute_of_day_s(day: date, minute: int, zone: ZoneInfo) -> int:
-    """A minute of a local day; beyond 1440 it is one of the next."""
+    """The Unix time of a minute of a local day; from 1440 on it belongs to the next day."""
     day += timedelta(days=minute // 1440)
     return round(datetime.combine(day, time(minute // 60 % 24, minute % 60), zone).timestamp())

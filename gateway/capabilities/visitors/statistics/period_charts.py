@@ -12,7 +12,7 @@ from .svg import Column, column_chart, heat_map, step_chart
 
 
 def visits_chart(analysis: Analysis, formatter: Formatter) -> Element:
-    """Who came, by slot; the upper part of each bar were on a tour."""
+    """Visits by slot; the upper part of each bar is those on a tour."""
     unit = analysis.by
     return column_chart(
         formatter.text("bars"),
@@ -27,7 +27,7 @@ def visits_chart(analysis: Analysis, formatter: Formatter) -> Element:
 
 
 def bar_tooltip(bar: Bar, analysis: Analysis, formatter: Formatter) -> str:
-    """What a bar says when it is pointed at."""
+    """The tooltip of a bar."""
     when = formatter.slot_label(analysis.by, bar.slot)
     if analysis.by in ("quarter", "hour", "day"):
         when = formatter.slot_time(analysis.by, bar.slot)
@@ -36,7 +36,7 @@ def bar_tooltip(bar: Bar, analysis: Analysis, formatter: Formatter) -> str:
 
 
 def weekday_chart(analysis: Analysis, formatter: Formatter) -> Element:
-    """The mean day of each weekday."""
+    """The mean visits of each weekday."""
     named = [(formatter.text(f"weekday-{number}"), mean) for number, mean in enumerate(analysis.week)]
     return column_chart(
         formatter.text("week-mean"),
@@ -48,7 +48,7 @@ def weekday_chart(analysis: Analysis, formatter: Formatter) -> Element:
 
 
 def hour_heat_map(analysis: Analysis, formatter: Formatter) -> Element:
-    """The heat map, of the hours in which there ever was anything to count; of all if there never was."""
+    """Mean visits by weekday and hour, from the first to the last hour that has figures."""
     known = [hour for hour in range(24) if any(row[hour].mean is not None for row in analysis.heat)]
     shown = range(known[0], known[-1] + 1) if known else range(24)
     cells = []
@@ -71,7 +71,7 @@ def hour_heat_map(analysis: Analysis, formatter: Formatter) -> Element:
 
 
 def occupancy_chart(analysis: Analysis, formatter: Formatter) -> Element:
-    """How many were inside: through a day, or the most of each day."""
+    """How many people were inside: over a day, or the maximum of each day."""
     levels = analysis.levels
     if analysis.period.unit == "day" and analysis.bars:
         first, last = analysis.bars[0].slot.since, analysis.bars[-1].slot.until

@@ -1,5 +1,5 @@
-"""What to do with a damaged file: years are in it, and the journal holds weeks. What is older than the
-journal is taken over as far as it can be read; the rest is folded again."""
+"""Recovery of a damaged statistics file. It holds years, the journal only weeks: what is older than the
+journal is copied as far as it can be read, the rest is aggregated again from the journal."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .intervals import Interval, Intervals
 
 QUARTERS_PER_DAY = 86_400_000 // QUARTER_MS
 QUARTERS_PER_READ = 365 * QUARTERS_PER_DAY
-"""Quarters read at a time; where that fails, half as many, down to a day."""
+"""Where reading fails it is tried with half as many, down to a day."""
 FILE_DAMAGED = "damaged"
 MAX_FILE_BYTES = 1 << 30
 
 
 async def first_complete_quarter(journal: Reader, correct: CorrectStamp) -> int | None:
-    """The first quarter of which the journal has everything; None: it has nothing."""
+    """The first quarter of which the journal has all records; None if it has no dated ones."""
     for pack in await journal.read(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
         walls = [at.wall for at in stamps if at.clock is not ClockQuality.UNSET]
         if walls:
-            # Of the quarter it begins in it has given up a part, unless it began then.
+            # The quarter of its oldest record is incomplete, unless that is the first record ever.
             return min(walls) // QUARTER_MS + (pack.pos > 1)
     return None
 
 
 def salvage(damaged: Path, first_complete: int | None, epoch: str) -> Batch:
-    """What a damaged file has of the quarters before `first_complete`, from which on the
+    """Read from a damaged file what it has of the quarters before `first_complete`, from which on the
     journal of that epoch is complete; of all quarters where that is None."""
     batch = Batch()
     with contextlib.suppress(StatisticsFailed, OSError):
@@ -48,7 +48,7 @@ def salvage(damaged: Path, first_complete: int | None, epoch: str) -> Batch:
 
 
 def _extend_to_declared_size(file: Path) -> None:
-    """Of a file that is shorter than it says SQLite reads not one row."""
+    """SQLite reads no row of a file that is shorter than its header says."""
     with file.open("r+b") as cut:
         header = cut.read(32)
         size = min(
@@ -62,7 +62,7 @@ def _salvage_into(database: Database, batch: Batch, first_complete: int | None) 
     first = database.first_quarter()
     if first is None:
         return
-    # Nothing in it is younger than the file; its last page may be the one that is lost.
+    # No count is newer than the file. Its newest bin cannot tell: that page may be damaged.
     written = round(database.path.stat().st_mtime * 1000) // QUARTER_MS + 1
     until = written if first_complete is None else min(first_complete, written)
     unreadable = [
@@ -84,7 +84,7 @@ def _salvage_into(database: Database, batch: Batch, first_complete: int | None) 
 
 
 def _salvage_bins(database: Database, batch: Batch, since: int, until: int) -> Iterator[Interval]:
-    """Take in what can be read; gives the days that cannot."""
+    """Add the readable bins to the batch, and yield the days that cannot be read."""
     try:
         batch.bins |= database.bins_of_all_places(since, until)
     except StatisticsFailed:

@@ -1,4 +1,4 @@
-"""The year's (or any period's) report: one HTML file for the printer, for the archive of the centre."""
+"""The report on a year or any other period: one HTML file to print and archive."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from .results import Analysis
 STYLESHEET = files(__package__).joinpath("report.css").read_text("utf-8")
 
 MAX_LISTED_DAYS, MIN_DRIFT_SHARE, MIN_DEVIATION_MINUTES = 62, 0.05, 15
-"""Days that are listed in full; of more, the part of the visitors or the minutes that is worth a line."""
+"""Up to so many days are listed in full. Of a longer list only days are shown whose drift (share of the
+visitors) or deviation from the opening hours (minutes) is larger."""
 
 
 def report_html(analysis: Analysis, formatter: Formatter, centre: str, style: str = "") -> str:
-    """The period with its bars, peaks, usual week, doors, activities and what was not counted. `style` is
-    where its style sheet is; without one the page brings it along."""
+    """Bars, peaks, average week, doors, activities and uncounted times of the period. `style` is the
+    address of the style sheet; if empty, the style sheet is embedded."""
     title = formatter.text("title", centre=centre, period=formatter.period_title(analysis.period))
     html, head, body = document(formatter.language, title)
     if style:
@@ -74,7 +75,7 @@ def report_html(analysis: Analysis, formatter: Formatter, centre: str, style: st
 
 
 def notable_rows(table: Table) -> list[list[Cell]]:
-    """Its rows; of a long list of days those on which something was amiss."""
+    """All rows of the table; of a long list of days only those with a notable deviation."""
     if len(table.rows) <= MAX_LISTED_DAYS or table.key not in ("opening", "drift"):
         return table.rows
     if table.key == "drift":
@@ -87,7 +88,7 @@ def notable_rows(table: Table) -> list[list[Cell]]:
 
 
 def _add_section(body: Element, title: str, paragraphs: Sequence[str]) -> None:
-    """Nothing where there is nothing to say."""
+    """A heading and paragraphs; nothing if there are no paragraphs."""
     if paragraphs:
         _add_heading(body, title)
     for text in paragraphs:

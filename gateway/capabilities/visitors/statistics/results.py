@@ -1,4 +1,4 @@
-"""What is said of the figures: the periods asked for, and the answers."""
+"""The results of an analysis, and the periods that can be analysed."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from .aggregation import StoredFact
 from .intervals import Slot, first_day_of, shift_day
 
 MAX_DAY = date(2200, 12, 31)
-"""The last day that anybody may ask for."""
+"""The last day that can be requested."""
 BAR_UNITS = {"day": "hour", "week": "day", "month": "day", "year": "month"}
-"""The bars that a day, a week, a month and a year are shown in."""
+"""The unit of the bars in which a day, a week, a month and a year are shown."""
 PERIOD_UNITS = tuple(BAR_UNITS)
 
 
 class Period(msgspec.Struct, frozen=True):
-    """Local days, from `since` to before `until`; `unit` is empty where they are no week, month …"""
+    """Local days, from `since` to before `until`; `unit` is `day`, `week`, `month`, `year`, or empty for
+    any other range."""
 
     unit: str
     since: date
     until: date
 
     def shifted(self, count: int) -> Period:
-        """The one so many before or after."""
+        """The period `count` units later (negative: earlier)."""
         if not self.unit:
             length = (self.until - self.since) * count
             return Period("", self.since + length, self.until + length)
@@ -38,21 +39,21 @@ class Period(msgspec.Struct, frozen=True):
 
 
 def period_containing(unit: str, day: date) -> Period:
-    """The day, week, month or year that a day is in."""
+    """The day, week, month or year that contains `day`."""
     first = first_day_of(unit, day)
     return Period(unit, first, shift_day(unit, first))
 
 
 class CentreLayout(msgspec.Struct, frozen=True):
-    """What the site's file says that the figures do not."""
+    """The doors, places, titles and opening hours of the site file that the analysis needs."""
 
     timezone: str
     doors: Mapping[str, tuple[str, ...]] = {}
-    """The counters of each door, by the name of its place."""
+    """The counters of each door, by the door's place name."""
     places: Mapping[str, tuple[str, ...]] = {}
-    """The doors of each place, by the names of theirs."""
+    """The doors (place names) through which each place is counted."""
     titles: Mapping[str, dict[str, str]] = {}
-    """What people call the places, by language; and `door.COUNTER` for each counter."""
+    """The titles of places by language, and of each counter as `door.COUNTER`."""
     hours: Hours | None = None
     """The published hours."""
 
@@ -62,8 +63,9 @@ class CentreLayout(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True):
-    """Who came and went, `tours` of those who came on a tour. `share` is the part of the time (of the
-    published hours, where there are any) in which every door was counted; None: no such time."""
+    """How many came and went; `tours` of those who came were on a tour. `share` is the part of the time (of
+    the published hours, where there are any) in which every door was counted; None if there was no such
+    time."""
 
     came: int
     went: int
@@ -72,8 +74,8 @@ class Count(msgspec.Struct, frozen=True):
 
     @property
     def activity(self) -> int:
-        """Those who came for themselves (活动人员)."""
-        # Tours marked by hand are spread over their time, whoever came when.
+        """Visitors who were not on a tour (活动人员)."""
+        # Tours marked by hand are spread evenly over their time, and may exceed `came` in a slot.
         return max(0, self.came - self.tours)
 
     @property
@@ -83,7 +85,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """The count of one slot. `future`: it has not begun."""
+    """The count of one slot; `future` if it has not begun."""
 
     slot: Slot
     count: Count
@@ -91,24 +93,25 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """The busiest quarter, hour or day: as many came, or were inside."""
+    """The busiest quarter, hour or day, and how many people came or were inside."""
 
     slot: Slot
     count: int
 
 
 class HeatCell(msgspec.Struct, frozen=True):
-    """The mean of those who came in one hour of one weekday, over `days` such hours that were open and
-    counted; None of none."""
+    """The mean visits in one hour of one weekday, over `days` such hours that were open and fully counted;
+    None if there were none."""
 
     mean: float | None
     days: int
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """With the period before (`previous`), a week before (`week`) or a year ago (`year`): who came then, in
-    as much of it as has passed now. `change` is a part of that, None where nobody had come; `mean_change`
-    the same of a day that was open and counted. Not `sure`: one of the two was not fully counted."""
+    """A comparison with the period before (`previous`), a week before (`week`) or a year ago (`year`).
+    `came` counts the same part of that period as has passed of this one. `change` is the relative change,
+    None where nobody came then; `mean_change` that of the mean fully counted day. `sure` is false if one
+    of the two was not fully counted."""
 
     against: str
     since: date
@@ -121,22 +124,22 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Occupancy(msgspec.Struct, frozen=True):
-    """How many were inside at a moment (Unix seconds)."""
+    """How many people were inside at a moment (Unix seconds)."""
 
     at: int
     inside: int
 
 
 class Stay(msgspec.Struct, frozen=True):
-    """How long people stayed on the mean, by Little's law: the time spent inside by all, divided by those
-    who came; over `days` that were fully counted. An estimate: nobody is followed."""
+    """The mean length of stay by Little's law: person-time inside divided by the people who came, over
+    `days` that were fully counted. An estimate, as no person is tracked."""
 
     minutes: float
     days: int
 
 
 class Analysis(msgspec.Struct, frozen=True):
-    """One place over one period."""
+    """The analysis of one place over one period."""
 
     place: str
     period: Period
@@ -144,7 +147,7 @@ class Analysis(msgspec.Struct, frozen=True):
     now: int
     total: Count
     open_days: int
-    """Days that were open and counted, and have ended."""
+    """Days that were open, fully counted, and have ended."""
     bars: tuple[Bar, ...]
     by: str
     peaks: dict[str, Peak]
@@ -152,24 +155,24 @@ class Analysis(msgspec.Struct, frozen=True):
     """By weekday, Monday first, and hour."""
     comparisons: tuple[Comparison, ...]
     levels: tuple[Occupancy, ...]
-    """At the end of each quarter of a day; else at each day's fullest."""
+    """For a single day at the end of each quarter; else the maximum of each day."""
     stay: Stay | None
     places: dict[str, Count]
     stored_facts: tuple[StoredFact, ...] = msgspec.field(name="happenings")
     lost: tuple[tuple[int, int, str, str], ...]
-    """Times in which a counter (empty: all) did not count; Unix seconds, and why."""
+    """Gaps: from and until in Unix seconds, the counter (empty: all) and the reason."""
     since: int | None
-    """When the statistics begin, Unix seconds; None: there are none."""
+    """When the statistics begin, Unix seconds; None if they are empty."""
     undated: int
     behind: bool
     week: tuple[float | None, ...]
-    """The mean day by weekday, Monday first."""
+    """The mean visits by weekday, Monday first."""
     unheard: tuple[str, ...]
-    """Counters that are configured, and were never heard."""
+    """Counters that are configured and have never reported."""
 
 
 def parse_day(text: str) -> date:
-    """A date that somebody wrote. Raises `ConfigError`."""
+    """Parse an ISO date from 1970-01-02 to 2200-12-31. Raises `ConfigError`."""
     try:
         day = date.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the site's file says of its doors and rooms."""
+"""The doors and rooms of the site file, as the analysis needs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .results import CentreLayout
 
 
 def centre_layout(site: Site) -> CentreLayout:
-    """Its doors, and by which of them each place is counted."""
+    """The doors of the site, and through which of them each place is counted."""
     layout = with_counters(site.layout, site.devices.values())
     doors = {DOOR_PREFIX + name: door for name, door in layout.doors.items()}
     rooms = {

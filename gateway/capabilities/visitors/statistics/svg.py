@@ -1,5 +1,4 @@
-"""Charts as SVG without a style of their own: classes, for the page's style sheet or the report's. Beside
-each stands its table, for who cannot see it."""
+"""Charts as SVG elements with classes, styled by the page's or the report's style sheet."""
 
 from __future__ import annotations
 
@@ -11,12 +10,12 @@ from gateway.web.markup import Element, add
 VIEW_WIDTH, VIEW_HEIGHT = 480, 200
 LEFT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN, BAR_GAP_SHARE = 44, 16, 26, 0.28
 LETTER_WIDTH = 8
-"""What a letter of a label is wide."""
+"""Approximate width of a letter in a label."""
 SHADE_COUNT = 6
 
 
 class Column(NamedTuple):
-    """One bar: what it is called, its height and of that the upper part, and what is told of it."""
+    """One bar: label, height, height of its upper part, and tooltip; `is_minimum` marks it with ≥."""
 
     label: str
     value: float
@@ -26,7 +25,7 @@ class Column(NamedTuple):
 
 
 def column_chart(title: str, bars: Sequence[Column]) -> Element:
-    """Bars beside one another, with a scale."""
+    """A column chart with a scale."""
     svg = _svg(title)
     top = _scale_maximum(max((bar.value for bar in bars), default=0))
     _add_scale(svg, top)
@@ -36,7 +35,7 @@ def column_chart(title: str, bars: Sequence[Column]) -> Element:
         left = LEFT_MARGIN + number * step
         group = add(svg, "g", kind="bar least" if bar.is_minimum else "bar")
         add(group, "title", bar.tooltip)
-        # The whole column can be pointed at.
+        # The tooltip belongs to the whole height of the column.
         add(
             group,
             "rect",
@@ -66,7 +65,7 @@ def column_chart(title: str, bars: Sequence[Column]) -> Element:
 def step_chart(
     title: str, points: Sequence[tuple[float, float]], labels: Sequence[tuple[float, str]]
 ) -> Element:
-    """Steps over time: each point's height holds until the next; places across are from 0 to 1."""
+    """A step chart: each value holds until the next point; positions on the x-axis are from 0 to 1."""
     svg = _svg(title)
     top = _scale_maximum(max((value for _, value in points), default=0))
     _add_scale(svg, top)
@@ -90,7 +89,7 @@ def step_chart(
 def heat_map(
     title: str, rows: Sequence[str], heads: Sequence[str], cells: Sequence[Sequence[Column | None]]
 ) -> Element:
-    """Squares, the fuller the darker; a row's and a column's name at its edge."""
+    """A heat map with labels of rows and columns; a larger value is darker."""
     step, high = (VIEW_WIDTH - LEFT_MARGIN) / max(1, len(heads)), 27
     svg = _svg(title, len(rows) * high + BOTTOM_MARGIN)
     top = max((cell.value for row in cells for cell in row if cell), default=0) or 1

@@ -1,4 +1,4 @@
-"""An Excel workbook: the only file that knows XlsxWriter."""
+"""Writes an Excel workbook with XlsxWriter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gateway.web.spreadsheet import Cell
 from .formatting import Share, Table
 
 MAX_SHEET_NAME_LENGTH = 31
-"""Letters in the name of a sheet."""
+"""Excel's limit, in characters."""
 MAX_COLUMN_WIDTH = 60
 
 
 def write_workbook(path: Path, tables: list[Table], title: str) -> None:
-    """A sheet a table, the head in view, dates as dates, and a chart of the days. Texts stay texts,
-    whatever they look like. Raises `OSError`."""
+    """Write one sheet per table, and a chart of the days. Dates are written as dates; texts are written as
+    texts even if they look like formulas, numbers or links. Raises `OSError`."""
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
@@ -38,7 +38,7 @@ def write_workbook(path: Path, tables: list[Table], title: str) -> None:
         }
         for table in tables:
             sheet = book.add_worksheet(_sheet_name(table.title))
-            # A sheet is written row by row: everything about its columns comes first.
+            # In constant-memory mode columns must be formatted before the rows are written.
             for number in range(len(table.heads)):
                 sheet.set_column(number, number, _column_width(table, number))
             sheet.freeze_panes(1, 0)
@@ -69,7 +69,7 @@ def _write_cell(sheet: object, row: int, column: int, cell: Cell, formats: dict[
 
 
 def _days_chart(book: object, table: Table) -> object:
-    """Who came, by day."""
+    """A chart of visits by day."""
     column = next(number for number, cell in enumerate(table.rows[0]) if isinstance(cell, int))
     sheet, last = _sheet_name(table.title), len(table.rows)
     chart = book.add_chart({"type": "column"})  # type: ignore[attr-defined]

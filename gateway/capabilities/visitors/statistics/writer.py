@@ -1,7 +1,7 @@
-"""Keeping the statistics file: a reader of the journal's event lane with a cursor of its own.
+"""Writes the statistics file: a reader of the journal's event lane with a cursor of its own.
 
-It reads once an hour (a card bears only so many writes) and at the start; who looks in between folds the
-rest of the journal for themselves (`reader.py`). A kill costs nothing: the cursor moves with the bins.
+It runs at the start and then once an hour, to spare the SD card; readers in between aggregate the rest of
+the journal themselves (`reader.py`). Bins and cursor are committed together, so a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from .database import (
 from .recovery import first_complete_quarter, salvage
 
 COMMIT_INTERVAL_S = 3600.0
-"""Seconds between two commits; the journal keeps what is younger many times as long."""
+"""The journal keeps records many times as long."""
 RETRY_DELAY_S = 60.0
-"""Seconds until a file that failed is tried again."""
+
 ROWS_PER_TRANSACTION, ROWS_PER_READ = 512, 16
-"""Rows of the journal in one transaction, and read at a time."""
+
 MIN_DOWNTIME_S = 60.0
-"""Seconds between two signs of life after which nobody has been counting."""
+"""A shorter time between the last record and a start is no downtime."""
 
 
 async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None:
-    """Keep the file for as long as the daemon runs. One that cannot be written is told of once, and tried
-    again. Raises `JournalDamaged`: the daemon's next start takes over what is sound."""
+    """Keep the file up to date while the daemon runs. A write failure is logged once and retried. Raises
+    `JournalDamaged`: the daemon's next start salvages the journal."""
     failed = False
     while True:
         try:
@@ -67,8 +67,8 @@ async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None
 
 @contextlib.asynccontextmanager
 async def _open_database(path: Path, journal: Reader) -> AsyncIterator[Database]:
-    """The file, whole. A damaged one is put aside, and begun anew from what the journal still holds, and
-    from what can be read of it where that is older."""
+    """Open the file. A damaged one is moved aside and replaced by a new file, filled from the journal and,
+    for older quarters, from what can be read of the damaged file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         database = await asyncio.to_thread(_open_checked, path)
@@ -104,7 +104,8 @@ def _rebuild_damaged(path: Path, first_complete: int | None, epoch: str) -> Path
 
 
 async def catch_up(database: Database, journal: Reader) -> None:
-    """Fold all that the journal holds after the cursor, each batch in one transaction with it."""
+    """Aggregate all that the journal holds after the cursor, each batch in one transaction with its
+    cursor."""
     more = True
     while more:
         cursors = await asyncio.to_thread(database.cursors)
@@ -118,7 +119,7 @@ async def catch_up(database: Database, journal: Reader) -> None:
 async def aggregate_next(
     cursors: Mapping[str, Cursor], journal: Reader, max_rows: int
 ) -> tuple[Aggregator, bool]:
-    """Fold the next rows of the journal, `max_rows` or a few more, and say whether there may be others."""
+    """Aggregate the next rows of the journal, about `max_rows`; returns whether there may be more."""
     aggregator = Aggregator(await journal.meta("epoch"), cursors, await _stamp_corrector(journal))
     if await journal.last(Lane.EVENT) < aggregator.cursor.position:
         aggregator.restart_from_first_row()
@@ -129,19 +130,19 @@ async def aggregate_next(
         after, count = packs[-1].pos, count + len(packs)
         if count >= max_rows:
             break
-    # Without a cursor not one of them could be read: the same again would be no better.
+    # Without a cursor none of the rows was readable: trying again would not end.
     return aggregator, bool(packs and aggregator.batch.cursors)
 
 
 async def _stamp_corrector(journal: Reader) -> CorrectStamp:
-    """Makes the best of a stamp, by what the journal knows of each boot."""
+    """A function that corrects stamps by what the journal knows of each boot."""
     rows = await journal.state(Timekeeping.name)
     boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
     return lambda at: correct(boots, at)
 
 
 async def detect_downtime(journal: Reader, now: Stamp) -> Fact | None:
-    """Since when there has been no sign of life, if nobody was counting for a while; of the start."""
+    """At the start: the fact that says since when the gateway had not been running, or None."""
     packs = await journal.before(Lane.TELEMETRY, await journal.last(Lane.TELEMETRY) + 1, 1)
     if not packs or not packs[0].records:
         return None
