@@ -373,8 +373,8 @@ DRIVER = Driver(
     point=LinePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     action=LineAction,
-    check=check,
+    check_device=check,
 )

@@ -140,6 +140,6 @@ DRIVER = Driver(
     point=AnswerPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
 )

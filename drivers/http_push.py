@@ -367,6 +367,6 @@ DRIVER = Driver(
     point=TreePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
 )

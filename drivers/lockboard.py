@@ -227,8 +227,8 @@ class LockBus(Bus):
         self._port = port
         self._dialect = DIALECTS[options.dialect]
         self._name = options.dialect
-        self.timeout = options.timeout
-        self.settle = options.settle
+        self.timeout_s = options.timeout
+        self.settle_s = options.settle
 
     def _board(self, device: Device) -> int:
         board: int = device.address.board
@@ -246,7 +246,7 @@ class LockBus(Bus):
     async def _ask(self, board: int) -> Status:
         dialect = self._dialect
         self._port.send(dialect.seal(dialect.ask(board)))
-        return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout)
+        return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout_s)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """`open` with `lock`, from 1. Whatever the board answers, the next status shows the open door."""
@@ -284,8 +284,13 @@ DRIVER = Driver(
     point=LockPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     actions=("open",),
-    scan=Scan(lines=_lines, place=lambda options: options.port, addresses=_addresses, says=("dialect",)),
+    scan=Scan(
+        candidate_buses=_lines,
+        target_of=lambda options: options.port,
+        candidate_addresses=_addresses,
+        identity_keys=("dialect",),
+    ),
 )

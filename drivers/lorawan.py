@@ -24,9 +24,9 @@ from gateway.model import (
     Checks,
     Device,
     Driver,
-    Heard,
     Listener,
     ListenerAction,
+    OverheardDevice,
     Point,
     ReadFailed,
     Scan,
@@ -121,7 +121,7 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
         "channel": (_are_channels, "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "bit": (lambda point: (point.bit or 0) < 8 * SIZES[point.type], "bit-range")
     }
 
@@ -318,7 +318,7 @@ class LoraListener(Listener):
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         sensor.orders[key] = order, done
         # When nobody waits for it any more it must not be sent; an old ChirpStack passes over this.
-        until = datetime.now(UTC) + timedelta(seconds=device.patience(action))
+        until = datetime.now(UTC) + timedelta(seconds=device.confirm_timeout_s(action))
         command = {
             "id": key,
             "devEui": eui,
@@ -363,7 +363,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LoraListener(connection, options.application, devices)
 
 
-async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Every device of the network server, as a client of its own (the same name would end the
     connection of whoever has it)."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -376,7 +376,7 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
             info = event.device_info
             says = {"name": info.device_name, "profile": info.device_profile_name}
             raw = Uplink(event.f_port, event.data) if event.data else None
-            yield Heard(address={"dev_eui": info.dev_eui.lower()}, says=says, raw=raw)
+            yield OverheardDevice(address={"dev_eui": info.dev_eui.lower()}, identity=says, raw=raw)
 
 
 def _lines(target: str) -> list[dict[str, Any]]:
@@ -389,14 +389,14 @@ DRIVER = Driver(
     point=LoraPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     action=Downlink,
     scan=Scan(
-        lines=_lines,
-        place=lambda options: options.url,
-        shared=True,
+        candidate_buses=_lines,
+        target_of=lambda options: options.url,
+        shareable=True,
         overhear=_overhear,
-        says=("name", "profile"),
+        identity_keys=("name", "profile"),
     ),
 )

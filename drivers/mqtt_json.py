@@ -13,9 +13,9 @@ from gateway.model import (
     Checks,
     Device,
     Driver,
-    Heard,
     Listener,
     ListenerAction,
+    OverheardDevice,
     Point,
     ReadFailed,
     Scan,
@@ -137,7 +137,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield JsonListener(connection, devices)
 
 
-async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Every topic with a JSON object. As a client of its own: under the same name the broker would end
     the connection of whoever has it."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -151,7 +151,7 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
                 continue
             if isinstance(raw, dict):
                 says = {"retained": "true"} if message.retained else {}
-                yield Heard(address={"topic": message.topic}, says=says, raw=raw)
+                yield OverheardDevice(address={"topic": message.topic}, identity=says, raw=raw)
 
 
 def _lines(target: str) -> list[dict[str, Any]]:
@@ -164,14 +164,14 @@ DRIVER = Driver(
     point=JsonPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     action=PublishAction,
     scan=Scan(
-        lines=_lines,
-        place=lambda options: options.url,
-        shared=True,
+        candidate_buses=_lines,
+        target_of=lambda options: options.url,
+        shareable=True,
         overhear=_overhear,
-        says=("retained",),
+        identity_keys=("retained",),
     ),
 )

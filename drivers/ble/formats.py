@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Checks, Heard, Point, ReadFailed, Value
+from gateway.model import Checks, OverheardDevice, Point, ReadFailed, Value
 
 RESTART = 100
 """An encrypted packet with a lower number than the last is a replay, unless it is among the first of a
@@ -322,7 +322,7 @@ def octets(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]) -> Heard | None:
+def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]) -> OverheardDevice | None:
     """Who sends such an advertisement: its format, Xiaomi's number of the product, and the packet, if it
     can be read without a key. None where it speaks no format of ours."""
     says: dict[str, str] = {}
@@ -340,4 +340,4 @@ def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]
     except ReadFailed:
         packet, says["encrypted"] = None, "true"
         needs = {"bindkey_file": f"/etc/linli/{octets(mac).hex()}.key"}
-    return Heard(address={"mac": mac.upper()}, says=says, raw=packet, needs=needs)
+    return OverheardDevice(address={"mac": mac.upper()}, identity=says, raw=packet, keys_to_fill_in=needs)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.model import Device, Hazard, Heard, LinkDown, Listener, ReadFailed
+from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
 
 from .formats import BTHOME, RUUVI, XIAOMI, Packet, decode, introduce, octets, read
 from .options import Options
@@ -176,9 +176,9 @@ def _tell(chinese: str, english: str) -> None:
     logging.getLogger("linli").warning("%s · %s", chinese, english)
 
 
-async def overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Everybody who speaks a format of ours. BlueZ lets several programs listen at once."""
-    heard: asyncio.Queue[Heard] = asyncio.Queue(INBOX)
+    heard: asyncio.Queue[OverheardDevice] = asyncio.Queue(INBOX)
 
     def hear(sender: BLEDevice, advertisement: AdvertisementData) -> None:
         stranger = introduce(sender.address, _service(advertisement), advertisement.manufacturer_data)

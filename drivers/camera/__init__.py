@@ -80,7 +80,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
         "fps": (lambda fps: 1 <= fps <= 30, "camera-fps"),
         "model": (_is_file, "camera-model"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "username": (lambda o: bool(o.username) == bool(o.password_file), "camera-login"),
         "sha256": (_is_checked, "camera-sha256"),
     }
@@ -151,7 +151,7 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
         "zone": (lambda zone: all(map(_in_picture, zone or ())), "camera-range"),
         "person": (is_person, "camera-person"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "line": (lambda a: is_line(a.line), "line-no-length"),
         "zone": (lambda a: _is_polygon(a.zone), "camera-zone"),
     }
@@ -191,7 +191,7 @@ def check(device: Device, others: tuple[Device, ...]) -> None:
         raise ConfigError("camera-place", wanted=wanted)
 
 
-def remember(raw: Raw) -> bytes:
+def state_to_save(raw: Raw) -> bytes:
     """The totals of a line: a process begins at nought, and whoever came before it is not to be counted
     twice, nor who comes next taken for one of them."""
     return msgspec.msgpack.encode({name: raw[name] for name in TOTALS if name in raw})
@@ -204,9 +204,9 @@ class CameraListener(Listener):
         self._worker = worker
         self._before: dict[str, dict[str, int]] = {}
 
-    def recall(self, device: str, memory: bytes) -> None:
+    def restore_state(self, device: str, state: bytes) -> None:
         with suppress(msgspec.DecodeError):  # It may be of another kind of device that had the name.
-            self._before[device] = msgspec.msgpack.decode(memory, type=dict[str, int])
+            self._before[device] = msgspec.msgpack.decode(state, type=dict[str, int])
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
@@ -225,8 +225,8 @@ class CameraListener(Listener):
         await self._worker.ask(Relearn())
         return {"picture": Picture.GOOD}
 
-    async def look(self) -> bytes:
-        return await self._worker.look()
+    async def capture_still(self) -> bytes:
+        return await self._worker.capture_still()
 
 
 @asynccontextmanager
@@ -274,10 +274,10 @@ DRIVER = Driver(
     point=CameraPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
-    remember=remember,
+    parse_example=example,
+    format_raw=show,
+    state_to_save=state_to_save,
     actions=(RELEARN,),
-    check=check,
-    stills=lambda options: options.stills,
+    check_device=check,
+    allows_stills=lambda options: options.stills,
 )

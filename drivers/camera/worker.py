@@ -57,7 +57,7 @@ class Worker:
             raise LinkDown(told.key, **told.facts)
         return told
 
-    async def look(self) -> bytes:
+    async def capture_still(self) -> bytes:
         """A still as JPEG. Raises `ReadFailed`."""
         if self._still is None:
             self._still = asyncio.get_running_loop().create_future()

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
-from gateway.model import Device, Driver, Heard, Point, ReadFailed, Scan, Value
+from gateway.model import Device, Driver, OverheardDevice, Point, ReadFailed, Scan, Value
 from gateway.wire.serialport import open_port
 
 from .listener import ACTIONS, FireListener
@@ -62,7 +62,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield listener
 
 
-async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
+async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Devices on a serial line. An answer, even a denial, would be the monitoring centre's to give."""
     async with open_port(options.listen, options.baud) as port:
         rest = b""
@@ -71,7 +71,9 @@ async def _overhear(options: Options) -> AsyncIterator[Heard | ReadFailed]:
             packets, rest = split(data)
             sound = [packet for packet in packets if packet.sound]
             for packet in sound:
-                yield Heard(address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet))
+                yield OverheardDevice(
+                    address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet)
+                )
             if not sound and len(rest) < len(START):
                 yield ReadFailed("garbage", bytes=len(data))
 
@@ -86,9 +88,9 @@ DRIVER = Driver(
     point=FirePoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     actions=ACTIONS,
-    remember=lambda raw: raw.memory,
-    scan=Scan(lines=_lines, place=lambda options: options.listen, overhear=_overhear),
+    state_to_save=lambda raw: raw.memory,
+    scan=Scan(candidate_buses=_lines, target_of=lambda options: options.listen, overhear=_overhear),
 )

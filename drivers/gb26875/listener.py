@@ -77,8 +77,8 @@ class FireListener(Listener):
         self._asked = itertools.cycle(range(0x8000, 0x10000))
         """Sequences: a denial of a question must not pass for that of a command."""
 
-    def recall(self, device: str, memory: bytes) -> None:
-        self._panels[device] = Panel(memory)
+    def restore_state(self, device: str, state: bytes) -> None:
+        self._panels[device] = Panel(state)
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
@@ -135,7 +135,7 @@ class FireListener(Listener):
         if action == "set-clock":
             data = bytes((SET_CLOCK, 1)) + china_time()
         else:
-            minutes = round(device.patience(action) / 60)
+            minutes = round(device.confirm_timeout_s(action) / 60)
             data = bytes((DUTY_CHECK, 1, min(max(minutes, 1), 255)))
         sequence = next(self._told)
         key = device.name, sequence

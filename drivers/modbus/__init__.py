@@ -43,10 +43,16 @@ DRIVER = Driver(
     point=RegisterPoint,
     connect=connect,
     decode=decode,
-    example=example,
-    show=show,
+    parse_example=example,
+    format_raw=show,
     action=WriteAction,
     # First, for a slave may fall out of step by the frames of other protocols: libmodbus has no sense of
     # the silence between frames.
-    scan=Scan(rank=0, lines=_lines, place=_place, addresses=_addresses, says=IDENTITY),
+    scan=Scan(
+        priority=0,
+        candidate_buses=_lines,
+        target_of=_place,
+        candidate_addresses=_addresses,
+        identity_keys=IDENTITY,
+    ),
 )

@@ -78,7 +78,7 @@ class ModbusBus(Bus):
     def __init__(self, client: ModbusBaseClient, ear: Ear, options: Options) -> None:
         self._client = client
         self._ear = ear
-        self.lessons = {}
+        self.quirks = {}
         url = urlsplit(options.url)
         self._serial = url.scheme != "tcp"
         # MODBUS over Serial Line V1.02, 2.5.1.1; behind a converter the silence is the converter's.
@@ -113,7 +113,7 @@ class ModbusBus(Bus):
     async def read(self, device: Device) -> Registers:
         """All ranges of the device. What it refuses is left out, and asked for in smaller parts the
         next time; it must grant something."""
-        requests = self.lessons.get(device.name) or plan(device.points.values())
+        requests = self.quirks.get(device.name) or plan(device.points.values())
         learned: list[Request] = []
         raw: Registers = {}
         refusal: ReadFailed | None = None
@@ -130,7 +130,7 @@ class ModbusBus(Bus):
             else:
                 learned.append(request)
                 raw.setdefault(table, {}).update(enumerate(cells, first))
-        self.lessons[device.name] = learned
+        self.quirks[device.name] = learned
         if refusal and not raw:
             raise refusal
         return raw
@@ -256,7 +256,7 @@ class ModbusBus(Bus):
         # The event loop takes in at the second turn what is waiting at the first.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        limit = time.monotonic() + self.timeout
+        limit = time.monotonic() + self.timeout_s
         while (rest := self._ear.heard + self._gap - time.monotonic()) > 0:
             if time.monotonic() > limit:
                 raise ReadFailed("babble")
@@ -266,8 +266,8 @@ class ModbusBus(Bus):
         """A request is given up. On a line, who has just answered may be late; others are rather absent."""
         if not self._serial:
             return
-        usual = self.timeout if unit in self._answering else 0.0
-        self.settle = max(self._latest, usual) if self._settle is None else self._settle
+        usual = self.timeout_s if unit in self._answering else 0.0
+        self.settle_s = max(self._latest, usual) if self._settle is None else self._settle
         self._answering.discard(unit)
         self._sole = not self._doubtful(unit)
         self._missed = self._doubts[unit] = time.monotonic()
@@ -275,7 +275,7 @@ class ModbusBus(Bus):
     def _learn(self, late: bool) -> None:
         """Something came that nobody waits for: a reply that is late, or another one twice."""
         now = time.monotonic()
-        if now - self._missed < self.timeout:
+        if now - self._missed < self.timeout_s:
             self._latest = max(self._latest, now - self._missed + MARGIN)
         if late and self._sole:
             del self._doubts[self._last]

@@ -51,7 +51,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
         **Point.CHECKS,
         "address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "address": (lambda point: point.ends_within(0x10000), "modbus-beyond"),
         "bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),
     }

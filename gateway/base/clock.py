@@ -66,8 +66,7 @@ def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
     zone = ZoneInfo(timezone)
 
     def local(at: Stamp) -> datetime.datetime | None:
-        unset = at.clock is ClockQuality.UNSET
-        return None if unset else datetime.datetime.fromtimestamp(at.wall / 1000, zone)
+        return datetime.datetime.fromtimestamp(at.wall / 1000, zone) if at.is_set else None
 
     return local
 

@@ -20,7 +20,7 @@ from gateway.model import GATEWAY, Device, Hazard, Service
 from gateway.model.hours import Hours
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
-from gateway.services.memory import Memory
+from gateway.services.driver_state import DriverState
 from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping
 
@@ -56,7 +56,7 @@ def services(
     duties = duties or Duties()
     return [
         Safety(devices, rules, local, hours),
-        Memory(),
+        DriverState(),
         Response(duties.plans),
         Presence(),
         Supervision(devices, duties.tests),

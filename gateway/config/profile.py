@@ -66,7 +66,7 @@ def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
 
 def _raw(profile: Profile, example: Table) -> Any:
     try:
-        return profile.driver.example(example["raw"])
+        return profile.driver.parse_example(example["raw"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError("example-form", reason=error) from error
 
@@ -119,7 +119,7 @@ class _ProfileReading(TomlReader):
         if not isinstance(patterns, dict):
             self.mistake(("fingerprint",), "table-expected", key="[fingerprint]")
             return
-        self.unknown(patterns, driver.scan.says if driver.scan else (), ("fingerprint",))
+        self.unknown(patterns, driver.scan.identity_keys if driver.scan else (), ("fingerprint",))
         for key, pattern in patterns.items():
             if not isinstance(pattern, str):
                 got = type(pattern).__name__

@@ -130,7 +130,7 @@ class TomlReader:
         if len(self.mistakes) > before:
             return None
         built = kind(**values)
-        together: Checks = getattr(kind, "TOGETHER", {})
+        together: Checks = getattr(kind, "STRUCT_CHECKS", {})
         for name, (holds, sentence) in together.items():
             if not _passes(holds, built):
                 self.mistake((*path, name), sentence)

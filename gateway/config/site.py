@@ -144,7 +144,7 @@ class BusSpec(msgspec.Struct, frozen=True):
     @property
     def stills(self) -> bool:
         """Whether it is a camera that a person may look at."""
-        return self.driver.stills is not None and self.driver.stills(self.options)
+        return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -391,7 +391,7 @@ class _SiteReading(TomlReader):
                 actions=profile.actions,
             )
             try:
-                bus.driver.check(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+                bus.driver.check_device(device, tuple(d for d in devices.values() if d.bus == keys.bus))
             except ConfigError as error:
                 self.mistake(path, error.key, 0, **error.facts)
             devices[name] = device

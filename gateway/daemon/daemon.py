@@ -52,7 +52,7 @@ from gateway.model import (
     Value,
 )
 from gateway.services.commands import Order, Status
-from gateway.services.memory import Memory, memories
+from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.timekeeping import Timekeeping, correct
 from gateway.uplink import Native, Uplink
 
@@ -230,7 +230,7 @@ class Daemon:
             devices,
             self._clock,
             engine.sample,
-            lambda: memories(engine.rows(Memory.name)),
+            lambda: saved_states(engine.rows(DriverState.name)),
         )
         self._run(f"bus-{bus}", self._buses[bus].run())
 
@@ -395,7 +395,9 @@ class Daemon:
         """What each line has for itself: a port, a host."""
         specs = (task.spec for task in self._buses.values())
         scans = ((spec, spec.driver.scan) for spec in specs)
-        places = {spec.name: scan.place(spec.options) for spec, scan in scans if scan and not scan.shared}
+        places = {
+            spec.name: scan.target_of(spec.options) for spec, scan in scans if scan and not scan.shareable
+        }
         return {"lines": places}
 
     async def _answer_scan(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -453,7 +455,7 @@ class Daemon:
         body = {"camera": bus.spec.name, "by": str(request.get("by", ""))[:64]}
         self.engine.record(Fact(Lane.EVENT, GATEWAY, "still", self._clock.now(), body))
         await self._journal.commit()
-        return {"jpeg": base64.b64encode(await bus.look()).decode()}
+        return {"jpeg": base64.b64encode(await bus.capture_still()).decode()}
 
     async def _execute(self, command: Command) -> None:
         await self._bus(command.device).execute(command)

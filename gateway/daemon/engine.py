@@ -191,7 +191,7 @@ class Engine:
             if values and (values != told or now - when >= REFRESH):
                 self._told[service.name] = now, values
                 sample = Sample(service.name, self._clock.now(), values)
-                hearing = [each for each in self._services if service.name in each.hears]
+                hearing = [each for each in self._services if service.name in each.summary_sources]
                 urgent = self._step(sample, hearing) or urgent
                 self._journal.sample(sample)
         return urgent

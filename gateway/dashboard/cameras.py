@@ -54,5 +54,5 @@ def cameras_of(site: Site) -> tuple[CameraCard, ...]:
             ),
         )
         for bus in site.buses.values()
-        if bus.driver.stills
+        if bus.driver.allows_stills
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from gateway.capabilities.safety.services.response import Act, Case, Response, c
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
 from gateway.capabilities.visitors.services import KIND as COUNTER
-from gateway.model import GATEWAY, ClockQuality, Hazard, Quality, Record, Rows, Stamp, Value
+from gateway.model import GATEWAY, Hazard, Quality, Record, Rows, Stamp, Value
 from gateway.services.commands import Commands, Order
 from gateway.services.presence import Link, Presence
 
@@ -163,10 +164,10 @@ def _gateway(known: Known) -> Gateway:
 
 
 def _wall(at: Stamp, now: Stamp) -> int | None:
-    """When a stamp was made, by the clock as it is set now; None when nobody can tell."""
-    if at.boot != now.boot:
-        return None if at.clock is ClockQuality.UNSET else at.wall
-    wall = now.wall - (now.mono - at.mono) // 1_000_000
+    """When a stamp was made, by the clock as it is set now, to the second; None where that is unknown."""
+    wall = at.wall_by(now)
+    if wall is None:
+        return None
     return at.wall if abs(wall - at.wall) < STEP else wall // 1000 * 1000
 
 
@@ -330,7 +331,7 @@ def _ended(
             at=_wall(at, now),
         )
         for alarm, at in sorted(ended, key=lambda each: -each[1].mono)
-        if alarm.mode is not Mode.DRILL and now.mono - at.mono < INDICATED * 1e9
+        if alarm.mode is not Mode.DRILL and now.seconds_since(at, unknown=inf) < INDICATED
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from math import inf
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -214,7 +215,7 @@ class Watch:
         """The alarms that have ended of late, those among them that stood when we looked last."""
         now = self._clock.now()
         before: Mapping[str, Alarm] = (self._known.rows or {}).get(Safety.name, {})
-        recent = (each for each in self._known.ended if now.mono - each[1].mono < INDICATED * 1e9)
+        recent = (each for each in self._known.ended if now.seconds_since(each[1], unknown=inf) < INDICATED)
         over = ((alarm, now) for key, alarm in before.items() if alarm.stands and key not in alarms)
         return (*recent, *over)
 

@@ -24,7 +24,7 @@ async def read_once(spec: BusSpec, device: Device) -> dict[str, Any]:
             raw = await _next_message(bus, device)
         values, bad = finish(device.points, spec.driver.decode(device.points, raw))
         seconds = time.monotonic() - began
-    return {"raw": spec.driver.show(raw), "values": values, "bad": bad, "seconds": seconds}
+    return {"raw": spec.driver.format_raw(raw), "values": values, "bad": bad, "seconds": seconds}
 
 
 async def _next_message(bus: Listener, device: Device) -> Any:

@@ -164,13 +164,13 @@ class BusTask:
                 raw, sample = await asyncio.shield(arrival)
         except TimeoutError as error:
             raise ReadFailed("silent", seconds=round(limit)) from error
-        return Reading(self.spec.driver.show(raw), sample, self._clock.mono() - began)
+        return Reading(self.spec.driver.format_raw(raw), sample, self._clock.mono() - began)
 
-    async def look(self) -> bytes:
+    async def capture_still(self) -> bytes:
         """What a camera sees now. Raises `GatewayError`."""
         if not self.stats.up or self._listener is None:
             raise GatewayError("line-down", reason=self.spec.name)
-        return await self._listener.look()
+        return await self._listener.capture_still()
 
     async def _job(self, device: Device, command: Command | None) -> Any:
         if not self.stats.up:
@@ -227,7 +227,7 @@ class BusTask:
             if not isinstance(bus, Bus):
                 await self._listen(bus)
                 return
-            bus.lessons = self._lessons
+            bus.quirks = self._lessons
             if isinstance(bus, Listener):
                 await run_all(polls=self._poll_all(bus), pushes=self._hear_all(bus))
             await self._poll_all(bus)
@@ -303,7 +303,7 @@ class BusTask:
         except ReadFailed as failed:
             await self._failed(slot, failed)
             if failed.key in OUT_OF_STEP:
-                await self._clock.sleep(bus.settle)
+                await self._clock.sleep(bus.settle_s)
         else:
             await self._take(slot, sample)
 
@@ -353,9 +353,9 @@ class BusTask:
 
     def _sample(self, device: Device, raw: Raw) -> Sample:
         values, bad = finish(device.points, self.spec.driver.decode(device.points, raw))
-        remember = self.spec.driver.remember
-        memory = remember(raw) if remember else None
-        return Sample(device.name, self._clock.now(), values, bad, memory=memory)
+        encode_state = self.spec.driver.state_to_save
+        state = encode_state(raw) if encode_state else None
+        return Sample(device.name, self._clock.now(), values, bad, driver_state=state)
 
     async def _offline(self, slot: Slot, error: GatewayError) -> None:
         """An outage is a sample too; it is logged when it begins."""
@@ -375,7 +375,7 @@ class BusTask:
                 seconds = self._clock.mono() - began
                 sample = self._sample(job.device, raw)
                 await self._take(slot, sample)
-                _end(job, Reading(self.spec.driver.show(raw), sample, seconds))
+                _end(job, Reading(self.spec.driver.format_raw(raw), sample, seconds))
             else:
                 await self._obey(bus, job.device, job.command)
                 _end(job, None)
@@ -384,7 +384,7 @@ class BusTask:
             raise
         except ReadFailed as error:
             _fail(job, error)
-            await self._clock.sleep(bus.settle)
+            await self._clock.sleep(bus.settle_s)
         finally:
             now = self._clock.mono()
             slot.recent.now(now).busy += now - began
@@ -399,8 +399,8 @@ class BusTask:
     async def _receive(self, bus: Bus, visit: _Visit) -> None:
         if visit.done.done():
             return  # Whoever asked has given up.
-        quiet = min(bus.settle, VISIT / 2)
-        usual, bus.timeout = bus.timeout, min(bus.timeout, VISIT - quiet)
+        quiet = min(bus.settle_s, VISIT / 2)
+        usual, bus.timeout_s = bus.timeout_s, min(bus.timeout_s, VISIT - quiet)
         try:
             _end(visit, await visit.ask(bus))
         except LinkDown as error:
@@ -410,7 +410,7 @@ class BusTask:
             _fail(visit, error)
             await self._clock.sleep(quiet)
         finally:
-            bus.timeout = usual
+            bus.timeout_s = usual
             _fail(visit, LinkDown("line-down", reason=self.spec.name))
 
     async def _obey(self, bus: Bus, device: Device, command: Command) -> None:
@@ -423,7 +423,7 @@ class BusTask:
             try:
                 raw = await bus.read(device)
             except ReadFailed:
-                await self._clock.sleep(bus.settle)
+                await self._clock.sleep(bus.settle_s)
                 continue
             sample = self._sample(device, raw)
             await self._take(self._slots[device.name], sample)
@@ -436,7 +436,7 @@ class BusTask:
         memories = self._memories()
         for name in self._slots:
             if name in memories:
-                bus.recall(name, memories[name])
+                bus.restore_state(name, memories[name])
 
     async def _listen(self, bus: Listener) -> None:
         self._heard = dict.fromkeys(self._slots, self._clock.mono())
@@ -492,7 +492,7 @@ class BusTask:
         convincing = asyncio.create_task(_convince(bus, job.device, command, watch))
         convincing.add_done_callback(lambda _: ended.set())
         try:
-            await self._clock.wait(ended, job.device.patience(command.action))
+            await self._clock.wait(ended, job.device.confirm_timeout_s(command.action))
             if not convincing.done():
                 raise ReadFailed("unconfirmed")
             convincing.result()

@@ -7,12 +7,12 @@ from gateway.model.alarm import LATCHING, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import MISSES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
-from gateway.model.driver import Bus, Driver, Heard, Listener, Scan
+from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
 from gateway.model.errors import ConfigError, GatewayError, LinkDown, ReadFailed
 from gateway.model.record import GATEWAY, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
 from gateway.model.service import Adopted, Changes, Message, Revision, Row, Rows, Service, Tick
-from gateway.model.time import Clock, ClockQuality, Stamp, elapsed
+from gateway.model.time import Clock, ClockQuality, Stamp
 
 __all__ = [
     "GATEWAY",
@@ -34,7 +34,6 @@ __all__ = [
     "Fact",
     "GatewayError",
     "Hazard",
-    "Heard",
     "Id",
     "Integer",
     "Lane",
@@ -45,6 +44,7 @@ __all__ = [
     "Message",
     "Name",
     "Outcome",
+    "OverheardDevice",
     "Point",
     "Quality",
     "Raw",
@@ -59,5 +59,4 @@ __all__ = [
     "Stamp",
     "Tick",
     "Value",
-    "elapsed",
 ]

@@ -6,6 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Checks = Mapping[str, tuple[Callable[[Any], bool], str]]
-"""What a type cannot say of a key in a file: a test, and the sentence for who fails it. A struct that
-is read from a file may carry one as `CHECKS`, and one as `TOGETHER` whose tests are of the whole struct,
-each under the key that is to blame."""
+"""A key of a file to what its type cannot say: a predicate, and the key of the sentence for a value that
+fails it. A struct that is read from a file may carry one as `CHECKS`, whose predicates receive one value,
+and one as `STRUCT_CHECKS`, whose predicates receive the whole struct."""

@@ -94,7 +94,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a life may depend on it: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
 
-    def patience(self, action: str) -> float:
+    def confirm_timeout_s(self, action: str) -> float:
         """Seconds that a device which speaks when it likes has to show that it obeyed."""
         declared = self.actions.get(action)
         within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0

@@ -21,11 +21,11 @@ class Bus:
     scheduling, back-off and budgets belong to the supervisor.
     """
 
-    lessons: dict[str, Any]
+    quirks: dict[str, Any]
     """What the bus has learned of each device, by name; it outlives the connection."""
-    settle: float = 0.0
+    settle_s: float = 0.0
     """Seconds of silence the line needs after a timeout, so that a late reply finds nobody waiting."""
-    timeout: float = 0.5
+    timeout_s: float = 0.5
     """Seconds an answer is waited for; may be set, for a scan is in a hurry."""
 
     async def read(self, device: Device) -> Raw:
@@ -58,24 +58,24 @@ class Listener(ABC):
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
 
-    async def look(self) -> bytes:
+    async def capture_still(self) -> bytes:
         """What a camera sees now, as JPEG, for who sets it up. Raises `ReadFailed` or `LinkDown`."""
         raise ReadFailed("stills-off")
 
-    def recall(self, device: str, memory: bytes) -> None:  # noqa: B027
-        """What `Driver.remember` made of the device's last message; told before `listen` begins."""
+    def restore_state(self, device: str, state: bytes) -> None:  # noqa: B027
+        """What `Driver.state_to_save` made of the device's last message; told before `listen` begins."""
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
+class OverheardDevice(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody who spoke unasked while a scan listened."""
 
     address: dict[str, Any]
     """The keys of its `[device.…]` table."""
-    says: dict[str, str] = {}
-    """What it says of itself, by the names in `Scan.says`."""
+    identity: dict[str, str] = {}
+    """What it says of itself, by the names in `Scan.identity_keys`."""
     raw: Raw = None
     """What it said, where that can be read."""
-    needs: dict[str, Any] = {}
+    keys_to_fill_in: dict[str, Any] = {}
     """More keys of its table, for what a person must provide first."""
 
 
@@ -84,21 +84,21 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     often is the scan's business. A driver whose devices wait to be asked has `addresses`, and a bus with
     `probe`; one whose devices speak has `overhear`."""
 
-    lines: Callable[[str], Sequence[dict[str, Any]]]
+    candidate_buses: Callable[[str], Sequence[dict[str, Any]]]
     """Pure: the `[bus.…]` tables worth trying at a target (`/dev/…`, `tcp://host:port`, `mqtt://host`,
     `ble:`), likeliest first; none where the target is not the driver's."""
-    place: Callable[[Any], str]
+    target_of: Callable[[Any], str]
     """Pure: the target that a line with these options is at."""
-    rank: int = 1
+    priority: int = 1
     """Where several drivers have lines at a target, those of the lowest are tried first."""
-    shared: bool = False
+    shareable: bool = False
     """Whether others may listen there at the same time."""
-    addresses: Callable[[Any], Sequence[dict[str, Any]]] | None = None
+    candidate_addresses: Callable[[Any], Sequence[dict[str, Any]]] | None = None
     """Pure: the address keys of the `[device.…]` tables that a line with these options may have."""
-    overhear: Callable[[Any], AsyncIterator[Heard | ReadFailed]] | None = None
+    overhear: Callable[[Any], AsyncIterator[OverheardDevice | ReadFailed]] | None = None
     """What is said on a line with these options, by whomever, without ever answering; a `ReadFailed` is
     something that is none of the driver's. Raises `LinkDown`."""
-    says: tuple[str, ...] = ()
+    identity_keys: tuple[str, ...] = ()
     """What a device may say of itself; a profile's `[fingerprint]` has a pattern for any of these."""
 
 
@@ -115,21 +115,21 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Open the line with its options, for those devices; raises `LinkDown`."""
     decode: Callable[[Mapping[str, Any], Raw], dict[str, Value]]
     """Pure: points and a raw reading to the numbers on the wire, before scaling."""
-    example: Callable[[Mapping[str, Any]], Raw]
+    parse_example: Callable[[Mapping[str, Any]], Raw]
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
-    show: Callable[[Raw], str]
+    format_raw: Callable[[Raw], str]
     """Pure: a raw reading as an engineer wants to see it."""
-    remember: Callable[[Raw], bytes] | None = None
+    state_to_save: Callable[[Raw], bytes] | None = None
     """Pure: what must not be forgotten when the line or the gateway begins anew, for devices that tell
     a state once and not again, or count from nought each time."""
     actions: tuple[str, ...] = ()
     """What every device of this driver can be told to do."""
     action: type[Action] | None = None
     """The keys of a profile's `[actions.…]`, where the driver has such."""
-    check: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
+    check_device: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
     """Pure: raises `ConfigError` for a device that its model, or the others on its bus, rule out."""
     scan: Scan | None = None
     """How it takes part in a scan, if it does."""
-    stills: Callable[[Any], bool] | None = None
+    allows_stills: Callable[[Any], bool] | None = None
     """Pure, of a driver whose lines are cameras: whether one with these options may be looked at, by a
     person who sets it up."""

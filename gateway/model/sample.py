@@ -34,7 +34,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     error: str = ""
-    memory: bytes | None = None
+    driver_state: bytes | None = None
     """What its driver must know of it when it begins anew; kept with the alarms, and never sent."""
 
     @property

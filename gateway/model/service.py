@@ -42,7 +42,7 @@ class Adopted(msgspec.Struct, frozen=True):
 
     revision: Revision
     at: Stamp
-    present: frozenset[str]
+    device_names: frozenset[str]
 
 
 Message = Sample | Command | Outcome | Tick | Fact | Adopted
@@ -70,7 +70,7 @@ class Service(ABC):
     """The commands this service carries out itself."""
     follows_alarms: ClassVar[bool] = False
     """Whether it is stepped with each fact of the alarm lane, once the fact is known."""
-    hears: ClassVar[frozenset[str]] = frozenset()
+    summary_sources: ClassVar[frozenset[str]] = frozenset()
     """The services whose summaries it takes in, as samples of a device of that name."""
     durable: ClassVar[bool] = False
     """Its rows are committed as soon as they change."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, overload
 
 import msgspec
 
 
 class ClockQuality(StrEnum):
-    """How far a wall-clock stamp can be trusted."""
+    """How far the wall clock of a stamp can be trusted."""
 
     SYNCED = "synced"
-    """The kernel says that a time source disciplines the clock."""
+    """The kernel reports that a time source disciplines the clock."""
     SET = "set"
-    """Plausible (not before this software was made), but nobody vouches for it."""
+    """Plausible (not before this software was made), but not synchronised."""
     CORRECTED = "corrected"
-    """Stamped before the clock was set, and reckoned back once it was."""
+    """Made before the clock was set, and calculated once it was."""
     UNSET = "unset"
-    """Before this software was made: a Pi without RTC or network, counting from 1970."""
+    """Before this software was made: a Pi without RTC or network counts from 1970."""
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
@@ -34,24 +34,54 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     boot: str
     clock: ClockQuality
 
+    @property
+    def is_set(self) -> bool:
+        """Whether `wall` is a real time."""
+        return self.clock is not ClockQuality.UNSET
 
-def elapsed(since: Stamp, until: Stamp) -> float | None:
-    """Seconds from one stamp to another: by the monotonic clock within a boot, else by the wall clock.
+    @property
+    def wall_if_set(self) -> int | None:
+        """Unix time in milliseconds; None from a clock that was not set."""
+        return self.wall if self.is_set else None
 
-    None where no clock can tell.
-    """
-    if since.boot == until.boot:
-        return (until.mono - since.mono) / 1e9
-    if ClockQuality.UNSET in (since.clock, until.clock):
-        return None
-    return max(0.0, (until.wall - since.wall) / 1e3)
+    def wall_by(self, now: Stamp) -> int | None:
+        """Unix time in milliseconds by the clock as it stands `now`, which may have been set since.
+
+        None for a stamp of another boot from a clock that was not set.
+        """
+        if self.boot == now.boot:
+            return now.wall - (now.mono - self.mono) // 1_000_000
+        return self.wall_if_set
+
+    @overload
+    def seconds_since(self, earlier: Stamp, *, unknown: float, stepped_back: float = 0.0) -> float: ...
+
+    @overload
+    def seconds_since(
+        self, earlier: Stamp, *, unknown: None = None, stepped_back: float = 0.0
+    ) -> float | None: ...
+
+    def seconds_since(
+        self, earlier: Stamp, *, unknown: float | None = None, stepped_back: float = 0.0
+    ) -> float | None:
+        """Seconds from `earlier` to this stamp, by the monotonic clock within a boot, else by the wall
+        clock.
+
+        `unknown` is the answer where either clock was not set, and `stepped_back` where the wall clock
+        says that `earlier` came later, so one of the two was wrong.
+        """
+        if self.boot == earlier.boot:
+            return (self.mono - earlier.mono) / 1e9
+        if not (self.is_set and earlier.is_set):
+            return unknown
+        return (self.wall - earlier.wall) / 1e3 if self.wall >= earlier.wall else stepped_back
 
 
 class Clock(Protocol):
-    """Time is injected: the daemon passes the machine's, tests pass their own."""
+    """Time is injected: the daemon passes the machine's clock, tests pass their own."""
 
     def now(self) -> Stamp:
-        """The present moment."""
+        """The current time."""
         ...
 
     def mono(self) -> float:

@@ -11,7 +11,6 @@ import msgspec
 from gateway.model import (
     GATEWAY,
     Changes,
-    ClockQuality,
     Command,
     Fact,
     Lane,
@@ -100,7 +99,7 @@ class Commands(Service):
             return "device-unknown"
         if command.action not in self._allowed.get(command.origin, ()):
             return "not-allowed"
-        if command.at.clock is ClockQuality.UNSET:
+        if not command.at.is_set:
             return "clock-unset"
         if command.expires <= command.at.wall:
             return "expired"

@@ -23,7 +23,7 @@ class Presence(Service):
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Adopted):
-            return {name: None for name in rows if name not in message.present}, []
+            return {name: None for name in rows if name not in message.device_names}, []
         if not isinstance(message, Sample):
             return {}, []
         online = not message.error

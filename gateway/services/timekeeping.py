@@ -50,6 +50,6 @@ class Timekeeping(Service):
 def correct(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
     """A stamp from before the clock was set, by what its boot's clock said later; others as they are."""
     boot = boots.get(at.boot)
-    if at.clock is not ClockQuality.UNSET or boot is None or boot.clock is ClockQuality.UNSET:
+    if at.is_set or boot is None or boot.clock is ClockQuality.UNSET:
         return at
     return Stamp(boot.zero + at.mono // 1_000_000, at.mono, at.boot, ClockQuality.CORRECTED)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gateway.base.failpoint import failpoint
 from gateway.journal import Journal
-from gateway.model import Clock, Lane, LinkDown, Record, Stamp, elapsed
+from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
 from .native import Message, Native
@@ -69,16 +69,11 @@ class Thinning:
         last, last_place = self._decided.get(record.device, (0, ("", 0)))
         if record.seq <= last:
             return key in self._kept
-        keep = place != last_place or age(record.at, now) <= self._after
+        keep = place != last_place or now.seconds_since(record.at, unknown=0.0) <= self._after
         self._decided[record.device] = record.seq, place
         if keep:
             self._kept.add(key)
         return keep
-
-
-def age(at: Stamp, now: Stamp) -> float:
-    """Seconds; 0 where no clock can tell."""
-    return elapsed(at, now) or 0.0
 
 
 class Suspicion:

@@ -22,7 +22,7 @@ from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, 
 from gateway.services.commands import Order
 from gateway.wire import mqtt
 
-from .lanes import LaneSender, Suspicion, Thinning, age, fitting
+from .lanes import LaneSender, Suspicion, Thinning, fitting
 from .native import Message, Native
 
 ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
@@ -187,7 +187,8 @@ class Uplink:
         if lane is Lane.ALARM:
             now = self._clock.now()
             for record in records:
-                self.delays[bisect.bisect_left(DELAYS, seconds := age(record.at, now))] += 1
+                seconds = now.seconds_since(record.at, unknown=0.0)
+                self.delays[bisect.bisect_left(DELAYS, seconds)] += 1
                 self.delay += seconds
 
     async def _committed(self, sender: LaneSender) -> None:

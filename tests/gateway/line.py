@@ -50,7 +50,7 @@ class Line(Bus):
     """A line whose devices answer after `latency` seconds with `answers`: errors are raised, of a list
     each once and the last for ever."""
 
-    settle = 0.5
+    settle_s = 0.5
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -112,7 +112,9 @@ class Rig:
         self.samples.append(sample)
 
     def _memories(self) -> dict[str, bytes]:
-        return {sample.device: sample.memory for sample in self.samples if sample.memory is not None}
+        return {
+            sample.device: sample.driver_state for sample in self.samples if sample.driver_state is not None
+        }
 
     def _driver(self) -> Driver:
         return Driver(
@@ -121,9 +123,9 @@ class Rig:
             point=Point,
             connect=self._connect,
             decode=lambda points, raw: raw,
-            example=dict,
-            show=str,
-            remember=lambda raw: str(raw).encode(),
+            parse_example=dict,
+            format_raw=str,
+            state_to_save=lambda raw: str(raw).encode(),
             actions=("open",),
         )
 
@@ -182,8 +184,8 @@ class Pushing(Listener):
         self._line = line
         self._recalled = recalled
 
-    def recall(self, device: str, memory: bytes) -> None:
-        self._recalled.append((device, memory))
+    def restore_state(self, device: str, state: bytes) -> None:
+        self._recalled.append((device, state))
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         while True:

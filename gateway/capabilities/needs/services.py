@@ -16,7 +16,6 @@ import msgspec
 from gateway.model import (
     GATEWAY,
     Changes,
-    ClockQuality,
     Command,
     Fact,
     Lane,
@@ -26,7 +25,6 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
-    elapsed,
 )
 
 DAY = 86_400.0
@@ -241,7 +239,7 @@ class Needs(Service):
     def _pass_time(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
-        if self._reception is None or at.clock is ClockQuality.UNSET:
+        if self._reception is None or not at.is_set:
             return changes, facts
         keep = self._reception.keep_days * DAY
         for key, row in rows.items():
@@ -333,7 +331,7 @@ def _referral(args: Mapping[str, Any], category: Category | None) -> str:
 
 def _age(row: Need, at: Stamp) -> float:
     """Seconds since a need ended."""
-    return (elapsed(row.ended, at) or 0.0) if row.ended else 0.0
+    return at.seconds_since(row.ended, unknown=0.0) if row.ended else 0.0
 
 
 def _erased(row: Need, at: Stamp) -> Need:
@@ -348,7 +346,7 @@ def _noted(row: Need, step: Step) -> Need:
 
 
 def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
-    seconds = elapsed(row.created, row.ended) if row.ended else None
+    seconds = row.ended.seconds_since(row.created) if row.ended else None
     body = {
         "id": key,
         "category": row.category,

@@ -70,7 +70,7 @@ class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
         "phone_per_hour": (lambda count: 0 <= count <= 1000, "needs-most"),
         "address": (_is_address, "needs-address"),
     }
-    TOGETHER: ClassVar[Checks] = {
+    STRUCT_CHECKS: ClassVar[Checks] = {
         "key": (lambda keys: keys.key != keys.path, "needs-key-path"),
         # Later, the particulars of one that is opened again would be gone.
         "reopen_days": (lambda keys: keys.reopen_days <= keys.keep_days, "needs-reopen"),

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.capabilities.needs.services import OPEN, Need, Reception, State
-from gateway.model import elapsed
 from gateway.words import translate
 
 DAY = 86_400.0
@@ -70,7 +69,7 @@ def days_of(need: Need) -> float | None:
     """Days from registered to done or closed; None while it lasts, and for what was withdrawn."""
     if need.ended is None or need.state is State.WITHDRAWN:
         return None
-    seconds = elapsed(need.created, need.ended)
+    seconds = need.ended.seconds_since(need.created)
     return None if seconds is None else seconds / DAY
 
 

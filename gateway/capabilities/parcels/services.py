@@ -100,7 +100,8 @@ def _changed(old: Compartment | None, new: Compartment, sample: Sample, number: 
         body = {
             "lock": int(number),
             "change": "stored" if new.occupied else "fetched",
-            "lasted": (new.since.wall - old.since.wall) // 1000,
         }
+        if (seconds := new.since.seconds_since(old.since)) is not None:
+            body["lasted"] = int(seconds)
         facts.append(Fact(Lane.EVENT, sample.device, "parcel", sample.at, body))
     return facts

@@ -52,8 +52,9 @@ class Parking(Service):
             elif old is None or old.occupied != occupied:
                 changes[key] = Bay(occupied, message.at)
                 body: dict[str, Value] = {"point": point, "occupied": occupied}
-                if old is not None:
-                    body["lasted"] = (message.at.wall - old.since.wall) // 1000
+                seconds = message.at.seconds_since(old.since) if old is not None else None
+                if seconds is not None:
+                    body["lasted"] = int(seconds)
                 facts.append(Fact(Lane.EVENT, message.device, "bay", message.at, body))
             elif not old.live:
                 changes[key] = msgspec.structs.replace(old, live=True)

@@ -72,7 +72,7 @@ class _DoorKeys(msgspec.Struct, frozen=True, kw_only=True, rename={"outer": "fro
         "counters": (bool, "door-counters"),
         "title": (lambda text: text != {}, "title-empty"),
     }
-    TOGETHER: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
+    STRUCT_CHECKS: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
 
 
 def layout(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> Layout:

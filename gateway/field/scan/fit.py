@@ -50,7 +50,7 @@ def fit(
     if contradicts(profile, says):
         return None
     # A register may hold anything; a message is at least of the format that it was taken for.
-    asked = profile.driver.scan is not None and profile.driver.scan.addresses is not None
+    asked = profile.driver.scan is not None and profile.driver.scan.candidate_addresses is not None
     weight = KNOWN * sum(key in says for key in profile.fingerprint) + MODEL * _named(profile, says)
     values: dict[str, Value] = {}
     for wire in wires:

@@ -22,7 +22,18 @@ import msgspec
 from gateway.base import control
 from gateway.base.tasks import root_error
 from gateway.config import Profile, Site
-from gateway.model import Bus, Clock, Driver, GatewayError, Heard, LinkDown, Point, Raw, ReadFailed, Value
+from gateway.model import (
+    Bus,
+    Clock,
+    Driver,
+    GatewayError,
+    LinkDown,
+    OverheardDevice,
+    Point,
+    Raw,
+    ReadFailed,
+    Value,
+)
 from gateway.wire.codec import leaves
 
 from ..supervise import OUT_OF_STEP, VISIT
@@ -98,7 +109,7 @@ class Scanner:
     ) -> None:
         self._site = site
         self._models = models
-        ranked = sorted((driver.scan.rank, name) for name, driver in drivers.items() if driver.scan)
+        ranked = sorted((driver.scan.priority, name) for name, driver in drivers.items() if driver.scan)
         self._drivers = {name: drivers[name] for _, name in ranked}
         self._report = report
         self._clock = clock
@@ -204,15 +215,15 @@ class Scanner:
     async def _through(self, target: str, bus: str) -> None:
         """Ask by the running gateway, which owns the line: at its own speed, and when it has the time."""
         spec = self._site.buses.get(bus) if self._site else None
-        if spec is None or _real(spec.driver.scan.place(spec.options) if spec.driver.scan else "") != _real(
-            target
-        ):
+        if spec is None or _real(
+            spec.driver.scan.target_of(spec.options) if spec.driver.scan else ""
+        ) != _real(target):
             self._report.tell("scan.differs", place=target, bus=bus)
             return
         name = next(name for name, driver in self._drivers.items() if driver is spec.driver)
         assert self._site
         assert spec.driver.scan
-        if not spec.driver.scan.addresses:
+        if not spec.driver.scan.candidate_addresses:
             self._report.tell("scan.speaks", place=target, bus=bus)
             return
         ours = [device for device in self._site.devices.values() if device.bus == bus]
@@ -232,7 +243,7 @@ class Scanner:
         taken = [device.address for device in ours]
         addresses = [
             keys
-            for keys in self._wanted(spec.driver.scan.addresses(spec.options))
+            for keys in self._wanted(spec.driver.scan.candidate_addresses(spec.options))
             if build(spec.driver.address, keys) not in taken
         ]
 
@@ -346,12 +357,12 @@ class Scanner:
             if first:
                 self._report.meet(known[key][0])
 
-    def _learn(self, driver: Driver, one: Heard, met: Met, messages: list[Raw]) -> None:
-        met.says = one.says
-        met.needs |= one.needs
+    def _learn(self, driver: Driver, one: OverheardDevice, met: Met, messages: list[Raw]) -> None:
+        met.says = one.identity
+        met.needs |= one.keys_to_fill_in
         if one.raw is not None and one.raw not in messages and len(messages) < MESSAGES:
             messages.append(one.raw)
-            met.heard = leaves(one.raw) or {"": driver.show(one.raw)}
+            met.heard = leaves(one.raw) or {"": driver.format_raw(one.raw)}
         models = self._models_of(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]
@@ -370,9 +381,9 @@ class Scanner:
             assert scan
             fields = {field.name for field in msgspec.structs.fields(driver.options)}
             wished = {key: value for key, value in self._wishes.line.items() if key in fields}
-            if scan.overhear if speaking else scan.addresses:
+            if scan.overhear if speaking else scan.candidate_addresses:
                 tables: list[tuple[str, Table]] = []
-                for table in ({**offered, **wished} for offered in scan.lines(target)):
+                for table in ({**offered, **wished} for offered in scan.candidate_buses(target)):
                     if (name, table) not in tables:
                         tables.append((name, table))
                 offers.append(tables)
@@ -385,9 +396,11 @@ class Scanner:
         assert scan
         real = _real(target)
         for spec in self._site.buses.values() if self._site else ():
-            if spec.driver is driver and _real(place := scan.place(spec.options)) == real:
+            if spec.driver is driver and _real(place := scan.target_of(spec.options)) == real:
                 ours = {key: str(getattr(spec.options, key)).replace(place, real) for key in table}
-                if scan.shared or ours == {key: str(v).replace(target, real) for key, v in table.items()}:
+                if scan.shareable or ours == {
+                    key: str(v).replace(target, real) for key, v in table.items()
+                }:
                     return spec.name
         return ""
 
@@ -398,7 +411,7 @@ class Scanner:
         for device in self._site.devices.values() if self._site else ():
             assert self._site
             spec = self._site.buses[device.bus]
-            if spec.driver is not driver or _real(scan.place(spec.options)) != _real(target):
+            if spec.driver is not driver or _real(scan.target_of(spec.options)) != _real(target):
                 continue
             if all(str(getattr(device.address, k)).lower() == str(v).lower() for k, v in keys.items()):
                 return device.name
@@ -407,8 +420,8 @@ class Scanner:
     def _addresses(self, name: str, table: Table) -> list[Table]:
         driver = self._drivers[name]
         assert driver.scan
-        assert driver.scan.addresses
-        return self._wanted(driver.scan.addresses(build(driver.options, table)))
+        assert driver.scan.candidate_addresses
+        return self._wanted(driver.scan.candidate_addresses(build(driver.options, table)))
 
     def _wanted(self, addresses: Sequence[Table]) -> list[Table]:
         numbers = self._wishes.numbers
@@ -451,7 +464,7 @@ class _Line:
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
-            if points is not None and bus.settle and failed.key in OUT_OF_STEP:
+            if points is not None and bus.settle_s and failed.key in OUT_OF_STEP:
                 # Late, it could be taken for the answer to the next request.
                 await self._clock.sleep(2 * self.patience)
             raise
@@ -461,7 +474,7 @@ class _Line:
     async def _connect(self) -> Bus:
         bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
         assert isinstance(bus, Bus)
-        bus.timeout = self.patience
+        bus.timeout_s = self.patience
         self._bus = bus
         return bus
 

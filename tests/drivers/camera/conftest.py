@@ -77,8 +77,8 @@ class Field:
 
     async def _take(self, sample: Sample) -> None:
         self.samples.append(sample)
-        if sample.memory is not None:
-            self.memories[sample.device] = sample.memory
+        if sample.driver_state is not None:
+            self.memories[sample.device] = sample.driver_state
 
     def of(self, device: str) -> list[Sample]:
         return [sample for sample in self.samples if sample.device == device]

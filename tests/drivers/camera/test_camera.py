@@ -172,9 +172,9 @@ async def test_a_process_may_say_nothing_but_what_is_written_down(told: bytes) -
 
 
 def test_what_a_line_says_becomes_its_points() -> None:
-    said = DRIVER.example({"says": {"in": 3, "out": 2, "elsewhere": 1}})
+    said = DRIVER.parse_example({"says": {"in": 3, "out": 2, "elsewhere": 1}})
     points = {name: camera.CameraPoint(field=name) for name in ("in", "out", "tamper")}
     assert DRIVER.decode(points, said) == {"in": 3, "out": 2}
     with pytest.raises(ValueError, match="says"):
-        DRIVER.example({"says": 3})
+        DRIVER.parse_example({"says": 3})
     assert Address(line=(0, 0, 1, 1)) == Address(line=(0.0, 0.0, 1.0, 1.0))

@@ -234,10 +234,10 @@ async def test_a_still_leaves_only_where_the_site_allows_it(watching: Watching, 
     async with watching(site(video, "stills = true") + site(video, "fps = 10", "private")) as field:
         await field.says("cam-door")
         await field.says("private-door")
-        stills = await asyncio.gather(*(field.buses["cam"].look() for _ in range(3)))
+        stills = await asyncio.gather(*(field.buses["cam"].capture_still() for _ in range(3)))
         assert all(still.startswith(b"\xff\xd8") and still.endswith(b"\xff\xd9") for still in stills)
         with pytest.raises(GatewayError) as refused:
-            await field.buses["private"].look()
+            await field.buses["private"].capture_still()
         assert refused.value.key == "stills-off"
         await field.says("private-door")
 

@@ -22,7 +22,7 @@ from gateway.daemon.engine import Engine
 from gateway.field.supervise import BusTask
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
-from gateway.services.memory import Memory, memories
+from gateway.services.driver_state import DriverState, saved_states
 from gateway.wire.codec import finish
 from tests.drivers.gb26875.frames import (
     FIRE,
@@ -235,7 +235,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
                 tuple(devices.values()),
                 SystemClock(),
                 sink,
-                lambda: memories(engine.rows(Memory.name)),
+                lambda: saved_states(engine.rows(DriverState.name)),
             )
             running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
             try:

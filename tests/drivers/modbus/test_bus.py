@@ -63,20 +63,20 @@ async def test_a_late_reply_heard_in_the_silence_after_its_request_is_accounted_
         line.answer = lambda _: []
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device(unit=9, name="absent"))
-        assert bus.settle >= 0.3 * SHORT
+        assert bus.settle_s >= 0.3 * SHORT
 
 
 async def test_who_has_just_answered_is_waited_for_and_who_never_did_is_not(line: Line) -> None:
     async with on_line(line) as bus:
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device())
-        assert bus.settle == 0
+        assert bus.settle_s == 0
         line.answer = lambda request: [(0, registers(request))]
         await bus.read(a_device())
         line.answer = lambda _: []
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device())
-        assert bus.settle == SHORT
+        assert bus.settle_s == SHORT
 
 
 async def test_frames_are_set_apart_by_silence(line: Line) -> None:

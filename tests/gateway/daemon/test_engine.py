@@ -14,7 +14,7 @@ from gateway.daemon.engine import REFRESH, Engine
 from gateway.journal import Journal, JournalFailed, Reader
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
 from gateway.services.commands import Status
-from gateway.services.memory import Memory, memories
+from gateway.services.driver_state import DriverState, saved_states
 from tests.clock import FakeClock
 from tests.gateway.services.kit import device
 
@@ -52,12 +52,12 @@ def fire(clock: FakeClock) -> Sample:
 async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "journal.db"
     async with engine(path, clock) as (it, _):
-        await it.sample(Sample("locker", clock.now(), {"x": 1}, memory=b"held"))
+        await it.sample(Sample("locker", clock.now(), {"x": 1}, driver_state=b"held"))
         async with Reader.open(path) as reader:
-            assert memories(it.rows(Memory.name)) == {"locker": b"held"}
-            assert set(await reader.state(Memory.name)) == {"locker"}
+            assert saved_states(it.rows(DriverState.name)) == {"locker": b"held"}
+            assert set(await reader.state(DriverState.name)) == {"locker"}
     async with engine(path, clock) as (it, _):
-        assert memories(it.rows(Memory.name)) == {"locker": b"held"}
+        assert saved_states(it.rows(DriverState.name)) == {"locker": b"held"}
 
 
 async def test_a_row_of_another_version_keeps_nothing_from_starting(

@@ -108,7 +108,7 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
 async def test_five_dead_of_twenty_cost_the_others_little_from_the_beginning() -> None:
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(*(a_device(name) for name in dead + live))
-    rig.line.settle = 0.0
+    rig.line.settle_s = 0.0
     rig.line.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
     rig.line.answers = {name: ReadFailed("timeout", unit=1) for name in dead}
     async with rig.running():

@@ -37,7 +37,7 @@ async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(key: str)
         await rig.clock.advance(3)
     asked = rig.line.times("a")[0]
     following = next(moment for moment, _ in rig.line.polls if moment > asked)
-    assert following - asked >= 0.01 + rig.line.settle
+    assert following - asked >= 0.01 + rig.line.settle_s
 
 
 HOT = AlarmSpec(hazard=Hazard.FIRE, above=5)
@@ -142,13 +142,13 @@ async def test_what_a_line_has_learned_outlives_the_connection() -> None:
     rig = Rig(a_device("a"))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.lessons["a"] = "asks for less"
+        rig.line.quirks["a"] = "asks for less"
         rig.line.answers["a"] = LinkDown("line-down")
         await rig.clock.advance(2)
-        rig.line.lessons = {}
+        rig.line.quirks = {}
         rig.line.answers["a"] = {"x": 1}
         await rig.clock.advance(10)
-        assert rig.line.lessons == {"a": "asks for less"}
+        assert rig.line.quirks == {"a": "asks for less"}
 
 
 async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() -> None:

@@ -14,7 +14,6 @@ import msgspec
 
 from gateway.model import (
     Changes,
-    ClockQuality,
     Device,
     Fact,
     Lane,
@@ -82,7 +81,7 @@ class Batteries(Service):
             return {key: None for key in rows if key not in self._units}, []
         if isinstance(message, Sample) and message.device in self._units and not message.error:
             value = message.values.get(POINT)
-            if not isinstance(value, bool | str | None) and message.at.clock is not ClockQuality.UNSET:
+            if not isinstance(value, bool | str | None) and message.at.is_set:
                 return self._read(rows.get(message.device), message, round(float(value), 3))
         return {}, []
 

@@ -9,6 +9,7 @@ what was marked as delivered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from typing import Any, ClassVar
 
 import msgspec
@@ -16,7 +17,6 @@ import msgspec
 from gateway.model import (
     Adopted,
     Changes,
-    ClockQuality,
     Fact,
     Hazard,
     Lane,
@@ -351,12 +351,8 @@ def _conclude(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
 
 
 def _since(then: Stamp, now: Stamp) -> float:
-    """Seconds from one to the other. Over a restart without a clock that can tell, it is long ago:
-    people are rather told too early than never."""
-    if then.boot == now.boot:
-        return (now.mono - then.mono) / 1e9
-    unset = ClockQuality.UNSET in (then.clock, now.clock)
-    return float("inf") if unset or now.wall < then.wall else (now.wall - then.wall) / 1e3
+    """Seconds. Where no clock can tell, it was long ago: a message too early is better than none."""
+    return now.seconds_since(then, unknown=inf, stepped_back=inf)
 
 
 _replace = msgspec.structs.replace

@@ -19,7 +19,6 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
-    elapsed,
 )
 
 HOUR = 3600.0
@@ -90,7 +89,7 @@ def _closed(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
     row: Found | None = rows.get(key)
     if row is None or not done:
         return {}, []
-    seconds = elapsed(row.at, command.at)
+    seconds = command.at.seconds_since(row.at)
     body = {
         "done": done,
         "closed_by": command.by or command.origin,
@@ -109,8 +108,7 @@ def _remind(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
 
 
 def _late(row: Found, at: Stamp) -> bool:
-    seconds = elapsed(row.at, at)
-    return seconds is not None and seconds >= row.hours * HOUR
+    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR
 
 
 def _text(command: Command, name: str) -> str:

@@ -24,7 +24,6 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
-    elapsed,
 )
 
 WEEKLY = 0
@@ -153,7 +152,7 @@ class Patrols(Service):
             return row
         people = sorted({visit.by for visit in row.visits.values()})
         first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall)
-        took = elapsed(first, command.at)
+        took = command.at.seconds_since(first)
         seconds = None if took is None else round(took)
         facts.append(_fact("patrol-done", command.at, **where, by=people, seconds=seconds))
         return _replace(row, done=True, missed=False)

@@ -20,7 +20,6 @@ from gateway.model import (
     Service,
     Stamp,
     Value,
-    elapsed,
 )
 
 
@@ -256,7 +255,7 @@ def _act(case: Case, act: Act | None) -> dict[str, Any] | None:
 
 
 def _seconds(case: Case, at: Stamp) -> float | None:
-    seconds = elapsed(case.raised, at)
+    seconds = at.seconds_since(case.raised)
     return None if seconds is None else round(seconds, 1)
 
 

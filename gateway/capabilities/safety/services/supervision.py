@@ -7,13 +7,13 @@ alarm. GB 50440-2007 asks for a fire test at least twice a month.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.model import (
     Changes,
-    ClockQuality,
     Device,
     Fact,
     Hazard,
@@ -25,7 +25,6 @@ from gateway.model import (
     Stamp,
     Tick,
     Value,
-    elapsed,
 )
 
 DAYS: Mapping[str, float] = {
@@ -146,7 +145,7 @@ class Supervision(Service):
                 continue
             row = _replace(old, since=_dated(old.since, at), tested=old.tested and _dated(old.tested, at))
             days = self._days[key]
-            seconds = elapsed(row.tested or row.since, at)
+            seconds = at.seconds_since(row.tested or row.since)
             due = old.due if seconds is None else 0 < days * DAY <= seconds
             row = _replace(row, due=due)
             if row != old:
@@ -187,15 +186,14 @@ def _points(device: Device) -> tuple[str, ...]:
 
 def _dated(stamp: Stamp, now: Stamp) -> Stamp:
     """A stamp from before the clock was set, once it is; of an earlier boot nobody knows, so from now."""
-    if stamp.clock is not ClockQuality.UNSET or now.clock is ClockQuality.UNSET:
+    if stamp.is_set or not now.is_set:
         return stamp
-    since = now.mono - stamp.mono if stamp.boot == now.boot else 0
-    return _replace(now, wall=now.wall - since // 1_000_000, mono=now.mono - since)
+    wall = stamp.wall_by(now)
+    return now if wall is None else _replace(stamp, wall=wall, clock=now.clock)
 
 
 def _past(since: Stamp, now: Stamp, seconds: float) -> bool:
-    passed = elapsed(since, now)
-    return passed is None or passed >= seconds
+    return now.seconds_since(since, unknown=inf) >= seconds
 
 
 _replace = msgspec.structs.replace

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Stamp, elapsed
+from gateway.model import Stamp
 from gateway.model.hours import DAY, Hours
 
 MINUTES = 5
@@ -47,7 +47,8 @@ def watched(day: Day, seen: bool, at: Stamp) -> Day:
         return day if day.blind else msgspec.structs.replace(day, blind=at)
     if day.blind is None:
         return day
-    return msgspec.structs.replace(day, blind=None, unseen=day.unseen + (elapsed(day.blind, at) or 0.0))
+    unseen = day.unseen + at.seconds_since(day.blind, unknown=0.0)
+    return msgspec.structs.replace(day, blind=None, unseen=unseen)
 
 
 def slot(minute: int, slots: bytes, more: int) -> bytes:

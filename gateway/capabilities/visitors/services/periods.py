@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, ClockQuality, Fact, Sample, Stamp, elapsed
+from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import Counter, Passed, Reading, Span, moment, plausible, whole
@@ -40,14 +40,15 @@ def read_period(
     by_totals = counter.total is not None and span[0] * 1000 < heard.wall
     if not 0 < seconds <= LONGEST or by_totals:
         return Reading(counter)
-    set_ = sample.at.clock is not ClockQuality.UNSET
+    set_ = sample.at.is_set
     now = sample.at.wall / 1000
     fast = set_ and span[1] > now + AHEAD
     known = counter.ahead if fast else counter.counted
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP > seconds:
         # Once more, or so it seems: where nothing else comes for long, its clock was put back.
-        stuck = (elapsed(counter.at, sample.at) or 0.0) > MISSES_UNTIL_OFFLINE * max(every, seconds)
+        silent = sample.at.seconds_since(counter.at, unknown=0.0)
+        stuck = silent > MISSES_UNTIL_OFFLINE * max(every, seconds)
         return Reading(counter, why="clock" if stuck else "")
     if set_ and (span[1] > now + FUTURE or span[0] < now - KEPT):
         told = facts.implausible(sample.device, sample.at, dict(sample.values))

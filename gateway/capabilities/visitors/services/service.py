@@ -11,7 +11,6 @@ import msgspec
 from gateway.model import (
     Adopted,
     Changes,
-    ClockQuality,
     Command,
     Device,
     Fact,
@@ -75,7 +74,7 @@ class Visitors(Service):
             if message.device in self._doors and message.device in self._meters:
                 self._hear(step, message)
         elif isinstance(message, Tick):
-            if message.at.clock is not ClockQuality.UNSET:
+            if message.at.is_set:
                 self._pass_time(step, message)
         elif isinstance(message, Command):
             self._obey(step, message)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, ClockQuality, Fact, Sample, Stamp, elapsed
+from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
@@ -50,7 +50,7 @@ LUMP = 300.0
 
 def read_total(counter: Counter, sample: Sample, meter: Meter, heard: Stamp) -> Reading:
     """Take in a running total. `heard` is when the last trusted one was read."""
-    if counter.began and (elapsed(counter.began, sample.at) or 0) > LATE:
+    if counter.began and sample.at.seconds_since(counter.began, unknown=0.0) > LATE:
         counter = _replace(counter, past=(), began=None)
     case = _Case(counter, sample, meter, heard)
     pair = case.told()
@@ -96,7 +96,7 @@ class _Case:
         """What totals mean."""
         counter, at = self._counter, self._at
         passed = self._follows(self._total, pair, self._heard)
-        most = min(plausible(elapsed(self._heard, at)), max(AT_ONCE, self._usual(self._heard)))
+        most = min(plausible(at.seconds_since(self._heard)), max(AT_ONCE, self._usual(self._heard)))
         if passed is None or max(passed) > (0 if self._is_past(pair, passed) else most):
             return self._doubtful(pair)
         if not any(passed):
@@ -108,7 +108,7 @@ class _Case:
         once have begun anew: that both rolled over is believed where both were about to."""
         passed = ahead(before, pair, self._meter.wraps) or self._rolled(before, pair, since)
         low = [new < old for old, new in zip(before, pair, strict=True)]
-        if passed and any(low) and max(passed) > plausible(elapsed(since, self._at)):
+        if passed and any(low) and max(passed) > plausible(self._at.seconds_since(since)):
             return None
         # One that was near nought tells nothing of a restart.
         silent = [fell or old <= SLACK for old, fell in zip(before, low, strict=True)]
@@ -146,7 +146,7 @@ class _Case:
         return [round(min(AT_ONCE, max(ahead(*step, self._meter.wraps) or (0, 0)))) for step in pairs]
 
     def _intervals(self, since: Stamp) -> float:
-        return 1 + (elapsed(since, self._at) or 0.0) / self._meter.every
+        return 1 + self._at.seconds_since(since, unknown=0.0) / self._meter.every
 
     def _is_past(self, pair: Pair, leap: Pair) -> bool:
         """Whether a total above the trusted one may be of before the restart: it comes late, or there was
@@ -180,10 +180,10 @@ class _Case:
         they are proved, what they say is believed but for the newest, which is judged by them."""
         at, doubt = self._at, self._counter.doubt
         growth = self._follows(doubt.last, pair, doubt.at) if doubt else None
-        if doubt is None or growth is None or max(growth) > plausible(elapsed(doubt.at, at)):
+        if doubt is None or growth is None or max(growth) > plausible(at.seconds_since(doubt.at)):
             leap = self._follows(self._total, pair, self._heard)
             late = self._on_path((*self._counter.past, *self._counter.path), pair)
-            absurd = leap is not None and not late and max(leap) > plausible(elapsed(self._heard, at))
+            absurd = leap is not None and not late and max(leap) > plausible(at.seconds_since(self._heard))
             told = (self._implausible(pair),) if absurd and not (doubt and doubt.absurd) else ()
             return self._waiting(Doubt(pair, pair, at, at, absurd=absurd), told)
         more = _replace(doubt, last=pair, at=at, readings=doubt.readings + 1)
@@ -205,7 +205,7 @@ class _Case:
         return Reading(_replace(self._counter, doubt=doubt), None, told, why)
 
     def _has_lasted(self, doubt: Doubt) -> bool:
-        seconds = elapsed(doubt.since, self._at)
+        seconds = self._at.seconds_since(doubt.since)
         long = seconds is None or seconds >= PATIENCE + 2 * self._meter.every
         return long and doubt.readings >= ENOUGH
 
@@ -215,7 +215,7 @@ class _Case:
         if self._is_old():
             return lasting
         leap = self._follows(self._total, doubt.last, self._heard)
-        intervals = (elapsed(doubt.since, self._at) or 0.0) / self._meter.every
+        intervals = self._at.seconds_since(doubt.since, unknown=0.0) / self._meter.every
         if leap is not None:
             return intervals >= NEXT or not self._is_past(doubt.last, leap)
         if not self._on_path((*self._counter.past, *self._counter.path), doubt.last):
@@ -246,13 +246,13 @@ class _Case:
             path = (*self._counter.past, doubt.last)[-PATH:]
             came, left = (max(0, now - counted) for now, counted in zip(back, self._total, strict=True))
             return Reading(_replace(moved, path=path, past=(), began=None), Passed(came, left), told)
-        possible = plausible(elapsed(self._heard, doubt.since))
+        possible = plausible(doubt.since.seconds_since(self._heard))
         usual = SLACK + self._usual(self._heard)
         if leap is None and max(doubt.first) <= possible:
-            unknown = _wall(self._heard), _wall(doubt.since)
+            unknown = self._heard.wall_if_set, doubt.since.wall_if_set
             restarted = facts.restarted(self._sample.device, self._at, self._total, doubt.first, unknown)
             return Reading(anew, grown if self._is_kept(doubt.first) else Passed(*doubt.last), (restarted,))
-        if leap is None or max(leap) > plausible(elapsed(self._heard, doubt.at)):
+        if leap is None or max(leap) > plausible(doubt.at.seconds_since(self._heard)):
             # Another one, or it was set by hand: only what it has seen since then is known.
             return Reading(anew, grown, told)
         if first and max(first) > usual and self._is_past(doubt.last, leap):
@@ -281,14 +281,10 @@ def _is_between(before: Pair, after: Pair, pair: Pair, wraps: Pair) -> bool:
 def _since(heard: Stamp, at: Stamp, passed: Pair) -> Passed | None:
     if not any(passed):
         return None
-    seconds, since, until = elapsed(heard, at), _wall(heard), _wall(at)
+    seconds, since, until = at.seconds_since(heard), heard.wall_if_set, at.wall_if_set
     long = max(passed) > FEW and (seconds is None or seconds >= LUMP)
     span = (since, until) if long and since and until and since < until else None
     return Passed(*passed, span)
-
-
-def _wall(at: Stamp) -> int | None:
-    return None if at.clock is ClockQuality.UNSET else at.wall
 
 
 _replace = msgspec.structs.replace

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE
-from gateway.model import ClockQuality, Record, Stamp
+from gateway.model import Record, Stamp
 
 QUARTER_MS = 900_000
 """In every time zone hours, days and years begin on a quarter of an hour."""
@@ -107,12 +107,12 @@ class Aggregator:
         if not stamped:
             return
         last, newest_ms, skip_until_ms, first_quarter = self.cursor
-        walls = [at.wall for _, at in stamped if at.clock is not ClockQuality.UNSET]
+        walls = [at.wall for _, at in stamped if at.is_set]
         if walls and position > last + 1 and (last or not newest_ms):
             # Rows are missing: deleted to make room, or damaged.
             self._add_gap(newest_ms, min(walls), RECORDS_LOST if last else BEFORE_FIRST_RECORD)
         for record, at in stamped:
-            if at.clock is not ClockQuality.UNSET:
+            if at.is_set:
                 if at.wall > skip_until_ms:
                     self._add_record(record, at.wall)
             elif record.kind in TIMED_KINDS:
@@ -125,7 +125,7 @@ class Aggregator:
         dated = []
         for record in undated:
             at = self._correct(record.at)
-            if at.clock is not ClockQuality.UNSET:
+            if at.is_set:
                 self._add_record(record, at.wall)
                 dated.append(record)
         return dated

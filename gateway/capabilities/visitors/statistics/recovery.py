@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.journal import Reader
-from gateway.model import ClockQuality, Lane
+from gateway.model import Lane
 
 from .aggregation import QUARTER_MS, Batch, CorrectStamp, Cursor
 from .database import PAGE_BYTES, Database, StatisticsFailed, connect
@@ -25,7 +25,7 @@ async def first_complete_quarter(journal: Reader, correct: CorrectStamp) -> int 
     """The first quarter of which the journal has all records; None if it has no dated ones."""
     for pack in await journal.read(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
-        walls = [at.wall for at in stamps if at.clock is not ClockQuality.UNSET]
+        walls = [at.wall for at in stamps if at.is_set]
         if walls:
             # The quarter of its oldest record is incomplete, unless that is the first record ever.
             return min(walls) // QUARTER_MS + (pack.pos > 1)

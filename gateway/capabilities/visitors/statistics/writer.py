@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from math import inf
 from pathlib import Path
 
 import msgspec
 
 from gateway.base.log import error_text, log_event
 from gateway.journal import JournalDamaged, JournalFailed, Reader
-from gateway.model import GATEWAY, Clock, ClockQuality, Fact, GatewayError, Lane, Stamp, elapsed
+from gateway.model import GATEWAY, Clock, Fact, GatewayError, Lane, Stamp
 from gateway.services.timekeeping import Boot, Timekeeping, correct
 
 from .aggregation import GATEWAY_DOWN, Aggregator, CorrectStamp, Cursor
@@ -147,7 +148,6 @@ async def detect_downtime(journal: Reader, now: Stamp) -> Fact | None:
     if not packs or not packs[0].records:
         return None
     last = (await _stamp_corrector(journal))(packs[0].records[-1].at)
-    seconds = elapsed(last, now)
-    if last.clock is ClockQuality.UNSET or (seconds is not None and seconds < MIN_DOWNTIME_S):
+    if not last.is_set or now.seconds_since(last, unknown=inf) < MIN_DOWNTIME_S:
         return None
     return Fact(Lane.EVENT, GATEWAY, GATEWAY_DOWN, now, {"since": last.wall})

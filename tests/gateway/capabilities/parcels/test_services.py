@@ -1,5 +1,5 @@
 from gateway.capabilities.parcels.services import Compartment, Lockers
-from gateway.model import Point
+from gateway.model import ClockQuality, Point, Sample, Stamp
 from tests.gateway.services.kit import Fold, at, device, sample
 
 
@@ -26,6 +26,15 @@ def test_a_parcel_is_stored_and_fetched() -> None:
     assert look(fold, 103, door=False, item=False)[1] == {
         "kind": "parcel", "lock": 1, "change": "fetched", "lasted": 100,
     }  # fmt: skip
+
+
+def test_how_long_a_parcel_lay_is_left_out_where_no_clock_can_tell() -> None:
+    fold = lockers()
+    shut = {"door.1": False, "item.1": True, "door.2": False, "item.2": False}
+    fold.step(Sample("l", Stamp(5_000, 10**9, "a", ClockQuality.UNSET), shut))
+    after = Stamp(1_800_000_000_000, 10**9, "b", ClockQuality.SET)
+    (fact,) = fold.step(Sample("l", after, {**shut, "item.1": False}))
+    assert fact.body == {"lock": 1, "change": "fetched"}
 
 
 def test_a_hand_in_an_open_compartment_is_no_parcel() -> None:

@@ -1,5 +1,5 @@
 from gateway.capabilities.parking.services import Parking
-from gateway.model import Point
+from gateway.model import ClockQuality, Point, Sample, Stamp
 from tests.gateway.services.kit import Fold, device, kinds, sample
 
 
@@ -23,6 +23,19 @@ def test_a_car_comes_and_goes_and_its_stay_is_told() -> None:
     assert summary(fold) == {"free": 1, "occupied": 1, "unknown": 0, "total": 2}
     (fact,) = fold.step(sample("p", 100, occupied__1=False, occupied__2=False))
     assert fact.body == {"point": "occupied.1", "occupied": False, "lasted": 90}
+
+
+def test_a_stay_does_not_depend_on_the_wall_clock_and_is_left_out_where_no_clock_can_tell() -> None:
+    fold = parking()
+    bay = {"occupied.1": True, "occupied.2": False}
+    fold.step(Sample("p", Stamp(5_000, 10 * 10**9, "a", ClockQuality.UNSET), bay))
+    left = Stamp(1_800_000_000_000, 100 * 10**9, "a", ClockQuality.SET)
+    (fact,) = fold.step(Sample("p", left, {**bay, "occupied.1": False}))
+    assert fact.body["lasted"] == 90
+    fold.step(Sample("p", Stamp(5_000, 10 * 10**9, "b", ClockQuality.UNSET), bay))
+    later = Stamp(1_800_000_900_000, 10**9, "c", ClockQuality.SET)
+    (fact,) = fold.step(Sample("p", later, {**bay, "occupied.1": False}))
+    assert "lasted" not in fact.body
 
 
 def test_an_outage_makes_a_bay_unknown_and_keeps_its_session() -> None:

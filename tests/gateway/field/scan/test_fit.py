@@ -10,7 +10,7 @@ from gateway.field.scan.fit import contradicts, fits
 from gateway.wire.codec import finish
 from tests.gateway.field.scan.conftest import MODELS
 
-ASKED = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.addresses}
+ASKED = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.candidate_addresses}
 HEARD = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.overhear}
 
 
@@ -25,7 +25,7 @@ def among(models: dict[str, Profile], one: Profile, raw: object, **says: str) ->
 def test_every_model_fits_its_own_examples(name: str) -> None:
     profile = MODELS[name]
     for example in profile.examples:
-        raw = profile.driver.example(example["raw"])
+        raw = profile.driver.parse_example(example["raw"])
         values, bad = finish(profile.points, profile.driver.decode(profile.points, raw))
         assert (name in among(MODELS, profile, raw)) == bool(values and not bad), example
 
@@ -52,12 +52,12 @@ def test_the_model_that_demands_more_comes_first() -> None:
 
 def test_what_a_device_says_of_itself_decides() -> None:
     cu16, wkly = MODELS["parcel-locker/kerong-cu16"], MODELS["parcel-locker/generic-wkly"]
-    raw = cu16.driver.example(cu16.examples[0]["raw"])
+    raw = cu16.driver.parse_example(cu16.examples[0]["raw"])
     assert among(MODELS, cu16, raw, dialect="cu16") == ["parcel-locker/kerong-cu16"]
     assert contradicts(wkly, {"dialect": "cu16"})
     assert not contradicts(wkly, {})
     leak = MODELS["water/milesight-em300-zld"]
-    raw = leak.driver.example(leak.examples[0]["raw"])
+    raw = leak.driver.parse_example(leak.examples[0]["raw"])
     for said in ("Milesight EM300-ZLD", "em300_zld v2"):
         assert among(MODELS, leak, raw, profile=said)[0] == "water/milesight-em300-zld"
 
@@ -72,7 +72,7 @@ def test_a_format_alone_names_no_model_but_a_product_does() -> None:
 def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_against_it() -> None:
     lora = {name: model for name, model in MODELS.items() if model.driver is load("lorawan")}
     leak = lora["water/milesight-em300-zld"]
-    empty, full = {}, leak.driver.decode(leak.points, leak.driver.example(leak.examples[0]["raw"]))
+    empty, full = {}, leak.driver.decode(leak.points, leak.driver.parse_example(leak.examples[0]["raw"]))
     name = "water/milesight-em300-zld"
     assert fits({name: leak}, {}, {name: [empty]}) == []
     assert [fit.profile for fit in fits({name: leak}, {}, {name: [empty, full]})] == [name]
@@ -100,5 +100,5 @@ def test_no_driver_promises_a_scan_that_it_cannot_do() -> None:
     for name in ("modbus", "lockboard", "gb26875", "ble", "mqtt_json", "lorawan"):
         scan = load(name).scan
         assert scan
-        assert bool(scan.addresses) != bool(scan.overhear)
-        assert scan.lines("nonsense:") == []
+        assert bool(scan.candidate_addresses) != bool(scan.overhear)
+        assert scan.candidate_buses("nonsense:") == []

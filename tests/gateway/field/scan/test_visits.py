@@ -28,7 +28,7 @@ class Visitor:
         self.times.append(self._rig.clock.mono())
         self._rig.line.asking = "stranger"
         try:
-            await self._rig.clock.sleep(self._seconds if self._answer else bus.timeout)
+            await self._rig.clock.sleep(self._seconds if self._answer else bus.timeout_s)
         finally:
             self._rig.line.asking = ""
         if isinstance(self._answer, Exception):
@@ -49,7 +49,7 @@ class Visitor:
 async def test_a_scan_makes_no_safety_device_wait_for_long(count: int, every: float) -> None:
     rig = Rig(*(a_device(name, every, FIRE) for name in names(count)))
     visitor = Visitor(rig)
-    usual = rig.line.timeout
+    usual = rig.line.timeout_s
     async with rig.running():
         scan = asyncio.create_task(visitor.go(100))
         await rig.clock.advance(60)
@@ -57,7 +57,7 @@ async def test_a_scan_makes_no_safety_device_wait_for_long(count: int, every: fl
         stats = rig.task.stats
         assert (stats.missed, stats.failures) == (0, 0)
     assert visitor.results == ["timeout"] * 100
-    assert rig.line.timeout == usual
+    assert rig.line.timeout_s == usual
     for name in names(count):
         gaps = [b - a for a, b in itertools.pairwise(rig.line.times(name)[1:])]
         # Late by no more than the slack, one visit's overhang and its neighbours' polls.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 import msgspec
@@ -18,7 +19,6 @@ from gateway.model import (
     Adopted,
     AlarmSpec,
     Changes,
-    ClockQuality,
     Command,
     Device,
     Fact,
@@ -106,7 +106,7 @@ class Safety(Service):
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
 
-    hears = frozenset(
+    summary_sources = frozenset(
         {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
          "escalation"},
     )  # fmt: skip
@@ -388,10 +388,8 @@ def _later(at: Stamp, seconds: float) -> Stamp:
 
 
 def _over(until: Stamp, now: Stamp) -> bool:
-    """After a restart with a clock that nobody has set, protection is rather back too early."""
-    if until.boot == now.boot:
-        return now.mono >= until.mono
-    return now.clock is ClockQuality.UNSET or now.wall >= until.wall
+    """Where no clock can tell, protection resumes too early rather than too late."""
+    return now.seconds_since(until, unknown=inf, stepped_back=-inf) >= 0
 
 
 def _new(rule: Rule, at: Stamp) -> Alarm:
