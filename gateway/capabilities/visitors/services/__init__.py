@@ -3,10 +3,10 @@
 from .bookings import ACTIVITY, TOUR, Booking
 from .counters import KIND, Counter, counts
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
-from .opening import Day
-from .places import Drift, Flow, Place
+from .occupancy import Drift, Flow, Place
+from .opening_hours import Day
 from .service import Visitors
-from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Tally
+from .transition import BOOKING, COUNTER, DAY, DOOR, PLACE, Tally
 
 __all__ = [
     "ACTIVITY",

@@ -10,7 +10,7 @@ import msgspec
 from gateway.model import Command
 
 from .layout import Layout
-from .places import Flow
+from .occupancy import Flow
 
 ACTIVITY, TOUR = "activity", "tour"
 MOST = 500

@@ -24,16 +24,16 @@ from gateway.model import (
 )
 from gateway.model.hours import Hours
 
-from . import desk, ended, facts, opening
+from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, attended
 from .counters import Counter, Meter, Pair, Passed, Reading, counts
-from .doors import take, take_over
+from .door_balances import take, take_over
 from .layout import OUTSIDE, Door, Layout, with_counters
-from .opening import Day
-from .periods import read_period
-from .places import Flow, Place, closed, crowded, moved
-from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Step, Tally
-from .totals import read_total
+from .occupancy import Flow, Place, closed, crowded, moved
+from .opening_hours import Day
+from .period_counts import read_period
+from .running_totals import read_total
+from .transition import BOOKING, COUNTER, DAY, DOOR, PLACE, Step, Tally
 
 PATIENCE = 3600.0
 """Seconds to wait for the counters' last word of a booking, at most."""
@@ -135,7 +135,7 @@ class Visitors(Service):
         if self._is_today(step, passed.day):
             counter = _replace(counter, came=counter.came + passed.came, left=counter.left + passed.left)
         elif day := self._ended(step, passed.day):
-            body = ended.seen(day, self._doors[name][0], name, (passed.came, passed.left))
+            body = previous_day.seen(day, self._doors[name][0], name, (passed.came, passed.left))
             step.put(DAY, _replace(step.day, ended=body))
         step.put(COUNTER + name, _replace(counter, why=reading.why))
         self._count(step, name, passed if trusted or reading.passed else None)
@@ -208,7 +208,7 @@ class Visitors(Service):
         if not self._is_today(step, passed.day):
             if body := self._ended(step, passed.day):
                 flows = {room: _flow(door, room, passed) for room in ("", *self._layout.rooms)}
-                body = ended.counted(body, name, (passed.came, passed.left), tours, flows)
+                body = previous_day.counted(body, name, (passed.came, passed.left), tours, flows)
                 step.put(DAY, _replace(step.day, ended=body))
             return
         tally = step.get(DOOR + name, Tally())
@@ -226,7 +226,7 @@ class Visitors(Service):
         if door.entrance and local is not None and local.date().isoformat() == day.day:
             came, left = _flow(door, "", passed)
             minute = local.hour * 60 + local.minute
-            slots = opening.slot(minute, day.came, came), opening.slot(minute, day.left, left)
+            slots = opening_hours.slot(minute, day.came, came), opening_hours.slot(minute, day.left, left)
             step.put(DAY, _replace(day, came=slots[0], left=slots[1]))
 
     def _attend(self, step: Step, name: str, door: Door, passed: Passed, when: int) -> int:
@@ -259,7 +259,7 @@ class Visitors(Service):
         # A clock that is put back ends no day.
         over = bool(day.day) and day.day < tick.day
         scheduled = bool(local and self._hours and local in self._hours)
-        day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
+        day = opening_hours.watched(day, not scheduled or self._is_seen(step), tick.at)
         if over:
             if day.ended:
                 step.facts.append(facts.day(step.at, **day.ended))
@@ -284,7 +284,7 @@ class Visitors(Service):
             return day
         midnight = _midnight(local).timestamp() if local else 0.0
         counters = [row for _, row in step.all(COUNTER, Counter)]
-        if ended.awaited(counters, midnight) and 0 <= step.at.wall / 1000 - midnight < PATIENCE:
+        if previous_day.awaited(counters, midnight) and 0 <= step.at.wall / 1000 - midnight < PATIENCE:
             return day
         step.facts.append(facts.day(step.at, **day.ended))
         return _replace(day, ended=None)
@@ -311,7 +311,7 @@ class Visitors(Service):
         ]
         return min(PATIENCE, max(every, default=0.0))
 
-    def _end_day(self, step: Step, day: Day) -> ended.Body | None:
+    def _end_day(self, step: Step, day: Day) -> previous_day.Body | None:
         """What is to be told of a day, whose successor begins; what is no longer configured ends with its
         day. None if there are no doors."""
         tallies = dict(step.all(DOOR, Tally))
@@ -337,7 +337,7 @@ class Visitors(Service):
             },
         }
         if any(day.came) or any(day.left) or self._hours:
-            step.facts.append(facts.opening(step.at, **opening.account(day, self._hours)))
+            step.facts.append(facts.opening(step.at, **opening_hours.account(day, self._hours)))
         for key, tally in tallies.items():
             known = key.removeprefix(DOOR) in self._layout.doors
             step.put(key, _replace(tally, came=0, left=0)) if known else step.drop(key)
@@ -375,17 +375,17 @@ class Visitors(Service):
 
     def _obey(self, step: Step, command: Command) -> None:
         if command.action == "book":
-            desk.book(step, command, self._layout)
+            manual_entries.book(step, command, self._layout)
         elif command.action == "cancel-booking":
-            desk.cancel(step, command)
+            manual_entries.cancel(step, command)
         elif command.action == "mark-tour":
-            desk.mark(step, command, self._local(command.at))
+            manual_entries.mark(step, command, self._local(command.at))
         elif command.action == "correct-inside":
-            room = desk.correct(step, command, self._layout)
+            room = manual_entries.correct(step, command, self._layout)
             if room is not None:
                 self._look(step, room)
 
-    def _ended(self, step: Step, day: str) -> ended.Body | None:
+    def _ended(self, step: Step, day: str) -> previous_day.Body | None:
         """What is to be told of that day, if it is the one that has just ended."""
         body = step.day.ended
         return body if body and body["day"] == day else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.services import Door, Layout
 from gateway.capabilities.visitors.services.counters import AT_ONCE, Pair
-from gateway.capabilities.visitors.services.totals import FEW
+from gateway.capabilities.visitors.services.running_totals import FEW
 from gateway.model import Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, counter, told
 from tests.gateway.capabilities.visitors.services.simulator import (

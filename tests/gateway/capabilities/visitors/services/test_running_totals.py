@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.capabilities.visitors.services.counters import AT_ONCE, PATH, plausible
-from gateway.capabilities.visitors.services.totals import ahead
+from gateway.capabilities.visitors.services.running_totals import ahead
 from gateway.model import ClockQuality, Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from gateway.model import Changes, Fact, Row, Rows, Stamp
 
-from .opening import Day
+from .opening_hours import Day
 
 COUNTER, DOOR, PLACE, BOOKING, DAY = "counter/", "door/", "place/", "booking/", "day/"
 """What the keys of the rows begin with; the centre's place and the day are called no more than that."""

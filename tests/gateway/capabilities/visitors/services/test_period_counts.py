@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capabilities.visitors.services.periods import SPANS
+from gateway.capabilities.visitors.services.period_counts import SPANS
 from gateway.model import ClockQuality, Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, iso, told, wall
 from tests.gateway.services.kit import kinds

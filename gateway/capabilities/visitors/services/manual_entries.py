@@ -11,9 +11,9 @@ from gateway.model import Command
 from . import facts
 from .bookings import MOST, Booking, booked
 from .layout import Layout
-from .opening import MINUTES
-from .places import Place
-from .step import BOOKING, PLACE, Step
+from .occupancy import Place
+from .opening_hours import MINUTES
+from .transition import BOOKING, PLACE, Step
 
 MOST_INSIDE = 99_999
 BACK = 24 * 60

@@ -1,6 +1,6 @@
 """When the centre really opened."""
 
-from gateway.capabilities.visitors.services.opening import MINUTES, SLOTS, Day, account, derived, slot
+from gateway.capabilities.visitors.services.opening_hours import MINUTES, SLOTS, Day, account, derived, slot
 from gateway.model.hours import parse_week
 from tests.gateway.capabilities.visitors.services.kit import told
 from tests.gateway.capabilities.visitors.services.test_service import HOUR, WEEK, hall
