@@ -20,8 +20,8 @@ from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
 from gateway.capabilities.safety.services.patrols import Patrols, Round
 from gateway.capabilities.safety.services.response import Act, Case, Response, case_of
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
-from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
-from gateway.capabilities.visitors.services import KIND as COUNTER
+from gateway.capabilities.visitors.services import COUNTER_KIND as COUNTER
+from gateway.capabilities.visitors.services import DAY_KEY, Day, Layout, Visitors
 from gateway.model import GATEWAY, Hazard, Quality, Record, Rows, Stamp, Value
 from gateway.services.commands import Commands, Order
 from gateway.services.presence import Link, Presence
@@ -248,7 +248,7 @@ def _order(card: DeviceCard, orders: Mapping[str, Order], now: Stamp) -> OrderLi
 
 def _visitors(rows: Rows, day: str) -> Mapping[str, Any]:
     """Nothing when they are still at another day: yesterday's visitors are not today's."""
-    if rows.get(DAY, Day()).day not in {"", day}:
+    if rows.get(DAY_KEY, Day()).day not in {"", day}:
         return {}
     return Visitors({}).summary(rows)
 

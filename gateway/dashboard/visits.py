@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.capabilities.visitors.services import (
-    COUNTER,
-    DAY,
-    DOOR,
-    PLACE,
+    COUNTER_PREFIX,
+    DAY_KEY,
+    DOOR_PREFIX,
+    PLACE_PREFIX,
     Booking,
     Counter,
     Day,
     Door,
+    DoorTally,
     Drift,
     Layout,
     Place,
-    Tally,
 )
 from gateway.model import Rows, Stamp
 
@@ -122,7 +122,7 @@ class Visits(msgspec.Struct, frozen=True):
 
 def visits(rows: Rows, layout: Layout, cards: Iterable[DeviceCard], day: str, now: Stamp) -> Visits:
     """What the service's rows say. `layout` is complete: each counter has a door."""
-    today = rows.get(DAY, Day()).day in ("", day)
+    today = rows.get(DAY_KEY, Day()).day in ("", day)
     by_name = {card.name: card for card in cards}
     rooms = {name: room.title for name, room in layout.rooms.items()}
     limits = dict(layout.limits())
@@ -130,10 +130,10 @@ def visits(rows: Rows, layout: Layout, cards: Iterable[DeviceCard], day: str, no
     return Visits(
         day=day,
         places=tuple(
-            _place(name, title, rows.get(PLACE + name, Place()), limits.get(name), today)
+            _place(name, title, rows.get(PLACE_PREFIX + name, Place()), limits.get(name), today)
             for name, title in places
         ),
-        tours=rows.get(PLACE, Place()).tours if today else 0,
+        tours=rows.get(PLACE_PREFIX, Place()).tours if today else 0,
         doors=tuple(_door(name, door, rows, by_name, today) for name, door in layout.doors.items()),
         bookings=_bookings(rows, layout, now),
         rooms=rooms,
@@ -155,10 +155,10 @@ def _drift(drift: Drift) -> DriftLine:
 
 
 def _door(name: str, door: Door, rows: Rows, cards: Mapping[str, DeviceCard], today: bool) -> DoorLine:
-    tally: Tally = rows.get(DOOR + name, Tally())
+    tally: DoorTally = rows.get(DOOR_PREFIX + name, DoorTally())
     lines = []
     for counter in door.counters:
-        row: Counter | None = rows.get(COUNTER + counter)
+        row: Counter | None = rows.get(COUNTER_PREFIX + counter)
         title = cards[counter].title if counter in cards else {}
         why = "unheard" if row is None or row.why is None else row.why
         came, left = (row.came, row.left) if row and today else (0, 0)
@@ -185,9 +185,9 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingLine, ...]
                     left=row.flow.left,
                     peak=row.peak,
                     by=row.by,
-                    live=row.during(now.wall, layout.grace),
+                    live=row.covers(now.wall, layout.grace_s),
                     over=now.wall >= row.until,
-                    told=row.told,
+                    told=row.reported,
                 )
             )
     return tuple(sorted(lines, key=lambda line: (line.since, line.title)))

@@ -15,7 +15,7 @@ from gateway.capabilities.visitors.services import (
     Layout,
     Room,
     Visitors,
-    counts,
+    counts_visitors,
     reachable,
     with_counters,
 )
@@ -81,7 +81,7 @@ def layout(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> L
     rooms = _rooms(reading, data)
     doors = _doors(reading, data, devices)
     found = Layout(
-        rooms=rooms, doors=doors, limit=keys.limit, settle=keys.settle * 60, grace=keys.grace * 60
+        rooms=rooms, doors=doors, limit=keys.limit, settle_s=keys.settle * 60, grace_s=keys.grace * 60
     )
     if not reading.mistakes:
         there = reachable(with_counters(found, devices.values()).doors.values())
@@ -135,7 +135,7 @@ def _written(data: Table, section: str) -> list[str]:
 def _doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
-    counters = [device.name for device in devices.values() if counts(device)]
+    counters = [device.name for device in devices.values() if counts_visitors(device)]
     # One that is written down but wrong has been told of already.
     told = [name for name in _written(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_written(data, "room"))

@@ -31,16 +31,16 @@ from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.response import Case, Plan, Step
 from gateway.capabilities.safety.services.supervision import Sensor, Trial
 from gateway.capabilities.visitors.services import (
-    BOOKING,
+    BOOKING_PREFIX,
     Booking,
     Day,
     Door,
+    DoorTally,
     Drift,
     Flow,
     Layout,
     Place,
     Room,
-    Tally,
 )
 from gateway.dashboard import DeviceCard, Settings
 from gateway.journal import Journal
@@ -245,13 +245,13 @@ class House:
             day__=Day(day=self.local_day()),
             place__=Place(inside=came - left, today=Flow(came, left), tours=12, drift=drift),
             place__dance=Place(inside=28, near=True),
-            door__south=Tally(came=came, left=left, active="counter"),
+            door__south=DoorTally(came=came, left=left, active="counter"),
         )
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:
         """Something is booked for an hour."""
         since = self.now(ago).wall
-        key = f"{BOOKING}{since:x}"
+        key = f"{BOOKING_PREFIX}{since:x}"
         row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
         self.rows("visitors", **{key.replace("/", "__"): row})
         return key

@@ -1,41 +1,43 @@
-"""Several counters at one door: one of them counts, and when another takes over nobody is counted twice.
+"""Several counters at one door: one is active, and when another replaces it nobody is counted twice.
 
-Between two readings of one counter another may have read several times. So each has a balance: by how many
-the door is ahead of it since its last reading (what others have counted, and it will tell once more), or
-behind (what it has told while it stood by, and the one that counts has not yet).
+Between two readings of one counter another may report several times. So each counter has a balance:
+positive, how many people the door has already counted that this counter will still report; negative, how
+many this counter has reported while on standby that the active one has not.
 """
 
 from __future__ import annotations
 
-from .counters import Pair
+from .counters import InOut
 
-Balances = dict[str, Pair]
+Balances = dict[str, InOut]
 """By counter."""
-NOBODY: Pair = (0, 0)
+NONE_PASSED: InOut = (0, 0)
 
 
-def take(balances: Balances, active: str, counter: str, passed: Pair) -> tuple[Pair, Balances]:
-    """A reading of one of a door's counters: how many of them the door has not counted yet, and the
-    balances after it."""
+def count_reading(balances: Balances, active: str, counter: str, passed: InOut) -> tuple[InOut, Balances]:
+    """Process a reading of one of a door's counters: returns how many of the people are new to the door,
+    and the new balances."""
     came, left = balances[counter]
     if counter != active:
-        return NOBODY, {**balances, counter: (min(0, came - passed[0]), min(0, left - passed[1]))}
-    return _count(balances, counter, (max(0, passed[0] - max(0, came)), max(0, passed[1] - max(0, left))))
+        return NONE_PASSED, {**balances, counter: (min(0, came - passed[0]), min(0, left - passed[1]))}
+    return _add_counted(
+        balances, counter, (max(0, passed[0] - max(0, came)), max(0, passed[1] - max(0, left)))
+    )
 
 
-def take_over(balances: Balances, counter: str) -> tuple[Pair, Balances]:
-    """A counter counts from now on: how many it has told already whom the door has not counted yet, and
-    the balances after it."""
+def activate_counter(balances: Balances, counter: str) -> tuple[InOut, Balances]:
+    """Make a counter the active one: returns how many people it has reported that the door has not counted,
+    and the new balances."""
     came, left = balances[counter]
     if came >= 0 and left >= 0:
-        return NOBODY, balances
+        return NONE_PASSED, balances
     news = max(0, -came), max(0, -left)
-    counted, after = _count(balances, counter, news)
+    counted, after = _add_counted(balances, counter, news)
     return counted, {**after, counter: (max(0, came), max(0, left))}
 
 
-def _count(balances: Balances, counter: str, news: Pair) -> tuple[Pair, Balances]:
+def _add_counted(balances: Balances, counter: str, news: InOut) -> tuple[InOut, Balances]:
     after = {
         name: (max(0, came + news[0]), max(0, left + news[1])) for name, (came, left) in balances.items()
     }
-    return news, {**after, counter: NOBODY}
+    return news, {**after, counter: NONE_PASSED}

@@ -1,4 +1,4 @@
-"""What people tell of visitors: bookings, visiting groups, and how many they have counted."""
+"""What staff enter by hand: bookings, visiting groups, and corrected numbers of people inside."""
 
 from __future__ import annotations
 
@@ -9,75 +9,89 @@ import msgspec
 from gateway.model import Command
 
 from . import facts
-from .bookings import MOST, Booking, booked
+from .bookings import MAX_BOOKINGS, Booking, booking_from_command
 from .layout import Layout
 from .occupancy import Place
-from .opening_hours import MINUTES
-from .transition import BOOKING, PLACE, Step
+from .opening_hours import SLOT_MINUTES
+from .transition import BOOKING_PREFIX, PLACE_PREFIX, Transition
 
-MOST_INSIDE = 99_999
-BACK = 24 * 60
-"""Minutes that somebody may look back to mark a visiting group."""
+MAX_INSIDE = 99_999
+MAX_LOOKBACK_MINUTES = 24 * 60
+"""How far back a visiting group may be marked."""
 
 
-def book(step: Step, command: Command, layout: Layout) -> None:
+def add_booking(transition: Transition, command: Command, layout: Layout) -> None:
     """`book` {title, class, room, door, from, until, expected}."""
-    booking, others = booked(command, layout), dict(step.all(BOOKING, Booking))
-    # One that is there already: somebody has clicked twice.
+    booking, others = (
+        booking_from_command(command, layout),
+        dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)),
+    )
+    # An identical booking is a double click.
     if (
         booking is None
-        or len(others) >= MOST
+        or len(others) >= MAX_BOOKINGS
         or any(booking.body() == each.body() for each in others.values())
     ):
         return
     number = command.at.wall
-    while (key := f"{BOOKING}{number:x}") in others:
+    while (key := f"{BOOKING_PREFIX}{number:x}") in others:
         number += 1
-    step.put(key, booking)
-    step.facts.append(facts.booking(step.at, "made", key, booking.by, booking.body()))
+    transition.put(key, booking)
+    transition.facts.append(facts.booking(transition.at, "made", key, booking.by, booking.body()))
 
 
-def cancel(step: Step, command: Command) -> None:
+def cancel_booking(transition: Transition, command: Command) -> None:
     """`cancel-booking` {booking}."""
     key = str(command.args.get("booking"))
-    booking = dict(step.all(BOOKING, Booking)).get(key)
-    if booking is not None and not booking.told:
-        step.facts.append(facts.booking(step.at, "cancelled", key, _by(command), booking.body()))
-        step.drop(key)
+    booking = dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)).get(key)
+    if booking is not None and not booking.reported:
+        transition.facts.append(
+            facts.booking(transition.at, "cancelled", key, _author(command), booking.body())
+        )
+        transition.delete(key)
 
 
-def mark(step: Step, command: Command, local: datetime | None) -> None:
-    """`mark-tour` {count, minutes}: of those who came within the last minutes, so many were a group."""
-    count, minutes = _within(command, "count", 1, MOST_INSIDE), _within(command, "minutes", 1, BACK)
-    centre = step.get(PLACE, Place())
+def mark_tour(transition: Transition, command: Command, local: datetime | None) -> None:
+    """`mark-tour` {count, minutes}: `count` of those who came within the last minutes were a group."""
+    count, minutes = (
+        _integer_argument(command, "count", 1, MAX_INSIDE),
+        _integer_argument(command, "minutes", 1, MAX_LOOKBACK_MINUTES),
+    )
+    centre = transition.get(PLACE_PREFIX, Place())
     if count is None or minutes is None:
         return
     came = centre.today.came
     if local is not None:
-        came = min(came, sum(step.day.came[max(0, local.hour * 60 + local.minute - minutes) // MINUTES :]))
+        came = min(
+            came,
+            sum(transition.day.came[max(0, local.hour * 60 + local.minute - minutes) // SLOT_MINUTES :]),
+        )
     if count > min(came, centre.today.came - centre.tours):
         return
-    step.put(PLACE, msgspec.structs.replace(centre, tours=centre.tours + count))
+    transition.put(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
     span = command.at.wall - minutes * 60_000, command.at.wall
-    step.facts.append(facts.tour_marked(step.at, count, span, _by(command)))
+    transition.facts.append(facts.tour_marked(transition.at, count, span, _author(command)))
 
 
-def correct(step: Step, command: Command, layout: Layout) -> str | None:
-    """`correct-inside` {room, inside}: somebody has counted the people there. The room, if it was one."""
-    room, inside = str(command.args.get("room", "")), _within(command, "inside", 0, MOST_INSIDE)
+def correct_inside(transition: Transition, command: Command, layout: Layout) -> str | None:
+    """`correct-inside` {room, inside}: set the number of people inside. Returns the room, None if
+    invalid."""
+    room, inside = str(command.args.get("room", "")), _integer_argument(command, "inside", 0, MAX_INSIDE)
     if room not in ("", *layout.rooms) or inside is None:
         return None
-    place = step.get(PLACE + room, Place())
-    step.put(PLACE + room, msgspec.structs.replace(place, inside=inside, gone=0))
-    step.facts.append(facts.corrected(step.at, room, place.inside, inside, _by(command)))
+    place = transition.get(PLACE_PREFIX + room, Place())
+    transition.put(PLACE_PREFIX + room, msgspec.structs.replace(place, inside=inside, presumed_left=0))
+    transition.facts.append(
+        facts.visitor_corrected(transition.at, room, place.inside, inside, _author(command))
+    )
     return room
 
 
-def _by(command: Command) -> str:
+def _author(command: Command) -> str:
     return command.by or command.origin
 
 
-def _within(command: Command, name: str, least: int, most: int) -> int | None:
+def _integer_argument(command: Command, name: str, minimum: int, maximum: int) -> int | None:
     value = command.args.get(name)
-    fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    fits = isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
     return value if fits and isinstance(value, int) else None

@@ -1,5 +1,5 @@
-"""The day that has ended, until its counters have had their last word on it: one that tells periods tells
-the last of a day after midnight."""
+"""The report on the day that has ended. It stays open for a while, as a counter that reports periods sends
+the last one of a day after midnight."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .counters import Counter, Pair
+from .counters import Counter, InOut
 
-Body = dict[str, Any]
-"""That of the fact `visitor-day`."""
+DayReport = dict[str, Any]
+"""The body of the fact `visitor-day`."""
 
 
-def seen(body: Body, door: str, counter: str, passed: Pair) -> Body:
-    """The day with what one of a door's counters saw besides, whether or not it counts."""
+def add_counter_passage(body: DayReport, door: str, counter: str, passed: InOut) -> DayReport:
+    """The report with more counts of one of a door's counters, active or not."""
     body = copy.deepcopy(body)
     counters = body["doors"].setdefault(door, {"in": 0, "out": 0, "counters": {}})["counters"]
     came, left = counters.get(counter, (0, 0))
@@ -22,9 +22,11 @@ def seen(body: Body, door: str, counter: str, passed: Pair) -> Body:
     return body
 
 
-def counted(body: Body, door: str, passed: Pair, tours: int, flows: Mapping[str, Pair]) -> Body:
-    """The day with who passed a door besides; `flows` are who came and left by room, the centre's under no
-    name."""
+def add_door_passage(
+    body: DayReport, door: str, passed: InOut, tours: int, flows: Mapping[str, InOut]
+) -> DayReport:
+    """The report with more passages of a door; `flows` are in and out by room, with an empty name for the
+    centre."""
     body = copy.deepcopy(body)
     body["tours"] += tours
     for place, (came, left) in [
@@ -38,6 +40,10 @@ def counted(body: Body, door: str, passed: Pair, tours: int, flows: Mapping[str,
     return body
 
 
-def awaited(counters: Iterable[Counter], midnight: float) -> bool:
-    """Whether one that tells periods has yet to tell the last before midnight (Unix seconds)."""
-    return any(each.counted and each.counted[-1][1] < midnight for each in counters if not each.why)
+def is_period_awaited(counters: Iterable[Counter], midnight: float) -> bool:
+    """Whether a trustworthy counter has not yet reported its last period before midnight (Unix seconds)."""
+    return any(
+        each.counted_intervals_s and each.counted_intervals_s[-1][1] < midnight
+        for each in counters
+        if not each.why
+    )

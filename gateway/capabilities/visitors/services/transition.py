@@ -1,4 +1,4 @@
-"""What one message changes: the rows it was given stay as they are."""
+"""The changes and facts that one message causes; the rows themselves are not modified."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from gateway.model import Changes, Fact, Row, Rows, Stamp
 
 from .opening_hours import Day
 
-COUNTER, DOOR, PLACE, BOOKING, DAY = "counter/", "door/", "place/", "booking/", "day/"
-"""What the keys of the rows begin with; the centre's place and the day are called no more than that."""
+COUNTER_PREFIX, DOOR_PREFIX, PLACE_PREFIX, BOOKING_PREFIX, DAY_KEY = (
+    "counter/",
+    "door/",
+    "place/",
+    "booking/",
+    "day/",
+)
+"""Prefixes of row keys; the key of the centre's place is the bare prefix."""
 
 R = TypeVar("R", bound=Row)
 
 
-class Tally(Row, frozen=True, kw_only=True, tag="door", omit_defaults=True):
-    """One door's day; its key is `door/` and its name, that of its counter where it has none."""
+class DoorTally(Row, frozen=True, kw_only=True, tag="door", omit_defaults=True):
+    """The current day of one door; its key is `door/` and its name, or its counter's name if it has
+    none."""
 
     came: int = 0
     left: int = 0
     active: str = ""
-    """The counter that counts; none can be trusted where it is empty."""
+    """The active counter; empty if none is trustworthy."""
     counters: tuple[str, ...] = ()
-    """All that it had when one was last heard."""
+    """All counters of the door at the last report of one."""
 
 
-class Step:
-    """Rows as they become, and facts as they are told."""
+class Transition:
+    """Collects changed rows and new facts."""
 
     def __init__(self, rows: Rows, at: Stamp) -> None:
         self._rows = rows
@@ -36,15 +43,15 @@ class Step:
 
     @property
     def day(self) -> Day:
-        return self.get(DAY, Day())
+        return self.get(DAY_KEY, Day())
 
-    def get(self, key: str, otherwise: R) -> R:
-        """A row, which is of the kind that its key says."""
+    def get(self, key: str, default: R) -> R:
+        """The row with that key, including changes; its type follows from the key's prefix."""
         row = self.changes[key] if key in self.changes else self._rows.get(key)
-        return otherwise if row is None else row  # type: ignore[return-value]
+        return default if row is None else row  # type: ignore[return-value]
 
-    def all(self, prefix: str, kind: type[R]) -> list[tuple[str, R]]:
-        """The rows whose keys begin so."""
+    def rows_of_kind(self, prefix: str, kind: type[R]) -> list[tuple[str, R]]:
+        """The rows whose keys have the prefix, including changes."""
         rows = {**self._rows, **self.changes}
         return [(key, row) for key, row in rows.items() if key.startswith(prefix) and isinstance(row, kind)]
 
@@ -54,5 +61,5 @@ class Step:
         else:
             self.changes[key] = row
 
-    def drop(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         self.changes[key] = None

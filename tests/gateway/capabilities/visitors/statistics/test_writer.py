@@ -200,11 +200,11 @@ def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     at, nine = stamp("2026-03-02T11:00"), stamp("2026-03-02T09:00").wall
     gap = {"lane": "event", "first": 7, "last": 9, "count": 3, "reason": "damaged"}
     write(journal, [
-        [facts.restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
-        [facts.restarted("north", at, (5, 5), (1, 1), (None, None))],
-        [facts.missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
-        [facts.implausible("north", at, {"since": nine, "until": nine + 900_000})],
-        [facts.implausible("north", at, {"before": [1, 1], "after": [70_000, 1]})],
+        [facts.counter_restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
+        [facts.counter_restarted("north", at, (5, 5), (1, 1), (None, None))],
+        [facts.counter_missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
+        [facts.counter_implausible("north", at, {"since": nine, "until": nine + 900_000})],
+        [facts.counter_implausible("north", at, {"before": [1, 1], "after": [70_000, 1]})],
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T12:00"), gap)],
         # Of another lane, or delivered too late, nothing of ours is lost; and nobody's shape is trusted.
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T13:00"), {**gap, "lane": "telemetry"})],
