@@ -35,18 +35,18 @@ from gateway.capabilities.safety.services.response import Case, Plan, Step
 from gateway.capabilities.safety.services.supervision import Sensor, Trial
 from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import (
-    BOOKING,
+    BOOKING_PREFIX,
     Booking,
     Day,
     Door,
+    DoorTally,
     Drift,
     Flow,
     Layout,
     Place,
     Room,
-    Tally,
 )
-from gateway.capabilities.visitors.statistics.terms import Centre
+from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
 from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
 from gateway.services.commands import Order, Status
@@ -144,7 +144,7 @@ class House:
                 "visitors": VisitorsSettings(
                     layout=LAYOUT,
                     statistics_file=folder / "statistics.db",
-                    centre=Centre("Asia/Shanghai"),
+                    centre=CentreLayout("Asia/Shanghai"),
                 ),
                 "needs": NeedsSettings(),
             },
@@ -265,13 +265,13 @@ class House:
             day__=Day(day=self.local_day()),
             place__=Place(inside=came - left, today=Flow(came, left), tours=12, drift=drift),
             place__dance=Place(inside=28, near=True),
-            door__south=Tally(came=came, left=left, active="counter"),
+            door__south=DoorTally(came=came, left=left, active="counter"),
         )
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:
         """Something is booked for an hour."""
         since = self.now(ago).wall
-        key = f"{BOOKING}{since:x}"
+        key = f"{BOOKING_PREFIX}{since:x}"
         row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
         self.rows("visitors", **{key.replace("/", "__"): row})
         return key

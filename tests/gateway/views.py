@@ -10,7 +10,7 @@ from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Alarm, State
 from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import Day, Flow, Place
-from gateway.capabilities.visitors.statistics.terms import Centre
+from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.dashboard.assembly import build_view
 from gateway.dashboard.parts import page_parts
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
@@ -51,7 +51,7 @@ def view_of(
     safety: SafetySettings = SafetySettings(),  # noqa: B008
 ) -> View:
     """What all parts show of a snapshot."""
-    visitors = VisitorsSettings(statistics_file=Path("none"), centre=Centre("Asia/Shanghai"))
+    visitors = VisitorsSettings(statistics_file=Path("none"), centre=CentreLayout("Asia/Shanghai"))
     settings = Settings(
         journal=Path("none"),
         control=Path("none"),

@@ -8,8 +8,8 @@ import msgspec
 
 from gateway.capabilities.visitors.services import Layout, with_counters
 from gateway.capabilities.visitors.site import VisitorsSite, statistics_file
-from gateway.capabilities.visitors.statistics.site import centre_of
-from gateway.capabilities.visitors.statistics.terms import Centre
+from gateway.capabilities.visitors.statistics.results import CentreLayout
+from gateway.capabilities.visitors.statistics.site import centre_layout
 from gateway.config import Site, localized
 
 from .cameras import CameraInfo, cameras_of
@@ -22,7 +22,7 @@ class VisitorsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The rooms and doors that visitors walk through; each counter has a door."""
     statistics_file: Path
     """The visitors of all years."""
-    centre: Centre
+    centre: CentreLayout
     """What the statistics are about: doors, rooms and opening hours."""
     cameras: tuple[CameraInfo, ...] = ()
     contact: dict[str, str] = {}
@@ -34,7 +34,7 @@ def settings(site: Site) -> VisitorsSettings:
     return VisitorsSettings(
         layout=with_counters(site.part(VisitorsSite).layout, site.devices.values()),
         statistics_file=statistics_file(site),
-        centre=centre_of(site),
+        centre=centre_layout(site),
         cameras=cameras_of(site),
         contact=localized(site.centre.contact) if site.centre.contact else {},
     )

@@ -23,14 +23,24 @@ from starlette.responses import (
 from starlette.routing import Route
 
 from gateway.capabilities.visitors.services import CENTRE
-from gateway.capabilities.visitors.statistics import look
+from gateway.capabilities.visitors.statistics import open_figures
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
-from gateway.capabilities.visitors.statistics.export import finest, sheets
-from gateway.capabilities.visitors.statistics.pictures import bars, hours, inside, week
-from gateway.capabilities.visitors.statistics.report import STYLE, page
-from gateway.capabilities.visitors.statistics.terms import PERIODS, Analysis, day_of, period
-from gateway.capabilities.visitors.statistics.wording import Table, Wording, flat
+from gateway.capabilities.visitors.statistics.export import finest_slot_unit, workbook_tables
+from gateway.capabilities.visitors.statistics.formatting import Formatter, Table, cell_text
+from gateway.capabilities.visitors.statistics.period_charts import (
+    hour_heat_map,
+    occupancy_chart,
+    visits_chart,
+    weekday_chart,
+)
+from gateway.capabilities.visitors.statistics.report import STYLESHEET, report_html
+from gateway.capabilities.visitors.statistics.results import (
+    PERIOD_UNITS,
+    Analysis,
+    parse_day,
+    period_containing,
+)
 from gateway.model import ConfigError
 from gateway.web.markup import written
 from gateway.web.part import PageContext, PartHandlers
@@ -53,7 +63,7 @@ class Question(NamedTuple):
 
     analysis: Analysis
     analyst: Analyst
-    wording: Wording
+    formatter: Formatter
     problems: list[str]
 
     @property
@@ -119,7 +129,7 @@ class StatisticsHandlers(PartHandlers):
         return HTMLResponse(page)
 
     async def _style(self, _request: Request) -> Response:
-        return Response(STYLE, media_type="text/css")
+        return Response(STYLESHEET, media_type="text/css")
 
 
 def _unavailable(request: Request, failure: StatisticsFailed) -> Response:
@@ -142,35 +152,40 @@ class Answers:
         """What the page shows."""
 
         def show(question: Question) -> dict[str, Any]:
-            analysis, wording = question.analysis, question.wording
-            charts = {"bars": bars, "heat": hours, "inside": inside, "week": week}
+            analysis, formatter = question.analysis, question.formatter
+            charts = {
+                "bars": visits_chart,
+                "heat": hour_heat_map,
+                "inside": occupancy_chart,
+                "week": weekday_chart,
+            }
             return {
                 "question": question,
                 "a": analysis,
-                "w": wording,
+                "w": formatter,
                 "today": question.analyst.today,
-                "units": PERIODS,
-                "charts": {name: written(draw(analysis, wording)) for name, draw in charts.items()},
-                "places": [(name, wording.place(name)) for name in question.analyst.places()],
-                "records": [_latest_rows(table) for table in wording.records(analysis)],
-                "flat": flat,
+                "units": PERIOD_UNITS,
+                "charts": {name: written(draw(analysis, formatter)) for name, draw in charts.items()},
+                "places": [(name, formatter.place_title(name)) for name in question.analyst.places()],
+                "records": [_latest_rows(table) for table in formatter.record_tables(analysis)],
+                "flat": cell_text,
             }
 
         try:
             return await self._answer(query, lang, show)
         except StatisticsMissing:
-            return {"question": None, "trouble": self._wording(lang).word("none")}
+            return {"question": None, "trouble": self._formatter(lang).text("none")}
         except StatisticsFailed as failure:
             reason = failure.facts.get("reason", failure.key)
-            return {"question": None, "trouble": self._wording(lang).word("not-readable", reason=reason)}
+            return {"question": None, "trouble": self._formatter(lang).text("not-readable", reason=reason)}
 
     async def table(self, query: Query, lang: str) -> tuple[str, list[str]]:
         """The name of a file, and CSV in pieces. Raises `StatisticsFailed`."""
 
         def show(question: Question) -> tuple[str, list[str]]:
             place, span = question.analysis.place, question.analysis.period
-            unit = finest(span)
-            table = question.wording.bars(unit, question.analyst.bars(place, span, unit))
+            unit = finest_slot_unit(span)
+            table = question.formatter.bars_table(unit, question.analyst.bars(place, span, unit))
             return question.name, list(as_csv([table.heads, *table.rows]))
 
         return await self._answer(query, lang, show)
@@ -179,10 +194,12 @@ class Answers:
         """The name of a file, and where it was made. Raises `StatisticsFailed`."""
 
         def show(question: Question) -> tuple[str, Path]:
-            from gateway.capabilities.visitors.statistics.workbook import write  # noqa: PLC0415
+            from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
 
-            tables = sheets(question.analyst, question.analysis, question.wording)
-            write(folder / "book.xlsx", tables, question.wording.period(question.analysis.period))
+            tables = workbook_tables(question.analyst, question.analysis, question.formatter)
+            write_workbook(
+                folder / "book.xlsx", tables, question.formatter.period_title(question.analysis.period)
+            )
             return question.name, folder / "book.xlsx"
 
         return await self._answer(query, lang, show)
@@ -191,26 +208,26 @@ class Answers:
         """A page to print. Raises `StatisticsFailed`."""
         site = title_in(self._context.settings.title, lang, "")
         return await self._answer(
-            query, lang, lambda question: page(question.analysis, question.wording, site, style)
+            query, lang, lambda question: report_html(question.analysis, question.formatter, site, style)
         )
 
     async def _answer(self, query: Query, lang: str, show: Callable[[Question], T]) -> T:
         settings, now = self._settings, self._context.clock.now().wall // 1000
         journal, centre = self._context.settings.journal, settings.centre
         async with self._turn:
-            figures = await look(settings.statistics_file, journal)
+            figures = await open_figures(settings.statistics_file, journal)
 
             def work() -> T:
                 # Closed in here: the request may be cancelled before this has ended.
                 with contextlib.closing(figures):
                     return show(
-                        _parse_question(query, Analyst(figures, centre, now), Wording(lang, centre))
+                        _parse_question(query, Analyst(figures, centre, now), Formatter(lang, centre))
                     )
 
             return await asyncio.to_thread(work)
 
-    def _wording(self, lang: str) -> Wording:
-        return Wording(lang, self._settings.centre)
+    def _formatter(self, lang: str) -> Formatter:
+        return Formatter(lang, self._settings.centre)
 
     @property
     def _settings(self) -> VisitorsSettings:
@@ -218,20 +235,20 @@ class Answers:
         return settings
 
 
-def _parse_question(query: Query, analyst: Analyst, wording: Wording) -> Question:
+def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Question:
     problems = []
     unit, day, place = query.get("unit", "week"), analyst.today, query.get("place", CENTRE)
-    if unit not in PERIODS:
+    if unit not in PERIOD_UNITS:
         unit, problems = "week", ["wrong-unit"]
     if text := query.get("day", ""):
         try:
-            day = day_of(text)
+            day = parse_day(text)
         except ConfigError:
             problems.append("wrong-date")
     if place not in analyst.places():
         place = CENTRE
         problems.append("wrong-place")
-    return Question(analyst.analyse(place, period(unit, day)), analyst, wording, problems)
+    return Question(analyst.analyse(place, period_containing(unit, day)), analyst, formatter, problems)
 
 
 def _latest_rows(table: Table) -> tuple[Table, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.capabilities.visitors.services import DAY, KIND, Day, Visitors
+from gateway.capabilities.visitors.services import COUNTER_KIND, DAY_KEY, Day, Visitors
 from gateway.model import Rows
 from gateway.web.part import PartInput
 from gateway.web.view import Condition, Reminder
@@ -47,7 +47,8 @@ def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
         came=summary.get("in"),
         left=summary.get("out"),
         silent_counters=sum(
-            device.kind == KIND and device.condition is not Condition.GOOD for device in given.devices
+            device.kind == COUNTER_KIND and device.condition is not Condition.GOOD
+            for device in given.devices
         ),
         visits=visits_of(rows, settings.layout, titles, given.day, given.now),
         cameras=settings.cameras,
@@ -62,6 +63,6 @@ def reminders(part: VisitorsView) -> Iterable[Reminder]:
 
 def _todays_summary(rows: Rows, day: str) -> Mapping[str, Any]:
     """Nothing while the rows are those of another day: yesterday's visitors are not today's."""
-    if rows.get(DAY, Day()).day not in {"", day}:
+    if rows.get(DAY_KEY, Day()).day not in {"", day}:
         return {}
     return Visitors({}).summary(rows)

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.capabilities.visitors.services import (
-    COUNTER,
-    DAY,
-    DOOR,
-    PLACE,
+    COUNTER_PREFIX,
+    DAY_KEY,
+    DOOR_PREFIX,
+    PLACE_PREFIX,
     Booking,
     Counter,
     Day,
     Door,
+    DoorTally,
     Drift,
     Layout,
     Place,
-    Tally,
 )
 from gateway.model import Rows, Stamp
 
@@ -123,17 +123,17 @@ def visits_of(
 ) -> Visits:
     """What the service's rows say. `layout` is complete: each counter has a door; `titles` are those of the
     devices."""
-    today = rows.get(DAY, Day()).day in ("", day)
+    today = rows.get(DAY_KEY, Day()).day in ("", day)
     rooms = {name: room.title for name, room in layout.rooms.items()}
     limits = dict(layout.limits())
     places: list[tuple[str, dict[str, str]]] = [("", {}), *rooms.items()]
     return Visits(
         day=day,
         places=tuple(
-            _place(name, title, rows.get(PLACE + name, Place()), limits.get(name), today)
+            _place(name, title, rows.get(PLACE_PREFIX + name, Place()), limits.get(name), today)
             for name, title in places
         ),
-        tours=rows.get(PLACE, Place()).tours if today else 0,
+        tours=rows.get(PLACE_PREFIX, Place()).tours if today else 0,
         doors=tuple(_door(name, door, rows, titles, today) for name, door in layout.doors.items()),
         bookings=_bookings(rows, layout, now),
         rooms=rooms,
@@ -155,10 +155,10 @@ def _drift(drift: Drift) -> DriftRow:
 
 
 def _door(name: str, door: Door, rows: Rows, titles: Mapping[str, dict[str, str]], today: bool) -> DoorRow:
-    tally: Tally = rows.get(DOOR + name, Tally())
+    tally: DoorTally = rows.get(DOOR_PREFIX + name, DoorTally())
     found = []
     for counter in door.counters:
-        row: Counter | None = rows.get(COUNTER + counter)
+        row: Counter | None = rows.get(COUNTER_PREFIX + counter)
         title = titles.get(counter, {})
         why = "unheard" if row is None or row.why is None else row.why
         came, left = (row.came, row.left) if row and today else (0, 0)
@@ -185,9 +185,9 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
                     left=row.flow.left,
                     peak=row.peak,
                     by=row.by,
-                    live=row.during(now.wall, layout.grace),
+                    live=row.covers(now.wall, layout.grace_s),
                     over=now.wall >= row.until,
-                    final=row.told,
+                    final=row.reported,
                 )
             )
     return tuple(sorted(found, key=lambda row: (row.since, row.title)))

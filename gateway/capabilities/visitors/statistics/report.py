@@ -1,4 +1,4 @@
-"""The year's (or any period's) report: one HTML file for the printer, for the archive of the centre."""
+"""The report on a year or any other period: one HTML file to print and archive."""
 
 from __future__ import annotations
 
@@ -10,89 +10,98 @@ from gateway.web import markup
 from gateway.web.markup import Element, add, document, written
 from gateway.web.spreadsheet import Cell
 
-from . import pictures
-from .terms import Analysis
-from .wording import Table, Wording, flat
+from . import period_charts
+from .formatting import Formatter, Table, cell_text
+from .results import Analysis
 
-STYLE = files(__package__).joinpath("report.css").read_text("utf-8")
+STYLESHEET = files(__package__).joinpath("report.css").read_text("utf-8")
 
-LONG, AMISS, LATE = 62, 0.05, 15
-"""Days that are listed in full; of more, the part of the visitors or the minutes that is worth a line."""
+MAX_LISTED_DAYS, MIN_DRIFT_SHARE, MIN_DEVIATION_MINUTES = 62, 0.05, 15
+"""Up to so many days are listed in full. Of a longer list only days are shown whose drift (share of the
+visitors) or deviation from the opening hours (minutes) is larger."""
 
 
-def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> str:
-    """The period with its bars, peaks, usual week, doors, activities and what was not counted. `style` is
-    where its style sheet is; without one the page brings it along."""
-    title = wording.word("title", centre=centre, period=wording.period(analysis.period))
-    html, head, body = document(wording.language, title)
+def report_html(analysis: Analysis, formatter: Formatter, centre: str, style: str = "") -> str:
+    """Bars, peaks, average week, doors, activities and uncounted times of the period. `style` is the
+    address of the style sheet; if empty, the style sheet is embedded."""
+    title = formatter.text("title", centre=centre, period=formatter.period_title(analysis.period))
+    html, head, body = document(formatter.language, title)
     if style:
         add(head, "link", rel="stylesheet", href=style)
     else:
-        add(head, "style", STYLE)
+        add(head, "style", STYLESHEET)
     add(body, "h1", title)
-    add(body, "p", wording.place(analysis.place))
-    add(body, "p", wording.headline(analysis), kind="total")
-    for text in (wording.classes(analysis), wording.coverage(analysis), *wording.remarks(analysis)):
+    add(body, "p", formatter.place_title(analysis.place))
+    add(body, "p", formatter.headline(analysis), kind="total")
+    for text in (
+        formatter.visitor_classes_text(analysis),
+        formatter.coverage_text(analysis),
+        *formatter.remarks(analysis),
+    ):
         add(body, "p", text, kind="note")
-    _section(
+    _add_section(
         body,
-        wording.word("compared"),
-        [wording.comparison(analysis, each) for each in analysis.comparisons],
+        formatter.text("compared"),
+        [formatter.comparison_text(analysis, each) for each in analysis.comparisons],
     )
-    peaks = [" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items()]
+    peaks = [" · ".join(formatter.peak_texts(kind, peak)) for kind, peak in analysis.peaks.items()]
     if analysis.stay:
-        peaks.append(wording.stay(analysis.stay))
-        peaks.append(wording.word("stay-how", days=analysis.stay.days))
-    _section(body, wording.word("peaks"), peaks)
-    _heading(body, wording.word("bars"))
-    body.append(pictures.bars(analysis, wording))
-    _table(body, wording.bars(analysis.by, analysis.bars))
-    _heading(body, wording.word("heat"))
-    body.append(pictures.hours(analysis, wording))
-    add(body, "p", wording.word("heat-how"), kind="note")
-    for table in (wording.places(analysis), *wording.records(analysis)):
-        _heading(body, table.title)
+        peaks.append(formatter.stay_text(analysis.stay))
+        peaks.append(formatter.text("stay-how", days=analysis.stay.days))
+    _add_section(body, formatter.text("peaks"), peaks)
+    _add_heading(body, formatter.text("bars"))
+    body.append(period_charts.visits_chart(analysis, formatter))
+    _add_table(body, formatter.bars_table(analysis.by, analysis.bars))
+    _add_heading(body, formatter.text("heat"))
+    body.append(period_charts.hour_heat_map(analysis, formatter))
+    add(body, "p", formatter.text("heat-how"), kind="note")
+    for table in (formatter.places_table(analysis), *formatter.record_tables(analysis)):
+        _add_heading(body, table.title)
         if table.key == "drift":
-            add(body, "p", wording.word("drift-how"), kind="note")
-        rows = telling(table)
+            add(body, "p", formatter.text("drift-how"), kind="note")
+        rows = notable_rows(table)
         if len(rows) < len(table.rows):
-            add(body, "p", wording.word(f"few-{table.key}", count=len(table.rows)), kind="note")
+            add(body, "p", formatter.text(f"few-{table.key}", count=len(table.rows)), kind="note")
         if rows:
-            _table(body, table._replace(rows=rows))
+            _add_table(body, table._replace(rows=rows))
         else:
-            add(body, "p", wording.word("lost-none" if table.key == "lost" else "no-rows"))
-    made = f"{datetime.fromtimestamp(analysis.now, wording.zone):%Y-%m-%d %H:%M}"
-    add(body, "p", wording.word("made", time=made), kind="note")
+            add(body, "p", formatter.text("lost-none" if table.key == "lost" else "no-rows"))
+    made = f"{datetime.fromtimestamp(analysis.now, formatter.zone):%Y-%m-%d %H:%M}"
+    add(body, "p", formatter.text("made", time=made), kind="note")
     signatures = add(body, "div", kind="sign")
     for who in ("signature", "manager", "signed-on"):
-        add(signatures, "span", wording.word(who))
+        add(signatures, "span", formatter.text(who))
     return written(html)
 
 
-def telling(table: Table) -> list[list[Cell]]:
-    """Its rows; of a long list of days those on which something was amiss."""
-    if len(table.rows) <= LONG or table.key not in ("opening", "drift"):
+def notable_rows(table: Table) -> list[list[Cell]]:
+    """All rows of the table; of a long list of days only those with a notable deviation."""
+    if len(table.rows) <= MAX_LISTED_DAYS or table.key not in ("opening", "drift"):
         return table.rows
     if table.key == "drift":
-        return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > AMISS]
-    return [row for row in table.rows if any(isinstance(cell, int) and cell > LATE for cell in row)]
+        return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > MIN_DRIFT_SHARE]
+    return [
+        row
+        for row in table.rows
+        if any(isinstance(cell, int) and cell > MIN_DEVIATION_MINUTES for cell in row)
+    ]
 
 
-def _section(body: Element, title: str, paragraphs: Sequence[str]) -> None:
-    """Nothing where there is nothing to say."""
+def _add_section(body: Element, title: str, paragraphs: Sequence[str]) -> None:
+    """A heading and paragraphs; nothing if there are no paragraphs."""
     if paragraphs:
-        _heading(body, title)
+        _add_heading(body, title)
     for text in paragraphs:
         add(body, "p", text)
 
 
-def _heading(body: Element, text: str) -> None:
+def _add_heading(body: Element, text: str) -> None:
     add(body, "h2", text)
 
 
-def _table(body: Element, table: Table) -> None:
+def _add_table(body: Element, table: Table) -> None:
     rows = (
-        [(flat(cell), "figure" if isinstance(cell, int | float) else "") for cell in cells]
+        [(cell_text(cell), "figure" if isinstance(cell, int | float) else "") for cell in cells]
         for cells in table.rows
     )
     markup.table(body, table.heads, rows)

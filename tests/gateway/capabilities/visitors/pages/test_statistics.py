@@ -15,15 +15,15 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.visitors.services import facts
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin, StoredFact
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin, Happening
-from gateway.capabilities.visitors.statistics.terms import Centre
+from gateway.capabilities.visitors.statistics.results import CentreLayout
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import NASTY, House, Served
 
 ZONE = ZoneInfo("Asia/Shanghai")
 DAY = date(2026, 3, 4)
-CENTRE = Centre(
+CENTRE = CentreLayout(
     timezone="Asia/Shanghai",
     doors={"door.counter": ("counter",)},
     places={"centre": ("door.counter",), "door.counter": ("door.counter",)},
@@ -46,12 +46,14 @@ def house(house: House) -> House:
         for place in ("centre", "door.counter"):
             batch.bins[quarter(day, 9), place] = Bin(came, 0, came // 2)
             batch.bins[quarter(day, 12), place] = Bin(0, came)
-    batch.trust["counter", quarter(date(2026, 3, 2), 0) * 900_000] = True
-    batch.trust["counter", quarter(date(2026, 3, 6), 0) * 900_000] = False
-    batch.trust["counter", quarter(date(2026, 3, 6), 6) * 900_000] = True
+    batch.coverage_changes["counter", quarter(date(2026, 3, 2), 0) * 900_000] = True
+    batch.coverage_changes["counter", quarter(date(2026, 3, 6), 0) * 900_000] = False
+    batch.coverage_changes["counter", quarter(date(2026, 3, 6), 6) * 900_000] = True
     body = {"title": NASTY, "class": "tour", "room": "", "expected": 9, "came": 8, "left": 8, "peak": 7}
     at = quarter(DAY, 20) * 900_000
-    batch.happenings.append(Happening(at, "attendance", "gateway", {**body, "from": at, "until": at + 1}))
+    batch.stored_facts.append(
+        StoredFact(at, "attendance", "gateway", {**body, "from": at, "until": at + 1})
+    )
     database = connect(house.settings.journal.with_name("statistics.db"))
     database.apply(batch)
     database.close()

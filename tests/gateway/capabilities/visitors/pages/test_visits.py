@@ -11,12 +11,12 @@ from gateway.capabilities.visitors.services import (
     Counter,
     Day,
     Door,
+    DoorTally,
     Drift,
     Flow,
     Layout,
     Place,
     Room,
-    Tally,
 )
 from gateway.model import ClockQuality, Stamp
 
@@ -50,7 +50,7 @@ def test_the_centre_comes_first_and_each_place_says_how_full_it_is() -> None:
 
 def test_yesterdays_figures_are_not_todays_but_its_drift_is_shown() -> None:
     row = Place(inside=7, today=Flow(40, 12), drift=Drift(NOW, 3, Flow(40, 38, 1)), tours=2)
-    found = seen("2026-09-20", place__=row, door__main=Tally(came=9))
+    found = seen("2026-09-20", place__=row, door__main=DoorTally(came=9))
     (centre, _) = found.places
     assert (centre.inside, centre.came, found.tours, found.doors[0].came) == (0, 0, 0, 0)
     assert centre.drift is not None
@@ -65,7 +65,7 @@ def test_a_closing_without_anybody_has_no_share() -> None:
 
 def test_a_door_says_which_counter_counts_and_what_keeps_the_others() -> None:
     found = seen(
-        door__main=Tally(came=9, left=4, active="b"),
+        door__main=DoorTally(came=9, left=4, active="b"),
         counter__a=Counter(at=NOW, why="invalid", came=3, left=1),
         counter__b=Counter(at=NOW, why="", came=8, left=4),
     )

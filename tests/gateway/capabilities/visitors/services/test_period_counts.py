@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capabilities.visitors.services.periods import SPANS
+from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS
 from gateway.model import ClockQuality, Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, iso, told, wall
 from tests.gateway.services.kit import kinds
@@ -129,7 +129,7 @@ def test_periods_in_any_order_never_count_more_than_passed(order: list[int], aga
     centre = begun()
     for number in [*order, *again]:
         quarters(centre, number, 1)
-    assert len(centre.row().counted) <= SPANS
+    assert len(centre.row().counted_intervals_s) <= MAX_COUNTED_INTERVALS
     assert 0 < centre.now()[0] <= 40
 
 

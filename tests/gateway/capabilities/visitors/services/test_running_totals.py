@@ -1,7 +1,11 @@
 import pytest
 
-from gateway.capabilities.visitors.services.counters import AT_ONCE, PATH, plausible
-from gateway.capabilities.visitors.services.totals import ahead
+from gateway.capabilities.visitors.services.counters import (
+    MAX_REMEMBERED_TOTALS,
+    MAX_UNCONFIRMED_JUMP,
+    max_plausible_count,
+)
+from gateway.capabilities.visitors.services.running_totals import passed_between
 from gateway.model import ClockQuality, Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds
@@ -143,12 +147,16 @@ def test_a_total_of_before_a_restart_that_comes_after_it_is_not_counted() -> Non
 
 def test_an_old_total_is_known_by_its_own_time_however_old() -> None:
     centre = Centre()
-    for second in range(3 * PATH):
+    for second in range(3 * MAX_REMEMBERED_TOTALS):
         centre.says(second, 1000 + second, time=iso(second))
     for late in range(10):
-        centre.says(3 * PATH + late, 1000 + late, time=iso(late))
-    centre.says(3 * PATH + 10, 1000 + 3 * PATH, time=iso(3 * PATH))
-    assert centre.now()[0] == 3 * PATH
+        centre.says(3 * MAX_REMEMBERED_TOTALS + late, 1000 + late, time=iso(late))
+    centre.says(
+        3 * MAX_REMEMBERED_TOTALS + 10,
+        1000 + 3 * MAX_REMEMBERED_TOTALS,
+        time=iso(3 * MAX_REMEMBERED_TOTALS),
+    )
+    assert centre.now()[0] == 3 * MAX_REMEMBERED_TOTALS
 
 
 def test_what_was_kept_back_through_a_restart_is_known_by_its_own_time() -> None:
@@ -235,18 +243,18 @@ def test_without_a_clock_nothing_is_said_of_when() -> None:
 
 
 def test_more_time_makes_more_people_plausible() -> None:
-    assert plausible(0) == 20
-    assert plausible(60) == AT_ONCE
-    assert plausible(3600) == AT_ONCE + 3540
-    assert plausible(None) == plausible(86_400)
+    assert max_plausible_count(0) == 20
+    assert max_plausible_count(60) == MAX_UNCONFIRMED_JUMP
+    assert max_plausible_count(3600) == MAX_UNCONFIRMED_JUMP + 3540
+    assert max_plausible_count(None) == max_plausible_count(86_400)
 
 
 def test_a_total_is_ahead_of_another_by_what_passed() -> None:
     wraps = 65_536, 65_536
-    assert ahead((1, 2), (3, 2), wraps) == (2, 0)
-    assert ahead((65_530, 2), (3, 2), wraps) == (9, 0)
-    assert ahead((40_000, 2), (3, 2), wraps) is None
-    assert ahead((3, 2), (2, 9), wraps) is None
+    assert passed_between((1, 2), (3, 2), wraps) == (2, 0)
+    assert passed_between((65_530, 2), (3, 2), wraps) == (9, 0)
+    assert passed_between((40_000, 2), (3, 2), wraps) is None
+    assert passed_between((3, 2), (2, 9), wraps) is None
 
 
 def read(centre: Centre, *totals: int, begin: int = 0, every: int = 60) -> int:

@@ -1,4 +1,4 @@
-"""Stretches of time, and the calendar of a time zone: all in Unix seconds."""
+"""Intervals of time, and the calendar of a time zone. All times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from zoneinfo import ZoneInfo
 
 from gateway.model.hours import Hours
 
-Span = tuple[int, int]
+Interval = tuple[int, int]
 """From and until."""
-QUARTER = 900
-UNITS = ("quarter", "hour", "day", "week", "month", "year")
+QUARTER_S = 900
+SLOT_UNITS = ("quarter", "hour", "day", "week", "month", "year")
 
 
-class Spans:
-    """Stretches in order, none of which touch."""
+class Intervals:
+    """A sorted set of intervals that neither overlap nor touch."""
 
-    def __init__(self, spans: Iterable[Span] = ()) -> None:
+    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
         joined: list[list[int]] = []
-        for since, until in sorted(spans):
+        for since, until in sorted(intervals):
             if joined and since <= joined[-1][1]:
                 joined[-1][1] = max(joined[-1][1], until)
             elif until > since:
@@ -32,23 +32,23 @@ class Spans:
         for since, until in joined:
             self._before.append(self._before[-1] + until - since)
 
-    def __iter__(self) -> Iterator[Span]:
+    def __iter__(self) -> Iterator[Interval]:
         return iter(zip(self._since, self._until, strict=True))
 
     def __bool__(self) -> bool:
         return bool(self._since)
 
-    def _upto(self, at: int) -> int:
-        """Seconds before a moment."""
+    def _covered_before(self, at: int) -> int:
+        """Seconds that the intervals cover before a moment."""
         number = bisect_right(self._since, at)
         return self._before[number] - (max(0, self._until[number - 1] - at) if number else 0)
 
-    def within(self, since: int, until: int) -> int:
-        """Seconds of a stretch that they cover."""
-        return self._upto(until) - self._upto(since) if until > since else 0
+    def covered_seconds(self, since: int, until: int) -> int:
+        """Seconds from `since` to `until` that the intervals cover."""
+        return self._covered_before(until) - self._covered_before(since) if until > since else 0
 
-    def cut(self, other: Spans) -> Spans:
-        """What both cover."""
+    def intersection(self, other: Intervals) -> Intervals:
+        """The time that both cover."""
         mine, theirs, found = list(self), list(other), []
         i = j = 0
         while i < len(mine) and j < len(theirs):
@@ -59,24 +59,25 @@ class Spans:
                 i += 1
             else:
                 j += 1
-        return Spans(found)
+        return Intervals(found)
 
 
 class Slot(NamedTuple):
-    """One bar of a chart: a quarter of an hour, an hour, a day …, and the local time that it begins at."""
+    """One bar of a chart: a quarter of an hour, an hour, a day …; `local` is the local time at its
+    start."""
 
     since: int
     until: int
     local: datetime
 
 
-def midnight(day: date, zone: ZoneInfo) -> int:
-    """When a local day begins."""
+def midnight_s(day: date, zone: ZoneInfo) -> int:
+    """The Unix time at which a local day begins."""
     return round(datetime.combine(day, time(), zone).timestamp())
 
 
-def begin(unit: str, day: date) -> date:
-    """The first day of the week (ISO 8601: Monday), month or year that a day is in."""
+def first_day_of(unit: str, day: date) -> date:
+    """The first day of the week (ISO 8601: Monday), month or year that contains `day`."""
     if unit == "week":
         return day - timedelta(days=day.weekday())
     if unit == "month":
@@ -84,10 +85,10 @@ def begin(unit: str, day: date) -> date:
     return day.replace(month=1, day=1) if unit == "year" else day
 
 
-def after(unit: str, day: date, count: int = 1) -> date:
-    """The same day so many days, weeks, months or years later; the 29th of February becomes the 28th.
+def shift_day(unit: str, day: date, count: int = 1) -> date:
+    """The same day `count` days, weeks, months or years later; 29 February becomes the 28th.
 
-    Raises `OverflowError` or `ValueError` where no calendar goes.
+    Raises `OverflowError` or `ValueError` beyond the range of `date`.
     """
     if unit in ("month", "year"):
         months = day.year * 12 + day.month - 1 + count * (12 if unit == "year" else 1)
@@ -97,40 +98,40 @@ def after(unit: str, day: date, count: int = 1) -> date:
     return day + timedelta(days=count * (7 if unit == "week" else 1))
 
 
-def slots(unit: str, since: date, until: date, zone: ZoneInfo) -> list[Slot]:
+def slots_between(unit: str, since: date, until: date, zone: ZoneInfo) -> list[Slot]:
     """The slots of the days from `since` to before `until`; the first and last week, month or year may be
-    in part. Where a clock is put back, an hour comes twice; forward, one is missing."""
-    last = midnight(until, zone)
+    partial. When daylight saving time ends an hour comes twice; when it begins one is missing."""
+    last = midnight_s(until, zone)
     if unit in ("quarter", "hour"):
         starts = [
-            (at, datetime.fromtimestamp(at, zone)) for at in range(midnight(since, zone), last, QUARTER)
+            (at, datetime.fromtimestamp(at, zone)) for at in range(midnight_s(since, zone), last, QUARTER_S)
         ]
         if unit == "hour":
             starts = [*starts[:1], *(start for start in starts[1:] if not start[1].minute)]
     else:
         days = [since]
-        while (following := after(unit, begin(unit, days[-1]))) < until:
+        while (following := shift_day(unit, first_day_of(unit, days[-1]))) < until:
             days.append(following)
-        starts = [(midnight(day, zone), datetime.combine(day, time(), zone)) for day in days]
+        starts = [(midnight_s(day, zone), datetime.combine(day, time(), zone)) for day in days]
     ends = [*(at for at, _ in starts[1:]), last]
-    # Samoa went without the 30th of December 2011.
+    # In Samoa there was no 30 December 2011.
     return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=False) if at < end]
 
 
-def opening(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Spans:
-    """When the centre is open by its published hours."""
-    return Spans(
-        (_minute(day, first, zone), _minute(day, last, zone))
-        for day in days(since, until)
+def opening_intervals(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Intervals:
+    """The published opening hours of the days from `since` to before `until`."""
+    return Intervals(
+        (_minute_of_day_s(day, first, zone), _minute_of_day_s(day, last, zone))
+        for day in days_between(since, until)
         for first, last in hours.on(day)
     )
 
 
-def days(since: date, until: date) -> list[date]:
+def days_between(since: date, until: date) -> list[date]:
     return [since + timedelta(days=n) for n in range((until - since).days)]
 
 
-def _minute(day: date, minute: int, zone: ZoneInfo) -> int:
-    """A minute of a local day; beyond 1440 it is one of the next."""
+def _minute_of_day_s(day: date, minute: int, zone: ZoneInfo) -> int:
+    """The Unix time of a minute of a local day; from 1440 on it belongs to the next day."""
     day += timedelta(days=minute // 1440)
     return round(datetime.combine(day, time(minute // 60 % 24, minute % 60), zone).timestamp())

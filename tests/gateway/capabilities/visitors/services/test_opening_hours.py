@@ -1,17 +1,24 @@
 """When the centre really opened."""
 
-from gateway.capabilities.visitors.services.opening import MINUTES, SLOTS, Day, account, derived, slot
+from gateway.capabilities.visitors.services.opening_hours import (
+    SLOT_MINUTES,
+    SLOTS_PER_DAY,
+    Day,
+    add_to_slot,
+    observed_opening,
+    opening_report,
+)
 from gateway.model.hours import parse_week
 from tests.gateway.capabilities.visitors.services.kit import told
 from tests.gateway.capabilities.visitors.services.test_service import HOUR, WEEK, hall
 
-NONE = bytes(SLOTS)
+NONE = bytes(SLOTS_PER_DAY)
 
 
 def people(*minutes: int) -> bytes:
     slots = NONE
     for minute in minutes:
-        slots = slot(minute, slots, 1)
+        slots = add_to_slot(minute, slots, 1)
     return slots
 
 
@@ -19,8 +26,8 @@ MORNING = tuple(range(8 * 60 + 5, 12 * 60, 7))
 
 
 def test_it_is_open_from_where_people_come_and_go_on_coming() -> None:
-    assert derived(people(*MORNING), NONE) == (8 * 60 + 5, 12 * 60)
-    assert derived(NONE, NONE) is None
+    assert observed_opening(people(*MORNING), NONE) == (8 * 60 + 5, 12 * 60)
+    assert observed_opening(NONE, NONE) is None
 
 
 def test_a_cleaner_a_delivery_and_a_guard_do_not_open_it() -> None:
@@ -29,15 +36,18 @@ def test_a_cleaner_a_delivery_and_a_guard_do_not_open_it() -> None:
         (23 * 60,),
         (7 * 60, 7 * 60 + 1, 7 * 60 + 2, 7 * 60 + 4),
     )
-    assert derived(people(*MORNING, *cleaner, *guard, *delivery), people(7 * 60)) == (8 * 60 + 5, 12 * 60)
+    assert observed_opening(people(*MORNING, *cleaner, *guard, *delivery), people(7 * 60)) == (
+        8 * 60 + 5,
+        12 * 60,
+    )
 
 
 def test_whoever_unlocks_long_before_the_first_visitor_does_not_open_it() -> None:
-    assert derived(people(7 * 60 + 30, *MORNING), NONE) == (8 * 60 + 5, 12 * 60)
+    assert observed_opening(people(7 * 60 + 30, *MORNING), NONE) == (8 * 60 + 5, 12 * 60)
 
 
 def test_the_published_hours_are_compared() -> None:
-    body = account(
+    body = opening_report(
         Day(day="2026-11-21", came=people(*MORNING)), parse_week({"sat": ["08:00-11:00", "11:30-12:30"]})
     )
     assert body == {
@@ -47,18 +57,18 @@ def test_the_published_hours_are_compared() -> None:
 
 
 def test_a_day_that_should_have_been_open_and_was_not() -> None:
-    body = account(Day(day="2026-11-21"), WEEK)
+    body = opening_report(Day(day="2026-11-21"), WEEK)
     assert (body["published"], body["opened"], body["late"]) == ([["08:00", "20:00"]], None, None)
-    assert account(Day(day="2026-11-21"), None)["published"] == []
+    assert opening_report(Day(day="2026-11-21"), None)["published"] == []
 
 
 def test_past_midnight_is_another_day() -> None:
-    body = account(Day(day="2026-11-21", came=people(*MORNING)), parse_week({"sat": "08:00-02:00"}))
+    body = opening_report(Day(day="2026-11-21", came=people(*MORNING)), parse_week({"sat": "08:00-02:00"}))
     assert (body["late"], body["early"]) == (5, None)
 
 
 def test_a_slot_holds_no_more_than_it_can() -> None:
-    assert slot(MINUTES, slot(MINUTES, NONE, 200), 200)[1] == 255
+    assert add_to_slot(SLOT_MINUTES, add_to_slot(SLOT_MINUTES, NONE, 200), 200)[1] == 255
 
 
 def test_the_day_is_told_at_its_end_and_says_whether_all_of_it_was_seen() -> None:
