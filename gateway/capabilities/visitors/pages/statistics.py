@@ -41,8 +41,8 @@ from gateway.capabilities.visitors.statistics.results import (
     parse_day,
     period_containing,
 )
+from gateway.capabilities.visitors.statistics.svg import svg_text
 from gateway.model import ConfigError
-from gateway.web.markup import written
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.requests import language
 from gateway.web.settings import title_in
@@ -165,7 +165,7 @@ class Answers:
                 "w": formatter,
                 "today": question.analyst.today,
                 "units": PERIOD_UNITS,
-                "charts": {name: written(draw(analysis, formatter)) for name, draw in charts.items()},
+                "charts": {name: svg_text(draw(analysis, formatter)) for name, draw in charts.items()},
                 "places": [(name, formatter.place_title(name)) for name in question.analyst.places()],
                 "records": [_latest_rows(table) for table in formatter.record_tables(analysis)],
                 "flat": cell_text,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-
-from gateway.web.markup import Element
+from xml.etree.ElementTree import Element
 
 from .formatting import Formatter
 from .results import Analysis, Bar

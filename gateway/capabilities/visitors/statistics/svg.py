@@ -1,11 +1,13 @@
-"""Charts as SVG elements with classes, styled by the page's or the report's style sheet."""
+"""Charts as SVG elements with classes, styled by the page's or the report's style sheet.
+
+They are built as a tree, and not by a template: a chart is computed coordinates with hardly a word in it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from gateway.web.markup import Element, add
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 VIEW_WIDTH, VIEW_HEIGHT = 480, 200
 LEFT_MARGIN, TOP_MARGIN, BOTTOM_MARGIN, BAR_GAP_SHARE = 44, 16, 26, 0.28
@@ -33,10 +35,10 @@ def column_chart(title: str, bars: Sequence[Column]) -> Element:
     every = -int(-LETTER_WIDTH * max((len(bar.label) for bar in bars), default=0) // step) or 1
     for number, bar in enumerate(bars):
         left = LEFT_MARGIN + number * step
-        group = add(svg, "g", kind="bar least" if bar.is_minimum else "bar")
-        add(group, "title", bar.tooltip)
+        group = _add(svg, "g", kind="bar least" if bar.is_minimum else "bar")
+        _add(group, "title", bar.tooltip)
         # The tooltip belongs to the whole height of the column.
-        add(
+        _add(
             group,
             "rect",
             **_rectangle(left, TOP_MARGIN, step, VIEW_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN),
@@ -45,7 +47,7 @@ def column_chart(title: str, bars: Sequence[Column]) -> Element:
         height = _bar_height(bar.value, top)
         if bar.value:
             width, x = max(1.0, step * (1 - BAR_GAP_SHARE)), left + step * BAR_GAP_SHARE / 2
-            add(
+            _add(
                 group,
                 "rect",
                 **_rectangle(x, VIEW_HEIGHT - BOTTOM_MARGIN - height, width, height),
@@ -54,7 +56,7 @@ def column_chart(title: str, bars: Sequence[Column]) -> Element:
             if bar.part:
                 part = _bar_height(bar.part, top)
                 box = _rectangle(x, VIEW_HEIGHT - BOTTOM_MARGIN - height, width, part)
-                add(group, "rect", **box, kind="part")
+                _add(group, "rect", **box, kind="part")
             if bar.is_minimum:
                 _add_text(group, left + step / 2, VIEW_HEIGHT - BOTTOM_MARGIN - height - 3, "≥", "middle")
         if number % every == 0 and left + step / 2 < VIEW_WIDTH - 2 * LETTER_WIDTH:
@@ -82,7 +84,7 @@ def step_chart(
         height = level
     if path:
         start = path[0].replace("L", "M")
-        add(svg, "path", d=" ".join([start, *path[1:]]), kind="curve")
+        _add(svg, "path", d=" ".join([start, *path[1:]]), kind="curve")
     return svg
 
 
@@ -96,14 +98,14 @@ def heat_map(
     for number, (name, row) in enumerate(zip(rows, cells, strict=True)):
         _add_text(svg, LEFT_MARGIN - 6, number * high + 18, name, "end")
         for column, cell in enumerate(row):
-            group = add(svg, "g", kind="cell")
+            group = _add(svg, "g", kind="cell")
             box = _rectangle(LEFT_MARGIN + column * step, number * high, step - 2, high - 2)
             if cell is None:
-                add(group, "rect", **box, kind="none")
+                _add(group, "rect", **box, kind="none")
                 continue
             shade = -(-int(cell.value * 1000) * SHADE_COUNT // int(top * 1000))
-            add(group, "title", cell.tooltip)
-            add(group, "rect", **box, kind=f"shade-{min(SHADE_COUNT, shade)}")
+            _add(group, "title", cell.tooltip)
+            _add(group, "rect", **box, kind=f"shade-{min(SHADE_COUNT, shade)}")
             middle = LEFT_MARGIN + (column + 0.5) * step - 1
             _add_text(
                 group, middle, number * high + 18, cell.label, "middle", f"on-{min(SHADE_COUNT, shade)}"
@@ -111,6 +113,11 @@ def heat_map(
     for column, head in enumerate(heads):
         _add_text(svg, LEFT_MARGIN + (column + 0.5) * step - 1, len(rows) * high + 16, head, "middle")
     return svg
+
+
+def svg_text(chart: Element) -> str:
+    """A chart as it stands in a page: what people wrote is escaped."""
+    return tostring(chart, encoding="unicode", method="html")
 
 
 def _svg(title: str, high: int = VIEW_HEIGHT) -> Element:
@@ -121,7 +128,7 @@ def _svg(title: str, high: int = VIEW_HEIGHT) -> Element:
 def _add_scale(svg: Element, top: float) -> None:
     for part in (0.0, 0.5, 1.0):
         y = VIEW_HEIGHT - BOTTOM_MARGIN - part * (VIEW_HEIGHT - TOP_MARGIN - BOTTOM_MARGIN)
-        add(svg, "path", d=f"M{LEFT_MARGIN} {y:.1f}H{VIEW_WIDTH}", kind="rule")
+        _add(svg, "path", d=f"M{LEFT_MARGIN} {y:.1f}H{VIEW_WIDTH}", kind="rule")
         _add_text(svg, LEFT_MARGIN - 6, y + 4, f"{top * part:,.10g}", "end")
 
 
@@ -145,4 +152,11 @@ def _rectangle(x: float, y: float, width: float, height: float) -> dict[str, str
 
 def _add_text(parent: Element, x: float, y: float, text: str, anchor: str, kind: str = "label") -> None:
     place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "class": kind}
-    add(parent, "text", text, **place)
+    _add(parent, "text", text, **place)
+
+
+def _add(parent: Element, tag: str, text: str = "", *, kind: str = "", **attributes: str) -> Element:
+    """Put an element at the end of another. `kind`: its class."""
+    element = SubElement(parent, tag, attributes | ({"class": kind} if kind else {}))
+    element.text = text
+    return element
