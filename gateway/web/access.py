@@ -8,31 +8,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from gateway.base.files import create_durably
+from gateway.base.rate_limit import Rate, RateLimiter
 from gateway.model import ConfigError
-from gateway.wire.secret import create_secret
 
 COOKIE = "linli-session"
 SESSION_LIFETIME_S = 365 * 86_400
 """A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
 
-MAX_WRONG_KEYS = 5
-WRONG_KEY_WAIT_S = 60.0
-"""After so many wrong keys, an address has to wait so long."""
-MAX_ADDRESSES = 1024
-"""Of which wrong keys are counted; the oldest are removed first."""
+WRONG_KEYS = Rate(5, 60.0)
+"""After which an address has to wait."""
 
 
 def read_key(path: Path) -> str:
     """The access key; the first start makes one. Raises `ConfigError`."""
     try:
         if not path.exists():
-            create_secret(path, secrets.token_urlsafe(16))
+            create_durably(path, f"{secrets.token_urlsafe(16)}\n".encode())
         key = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("access-key-unreadable", file=path, reason=error) from error
@@ -46,28 +43,20 @@ class Access:
 
     def __init__(self, key: str, mono: Callable[[], float]) -> None:
         self._key = key.encode()
-        self._mono = mono
         self._secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
         self._sessions = URLSafeTimedSerializer(self._secret)
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._wrong_keys = RateLimiter(mono)
 
     def wait_s(self, address: str) -> int:
         """Seconds until this address may try again."""
-        count, last = self._wrong.get(address, (0, 0.0))
-        left = last + WRONG_KEY_WAIT_S - self._mono()
-        if left <= 0:
-            self._wrong.pop(address, None)
-        return int(left) + 1 if left > 0 and count >= MAX_WRONG_KEYS else 0
+        return self._wrong_keys.wait_s(address, WRONG_KEYS)
 
     def check_key(self, address: str, key: str) -> bool:
         """Whether the key is right; a wrong one is counted."""
         if hmac.compare_digest(key.encode(), self._key):
-            self._wrong.pop(address, None)
+            self._wrong_keys.reset(address)
             return True
-        count, _ = self._wrong.pop(address, (0, 0.0))
-        self._wrong[address] = count + 1, self._mono()
-        while len(self._wrong) > MAX_ADDRESSES:
-            self._wrong.popitem(last=False)
+        self._wrong_keys.record(address)
         return False
 
     def session(self, name: str) -> str:

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Mode, Output, State
 from gateway.capabilities.safety.services.batteries import Battery
-from gateway.capabilities.safety.services.findings import Found
-from gateway.capabilities.safety.services.patrols import Round, Visit
+from gateway.capabilities.safety.services.findings import Finding
+from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.capabilities.safety.services.supervision import Sensor
 from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.services.commands import Order, Status
@@ -141,15 +141,17 @@ def test_the_same_facts_a_second_later_are_the_same_view() -> None:
 
 def test_duties_are_counted_and_each_count_has_its_words() -> None:
     battery = Battery(unit="%", full=100, days=((1, 20.0),), left=12.0)
-    found = Found(where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True)
-    visits = {"kitchen": Visit("Li", at(9))}
+    found = Finding(
+        where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True
+    )
+    visits = {"kitchen": CheckIn("Li", at(9))}
     finding = {"key": "device-dead", "device": "smoke", "facts": {"share": 76}}
     seen = view(
         SMOKE,
         DOOR,
         supervision={"smoke/smoke": Sensor(since=at(9e6), due=True)},
         batteries={"smoke": battery, "door": replace(battery, left=200.0), "gone": battery},
-        patrols={"fire": Round(round="1", since=at(60), visits=visits, missed=True)},
+        patrols={"fire": PatrolRound(round="1", since=at(60), visits=visits, missed=True)},
         hazards={"h/1": found, "h/2": replace(found, at=at(60), overdue=False)},
         buses={"rs485": {"up": True, "use": 80.0, "devices": [], "findings": [finding]}},
         safety_settings=SafetySettings(outputs={"siren": SIREN}, tested_points={"smoke": ("smoke",)}),

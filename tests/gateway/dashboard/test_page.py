@@ -57,7 +57,7 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     names = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, button)]
     assert names == ["关阀", "whistle"]
     page.click(button)
-    page.shows("「厨房燃气」：确定关阀？", "dialog")
+    page.shows("“厨房燃气”：确定关阀？", "dialog")
     assert page.text("#confirm-yes") == "关阀"
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
     page.until(lambda: not page.has("dialog[open]"))
@@ -105,7 +105,7 @@ def test_a_device_may_have_any_name(page: Page) -> None:
 
 def test_the_other_language(page: Page) -> None:
     page.click("footer a[lang=en]")
-    page.shows("Inside now", "#tiles")
+    page.shows("People inside", "#tiles")
     assert "Binjiang Neighbourhood Centre" in page.text("h1")
     page.driver.get(page.url)
     assert "Free parking bays" in page.text("#tiles")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.capabilities.safety.services.batteries import Batteries
-from gateway.capabilities.safety.services.findings import Hazards
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
+from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
-from gateway.capabilities.safety.services.response import Response
 from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.web.part import Page, PagePart, Tile
 from gateway.words import translate
@@ -25,7 +25,7 @@ def _heading(part: SafetyView, lang: str) -> str:
 PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     name="safety",
     settings=settings,
-    services=(Safety, Response, Supervision, Batteries, Patrols, Hazards),
+    services=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings),
     removed_rows_s={Safety.name: ENDED_SHOWN_S},
     view=safety_view,
     annotate=annotate,

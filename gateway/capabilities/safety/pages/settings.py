@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.capabilities.safety.services.alarms import Output
-from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import Patrol
-from gateway.capabilities.safety.services.response import Plan
-from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
 from gateway.capabilities.safety.site import SafetySite
 from gateway.config import Site
 from gateway.model import Hazard
@@ -20,9 +20,9 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     """The site's outputs, plans, patrols and detectors."""
 
     outputs: Mapping[str, Output] = {}
-    plans: Mapping[Hazard, Plan] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
-    finding_hours: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    finding_hours: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
     """Hours in which a finding is to be closed, by severity."""
     tested_points: Mapping[str, tuple[str, ...]] = {}
     """By device: the points that a walk-test tries."""
@@ -36,7 +36,7 @@ def settings(site: Site) -> SafetySettings:
         device.name: tuple(
             name
             for name, point in device.points.items()
-            if point.alarm and point.alarm.hazard not in UNTRIED
+            if point.alarm and point.alarm.hazard not in UNTESTABLE_HAZARDS
         )
         for device in site.devices.values()
     }

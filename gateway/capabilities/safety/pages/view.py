@@ -9,19 +9,25 @@ from typing import Any
 import msgspec
 
 from gateway.capabilities.safety.services.alarms import (
-    LINK,
-    OUTPUTS,
+    LINK_POINT,
+    OUTPUTS_DEVICE,
     Alarm,
     Mode,
     Output,
     Safety,
     State,
-    asking,
+    alarms_requiring,
 )
-from gateway.capabilities.safety.services.batteries import WARN, Batteries, Battery
-from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
-from gateway.capabilities.safety.services.patrols import Patrol, Patrols, Round
-from gateway.capabilities.safety.services.response import Act, Case, Plan, Response, case_of
+from gateway.capabilities.safety.services.batteries import LOW_DAYS_LEFT, Batteries, Battery
+from gateway.capabilities.safety.services.emergency_plans import (
+    EmergencyCase,
+    EmergencyPlan,
+    EmergencyPlans,
+    LoggedAction,
+    find_case,
+)
+from gateway.capabilities.safety.services.findings import HOUR_S, Finding, Findings
+from gateway.capabilities.safety.services.patrols import Patrol, PatrolRound, Patrols
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.model import Hazard, Record, Stamp, Value
 from gateway.web.part import PartInput
@@ -194,7 +200,7 @@ class SafetyView(msgspec.Struct, frozen=True):
     rounds: dict[str, PatrolRoundRow] = {}
     findings: tuple[FindingRow, ...] = ()
     """The open ones, the one that is due first at the top."""
-    plans: Mapping[Hazard, Plan] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
     severities: tuple[str, ...] = ()
     """Of a finding."""
@@ -227,7 +233,7 @@ def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
     alarms: Mapping[str, Alarm] = given.rows(Safety)
     standing = _alarm_rows(settings, given)
     supervision: Mapping[str, Sensor] = given.rows(Supervision)
-    output_states = given.snapshot.samples.get(OUTPUTS)
+    output_states = given.snapshot.samples.get(OUTPUTS_DEVICE)
     return SafetyView(
         alarms=tuple(alarm for alarm in standing if not alarm.drill),
         ended=_ended_rows(given),
@@ -244,7 +250,7 @@ def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
         ),
         batteries=_battery_rows(given),
         rounds={name: _round_row(row, now) for name, row in given.rows(Patrols).items()},
-        findings=_finding_rows(given.rows(Hazards), now),
+        findings=_finding_rows(given.rows(Findings), now),
         plans=settings.plans,
         patrols=settings.patrols,
         severities=tuple(settings.finding_hours),
@@ -253,7 +259,9 @@ def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
 
 def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
     """What is added to the row of that device."""
-    hazards = (alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK)
+    hazards = (
+        alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK_POINT
+    )
     modes = (row.mode for row in part.out if row.device == device)
     found = tuple(dict.fromkeys(hazards))
     return SafetyAnnotation(urgent=bool(found), hazards=found, modes=tuple(dict.fromkeys(modes)))
@@ -277,7 +285,7 @@ def reminders(part: SafetyView) -> Iterable[Reminder]:
 def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, ...]:
     """Unacknowledged first, then the most urgent hazard, then the newest."""
     rows: Mapping[str, Alarm] = given.rows(Safety)
-    cases: Mapping[str, Case] = given.rows(Response)
+    cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
     hazards = list(Hazard)
     alarms = sorted(
         (alarm for alarm in rows.values() if alarm.stands),
@@ -290,10 +298,10 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     shown_cases: set[str] = set()
 
     def row(alarm: Alarm) -> AlarmRow:
-        is_output = alarm.device == OUTPUTS
+        is_output = alarm.device == OUTPUTS_DEVICE
         output = settings.outputs.get(alarm.point.removesuffix(".failed")) if is_output else None
         info = given.infos.get(output.device if output else alarm.device)
-        key, case = case_of(cases, alarm.id) or ("", None)
+        key, case = find_case(cases, alarm.id) or ("", None)
         is_first = key not in shown_cases
         shown_cases.add(key)
         inside = (
@@ -342,10 +350,10 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
     )
 
 
-def _case_row(case: Case, now: Stamp) -> CaseRow:
+def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
     def step(key: str) -> PlanStepRow:
-        act: Act | None = case.done.get(key)
-        return PlanStepRow(key, act.by, wall_ms(act.at, now)) if act else PlanStepRow(key)
+        action: LoggedAction | None = case.done.get(key)
+        return PlanStepRow(key, action.by, wall_ms(action.at, now)) if action else PlanStepRow(key)
 
     muster = case.muster
     return CaseRow(
@@ -391,8 +399,8 @@ def _output_row(
     states: Record | None,
 ) -> OutputRow:
     """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
-    asking_alarms = {alarm.id for alarm in asking(output, rows.values())}
-    fault = rows.get(f"{OUTPUTS}/{name}.failed")
+    asking_alarms = {alarm.id for alarm in alarms_requiring(output, rows.values())}
+    fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
     failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
     confirmed: Any = states.body["values"].get(name) if states else None
     waiting = bool(asking_alarms) and confirmed is not True
@@ -431,20 +439,20 @@ def _battery_rows(given: PartInput) -> tuple[BatteryRow, ...]:
     rows = (
         BatteryRow(name, given.title_of(name), row.level, row.unit, row.left)
         for name, row in batteries.items()
-        if name in given.infos and row.left is not None and row.left <= WARN
+        if name in given.infos and row.left is not None and row.left <= LOW_DAYS_LEFT
     )
     return tuple(sorted(rows, key=lambda row: row.days_left))
 
 
-def _round_row(row: Round, now: Stamp) -> PatrolRoundRow:
+def _round_row(row: PatrolRound, now: Stamp) -> PatrolRoundRow:
     visits = {name: (visit.by, wall_ms(visit.at, now)) for name, visit in row.visits.items()}
     return PatrolRoundRow(open=bool(row.round), done=row.done, missed=row.missed, visits=visits)
 
 
-def _finding_rows(rows: Mapping[str, Found], now: Stamp) -> tuple[FindingRow, ...]:
+def _finding_rows(rows: Mapping[str, Finding], now: Stamp) -> tuple[FindingRow, ...]:
     found = []
     for key, row in rows.items():
         at = wall_ms(row.at, now)
-        until = None if at is None else at + round(row.hours * HOUR * 1000)
+        until = None if at is None else at + round(row.hours * HOUR_S * 1000)
         found.append(FindingRow(key, row.where, row.what, row.severity, row.by, at, until, row.overdue))
     return tuple(sorted(found, key=lambda row: row.until or 0))

@@ -12,14 +12,14 @@ def test_a_compartment_opens_after_a_second_thought_only(house: House, page: Pag
     button = "[data-key='2'] button"
     page.until(lambda: page.has("html.script"))
     page.click(button)
-    page.shows("确定打开「东侧快递柜」2 号格？", "dialog")
+    page.shows("确定打开“东侧快递柜”2 号格？", "dialog")
     assert page.driver.switch_to.active_element.text == "取消"
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
     page.until(lambda: not page.has("dialog[open]"))
     assert house.commands == []
     page.click(button)
     page.click("dialog .danger")
-    page.shows("「东侧快递柜」2 号格已打开", "#toast.done")
+    page.shows("“东侧快递柜”2 号格已打开", "#toast.done")
     assert [(each["action"], each["args"]) for each in house.commands] == [("open", {"lock": 2})]
     house.compartment(2, occupied=True, door_open=True)
     page.shows("门开着", "[data-key='2']")

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
-from gateway.capabilities.safety.services.response import Act, Case, Muster
-from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, Muster
+from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Snapshot
@@ -96,7 +96,7 @@ def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -
 
 def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
     first, second = (replace(alarm(State.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
-    case = Case(
+    case = EmergencyCase(
         id=first.id,
         alarm=first.id,
         device="smoke",
@@ -104,7 +104,7 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
         raised=at(60),
         inside=31,
         steps=("look", "call"),
-        done={"look": Act("Wang", at(20))},
+        done={"look": LoggedAction("Wang", at(20))},
         muster=Muster("Li", at(10), 28),
     )
     rows: dict[str, object] = {"fire": case}
@@ -161,7 +161,7 @@ def test_an_output_is_what_it_confirmed_unless_it_failed(
 def test_a_walk_test_lists_every_detector_even_one_that_never_spoke() -> None:
     settings = SafetySettings(tested_points={"smoke": ("smoke",), "door": ("heat",)})
     row = Sensor(
-        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=Trial("Wang", at(60), at(5))
+        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=SensorTest("Wang", at(60), at(5))
     )
     seen = view(SMOKE, DOOR, safety_settings=settings, supervision={"smoke/smoke": row}).parts["safety"]
     pressed, silent = seen.detectors
