@@ -19,7 +19,8 @@ from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
 from gateway.words import preferred, translate
 
-from ..testlog import PeriodLog, html_page, log_tables
+from ..printing import printed_log
+from ..testlog import PeriodLog, log_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     log = asyncio.run(read_period_log(site, options.month, [Lane.ALARM, Lane.EVENT]))
     language = preferred()
     if options.html:
-        options.html.write_text(html_page(log, site, language), "utf-8")
+        options.html.write_text(printed_log(log, site, language), "utf-8")
         print(cli_text("written", file=options.html))
         return
     print(translate(language, "testlog.auxiliary"))

@@ -21,15 +21,14 @@ from gateway.web.spreadsheet import as_csv
 from gateway.words import preferred, translate
 
 from ..services import CENTRE
-from ..statistics import look
+from ..statistics import open_figures
 from ..statistics.analysis import Analyst
-from ..statistics.export import sheets
-from ..statistics.report import page
-from ..statistics.site import centre_of
-from ..statistics.spans import UNITS
-from ..statistics.terms import PERIODS, Analysis, Period, day_of, period
-from ..statistics.wording import Wording
-from ..statistics.wording import flat as written
+from ..statistics.export import workbook_tables
+from ..statistics.formatting import Formatter, cell_text
+from ..statistics.intervals import SLOT_UNITS
+from ..statistics.report import report_html
+from ..statistics.results import PERIOD_UNITS, Analysis, Period, parse_day, period_containing
+from ..statistics.site import centre_layout
 
 LONGEST = 20
 """Years that are looked at together."""
@@ -47,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="since", metavar="2026-01-01", help=meant("from"))
     parser.add_argument("--to", dest="until", metavar="2026-12-31", help=meant("to"))
     parser.add_argument("--year", type=int, metavar="2026", help=meant("year"))
-    parser.add_argument("--by", choices=UNITS, default="", help=meant("by"))
+    parser.add_argument("--by", choices=SLOT_UNITS, default="", help=meant("by"))
     parser.add_argument("--place", default=CENTRE, help=meant("place"))
     parser.add_argument("--csv", type=Path, metavar="FILE", help=meant("csv"))
     parser.add_argument("--xlsx", type=Path, metavar="FILE", help=meant("xlsx"))
@@ -58,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print, or write what was asked for. Raises `GatewayError`."""
     site, language = load_running_site(options), preferred()
-    centre = centre_of(site)
-    wording = Wording(language, centre)
-    figures = asyncio.run(look(statistics_file(site), site.journal.path))
+    centre = centre_layout(site)
+    formatter = Formatter(language, centre)
+    figures = asyncio.run(open_figures(statistics_file(site), site.journal.path))
     try:
         analyst = Analyst(figures, centre, round(time.time()))
         span = _period(options, analyst.today)
@@ -69,42 +68,44 @@ def run(options: argparse.Namespace) -> None:
         analysis = analyst.analyse(_place(options.place, analyst), span, options.by)
         if options.xlsx:
             # Only for who wants one: it takes a while to load.
-            from ..statistics.workbook import write  # noqa: PLC0415
+            from ..statistics.workbook import write_workbook  # noqa: PLC0415
 
-            write(options.xlsx, sheets(analyst, analysis, wording), wording.period(span))
+            write_workbook(
+                options.xlsx, workbook_tables(analyst, analysis, formatter), formatter.period_title(span)
+            )
     finally:
         figures.close()
     if options.csv:
         with options.csv.open("w", encoding="utf-8", newline="") as file:
-            bars = wording.bars(analysis.by, analysis.bars)
+            bars = formatter.bars_table(analysis.by, analysis.bars)
             file.writelines(as_csv([bars.heads, *bars.rows]))
     if options.html:
         named = localized(site.centre.title)[language]
-        options.html.write_text(page(analysis, wording, named), "utf-8")
+        options.html.write_text(report_html(analysis, formatter, named), "utf-8")
     files = [*filter(None, (options.csv, options.xlsx, options.html))]
     for each in files:
         print(cli_text("written", file=each), file=sys.stderr)
     if options.json:
         print(as_json(analysis))
     elif not files:
-        _print(analysis, wording)
+        _print(analysis, formatter)
 
 
 def _period(options: argparse.Namespace, today: date) -> Period:
     """What was asked for; this month unless anything was. Raises `ConfigError`."""
     if options.year is not None:
-        return period("year", day_of(f"{options.year:04}-01-01"))
+        return period_containing("year", parse_day(f"{options.year:04}-01-01"))
     if options.since is None and options.until is None:
-        return period("month", today)
-    last = day_of(options.until) if options.until else max(today, day_of(options.since))
-    first = day_of(options.since) if options.since else last.replace(day=1)
+        return period_containing("month", today)
+    last = parse_day(options.until) if options.until else max(today, parse_day(options.since))
+    first = parse_day(options.since) if options.since else last.replace(day=1)
     if first > last:
         raise ConfigError("visitors-order", since=first, until=last)
     if (last - first).days > LONGEST * 366:
         raise ConfigError("visitors-range", years=LONGEST)
     until = last + timedelta(days=1)
     # Two dates may mean a month or a year: then it is compared like one.
-    known = [unit for unit in PERIODS if period(unit, first) == Period(unit, first, until)]
+    known = [unit for unit in PERIOD_UNITS if period_containing(unit, first) == Period(unit, first, until)]
     return Period(known[0] if known else "", first, until)
 
 
@@ -123,24 +124,24 @@ def as_json(analysis: Analysis) -> str:
     return msgspec.json.format(msgspec.json.encode(analysis), indent=2).decode()
 
 
-def _print(analysis: Analysis, wording: Wording) -> None:
-    print(f"{wording.period(analysis.period)} · {wording.place(analysis.place)}")
-    for text in _told(analysis, wording):
+def _print(analysis: Analysis, formatter: Formatter) -> None:
+    print(f"{formatter.period_title(analysis.period)} · {formatter.place_title(analysis.place)}")
+    for text in _told(analysis, formatter):
         print(text)
-    bars = wording.bars(analysis.by, analysis.bars)
-    for table in (bars, wording.places(analysis), *wording.records(analysis)):
+    bars = formatter.bars_table(analysis.by, analysis.bars)
+    for table in (bars, formatter.places_table(analysis), *formatter.record_tables(analysis)):
         if table.rows:
             print(f"\n{table.title}")
             print_table(
-                table.heads, [single_line_cells([written(cell) for cell in row]) for row in table.rows]
+                table.heads, [single_line_cells([cell_text(cell) for cell in row]) for row in table.rows]
             )
 
 
-def _told(analysis: Analysis, wording: Wording) -> Iterator[str]:
-    yield wording.headline(analysis)
-    yield from filter(None, (wording.classes(analysis), wording.coverage(analysis)))
-    yield from (wording.comparison(analysis, each) for each in analysis.comparisons)
-    yield from (" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items())
+def _told(analysis: Analysis, formatter: Formatter) -> Iterator[str]:
+    yield formatter.headline(analysis)
+    yield from filter(None, (formatter.visitor_classes_text(analysis), formatter.coverage_text(analysis)))
+    yield from (formatter.comparison_text(analysis, each) for each in analysis.comparisons)
+    yield from (" · ".join(formatter.peak_texts(kind, peak)) for kind, peak in analysis.peaks.items())
     if analysis.stay:
-        yield wording.stay(analysis.stay)
-    yield from wording.remarks(analysis)
+        yield formatter.stay_text(analysis.stay)
+    yield from formatter.remarks(analysis)

@@ -1,4 +1,4 @@
--- How far each journal (its epoch) has been folded: see Cursor in fold.py.
+-- How far each journal (its epoch) has been folded: see Cursor in aggregation.py.
 CREATE TABLE cursor (epoch TEXT PRIMARY KEY, pos INTEGER NOT NULL, wall INTEGER NOT NULL, skip INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- Who came and went in a quarter of an hour (counted since 1970), and how many of those who came were on a tour.
