@@ -32,8 +32,8 @@ from gateway.model import (
     Scan,
     Value,
 )
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
-from gateway.wire.mqtt import Options as MqttOptions
 from gateway.wire.mqtt import connect as connect_mqtt
 
 SIZES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
@@ -63,13 +63,13 @@ REMEMBERED = 16
 """Messages of a device that are known again when they come once more."""
 
 
-class Options(MqttOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
+class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """The broker ChirpStack publishes to; `application` is an application's id, or all by default."""
 
     application: str = ANY
 
     CHECKS: ClassVar[Checks] = {
-        **MqttOptions.CHECKS,
+        **BrokerOptions.CHECKS,
         "application": (lambda name: re.fullmatch(r"\+|[\w-]+", name) is not None, "lorawan-application"),
     }
 

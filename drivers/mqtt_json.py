@@ -21,8 +21,9 @@ from gateway.model import (
     Scan,
     Value,
 )
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import follow
-from gateway.wire.mqtt import Connection, Options
+from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 
 OTHERS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
@@ -131,13 +132,13 @@ class JsonListener(Listener):
 
 
 @asynccontextmanager
-async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
+async def connect(options: BrokerOptions, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
     """Connect and subscribe."""
     async with connect_mqtt(options) as connection:
         yield JsonListener(connection, devices)
 
 
-async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
+async def _overhear(options: BrokerOptions) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Every topic with a JSON object. As a client of its own: under the same name the broker would end
     the connection of whoever has it."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
@@ -159,7 +160,7 @@ def _lines(target: str) -> list[dict[str, Any]]:
 
 
 DRIVER = Driver(
-    options=Options,
+    options=BrokerOptions,
     address=Address,
     point=JsonPoint,
     connect=connect,

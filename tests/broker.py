@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from gateway.model import ReadFailed
-from gateway.wire.mqtt import Options, connect
+from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import connect
 
 
 class Broker:
@@ -64,7 +65,7 @@ async def hearing(broker: Broker, *topics: str) -> AsyncIterator[asyncio.StreamR
     )
     assert process.stdout
     try:
-        async with asyncio.timeout(10), connect(Options(url=broker.url)) as sender:
+        async with asyncio.timeout(10), connect(BrokerOptions(url=broker.url)) as sender:
             while True:
                 # Its fate says whether the subscription stands already.
                 with contextlib.suppress(ReadFailed):

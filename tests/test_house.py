@@ -11,6 +11,7 @@ from string import Formatter
 
 import pytest
 
+import gateway.words
 from gateway.cli import commands
 
 ROOT = Path(__file__).parents[1]
@@ -54,51 +55,76 @@ def ours(name: str) -> set[str]:
     return {other for other in IMPORTS[name] if within(other, ("gateway", "drivers"))}
 
 
-@pytest.mark.parametrize(
-    ("who", "may"),
-    [
-        ("gateway.model", ("gateway.model",)),
-        ("gateway.wire", ("gateway.model", "gateway.base")),
-        (
-            "drivers",
-            ("gateway.model", "gateway.wire"),
-        ),
-        ("gateway.services", ("gateway.model",)),
-        ("gateway.capabilities.safety.services", ("gateway.model",)),
-        (
-            "gateway.capabilities.visitors.services",
-            ("gateway.model", "gateway.capabilities.visitors.services"),
-        ),
-        ("gateway.capabilities.needs.services", ("gateway.model",)),
-        ("gateway.capabilities.parking.services", ("gateway.model",)),
-        ("gateway.capabilities.parcels.services", ("gateway.model",)),
-    ],
+FLOORS = (
+    "model", "words", "base", "services", "wire", "config", "journal", "field", "uplink", "web", "terminal",
+    "jobs", "capabilities", "daemon", "dashboard", "simulate", "cli",
+)  # fmt: skip
+"""The folders (and the one module) of `gateway/`, each of which may import those before it."""
+LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # Every module belongs to the first row that matches it. It may import what stands in its row, and its
+    # own row's folder.
+    (r"gateway", ()),
+    (r"gateway\.capabilities\.(\w+)\.services(\..+)?", ("gateway.model",)),
+    (r"gateway\.capabilities", ()),
+    (r"gateway\.capabilities\.(\w+)(\..+)?", tuple(f"gateway.{floor}" for floor in FLOORS[:12])),
+    (r"gateway\.services(\..+)?", ("gateway.model",)),
+    (r"gateway\.dashboard(\..+)?", tuple(f"gateway.{floor}" for floor in FLOORS[:12])),
+    *(
+        (rf"gateway\.{floor}(\..+)?", tuple(f"gateway.{above}" for above in FLOORS[:number]))
+        for number, floor in enumerate(FLOORS)
+    ),
+    (r"drivers(\.\w+)?(\..+)?", ("gateway.model", "gateway.wire")),
 )
-def test_imports_go_one_way(who: str, may: tuple[str, ...]) -> None:
-    members = [name for name in IMPORTS if within(name, [who])]
-    assert members
+ENTRIES = {
+    # The registry of the drivers, and the commands that offer them.
+    "gateway.config.reading": {"drivers"},
+    "gateway.cli.scan": {"drivers"},
+    "gateway.capabilities.visitors.commands.count_visitors": {"drivers"},
+    # All need the version of the product alone.
+    "gateway.cli": {"gateway"},
+    "gateway.daemon.gateway": {"gateway"},
+    "gateway.daemon.main": {"gateway"},
+    "gateway.uplink.native": {"gateway"},
+}
+"""What single modules may import besides: each with its reason."""
 
-    # A package's own file may gather its parts; the parts do not know each other. A part may be a folder.
-    def part(name: str) -> str:
-        return ".".join(name.split(".")[: who.count(".") + 2])
 
-    strays = {f"{name} -> {other}" for name in members for other in ours(name)
-              if not within(other, [*may, name, part(name)])}  # fmt: skip
+def layer(name: str) -> tuple[str, tuple[str, ...]]:
+    """What a module belongs to (a folder whose modules may import one another), and what it may import."""
+    for pattern, may in LAYERS:
+        if re.fullmatch(pattern, name):
+            parts = name.split(".")
+            depth = {"gateway.capabilities": 3, "drivers": 2}.get(".".join(parts[:2]), 2)
+            return ".".join(parts[: 4 if ".services" in pattern and len(parts) > 3 else depth]), may
+    raise AssertionError(f"{name}: no row of LAYERS names it")
+
+
+@pytest.mark.parametrize("name", sorted(IMPORTS))
+def test_a_module_imports_what_its_layer_may(name: str) -> None:
+    own, may = layer(name)
+    allowed = {*may, own, *ENTRIES.get(name, ())}
+    assert {other for other in ours(name) if not within(other, allowed) and other != "gateway"} == set()
+
+
+def test_capabilities_do_not_know_one_another() -> None:
+    folders = {path.name for path in (ROOT / "gateway/capabilities").iterdir() if path.is_dir()}
+    strays = {
+        f"{name} -> {other}"
+        for name in IMPORTS
+        for other in ours(name)
+        if within(other, ["gateway.capabilities"]) and other.split(".")[2:3] != name.split(".")[2:3]
+    }
+    assert folders
     assert strays == set()
 
 
-def test_only_the_entry_points_and_the_registry_see_the_drivers() -> None:
-    seers = {
-        name
-        for name, seen in IMPORTS.items()
-        if not within(name, ["drivers"]) and any(within(other, ["drivers"]) for other in seen)
-    }
-    assert seers <= {
-        "gateway.capabilities.visitors.commands.count_visitors",
-        "gateway.cli.scan",
-        "gateway.daemon.daemon",
-        "gateway.config.reading",
-    }
+def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
+    code = "import sys, gateway.config; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "gateway" in loaded
+    assert HEAVY.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +177,7 @@ def test_the_command_line_is_light() -> None:
 
 
 def words(language: str) -> dict[str, set[str]]:
-    """Key to placeholders."""
+    """Key to placeholders, of the core and of every capability."""
 
     def walk(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, set[str]]]:
         for key, text in table.items():
@@ -162,14 +188,32 @@ def words(language: str) -> dict[str, set[str]]:
                 assert text.strip()
                 yield f"{prefix}{key}", {name for _, name, _, _ in Formatter().parse(text) if name}
 
-    path = ROOT / "gateway" / "words" / f"{language}.toml"
-    return dict(walk(tomllib.loads(path.read_text(encoding="utf-8"))))
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "gateway").rglob(f"words/{language}.toml")):
+        for key, facts in walk(tomllib.loads(path.read_text(encoding="utf-8"))):
+            assert key not in found, f"{path}: {key} is given twice"
+            found[key] = facts
+    return found
 
 
 def test_both_languages_say_the_same_things() -> None:
     chinese = words("zh")
     assert chinese
     assert chinese == words("en")
+    assert chinese.keys() == gateway.words.words("zh").keys()
+
+
+def test_each_file_of_words_has_its_twin() -> None:
+    files = list((ROOT / "gateway").rglob("words/*.toml"))
+    assert {path.stem for path in files} == {"zh", "en"}
+    for path in files:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        twin = tomllib.loads(
+            path.with_stem({"zh": "en", "en": "zh"}[path.stem]).read_text(encoding="utf-8")
+        )
+        assert [(table, list(texts)) for table, texts in tables.items()] == [
+            (table, list(texts)) for table, texts in twin.items()
+        ], path
 
 
 def test_the_command_line_says_nothing_that_has_no_sentence() -> None:

@@ -1,4 +1,4 @@
-"""`linli check`: sites, device models and emergency plans; a model's worked examples are tried."""
+"""`linli check`: sites, device models with their worked examples, and the documents of capabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from gateway.config import Mistakes, Profile, Site, load_plan, load_profile, load_site, try_example
+from gateway.config import Mistakes, Profile, Site, load_profile, load_site, try_example
+from gateway.config.capability import capabilities
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.terminal.site import DEFAULT_SITE
@@ -29,15 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     worst = 0
+    documents = {name: check for each in capabilities() for name, check in each.section.documents.items()}
     for file in options.files:
         try:
             schema = _schema(file)
             if schema == "profile":
                 worst = max(worst, _try_examples(file, load_profile(file)))
-            elif schema == "plan":
-                plan = load_plan(file)
-                approved = plan.approved or cli_text("template")
-                print(cli_text("well-plan", file=file, steps=len(plan.steps), approved=approved))
+            elif schema in documents:
+                print(documents[schema](file))
             else:
                 site = load_site(file)
                 print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
@@ -64,7 +64,7 @@ def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _schema(file: Path) -> str:
-    """What the first line says a file is: `site`, `profile` or `plan`."""
+    """What the first line says a file is: `site`, `profile`, or a document of a capability."""
     try:
         with file.open("rb") as opened:
             found = re.search(rb"linli/(\w+)/", opened.readline(200))

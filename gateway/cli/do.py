@@ -12,8 +12,7 @@ import uuid
 from typing import Any
 
 from gateway.base import control
-from gateway.capabilities.legacy import ACTIONS
-from gateway.config import Site, load_site, offered
+from gateway.config import Site, load_site, offered, service_actions
 from gateway.model import GATEWAY, GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import site_argument
@@ -39,7 +38,11 @@ def run(options: argparse.Namespace) -> int:
         known = ", ".join((*site.devices, GATEWAY))
         raise GatewayError("device-unknown", device=options.device, known=known)
     # What concerns the centre as a whole, such as a drill, is asked of the gateway.
-    able = offered({device.bus: site.buses[device.bus]}, {device.name: device}) if device else ACTIONS
+    able = (
+        offered({device.bus: site.buses[device.bus]}, {device.name: device})
+        if device
+        else service_actions()
+    )
     if options.action not in able:
         raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
     action = words(preferred()).get(f"action.{options.action}", options.action)

@@ -7,7 +7,7 @@ import asyncio
 
 from gateway.base import log
 from gateway.config.adoption import choose_configuration
-from gateway.daemon import daemon
+from gateway.daemon import main
 from gateway.terminal.site import site_argument
 
 add_arguments = site_argument
@@ -16,4 +16,4 @@ add_arguments = site_argument
 def run(options: argparse.Namespace) -> None:
     choice = choose_configuration(options.config)
     log.setup(choice.site.centre.language)
-    asyncio.run(daemon.run(options.config, choice))
+    asyncio.run(main.run(options.config, choice))

@@ -1,29 +1,21 @@
 """What people write down of their centre: its site, and the models of its devices."""
 
-from gateway.capabilities.needs.site import NeedsOptions
-from gateway.capabilities.safety.site.duties import load_plan
-
-from .profile import Profile, load_profile, try_example
-from .reading import NAME, Mistake, Mistakes, localized
-from .site import (
-    RESERVED,
+from .capability import reserved_names, service_actions
+from .options import (
     BusSpec,
     Centre,
     ControlOptions,
     DashboardOptions,
     JournalOptions,
     MetricsOptions,
-    Site,
-    digest,
-    load_models,
-    load_site,
-    offered,
-    profile_folders,
+    UplinkOptions,
 )
+from .profile import Profile, load_profile, try_example
+from .reading import NAME, Mistake, Mistakes, localized
+from .site import Site, digest, load_models, load_site, offered, profile_folders
 
 __all__ = [
     "NAME",
-    "RESERVED",
     "BusSpec",
     "Centre",
     "ControlOptions",
@@ -32,16 +24,17 @@ __all__ = [
     "MetricsOptions",
     "Mistake",
     "Mistakes",
-    "NeedsOptions",
     "Profile",
     "Site",
+    "UplinkOptions",
     "digest",
     "load_models",
-    "load_plan",
     "load_profile",
     "load_site",
     "localized",
     "offered",
     "profile_folders",
+    "reserved_names",
+    "service_actions",
     "try_example",
 ]

@@ -18,7 +18,9 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.model import Device, Revision
 
-from . import JournalOptions, Mistake, Mistakes, Site, digest, load_site
+from .options import JournalOptions
+from .reading import Mistake, Mistakes
+from .site import Site, digest, load_site
 
 _JOURNAL = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
 
@@ -132,7 +134,7 @@ def compare(old: Site, new: Site) -> Changes:
 
 def _parts(site: Site) -> dict[str, Mapping[str, Any]]:
     return {
-        "bus": {name: (spec, _on(site, name)) for name, spec in site.buses.items()},
+        "bus": {name: (spec, devices_on(site, name)) for name, spec in site.buses.items()},
         "device": site.devices,
         "uplink": {"uplink": site.uplink} if site.uplink else {},
     }
@@ -147,7 +149,7 @@ def _compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[s
     return {how: names for how, names in found.items() if names}
 
 
-def _on(site: Site, bus: str) -> dict[str, Device]:
+def devices_on(site: Site, bus: str) -> dict[str, Device]:
     """The devices of a line. It does not care what people call them."""
     return {
         device.name: msgspec.structs.replace(device, title={})

@@ -8,13 +8,84 @@ it finds the folders, and derives every list from the declarations.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.model import GATEWAY, Device, Point, Service
+from gateway.model.hours import Hours
+from gateway.services import CORE_SERVICES
+
+from .options import BusSpec
+from .reading import Table, TomlReader
+
+if TYPE_CHECKING:
+    from .site import Site
+
 PACKAGE = "gateway.capabilities"
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of a service's summary. Rules test it as `<service>.<figure>`."""
+
+    point: Point = Point()
+    """Its unit and range; with `alarm`, it raises one by itself."""
+    rule: str = ""
+    """The name of that alarm's rule: a `[rule.<name>]` of the site takes its place."""
+    title: dict[str, str] = {}
+    """What people call that rule, by language."""
+    people_inside: bool = False
+    """It says how many people are in the centre, and must be found when there is a fire."""
+
+
+Figures = Mapping[str, Mapping[str, Figure]]
+"""By service, by name."""
+
+
+class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
+    """A site file that is being read, for the section of a capability. Mistakes go to `reader`."""
+
+    reader: TomlReader
+    data: Table
+    """The whole file."""
+    buses: Mapping[str, BusSpec]
+    devices: Mapping[str, Device]
+    """Those that are sound."""
+    hours: Hours | None
+    """When the centre is open to visitors."""
+    folders: Callable[[str], list[Path]]
+    """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
+    kept: Mapping[str, str] | None
+    """The texts of an adopted configuration, to be read in place of such files."""
+    sources: dict[str, str]
+    """Here go the texts of such files, each under a name of its own."""
+
+
+class SiteSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a capability reads from the site file, and the services that follow from it."""
+
+    tables: tuple[str, ...] = ()
+    """The top-level tables that it owns."""
+    read: Callable[[SiteDraft], Any] = lambda draft: None
+    """Its part of the site, a frozen struct: what is wrong is told to the draft's reader."""
+    resolve: Callable[[SiteDraft, Any, Figures], Any] = lambda draft, part, figures: part
+    """Its part completed, once the figures of all capabilities are known."""
+    figures: Callable[[Any], Figures] = lambda part: {}
+    """What its services conclude, from its part of the site."""
+    fixed: Callable[[Any], Mapping[str, msgspec.Struct | None]] = lambda part: {}
+    """By table: what cannot change while the gateway runs."""
+    service_types: tuple[type[Service], ...] = ()
+    services: Callable[[Site], Sequence[Service]] = lambda site: ()
+    """Its services, in the order in which they are stepped."""
+    reserved: tuple[str, ...] = ()
+    """Names, beside those of its services, that no device may have."""
+    documents: Mapping[str, Callable[[Path], str]] = {}
+    """Files of its own that `linli check` reads: schema name to a function that checks one, raises
+    `Mistakes`, and returns a sentence about it in the reader's language."""
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,9 +95,20 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """The folder's name."""
     order: int = 100
     """Where it stands among the others, lowest first: safety is stepped before everything else."""
+    site: str = ""
+    """The module with its `SITE`, a `SiteSection`."""
+    jobs: str = ""
+    """The module with its `JOBS`: what the daemon runs beside the services (`gateway.jobs`)."""
     commands: Mapping[str, str] = {}
     """Name of a `linli` command to its module, which has `add_arguments(parser)` and `run(options)`. What
     a command says of itself stands under `cli.<name>` in the capability's words."""
+
+    @property
+    def section(self) -> SiteSection:
+        """What it reads from the site file."""
+        found = import_module(self.site).SITE if self.site else SiteSection()
+        assert isinstance(found, SiteSection)
+        return found
 
 
 @functools.cache
@@ -35,3 +117,20 @@ def capabilities() -> tuple[Capability, ...]:
     folders = iter_modules(import_module(PACKAGE).__path__)
     found = [import_module(f"{PACKAGE}.{folder.name}").CAPABILITY for folder in folders if folder.ispkg]
     return tuple(sorted(found, key=lambda capability: (capability.order, capability.name)))
+
+
+def service_types() -> tuple[type[Service], ...]:
+    """Of all capabilities, and of the core."""
+    own = (kind for capability in capabilities() for kind in capability.section.service_types)
+    return (*own, *CORE_SERVICES)
+
+
+def service_actions() -> frozenset[str]:
+    """The commands that services carry out, rather than devices."""
+    return frozenset(action for kind in service_types() for action in kind.actions)
+
+
+def reserved_names() -> frozenset[str]:
+    """What no device may be called: the gateway, its uplink, and what its services report as."""
+    own = (name for capability in capabilities() for name in capability.section.reserved)
+    return frozenset({GATEWAY, "uplink", *own, *(kind.name for kind in service_types())})

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.capabilities.legacy import ACTIONS
 from gateway.model import Action, ConfigError, Driver, Point
 from gateway.wire.codec import finish
 from gateway.words import words
 
+from .capability import service_actions
 from .reading import Mistakes, Table, TomlReader, driver_name
 
 PROFILE = "linli/profile/1"
@@ -45,7 +45,7 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_profile(file: Path, kept: str | None = None) -> Profile:
     """Read and check one device model, or what its file once said. Raises `Mistakes`."""
-    reading = _ProfileReading(file, kept)
+    reading = _ProfileReader(file, kept)
     profile = reading.profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -71,7 +71,7 @@ def _raw(profile: Profile, example: Table) -> Any:
         raise ConfigError("example-form", reason=error) from error
 
 
-class _ProfileReading(TomlReader):
+class _ProfileReader(TomlReader):
     """The file of a device model."""
 
     def profile(self) -> Profile | None:
@@ -135,7 +135,7 @@ class _ProfileReading(TomlReader):
                 self.mistake(path, "actions-none", driver=driver_name(driver))
                 continue
             # What a service or the driver itself does would never reach the profile's action.
-            if name in (*ACTIONS, *driver.actions):
+            if name in (*service_actions(), *driver.actions):
                 self.mistake(path, "name-reserved", name=name)
             action = self.build(driver.action, table, path)
             if action is None:

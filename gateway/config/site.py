@@ -12,139 +12,37 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
-from zoneinfo import available_timezones
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from gateway.capabilities.legacy import ACTIONS, Duties
-from gateway.capabilities.needs.site import NeedsOptions, needs
-from gateway.capabilities.safety.services.alarms import Output, Rule
-from gateway.capabilities.safety.site import duties, escalation
-from gateway.capabilities.safety.site import rules as safety
-from gateway.capabilities.visitors import site as visiting
-from gateway.capabilities.visitors.services import Layout
-from gateway.journal import Limits
-from gateway.model import Checks, ConfigError, Device, Driver
-from gateway.model.hours import Hours
-from gateway.uplink import Options as UplinkOptions
-from gateway.words import LANGUAGES
+from gateway.model import Checks, ConfigError, Device
+from gateway.model.hours import Hours, parse_week
 
+from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
+from .options import (
+    BusSpec,
+    Centre,
+    ControlOptions,
+    DashboardOptions,
+    JournalOptions,
+    MetricsOptions,
+    UplinkOptions,
+)
 from .profile import Profile, load_profile
-from .reading import NAME, Mistakes, Table, TomlReader, driver_name, localized
+from .reading import Mistakes, Table, TomlReader, driver_name, localized
 
 SITE = "linli/site/1"
-RESERVED = frozenset(
-    {"uplink", "gateway", "safety", "presence", "visitors", "parking", "lockers", "commands", "timekeeping"}
-    | {
-        "outputs",
-        "rule",
-        "drill",
-        "response",
-        "supervision",
-        "batteries",
-        "patrols",
-        "hazards",
-        "needs",
-        "escalation",
-    }
-)
-
-SECTIONS = (
-    "schema", "site", "journal", "statistics", "uplink", "control", "metrics", "dashboard", "bus", "device",
-    "hours", "rule", "output", "tests", "patrol", "hazards", "needs", *visiting.SECTIONS,
-    *escalation.SECTIONS,
+CORE_TABLES = (
+    "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device", "hours",
 )  # fmt: skip
+"""The top-level tables that belong to no capability."""
+RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
+"""Of these nothing can change while the gateway runs, nor of `[site]`."""
 
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
-
-def _is_port(number: int) -> bool:
-    return 0 < number < 65_536
-
-
-class Centre(msgspec.Struct, frozen=True, kw_only=True):
-    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log; `contact` is whom
-    visitors may ask about the protection of personal information (name, telephone, e-mail)."""
-
-    id: str
-    title: str | dict[str, str]
-    timezone: str = "Asia/Shanghai"
-    language: str = "zh"
-    contact: str | dict[str, str] = ""
-
-    CHECKS: ClassVar[Checks] = {
-        "id": (lambda name: bool(NAME.fullmatch(name)), "name-form"),
-        "title": (bool, "title-empty"),
-        "language": (LANGUAGES.__contains__, "language-unknown"),
-        "timezone": (lambda name: name in available_timezones(), "timezone-unknown"),
-    }
-
-
-class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
-    the bytes a day that may be written, and those the card bears in its life."""
-
-    path: Path = Path("/var/lib/linli/journal.db")
-    window: float = 1.0
-    cap: int = Limits().cap
-    daily: int = Limits().daily
-    endurance: int = Limits().endurance
-
-    CHECKS: ClassVar[Checks] = {
-        "window": (lambda seconds: 0.1 <= seconds <= 10, "window-range"),
-        "cap": (lambda size: size >= 16_000_000, "cap-range"),
-        "daily": (lambda size: size > 0, "positive"),
-        "endurance": (lambda size: size > 0, "positive"),
-    }
-
-    @property
-    def limits(self) -> Limits:
-        return Limits(cap=self.cap, daily=self.daily, endurance=self.endurance)
-
-
-class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[statistics]`: where the visitors of all years are kept; beside the journal unless it says."""
-
-    path: Path | None = None
-
-
-class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[control]`: the local socket for the dashboard and `linli`."""
-
-    socket: Path = Path("/run/linli/control.sock")
-
-
-class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[metrics]`: where /metrics and /healthz answer; loopback unless said otherwise."""
-
-    host: str = "127.0.0.1"
-    port: int = 9109
-
-    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
-
-
-class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[dashboard]`: where it listens, and the file that keeps its access key."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    access: Path = Path("/var/lib/linli/access.key")
-
-    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
-
-
-class BusSpec(msgspec.Struct, frozen=True):
-    """`[bus.…]`: a line or connection."""
-
-    name: str
-    driver: Driver
-    options: Any
-
-    @property
-    def stills(self) -> bool:
-        """Whether it is a camera that a person may look at."""
-        return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
+T = TypeVar("T")
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +50,6 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     centre: Centre
     journal: JournalOptions
-    statistics: StatisticsOptions = StatisticsOptions()
     uplink: UplinkOptions | None
     control: ControlOptions
     metrics: MetricsOptions
@@ -163,20 +60,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The text of the site's file under `""`, and that of each device model under its name."""
     hours: Hours | None = None
     """When it is open to visitors."""
-    rules: dict[str, Rule] = {}
-    outputs: dict[str, Output] = {}
-    telling: escalation.Telling = escalation.Telling()
-    """Whom to tell of an alarm, and how."""
-    duties: Duties = Duties()
-    needs: NeedsOptions | None = None
-    """Where the particulars of residents' needs lie, if they are registered here."""
-    layout: Layout = Layout()
-    """The rooms and doors that visitors walk through."""
+    parts: dict[str, Any] = {}
+    """What each capability has read, by the capability's name."""
 
-    @property
-    def statistics_file(self) -> Path:
-        """Where the visitors of all years are kept."""
-        return self.statistics.path or self.journal.path.with_name("statistics.db")
+    def part(self, kind: type[T]) -> T:
+        """The part of the capability that reads this kind of struct."""
+        return next(part for part in self.parts.values() if isinstance(part, kind))
 
     @property
     def digest(self) -> str:
@@ -184,11 +73,19 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
         return digest(self.sources)
 
 
+def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
+    """What the services of all capabilities conclude: figures by service, by name. `parts`: see `Site`."""
+    found: dict[str, Mapping[str, Figure]] = {}
+    for capability in capabilities():
+        found |= capability.section.figures(parts[capability.name])
+    return found
+
+
 def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
     """Every action that some service or device here can carry out."""
     return frozenset(
         {
-            *ACTIONS,
+            *service_actions(),
             *(action for device in devices.values() for action in buses[device.bus].driver.actions),
             *(action for device in devices.values() for action in device.actions),
         }
@@ -210,7 +107,7 @@ def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Sit
     `kept` are a site's `sources`, read in place of its files; `running` is the site that the new one is
     to follow without a restart.
     """
-    reading = _SiteReading(file, kept)
+    reading = _SiteReader(file, kept)
     site = reading.site()
     if site and running:
         reading.compare(running, site)
@@ -249,7 +146,7 @@ def load_models(site: Path) -> dict[str, Profile]:
     return found
 
 
-class _SiteReading(TomlReader):
+class _SiteReader(TomlReader):
     """The file of a site."""
 
     def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
@@ -261,10 +158,11 @@ class _SiteReading(TomlReader):
         data = self.parse(SITE)
         if data is None:
             return None
-        self.unknown(data, SECTIONS, ())
+        sections = {capability.name: capability.section for capability in capabilities()}
+        own = (table for section in sections.values() for table in section.tables)
+        self.unknown(data, (*CORE_TABLES, *own), ())
         centre = self.section(Centre, data, "site", required=True)
         journal = self.section(JournalOptions, data, "journal")
-        statistics = self.section(StatisticsOptions, data, "statistics")
         uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
         control = self.section(ControlOptions, data, "control")
         metrics = self.section(MetricsOptions, data, "metrics")
@@ -272,56 +170,73 @@ class _SiteReading(TomlReader):
         buses = self._buses(data)
         devices = self._devices(data, buses)
         self._commands(uplink, buses, devices)
-        opening = safety.hours(self, data)
-        layout = visiting.layout(self, data, devices)
-        rules = visiting.crowding(layout) | safety.rules(
-            self, data, devices, opening, visiting.figures(layout)
+        hours = self._hours(data)
+        draft = SiteDraft(
+            reader=self,
+            data=data,
+            buses=buses,
+            devices=devices,
+            hours=hours,
+            folders=lambda name: folders(self._file, name),
+            kept=self._sources,
+            sources={},
         )
-        outputs = safety.outputs(self, data, devices, {bus.name: bus.driver for bus in buses.values()})
-        plans, texts = duties.plans(self, folders(self._file, "plans"), self._sources)
-        asked = duties.duties(self, data, plans)
-        told = needs(self, data)
-        telling = escalation.telling(self, data)
-        if not (centre and journal and statistics and control and metrics and dashboard):
+        parts = {name: section.read(draft) for name, section in sections.items()}
+        figures = figures_of(parts)
+        parts = {name: sections[name].resolve(draft, part, figures) for name, part in parts.items()}
+        if not (centre and journal and control and metrics and dashboard):
             return None
         return Site(
             centre=centre,
             journal=journal,
-            statistics=statistics,
             uplink=uplink,
             control=control,
             metrics=metrics,
             dashboard=dashboard,
             buses=buses,
             devices=devices,
-            hours=opening,
-            rules=rules,
-            outputs=outputs,
+            hours=hours,
             sources={
                 "": self.text,
                 **{name: profile.text for name, profile in self._profiles.items() if profile},
-                **texts,
+                **draft.sources,
             },
-            duties=msgspec.structs.replace(asked, needs=told[1]) if told else asked,
-            needs=told[0] if told else None,
-            layout=layout,
-            telling=telling,
+            parts=parts,
         )
 
     def compare(self, running: Site, site: Site) -> None:
         """Name what cannot change while the gateway runs."""
-        for section, old, new in (
-            ("site", running.centre, site.centre),
-            ("journal", running.journal, site.journal),
-            ("statistics", running.statistics, site.statistics),
-            ("control", running.control, site.control),
-            ("metrics", running.metrics, site.metrics),
-            ("dashboard", running.dashboard, site.dashboard),
-            *([("needs", running.needs, site.needs)] if running.needs and site.needs else []),
-        ):
-            for key in old.__struct_fields__:
-                if getattr(old, key) != getattr(new, key):
-                    self.mistake((section, key), "needs-restart")
+        pairs: list[tuple[str, msgspec.Struct | None, msgspec.Struct | None]] = [
+            (name, getattr(running, field), getattr(site, field))
+            for name, field in (("site", "centre"), *((name, name) for name in RESTART_TABLES))
+        ]
+        for capability in capabilities():
+            fixed = capability.section.fixed
+            old, new = fixed(running.parts[capability.name]), fixed(site.parts[capability.name])
+            pairs += [(name, old[name], new[name]) for name in old]
+        for name, before, after in pairs:
+            if before is None or after is None:
+                continue
+            for key in before.__struct_fields__:
+                if getattr(before, key) != getattr(after, key):
+                    self.mistake((name, key), "needs-restart")
+
+    def _hours(self, data: Table) -> Hours | None:
+        """The opening hours, if the site says them."""
+        if "hours" not in data:
+            return None
+        table = data["hours"]
+        if not isinstance(table, dict):
+            self.mistake(("hours",), "table-expected", key="hours")
+            return None
+        week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
+        try:
+            for key in table:
+                parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
+        except (TypeError, ValueError) as error:
+            self.mistake(("hours", key), "hours-form", text=error)
+            return None
+        return parse_week(week, table.get("closed", ()))
 
     def _buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}
@@ -344,7 +259,7 @@ class _SiteReading(TomlReader):
         common = [field.name for field in msgspec.structs.fields(_DeviceKeys)]
         for name, table in self.tables(data, "device"):
             path = ("device", name)
-            if name in RESERVED:
+            if name in reserved_names():
                 self.mistake(path, "name-reserved", name=name)
             address_table = {key: table.pop(key) for key in list(table) if key not in common}
             keys = self.build(_DeviceKeys, table, path)

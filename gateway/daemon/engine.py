@@ -42,14 +42,22 @@ REFRESH = 60.0
 class Engine:
     """The services' state, and the only way to change it."""
 
-    def __init__(self, services: Iterable[Service], journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        services: Iterable[Service],
+        journal: Journal,
+        clock: Clock,
+        *,
+        execute: Execute | None = None,
+        on_alarm: Callable[[], None] = lambda: None,
+    ) -> None:
         self._serve(services)
         self._journal = journal
         self._clock = clock
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
         self._told: dict[str, tuple[float, dict[str, Value]]] = {}
-        self.execute: Execute = _nobody
-        self.on_alarm: Callable[[], None] = lambda: None
+        self._execute = execute or _no_device
+        self._on_alarm = on_alarm
         """Called when an alarm has changed, before it is written down."""
 
     def _serve(self, services: Iterable[Service]) -> None:
@@ -81,6 +89,11 @@ class Engine:
     def rows(self, service: str) -> Rows:
         """The present state of a service."""
         return self._rows[service]
+
+    def summary(self, name: str) -> dict[str, Value]:
+        """The present figures of a service."""
+        service = next(service for service in self._services if service.name == name)
+        return service.summary(self._rows[name])
 
     async def sample(self, sample: Sample) -> None:
         """Take in one reading. Returns when an alarm it raised is safe on the disk."""
@@ -146,7 +159,7 @@ class Engine:
         try:
             if own:
                 return (Status.DONE, "") if self._step(command, own) else (Status.FAILED, "nothing-to-do")
-            await self.execute(command)
+            await self._execute(command)
         except GatewayError as error:
             return Status.FAILED, error.key
         return Status.DONE, ""
@@ -169,7 +182,7 @@ class Engine:
                 urgent = urgent or fact.durable or fact.lane is Lane.ALARM
                 if fact.lane is Lane.ALARM:
                     log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
-                    self.on_alarm()
+                    self._on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
                     urgent = self._step(fact, followers) or urgent
         return urgent
@@ -191,12 +204,12 @@ class Engine:
             if values and (values != told or now - when >= REFRESH):
                 self._told[service.name] = now, values
                 sample = Sample(service.name, self._clock.now(), values)
-                hearing = [each for each in self._services if service.name in each.summary_sources]
-                urgent = self._step(sample, hearing) or urgent
+                followers = [each for each in self._services if each.follows_summaries]
+                urgent = self._step(sample, followers) or urgent
                 self._journal.sample(sample)
         return urgent
 
 
-async def _nobody(command: Command) -> None:
+async def _no_device(command: Command) -> None:
     await asyncio.sleep(0)
     raise GatewayError("device-unknown", device=command.device, known="")

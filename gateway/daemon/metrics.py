@@ -20,6 +20,7 @@ from gateway.base.log import log_event
 from gateway.config import MetricsOptions
 from gateway.field.supervise import BusTask
 from gateway.journal import LANES, Journal
+from gateway.model import Value
 from gateway.uplink import DELAYS, Uplink
 from gateway.wire.mqtt import Connection
 
@@ -32,18 +33,21 @@ class GatewayCollector(Collector):
     def __init__(
         self,
         journal: Journal,
-        buses: Mapping[str, BusTask],
+        lines: Callable[[], Mapping[str, BusTask]],
         uplink: Callable[[], Uplink | None],
         revision: Callable[[], int],
+        figures: Callable[[], Mapping[str, Mapping[str, Value]]],
     ) -> None:
         self._journal = journal
-        self._buses = buses
+        self._lines = lines
+        self._figures = figures
         self._uplink = uplink
         self._revision = revision
 
     def collect(self) -> Iterable[Metric]:
         yield from self._collect_buses()
         yield from self._collect_journal()
+        yield from self._collect_figures()
         text = "The revision of the configuration that holds."
         yield GaugeMetricFamily("linli_config_revision", text, value=self._revision())
         if uplink := self._uplink():
@@ -65,6 +69,17 @@ class GatewayCollector(Collector):
             delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.delay)
             yield delays
 
+    def _collect_figures(self) -> Iterable[Metric]:
+        """What the capabilities conclude."""
+        figures = GaugeMetricFamily(
+            "linli_figure", "A figure that a service of the centre concludes.", labels=["service", "figure"]
+        )
+        for service, values in self._figures().items():
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    figures.add_metric([service, name], value)
+        yield figures
+
     def _collect_buses(self) -> Iterable[Metric]:
         up = GaugeMetricFamily("linli_bus_up", "Whether the line is open.", labels=["bus"])
         polls = CounterMetricFamily("linli_polls", "Polls and pushed messages.", labels=["bus"])
@@ -73,8 +88,8 @@ class GatewayCollector(Collector):
             "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
-        for bus in self._buses.values():
-            label, stats = [bus.spec.name], bus.stats
+        for line in self._lines().values():
+            label, stats = [line.spec.name], line.stats
             up.add_metric(label, stats.up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)

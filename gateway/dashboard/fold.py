@@ -8,18 +8,26 @@ from math import inf
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.needs.services import Needs
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.parcels.services import Compartment, Lockers
 from gateway.capabilities.parking.services import Parking
-from gateway.capabilities.safety.outputs import NAME as OUTPUTS
-from gateway.capabilities.safety.services.alarms import LINK, Alarm, Mode, Output, Safety, State, asking
+from gateway.capabilities.safety.services.alarms import (
+    LINK,
+    OUTPUTS,
+    Alarm,
+    Mode,
+    Output,
+    Safety,
+    State,
+    asking,
+)
 from gateway.capabilities.safety.services.batteries import WARN, Batteries
 from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
 from gateway.capabilities.safety.services.patrols import Patrols, Round
 from gateway.capabilities.safety.services.response import Act, Case, Response, case_of
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
+from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import COUNTER_KIND as COUNTER
 from gateway.capabilities.visitors.services import DAY_KEY, Day, Layout, Visitors
 from gateway.model import GATEWAY, Hazard, Quality, Record, Rows, Stamp, Value

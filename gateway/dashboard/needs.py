@@ -89,7 +89,7 @@ class NeedsPages:
 
     @property
     def _reception(self) -> Reception | None:
-        return self._watch.settings.duties.needs
+        return self._watch.settings.reception
 
     async def _need(self, request: Request) -> Response:
         if "pass" in request.query_params:

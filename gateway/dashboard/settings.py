@@ -6,11 +6,14 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.capabilities.legacy import Duties
+from gateway.capabilities.needs.services import Reception
+from gateway.capabilities.needs.site import NeedsSite
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.safety.site import Duties, SafetySite
 from gateway.capabilities.visitors.services import Layout, with_counters
+from gateway.capabilities.visitors.site import VisitorsSite, statistics_file
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.capabilities.visitors.statistics.site import centre_layout
 from gateway.config import Site, localized
@@ -58,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[DeviceCard, ...] = ()
     outputs: dict[str, Output] = {}
     duties: Duties = Duties()
+    reception: Reception | None = None
+    """How residents' needs are received."""
     layout: Layout = Layout()
     """The rooms and doors that visitors walk through; each counter has a door."""
     statistics: Path | None = None
@@ -87,11 +92,12 @@ def settings_of(site: Site, file: Path | None = None) -> Settings:
         site=dict.fromkeys(LANGUAGES, name) if isinstance(name, str) else name,
         timezone=site.centre.timezone,
         devices=cards_of(site),
-        outputs=site.outputs,
-        duties=site.duties,
-        statistics=site.statistics_file,
+        outputs=site.part(SafetySite).outputs,
+        duties=site.part(SafetySite).duties,
+        reception=site.part(NeedsSite).reception,
+        statistics=statistics_file(site),
         centre=centre_layout(site),
-        layout=with_counters(site.layout, site.devices.values()),
+        layout=with_counters(site.part(VisitorsSite).layout, site.devices.values()),
         cameras=cameras_of(site),
         contact=localized(site.centre.contact) if site.centre.contact else {},
     )
@@ -131,10 +137,11 @@ def adopted(settings: Settings) -> Settings:
     return msgspec.structs.replace(
         settings,
         devices=cards_of(site),
-        outputs=site.outputs,
-        duties=site.duties,
+        outputs=site.part(SafetySite).outputs,
+        duties=site.part(SafetySite).duties,
+        reception=site.part(NeedsSite).reception,
         centre=centre_layout(site),
-        layout=with_counters(site.layout, site.devices.values()),
+        layout=with_counters(site.part(VisitorsSite).layout, site.devices.values()),
         cameras=cameras_of(site),
     )
 

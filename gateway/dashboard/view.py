@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
+from gateway.capabilities.safety.site import Duties
 from gateway.model import Hazard, Record, Rows, Stamp, Value
 
 from .cameras import CameraCard

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.config.options import JournalOptions
 from gateway.model import Clock
 
 PAGE = 1024
@@ -23,11 +24,11 @@ LONGEST_WINDOW = 10.0
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """`cap` is bytes for database, log and reserve together; `daily` bytes a day the card should bear;
-    `endurance` the bytes it bears in its life (a consumer card of 32 GB: some 30 TB)."""
+    `endurance` the bytes it bears in its life."""
 
-    cap: int = 2_000_000_000
-    daily: int = 2_000_000_000
-    endurance: int = 30_000_000_000_000
+    cap: int = JournalOptions().cap
+    daily: int = JournalOptions().daily
+    endurance: int = JournalOptions().endurance
 
     @property
     def pages(self) -> int:

@@ -70,8 +70,8 @@ class Service(ABC):
     """The commands this service carries out itself."""
     follows_alarms: ClassVar[bool] = False
     """Whether it is stepped with each fact of the alarm lane, once the fact is known."""
-    summary_sources: ClassVar[frozenset[str]] = frozenset()
-    """The services whose summaries it takes in, as samples of a device of that name."""
+    follows_summaries: ClassVar[bool] = False
+    """Whether it is stepped with the other services' summaries, as samples of devices of their names."""
     durable: ClassVar[bool] = False
     """Its rows are committed as soon as they change."""
 

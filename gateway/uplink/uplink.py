@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
+from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import Order
@@ -50,25 +51,19 @@ Obey = Callable[[Command], Awaitable[Order]]
 Sink = Callable[[Sample], Awaitable[None]]
 
 
-class Options(mqtt.Options, frozen=True, kw_only=True):
-    """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
-    leaves: at most `rate` points a second (0: as fast as it is acknowledged); history older than
-    `thin_after` seconds (0: never) thinned to one record a device and `thin_to` seconds, for metered links.
-    """
-
-    commands: tuple[str, ...] = ()
-    rate: float = 0
-    thin_after: float = 0
-    thin_to: float = 60
-
-
 class Uplink:
     """The connection to the platform, kept up for ever."""
 
     name = "uplink"
 
     def __init__(
-        self, options: Options, dialect: Native, journal: Journal, clock: Clock, obey: Obey, sink: Sink
+        self,
+        options: UplinkOptions,
+        dialect: Native,
+        journal: Journal,
+        clock: Clock,
+        obey: Obey,
+        sink: Sink,
     ) -> None:
         self._options = options
         self._dialect = dialect

@@ -24,7 +24,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.base.log import log_event
-from gateway.model import Checks, LinkDown, ReadFailed
+from gateway.model import LinkDown, ReadFailed
+
+from .broker import BrokerOptions
 
 KEEPALIVE = 12
 """Seconds; a connection whose far end is gone is found within twice this and a second."""
@@ -36,23 +38,6 @@ NOBODY = 0x10
 """MQTT 5, 3.4.2.1: the PUBACK's reason code for a message to which nobody has subscribed."""
 FAILURE = 0x80
 """MQTT 5, 2.4: a reason code from here on is a refusal."""
-
-
-def _is_url(text: str) -> bool:
-    url = urlsplit(text)
-    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password and url.port != 0
-
-
-class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: mqtt://host:1883, or mqtts://host:8883 with the broker's certificate verified."""
-
-    url: str
-    username: str = ""
-    password_file: Path | None = None
-    client_id: str = ""
-    ca_file: Path | None = None
-
-    CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -244,7 +229,7 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connect(
-    options: Options, *, will: tuple[str, bytes] | None = None, version: int = 5
+    options: BrokerOptions, *, will: tuple[str, bytes] | None = None, version: int = 5
 ) -> AsyncIterator[Connection]:
     """Connect, and disconnect on the way out. Raises `LinkDown` within 20 s."""
     url = urlsplit(options.url)

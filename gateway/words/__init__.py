@@ -7,8 +7,9 @@ import os
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 LANGUAGES = ("zh", "en")
 
@@ -19,9 +20,25 @@ _ASIDE = re.compile(rf"\s*[（(]{_LEFT_OUT}[）)]|[:：]\s*{_LEFT_OUT}$")
 
 @functools.cache
 def words(language: str) -> Mapping[str, str]:
-    """All sentences of a language by dotted key."""
-    tables = tomllib.loads(files(__package__).joinpath(f"{language}.toml").read_text("utf-8"))
-    return {f"{table}.{key}": text for table, texts in tables.items() for key, text in texts.items()}
+    """All sentences of a language by dotted key: the core's, and those that lie with each capability."""
+    sentences: dict[str, str] = {}
+    for file in _files(language):
+        for table, texts in tomllib.loads(file.read_text("utf-8")).items():
+            for key, text in texts.items():
+                dotted = f"{table}.{key}"
+                if dotted in sentences:
+                    raise ValueError(f"{file}: {dotted} is given twice")
+                sentences[dotted] = text
+    return sentences
+
+
+def _files(language: str) -> Iterator[Traversable]:
+    yield files(__package__) / f"{language}.toml"
+    capabilities = files(__package__.partition(".")[0]) / "capabilities"
+    for folder in sorted(capabilities.iterdir(), key=lambda folder: folder.name):
+        file = folder / "words" / f"{language}.toml"
+        if file.is_file():
+            yield file
 
 
 def translate(language: str, key: str, /, **facts: object) -> str:

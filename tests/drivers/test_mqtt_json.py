@@ -16,8 +16,9 @@ from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.supervise import BusTask
 from gateway.model import Command, Device, Listener, ReadFailed, Sample
+from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import finish
-from gateway.wire.mqtt import Connection, Options
+from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import Broker, hearing
 
@@ -75,7 +76,7 @@ def thermometer(name: str, topic: str) -> Device:
 
 @contextlib.asynccontextmanager
 async def both(broker: Broker, *devices: Device) -> AsyncIterator[tuple[Listener, Connection]]:
-    options = Options(url=broker.url)
+    options = BrokerOptions(url=broker.url)
     async with connect_mqtt(options) as sender, connect(options, devices) as listener:
         yield listener, sender
 
@@ -110,7 +111,7 @@ async def test_what_devices_publish_is_heard_and_what_is_none_is_said_so(broker:
 
 
 async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
-    async with connect_mqtt(Options(url=broker.url)) as sender:
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
         await sender.publish("z/a", b'{"t": 1}', retain=True)
     async with both(broker, thermometer("a", "z/a")) as (listener, sender):
         await asyncio.sleep(0.2)
@@ -168,7 +169,7 @@ async def supervised(broker: Broker, device: Device) -> AsyncIterator[BusTask]:
     async def sink(_: Sample) -> None:
         await asyncio.sleep(0)
 
-    bus = BusTask(BusSpec("zigbee", DRIVER, Options(url=broker.url)), (device,), SystemClock(), sink)
+    bus = BusTask(BusSpec("zigbee", DRIVER, BrokerOptions(url=broker.url)), (device,), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
@@ -192,7 +193,7 @@ async def test_a_valve_is_shut_when_its_next_message_says_so(broker: Broker) -> 
         async with asyncio.timeout(10):
             line = await told.readline()
         assert line.decode() == 'zigbee2mqtt/cellar/valve/set {"state": "OFF"}\n'
-        async with connect_mqtt(Options(url=broker.url)) as sender:
+        async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
             await sender.publish("zigbee2mqtt/cellar/valve", b'{"state": "ON"}')
             await asyncio.sleep(0.2)
             assert not shutting.done()

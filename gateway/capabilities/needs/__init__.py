@@ -4,6 +4,8 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="needs",
+    site="gateway.capabilities.needs.site",
+    jobs="gateway.capabilities.needs.jobs",
     order=20,
     commands={
         "needs": "gateway.capabilities.needs.commands.needs",

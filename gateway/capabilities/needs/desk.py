@@ -21,11 +21,11 @@ from gateway.base.control import Handler
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY, Need, Needs, Reception
-from gateway.config import NeedsOptions
 from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
 from gateway.services.commands import Order, Status
 
 from .particulars import LIMITS, NOTES, Note, Particulars, fields_of, problems, tidy
+from .site import NeedsOptions
 from .store import Store
 
 EVERY = 60.0

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.capabilities.needs.services import Category, Reception
+from gateway.config.capability import Figure, SiteDraft, SiteSection
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks
 from gateway.words import LANGUAGES, translate
+
+from .services import Category, Needs, Reception
 
 YEAR = 366.0
 DESK = "desk"
@@ -49,6 +51,13 @@ class NeedsOptions(msgspec.Struct, frozen=True):
 
     path: Path
     key: Path
+
+
+class NeedsSite(msgspec.Struct, frozen=True, kw_only=True):
+    """How residents' needs are received and where they are kept; nothing where they are not registered."""
+
+    options: NeedsOptions | None = None
+    reception: Reception | None = None
 
 
 class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,18 +99,19 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
     }  # fmt: skip
 
 
-def needs(reading: TomlReader, data: Table) -> tuple[NeedsOptions, Reception] | None:
-    """What the site says of its residents' needs; None where they are not registered."""
-    if "needs" not in data:
-        return None
-    keys = reading.section(_NeedsKeys, data, "needs")
+def read(draft: SiteDraft) -> NeedsSite:
+    """What the site says of its residents' needs; nothing where they are not registered."""
+    reader = draft.reader
+    if "needs" not in draft.data:
+        return NeedsSite()
+    keys = reader.section(_NeedsKeys, draft.data, "needs")
     if keys is None:
-        return None
-    owners = _named(reading, "owners", keys.owners) or _words("need-owner", [DESK])
-    referrals = _named(reading, "referrals", keys.referrals)
+        return NeedsSite()
+    owners = _named(reader, "owners", keys.owners) or _words("need-owner", [DESK])
+    referrals = _named(reader, "referrals", keys.referrals)
     if not keys.referrals and not keys.category:
         referrals = _words("need-referral", REFERRALS)
-    categories = _categories(reading, keys.category, owners, referrals)
+    categories = _categories(reader, keys.category, owners, referrals)
     if not keys.category:
         first = next(iter(owners))
         categories = {
@@ -120,7 +130,7 @@ def needs(reading: TomlReader, data: Table) -> tuple[NeedsOptions, Reception] | 
         phone_per_hour=keys.phone_per_hour,
         address=keys.address.rstrip("/"),
     )
-    return NeedsOptions(keys.path, keys.key), reception
+    return NeedsSite(options=NeedsOptions(keys.path, keys.key), reception=reception)
 
 
 def _categories(
@@ -155,3 +165,13 @@ def _named(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str
 def _words(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """What things are called that the site did not name."""
     return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
+
+
+SITE = SiteSection(
+    tables=("needs",),
+    read=read,
+    figures=lambda part: {Needs.name: {name: Figure() for name in ("open", "new", "overdue")}},
+    fixed=lambda part: {"needs": part.options},
+    service_types=(Needs,),
+    services=lambda site: [Needs(site.part(NeedsSite).reception)],
+)

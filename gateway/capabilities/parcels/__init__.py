@@ -4,5 +4,6 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="parcels",
+    site="gateway.capabilities.parcels.site",
     order=40,
 )

@@ -4,5 +4,6 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="parking",
+    site="gateway.capabilities.parking.site",
     order=30,
 )

@@ -4,6 +4,8 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="safety",
+    site="gateway.capabilities.safety.site",
+    jobs="gateway.capabilities.safety.jobs",
     order=0,
     commands={
         "rules": "gateway.capabilities.safety.commands.rules",

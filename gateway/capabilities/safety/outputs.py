@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from gateway.base.log import error_text, log_event
 from gateway.model import Clock, Command, Fact, GatewayError, Lane, Sample, Value
 
-from .services.alarms import Alarm, Output, asking
+from .services.alarms import OUTPUTS, Alarm, Output, asking
 
-NAME = "outputs"
-"""The device that they are reported as: `siren` says whether it is on, `siren.failed` whether it obeys."""
 AGAIN = 2.0
 """Seconds until what did not confirm is tried again."""
 ASSERT = 10.0
@@ -85,7 +83,7 @@ class Outputs:
         key = f"{name}/{at.mono:x}"
         try:
             await self._execute(
-                Command(id=key, at=at, device=device, action=action, expires=expires, origin=NAME)
+                Command(id=key, at=at, device=device, action=action, expires=expires, origin=OUTPUTS)
             )
         except GatewayError as error:
             return error
@@ -120,4 +118,4 @@ class Outputs:
             "alarms": [alarm.id for alarm in alarms],
         }
         self._record(Fact(Lane.EVENT, device, "output", now, body))
-        await self._sample(Sample(NAME, now, dict(self._state)))
+        await self._sample(Sample(OUTPUTS, now, dict(self._state)))

@@ -17,6 +17,7 @@ from gateway.web.markup import add, document, table, written
 from gateway.words import translate
 
 from .services.response import Plan
+from .site import SafetySite
 
 Local = Callable[[Stamp], datetime.datetime | None]
 EVENTS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
@@ -127,7 +128,10 @@ def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
 
 def drills(log: PeriodLog, site: Site, language: str) -> Table:
     """The drills of the log in words."""
-    rows = (_drill_row(each, site.duties.plans, language) for each in log.events["drill-report"])
+    rows = (
+        _drill_row(each, site.part(SafetySite).duties.plans, language)
+        for each in log.events["drill-report"]
+    )
     return _table("drills", "time hazard by lasted steps skipped muster", rows, language)
 
 
@@ -195,8 +199,8 @@ def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str
     done, missed = log.events["patrol-done"], log.events["patrol-missed"]
     named = (each.body["patrol"] for each in (*done, *missed))
     comma = translate(language, "testlog.comma")
-    for name in dict.fromkeys((*site.duties.patrols, *named)):
-        patrol = site.duties.patrols.get(name)
+    for name in dict.fromkeys((*site.part(SafetySite).duties.patrols, *named)):
+        patrol = site.part(SafetySite).duties.patrols.get(name)
         titles = patrol.checkpoints if patrol else {}
         people = {who for each in done if each.body["patrol"] == name for who in each.body["by"]}
         yield [

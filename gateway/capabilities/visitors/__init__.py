@@ -4,6 +4,8 @@ from gateway.config.capability import Capability
 
 CAPABILITY = Capability(
     name="visitors",
+    site="gateway.capabilities.visitors.site",
+    jobs="gateway.capabilities.visitors.jobs",
     order=10,
     commands={
         "visitors": "gateway.capabilities.visitors.commands.visitors",

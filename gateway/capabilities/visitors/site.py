@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import Rule, of_point
-from gateway.capabilities.visitors.services import (
+from gateway.base.clock import local_time
+from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
+from gateway.config.reading import Table, TomlReader, localized
+from gateway.config.site import Site
+from gateway.model import AlarmSpec, Checks, Device, Hazard, Point, Service
+from gateway.words import LANGUAGES, translate
+
+from .services import (
     CENTRE,
     OUTSIDE,
     Door,
@@ -19,11 +26,7 @@ from gateway.capabilities.visitors.services import (
     reachable,
     with_counters,
 )
-from gateway.config.reading import Table, TomlReader, localized
-from gateway.model import AlarmSpec, Checks, Device, Hazard, Point
-from gateway.words import LANGUAGES, translate
 
-SECTIONS = ("visitors", "room", "door")
 CALM = 0.05
 """Of its limit a place must become emptier by so much before it is no longer crowded."""
 HOUR = 60
@@ -75,44 +78,67 @@ class _DoorKeys(msgspec.Struct, frozen=True, kw_only=True, rename={"outer": "fro
     STRUCT_CHECKS: ClassVar[Checks] = {"to": (lambda door: door.outer != door.inner, "door-nowhere")}
 
 
-def layout(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> Layout:
+class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[statistics]`: where the visitors of all years are kept; beside the journal unless it says."""
+
+    path: Path | None = None
+
+
+class VisitorsSite(msgspec.Struct, frozen=True, kw_only=True):
+    """The rooms and doors that visitors walk through, and where the statistics are kept."""
+
+    layout: Layout = Layout()
+    statistics: StatisticsOptions = StatisticsOptions()
+
+
+def statistics_file(site: Site) -> Path:
+    """Where the visitors of all years are kept."""
+    return site.part(VisitorsSite).statistics.path or site.journal.path.with_name("statistics.db")
+
+
+def read(draft: SiteDraft) -> VisitorsSite:
     """The rooms and doors that hold together."""
-    keys = reading.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
-    rooms = _rooms(reading, data)
-    doors = _doors(reading, data, devices)
+    statistics = draft.reader.section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
+    return VisitorsSite(layout=_layout(draft), statistics=statistics)
+
+
+def _layout(draft: SiteDraft) -> Layout:
+    reader, data, devices = draft.reader, draft.data, draft.devices
+    keys = reader.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
+    rooms = _rooms(reader, data)
+    doors = _doors(reader, data, devices)
     found = Layout(
         rooms=rooms, doors=doors, limit=keys.limit, settle_s=keys.settle * 60, grace_s=keys.grace * 60
     )
-    if not reading.mistakes:
+    if not reader.mistakes:
         there = reachable(with_counters(found, devices.values()).doors.values())
         for name in rooms:
             if name not in there:
-                reading.mistake(("room", name), "room-unreachable", room=name)
+                reader.mistake(("room", name), "room-unreachable", room=name)
     return found
 
 
-def figures(layout: Layout) -> dict[str, Point]:
-    """What the service says of rooms and doors, for rules to test."""
+def figures(part: VisitorsSite) -> Figures:
+    """Those of the centre, its rooms and its doors; a place with a limit is crowded above it."""
+    layout = part.layout
     rooms = (f"room.{name}.{figure}" for name in layout.rooms for figure in ("inside", "in", "out"))
     doors = (f"door.{name}.{figure}" for name in layout.doors for figure in ("in", "out"))
-    return {name: Point() for name in (*rooms, *doors)}
-
-
-def crowding(layout: Layout) -> dict[str, Rule]:
-    """The rules that its limits are; `[rule.crowd]`, or `[rule.crowd-…]` of a room, takes their place."""
-    found = {}
+    found = {name: Figure() for name in ("in", "out", "tours", "near", *rooms, *doors)}
+    found["inside"] = Figure(people_inside=True)
     for room, limit in layout.limits():
-        name = f"crowd-{room}" if room else "crowd"
-        spec = AlarmSpec(hazard=Hazard.CROWD, above=limit, hysteresis=max(1.0, limit * CALM))
-        point = f"room.{room}.inside" if room else "inside"
+        name = f"room.{room}.inside" if room else "inside"
         title = {
             language: layout.rooms[room].title[language] if room else translate(language, "visits.centre")
             for language in LANGUAGES
         }
-        found[name] = msgspec.structs.replace(
-            of_point(Visitors.name, point, spec), id=f"rule/{name}", point=name, title=title
+        alarm = AlarmSpec(hazard=Hazard.CROWD, above=limit, hysteresis=max(1.0, limit * CALM))
+        found[name] = Figure(
+            point=Point(alarm=alarm),
+            rule=f"crowd-{room}" if room else "crowd",
+            title=title,
+            people_inside=not room,
         )
-    return found
+    return {Visitors.name: found}
 
 
 def _rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
@@ -161,3 +187,19 @@ def _doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> d
             title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )
     return doors
+
+
+def services(site: Site) -> list[Service]:
+    """The one service that follows visitors."""
+    layout = site.part(VisitorsSite).layout
+    return [Visitors(site.devices, layout, site.hours, local_time(site.centre.timezone))]
+
+
+SITE = SiteSection(
+    tables=("visitors", "room", "door", "statistics"),
+    read=read,
+    figures=figures,
+    fixed=lambda part: {"statistics": part.statistics},
+    service_types=(Visitors,),
+    services=services,
+)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import NAME, RESERVED
+from gateway.config import NAME, reserved_names
 from gateway.model import Value
 from gateway.words import LANGUAGES, translate
 
@@ -50,7 +50,7 @@ class Met(msgspec.Struct, kw_only=True):
 
 def paste(met: Sequence[Met], taken: Collection[str], language: str) -> str:
     """Tables for everybody who is not configured; `taken` are the names the site's file has."""
-    used = {*taken, *RESERVED}
+    used = {*taken, *reserved_names()}
     lines: dict[str, tuple[str, list[str]]] = {}
     for one in met:
         if one.device:

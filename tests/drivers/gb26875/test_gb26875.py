@@ -16,7 +16,6 @@ from drivers.gb26875 import DRIVER, Options, decode, example
 from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split
 from drivers.gb26875.panel import OPERATIONS, STATES, Panel
 from gateway.base.clock import SystemClock
-from gateway.capabilities.legacy import services
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
 from gateway.field.supervise import BusTask
@@ -36,6 +35,7 @@ from tests.drivers.gb26875.frames import (
     packet,
 )
 from tests.drivers.gb26875.peer import calling, until
+from tests.gateway.all_services import services
 
 
 def test_the_published_packet() -> None:

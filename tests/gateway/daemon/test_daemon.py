@@ -20,10 +20,11 @@ import pytest
 from gateway.base import control
 from gateway.config import Site, load_site
 from gateway.config.adoption import StartConfiguration
-from gateway.daemon import daemon
+from gateway.daemon import calls, main
 from gateway.journal import Reader
 from gateway.model import GatewayError, Lane, Record
-from gateway.wire.mqtt import Options, connect
+from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import connect
 from tests.broker import hearing
 from tests.broker import running as mqtt_broker
 from tests.gateway.conftest import SITE, Centre, linli
@@ -399,13 +400,13 @@ every = 60
 async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(daemon, "ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr(calls, "ANSWER_LIMIT_S", 0.3)
     with mqtt_broker(tmp_path) as broker:
         file = tmp_path / "site.toml"
         file.write_text(VALVE.format(folder=tmp_path, url=broker.url, port=free_port()))
         site = load_site(file)
         async with hearing(broker, "zigbee2mqtt/valve/set") as told:
-            running = asyncio.create_task(daemon.run(file, StartConfiguration(site, None)))
+            running = asyncio.create_task(main.run(file, StartConfiguration(site, None)))
             ask = functools.partial(
                 control.call,
                 site.control.socket,
@@ -421,7 +422,7 @@ async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_as
                     await asyncio.sleep(0.05)
             assert [(await ask())["status"] for _ in range(2)] == ["accepted", "accepted"]
             assert (await told.readline()).endswith(b' {"state": "OFF"}\n')
-            async with connect(Options(url=broker.url)) as valve:
+            async with connect(BrokerOptions(url=broker.url)) as valve:
                 await valve.publish("zigbee2mqtt/valve", b'{"state": "OFF"}')
             async with asyncio.timeout(10):
                 while (answer := await ask())["status"] == "accepted":

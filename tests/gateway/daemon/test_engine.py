@@ -5,10 +5,10 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.capabilities.legacy import services
 from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import REFRESH, Engine
 from gateway.journal import Journal, JournalFailed, Reader
@@ -16,6 +16,7 @@ from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point,
 from gateway.services.commands import Status
 from gateway.services.driver_state import DriverState, saved_states
 from tests.clock import FakeClock
+from tests.gateway.all_services import services
 from tests.gateway.services.kit import device
 
 ALARM, EVENT, TELEMETRY = Lane
@@ -26,9 +27,9 @@ DEVICES = {
 
 
 @asynccontextmanager
-async def engine(path: Path, clock: FakeClock) -> AsyncIterator[tuple[Engine, Journal]]:
+async def engine(path: Path, clock: FakeClock, **hooks: Any) -> AsyncIterator[tuple[Engine, Journal]]:
     async with Journal.open(path, clock, 1.0) as journal:
-        it = Engine(services(DEVICES, {"upstream": ("open", "acknowledge")}), journal, clock)
+        it = Engine(services(DEVICES, {"upstream": ("open", "acknowledge")}), journal, clock, **hooks)
         await it.restore()
         yield it, journal
 
@@ -96,8 +97,7 @@ async def test_a_journal_that_fails_does_not_stop_the_engine(
     async def refuse(_: object) -> list[int]:
         raise JournalFailed("journal-write", path="", reason="no space")
 
-    async with engine(path, clock) as (it, journal):
-        it.execute = execute
+    async with engine(path, clock, execute=execute) as (it, journal):
         running = asyncio.create_task(it.run())
         with monkeypatch.context() as patch:
             patch.setattr(journal._writer, "transact", refuse)
@@ -119,14 +119,16 @@ async def test_the_siren_does_not_wait_for_a_disk(tmp_path: Path, monkeypatch: p
     clock = FakeClock()
     heard: list[list[str]] = []
 
-    async with engine(tmp_path / "j.db", clock) as (it, journal):
+    def sound() -> None:
+        heard.append(list(it.rows("safety")))
+
+    async with engine(tmp_path / "j.db", clock, on_alarm=sound) as (it, journal):
         transact = journal._writer.transact
 
         async def refuse(_: object) -> list[int]:
             assert heard == [["smoke/smoke"]], "it sounds before anything is written"
             raise JournalFailed("journal-write", path="", reason="no space")
 
-        it.on_alarm = lambda: heard.append(list(it.rows("safety")))
         monkeypatch.setattr(journal._writer, "transact", refuse)
         await it.sample(fire(clock))
         assert heard == [["smoke/smoke"]]
@@ -153,8 +155,7 @@ async def test_a_command_is_written_down_before_it_is_done_and_done_once(tmp_pat
         found.extend(f"{r.kind} {r.body['id']}" for r in await records(path, EVENT))
         await gate.wait()
 
-    async with engine(path, clock) as (it, _):
-        it.execute = execute
+    async with engine(path, clock, execute=execute) as (it, _):
         both = [asyncio.create_task(it.command(order(clock))) for _ in range(2)]
         while not found:
             await asyncio.sleep(0.001)
@@ -173,8 +174,7 @@ async def test_a_command_that_fails_or_is_not_allowed_is_told(tmp_path: Path) ->
     async def execute(_: Command) -> None:
         raise GatewayError("no-answer")
 
-    async with engine(path, clock) as (it, _):
-        it.execute = execute
+    async with engine(path, clock, execute=execute) as (it, _):
         failed = await it.command(order(clock))
         assert (failed.status, failed.detail) == (Status.FAILED, "no-answer")
         denied = await it.command(order(clock, "c2", action="explode"))
@@ -203,13 +203,11 @@ async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: P
         started.set()
         await asyncio.Event().wait()
 
-    async with engine(path, clock) as (it, _):
-        it.execute = hang
+    async with engine(path, clock, execute=hang) as (it, _):
         task = asyncio.create_task(it.command(order(clock)))
         await started.wait()
         task.cancel()
-    async with engine(path, clock) as (it, journal):
-        it.execute = hang
+    async with engine(path, clock, execute=hang) as (it, journal):
         running = asyncio.create_task(it.run())
         await clock.settle()
         await journal.commit()

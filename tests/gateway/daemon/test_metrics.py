@@ -5,6 +5,8 @@ import socket
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.config import load_site
+from gateway.config.site import figures_of
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
 
@@ -14,6 +16,8 @@ LABELS = {"bus": {"hall", "rs485", "lockers", "zigbee"}, "lane": {"alarm", "even
 
 def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
     eventually(lambda: running.witness.latest("fridge-1"))
+    figures = figures_of(load_site(running.daemon.site).parts)
+    labels = LABELS | {"service": {*figures}, "figure": {name for own in figures.values() for name in own}}
     status, body = running.daemon.get("metrics")
     assert status == 200
     families = {family.name: family for family in text_string_to_metric_families(body.decode())}
@@ -30,10 +34,12 @@ def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
             assert sample.name.endswith("_total") == (family.type == "counter")
             assert not re.search(r"_(ms|minutes|hours|kb|mb|percent)(_|$)", sample.name)
             for label, value in sample.labels.items():
-                assert value in LABELS[label]
+                assert value in labels[label]
     assert [sample.value for sample in own["linli_uplink_up"].samples] == [1.0]
     sent = {s.labels["lane"]: s.value for s in own["linli_uplink_messages"].samples}
     assert sent["telemetry"] > 10
+    shown = {(s.labels["service"], s.labels["figure"]): s.value for s in own["linli_figure"].samples}
+    assert shown["parking", "total"] > 0
     polls = {s.labels["bus"]: s.value for s in own["linli_polls"].samples}
     assert all(count > 0 for count in polls.values())
 

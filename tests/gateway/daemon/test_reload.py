@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.legacy import services
 from gateway.config import Mistakes, Site
 from gateway.config.adoption import choose_configuration, load_adopted
 from gateway.daemon.engine import Engine
@@ -18,6 +17,7 @@ from gateway.daemon.reload import LONGEST, SHORTEST, Reloader
 from gateway.journal import Journal
 from gateway.model import Adopted, GatewayError, Lane, Record, Revision, Sample
 from tests.clock import FakeClock
+from tests.gateway.all_services import services
 from tests.gateway.sites import HEAD, bus, device
 
 

@@ -24,12 +24,12 @@ from selenium import webdriver
 
 from gateway.base import control
 from gateway.base.clock import SystemClock
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.response import Case, Plan, Step
 from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import (
     BOOKING_PREFIX,
     Booking,

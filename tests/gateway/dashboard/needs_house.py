@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from gateway.base.control import Handler
-from gateway.capabilities.legacy import Duties, services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception
+from gateway.capabilities.needs.site import NeedsOptions
 from gateway.capabilities.needs.store import Store
-from gateway.config import NeedsOptions
 from gateway.daemon.engine import Engine
 from gateway.journal import Journal
+from tests.gateway.all_services import services
 from tests.gateway.dashboard.conftest import NASTY, House, Served
 from tests.gateway.simulate.conftest import free_port
 
@@ -44,12 +44,12 @@ class NeedsHouse(House):
         self.folder = folder
         port = free_port()
         self.reception = replace(RECEPTION, address=f"http://127.0.0.1:{port}")
-        self.settings = replace(self.settings, port=port, duties=Duties(needs=self.reception))
+        self.settings = replace(self.settings, port=port, reception=self.reception)
         self.store = Store(folder / "needs.db", folder / "needs.key")
 
     async def _handlers(self, journal: Journal) -> dict[str, Handler]:
-        duties = Duties(needs=self.reception)
-        engine = Engine(services({}, {"dashboard": Needs.actions}, duties=duties), journal, self.clock)
+        own = services({}, {"dashboard": Needs.actions}, reception=self.reception)
+        engine = Engine(own, journal, self.clock)
         await engine.restore()
         options = NeedsOptions(self.folder / "needs.db", self.folder / "needs.key")
         desk = Desk(

@@ -17,7 +17,6 @@ import pytest
 from markupsafe import escape
 from msgspec.structs import replace
 
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.needs.passes import ADDRESS, ASKS, REACH, Pace, Passes
 from gateway.capabilities.needs.services import State
 from gateway.dashboard import application
@@ -330,7 +329,7 @@ def test_what_another_site_sends_is_refused(house: NeedsHouse, served: Served) -
 
 def test_a_centre_that_registers_no_needs_says_how_to_begin(house: NeedsHouse, served: Served) -> None:
     served.end()
-    house.settings = replace(house.settings, duties=Duties())
+    house.settings = replace(house.settings, reception=None)
     plain = Served(house.settings)
     try:
         cookie = plain.cookie()

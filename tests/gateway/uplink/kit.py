@@ -15,10 +15,11 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.base.clock import SystemClock
+from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import Order, Status
-from gateway.uplink import Native, Options, Uplink
+from gateway.uplink import Native, Uplink
 
 ROOT = "linli/v1/centre"
 
@@ -183,7 +184,9 @@ class Gateway:
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", **options}
         dialect = Native("centre", self.journal.epoch)
-        self.uplink = Uplink(Options(**named), dialect, self.journal, self.clock, self.obey, self.sink)
+        self.uplink = Uplink(
+            UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
+        )
         self.task = asyncio.create_task(self.uplink.run())
 
     async def stop(self) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from gateway.model import LinkDown
 from gateway.wire import mqtt
-from gateway.wire.mqtt import INBOX, UNSUPPORTED_PROTOCOL, Connection, Options, connect
+from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import INBOX, UNSUPPORTED_PROTOCOL, Connection, connect
 from tests.broker import Broker, running
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -61,7 +62,7 @@ async def test_a_published_message_has_arrived_when_its_future_ends(broker: Brok
         stdout=subprocess.PIPE,
     )
     with listening:
-        async with connect(Options(url=broker.url), version=version) as connection:
+        async with connect(BrokerOptions(url=broker.url), version=version) as connection:
             while listening.poll() is None:  # until its subscription stands
                 async with asyncio.timeout(5):
                     await connection.publish("t/1", "水".encode())
@@ -71,7 +72,7 @@ async def test_a_published_message_has_arrived_when_its_future_ends(broker: Brok
 
 
 async def test_a_retained_message_is_marked_as_such(broker: Broker) -> None:
-    async with connect(Options(url=broker.url)) as connection:
+    async with connect(BrokerOptions(url=broker.url)) as connection:
         await connection.publish("t", b"old", retain=True)
         connection.subscribe("t")
         async with asyncio.timeout(5):
@@ -82,9 +83,9 @@ async def test_a_retained_message_is_marked_as_such(broker: Broker) -> None:
 async def test_the_will_is_published_when_the_gateway_is_gone_without_a_word(
     broker: Broker, impatient: None
 ) -> None:
-    async with connect(Options(url=broker.url)) as witness:
+    async with connect(BrokerOptions(url=broker.url)) as witness:
         witness.subscribe("will")
-        async with connect(Options(url=broker.url), will=("will", b"gone")) as connection:
+        async with connect(BrokerOptions(url=broker.url), will=("will", b"gone")) as connection:
             connection._socket.shutdown(2)
             with pytest.raises(LinkDown):
                 await connection.ended
@@ -92,7 +93,7 @@ async def test_the_will_is_published_when_the_gateway_is_gone_without_a_word(
 
 
 async def test_a_broker_that_is_killed_is_a_link_that_is_down(broker: Broker) -> None:
-    async with connect(Options(url=broker.url)) as connection:
+    async with connect(BrokerOptions(url=broker.url)) as connection:
         connection.subscribe("t")
         broker.kill()
         async with asyncio.timeout(5):
@@ -103,14 +104,14 @@ async def test_a_broker_that_is_killed_is_a_link_that_is_down(broker: Broker) ->
             with pytest.raises(LinkDown):
                 await heard(connection, 1)
     with pytest.raises(LinkDown, match="broker-away"):
-        async with connect(Options(url=broker.url)):
+        async with connect(BrokerOptions(url=broker.url)):
             pass
 
 
 async def test_a_broker_that_falls_silent_is_found_by_its_missing_pings(
     broker: Broker, impatient: None
 ) -> None:
-    async with connect(Options(url=broker.url)) as connection:
+    async with connect(BrokerOptions(url=broker.url)) as connection:
         broker.freeze()
         began = time.monotonic()
         owed = connection.publish("t", b"x")
@@ -127,7 +128,7 @@ def test_the_time_to_find_a_silent_broker_is_the_promised_one() -> None:
 
 
 async def test_a_broker_that_takes_nothing_any_more_is_let_go(broker: Broker) -> None:
-    async with connect(Options(url=broker.url)) as connection:
+    async with connect(BrokerOptions(url=broker.url)) as connection:
         broker.freeze()
         sock = connection._socket
         owed = [connection.publish("t", bytes(1 << 20)) for _ in range(16)]
@@ -161,7 +162,7 @@ async def test_a_listener_that_never_answers_is_given_up(impatient: None) -> Non
     async with listener(lambda reader, _: reader.read(1)) as url:
         began = time.monotonic()
         with pytest.raises(LinkDown, match="broker-silent"):
-            async with connect(Options(url=url)):
+            async with connect(BrokerOptions(url=url)):
                 pass
         assert time.monotonic() - began < 2
 
@@ -182,7 +183,7 @@ async def test_an_answer_that_is_no_mqtt_is_a_link_that_is_down(impatient: None,
 
     async with listener(talk) as url:
         with pytest.raises(LinkDown):
-            async with connect(Options(url=url)) as connection:
+            async with connect(BrokerOptions(url=url)) as connection:
                 await asyncio.wait_for(asyncio.shield(connection.ended), 5)
 
 
@@ -193,7 +194,7 @@ async def test_a_broker_that_knows_only_version_3_says_so() -> None:
 
     async with listener(talk) as url:
         with pytest.raises(LinkDown, match="broker-refused") as refused:
-            async with connect(Options(url=url)):
+            async with connect(BrokerOptions(url=url)):
                 pass
     assert refused.value.facts["code"] == UNSUPPORTED_PROTOCOL
 
@@ -205,7 +206,7 @@ async def test_a_refused_subscription_is_told() -> None:
         subscribe = await reader.read(100)
         writer.write(b"\x90\x04" + subscribe[2:4] + b"\x00\x87")  # SUBACK: not authorised
 
-    async with listener(talk) as url, connect(Options(url=url)) as connection:
+    async with listener(talk) as url, connect(BrokerOptions(url=url)) as connection:
         connection.subscribe("secret")
         with pytest.raises(LinkDown, match="broker-refused"):
             await heard(connection, 1)
@@ -215,7 +216,7 @@ async def test_wrong_credentials_are_refused_and_right_ones_taken(tmp_path: Path
     subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "users", "linli", "right"], check=True)
     password = tmp_path / "password"
     with running(tmp_path, f"password_file {tmp_path}/users", anonymous=False) as broker:
-        options = Options(url=broker.url, username="linli", password_file=password)
+        options = BrokerOptions(url=broker.url, username="linli", password_file=password)
         with pytest.raises(LinkDown, match="broker-away"):  # there is no such file yet
             async with connect(options):
                 pass
@@ -224,7 +225,7 @@ async def test_wrong_credentials_are_refused_and_right_ones_taken(tmp_path: Path
             async with connect(options):
                 pass
         with pytest.raises(LinkDown, match="broker-refused"):
-            async with connect(Options(url=broker.url)):
+            async with connect(BrokerOptions(url=broker.url)):
                 pass
         password.write_text("right\n")
         async with connect(options) as connection:
@@ -255,13 +256,13 @@ async def test_tls_verifies_the_broker(tmp_path: Path) -> None:
     with running(tmp_path, *keys, scheme="mqtts") as broker:
         for ca in (tmp_path / "other.pem", tmp_path / "none.pem", tmp_path / "san", None):
             with pytest.raises(LinkDown, match="broker-away"):
-                async with connect(Options(url=broker.url, ca_file=ca)):
+                async with connect(BrokerOptions(url=broker.url, ca_file=ca)):
                     pass
         named = broker.url.replace("127.0.0.1", "localhost")  # not the certificate's name
         with pytest.raises(LinkDown, match="broker-away"):
-            async with connect(Options(url=named, ca_file=tmp_path / "ca.pem")):
+            async with connect(BrokerOptions(url=named, ca_file=tmp_path / "ca.pem")):
                 pass
-        async with connect(Options(url=broker.url, ca_file=tmp_path / "ca.pem")) as connection:
+        async with connect(BrokerOptions(url=broker.url, ca_file=tmp_path / "ca.pem")) as connection:
             connection.subscribe("t")
             await connection.publish("t", b"x")
             assert await heard(connection, 1) == [b"x"]
@@ -278,13 +279,13 @@ async def test_messages_that_come_in_one_tls_record_are_all_heard_at_once(tmp_pa
         writer.write(b"\x20\x03\x00\x00\x00" + b"".join(messages))
 
     ca = tmp_path / "ca.pem"
-    async with listener(talk, tls) as url, connect(Options(url=url, ca_file=ca)) as connection:
+    async with listener(talk, tls) as url, connect(BrokerOptions(url=url, ca_file=ca)) as connection:
         assert await heard(connection, 9, 2) == [b"%d" % n for n in range(9)]
 
 
 async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Path) -> None:
     with running(tmp_path, "max_packet_size 2000") as broker:
-        async with connect(Options(url=broker.url)) as connection:
+        async with connect(BrokerOptions(url=broker.url)) as connection:
             assert connection.limit == 2000
             await connection.publish("t", bytes(1900))
             with pytest.raises(LinkDown):
@@ -296,7 +297,7 @@ async def test_a_flood_nobody_reads_is_bounded_and_told_of(
     broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = Connection.dropped
-    async with connect(Options(url=broker.url)) as connection:
+    async with connect(BrokerOptions(url=broker.url)) as connection:
         connection.subscribe("t")
         for _ in range(INBOX // 100 + 3):
             await asyncio.gather(*(connection.publish("t", b"x") for _ in range(100)))

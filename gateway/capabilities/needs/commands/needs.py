@@ -6,6 +6,7 @@ import argparse
 import asyncio
 from zoneinfo import ZoneInfo
 
+from gateway.capabilities.needs.site import NeedsSite
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import chosen_site, site_argument
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Those that are open, and figures of all; with `--csv` the list of all."""
     site, lang = chosen_site(options), preferred()
-    reception, zone = site.duties.needs, ZoneInfo(site.centre.timezone)
+    reception, zone = site.part(NeedsSite).reception, ZoneInfo(site.centre.timezone)
     if reception is None:
         raise GatewayError("needs-off")
     rows = newest_first(asyncio.run(read_rows(site.journal.path)))

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import asdict
 
 from gateway.base.clock import local_day, local_time
+from gateway.capabilities.safety.site import SafetySite
 from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
@@ -36,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
 
 async def _replay(site: Site, days: float, *, as_json: bool) -> None:
     profiles = (rule for each in site.devices.values() for rule in of_profile(each, site.hours))
-    known = [*site.rules.values(), *profiles]
+    known = [*site.part(SafetySite).rules.values(), *profiles]
     since = (time.time() - 86_400 * days) * 1000
     trial = Replay(known, local_time(site.centre.timezone))
     count = 0

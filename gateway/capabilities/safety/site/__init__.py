@@ -1,1 +1,100 @@
 """What the site file says of safety."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from gateway.base.clock import local_time
+from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
+from gateway.config.site import Site
+from gateway.model import AlarmSpec, Hazard, Service
+from gateway.words import preferred, translate
+
+from ..services.alarms import OUTPUTS, Output, Rule, Safety, of_point
+from ..services.batteries import Batteries
+from ..services.escalation import Escalation
+from ..services.findings import Hazards
+from ..services.patrols import Patrols
+from ..services.response import Response
+from ..services.supervision import Supervision
+from . import duties, escalation, rules
+from .duties import Duties, load_plan
+from .escalation import Telling
+
+__all__ = ["SITE", "Duties", "SafetySite", "Telling", "load_plan"]
+
+
+class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
+    """Safety's part of a site."""
+
+    rules: dict[str, Rule] = {}
+    outputs: dict[str, Output] = {}
+    telling: Telling = Telling()
+    """Whom to tell of an alarm, and how."""
+    duties: Duties = Duties()
+    people_inside: str = ""
+    """The figure that says how many people are in the centre: `service.figure`."""
+
+
+def read(draft: SiteDraft) -> SafetySite:
+    """All but the rules, which may be about other capabilities' figures."""
+    outputs = rules.outputs(draft)
+    plans, texts = duties.plans(draft.reader, draft.folders("plans"), draft.kept)
+    draft.sources.update(texts)
+    asked = duties.duties(draft.reader, draft.data, plans)
+    return SafetySite(outputs=outputs, telling=escalation.telling(draft.reader, draft.data), duties=asked)
+
+
+def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
+    """With the rules."""
+    inside = (
+        f"{service}.{name}"
+        for service, own in figures.items()
+        for name, figure in own.items()
+        if figure.people_inside
+    )
+    return msgspec.structs.replace(part, rules=rules.rules(draft, figures), people_inside=next(inside, ""))
+
+
+def services(site: Site) -> list[Service]:
+    """The services of safety, alarms first."""
+    part, now = site.part(SafetySite), local_time(site.centre.timezone)
+    fault = AlarmSpec(hazard=Hazard.FAULT)
+    obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in part.outputs)
+    reached = (of_point(Escalation.name, f"{name}.failed", fault) for name in part.telling.ways)
+    own = [*part.rules.values(), *obeyed, *reached]
+    return [
+        Safety(site.devices, own, now, site.hours, part.people_inside),
+        Response(part.duties.plans),
+        Supervision(site.devices, part.duties.tests),
+        Batteries(site.devices),
+        Patrols(part.duties.patrols, now),
+        Hazards(part.duties.hazards),
+        Escalation(part.telling.plans, part.telling.reach, part.telling.duty(now)),
+    ]
+
+
+def _check_plan(file: Path) -> str:
+    plan = load_plan(file)
+    lang = preferred()
+    approved = plan.approved or translate(lang, "cli.template")
+    return translate(lang, "cli.well-plan", file=file, steps=len(plan.steps), approved=approved)
+
+
+SITE = SiteSection(
+    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS),
+    read=read,
+    resolve=resolve,
+    figures=lambda part: {
+        Supervision.name: {name: Figure() for name in ("tests_due", "silent")},
+        Batteries.name: {"low": Figure()},
+        Patrols.name: {"missed": Figure()},
+        Hazards.name: {name: Figure() for name in ("open", "overdue")},
+    },
+    service_types=(Safety, Response, Supervision, Batteries, Patrols, Hazards, Escalation),
+    services=services,
+    reserved=(OUTPUTS, "rule", "drill"),
+    documents={"plan": _check_plan},
+)

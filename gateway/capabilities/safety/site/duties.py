@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.legacy import Duties
 from gateway.capabilities.safety.services.findings import HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
 from gateway.capabilities.safety.services.response import Plan, Step
@@ -30,6 +29,16 @@ Text = str | dict[str, str]
 
 def _said(text: Text) -> bool:
     return bool(text) and all(each.strip() for each in localized(text).values())
+
+
+class Duties(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
+    device, and hours in which a finding is to be closed, by severity."""
+
+    plans: Mapping[Hazard, Plan] = {}
+    patrols: Mapping[str, Patrol] = {}
+    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
+    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
 
 
 class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""`[hours]`, `[rule.…]` and `[output.…]`: what a site itself says of its safety.
+"""`[rule.…]` and `[output.…]`: what a site itself says of its safety.
 
 A rule that can never hold, or that names what does not exist, is a mistake like any other.
 """
@@ -11,22 +11,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule
-from gateway.config.reading import Table, TomlReader, localized
-from gateway.model import LATCHING, Checks, Device, Driver, Hazard, Point
-from gateway.model.hours import Hours, every_day, parse_week
+from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule, of_point
+from gateway.config.capability import Figures, SiteDraft
+from gateway.config.reading import TomlReader, localized
+from gateway.model import LATCHING, Checks, Hazard, Point
+from gateway.model.hours import Hours, every_day
 
-SUMMARIES: dict[str, dict[str, Point]] = {
-    "visitors": {name: Point() for name in ("inside", "in", "out", "tours", "near")},
-    "parking": {name: Point() for name in ("free", "occupied", "unknown", "total")},
-    "lockers": {name: Point() for name in ("free", "occupied", "open", "unknown", "total")},
-    "supervision": {name: Point() for name in ("tests_due", "silent")},
-    "batteries": {"low": Point()},
-    "patrols": {"missed": Point()},
-    "hazards": {name: Point() for name in ("open", "overdue")},
-    "needs": {name: Point() for name in ("open", "new", "overdue")},
-}
-"""What the services conclude, for rules to test as if it were a device's."""
 DAY = 86_400.0
 
 
@@ -53,49 +43,43 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-def hours(reading: TomlReader, data: Table) -> Hours | None:
-    """The opening hours, if the site says them."""
-    if "hours" not in data:
-        return None
-    table = data["hours"]
-    if not isinstance(table, dict):
-        reading.mistake(("hours",), "table-expected", key="hours")
-        return None
-    week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
-    try:
-        for key in table:
-            parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
-    except (TypeError, ValueError) as error:
-        reading.mistake(("hours", key), "hours-form", text=error)
-        return None
-    return parse_week(week, table.get("closed", ()))
-
-
-def rules(
-    reading: TomlReader,
-    data: Table,
-    devices: Mapping[str, Device],
-    opening: Hours | None,
-    figures: Mapping[str, Point],
-) -> dict[str, Rule]:
-    """Every rule of the site that holds together. `figures` are those of its rooms and doors."""
-    points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in devices.items()}
-    points |= SUMMARIES | {"visitors": {**SUMMARIES["visitors"], **figures}}
-    found: dict[str, Rule] = {}
-    for name, table in reading.tables(data, "rule"):
+def rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
+    """Every rule of the site that holds together, and those that are the alarms of figures."""
+    reader, opening = draft.reader, draft.hours
+    points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in draft.devices.items()}
+    points |= {
+        service: {name: figure.point for name, figure in own.items()} for service, own in figures.items()
+    }
+    found = _of_figures(figures)
+    for name, table in reader.tables(draft.data, "rule"):
         path = ("rule", name)
-        before = len(reading.mistakes)
-        keys = reading.build(RuleKeys, table, path)
+        before = len(reader.mistakes)
+        keys = reader.build(RuleKeys, table, path)
         if keys is None:
             continue
         for number, condition in enumerate(keys.when, 1):
-            _check(reading, path, number, condition, points)
-        _check_together(reading, path, keys)
-        told = opening is None and "hours" in data
-        applies = None if told else _during(reading, path, keys.during, opening)
-        if len(reading.mistakes) == before:
+            _check(reader, path, number, condition, points)
+        _check_together(reader, path, keys)
+        told = opening is None and "hours" in draft.data
+        applies = None if told else _during(reader, path, keys.during, opening)
+        if len(reader.mistakes) == before:
             found[name] = _rule(name, keys, applies)
     return found
+
+
+def _of_figures(figures: Figures) -> dict[str, Rule]:
+    """The alarms that capabilities ask for themselves."""
+    return {
+        figure.rule: msgspec.structs.replace(
+            of_point(service, name, figure.point.alarm),
+            id=f"rule/{figure.rule}",
+            point=figure.rule,
+            title=figure.title,
+        )
+        for service, own in figures.items()
+        for name, figure in own.items()
+        if figure.point.alarm
+    }
 
 
 def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
@@ -194,12 +178,11 @@ def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) 
             reading.mistake((*path, "when"), "rule-contradiction", point=point)
 
 
-def outputs(
-    reading: TomlReader, data: Table, devices: Mapping[str, Device], drivers: Mapping[str, Driver]
-) -> dict[str, Output]:
-    """Every output whose device can do what is asked of it. `drivers` is each bus's."""
+def outputs(draft: SiteDraft) -> dict[str, Output]:
+    """Every output whose device can do what is asked of it."""
+    reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
-    for name, table in reading.tables(data, "output"):
+    for name, table in reading.tables(draft.data, "output"):
         path = ("output", name)
         output = reading.build(Output, table, path)
         if output is None:
@@ -210,7 +193,7 @@ def outputs(
                 (*path, "device"), "device-unknown", device=output.device, known=", ".join(devices)
             )
             continue
-        known = {*device.actions, *drivers[device.bus].actions}
+        known = {*device.actions, *draft.buses[device.bus].driver.actions}
         for key, action in (("on", output.on), ("off", output.off)):
             if action is not None and action not in known:
                 listed = ", ".join(sorted(known)) or "–"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.capabilities.visitors.site import statistics_file
 from gateway.config import localized
 from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, flat, print_table
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     site, language = chosen_site(options), preferred()
     centre = centre_layout(site)
     formatter = Formatter(language, centre)
-    figures = asyncio.run(open_figures(site.statistics_file, site.journal.path))
+    figures = asyncio.run(open_figures(statistics_file(site), site.journal.path))
     try:
         analyst = Analyst(figures, centre, round(time.time()))
         span = _period(options, analyst.today)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.capabilities.visitors.services import CENTRE, OUTSIDE, with_counters
 from gateway.config import Site
 
+from ..services import CENTRE, OUTSIDE, with_counters
+from ..site import VisitorsSite
 from .aggregation import DOOR_PREFIX, ROOM_PREFIX
 from .results import CentreLayout
 
 
 def centre_layout(site: Site) -> CentreLayout:
     """The doors of the site, and through which of them each place is counted."""
-    layout = with_counters(site.layout, site.devices.values())
+    layout = with_counters(site.part(VisitorsSite).layout, site.devices.values())
     doors = {DOOR_PREFIX + name: door for name, door in layout.doors.items()}
     rooms = {
         ROOM_PREFIX + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.base.clock import SystemClock
-from gateway.capabilities.legacy import Duties, services
 from gateway.capabilities.needs.desk import Desk
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception
+from gateway.capabilities.needs.site import NeedsOptions
 from gateway.capabilities.needs.store import Store
-from gateway.config import NeedsOptions
 from gateway.daemon.engine import Engine
 from gateway.journal import Journal
 from gateway.model import Clock
+from tests.gateway.all_services import services
 
 RECEPTION = Reception(
     categories={"repair": Category(title={"zh": "报修"}, days=3, owner="desk", referral="property")},
@@ -37,8 +37,8 @@ class Office:
     def __init__(self, folder: Path, journal: Journal, clock: Clock) -> None:
         self.options = NeedsOptions(folder / "needs.db", folder / "needs.key")
         self.store = Store(self.options.path, self.options.key)
-        duties = Duties(needs=RECEPTION)
-        self.engine = Engine(services({}, {"dashboard": Needs.actions}, duties=duties), journal, clock)
+        own = services({}, {"dashboard": Needs.actions}, reception=RECEPTION)
+        self.engine = Engine(own, journal, clock)
         self.desk = Desk(
             lambda: RECEPTION,
             lambda: self.options,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.needs.site import CATEGORIES
+from gateway.capabilities.needs.site import CATEGORIES, NeedsSite
 from gateway.config import Mistakes, Site, load_site
 from gateway.words import LANGUAGES
 
@@ -42,12 +42,12 @@ def load(path: Path, text: str) -> Site:
 
 def test_without_the_section_nothing_is_registered(tmp_path: Path) -> None:
     site = load(tmp_path, "")
-    assert site.needs is None
-    assert site.duties.needs is None
+    assert site.part(NeedsSite).options is None
+    assert site.part(NeedsSite).reception is None
 
 
 def test_an_empty_section_has_all_that_a_centre_needs(tmp_path: Path) -> None:
-    reception = load(tmp_path, "[needs]\n").duties.needs
+    reception = load(tmp_path, "[needs]\n").part(NeedsSite).reception
     assert reception
     assert list(reception.categories) == list(CATEGORIES)
     assert {category.owner for category in reception.categories.values()} == {"desk"}
@@ -61,15 +61,15 @@ def test_an_empty_section_has_all_that_a_centre_needs(tmp_path: Path) -> None:
 
 def test_a_site_may_name_its_own(tmp_path: Path) -> None:
     site = load(tmp_path, NEEDS)
-    reception = site.duties.needs
+    reception = site.part(NeedsSite).reception
     assert reception
     assert list(reception.categories) == ["flu"]
     flu = reception.categories["flu"]
     assert (flu.days, flu.owner, flu.referral) == (2, "nurse", "clinic")
     assert reception.owners["wang"] == {"zh": "王主任", "en": "王主任"}
     assert reception.address == "http://192.168.1.10:8080"
-    assert site.needs
-    assert site.needs.path == Path("/var/lib/linli/needs.db")
+    assert site.part(NeedsSite).options
+    assert site.part(NeedsSite).options.path == Path("/var/lib/linli/needs.db")
 
 
 @pytest.mark.parametrize(

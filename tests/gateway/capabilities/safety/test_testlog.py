@@ -11,10 +11,11 @@ from typing import Any
 
 from gateway.base import control
 from gateway.base.clock import local_time
-from gateway.capabilities.legacy import services
+from gateway.capabilities.safety.site import SafetySite
 from gateway.capabilities.safety.testlog import PeriodLog, page, tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
+from tests.gateway.all_services import services
 from tests.gateway.conftest import Centre, linli
 from tests.gateway.simulate.conftest import eventually
 
@@ -59,7 +60,9 @@ class Gateway:
         self.site: Site = load_site(file)
         self.local = local_time(self.site.centre.timezone)
         allowed = {"console": [action for each in services({}, {}) for action in each.actions]}
-        self.services = services(self.site.devices, allowed, (), self.local, self.site.duties)
+        self.services = services(
+            self.site.devices, allowed, (), self.local, self.site.part(SafetySite).duties
+        )
         self.rows: dict[str, dict[str, Any]] = {service.name: {} for service in self.services}
         self.records: list[Record] = []
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.capabilities.safety.site import SafetySite
 from gateway.capabilities.visitors.services import CENTRE, OUTSIDE
+from gateway.capabilities.visitors.site import VisitorsSite
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import Hazard
 
@@ -70,7 +72,7 @@ def load(path: Path, text: str = SITE) -> Site:
 
 
 def test_a_site_says_how_people_walk_through_it(tmp_path: Path) -> None:
-    layout = load(tmp_path).layout
+    layout = load(tmp_path).part(VisitorsSite).layout
     assert (layout.limit, layout.settle_s, layout.grace_s) == (200, 1200, 600)
     main, dance = layout.doors["main"], layout.doors["dance-door"]
     assert (main.counters, main.outer, main.inner) == (("east", "east-spare"), OUTSIDE, CENTRE)
@@ -79,7 +81,7 @@ def test_a_site_says_how_people_walk_through_it(tmp_path: Path) -> None:
 
 
 def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
-    rules = load(tmp_path).rules
+    rules = load(tmp_path).part(SafetySite).rules
     assert rules.keys() == {"crowd", "crowd-dance", "sweaty"}
     assert all(rule.hazard is Hazard.CROWD and rule.device == "visitors" for rule in rules.values())
     assert [each.point for each in rules["crowd-dance"].when] == ["visitors.room.dance.inside"]
@@ -89,12 +91,16 @@ def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
 
 def test_a_rule_of_ones_own_takes_the_place_of_a_limit(tmp_path: Path) -> None:
     rule = '[rule.crowd]\nhazard = "crowd"\nwhen = [{ point = "visitors.inside", above = 150 }]\n'
-    assert load(tmp_path, f"{SITE}\n{rule}").rules["crowd"].when[0].above == 150
+    assert load(tmp_path, f"{SITE}\n{rule}").part(SafetySite).rules["crowd"].when[0].above == 150
 
 
 def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
     site = load(tmp_path, SITE[: SITE.index("[visitors]")])
-    assert (dict(site.layout.rooms), dict(site.layout.doors), site.rules) == ({}, {}, {})
+    assert (
+        dict(site.part(VisitorsSite).layout.rooms),
+        dict(site.part(VisitorsSite).layout.doors),
+        site.part(SafetySite).rules,
+    ) == ({}, {}, {})
 
 
 @pytest.mark.parametrize(

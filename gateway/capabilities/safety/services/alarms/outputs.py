@@ -11,6 +11,9 @@ from gateway.model import Checks, Hazard
 
 from .service import Alarm, Mode
 
+OUTPUTS = "outputs"
+"""The device that they are reported as: `siren` says whether it is on, `siren.failed` whether it obeys."""
+
 
 class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`[output.…]`: what is switched `on` by an alarm of its hazards, and by which actions of a device.

@@ -38,8 +38,6 @@ from .machine import Event, State, follow
 from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
 
 OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
-VISITORS = "visitors"
-"""Whose `inside` says how many people must be found when a fire alarm is raised."""
 HOUR = 3600.0
 
 
@@ -98,18 +96,18 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Safety(Service):
-    """Raises alarms by rules, and moves them by the table in `machine`."""
+    """Raises alarms by rules, and moves them by the table in `machine`.
+
+    `people_inside` is the figure, `service.figure`, that says how many people must be found when a fire
+    alarm is raised.
+    """
 
     name = "safety"
     row = Alarm
     actions = frozenset(
         "acknowledge reset mute shelve unshelve disable enable test end-test drill".split()  # noqa: SIM905
     )
-
-    summary_sources = frozenset(
-        {VISITORS, "parking", "lockers", "supervision", "batteries", "patrols", "hazards", "needs",
-         "escalation"},
-    )  # fmt: skip
+    follows_summaries = True
 
     def __init__(
         self,
@@ -117,11 +115,13 @@ class Safety(Service):
         rules: Iterable[Rule] = (),
         local: Local = lambda _: None,
         opening: Hours | None = None,
+        people_inside: str = "",
     ) -> None:
         own = (of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in OWN)
         profiles = (rule for device in devices.values() for rule in of_profile(device, opening))
         self._judge = Judge([*own, *profiles, *rules], local)
         self._inside: Value | None = None
+        self._counter, _, self._count = people_inside.partition(".")
         self._commands: dict[str, Callable[[_Step, Command], None]] = {
             "acknowledge": _acknowledge,
             "reset": _reset,
@@ -143,8 +143,8 @@ class Safety(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         step = _Step(rows, message.at)
         if isinstance(message, Sample):
-            if message.device == VISITORS:
-                self._inside = message.values.get("inside")
+            if message.device == self._counter:
+                self._inside = message.values.get(self._count)
             for verdict in self._judge.read(message):
                 self._obey(step, verdict)
         elif isinstance(message, Tick):

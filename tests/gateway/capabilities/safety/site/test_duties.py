@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.capabilities.safety.services.patrols import WEEKLY
-from gateway.config import Mistakes, Site, load_plan, load_site
+from gateway.capabilities.safety.site import SafetySite, load_plan
+from gateway.config import Mistakes, Site, load_site
 from gateway.model import Hazard
 from gateway.words import LANGUAGES, words
 
@@ -64,7 +65,7 @@ def load(path: Path, text: str = SITE) -> Site:
 
 
 def test_every_hazard_to_people_has_a_plan_in_both_languages(tmp_path: Path) -> None:
-    plans = load(tmp_path).duties.plans
+    plans = load(tmp_path).part(SafetySite).duties.plans
     assert plans.keys() == WITH_PLANS
     for plan in plans.values():
         assert not plan.approved, "what came along is a template"
@@ -90,12 +91,12 @@ def test_a_plan_beside_the_site_takes_the_place_of_the_one_that_came_along(tmp_p
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "water.toml").write_text(PLAN, "utf-8")
     (tmp_path / "plans" / "tamper.toml").write_text(PLAN.replace('"water"', '"tamper"'), "utf-8")
-    plans = load(tmp_path).duties.plans
+    plans = load(tmp_path).part(SafetySite).duties.plans
     assert list(plans[Hazard.WATER].steps) == ["shut"]
     assert plans[Hazard.WATER].approved == "王主任 2026-10-01"
     assert plans.keys() == WITH_PLANS | {Hazard.TAMPER}
     (tmp_path / "plans" / "water.toml").write_text(PLAN.replace("Anyone", "Somebody"), "utf-8")
-    assert load(tmp_path).duties.plans[Hazard.WATER].steps["shut"].who["en"] == "Somebody"
+    assert load(tmp_path).part(SafetySite).duties.plans[Hazard.WATER].steps["shut"].who["en"] == "Somebody"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_plans_are_in_the_wheel() -> None:
 
 
 def test_a_site_says_what_it_asks_of_its_people(tmp_path: Path) -> None:
-    duties = load(tmp_path).duties
+    duties = load(tmp_path).part(SafetySite).duties
     night, week = duties.patrols["night"], duties.patrols["week"]
     assert (night.minutes, night.span, night.days) == (120, (21 * 60, 30 * 60), frozenset(range(6)))
     assert night.checkpoints == {

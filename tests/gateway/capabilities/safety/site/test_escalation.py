@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.capabilities.safety.site import SafetySite
 from gateway.capabilities.safety.site.escalation import first_hole
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import ClockQuality, Hazard, Stamp
@@ -79,7 +80,7 @@ def load(path: Path, text: str) -> Site:
 
 
 def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
-    telling = load(tmp_path, SITE).telling
+    telling = load(tmp_path, SITE).part(SafetySite).telling
     assert set(telling.plans) == set(Hazard)
     assert telling.plans[Hazard.FIRE].drills
     assert telling.plans[Hazard.WATER].steps[1].after == 300
@@ -103,20 +104,24 @@ def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
     ],
 )
 def test_who_is_on_duty(tmp_path: Path, local: datetime | None, on_duty: tuple[str, ...]) -> None:
-    duty = load(tmp_path, SITE).telling.duty(lambda _: local)
+    duty = load(tmp_path, SITE).part(SafetySite).telling.duty(lambda _: local)
     assert duty(Stamp(0, 0, "", ClockQuality.SET)) == on_duty
 
 
 def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
     manual = (Path(__file__).parents[5] / "SAFETY.md").read_text("utf-8")
     example = manual[manual.index("[contact.") :]
-    telling = load(tmp_path, SITE[: SITE.index("[contact.")] + example[: example.index("```")]).telling
+    telling = (
+        load(tmp_path, SITE[: SITE.index("[contact.")] + example[: example.index("```")])
+        .part(SafetySite)
+        .telling
+    )
     assert set(telling.plans) == set(Hazard)
     assert first_hole(telling.shifts) is None
 
 
 def test_a_site_may_tell_nobody(tmp_path: Path) -> None:
-    telling = load(tmp_path, SITE[: SITE.index("[contact.wang]")]).telling
+    telling = load(tmp_path, SITE[: SITE.index("[contact.wang]")]).part(SafetySite).telling
     assert (telling.plans, telling.ways) == ({}, {})
 
 

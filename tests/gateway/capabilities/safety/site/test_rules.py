@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.capabilities.safety.site import SafetySite
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import Hazard
 from gateway.words import LANGUAGES, words
@@ -62,7 +63,7 @@ def load(path: Path, text: str) -> Site:
 
 def test_a_site_says_its_own_rules(tmp_path: Path) -> None:
     site = load(tmp_path, SITE)
-    kitchen, crowded = site.rules["kitchen"], site.rules["crowded"]
+    kitchen, crowded = site.part(SafetySite).rules["kitchen"], site.part(SafetySite).rules["crowded"]
     assert (kitchen.id, kitchen.device, kitchen.point, kitchen.need) == (
         "rule/kitchen",
         "smoke",
@@ -73,7 +74,7 @@ def test_a_site_says_its_own_rules(tmp_path: Path) -> None:
     assert kitchen.hours is not None
     assert not crowded.latch
     assert crowded.title["zh"] == "人太多"
-    assert site.outputs["siren"].hazards == (Hazard.FIRE,)
+    assert site.part(SafetySite).outputs["siren"].hazards == (Hazard.FIRE,)
 
 
 CALL_POINT = '{ point = "io.call_point", is = true }'

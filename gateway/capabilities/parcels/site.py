@@ -1,0 +1,15 @@
+"""What parcel lockers need of the site: its devices alone."""
+
+from __future__ import annotations
+
+from gateway.config.capability import Figure, SiteSection
+
+from .services import Lockers
+
+FIGURES = ("free", "occupied", "open", "unknown", "total")
+
+SITE = SiteSection(
+    service_types=(Lockers,),
+    services=lambda site: [Lockers(site.devices)],
+    figures=lambda part: {Lockers.name: dict.fromkeys(FIGURES, Figure())},
+)

@@ -1,0 +1,32 @@
+"""What visitors run in the daemon: the statistics follow the journal."""
+
+from __future__ import annotations
+
+from gateway.config import Site
+from gateway.jobs import Host, Job
+
+from . import statistics
+from .site import statistics_file
+
+
+class StatisticsJob(Job):
+    """Keeps the visitors of all years."""
+
+    name = "statistics"
+
+    @staticmethod
+    def built_from(site: Site) -> object:
+        return statistics_file(site)
+
+    @classmethod
+    async def prepare(cls, host: Host) -> None:
+        if downtime := await statistics.detect_downtime(host.journal, host.clock.now()):
+            host.record(downtime)
+
+    async def run(self) -> None:
+        await statistics.maintain_statistics(
+            statistics_file(self._host.site), self._host.journal, self._host.clock
+        )
+
+
+JOBS: tuple[type[Job], ...] = (StatisticsJob,)

@@ -1,0 +1,106 @@
+"""The sections of a site file that the core itself reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import available_timezones
+
+import msgspec
+
+from gateway.model import Checks, Driver
+from gateway.wire.broker import BrokerOptions
+from gateway.words import LANGUAGES
+
+from .reading import NAME
+
+
+def _is_port(number: int) -> bool:
+    return 0 < number < 65_536
+
+
+class Centre(msgspec.Struct, frozen=True, kw_only=True):
+    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log; `contact` is whom
+    visitors may ask about the protection of personal information (name, telephone, e-mail)."""
+
+    id: str
+    title: str | dict[str, str]
+    timezone: str = "Asia/Shanghai"
+    language: str = "zh"
+    contact: str | dict[str, str] = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "id": (lambda name: bool(NAME.fullmatch(name)), "name-form"),
+        "title": (bool, "title-empty"),
+        "language": (LANGUAGES.__contains__, "language-unknown"),
+        "timezone": (lambda name: name in available_timezones(), "timezone-unknown"),
+    }
+
+
+class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
+    the bytes a day that may be written, and those the card bears in its life (a consumer card of 32 GB:
+    some 30 TB)."""
+
+    path: Path = Path("/var/lib/linli/journal.db")
+    window: float = 1.0
+    cap: int = 2_000_000_000
+    daily: int = 2_000_000_000
+    endurance: int = 30_000_000_000_000
+
+    CHECKS: ClassVar[Checks] = {
+        "window": (lambda seconds: 0.1 <= seconds <= 10, "window-range"),
+        "cap": (lambda size: size >= 16_000_000, "cap-range"),
+        "daily": (lambda size: size > 0, "positive"),
+        "endurance": (lambda size: size > 0, "positive"),
+    }
+
+
+class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[control]`: the local socket for the dashboard and `linli`."""
+
+    socket: Path = Path("/run/linli/control.sock")
+
+
+class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[metrics]`: where /metrics and /healthz answer; loopback unless said otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int = 9109
+
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+
+
+class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`[dashboard]`: where it listens, and the file that keeps its access key."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    access: Path = Path("/var/lib/linli/access.key")
+
+    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+
+
+class BusSpec(msgspec.Struct, frozen=True):
+    """`[bus.…]`: a line or connection."""
+
+    name: str
+    driver: Driver
+    options: Any
+
+    @property
+    def stills(self) -> bool:
+        """Whether it is a camera that a person may look at."""
+        return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
+
+
+class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
+    """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
+    leaves: at most `rate` points a second (0: as fast as it is acknowledged); history older than
+    `thin_after` seconds (0: never) thinned to one record a device and `thin_to` seconds, for metered links.
+    """
+
+    commands: tuple[str, ...] = ()
+    rate: float = 0
+    thin_after: float = 0
+    thin_to: float = 60

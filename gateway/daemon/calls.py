@@ -1,0 +1,139 @@
+"""What may be asked of the daemon on the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.base.control import Handler
+from gateway.config import Mistakes
+from gateway.field.scan.ask import build, question, unpack
+from gateway.field.supervise import BusTask
+from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
+from gateway.services.commands import Status
+
+from .gateway import Gateway
+
+ANSWER_LIMIT_S = 20.0
+"""After this time, whoever asked is told that the command is still under way."""
+MAX_MISTAKES = 50
+"""Mistakes that one answer names: it is one line on the socket."""
+
+
+class Calls(Mapping[str, Handler]):
+    """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def __getitem__(self, name: str) -> Handler:
+        return self._handlers()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handlers())
+
+    def __len__(self) -> int:
+        return len(self._handlers())
+
+    def _handlers(self) -> dict[str, Handler]:
+        return {
+            "health": self._health,
+            "doctor": self._doctor,
+            "read": self._read,
+            "command": self._command,
+            "lines": self._lines,
+            "scan": self._scan,
+            "reload": self._reload,
+            "verdict": self._verdict,
+            "still": self._still,
+            **{name: handler for job in self._gateway.jobs for name, handler in job.handlers().items()},
+        }
+
+    async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
+        return self._gateway.health()
+
+    async def _doctor(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"buses": {name: line.report() for name, line in self._gateway.lines.items()}}
+
+    async def _read(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = str(request.get("device"))
+        reading = await self._gateway.line_of(name).read(name)
+        return {
+            "raw": reading.raw,
+            "values": reading.sample.values,
+            "bad": reading.sample.bad,
+            "seconds": reading.seconds,
+        }
+
+    async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What each line has for itself: a port, a host."""
+        specs = (line.spec for line in self._gateway.lines.values())
+        scans = ((spec, spec.driver.scan) for spec in specs)
+        places = {
+            spec.name: scan.target_of(spec.options) for spec, scan in scans if scan and not scan.shareable
+        }
+        return {"lines": places}
+
+    def _line(self, request: dict[str, Any]) -> BusTask:
+        """The line that a request names. Raises `GatewayError`."""
+        lines = self._gateway.lines
+        line = lines.get(str(request.get("bus")))
+        if line is None:
+            raise GatewayError("bus-unknown", bus=request.get("bus"), known=", ".join(lines))
+        return line
+
+    async def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request to a stranger on a line of ours."""
+        line = self._line(request)
+        driver = line.spec.driver
+        address = build(driver.address, request.get("address", {}))
+        for device in self._gateway.site.devices.values():
+            if device.bus == line.spec.name and device.address == address:
+                raise GatewayError("scan-configured", device=device.name)
+        points = unpack(driver, request["points"]) if "points" in request else None
+        try:
+            answer = await line.visit(question(driver, address, str(request.get("model")), points))
+        except ReadFailed as failed:
+            return {"nobody": failed.key}
+        return dict(answer)
+
+    async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            command = msgspec.convert({**request, "at": self._gateway.clock.now()}, Command)
+        except msgspec.ValidationError as error:
+            raise GatewayError("command-form", reason=error) from error
+        if command.origin not in ("dashboard", "console"):
+            raise GatewayError("command-form", reason="origin")
+        # Asked again with the same id, a command that is under way says how far it has come.
+        task = self._gateway.begin(self._gateway.engine.command(command))
+        done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
+        if not done:
+            return {"status": Status.ACCEPTED, "detail": ""}
+        order = task.result()
+        return {"status": order.status, "detail": order.detail}
+
+    async def _reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        returning = request.get("returning") is not False
+        reloader = self._gateway.reloader
+        try:
+            return await self._gateway.finish(reloader.reload("console", returning=returning))
+        except Mistakes as wrong:
+            return {"mistakes": [mistake.portable() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
+
+    async def _verdict(self, _: dict[str, Any]) -> dict[str, Any]:
+        return await self._gateway.reloader.verdict()
+
+    async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A camera's picture, for a person who sets it up; who looked is written down first."""
+        line = self._line(request)
+        if not line.spec.stills:
+            raise ReadFailed("stills-off")
+        gateway = self._gateway
+        body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
+        gateway.record(Fact(Lane.EVENT, GATEWAY, "still", gateway.clock.now(), body))
+        await gateway.journal.commit()
+        return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

@@ -1,0 +1,86 @@
+"""What runs under one configuration: described as a whole, and replaced as a whole.
+
+A configuration makes one `Composition`. `Parts` makes the running parts follow it: a part whose
+configuration is the same goes on undisturbed, the others end and begin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Part(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+class PartSpec(msgspec.Struct, frozen=True):
+    """One part of a composition."""
+
+    built_from: object
+    """Its part of the configuration: what is equal is not replaced."""
+    build: Callable[[], Part]
+    stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
+    """How it ends, where that takes more than being cancelled: given the part and its task."""
+
+
+Composition = Mapping[str, PartSpec]
+"""Every part, by the name of its task."""
+
+
+class _RunningPart(msgspec.Struct, frozen=True):
+    spec: PartSpec
+    part: Part
+    task: asyncio.Task[None]
+
+
+class Parts:
+    """The parts that run now, each a task of one group."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._running: dict[str, _RunningPart] = {}
+
+    def get(self, name: str) -> Part | None:
+        """The running part of that name."""
+        running = self._running.get(name)
+        return running.part if running else None
+
+    def all(self) -> Mapping[str, Part]:
+        """Every running part by its name."""
+        return {name: running.part for name, running in self._running.items()}
+
+    async def stop_outdated(self, composition: Composition) -> None:
+        """End, all at the same time, the parts that another composition does not have as they are."""
+        outdated = [
+            self._running.pop(name)
+            for name, running in list(self._running.items())
+            if name not in composition or composition[name].built_from != running.spec.built_from
+        ]
+        await asyncio.gather(*(_stop(running) for running in outdated))
+
+    def start_missing(self, composition: Composition) -> None:
+        """Begin the parts of a composition that do not run yet, in its order."""
+        for name, spec in composition.items():
+            if name not in self._running:
+                part = spec.build()
+                task = self._tasks.create_task(part.run(), name=name)
+                self._running[name] = _RunningPart(spec, part, task)
+
+    def cancel(self) -> None:
+        """Cancel every part; their group waits for the end of it."""
+        for running in self._running.values():
+            running.task.cancel()
+
+
+async def _stop(running: _RunningPart) -> None:
+    if running.spec.stop:
+        await running.spec.stop(running.part, running.task)
+        return
+    running.task.cancel()
+    await asyncio.wait({running.task})

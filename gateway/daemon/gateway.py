@@ -1,0 +1,338 @@
+"""A running gateway: the engine, and the parts that its configuration asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway import __version__
+from gateway.base.log import error_text, log_event
+from gateway.base.systemd import notify, watchdog_seconds
+from gateway.config import Site, offered
+from gateway.config.adoption import StartConfiguration, devices_on
+from gateway.config.capability import capabilities
+from gateway.config.site import figures_of
+from gateway.field.supervise import BusTask
+from gateway.jobs import Job
+from gateway.journal import Journal
+from gateway.model import (
+    GATEWAY,
+    Adopted,
+    Clock,
+    Command,
+    Fact,
+    GatewayError,
+    Lane,
+    LinkDown,
+    Outcome,
+    Revision,
+    Rows,
+    Sample,
+    Service,
+    Value,
+)
+from gateway.services.commands import Commands, Order
+from gateway.services.configuration import Configuration
+from gateway.services.driver_state import DriverState, saved_states
+from gateway.services.presence import Presence
+from gateway.services.timekeeping import Timekeeping, correct
+from gateway.uplink import Native, Uplink
+
+from . import metrics
+from .composition import Composition, Parts, PartSpec
+from .engine import Engine
+from .reload import Reloader
+
+REPORT_INTERVAL_S = 60.0
+DELIVERY_LIMIT_S = 30.0
+"""Three tries of ten seconds, after which an alarm that the platform has not acknowledged is a fault of its
+own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
+OWN_FIGURES_INTERVAL_S = 5.0
+
+T = TypeVar("T")
+
+
+def services_of(site: Site) -> list[Service]:
+    """All services that a site asks for: those of the capabilities in their order, then the core's own."""
+    upstream = site.uplink.commands if site.uplink else ()
+    # Whoever reaches the control socket has a credential, and may ask for everything there is.
+    local = offered(site.buses, site.devices)
+    allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
+    own = (service for capability in capabilities() for service in capability.section.services(site))
+    return [
+        *own,
+        DriverState(),
+        Presence(),
+        Timekeeping(),
+        Configuration(),
+        Commands(allowed, {*site.devices, GATEWAY}),
+    ]
+
+
+def job_types() -> list[type[Job]]:
+    """What the capabilities run in the daemon."""
+    modules = [import_module(capability.jobs) for capability in capabilities() if capability.jobs]
+    return [job for module in modules for job in module.JOBS]
+
+
+class Gateway:
+    """The parts of a running gateway, and what they may ask of each other."""
+
+    def __init__(
+        self, file: Path, start: StartConfiguration, journal: Journal, clock: Clock, disk_failure: str = ""
+    ) -> None:
+        self.site = start.site
+        self.journal = journal
+        self.clock = clock
+        self.engine = Engine(
+            services_of(start.site), journal, clock, execute=self.execute, on_alarm=self._alarm_changed
+        )
+        self.reloader = Reloader(file, start, self.engine, journal, clock, self._switch)
+        self._disk_failure = disk_failure
+        self._started = clock.now()
+        self._parts: Parts | None = None
+        self._commands: set[asyncio.Task[Any]] = set()
+        self._undelivered_since: float | None = None
+
+    async def restore(self) -> None:
+        """Take up what the journal kept, under the configuration that holds."""
+        await self.engine.restore()
+        for job in job_types():
+            await job.prepare(self)
+        await self.reloader.begin()
+        await self._adopt(self.reloader.revision)
+
+    @contextlib.asynccontextmanager
+    async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:
+        """Everything runs while this is entered."""
+        collector = metrics.GatewayCollector(
+            self.journal,
+            lambda: self.lines,
+            lambda: self.uplink,
+            lambda: self.reloader.revision.number,
+            self._figures,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            core = {
+                "journal": self.journal.run(),
+                "engine": self.engine.run(),
+                "metrics": metrics.serve(self.site.metrics, collector, self.health),
+                "watchdog": self._feed_watchdog(),
+                "report": self._report_own_figures(),
+                "reload": self.reloader.run(),
+                "hang-up": self._reload_on_signal(reload_requested),
+            }
+            running = [tasks.create_task(work, name=name) for name, work in core.items()]
+            self._parts = Parts(tasks)
+            self._parts.start_missing(self._composition(self.site))
+            try:
+                yield
+            finally:
+                self._parts.cancel()
+                for task in (*running, *self._commands):
+                    task.cancel()
+
+    def _composition(self, site: Site) -> Composition:
+        """What a site asks to run."""
+        lines = {
+            f"bus-{name}": PartSpec(
+                (spec, devices_on(site, name)), functools.partial(self._line, name), stop=_stop_line
+            )
+            for name, spec in site.buses.items()
+        }
+        uplink = {"uplink": PartSpec(site.uplink, self._uplink)} if site.uplink else {}
+        jobs = {
+            job.name: PartSpec(job.built_from(site), functools.partial(job, self)) for job in job_types()
+        }
+        return {**lines, **uplink, **jobs}
+
+    def _line(self, bus: str) -> BusTask:
+        devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
+        return BusTask(
+            self.site.buses[bus],
+            devices,
+            self.clock,
+            self.engine.sample,
+            lambda: saved_states(self.engine.rows(DriverState.name)),
+        )
+
+    def _uplink(self) -> Uplink:
+        assert self.site.uplink
+        dialect = Native(
+            self.site.centre.id,
+            self.journal.epoch,
+            lambda at: correct(self.engine.rows(Timekeeping.name), at),
+        )
+        return Uplink(self.site.uplink, dialect, self.journal, self.clock, self.command, self.engine.sample)
+
+    @property
+    def parts(self) -> Mapping[str, object]:
+        """Whatever runs now, by the name of its task."""
+        return self._parts.all() if self._parts else {}
+
+    @property
+    def lines(self) -> dict[str, BusTask]:
+        """The open lines by the name of their bus."""
+        return {part.spec.name: part for part in self.parts.values() if isinstance(part, BusTask)}
+
+    @property
+    def uplink(self) -> Uplink | None:
+        """The connection to the platform, if the site has one."""
+        return next((part for part in self.parts.values() if isinstance(part, Uplink)), None)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The jobs of the capabilities."""
+        return [part for part in self.parts.values() if isinstance(part, Job)]
+
+    def line_of(self, device: str) -> BusTask:
+        """The line of a device. Raises `GatewayError`."""
+        if device not in self.site.devices:
+            raise GatewayError("device-unknown", device=device, known=", ".join(self.site.devices))
+        bus = self.site.devices[device].bus
+        if bus not in self.lines:
+            raise LinkDown("line-down", reason=bus)
+        return self.lines[bus]
+
+    def rows(self, service: str) -> Rows:
+        return self.engine.rows(service)
+
+    async def sample(self, sample: Sample) -> None:
+        await self.engine.sample(sample)
+
+    def record(self, fact: Fact) -> None:
+        self.engine.record(fact)
+
+    async def execute(self, command: Command) -> None:
+        await self.line_of(command.device).execute(command)
+
+    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        await self.engine.conclude(service, outcomes)
+
+    async def command(self, command: Command) -> Order:
+        return await self.finish(self.engine.command(command))
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work to its end even if whoever asked for it goes away."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start work that ends with the gateway at the latest, whoever asked for it."""
+        task = asyncio.create_task(work)
+        self._commands.add(task)
+        task.add_done_callback(self._commands.discard)
+        return task
+
+    def health(self) -> dict[str, Any]:
+        """In order means: what is measured reaches the disk, and what the site's file says is what runs.
+        What the field or the network lacks is told beside it."""
+        return {
+            "ok": not self._trouble() and not self.reloader.refused,
+            "version": __version__,
+            "started": self._started.wall,
+            "clock": self.clock.now().clock,
+            "journal": self._trouble() or "ok",
+            "config": self.reloader.health(),
+            "uplink": self.uplink.online if self.uplink else None,
+            "buses": {name: line.stats.up for name, line in self.lines.items()},
+        }
+
+    def _figures(self) -> dict[str, dict[str, Value]]:
+        """The present figures that capabilities declare, by service."""
+        found: dict[str, dict[str, Value]] = {}
+        for service, declared in figures_of(self.site.parts).items():
+            values = self.engine.summary(service)
+            found[service] = {name: values[name] for name in declared if name in values}
+        return found
+
+    def _trouble(self) -> str:
+        """What keeps measurements from the disk; empty when nothing does."""
+        failure = self.journal.failure
+        return str(failure.facts.get("reason")) if failure else self._disk_failure
+
+    def _alarm_changed(self) -> None:
+        for job in self.jobs:
+            job.alarm_changed()
+
+    async def _switch(self, site: Site, revision: Revision) -> None:
+        """Close, restart and open what the revision changes; all else goes on undisturbed."""
+        assert self._parts
+        composition = self._composition(site)
+        await self._parts.stop_outdated(composition)
+        self.site, before = site, self.site
+        for device in before.devices.keys() - site.devices.keys():
+            self.journal.latest.pop(device, None)
+        await self._adopt(revision)
+        self._parts.start_missing(composition)
+
+    async def _adopt(self, revision: Revision) -> None:
+        present = {*self.site.devices, GATEWAY, *(job.reports_as for job in job_types() if job.reports_as)}
+        if self.site.uplink:
+            present.add(Uplink.name)
+        adopted = Adopted(revision, self.clock.now(), frozenset(present))
+        await self.engine.adopt(services_of(self.site), adopted)
+
+    async def _reload_on_signal(self, requested: asyncio.Event) -> None:
+        """SIGHUP: as `linli reload`, but what there is to say goes to the log alone."""
+        while True:
+            await requested.wait()
+            requested.clear()
+            with contextlib.suppress(GatewayError):
+                await self.reloader.reload("signal")
+
+    async def _report_own_figures(self) -> None:
+        """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
+        published: dict[str, Value] = {}
+        due = 0.0
+        while True:
+            journal = self.journal
+            flags: dict[str, Value] = {
+                "journal_failing": bool(self._trouble()),
+                "journal_damaged": journal.salvaged is not None,
+                "config_refused": bool(self.reloader.refused),
+                "alarm_undelivered": self._is_alarm_undelivered(),
+            }
+            if flags != published or self.clock.mono() >= due:
+                published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
+                figures = {
+                    "journal_bytes": journal.bytes,
+                    "written_per_day": round(journal.wear.per_day),
+                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "records_dropped": journal.dropped,
+                    "dead_letters": journal.dead,
+                }
+                await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
+            await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
+
+    def _is_alarm_undelivered(self) -> bool:
+        """Whether the platform owes the acknowledgement of an alarm for too long."""
+        lane, now = Lane.ALARM, self.clock.mono()
+        if not self.uplink or self.journal.delivered[lane] >= self.journal.committed[lane]:
+            self._undelivered_since = None
+        elif self._undelivered_since is None:
+            self._undelivered_since = now
+        return self._undelivered_since is not None and now - self._undelivered_since > DELIVERY_LIMIT_S
+
+    async def _feed_watchdog(self) -> None:
+        """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
+        every = watchdog_seconds() or OWN_FIGURES_INTERVAL_S
+        logged = False
+        while True:
+            notify("WATCHDOG=1")
+            failure = self.journal.failure
+            if failure and not logged:
+                log_event(logging.ERROR, "journal-failed", reason=error_text(failure.key, **failure.facts))
+            elif logged and not failure:
+                log_event(logging.INFO, "journal-well")
+            logged = failure is not None
+            await self.clock.sleep(min(every, OWN_FIGURES_INTERVAL_S))
+
+
+async def _stop_line(line: BusTask, task: asyncio.Task[None]) -> None:
+    await line.end(task)

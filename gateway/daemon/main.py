@@ -1,0 +1,91 @@
+"""The daemon from its start to its end. The nesting is the order of shutdown, inside out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from gateway import __version__
+from gateway.base import control
+from gateway.base.clock import SystemClock, local_day
+from gateway.base.log import log_event
+from gateway.base.systemd import notify
+from gateway.config import Site
+from gateway.config.adoption import StartConfiguration
+from gateway.journal import Journal, JournalFailed, Limits
+from gateway.model import Clock, GatewayError
+
+from .calls import Calls
+from .gateway import Gateway
+
+
+async def run(file: Path, start: StartConfiguration) -> None:
+    """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it again."""
+    site = start.site
+    log_event(
+        logging.INFO, "starting",
+        version=__version__, site=site.centre.id, buses=len(site.buses), devices=len(site.devices),
+    )  # fmt: skip
+    stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_requested.set)
+    loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
+    clock = SystemClock()
+    async with _open_journal(site, clock) as (journal, disk_failure):
+        gateway = Gateway(file, start, journal, clock, disk_failure)
+        await gateway.restore()
+        async with (
+            control.serve(site.control.socket, Calls(gateway)),
+            gateway.running(reload_requested),
+        ):
+            log_event(logging.INFO, "ready")
+            notify("READY=1")
+            await stop_requested.wait()
+            log_event(logging.INFO, "stopping")
+            notify("STOPPING=1")
+
+
+@contextlib.asynccontextmanager
+async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal, str]]:
+    """The journal; where its disk takes nothing, one in the runtime folder, which is memory, and why.
+
+    A centre whose card has died still wants its alarms.
+    """
+    options, day_of = site.journal, local_day(site.centre.timezone)
+    limits = Limits(cap=options.cap, daily=options.daily, endurance=options.endurance)
+    spare = site.control.socket.parent / "journal.db"
+    failure = ""
+    async with contextlib.AsyncExitStack() as stack:
+        for path in (options.path, spare):
+            try:
+                stack.enter_context(_locked(path))
+                opening = Journal.open(path, clock, options.window, limits, day_of, spare.parent)
+                journal = await stack.enter_async_context(opening)
+                break
+            except (JournalFailed, OSError) as error:
+                if path == spare:
+                    raise
+                failure = str(error.facts["reason"]) if isinstance(error, JournalFailed) else str(error)
+                log_event(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=failure)
+        yield journal, failure
+
+
+@contextlib.contextmanager
+def _locked(journal: Path) -> Iterator[None]:
+    """Two daemons on one journal would give the same numbers to different records.
+
+    Raises `GatewayError` when another one has it; the kernel ends the lock with the process.
+    """
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise GatewayError("journal-taken", path=journal) from error
+        yield
