@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.capabilities.needs.services import Needs
-from gateway.capabilities.parcels.services import KIND as LOCKER
+from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND as LOCKER
 from gateway.capabilities.parcels.services import Compartment, Lockers
 from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.services.alarms import (

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.capabilities.needs.services import Reception
 from gateway.capabilities.needs.site import NeedsSite
-from gateway.capabilities.parcels.services import KIND as LOCKER
+from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
 from gateway.capabilities.safety.services.supervision import UNTRIED
 from gateway.capabilities.safety.site import Duties, SafetySite
