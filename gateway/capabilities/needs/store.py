@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 
 from gateway.base.failpoint import failpoint
+from gateway.base.files import create_durably
 from gateway.model import GatewayError
-from gateway.wire.secret import OTHERS, create_secret, read_secret
+from gateway.wire.secret import OTHERS, read_secret
 
 from .particulars import Particulars
 from .seal import KEY_BYTES, new_key, seal, unseal
@@ -155,7 +156,7 @@ class ParticularsStore:
         if not self._key_file.exists():
             if proof:
                 raise GatewayError("needs-key-missing", file=self._key_file)
-            create_secret(self._key_file, new_key().hex())
+            create_durably(self._key_file, f"{new_key().hex()}\n".encode())
         try:
             master = bytes.fromhex(read_secret(self._key_file))
         except ValueError as error:
