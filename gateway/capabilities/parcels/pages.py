@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.capabilities.parcels.services import KIND, Compartment, Lockers
+from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.part import OwnKind, PagePart, PartInput, Tile
 from gateway.web.settings import DeviceInfo, title_in
@@ -58,7 +58,9 @@ def parcels_view(_settings: None, given: PartInput) -> ParcelsView:
     rows: Mapping[str, Compartment] = given.rows(Lockers)
     return ParcelsView(
         compartments=place_count(given.snapshot.samples.get(Lockers.name), given.now),
-        cabinets=tuple(_cabinet(info, rows) for info in given.infos.values() if info.kind == KIND),
+        cabinets=tuple(
+            _cabinet(info, rows) for info in given.infos.values() if info.kind == PARCEL_LOCKER_KIND
+        ),
     )
 
 
@@ -92,7 +94,9 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     view=parcels_view,
     own_kinds={
         # Compartments are shown and opened one by one.
-        KIND: OwnKind(actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point)
+        PARCEL_LOCKER_KIND: OwnKind(
+            actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point
+        )
     },
     tiles=(Tile("lockers-tile", order=40),),
     home_regions=("lockers",),

@@ -18,17 +18,17 @@ from starlette.routing import Route
 
 from gateway.base import control
 from gateway.base.control import DaemonAway
-from gateway.capabilities.needs.particulars import LIMITS, fields_of, problems
+from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, Reception, State
 from gateway.capabilities.needs.statistics import (
-    category_of,
+    category_title,
     figures,
-    grouped,
-    month_of,
+    figures_by_group,
+    localized_title,
+    month_registered,
+    needs_table,
     newest_first,
-    table,
-    title_of,
 )
 from gateway.journal import JournalFailed
 from gateway.model import GatewayError
@@ -116,8 +116,8 @@ class NeedsHandlers(PartHandlers):
     async def _register(self, request: Request, reception: Reception) -> Response:
         given = await _fields(request)
         channel, lang = self._channel(request), language(request)
-        fields = fields_of(given)
-        wrong = problems(fields)
+        fields = normalized_fields(given)
+        wrong = field_errors(fields)
         if given.get("category") not in reception.categories:
             wrong["category"] = "need-category"
         if not given.get("consent"):
@@ -158,7 +158,7 @@ class NeedsHandlers(PartHandlers):
         channel = self._channel(request)
         return self._plain(
             request, "need-form.html", status, given=given, wrong=wrong, problem=problem, lookup=lookup,
-            once=given.get("once") or uuid.uuid4().hex, limits=LIMITS,
+            once=given.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
             wrong_names=[translate(language(request), f"need.field-{name}") for name in wrong],
             qr=channel == KIOSK and self._form_address(request),
         )  # fmt: skip
@@ -210,14 +210,16 @@ class NeedsHandlers(PartHandlers):
             states=State,
             all=figures(needs),
             by_state={state: sum(need.state is state for need in needs) for state in State},
-            by_category=grouped(needs, lambda need: need.category),
-            by_month=dict(reversed(grouped(needs, lambda need: month_of(need, zone)).items())),
+            by_category=figures_by_group(needs, lambda need: need.category),
+            by_month=dict(
+                reversed(figures_by_group(needs, lambda need: month_registered(need, zone)).items())
+            ),
             qr=self._form_address(request),
         )
 
     async def _csv(self, request: Request) -> Response:
         shown = self._chosen(request, newest_first(await self._rows()), "")
-        text = "".join(as_csv(table(shown, self._reception, language(request), self._zone)))
+        text = "".join(as_csv(needs_table(shown, self._reception, language(request), self._zone)))
         today = datetime.fromtimestamp(self._context.clock.now().wall / 1000, self._zone).date()
         disposition = f'attachment; filename="needs-{today}.csv"'
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})
@@ -236,10 +238,10 @@ class NeedsHandlers(PartHandlers):
         given, lang = await _fields(request), language(request)
         try:
             action, args = self._parse_step(given)
-            note, fields = given.get("note", ""), fields_of(given)
+            note, fields = given.get("note", ""), normalized_fields(given)
             # Checked here already: what is far too long does not even reach the daemon.
-            wrong = problems(fields) if action == "need-correct" else {}
-            if wrong or len(note) > LIMITS["text"]:
+            wrong = field_errors(fields) if action == "need-correct" else {}
+            if wrong or len(note) > MAX_LENGTHS["text"]:
                 raise GatewayError(next(iter(wrong.values()), "need-long"))
             await self._call_daemon(
                 "need-update", action=action, args={"id": number, **args}, note=note,
@@ -321,8 +323,8 @@ class NeedsHandlers(PartHandlers):
         return {
             "reception": reception,
             "category": functools.partial(_category, reception, lang),
-            "owner": lambda name: title_of(reception.owners if reception else {}, name, lang),
-            "referral": lambda name: title_of(reception.referrals if reception else {}, name, lang),
+            "owner": lambda name: localized_title(reception.owners if reception else {}, name, lang),
+            "referral": lambda name: localized_title(reception.referrals if reception else {}, name, lang),
             "day": lambda at: datetime.fromtimestamp(at / 1000, self._zone).date().isoformat(),
         }
 
@@ -358,7 +360,7 @@ def _is_wanted(need: Need, wanted: Mapping[str, str]) -> bool:
 
 
 def _category(reception: Reception | None, lang: str, name: str) -> str:
-    return category_of(reception, name, lang)
+    return category_title(reception, name, lang)
 
 
 def _error_sentence(lang: str, error: GatewayError) -> str:

@@ -30,44 +30,44 @@ from ..statistics.report import report_html
 from ..statistics.results import PERIOD_UNITS, Analysis, Period, parse_day, period_containing
 from ..statistics.site import centre_layout
 
-LONGEST = 20
-"""Years that are looked at together."""
-FINE = 366
-"""Days that may be listed by the quarter or the hour."""
+MAX_YEARS = 20
+"""The longest period that can be requested."""
+MAX_FINE_DAYS = 366
+"""The longest period that can be listed by quarter or hour."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_site_argument(parser)
 
-    def meant(key: str) -> str:
+    def help_text(key: str) -> str:
         return translate(preferred(), f"visitors.help-{key}")
 
-    parser.add_argument("--from", dest="since", metavar="2026-01-01", help=meant("from"))
-    parser.add_argument("--to", dest="until", metavar="2026-12-31", help=meant("to"))
-    parser.add_argument("--year", type=int, metavar="2026", help=meant("year"))
-    parser.add_argument("--by", choices=SLOT_UNITS, default="", help=meant("by"))
-    parser.add_argument("--place", default=CENTRE, help=meant("place"))
-    parser.add_argument("--csv", type=Path, metavar="FILE", help=meant("csv"))
-    parser.add_argument("--xlsx", type=Path, metavar="FILE", help=meant("xlsx"))
-    parser.add_argument("--html", type=Path, metavar="FILE", help=meant("html"))
+    parser.add_argument("--from", dest="since", metavar="2026-01-01", help=help_text("from"))
+    parser.add_argument("--to", dest="until", metavar="2026-12-31", help=help_text("to"))
+    parser.add_argument("--year", type=int, metavar="2026", help=help_text("year"))
+    parser.add_argument("--by", choices=SLOT_UNITS, default="", help=help_text("by"))
+    parser.add_argument("--place", default=CENTRE, help=help_text("place"))
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=help_text("csv"))
+    parser.add_argument("--xlsx", type=Path, metavar="FILE", help=help_text("xlsx"))
+    parser.add_argument("--html", type=Path, metavar="FILE", help=help_text("html"))
     parser.add_argument("--json", action="store_true")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print, or write what was asked for. Raises `GatewayError`."""
+    """Print the analysis, or write the requested files. Raises `GatewayError`."""
     site, language = load_running_site(options), preferred()
     centre = centre_layout(site)
     formatter = Formatter(language, centre)
     figures = asyncio.run(open_figures(statistics_file(site), site.journal.path))
     try:
         analyst = Analyst(figures, centre, round(time.time()))
-        span = _period(options, analyst.today)
-        if options.by in ("quarter", "hour") and (span.until - span.since).days > FINE:
-            raise GatewayError("visitors-long", days=FINE)
-        analysis = analyst.analyse(_place(options.place, analyst), span, options.by)
+        span = _requested_period(options, analyst.today)
+        if options.by in ("quarter", "hour") and (span.until - span.since).days > MAX_FINE_DAYS:
+            raise GatewayError("visitors-long", days=MAX_FINE_DAYS)
+        analysis = analyst.analyse(_find_place(options.place, analyst), span, options.by)
         if options.xlsx:
-            # Only for who wants one: it takes a while to load.
+            # Imported only if needed: it takes a while to load.
             from ..statistics.workbook import write_workbook  # noqa: PLC0415
 
             write_workbook(
@@ -80,19 +80,19 @@ def run(options: argparse.Namespace) -> None:
             bars = formatter.bars_table(analysis.by, analysis.bars)
             file.writelines(as_csv([bars.heads, *bars.rows]))
     if options.html:
-        named = localized(site.centre.title)[language]
-        options.html.write_text(report_html(analysis, formatter, named), "utf-8")
+        centre_title = localized(site.centre.title)[language]
+        options.html.write_text(report_html(analysis, formatter, centre_title), "utf-8")
     files = [*filter(None, (options.csv, options.xlsx, options.html))]
     for each in files:
         print(cli_text("written", file=each), file=sys.stderr)
     if options.json:
         print(as_json(analysis))
     elif not files:
-        _print(analysis, formatter)
+        _print_analysis(analysis, formatter)
 
 
-def _period(options: argparse.Namespace, today: date) -> Period:
-    """What was asked for; this month unless anything was. Raises `ConfigError`."""
+def _requested_period(options: argparse.Namespace, today: date) -> Period:
+    """The requested period; by default the current month. Raises `ConfigError`."""
     if options.year is not None:
         return period_containing("year", parse_day(f"{options.year:04}-01-01"))
     if options.since is None and options.until is None:
@@ -101,15 +101,15 @@ def _period(options: argparse.Namespace, today: date) -> Period:
     first = parse_day(options.since) if options.since else last.replace(day=1)
     if first > last:
         raise ConfigError("visitors-order", since=first, until=last)
-    if (last - first).days > LONGEST * 366:
-        raise ConfigError("visitors-range", years=LONGEST)
+    if (last - first).days > MAX_YEARS * 366:
+        raise ConfigError("visitors-range", years=MAX_YEARS)
     until = last + timedelta(days=1)
-    # Two dates may mean a month or a year: then it is compared like one.
+    # If the two dates are exactly a month or a year, it is compared like one.
     known = [unit for unit in PERIOD_UNITS if period_containing(unit, first) == Period(unit, first, until)]
     return Period(known[0] if known else "", first, until)
 
 
-def _place(name: str, analyst: Analyst) -> str:
+def _find_place(name: str, analyst: Analyst) -> str:
     known = analyst.places()
     found = [place for place in known if name == place] or [
         place for place in known if place.partition(".")[2] == name
@@ -120,13 +120,13 @@ def _place(name: str, analyst: Analyst) -> str:
 
 
 def as_json(analysis: Analysis) -> str:
-    """Everything, for another program; times as ISO 8601 with their offset or in Unix seconds."""
+    """The whole analysis as JSON; times are ISO 8601 with offset, or Unix seconds."""
     return msgspec.json.format(msgspec.json.encode(analysis), indent=2).decode()
 
 
-def _print(analysis: Analysis, formatter: Formatter) -> None:
+def _print_analysis(analysis: Analysis, formatter: Formatter) -> None:
     print(f"{formatter.period_title(analysis.period)} · {formatter.place_title(analysis.place)}")
-    for text in _told(analysis, formatter):
+    for text in _summary_lines(analysis, formatter):
         print(text)
     bars = formatter.bars_table(analysis.by, analysis.bars)
     for table in (bars, formatter.places_table(analysis), *formatter.record_tables(analysis)):
@@ -137,7 +137,7 @@ def _print(analysis: Analysis, formatter: Formatter) -> None:
             )
 
 
-def _told(analysis: Analysis, formatter: Formatter) -> Iterator[str]:
+def _summary_lines(analysis: Analysis, formatter: Formatter) -> Iterator[str]:
     yield formatter.headline(analysis)
     yield from filter(None, (formatter.visitor_classes_text(analysis), formatter.coverage_text(analysis)))
     yield from (formatter.comparison_text(analysis, each) for each in analysis.comparisons)

@@ -74,9 +74,9 @@ def close_place(place: Place, room: str, at: Stamp) -> tuple[Place, list[Fact]]:
     flow, inside = place.since, place.inside
     if not inside and flow == Flow():
         return place, []
-    told = facts.visitor_drift(at, room, inside=inside, came=flow.came, left=flow.left, unseen=flow.unseen)
+    fact = facts.visitor_drift(at, room, inside=inside, came=flow.came, left=flow.left, unseen=flow.unseen)
     drift = Drift(at, inside, flow)
-    return msgspec.structs.replace(place, inside=0, presumed_left=inside, since=Flow(), drift=drift), [told]
+    return msgspec.structs.replace(place, inside=0, presumed_left=inside, since=Flow(), drift=drift), [fact]
 
 
 def update_crowding(place: Place, room: str, limit: int | None, at: Stamp) -> tuple[Place, list[Fact]]:
@@ -86,5 +86,5 @@ def update_crowding(place: Place, room: str, limit: int | None, at: Stamp) -> tu
     )
     if near == place.near:
         return place, []
-    told = [facts.crowding(at, room, place.inside, limit, near)] if limit is not None else []
-    return msgspec.structs.replace(place, near=near), told
+    new_facts = [facts.crowding(at, room, place.inside, limit, near)] if limit is not None else []
+    return msgspec.structs.replace(place, near=near), new_facts

@@ -61,8 +61,8 @@ def read_period(
         stuck = silent > MISSES_UNTIL_OFFLINE * max(interval_s, seconds)
         return CounterReading(counter, why="clock" if stuck else "")
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
-        new_facts = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
-        return CounterReading(counter, None, () if counter.why == "clock" else (new_facts,), "clock")
+        fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
+        return CounterReading(counter, None, () if counter.why == "clock" else (fact,), "clock")
     updated = msgspec.structs.replace(
         counter,
         total=None,

@@ -310,10 +310,10 @@ class Visitors(Service):
                 and tick.at.wall >= booking.until + self._report_delay_s(booking) * 1000
             ):
                 flow = booking.flow
-                new_facts = facts.attendance(
+                attendance = facts.attendance(
                     transition.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
-                transition.facts.append(new_facts)
+                transition.facts.append(attendance)
                 transition.put(key, _replace(booking, reported=True))
 
     def _report_ended_day(self, transition: Transition, day: Day, local: datetime | None) -> Day:

@@ -124,11 +124,11 @@ class Formatter:
         """`比上周同期多 12%（上周同期为 1,100 人次）。`"""
         tense = "now" if comparison.running else "when"
         when = self.text(f"{tense}-{analysis.period.unit or 'days'}-{comparison.against}")
-        said = self._change_text("", comparison.change, when=when, came=f"{comparison.came:,}")
+        sentences = self._change_text("", comparison.change, when=when, came=f"{comparison.came:,}")
         if analysis.period.unit != "day" and comparison.change and comparison.mean_change is not None:
-            said += self._change_text("mean-", comparison.mean_change)
-        said += self.text("sure" if comparison.sure else "unsure")
-        return said[:1].upper() + said[1:]
+            sentences += self._change_text("mean-", comparison.mean_change)
+        sentences += self.text("sure" if comparison.sure else "unsure")
+        return sentences[:1].upper() + sentences[1:]
 
     def _change_text(self, prefix: str, change: float | None, **facts: object) -> str:
         if change is None:
@@ -151,21 +151,21 @@ class Formatter:
 
     def remarks(self, analysis: Analysis) -> list[str]:
         """Restrictions of the figures that a reader must know."""
-        said = []
+        sentences = []
         if analysis.since is None:
-            said.append(self.text("none"))
+            sentences.append(self.text("none"))
         else:
-            begun = datetime.fromtimestamp(analysis.since, self.zone).date()
-            if begun > analysis.period.since:
-                said.append(self.text("begins", date=begun))
+            first_day = datetime.fromtimestamp(analysis.since, self.zone).date()
+            if first_day > analysis.period.since:
+                sentences.append(self.text("begins", date=first_day))
         if analysis.unheard:
             names = self.text("comma").join(map(self.counter_title, analysis.unheard))
-            said.append(self.text("unheard", names=names))
+            sentences.append(self.text("unheard", names=names))
         if analysis.undated:
-            said.append(self.text("undated", count=analysis.undated))
+            sentences.append(self.text("undated", count=analysis.undated))
         if analysis.behind:
-            said.append(self.text("behind"))
-        return said
+            sentences.append(self.text("behind"))
+        return sentences
 
     def summary_table(self, analysis: Analysis) -> Table:
         total = analysis.total

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from gateway.base.control import Handler
-from gateway.capabilities.needs.desk import Desk
+from gateway.capabilities.needs.registry import NeedsRegistry
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception
 from gateway.capabilities.needs.site import NeedsOptions
-from gateway.capabilities.needs.store import Store
+from gateway.capabilities.needs.store import ParticularsStore
 from gateway.daemon.engine import Engine
 from gateway.journal import Journal
 from tests.gateway.all_services import services
@@ -46,14 +46,14 @@ class NeedsHouse(House):
         self.reception = replace(RECEPTION, address=f"http://127.0.0.1:{port}")
         self.settings = replace(self.settings, port=port)
         self.configure("needs", reception=self.reception)
-        self.store = Store(folder / "needs.db", folder / "needs.key")
+        self.store = ParticularsStore(folder / "needs.db", folder / "needs.key")
 
     async def _handlers(self, journal: Journal) -> dict[str, Handler]:
         own = services({}, {"dashboard": Needs.actions}, reception=self.reception)
         engine = Engine(own, journal, self.clock)
         await engine.restore()
         options = NeedsOptions(self.folder / "needs.db", self.folder / "needs.key")
-        desk = Desk(
+        desk = NeedsRegistry(
             lambda: self.reception,
             lambda: options,
             lambda: engine.rows(Needs.name),

@@ -143,4 +143,4 @@ def test_the_desk_sees_a_need_through(house: NeedsHouse, page: Page) -> None:
     page.click("#step-erase summary")
     page.click("#step-erase button")
     page.shows("这条诉求的个人资料已经删除", "#particulars")
-    assert house.store.kept() == {}
+    assert house.store.stored() == {}

@@ -234,7 +234,7 @@ def test_the_desk_sees_to_a_need_and_who_looked_is_on_record(house: NeedsHouse, 
     assert post(served, page, cookie, {"step": "erase"})[0] == 303
     status, _, text = post(served, f"{page}/particulars", cookie, {})
     assert (status, "已经删除" in text) == (409, True)
-    assert house.store.kept() == {}
+    assert house.store.stored() == {}
     need = house.needs()[number]
     assert (need.owner, need.outcome, need.satisfaction) == ("nurse", "met", 4)
     assert served.ask("GET", "/needs/12345678", "", cookie)[0] == 404

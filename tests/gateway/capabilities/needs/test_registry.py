@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.needs.desk import Desk
-from gateway.capabilities.needs.services import DAY, State
+from gateway.capabilities.needs.registry import NeedsRegistry
+from gateway.capabilities.needs.services import DAY_S, State
 from gateway.model import GatewayError, Lane
 from tests.clock import FakeClock
 from tests.gateway.capabilities.needs.kit import Office, office, text_of, whole
@@ -84,7 +84,7 @@ async def test_deletion_on_request_leaves_the_number_and_the_category(tmp_path: 
     async with office(tmp_path) as there:
         number = await there.register(**ZHANG)
         await there.update(number, "erase")
-        assert there.store.kept() == {}
+        assert there.store.stored() == {}
         assert (there.rows[number].category, there.rows[number].sealed) == ("repair", False)
         assert await refused(there.ask("need-particulars", id=number, by="王芳")) == ("need-erased", {})
         assert (await refused(there.update(number, "note", note="还有")))[0] == "need-erased"
@@ -96,7 +96,7 @@ async def test_particulars_are_destroyed_when_their_time_is_over(tmp_path: Path)
         number, other = await there.register(**ZHANG), await there.register()
         await there.update(number, "withdraw")
         for days, expected in ((179.9, {number, other}), (180.1, {other})):
-            clock._time = days * DAY
+            clock._time = days * DAY_S
             async with asyncio.timeout(10):
                 for work in (there.engine.run(), there.desk.run()):
                     clock._timers.clear()
@@ -104,7 +104,7 @@ async def test_particulars_are_destroyed_when_their_time_is_over(tmp_path: Path)
                     while not clock._timers:  # it sleeps once it has done its round
                         await asyncio.sleep(0.005)
                     task.cancel()
-            assert there.store.kept().keys() == expected, days
+            assert there.store.stored().keys() == expected, days
         assert not there.rows[number].sealed
         assert there.rows[other].overdue
 
@@ -125,7 +125,7 @@ async def test_what_is_wrong_is_told_and_nothing_is_kept_of_it(tmp_path: Path) -
         assert (await refused(there.update("99999999", "accept")))[0] == "need-unknown"
         assert (await refused(there.ask("need-particulars", by="王芳")))[0] == "need-unknown"
         assert (await refused(there.ask("need-particulars", id=number)))[0] == "need-nameless"
-        assert there.store.kept().keys() == {number}
+        assert there.store.stored().keys() == {number}
         assert there.store.get(number).notes == ()  # type: ignore[union-attr]
         assert there.rows[number].steps == ()
 
@@ -143,12 +143,12 @@ async def test_without_its_key_needs_go_on_but_none_is_registered(tmp_path: Path
         await there.update(number, "accept")
         await there.update(number, "erase")
         assert there.rows[number].state is State.WITHDRAWN
-        assert there.store.kept() == {}
+        assert there.store.stored() == {}
 
 
 async def test_where_needs_are_not_registered_every_call_says_so(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
-        desk = Desk(lambda: None, lambda: None, dict, there.engine.command, there.engine._clock)
+        desk = NeedsRegistry(lambda: None, lambda: None, dict, there.engine.command, there.engine._clock)
         for name, handler in desk.handlers().items():
             asked = {"text": "x", "action": "need-accept", "args": {"id": "12345678"}, "by": "王芳"}
             assert (await refused(handler(asked)))[0] == "needs-off", name
@@ -163,7 +163,7 @@ async def test_a_journal_that_was_lost_does_not_take_the_particulars_with_it(tmp
         file.unlink()
     async with office(tmp_path) as there:
         assert there.rows == {}
-        assert there.store.kept().keys() == {number}
+        assert there.store.stored().keys() == {number}
 
 
 def start(folder: Path, stage: str = "") -> subprocess.Popen[str]:
@@ -188,7 +188,7 @@ def after(folder: Path, told: str) -> None:
             assert there.rows[number].once == once
             if what == "registered" and there.rows[number].sealed:
                 assert there.store.get(number).text == text_of(once)  # type: ignore[union-attr]
-        assert erased.isdisjoint(there.store.kept())
+        assert erased.isdisjoint(there.store.stored())
         for number in erased:
             assert number.encode() not in there.options.path.read_bytes()
 
