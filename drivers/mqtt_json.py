@@ -127,7 +127,7 @@ class JsonListener(Listener):
             topic = order.topic.format(*own.split("/"), topic=own)
         except IndexError as error:
             raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
-        await self._connection.order(topic, order.payload.encode())
+        await self._connection.publish_command(topic, order.payload.encode())
         return order.confirm
 
 

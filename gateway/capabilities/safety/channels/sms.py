@@ -85,7 +85,7 @@ def _address(phone: str) -> bytes:
 
 async def _prepare(port: SerialPort) -> None:
     """Out of a message that somebody did not finish, no echo, PDU mode, numbered errors, SIM ready."""
-    port.answer(ESCAPE)
+    port.write(ESCAPE)
     for command in ("AT", "ATE0", "AT+CMEE=1"):
         await _ask(port, command)
     said = await _ask(port, "AT+CPIN?")
