@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from gateway.base.log import log_event
 from gateway.config import MetricsOptions
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.journal import LANES, Journal
 from gateway.model import Value
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
@@ -33,7 +33,7 @@ class GatewayCollector(Collector):
     def __init__(
         self,
         journal: Journal,
-        lines: Callable[[], Mapping[str, BusTask]],
+        lines: Callable[[], Mapping[str, Line]],
         uplink: Callable[[], Uplink | None],
         revision: Callable[[], int],
         figures: Callable[[], Mapping[str, Mapping[str, Value]]],
@@ -89,12 +89,12 @@ class GatewayCollector(Collector):
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
         for line in self._lines().values():
-            label, stats = [line.spec.name], line.stats
+            label, stats = [line.spec.name], line.counters
             up.add_metric(label, stats.up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)
             missed.add_metric(label, stats.missed)
-            busy.add_metric(label, stats.busy)
+            busy.add_metric(label, stats.busy_s)
         return up, polls, failures, missed, busy
 
     def _collect_journal(self) -> Iterable[Metric]:

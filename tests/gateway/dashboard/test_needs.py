@@ -259,7 +259,7 @@ def test_the_list_the_figures_and_the_export_have_nothing_personal(
     heads, *lines = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
     assert heads[:4] == ["Number", "Category", "Channel", "State"]
     assert {line[0] for line in lines} == set(numbers)
-    assert {line[3] for line in lines} == {"Registered", "Being dealt with", "Withdrawn"}
+    assert {line[3] for line in lines} == {"Registered", "In progress", "Withdrawn"}
     assert not any(typed in text for typed in TYPED)
 
 
