@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.passes import Passes
 from gateway.model import GATEWAY, Clock, GatewayError, Hazard
 from gateway.services.commands import Status
@@ -444,7 +444,7 @@ class Dashboard:
                 origin="dashboard",
                 expires=self._clock.now().wall + EXPIRES,
             )
-        except DaemonAway:
+        except DaemonNotRunning:
             return Answer(503, "failed", translate(lang, "dashboard.no-answer"))
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):

@@ -36,8 +36,8 @@ from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
 from gateway.capabilities.visitors.services import KIND as COUNTER
 from gateway.model import GATEWAY, Hazard, Quality, Record, Rows, Stamp, Value
-from gateway.services.commands import Commands, Order
-from gateway.services.presence import Link, Presence
+from gateway.services.commands import CommandRow, Commands
+from gateway.services.presence import Presence, PresenceRow
 
 from .cameras import CameraCard
 from .settings import DeviceCard
@@ -97,7 +97,7 @@ def fold(
     """The view of `Settings.devices` and what is known of them at a moment."""
     rows = known.rows or {}
     day = datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat()
-    links: Mapping[str, Link] = rows.get(Presence.name, {})
+    links: Mapping[str, PresenceRow] = rows.get(Presence.name, {})
     gateway = _gateway(known)
     by_name = {card.name: card for card in cards}
     visitors = _visitors(rows.get(Visitors.name, {}), day)
@@ -194,7 +194,7 @@ def _stale(at: int | None, every: float, now: Stamp) -> bool:
 def _line(
     card: DeviceCard,
     known: Known,
-    link: Link | None,
+    link: PresenceRow | None,
     alarms: tuple[AlarmLine, ...],
     away: bool,
     now: Stamp,
@@ -253,7 +253,7 @@ def _points(
     return tuple(lines)
 
 
-def _order(card: DeviceCard, orders: Mapping[str, Order], now: Stamp) -> OrderLine | None:
+def _order(card: DeviceCard, orders: Mapping[str, CommandRow], now: Stamp) -> OrderLine | None:
     own = [order for order in orders.values() if order.device == card.name and order.action in card.actions]
     if not own:
         return None
@@ -510,7 +510,7 @@ def _cell(compartment: Compartment) -> str:
     return {True: "occupied", False: "free", None: "shut"}[compartment.occupied]
 
 
-def _uplink(link: Link | None, pending: int | None, now: Stamp) -> Uplink:
+def _uplink(link: PresenceRow | None, pending: int | None, now: Stamp) -> Uplink:
     if link is None:
         return Uplink(pending=pending)
     return Uplink(link.online, _wall(link.since, now), link.error, pending)

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.particulars import LIMITS, fields_of, problems
 from gateway.capabilities.needs.passes import COOKIE, KIOSK, PHONE, REACH, Passes
 from gateway.capabilities.needs.rows import read_rows
@@ -351,7 +351,7 @@ def _category(reception: Reception | None, lang: str, name: str) -> str:
 
 
 def _sentence(lang: str, error: GatewayError) -> str:
-    if isinstance(error, DaemonAway):
+    if isinstance(error, DaemonNotRunning):
         return translate(lang, "need.away")
     return translate(lang, f"error.{error.key}", **error.facts)
 

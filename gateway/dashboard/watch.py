@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.base.tasks import Signal
 from gateway.capabilities.parcels.services import Lockers
 from gateway.capabilities.parking.services import Parking
@@ -26,7 +26,7 @@ from gateway.capabilities.visitors.services import Visitors
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.commands import Commands
-from gateway.services.configuration import Configuration, newest
+from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import Presence
 
 from .fold import INDICATED, fold
@@ -152,7 +152,7 @@ class Watch:
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
             health = Health("" if journal == "ok" else journal, refused)
-        except (DaemonAway, TimeoutError):
+        except (DaemonNotRunning, TimeoutError):
             pass
         except GatewayError as error:
             health = Health(error.key)
@@ -201,7 +201,7 @@ class Watch:
                     self._learn()
                 else:
                     rows = {service.name: await _rows(reader, service) for service in SERVICES}
-                    await self._follow_site(newest(rows[Configuration.name]))
+                    await self._follow_site(newest_revision(rows[Configuration.name]))
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}

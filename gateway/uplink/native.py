@@ -25,7 +25,7 @@ from gateway.model import (
     Record,
     Stamp,
 )
-from gateway.services.commands import Order
+from gateway.services.commands import CommandRow
 
 Message = tuple[str, bytes]
 Correct = Callable[[Stamp], Stamp]
@@ -194,7 +194,7 @@ class Native:
             by=asked.by[:64],
         )
 
-    def reply(self, command: str, order: Order) -> Message:
+    def reply(self, command: str, order: CommandRow) -> Message:
         return f"{self._root}/reply", _encode({
             "id": command, "status": order.status, "detail": order.detail
         })  # fmt: skip

@@ -20,7 +20,7 @@ from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
-from gateway.services.commands import Order
+from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
@@ -47,7 +47,7 @@ MAX_OPEN_COMMANDS = 256
 """Commands from the platform that are not finished; a battery sensor may take hours for one."""
 
 T = TypeVar("T")
-Execute = Callable[[Command], Awaitable[Order]]
+Execute = Callable[[Command], Awaitable[CommandRow]]
 Sink = Callable[[Sample], Awaitable[None]]
 
 

@@ -174,7 +174,7 @@ class Scanner:
         """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""
         try:
             answer = await control.call(self._socket, "lines")
-        except control.DaemonAway:
+        except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
         self._owned = {await asyncio.to_thread(_real, place): bus for bus, place in lines}

@@ -29,8 +29,8 @@ from gateway.dashboard.view import (
     View,
 )
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
-from gateway.services.commands import Order, Status
-from gateway.services.presence import Link
+from gateway.services.commands import CommandRow, Status
+from gateway.services.presence import PresenceRow
 from gateway.words import words
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -181,7 +181,7 @@ def test_while_the_daemon_is_away_every_reading_is_old() -> None:
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:
-    link = Link(False, at(500), "line-down")
+    link = PresenceRow(False, at(500), "line-down")
     (line,) = view(SMOKE, samples=(sample("smoke", error="timeout"),), presence={"smoke": link}).devices
     assert (line.condition, line.error, line.at) == (Condition.OFFLINE, "timeout", NOON - 500_000)
     (line,) = view(SMOKE, presence={"smoke": link}).devices
@@ -210,8 +210,8 @@ def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
 
 
 def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
-    def order(ago: float, action: str, status: Status, device: str = "door") -> Order:
-        return Order(device, action, "dashboard", "Wang", at(ago), 0, status, "")
+    def order(ago: float, action: str, status: Status, device: str = "door") -> CommandRow:
+        return CommandRow(device, action, "dashboard", "Wang", at(ago), 0, status, "")
 
     card = msgspec.structs.replace(DOOR, actions=("reset-counts",))
     rows = {
@@ -265,7 +265,7 @@ def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
 
 def test_the_uplink() -> None:
     assert view().uplink.online is None
-    uplink = view(presence={"uplink": Link(False, at(5), "refused")}, pending=3).uplink
+    uplink = view(presence={"uplink": PresenceRow(False, at(5), "refused")}, pending=3).uplink
     assert (uplink.online, uplink.since, uplink.pending) == (False, NOON - 5000, 3)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.model import Stamp
-from gateway.model.hours import DAY, Hours
+from gateway.model.hours import MINUTES_PER_DAY, Hours
 
 MINUTES = 5
-SLOTS = DAY // MINUTES
+SLOTS = MINUTES_PER_DAY // MINUTES
 WITHIN = 12
 """Slots, an hour in all, in which people must go on coming and going for it to be open."""
 SOME, SHARE = 5, 0.02
@@ -86,7 +86,7 @@ def account(day: Day, hours: Hours | None) -> dict[str, Any]:
     found = derived(day.came, day.left)
     late = found[0] - spans[0][0] if found and spans else None
     # What goes on past midnight does not close on this day.
-    early = spans[-1][1] - found[1] if found and spans and spans[-1][1] <= DAY else None
+    early = spans[-1][1] - found[1] if found and spans and spans[-1][1] <= MINUTES_PER_DAY else None
     return {
         "day": day.day,
         "published": [[_clock(since), _clock(until)] for since, until in spans],

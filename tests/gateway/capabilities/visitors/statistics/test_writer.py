@@ -149,13 +149,15 @@ def test_any_split_and_any_restart_gives_the_same_bins(
         database = connect(file)
         for first, last in pairwise(edges):
             known = boots if first >= boots_known_from else {}
-            fold = Fold("epoch", database.cursors(), lambda at, known=known: writer.correct(known, at))
+            fold = Fold(
+                "epoch", database.cursors(), lambda at, known=known: writer.correct_stamp(known, at)
+            )
             for record in records[fold.cursor.pos : last]:
                 fold.take(record.seq, [record])
             settled = fold.settle(database.undated())
             if data.draw(st.booleans()) or last == len(records):
                 database.apply(fold.batch, settled)
-        last_look = Fold("epoch", database.cursors(), lambda at: writer.correct(boots, at))
+        last_look = Fold("epoch", database.cursors(), lambda at: writer.correct_stamp(boots, at))
         database.apply(last_look.batch, last_look.settle(database.undated()))
         database.close()
 
