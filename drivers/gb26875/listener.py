@@ -272,9 +272,9 @@ class FireListener(Listener):
         async with open_port(self._options.listen, self._options.baud) as port:
 
             async def write(frame: bytes) -> None:
-                port.answer(frame)
+                port.write(frame)
 
-            talk = self._talk(port.hear, write, lambda: None)
+            talk = self._talk(port.read_available, write, lambda: None)
             task = asyncio.create_task(talk, name="gb26875-serial")
             task.add_done_callback(self._broken)
             try:

@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import Status
 from gateway.web.access import COOKIE, Access
@@ -286,7 +286,7 @@ class Dashboard:
                 origin="dashboard",
                 expires=self.clock.now().wall + COMMAND_LIFETIME_MS,
             )
-        except DaemonAway:
+        except DaemonNotRunning:
             return CommandAnswer(503, "failed", translate(lang, "dashboard.no-answer"))
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.model import GATEWAY, Quality, Record, Stamp, Value
-from gateway.services.commands import Commands, Order
-from gateway.services.presence import Link, Presence
+from gateway.services.commands import CommandRow, Commands
+from gateway.services.presence import Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
@@ -124,7 +124,7 @@ def _device_row(
         order=_last_order(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )
-    link: Link | None = snapshot.service(Presence.name).get(info.name)
+    link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
     lost = link if link is not None and not link.online else None
     sample = snapshot.samples.get(info.name)
     if sample is None and lost is None:
@@ -167,7 +167,7 @@ def _point_rows(
 
 
 def _last_order(
-    device: str, actions: Iterable[str], orders: Mapping[str, Order], now: Stamp
+    device: str, actions: Iterable[str], orders: Mapping[str, CommandRow], now: Stamp
 ) -> OrderRow | None:
     own = [order for order in orders.values() if order.device == device and order.action in actions]
     if not own:
@@ -185,7 +185,7 @@ def _storage(sample: Record | None) -> StorageStatus | None:
     )
 
 
-def _uplink(link: Link | None, pending: int | None, now: Stamp) -> UplinkStatus:
+def _uplink(link: PresenceRow | None, pending: int | None, now: Stamp) -> UplinkStatus:
     if link is None:
         return UplinkStatus(pending=pending)
     return UplinkStatus(link.online, wall_ms(link.since, now), link.error, pending)

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.base.tasks import Signal
 from gateway.journal import JournalFailed, Pack, Reader
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
-from gateway.services.configuration import Configuration, newest
+from gateway.services.configuration import Configuration, newest_revision
 from gateway.web.settings import Settings
 from gateway.web.snapshot import Health, PointValues, Snapshot
 from gateway.web.view import View
@@ -125,7 +125,7 @@ class Follower:
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
             health = Health("" if journal == "ok" else journal, refused)
-        except (DaemonAway, TimeoutError):
+        except (DaemonNotRunning, TimeoutError):
             pass
         except GatewayError as error:
             health = Health(error.key)
@@ -177,7 +177,7 @@ class Follower:
                     rows = {
                         service.name: await _service_rows(reader, service) for service in self._services
                     }
-                    await self._follow_configuration(newest(rows[Configuration.name]))
+                    await self._follow_configuration(newest_revision(rows[Configuration.name]))
                     while packs := await reader.read(Lane.TELEMETRY, after, BATCH_PACKS):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}

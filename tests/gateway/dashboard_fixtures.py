@@ -49,8 +49,8 @@ from gateway.capabilities.visitors.services import (
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
 from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
-from gateway.services.commands import Order, Status
-from gateway.services.presence import Link
+from gateway.services.commands import CommandRow, Status
+from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
 
@@ -344,7 +344,7 @@ class House:
     def ordered(self, device: str, action: str, status: Status, detail: str = "") -> None:
         """What became of a command."""
         at = self.now(65)
-        order = Order(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)
+        order = CommandRow(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)
         self.rows("commands", c1=order)
 
     def compartment(self, number: int, occupied: bool, door_open: bool = False, live: bool = True) -> None:
@@ -361,7 +361,9 @@ class House:
         self.says("smoke", smoke=False)
         self.says("gas", lel=2.5)
         self.says("nasty", temperature=21.5)
-        self.rows("presence", uplink=Link(True, self.now(3600)), smoke=Link(True, self.now(3600)))
+        self.rows(
+            "presence", uplink=PresenceRow(True, self.now(3600)), smoke=PresenceRow(True, self.now(3600))
+        )
         for number, (occupied, door) in enumerate([(False, False), (True, False), (False, True)], 1):
             self.compartment(number, occupied, door)
 

@@ -22,7 +22,7 @@ from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY_S, Need, Needs, Reception
 from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
-from gateway.services.commands import Order, Status
+from gateway.services.commands import CommandRow, Status
 
 from .particulars import (
     MAX_LENGTHS,
@@ -54,7 +54,7 @@ class NeedsRegistry:
         reception: Callable[[], Reception | None],
         options: Callable[[], NeedsOptions | None],
         rows: Callable[[], Rows],
-        command: Callable[[Command], Awaitable[Order]],
+        command: Callable[[Command], Awaitable[CommandRow]],
         clock: Clock,
     ) -> None:
         self._reception = reception

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.config import Profile
 from gateway.model import Point, Value
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 KNOWN, MODEL, CHOICE, LIMIT = 100, 50, 4, 2
 """What it counts for a model: a fingerprint that agrees, its name in what the device says of itself, a
@@ -54,7 +54,7 @@ def fit(
     weight = KNOWN * sum(key in says for key in profile.fingerprint) + MODEL * _named(profile, says)
     values: dict[str, Value] = {}
     for wire in wires:
-        found, bad = finish(profile.points, wire)
+        found, bad = convert_values(profile.points, wire)
         if found and (bad or (asked and not _among_choices(profile.points, wire))):
             return None
         values |= found

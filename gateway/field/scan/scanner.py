@@ -35,7 +35,7 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.wire.codec import leaves
+from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
 from .ask import build, pack, question
@@ -174,7 +174,7 @@ class Scanner:
         """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""
         try:
             answer = await control.call(self._socket, "lines")
-        except control.DaemonAway:
+        except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
         self._owned = {await asyncio.to_thread(_real, place): bus for bus, place in lines}
@@ -363,7 +363,7 @@ class Scanner:
         met.needs |= one.keys_to_fill_in
         if one.raw is not None and one.raw not in messages and len(messages) < MESSAGES:
             messages.append(one.raw)
-            met.heard = leaves(one.raw) or {"": driver.format_raw(one.raw)}
+            met.heard = values_by_path(one.raw) or {"": driver.format_raw(one.raw)}
         models = self._models_of(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]

@@ -12,8 +12,8 @@ from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.capabilities.safety.services.supervision import Sensor
 from gateway.model import ClockQuality, Hazard, Stamp
-from gateway.services.commands import Order, Status
-from gateway.services.presence import Link
+from gateway.services.commands import CommandRow, Status
+from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Health, Snapshot
 from gateway.web.view import Condition, GatewayState, OrderRow, PlaceCount, PointRow
@@ -63,7 +63,7 @@ def test_while_the_daemon_is_away_every_reading_is_old() -> None:
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:
-    link = Link(False, at(500), "line-down")
+    link = PresenceRow(False, at(500), "line-down")
     (line,) = view(SMOKE, samples=(sample("smoke", error="timeout"),), presence={"smoke": link}).devices
     assert (line.condition, line.error, line.at) == (Condition.OFFLINE, "timeout", NOON - 500_000)
     (line,) = view(SMOKE, presence={"smoke": link}).devices
@@ -92,8 +92,8 @@ def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
 
 
 def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
-    def order(ago: float, action: str, status: Status, device: str = "door") -> Order:
-        return Order(device, action, "dashboard", "Wang", at(ago), 0, status, "")
+    def order(ago: float, action: str, status: Status, device: str = "door") -> CommandRow:
+        return CommandRow(device, action, "dashboard", "Wang", at(ago), 0, status, "")
 
     card = replace(DOOR, actions=("reset-counts",))
     rows = {
@@ -129,7 +129,7 @@ def test_safety_devices_come_first_and_the_worst_of_them() -> None:
 
 def test_the_uplink() -> None:
     assert view().uplink.online is None
-    uplink = view(presence={"uplink": Link(False, at(5), "refused")}, pending=3).uplink
+    uplink = view(presence={"uplink": PresenceRow(False, at(5), "refused")}, pending=3).uplink
     assert (uplink.online, uplink.since, uplink.pending) == (False, NOON - 5000, 3)
 
 

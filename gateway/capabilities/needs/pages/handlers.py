@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.base import control
-from gateway.base.control import DaemonAway
+from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
 from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, Reception, State
@@ -364,7 +364,7 @@ def _category(reception: Reception | None, lang: str, name: str) -> str:
 
 
 def _error_sentence(lang: str, error: GatewayError) -> str:
-    if isinstance(error, DaemonAway):
+    if isinstance(error, DaemonNotRunning):
         return translate(lang, "need.away")
     return translate(lang, f"error.{error.key}", **error.facts)
 

@@ -14,7 +14,7 @@ from gateway.base.clock import local_day, local_time
 from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
-from gateway.services.timekeeping import Boot, Timekeeping, correct
+from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
 from gateway.words import preferred, translate
@@ -56,7 +56,7 @@ async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> Per
     async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         rows = await reader.state(Timekeeping.name)
         boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
-        log = PeriodLog(period, site.devices, lambda at: local(correct(boots, at)))
+        log = PeriodLog(period, site.devices, lambda at: local(correct_stamp(boots, at)))
         for lane in lanes:
             async for record in reader.records(lane, 0):
                 log.add_record(record)

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from gateway.model import Stamp
-from gateway.model.hours import DAY, Hours
+from gateway.model.hours import MINUTES_PER_DAY, Hours
 
 SLOT_MINUTES = 5
-SLOTS_PER_DAY = DAY // SLOT_MINUTES
+SLOTS_PER_DAY = MINUTES_PER_DAY // SLOT_MINUTES
 SLOTS_PER_HOUR = 12
 """The centre counts as open from the start of an hour that is busy enough."""
 MIN_PEOPLE, MIN_DAY_SHARE = 5, 0.02
@@ -94,7 +94,7 @@ def opening_report(day: Day, hours: Hours | None) -> dict[str, Any]:
     found = observed_opening(day.came, day.left)
     late = found[0] - spans[0][0] if found and spans else None
     # Opening hours that extend past midnight do not end on this day.
-    early = spans[-1][1] - found[1] if found and spans and spans[-1][1] <= DAY else None
+    early = spans[-1][1] - found[1] if found and spans and spans[-1][1] <= MINUTES_PER_DAY else None
     return {
         "day": day.day,
         "published": [[_time_of_day(since), _time_of_day(until)] for since, until in spans],

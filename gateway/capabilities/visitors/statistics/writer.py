@@ -18,7 +18,7 @@ import msgspec
 from gateway.base.log import error_text, log_event
 from gateway.journal import JournalDamaged, JournalFailed, Reader
 from gateway.model import GATEWAY, Clock, Fact, GatewayError, Lane, Stamp
-from gateway.services.timekeeping import Boot, Timekeeping, correct
+from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 
 from .aggregation import GATEWAY_DOWN, Aggregator, CorrectStamp, Cursor
 from .database import (
@@ -139,7 +139,7 @@ async def _stamp_corrector(journal: Reader) -> CorrectStamp:
     """A function that corrects stamps by what the journal knows of each boot."""
     rows = await journal.state(Timekeeping.name)
     boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
-    return lambda at: correct(boots, at)
+    return lambda at: correct_stamp(boots, at)
 
 
 async def detect_downtime(journal: Reader, now: Stamp) -> Fact | None:

@@ -150,14 +150,14 @@ def test_any_split_and_any_restart_gives_the_same_bins(
         for first, last in pairwise(edges):
             known = boots if first >= boots_known_from else {}
             aggregator = Aggregator(
-                "epoch", database.cursors(), lambda at, known=known: writer.correct(known, at)
+                "epoch", database.cursors(), lambda at, known=known: writer.correct_stamp(known, at)
             )
             for record in records[aggregator.cursor.position : last]:
                 aggregator.add_row(record.seq, [record])
             dated = aggregator.add_undated(database.undated())
             if data.draw(st.booleans()) or last == len(records):
                 database.apply(aggregator.batch, dated)
-        last_look = Aggregator("epoch", database.cursors(), lambda at: writer.correct(boots, at))
+        last_look = Aggregator("epoch", database.cursors(), lambda at: writer.correct_stamp(boots, at))
         database.apply(last_look.batch, last_look.add_undated(database.undated()))
         database.close()
 
