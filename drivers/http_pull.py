@@ -13,7 +13,18 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
-from gateway.model import Bus, Checks, Device, Driver, LinkDown, Point, Raw, ReadFailed, Value
+from gateway.model import (
+    Bus,
+    Checks,
+    Device,
+    Driver,
+    FailureKind,
+    LinkDown,
+    Point,
+    Raw,
+    ReadFailed,
+    Value,
+)
 from gateway.wire.codec import follow
 from gateway.wire.secret import read_secret
 
@@ -89,7 +100,7 @@ class HttpBus(Bus):
             async with asyncio.timeout(self._options.timeout):
                 return {get: await self._get(get) for get in gets}
         except TimeoutError as error:
-            raise ReadFailed("timeout") from error
+            raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
         except httpx2.HTTPError as error:
             raise ReadFailed("http-away", url=url, reason=str(error) or type(error).__name__) from error
 

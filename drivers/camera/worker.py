@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from gateway.model import LinkDown, ReadFailed
+from gateway.model import FailureKind, LinkDown, ReadFailed
 
 from .messages import (
     CameraJob,
@@ -76,7 +76,7 @@ class CameraProcess:
             async with asyncio.timeout(STILL_TIMEOUT_S):
                 jpeg = await asyncio.shield(self._still)
         except TimeoutError as error:
-            raise ReadFailed("timeout") from error
+            raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
         if not jpeg:
             raise ReadFailed("stills-off")
         return jpeg

@@ -28,7 +28,7 @@ from drivers.lorawan import (
 )
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
 from gateway.wire.codec import finish
 from tests.broker import Broker, hearing
@@ -419,11 +419,11 @@ async def supervised(broker: Broker, *devices: Device) -> AsyncIterator[list[Sam
         samples.append(sample)
 
     spec = BusSpec("lora", DRIVER, Options(url=broker.url))
-    bus = BusTask(spec, devices, SystemClock(), sink)
+    bus = Line(spec, devices, SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
-            while not bus.stats.polls:
+            while not bus.counters.polls:
                 await publish(broker, b"{")
                 await asyncio.sleep(0.05)
         yield samples
@@ -497,14 +497,14 @@ async def chirpstack(broker: Broker) -> AsyncIterator[ChirpStack]:
 
 
 @contextlib.asynccontextmanager
-async def commanded(broker: Broker, device: Device) -> AsyncIterator[tuple[BusTask, list[Sample]]]:
+async def commanded(broker: Broker, device: Device) -> AsyncIterator[tuple[Line, list[Sample]]]:
     """A supervised bus whose device has spoken once."""
     samples: list[Sample] = []
 
     async def sink(sample: Sample) -> None:
         samples.append(sample)
 
-    bus = BusTask(BusSpec("lora", DRIVER, Options(url=broker.url)), (device,), SystemClock(), sink)
+    bus = Line(BusSpec("lora", DRIVER, Options(url=broker.url)), (device,), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
@@ -594,7 +594,7 @@ async def test_a_downlink_that_nobody_would_take_has_failed(broker: Broker) -> N
     async with commanded(broker, sensor(GAS)) as (bus, _):
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await bus.execute(command("reboot"))
-        assert bus.stats.up
+        assert bus.counters.up
 
 
 async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> None:

@@ -23,7 +23,7 @@ from drivers.mqtt_json import (
 )
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Command, Device, Listener, ReadFailed, Sample
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import finish
@@ -174,15 +174,15 @@ def valve(topic: str, profile: str = "valve/generic-zigbee2mqtt") -> Device:
 
 
 @contextlib.asynccontextmanager
-async def supervised(broker: Broker, device: Device) -> AsyncIterator[BusTask]:
+async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
     async def sink(_: Sample) -> None:
         await asyncio.sleep(0)
 
-    bus = BusTask(BusSpec("zigbee", DRIVER, BrokerOptions(url=broker.url)), (device,), SystemClock(), sink)
+    bus = Line(BusSpec("zigbee", DRIVER, BrokerOptions(url=broker.url)), (device,), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
-            while not bus.stats.up:
+            while not bus.counters.up:
                 await asyncio.sleep(0.02)
         yield bus
     finally:
@@ -225,7 +225,7 @@ async def test_an_order_that_cannot_arrive_has_failed(broker: Broker) -> None:
     async with supervised(broker, valve("zigbee2mqtt/gone")) as bus:
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await bus.execute(command("open-valve"))
-        assert bus.stats.up
+        assert bus.counters.up
     async with supervised(broker, valve("yard", "siren/generic-tasmota")) as bus:
         with pytest.raises(ReadFailed, match="mqtt-topic-parts"):
             await bus.execute(command("siren-on"))

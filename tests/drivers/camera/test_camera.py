@@ -43,7 +43,7 @@ def mistakes(folder: Path, bus: dict[str, str], *devices: dict[str, str]) -> lis
     with pytest.raises(Mistakes) as wrong:
         load(folder, bus, *devices)
     for mistake in wrong.value.mistakes:
-        assert "?" not in mistake.say("en").removesuffix("?")
+        assert "?" not in mistake.text("en").removesuffix("?")
     return [(mistake.where, mistake.key) for mistake in wrong.value.mistakes]
 
 
