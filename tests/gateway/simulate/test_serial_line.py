@@ -8,10 +8,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.simulate.cu16 import Board
+from gateway.simulate.cu16 import LockBoard
 from gateway.simulate.faults import Faults
-from gateway.simulate.line import line, requests
 from gateway.simulate.modbus import RtuSlaves, crc16
+from gateway.simulate.serial_line import extract_requests, serve_serial_line
 from tests.gateway.simulate.conftest import Simulator, ask, eventually
 
 SLAVES = RtuSlaves(lambda _: None)
@@ -22,11 +22,11 @@ POLL = bytes.fromhex("010300000008440C")
 def test_a_request_is_found_in_any_noise_and_in_any_pieces(noise: bytes, cut: int) -> None:
     wire = noise + POLL
     # One window in 65536 has the right checksum by accident: no receiver can tell.
-    assume(not any(SLAVES.sound(wire[i : i + 8]) for i in range(len(noise))))
+    assume(not any(SLAVES.is_valid_request(wire[i : i + 8]) for i in range(len(noise))))
     buffer = bytearray(wire[:cut])
-    found = list(requests(buffer, SLAVES))
+    found = list(extract_requests(buffer, SLAVES))
     buffer += wire[cut:]
-    found += requests(buffer, SLAVES)
+    found += extract_requests(buffer, SLAVES)
     assert found == [POLL]
     assert not buffer
 
@@ -34,25 +34,25 @@ def test_a_request_is_found_in_any_noise_and_in_any_pieces(noise: bytes, cut: in
 def test_two_requests_at_once_and_half_of_a_third() -> None:
     other = bytes.fromhex("020400010001") + crc16(bytes.fromhex("020400010001"))
     buffer = bytearray(POLL + other + POLL[:5])
-    assert list(requests(buffer, SLAVES)) == [POLL, other]
+    assert list(extract_requests(buffer, SLAVES)) == [POLL, other]
     assert buffer == POLL[:5]
 
 
 @given(st.binary(max_size=200))
 def test_the_buffer_never_grows(noise: bytes) -> None:
     buffer = bytearray(noise)
-    list(requests(buffer, SLAVES))
-    assert len(buffer) < SLAVES.length
+    list(extract_requests(buffer, SLAVES))
+    assert len(buffer) < SLAVES.request_bytes
 
 
 async def test_a_stale_link_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
-    path, board = tmp_path / "lockers", Board(lambda: pytest.fail("nobody asks"))
+    path, board = tmp_path / "lockers", LockBoard(lambda: pytest.fail("nobody asks"))
     path.symlink_to("/nonexistent")
-    with line(path, board, Faults()):
+    with serve_serial_line(path, board, Faults()):
         assert path.readlink() != Path("/nonexistent")
     assert not path.is_symlink()
     path.write_text("mine")
-    with pytest.raises(FileExistsError), line(path, board, Faults()):
+    with pytest.raises(FileExistsError), serve_serial_line(path, board, Faults()):
         pass
     assert path.read_text() == "mine"
 

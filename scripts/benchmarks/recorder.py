@@ -1,4 +1,5 @@
-"""The platform's end of the wire: what arrives, and when. A client of its own, not the gateway's."""
+"""The platform's side of the uplink: records what arrives, and when. Independent of the gateway's
+client."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-sys.setswitchinterval(0.0002)  # A flood of telemetry is not to delay the stamp of an alarm.
+sys.setswitchinterval(0.0002)  # Telemetry must not delay the timestamp of an alarm.
 
 
 class Arrival(msgspec.Struct):
-    """One record as it arrived; `at` in microseconds of the monotonic clock."""
+    """A received record; `at` in microseconds of the monotonic clock."""
 
     at: int
     device: str
@@ -22,9 +23,9 @@ class Arrival(msgspec.Struct):
     data: dict[str, Any]
 
 
-class Witness:
-    """Subscribes to what a site publishes: each lane on a connection of its own, so that the broker
-    keeps no alarm waiting behind telemetry."""
+class ArrivalRecorder:
+    """Subscribes to the records of a site: each lane on its own connection, so that alarms do not wait
+    behind telemetry in the broker."""
 
     def __init__(self, port: int) -> None:
         self.alarms: list[Arrival] = []
@@ -34,7 +35,7 @@ class Witness:
             _subscribe(port, "telemetry", self.samples),
         ]
 
-    def __enter__(self) -> Witness:
+    def __enter__(self) -> ArrivalRecorder:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,13 +45,13 @@ class Witness:
 
 
 def _subscribe(port: int, lane: str, arrived: list[Arrival]) -> paho.Client:
-    def take(_c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+    def on_message(_c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         now = time.monotonic_ns() // 1000
         envelope = msgspec.json.decode(message.payload)
         arrived.extend(Arrival(now, envelope["device"], r["seq"], r["data"]) for r in envelope["records"])
 
     client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = take
+    client.on_message = on_message
     client.connect("127.0.0.1", port)
     client.subscribe(f"linli/v1/+/+/{lane}")
     client.loop_start()

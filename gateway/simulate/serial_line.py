@@ -1,4 +1,4 @@
-"""A serial line: a pty whose far end clients open through a symlink."""
+"""A serial line: a pty whose far end is opened by clients through a symlink."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from typing import Protocol
 
 from .faults import Faults
 
-TURNAROUND = 0.005
-"""Seconds a slave takes to think."""
+TURNAROUND_S = 0.005
+"""The time a slave takes to answer."""
 
 
 class Slave(Protocol):
-    """What listens on the line. Requests have one length, so a sound one is found in any noise."""
+    """A slave on the line. All requests have the same length, so that a valid one is found in any noise."""
 
     wire: str
     baud: int
-    length: int
+    request_bytes: int
 
-    def sound(self, frame: bytes) -> bool:
+    def is_valid_request(self, frame: bytes) -> bool:
         """Whether these bytes are a request."""
         ...
 
-    def unit(self, frame: bytes) -> int:
-        """Whom it is for."""
+    def unit_of(self, frame: bytes) -> int:
+        """The unit that the request is for."""
         ...
 
     def reply(self, frame: bytes) -> bytes:
-        """Act on it and answer; empty is silence."""
+        """Execute the request and return the reply; empty for no reply."""
         ...
 
 
-def requests(buffer: bytearray, slave: Slave) -> Iterator[bytes]:
-    """Take the sound requests out of the buffer; what may still become one stays."""
+def extract_requests(buffer: bytearray, slave: Slave) -> Iterator[bytes]:
+    """Remove and yield the valid requests of the buffer; what may be the start of one stays."""
     at = 0
-    while at + slave.length <= len(buffer):
-        frame = bytes(buffer[at : at + slave.length])
-        if slave.sound(frame):
-            at += slave.length
+    while at + slave.request_bytes <= len(buffer):
+        frame = bytes(buffer[at : at + slave.request_bytes])
+        if slave.is_valid_request(frame):
+            at += slave.request_bytes
             yield frame
         else:
             at += 1
@@ -50,10 +50,10 @@ def requests(buffer: bytearray, slave: Slave) -> Iterator[bytes]:
 
 
 @contextmanager
-def line(path: Path, slave: Slave, faults: Faults) -> Iterator[None]:
+def serve_serial_line(path: Path, slave: Slave, faults: Faults) -> Iterator[None]:
     """Serve the slave at `path` within the block. Raises `FileExistsError` if a file is there."""
     loop = asyncio.get_running_loop()
-    near, far = os.openpty()  # the far end stays open here too, so clients may come and go
+    near, far = os.openpty()  # kept open, so that clients may come and go
     tty.setraw(far)
     os.set_blocking(near, False)
     buffer = bytearray()
@@ -61,18 +61,18 @@ def line(path: Path, slave: Slave, faults: Faults) -> Iterator[None]:
 
     def readable() -> None:
         buffer.extend(os.read(near, 4096))
-        for frame in requests(buffer, slave):
-            delay = faults.delay(slave.wire, slave.unit(frame))
+        for frame in extract_requests(buffer, slave):
+            delay = faults.reply_delay_s(slave.wire, slave.unit_of(frame))
             if delay is not None and (reply := slave.reply(frame)):
-                # A pty has no baud rate: the time that the bytes need on a real line is kept here.
-                delay += TURNAROUND + (len(frame) + len(reply)) * 10 / slave.baud
+                # A pty has no baud rate: add the time that the bytes need on a real line.
+                delay += TURNAROUND_S + (len(frame) + len(reply)) * 10 / slave.baud
                 send_later(delay, reply)
 
     def send_later(delay: float, reply: bytes) -> None:
         def send() -> None:
             timers.discard(timer)
-            with suppress(BlockingIOError):  # nobody reads, as on a wire
-                os.write(near, faults.noise(slave.wire, reply))
+            with suppress(BlockingIOError):  # no client reads
+                os.write(near, faults.apply_noise(slave.wire, reply))
 
         timer = loop.call_later(delay, send)
         timers.add(timer)
