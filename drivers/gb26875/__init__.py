@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
-from gateway.model import Device, Driver, OverheardDevice, Point, ReadFailed, Scan, Value
+from gateway.model import Device, Driver, FailureKind, OverheardDevice, Point, ReadFailed, Scan, Value
 from gateway.wire.serialport import open_port
 
 from .listener import ACTIONS, FireListener
@@ -75,7 +75,7 @@ async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFai
                     address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet)
                 )
             if not sound and len(rest) < len(START):
-                yield ReadFailed("garbage", bytes=len(data))
+                yield ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
 
 
 def _lines(target: str) -> list[dict[str, Any]]:
@@ -92,5 +92,10 @@ DRIVER = Driver(
     format_raw=show,
     actions=ACTIONS,
     state_to_save=lambda raw: raw.memory,
-    scan=Scan(candidate_buses=_lines, target_of=lambda options: options.listen, overhear=_overhear),
+    scan=Scan(
+        candidate_buses=_lines,
+        target_of=lambda options: options.listen,
+        overhear=_overhear,
+        overhear_s=3.0,
+    ),
 )

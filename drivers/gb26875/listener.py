@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.model import Device, LinkDown, Listener, Raw, ReadFailed, Value
+from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, Value
 from gateway.wire.serialport import open_port
 
 from .options import HOST_PORT, Options
@@ -100,7 +100,7 @@ class FireListener(Listener):
         name = self._names.get(packet.source)
         if not packet.sound:
             if name is not None:
-                await self._hand_over(name, ReadFailed("gb26875-sum"))
+                await self._hand_over(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))
             return b"" if packet.command in ANSWERS else packet.answer(DENY)
         if name is not None:
             self._follow(name, packet)

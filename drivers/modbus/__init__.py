@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from gateway.model import Driver, Scan
 
 from .bus import IDENTITY, connect
-from .options import Address, Options
+from .options import TCP_PORT, Address, Options
 from .registers import RegisterPoint, WriteAction, decode, example, show
 
 BAUDS = (9600, 19200, 4800, 115200, 38400, 57600, 2400)
@@ -21,14 +21,13 @@ def _lines(target: str) -> list[dict[str, Any]]:
                 for baud in BAUDS for parity in ("N", "E")]  # fmt: skip
     if not target.startswith("tcp://"):
         return []
-    # 502 is Modbus TCP's own port.
-    bare = [] if target.endswith(":502") else [{"url": f"rtu+{target}"}]
+    bare = [] if target.endswith(f":{TCP_PORT}") else [{"url": f"rtu+{target}"}]
     return [{"url": target}, *bare]
 
 
 def _place(options: Options) -> str:
     url = urlsplit(options.url)
-    return url.path if url.scheme == "rtu" else f"tcp://{url.hostname}:{url.port or 502}"
+    return url.path if url.scheme == "rtu" else f"tcp://{url.hostname}:{url.port or TCP_PORT}"
 
 
 def _addresses(options: Options) -> list[dict[str, Any]]:
@@ -54,5 +53,6 @@ DRIVER = Driver(
         target_of=_place,
         candidate_addresses=_addresses,
         identity_keys=IDENTITY,
+        tcp_port=TCP_PORT,
     ),
 )

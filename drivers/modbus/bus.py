@@ -29,17 +29,17 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
-from gateway.model import Bus, Device, LinkDown, ReadFailed, Value
+from gateway.model import Bus, Device, FailureKind, LinkDown, ReadFailed, Value
 
 from .ear import FUNCTIONS, Ear, payload
-from .options import Address, Options
+from .options import TCP_PORT, Address, Options
 from .registers import BITS, LONGEST, Registers, Request, Table, WriteAction, halve, plan
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
 IDENTITY = ("vendor", "product", "revision")
 """Objects 0 to 2 of a device's identification (V1.1b3, 6.21)."""
-NOBODY = (0x0A, 0x0B)
+UNREACHABLE = (0x0A, 0x0B)
 """Exceptions by which a gateway says that the unit is not there (V1.1b3, 7)."""
 LATE = 10.0
 """Seconds after which the reply to a request comes no more."""
@@ -47,8 +47,8 @@ MARGIN = 0.02
 """Seconds of silence beyond the latest reply heard."""
 TOO_MUCH = (2, 3)
 """Exceptions that blame the range asked for: illegal data address, illegal data value (V1.1b3, 7)."""
-NOT_NOW = {5: "modbus-busy", 6: "modbus-busy", 10: "modbus-unreachable", 11: "modbus-unreachable"}
-"""Exceptions that blame nothing asked for: the unit has other work, or its gateway hears nothing of it."""
+BUSY = (5, 6)
+"""Exceptions of a unit that has other work: acknowledge, server device busy (V1.1b3, 7)."""
 PATIENCE = 4.0
 """Seconds for a connection to come about: what is lost on the way is sent again after one and after three
 (RFC 6298)."""
@@ -103,11 +103,11 @@ class ModbusBus(Bus):
             ear.stray = self._learn
 
     @property
-    def timeout(self) -> float:
+    def timeout_s(self) -> float:
         return float(self._client.ctx.comm_params.timeout_connect)
 
-    @timeout.setter
-    def timeout(self, seconds: float) -> None:
+    @timeout_s.setter
+    def timeout_s(self, seconds: float) -> None:
         self._client.ctx.comm_params.timeout_connect = seconds
 
     async def read(self, device: Device) -> Registers:
@@ -122,7 +122,7 @@ class ModbusBus(Bus):
             try:
                 cells = await self._request(device.address.unit, request)
             except ReadFailed as failed:
-                if failed.key != "modbus-exception":
+                if failed.kind is not FailureKind.REFUSED:
                     raise
                 refusal = failed
                 too_much = failed.facts["code"] in TOO_MUCH
@@ -149,11 +149,8 @@ class ModbusBus(Bus):
         if isinstance(reply, ExceptionResponse):
             if self._doubtful(unit):
                 # It may refuse an earlier request, or what this one has more: no lesson to be learned.
-                raise ReadFailed("reply-owed", unit=unit)
-            code = reply.exception_code
-            raise ReadFailed(
-                NOT_NOW.get(code, "modbus-exception"), unit=unit, code=code, first=first, count=count
-            )
+                raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
+            raise _refusal("modbus-exception", reply, unit=unit, first=first, count=count)
         return [int(bit) for bit in reply.bits[:count]] if table in BITS else list(reply.registers[:count])
 
     def _tell_apart(self, unit: int, request: Request) -> int:
@@ -171,7 +168,7 @@ class ModbusBus(Bus):
                 self._looks[look] = first, now
                 return count
             count += 8 if table in BITS else 1
-        raise ReadFailed("reply-owed", unit=unit)
+        raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
 
     def _doubtful(self, unit: int) -> bool:
         """Whether a reply of the unit may still come that nobody waits for."""
@@ -183,8 +180,8 @@ class ModbusBus(Bus):
         from its function code, and a slave on a serial line may fall out of step by it."""
         unit, client = address.unit, self._client
         reply = await self._ask(unit, lambda: client.read_holding_registers(0, count=1, device_id=unit))
-        if isinstance(reply, ExceptionResponse) and (code := reply.exception_code) in NOBODY:
-            raise ReadFailed("modbus-exception", unit=unit, code=code, first=0, count=1)
+        if isinstance(reply, ExceptionResponse) and reply.exception_code in UNREACHABLE:
+            raise _refusal("modbus-exception", reply, unit=unit, first=0, count=1)
         if self._serial:
             return {}
         try:
@@ -217,8 +214,7 @@ class ModbusBus(Bus):
         )
         place = {"unit": unit, "table": order.table, "address": address}
         if isinstance(reply, ExceptionResponse):
-            code = reply.exception_code
-            raise ReadFailed(NOT_NOW.get(code, "modbus-write"), code=code, **place)
+            raise _refusal("modbus-write", reply, **place)
         # The answer to a write repeats it.
         written = reply.bits if order.table == "coil" else reply.registers
         if reply.address != address or written[0] != (bool(value) if order.table == "coil" else value):
@@ -259,7 +255,7 @@ class ModbusBus(Bus):
         limit = time.monotonic() + self.timeout_s
         while (rest := self._ear.heard + self._gap - time.monotonic()) > 0:
             if time.monotonic() > limit:
-                raise ReadFailed("babble")
+                raise ReadFailed("babble", FailureKind.OUT_OF_STEP)
             await asyncio.sleep(rest)
 
     def _miss(self, unit: int) -> None:
@@ -284,6 +280,16 @@ class ModbusBus(Bus):
         self._sole = False
 
 
+def _refusal(key: str, reply: ExceptionResponse, **facts: object) -> ReadFailed:
+    """What an exception response means; `key` is the sentence for one that blames the request."""
+    code = reply.exception_code
+    if code in UNREACHABLE:
+        return ReadFailed("modbus-unreachable", FailureKind.SILENT, code=code, **facts)
+    if code in BUSY:
+        return ReadFailed("modbus-busy", code=code, **facts)
+    return ReadFailed(key, FailureKind.REFUSED, code=code, **facts)
+
+
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[ModbusBus]:
     """Open the port or connection."""
@@ -304,7 +310,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     else:
         client = AsyncModbusTcpClient(
             url.hostname or "",
-            port=url.port or 502,
+            port=url.port or TCP_PORT,
             framer=FramerType.SOCKET if url.scheme == "tcp" else FramerType.RTU,
             timeout=options.timeout,
             retries=0,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pymodbus.framer import FramerRTU
 
-from gateway.model import ReadFailed
+from gateway.model import FailureKind, ReadFailed
 
 from .registers import Table
 
@@ -113,10 +113,10 @@ class Ear:
         else:
             whole, own, rest = len(data) > 8, any(data[:4] == begin[:4] for begin, _ in self._sought), 9
         if whole and own:
-            return ReadFailed("reply-length", unit=unit, bytes=len(data) - rest)
+            return ReadFailed("reply-length", FailureKind.DAMAGED, unit=unit, bytes=len(data) - rest)
         if data and not whole:
-            return ReadFailed("garbage", bytes=len(data))
-        return ReadFailed("timeout", unit=unit)
+            return ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
+        return ReadFailed("timeout", FailureKind.TIMEOUT, unit=unit)
 
 
 def payload(function: int, count: int) -> int:

@@ -9,6 +9,9 @@ import msgspec
 
 from gateway.model import Checks
 
+TCP_PORT = 502
+"""The port assigned to Modbus TCP."""
+
 
 def _is_url(text: str) -> bool:
     url = urlsplit(text)

@@ -62,6 +62,10 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
         return last >= 0 and max(self.address, last) + self.width <= count
 
     @property
+    def is_boolean(self) -> bool:
+        return self.table in BITS or super().is_boolean
+
+    @property
     def bits(self) -> int:
         """How many bits its number has."""
         return 1 if self.table in BITS else 16 * self.width

@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.base.control import Handler
 from gateway.config import Mistakes
+from gateway.field.line import Line
 from gateway.field.scan.ask import build, question, unpack
-from gateway.field.supervise import BusTask
 from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import Status
 
@@ -78,7 +78,7 @@ class Calls(Mapping[str, Handler]):
         }
         return {"lines": places}
 
-    def _line(self, request: dict[str, Any]) -> BusTask:
+    def _line(self, request: dict[str, Any]) -> Line:
         """The line that a request names. Raises `GatewayError`."""
         lines = self._gateway.lines
         line = lines.get(str(request.get("bus")))
@@ -95,10 +95,11 @@ class Calls(Mapping[str, Handler]):
             if device.bus == line.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
         points = unpack(driver, request["points"]) if "points" in request else None
+        ask = question(driver, address, str(request.get("model")), points)
         try:
-            answer = await line.visit(question(driver, address, str(request.get("model")), points))
+            answer = await line.request_for_scan(ask)
         except ReadFailed as failed:
-            return {"nobody": failed.key}
+            return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)
 
     async def _command(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Calls(Mapping[str, Handler]):
         try:
             return await self._gateway.finish(reloader.reload("console", returning=returning))
         except Mistakes as wrong:
-            return {"mistakes": [mistake.portable() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
+            return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
     async def _verdict(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._gateway.reloader.verdict()

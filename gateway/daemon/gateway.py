@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from gateway import __version__
 from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_seconds
-from gateway.config import Site, offered
+from gateway.config import Site, available_actions
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities
 from gateway.config.site import figures_of
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal
 from gateway.model import (
@@ -62,7 +62,7 @@ def services_of(site: Site) -> list[Service]:
     """All services that a site asks for: those of the capabilities in their order, then the core's own."""
     upstream = site.uplink.commands if site.uplink else ()
     # Whoever reaches the control socket has a credential, and may ask for everything there is.
-    local = offered(site.buses, site.devices)
+    local = available_actions(site.buses, site.devices)
     allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
     own = (service for capability in capabilities() for service in capability.section.services(site))
     return [
@@ -93,7 +93,7 @@ class Gateway:
         self.engine = Engine(
             services_of(start.site), journal, clock, execute=self.execute, on_alarm=self._alarm_changed
         )
-        self.reloader = Reloader(file, start, self.engine, journal, clock, self._switch)
+        self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
         self._parts: Parts | None = None
@@ -105,7 +105,7 @@ class Gateway:
         await self.engine.restore()
         for job in job_types():
             await job.prepare(self)
-        await self.reloader.begin()
+        await self.reloader.start()
         await self._adopt(self.reloader.revision)
 
     @contextlib.asynccontextmanager
@@ -152,9 +152,9 @@ class Gateway:
         }
         return {**lines, **uplink, **jobs}
 
-    def _line(self, bus: str) -> BusTask:
+    def _line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
-        return BusTask(
+        return Line(
             self.site.buses[bus],
             devices,
             self.clock,
@@ -177,9 +177,9 @@ class Gateway:
         return self._parts.all() if self._parts else {}
 
     @property
-    def lines(self) -> dict[str, BusTask]:
+    def lines(self) -> dict[str, Line]:
         """The open lines by the name of their bus."""
-        return {part.spec.name: part for part in self.parts.values() if isinstance(part, BusTask)}
+        return {part.spec.name: part for part in self.parts.values() if isinstance(part, Line)}
 
     @property
     def uplink(self) -> Uplink | None:
@@ -191,7 +191,7 @@ class Gateway:
         """The jobs of the capabilities."""
         return [part for part in self.parts.values() if isinstance(part, Job)]
 
-    def line_of(self, device: str) -> BusTask:
+    def line_of(self, device: str) -> Line:
         """The line of a device. Raises `GatewayError`."""
         if device not in self.site.devices:
             raise GatewayError("device-unknown", device=device, known=", ".join(self.site.devices))
@@ -240,7 +240,7 @@ class Gateway:
             "journal": self._trouble() or "ok",
             "config": self.reloader.health(),
             "uplink": self.uplink.online if self.uplink else None,
-            "buses": {name: line.stats.up for name, line in self.lines.items()},
+            "buses": {name: line.counters.up for name, line in self.lines.items()},
         }
 
     def _figures(self) -> dict[str, dict[str, Value]]:
@@ -260,7 +260,7 @@ class Gateway:
         for job in self.jobs:
             job.alarm_changed()
 
-    async def _switch(self, site: Site, revision: Revision) -> None:
+    async def _apply(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
         assert self._parts
         composition = self._composition(site)
@@ -294,18 +294,18 @@ class Gateway:
             journal = self.journal
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
-                "journal_damaged": journal.salvaged is not None,
+                "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
             if flags != published or self.clock.mono() >= due:
                 published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
                 figures = {
-                    "journal_bytes": journal.bytes,
-                    "written_per_day": round(journal.wear.per_day),
-                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "journal_bytes": journal.size_bytes,
+                    "written_per_day": round(journal.wear.bytes_per_day),
+                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
                     "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead,
+                    "dead_letters": journal.dead_letters,
                 }
                 await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
@@ -334,5 +334,5 @@ class Gateway:
             await self.clock.sleep(min(every, OWN_FIGURES_INTERVAL_S))
 
 
-async def _stop_line(line: BusTask, task: asyncio.Task[None]) -> None:
+async def _stop_line(line: Line, task: asyncio.Task[None]) -> None:
     await line.end(task)

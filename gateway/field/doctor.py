@@ -1,6 +1,7 @@
-"""The bus doctor: from what a line and its devices did of late to a sentence each. Pure.
+"""The bus doctor: from the recent counts of a line and its devices to a sentence about each fault. Pure.
 
-A finding names the likely cause, for whoever stands before the cabinet with a screwdriver.
+A diagnosis names the likely cause, for a technician in front of the cabinet. It reads only kinds of
+failure, so that it holds for every driver.
 """
 
 from __future__ import annotations
@@ -10,41 +11,44 @@ from typing import Any
 
 import msgspec
 
+from gateway.model import FailureKind
+
 from .tally import Tally
 
-ENOUGH = 5
-"""Polls before anything is said of a device."""
-DAMAGED = ("garbage", "reply-length", "reply-owed", "babble", "gb26875-sum")
-"""Replies that came, but not whole, or not of the one who was asked."""
-REFUSED = ("modbus-exception",)
-SILENT = ("timeout", "silent", "modbus-unreachable")
-BAD_WIRE, LOSSY, SLOW = 0.02, 0.02, 0.5
-"""Damaged replies and lost questions per poll, and the part of the time allowed that a reading takes, from
-which on they are worth a word."""
-GREEDY = 0.3
-"""The part of a line's time from which on one device is worth a word, if the line is full as well."""
-FULL, LATE = 0.9, 0.01
-"""Use of a line, and missed polls, from which on it is full."""
+MIN_POLLS = 5
+"""Polls before a device is diagnosed."""
+DAMAGED = (FailureKind.DAMAGED, FailureKind.OUT_OF_STEP)
+"""Something came, but not whole, or not from the device that was asked."""
+REFUSED = (FailureKind.REFUSED,)
+SILENT = (FailureKind.TIMEOUT, FailureKind.SILENT)
+NOISY_FRACTION, LOSSY_FRACTION = 0.02, 0.02
+"""Damaged replies, and missing ones, per poll, from which on they are reported."""
+SLOW_FRACTION = 0.5
+"""The part of its timeout that a device may need for a reply."""
+GREEDY_SHARE = 0.3
+"""The part of a full line's time that one device may use."""
+FULL_UTILISATION, FULL_MISSED_FRACTION = 0.9, 0.01
+"""Utilisation of a line, and missed polls, from which on it is full."""
 
 
-class Patient(msgspec.Struct, frozen=True):
-    """A device, and its tally."""
+class DeviceSnapshot(msgspec.Struct, frozen=True):
+    """What is known of a device at the moment of a report."""
 
     name: str
     offline: bool
     tally: Tally
-    seconds: float
-    """That the tally covers."""
+    covered_s: float
+    """Seconds that the tally covers."""
     pushes: bool = False
-    """It speaks by itself: it has no latency, and takes no time on the line."""
+    """It reports by itself: it has no latency, and takes no time on the line."""
 
     @property
-    def share(self) -> float:
+    def line_share(self) -> float:
         """The part of the line's time that it took, 0 to 1."""
-        return self.tally.busy / self.seconds if self.seconds else 0.0
+        return self.tally.busy_s / self.covered_s if self.covered_s else 0.0
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """One sentence: `doctor.{key}` in `words/`; `device` is empty where it concerns the line."""
 
     key: str
@@ -52,93 +56,99 @@ class Finding(msgspec.Struct, frozen=True):
     facts: dict[str, Any] = {}
 
 
-def examine(up: bool, patients: Sequence[Patient], timeout: float | None = None) -> list[Finding]:
-    """What is wrong with a line, the line itself first; nothing when all is well.
+def diagnose(
+    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+) -> list[Diagnosis]:
+    """What is wrong with a line, the line itself first; empty when nothing is.
 
-    `timeout` is the seconds a device has to answer in, if known.
+    `timeout_s` is the time that a device has to reply in, if known.
     """
     if not up:
-        return [Finding("line-down")]
-    seen = [patient for patient in patients if patient.tally.polls >= ENOUGH]
-    use = utilisation(patients)
-    found: list[Finding] = []
-    silent = [patient for patient in seen if not patient.tally.readings]
-    if len(silent) == len(patients) > 1:
-        key = "line-noise" if any(_part(each.tally, DAMAGED) > 0.5 for each in silent) else "line-silent"
-        return [Finding(key, facts={"count": len(silent)})]
-    missed = sum(patient.tally.missed for patient in patients)
-    polls = sum(patient.tally.polls for patient in patients)
-    if use > FULL and missed > LATE * (polls + missed):
-        found.append(Finding("line-full", facts={"use": _percent(use), "missed": missed}))
-    for patient in seen:
-        found += _device(patient, use, timeout)
+        return [Diagnosis("line-down")]
+    polled = [device for device in devices if device.tally.polls >= MIN_POLLS]
+    used = utilisation(devices)
+    found: list[Diagnosis] = []
+    mute = [device for device in polled if not device.tally.readings]
+    if len(mute) == len(devices) > 1:
+        noisy = any(_failure_fraction(device.tally, DAMAGED) > 0.5 for device in mute)
+        return [Diagnosis("line-noise" if noisy else "line-silent", facts={"count": len(mute)})]
+    missed = sum(device.tally.missed for device in devices)
+    polls = sum(device.tally.polls for device in devices)
+    if used > FULL_UTILISATION and missed > FULL_MISSED_FRACTION * (polls + missed):
+        found.append(Diagnosis("line-full", facts={"use": _percent(used), "missed": missed}))
+    for device in polled:
+        found += _diagnose_device(device, used, timeout_s)
     return found
 
 
-def utilisation(patients: Iterable[Patient]) -> float:
-    """The part of the time that a line was taken, 0 to 1."""
-    return min(1.0, sum(patient.share for patient in patients))
+def utilisation(devices: Iterable[DeviceSnapshot]) -> float:
+    """The part of the time that a line was occupied, 0 to 1."""
+    return min(1.0, sum(device.line_share for device in devices))
 
 
-def _device(patient: Patient, use: float, timeout: float | None) -> Iterable[Finding]:
-    tally = patient.tally
-    facts: dict[str, Any] = {"share": _percent(patient.share)}
-    damaged, refused, lost = (_part(tally, keys) for keys in (DAMAGED, REFUSED, SILENT))
-    slowest = tally.percentile(0.99)
+def _diagnose_device(
+    device: DeviceSnapshot, line_utilisation: float, timeout_s: float | None
+) -> Iterable[Diagnosis]:
+    tally = device.tally
+    facts: dict[str, Any] = {"share": _percent(device.line_share)}
+    damaged, refused, lost = (_failure_fraction(tally, kinds) for kinds in (DAMAGED, REFUSED, SILENT))
+    slowest_s = tally.latency_s(0.99)
 
-    def finding(key: str, **more: Any) -> Finding:
-        return Finding(key, patient.name, facts | more)
+    def diagnosis(key: str, **more: Any) -> Diagnosis:
+        return Diagnosis(key, device.name, facts | more)
 
     if not tally.readings and lost > 0.5:
-        yield finding("device-mute" if patient.pushes else "device-dead")
+        yield diagnosis("device-mute" if device.pushes else "device-dead")
     elif not tally.readings and damaged > 0.5:
-        yield finding("device-garbled")
+        yield diagnosis("device-garbled")
     elif refused > 0.5:
-        yield finding("device-refuses")
-    elif damaged > BAD_WIRE:
-        yield finding("device-noisy", damaged=_percent(damaged))
-    elif lost > LOSSY and not patient.pushes:
-        yield finding("device-lossy", lost=_percent(lost))
-    elif slowest and timeout and slowest > SLOW * timeout:
-        yield finding("device-slow", ms=round(slowest * 1000), allowed=round(timeout * 1000))
-    elif patient.share > GREEDY and use > FULL:
-        yield finding("device-greedy")
+        yield diagnosis("device-refuses")
+    elif damaged > NOISY_FRACTION:
+        yield diagnosis("device-noisy", damaged=_percent(damaged))
+    elif lost > LOSSY_FRACTION and not device.pushes:
+        yield diagnosis("device-lossy", lost=_percent(lost))
+    elif slowest_s and timeout_s and slowest_s > SLOW_FRACTION * timeout_s:
+        yield diagnosis("device-slow", ms=round(slowest_s * 1000), allowed=round(timeout_s * 1000))
+    elif device.line_share > GREEDY_SHARE and line_utilisation > FULL_UTILISATION:
+        yield diagnosis("device-greedy")
     if tally.unconfirmed:
-        yield finding("device-jumpy", count=tally.unconfirmed)
+        yield diagnosis("device-jumpy", count=tally.unconfirmed)
 
 
-def _part(tally: Tally, keys: Iterable[str]) -> float:
-    return sum(tally.failures[key] for key in keys) / tally.polls
+def _failure_fraction(tally: Tally, kinds: Iterable[FailureKind]) -> float:
+    return sum(tally.failures[kind] for kind in kinds) / tally.polls
 
 
-def _percent(part: float) -> int:
-    return round(100 * part)
+def _percent(fraction: float) -> int:
+    return round(100 * fraction)
 
 
-def figures(patient: Patient) -> dict[str, Any]:
-    """A patient for people and programs: counts, latencies in milliseconds, its share in percent."""
-    tally = patient.tally
-    quantiles = {f"p{part}": tally.percentile(part / 100) for part in (50, 90, 99)}
+def device_report(device: DeviceSnapshot) -> dict[str, Any]:
+    """A device for people and programs: counts, latencies in milliseconds, its share in percent."""
+    tally = device.tally
+    latencies_s = {f"p{percent}": tally.latency_s(percent / 100) for percent in (50, 90, 99)}
     return {
-        "device": patient.name,
-        "offline": patient.offline,
+        "device": device.name,
+        "offline": device.offline,
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,
-        "silent": sum(tally.failures[key] for key in SILENT),
-        "damaged": sum(tally.failures[key] for key in DAMAGED),
-        "refused": sum(tally.failures[key] for key in REFUSED),
+        "silent": sum(tally.failures[kind] for kind in SILENT),
+        "damaged": sum(tally.failures[kind] for kind in DAMAGED),
+        "refused": sum(tally.failures[kind] for kind in REFUSED),
         "unconfirmed": tally.unconfirmed,
-        "share": round(100 * patient.share, 1),
-        **{name: None if value is None else round(value * 1000, 1) for name, value in quantiles.items()},
+        "share": round(100 * device.line_share, 1),
+        **{name: None if value is None else round(value * 1000, 1) for name, value in latencies_s.items()},
     }
 
 
-def report(up: bool, patients: Sequence[Patient], timeout: float | None = None) -> dict[str, Any]:
-    """A line as `linli doctor` and the dashboard are told of it."""
+def line_report(
+    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+) -> dict[str, Any]:
+    """A line, its devices and their diagnoses, as `linli doctor` and the dashboard get it."""
     return {
         "up": up,
-        "use": round(100 * utilisation(patients), 1),
-        "devices": [figures(patient) for patient in patients],
-        "findings": [msgspec.structs.asdict(finding) for finding in examine(up, patients, timeout)],
+        "use": round(100 * utilisation(devices), 1),
+        "devices": [device_report(device) for device in devices],
+        "findings": [msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(up, devices, timeout_s)],
     }

@@ -1,6 +1,5 @@
-"""When a device is asked: on a grid of its own, ever less often while it fails, and no slow one for longer
-than its share of the line's time.
-"""
+"""When a device is polled: at its own phase of its own period, less and less often while it fails, and
+never longer than its share of the line's time allows."""
 
 from __future__ import annotations
 
@@ -8,87 +7,75 @@ import heapq
 import zlib
 from collections.abc import Iterable
 
-from gateway.model import MISSES_UNTIL_OFFLINE, Device, Sample
+from gateway.model import MISSES_UNTIL_OFFLINE
 
-from .tally import Recent
+from .health import DeviceHealth
 
-PROBE = 60.0
-"""Seconds between two probes of a device that is gone for long."""
-QUICK = 0.25
-"""Seconds on the line that take nobody's turn: who needs no more may be asked as often as is wanted."""
-SLOTS = 32
-"""Phases a device may have: polls never bunch up, yet the loop wakes once for those of several lines."""
+MAX_PROBE_INTERVAL_S = 60.0
+"""Between two polls of a device that has been offline for long."""
+UNLIMITED_POLL_S = 0.25
+"""A device whose poll takes no longer may be polled as often as configured, whatever its share."""
+PHASES = 32
+"""Phases a device may have: polls never bunch up, yet one wake-up serves those of several lines."""
 
 
-class Slot:
-    """A device's place in the schedule."""
+class ScheduledDevice:
+    """A device with the time at which it is polled next, in monotonic seconds."""
 
-    def __init__(self, device: Device, now: float = 0.0) -> None:
-        self.device = device
-        self.safety = device.safety
-        self.recent = Recent(now)
-        self.standing: frozenset[str] = frozenset()
-        """Its points that are an alarm."""
-        self.phase = zlib.crc32(device.name.encode()) % SLOTS / SLOTS
+    def __init__(self, health: DeviceHealth) -> None:
+        self.health = health
+        self.device = health.device
+        self.safety = health.safety
+        self.phase = zlib.crc32(self.device.name.encode()) % PHASES / PHASES
         self.due = 0.0
-        self.failures = 0
-        self.told_offline = False
 
-    def plan(self, now: float, start: float, spent: float, share: float) -> int:
-        """When to ask again: on the device's own grid, so that polls never bunch up, and so that it uses
-        no more than its share of the line's time.
+    def schedule_next(self, now: float, start: float, spent_s: float, max_share: float) -> int:
+        """Set the time of the next poll: in the device's own phase, counted from `start`, and so that it
+        uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
 
         Returns how many polls were missed because the line was busy.
         """
-        every = self.device.every
-        before = self.due
-        if self.failures:
-            # Soon at first, so that an outage is known; then ever less often.
-            wait = (
-                min(every, 1.0)
-                if self.failures < MISSES_UNTIL_OFFLINE
-                else doubled(every, self.failures - MISSES_UNTIL_OFFLINE)
+        period_s, failures = self.device.every, self.health.failures_in_a_row
+        was_due = self.due
+        if failures:
+            # Soon at first, so that an outage is known; then less and less often.
+            delay_s = (
+                min(period_s, 1.0)
+                if failures < MISSES_UNTIL_OFFLINE
+                else backoff_s(period_s, failures - MISSES_UNTIL_OFFLINE)
             )
-            self.due = now + wait
+            self.due = now + delay_s
         else:
-            anchor = start + self.phase * every
-            self.due = anchor + max(0.0, (now - anchor) // every + 1) * every
-        if spent > QUICK:
-            self.due = max(self.due, now + spent / share - spent)
-        missed = 0 if self.failures else max(0, round((self.due - before) / every) - 1)
-        tally = self.recent.now(now)
-        tally.busy += spent
+            anchor = start + self.phase * period_s
+            self.due = anchor + max(0.0, (now - anchor) // period_s + 1) * period_s
+        if spent_s > UNLIMITED_POLL_S:
+            self.due = max(self.due, now + spent_s / max_share - spent_s)
+        missed = 0 if failures else max(0, round((self.due - was_due) / period_s) - 1)
+        tally = self.health.tally.current(now)
+        tally.busy_s += spent_s
         tally.missed += missed
         return missed
 
-    def alarms(self, sample: Sample) -> frozenset[str]:
-        """The points that are an alarm by this sample."""
-        if not self.safety:
-            return frozenset()
-        specs = {name: self.device.points[name].alarm for name in sample.values}
-        return frozenset(
-            name for name, spec in specs.items() if spec and spec.exceeded(sample.values[name])
-        )
+
+def backoff_s(base_s: float, doublings: int, max_s: float = MAX_PROBE_INTERVAL_S) -> float:
+    """Seconds to wait: twice as long each time, up to `max_s`, and never less than `base_s`."""
+    return min(base_s * float(2 ** min(doublings, 16)), max(base_s, max_s))
 
 
-def doubled(every: float, times: int, most: float = PROBE) -> float:
-    """Seconds to wait: twice as long each time, up to `most`, and never less than `every`."""
-    return min(every * float(2 ** min(times, 16)), max(every, most))
+class PollQueue:
+    """Devices by the time they are due."""
 
-
-class Queue:
-    """Slots by the time they are due."""
-
-    def __init__(self, slots: Iterable[Slot]) -> None:
-        self._heap = [(slot.due, slot.device.name, slot) for slot in slots]
+    def __init__(self, devices: Iterable[ScheduledDevice]) -> None:
+        self._heap = [(scheduled.due, scheduled.device.name, scheduled) for scheduled in devices]
         heapq.heapify(self._heap)
 
     @property
-    def due(self) -> float:
+    def next_due(self) -> float:
+        """Monotonic seconds; infinite for an empty queue."""
         return self._heap[0][0] if self._heap else float("inf")
 
-    def push(self, slot: Slot) -> None:
-        heapq.heappush(self._heap, (slot.due, slot.device.name, slot))
+    def push(self, scheduled: ScheduledDevice) -> None:
+        heapq.heappush(self._heap, (scheduled.due, scheduled.device.name, scheduled))
 
-    def pop(self) -> Slot:
+    def pop(self) -> ScheduledDevice:
         return heapq.heappop(self._heap)[2]

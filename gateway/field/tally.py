@@ -1,4 +1,4 @@
-"""What the devices of a line did of late: polls, failures by kind, latency, time on the line."""
+"""Counts of the last minutes, for each device: polls, failures by kind, latency, time on the line."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections import Counter
 
 import msgspec
 
-HALF = 300.0
-"""Seconds of one half: what is told covers the last five to ten minutes, so that what was mended is
-soon forgotten."""
-FINEST, STEP = 1e-4, math.log(1.1)
-"""Latencies are kept in classes, each a tenth wider than the one before, from 0.1 ms."""
+from gateway.model import FailureKind
+
+HALF_WINDOW_S = 300.0
+"""A report covers the last one to two of these, so that a fault that was mended soon leaves it."""
+MIN_LATENCY_S, LATENCY_CLASS_WIDTH = 1e-4, math.log(1.1)
+"""Latencies are counted in classes from 0.1 ms up, each a tenth wider than the one before."""
 
 
 class Tally(msgspec.Struct):
-    """Counts of one device within a stretch of time."""
+    """Counts of one device within a period."""
 
     polls: int = 0
-    """Questions, or messages of a device that speaks by itself."""
+    """Requests, or messages of a device that reports by itself."""
     missed: int = 0
     """Polls that a busy line had no time for."""
     unconfirmed: int = 0
-    """Alarms that a second reading did not bear out."""
-    busy: float = 0.0
-    """Seconds that the line was taken, the silence after a failure included."""
-    failures: Counter[str] = msgspec.field(default_factory=Counter)
-    """By the key of the error."""
+    """Alarms that a second reading did not show."""
+    busy_s: float = 0.0
+    """Time that the line was occupied, the silence after a failure included."""
+    failures: Counter[FailureKind] = msgspec.field(default_factory=Counter)
     latencies: Counter[int] = msgspec.field(default_factory=Counter)
     """Of the readings, by class."""
 
@@ -34,17 +34,18 @@ class Tally(msgspec.Struct):
     def readings(self) -> int:
         return self.polls - self.failures.total()
 
-    def took(self, seconds: float) -> None:
-        """Note how long a reading took."""
-        self.latencies[int(math.log(max(seconds, FINEST) / FINEST) / STEP)] += 1
+    def add_latency(self, seconds: float) -> None:
+        """Count the time that a reading took."""
+        latency_class = math.log(max(seconds, MIN_LATENCY_S) / MIN_LATENCY_S) / LATENCY_CLASS_WIDTH
+        self.latencies[int(latency_class)] += 1
 
-    def percentile(self, part: float) -> float | None:
-        """Seconds within which that part of the readings came, to a tenth; None without any."""
-        rank = math.ceil(part * self.latencies.total())
-        for number in sorted(self.latencies):
-            rank -= self.latencies[number]
+    def latency_s(self, fraction: float) -> float | None:
+        """Seconds within which that fraction of the readings came, to a tenth; None without readings."""
+        rank = math.ceil(fraction * self.latencies.total())
+        for latency_class in sorted(self.latencies):
+            rank -= self.latencies[latency_class]
             if rank <= 0:
-                return FINEST * math.exp(STEP * (number + 1))
+                return MIN_LATENCY_S * math.exp(LATENCY_CLASS_WIDTH * (latency_class + 1))
         return None
 
     def __add__(self, other: Tally) -> Tally:
@@ -52,28 +53,29 @@ class Tally(msgspec.Struct):
             self.polls + other.polls,
             self.missed + other.missed,
             self.unconfirmed + other.unconfirmed,
-            self.busy + other.busy,
+            self.busy_s + other.busy_s,
             self.failures + other.failures,
             self.latencies + other.latencies,
         )
 
 
-class Recent:
-    """The tally of late: two halves, of which the older is dropped when the younger is full."""
+class SlidingTally:
+    """The tally of the last minutes in two halves: when the newer is full, the older is dropped."""
 
     def __init__(self, now: float) -> None:
-        self._began = self._turned = now
-        self._older, self._younger = Tally(), Tally()
+        self._older_since = self._newer_since = now
+        self._older, self._newer = Tally(), Tally()
 
-    def now(self, now: float) -> Tally:
-        """The tally to count into."""
-        if now - self._turned >= HALF:
-            late = now - self._turned >= 2 * HALF
-            self._older, self._younger = Tally() if late else self._younger, Tally()
-            self._began, self._turned = now if late else self._turned, now
-        return self._younger
+    def current(self, now: float) -> Tally:
+        """The tally to count into; `now` in monotonic seconds."""
+        age = now - self._newer_since
+        if age >= HALF_WINDOW_S:
+            outdated = age >= 2 * HALF_WINDOW_S
+            self._older, self._newer = Tally() if outdated else self._newer, Tally()
+            self._older_since, self._newer_since = now if outdated else self._newer_since, now
+        return self._newer
 
-    def told(self, now: float) -> tuple[Tally, float]:
+    def total(self, now: float) -> tuple[Tally, float]:
         """The tally, and the seconds that it covers."""
-        self.now(now)
-        return self._older + self._younger, now - self._began
+        self.current(now)
+        return self._older + self._newer, now - self._older_since

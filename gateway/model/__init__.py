@@ -8,7 +8,7 @@ from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import MISSES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
-from gateway.model.errors import ConfigError, GatewayError, LinkDown, ReadFailed
+from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
 from gateway.model.record import GATEWAY, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
 from gateway.model.service import Adopted, Changes, Message, Revision, Row, Rows, Service, Tick
@@ -32,6 +32,7 @@ __all__ = [
     "Device",
     "Driver",
     "Fact",
+    "FailureKind",
     "GatewayError",
     "Hazard",
     "Id",

@@ -52,6 +52,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
         ),
     }
 
+    @property
+    def is_boolean(self) -> bool:
+        """Whether its value is known to be true or false. Drivers whose own keys say so extend this."""
+        tests = (self.bit, self.equals, self.true_above, self.true_below)
+        return any(test is not None for test in tests)
+
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
     """Something a device can be told to do. Drivers extend this with how."""

@@ -98,6 +98,10 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     overhear: Callable[[Any], AsyncIterator[OverheardDevice | ReadFailed]] | None = None
     """What is said on a line with these options, by whomever, without ever answering; a `ReadFailed` is
     something that is none of the driver's. Raises `LinkDown`."""
+    overhear_s: float = 15.0
+    """Seconds that `overhear` needs until most devices have reported."""
+    tcp_port: int | None = None
+    """The port of devices that are given as a host or a network alone; None: the driver has no such."""
     identity_keys: tuple[str, ...] = ()
     """What a device may say of itself; a profile's `[fingerprint]` has a pattern for any of these."""
 

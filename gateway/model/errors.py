@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class GatewayError(Exception):
     """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
@@ -23,5 +25,34 @@ class LinkDown(GatewayError):
     """The transport is gone (port, connection): it must be reopened."""
 
 
+class FailureKind(StrEnum):
+    """What went wrong with a reading, in terms that hold for every protocol. The driver sets it; the bus
+    doctor diagnoses by it, and a polled line waits after some of them."""
+
+    TIMEOUT = "timeout"
+    """No reply in time. One may still come late."""
+    SILENT = "silent"
+    """Nothing came, and no late reply is to be expected: a device that reports by itself did not, or a
+    gateway in between says that it cannot reach the device."""
+    DAMAGED = "damaged"
+    """A reply came, but incomplete or with a wrong checksum. The right one may still come late."""
+    OUT_OF_STEP = "out-of-step"
+    """The line carries what belongs to no request, or to an earlier one, so that no reply could be
+    matched to this request."""
+    REFUSED = "refused"
+    """The device replied that it does not have what was requested."""
+    OTHER = "other"
+    """None of these."""
+
+    @property
+    def late_reply_possible(self) -> bool:
+        """Whether the reply may still be under way, and could be taken for that of the next request."""
+        return self in (FailureKind.TIMEOUT, FailureKind.DAMAGED)
+
+
 class ReadFailed(GatewayError):
     """This device did not answer as it should, this time. The transport is thought to be sound."""
+
+    def __init__(self, key: str, kind: FailureKind = FailureKind.OTHER, /, **facts: object) -> None:
+        super().__init__(key, **facts)
+        self.kind = kind

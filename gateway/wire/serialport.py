@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import serial
 
-from gateway.model import LinkDown, ReadFailed
+from gateway.model import FailureKind, LinkDown, ReadFailed
 
 CHUNK = 4096
 BROKEN = (OSError, serial.SerialException, termios.error)
@@ -68,7 +68,9 @@ class SerialPort:
                         return reply
                     self._arrived.clear()
                     await self._arrived.wait()
-        raise ReadFailed("garbage" if self._buffer else "timeout", bytes=len(self._buffer))
+        if self._buffer:
+            raise ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(self._buffer))
+        raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0)
 
     def ready(self) -> None:
         """The event loop says that bytes are waiting."""

@@ -22,7 +22,7 @@ from drivers import modbus
 from gateway.base import control
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Device, Sample
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
@@ -194,7 +194,7 @@ async def _ask_liars(liar: Slave, transactions: float) -> Figures:
             wrong += got != value(unit, int(name))
 
     buses = [
-        BusTask(BusSpec(url, modbus.DRIVER, modbus.Options(url=url, baud=BAUDS, timeout=PATIENCE)),
+        Line(BusSpec(url, modbus.DRIVER, modbus.Options(url=url, baud=BAUDS, timeout=PATIENCE)),
                 _devices(), SystemClock(), sink)
         for url in liar.at
     ]  # fmt: skip

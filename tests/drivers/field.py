@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.base import log
 from gateway.base.clock import SystemClock
 from gateway.config import Site, load_site
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Command, GatewayError, Sample
 
 
@@ -28,7 +28,7 @@ async def hear(sample: Sample) -> None:
 async def run(site: Site) -> None:
     clock = SystemClock()
     buses = {
-        name: BusTask(spec, tuple(d for d in site.devices.values() if d.bus == name), clock, hear)
+        name: Line(spec, tuple(d for d in site.devices.values() if d.bus == name), clock, hear)
         for name, spec in site.buses.items()
     }
     running = [asyncio.create_task(bus.run()) for bus in buses.values()]

@@ -489,7 +489,7 @@ def test_a_mistake_is_found_without_hardware(
         load_site(site)
     told = {mistake.key: mistake for mistake in wrong.value.mistakes}
     assert told[key].facts.items() >= facts.items()
-    assert told[key].say("zh") != told[key].say("en")
+    assert told[key].text("zh") != told[key].text("en")
 
 
 POINTS = {

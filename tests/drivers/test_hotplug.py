@@ -17,7 +17,7 @@ import pytest
 
 from gateway.base.clock import SystemClock
 from gateway.config import load_site
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line as FieldLine
 from gateway.model import Command, GatewayError, Sample
 from gateway.simulate.modbus import crc16
 from tests.drivers.conftest import Answer, Line
@@ -135,7 +135,7 @@ class Rig:
         file.write_text(SITE + site.replace("PORT", str(self.adapter.path)))
         checked = load_site(file)
         self.samples: list[Sample] = []
-        self.task = BusTask(
+        self.task = FieldLine(
             checked.buses["line"], tuple(checked.devices.values()), SystemClock(), self._sink
         )
 

@@ -16,7 +16,7 @@ from drivers.gb26875.packets import FRAME, SEND, Packet
 from gateway.base.clock import SystemClock
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.config import BusSpec, load_profile
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line as FieldLine
 from gateway.model import Device, Driver, Fact, Hazard, Sample
 from tests.drivers.conftest import Line, rtu
 
@@ -61,10 +61,10 @@ class Alarms:
 @contextlib.asynccontextmanager
 async def watched(driver: Driver, options: msgspec.Struct, device: Device) -> AsyncIterator[Alarms]:
     alarms = Alarms(device)
-    bus = BusTask(BusSpec("line", driver, options), (device,), SystemClock(), alarms.take)
+    bus = FieldLine(BusSpec("line", driver, options), (device,), SystemClock(), alarms.take)
     task = asyncio.create_task(bus.run())
     try:
-        await until(lambda: bus.stats.up)
+        await until(lambda: bus.counters.up)
         yield alarms
     finally:
         task.cancel()

@@ -1,4 +1,4 @@
-"""A bus task on a scripted line, on a clock that is turned by hand."""
+"""A line on a scripted bus, on a clock that is turned by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.config import BusSpec
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import (
     AlarmSpec,
     Bus,
@@ -46,7 +46,7 @@ def a_device(name: str, every: float = 1.0, alarm: AlarmSpec | None = None) -> D
     )
 
 
-class Line(Bus):
+class ScriptedBus(Bus):
     """A line whose devices answer after `latency` seconds with `answers`: errors are raised, of a list
     each once and the last for ever."""
 
@@ -95,23 +95,23 @@ class Line(Bus):
 
 
 class Rig:
-    """A bus task on a scripted line, with what it said."""
+    """A line on a scripted bus, with its samples."""
 
     def __init__(self, *devices: Device) -> None:
         self.clock = FakeClock()
-        self.line = Line(self.clock)
+        self.bus = ScriptedBus(self.clock)
         self.pushing: asyncio.Queue[tuple[str, Any]] | None = None
         self.polled = False
         """Whether a line that pushes is polled as well."""
         self.samples: list[Sample] = []
-        self.recalled: list[tuple[str, bytes]] = []
+        self.restored: list[tuple[str, bytes]] = []
         spec = BusSpec("line", self._driver(), Nothing())
-        self.task = BusTask(spec, devices, self.clock, self._sink, self._memories)
+        self.line = Line(spec, devices, self.clock, self._sink, self._saved_states)
 
     async def _sink(self, sample: Sample) -> None:
         self.samples.append(sample)
 
-    def _memories(self) -> dict[str, bytes]:
+    def _saved_states(self) -> dict[str, bytes]:
         return {
             sample.device: sample.driver_state for sample in self.samples if sample.driver_state is not None
         }
@@ -131,19 +131,19 @@ class Rig:
 
     @asynccontextmanager
     async def _connect(self, options: Any, devices: Any) -> AsyncIterator[Bus | Listener]:
-        self.line.opened.append(self.clock.mono())
-        if self.line.away:
-            raise self.line.away
+        self.bus.opened.append(self.clock.mono())
+        if self.bus.away:
+            raise self.bus.away
         if self.pushing is None:
-            yield self.line
+            yield self.bus
         elif self.polled:
-            yield Both(self.line, self.pushing, self.recalled)
+            yield Both(self.bus, self.pushing, self.restored)
         else:
-            yield Pushing(self.pushing, self.line, self.recalled)
+            yield Pushing(self.pushing, self.bus, self.restored)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        job = asyncio.create_task(self.task.run())
+        job = asyncio.create_task(self.line.run())
         await self.clock.settle()
         try:
             yield
@@ -155,7 +155,7 @@ class Rig:
     async def until_asking(self, name: str) -> None:
         for _ in range(2000):
             await self.clock.advance(0.005)
-            if self.line.asking == name:
+            if self.bus.asking == name:
                 return
         raise AssertionError(f"{name} is not asked")
 
@@ -178,14 +178,14 @@ class Pushing(Listener):
     """What is pushed is heard; writes go to the line, which may be busy with several."""
 
     def __init__(
-        self, queue: asyncio.Queue[tuple[str, Any]], line: Line, recalled: list[tuple[str, bytes]]
+        self, queue: asyncio.Queue[tuple[str, Any]], line: ScriptedBus, restored: list[tuple[str, bytes]]
     ) -> None:
         self._queue = queue
         self._line = line
-        self._recalled = recalled
+        self._restored = restored
 
     def restore_state(self, device: str, state: bytes) -> None:
-        self._recalled.append((device, state))
+        self._restored.append((device, state))
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         while True:
@@ -204,9 +204,9 @@ class Pushing(Listener):
 
 class Both(Pushing, Bus):
     def __init__(
-        self, line: Line, queue: asyncio.Queue[tuple[str, Any]], recalled: list[tuple[str, bytes]]
+        self, line: ScriptedBus, queue: asyncio.Queue[tuple[str, Any]], restored: list[tuple[str, bytes]]
     ) -> None:
-        super().__init__(queue, line, recalled)
+        super().__init__(queue, line, restored)
         self.read = line.read  # type: ignore[method-assign]
         self.write = line.write  # type: ignore[method-assign]
 

@@ -104,7 +104,7 @@ def read(draft: SiteDraft) -> NeedsSite:
     reader = draft.reader
     if "needs" not in draft.data:
         return NeedsSite()
-    keys = reader.section(_NeedsKeys, draft.data, "needs")
+    keys = reader.read_section(_NeedsKeys, draft.data, "needs")
     if keys is None:
         return NeedsSite()
     owners = _named(reader, "owners", keys.owners) or _words("need-owner", [DESK])
@@ -140,12 +140,12 @@ def _categories(
     for name, table in tables.items():
         path = ("needs", "category", name)
         reading.check_name(name, path)
-        keys = reading.build(_CategoryKeys, table, path)
+        keys = reading.build_struct(_CategoryKeys, table, path)
         if keys is None:
             continue
         for key, given, known in (("owner", keys.owner, owners), ("referral", keys.referral, referrals)):
             if given and given not in known:
-                reading.mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
+                reading.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
         found[name] = Category(
             title=localized(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
         )
@@ -157,7 +157,7 @@ def _named(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str
         path = ("needs", key, name)
         reading.check_name(name, path)
         if not title or not all(each.strip() for each in localized(title).values()):
-            reading.mistake(path, "title-empty")
+            reading.add_mistake(path, "title-empty")
             return {}
     return {name: localized(title) for name, title in given.items()}
 

@@ -98,13 +98,15 @@ def statistics_file(site: Site) -> Path:
 
 def read(draft: SiteDraft) -> VisitorsSite:
     """The rooms and doors that hold together."""
-    statistics = draft.reader.section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
+    statistics = (
+        draft.reader.read_section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
+    )
     return VisitorsSite(layout=_layout(draft), statistics=statistics)
 
 
 def _layout(draft: SiteDraft) -> Layout:
     reader, data, devices = draft.reader, draft.data, draft.devices
-    keys = reader.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
+    keys = reader.read_section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
     rooms = _rooms(reader, data)
     doors = _doors(reader, data, devices)
     found = Layout(
@@ -114,7 +116,7 @@ def _layout(draft: SiteDraft) -> Layout:
         there = reachable(with_counters(found, devices.values()).doors.values())
         for name in rooms:
             if name not in there:
-                reader.mistake(("room", name), "room-unreachable", room=name)
+                reader.add_mistake(("room", name), "room-unreachable", room=name)
     return found
 
 
@@ -143,10 +145,10 @@ def figures(part: VisitorsSite) -> Figures:
 
 def _rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
     rooms = {}
-    for name, table in reading.tables(data, "room"):
+    for name, table in reading.named_tables(data, "room"):
         if name in (OUTSIDE, CENTRE):
-            reading.mistake(("room", name), "name-reserved", name=name)
-        keys = reading.build(_RoomKeys, table, ("room", name))
+            reading.add_mistake(("room", name), "name-reserved", name=name)
+        keys = reading.build_struct(_RoomKeys, table, ("room", name))
         if keys is not None:
             rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
     return rooms
@@ -165,24 +167,24 @@ def _doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> d
     # One that is written down but wrong has been told of already.
     told = [name for name in _written(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_written(data, "room"))
-    for name, table in reading.tables(data, "door"):
+    for name, table in reading.named_tables(data, "door"):
         path = ("door", name)
-        keys = reading.build(_DoorKeys, table, path)
+        keys = reading.build_struct(_DoorKeys, table, path)
         if keys is None:
             continue
         if name in counters and name not in keys.counters:
-            reading.mistake(path, "door-name", name=name)
+            reading.add_mistake(path, "door-name", name=name)
         for counter in keys.counters:
             if counter in taken:
                 other = taken[counter]
-                reading.mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
+                reading.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
             elif counter not in counters and counter not in told:
                 known = ", ".join(counters) or "–"
-                reading.mistake((*path, "counters"), "door-counter", counter=counter, known=known)
+                reading.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name
         for key, side in (("from", keys.outer), ("to", keys.inner)):
             if side not in places:
-                reading.mistake((*path, key), "door-side", side=side, known=", ".join(places))
+                reading.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
         doors[name] = Door(
             title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )

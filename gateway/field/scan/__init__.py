@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.base.clock import SystemClock
-from gateway.config import ControlOptions, Site, load_models, load_site
+from gateway.config import ControlOptions, Site, load_profiles, load_site
 from gateway.model import Driver, GatewayError
 from gateway.words import preferred, translate
 
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
     report = Printer(preferred(), bar=sys.stderr.isatty())
     scanner = Scanner(
         site=site,
-        models=load_models(options.config),
+        models=load_profiles(options.config),
         drivers=drivers,
         report=report,
         clock=SystemClock(),

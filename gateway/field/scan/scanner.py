@@ -26,6 +26,7 @@ from gateway.model import (
     Bus,
     Clock,
     Driver,
+    FailureKind,
     GatewayError,
     LinkDown,
     OverheardDevice,
@@ -36,7 +37,7 @@ from gateway.model import (
 )
 from gateway.wire.codec import leaves
 
-from ..supervise import OUT_OF_STEP, VISIT
+from ..polled import SCAN_REQUEST_S
 from .ask import build, pack, question
 from .fit import contradicts, fits
 from .paste import Met
@@ -55,11 +56,8 @@ HOSTS = 8
 """Hosts that are asked at once."""
 LARGEST = 1024
 """Addresses of a network."""
-MODBUS = 502
 MESSAGES = 20
 """Different messages of one device that are kept."""
-LISTEN = {"/": 3.0, "ble:": 15.0, "mqtt": 15.0}
-"""Seconds to listen, by the beginning of the target."""
 
 Table = dict[str, Any]
 Asking = Callable[..., Awaitable[Table]]
@@ -143,7 +141,9 @@ class Scanner:
     async def tcp(self, targets: Sequence[str]) -> None:
         """Hosts with or without a port, and networks."""
         await self._ask_gateway()
-        places = [place for target in targets for place in _hosts(target)]
+        scans = (driver.scan for driver in self._drivers.values())
+        ports = sorted({scan.tcp_port for scan in scans if scan and scan.tcp_port})
+        places = [place for target in targets for place in _hosts(target, ports)]
         knocks, asks = asyncio.Semaphore(KNOCKS), asyncio.Semaphore(HOSTS)
 
         async def visit(place: str) -> None:
@@ -250,13 +250,15 @@ class Scanner:
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": pack(points)}
             answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
-            if answer.get("nobody") in OUT_OF_STEP and target.startswith("tcp:"):
-                raise LinkDown("scan-queue", bus=bus)
             if "nobody" in answer:
-                raise ReadFailed(answer["nobody"])
+                failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
+                if failed.kind.late_reply_possible and target.startswith("tcp:"):
+                    raise LinkDown("scan-queue", bus=bus)
+                raise failed
             return answer
 
-        self._report.tell("scan.through", place=target, bus=bus, seconds=round(len(addresses) * VISIT))
+        seconds = round(len(addresses) * SCAN_REQUEST_S)
+        self._report.tell("scan.through", place=target, bus=bus, seconds=seconds)
         if not await self._ask_all(name, target, {}, ask, addresses, bus):
             self._report.tell("scan.silence", place=target)
 
@@ -317,11 +319,10 @@ class Scanner:
     async def _overhear(self, target: str) -> bool:
         """Listen at a target for a while; whether anybody spoke. Raises `LinkDown`."""
         spoken = asyncio.Event()
-        jobs = [
-            self._hear(name, target, table, spoken) for name, table in self._tables(target, speaking=True)
-        ]
-        usual = next(seconds for begin, seconds in LISTEN.items() if target.startswith(begin))
-        seconds = self._wishes.seconds or usual
+        tables = self._tables(target, speaking=True)
+        jobs = [self._hear(name, target, table, spoken) for name, table in tables]
+        scans = (self._drivers[name].scan for name, _ in tables)
+        seconds = self._wishes.seconds or max((scan.overhear_s for scan in scans if scan), default=0.0)
         if jobs:
             self._report.tell("scan.listen", place=target, seconds=round(seconds))
         tasks = [asyncio.create_task(job) for job in (*jobs, self._clock.sleep(seconds))]
@@ -464,7 +465,7 @@ class _Line:
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
-            if points is not None and bus.settle_s and failed.key in OUT_OF_STEP:
+            if points is not None and bus.settle_s and failed.kind.late_reply_possible:
                 # Late, it could be taken for the answer to the next request.
                 await self._clock.sleep(2 * self.patience)
             raise
@@ -499,22 +500,23 @@ def _real(place: str) -> str:
         return place
 
 
-def _hosts(target: str) -> list[str]:
-    """The places that a host, a host with its port, or a network stands for. Raises `GatewayError`."""
+def _hosts(target: str, ports: Sequence[int]) -> list[str]:
+    """The places that a host, a host with its port, or a network stands for; `ports` are those of hosts
+    that are given without one. Raises `GatewayError`."""
     target = target.removeprefix("tcp://")
     try:
         if "/" in target:
             network = ipaddress.ip_network(target, strict=False)
             if network.num_addresses > LARGEST:
                 raise GatewayError("scan-network-large", most=LARGEST)
-            return [f"tcp://{host}:{MODBUS}" for host in network.hosts()]
+            return [f"tcp://{host}:{port}" for host in network.hosts() for port in ports]
         url = urlsplit(f"//{target}")
-        port = url.port or MODBUS
+        own = [url.port] if url.port else ports
     except ValueError as error:
         raise GatewayError("scan-target", target=target, reason=error) from error
     if not url.hostname:
         raise GatewayError("scan-target", target=target, reason="")
-    return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}"]
+    return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
 
 
 async def _opens(place: str) -> bool:

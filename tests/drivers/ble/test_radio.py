@@ -15,7 +15,7 @@ from drivers.ble import DRIVER, Address, Options, connect
 from drivers.ble.formats import BTHOME, RUUVI, BlePoint
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, Sample
 from tests.drivers.ble.adverts import BTHOME_KEY, FORMAT_5, KEY, MAC, raw
 from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
@@ -49,7 +49,7 @@ class Rig:
 
     def __init__(self, options: Options, *devices: Device) -> None:
         self.samples: list[Sample] = []
-        self.task = BusTask(BusSpec("air", DRIVER, options), devices, SystemClock(), self._sink)
+        self.task = Line(BusSpec("air", DRIVER, options), devices, SystemClock(), self._sink)
 
     async def _sink(self, sample: Sample) -> None:
         self.samples.append(sample)
@@ -69,7 +69,7 @@ async def running(options: Options, *devices: Device) -> AsyncIterator[Rig]:
     rig = Rig(options, *devices)
     task = asyncio.create_task(rig.task.run())
     try:
-        await rig.until(lambda: rig.task.stats.up)
+        await rig.until(lambda: rig.task.counters.up)
         yield rig
     finally:
         task.cancel()
@@ -129,7 +129,7 @@ async def test_a_key_that_does_not_serve_makes_its_device_offline_and_no_other(
     async with running(Options(), device("smoke", MAC, key=file, smoke="smoke"), other) as rig:
         for number in (1, 1, 1, 1, 2):
             bluez.advertise(MAC, sealed(number, b"\x29\x01"), service=BTHOME)
-        await rig.until(lambda: rig.task.stats.failures == 2)
+        await rig.until(lambda: rig.task.counters.failures == 2)
         assert rig.samples == []
         bluez.advertise(MAC, sealed(3, b"\x29\x01"), service=BTHOME)
         bluez.advertise("AA:00:00:00:00:02", b"\x40\x1a\x01", service=BTHOME)
@@ -163,7 +163,7 @@ async def test_an_adapter_that_was_pulled_out_and_put_back(bluez: BlueZ) -> None
     async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
         bluez.unplug()
         await rig.until(lambda: any(sample.error == "ble-scan" for sample in rig.samples))
-        assert not rig.task.stats.up
+        assert not rig.task.counters.up
         bluez.plug()
         await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
 

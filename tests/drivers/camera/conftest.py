@@ -14,7 +14,7 @@ import pytest
 from drivers.camera.zygote import ZYGOTE
 from gateway.base.clock import SystemClock
 from gateway.config import Site, load_site
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.model import Sample
 from tests.drivers.camera.picture import Camera
 from tests.drivers.camera.scenes import Scene, Walker, walk
@@ -65,7 +65,7 @@ class Field:
         self.memories: dict[str, bytes] = {}
         self.site = site
         self.buses = {
-            name: BusTask(
+            name: Line(
                 spec,
                 tuple(d for d in site.devices.values() if d.bus == name),
                 clock,
@@ -132,7 +132,7 @@ def watching(tmp_path: Path) -> Watching:
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_stays() -> Iterator[None]:
     yield
-    ZYGOTE.end()
+    ZYGOTE.stop()
 
 
 def children(parent: int) -> list[int]:

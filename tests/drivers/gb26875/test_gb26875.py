@@ -18,7 +18,7 @@ from drivers.gb26875.panel import OPERATIONS, STATES, Panel
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
 from gateway.services.driver_state import DriverState, saved_states
@@ -194,10 +194,10 @@ async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:
         samples.append(sample)
 
     spec = BusSpec("fire", DRIVER, Options(listen=f"127.0.0.1:{port}", ask=False))
-    bus = BusTask(spec, (device(),), SystemClock(), sink)
+    bus = Line(spec, (device(),), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
-        await until(lambda: bus.stats.up)
+        await until(lambda: bus.counters.up)
         async with calling(port) as peer:
             for data in (components(component(FIRE, text="三楼走廊")), operation(1)):
                 await peer.ask(packet(data).encode())
@@ -230,7 +230,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
                 fires.append(sample.values["fire"] is True)
                 await engine.sample(sample)
 
-            bus = BusTask(
+            bus = Line(
                 spec,
                 tuple(devices.values()),
                 SystemClock(),
@@ -239,7 +239,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
             )
             running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
             try:
-                await until(lambda: bus.stats.up)
+                await until(lambda: bus.counters.up)
                 yield engine
                 # No word of farewell: what follows knows what was committed, and no more.
                 power_cut()

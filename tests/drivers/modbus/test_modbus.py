@@ -14,7 +14,7 @@ from drivers.modbus import DRIVER, Options, connect
 from drivers.modbus.registers import FORMATS, RegisterPoint, Table, Type, decode
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
-from gateway.field.supervise import BusTask
+from gateway.field.line import Line as FieldLine
 from gateway.model import Command, Device, GatewayError, ReadFailed, Sample
 from tests.drivers.conftest import Line, rtu
 from tests.drivers.modbus.lines import SHORT, a_device, a_module, chain, eventually
@@ -99,7 +99,7 @@ async def supervised(url: str, *devices: Device) -> AsyncIterator[list[Sample]]:
         samples.append(sample)
 
     spec = BusSpec("line", DRIVER, Options(url=url, timeout=SHORT))
-    task = asyncio.create_task(BusTask(spec, devices, SystemClock(), sink).run())
+    task = asyncio.create_task(FieldLine(spec, devices, SystemClock(), sink).run())
     try:
         yield samples
     finally:
@@ -180,7 +180,7 @@ async def test_a_command_is_done_once_the_device_shows_it(
         samples.append(sample)
 
     spec = BusSpec("line", DRIVER, Options(url=f"tcp://127.0.0.1:{foreign_tcp({})}", timeout=5))
-    bus = BusTask(spec, (a_module(),), SystemClock(), sink)
+    bus = FieldLine(spec, (a_module(),), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
         await eventually(lambda: samples)

@@ -75,7 +75,7 @@ def test_check_warns_of_a_port_whose_number_changes(
     for folder, name, port in ports:
         folder.mkdir(exist_ok=True)
         (folder / name).symlink_to(f"/dev/ttyUSB{port}")
-    monkeypatch.setattr(check, "LASTING", (by_id, by_socket))
+    monkeypatch.setattr(check, "STABLE_NAME_FOLDERS", (by_id, by_socket))
     monkeypatch.setenv("LINLI_LANG", "en")
     head = 'schema = "linli/site/1"\n[site]\nid = "x"\ntitle = "X"\n'
     site = tmp_path / "site.toml"

@@ -9,9 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
-from gateway.capabilities.safety.services.findings import Found
-from gateway.capabilities.safety.services.patrols import Round, Visit
-from gateway.capabilities.safety.services.response import Act, Muster
+from gateway.capabilities.safety.services.emergency_plans import LoggedAction, Muster
+from gateway.capabilities.safety.services.findings import Finding
+from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.model import Hazard
 from gateway.services.commands import Status
 from tests.gateway.dashboard.browser import Page, fill
@@ -275,7 +275,9 @@ def test_a_plan_is_ticked_off_and_people_are_counted(house: House, page: Page) -
     assert page.has("a[href='tel:119']")
     page.click("[data-key=look] .tick")
     page.shows("这一步完成", "#toast.done")
-    house.case(name, done={"look": Act("Wang", house.now())}, muster=Muster("Wang", house.now(), 28))
+    house.case(
+        name, done={"look": LoggedAction("Wang", house.now())}, muster=Muster("Wang", house.now(), 28)
+    )
     page.shows("火灾应急预案 1/2", "#alarms")
     page.shows("还差 3 人", "#alarms")
     page.click("[data-key=look] .tick")
@@ -377,14 +379,15 @@ def test_patrols_and_hazards_are_reported_and_closed(house: House, page: Page) -
     fill(page, "[data-key=kitchen] form", note="灶台未关")
     page.shows("已签到", "#toast.done")
     house.rows(
-        "patrols", fire=Round(round="1", since=house.now(), visits={"kitchen": Visit("王", house.now())})
+        "patrols",
+        fire=PatrolRound(round="1", since=house.now(), visits={"kitchen": CheckIn("王", house.now())}),
     )
     page.shows("防火巡查 本轮 1/2", "#patrols")
     assert not page.has("[data-key=kitchen] form")
     page.click("[data-key=report] summary")
     fill(page, "[data-key=report] form", where="楼梯", what=NASTY)
     page.shows("已上报隐患：楼梯", "#toast.done")
-    found = Found(
+    found = Finding(
         where=NASTY, what=NASTY, severity="major", by="王", at=house.now(7201), hours=2, overdue=True
     )
     house.rows("hazards", hazard__1=found)

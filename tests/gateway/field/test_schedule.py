@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.field import supervise
-from gateway.model import Quality, ReadFailed
+from gateway.field import polled
+from gateway.model import FailureKind, Quality, ReadFailed
 from tests.gateway.line import FIRE, Rig, a_device, names
 
 
@@ -16,13 +16,13 @@ async def test_each_device_is_asked_at_its_own_phase_and_pace() -> None:
     async with rig.running():
         await rig.clock.advance(100)
     for name in names(40):
-        times = rig.line.times(name)[1:]
+        times = rig.bus.times(name)[1:]
         assert len(times) == pytest.approx(10, abs=1)
         assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
             [10] * (len(times) - 1), abs=0.2
         )
     # Spread over the period: no second of it has more than a third of them.
-    crowd = Counter(int(rig.line.times(name)[2] % 10) for name in names(40))
+    crowd = Counter(int(rig.bus.times(name)[2] % 10) for name in names(40))
     assert max(crowd.values()) < 14
     assert len(crowd) >= 8
 
@@ -33,7 +33,7 @@ async def test_the_phases_are_the_same_at_every_start() -> None:
         rig = Rig(*(a_device(name, every=3) for name in names(5)))
         async with rig.running():
             await rig.clock.advance(10)
-        polls.append(rig.line.polls)
+        polls.append(rig.bus.polls)
     assert polls[0] == polls[1]
 
 
@@ -47,19 +47,19 @@ async def test_everything_is_asked_within_a_second_of_the_start() -> None:
 @pytest.mark.parametrize(("crowd", "latency"), [(10, 0.2), (2, 0.6)])
 async def test_polls_that_were_left_out_are_counted(crowd: int, latency: float) -> None:
     rig = Rig(*(a_device(name) for name in names(crowd)))
-    rig.line.latency = dict.fromkeys(names(crowd), latency)
+    rig.bus.latency = dict.fromkeys(names(crowd), latency)
     async with rig.running():
         await rig.clock.advance(120)
-    assert rig.task.stats.missed + rig.task.stats.polls == pytest.approx(120 * crowd, rel=0.03)
-    assert rig.task.stats.busy == pytest.approx(len(rig.line.polls) * latency, abs=1)
+    assert rig.line.counters.missed + rig.line.counters.polls == pytest.approx(120 * crowd, rel=0.03)
+    assert rig.line.counters.busy_s == pytest.approx(len(rig.bus.polls) * latency, abs=1)
 
 
 async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less(told: Any) -> None:
     rig = Rig(a_device("dead"), a_device("well"))
-    rig.line.answers["dead"] = ReadFailed("timeout", unit=1)
+    rig.bus.answers["dead"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
     async with rig.running():
         await rig.clock.advance(1000)
-        times = rig.line.times("dead")
+        times = rig.bus.times("dead")
         assert [s.quality for s in rig.of("dead")] == [Quality.OFFLINE] * (len(times) - 2)
         assert rig.of("dead")[0].error == "timeout"
         assert rig.of("dead")[0].at.mono / 1e9 == pytest.approx(times[2], abs=0.1)
@@ -69,23 +69,23 @@ async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less
         assert gaps[-1] / gaps[2] > 10
         assert told() == ["bus-up", "device-offline"]
         # Well again: found at the next probe, told once, and back at the old pace.
-        del rig.line.answers["dead"]
+        del rig.bus.answers["dead"]
         await rig.clock.advance(65)
         assert told() == ["bus-up", "device-offline", "device-online"]
         assert rig.of("dead")[-1].quality is Quality.GOOD
-        rig.line.polls.clear()
+        rig.bus.polls.clear()
         await rig.clock.advance(20)
-        assert len(rig.line.times("dead")) == pytest.approx(20, abs=1)
+        assert len(rig.bus.times("dead")) == pytest.approx(20, abs=1)
 
 
 async def test_two_failures_are_not_an_outage(told: Any) -> None:
     rig = Rig(a_device("a"))
-    rig.line.answers["a"] = ReadFailed("timeout", unit=1)
+    rig.bus.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
     async with rig.running():
-        while len(rig.line.polls) < 2:
+        while len(rig.bus.polls) < 2:
             await rig.clock.advance(0.1)
         await rig.clock.advance(0.1)
-        del rig.line.answers["a"]
+        del rig.bus.answers["a"]
         await rig.clock.advance(5)
     assert {sample.quality for sample in rig.samples} == {Quality.GOOD}
     assert told() == ["bus-up"]
@@ -95,8 +95,8 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(*(a_device(name) for name in dead + live))
     for name in dead:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
-        rig.line.latency[name] = 0.5
+        rig.bus.answers[name] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
+        rig.bus.latency[name] = 0.5
     async with rig.running():
         await rig.clock.advance(600)
     for name in live:
@@ -108,9 +108,9 @@ async def test_five_dead_of_twenty_do_not_take_the_turns_of_the_others() -> None
 async def test_five_dead_of_twenty_cost_the_others_little_from_the_beginning() -> None:
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(*(a_device(name) for name in dead + live))
-    rig.line.settle_s = 0.0
-    rig.line.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
-    rig.line.answers = {name: ReadFailed("timeout", unit=1) for name in dead}
+    rig.bus.settle_s = 0.0
+    rig.bus.latency = dict.fromkeys(live, 0.045) | dict.fromkeys(dead, 0.5)
+    rig.bus.answers = {name: ReadFailed("timeout", FailureKind.TIMEOUT, unit=1) for name in dead}
     async with rig.running():
         await rig.clock.advance(60)
     assert sum(len(rig.of(name)) for name in live) >= 0.93 * 60 * len(live)
@@ -122,8 +122,8 @@ async def test_a_safety_device_that_fails_with_others_is_soon_known_to_be_gone()
     dead, live = names(5, "dead"), names(15, "live")
     rig = Rig(a_device("smoke", alarm=FIRE), *(a_device(name) for name in dead + live))
     for name in ["smoke", *dead]:
-        rig.line.answers[name] = ReadFailed("timeout", unit=1)
-        rig.line.latency[name] = 0.5
+        rig.bus.answers[name] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
+        rig.bus.latency[name] = 0.5
     async with rig.running():
         await rig.clock.advance(60)
     assert rig.of("smoke")[0].at.mono / 1e9 < 15
@@ -131,19 +131,19 @@ async def test_a_safety_device_that_fails_with_others_is_soon_known_to_be_gone()
 
 async def test_a_slow_device_gets_no_more_than_its_share() -> None:
     rig = Rig(a_device("slow", every=0.1), a_device("quick"))
-    rig.line.latency["slow"] = 0.8
+    rig.bus.latency["slow"] = 0.8
     async with rig.running():
         await rig.clock.advance(200)
-    assert len(rig.line.times("slow")) * 0.8 <= (supervise.SHARE + 0.01) * 200
-    assert len(rig.line.times("quick")) >= 190
+    assert len(rig.bus.times("slow")) * 0.8 <= (polled.MAX_DEVICE_SHARE + 0.01) * 200
+    assert len(rig.bus.times("quick")) >= 190
 
 
 async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -> None:
     safety, others = names(8, "smoke"), names(8, "other")
     rig = Rig(*(a_device(name, alarm=FIRE) for name in safety), *(a_device(name) for name in others))
-    rig.line.latency = dict.fromkeys(safety + others, 0.125)  # twice what the line can carry
+    rig.bus.latency = dict.fromkeys(safety + others, 0.125)  # twice what the line can carry
     async with rig.running():
         await rig.clock.advance(120)
-    counts = Counter(name for _, name in rig.line.polls)
+    counts = Counter(name for _, name in rig.bus.polls)
     assert sum(counts[name] for name in safety) >= 3.5 * sum(counts[name] for name in others)
     assert min(counts[name] for name in others) >= 120 / 0.125 / 5 / 8 * 0.9

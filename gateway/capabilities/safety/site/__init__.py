@@ -12,12 +12,12 @@ from gateway.config.site import Site
 from gateway.model import AlarmSpec, Hazard, Service
 from gateway.words import preferred, translate
 
-from ..services.alarms import OUTPUTS, Output, Rule, Safety, of_point
+from ..services.alarms import OUTPUTS_DEVICE, Output, Rule, Safety, rule_of_point
 from ..services.batteries import Batteries
+from ..services.emergency_plans import EmergencyPlans
 from ..services.escalation import Escalation
-from ..services.findings import Hazards
+from ..services.findings import Findings
 from ..services.patrols import Patrols
-from ..services.response import Response
 from ..services.supervision import Supervision
 from . import duties, escalation, rules
 from .duties import Duties, load_plan
@@ -62,16 +62,16 @@ def services(site: Site) -> list[Service]:
     """The services of safety, alarms first."""
     part, now = site.part(SafetySite), local_time(site.centre.timezone)
     fault = AlarmSpec(hazard=Hazard.FAULT)
-    obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in part.outputs)
-    reached = (of_point(Escalation.name, f"{name}.failed", fault) for name in part.telling.ways)
+    obeyed = (rule_of_point(OUTPUTS_DEVICE, f"{name}.failed", fault) for name in part.outputs)
+    reached = (rule_of_point(Escalation.name, f"{name}.failed", fault) for name in part.telling.ways)
     own = [*part.rules.values(), *obeyed, *reached]
     return [
         Safety(site.devices, own, now, site.hours, part.people_inside),
-        Response(part.duties.plans),
+        EmergencyPlans(part.duties.plans),
         Supervision(site.devices, part.duties.tests),
         Batteries(site.devices),
         Patrols(part.duties.patrols, now),
-        Hazards(part.duties.hazards),
+        Findings(part.duties.hazards),
         Escalation(part.telling.plans, part.telling.reach, part.telling.duty(now)),
     ]
 
@@ -91,10 +91,10 @@ SITE = SiteSection(
         Supervision.name: {name: Figure() for name in ("tests_due", "silent")},
         Batteries.name: {"low": Figure()},
         Patrols.name: {"missed": Figure()},
-        Hazards.name: {name: Figure() for name in ("open", "overdue")},
+        Findings.name: {name: Figure() for name in ("open", "overdue")},
     },
-    service_types=(Safety, Response, Supervision, Batteries, Patrols, Hazards, Escalation),
+    service_types=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings, Escalation),
     services=services,
-    reserved=(OUTPUTS, "rule", "drill"),
+    reserved=(OUTPUTS_DEVICE, "rule", "drill"),
     documents={"plan": _check_plan},
 )

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
-from gateway.capabilities.safety.services.response import Plan, Step
-from gateway.capabilities.safety.services.supervision import DAYS
+from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
@@ -35,10 +35,10 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
     """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
     device, and hours in which a finding is to be closed, by severity."""
 
-    plans: Mapping[Hazard, Plan] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
-    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
-    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(TEST_INTERVAL_DAYS))
+    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
 
 
 class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +81,12 @@ class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-def load_plan(file: Path) -> Plan:
+def load_plan(file: Path) -> EmergencyPlan:
     """Read and check one emergency plan. Raises `Mistakes`."""
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
+def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
     """A plan and the text of its file; `kept` is what the file once said."""
     reading = _PlanReading(file, kept)
     plan = reading.plan()
@@ -99,29 +99,29 @@ def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
 class _PlanReading(TomlReader):
     """The file of an emergency plan."""
 
-    def plan(self) -> Plan | None:
-        data = self.parse(PLAN)
+    def plan(self) -> EmergencyPlan | None:
+        data = self.parse_file(PLAN)
         if data is None:
             return None
-        steps: dict[str, Step] = {}
-        for name, table in self.tables(data, "step"):
-            keys = self.build(_StepKeys, table, ("step", name))
+        steps: dict[str, PlanStep] = {}
+        for name, table in self.named_tables(data, "step"):
+            keys = self.build_struct(_StepKeys, table, ("step", name))
             if keys is not None:
-                steps[name] = Step(
+                steps[name] = PlanStep(
                     who=localized(keys.who),
                     do=localized(keys.do),
                     call=keys.call,
                     source=localized(keys.source),
                 )
         if not 0 < len(steps) <= MOST and not self.mistakes:
-            self.mistake(("step",), "plan-steps", most=MOST)
+            self.add_mistake(("step",), "plan-steps", most=MOST)
         data.pop("step", None)
-        head = self.build(_PlanKeys, data, ())
+        head = self.build_struct(_PlanKeys, data, ())
         if head is None:
             return None
         if self._file.stem != head.hazard:
-            self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
-        return Plan(
+            self.add_mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
+        return EmergencyPlan(
             hazard=head.hazard,
             title=localized(head.title),
             source=localized(head.source),
@@ -131,7 +131,7 @@ class _PlanReading(TomlReader):
         )
 
 
-def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
     """Everything the site asks of its people."""
     return Duties(
         plans=plans,
@@ -143,7 +143,7 @@ def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Du
 
 def plans(
     reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
-) -> tuple[dict[Hazard, Plan], dict[str, str]]:
+) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
     `plans/hazard`; `kept` are such texts, read in place of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
@@ -153,7 +153,7 @@ def plans(
     else:
         texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
-    found: dict[Hazard, Plan] = {}
+    found: dict[Hazard, EmergencyPlan] = {}
     sources: dict[str, str] = {}
     for name, (file, text) in files.items():
         try:
@@ -167,16 +167,16 @@ def plans(
 
 def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
-    for name, table in reading.tables(data, "patrol"):
+    for name, table in reading.named_tables(data, "patrol"):
         path = ("patrol", name)
-        keys = reading.build(_PatrolKeys, table, path)
+        keys = reading.build_struct(_PatrolKeys, table, path)
         if keys is None:
             continue
         for checkpoint in keys.checkpoints:
             reading.check_name(checkpoint, (*path, "checkpoints"))
         minutes = _minutes(keys.every)
         if minutes is None:
-            reading.mistake((*path, "every"), "patrol-every", every=keys.every)
+            reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
             title=localized(keys.title or name),
@@ -202,29 +202,29 @@ def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
     table = _numbers(reading, data, "tests", YEAR)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
-        reading.mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
-    return {**DAYS, **table}
+        reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+    return {**TEST_INTERVAL_DAYS, **table}
 
 
 def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
     table = _numbers(reading, data, "hazards", YEAR * 24)
-    reading.unknown(table, HOURS, ("hazards",))
+    reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
-            reading.mistake(("hazards", severity), "positive")
-    return {**HOURS, **table}
+            reading.add_mistake(("hazards", severity), "positive")
+    return {**CLOSE_WITHIN_HOURS, **table}
 
 
 def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
-        reading.mistake((section,), "table-expected", key=section)
+        reading.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.mistake((section, key), "number-range", most=most)
+            reading.add_mistake((section, key), "number-range", most=most)
         else:
             found[key] = value
     return found

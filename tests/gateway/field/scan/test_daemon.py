@@ -169,7 +169,7 @@ async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line,
             with pytest.raises(GatewayError, match=error):
                 await control.call(rig.socket, "scan", **request)
         answer = await control.call(rig.socket, "scan", bus="rs485", address={"unit": 9})
-        assert answer == {"nobody": "timeout"}
+        assert answer == {"nobody": "timeout", "kind": "timeout"}
 
 
 async def test_a_line_whose_devices_speak_is_refused_with_a_way_out(line: Line, rig: Rig) -> None:

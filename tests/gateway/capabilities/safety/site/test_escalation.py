@@ -82,7 +82,7 @@ def load(path: Path, text: str) -> Site:
 def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
     telling = load(tmp_path, SITE).part(SafetySite).telling
     assert set(telling.plans) == set(Hazard)
-    assert telling.plans[Hazard.FIRE].drills
+    assert telling.plans[Hazard.FIRE].include_drills
     assert telling.plans[Hazard.WATER].steps[1].after == 300
     assert telling.people["wang"].title["en"] == "Ms Wang"
     assert telling.reach == {
@@ -158,7 +158,7 @@ def test_what_could_leave_nobody_told_is_refused(
     mistake = next(each for each in wrong.value.mistakes if each.key == key)
     assert mistake.line == line
     for language in LANGUAGES:
-        assert "?" not in mistake.say(language)
+        assert "?" not in mistake.text(language)
 
 
 def test_a_roster_without_a_hole_needs_no_fallback(tmp_path: Path) -> None:

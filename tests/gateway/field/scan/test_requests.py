@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.field.supervise import LATE, VISIT
-from gateway.model import Bus, GatewayError, LinkDown, ReadFailed
+from gateway.field.polled import MAX_SAFETY_DELAY_PERIODS, SCAN_REQUEST_S
+from gateway.model import Bus, FailureKind, GatewayError, LinkDown, ReadFailed
 from tests.gateway.line import FIRE, Rig, a_device, names
 
 
@@ -24,23 +24,23 @@ class Visitor:
         self.results: list[Any] = []
 
     async def ask(self, bus: Bus) -> Any:
-        assert not self._rig.line.asking, "two transactions overlap"
+        assert not self._rig.bus.asking, "two transactions overlap"
         self.times.append(self._rig.clock.mono())
-        self._rig.line.asking = "stranger"
+        self._rig.bus.asking = "stranger"
         try:
             await self._rig.clock.sleep(self._seconds if self._answer else bus.timeout_s)
         finally:
-            self._rig.line.asking = ""
+            self._rig.bus.asking = ""
         if isinstance(self._answer, Exception):
             raise self._answer
         if self._answer is None:
-            raise ReadFailed("timeout")
+            raise ReadFailed("timeout", FailureKind.TIMEOUT)
         return self._answer
 
     async def go(self, times: int = 1) -> None:
         for _ in range(times):
             try:
-                self.results.append(await self._rig.task.visit(self.ask))
+                self.results.append(await self._rig.line.request_for_scan(self.ask))
             except GatewayError as error:
                 self.results.append(error.key)
 
@@ -49,19 +49,19 @@ class Visitor:
 async def test_a_scan_makes_no_safety_device_wait_for_long(count: int, every: float) -> None:
     rig = Rig(*(a_device(name, every, FIRE) for name in names(count)))
     visitor = Visitor(rig)
-    usual = rig.line.timeout_s
+    usual = rig.bus.timeout_s
     async with rig.running():
         scan = asyncio.create_task(visitor.go(100))
         await rig.clock.advance(60)
         assert scan.done()
-        stats = rig.task.stats
+        stats = rig.line.counters
         assert (stats.missed, stats.failures) == (0, 0)
     assert visitor.results == ["timeout"] * 100
-    assert rig.line.timeout_s == usual
+    assert rig.bus.timeout_s == usual
     for name in names(count):
-        gaps = [b - a for a, b in itertools.pairwise(rig.line.times(name)[1:])]
+        gaps = [b - a for a, b in itertools.pairwise(rig.bus.times(name)[1:])]
         # Late by no more than the slack, one visit's overhang and its neighbours' polls.
-        assert max(gaps) <= every + LATE * every + 0.01 * count + 0.02, name
+        assert max(gaps) <= every + MAX_SAFETY_DELAY_PERIODS * every + 0.01 * count + 0.02, name
         assert len(gaps) >= 60 / every - 3
 
 
@@ -72,10 +72,10 @@ async def test_nobody_is_asked_while_a_late_answer_may_come() -> None:
         scan = asyncio.create_task(visitor.go(10))
         await rig.clock.advance(10)
         assert scan.done()
-    moments = sorted([*visitor.times, *rig.line.times("a")])
+    moments = sorted([*visitor.times, *rig.bus.times("a")])
     for asked in visitor.times:
         after = [moment for moment in moments if moment > asked]
-        assert not after or after[0] - asked >= VISIT - 0.001
+        assert not after or after[0] - asked >= SCAN_REQUEST_S - 0.001
 
 
 async def test_what_a_stranger_says_comes_back_and_concerns_nobody_else() -> None:
@@ -84,7 +84,7 @@ async def test_what_a_stranger_says_comes_back_and_concerns_nobody_else() -> Non
     async with rig.running():
         await asyncio.gather(visitor.go(), rig.clock.advance(1))
         assert visitor.results == [{"says": {}}]
-        assert rig.task.stats.failures == 0
+        assert rig.line.counters.failures == 0
     assert {sample.device for sample in rig.samples} == {"a"}
 
 
@@ -94,12 +94,12 @@ async def test_a_line_that_breaks_under_a_visitor_is_opened_again() -> None:
     async with rig.running():
         await asyncio.gather(visitor.go(), rig.clock.advance(5))
         assert visitor.results == ["line-down"]
-        assert len(rig.line.opened) == 2
-        assert rig.task.stats.up
+        assert len(rig.bus.opened) == 2
+        assert rig.line.counters.up
 
 
 async def test_a_busy_line_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.field.supervise.VISIT_PATIENCE", 0.05)
+    monkeypatch.setattr("gateway.field.polled.SCAN_REQUEST_TIMEOUT_S", 0.05)
     rig = Rig(a_device("a", 0.1, FIRE))
     visitor = Visitor(rig, {"says": {}})
     async with rig.running():
@@ -113,7 +113,7 @@ async def test_a_busy_line_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_line_that_is_down_or_whose_devices_speak_refuses() -> None:
     rig = Rig(a_device("a"))
-    rig.line.away = LinkDown("line-open")
+    rig.bus.away = LinkDown("line-open")
     visitor = Visitor(rig)
     async with rig.running():
         await visitor.go()

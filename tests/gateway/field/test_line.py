@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from gateway.field import supervise
-from gateway.field.schedule import Slot
+from gateway.field import line
+from gateway.field.health import DeviceHealth
+from gateway.field.schedule import ScheduledDevice
 from gateway.model import (
     AlarmSpec,
     Command,
     Device,
+    FailureKind,
     GatewayError,
     Hazard,
     LinkDown,
@@ -29,15 +31,15 @@ from tests.gateway.line import Rig, a_device
 T = TypeVar("T")
 
 
-@pytest.mark.parametrize("key", ["timeout", "garbage", "reply-length"])
-async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(key: str) -> None:
+@pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.DAMAGED])
+async def test_after_a_wrong_answer_or_none_the_line_is_left_to_settle(kind: FailureKind) -> None:
     rig = Rig(a_device("a"), a_device("b", every=0.1))
-    rig.line.answers["a"] = ReadFailed(key, unit=1, bytes=1, expected=1, got=2)
+    rig.bus.answers["a"] = ReadFailed("garbage", kind, unit=1, bytes=1)
     async with rig.running():
         await rig.clock.advance(3)
-    asked = rig.line.times("a")[0]
-    following = next(moment for moment, _ in rig.line.polls if moment > asked)
-    assert following - asked >= 0.01 + rig.line.settle_s
+    asked = rig.bus.times("a")[0]
+    following = next(moment for moment, _ in rig.bus.polls if moment > asked)
+    assert following - asked >= 0.01 + rig.bus.settle_s
 
 
 HOT = AlarmSpec(hazard=Hazard.FIRE, above=5)
@@ -56,18 +58,18 @@ async def test_a_new_alarm_is_read_twice_and_the_second_reading_counts(
     answers: list[dict[str, Value]], values: list[dict[str, Value]]
 ) -> None:
     rig = Rig(a_device("a", alarm=HOT))
-    rig.line.answers["a"] = answers
+    rig.bus.answers["a"] = answers
     async with rig.running():
         await rig.clock.advance(3)
     assert [sample.values for sample in rig.samples][:3] == values
-    times = rig.line.times("a")
+    times = rig.bus.times("a")
     again = [b - a for a, b in itertools.pairwise(times) if b - a < 0.1]
     assert len(again) == 1, "only a new alarm is asked for again, and at once"
 
 
 async def test_an_alarm_that_cannot_be_confirmed_is_believed() -> None:
     rig = Rig(a_device("a", alarm=HOT))
-    rig.line.answers["a"] = [{"x": 9}, ReadFailed("timeout")]
+    rig.bus.answers["a"] = [{"x": 9}, ReadFailed("timeout", FailureKind.TIMEOUT)]
     async with rig.running():
         await rig.clock.advance(2)
     assert rig.samples[0].values == {"x": 9}
@@ -75,13 +77,13 @@ async def test_an_alarm_that_cannot_be_confirmed_is_believed() -> None:
 
 async def test_the_doctor_sees_who_takes_the_line_and_who_jumps(told: Any) -> None:
     rig = Rig(a_device("dead"), a_device("jumpy", alarm=HOT), a_device("well"))
-    rig.line.latency["dead"] = 0.5
-    rig.line.answers["dead"] = ReadFailed("timeout")
+    rig.bus.latency["dead"] = 0.5
+    rig.bus.answers["dead"] = ReadFailed("timeout", FailureKind.TIMEOUT)
     async with rig.running():
         await rig.clock.advance(60)
-        rig.line.answers["jumpy"] = [{"x": 9}, {"x": 0}]
+        rig.bus.answers["jumpy"] = [{"x": 9}, {"x": 0}]
         await rig.clock.advance(2)
-        report = rig.task.report()
+        report = rig.line.report()
     by_name = {device["device"]: device for device in report["devices"]}
     assert by_name["dead"]["offline"]
     assert by_name["dead"]["share"] > 5 * by_name["well"]["share"]
@@ -94,10 +96,10 @@ async def test_the_doctor_sees_who_takes_the_line_and_who_jumps(told: Any) -> No
 
 async def test_an_impossible_or_missing_value_is_left_out_and_said_so() -> None:
     rig = Rig(a_device("a"))
-    rig.line.answers["a"] = {"x": -1, "y": 2}
+    rig.bus.answers["a"] = {"x": -1, "y": 2}
     async with rig.running():
         await rig.clock.advance(1.5)
-        rig.line.answers["a"] = {"x": 1}
+        rig.bus.answers["a"] = {"x": 1}
         await rig.clock.advance(1)
     first, *_, last = rig.samples
     assert (first.quality, first.values, first.bad) == (Quality.UNCERTAIN, {"y": 2}, {"x": "out-of-range"})
@@ -106,34 +108,34 @@ async def test_an_impossible_or_missing_value_is_left_out_and_said_so() -> None:
 
 async def test_an_answer_without_any_value_counts_as_a_failure(told: Any) -> None:
     rig = Rig(a_device("a"))
-    rig.line.answers["a"] = {}
+    rig.bus.answers["a"] = {}
     async with rig.running():
         await rig.clock.advance(1.5)
         assert rig.samples == []
         await rig.clock.advance(10)
     assert {sample.error for sample in rig.samples} == {"no-values"}
     assert told() == ["bus-up", "device-offline"]
-    assert rig.task.stats.failures == rig.task.stats.polls
+    assert rig.line.counters.failures == rig.line.counters.polls
 
 
 async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any) -> None:
     rig = Rig(a_device("a"), a_device("b"))
     async with rig.running():
         await rig.clock.advance(3)
-        rig.line.answers["a"] = rig.line.away = LinkDown("line-down", reason="gone")
+        rig.bus.answers["a"] = rig.bus.away = LinkDown("line-down", reason="gone")
         await rig.clock.advance(1.1)
         assert [rig.of(name)[-1].error for name in "ab"] == ["line-down"] * 2
-        assert not rig.task.stats.up
+        assert not rig.line.counters.up
         await rig.clock.advance(3600)
-        tries = rig.line.opened[1:]
+        tries = rig.bus.opened[1:]
         gaps = [b - a for a, b in itertools.pairwise(tries)]
-        assert max(gaps) <= supervise.REOPEN
+        assert max(gaps) <= line.MAX_REOPEN_DELAY_S
         assert len({round(gap, 3) for gap in gaps}) > 10, "no jitter"
-        rig.line.away = None
-        del rig.line.answers["a"]
+        rig.bus.away = None
+        del rig.bus.answers["a"]
         await rig.clock.advance(5)
         assert [rig.of(name)[-1].quality for name in "ab"] == [Quality.GOOD] * 2
-        assert rig.task.stats.up
+        assert rig.line.counters.up
     down = ["bus-down", "device-offline", "device-offline"]
     assert told() == ["bus-up", *down, "bus-up", "device-online", "device-online"]
 
@@ -142,26 +144,26 @@ async def test_what_a_line_has_learned_outlives_the_connection() -> None:
     rig = Rig(a_device("a"))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.quirks["a"] = "asks for less"
-        rig.line.answers["a"] = LinkDown("line-down")
+        rig.bus.quirks["a"] = "asks for less"
+        rig.bus.answers["a"] = LinkDown("line-down")
         await rig.clock.advance(2)
-        rig.line.quirks = {}
-        rig.line.answers["a"] = {"x": 1}
+        rig.bus.quirks = {}
+        rig.bus.answers["a"] = {"x": 1}
         await rig.clock.advance(10)
-        assert rig.line.quirks == {"a": "asks for less"}
+        assert rig.bus.quirks == {"a": "asks for less"}
 
 
 async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() -> None:
     rig = Rig(a_device("a"))
-    rig.line.answers["a"] = LinkDown("line-down", reason="closed at once")
+    rig.bus.answers["a"] = LinkDown("line-down", reason="closed at once")
     async with rig.running():
         await rig.clock.advance(600)
-    assert len(rig.line.opened) < 600 / 2
+    assert len(rig.bus.opened) < 600 / 2
 
 
 async def test_a_line_that_is_away_at_the_start_is_told_once(told: Any) -> None:
     rig = Rig(a_device("a"))
-    rig.line.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
+    rig.bus.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
     async with rig.running():
         await rig.clock.advance(60)
         assert told() == ["bus-down", "device-offline"]
@@ -171,94 +173,94 @@ async def test_a_line_that_is_away_at_the_start_is_told_once(told: Any) -> None:
 async def test_a_mistake_in_a_driver_costs_a_reopening_not_the_task(told: Any) -> None:
     rig = Rig(a_device("a"))
     async with rig.running():
-        rig.line.answers["a"] = ZeroDivisionError("in the driver")
+        rig.bus.answers["a"] = ZeroDivisionError("in the driver")
         await rig.clock.advance(2)
         assert "crashed" in told()
         assert rig.of("a")[-1].error == "internal"
-        del rig.line.answers["a"]
+        del rig.bus.answers["a"]
         await rig.clock.advance(10)
         assert rig.of("a")[-1].quality is Quality.GOOD
 
 
 async def test_a_command_runs_at_the_next_transaction_boundary_and_is_confirmed() -> None:
     rig = Rig(a_device("a"), a_device("b"))
-    rig.line.latency["b"] = 0.4
+    rig.bus.latency["b"] = 0.4
     async with rig.running():
         await rig.until_asking("b")
         began = rig.clock.mono()
-        command = asyncio.create_task(rig.task.execute(rig.command()))
+        command = asyncio.create_task(rig.line.execute(rig.command()))
         await rig.clock.advance(0.6)
-        assert [(name, action) for _, name, action in rig.line.writes] == [("a", "open")]
-        assert rig.line.writes[0][0] == pytest.approx(began + 0.4, abs=0.02)
+        assert [(name, action) for _, name, action in rig.bus.writes] == [("a", "open")]
+        assert rig.bus.writes[0][0] == pytest.approx(began + 0.4, abs=0.02)
         assert not command.done()
-        rig.line.answers["a"] = {"x": 5, "y": 2}
+        rig.bus.answers["a"] = {"x": 5, "y": 2}
         await rig.clock.advance(0.6)
         assert command.done()
         await command
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
 
 
 async def test_a_command_that_shows_no_effect_is_unconfirmed_and_not_repeated() -> None:
     rig = Rig(a_device("a"))
     async with rig.running():
-        command = asyncio.create_task(rig.task.execute(rig.command()))
+        command = asyncio.create_task(rig.line.execute(rig.command()))
         await rig.clock.advance(10)
         with pytest.raises(ReadFailed, match="unconfirmed"):
             await command
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
 
 
 async def test_one_lost_confirmation_is_no_failure() -> None:
     rig = Rig(a_device("a", every=60))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
-        command = asyncio.create_task(rig.task.execute(rig.command()))
+        rig.bus.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
+        command = asyncio.create_task(rig.line.execute(rig.command()))
         await rig.clock.advance(0.3)
-        rig.line.answers["a"] = {"x": 5, "y": 2}
+        rig.bus.answers["a"] = {"x": 5, "y": 2}
         await rig.clock.advance(2)
         assert command.done()
         await command
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
 
 
 async def test_a_refused_command_fails_and_is_not_repeated() -> None:
     rig = Rig(a_device("a"))
-    rig.line.write_error = ReadFailed("lock-unknown", lock=99, last=16)
+    rig.bus.write_error = ReadFailed("lock-unknown", lock=99, last=16)
     async with rig.running():
-        command = asyncio.create_task(rig.task.execute(rig.command()))
+        command = asyncio.create_task(rig.line.execute(rig.command()))
         await rig.clock.advance(10)
         with pytest.raises(ReadFailed, match="lock-unknown"):
             await command
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
 
 
 async def test_a_command_whose_time_is_over_when_its_turn_comes_is_not_sent() -> None:
     rig = Rig(a_device("a"), a_device("slow"))
-    rig.line.latency["slow"] = 3
+    rig.bus.latency["slow"] = 3
     async with rig.running():
         await rig.until_asking("slow")
-        command = asyncio.create_task(rig.task.execute(rig.command(seconds=2)))
+        command = asyncio.create_task(rig.line.execute(rig.command(seconds=2)))
         await rig.clock.advance(5)
         with pytest.raises(ReadFailed, match="too-late"):
             await command
-    assert rig.line.writes == []
+    assert rig.bus.writes == []
 
 
 async def test_a_command_that_its_asker_gave_up_is_not_sent_and_harms_nobody(told: Any) -> None:
     rig = Rig(a_device("a"), a_device("slow"))
-    rig.line.latency["slow"] = 0.5
+    rig.bus.latency["slow"] = 0.5
     async with rig.running():
         await rig.until_asking("slow")
         jobs = [
-            asyncio.create_task(rig.task.execute(rig.command())),
-            asyncio.create_task(rig.task.read("a")),
+            asyncio.create_task(rig.line.execute(rig.command())),
+            asyncio.create_task(rig.line.read("a")),
         ]
         await rig.clock.settle()
         for job in jobs:
             job.cancel()
         await rig.clock.advance(5)
-    assert rig.line.writes == []
+    assert rig.bus.writes == []
     assert told() == ["bus-up"]
 
 
@@ -266,10 +268,10 @@ async def test_an_asker_that_gives_up_in_the_middle_harms_nobody(told: Any) -> N
     rig = Rig(a_device("a"))
     async with rig.running():
         await rig.clock.advance(1.5)
-        for ask in (lambda: rig.task.read("a"), lambda: rig.task.execute(rig.command())):
+        for ask in (lambda: rig.line.read("a"), lambda: rig.line.execute(rig.command())):
             job = asyncio.ensure_future(ask())
             await rig.clock.settle()
-            assert rig.line.asking
+            assert rig.bus.asking
             job.cancel()
             await rig.clock.advance(5)
     assert told() == ["bus-up"]
@@ -277,37 +279,37 @@ async def test_an_asker_that_gives_up_in_the_middle_harms_nobody(told: Any) -> N
 
 async def test_an_unknown_action_and_a_line_that_is_down_are_refused_at_once() -> None:
     rig = Rig(a_device("a"))
-    rig.line.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
+    rig.bus.away = LinkDown("line-open", url="rtu:/dev/none", reason="no such file")
     async with rig.running():
         with pytest.raises(GatewayError, match="action-unknown"):
-            await rig.task.execute(rig.command(action="dance"))
+            await rig.line.execute(rig.command(action="dance"))
         with pytest.raises(GatewayError, match="line-down"):
-            await rig.task.execute(rig.command())
+            await rig.line.execute(rig.command())
 
 
 async def test_jobs_that_wait_when_the_line_goes_down_fail() -> None:
     rig = Rig(a_device("a"), a_device("slow"))
-    rig.line.latency["slow"] = 0.5
-    rig.line.answers["slow"] = LinkDown("line-down", reason="gone")
+    rig.bus.latency["slow"] = 0.5
+    rig.bus.answers["slow"] = LinkDown("line-down", reason="gone")
     async with rig.running():
         await rig.until_asking("slow")
         jobs = [
-            asyncio.create_task(rig.task.execute(rig.command())),
-            asyncio.create_task(rig.task.read("a")),
+            asyncio.create_task(rig.line.execute(rig.command())),
+            asyncio.create_task(rig.line.read("a")),
         ]
         await rig.clock.advance(1)
         for job in jobs:
             with pytest.raises(LinkDown):
                 await job
-    assert rig.line.writes == []
+    assert rig.bus.writes == []
 
 
 async def test_a_reading_on_demand_is_out_of_turn() -> None:
     rig = Rig(a_device("a", every=3600))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.answers["a"] = {"x": 7, "y": 2}
-        reading = asyncio.create_task(rig.task.read("a"))
+        rig.bus.answers["a"] = {"x": 7, "y": 2}
+        reading = asyncio.create_task(rig.line.read("a"))
         await rig.clock.advance(0.1)
         assert reading.done()
         result = await reading
@@ -320,8 +322,8 @@ async def test_a_reading_on_demand_that_fails_says_why() -> None:
     rig = Rig(a_device("a", every=3600))
     async with rig.running():
         await rig.clock.advance(2)
-        rig.line.answers["a"] = ReadFailed("timeout", unit=1)
-        reading = asyncio.create_task(rig.task.read("a"))
+        rig.bus.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
+        reading = asyncio.create_task(rig.line.read("a"))
         await rig.clock.advance(0.1)
         with pytest.raises(ReadFailed, match="timeout"):
             await reading
@@ -351,11 +353,11 @@ async def test_a_line_that_begins_anew_is_reminded_of_what_its_devices_told() ->
     rig = Rig(a_device("a", every=10), a_device("b", every=10))
     rig.pushing = asyncio.Queue()
     async with rig.running():
-        assert rig.recalled == []
+        assert rig.restored == []
         for raw in ({"x": 1, "y": 2}, {"x": 3, "y": 2}, LinkDown("broker-lost", reason="x")):
             rig.pushing.put_nowait(("a", raw))
         await rig.clock.advance(5)
-        assert rig.recalled == [("a", b"{'x': 3, 'y': 2}")]
+        assert rig.restored == [("a", b"{'x': 3, 'y': 2}")]
 
 
 async def test_a_message_that_is_no_reading_is_no_outage_yet(told: Any) -> None:
@@ -384,7 +386,7 @@ async def pushing(*devices: Device) -> AsyncIterator[Rig]:
 
 
 async def ordered(rig: Rig, command: Command) -> asyncio.Task[None]:
-    task = asyncio.create_task(rig.task.execute(command))
+    task = asyncio.create_task(rig.line.execute(command))
     await rig.clock.settle()
     return task
 
@@ -402,7 +404,7 @@ async def test_a_device_that_pushes_is_told_once_and_shows_the_effect_in_its_own
         await rig.clock.advance(1)
         assert command.done()
         await command
-    assert [(name, action) for _, name, action in rig.line.writes] == [("a", "open")]
+    assert [(name, action) for _, name, action in rig.bus.writes] == [("a", "open")]
     assert len(rig.of("a")) == 3
 
 
@@ -420,12 +422,12 @@ async def test_what_a_device_that_pushes_never_shows_is_unconfirmed(within: floa
         await rig.clock.advance(1.1)
         with pytest.raises(ReadFailed, match="unconfirmed"):
             await command
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
 
 
 async def test_what_is_said_while_one_still_writes_counts() -> None:
     async with pushing(a_device("a")) as rig:
-        rig.line.latency["a"] = 2
+        rig.bus.latency["a"] = 2
         command = await ordered(rig, rig.command())
         rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
         await rig.clock.advance(1.9)
@@ -437,7 +439,7 @@ async def test_what_is_said_while_one_still_writes_counts() -> None:
 
 async def test_one_device_that_takes_its_time_keeps_neither_the_others_nor_what_is_heard() -> None:
     async with pushing(a_device("a", every=100), a_device("b", every=100)) as rig:
-        rig.line.latency["a"] = 50
+        rig.bus.latency["a"] = 50
         slow, quick = await ordered(rig, rig.command("a")), await ordered(rig, rig.command("b"))
         rig.pushing.put_nowait(("b", {"x": 5, "y": 2}))
         await rig.clock.advance(1)
@@ -454,7 +456,7 @@ async def test_one_device_that_takes_its_time_keeps_neither_the_others_nor_what_
 
 async def test_a_write_that_never_ends_is_cut_off() -> None:
     async with pushing(a_device("a", every=1)) as rig:
-        rig.line.latency["a"] = 1000
+        rig.bus.latency["a"] = 1000
         command = await ordered(rig, rig.command())
         await rig.clock.advance(4)
         with pytest.raises(ReadFailed, match="unconfirmed"):
@@ -466,20 +468,20 @@ async def test_a_device_that_pushes_is_not_told_what_is_refused_too_late_or_unas
         command = rig.command(seconds=5)
         rig.clock.wall += 6000
         with pytest.raises(ReadFailed, match="too-late"):
-            await rig.task.execute(command)
-        given_up = asyncio.create_task(rig.task.execute(rig.command()))
+            await rig.line.execute(command)
+        given_up = asyncio.create_task(rig.line.execute(rig.command()))
         given_up.cancel()
         await rig.clock.advance(1)
-        assert rig.line.writes == []
-        rig.line.write_error = ReadFailed("lock-unknown", lock=99, last=16)
+        assert rig.bus.writes == []
+        rig.bus.write_error = ReadFailed("lock-unknown", lock=99, last=16)
         refused = await ordered(rig, rig.command())
         await rig.clock.advance(1)
         with pytest.raises(ReadFailed, match="lock-unknown"):
             await refused
         rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
         await rig.clock.advance(1)
-        assert rig.task.stats.up
-    assert len(rig.line.writes) == 1
+        assert rig.line.counters.up
+    assert len(rig.bus.writes) == 1
 
 
 async def test_a_listener_that_ends_takes_its_commands_along(told: Any) -> None:
@@ -487,7 +489,7 @@ async def test_a_listener_that_ends_takes_its_commands_along(told: Any) -> None:
         waiting = await ordered(rig, rig.command("a"))
         await rig.clock.advance(0.5)
         rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
-        unbegun = asyncio.create_task(rig.task.execute(rig.command("b")))
+        unbegun = asyncio.create_task(rig.line.execute(rig.command("b")))
         await rig.clock.advance(0.5)
         assert waiting.done()
         with pytest.raises(ReadFailed, match="unconfirmed"):
@@ -495,20 +497,20 @@ async def test_a_listener_that_ends_takes_its_commands_along(told: Any) -> None:
         assert unbegun.done()
         with pytest.raises(LinkDown):
             await unbegun
-    assert len(rig.line.writes) == 1
+    assert len(rig.bus.writes) == 1
     assert "crashed" not in told()
 
 
 async def test_a_write_that_finds_the_line_dead_reopens_it(told: Any) -> None:
     async with pushing(a_device("a")) as rig:
-        rig.line.write_error = LinkDown("broker-lost", reason="x")
+        rig.bus.write_error = LinkDown("broker-lost", reason="x")
         command = await ordered(rig, rig.command())
         await rig.clock.advance(0.1)
         with pytest.raises(LinkDown):
             await command
-        assert not rig.task.stats.up
+        assert not rig.line.counters.up
         await rig.clock.advance(5)
-        assert rig.task.stats.up
+        assert rig.line.counters.up
     assert told() == ["bus-up", "bus-down", "device-offline", "bus-up"]
 
 
@@ -516,42 +518,42 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
     rig = Rig(a_device("a", every=10))
     rig.pushing = asyncio.Queue()
     async with rig.running():
-        reading = asyncio.create_task(rig.task.read("a"))
+        reading = asyncio.create_task(rig.line.read("a"))
         await rig.clock.advance(4)
         rig.pushing.put_nowait(("a", {"x": 3, "y": 2}))
         await rig.clock.advance(1)
         result = await reading
         assert result.sample.values == {"x": 3, "y": 2}
         assert result.seconds == pytest.approx(4)
-        rig.line.away = LinkDown("broker-away", url="", reason="x")
-        rig.pushing.put_nowait(("a", rig.line.away))
+        rig.bus.away = LinkDown("broker-away", url="", reason="x")
+        rig.pushing.put_nowait(("a", rig.bus.away))
         await rig.clock.advance(0.1)
         with pytest.raises(GatewayError, match="line-down"):
-            await rig.task.read("a")
+            await rig.line.read("a")
 
 
 async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
     rig = Rig(a_device("a", every=10))
     rig.pushing, rig.polled = asyncio.Queue(), True
-    rig.line.answers["a"] = {"x": 5, "y": 2}
+    rig.bus.answers["a"] = {"x": 5, "y": 2}
     async with rig.running():
         await rig.clock.advance(95)
         assert [s.quality for s in rig.samples] == [Quality.GOOD] * 11
         rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
         await rig.clock.advance(0.01)
         assert rig.of("a")[-1].values == {"x": 1, "y": 2}
-        assert (await finished(rig, rig.task.read("a"))).sample.values == {"x": 5, "y": 2}
-        await finished(rig, rig.task.execute(rig.command()))
-        assert [action for _, _, action in rig.line.writes] == ["open"]
+        assert (await finished(rig, rig.line.read("a"))).sample.values == {"x": 5, "y": 2}
+        await finished(rig, rig.line.execute(rig.command()))
+        assert [action for _, _, action in rig.bus.writes] == ["open"]
         # Whichever of the two finds that the line is gone, both begin anew.
         rig.pushing.put_nowait(("a", LinkDown("line-down", reason="x")))
         await rig.clock.advance(0.01)
         assert rig.of("a")[-1].error == "line-down"
         await rig.clock.advance(20)
-        rig.line.away = LinkDown("line-down", reason="x")
-        rig.line.answers["a"] = rig.line.away
+        rig.bus.away = LinkDown("line-down", reason="x")
+        rig.bus.answers["a"] = rig.bus.away
         await rig.clock.advance(10)
-        rig.line.answers["a"], rig.line.away = {"x": 5, "y": 2}, None
+        rig.bus.answers["a"], rig.bus.away = {"x": 5, "y": 2}, None
         await rig.clock.advance(20)
         rig.pushing.put_nowait(("a", {"x": 9, "y": 2}))
         await rig.clock.advance(0.01)
@@ -567,24 +569,25 @@ async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
 
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
     assert FakeClock().now().wall == START
-    assert Slot(a_device("a")).phase == Slot(a_device("a")).phase != Slot(a_device("b")).phase
+    first, again, other = (ScheduledDevice(DeviceHealth(a_device(name), 0.0)).phase for name in "aab")
+    assert first == again != other
 
 
 async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() -> None:
     rig = Rig(a_device("a"))
-    rig.line.latency["a"] = 0.3
-    running = asyncio.create_task(rig.task.run())
+    rig.bus.latency["a"] = 0.3
+    running = asyncio.create_task(rig.line.run())
     await rig.until_asking("a")
-    asked = asyncio.create_task(rig.task.read("a"))
+    asked = asyncio.create_task(rig.line.read("a"))
     await rig.clock.settle()
-    ending = asyncio.create_task(rig.task.end(running))
+    ending = asyncio.create_task(rig.line.end(running))
     await rig.clock.advance(0.2)
-    assert rig.line.asking
+    assert rig.bus.asking
     assert not ending.done()
     await rig.clock.advance(0.2)
-    assert not rig.line.asking
+    assert not rig.bus.asking
     assert running.cancelled()
-    assert len(rig.of("a")) == len(rig.line.polls)
+    assert len(rig.of("a")) == len(rig.bus.polls)
     with pytest.raises(GatewayError, match="line-down"):
         await asked
     await ending
@@ -594,7 +597,7 @@ async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() ->
 async def test_a_line_that_goes_down_at_the_moment_it_is_ended_ends(turns: int) -> None:
     rig = Rig(a_device("a"))
     rig.pushing = asyncio.Queue()
-    running = asyncio.create_task(rig.task.run())
+    running = asyncio.create_task(rig.line.run())
     await rig.clock.settle()
     rig.pushing.put_nowait(("a", LinkDown("broker-lost", reason="x")))
     for _ in range(turns):

@@ -1,0 +1,164 @@
+"""How a line and its devices do. Every sample and every outage passes through here, polled or pushed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from gateway.base.log import error_text, log_event
+from gateway.config import BusSpec
+from gateway.model import (
+    MISSES_UNTIL_OFFLINE,
+    Clock,
+    Device,
+    FailureKind,
+    GatewayError,
+    LinkDown,
+    Raw,
+    ReadFailed,
+    Sample,
+)
+from gateway.wire.codec import finish
+
+from .doctor import DeviceSnapshot, line_report
+from .tally import SlidingTally
+
+SampleSink = Callable[[Sample], Awaitable[None]]
+
+
+class LiveReading(msgspec.Struct):
+    """One reading and how it came about, for `linli read`."""
+
+    raw: str
+    sample: Sample
+    seconds: float
+
+
+class LineCounters(msgspec.Struct):
+    """Counts of a line since the start."""
+
+    up: bool = False
+    polls: int = 0
+    failures: int = 0
+    missed: int = 0
+    busy_s: float = 0.0
+
+
+class DeviceHealth:
+    """Whether a device works."""
+
+    def __init__(self, device: Device, now: float) -> None:
+        self.device = device
+        self.safety = device.safety
+        self.tally = SlidingTally(now)
+        self.failures_in_a_row = 0
+        self.offline = False
+        """Whether its outage has been reported."""
+        self._alarming: frozenset[str] = frozenset()
+
+    def new_alarms(self, sample: Sample) -> frozenset[str]:
+        """The points that are an alarm by this sample, and were none by the last one."""
+        return self.alarming_points(sample) - self._alarming
+
+    def alarming_points(self, sample: Sample) -> frozenset[str]:
+        """The points that are an alarm by this sample."""
+        if not self.safety:
+            return frozenset()
+        specs = {name: self.device.points[name].alarm for name in sample.values}
+        return frozenset(
+            name for name, spec in specs.items() if spec and spec.exceeded(sample.values[name])
+        )
+
+    def record_sample(self, sample: Sample) -> None:
+        self.failures_in_a_row = 0
+        self._alarming = self.alarming_points(sample)
+        if self.offline:
+            self.offline = False
+            log_event(logging.INFO, "device-online", device=self.device.name)
+
+
+class LineHealth:
+    """Whether a line and its devices work; `sink` takes their samples, outages included."""
+
+    def __init__(self, spec: BusSpec, devices: tuple[Device, ...], clock: Clock, sink: SampleSink) -> None:
+        self.spec = spec
+        self.devices = {device.name: DeviceHealth(device, clock.mono()) for device in devices}
+        self.counters = LineCounters()
+        self.openings_without_sample = 0
+        """How often the line was opened in vain: some open, and close at the first request."""
+        self._clock = clock
+        self._sink = sink
+
+    def to_sample(self, device: Device, raw: Raw) -> Sample:
+        """Decode a raw reading. It is stamped now."""
+        driver = self.spec.driver
+        values, bad = finish(device.points, driver.decode(device.points, raw))
+        state = driver.state_to_save(raw) if driver.state_to_save else None
+        return Sample(device.name, self._clock.now(), values, bad, driver_state=state)
+
+    async def accept_sample(self, health: DeviceHealth, sample: Sample) -> None:
+        """A sample without any value counts as a failure."""
+        if not sample.values:
+            await self.record_failure(health, ReadFailed("no-values"))
+            return
+        self.openings_without_sample = 0
+        health.record_sample(sample)
+        await self._sink(sample)
+
+    async def record_failure(self, health: DeviceHealth, failed: ReadFailed) -> None:
+        """Count a failure; a few in a row are an outage."""
+        self.counters.failures += 1
+        health.tally.current(self._clock.mono()).failures[failed.kind] += 1
+        health.failures_in_a_row += 1
+        if health.failures_in_a_row >= MISSES_UNTIL_OFFLINE or health.offline:
+            await self._report_outage(health, failed)
+
+    async def record_silence(self, health: DeviceHealth) -> None:
+        """A device that reports by itself has not done so for too long."""
+        await self._report_outage(health, silence_error(health.device))
+
+    def mark_up(self) -> None:
+        """The line is open."""
+        if not self.counters.up:
+            log_event(logging.INFO, "bus-up", bus=self.spec.name)
+        self.counters.up = True
+
+    async def mark_down(self, error: LinkDown) -> None:
+        """The line, and with it each of its devices, cannot be reached."""
+        if self.counters.up or self.counters.failures == 0:
+            reason = error_text(error.key, **error.facts)
+            log_event(logging.WARNING, "bus-down", bus=self.spec.name, reason=reason)
+        self.counters.up = False
+        self.counters.failures += 1
+        for health in self.devices.values():
+            await self._report_outage(health, error)
+
+    async def _report_outage(self, health: DeviceHealth, error: GatewayError) -> None:
+        """An outage is a sample too; it is logged once, when it begins."""
+        if not health.offline:
+            health.offline = True
+            reason = error_text(error.key, **error.facts)
+            log_event(logging.WARNING, "device-offline", device=health.device.name, reason=reason)
+        await self._sink(Sample(health.device.name, self._clock.now(), error=error.key))
+
+    def report(self, *, pushes: bool) -> dict[str, Any]:
+        """How the line and its devices have done in the last minutes, for `linli doctor`."""
+        now = self._clock.mono()
+        snapshots = [
+            DeviceSnapshot(name, health.offline, *health.tally.total(now), pushes=pushes)
+            for name, health in self.devices.items()
+        ]
+        return line_report(self.counters.up, snapshots, getattr(self.spec.options, "timeout", None))
+
+
+def silence_limit_s(device: Device) -> float:
+    """Seconds without a message after which a device that reports by itself is offline."""
+    return MISSES_UNTIL_OFFLINE * device.every
+
+
+def silence_error(device: Device) -> ReadFailed:
+    """A device that reports by itself has been silent for longer than it may."""
+    return ReadFailed("silent", FailureKind.SILENT, seconds=round(silence_limit_s(device)))

@@ -1,0 +1,237 @@
+"""A line whose devices are polled: whose turn it is, what a failure costs, and what is done between polls.
+
+A device that fails is polled less and less often, a slow one may use no more than its share of the line's
+time, and neither delays the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from gateway.base.log import log_event
+from gateway.model import (
+    MISSES_UNTIL_OFFLINE,
+    Bus,
+    Clock,
+    Command,
+    Device,
+    GatewayError,
+    ReadFailed,
+    Sample,
+    Value,
+)
+
+from .confirm import write_and_confirm
+from .health import DeviceHealth, LineHealth, LiveReading
+from .request import LineRequest, reject_all
+from .schedule import PollQueue, ScheduledDevice
+
+MAX_DEVICE_SHARE = 0.2
+"""The part of its line's time one device may use when it answers slowly or not at all."""
+MAX_SAFETY_TURNS = 4
+"""After so many safety devices in a row another one gets its turn, if it is due."""
+MAX_CONFIRM_READINGS = 5
+"""Readings until a command must have shown its effect."""
+CONFIRM_INTERVAL_S = 0.2
+SCAN_REQUEST_S = 0.2
+"""The time that a request of a scan may take: the request, and the silence after it without a reply."""
+MAX_SAFETY_DELAY_PERIODS = 0.2
+"""The part of its period by which a request of a scan may delay a safety device."""
+SCAN_REQUEST_TIMEOUT_S = 20.0
+"""Until a line counts as too busy for a request of a scan."""
+
+
+class PolledLine:
+    """An open line that is polled. `transaction` is held while a request is on the line."""
+
+    def __init__(self, bus: Bus, health: LineHealth, clock: Clock, transaction: asyncio.Lock) -> None:
+        self._bus = bus
+        self._health = health
+        self._clock = clock
+        self._transaction = transaction
+        self._name = health.spec.name
+        self._devices = [ScheduledDevice(device) for device in health.devices.values()]
+        self._requests: asyncio.Queue[LineRequest] = asyncio.Queue()
+        self._scan_requests: asyncio.Queue[LineRequest] = asyncio.Queue()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Poll each device when it is due, and serve requests between two polls, until the line is down.
+        Raises `LinkDown`."""
+        opened = self._clock.mono()
+        start = math.floor(opened)  # All lines count from whole seconds, so their phases coincide.
+        for scheduled in self._devices:
+            scheduled.due = opened + scheduled.phase * min(scheduled.device.every, 1.0)
+        safety = PollQueue(scheduled for scheduled in self._devices if scheduled.safety)
+        others = PollQueue(scheduled for scheduled in self._devices if not scheduled.safety)
+        safety_turns = 0
+        while True:
+            while not self._requests.empty():
+                async with self._transaction:
+                    await self._serve_request(self._requests.get_nowait())
+            now = self._clock.mono()
+            first, second = (safety, others) if safety_turns < MAX_SAFETY_TURNS else (others, safety)
+            queue = first if first.next_due <= now else second
+            if queue.next_due > now:
+                if not self._scan_requests.empty() and self._spare_s(now) >= SCAN_REQUEST_S:
+                    await self._serve_scan_request(self._scan_requests.get_nowait())
+                    continue
+                self._wake.clear()
+                await self._clock.wait(self._wake, min(first.next_due, second.next_due) - now)
+                continue
+            scheduled = queue.pop()
+            safety_turns = safety_turns + 1 if scheduled.safety else 0
+            async with self._transaction:
+                await self._poll(scheduled.health)
+            ended = self._clock.mono()
+            self._health.counters.busy_s += ended - now
+            self._health.counters.missed += scheduled.schedule_next(
+                ended, start, ended - now, self._max_share(scheduled.health)
+            )
+            queue.push(scheduled)
+
+    def _max_share(self, health: DeviceHealth) -> float:
+        """The part of the line's time that a device may use. Those that fail have one share together, but
+        none less than an equal part; a safety device has one of its own until its outage is known."""
+        count, failures = len(self._devices), health.failures_in_a_row
+        if count == 1:
+            return 1.0
+        devices = self._health.devices.values() if failures else ()
+        failing = sum(device.failures_in_a_row > 0 for device in devices)
+        if failing < 2 or (health.safety and failures < MISSES_UNTIL_OFFLINE):
+            return MAX_DEVICE_SHARE
+        return max(MAX_DEVICE_SHARE / failing, 1 / count)
+
+    async def _poll(self, health: DeviceHealth) -> None:
+        try:
+            sample = await self._read_counted(health)
+            if health.new_alarms(sample):
+                sample = await self._read_again(health, sample)
+        except ReadFailed as failed:
+            await self._health.record_failure(health, failed)
+            if failed.kind.late_reply_possible:
+                await self._clock.sleep(self._bus.settle_s)
+        else:
+            await self._health.accept_sample(health, sample)
+
+    async def _read_counted(self, health: DeviceHealth) -> Sample:
+        self._health.counters.polls += 1
+        started = self._clock.mono()
+        tally = health.tally.current(started)
+        tally.polls += 1
+        raw = await self._bus.read(health.device)
+        tally.add_latency(self._clock.mono() - started)
+        return self._health.to_sample(health.device, raw)
+
+    async def _read_again(self, health: DeviceHealth, first: Sample) -> Sample:
+        """A new alarm is read twice and the second reading counts, so that one false reading raises none.
+        If the second reading fails, the first one counts."""
+        try:
+            second = await self._read_counted(health)
+        except ReadFailed:
+            await self._health.accept_sample(health, first)
+            raise
+        if health.new_alarms(first) - health.alarming_points(second):
+            health.tally.current(self._clock.mono()).unconfirmed += 1
+            log_event(logging.WARNING, "alarm-unconfirmed", device=health.device.name)
+        return second
+
+    async def read(self, device: Device) -> LiveReading:
+        """One reading before the next poll. Raises `ReadFailed` or `LinkDown`."""
+        reading: LiveReading = await self._request(device, lambda: self._read_live(device))
+        return reading
+
+    async def _read_live(self, device: Device) -> LiveReading:
+        started = self._clock.mono()
+        raw = await self._bus.read(device)
+        seconds = self._clock.mono() - started
+        sample = self._health.to_sample(device, raw)
+        await self._health.accept_sample(self._health.devices[device.name], sample)
+        return LiveReading(self._health.spec.driver.format_raw(raw), sample, seconds)
+
+    async def execute(self, device: Device, command: Command) -> None:
+        """Send a command before the next poll, and read until it shows its effect. Raises `ReadFailed` or
+        `LinkDown`."""
+        reports = self._confirmation_readings(device)
+        await self._request(
+            device, lambda: write_and_confirm(self._bus, device, command, self._clock, reports)
+        )
+
+    async def _confirmation_readings(self, device: Device) -> AsyncIterator[Mapping[str, Value]]:
+        for _ in range(MAX_CONFIRM_READINGS):
+            await self._clock.sleep(CONFIRM_INTERVAL_S)
+            try:
+                raw = await self._bus.read(device)
+            except ReadFailed:
+                await self._clock.sleep(self._bus.settle_s)
+                continue
+            sample = self._health.to_sample(device, raw)
+            await self._health.accept_sample(self._health.devices[device.name], sample)
+            yield sample.values
+
+    async def _request(self, device: Device, work: Callable[[], Awaitable[Any]]) -> Any:
+        async def work_and_count() -> Any:
+            started = self._clock.mono()
+            try:
+                return await work()
+            finally:
+                now = self._clock.mono()
+                self._health.devices[device.name].tally.current(now).busy_s += now - started
+
+        request = LineRequest(self._name, work_and_count)
+        self._requests.put_nowait(request)
+        self._wake.set()
+        return await request.result
+
+    async def _serve_request(self, request: LineRequest) -> None:
+        if request.is_abandoned:
+            return
+        try:
+            await request.perform()
+        except ReadFailed:
+            await self._clock.sleep(self._bus.settle_s)
+        finally:
+            request.close()
+
+    async def request_for_scan(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+        """One request of a scan, when no device is due and no safety device is delayed for long. Raises
+        `GatewayError`; `ReadFailed` is the result of the request itself."""
+        request = LineRequest(self._name, lambda: ask(self._bus))
+        self._scan_requests.put_nowait(request)
+        self._wake.set()
+        try:
+            async with asyncio.timeout(SCAN_REQUEST_TIMEOUT_S):
+                return await request.result
+        except TimeoutError as error:
+            raise GatewayError("scan-busy", bus=self._name) from error
+
+    def _spare_s(self, now: float) -> float:
+        """Seconds until a safety device has been delayed for as long as it may be."""
+        limits = (
+            scheduled.due + MAX_SAFETY_DELAY_PERIODS * scheduled.device.every - now
+            for scheduled in self._devices if scheduled.safety
+        )  # fmt: skip
+        return min(limits, default=SCAN_REQUEST_S)
+
+    async def _serve_scan_request(self, request: LineRequest) -> None:
+        if request.is_abandoned:
+            return
+        bus = self._bus
+        settle_s = min(bus.settle_s, SCAN_REQUEST_S / 2)
+        usual_timeout_s, bus.timeout_s = bus.timeout_s, min(bus.timeout_s, SCAN_REQUEST_S - settle_s)
+        try:
+            await request.perform()
+        except ReadFailed:
+            await self._clock.sleep(settle_s)
+        finally:
+            bus.timeout_s = usual_timeout_s
+            request.close()
+
+    def reject_requests(self, error: GatewayError) -> None:
+        """The line is down: return the error to everyone who waits for it."""
+        reject_all(self._requests, error)
+        reject_all(self._scan_requests, error)
