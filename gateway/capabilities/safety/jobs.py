@@ -55,8 +55,8 @@ class NotificationsJob(Job):
         super().__init__(host)
         site, part = host.site, host.site.part(SafetySite)
         self._notifier = Notifier(
-            part.telling.ways,
-            part.telling.people,
+            part.notification.channels,
+            part.notification.contacts,
             MessageContext(
                 site.centre.language,
                 localized(site.centre.title)[site.centre.language],

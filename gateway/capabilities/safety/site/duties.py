@@ -18,16 +18,16 @@ from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
 from gateway.words import words
 
-PLAN = "linli/plan/1"
-PLANS = "plans/"
+PLAN_SCHEMA = "linli/plan/1"
+PLAN_SOURCE_PREFIX = "plans/"
 """Begins the name of a plan among the sources of a site."""
-MOST = 32
+MAX_PLAN_STEPS = 32
 """Steps of a plan: nobody follows more."""
-YEAR = 366
+MAX_INTERVAL_DAYS = 366
 Text = str | dict[str, str]
 
 
-def _said(text: Text) -> bool:
+def _is_filled_in(text: Text) -> bool:
     return bool(text) and all(each.strip() for each in localized(text).values())
 
 
@@ -49,7 +49,10 @@ class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     approved: str = ""
     together: bool = False
 
-    CHECKS: ClassVar[Checks] = {"title": (_said, "title-empty"), "source": (_said, "text-empty")}
+    CHECKS: ClassVar[Checks] = {
+        "title": (_is_filled_in, "title-empty"),
+        "source": (_is_filled_in, "text-empty"),
+    }
 
 
 class _StepKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +62,8 @@ class _StepKeys(msgspec.Struct, frozen=True, kw_only=True):
     source: Text = ""
 
     CHECKS: ClassVar[Checks] = {
-        "who": (_said, "text-empty"),
-        "do": (_said, "text-empty"),
+        "who": (_is_filled_in, "text-empty"),
+        "do": (_is_filled_in, "text-empty"),
         "source": (lambda text: text != {}, "text-empty"),
     }
 
@@ -75,7 +78,10 @@ class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
     days: str = "mon-sun"
 
     CHECKS: ClassVar[Checks] = {
-        "checkpoints": (lambda each: bool(each) and all(map(_said, each.values())), "patrol-checkpoints"),
+        "checkpoints": (
+            lambda each: bool(each) and all(map(_is_filled_in, each.values())),
+            "patrol-checkpoints",
+        ),
         "hours": (lambda text: bool(parse_span(text)), "patrol-hours"),
         "days": (lambda text: bool(parse_days(text)), "patrol-days"),
     }
@@ -88,19 +94,19 @@ def load_plan(file: Path) -> EmergencyPlan:
 
 def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
     """A plan and the text of its file; `kept` is what the file once said."""
-    reading = _PlanReading(file, kept)
-    plan = reading.plan()
+    reading = _PlanReader(file, kept)
+    plan = reading.read_plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert plan is not None
     return plan, reading.text
 
 
-class _PlanReading(TomlReader):
+class _PlanReader(TomlReader):
     """The file of an emergency plan."""
 
-    def plan(self) -> EmergencyPlan | None:
-        data = self.parse_file(PLAN)
+    def read_plan(self) -> EmergencyPlan | None:
+        data = self.parse_file(PLAN_SCHEMA)
         if data is None:
             return None
         steps: dict[str, PlanStep] = {}
@@ -113,8 +119,8 @@ class _PlanReading(TomlReader):
                     call=keys.call,
                     source=localized(keys.source),
                 )
-        if not 0 < len(steps) <= MOST and not self.mistakes:
-            self.add_mistake(("step",), "plan-steps", most=MOST)
+        if not 0 < len(steps) <= MAX_PLAN_STEPS and not self.mistakes:
+            self.add_mistake(("step",), "plan-steps", most=MAX_PLAN_STEPS)
         data.pop("step", None)
         head = self.build_struct(_PlanKeys, data, ())
         if head is None:
@@ -131,17 +137,17 @@ class _PlanReading(TomlReader):
         )
 
 
-def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
+def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
     """Everything the site asks of its people."""
     return Duties(
         plans=plans,
-        patrols=_patrols(reading, data),
-        tests=_tests(reading, data),
-        hazards=_hazards(reading, data),
+        patrols=_read_patrols(reading, data),
+        tests=_read_test_intervals(reading, data),
+        hazards=_read_closing_hours(reading, data),
     )
 
 
-def plans(
+def read_plans(
     reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
@@ -151,13 +157,17 @@ def plans(
         for folder in reversed(folders):
             files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
     else:
-        texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
+        texts = {
+            name.removeprefix(PLAN_SOURCE_PREFIX): text
+            for name, text in kept.items()
+            if name.startswith(PLAN_SOURCE_PREFIX)
+        }
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
     found: dict[Hazard, EmergencyPlan] = {}
     sources: dict[str, str] = {}
     for name, (file, text) in files.items():
         try:
-            plan, sources[PLANS + name] = _read_plan(file, text)
+            plan, sources[PLAN_SOURCE_PREFIX + name] = _read_plan(file, text)
         except Mistakes as wrong:
             reading.mistakes += wrong.mistakes
         else:
@@ -165,7 +175,7 @@ def plans(
     return found, sources
 
 
-def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
+def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
     for name, table in reading.named_tables(data, "patrol"):
         path = ("patrol", name)
@@ -174,7 +184,7 @@ def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
             continue
         for checkpoint in keys.checkpoints:
             reading.check_name(checkpoint, (*path, "checkpoints"))
-        minutes = _minutes(keys.every)
+        minutes = _round_minutes(keys.every)
         if minutes is None:
             reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
@@ -188,7 +198,7 @@ def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     return patrols
 
 
-def _minutes(every: float | str) -> int | None:
+def _round_minutes(every: float | str) -> int | None:
     """Minutes between two rounds; None if that is no time."""
     if isinstance(every, str):
         # A day's round has the whole of its span, past midnight too.
@@ -197,18 +207,18 @@ def _minutes(every: float | str) -> int | None:
     return minutes or None
 
 
-def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[tests]`: days between two tests, by kind; 0 is never."""
-    table = _numbers(reading, data, "tests", YEAR)
+    table = _read_numbers(reading, data, "tests", MAX_INTERVAL_DAYS)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
         reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
     return {**TEST_INTERVAL_DAYS, **table}
 
 
-def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
-    table = _numbers(reading, data, "hazards", YEAR * 24)
+    table = _read_numbers(reading, data, "hazards", MAX_INTERVAL_DAYS * 24)
     reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
@@ -216,7 +226,7 @@ def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
     return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
+def _read_numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
         reading.add_mistake((section,), "table-expected", key=section)

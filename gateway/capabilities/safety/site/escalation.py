@@ -1,4 +1,4 @@
-"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to tell of an alarm, and how.
+"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to notify of an alarm, and how.
 
 A plan that could leave an alarm with nobody to be told is a mistake.
 """
@@ -25,14 +25,14 @@ from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.model.hours import DAYS, Hours, parse_week
 
-SECTIONS = ("contact", "roster", "channel", "escalation")
-DEFAULT = "default"
+TABLES = ("contact", "roster", "channel", "escalation")
+DEFAULT_PLAN = "default"
 """The plan of every hazard that has none of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
 
 
 class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """`[contact.…]`: somebody who can be told."""
+    """`[contact.…]`: a person who can be notified."""
 
     title: str | dict[str, str] = ""
     phone: str = ""
@@ -68,19 +68,22 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a site says of telling people."""
+class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to notify of alarms, by which channels, and when."""
 
-    people: dict[str, Contact] = {}
-    ways: dict[str, ConfiguredChannel] = {}
+    contacts: dict[str, Contact] = {}
+    channels: dict[str, ConfiguredChannel] = {}
     shifts: tuple[Shift, ...] = ()
     plans: dict[Hazard, EscalationPlan] = {}
 
     @property
-    def reach(self) -> ReachableContacts:
-        return {name: reached(way, self.people.values()) for name, way in self.ways.items()}
+    def reachable_contacts(self) -> ReachableContacts:
+        return {
+            name: reachable_by(configured, self.contacts.values())
+            for name, configured in self.channels.items()
+        }
 
-    def duty(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
+    def duty_roster(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
         """Who is on duty; everybody of the roster while no clock can tell."""
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
@@ -91,13 +94,13 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
         return on_duty
 
 
-def reached(way: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
+def reachable_by(configured: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
     """Whom a channel reaches by an address of their own; None: a group."""
-    needs = way.channel.address_field
+    needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
-def telling(reading: TomlReader, data: Table) -> Telling:
+def read_notification_settings(reading: TomlReader, data: Table) -> NotificationSettings:
     """Contacts, roster, channels and plans, as far as they hold together."""
     people = {
         name: Contact(
@@ -107,21 +110,21 @@ def telling(reading: TomlReader, data: Table) -> Telling:
             email=keys.email,
             wecom=keys.wecom,
         )
-        for name, keys in _contacts(reading, data)
+        for name, keys in _read_contacts(reading, data)
     }
-    ways = dict(_ways(reading, data))
-    shifts = tuple(_shifts(reading, data, people))
-    found = Telling(people=people, ways=ways, shifts=shifts)
+    channels = dict(_read_channels(reading, data))
+    shifts = tuple(_read_shifts(reading, data, people))
+    found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
     # What is wrong above would be told again, and misleadingly, as missing here.
-    plans = _plans(reading, data, found)
-    default = plans.pop(DEFAULT, None)
+    plans = _read_plans(reading, data, found)
+    default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
     return msgspec.structs.replace(
         found, plans={**every, **{Hazard(name): plan for name, plan in plans.items()}}
     )
 
 
-def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+def _read_contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
     for name, table in reading.named_tables(data, "contact"):
         if name == ON_DUTY:
             reading.add_mistake(("contact", name), "name-reserved", name=name)
@@ -129,7 +132,7 @@ def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKe
             yield name, keys
 
 
-def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
+def _read_channels(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
     for name, table in reading.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
@@ -145,11 +148,11 @@ def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredCha
             yield name, ConfiguredChannel(channel, options)
 
 
-def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
+def _read_shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
     for name, table in reading.named_tables(data, "roster"):
         path = ("roster", name)
-        contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
-        _known(reading, (*path, "contacts"), contacts, people, data)
+        contacts = _contact_names(reading, (*path, "contacts"), table.pop("contacts", None))
+        _check_names(reading, (*path, "contacts"), contacts, people, data)
         closed = table.pop("closed", ())
         try:
             yield Shift(contacts, parse_week(table, closed))
@@ -157,14 +160,14 @@ def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> 
             reading.add_mistake(path, "hours-form", text=error)
 
 
-def _names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
+def _contact_names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
         return tuple(given)
     reading.add_mistake(path, "roster-contacts")
     return ()
 
 
-def _known(
+def _check_names(
     reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
     """Names that nothing stands for; what is written but wrong has been told of already."""
@@ -176,18 +179,18 @@ def _known(
             reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, EscalationPlan]:
+def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -> dict[str, EscalationPlan]:
     plans: dict[str, EscalationPlan] = {}
     for name, table in reading.named_tables(data, "escalation"):
         path = ("escalation", name)
-        if name != DEFAULT and name not in list(Hazard):
-            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT, *Hazard)))
+        if name != DEFAULT_PLAN and name not in list(Hazard):
+            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
             continue
         before = len(reading.mistakes)
         keys = reading.build_struct(PlanKeys, table, path)
         if keys is None:
             continue
-        _check(reading, data, path, keys, found)
+        _check_plan(reading, data, path, keys, found)
         if len(reading.mistakes) == before:
             plans[name] = EscalationPlan(
                 steps=keys.steps,
@@ -199,32 +202,34 @@ def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Escala
     return plans
 
 
-def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: Telling) -> None:
+def _check_plan(
+    reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: NotificationSettings
+) -> None:
     """Whether somebody is told at each step, whoever is on duty."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
         reading.add_mistake((*path, "steps"), "plan-order")
-    _known(reading, (*path, "fallback"), keys.fallback, found.people, data)
+    _check_names(reading, (*path, "fallback"), keys.fallback, found.contacts, data)
     for number, step in enumerate(keys.steps, 1):
         at = (*path, "steps")
         if not step.tell or not step.by:
             reading.add_mistake(at, "plan-nobody", number=number)
             continue
         named = [name for name in step.tell if name != ON_DUTY]
-        _known(reading, at, named, found.people, data)
-        _known(reading, (*at, "by"), step.by, found.ways, data)
+        _check_names(reading, at, named, found.contacts, data)
+        _check_names(reading, (*at, "by"), step.by, found.channels, data)
         if ON_DUTY in step.tell:
             named += [name for shift in found.shifts for name in shift.contacts]
             named += keys.fallback
             hole = first_hole(found.shifts)
             if hole is not None and not keys.fallback:
                 reading.add_mistake(at, "roster-hole", number=number, hole=hole)
-        ways = [found.ways[name] for name in step.by if name in found.ways]
-        if len(ways) < len(step.by):
+        channels = [found.channels[name] for name in step.by if name in found.channels]
+        if len(channels) < len(step.by):
             continue
-        sets = [reached(way, found.people.values()) for way in ways]
+        sets = [reachable_by(configured, found.contacts.values()) for configured in channels]
         for name in dict.fromkeys(named):
-            if name in found.people and not any(whom is None or name in whom for whom in sets):
+            if name in found.contacts and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
                 reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 

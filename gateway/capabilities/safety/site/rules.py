@@ -17,11 +17,11 @@ from gateway.config.reading import TomlReader, localized
 from gateway.model import LATCHING, Checks, Hazard, Point
 from gateway.model.hours import Hours, every_day
 
-DAY = 86_400.0
+MAX_DELAY_S = 86_400.0
 
 
-def _seconds(value: float) -> bool:
-    return 0 <= value <= DAY
+def _is_delay(value: float) -> bool:
+    return 0 <= value <= MAX_DELAY_S
 
 
 class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,19 +38,19 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     CHECKS: ClassVar[Checks] = {
         "when": (bool, "rule-empty"),
-        "delay": (_seconds, "rule-seconds"),
-        "off_delay": (_seconds, "rule-seconds"),
+        "delay": (_is_delay, "rule-seconds"),
+        "off_delay": (_is_delay, "rule-seconds"),
     }
 
 
-def rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
+def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
     """Every rule of the site that holds together, and those that are the alarms of figures."""
     reader, opening = draft.reader, draft.hours
     points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in draft.devices.items()}
     points |= {
         service: {name: figure.point for name, figure in own.items()} for service, own in figures.items()
     }
-    found = _of_figures(figures)
+    found = _rules_of_figures(figures)
     for name, table in reader.named_tables(draft.data, "rule"):
         path = ("rule", name)
         before = len(reader.mistakes)
@@ -58,16 +58,16 @@ def rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         if keys is None:
             continue
         for number, condition in enumerate(keys.when, 1):
-            _check(reader, path, number, condition, points)
-        _check_together(reader, path, keys)
+            _check_condition(reader, path, number, condition, points)
+        _check_contradictions(reader, path, keys)
         told = opening is None and "hours" in draft.data
-        applies = None if told else _during(reader, path, keys.during, opening)
+        applies = None if told else _applies_during(reader, path, keys.during, opening)
         if len(reader.mistakes) == before:
-            found[name] = _rule(name, keys, applies)
+            found[name] = _build_rule(name, keys, applies)
     return found
 
 
-def _of_figures(figures: Figures) -> dict[str, Rule]:
+def _rules_of_figures(figures: Figures) -> dict[str, Rule]:
     """The alarms that capabilities ask for themselves."""
     return {
         figure.rule: msgspec.structs.replace(
@@ -82,7 +82,7 @@ def _of_figures(figures: Figures) -> dict[str, Rule]:
     }
 
 
-def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
+def _build_rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
     return Rule(
         id=f"rule/{name}",
         device=keys.when[0].device,
@@ -98,7 +98,7 @@ def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None)
     )
 
 
-def _during(
+def _applies_during(
     reading: TomlReader, path: tuple[str, ...], text: str, opening: Hours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
@@ -116,7 +116,7 @@ def _during(
         return None
 
 
-def _check(
+def _check_condition(
     reading: TomlReader,
     path: tuple[str, ...],
     number: int,
@@ -157,7 +157,7 @@ def _check(
             mistake("rule-positive", test=test)
 
 
-def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
+def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
     """What can never hold at the same time."""
     if not 0 <= keys.need <= len(keys.when):
         reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
@@ -173,7 +173,7 @@ def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) 
             reading.add_mistake((*path, "when"), "rule-contradiction", point=point)
 
 
-def outputs(draft: SiteDraft) -> dict[str, Output]:
+def read_outputs(draft: SiteDraft) -> dict[str, Output]:
     """Every output whose device can do what is asked of it."""
     reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
