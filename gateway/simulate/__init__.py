@@ -1,4 +1,4 @@
-"""The simulated centre: a believable neighbourhood centre on real wires.
+"""The simulated centre: a realistic neighbourhood centre on real connections.
 
 It stands outside the gateway: it imports nothing of it and shares no Modbus library with its
 drivers, so that what the two agree on is the protocol. Door counters, bay detectors and the gas

@@ -1,4 +1,4 @@
-"""Everything that can be made to happen: one table, for the console's HTTP and for a terminal."""
+"""Everything that can be triggered: one table, for the HTTP console and the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .world import World
 
 
 class Refused(Exception):
-    """An action that cannot be done, in Chinese and English."""
+    """An action that is not possible, with the reason in Chinese and English."""
 
     def __init__(self, zh: str, en: str, status: int = 400) -> None:
         super().__init__(en)
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an action: how to read it (or `ValueError`), and what is allowed."""
+    """One parameter of an action: how to parse it (raises `ValueError`), and what is allowed."""
 
     parse: Callable[[str], Any]
     expects: str
@@ -30,7 +30,7 @@ class Parameter:
 
 
 def number(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Parameter:
-    """A number in that range."""
+    """A number in the given range."""
 
     def parse(text: str) -> float:
         value = int(text) if whole else float(text)
@@ -42,7 +42,7 @@ def number(low: float, high: float, *, whole: bool = False, optional: bool = Fal
 
 
 def one_of(values: Mapping[str, Any]) -> Parameter:
-    """One of those words."""
+    """One of the given words."""
 
     def parse(text: str) -> Any:
         try:
@@ -68,7 +68,7 @@ def wires(*names: str) -> Parameter:
 
 
 def _units(wire: str, unit: int | None) -> list[tuple[str, int]]:
-    """That unit of the wire, or all of them."""
+    """The given unit of the wire, or all of them."""
     if unit is None:
         return [(wire, each) for each in UNITS[wire]]
     if unit not in UNITS[wire]:
@@ -129,11 +129,11 @@ def _clear(world: World) -> None:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that can be made to happen. `do` raises `Refused`, and returns what it chose."""
+    """Something that can be triggered. `do` raises `Refused`, and returns the parameters that it chose."""
 
     do: Callable[..., dict[str, int] | None]
     parameters: Mapping[str, Parameter]
-    """In the order of the line on the terminal."""
+    """In the order in which they are typed on the terminal."""
 
 
 ACTIONS = {
@@ -182,7 +182,7 @@ ACTIONS = {
 
 
 def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """Make it happen; returns the action with its parameters. Raises `Refused`."""
+    """Execute the action; returns it with its parameters. Raises `Refused`."""
     action = ACTIONS.get(name)
     if action is None:
         known = ", ".join(ACTIONS)
@@ -210,7 +210,7 @@ def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def do_line(world: World, line: str) -> str:
-    """What a line typed on the terminal does, and what to say about it."""
+    """Execute a line typed on the terminal; returns what to print."""
     name, *words = line.split() or [""]
     action = ACTIONS.get(name)
     keys = list(action.parameters) if action else []

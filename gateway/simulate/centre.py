@@ -1,7 +1,7 @@
-"""A believable day of a neighbourhood centre: pure, seeded, advanced by simulated seconds.
+"""A realistic day of a neighbourhood centre: pure, seeded, advanced by simulated seconds.
 
 People, cars and parcels are events on a queue, so the day is the same in small steps or large.
-What the sensors measure is noise on top of it, with a random source of its own.
+What the sensors measure is noise on top of it, with a separate random source.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Fridge:
 
 
 class Centre:
-    """The whole centre at `now`, in seconds since the midnight at which it was made."""
+    """The whole centre at `now`, in seconds since the midnight of the simulated start."""
 
     def __init__(self, seed: int = 0) -> None:
         self.now = 0.0
@@ -104,7 +104,7 @@ class Centre:
         self.bays = {n: Bay(battery=95 - 2 * n) for n in range(1, 9)}
         self.lockers = [Locker() for _ in range(16)]
         self.relays = [False]
-        """The siren's."""
+        """Of the siren."""
         self.normal()
         for lock in self._life.sample(range(16), 6):
             self._put(lock)
@@ -112,7 +112,7 @@ class Centre:
         self._candidate(COURIERS, self._deliver)
 
     def normal(self) -> None:
-        """Every hazard and every forced value is gone; people, cars and parcels stay."""
+        """Remove every hazard and every forced value; people, cars and parcels stay."""
         self.smoke = {1: Smoke(), 2: Smoke(), 3: Smoke()}
         self.electrical, self.gas, self.fridge = Electrical(), Gas(), Fridge()
         self.leaking = self.call_point = self.sos = False
@@ -122,18 +122,18 @@ class Centre:
         self._measure(0.0)
 
     def force(self, sensor: str, value: float) -> None:
-        """Let `gas` (%LEL), `residual` (mA) or `fridge` (°C) read this, from now until `normal`."""
+        """Force the reading of `gas` (%LEL), `residual` (mA) or `fridge` (°C), until `normal` is called."""
         self._forced[sensor] = value
         self._measure(0.0)
 
     def leak(self, *, on: bool) -> None:
-        """Gas begins to climb towards 60 %LEL, or is aired out."""
+        """Gas starts to rise towards 60 %LEL, or is ventilated."""
         self.leaking = on
         self._forced.pop("gas", None)
         self._measure(0.0)
 
     def detect(self, unit: int, status: int) -> None:
-        """Put a smoke detector into a status: 0 normal, 1 alarm, 2 fault, 3 test."""
+        """Set the status of a smoke detector: 0 normal, 1 alarm, 2 fault, 3 test."""
         self.smoke[unit].status = status
         self._measure(0.0)
 
@@ -149,7 +149,7 @@ class Centre:
 
     @property
     def free_lockers(self) -> list[int]:
-        """Those that are empty and closed."""
+        """The compartments that are empty and closed."""
         return [n for n, locker in enumerate(self.lockers) if locker.parcel is None and not locker.open]
 
     def state(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Centre:
         }
 
     def advance(self, seconds: float) -> None:
-        """Let that much time pass."""
+        """Advance the simulated time."""
         until = self.now + seconds
         while self._events and self._events[0][0] <= until:
             self.now, _, event = heapq.heappop(self._events)
@@ -194,7 +194,7 @@ class Centre:
         self._after(max(60.0, min(stay, closing)), lambda: self._leave(visitor))
 
     def leave(self, door: int) -> bool:
-        """Somebody leaves by that door; False when nobody is inside."""
+        """A person leaves by the given door; False if nobody is inside."""
         if not self._bay_of:
             return False
         self._leave(next(iter(self._bay_of)), door)
@@ -206,7 +206,7 @@ class Centre:
         self._range(bay)
 
     def unlock(self, lock: int) -> bool:
-        """The door springs open; somebody takes or puts something and closes it; False if open."""
+        """The door opens; a person takes out or puts in something and closes it. False if it was open."""
         locker = self.lockers[lock]
         if locker.open:
             return False
@@ -226,7 +226,7 @@ class Centre:
         return True
 
     def deliver(self, lock: int) -> bool:
-        """A courier puts a parcel into that compartment; False unless it is empty and closed."""
+        """A courier puts a parcel into the compartment; False unless it is empty and closed."""
         return self.lockers[lock].parcel is None and self.unlock(lock)
 
     def _after(self, seconds: float, event: Callable[[], object]) -> None:
@@ -266,7 +266,7 @@ class Centre:
         parcel = self.lockers[lock].parcel = next(self._number)
         wait = self._life.uniform(600, 6 * HOUR)
         if not 7 * HOUR < (self.now + wait) % DAY < 22 * HOUR:
-            wait += 10 * HOUR  # nobody fetches a parcel at night
+            wait += 10 * HOUR  # parcels are not collected at night
         self._after(wait, lambda: self._fetch(lock, parcel))
 
     def _fetch(self, lock: int, parcel: int) -> None:

@@ -60,7 +60,7 @@ def _fields(body: bytes) -> dict[str, str]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, leaving the signals to whoever runs the simulator."""
+    """uvicorn without its signal handlers: the simulator handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ STX, ETX = 0x02, 0x03
 
 
 def frame(address: int, command: int, data: bytes = b"") -> bytes:
-    """A whole frame with its sum."""
+    """A complete frame with its checksum."""
     body = bytes((STX, address, command)) + data + bytes((ETX,))
     return body + bytes((sum(body) & 0xFF,))
 
@@ -26,7 +26,7 @@ def bits(flags: Iterable[bool]) -> bytes:
 
 
 class Board:
-    """The board on its own line. `centre` gives the centre at this moment."""
+    """The board on its own line. `centre` returns the current state of the centre."""
 
     wire = "cu16"
     baud = 19200
@@ -37,7 +37,7 @@ class Board:
 
     @staticmethod
     def sound(request: bytes) -> bool:
-        """Whether it is a frame, and its sum right."""
+        """Whether it is a frame with a correct checksum."""
         return request == frame(request[1], request[2])
 
     @staticmethod
@@ -46,7 +46,7 @@ class Board:
         return request[1] >> 4
 
     def reply(self, request: bytes) -> bytes:
-        """Do what is asked; opening has no reply."""
+        """Execute the request; opening has no reply."""
         _, address, command, _, _ = request
         if address >> 4:
             return b""

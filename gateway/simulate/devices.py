@@ -18,7 +18,7 @@ UNITS = {
     "cu16": (0,),
     "mqtt": (1,),
 }
-"""Who is on each wire. The locker board counts from 0; the fridge thermometer is unit 1."""
+"""The units on each wire. The locker board counts from 0; the fridge thermometer is unit 1."""
 
 RESIDUAL_LIMIT = 300
 CABLE_LIMIT = 70.0

@@ -19,7 +19,7 @@ EVERY = 5.0
 
 
 async def publish(broker: tuple[str, int], centre: Callable[[], Centre], faults: Faults) -> None:
-    """Publish until cancelled; what was measured without a broker is lost, as in life."""
+    """Publish until cancelled; readings without a broker are lost, as with a real device."""
     loop = asyncio.get_running_loop()
     connected = asyncio.Event()
     client = Client(CallbackAPIVersion.VERSION2)

@@ -13,11 +13,11 @@ from typing import Protocol
 from .faults import Faults
 
 TURNAROUND = 0.005
-"""Seconds a slave takes to think."""
+"""Seconds that a device needs before it replies."""
 
 
 class Slave(Protocol):
-    """What listens on the line. Requests have one length, so a sound one is found in any noise."""
+    """A device on the line. All requests have the same length, so a valid one is found among noise."""
 
     wire: str
     baud: int
@@ -28,16 +28,16 @@ class Slave(Protocol):
         ...
 
     def unit(self, frame: bytes) -> int:
-        """Whom it is for."""
+        """The unit that the request is for."""
         ...
 
     def reply(self, frame: bytes) -> bytes:
-        """Act on it and answer; empty is silence."""
+        """Execute the request and return the reply; empty: no reply."""
         ...
 
 
 def requests(buffer: bytearray, slave: Slave) -> Iterator[bytes]:
-    """Take the sound requests out of the buffer; what may still become one stays."""
+    """Remove the valid requests from the buffer; bytes that may become one stay."""
     at = 0
     while at + slave.length <= len(buffer):
         frame = bytes(buffer[at : at + slave.length])
@@ -51,7 +51,7 @@ def requests(buffer: bytearray, slave: Slave) -> Iterator[bytes]:
 
 @contextmanager
 def line(path: Path, slave: Slave, faults: Faults) -> Iterator[None]:
-    """Serve the slave at `path` within the block. Raises `FileExistsError` if a file is there."""
+    """Serve the device at `path` within the block. Raises `FileExistsError` if a file is there."""
     loop = asyncio.get_running_loop()
     near, far = os.openpty()  # the far end stays open here too, so clients may come and go
     tty.setraw(far)
@@ -71,7 +71,7 @@ def line(path: Path, slave: Slave, faults: Faults) -> Iterator[None]:
     def send_later(delay: float, reply: bytes) -> None:
         def send() -> None:
             timers.discard(timer)
-            with suppress(BlockingIOError):  # nobody reads, as on a wire
+            with suppress(BlockingIOError):  # no reader: the bytes are lost, as on a wire
                 os.write(near, faults.noise(slave.wire, reply))
 
         timer = loop.call_later(delay, send)

@@ -1,9 +1,9 @@
-"""A Modbus slave on TCP and on a serial line: read functions, one coil to write, exceptions.
+"""A Modbus server on TCP and on a serial line: read functions, one coil to write, exceptions.
 
 Written from the specifications (MODBUS Application Protocol V1.1b3; MODBUS over Serial Line V1.02)
 and not with the gateway's own library, so that two independent readings of them meet on the wire.
 (pymodbus 3.16.1's server, besides, sends a late reply under the number and unit of a newer request:
-it would blame the gateway for a lie of its own.)
+its own mistakes would look like those of the gateway.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_TARGET = 1, 2, 3, 0x0B
 MBAP = struct.Struct(">HHHB")
 
 Units = Callable[[int], Tables | None]
-"""What a unit shows at this moment; None when nobody has that address."""
+"""The current registers of a unit; None if no unit has this address."""
 
 
 def answer(tables: Tables, request: bytes) -> bytes:
@@ -153,11 +153,11 @@ class RtuSlaves:
 
     @staticmethod
     def unit(frame: bytes) -> int:
-        """Whom the request is for."""
+        """The unit that the request is for."""
         return frame[0]
 
     def reply(self, frame: bytes) -> bytes:
-        """The answer; empty when nobody has that address."""
+        """The reply; empty if no unit has this address."""
         tables = self.units(frame[0])
         if tables is None:
             return b""

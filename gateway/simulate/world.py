@@ -1,4 +1,4 @@
-"""The centre and its faults at the present moment."""
+"""The present state of the centre and its faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .faults import Faults
 
 
 class World:
-    """Time passes when somebody looks, so a centre that nobody asks costs nothing."""
+    """Time advances only when the state is read, so that an idle simulation costs nothing."""
 
     def __init__(
         self,

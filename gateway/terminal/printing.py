@@ -1,4 +1,4 @@
-"""How the commands speak: sentences in the person's language, and tables."""
+"""Output of the commands: sentences in the user's language, and tables."""
 
 from __future__ import annotations
 

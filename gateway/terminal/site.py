@@ -1,4 +1,4 @@
-"""The site that a command is about."""
+"""The site file that a command works on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_SITE = Path("/etc/linli/site.toml")
 
 
 def add_site_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config`: the site's file."""
+    """Add `--config`, the site file."""
     parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=cli_text("site-file"))
 
 
