@@ -40,7 +40,7 @@ class Faults:
         return None if (wire, unit) in self.dead else self.slow.get((wire, unit), 0.0)
 
     def noise(self, wire: str, reply: bytes) -> bytes:
-        """The bytes that arrive of a reply: on a good line all of them; on a bad one with noise, or noise only."""
+        """The bytes that arrive of a reply: all of them on a good line; on a bad one noise comes too."""
         if self._clock() >= self.garbage.get(wire, 0.0):
             return reply
         noise = self._random.randbytes(self._random.randint(1, 12))

@@ -22,7 +22,7 @@ _EMPTY_PARTS = re.compile(rf"\s*[（(]{_UNKNOWN_FACT}[）)]|[:：]\s*{_UNKNOWN_F
 def words(language: str) -> Mapping[str, str]:
     """All sentences of a language by dotted key: the core's, and those that lie with each capability."""
     sentences: dict[str, str] = {}
-    for file in _files(language):
+    for file in _language_files(language):
         for table, texts in tomllib.loads(file.read_text("utf-8")).items():
             for key, text in texts.items():
                 dotted = f"{table}.{key}"
@@ -32,7 +32,7 @@ def words(language: str) -> Mapping[str, str]:
     return sentences
 
 
-def _files(language: str) -> Iterator[Traversable]:
+def _language_files(language: str) -> Iterator[Traversable]:
     yield files(__package__) / f"{language}.toml"
     capabilities = files(__package__.partition(".")[0]) / "capabilities"
     for folder in sorted(capabilities.iterdir(), key=lambda folder: folder.name):
@@ -52,10 +52,12 @@ def translate(language: str, key: str, /, **facts: object) -> str:
 def error_summary(language: str, key: str) -> str:
     """The sentence of an error whose facts were not stored; the key if there is no sentence."""
     sentence = words(language).get(f"error.{key}")
-    return key if sentence is None else _EMPTY_PARTS.sub("", sentence.format_map(defaultdict(lambda: _UNKNOWN_FACT)))
+    if sentence is None:
+        return key
+    return _EMPTY_PARTS.sub("", sentence.format_map(defaultdict(lambda: _UNKNOWN_FACT)))
 
 
-def preferred() -> str:
+def preferred_language() -> str:
     """The language for the terminal: Chinese, unless the locale is English."""
     locale = os.environ.get("LINLI_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "en" if locale.startswith("en") else "zh"
