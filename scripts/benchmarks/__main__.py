@@ -1,4 +1,4 @@
-"""Measures the subjects and prints them as a table, and with --json as one object in the last line."""
+"""Runs the benchmarks and prints them as a table, and with --json as one object in the last line."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ HEAD = struct.Struct(">HHHBBHH")
 
 
 class Desk:
-    """The only one: what is pressed, what sounds, and when that was told."""
+    """The only one: what is pressed, what sounds, and when it was reported."""
 
     pressed = False
     sounds = False

@@ -1,4 +1,4 @@
-"""The subjects of the field: how many devices, how full a line, and what faulty ones cost the others."""
+"""Benchmarks of the field: number of devices, utilisation of a line, cost of faulty devices for others."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 UNITS = 20
 DEAD = range(4, UNITS + 1, 4)
 TIMEOUT = 0.5
-"""Seconds, the driver's own."""
+"""Seconds; the same as in the driver."""
 LIES = 0.15
-"""The part of the hostile slaves' answers that is wrong."""
+"""The share of wrong replies of the hostile devices."""
 PATIENCE = 0.02
-"""Seconds to wait for them: with the usual half, 100,000 requests would take an afternoon."""
+"""Seconds to wait for a reply: with the usual 0.5 s, 100,000 requests would take hours."""
 BAUDS = 115200
 OUTCOMES = "polls", "readings", "silent", "damaged", "refused"
 
 
 def thousand(extent: Extent) -> Figures:
-    """1,000 devices of 32 points at 1 s over 20 connections, uplink and all."""
+    """1,000 devices of 32 points at 1 s over 20 connections, including the uplink."""
     devices, points = 1000, 32
     with Rig("thousand") as rig:
         lines = rig.plc(20)
@@ -64,7 +64,7 @@ def thousand(extent: Extent) -> Figures:
 
 
 def crowd(extent: Extent) -> Figures:
-    """500 devices of 20 registers at 1 s, behind more connections and fewer, quick ones and slow."""
+    """500 devices of 20 registers at 1 s, over many and few, fast and slow connections."""
     return {
         "missed_percent_50_lines": _missed(extent, 50, 0.0),
         "missed_percent_10_lines": _missed(extent, 10, 0.0),
@@ -86,7 +86,7 @@ def _missed(extent: Extent, connections: int, thinking: float) -> float:
 
 
 def wire(extent: Extent) -> Figures:
-    """A serial line of 9600 baud, asked by 10 devices as fast as it goes."""
+    """A serial line of 9600 baud with 10 devices, polled as fast as possible."""
     return {
         "use_percent": _use(extent, 20),
         "use_percent_short": _use(extent, 2),
@@ -111,7 +111,7 @@ def _percent_used(before: dict[str, Any], after: dict[str, Any]) -> float:
 
 
 def _bare_use(extent: Extent) -> float:
-    """pymodbus alone, with the silence that a line needs and that it does not keep by itself."""
+    """pymodbus alone, with the silence that a line needs and that pymodbus does not keep."""
     with Rig("wire") as rig:
         line = rig.slave("rtu.py", [])
         before = line.told()
@@ -136,7 +136,7 @@ async def _ask_in_turn(url: str, units: Iterable[int], count: int, seconds: floa
 
 
 def dead(extent: Extent) -> Figures:
-    """A serial line of 9600 baud with 20 units to be asked each second, 5 of which never answer."""
+    """A serial line of 9600 baud with 20 units polled each second, 5 of which never respond."""
     seconds = 60 * extent.part
     with Rig("dead") as rig:
         line = rig.slave("rtu.py", list(DEAD))
@@ -167,14 +167,14 @@ def _kept(line: Slave, seconds: float) -> float:
 
 
 def _cadence(before: dict[str, Any], after: dict[str, Any]) -> float:
-    """Answers of the live units, in percent of one a second and unit."""
+    """Replies of the working units, in percent of one per second and unit."""
     answers = sum(after["answered"].values()) - sum(before["answered"].values())
     return 100 * answers / (UNITS - len(DEAD)) / float(after["at"] - before["at"])
 
 
 def hostile(extent: Extent) -> Figures:
-    """Slaves that answer a part of all requests wrongly, on serial lines and on TCP: 24 devices a line, of
-    20 registers in two ranges of the same length, two devices a unit, asked as fast as it goes."""
+    """Devices that reply wrongly to a share of the requests, on serial lines and TCP: 24 devices per line
+    with 20 registers in two ranges of the same length, two devices per unit, polled as fast as possible."""
     with on_the_daemons_core(), Rig("hostile") as rig:
         liar = rig.slave("liar.py", ["rtu"] * 4 + ["rtu+tcp", "tcp"], LIES, PATIENCE)
         figures = asyncio.run(_ask_liars(liar, extent.transactions))
@@ -255,8 +255,8 @@ async def _believe(url: str, transactions: float) -> tuple[int, int]:
 
 
 def siren(extent: Extent) -> Figures:
-    """From the reply that tells of a call point to the write that reaches the siren: the second reading
-    that confirms the alarm is in it, the poll is not."""
+    """From the reply that reports a call point to the write that reaches the siren, including the second
+    reading that confirms the alarm, but not the poll."""
     with Rig("siren") as rig:
         desk = rig.slave("desk.py")
         site = rig.desk(desk.at)

@@ -1,4 +1,4 @@
-"""The figures: what each is called, its unit, and what is wanted of it."""
+"""The figures: name, unit and target of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Figure(NamedTuple):
     wanted: str = ""
 
     def met(self, value: float) -> bool | None:
-        """Whether the figure is as wanted; None when nothing is."""
+        """Whether the figure meets its target; None if it has none."""
         return HOLDS[self.wanted[0]](value, float(self.wanted[1:])) if self.wanted else None
 
 

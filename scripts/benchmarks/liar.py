@@ -1,4 +1,4 @@
-"""Hostile Modbus slaves, on a pty or on TCP; a process of its own.
+"""Hostile Modbus devices, on a pty or on TCP; a separate process.
 
 Every register of every unit holds its own address and unit, so that a value that is taken for another's
 shows. Of the requests a part are answered wrongly, as `FAULTS` says. A late reply is sent when its time
@@ -28,12 +28,12 @@ Send = Callable[[bytes], None]
 
 
 def value(unit: int, address: int) -> int:
-    """What a register holds."""
+    """The value of a register."""
     return unit << 8 | address & 0xFF
 
 
 class Liar:
-    """Answers requests, most of them well; `patience` is the master's timeout in seconds."""
+    """Replies to requests, mostly correctly; `patience` is the master's timeout in seconds."""
 
     def __init__(self, seed: int, part: float, patience: float, *, serial: bool) -> None:
         self._dice = random.Random(seed)
@@ -79,11 +79,11 @@ class Liar:
         self._later(send, good, 0.5, 10)
 
     def twice(self, send: Send, good: bytes, *_: object) -> None:
-        """The same reply again, at once."""
+        """The same reply again, immediately."""
         send(good + good)
 
     def twice_soon(self, send: Send, good: bytes, *_: object) -> None:
-        """The same reply again, before the line has been silent for long enough to be asked."""
+        """The same reply again, before the required silence of the line has passed."""
         send(good)
         sent = time.monotonic()
         time.sleep(0.0003)
@@ -104,20 +104,20 @@ class Liar:
         send(good + self._noise(20))
 
     def partial(self, send: Send, good: bytes, *_: object) -> None:
-        """The rest never comes; on TCP, which has no holes, at once."""
+        """The rest never arrives; on TCP, where nothing can be missing, it arrives immediately."""
         cut = self._dice.randrange(1, len(good))
         send(good[:cut])
         if not self._serial:
             send(good[cut:])
 
     def partial_then_rest(self, send: Send, good: bytes, *_: object) -> None:
-        """The rest comes late; on TCP, where it would come before any other, so does the whole."""
+        """The rest arrives late; on TCP, where it would precede any other data, the whole reply."""
         cut = self._dice.randrange(1, len(good)) if self._serial else 0
         send(good[:cut])
         self._later(send, good[cut:], 0.2, 5)
 
     def flipped(self, send: Send, good: bytes, *_: object) -> None:
-        """A bit of it has changed on the way; TCP would not let that happen."""
+        """One bit has changed on the way; not on TCP, which prevents that."""
         if not self._serial:
             return
         at = self._dice.randrange(len(good))
@@ -141,7 +141,7 @@ class Liar:
         send(self._frame(number, bytes((unit, func | 0x80, self._dice.randrange(1, 12)))))
 
     def other_number(self, send: Send, _: bytes, number: int, *rest: int) -> None:
-        """Another transaction's number, none, or the one before, with another register's values."""
+        """The number of another transaction, none, or the previous one, with other registers."""
         if not self._serial:
             unit, function, first, count = rest
             wrong = self._dice.choice((0, number - 1, number + 1, number ^ 0x100)) & 0xFFFF
@@ -176,7 +176,7 @@ async def listen_on_tcp(liar: Liar, scheme: str) -> str:
 
 
 async def main(schemes: list[str], part: float, patience: float) -> None:
-    """A liar for each URL scheme; says where they are."""
+    """Start one for each URL scheme; prints their addresses."""
     liars = [Liar(i, part, patience, serial=scheme != "tcp") for i, scheme in enumerate(schemes)]
     urls = [
         listen_on_pty(liar) if scheme == "rtu" else await listen_on_tcp(liar, scheme)

@@ -1,4 +1,4 @@
-"""The counter everybody writes first, to compare ours with: MOG2, contours, and the nearest centroid.
+"""The simple counter that is commonly used, for comparison: MOG2, contours, and the nearest centroid.
 
     plain.py VIDEO --line x1,y1,x2,y2 --person w,h
 
@@ -19,12 +19,12 @@ import numpy as np
 
 WIDTH, FPS = 320, 15.0
 PATIENCE = 1.0
-"""Seconds for which somebody unseen is remembered."""
+"""Seconds for which a person who is not detected is remembered."""
 
 
 @dataclass
 class Track:
-    """Somebody followed: where they were last, and on which side of the line."""
+    """A tracked person: last position, and side of the line."""
 
     x: float
     y: float

@@ -1,4 +1,4 @@
-"""A Modbus TCP slave that is fast, so that the figures measure the daemon; a process of its own.
+"""A fast Modbus TCP device, so that the figures measure the daemon; a separate process.
 
 Every unit answers function 3 from 128 registers, after a while if one is given. The first four are the
 instant of the answer and the next four the same at every other poll and 0 between: a value that reaches
@@ -27,7 +27,7 @@ INSTANTS = struct.Struct(">QQ")
 
 
 def _wander(steps: int) -> list[bytes]:
-    """Registers as sensors give them: each differs a little from the one before, or not at all."""
+    """Registers as sensors send them: each value differs a little from the one before, or not at all."""
     dice = random.Random(1)
     values = [dice.randrange(100, 400) for _ in range(REGISTERS - FIRST)]
     images = []
@@ -72,7 +72,7 @@ class Slave(asyncio.Protocol):
 
 
 async def main(connections: int, thinking: float) -> None:
-    """Listen on that many ports, and say where."""
+    """Listen on the given number of ports, and print them."""
     loop = asyncio.get_running_loop()
     slave = functools.partial(Slave, thinking)
     servers = [await loop.create_server(slave, "127.0.0.1", 0) for _ in range(connections)]

@@ -1,4 +1,4 @@
-"""What is measured and what measures it: each a process on loopback, the daemon alone on its core."""
+"""The measured and the measuring processes, all on loopback; the daemon has a core of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from witness import Witness
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / ".bench"
-"""On the file system of the checkout: /tmp may be memory, and memory flatters."""
+"""On the file system of the checkout: /tmp may be in memory, which would be too fast."""
 CORES = sorted(os.sched_getaffinity(0))
 THEIRS = {CORES[0]}
 """The daemon's core."""
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    """Wait for something that another process does."""
+    """Wait until another process has done something."""
     limit = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > limit:
@@ -105,7 +105,7 @@ class Process:
         return self._proc("smaps_rollup", "Pss") / 1000
 
     def written(self) -> float:
-        """Bytes it has made the block device write; what was taken back before it got there is not."""
+        """Bytes written to the block device, without those that were cancelled before."""
         return self._proc("io", "write_bytes") - self._proc("io", "cancelled_write_bytes")
 
     def _proc(self, file: str, key: str) -> float:
@@ -116,7 +116,7 @@ class Process:
         raise KeyError(key)
 
     def below(self) -> list[Process]:
-        """Those that it has begun, and those that these have."""
+        """Its child processes, recursively."""
         files = Path(f"/proc/{self.pid}/task").glob("*/children")
         children = [Process(int(pid)) for file in files for pid in file.read_text().split()]
         return [each for child in children for each in (child, *child.below())]
@@ -137,21 +137,21 @@ class Daemon(Process):
 
 
 class Slave:
-    """One of the programs that play the field, seen from outside; `at` is its URL or its URLs."""
+    """One of the simulated devices, seen from outside; `at` is its URL or URLs."""
 
     def __init__(self, child: Any) -> None:
         self._child = child
         self.at: Any = json.loads(child.stdout.readline())
 
     def told(self, question: str = "?") -> Any:
-        """What it says when it is asked."""
+        """The reply to a query."""
         self._child.stdin.write(f"{question}\n")
         self._child.stdin.flush()
         return json.loads(self._child.stdout.readline())
 
 
 class Rig(ExitStack):
-    """A directory, and the processes of one measurement; on the way out they end, last in first out."""
+    """A directory and the processes of one measurement, which are stopped in reverse order at the end."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class Rig(ExitStack):
         self.log = self.directory / "log"
 
     def broker(self) -> Witness:
-        """A broker that keeps nothing back, and who watches it."""
+        """A broker without limits, and a subscriber that observes it."""
         config = self.directory / "mosquitto.conf"
         config.write_text(
             f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\n"
@@ -174,7 +174,7 @@ class Rig(ExitStack):
         return self.enter_context(Witness(self.broker_port))
 
     def plc(self, connections: int, thinking: float = 0.0) -> list[str]:
-        """The field, each unit of which thinks for so many seconds; returns its URLs."""
+        """The simulated devices, each with a delay in seconds; returns the URLs."""
         urls: list[str] = self.slave("plc.py", connections, thinking).at
         return urls
 
@@ -230,7 +230,7 @@ class Rig(ExitStack):
         return file
 
     def desk(self, url: str) -> Path:
-        """A site of a call point that sounds a siren,."""
+        """A site with a call point that sounds a siren."""
         (file := self.site([url], devices=0)).parent.joinpath("profiles", "bench", "desk.toml").write_text(
             'schema = "linli/profile/1"\nkind = "io-module"\nmaker = "bench"\nmodel = "desk"\n'
             'driver = "modbus"\nsource = "scripts/benchmarks/desk.py"\n'

@@ -1,4 +1,4 @@
-"""Modbus slaves on a serial line of 9600 baud; a process of its own.
+"""Modbus devices on a serial line of 9600 baud; a separate process.
 
 A pty takes and gives bytes at once, so the time they need on a wire is kept here: a reply's last byte comes
 when 11 bits of each byte of both frames, and 3.5 characters of silence between them, have gone by. A
@@ -23,12 +23,12 @@ BAUD = 9600
 CHARACTER = 11 / BAUD
 GAP = 3.5 * CHARACTER
 TOLERANCE = 0.0002
-"""Seconds by which the clocks of two processes may differ on what a silence was."""
+"""Seconds by which two processes may differ in measuring a silence."""
 SPIN = 0.002
 
 
 class Line:
-    """The far end of a pty, and what has happened on it."""
+    """The far end of a pty, with counters of what happened on it."""
 
     def __init__(self, dead: set[int]) -> None:
         self._near, far = os.openpty()
@@ -40,7 +40,7 @@ class Line:
         self.ideal = 0.0
         """Seconds that the answered requests and their replies need at best."""
         self.hasty = 0
-        """Requests that came too soon."""
+        """Requests that came before the required silence."""
         self.asked: Counter[int] = Counter()
         self.answered: Counter[int] = Counter()
 
@@ -72,7 +72,7 @@ class Line:
 
 
 def _wait_until(when: float) -> None:
-    """To the microsecond, which sleep alone does not reach."""
+    """Accurate to a microsecond, which sleep alone is not."""
     while (rest := when - time.monotonic()) > 0:
         if rest > SPIN:
             time.sleep(rest - SPIN)

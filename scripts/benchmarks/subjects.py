@@ -1,4 +1,4 @@
-"""One function a subject: it sets up its rig, measures, and returns its figures."""
+"""One function for each benchmark: it sets up its rig, measures, and returns its figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Extent(msgspec.Struct):
 
 
 def saturation(extent: Extent) -> Figures:
-    """300 devices of 100 points to be asked 20 times a second: more than a core can do."""
+    """300 devices of 100 points polled 20 times a second: more than one core can do."""
     points = 100
     with Rig("saturation") as rig:
         lines = rig.plc(LINES)
@@ -96,7 +96,7 @@ def load(extent: Extent) -> Figures:
 
 
 def latency(extent: Extent) -> Figures:
-    """The same load, and 20 gas detectors that raise 10 alarms a second between them."""
+    """The same load, and 20 gas detectors that together raise 10 alarms a second."""
     with Rig("latency") as rig:
         lines = rig.plc(LINES)
         witness = rig.broker()
@@ -162,7 +162,7 @@ def journal(extent: Extent) -> Figures:
 
 
 async def _append(path: Path, seconds: float) -> float:
-    """Points per second, from the first taken in to the last on the disk."""
+    """Points per second, from the first accepted to the last written to disk."""
     clock = SystemClock()
     began, count = time.monotonic(), 0
     async with Journal.open(path, clock, 1.0) as book:
@@ -195,7 +195,7 @@ def _written() -> int:
 
 
 def drain(extent: Extent) -> Figures:
-    """A backlog goes out while 100 devices are polled and 20 gas detectors change 100 times a second."""
+    """Deliver a backlog while 100 devices are polled and 20 gas detectors change 100 times a second."""
     with Rig("drain") as rig:
         lines = rig.plc(LINES)
         site = rig.site(lines, alarms=20, alarm_every=0.2)
@@ -239,14 +239,14 @@ def _is_backlog(sample: Arrival) -> bool:
 
 
 class _Hasty(SystemClock):
-    """Time without waiting: every window is due at once."""
+    """A clock without waiting: every interval ends immediately."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
 async def _fill(path: Path, points: int) -> set[tuple[str, int]]:
-    """A backlog as an outage leaves it: rows of one second with each device once."""
+    """A backlog as after an outage: one sample of each device per second."""
     clock, written = _Hasty(), set[tuple[str, int]]()
     async with Journal.open(path, clock, 1.0) as book:
         while len(written) * 20 < points:
@@ -289,7 +289,7 @@ class _Commits:
 
 
 class Span:
-    """What the daemon used and did between two instants."""
+    """What the daemon used and did between two points in time."""
 
     seconds = cpu = polls = missed = commits = written = 0.0
 
@@ -355,7 +355,7 @@ def on_the_daemons_core() -> Iterator[None]:
 
 
 def _since_read(arrivals: list[Arrival], key: str) -> list[float]:
-    """Milliseconds from the slave's answer to the arrival, for records that carry the former."""
+    """Milliseconds from the device's reply to the arrival, for records that contain the former."""
     values = ((a.at, a.data["value"] if key == "value" else a.data["values"].get(key)) for a in arrivals)
     return [(at - stamp) / 1000 for at, stamp in values if stamp]
 

@@ -1,4 +1,4 @@
-"""How well visitors are counted, beside a plain counter (`plain.py`), and what four cameras cost."""
+"""Accuracy of visitor counting beside a simple counter (`plain.py`), and the cost of four cameras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rig import OURS, ROOT, THEIRS, WORK, Rig, until
 from subjects import Extent, Figures
 
 LATE = 1.0
-"""Seconds by which a crossing may be told too early or too late."""
+"""Seconds by which a crossing may be reported too early or too late."""
 CAMERAS = 4
 WATCHED = "overhead.children"
 """What each of the cameras sees."""
@@ -32,7 +32,7 @@ SEED = 5
 
 
 class Score(NamedTuple):
-    """Crossings found, told for nothing, and missed; CPU time in ms a frame of the file, and RSS in MB."""
+    """Crossings found, false and missed; CPU time in ms per frame of the file, and RSS in MB."""
 
     right: int = 0
     false: int = 0
@@ -59,7 +59,7 @@ class Score(NamedTuple):
 
     @classmethod
     def whole(cls, scores: Iterable[Self]) -> Self:
-        """Crossings are added up, times averaged; of the memory, the most."""
+        """Adds up crossings, averages times, and takes the maximum of memory."""
         right, false, missed, cpu, resident = zip(*scores, strict=True)
         return cls(sum(right), sum(false), sum(missed), sum(cpu) / len(cpu), max(resident))
 
@@ -101,7 +101,7 @@ def _row(name: str, scores: Iterable[Score]) -> None:
 
 
 def _render(folder: Path, names: Iterable[str]) -> None:
-    """Those that are not there, or older than what draws them."""
+    """The clips that do not exist, or are older than the code that renders them."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = max(file.stat().st_mtime for file in (ROOT / "tests/drivers/camera").glob("*.py"))
     files = {name: folder / f"{name}.json" for name in names}

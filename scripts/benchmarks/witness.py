@@ -1,4 +1,4 @@
-"""The platform's end of the wire: what arrives, and when. A client of its own, not the gateway's."""
+"""The platform's end of the wire: what arrives, and when. An independent client, not the gateway's."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Arrival(msgspec.Struct):
 
 
 class Witness:
-    """Subscribes to what a site publishes: each lane on a connection of its own, so that the broker
-    keeps no alarm waiting behind telemetry."""
+    """Subscribes to what a site publishes: each lane on a separate connection, so that in the broker
+    no alarm waits behind telemetry."""
 
     def __init__(self, port: int) -> None:
         self.alarms: list[Arrival] = []

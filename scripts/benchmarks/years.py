@@ -1,4 +1,4 @@
-"""The visitors of ten years: their size on the disk, what they cost the card, how fast they are found."""
+"""Ten years of visitor statistics: size on disk, bytes written to the card, speed of queries."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _book(seen: Seen, analyst: Analyst, day: date, folder: Path) -> None:
 
 
 async def _crossings(path: Path, count: int) -> int:
-    """Facts in packs of ten, as ten doors make them."""
+    """Facts in groups of ten, as from ten doors."""
     dice = random.Random(2)
     start = _quarter(FIRST, 0) * 900_000
     async with Journal.open(path, SystemClock()) as journal:
@@ -126,7 +126,7 @@ async def _catch_up(journal: Path, file: Path) -> None:
 
 
 def _day_of_hours(file: Path, day: date, dice: random.Random) -> float:
-    """Bytes that a day of hourly commits writes, the log and its checkpoint included."""
+    """Bytes that a day of hourly commits writes, including the log and its checkpoint."""
     database = connect(file)
     before = _written()
     for hour in range(24):

@@ -1,5 +1,5 @@
-"""The faults. Each is injected, held and healed by one method of `Nemesis`; the group says which of them
-cannot happen at once."""
+"""The faults. Each is injected, held and removed by one method of `Nemesis`; faults of one group never
+happen at the same time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ STAGES = {
     "before-alarm-commit": 40, "after-alarm-commit": 40, "before-window-commit": 30,
     "after-window-commit": 30, "published": 300, "acknowledged": 300, "cursor": 60,
 }  # fmt: skip
-"""Named places of the gateway, and up to the how manieth time it is let through."""
+"""Failpoints of the gateway, and the maximum number of passes before each fails."""
 ON_DISK = {"evict": 3, "evicted": 3, "salvage": 12, "quarantine": 3}
-"""Those that are reached only with a full or a damaged disk."""
+"""The failpoints that are reached only with a full or damaged disk."""
 NINETEEN_SEVENTY = -56 * 365 * 86_400
 
 
 class Nemesis:
-    """Everything that can be broken, and how."""
+    """Everything that can be made to fail, and how."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Nemesis:
         self.counts: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
         self.watching = True
-        """False while the observer may see what is not yet synced, or must keep its hands off."""
+        """False while the observer may see data that is not yet synced, or must not touch the disk."""
         link: dict[str, Fault] = {mode.value: self._link(mode) for mode in Mode if mode is not Mode.PASS}
         self.groups: dict[str, dict[str, Fault]] = {
             "gateway": {
@@ -79,7 +79,7 @@ class Nemesis:
             self.groups["gateway"]["boot-1970"] = self.boot_1970
 
     async def _hold(self) -> None:
-        """Most faults are short, some last."""
+        """Most faults are short, some are long."""
         short, long = min(0.2, self._longest), self._longest
         await asyncio.sleep(
             self._dice.uniform(short, long if self._dice.random() < 0.3 else min(3.0, long))
@@ -129,7 +129,7 @@ class Nemesis:
         await self._cut_power(0.0)
 
     async def disk_dead(self) -> None:
-        """Every write and sync fails, for a while; then the machine is switched off and on."""
+        """Every write and sync fails for a while; then the machine is power-cycled."""
         await self._cut_power(self._dice.uniform(0.5, 5.0))
 
     async def _cut_power(self, lag: float) -> None:
@@ -164,14 +164,14 @@ class Nemesis:
     # The broker
 
     async def broker_restarted(self) -> None:
-        """In order, with what it holds written down. Nobody gets in before the witness is back."""
+        """A clean stop with its data saved. Connections are refused until the witness is back."""
         self._proxy.shut()
         await self._broker.end()
         await self._hold()
         await self._back()
 
     async def broker_killed(self) -> None:
-        """SIGKILL, and what it had written is gone too: but only after the witness has drained it."""
+        """SIGKILL, and its files are lost too, but only after the witness has drained it."""
         self._proxy.shut()
         await self._witness.drained()
         await self._broker.end(signal.SIGKILL)
@@ -220,13 +220,13 @@ class Nemesis:
         self._gateway.tolerated -= 1
 
     async def clock_jump(self) -> None:
-        """Hours forward or back, and home again."""
+        """Hours forward or back, and back again."""
         self._set_clock(self._dice.choice((1, -1)) * self._dice.randint(1800, 90_000))
         await self._hold()
         self._set_clock(0)
 
     async def boot_1970(self) -> None:
-        """A start without a clock, which is set later."""
+        """A start with an unset clock, which is set later."""
         await self._gateway.hold()
         self._set_clock(NINETEEN_SEVENTY)
         self._gateway.release()

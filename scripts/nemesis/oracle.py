@@ -1,4 +1,4 @@
-"""What must hold, whatever happened.
+"""What must be true, whatever happened.
 
 Three accounts are compared. The witness: what reached a subscriber of the broker. The observer: rows
 another process could read in the journal, which SQLite shows only once they are synced, so that a power
@@ -33,8 +33,8 @@ EXCUSES = {"space", "dead", "damaged", "thinned"}
 """Reasons for which a committed record may be missing."""
 
 Stream = tuple[str, str]
-"""Device, lane. A journal that lost its identity goes on under a new epoch, but the numbers of its streams
-go on too: so the epoch may not excuse anything here."""
+"""Device, lane. A journal that lost its identity continues under a new epoch, and so do the numbers of its
+streams: a new epoch is therefore no excuse for missing records."""
 
 
 class Seen(msgspec.Struct):
@@ -46,13 +46,13 @@ class Seen(msgspec.Struct):
 
 
 class Oracle:
-    """Takes everything in as it comes; judges at the end."""
+    """Receives everything as it arrives; checks it at the end."""
 
     def __init__(self, spare: Path) -> None:
         self._spare = spare
         self.homeless = 0
-        """Envelopes from the journal in memory that serves while the disk is dead: they are extra. It
-        promises nothing beyond its life, and what it says has an epoch of its own."""
+        """Envelopes from the in-memory journal that is used while the disk is dead: they are additional. It
+        guarantees nothing after its end, and has its own epoch."""
         self.lock = threading.Lock()
         self.streams: dict[Stream, Seen] = {}
         self.gaps: dict[Stream, list[tuple[int, int, str]]] = {}
@@ -60,7 +60,7 @@ class Oracle:
         self.identities: dict[tuple[Any, ...], int] = {}
         self.repeated = self.duplicated = self.contradicted = self.reordered = 0
         self.fresh = 0.0
-        """When telemetry that was not known arrived last, by the monotonic clock."""
+        """When new telemetry last arrived, by the monotonic clock."""
         self.notes: list[str] = []
         self.epochs: set[str] = set()
 
@@ -124,7 +124,7 @@ class Oracle:
             self.notes.append(text)
 
     def judge(self, pending: dict[Stream, set[int]]) -> dict[str, Any]:
-        """The verdict; `pending` is what the journal still holds for the platform."""
+        """The result; `pending` is what the journal still holds for the platform."""
         lost = uncovered = waiting = accepted = 0
         reasons: Counter[str] = Counter()
         for stream in self.streams.keys() | self.committed.keys():
@@ -175,7 +175,7 @@ class Oracle:
 
 
 def _content(kind: str, mono: int, boot: str, body: dict[str, Any]) -> int:
-    """Without the wall clock, which may be corrected between two sendings of one record."""
+    """Without the wall clock, which may be corrected between two transmissions of a record."""
     return hash(msgspec.json.encode((kind, mono, boot, body), order="sorted"))
 
 
@@ -209,7 +209,7 @@ class Observer:
         self._pos = dict.fromkeys(LANES, 0)
 
     def look(self) -> None:
-        """Take in the rows that are new. A damaged or busy journal shows what it can."""
+        """Read the new rows. A damaged or busy journal returns what it can."""
         try:
             file = self._journal.stat().st_ino
         except OSError:
