@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.model import ConfigError, GatewayError
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 if TYPE_CHECKING:
     from drivers.camera.counting import Crossing
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
 
     def help_text(key: str) -> str:
-        return translate(preferred(), f"counting.help-{key}")
+        return translate(preferred_language(), f"counting.help-{key}")
 
     parser.add_argument("video", help=help_text("video"))
     parser.add_argument(
@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> None:
     if video.frames_read < 2:  # A picture is read as a video of one frame.
         raise capture.unreadable_error(options.video)
     if not counter.calibrated:
-        print(translate(preferred(), "counting.uncalibrated"), file=sys.stderr)
+        print(translate(preferred_language(), "counting.uncalibrated"), file=sys.stderr)
     if video.frames_read < video.frames * 0.95:
         # The header may be wrong, so this is only a warning.
         facts = {"file": options.video, "seen": video.frames_read, "frames": video.frames}
-        print(translate(preferred(), "counting.cut", **facts), file=sys.stderr)
+        print(translate(preferred_language(), "counting.cut", **facts), file=sys.stderr)
 
 
 def _print_crossings(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
@@ -93,7 +93,9 @@ def _parse_shares(count: int) -> Callable[[str], tuple[float, ...]]:
         except ValueError:
             numbers = ()
         if len(numbers) != count or not all(0 <= number <= 1 for number in numbers):
-            raise argparse.ArgumentTypeError(translate(preferred(), "counting.numbers", count=count))
+            raise argparse.ArgumentTypeError(
+                translate(preferred_language(), "counting.numbers", count=count)
+            )
         return numbers
 
     return read

@@ -18,7 +18,7 @@ from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.spreadsheet import as_csv
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from ..services import CENTRE
 from ..statistics import open_figures
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_site_argument(parser)
 
     def help_text(key: str) -> str:
-        return translate(preferred(), f"visitors.help-{key}")
+        return translate(preferred_language(), f"visitors.help-{key}")
 
     parser.add_argument("--from", dest="since", metavar="2026-01-01", help=help_text("from"))
     parser.add_argument("--to", dest="until", metavar="2026-12-31", help=help_text("to"))
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the analysis, or write the requested files. Raises `GatewayError`."""
-    site, language = load_running_site(options), preferred()
+    site, language = load_running_site(options), preferred_language()
     centre = centre_layout(site)
     formatter = Formatter(language, centre)
     figures = asyncio.run(open_figures(statistics_file(site), site.journal.path))
