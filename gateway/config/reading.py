@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,42 +105,14 @@ class TomlReader:
         if not isinstance(table, dict):
             self.mistake(path, "table-expected", key=".".join(path))
             return None
-        before = len(self.mistakes)
-        checks: Checks = getattr(kind, "CHECKS", {})
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        self.unknown(table, fields, path)
-        values: Table = {}
-        for name, field in fields.items():
-            if name not in table:
-                if field.required:
-                    self.mistake(path, "key-missing", key=name)
-                continue
-            try:
-                value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_path)
-            except msgspec.ValidationError as error:
-                found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
-                if found:
-                    self.mistake((*path, name), "value-type", wanted=found[1], got=found[2])
-                else:
-                    self.mistake((*path, name), "value-wrong", value=table[name], reason=error)
-                continue
-            holds, sentence = checks.get(name, (lambda _: True, ""))
-            if not _passes(holds, value):
-                self.mistake((*path, name), sentence)
-        if len(self.mistakes) > before:
-            return None
-        built = kind(**values)
-        together: Checks = getattr(kind, "STRUCT_CHECKS", {})
-        for name, (holds, sentence) in together.items():
-            if not _passes(holds, built):
-                self.mistake((*path, name), sentence)
+        built, mistakes = build_struct(kind, table)
+        for mistake in mistakes:
+            self.mistake((*path, *mistake.path), mistake.key, **mistake.facts)
         return built
 
     def unknown(self, table: Table, known: Any, path: tuple[str, ...]) -> None:
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, list(known), 1)
-                self.mistake((*path, key), "key-unknown", known=", ".join(close or sorted(known)))
+        for mistake in _unknown_keys(table, known):
+            self.mistake((*path, *mistake.path), mistake.key, **mistake.facts)
 
     def parse(self, schema: str) -> Table | None:
         text = self._kept
@@ -155,7 +127,7 @@ class TomlReader:
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"at line (\d+)", str(error))
             last = (text or "").count("\n") + 1
-            self.mistake((), "toml", at_line=int(line[1]) if line else last, reason=error)
+            self.mistake((), "toml", int(line[1]) if line else last, reason=error)
             return None
         except (OSError, UnicodeDecodeError) as error:
             self.mistake((), "file-unreadable", reason=error)
@@ -170,10 +142,60 @@ class TomlReader:
             self.mistake(("schema",), "schema", wanted=schema)
         return data
 
-    def mistake(self, path: tuple[str, ...], key: str, /, at_line: int = 0, **facts: object) -> None:
+    def mistake(self, path: tuple[str, ...], key: str, at_line: int = 0, /, **facts: object) -> None:
         tried = [path[:n] for n in range(len(path), 0, -1)]
         line = at_line or next((self._lines[part] for part in tried if part in self._lines), 1)
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
+
+
+class FieldMistake(msgspec.Struct, frozen=True):
+    """What is wrong with one key of a table; `path` is empty for a key that is missing."""
+
+    path: tuple[str, ...]
+    key: str
+    facts: dict[str, object] = {}
+
+
+def build_struct(kind: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
+    """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
+    or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
+    checks: Checks = getattr(kind, "CHECKS", {})
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    mistakes = list(_unknown_keys(table, fields))
+    values: Table = {}
+    for name, field in fields.items():
+        if name not in table:
+            if field.required:
+                mistakes.append(FieldMistake((), "key-missing", {"key": name}))
+            continue
+        try:
+            value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_path)
+        except msgspec.ValidationError as error:
+            found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
+            if found:
+                mistakes.append(FieldMistake((name,), "value-type", {"wanted": found[1], "got": found[2]}))
+            else:
+                facts = {"value": table[name], "reason": error}
+                mistakes.append(FieldMistake((name,), "value-wrong", facts))
+            continue
+        holds, sentence = checks.get(name, (lambda _: True, ""))
+        if not _passes(holds, value):
+            mistakes.append(FieldMistake((name,), sentence))
+    if mistakes:
+        return None, mistakes
+    built = kind(**values)
+    struct_checks: Checks = getattr(kind, "STRUCT_CHECKS", {})
+    return built, [
+        FieldMistake((name,), sentence)
+        for name, (holds, sentence) in struct_checks.items() if not _passes(holds, built)
+    ]  # fmt: skip
+
+
+def _unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, list(known), 1)
+            yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
 
 
 def driver_name(driver: Driver) -> str:

@@ -38,7 +38,7 @@ from gateway.model import (
 from gateway.wire.codec import leaves
 
 from ..polled import SCAN_REQUEST_S
-from .ask import build, pack, question
+from .ask import encode_points, parse_keys, scan_request
 from .fit import contradicts, fits
 from .paste import Met
 from .ports import BY_ID, named, stable, users
@@ -61,7 +61,7 @@ MESSAGES = 20
 
 Table = dict[str, Any]
 Asking = Callable[..., Awaitable[Table]]
-"""Address keys, a model's name and its points to an answer of `ask.question`. Raises `ReadFailed` when
+"""Address keys, a model's name and its points to an answer of `ask.scan_request`. Raises `ReadFailed` when
 nobody answers, `LinkDown` when the line is gone for good."""
 
 
@@ -244,11 +244,11 @@ class Scanner:
         addresses = [
             keys
             for keys in self._wanted(spec.driver.scan.candidate_addresses(spec.options))
-            if build(spec.driver.address, keys) not in taken
+            if parse_keys(spec.driver.address, keys) not in taken
         ]
 
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
-            more = {} if points is None else {"points": pack(points)}
+            more = {} if points is None else {"points": encode_points(points)}
             answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
             if "nobody" in answer:
                 failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
@@ -341,7 +341,7 @@ class Scanner:
         assert driver.scan
         assert driver.scan.overhear
         bus = self._site_bus(driver, target, table)
-        options = self._site.buses[bus].options if self._site and bus else build(driver.options, table)
+        options = self._site.buses[bus].options if self._site and bus else parse_keys(driver.options, table)
         known: dict[str, tuple[Met, list[Raw]]] = {}
         async for one in driver.scan.overhear(options):
             spoken.set()
@@ -422,7 +422,7 @@ class Scanner:
         driver = self._drivers[name]
         assert driver.scan
         assert driver.scan.candidate_addresses
-        return self._wanted(driver.scan.candidate_addresses(build(driver.options, table)))
+        return self._wanted(driver.scan.candidate_addresses(parse_keys(driver.options, table)))
 
     def _wanted(self, addresses: Sequence[Table]) -> list[Table]:
         numbers = self._wishes.numbers
@@ -438,7 +438,7 @@ class _Line:
 
     def __init__(self, driver: Driver, table: Table, patience: float, clock: Clock) -> None:
         self._driver = driver
-        self._options = build(driver.options, table)
+        self._options = parse_keys(driver.options, table)
         self.patience = patience
         self._clock = clock
         self._open = AsyncExitStack()
@@ -453,7 +453,7 @@ class _Line:
 
     async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
         """As `Asking`."""
-        ask = question(self._driver, build(self._driver.address, keys), model, points)
+        ask = scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:
             bus = self._bus or await self._connect()
             answer = await ask(bus)

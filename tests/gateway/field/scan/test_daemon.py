@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.base import control
-from gateway.field.scan.ask import pack, unpack
+from gateway.field.scan.ask import decode_points, encode_points
 from gateway.journal import Reader
 from gateway.model import GatewayError, Lane
 from tests.drivers.conftest import Line
@@ -162,7 +162,7 @@ async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line,
         for request, error in (
             ({"bus": "rs485", "address": {"unit": 1}}, "scan-configured"),
             ({"bus": "rs485", "address": {"unit": 256}}, "modbus-unit"),
-            ({"bus": "rs485", "address": {"unit": "9"}}, "command-form"),
+            ({"bus": "rs485", "address": {"unit": "9"}}, "value-type"),
             ({"bus": "rs485", "address": {"unit": 9}, "points": {"x": 7}}, "command-form"),
             ({"bus": "nowhere", "address": {"unit": 9}}, "bus-unknown"),
         ):
@@ -201,5 +201,5 @@ async def test_a_site_that_was_changed_since_the_gateway_read_it(line: Line, rig
 
 def test_points_travel_unchanged() -> None:
     for profile in ASKED.values():
-        assert len(json.dumps(pack(profile.points))) < control.LINE / 2
-        assert unpack(profile.driver, pack(profile.points)) == profile.points
+        assert len(json.dumps(encode_points(profile.points))) < control.LINE / 2
+        assert decode_points(profile.driver, encode_points(profile.points)) == profile.points
