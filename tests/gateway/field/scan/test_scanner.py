@@ -79,7 +79,9 @@ async def test_a_lock_board_is_found_and_never_opened(line: Line, rig: Rig, name
     assert rig.only().matches[0].profile.rpartition("-")[2] == name
     assert board.doors == set()
     dialect = DIALECTS[name]
-    opening = {dialect.seal(dialect.open(b, lock)) for b in range(5) for lock in range(1, 17)}
+    opening = {
+        dialect.add_checksum(dialect.open_request(b, lock)) for b in range(5) for lock in range(1, 17)
+    }
     assert not opening & set(line.requests)
     (bus,) = rig.pasted().buses.values()
     assert bus.options.dialect == name
@@ -87,14 +89,16 @@ async def test_a_lock_board_is_found_and_never_opened(line: Line, rig: Rig, name
 
 def test_no_question_of_a_scan_is_an_order_in_another_protocol() -> None:
     """Whatever is on the line hears every question, at whatever it takes it for."""
-    polls = [d.seal(d.ask(board)) for d in DIALECTS.values() for board in range(d.boards)]
+    polls = [
+        d.add_checksum(d.status_request(board)) for d in DIALECTS.values() for board in range(d.max_boards)
+    ]
     assert [poll for poll in polls if len(poll) >= 4 and crc16(poll[:-2]) == poll[-2:]] == []
     probes = [(p := bytes((unit, 3, 0, 0, 0, 1))) + crc16(p) for unit in range(1, 248)]
     orders = {
-        d.seal(d.open(board, lock))
+        d.add_checksum(d.open_request(board, lock))
         for d in DIALECTS.values()
-        for board in range(d.boards)
-        for lock in range(1, d.locks + 1)
+        for board in range(d.max_boards)
+        for lock in range(1, d.max_locks + 1)
     }
     parts = {p[i:j] for p in [*probes, *polls] for i in range(len(p)) for j in range(i, len(p) + 1)}
     assert not parts & orders
