@@ -74,7 +74,7 @@ class PinPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Milliseconds that a level must last."""
     output: bool = False
     safe: bool = False
-    """An output's level when the gateway starts, stops, or reopens its chip. After a crash it depends on the
+    """An output's level when the gateway starts, stops, or reopens its chip. After a crash it is up to the
     kernel: wire a relay so that it does no harm without power."""
 
     CHECKS: ClassVar[Checks] = {

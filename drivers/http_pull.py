@@ -28,19 +28,18 @@ from gateway.model import (
 from gateway.wire.codec import follow
 from gateway.wire.secret import read_secret
 
-LARGEST = 256 * 1024
-"""Bytes of an answer."""
+MAX_RESPONSE_BYTES = 256 * 1024
 
 
-def _is_url(text: str) -> bool:
+def _is_server_url(text: str) -> bool:
     url = urlsplit(text)
     bare = not (url.username or url.password or url.query or url.fragment) and url.path in ("", "/")
     return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and bare
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: http://host or https://host:port, the certificate verified; `timeout` in seconds, for a whole
-    answer. Basic sends the password itself: over https only, if that can be helped."""
+    """`url`: http://host or https://host:port, the certificate verified; `timeout`: seconds for a whole
+    reading. Basic sends the password unencrypted: use it over https only, where possible."""
 
     url: str
     username: str = ""
@@ -50,18 +49,18 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     timeout: float = 5.0
 
     CHECKS: ClassVar[Checks] = {
-        "url": (_is_url, "http-url"),
+        "url": (_is_server_url, "http-url"),
         "timeout": (lambda seconds: 0.1 <= seconds <= 60, "http-timeout"),
     }
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """A line is one device: there is nothing to tell apart."""
+    """A server is one device, so no address is needed."""
 
 
-class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """What to get, and where in the answer the value stands: keys and list indices, joined by dots.
-    Points with the same `get` share one request."""
+class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`get`: the path to request; `path`: where the value is in the response: keys and list indices, joined
+    by dots. Points with the same `get` share one request."""
 
     get: str
     path: str
@@ -72,23 +71,23 @@ class AnswerPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     }
 
 
-def decode(points: Mapping[str, AnswerPoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
-    """Parsed answers, by what was asked for, to values; what they do not hold is left out."""
+def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
+    """Decode parsed responses, by requested path, to values; what they do not contain is left out."""
     found = {name: follow(raw.get(point.get), point.path) for name, point in points.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def example(fields: Mapping[str, Any]) -> dict[str, Raw]:
+def parse_example(fields: Mapping[str, Any]) -> dict[str, Raw]:
     """A worked example: `json."/what/to/get" = '{"in": 3}'`."""
     return {get: msgspec.json.decode(answer) for get, answer in fields["json"].items()}
 
 
-def show(raw: Mapping[str, Raw]) -> str:
+def format_raw(raw: Mapping[str, Raw]) -> str:
     return msgspec.json.encode(raw).decode()
 
 
 class HttpBus(Bus):
-    """One server."""
+    """One HTTP server."""
 
     def __init__(self, client: httpx2.AsyncClient, options: Options) -> None:
         self._client = client
@@ -112,11 +111,11 @@ class HttpBus(Bus):
             if response.status_code != 200:
                 raise ReadFailed("http-status", get=get, status=response.status_code)
             body = bytearray()
-            # Undecoded, and asked for so: a small answer must not unpack into a large one.
+            # Neither requested nor decoded: a small compressed response could unpack into a large one.
             async for part in response.aiter_raw():
                 body += part
-                if len(body) > LARGEST:
-                    raise ReadFailed("http-large", kilobytes=LARGEST // 1024)
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
         try:
             return msgspec.json.decode(body)
         except (ValueError, RecursionError) as error:
@@ -125,7 +124,7 @@ class HttpBus(Bus):
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[HttpBus]:
-    """Nothing is opened before the first reading; proxies of the environment are not for devices."""
+    """Prepare the client; it connects with the first reading. Proxies in the environment are ignored."""
     auth: httpx2.Auth | None = None
     if options.password_file:
         kind = httpx2.DigestAuth if options.auth == "digest" else httpx2.BasicAuth
@@ -148,9 +147,9 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
 DRIVER = Driver(
     options=Options,
     address=Address,
-    point=AnswerPoint,
+    point=ResponsePoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
 )

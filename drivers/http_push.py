@@ -24,19 +24,21 @@ from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw
 from gateway.wire.codec import follow
 from gateway.wire.secret import read_secret
 
-LARGEST = 2 * 1024 * 1024
-"""Bytes of a body: an alert may bring its picture."""
-PATIENCE = 10.0
-"""Seconds a connection may take, from its beginning to its end."""
-STRANGERS, BODIES = 64, 8
-"""Connections without a credential so far, and bodies that are read at one time: what bounds memory."""
-CHUNK = 16 * 1024
-DEPTH = 32
-SHORTEST = 12
-"""Characters of a token: fewer can be guessed."""
+MAX_BODY_BYTES = 2 * 1024 * 1024
+"""An alert may contain its picture."""
+CONNECTION_TIMEOUT_S = 10.0
+"""From the opening of a connection until it is closed."""
+MAX_UNAUTHENTICATED_CONNECTIONS, MAX_CONCURRENT_BODIES = 64, 8
+"""These two bound the memory: connections that have not shown a valid token yet, and bodies being read."""
+MAX_HEADER_BYTES = 16 * 1024
+READ_BYTES = 4096
+"""Parsed at a time, before other tasks run: at worst seven hundred chunks."""
+MAX_XML_DEPTH = 32
+MIN_TOKEN_CHARACTERS = 12
+"""A shorter token can be guessed."""
 
 
-def _is_listen(text: str) -> bool:
+def _is_host_and_port(text: str) -> bool:
     url = urlsplit(f"//{text}")
     return bool(url.hostname and url.port) and not (url.path or url.username)
 
@@ -47,12 +49,12 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     listen: str
     secret_file: Path
 
-    CHECKS: ClassVar[Checks] = {"listen": (_is_listen, "http-listen")}
+    CHECKS: ClassVar[Checks] = {"listen": (_is_host_and_port, "http-listen")}
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """The path the device posts to. It shows its token as the password of HTTP Basic (with any user
-    name), as a Bearer token, or, if it can do neither, as one more segment of the path."""
+    """The path the device posts to. It sends its token as the password of HTTP Basic (with any user
+    name), as a Bearer token, or, if it supports neither, as one more segment of the path."""
 
     path: str
     secret_file: Path | None = None
@@ -63,50 +65,50 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 
 class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where in the message the value stands: keys and list indices, joined by dots; in XML the names of
-    elements below the root, whatever their namespace.
+    """Where the value is in the message: keys and list indices, joined by dots; in XML the names of
+    elements below the root, without their namespace.
 
-    `when` and `unless` say for which messages the point is meant: paths, and the values they must and
-    must not have.
+    `when` and `unless` select the messages that the point applies to: paths, and the values that these
+    must and must not have.
     """
 
     path: str
     when: dict[str, Value] = msgspec.field(default_factory=dict)
     unless: dict[str, Value] = msgspec.field(default_factory=dict)
 
-    def concerns(self, raw: Raw) -> bool:
+    def applies_to(self, raw: Raw) -> bool:
         return all(follow(raw, path) == value for path, value in self.when.items()) and not any(
             follow(raw, path) == value for path, value in self.unless.items()
         )
 
 
 def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value]:
-    """A parsed message to values; what it does not hold is left out."""
-    found = {name: follow(raw, point.path) for name, point in points.items() if point.concerns(raw)}
+    """Decode a parsed message to values; what it does not contain is left out."""
+    found = {name: follow(raw, point.path) for name, point in points.items() if point.applies_to(raw)}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def example(fields: Mapping[str, Any]) -> Raw:
+def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `xml = '<EventNotificationAlert>…'` or `json = '{"in": 3}'`."""
     return _parse_xml(fields["xml"]) if "xml" in fields else msgspec.json.decode(fields["json"])
 
 
-def show(raw: Raw) -> str:
+def format_raw(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
 def parse(body: bytes) -> Raw:
-    """A body to a tree. Raises `ReadFailed`.
+    """Parse a body to a tree. Raises `ReadFailed`.
 
-    Cameras send the alert and its pictures as parts of one form; the form begins with its boundary, which
-    not all of them name in the header.
+    Cameras send the alert and its pictures as parts of one form. The boundary is taken from the first line
+    of the body, as not all of them name it in the header.
     """
     body = body.strip()
     if body.startswith(b"--"):
         boundary = body.partition(b"\n")[0].rstrip()
-        parts = (_SEPARATOR.split(part, 1)[-1].strip() for part in body.split(boundary)[1:])
+        parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary)[1:])
         body = next((part for part in parts if part[:1] in (b"<", b"{", b"[")), b"")
-    text = _text(body)
+    text = _decode_text(body)
     key, read = ("not-xml", _parse_xml) if text[:1] == "<" else ("not-json", msgspec.json.decode)
     try:
         return read(text)
@@ -114,12 +116,12 @@ def parse(body: bytes) -> Raw:
         raise ReadFailed(key, reason=error) from error
 
 
-_SEPARATOR = re.compile(rb"\r?\n\r?\n")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
-def _text(body: bytes) -> str:
-    """UTF-8, or what Chinese devices send instead, whatever they say of it; a name that is garbled
-    costs no count."""
+def _decode_text(body: bytes) -> str:
+    """Decode UTF-8, UTF-16 or GB 18030. The declared encoding is ignored, as it is often wrong; a name that
+    is garbled does not affect a count."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")
     try:
@@ -129,37 +131,37 @@ def _text(body: bytes) -> str:
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_LOOSE = re.compile(r"&(?!#?\w+;)")
-"""Some cameras write a name as it is, "Hall & Garden"."""
-_WORDS: dict[str, Value] = {"true": True, "false": False}
+_UNESCAPED_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+"""Some cameras do not escape names: "Hall & Garden"."""
+_BOOLEANS: dict[str, Value] = {"true": True, "false": False}
 
 
-def _value(text: str) -> Value:
-    """XML knows text alone; what looks like a number or a truth is one."""
+def _parse_value(text: str) -> Value:
+    """XML has no types: text that looks like a number or a boolean becomes one."""
     if number := _NUMBER.fullmatch(text):
         return float(text) if number[1] else int(text)
-    return _WORDS.get(text, text)
+    return _BOOLEANS.get(text, text)
 
 
 def _parse_xml(text: str) -> Raw:
-    """The root's children by local name; a name that comes again makes a list.
+    """The root's children by local name; a repeated name makes a list.
 
-    Raises `ValueError`; also for a document type, whose entities could grow without bound or name files.
+    Raises `ValueError`, also for a document type: its entities could expand without limit or read files.
     """
     root: dict[str, Any] = {}
     open_elements: list[tuple[str, dict[str, Any], list[str]]] = [("", root, [])]
 
-    def refuse(*_: object) -> None:
+    def reject_doctype(*_: object) -> None:
         raise ValueError("it has a document type")
 
     def start(name: str, _: object) -> None:
-        if len(open_elements) > DEPTH:
+        if len(open_elements) > MAX_XML_DEPTH:
             raise ValueError("too many elements within elements")
         open_elements.append((name.rpartition(" ")[2], {}, []))
 
     def end(_: str) -> None:
-        name, children, words = open_elements.pop()
-        value = children or _value("".join(words).strip())
+        name, children, text_parts = open_elements.pop()
+        value = children or _parse_value("".join(text_parts).strip())
         siblings = open_elements[-1][1]
         if name not in siblings:
             siblings[name] = value
@@ -168,166 +170,170 @@ def _parse_xml(text: str) -> Raw:
         else:
             siblings[name] = [siblings[name], value]
 
-    def add(words: str) -> None:
-        open_elements[-1][2].append(words)
+    def add(text_parts: str) -> None:
+        open_elements[-1][2].append(text_parts)
 
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
-    parser.StartDoctypeDeclHandler = refuse
+    parser.StartDoctypeDeclHandler = reject_doctype
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = add
     try:
-        parser.Parse(_LOOSE.sub("&amp;", text), True)
+        parser.Parse(_UNESCAPED_AMPERSAND.sub("&amp;", text), True)
     except expat.ExpatError as error:
         raise ValueError(error) from error
     (tree,) = root.values()
     return tree
 
 
-class _Peer:
-    """A connection, with its one request and its answer."""
+class _HttpConnection:
+    """A connection, which carries one request and its response."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
-    async def event(self) -> Any:
+    async def next_event(self) -> Any:
         """The next part of the request. Raises `h11.RemoteProtocolError`."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._writer.write(
                     self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
                 )
-            self._http.receive_data(await self._reader.read(CHUNK))
+            self._http.receive_data(await self._reader.read(READ_BYTES))
+            await asyncio.sleep(0)  # Reading what has already arrived does not yield to other tasks.
         return event
 
-    async def body(self) -> bytes | None:
-        """The whole of it; None when it is too large."""
+    async def read_body(self) -> bytes | None:
+        """The whole body; None when it is too large."""
         body = bytearray()
-        while isinstance(event := await self.event(), h11.Data):
+        while isinstance(event := await self.next_event(), h11.Data):
             body += event.data
-            if len(body) > LARGEST:
+            if len(body) > MAX_BODY_BYTES:
                 return None
         return bytes(body)
 
-    async def answer(self, status: int) -> None:
-        """Answer, and end: what still comes is read away, or the answer would be lost with it."""
+    async def respond(self, status: int) -> None:
+        """Send the response and close. Remaining input is read and discarded: closing a socket with unread
+        data would reset the connection, and the response would be lost."""
         headers = [("connection", "close"), ("content-length", "0")]
         if status == 401:
             headers.append(("www-authenticate", 'Basic realm="linli"'))
         self._writer.write(self._http.send(h11.Response(status_code=status, headers=headers)) or b"")
         self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
         self._writer.write_eof()
-        while await self._reader.read(CHUNK):
+        while await self._reader.read(READ_BYTES):
             pass
 
 
 class PushListener(Listener):
-    """A port, and the paths of its devices."""
+    """An HTTP port, with one path for each device."""
 
     def __init__(self, options: Options, devices: tuple[Device, ...]) -> None:
         self._devices = {
-            device.address.path: (device, _token(device.address.secret_file or options.secret_file))
+            device.address.path: (device, _read_token(device.address.secret_file or options.secret_file))
             for device in devices
         }
         self._inbox: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Future[None]]] = asyncio.Queue(
-            BODIES
+            MAX_CONCURRENT_BODIES
         )
-        self._bodies = asyncio.Semaphore(BODIES)
-        self._strangers: dict[asyncio.StreamWriter, None] = {}
+        self._body_slots = asyncio.Semaphore(MAX_CONCURRENT_BODIES)
+        self._unauthenticated: dict[asyncio.StreamWriter, None] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
-            name, raw, taken = await self._inbox.get()
-            if not taken.done():  # Else nobody waits any more: the device was not told that it arrived.
+            name, raw, accepted = await self._inbox.get()
+            if not accepted.done():  # Else it timed out: the device was not told that it arrived.
                 yield name, raw
-            if not taken.done():
-                taken.set_result(None)
+            if not accepted.done():
+                accepted.set_result(None)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection; whatever its far end does, it is over within `PATIENCE`."""
+    async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle one connection. It is closed within `CONNECTION_TIMEOUT_S`, whatever the client does."""
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if len(self._strangers) >= STRANGERS:
-            # The one that has said nothing for the longest means nothing, or harm.
-            oldest = next(iter(self._strangers))
-            del self._strangers[oldest]
+        if len(self._unauthenticated) >= MAX_UNAUTHENTICATED_CONNECTIONS:
+            # The one that has been silent for the longest is the least likely to be a device.
+            oldest = next(iter(self._unauthenticated))
+            del self._unauthenticated[oldest]
             oldest.transport.abort()
-        self._strangers[writer] = None
-        peer = _Peer(reader, writer)
+        self._unauthenticated[writer] = None
+        connection = _HttpConnection(reader, writer)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CONNECTION_TIMEOUT_S):
                 try:
-                    status = await self._request(peer, writer)
+                    status = await self._handle_request(connection, writer)
                 except h11.RemoteProtocolError as error:
                     status = error.error_status_hint
-                await peer.answer(status)
+                await connection.respond(status)
         except (OSError, TimeoutError, h11.LocalProtocolError):
-            pass  # Gone, or too slow: there is nobody to tell.
+            pass  # Disconnected, or too slow: an answer would not arrive.
+        except asyncio.CancelledError:
+            pass  # By `close`. Python 3.11 would log a cancelled connection as a failed callback.
         finally:
-            self._strangers.pop(writer, None)
+            self._unauthenticated.pop(writer, None)
             writer.transport.abort()
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _request(self, peer: _Peer, writer: asyncio.StreamWriter) -> int:
-        request = await peer.event()
+    async def _handle_request(self, connection: _HttpConnection, writer: asyncio.StreamWriter) -> int:
+        request = await connection.next_event()
         if not isinstance(request, h11.Request):
             return 400
         headers = {name: value.decode("latin-1") for name, value in request.headers}
-        device = self._device(request.target.decode("latin-1"), headers.get(b"authorization", ""))
+        device = self._authenticate(request.target.decode("latin-1"), headers.get(b"authorization", ""))
         if isinstance(device, int):
             return device
         if request.method != b"POST":
             return 405
-        self._strangers.pop(writer, None)
-        async with self._bodies:
-            body = await peer.body()
+        self._unauthenticated.pop(writer, None)
+        async with self._body_slots:
+            body = await connection.read_body()
             if body is None:
                 return 413
-            return await self._hear(device, body)
+            return await self._accept_body(device, body)
 
-    def _device(self, target: str, authorization: str) -> Device | int:
-        """Who posts there, or the status that refuses."""
-        path, shown = target.partition("?")[0], _shown(authorization)
+    def _authenticate(self, target: str, authorization: str) -> Device | int:
+        """The device that posts to this path, or the HTTP status of the refusal."""
+        path, token_sent = target.partition("?")[0], _token_from_header(authorization)
         if path not in self._devices:
             path, _, last = path.rpartition("/")
-            shown = unquote(last)
+            token_sent = unquote(last)
         if path not in self._devices:
             return 404
         device, token = self._devices[path]
-        return device if hmac.compare_digest(shown.encode(), token.encode()) else 401
+        return device if hmac.compare_digest(token_sent.encode(), token.encode()) else 401
 
-    async def _hear(self, device: Device, body: bytes) -> int:
+    async def _accept_body(self, device: Device, body: bytes) -> int:
         raw: Raw | ReadFailed
         try:
             raw = parse(body)
         except ReadFailed as failed:
             raw, status = failed, 400
         else:
-            if not any(point.concerns(raw) for point in device.points.values()):
+            if not any(point.applies_to(raw) for point in device.points.values()):
                 return 200  # A heartbeat, or another event of the same camera.
             status = 200 if decode(device.points, raw) else 422
-        taken = asyncio.get_running_loop().create_future()
+        accepted = asyncio.get_running_loop().create_future()
         try:
-            await self._inbox.put((device.name, raw, taken))
-            await taken
+            await self._inbox.put((device.name, raw, accepted))
+            await accepted
         finally:
-            taken.cancel()
+            accepted.cancel()
         return status
 
 
-def _shown(authorization: str) -> str:
+def _token_from_header(authorization: str) -> str:
     """The token in an Authorization header; empty when there is none."""
     scheme, _, rest = authorization.partition(" ")
     if scheme.lower() == "bearer":
@@ -338,20 +344,22 @@ def _shown(authorization: str) -> str:
     return ""
 
 
-def _token(file: Path) -> str:
+def _read_token(file: Path) -> str:
     token = read_secret(file)
-    if len(token) < SHORTEST:
-        raise LinkDown("secret-short", file=file, least=SHORTEST)
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise LinkDown("secret-short", file=file, least=MIN_TOKEN_CHARACTERS)
     return token
 
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[PushListener]:
-    """Open the port; whoever is connected when it closes is cut."""
+    """Open the port. On exit all connections are closed."""
     listener = PushListener(options, devices)
     url = urlsplit(f"//{options.listen}")
     try:
-        server = await asyncio.start_server(listener.serve, url.hostname, url.port, limit=CHUNK)
+        server = await asyncio.start_server(
+            listener.handle_connection, url.hostname, url.port, limit=MAX_HEADER_BYTES
+        )
     except OSError as error:
         raise LinkDown("http-port", listen=options.listen, reason=error) from error
     try:
@@ -367,6 +375,6 @@ DRIVER = Driver(
     point=TreePoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
 )

@@ -1,10 +1,10 @@
 """LoRaWAN sensors behind a ChirpStack v4 network server, through its MQTT integration.
 
-What a payload means is data of the profile, in one of two forms: records of channel, type and value
-(Milesight's, without a length), or values at fixed places of messages on certain ports.
+The profile describes the payload, in one of two forms: records of channel, type and value (Milesight's,
+without a length), or values at fixed offsets of messages on certain ports.
 
-What a device is told waits in ChirpStack's queue until the device may be spoken to; one of class A opens
-its ear only after an uplink of its own.
+A downlink waits in ChirpStack's queue until the device can receive; a class A device receives only after
+an uplink of its own.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 
-SIZES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
+VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
 # Bytes of a value by its type, and by channel and type where the channel changes it: the payload
-# definitions at github.com/Milesight-IoT/SensorDecoders. A record of unknown length ends the reading.
-LENGTHS = {
+# definitions at github.com/Milesight-IoT/SensorDecoders. A record of unknown length ends the parsing.
+RECORD_BYTES = {
     bytes.fromhex(key): length
     for length, keys in {
         1: "00 01 68 75 8E CD FF01 FF0B FF0F FF2E FF3F FFFE",
@@ -53,20 +53,20 @@ LENGTHS = {
     }.items()
     for key in keys.split()
 }
-HISTORY = b"\x20\xce"
-"""Begins a message with what was measured while the radio was out of reach."""
-MOST = 242
-"""Bytes of the longest payload at the best data rate (RP002)."""
-ANY = "+"
-"""In a topic, any application."""
-REMEMBERED = 16
-"""Messages of a device that are known again when they come once more."""
+HISTORY_PREFIX = b"\x20\xce"
+"""Starts a message with values that were measured while the network was unreachable."""
+MAX_PAYLOAD_BYTES = 242
+"""The longest payload at the best data rate (RP002)."""
+ANY_APPLICATION = "+"
+"""Topic wildcard for all applications."""
+MAX_REMEMBERED_MESSAGES = 16
+"""Latest messages of a device that are recognised when they are delivered again."""
 
 
 class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """The broker ChirpStack publishes to; `application` is an application's id, or all by default."""
 
-    application: str = ANY
+    application: str = ANY_APPLICATION
 
     CHECKS: ClassVar[Checks] = {
         **BrokerOptions.CHECKS,
@@ -87,52 +87,52 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
         msgspec.structs.force_setattr(self, "dev_eui", self.dev_eui.lower())
 
 
-def _are_channels(channel: str | tuple[str, ...]) -> bool:
-    return all(len(key) == 2 for key in _channels(channel))
+def _are_valid_channels(channel: str | tuple[str, ...]) -> bool:
+    return all(len(key) == 2 for key in _channel_keys(channel))
 
 
-def _channels(channel: str | tuple[str, ...]) -> list[bytes]:
+def _channel_keys(channel: str | tuple[str, ...]) -> list[bytes]:
     return [bytes.fromhex(key) for key in ([channel] if isinstance(channel, str) else channel)]
 
 
 class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where in a payload the value stands; without `channel`, counted from the payload's beginning."""
+    """Where the value is in a payload; without `channel`, counted from the start of the payload."""
 
     channel: str | tuple[str, ...] = ()
-    """The two bytes before the value, such as "03 82"; several where any of them will do."""
+    """The two bytes before the value, such as "03 82"; or several alternatives."""
     ports: tuple[int, ...] = ()
-    """The fPorts whose messages hold it; all where none is named."""
+    """The fPorts of messages that contain it; empty for all."""
     byte: int = 0
     type: Literal["uint8", "int8", "uint16", "int16", "uint24", "uint32", "int32"] = "uint8"
     order: Literal["little", "big"] = "little"
     length: int = 0
-    """Bytes of the record, if `LENGTHS` does not say or says otherwise; without `channel`, of the whole
+    """Bytes of the record, where `RECORD_BYTES` has none or another number; without `channel`, of the whole
     payload."""
     mask: int | None = None
     among: tuple[int, ...] = ()
-    """The numbers that say something of this point: a message with another one leaves it out."""
+    """The numbers that are valid for this point; with any other number the point is left out."""
     pulse: bool = False
-    """A press that has no release: no sooner told than over."""
+    """A button press without a release message: it ends as soon as it is reported."""
     optional: bool = True
-    """A message need not hold every value."""
+    """Messages need not contain every value."""
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
-        "channel": (_are_channels, "lorawan-channel"),
+        "channel": (_are_valid_channels, "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
-        "bit": (lambda point: (point.bit or 0) < 8 * SIZES[point.type], "bit-range")
+        "bit": (lambda point: (point.bit or 0) < 8 * VALUE_BYTES[point.type], "bit-range")
     }
 
 
 def _is_payload(text: str) -> bool:
-    return 0 < len(bytes.fromhex(text)) <= MOST
+    return 0 < len(bytes.fromhex(text)) <= MAX_PAYLOAD_BYTES
 
 
 class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """A message to the device: `hex` on fPort `port`. Where it is `confirmed` the device must acknowledge
-    it; else it is enough that a radio gateway has taken it over for sending."""
+    """A message to the device: `hex` on fPort `port`. If `confirmed`, the device must acknowledge it; else
+    it counts as done when a LoRaWAN gateway has accepted it for sending."""
 
     hex: str
     port: int = 85
@@ -145,8 +145,8 @@ class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=
     }
 
 
-class Uplink(msgspec.Struct, frozen=True):
-    """A message of a device. `over`: not the message, but the end of the presses that it told of."""
+class LorawanUplink(msgspec.Struct, frozen=True):
+    """A message of a device. `over`: instead of the message, the end of the button presses it reported."""
 
     port: int
     data: bytes
@@ -159,7 +159,7 @@ class _DeviceInfo(msgspec.Struct, rename="camel"):
     device_profile_name: str = ""
 
 
-class _Event(msgspec.Struct, rename="camel"):
+class _UplinkEvent(msgspec.Struct, rename="camel"):
     """ChirpStack's `UplinkEvent`, as JSON."""
 
     device_info: _DeviceInfo
@@ -170,8 +170,8 @@ class _Event(msgspec.Struct, rename="camel"):
     data: bytes | None = None
 
 
-class _Progress(msgspec.Struct, rename="camel"):
-    """What of ChirpStack's `TxAckEvent`, `AckEvent` and `LogEvent` says how far a downlink has come."""
+class _DownlinkEvent(msgspec.Struct, rename="camel"):
+    """The fields of ChirpStack's `TxAckEvent`, `AckEvent` and `LogEvent` that concern a downlink."""
 
     queue_item_id: str = ""
     acknowledged: bool = False
@@ -179,19 +179,19 @@ class _Progress(msgspec.Struct, rename="camel"):
     code: str = ""
 
 
-def decode(points: Mapping[str, LoraPoint], raw: Uplink) -> dict[str, Value]:
-    """A message to the numbers in it; what it does not hold is left out."""
-    records = dict(_records(points, raw.data)) if any(p.channel for p in points.values()) else {}
+def decode(points: Mapping[str, LoraPoint], raw: LorawanUplink) -> dict[str, Value]:
+    """Decode a message to its numbers; what it does not contain is left out."""
+    records = dict(_split_records(points, raw.data)) if any(p.channel for p in points.values()) else {}
     values: dict[str, Value] = {}
     for name, point in points.items():
         if point.ports and raw.port not in point.ports:
             continue
         if point.channel:
-            field = next((records[key] for key in _channels(point.channel) if key in records), b"")
+            field = next((records[key] for key in _channel_keys(point.channel) if key in records), b"")
         else:
             field = raw.data if point.length in (0, len(raw.data)) else b""
-        part = field[point.byte : point.byte + SIZES[point.type]]
-        if len(part) < SIZES[point.type]:
+        part = field[point.byte : point.byte + VALUE_BYTES[point.type]]
+        if len(part) < VALUE_BYTES[point.type]:
             continue
         number = int.from_bytes(part, point.order, signed=point.type.startswith("int"))
         if point.mask is not None:
@@ -201,74 +201,75 @@ def decode(points: Mapping[str, LoraPoint], raw: Uplink) -> dict[str, Value]:
     return {name: 0 for name in values if points[name].pulse} if raw.over else values
 
 
-def _records(points: Mapping[str, LoraPoint], data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Channel and type of each record, with its value, as far as lengths are known."""
+def _split_records(points: Mapping[str, LoraPoint], data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield channel and type of each record, with its value, up to the first record of unknown length."""
     lengths: dict[bytes, int] = {}
     for point in points.values():
-        for key in _channels(point.channel):
-            known = point.length or max(point.byte + SIZES[point.type], _length(key))
+        for key in _channel_keys(point.channel):
+            known = point.length or max(point.byte + VALUE_BYTES[point.type], _record_bytes(key))
             lengths[key] = max(lengths.get(key, 0), known)
     while data:
         key = data[:2]
-        length = lengths.get(key) or _length(key)
+        length = lengths.get(key) or _record_bytes(key)
         if not length:
             return
         yield key, data[2 : 2 + length]
         data = data[2 + length :]
 
 
-def _length(key: bytes) -> int:
-    return LENGTHS.get(key) or (LENGTHS.get(key[1:], 0) if key[0] < HISTORY[0] else 0)
+def _record_bytes(key: bytes) -> int:
+    return RECORD_BYTES.get(key) or (RECORD_BYTES.get(key[1:], 0) if key[0] < HISTORY_PREFIX[0] else 0)
 
 
-def example(fields: Mapping[str, Any]) -> Uplink:
+def parse_example(fields: Mapping[str, Any]) -> LorawanUplink:
     """A worked example: `hex = "01 75 5C"`, and where they matter `port = 1` and `over = true`."""
-    return Uplink(fields.get("port", 85), bytes.fromhex(fields["hex"]), fields.get("over", False))
+    return LorawanUplink(fields.get("port", 85), bytes.fromhex(fields["hex"]), fields.get("over", False))
 
 
-def show(raw: Uplink) -> str:
+def format_raw(raw: LorawanUplink) -> str:
     return f"fPort {raw.port}: {raw.data.hex(' ').upper()}{' (over)' if raw.over else ''}"
 
 
-class _Sensor:
-    """A device, and its messages of late."""
+class _SensorState:
+    """A device, its recent messages and its pending downlinks."""
 
     def __init__(self, device: Device, application: str) -> None:
         self.name = device.name
         self.points: Mapping[str, LoraPoint] = device.points
-        self.application = "" if application == ANY else application
-        """Its application's id; where the options do not name it, known once the device has spoken."""
-        self.orders: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
-        """Downlinks under way, by their id in ChirpStack's queue."""
-        self._seen: deque[object] = deque(maxlen=2 * REMEMBERED)
+        self.application = "" if application == ANY_APPLICATION else application
+        """The id of its application; if the options do not name it, known after the first message."""
+        self.pending_downlinks: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
+        """Downlinks in progress, by their id in ChirpStack's queue."""
+        self._recent_messages: deque[object] = deque(maxlen=2 * MAX_REMEMBERED_MESSAGES)
 
-    def repeats(self, event: _Event) -> bool:
-        """A broker may deliver twice (QoS 1), and a sensor repeats a frame nobody acknowledged."""
+    def is_duplicate(self, event: _UplinkEvent) -> bool:
+        """Whether the message came before: a broker may deliver twice (QoS 1), and a sensor repeats a frame
+        that was not acknowledged."""
         frame = (event.dev_addr, event.f_cnt) if event.dev_addr else ""
         keys = [key for key in (event.deduplication_id, frame) if key]
-        known = any(key in self._seen for key in keys)
-        self._seen.extend(keys)
+        known = any(key in self._recent_messages for key in keys)
+        self._recent_messages.extend(keys)
         return known
 
-    def follow(self, event: str, progress: _Progress) -> None:
-        """A downlink has come further, or has ended."""
+    def update_downlink(self, event: str, progress: _DownlinkEvent) -> None:
+        """Process an event about a downlink."""
         key = progress.queue_item_id or progress.context.get("queue_item_id", "")
-        order, done = self.orders.get(key, (None, None))
-        if order is None or done is None or done.done():
+        downlink, done = self.pending_downlinks.get(key, (None, None))
+        if downlink is None or done is None or done.done():
             return
         if event == "log":
             done.set_exception(ReadFailed("lorawan-dropped", code=progress.code))
         elif event == "ack" and not progress.acknowledged:
             done.set_exception(ReadFailed("lorawan-refused"))
-        elif event == "ack" or not order.confirmed:
+        elif event == "ack" or not downlink.confirmed:
             done.set_result(None)
 
-    def concerns(self, raw: Uplink) -> bool:
-        """Whether the message may hold a present reading at all: one for the network alone, or of
-        another port, or of the past says neither that the device is well nor that it fails."""
+    def may_hold_reading(self, raw: LorawanUplink) -> bool:
+        """Whether the message can contain a current reading: one without data, of another port or of the
+        past is neither a success nor a failure of the device."""
         if not raw.data or not any(not p.ports or raw.port in p.ports for p in self.points.values()):
             return False
-        return not (raw.data.startswith(HISTORY) and any(p.channel for p in self.points.values()))
+        return not (raw.data.startswith(HISTORY_PREFIX) and any(p.channel for p in self.points.values()))
 
 
 class LoraListener(Listener):
@@ -276,7 +277,7 @@ class LoraListener(Listener):
 
     def __init__(self, connection: Connection, application: str, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._sensors = {device.address.dev_eui: _Sensor(device, application) for device in devices}
+        self._sensors = {device.address.dev_eui: _SensorState(device, application) for device in devices}
         for device in devices:
             events = ("up", "txack", "ack", "log") if device.actions else ("up",)
             for event in events:
@@ -284,47 +285,47 @@ class LoraListener(Listener):
                     f"application/{application}/device/{device.address.dev_eui}/event/{event}"
                 )
 
-    async def listen(self) -> AsyncIterator[tuple[str, Uplink | ReadFailed]]:
+    async def listen(self) -> AsyncIterator[tuple[str, LorawanUplink | ReadFailed]]:
         async for message in self._connection.messages():
             _, application, _, eui, _, event = message.topic.split("/")
             sensor = self._sensors.get(eui)
-            # A retained message is of unknown age: it is no reading.
+            # A retained message is of unknown age, so it is not a reading.
             if message.retained or sensor is None:
                 continue
             if event != "up":
-                _follow(sensor, event, message.payload)
+                _handle_downlink_event(sensor, event, message.payload)
                 continue
-            raw = _uplink(sensor, eui, message.payload)
+            raw = _parse_uplink(sensor, eui, message.payload)
             if not isinstance(raw, ReadFailed):
                 sensor.application = application
             if raw is None:
                 continue
             yield sensor.name, raw
-            if isinstance(raw, Uplink):
+            if isinstance(raw, LorawanUplink):
                 over = msgspec.structs.replace(raw, over=True)
                 if decode(sensor.points, over):
                     yield sensor.name, over
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        """Queue a downlink; return when it has been acknowledged, or sent where that is not asked for."""
-        order: Downlink | None = device.actions.get(action)
+        """Queue a downlink; return when it has been sent or, if it is `confirmed`, acknowledged."""
+        downlink: Downlink | None = device.actions.get(action)
         eui: str = device.address.dev_eui
         sensor = self._sensors[eui]
-        if order is None:
+        if downlink is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
         if not sensor.application:
             raise ReadFailed("lorawan-unheard", device=device.name)
         key = str(uuid.uuid4())
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        sensor.orders[key] = order, done
-        # When nobody waits for it any more it must not be sent; an old ChirpStack passes over this.
+        sensor.pending_downlinks[key] = downlink, done
+        # After the timeout it must not be sent any more; an old ChirpStack ignores this field.
         until = datetime.now(UTC) + timedelta(seconds=device.confirm_timeout_s(action))
         command = {
             "id": key,
             "devEui": eui,
-            "confirmed": order.confirmed,
-            "fPort": order.port,
-            "data": bytes.fromhex(order.hex),
+            "confirmed": downlink.confirmed,
+            "fPort": downlink.port,
+            "data": bytes.fromhex(downlink.hex),
             "expiresAt": until,
         }
         try:
@@ -334,26 +335,26 @@ class LoraListener(Listener):
             )
             await done
         finally:
-            del sensor.orders[key]
-        return order.confirm
+            del sensor.pending_downlinks[key]
+        return downlink.confirm
 
 
-def _uplink(sensor: _Sensor, eui: str, payload: bytes) -> Uplink | ReadFailed | None:
-    """What an uplink event says; None where that is no news, or no present reading."""
+def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
+    """Parse an uplink event; None for a duplicate, and for a message without a current reading."""
     try:
-        event = msgspec.json.decode(payload, type=_Event)
+        event = msgspec.json.decode(payload, type=_UplinkEvent)
     except (ValueError, RecursionError) as error:
         return ReadFailed("not-uplink", reason=error)
     if event.device_info.dev_eui.lower() != eui:
         return ReadFailed("not-uplink", reason=f"devEui {event.device_info.dev_eui}")
-    raw = Uplink(event.f_port, event.data or b"")
-    return None if sensor.repeats(event) or not sensor.concerns(raw) else raw
+    raw = LorawanUplink(event.f_port, event.data or b"")
+    return None if sensor.is_duplicate(event) or not sensor.may_hold_reading(raw) else raw
 
 
-def _follow(sensor: _Sensor, event: str, payload: bytes) -> None:
-    """Other events concern commands alone: one that cannot be read says nothing of the sensor."""
+def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
+    """These events concern commands only: one that cannot be parsed is no failure of the sensor."""
     with contextlib.suppress(ValueError, RecursionError):
-        sensor.follow(event, msgspec.json.decode(payload, type=_Progress))
+        sensor.update_downlink(event, msgspec.json.decode(payload, type=_DownlinkEvent))
 
 
 @contextlib.asynccontextmanager
@@ -363,23 +364,23 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LoraListener(connection, options.application, devices)
 
 
-async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
-    """Every device of the network server, as a client of its own (the same name would end the
-    connection of whoever has it)."""
+async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
+    """Report every device of the network server. Connects without a client id: with the same one the broker
+    would close the other client's connection."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
         connection.subscribe(f"application/{options.application}/device/+/event/up")
         async for message in connection.messages():
             try:
-                event = msgspec.json.decode(message.payload, type=_Event)
+                event = msgspec.json.decode(message.payload, type=_UplinkEvent)
             except (ValueError, RecursionError):
                 continue
             info = event.device_info
-            says = {"name": info.device_name, "profile": info.device_profile_name}
-            raw = Uplink(event.f_port, event.data) if event.data else None
-            yield OverheardDevice(address={"dev_eui": info.dev_eui.lower()}, identity=says, raw=raw)
+            identity = {"name": info.device_name, "profile": info.device_profile_name}
+            raw = LorawanUplink(event.f_port, event.data) if event.data else None
+            yield OverheardDevice(address={"dev_eui": info.dev_eui.lower()}, identity=identity, raw=raw)
 
 
-def _lines(target: str) -> list[dict[str, Any]]:
+def _candidate_buses(target: str) -> list[dict[str, Any]]:
     return [{"url": target}] if target.startswith(("mqtt://", "mqtts://")) else []
 
 
@@ -389,14 +390,14 @@ DRIVER = Driver(
     point=LoraPoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     action=Downlink,
     scan=Scan(
-        candidate_buses=_lines,
+        candidate_buses=_candidate_buses,
         target_of=lambda options: options.url,
         shareable=True,
-        overhear=_overhear,
+        overhear=_overhear_devices,
         identity_keys=("name", "profile"),
     ),
 )

@@ -26,7 +26,7 @@ from gateway.wire.codec import follow
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 
-OTHERS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
+FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
 """Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""
 
 
@@ -41,22 +41,22 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 
 class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where in the message the value stands: keys and list indices, joined by dots."""
+    """`path`: where the value is in the message: keys and list indices, joined by dots."""
 
     path: str
     pulse: bool = False
-    """A press that has no release: no sooner told than over."""
+    """A button press without a release message: it ends as soon as it is reported."""
 
 
-class Over(msgspec.Struct, frozen=True):
-    """The end of the presses that a message told of."""
+class PressEnd(msgspec.Struct, frozen=True):
+    """The end of the button presses that a message reported."""
 
     message: Any
 
 
 class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """A message to publish: `payload`, as it is, to `topic`, in which {topic} stands for the device's own
-    and {0}, {1} … for its parts: "{topic}/set" (zigbee2mqtt), "cmnd/{1}/POWER" (Tasmota)."""
+    """A message to publish: `payload`, unchanged, to `topic`, in which {topic} stands for the device's own
+    topic and {0}, {1} … for its levels: "{topic}/set" (zigbee2mqtt), "cmnd/{1}/POWER" (Tasmota)."""
 
     topic: str
     payload: str
@@ -71,8 +71,8 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
 
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
-    """A parsed message to values; what it does not hold is left out."""
-    over = isinstance(raw, Over)
+    """Decode a parsed message to values; what it does not contain is left out."""
+    over = isinstance(raw, PressEnd)
     message = raw.message if over else raw
     found = {name: follow(message, point.path) for name, point in points.items()}
     return {
@@ -82,19 +82,19 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     }
 
 
-def example(fields: Mapping[str, Any]) -> Any:
+def parse_example(fields: Mapping[str, Any]) -> Any:
     """A worked example: `json = '{"temperature": 4.2}'`, and where it matters `over = true`."""
     message = msgspec.json.decode(fields["json"])
-    return Over(message) if fields.get("over") else message
+    return PressEnd(message) if fields.get("over") else message
 
 
-def show(raw: Any) -> str:
-    over = isinstance(raw, Over)
+def format_raw(raw: Any) -> str:
+    over = isinstance(raw, PressEnd)
     return msgspec.json.encode(raw.message if over else raw).decode() + (" (over)" if over else "")
 
 
 class JsonListener(Listener):
-    """One broker with its topics."""
+    """One broker, with one topic for each device."""
 
     def __init__(self, connection: Connection, devices: tuple[Device, ...]) -> None:
         self._connection = connection
@@ -104,31 +104,31 @@ class JsonListener(Listener):
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         async for message in self._connection.messages():
-            # A retained message is of unknown age: it is no reading.
+            # A retained message is of unknown age, so it is not a reading.
             if message.retained or message.topic not in self._devices:
                 continue
             device = self._devices[message.topic]
             try:
-                said = msgspec.json.decode(message.payload)
+                values = msgspec.json.decode(message.payload)
             except (ValueError, RecursionError) as error:
                 yield device.name, ReadFailed("not-json", reason=error)
                 continue
-            yield device.name, said
-            if any(device.points[name].pulse for name in decode(device.points, said)):
-                yield device.name, Over(said)
+            yield device.name, values
+            if any(device.points[name].pulse for name in decode(device.points, values)):
+                yield device.name, PressEnd(values)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        """An action of the device's profile; it takes no arguments."""
-        order: PublishAction | None = device.actions.get(action)
-        if order is None:
+        """Publish the message of an action of the device's profile; it takes no arguments."""
+        publish: PublishAction | None = device.actions.get(action)
+        if publish is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
         own: str = device.address.topic
         try:
-            topic = order.topic.format(*own.split("/"), topic=own)
+            topic = publish.topic.format(*own.split("/"), topic=own)
         except IndexError as error:
             raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
-        await self._connection.order(topic, order.payload.encode())
-        return order.confirm
+        await self._connection.order(topic, publish.payload.encode())
+        return publish.confirm
 
 
 @asynccontextmanager
@@ -138,24 +138,24 @@ async def connect(options: BrokerOptions, devices: tuple[Device, ...]) -> AsyncI
         yield JsonListener(connection, devices)
 
 
-async def _overhear(options: BrokerOptions) -> AsyncIterator[OverheardDevice | ReadFailed]:
-    """Every topic with a JSON object. As a client of its own: under the same name the broker would end
-    the connection of whoever has it."""
+async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDevice | ReadFailed]:
+    """Report every topic with a JSON object. Connects without a client id: with the same one the broker
+    would close the other client's connection."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
         connection.subscribe("#")
         async for message in connection.messages():
-            if OTHERS.fullmatch(message.topic):
+            if FOREIGN_TOPICS.fullmatch(message.topic):
                 continue
             try:
                 raw = msgspec.json.decode(message.payload)
             except (ValueError, RecursionError):
                 continue
             if isinstance(raw, dict):
-                says = {"retained": "true"} if message.retained else {}
-                yield OverheardDevice(address={"topic": message.topic}, identity=says, raw=raw)
+                identity = {"retained": "true"} if message.retained else {}
+                yield OverheardDevice(address={"topic": message.topic}, identity=identity, raw=raw)
 
 
-def _lines(target: str) -> list[dict[str, Any]]:
+def _candidate_buses(target: str) -> list[dict[str, Any]]:
     return [{"url": target}] if target.startswith(("mqtt://", "mqtts://")) else []
 
 
@@ -165,14 +165,14 @@ DRIVER = Driver(
     point=JsonPoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     action=PublishAction,
     scan=Scan(
-        candidate_buses=_lines,
+        candidate_buses=_candidate_buses,
         target_of=lambda options: options.url,
         shareable=True,
-        overhear=_overhear,
+        overhear=_overhear_devices,
         identity_keys=("retained",),
     ),
 )

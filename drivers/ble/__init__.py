@@ -1,7 +1,7 @@
 """Sensors that advertise over Bluetooth Low Energy: BTHome v2, Xiaomi MiBeacon, Ruuvi format 5.
 
-An advertisement is never acknowledged and a radio is easily drowned: BLE alone does not carry a smoke
-alarm. It may stand beside a wired one, and its silence is a fault.
+An advertisement is never acknowledged and radio is easily jammed: BLE alone is not sufficient for a smoke
+alarm. It may supplement a wired one, and a silent device is a fault.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 from gateway.model import Driver, Scan
 
-from .formats import BlePoint, decode, example, show
+from .formats import BlePoint, decode, format_raw, parse_example
 from .options import Address, Options
-from .radio import connect, overhear
+from .radio import connect, overhear_devices
 
 
-def _lines(target: str) -> list[dict[str, Any]]:
+def _candidate_buses(target: str) -> list[dict[str, Any]]:
     if not target.startswith("ble:"):
         return []
     adapter = target.removeprefix("ble:")
@@ -28,13 +28,13 @@ DRIVER = Driver(
     point=BlePoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     scan=Scan(
-        candidate_buses=_lines,
+        candidate_buses=_candidate_buses,
         target_of=lambda options: f"ble:{options.adapter}",
         shareable=True,
-        overhear=overhear,
+        overhear=overhear_devices,
         identity_keys=("format", "product", "encrypted"),
     ),
 )

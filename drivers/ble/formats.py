@@ -1,7 +1,7 @@
-"""What advertisements say: BTHome v2, Xiaomi MiBeacon, Ruuvi format 5.
+"""Parsing of advertisements: BTHome v2, Xiaomi MiBeacon, Ruuvi format 5.
 
-They are decoded here: the usual decoders bring 28 more packages (aiohttp among them) and 40 MB, for what
-are three small tables and one AES-CCM.
+They are decoded here because the usual decoders need 28 more packages (aiohttp among them) and 40 MB for
+three small tables and one AES-CCM.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 
 from gateway.model import Checks, OverheardDevice, Point, ReadFailed, Value
 
-RESTART = 100
-"""An encrypted packet with a lower number than the last is a replay, unless it is among the first of a
-device that began anew (its battery was changed)."""
+MAX_COUNTER_AFTER_RESTART = 100
+"""An encrypted packet with a lower counter than the last is a replay, unless it is below this: then the
+device was restarted (its battery was changed)."""
 BTHOME, XIAOMI = 0xFCD2, 0xFE95
 """16-bit service UUIDs."""
 RUUVI = 0x0499
-"""The company's Bluetooth number."""
+"""Bluetooth company identifier."""
 SERVICE_DATA, MANUFACTURER_DATA = 0x16, 0xFF
 """Types of an advertisement's parts (Assigned Numbers, 2.3)."""
 
@@ -59,9 +59,9 @@ BTHOME_QUANTITIES: dict[int, Quantity] = {
 """BTHome v2 object ids, in SI units as bthome.io has them, except: pressure in Pa, distance in m,
 volumes in l (gas and water in m³)."""
 BTHOME_TEXTS = (0x53, 0x54)
-"""Text and raw bytes, which say their length."""
+"""Text and raw bytes, which contain their length."""
 BTHOME_COMMAND = 0x3B
-"""Its second byte says in five bits how many more follow."""
+"""Five bits of its second byte are the number of bytes that follow."""
 XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
     0x0003: (("motion", 1, 1),),
     0x0007: (("door_state", 1, 1),),
@@ -85,8 +85,8 @@ XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
     0x4C03: (("battery", 1, 1),),
 }
 """`idle` in seconds since the last motion; `press` is 0 single, 1 double, 2 long."""
-IDLE = 30
-"""Seconds without motion after which the maker's own programs speak of none."""
+NO_MOTION_AFTER_S = 30
+"""The manufacturer's own applications report no motion after this time."""
 FIELDS = {
     *BTHOME_FLAGS.values(),
     *(name for name, _, _ in BTHOME_QUANTITIES.values()),
@@ -96,7 +96,7 @@ FIELDS = {
 
 
 class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Which field of a packet it is. What a packet says twice is `name` and `name.2`."""
+    """`field`: a field of the packet. A field that occurs twice is `name` and `name.2`."""
 
     field: str
     optional: bool = True
@@ -108,38 +108,38 @@ class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Packet(msgspec.Struct, frozen=True):
-    """What one advertisement says."""
+    """The content of one advertisement."""
 
     data: bytes
     fields: dict[str, Value]
     number: int | None = None
-    """Counted by the device; a packet is sent several times."""
+    """The device's packet counter; each packet is sent several times."""
     encrypted: bool = False
 
-    def follows(self, last: int | None) -> bool:
-        """Whether this is news to who has heard that number last."""
+    def is_newer_than(self, last: int | None) -> bool:
+        """Whether this is a new packet after the one with the number `last`."""
         if last is None or self.number is None:
             return True
         if self.encrypted:
-            return self.number > last or self.number < RESTART <= last
+            return self.number > last or self.number < MAX_COUNTER_AFTER_RESTART <= last
         return self.number != last
 
 
-def read(
-    mac: bytes, key: bytes | None, service: Mapping[int, bytes], maker: Mapping[int, bytes]
+def parse_advertisement(
+    mac: bytes, key: bytes | None, service: Mapping[int, bytes], manufacturer: Mapping[int, bytes]
 ) -> Packet | None:
-    """What an advertisement says by its service and manufacturer data; None where it speaks no format
-    of ours. Raises `ReadFailed` when it needs a key that is missing or wrong."""
+    """Parse service data and manufacturer data, by their identifiers; None for an unknown format. Raises
+    `ReadFailed` when the key is missing or wrong."""
     if BTHOME in service:
-        return bthome(mac, key, service[BTHOME])
+        return parse_bthome(mac, key, service[BTHOME])
     if XIAOMI in service:
-        return xiaomi(mac, key, service[XIAOMI])
-    if RUUVI in maker:
-        return ruuvi(maker[RUUVI])
+        return parse_xiaomi(mac, key, service[XIAOMI])
+    if RUUVI in manufacturer:
+        return parse_ruuvi(manufacturer[RUUVI])
     return None
 
 
-def bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+def parse_bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
     """BTHome v2 (bthome.io/format, bthome.io/encryption)."""
     if not data or data[0] >> 5 != 2:
         return None
@@ -159,7 +159,7 @@ def bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
 
 
 def _bthome_fields(body: bytes) -> dict[str, Value]:
-    """An unknown id ends it, for its length is unknown too."""
+    """Parse the objects; an unknown id ends the parsing, as its length is unknown too."""
     fields: dict[str, Value] = {}
     at = 0
     while at < len(body):
@@ -169,18 +169,18 @@ def _bthome_fields(body: bytes) -> dict[str, Value]:
         elif kind == BTHOME_COMMAND and len(rest) > 1:
             at += 3 + (rest[1] & 0x1F)
         elif kind in BTHOME_FLAGS and rest:
-            _add(fields, BTHOME_FLAGS[kind], bool(rest[0]))
+            _add_field(fields, BTHOME_FLAGS[kind], bool(rest[0]))
             at += 2
         elif (quantity := BTHOME_QUANTITIES.get(kind)) and len(rest) >= abs(quantity[1]):
-            _add(fields, quantity[0], _number(quantity, rest))
+            _add_field(fields, quantity[0], _scaled_number(quantity, rest))
             at += 1 + abs(quantity[1])
         else:
             break
     return fields
 
 
-def xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
-    """MiBeacon, its version 2 and 3 only without encryption; frames without an object say nothing."""
+def parse_xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+    """MiBeacon, its version 2 and 3 only without encryption; None for frames without an object."""
     if len(data) < 5:
         return None
     control = int.from_bytes(data[:2], "little")
@@ -190,7 +190,7 @@ def xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
         return None
     at = 5 + 6 * has_mac
     if has_capability:
-        # Its bit 5 announces two more bytes on inputs and outputs.
+        # Bit 5 means that two more bytes, on inputs and outputs, follow.
         at += 3 if data[at : at + 1] and data[at] & 0x20 else 1
     body = data[at:]
     if not encrypted:
@@ -215,9 +215,9 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
         if len(rest) != length or sum(abs(quantity[1]) for quantity in quantities) > length:
             continue
         for quantity in quantities:
-            fields[quantity[0]] = _number(quantity, rest)
+            fields[quantity[0]] = _scaled_number(quantity, rest)
             rest = rest[abs(quantity[1]) :]
-    # Open, shut, open for too long; 3 says that the device was reset, which is neither.
+    # 0 open, 1 closed, 2 open for too long; 3 means that the device was reset.
     state = fields.pop("door_state", None)
     if state in (0, 1, 2):
         fields["door"] = state != 1
@@ -227,13 +227,13 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
     if "moving_light" in fields:
         fields["motion"] = True
     elif (idle := fields.get("idle")) is not None:
-        fields["motion"] = int(idle) <= IDLE
+        fields["motion"] = int(idle) <= NO_MOTION_AFTER_S
     elif "motion" in fields:
         fields["motion"] = bool(fields["motion"])
     return fields
 
 
-def ruuvi(data: bytes) -> Packet | None:
+def parse_ruuvi(data: bytes) -> Packet | None:
     """Ruuvi data format 5 (docs.ruuvi.com); pressure in Pa, accelerations in g. What the tag could not
     measure is left out."""
     if len(data) != 24 or data[0] != 5:
@@ -255,13 +255,13 @@ def ruuvi(data: bytes) -> Packet | None:
     return Packet(data, fields, None if number == 0xFFFF else number)
 
 
-def _number(quantity: Quantity, data: bytes) -> Value:
+def _scaled_number(quantity: Quantity, data: bytes) -> Value:
     _, length, step = quantity
     wire = int.from_bytes(data[: abs(length)], "little", signed=length < 0)
     return wire if step == 1 else round(wire * step, 6)
 
 
-def _add(fields: dict[str, Value], name: str, value: Value) -> None:
+def _add_field(fields: dict[str, Value], name: str, value: Value) -> None:
     again = sum(known.partition(".")[0] == name for known in fields)
     fields[f"{name}.{again + 1}" if again else name] = value
 
@@ -281,23 +281,23 @@ def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> byte
 
 
 def decode(points: Mapping[str, BlePoint], raw: Packet) -> dict[str, Value]:
-    """A packet to values; what it does not carry is left out."""
+    """Select the values of a packet; what it does not contain is left out."""
     return {name: raw.fields[point.field] for name, point in points.items() if point.field in raw.fields}
 
 
-def example(fields: Mapping[str, Any]) -> Packet:
-    """A worked example: `advertisement` in hex as a scanner app shows it; with `mac` and `key` where it
+def parse_example(fields: Mapping[str, Any]) -> Packet:
+    """A worked example: `advertisement` in hex as a scanner app shows it; with `mac` and `key` if it
     is encrypted."""
     service: dict[int, bytes] = {}
-    maker: dict[int, bytes] = {}
-    for kind, body in _parts(bytes.fromhex(fields["advertisement"])):
+    manufacturer: dict[int, bytes] = {}
+    for kind, body in _split_advertisement(bytes.fromhex(fields["advertisement"])):
         if kind == SERVICE_DATA:
             service[int.from_bytes(body[:2], "little")] = body[2:]
         elif kind == MANUFACTURER_DATA:
-            maker[int.from_bytes(body[:2], "little")] = body[2:]
+            manufacturer[int.from_bytes(body[:2], "little")] = body[2:]
     key = bytes.fromhex(fields["key"]) if "key" in fields else None
     try:
-        packet = read(octets(fields.get("mac", "")), key, service, maker)
+        packet = parse_advertisement(mac_to_bytes(fields.get("mac", "")), key, service, manufacturer)
     except ReadFailed as failed:
         raise ValueError(failed) from failed
     if packet is None:
@@ -305,7 +305,7 @@ def example(fields: Mapping[str, Any]) -> Packet:
     return packet
 
 
-def _parts(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
+def _split_advertisement(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
     """Type and content of each part (Core Specification, vol. 3, part C, 11)."""
     while len(advertisement) >= 2:
         length = advertisement[0]
@@ -313,31 +313,38 @@ def _parts(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
         advertisement = advertisement[1 + length :]
 
 
-def show(raw: Packet) -> str:
+def format_raw(raw: Packet) -> str:
     number = "" if raw.number is None else f" #{raw.number}"
     return f"{raw.data.hex(' ')}{number} {raw.fields}"
 
 
-def octets(mac: str) -> bytes:
+def mac_to_bytes(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
 
-def introduce(mac: str, service: Mapping[int, bytes], maker: Mapping[int, bytes]) -> OverheardDevice | None:
-    """Who sends such an advertisement: its format, Xiaomi's number of the product, and the packet, if it
-    can be read without a key. None where it speaks no format of ours."""
-    says: dict[str, str] = {}
+def identify_sender(
+    mac: str, service: Mapping[int, bytes], manufacturer: Mapping[int, bytes]
+) -> OverheardDevice | None:
+    """Describe the sender of an advertisement: its format, Xiaomi's product number, and the packet if it
+    can be read without a key. None for an unknown format."""
+    identity: dict[str, str] = {}
     if BTHOME in service:
-        says["format"] = "bthome"
+        identity["format"] = "bthome"
     elif XIAOMI in service and len(service[XIAOMI]) >= 5:
-        says |= {"format": "mibeacon", "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}"}
-    elif RUUVI in maker:
-        says["format"] = "ruuvi"
+        identity |= {
+            "format": "mibeacon",
+            "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}",
+        }
+    elif RUUVI in manufacturer:
+        identity["format"] = "ruuvi"
     else:
         return None
-    needs = {}
+    keys_to_fill_in = {}
     try:
-        packet = read(octets(mac), None, service, maker)
+        packet = parse_advertisement(mac_to_bytes(mac), None, service, manufacturer)
     except ReadFailed:
-        packet, says["encrypted"] = None, "true"
-        needs = {"bindkey_file": f"/etc/linli/{octets(mac).hex()}.key"}
-    return OverheardDevice(address={"mac": mac.upper()}, identity=says, raw=packet, keys_to_fill_in=needs)
+        packet, identity["encrypted"] = None, "true"
+        keys_to_fill_in = {"bindkey_file": f"/etc/linli/{mac_to_bytes(mac).hex()}.key"}
+    return OverheardDevice(
+        address={"mac": mac.upper()}, identity=identity, raw=packet, keys_to_fill_in=keys_to_fill_in
+    )

@@ -1,4 +1,4 @@
-"""Advertisements as they come, heard through bleak: of a site's devices, or of anybody."""
+"""Reception of advertisements through bleak: from a site's devices, or from any sender."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
 
-from .formats import BTHOME, RUUVI, XIAOMI, Packet, decode, introduce, octets, read
+from .formats import (
+    BTHOME,
+    RUUVI,
+    XIAOMI,
+    Packet,
+    decode,
+    identify_sender,
+    mac_to_bytes,
+    parse_advertisement,
+)
 from .options import Options
 
 if TYPE_CHECKING:
@@ -19,13 +28,13 @@ if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
     from bleak.backends.scanner import AdvertisementData
 
-PATIENCE = 10.0
-"""Seconds for BlueZ to start or end a scan."""
-INBOX = 1000
+SCAN_TIMEOUT_S = 10.0
+"""For BlueZ to start or stop a scan."""
+MAX_QUEUED_PACKETS = 1000
 BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 
 
-def _key(file: Path | None) -> bytes | ReadFailed | None:
+def _read_key(file: Path | None) -> bytes | ReadFailed | None:
     if file is None:
         return None
     try:
@@ -43,56 +52,61 @@ class BleListener(Listener):
     def __init__(self, devices: tuple[Device, ...], silence: float) -> None:
         self._silence = silence
         self._devices = {
-            device.address.mac.upper(): (device, _key(device.address.bindkey_file)) for device in devices
+            device.address.mac.upper(): (device, _read_key(device.address.bindkey_file))
+            for device in devices
         }
-        self._last: dict[str, int | None] = {}
-        self._refused: dict[str, object] = {}
-        self._inbox: asyncio.Queue[tuple[str, Packet | ReadFailed] | None] = asyncio.Queue(INBOX)
+        self._last_numbers: dict[str, int | None] = {}
+        self._last_failed: dict[str, object] = {}
+        self._inbox: asyncio.Queue[tuple[str, Packet | ReadFailed] | None] = asyncio.Queue(
+            MAX_QUEUED_PACKETS
+        )
 
-    def hear(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
-        """What bleak calls with every advertisement."""
+    def on_advertisement(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
+        """Callback of bleak for every advertisement."""
         if sender.address in self._devices:
-            said = self._read(*self._devices[sender.address], advertisement)
-            if said is not None and not self._inbox.full():
-                self._inbox.put_nowait((self._devices[sender.address][0].name, said))
+            packet_or_failure = self._read(*self._devices[sender.address], advertisement)
+            if packet_or_failure is not None and not self._inbox.full():
+                self._inbox.put_nowait((self._devices[sender.address][0].name, packet_or_failure))
                 return
-        # A stranger, but proof that the radio works.
+        # An unknown device, or a packet without news: it proves that the radio works.
         if self._inbox.empty():
             self._inbox.put_nowait(None)
 
     def _read(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
     ) -> Packet | ReadFailed | None:
-        service = _service(advertisement)
+        service = _service_data(advertisement)
         try:
             if isinstance(key, ReadFailed):
                 raise key
-            packet = read(octets(device.address.mac), key, service, advertisement.manufacturer_data)
+            packet = parse_advertisement(
+                mac_to_bytes(device.address.mac), key, service, advertisement.manufacturer_data
+            )
         except ReadFailed as failed:
-            # A packet is sent many times: that is one failure.
-            again = self._refused.get(device.name) == service
-            self._refused[device.name] = service
+            # Each packet is sent many times: that is one failure.
+            again = self._last_failed.get(device.name) == service
+            self._last_failed[device.name] = service
             return None if again else failed
-        # Its battery's level, say, where no point asks for it: no reading, and no failure.
+        # For example the battery level, where no point uses it: neither a reading nor a failure.
         if packet is None or not decode(device.points, packet):
             return None
-        if not packet.follows(self._last.get(device.name)):
+        if not packet.is_newer_than(self._last_numbers.get(device.name)):
             return None
-        self._last[device.name] = packet.number
+        self._last_numbers[device.name] = packet.number
         return packet
 
     async def listen(self) -> AsyncIterator[tuple[str, Packet | ReadFailed]]:
         while True:
             try:
                 async with asyncio.timeout(self._silence):
-                    said = await self._inbox.get()
+                    packet_or_failure = await self._inbox.get()
             except TimeoutError as error:
                 raise LinkDown("ble-silent", seconds=round(self._silence)) from error
-            if said is not None:
-                yield said
+            if packet_or_failure is not None:
+                yield packet_or_failure
 
 
-def _service(advertisement: AdvertisementData) -> dict[int, bytes]:
+def _service_data(advertisement: AdvertisementData) -> dict[int, bytes]:
     """Service data by 16-bit UUID."""
     return {
         int(uuid[4:8], 16): data
@@ -103,22 +117,22 @@ def _service(advertisement: AdvertisementData) -> dict[int, bytes]:
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[BleListener]:
-    """Scan."""
+    """Start a scan, and stop it on exit."""
     if any(
         point.alarm and point.alarm.hazard is Hazard.FIRE for d in devices for point in d.points.values()
     ):
-        _tell(
+        _log_warning(
             "仅靠蓝牙不能保障烟雾报警：须另有有线探测器",
             "BLE alone carries no smoke alarm: keep a wired one",
         )
     listener = BleListener(devices, options.silence)
-    async with _scanning(options, listener.hear):
+    async with _running_scan(options, listener.on_advertisement):
         yield listener
 
 
 @asynccontextmanager
-async def _scanning(
-    options: Options, hear: Callable[[BLEDevice, AdvertisementData], None]
+async def _running_scan(
+    options: Options, on_advertisement: Callable[[BLEDevice, AdvertisementData], None]
 ) -> AsyncIterator[None]:
     try:
         from bleak.exc import BleakError
@@ -126,7 +140,7 @@ async def _scanning(
         raise LinkDown("ble-missing", reason=error) from error
     failures = (BleakError, OSError, EOFError)
     try:
-        scanner = await _scan(options, hear, failures)
+        scanner = await _start_scanner(options, on_advertisement, failures)
     except failures as error:
         why = str(error) or type(error).__name__
         raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=why) from error
@@ -135,13 +149,13 @@ async def _scanning(
     finally:
         # BlueZ may refuse (InProgress), and an adapter that was pulled out cannot be stopped.
         with suppress(*failures):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SCAN_TIMEOUT_S):
                 await scanner.stop()
 
 
-async def _scan(
+async def _start_scanner(
     options: Options,
-    hear: Callable[[BLEDevice, AdvertisementData], None],
+    on_advertisement: Callable[[BLEDevice, AdvertisementData], None],
     failures: tuple[type[Exception], ...],
 ) -> BleakScanner:
     from bleak import BleakScanner
@@ -150,41 +164,47 @@ async def _scan(
 
     bluez: BlueZScannerArgs = {"adapter": options.adapter} if options.adapter else {}
     if options.passive:
-        service, maker = (
+        service, manufacturer = (
             AdvertisementDataType.SERVICE_DATA_UUID16,
             AdvertisementDataType.MANUFACTURER_SPECIFIC_DATA,
         )
         patterns: list[OrPatternLike] = [
             OrPattern(0, kind, number.to_bytes(2, "little"))
-            for kind, number in ((service, BTHOME), (service, XIAOMI), (maker, RUUVI))
+            for kind, number in ((service, BTHOME), (service, XIAOMI), (manufacturer, RUUVI))
         ]
-        scanner = BleakScanner(hear, scanning_mode="passive", bluez={**bluez, "or_patterns": patterns})
+        scanner = BleakScanner(
+            on_advertisement, scanning_mode="passive", bluez={**bluez, "or_patterns": patterns}
+        )
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SCAN_TIMEOUT_S):
                 await scanner.start()
         except failures as error:
-            _tell(f"不能被动扫描，改为主动扫描（{error}）", f"no passive scan, so an active one ({error})")
+            _log_warning(
+                f"不能被动扫描，改为主动扫描（{error}）", f"no passive scan, so an active one ({error})"
+            )
         else:
             return scanner
-    scanner = BleakScanner(hear, bluez=bluez)
-    async with asyncio.timeout(PATIENCE):
+    scanner = BleakScanner(on_advertisement, bluez=bluez)
+    async with asyncio.timeout(SCAN_TIMEOUT_S):
         await scanner.start()
     return scanner
 
 
-def _tell(chinese: str, english: str) -> None:
+def _log_warning(chinese: str, english: str) -> None:
     logging.getLogger("linli").warning("%s · %s", chinese, english)
 
 
-async def overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
-    """Everybody who speaks a format of ours. BlueZ lets several programs listen at once."""
-    heard: asyncio.Queue[OverheardDevice] = asyncio.Queue(INBOX)
+async def overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
+    """Report every sender of a known format. BlueZ lets several programs scan at the same time."""
+    discovered: asyncio.Queue[OverheardDevice] = asyncio.Queue(MAX_QUEUED_PACKETS)
 
-    def hear(sender: BLEDevice, advertisement: AdvertisementData) -> None:
-        stranger = introduce(sender.address, _service(advertisement), advertisement.manufacturer_data)
-        if stranger and not heard.full():
-            heard.put_nowait(stranger)
+    def on_advertisement(sender: BLEDevice, advertisement: AdvertisementData) -> None:
+        found = identify_sender(
+            sender.address, _service_data(advertisement), advertisement.manufacturer_data
+        )
+        if found and not discovered.full():
+            discovered.put_nowait(found)
 
-    async with _scanning(options, hear):
+    async with _running_scan(options, on_advertisement):
         while True:
-            yield await heard.get()
+            yield await discovered.get()

@@ -1,7 +1,7 @@
-"""Cameras that count: who crosses a line, and how many are in a zone. Pictures stay in the memory of the
-camera's own process; counts are all that leaves it (`messages` has the whole of what may).
+"""Cameras that count people who cross a line, or who are in a zone. Pictures stay in the memory of the
+camera's own process; only counts leave it (`messages` defines all messages).
 
-A file is played at its own pace, for trials: at its end the line is down, and begins again.
+A video file is played in real time, for trials: at its end the bus is down, and the file starts again.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from gateway.model import (
 )
 from gateway.wire.secret import read_secret
 
-from .messages import LEAST, Job, LineJob, Picture, Relearn, ZoneJob
+from .messages import MIN_RELATIVE_SIZE, CameraJob, LineJob, PictureQuality, RelearnRequest, ZoneJob
 from .messages import Point as Place
-from .worker import Worker, working
+from .worker import CameraProcess, running_camera
 
 FIELDS = {"in", "out", "occupancy", "invalid", "tamper", "calibrated", "picture", "fps", "cost"}
-TOTALS = "in", "out"
-RELEARN = "relearn"
+TOTAL_FIELDS = "in", "out"
+RELEARN_ACTION = "relearn"
 
 
-def _is_source(url: str) -> bool:
+def _is_video_url(url: str) -> bool:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
         parts = urlsplit(url)
         return parts.scheme in ("rtsp", "rtsps") and bool(parts.hostname) and parts.username is None
@@ -52,7 +52,7 @@ def _is_file(path: Path | None) -> bool:
     return path is None or (path.is_file() and os.access(path, os.R_OK))
 
 
-def _is_checked(options: Options) -> bool:
+def _matches_checksum(options: Options) -> bool:
     if options.model is None:
         return not options.sha256
     with options.model.open("rb") as file:
@@ -61,9 +61,9 @@ def _is_checked(options: Options) -> bool:
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`url`: rtsp://host/path, a USB camera below /dev/v4l/by-id, or a video file. `view`: overhead looks
-    straight down. `fps`: how many frames a second are looked at. `rotate`: degrees clockwise. `stills`:
-    whether a person may see what the camera sees, to set it up. `model`: a person detector (ONNX), and its
-    checksum."""
+    straight down. `fps`: the number of frames per second that are analysed. `rotate`: degrees clockwise.
+    `stills`: whether still pictures may be shown to a person who sets the camera up. `model`: a person
+    detector (ONNX), and its checksum."""
 
     url: str
     view: Literal["overhead", "oblique"]
@@ -76,13 +76,13 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     sha256: str = ""
 
     CHECKS: ClassVar[Checks] = {
-        "url": (_is_source, "camera-url"),
+        "url": (_is_video_url, "camera-url"),
         "fps": (lambda fps: 1 <= fps <= 30, "camera-fps"),
         "model": (_is_file, "camera-model"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
         "username": (lambda o: bool(o.username) == bool(o.password_file), "camera-login"),
-        "sha256": (_is_checked, "camera-sha256"),
+        "sha256": (_matches_checksum, "camera-sha256"),
     }
 
 
@@ -90,18 +90,18 @@ def _in_picture(numbers: Sequence[float] | None) -> bool:
     return numbers is None or all(0 <= number <= 1 for number in numbers)
 
 
-def is_line(line: Sequence[float] | None) -> bool:
-    """x1, y1, x2, y2: long enough to be crossed."""
-    return line is None or max(abs(line[2] - line[0]), abs(line[3] - line[1])) >= LEAST
+def is_valid_line(line: Sequence[float] | None) -> bool:
+    """Whether x1, y1, x2, y2 is long enough to be crossed."""
+    return line is None or max(abs(line[2] - line[0]), abs(line[3] - line[1])) >= MIN_RELATIVE_SIZE
 
 
-def is_person(size: Sequence[float] | None) -> bool:
-    """Width and height: large enough to be told from noise."""
-    return size is None or all(LEAST <= side <= 1 for side in size)
+def is_valid_person_size(size: Sequence[float] | None) -> bool:
+    """Whether width and height are large enough to be distinguished from noise."""
+    return size is None or all(MIN_RELATIVE_SIZE <= side <= 1 for side in size)
 
 
-def _is_polygon(zone: Sequence[Place] | None) -> bool:
-    """Three corners or more, and no two of its sides meet but neighbours at their corner."""
+def _is_simple_polygon(zone: Sequence[Place] | None) -> bool:
+    """Whether it has three corners or more, and no sides intersect."""
     if zone is None:
         return True
     sides = [(zone[i - 1], zone[i]) for i in range(len(zone))]
@@ -109,7 +109,7 @@ def _is_polygon(zone: Sequence[Place] | None) -> bool:
         3 <= len(zone) <= 32
         and len(set(zone)) == len(zone)
         and not any(
-            _meet(*sides[i], *sides[j])
+            _segments_intersect(*sides[i], *sides[j])
             for i in range(len(sides))
             for j in range(i + 2, len(sides))
             if (j + 1) % len(sides) != i
@@ -118,29 +118,37 @@ def _is_polygon(zone: Sequence[Place] | None) -> bool:
     )
 
 
-def _meet(a: Place, b: Place, c: Place, d: Place) -> bool:
-    """Whether two stretches have a point in common."""
-    turns = [_turn(a, b, c), _turn(a, b, d), _turn(c, d, a), _turn(c, d, b)]
-    if turns[0] * turns[1] < 0 and turns[2] * turns[3] < 0:
+def _segments_intersect(a: Place, b: Place, c: Place, d: Place) -> bool:
+    """Whether the segments a–b and c–d have a point in common."""
+    orientations = [
+        _orientation(a, b, c),
+        _orientation(a, b, d),
+        _orientation(c, d, a),
+        _orientation(c, d, b),
+    ]
+    if orientations[0] * orientations[1] < 0 and orientations[2] * orientations[3] < 0:
         return True
     ends = ((a, b, c), (a, b, d), (c, d, a), (c, d, b))
-    return any(turn == 0 and _between(*three) for turn, three in zip(turns, ends, strict=True))
+    return any(
+        orientation == 0 and _is_within_bounds(*points)
+        for orientation, points in zip(orientations, ends, strict=True)
+    )
 
 
-def _turn(a: Place, b: Place, c: Place) -> int:
+def _orientation(a: Place, b: Place, c: Place) -> int:
     cross = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     return (cross > 1e-12) - (cross < -1e-12)
 
 
-def _between(a: Place, b: Place, c: Place) -> bool:
+def _is_within_bounds(a: Place, b: Place, c: Place) -> bool:
     return all(min(a[i], b[i]) <= c[i] <= max(a[i], b[i]) for i in (0, 1))
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """What of the picture is counted, in 0–1 of its width and height, y down. `line`: x1, y1, x2, y2; to
-    somebody who stands at the first point and looks to the second, a crossing to the right is "in".
-    `zone`: the corners of a polygon. `person`: width and height of one person there; where nothing of the
-    camera's says, they are learned from people who walk alone."""
+    """Where people are counted, in 0–1 of the picture's width and height, y down. `line`: x1, y1, x2, y2;
+    seen from the first point towards the second, a crossing to the right is "in". `zone`: the corners of a
+    polygon. `person`: width and height of one person there; if no device of the camera has it, it is
+    learned from people who walk alone."""
 
     line: tuple[float, float, float, float] | None = None
     zone: tuple[Place, ...] | None = None
@@ -149,16 +157,16 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     CHECKS: ClassVar[Checks] = {
         "line": (_in_picture, "camera-range"),
         "zone": (lambda zone: all(map(_in_picture, zone or ())), "camera-range"),
-        "person": (is_person, "camera-person"),
+        "person": (is_valid_person_size, "camera-person"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
-        "line": (lambda a: is_line(a.line), "line-no-length"),
-        "zone": (lambda a: _is_polygon(a.zone), "camera-zone"),
+        "line": (lambda a: is_valid_line(a.line), "line-no-length"),
+        "zone": (lambda a: _is_simple_polygon(a.zone), "camera-zone"),
     }
 
 
 class CameraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Which of the values it is that a camera tells."""
+    """`field`: the name of a value that the camera reports."""
 
     field: str
 
@@ -166,23 +174,23 @@ class CameraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 def decode(points: Mapping[str, CameraPoint], raw: Raw) -> dict[str, Value]:
-    """What a camera said to values."""
+    """Select the reported values."""
     return {name: raw[point.field] for name, point in points.items() if point.field in raw}
 
 
-def example(fields: Mapping[str, Any]) -> Raw:
+def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `says = { in = 3, out = 2, tamper = false }`."""
     if not isinstance(fields["says"], dict):
         raise ValueError("says")
     return fields["says"]
 
 
-def show(raw: Raw) -> str:
+def format_raw(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
-def check(device: Device, others: tuple[Device, ...]) -> None:
-    """A camera's device has a line or a zone, as its model wants; and OpenCV is there to look."""
+def check_device(device: Device, others: tuple[Device, ...]) -> None:
+    """Check that a device has a line or a zone, as its profile requires, and that OpenCV is installed."""
     if find_spec("cv2") is None:
         raise ConfigError("camera-missing", reason="No module named 'cv2'")
     wanted = "zone" if any(point.field == "occupancy" for point in device.points.values()) else "line"
@@ -194,49 +202,49 @@ def check(device: Device, others: tuple[Device, ...]) -> None:
 def state_to_save(raw: Raw) -> bytes:
     """The totals of a line: a process begins at nought, and whoever came before it is not to be counted
     twice, nor who comes next taken for one of them."""
-    return msgspec.msgpack.encode({name: raw[name] for name in TOTALS if name in raw})
+    return msgspec.msgpack.encode({name: raw[name] for name in TOTAL_FIELDS if name in raw})
 
 
 class CameraListener(Listener):
-    """A camera at work."""
+    """One camera, with the devices that count in its picture."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._before: dict[str, dict[str, int]] = {}
+    def __init__(self, process: CameraProcess) -> None:
+        self._process = process
+        self._earlier_totals: dict[str, dict[str, int]] = {}
 
     def restore_state(self, device: str, state: bytes) -> None:
         with suppress(msgspec.DecodeError):  # It may be of another kind of device that had the name.
-            self._before[device] = msgspec.msgpack.decode(state, type=dict[str, int])
+            self._earlier_totals[device] = msgspec.msgpack.decode(state, type=dict[str, int])
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
-            said = await self._worker.said()
-            before = self._before.get(said.device, {})
+            message = await self._process.next_values()
+            earlier = self._earlier_totals.get(message.device, {})
             totals = {
-                name: count + before.get(name, 0)
-                for name, count in said.values.items()
-                if name in TOTALS and isinstance(count, int)
+                name: count + earlier.get(name, 0)
+                for name, count in message.values.items()
+                if name in TOTAL_FIELDS and isinstance(count, int)
             }
-            yield said.device, said.values | totals
+            yield message.device, message.values | totals
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        if action != RELEARN:
+        if action != RELEARN_ACTION:
             return await super().write(device, action, args)
-        await self._worker.ask(Relearn())
-        return {"picture": Picture.GOOD}
+        await self._process.send(RelearnRequest())
+        return {"picture": PictureQuality.GOOD}
 
     async def capture_still(self) -> bytes:
-        return await self._worker.capture_still()
+        return await self._process.capture_still()
 
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[CameraListener]:
-    """Have a process look at the camera."""
-    job = Job(
+    """Start the process of the camera."""
+    job = CameraJob(
         url=_source(options),
         view=options.view,
         fps=options.fps,
-        turn=options.rotate,
+        rotation_deg=options.rotate,
         stills=options.stills,
         model=str(options.model or ""),
         sha256=options.sha256,
@@ -251,12 +259,12 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             if (zone := device.address.zone)
         },
     )
-    async with working(job) as worker:
-        yield CameraListener(worker)
+    async with running_camera(job) as process:
+        yield CameraListener(process)
 
 
 def _source(options: Options) -> str:
-    """The url with its password, read at each connection."""
+    """The url with the password, which is read again for each connection."""
     if "://" not in options.url:
         if not Path(options.url).exists():
             raise LinkDown("camera-gone", url=options.url)
@@ -274,10 +282,10 @@ DRIVER = Driver(
     point=CameraPoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_raw,
     state_to_save=state_to_save,
-    actions=(RELEARN,),
-    check_device=check,
+    actions=(RELEARN_ACTION,),
+    check_device=check_device,
     allows_stills=lambda options: options.stills,
 )

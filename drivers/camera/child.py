@@ -1,7 +1,7 @@
-"""What runs in a camera's own process: pictures in, counts out.
+"""The main program of a camera's own process: pictures in, counts out.
 
-It is born with OpenCV in its memory (`zygote`), and holds nothing but a socket to the gateway and its
-camera. It cannot write a file, leaves no core dump, and cannot be read by another process of its user.
+The process is forked with OpenCV loaded (`zygote`), and has only a socket to the gateway and its camera. It
+cannot write a file, leaves no core dump, and cannot be read by another process of its user.
 """
 
 from __future__ import annotations
@@ -23,95 +23,95 @@ from typing import NoReturn
 from gateway.model import GatewayError
 
 from . import capture, vision
-from .counting import Counter, Crossing, Line, Zone
-from .health import Health
+from .counting import CountingLine, Crossing, PeopleCounter, Zone
+from .health import PictureMonitor
 from .messages import (
-    Beat,
-    Failed,
-    Job,
-    Look,
-    Picture,
-    Relearn,
-    Said,
-    Still,
-    Told,
+    CameraJob,
+    CameraMessage,
+    FailureMessage,
+    HeartbeatMessage,
+    PictureQuality,
+    RelearnRequest,
+    StillMessage,
+    StillRequest,
     Values,
-    packed,
-    take,
-    take_job,
+    ValuesMessage,
+    encode_message,
+    receive_job,
+    receive_request,
 )
 
-NICE, SPARED = 5, "500"
-MEMORY = 400 << 20
-"""Bytes a process may ask for beyond what it was born with: pictures of 4K, and a decoder's memory of
-them."""
-BEAT = 1.0
-SETTLE = 1.0
-"""Seconds between two messages because of an occupancy that changes to and fro."""
-EARLY = 0.8
-"""Part of the longest silence after which a device speaks, whether or not there is news."""
-STEADY = 3.0
-"""Seconds for which pictures must have come before anything is said of them: a camera that breaks off
-again and again is down, not up and down."""
+NICENESS, OOM_SCORE_ADJ = 5, "500"
+MAX_EXTRA_MEMORY_BYTES = 400 << 20
+"""Memory a process may allocate after the fork: 4K pictures and the decoder's buffers."""
+HEARTBEAT_INTERVAL_S = 1.0
+OCCUPANCY_INTERVAL_S = 1.0
+"""The shortest time between two messages about an occupancy that changes back and forth."""
+REPORT_INTERVAL_SHARE = 0.8
+"""Share of a device's report interval after which its values are sent, changed or not."""
+WARM_UP_S = 3.0
+"""Time of continuous pictures before anything is reported, so that a camera that is interrupted again and
+again is down instead of alternating."""
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 
 
 def run(descriptor: int) -> NoReturn:
-    """Be a camera's process, with that file descriptor for its socket; never returns."""
+    """Run as a camera's process; `descriptor` is its socket. Never returns."""
     channel = socket.socket(fileno=descriptor)
     try:
-        with _Confession(channel):
-            _confine()
-            _work(channel)
+        with _ErrorReport(channel):
+            _restrict_process()
+            _count_video(channel)
     finally:
         os._exit(1)
 
 
-def _confine() -> None:
-    """Give up what could keep or tell a picture."""
+def _restrict_process() -> None:
+    """Give up everything that could store or disclose a picture."""
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(SPARED)  # When memory runs out, a camera goes before the gateway.
+        file.write(OOM_SCORE_ADJ)  # When memory runs out, a camera is killed before the gateway.
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.prctl(PR_SET_DUMPABLE, 0)  # No core dump, wherever the system would put it; nobody may look in.
+    libc.prctl(PR_SET_DUMPABLE, 0)  # No core dump, and no access for other processes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     with open("/proc/self/statm", encoding="ascii") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (size + MAX_EXTRA_MEMORY_BYTES, size + MAX_EXTRA_MEMORY_BYTES))
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
     with suppress(OSError):
-        os.nice(NICE)  # The gateway goes first; where that is forbidden, equals do.
+        os.nice(NICENESS)  # The gateway has priority; optional, as some systems forbid it.
 
 
-def _work(channel: socket.socket) -> None:
-    """Count, until there are no more pictures. Raises `GatewayError`."""
-    job = take_job(channel)
-    lookout = Lookout(job, lambda told: channel.sendall(packed(told)))
-    threading.Thread(target=_listen, args=[channel, lookout], daemon=True).start()
-    with capture.Video(job.url, fps=job.fps, turn=job.turn, paced=True) as video:
+def _count_video(channel: socket.socket) -> None:
+    """Count until there are no more pictures. Raises `GatewayError`."""
+    job = receive_job(channel)
+    loop = CameraLoop(job, lambda message: channel.sendall(encode_message(message)))
+    threading.Thread(target=_receive_requests, args=[channel, loop], daemon=True).start()
+    with capture.VideoSource(job.url, fps=job.fps, rotation_deg=job.rotation_deg, real_time=True) as video:
         t = 0.0
         for frame in video:
             t = frame.t
-            lookout.step(frame)
-        lookout.finish(t)
+            loop.process_frame(frame)
+        loop.finish(t)
 
 
-def _listen(channel: socket.socket, lookout: Lookout) -> None:
-    """What the gateway asks for; when it is gone, there is nobody to count for."""
+def _receive_requests(channel: socket.socket, loop: CameraLoop) -> None:
+    """Receive the gateway's requests; end the process when the gateway is gone."""
     try:
         while True:
-            asked = take(channel)
-            lookout.look |= isinstance(asked, Look)
-            lookout.relearn |= isinstance(asked, Relearn)
+            request = receive_request(channel)
+            loop.still_requested |= isinstance(request, StillRequest)
+            loop.relearn_requested |= isinstance(request, RelearnRequest)
     finally:
         os._exit(0)
 
 
-class _Confession:
-    """Tells the gateway why the process ends. An error's own text stays here: it might quote a picture."""
+class _ErrorReport:
+    """Reports to the gateway why the process ends. The text of an error is not sent: it might contain a
+    part of a picture."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -123,116 +123,126 @@ class _Confession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, GatewayError):
-            failed = Failed(error.key, {name: str(fact) for name, fact in error.facts.items()})
+            failed = FailureMessage(error.key, {name: str(fact) for name, fact in error.facts.items()})
         elif kind:
             where = traceback.extract_tb(trace)[-1]
             reason = f"{kind.__name__}, {os.path.basename(where.filename)}:{where.lineno}"
-            failed = Failed("camera-crashed", {"reason": reason})
+            failed = FailureMessage("camera-crashed", {"reason": reason})
         else:
-            failed = Failed("camera-ended", {})
+            failed = FailureMessage("camera-ended", {})
         with suppress(OSError):
-            self._channel.sendall(packed(failed))
+            self._channel.sendall(encode_message(failed))
 
 
-class Lookout:
-    """Frames in, messages out. Time is that of the frames."""
+class CameraLoop:
+    """Turns frames into messages. All times are those of the frames."""
 
-    def __init__(self, job: Job, tell: Callable[[Told], None]) -> None:
-        self.look = self.relearn = False
-        """Set when the gateway asks for it; done with the next frame."""
+    def __init__(self, job: CameraJob, send: Callable[[CameraMessage], None]) -> None:
+        self.still_requested = self.relearn_requested = False
+        """Set on the gateway's request; executed with the next frame."""
         self._job = job
-        self._tell = tell
+        self._send = send
         self._totals = {name: {"in": 0, "out": 0} for name in job.lines}
-        self._health, self._pace = Health(), Pace()
-        self._counter = Counter(
+        self._monitor, self._statistics = PictureMonitor(), FrameStatistics()
+        self._counter = PeopleCounter(
             job.view,
-            {name: Line(line.points, line.person) for name, line in job.lines.items()},
+            {name: CountingLine(line.points, line.person) for name, line in job.lines.items()},
             {name: Zone(zone.corners, zone.person) for name, zone in job.zones.items()},
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
-        self._said: dict[str, tuple[float, Said]] = {}
-        self._began = float("inf")
+        self._last_sent: dict[str, tuple[float, ValuesMessage]] = {}
+        self._first_frame_t = float("inf")
 
-    def step(self, frame: vision.Frame) -> None:
-        """Look at a frame, and tell what is to be told."""
-        if self.look:
-            self.look = False
-            self._tell(Still(capture.jpeg(frame.image) if self._job.stills else b""))
-        if self.relearn:
-            self.relearn = False
-            self._health = Health()
-        self._health.step(frame.image, frame.t)
-        # A picture that is not well is looked at too, so that the background is known after.
-        self._count(self._counter.step(*frame))
-        self._began = min(self._began, frame.t)
-        if frame.t - self._began >= STEADY:
-            self._pace.step(frame.t)
-            if self._pace.beats:
-                self._tell(Beat())
+    def process_frame(self, frame: vision.Frame) -> None:
+        """Analyse a frame, and send the messages that are due."""
+        if self.still_requested:
+            self.still_requested = False
+            self._send(StillMessage(capture.encode_still(frame.image) if self._job.stills else b""))
+        if self.relearn_requested:
+            self.relearn_requested = False
+            self._monitor = PictureMonitor()
+        self._monitor.check_frame(frame.image, frame.t)
+        # A bad picture is analysed too, so that the background is known afterwards.
+        self._count(self._counter.process_frame(*frame))
+        self._first_frame_t = min(self._first_frame_t, frame.t)
+        if frame.t - self._first_frame_t >= WARM_UP_S:
+            self._statistics.add_frame(frame.t)
+            if self._statistics.is_due:
+                self._send(HeartbeatMessage())
             self._report(frame.t)
 
     def finish(self, t: float) -> None:
-        """There are no more frames: who was about to be counted is."""
+        """After the last frame: count the crossings that were not confirmed yet."""
         self._count(self._counter.finish())
-        if t - self._began >= STEADY:
+        if t - self._first_frame_t >= WARM_UP_S:
             self._report(t)
 
     def _count(self, crossings: Iterable[Crossing]) -> None:
-        if self._health.picture is Picture.GOOD:
+        if self._monitor.picture is PictureQuality.GOOD:
             for crossing in crossings:
                 self._totals[crossing.line][crossing.direction] += 1
 
     def _report(self, t: float) -> None:
-        picture, known = self._health.picture, self._counter.calibrated
-        tampered = picture is not Picture.GOOD
+        picture, known = self._monitor.picture, self._counter.calibrated
+        tampered = picture is not PictureQuality.GOOD
         state: Values = {
             "tamper": tampered,
             "picture": picture,
             "calibrated": known,
             "invalid": tampered or not known,
-            **self._pace.figures,
+            **self._statistics.values,
         }
         for name, line in self._job.lines.items():
-            if name not in self._said:
-                # Where it began: whoever has come since then is news.
-                self._say(Said(name, {"in": 0, "out": 0, **state}), t, line.every, 0.0)
-            self._say(Said(name, {**self._totals[name], **state}), t, line.every, 0.0)
+            if name not in self._last_sent:
+                # Start at zero, so that crossings since the start are a change.
+                self._send_values(
+                    ValuesMessage(name, {"in": 0, "out": 0, **state}), t, line.interval_s, 0.0
+                )
+            self._send_values(ValuesMessage(name, {**self._totals[name], **state}), t, line.interval_s, 0.0)
         for name, zone in self._job.zones.items():
             occupancy = self._counter.occupancy[name]
-            self._say(Said(name, {"occupancy": occupancy, **state}), t, zone.every, SETTLE)
+            self._send_values(
+                ValuesMessage(name, {"occupancy": occupancy, **state}),
+                t,
+                zone.interval_s,
+                OCCUPANCY_INTERVAL_S,
+            )
 
-    def _say(self, said: Said, t: float, every: float, settle: float) -> None:
-        """Tell the values of a device when they have changed, or when it is time."""
-        when, last = self._said.get(said.device, (float("-inf"), None))
-        changed = last is None or _news(said) != _news(last)
-        if t - when >= EARLY * every or (changed and t - when >= settle):
-            self._said[said.device] = t, said
-            self._tell(said)
+    def _send_values(
+        self, message: ValuesMessage, t: float, interval_s: float, min_interval_s: float
+    ) -> None:
+        """Send the values of a device when they have changed, or when its interval is over."""
+        when, last = self._last_sent.get(message.device, (float("-inf"), None))
+        changed = last is None or _without_statistics(message) != _without_statistics(last)
+        if t - when >= REPORT_INTERVAL_SHARE * interval_s or (changed and t - when >= min_interval_s):
+            self._last_sent[message.device] = t, message
+            self._send(message)
 
 
-def _news(said: Said) -> dict[str, object]:
-    return {name: value for name, value in said.values.items() if name not in ("fps", "cost")}
+def _without_statistics(message: ValuesMessage) -> dict[str, object]:
+    return {name: value for name, value in message.values.items() if name not in ("fps", "cost")}
 
 
-class Pace:
-    """How many pictures are looked at, and what one costs."""
+class FrameStatistics:
+    """Frame rate and CPU time per frame."""
 
     def __init__(self) -> None:
         self._frames = 0
         self._since: float | None = None
         self._cpu = time.process_time()
-        self.figures: dict[str, float] = {}
-        """Frames a second, and milliseconds of CPU for one, decoding included; of the last second."""
-        self.beats = False
-        """Whether a second has passed with this frame, or it is the first."""
+        self.values: dict[str, float] = {}
+        """Frames per second (`fps`) and milliseconds of CPU time per frame, including decoding (`cost`),
+        over the last second."""
+        self.is_due = False
+        """Whether this is the first frame, or a second has passed since `values` were updated."""
 
-    def step(self, t: float) -> None:
-        """One more."""
+    def add_frame(self, t: float) -> None:
+        """Add a frame at `t` seconds."""
         self._frames += 1
-        self.beats = self._since is None or t - self._since >= BEAT
-        if self.beats:
+        self.is_due = self._since is None or t - self._since >= HEARTBEAT_INTERVAL_S
+        if self.is_due:
             cpu = time.process_time()
             if self._since is not None:
                 fps = round(self._frames / (t - self._since), 1)
-                self.figures = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
+                self.values = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
             self._frames, self._since, self._cpu = 0, t, cpu

@@ -1,4 +1,5 @@
-"""Frames and times in, crossings and occupancy out: nothing here reads a clock, a file or a camera."""
+"""Counting of people: turns frames and times into crossings and occupancy. Pure: no clock, file or
+camera."""
 
 from __future__ import annotations
 
@@ -9,45 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import vision
-from .lines import Direction, Gate, Line, Point, Scale, Zone, within
-from .tracks import Points, Track, Tracker, Vector
+from .lines import CountingLine, Direction, LineCounter, PersonScale, Point, Zone, is_inside_polygon
+from .tracks import ForegroundPoints, Track, Tracker, Vector
 
-__all__ = ["Counter", "Crossing", "Direction", "Line", "Point", "View", "Zone"]
+__all__ = ["CountingLine", "Crossing", "Direction", "PeopleCounter", "Point", "View", "Zone"]
 
 View = Literal["overhead", "oblique"]
-"""Straight down, or at a slant."""
+"""Straight down, or at an angle."""
 
-DETAIL = 24
-"""Pixels across a person (the root of its box's area) in the picture that is looked at."""
-WIDTHS = (160, 320)
-"""Bounds of that picture's width."""
-SILHOUETTE = {"overhead": 0.75, "oblique": 0.5}
+PERSON_WIDTH_PX = 24
+"""The picture is shrunk until a person (the root of their box's area) is this wide."""
+IMAGE_WIDTH_RANGE_PX = (160, 320)
+"""Limits of the width of the shrunk picture."""
+SILHOUETTE_SHARE = {"overhead": 0.75, "oblique": 0.5}
 """Share of a person's box that their silhouette fills."""
-GUESS = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
-"""Width and height of a person, in 0–1, until they are known."""
-WALKERS = 5
-"""Lone walkers from whom they are learned."""
-LEAST = 0.08
-"""Of a person's area: what is smaller is noise."""
-SHADED = 0.4
-"""Persons of light or shade that stand still within a moving piece, from which on they are cut off it."""
-PALE = (0.4, 0.8)
-"""Share of the neighbourhood that must be more than a change of light for a point to weigh the least and
-the most."""
-LIGHT = 0.2
-"""What a point that may be light or shade weighs."""
-STANDING = 60.0
-"""Seconds for which somebody who walked in and stands still is kept out of the background."""
-NEW = 3.0
-"""Seconds for which anything new is: who comes towards the camera hardly moves in the picture."""
-PACE = 0.2
-"""Seconds between two questions to a detector."""
+DEFAULT_PERSON_SIZE = {"overhead": (0.15, 0.25), "oblique": (0.08, 0.3)}
+"""Width and height of a person, in 0–1, until the size is learned."""
+MIN_LONE_WALKERS = 5
+"""People walking alone that are needed to learn the size of a person."""
+MIN_BLOB_AREA = 0.08
+"""In areas of a person; smaller blobs are noise."""
+MIN_SHADE_PERSONS = 0.4
+"""In areas of a person; a larger motionless area of light or shade is cut off from a moving blob."""
+SOLID_SHARE_RANGE = (0.4, 0.8)
+"""Share of the neighbourhood that is more than a change of light: at the first, a point has the least
+weight, at the second, the full one."""
+MIN_POINT_WEIGHT = 0.2
+"""Weight of a point that may be light or shade."""
+KEEP_STANDING_S = 60.0
+"""For this time, a person who stands still is not learned as background."""
+KEEP_NEW_S = 3.0
+"""The same for any new track: people walking towards the camera hardly move in the picture."""
+DETECTION_INTERVAL_S = 0.2
 
 
 class Crossing(NamedTuple):
-    """Somebody crossed a line: `t` and `frame` of that moment, which is before it is known.
-
-    `calibrated`: the size of a person was known.
+    """A confirmed crossing of a line; `t` (seconds) and `frame` (number) are those of the crossing, before
+    its confirmation. `calibrated`: the size of a person was known.
     """
 
     line: str
@@ -57,30 +56,30 @@ class Crossing(NamedTuple):
     calibrated: bool
 
 
-class Counter:
-    """Counts who crosses the lines of one camera, and who is in its zones."""
+class PeopleCounter:
+    """Counts the people who cross the lines of one camera, and those in its zones."""
 
     def __init__(
         self,
         view: View,
-        lines: Mapping[str, Line],
+        lines: Mapping[str, CountingLine],
         zones: Mapping[str, Zone] | None = None,
         detector: vision.Detector | None = None,
     ) -> None:
-        """`detector`: finds people in the picture; without it, whatever moves is one."""
+        """`detector`: finds people in the picture; without it, everything that moves counts as people."""
         overhead = view == "overhead"
         self._view = view
-        self._gates = [Gate(name, line, overhead=overhead) for name, line in lines.items()]
+        self._line_counters = [LineCounter(name, line, overhead=overhead) for name, line in lines.items()]
         self._zones = zones or {}
         self._detector = detector
-        self._asked = -PACE
+        self._last_detection_t = -DETECTION_INTERVAL_S
         self._background = vision.Background()
-        places: list[Line | Zone] = [*lines.values(), *self._zones.values()]
+        places: list[CountingLine | Zone] = [*lines.values(), *self._zones.values()]
         sizes = [place.person for place in places if place.person]
         self.calibrated = bool(sizes)
         """Whether the size of a person is known."""
-        self._person: Vector = np.mean(sizes or [GUESS[view]], axis=0)
-        # A line that runs down the picture is crossed at any distance.
+        self._person: Vector = np.mean(sizes or [DEFAULT_PERSON_SIZE[view]], axis=0)
+        # A line that runs down the picture is crossed at different distances.
         levels = [
             (y1 + y2) / 2 / float(self._person[1])
             for (x1, y1), (x2, y2) in (line.points for line in lines.values())
@@ -88,131 +87,142 @@ class Counter:
         ]
         level = float(np.mean(levels)) if levels and self.calibrated and not overhead else None
         self._tracker = Tracker(overhead=overhead, level=level)
-        self._ratio = 1.0
-        self._walkers: list[Vector] = []
+        self._aspect_ratio = 1.0
+        self._walker_sizes: list[Vector] = []
         self.occupancy: dict[str, int] = dict.fromkeys(self._zones, 0)
-        """Persons in each zone now."""
+        """People in each zone now."""
 
     @property
     def boxes(self) -> list[tuple[float, float, float, float]]:
-        """Who is followed now: x, y, width, height in 0–1."""
+        """The tracks: x, y, width, height in 0–1."""
         found = []
         for track in self._tracker.tracks:
-            x, y = ((track.at - track.scale / 2) * self._person).tolist()
-            width, height = (self._person * track.scale).tolist()
+            x, y = ((track.at - track.size_at_line / 2) * self._person).tolist()
+            width, height = (self._person * track.size_at_line).tolist()
             found.append((x, y, width, height))
         return found
 
-    def step(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
-        """Look at a frame: (height, width, 3) BGR, at `t` seconds, the `n`-th. Times must not go back."""
-        self._ratio = frame.shape[0] / frame.shape[1]
-        width = int(np.clip(DETAIL / np.sqrt(np.prod(self._person) * self._ratio), *WIDTHS))
+    def process_frame(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
+        """Process the `n`-th frame, (height, width, 3) BGR, at `t` seconds, which must not decrease."""
+        self._aspect_ratio = frame.shape[0] / frame.shape[1]
+        width = int(
+            np.clip(
+                PERSON_WIDTH_PX / np.sqrt(np.prod(self._person) * self._aspect_ratio), *IMAGE_WIDTH_RANGE_PX
+            )
+        )
         image = vision.shrink(frame, width)
-        mask, solid = self._background.look(image, t)
+        mask, solid = self._background.find_foreground(image, t)
         unit = self._person * (mask.shape[1], mask.shape[0])
-        points = self._points(mask, solid, unit)
+        points = self._foreground_points(mask, solid, unit)
         if self._detector:
-            if len(points.at) and t - self._asked < PACE:
+            if len(points.at) and t - self._last_detection_t < DETECTION_INTERVAL_S:
                 return []
-            self._asked = t
-            people = self._detector.people(frame) if len(points.at) else []
-            mask, labels = vision.ellipses(people, mask.shape)
-            points = self._sample(labels, np.ones(mask.shape), unit)
+            self._last_detection_t = t
+            people = self._detector.find_people(frame) if len(points.at) else []
+            mask, labels = vision.ellipse_mask(people, mask.shape)
+            points = self._sample_points(labels, np.ones(mask.shape), unit)
         lost = self._tracker.update(points, t, n)
-        self._background.learn(image, self._kept(mask, unit, t))
-        found = self._crossings(lost, t)
-        self._learn(lost)
+        self._background.learn(image, self._pixels_to_keep(mask, unit, t))
+        found = self._finished_crossings(lost, t)
+        self._learn_person_size(lost)
         there = [track.at * self._person for track in self._tracker.tracks if track.real]
         for name, zone in self._zones.items():
-            self.occupancy[name] = sum(within(at, zone.corners) for at in there)
+            self.occupancy[name] = sum(is_inside_polygon(at, zone.corners) for at in there)
         return found
 
     def finish(self) -> list[Crossing]:
-        """Nothing more will come: whoever was about to be counted."""
-        found = self._crossings(self._tracker.tracks, self._tracker.t)
+        """After the last frame: the crossings that were not confirmed yet."""
+        found = self._finished_crossings(self._tracker.tracks, self._tracker.t)
         self._tracker.tracks = []
         return found
 
-    def _crossings(self, lost: list[Track], t: float) -> list[Crossing]:
-        scale = self._scale
+    def _finished_crossings(self, lost: list[Track], t: float) -> list[Crossing]:
+        scale = self._person_scale
         return [
             Crossing(
-                gate.name,
-                passage.t,
-                passage.n,
-                "in" if passage.side > 0 else "out",
+                counter.name,
+                crossing.t,
+                crossing.n,
+                "in" if crossing.side > 0 else "out",
                 self.calibrated,
             )
             for track in [*(each for each in self._tracker.tracks if each not in lost), *lost]
-            for gate in self._gates
+            for counter in self._line_counters
             if (
-                passage := gate.update(
+                crossing := counter.update(
                     track, scale, t, settled=self._background.settled, lost=track in lost
                 )
             )
         ]
 
     @property
-    def _scale(self) -> Scale:
-        wide = self._person[0] * np.array([1, 1 / self._ratio])
-        return Scale(self._person, self._person if self._view == "overhead" else wide)
+    def _person_scale(self) -> PersonScale:
+        wide = self._person[0] * np.array([1, 1 / self._aspect_ratio])
+        return PersonScale(self._person, self._person if self._view == "overhead" else wide)
 
-    def _points(self, mask: vision.Image, solid: NDArray[np.bool_], unit: Vector) -> Points:
-        """What stands out, as points; shade and light weigh little, and are cut off who casts them."""
-        area = self._area(unit)
-        share = vision.share(solid, mask, *(int(side) // 2 for side in unit))
-        labels = vision.pieces(mask, LEAST / area)
+    def _foreground_points(
+        self, mask: vision.Image, solid: NDArray[np.bool_], unit: Vector
+    ) -> ForegroundPoints:
+        """Points of the foreground. Light and shade get little weight, and are cut off from who casts
+        them."""
+        area = self._pixel_area(unit)
+        share = vision.local_share(solid, mask, *(int(side) // 2 for side in unit))
+        labels = vision.label_blobs(mask, MIN_BLOB_AREA / area)
         if self._view == "overhead":
             still = share < 0.5
-            shade = np.bincount(labels[still], minlength=labels.max() + 1) * area > SHADED
+            shade = np.bincount(labels[still], minlength=labels.max() + 1) * area > MIN_SHADE_PERSONS
             shade[0] = False
-            apart = shade[labels] & still
-            if apart.any():
-                rest = vision.pieces(mask * apart, LEAST / area)
-                labels = vision.pieces(mask * ~apart, LEAST / area)
+            shadow = shade[labels] & still
+            if shadow.any():
+                rest = vision.label_blobs(mask * shadow, MIN_BLOB_AREA / area)
+                labels = vision.label_blobs(mask * ~shadow, MIN_BLOB_AREA / area)
                 labels = np.where(rest > 0, rest + labels.max(), labels)
-        return self._sample(labels, share, unit)
+        return self._sample_points(labels, share, unit)
 
-    def _area(self, unit: Vector) -> float:
-        """Of a pixel, in silhouettes of a person."""
-        return float(1 / (np.prod(unit) * SILHOUETTE[self._view]))
+    def _pixel_area(self, unit: Vector) -> float:
+        """The area of a pixel, in areas of a person's silhouette."""
+        return float(1 / (np.prod(unit) * SILHOUETTE_SHARE[self._view]))
 
-    def _sample(self, labels: NDArray[np.int32], share: NDArray[np.floating], unit: Vector) -> Points:
-        """Every other pixel each way stands for four."""
+    def _sample_points(
+        self, labels: NDArray[np.int32], share: NDArray[np.floating], unit: Vector
+    ) -> ForegroundPoints:
+        """Sample every second pixel in each direction; each represents four."""
         labels, share = labels[::2, ::2], share[::2, ::2]
         rows, columns = np.nonzero(labels)
         share = share[rows, columns]
-        area = 4 * self._area(unit)
-        weight = LIGHT + (1 - LIGHT) * np.clip((share - PALE[0]) / (PALE[1] - PALE[0]), 0, 1)
-        return Points(
+        area = 4 * self._pixel_area(unit)
+        weight = MIN_POINT_WEIGHT + (1 - MIN_POINT_WEIGHT) * np.clip(
+            (share - SOLID_SHARE_RANGE[0]) / (SOLID_SHARE_RANGE[1] - SOLID_SHARE_RANGE[0]), 0, 1
+        )
+        return ForegroundPoints(
             at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
-            piece=np.unique(labels[rows, columns], return_inverse=True)[1],
+            blob=np.unique(labels[rows, columns], return_inverse=True)[1],
             area=weight * area,
             shade=(share < 0.5) * area,
             middle=0.5 / self._person,
             settled=self._background.settled,
         )
 
-    def _kept(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
-        """Where somebody is who walked in: they are no background, however still they stand."""
-        new = NEW if self._tracker.deep else 0.0
+    def _pixels_to_keep(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
+        """The pixels of people, which must not be learned as background, even if they stand still."""
+        new = KEEP_NEW_S if self._tracker.depth_known else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if t - track.moved < (STANDING if track.real else new):
+            if t - track.last_moved_t < (KEEP_STANDING_S if track.real else new):
                 (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask
 
-    def _learn(self, lost: list[Track]) -> None:
-        """The size of a person, from those who walked alone and are gone."""
+    def _learn_person_size(self, lost: list[Track]) -> None:
+        """Learn the size of a person from ended tracks of people who walked alone."""
         if self.calibrated:
             return
-        self._walkers += [
+        self._walker_sizes += [
             np.median(track.sizes, axis=0) * self._person
             for track in lost
-            if len(track.sizes) > 10 and track.far > 1
+            if len(track.sizes) > 10 and track.max_distance > 1
         ]
-        if len(self._walkers) >= WALKERS and not self._tracker.tracks:
-            # Who walked as a pair is larger: the smaller half are surely single.
-            self._person = np.percentile(self._walkers, 40, axis=0)
+        if len(self._walker_sizes) >= MIN_LONE_WALKERS and not self._tracker.tracks:
+            # Pairs are larger, so a value below the median is that of single people.
+            self._person = np.percentile(self._walker_sizes, 40, axis=0)
             self.calibrated = True

@@ -1,4 +1,4 @@
-"""Counting lines: who has gone over one, which way, and when."""
+"""Counting lines: detects who crossed a line, in which direction, and when."""
 
 from __future__ import annotations
 
@@ -9,51 +9,52 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .tracks import PROOF, Passage, Track, Vector
+from .tracks import PROVED_AFTER_S, PendingCrossing, Track, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
 
 Direction = Literal["in", "out"]
 
-PAST = 0.3
-"""Persons past the line at which somebody may be over it."""
-WAIT = 0.6
-"""Seconds after that for which they may still turn back, or turn out to be a shadow."""
-REACH = (0.1, 0.4)
-"""Persons before and past the line that somebody must have been. Who comes in at the picture's edge may be
-seen late."""
-BESIDE = 0.15
-"""Persons beyond the end of a line within which it still counts."""
-ROOM = 0.5
-"""Share of the frames about the line in which there must have been room for them."""
-MASS = 0.25
-"""Area of a person that must be seen of somebody, on average."""
-MASS_UNSETTLED = 0.6
+MIN_PAST_LINE_PERSONS = 0.3
+"""A crossing starts when somebody is this far past the line."""
+CONFIRM_CROSSING_S = 0.6
+"""After that they may still turn back, or turn out to be a shadow."""
+MIN_REACH_PERSONS = (0.1, 0.4)
+"""How far before and past the line somebody must have been. The first is small, as people who enter at the
+picture's edge may be seen late."""
+LINE_END_MARGIN_PERSONS = 0.15
+"""A crossing this far beyond the end of the line still counts."""
+MIN_ROOM_SHARE = 0.5
+"""Share of the frames near the line in which there must have been room for them."""
+MIN_MEAN_AREA = 0.25
+"""The mean area that must be seen of somebody, in areas of a person."""
+MIN_MEAN_AREA_UNSETTLED = 0.6
 """The same while the exposure changes, when the edge of a shadow moves like a person's."""
-CLOUDED = 0.07
-"""Seconds that more must speak against than for somebody who is a shadow."""
-DARK = 0.2
-"""Persons of light or shade, on average, of a shadow."""
-WITHIN = 1.5
-"""Seconds within which somebody behind or beside one who was counted may be a part of them."""
-BEHIND = 0.9
-"""Persons behind, or ahead of, one who was counted: legs, a bag, a pushchair."""
-TOUCHING = 0.7
-"""Persons between the middles of two within which they are one, whichever way."""
-ABREAST = 1.2
-"""Persons between the middles of two who touch; seen from above, both must then fill `HALF` a person."""
-HALF = 0.55
-EARLIER = 0.18
-"""Seconds for which somebody at a slant must have been followed before the line, to be more than a part."""
+SHADOW_VOTES_S = 0.07
+"""A track is a shadow when the votes against it exceed those for it by this time, and it is dark."""
+MIN_SHADOW_PERSONS = 0.2
+"""The mean area of light or shade of a shadow, in areas of a person."""
+SAME_PERSON_WITHIN_S = 1.5
+"""A crossing shortly after another, behind or beside it, may be a part of the same person."""
+SAME_PERSON_BEHIND_PERSONS = 0.9
+"""Distance along the direction of walking: legs, a bag, a pushchair."""
+SAME_PERSON_DISTANCE_PERSONS = 0.7
+"""Distance between the centres in any direction."""
+THIN_PAIR_DISTANCE_PERSONS = 1.2
+"""Distance between the centres of two people who touch. Seen from above, they are one person if either has
+less than `THIN_AREA`."""
+THIN_AREA = 0.55
+MIN_FOLLOWED_BEFORE_S = 0.18
+"""In an oblique view a track that is younger than this at the line is a part of somebody else."""
 
 
 @dataclass(frozen=True)
-class Line:
+class CountingLine:
     """A counting line.
 
-    To somebody who stands at the first point and looks to the second, a crossing to the right is "in".
-    `person`: width and height of one person at the line, in 0–1; None: learned from lone walkers.
+    Seen from the first point towards the second, a crossing to the right is "in". `person`: width and
+    height of one person at the line, in 0–1; None: learned from people who walk alone.
     """
 
     points: tuple[Point, Point]
@@ -62,129 +63,161 @@ class Line:
 
 @dataclass(frozen=True)
 class Zone:
-    """A polygon in which people are counted; `person` as at a line."""
+    """A polygon in which people are counted; `person` as in `CountingLine`."""
 
     corners: tuple[Point, ...]
     person: tuple[float, float] | None = None
 
 
-class Scale(NamedTuple):
-    """`person`: width and height, in 0–1. `ground`: what counts as one person's distance across and down:
-    at a slant a width either way, as what is deep is short there."""
+class PersonScale(NamedTuple):
+    """`person`: width and height, in 0–1. `ground`: the distance of one person across and down; in an
+    oblique view both are a person's width, as depth is foreshortened."""
 
     person: Vector
     ground: Vector
 
 
-class Gate:
-    """One line: told of everybody in each frame, it says who crossed."""
+class LineCounter:
+    """Detects the crossings of one line."""
 
-    def __init__(self, name: str, line: Line, *, overhead: bool) -> None:
+    def __init__(self, name: str, line: CountingLine, *, overhead: bool) -> None:
         self.name = name
         self._points = line.points
         self._overhead = overhead
-        self._counted: list[tuple[Track, Passage]] = []
+        self._recent_crossings: list[tuple[Track, PendingCrossing]] = []
 
-    def update(self, track: Track, scale: Scale, t: float, *, settled: bool, lost: bool) -> Passage | None:
-        """Somebody at `t` seconds; `settled`: the exposure is; `lost`: they are not seen any more."""
-        past = self._past(track.at, scale) / track.build
+    def update(
+        self, track: Track, scale: PersonScale, t: float, *, settled: bool, lost: bool
+    ) -> PendingCrossing | None:
+        """Update with a track at `t` seconds. Returns a confirmed crossing. `settled`: the exposure is
+        stable; `lost`: the track has ended."""
+        past = self._distance_past(track.at, scale) / track.size
         now = 1 if past > 0 else -1
         if self.name not in track.sides:
-            track.sides[self.name] = 1 if self._past(track.start, scale) > 0 else -1
-        passage = track.passages.get(self.name)
-        if passage is None:
-            if now != track.sides[self.name] and abs(past) >= PAST and track.seen == t:
-                track.passages[self.name] = self._passage(track, scale, now, t, settled)
+            track.sides[self.name] = 1 if self._distance_past(track.start, scale) > 0 else -1
+        crossing = track.pending_crossings.get(self.name)
+        if crossing is None:
+            if (
+                now != track.sides[self.name]
+                and abs(past) >= MIN_PAST_LINE_PERSONS
+                and track.last_seen_t == t
+            ):
+                track.pending_crossings[self.name] = self._locate_crossing(track, scale, now, t, settled)
             return None
-        if now == track.sides[self.name] and abs(past) >= PAST:
-            del track.passages[self.name]
+        if now == track.sides[self.name] and abs(past) >= MIN_PAST_LINE_PERSONS:
+            del track.pending_crossings[self.name]
             return None
-        if t < passage.t + passage.wait and not lost:
+        if t < crossing.t + crossing.confirm_after_s and not lost:
             return None
-        del track.passages[self.name]
-        track.sides[self.name] = passage.side
-        if not self._true(track, passage, scale):
+        del track.pending_crossings[self.name]
+        track.sides[self.name] = crossing.side
+        if not self._is_genuine(track, crossing, scale):
             return None
-        self._counted = [*self._counted[-9:], (track, passage)]
-        return passage
+        self._recent_crossings = [*self._recent_crossings[-9:], (track, crossing)]
+        return crossing
 
-    def _past(self, at: Vector, scale: Scale) -> float:
-        """How far right of the line a place is, as its first point looks to its second."""
-        return side(self._points, at * scale.person, scale.ground)
+    def _distance_past(self, at: Vector, scale: PersonScale) -> float:
+        """How far right of the line a position is, seen from its first point towards its second."""
+        return signed_distance(self._points, at * scale.person, scale.ground)
 
-    def _passage(self, track: Track, scale: Scale, now: int, t: float, settled: bool) -> Passage:
-        """The moment in which the line was crossed."""
-        beyond = list(takewhile(lambda each: self._past(each[2], scale) * now > 0, reversed(track.path)))
+    def _locate_crossing(
+        self, track: Track, scale: PersonScale, now: int, t: float, settled: bool
+    ) -> PendingCrossing:
+        """Find the frame and the position in which the line was crossed."""
+        beyond = list(
+            takewhile(lambda each: self._distance_past(each[2], scale) * now > 0, reversed(track.path))
+        )
         when, n, before, _ = track.path[max(len(track.path) - len(beyond) - 1, 0)]
         middle = (before + (beyond[-1][2] if beyond else track.at)) / 2
-        return Passage(now, when, n, middle, t - when + WAIT, settled)
+        return PendingCrossing(now, when, n, middle, t - when + CONFIRM_CROSSING_S, settled)
 
-    def _true(self, track: Track, passage: Passage, scale: Scale) -> bool:
-        own = track.path[track.born :]
+    def _is_genuine(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
+        own = track.path[track.own_path_start :]
         room = [
             fits
             for when, _, at, fits in own
-            # From above, size is surest near the line; at a slant people hide each other there.
-            if not self._overhead or (when > passage.t - 2 and abs(self._past(at, scale)) < track.scale)
+            # From above, size is most reliable near the line; in an oblique view people hide each other
+            # there.
+            if not self._overhead
+            or (when > crossing.t - 2 and abs(self._distance_past(at, scale)) < track.size_at_line)
         ]
         return (
-            track.solid >= (MASS if passage.settled else MASS_UNSETTLED / track.scale**2)
-            and not (self._overhead and track.votes < -CLOUDED and track.shade > DARK)
-            and sum(room) >= max(ROOM * len(room), 2)
-            and self._went_over(track, passage, scale)
-            and between(self._points, passage.at * scale.person, scale.ground)
+            track.mean_area
+            >= (MIN_MEAN_AREA if crossing.settled else MIN_MEAN_AREA_UNSETTLED / track.size_at_line**2)
+            and not (
+                self._overhead and track.votes_s < -SHADOW_VOTES_S and track.shade > MIN_SHADOW_PERSONS
+            )
+            and sum(room) >= max(MIN_ROOM_SHARE * len(room), 2)
+            and self._reached_both_sides(track, crossing, scale)
+            and is_between_ends(self._points, crossing.at * scale.person, scale.ground)
             and not any(
-                self._part(track, passage, *each, scale)
-                for each in self._counted
-                if each[1].side == passage.side
+                self._is_part_of_counted(track, crossing, *each, scale)
+                for each in self._recent_crossings
+                if each[1].side == crossing.side
             )
         )
 
-    def _went_over(self, track: Track, passage: Passage, scale: Scale) -> bool:
-        """Whether somebody came from one side of the line and went well to the other."""
-        past = [(t, passage.side * self._past(at, scale) / track.build) for t, _, at, _ in track.path]
-        before, beyond = REACH
-        furthest = max(far for t, far in past if t >= passage.t)
+    def _reached_both_sides(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
+        """Whether the path reaches far enough on both sides of the line."""
+        past = [
+            (t, crossing.side * self._distance_past(at, scale) / track.size) for t, _, at, _ in track.path
+        ]
+        before, beyond = MIN_REACH_PERSONS
+        furthest = max(far for t, far in past if t >= crossing.t)
         return min(far for _, far in past) < -before and furthest > beyond
 
-    def _part(self, track: Track, passage: Passage, other: Track, counted: Passage, scale: Scale) -> bool:
-        """Whether this is a part of somebody who was counted: a leg, a bag, what they push or pull."""
-        if track is other or abs(passage.t - counted.t) > WITHIN:
+    def _is_part_of_counted(
+        self,
+        track: Track,
+        crossing: PendingCrossing,
+        other: Track,
+        counted: PendingCrossing,
+        scale: PersonScale,
+    ) -> bool:
+        """Whether this is a part of somebody who was counted: a leg, a bag, a pushchair."""
+        if track is other or abs(crossing.t - counted.t) > SAME_PERSON_WITHIN_S:
             return False
         if not self._overhead:
-            if passage.t - track.path[min(track.born, len(track.path) - 1)][0] < EARLIER:
+            if (
+                crossing.t - track.path[min(track.own_path_start, len(track.path) - 1)][0]
+                < MIN_FOLLOWED_BEFORE_S
+            ):
                 return True
             if track.proved and other.proved:
                 return False
-        elif track.proof >= PROOF and other.proof >= PROOF:
+        elif track.room_s >= PROVED_AFTER_S and other.room_s >= PROVED_AFTER_S:
             return False
-        there = min(other.path, key=lambda each: abs(each[0] - passage.t))[2]
-        off = (passage.at - there) / track.scale
+        there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
+        off = (crossing.at - there) / track.size_at_line
         way = np.subtract(self._points[1], self._points[0]) / scale.person
         way /= np.hypot(*way)
         across, along = abs(float(off @ way)), abs(float(off[0] * way[1] - off[1] * way[0]))
         apart = float(np.hypot(across, along))
-        thin = self._overhead and min(track.solid, other.solid) < HALF
-        return across < along < BEHIND or apart < TOUCHING or (thin and apart < ABREAST)
+        thin = self._overhead and min(track.mean_area, other.mean_area) < THIN_AREA
+        return (
+            across < along < SAME_PERSON_BEHIND_PERSONS
+            or apart < SAME_PERSON_DISTANCE_PERSONS
+            or (thin and apart < THIN_PAIR_DISTANCE_PERSONS)
+        )
 
 
-def side(points: tuple[Point, Point], place: Vector, unit: Vector) -> float:
-    """How far right of a line a place is, in units; both in 0–1."""
+def signed_distance(points: tuple[Point, Point], place: Vector, unit: Vector) -> float:
+    """How far right of a line a position is, in units; both in 0–1."""
     (x1, y1), (x2, y2) = np.array(points) / unit
     x, y = place / unit
     return float(((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1))
 
 
-def between(points: tuple[Point, Point], place: Vector, unit: Vector) -> bool:
-    """Whether a place is between a line's ends, or nearly."""
+def is_between_ends(points: tuple[Point, Point], place: Vector, unit: Vector) -> bool:
+    """Whether a position is between the line's ends, or within the margin."""
     first, second = np.array(points) / unit
     length = float(np.hypot(*(second - first)))
     along = float((place / unit - first) @ (second - first)) / length
-    return -BESIDE <= along <= length + BESIDE
+    return -LINE_END_MARGIN_PERSONS <= along <= length + LINE_END_MARGIN_PERSONS
 
 
-def within(place: Vector, polygon: Sequence[Point]) -> bool:
-    """Whether a place is within a polygon (even-odd rule)."""
+def is_inside_polygon(place: Vector, polygon: Sequence[Point]) -> bool:
+    """Whether a position is inside a polygon (even-odd rule)."""
     x, y = place
     inside = False
     for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):

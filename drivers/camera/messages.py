@@ -1,5 +1,5 @@
-"""What a camera's process is told, and all that it may say: these few structs, one at a time, each after
-its length, on a socket. Pictures leave it as a `Still`, and only where the site allows that.
+"""All messages between the gateway and a camera's process, sent on a socket, each preceded by its length (4
+bytes). Pictures leave the process only as a `StillMessage`, and only if the site allows it.
 """
 
 from __future__ import annotations
@@ -17,52 +17,51 @@ from gateway.model import LinkDown
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
 
-LEAST = 0.01
-"""Of the picture: what is shorter or narrower, no camera can show to be a line or a person."""
+MIN_RELATIVE_SIZE = 0.01
+"""The shortest line and the smallest side of a person, as a share of the picture."""
 
-SMALL, STILL = 4096, 2_000_000
-"""Bytes of a message; of one with a still."""
+MAX_MESSAGE_BYTES, MAX_STILL_BYTES = 4096, 2_000_000
 
 
-class Picture(StrEnum):
-    """How the picture is; anything but good is tampering until somebody has looked."""
+class PictureQuality(StrEnum):
+    """Everything but `GOOD` is reported as tampering."""
 
     GOOD = "good"
     FROZEN = "frozen"
-    """It does not change at all, not even by noise."""
+    """Identical pictures, without any noise."""
     DARK = "dark"
     """Black: the lens is covered."""
     BLURRED = "blurred"
     """Out of focus, or the lens is sprayed."""
     MOVED = "moved"
-    """The camera looks elsewhere."""
+    """The camera points elsewhere."""
 
 
 class LineJob(msgspec.Struct, frozen=True):
-    """A device that counts at a line."""
+    """A device that counts crossings of a line."""
 
     points: tuple[Point, Point]
     person: Point | None
-    every: float
-    """Seconds between two messages at most."""
+    interval_s: float
+    """The longest time between two messages."""
 
 
 class ZoneJob(msgspec.Struct, frozen=True):
-    """A device that counts who is in a polygon."""
+    """A device that counts people in a polygon."""
 
     corners: tuple[Point, ...]
     person: Point | None
-    every: float
+    interval_s: float
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a camera's process is to do."""
+class CameraJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a camera's process has to do."""
 
     url: str
-    """With the password in it."""
+    """Contains the password."""
     view: Literal["overhead", "oblique"]
     fps: float
-    turn: int
+    rotation_deg: int
     stills: bool
     model: str
     sha256: str
@@ -70,86 +69,88 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     zones: dict[str, ZoneJob]
 
 
-class Look(msgspec.Struct, frozen=True, tag=True):
-    """A person wants a still."""
+class StillRequest(msgspec.Struct, frozen=True, tag=True):
+    """Request for a still."""
 
 
-class Relearn(msgspec.Struct, frozen=True, tag=True):
-    """What the camera sees now is as it should be."""
+class RelearnRequest(msgspec.Struct, frozen=True, tag=True):
+    """Request to take the present view as the reference."""
 
 
-class Beat(msgspec.Struct, frozen=True, tag=True):
-    """Pictures come in; said at least every second."""
+class HeartbeatMessage(msgspec.Struct, frozen=True, tag=True):
+    """Pictures are being received; sent every second."""
 
 
-Values = dict[str, bool | int | float | Picture]
+Values = dict[str, bool | int | float | PictureQuality]
 
 
-class Said(msgspec.Struct, frozen=True, tag=True):
+class ValuesMessage(msgspec.Struct, frozen=True, tag=True):
     """The values of a device."""
 
     device: str
     values: Values
 
 
-class Still(msgspec.Struct, frozen=True, tag=True):
-    """A picture as JPEG; empty where stills are not allowed."""
+class StillMessage(msgspec.Struct, frozen=True, tag=True):
+    """A picture as JPEG; empty if stills are not allowed."""
 
     jpeg: bytes
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """It ends, and why: a sentence's key, and what fills it in."""
+class FailureMessage(msgspec.Struct, frozen=True, tag=True):
+    """Why the process ends: the key of an error text, and its parameters."""
 
     key: str
     facts: dict[str, str]
 
 
-Asked = Look | Relearn
-Told = Beat | Said | Still | Failed
+Request = StillRequest | RelearnRequest
+CameraMessage = HeartbeatMessage | ValuesMessage | StillMessage | FailureMessage
 
-_job = msgspec.msgpack.Decoder(Job)
-_asked: msgspec.msgpack.Decoder[Asked] = msgspec.msgpack.Decoder(Asked)
-_told: msgspec.msgpack.Decoder[Told] = msgspec.msgpack.Decoder(Told)
+_job_decoder = msgspec.msgpack.Decoder(CameraJob)
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_message_decoder: msgspec.msgpack.Decoder[CameraMessage] = msgspec.msgpack.Decoder(CameraMessage)
 
 
-def packed(message: Job | Asked | Told) -> bytes:
-    """As it is sent."""
+def encode_message(message: CameraJob | Request | CameraMessage) -> bytes:
+    """Encode a message with its length."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(4) + body
 
 
-async def hear(reader: asyncio.StreamReader, awaited: Callable[[], bool]) -> Told:
-    """The gateway's end: the next message. Raises `LinkDown` for anything else, and for a still that is
-    not `awaited`; `asyncio.IncompleteReadError` at the end."""
+async def receive_message(
+    reader: asyncio.StreamReader, still_requested: Callable[[], bool]
+) -> CameraMessage:
+    """Receive a message, on the gateway's side. Raises `LinkDown` for an invalid message and for a still
+    that was not requested; `asyncio.IncompleteReadError` at the end."""
     size = int.from_bytes(await reader.readexactly(4))
-    if size > (STILL if awaited() else SMALL):
+    if size > (MAX_STILL_BYTES if still_requested() else MAX_MESSAGE_BYTES):
         raise LinkDown("camera-garbled")
     try:
-        told = _told.decode(await reader.readexactly(size))
+        message = _message_decoder.decode(await reader.readexactly(size))
     except ValueError as error:
         raise LinkDown("camera-garbled") from error
-    if isinstance(told, Still) and not awaited():
+    if isinstance(message, StillMessage) and not still_requested():
         raise LinkDown("camera-garbled")
-    return told
+    return message
 
 
-def take_job(channel: socket.socket) -> Job:
-    """The process's end: its first message. Raises `EOFError`."""
-    return _job.decode(_read(channel))
+def receive_job(channel: socket.socket) -> CameraJob:
+    """Receive the job, on the process's side. Raises `EOFError`."""
+    return _job_decoder.decode(_read_body(channel))
 
 
-def take(channel: socket.socket) -> Asked:
-    """The process's end: the next message. Blocks. Raises `EOFError` when the gateway is gone."""
-    return _asked.decode(_read(channel))
+def receive_request(channel: socket.socket) -> Request:
+    """Receive a request, on the process's side. Blocks. Raises `EOFError` when the gateway is gone."""
+    return _request_decoder.decode(_read_body(channel))
 
 
-def _read(channel: socket.socket) -> bytes:
-    size = int.from_bytes(_exactly(channel, 4))
-    return _exactly(channel, size)
+def _read_body(channel: socket.socket) -> bytes:
+    size = int.from_bytes(_read_exactly(channel, 4))
+    return _read_exactly(channel, size)
 
 
-def _exactly(channel: socket.socket, size: int) -> bytes:
+def _read_exactly(channel: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         more = channel.recv(size - len(data))

@@ -1,8 +1,8 @@
-"""Who in this frame is who of the frames before.
+"""Tracking of people from frame to frame.
 
-Everything is measured in persons: one unit is the width of a person across, the height of one down. People
-are followed as clusters of points that stand out. Who shares a connected piece with others goes on as they
-went, so that two who meet and part stay two, and keep their ways.
+All distances are in persons: one unit is the width of a person across, and the height of a person down.
+People are tracked as clusters of foreground points. Those who share a blob (a connected area of the
+foreground) continue at their speed, so that two who meet and part stay two, and keep their directions.
 """
 
 from __future__ import annotations
@@ -17,274 +17,289 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 """(2,): x, y in persons."""
 
-NEAR = 0.9
-"""A point belongs to somebody only within this distance of their middle."""
-FIRST = 0.3
-"""Somebody new has at least so much of a person's area."""
-SECOND = 0.6
-"""Somebody new beside others, in one piece with them, has at least so much that nobody else explains."""
-SEEN = 0.08
-"""Of a person's area: less is not seeing them."""
-PATIENCE = 1.0
-"""Seconds after which somebody who is not seen is no longer looked for."""
-SURE = 0.18
-"""Seconds that must have spoken for somebody."""
-DOUBTED = -0.35
-"""Seconds, those against counted as less than none, at which somebody is given up."""
-CERTAIN = 0.66
-"""Seconds of which more count as no more."""
-SLACK = {True: (0.6, 0.25), False: (0.6, 0.5)}
-"""What an area and a length may lack of whole persons, from above and at a slant."""
-APART = 0.8
-"""Persons that must lie between two for each to be one of their own."""
-PROOF = 0.98
-"""Seconds with room for two after which two at a slant stay two, though one hides the other."""
-SHADE = 0.25
-"""Persons of shade that make a shadow suspected."""
-ABREAST = 0.6
-"""Persons aside within which one goes before the other, not beside."""
-SHADOW = 3.5
-"""How far from a person's middle their shadow may be, in persons."""
-PACE = 0.5
-"""Persons a second; who is slower has no direction."""
-SIZES = (0.4, 1.3)
-"""How much smaller or larger than expected somebody may be."""
-DEPTH = 0.7
-"""How much larger, in persons at the line, somebody a person lower in the picture is: they are nearer. So
-it is for a camera about 3 m up, whatever its lens."""
-DEPTHS = (0.4, 2.0)
-"""Bounds of what is expected from that."""
-LEAN = 0.3
-"""How much longer, seen from above, somebody is for each person they are off the picture's middle: there
-they are seen from the side, lying outwards."""
-MEAN = 0.45
-"""Seconds over which somebody's area is averaged."""
-MEMORY = 600
-"""Frames of a path that are kept."""
-MOST = 100
-"""Who are followed at a time: rain or noise may look like any number, and each costs time."""
+MAX_POINT_DISTANCE_PERSONS = 0.9
+"""A point belongs to a track only within this distance of its centre."""
+MIN_NEW_AREA = 0.3
+"""A new track needs at least this share of a person's area."""
+MIN_NEW_AREA_BESIDE_OTHERS = 0.6
+"""A new track in a blob with others needs at least this area that belongs to no other track."""
+MIN_SEEN_AREA = 0.08
+"""With a smaller share of a person's area a track is not seen."""
+LOST_AFTER_S = 1.0
+"""A track ends when it has not been seen for this time."""
+MIN_VOTES_S = 0.18
+"""The votes (seconds for, less seconds against) from which a track is a person."""
+DROPPED_VOTES_S = -0.35
+"""A track with fewer votes ends."""
+MAX_VOTES_S = 0.66
+ROOM_TOLERANCE_PERSONS = {True: (0.6, 0.25), False: (0.6, 0.5)}
+"""By how much area and length may fall short of whole persons; by whether the view is overhead."""
+MIN_SEPARATION_PERSONS = 0.8
+"""Two tracks this far apart are separate persons."""
+PROVED_AFTER_S = 0.98
+"""In an oblique view, two tracks with room for both for this time stay two even when one hides the
+other."""
+MIN_SHADE_PERSONS = 0.25
+"""A shadow has at least this area of shade, in areas of a person."""
+MAX_SHADOW_ASIDE_PERSONS = 0.6
+"""With a smaller offset across the direction of walking, one walks ahead of the other, not beside."""
+MAX_SHADOW_DISTANCE_PERSONS = 3.5
+MIN_SPEED_PERSONS_PER_S = 0.5
+"""Slower tracks have no direction."""
+SIZE_RANGE = (0.4, 1.3)
+"""Limits of a person's size, relative to the expected one."""
+SIZE_PER_PERSON_DOWN = 0.7
+"""Increase of the size, in persons at the line, for each person further down in the picture, as people
+there are nearer. Valid for a camera at a height of about 3 m, with any lens."""
+EXPECTED_SIZE_RANGE = (0.4, 2.0)
+"""Limits of the size that follows from it."""
+LEAN_PER_PERSON_OUTWARDS = 0.3
+"""Increase of the length in an overhead view for each person of distance from the picture's centre: there
+people are seen from the side, leaning outwards."""
+AREA_AVERAGING_S = 0.45
+MAX_PATH_FRAMES = 600
+MAX_TRACKS = 100
+"""Rain or noise may look like any number of people, and each track costs time."""
 
 
 @dataclass
-class Points:
-    """What stands out in a frame.
+class ForegroundPoints:
+    """The foreground of a frame.
 
-    `at`: (n, 2); `piece`: (n,), which connected piece each belongs to, from 0;
-    `area`: (n,), of each, in areas of a person's silhouette, less where it may be light or shade; `shade`:
-    (n,), how much of it may be; `middle`: of the picture; `settled`: the exposure is."""
+    `at`: (n, 2), positions; `blob`: (n,), the number of the blob of each, from 0; `area`: (n,), of each, in
+    areas of a person's silhouette, reduced where it may be light or shade; `shade`: (n,), the area that may
+    be light or shade; `middle`: the centre of the picture; `settled`: the exposure is stable."""
 
     at: NDArray[np.float64]
-    piece: NDArray[np.int64]
+    blob: NDArray[np.int64]
     area: NDArray[np.float64]
     shade: NDArray[np.floating]
     middle: Vector
     settled: bool = True
 
 
-class Passage(NamedTuple):
-    """Somebody went over a line: to which side (1: right), when (seconds, frame), where, how many seconds
-    later it is certain, and whether the exposure was settled."""
+class PendingCrossing(NamedTuple):
+    """A crossing that is not confirmed yet: to which side (1: right), when (seconds, frame number), where,
+    after how many seconds it is confirmed, and whether the exposure was stable."""
 
     side: int
     t: float
     n: int
     at: Vector
-    wait: float
+    confirm_after_s: float
     settled: bool
 
 
 @dataclass(eq=False)
 class Track:
-    """Somebody who is followed."""
+    """A person, or what may be one, who is followed."""
 
     at: Vector
-    seen: float
+    last_seen_t: float
     start: Vector
-    moved: float
-    """When they last went anywhere."""
+    last_moved_t: float
+    """When the track last moved by a third of a person."""
     path: list[tuple[float, int, Vector, bool]]
-    """When (seconds, frame) they were where, and whether there was room for them."""
-    born: int = 0
-    """Where in the path their own begins: before, they were one with another."""
-    rested: Vector = field(default_factory=lambda: np.zeros(2))
+    """Time in seconds, frame number, position, and whether there was room, for each frame."""
+    own_path_start: int = 0
+    """Index in `path` from which the track is separate; before, it shared that of another."""
+    last_rest: Vector = field(default_factory=lambda: np.zeros(2))
     speed: Vector = field(default_factory=lambda: np.zeros(2))
-    build: float = 1.0
-    """Their size, in persons where they are."""
-    scale: float = 1.0
-    """The same, in persons at the line."""
-    mass: float = 0.0
-    solid: float = 0.0
-    """Their area on average, in areas of a person of their size."""
+    size: float = 1.0
+    """Size relative to the one expected at the position."""
+    size_at_line: float = 1.0
+    """Size in persons at the line."""
+    area_seen: float = 0.0
+    mean_area: float = 0.0
+    """Average area, in areas of a person of this size."""
     shade: float = 0.0
-    fits: bool = False
-    votes: float = 0.0
-    """Seconds that spoke for them, less those against."""
-    alone: float = 0.0
-    """Seconds in which they were the only one in a piece, big enough for a person, and far from others."""
-    proof: float = 0.0
-    """Seconds in which there was room for them beside others, less those in which there was not."""
-    far: float = 0.0
-    """How far from their start they have been."""
+    has_room: bool = False
+    votes_s: float = 0.0
+    """Seconds for the track being a person, less seconds against."""
+    alone_s: float = 0.0
+    """Seconds as the only track of a blob, large enough for a person, and far from others."""
+    room_s: float = 0.0
+    """Seconds with room for the track beside others, less seconds without."""
+    max_distance: float = 0.0
+    """The largest distance from the start."""
     sizes: list[Vector] = field(default_factory=list)
-    """Their width and height while they were alone."""
+    """Width and height while the track was alone."""
     sides: dict[str, int] = field(default_factory=dict)
-    """On which side of each line they are taken to be."""
-    passages: dict[str, Passage] = field(default_factory=dict)
-    """Lines they seem to have gone over."""
+    """The side of each line, by its name: 1 right, -1 left."""
+    pending_crossings: dict[str, PendingCrossing] = field(default_factory=dict)
+    """Crossings that are not confirmed yet, by the name of the line."""
 
     @property
     def proved(self) -> bool:
-        """Whether they have been seen to be one of their own."""
-        return self.alone >= SURE or self.proof >= PROOF
+        """Whether the track was seen to be separate from others."""
+        return self.alone_s >= MIN_VOTES_S or self.room_s >= PROVED_AFTER_S
 
     @property
     def real(self) -> bool:
-        """Whether this is somebody who walked in, and no lamp or leaf."""
-        return self.far > 0.4 and self.votes >= SURE
+        """Whether this is a person who walked in, and not a lamp or a leaf."""
+        return self.max_distance > 0.4 and self.votes_s >= MIN_VOTES_S
 
 
 class Tracker:
-    """Follows everybody from frame to frame."""
+    """Follows people from frame to frame."""
 
     def __init__(self, *, overhead: bool, level: float | None = None) -> None:
-        """`overhead`: the camera looks straight down: nobody hides another, and shadows are as large as
-        they. `level`: how far down the picture the line lies, in persons; None: all are of one size."""
+        """`overhead`: the camera looks straight down, so that people do not hide each other, and shadows
+        are as large as people. `level`: the position of the line down the picture, in persons; None: all
+        people have the same size."""
         self.tracks: list[Track] = []
         self.t = 0.0
-        """Seconds of the last frame."""
+        """Time of the last frame, in seconds."""
         self._overhead = overhead
-        self._level = level
-        self.deep = level is not None
-        """Whether people are taken to come nearer as they go down the picture."""
+        self._line_level = level
+        self.depth_known = level is not None
+        """Whether people further down in the picture are nearer, and larger."""
 
-    def _expected(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The size of whoever's middle is so far down, in persons at the line."""
-        if self._level is None:
+    def _expected_size(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The size of a person whose centre is at `y`, in persons at the line."""
+        if self._line_level is None:
             return np.ones_like(y)
-        return np.clip(1 + DEPTH * (y - self._level), *DEPTHS)
+        return np.clip(1 + SIZE_PER_PERSON_DOWN * (y - self._line_level), *EXPECTED_SIZE_RANGE)
 
-    def update(self, points: Points, t: float, n: int) -> list[Track]:
-        """Take a frame; returns who was lost."""
+    def update(self, points: ForegroundPoints, t: float, n: int) -> list[Track]:
+        """Process the points of a frame. Returns the tracks that have ended."""
         dt = min(max(t - self.t, 1e-3), 0.5)
         self.t = t
         for track in self.tracks:
             track.at = track.at + track.speed * dt
-            track.scale = track.build * float(self._expected(track.at[1]))
-        owner = self._share(points)
+            track.size_at_line = track.size * float(self._expected_size(track.at[1]))
+        owner = self._assign_points(points)
         if len(owner):
-            sizes = self._expected(points.at[:, 1])
-            pieces = Pieces(points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.deep)
-            self._measure(pieces, t, dt)
-            self._doubt(pieces, dt, settled=points.settled)
+            sizes = self._expected_size(points.at[:, 1])
+            blobs = Blobs(
+                points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.depth_known
+            )
+            self._update_positions(blobs, t, dt)
+            self._update_votes(blobs, dt, settled=points.settled)
             for track in self.tracks:
-                if track.seen == t:
-                    self._note(track, t, n)
+                if track.last_seen_t == t:
+                    self._record_path(track, t, n)
         for track in self.tracks:
-            if track.seen < t:
+            if track.last_seen_t < t:
                 track.speed = track.speed * 0.9
-        lost = [track for track in self.tracks if t - track.seen > PATIENCE or track.votes < DOUBTED]
+        lost = [
+            track
+            for track in self.tracks
+            if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < DROPPED_VOTES_S
+        ]
         if len(owner):
-            self._born(points, owner, pieces, t, n)
+            self._start_tracks(points, owner, blobs, t, n)
         self.tracks = [track for track in self.tracks if track not in lost]
         return lost
 
-    def _share(self, points: Points) -> NDArray[np.int64]:
-        """Whose each point is: (n,), from 1; 0 for nobody's."""
+    def _assign_points(self, points: ForegroundPoints) -> NDArray[np.int64]:
+        """The track of each point: (n,), from 1; 0 for none."""
         if not self.tracks or not len(points.at):
             return np.zeros(len(points.at), np.int64)
         centres = np.array([track.at for track in self.tracks])
-        scales = np.array([track.scale for track in self.tracks])
+        scales = np.array([track.size_at_line for track in self.tracks])
         apart = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
-        return np.where(apart.min(axis=1) < NEAR, apart.argmin(axis=1) + 1, 0)
+        return np.where(apart.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, apart.argmin(axis=1) + 1, 0)
 
-    def _measure(self, pieces: Pieces, t: float, dt: float) -> None:
-        """Move everybody to where they are seen."""
-        offs = [pieces.middles[i] - track.at for i, track in enumerate(self.tracks, 1)]
-        masses = pieces.held.sum(axis=0)
+    def _update_positions(self, blobs: Blobs, t: float, dt: float) -> None:
+        """Move the tracks to where they are seen."""
+        offs = [blobs.middles[i] - track.at for i, track in enumerate(self.tracks, 1)]
+        areas = blobs.held.sum(axis=0)
         for i, track in enumerate(self.tracks, 1):
-            track.mass = float(masses[i])
-            if track.mass < SEEN * track.scale**2:
+            track.area_seen = float(areas[i])
+            if track.area_seen < MIN_SEEN_AREA * track.size_at_line**2:
                 continue
-            track.seen = t
-            fresh = min(max(dt / MEAN, 1 / len(track.path)), 1.0)
-            track.solid += fresh * (track.mass / track.scale**2 - track.solid)
-            track.shade += fresh * (float(pieces.shade[i]) - track.shade)
+            track.last_seen_t = t
+            fresh = min(max(dt / AREA_AVERAGING_S, 1 / len(track.path)), 1.0)
+            track.mean_area += fresh * (track.area_seen / track.size_at_line**2 - track.mean_area)
+            track.shade += fresh * (float(blobs.shade[i]) - track.shade)
             off = offs[i - 1]
-            others = pieces.together(i)
+            others = blobs.tracks_sharing_blob(i)
             if others:
-                # Those in one piece move as the piece does, and each only a little as their part of it.
-                common = np.average([offs[j - 1] for j in others], axis=0, weights=masses[others])
+                # Tracks in one blob mostly move as the blob does.
+                common = np.average([offs[j - 1] for j in others], axis=0, weights=areas[others])
                 gain, drift = 0.1, 0.4 * common + 0.15 * (off - common)
             else:
                 gain, drift = 0.3, 0.6 * off
             track.at = track.at + drift
             track.speed = track.speed + min(gain, 30 * gain * dt) * off / max(dt, 1 / 15)
 
-    def _doubt(self, pieces: Pieces, dt: float, *, settled: bool) -> None:
-        """Let each piece say how many it holds."""
+    def _update_votes(self, blobs: Blobs, dt: float, *, settled: bool) -> None:
+        """Vote for or against the tracks of each blob, by the number of people it has room for."""
         at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
         for track in self.tracks:
-            track.fits = False
-        for piece, mass in enumerate(pieces.mass):
-            here = [self.tracks[i - 1] for i in pieces.here(piece)]
-            if len(here) == 1:
-                self._alone(here[0], float(mass), pieces.sizes[piece], at, dt)
+            track.has_room = False
+        for blob, mass in enumerate(blobs.area_seen):
+            tracks_in = [self.tracks[i - 1] for i in blobs.tracks_in(blob)]
+            if len(tracks_in) == 1:
+                self._update_lone_track(tracks_in[0], float(mass), blobs.sizes[blob], at, dt)
                 continue
-            weakest = sorted(here, key=strength)
+            weakest = sorted(tracks_in, key=evidence)
             for rank, track in enumerate(weakest):
-                room = len(here) - rank <= pieces.room[piece]
-                track.fits = room or (not self._overhead and track.proved)
-                track.votes = min(track.votes + (dt if track.fits else -1.5 * dt), CERTAIN)
-                if track.proof < PROOF:
-                    track.proof = max(track.proof + (dt if room else -dt), 0.0)
+                room = len(tracks_in) - rank <= blobs.room[blob]
+                track.has_room = room or (not self._overhead and track.proved)
+                track.votes_s = min(track.votes_s + (dt if track.has_room else -1.5 * dt), MAX_VOTES_S)
+                if track.room_s < PROVED_AFTER_S:
+                    track.room_s = max(track.room_s + (dt if room else -dt), 0.0)
         if self._overhead:
-            for track, shade in zip(self.tracks, pieces.shade[1:], strict=True):
-                if any(casts(each, track, float(shade), settled=settled) for each in self.tracks):
-                    track.votes = min(track.votes - 3 * dt, 0.4 * CERTAIN)
-                    track.fits = False
+            for track, shade in zip(self.tracks, blobs.shade[1:], strict=True):
+                if any(may_be_shadow(each, track, float(shade), settled=settled) for each in self.tracks):
+                    track.votes_s = min(track.votes_s - 3 * dt, 0.4 * MAX_VOTES_S)
+                    track.has_room = False
 
-    def _alone(self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64], dt: float) -> None:
-        """Somebody has a piece of their own. `at`: where everybody is."""
-        track.fits = True
-        if mass <= FIRST:
+    def _update_lone_track(
+        self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64], dt: float
+    ) -> None:
+        """Update the only track of a blob. `at`: the positions of all tracks."""
+        track.has_room = True
+        if mass <= MIN_NEW_AREA:
             return
-        track.votes = min(track.votes + dt, CERTAIN)
-        size = np.sqrt(mass) * track.build / track.scale
-        track.build += 0.1 * (float(np.clip(size, *SIZES)) - track.build)
-        if mass > SECOND * track.scale**2 and (np.hypot(*(at - track.at).T) < APART).sum() == 1:
-            track.alone += dt
+        track.votes_s = min(track.votes_s + dt, MAX_VOTES_S)
+        size = np.sqrt(mass) * track.size / track.size_at_line
+        track.size += 0.1 * (float(np.clip(size, *SIZE_RANGE)) - track.size)
+        if (
+            mass > MIN_NEW_AREA_BESIDE_OTHERS * track.size_at_line**2
+            and (np.hypot(*(at - track.at).T) < MIN_SEPARATION_PERSONS).sum() == 1
+        ):
+            track.alone_s += dt
             track.sizes = [*track.sizes[-100:], extent]
 
-    def _note(self, track: Track, t: float, n: int) -> None:
-        track.path.append((t, n, track.at, track.fits))
-        if len(track.path) > MEMORY:
-            half = MEMORY // 2
-            track.path, track.born = track.path[half:], max(track.born - half, 0)
-        track.far = max(track.far, float(np.abs(track.at - track.start).max()))
-        if np.abs(track.at - track.rested).max() > 0.3:
-            track.moved, track.rested = t, track.at
+    def _record_path(self, track: Track, t: float, n: int) -> None:
+        track.path.append((t, n, track.at, track.has_room))
+        if len(track.path) > MAX_PATH_FRAMES:
+            half = MAX_PATH_FRAMES // 2
+            track.path, track.own_path_start = track.path[half:], max(track.own_path_start - half, 0)
+        track.max_distance = max(track.max_distance, float(np.abs(track.at - track.start).max()))
+        if np.abs(track.at - track.last_rest).max() > 0.3:
+            track.last_moved_t, track.last_rest = t, track.at
 
-    def _born(self, points: Points, owner: NDArray[np.int64], pieces: Pieces, t: float, n: int) -> None:
-        for piece, room in enumerate(pieces.room):
-            if len(self.tracks) >= MOST:
+    def _start_tracks(
+        self, points: ForegroundPoints, owner: NDArray[np.int64], blobs: Blobs, t: float, n: int
+    ) -> None:
+        for blob, room in enumerate(blobs.room):
+            if len(self.tracks) >= MAX_TRACKS:
                 return
-            here = pieces.here(piece)
-            expected = float(pieces.expected[piece])
-            least = (SECOND if here else FIRST) * expected**2
-            if pieces.held[piece, 0] > least:
-                free = (points.piece == piece) & (owner == 0)
-                middle = densest(points.at[free], points.area[free], least)
+            tracks_in = blobs.tracks_in(blob)
+            expected = float(blobs.expected[blob])
+            least = (MIN_NEW_AREA_BESIDE_OTHERS if tracks_in else MIN_NEW_AREA) * expected**2
+            if blobs.held[blob, 0] > least:
+                free = (points.blob == blob) & (owner == 0)
+                middle = densest_spot(points.at[free], points.area[free], least)
                 if middle is not None:
                     path = [(t, n, middle, False)]
-                    self.tracks.append(Track(middle, t, middle, t, path, rested=middle, scale=expected))
+                    self.tracks.append(
+                        Track(middle, t, middle, t, path, last_rest=middle, size_at_line=expected)
+                    )
                     continue
-            if here and room > len(here):
-                i = max(here, key=lambda i: float(pieces.held[piece, i]))
-                mine = (points.piece == piece) & (owner == i)
-                self._split(self.tracks[i - 1], points.at[mine], points.area[mine], t)
+            if tracks_in and room > len(tracks_in):
+                i = max(tracks_in, key=lambda i: float(blobs.held[blob, i]))
+                mine = (points.blob == blob) & (owner == i)
+                self._split_track(self.tracks[i - 1], points.at[mine], points.area[mine], t)
 
-    def _split(self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64], t: float) -> None:
-        """One was two all along."""
+    def _split_track(
+        self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64], t: float
+    ) -> None:
+        """Split a track that turned out to be two people."""
         if len(at) < 8:
             return
         axis = np.linalg.eigh(np.cov(at.T, aweights=area))[1][:, -1]
@@ -292,30 +307,30 @@ class Tracker:
         ends = [np.average(at[part], axis=0, weights=area[part]) for part in (off < 0, off >= 0)]
         ends.sort(key=lambda end: float(np.hypot(*(end - track.at))))
         for other in self.tracks:
-            if other.seen < t and np.hypot(*(other.at - track.at)) < NEAR:
+            if other.last_seen_t < t and np.hypot(*(other.at - track.at)) < MAX_POINT_DISTANCE_PERSONS:
                 track.at, other.at = ends
                 other.speed = track.speed
                 return
         other = copy(track)
-        other.path, other.born, other.sizes = list(track.path), len(track.path), []
-        other.sides, other.passages = dict(track.sides), dict(track.passages)
-        other.votes, other.alone, other.proof = 0.0, 0.0, 0.0
+        other.path, other.own_path_start, other.sizes = list(track.path), len(track.path), []
+        other.sides, other.pending_crossings = dict(track.sides), dict(track.pending_crossings)
+        other.votes_s, other.alone_s, other.room_s = 0.0, 0.0, 0.0
         track.at, other.at = ends
         self.tracks.append(other)
 
 
-class Pieces:
-    """What each connected piece holds.
+class Blobs:
+    """The blobs of a frame, and their tracks.
 
-    `held`: (pieces, tracks + 1), area of each in each, nobody's first;
-    `middles`: (tracks + 1, 2), of everybody's points; `shade`: (tracks + 1,), area of it in each; `mass`,
-    `room`: (pieces,), area, and how many people there is room for; `sizes`: (pieces, 2), width and height;
-    `expected`: (pieces,), the size of somebody there.
+    `held`: (blobs, tracks + 1), the area of each track in each blob, that of no track first; `middles`:
+    (tracks + 1, 2), the centres of the tracks' points; `shade`: (tracks + 1,), their area of shade;
+    `area_seen`, `room`: (blobs,), area, and the number of people there is room for; `sizes`: (blobs, 2),
+    width and height; `expected`: (blobs,), the size of a person there.
     """
 
     def __init__(
         self,
-        points: Points,
+        points: ForegroundPoints,
         owner: NDArray[np.int64],
         tracks: int,
         expected: NDArray[np.float64],
@@ -323,11 +338,11 @@ class Pieces:
         overhead: bool,
         deep: bool,
     ) -> None:
-        """`expected`: (n,), the size of somebody at each point, in persons at the line."""
-        count = int(points.piece.max()) + 1
-        places = points.piece * (tracks + 1) + owner
+        """`expected`: (n,), the size of a person at each point, in persons at the line."""
+        count = int(points.blob.max()) + 1
+        places = points.blob * (tracks + 1) + owner
         self.held = np.bincount(places, points.area, count * (tracks + 1)).reshape(count, tracks + 1)
-        self.mass = self.held.sum(axis=1)
+        self.area_seen = self.held.sum(axis=1)
         self.shade = np.bincount(owner, points.shade, tracks + 1)
         whole = np.maximum(self.held.sum(axis=0), 1e-9)
         self.middles = np.stack(
@@ -336,8 +351,8 @@ class Pieces:
         x, y = points.at.T
 
         def mean(what: NDArray[np.float64]) -> NDArray[np.float64]:
-            sums = np.bincount(points.piece, points.area * what, count)
-            return np.asarray(sums / np.maximum(self.mass, 1e-9))
+            sums = np.bincount(points.blob, points.area * what, count)
+            return np.asarray(sums / np.maximum(self.area_seen, 1e-9))
 
         self.expected = mean(expected)
         mx, my = mean(x), mean(y)
@@ -347,66 +362,71 @@ class Pieces:
         if overhead:
             xy = mean(x * y) - mx * my
             out = np.stack([mx, my], axis=1) - points.middle
-            lean = 1 + LEAN * np.hypot(*out.T)
-            # Upright they would be so much shorter outwards.
+            lean = 1 + LEAN_PER_PERSON_OUTWARDS * np.hypot(*out.T)
+            # Without the lean they would be shorter by this factor, outwards.
             unit = out / np.maximum(np.hypot(*out.T), 1e-9)[:, None]
             raised = np.eye(2) - (1 - 1 / lean)[:, None, None] * unit[:, :, None] * unit[:, None, :]
             spread = raised @ np.array([[xx, xy], [xy, yy]]).transpose(2, 0, 1) @ raised
-            area, length = self.mass / lean, 4 * np.sqrt(np.linalg.eigvalsh(spread)[:, -1].clip(0))
+            area, length = self.area_seen / lean, 4 * np.sqrt(np.linalg.eigvalsh(spread)[:, -1].clip(0))
         else:
-            # Upright people are as tall as they are near: a piece is as wide as many of that height.
-            # Where depth is known, who is shorter than expected is cut off by the picture's edge.
+            # The height of a blob gives the size of its people, and its width their number. Where depth is
+            # known, people who are shorter than expected are cut off by the picture's edge.
             least = 0.8 if deep else 0.4
             tall = np.clip(self.sizes[:, 1], least * self.expected, 1.2 * np.maximum(self.expected, 1))
-            area, length = self.mass / tall**2, self.sizes[:, 0] / tall
-        # Both the area and the length must say so.
-        lacks = SLACK[overhead]
+            area, length = self.area_seen / tall**2, self.sizes[:, 0] / tall
+        # Both the area and the length must be sufficient.
+        lacks = ROOM_TOLERANCE_PERSONS[overhead]
         self.room = np.maximum(np.floor(np.minimum(area + lacks[0], length + lacks[1])), 1)
         if not points.settled:
             self.room[:] = 1
 
-    def here(self, piece: int) -> list[int]:
-        """Whose most part is in a piece."""
-        held = self.held[piece]
+    def tracks_in(self, blob: int) -> list[int]:
+        """The tracks with more than half of their area in a blob."""
+        held = self.held[blob]
         most = (held > 0.5 * self.held.sum(axis=0)) & (held > 0)
         most[0] = False
         return [int(i) for i in np.flatnonzero(most)]
 
-    def together(self, i: int) -> list[int]:
-        """Who shares somebody's piece, with them; empty if nobody else."""
-        here = self.here(int(self.held[:, i].argmax()))
-        return here if len(here) > 1 and i in here else []
+    def tracks_sharing_blob(self, i: int) -> list[int]:
+        """The tracks that share the blob of track `i`, including it; empty if it is alone."""
+        tracks_in = self.tracks_in(int(self.held[:, i].argmax()))
+        return tracks_in if len(tracks_in) > 1 and i in tracks_in else []
 
 
-def strength(track: Track) -> tuple[bool, float, float]:
-    """What speaks for somebody where there is not room for all: enough is seen of them, they were alone,
-    they fitted in. Of who has left the picture a trace may be held by the next to come."""
-    return track.mass > FIRST * track.scale**2, min(track.alone, SURE), track.votes
+def evidence(track: Track) -> tuple[bool, float, float]:
+    """Sort key for tracks in a blob without room for all: area, seconds alone, votes. Somebody who has
+    left the picture may still have a few points of the next person."""
+    return (
+        track.area_seen > MIN_NEW_AREA * track.size_at_line**2,
+        min(track.alone_s, MIN_VOTES_S),
+        track.votes_s,
+    )
 
 
-def casts(person: Track, shadow: Track, shade: float, *, settled: bool) -> bool:
-    """Whether one may be the other's shadow, of which `shade` is seen now: they go the same way, one before
-    the other, and one is darker, or, while the exposure changes, less of it moves."""
+def may_be_shadow(person: Track, shadow: Track, shade: float, *, settled: bool) -> bool:
+    """Whether `shadow`, with the area of shade `shade` now, may be the shadow of `person`: both go the
+    same way, one ahead of the other, and it is darker or, while the exposure changes, moves less."""
     if settled:
-        like = shade > SHADE and person.shade < 0.5 * shadow.shade
+        like = shade > MIN_SHADE_PERSONS and person.shade < 0.5 * shadow.shade
     else:
-        like = person.solid > 1.3 * shadow.solid
+        like = person.mean_area > 1.3 * shadow.mean_area
     way = person.speed + shadow.speed
     pace = float(np.hypot(*way))
-    if not like or pace < PACE or person.speed @ shadow.speed < 0:
+    if not like or pace < MIN_SPEED_PERSONS_PER_S or person.speed @ shadow.speed < 0:
         return False
     off = person.at - shadow.at
     aside = abs(off[0] * way[1] - off[1] * way[0]) / pace
-    return bool(aside < ABREAST and np.hypot(*off) < SHADOW)
+    return bool(aside < MAX_SHADOW_ASIDE_PERSONS and np.hypot(*off) < MAX_SHADOW_DISTANCE_PERSONS)
 
 
-def densest(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:
-    """The middle of what is within half a person of the point that has most; None where that is less."""
+def densest_spot(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:
+    """The centre of the points within half a person of the densest point; None if their area is below
+    `least`."""
     some = at[:: max(1, len(at) // 60)]
     near = np.hypot(*np.moveaxis(some[:, None] - at, 2, 0)) < 0.5
-    masses = near @ area
-    best = near[masses.argmax()]
-    if masses.max() < least:
+    areas = near @ area
+    best = near[areas.argmax()]
+    if areas.max() < least:
         return None
     middle: Vector = np.average(at[best], axis=0, weights=area[best])
     return middle

@@ -1,6 +1,7 @@
-"""Pictures: told apart from their background, and drawn on. This file and `capture` know OpenCV 5.
+"""Image processing: background subtraction, person detection, annotated videos. Only this file and
+`capture` use OpenCV (version 5).
 
-OpenCV runs single-threaded here: four cameras share a Pi, and threads cost each of them memory.
+OpenCV runs single-threaded: four cameras share a Pi, and threads would cost memory in each process.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ cv2.setNumThreads(1)
 Image = NDArray[np.uint8]
 """(height, width, 3), blue green red; or (height, width), a mask or grey."""
 
-FPS = 15.0
-"""Frames a second that are looked at; the rest are dropped before they are converted."""
+MAX_FPS = 15.0
+"""Frames per second that are analysed by default; others are dropped before they are converted."""
 
 
 class Frame(NamedTuple):
-    """`t`: seconds since the beginning; `n`: its number, from 0, dropped ones counted."""
+    """`t`: seconds since the start; `n`: frame number from 0, including dropped frames."""
 
     image: Image
     t: float
@@ -40,122 +41,127 @@ class Frame(NamedTuple):
 
 
 def shrink(image: Image, width: int) -> Image:
-    """The picture, at most so wide."""
+    """Shrink a picture to at most this width."""
     if image.shape[1] <= width:
         return image
     height = round(image.shape[0] * width / image.shape[1])
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-LOG = np.log2(np.arange(256) + 8.0).astype(np.float32)
-"""Brightness in stops; dark noise is damped."""
-MEMORY = 20.0
-"""Seconds after which the background has forgotten."""
-CONTRAST = 0.25
-"""Stops by which something must differ: less is a faint shade."""
-FAINT = 0.15
-"""Stops by which something that moves must differ from the picture shortly before."""
-JOLT = 0.6
-"""Stops a second by which the whole picture must change for its exposure to change."""
-TINT = 0.4
-"""Stops by which something changes one colour more than another."""
-SETTLED = 0.3
-"""Seconds without a change of exposure after which the background is learned anew."""
-AGO = 0.19
-"""Seconds back to which a picture is compared to see what moves."""
+BRIGHTNESS_STOPS = np.log2(np.arange(256) + 8.0).astype(np.float32)
+"""Brightness in stops (log2) of each grey level, with an offset that damps noise in the dark."""
+BACKGROUND_MEMORY_S = 20.0
+"""Time constant of the background model."""
+MIN_CONTRAST_STOPS = 0.25
+"""Difference from the background; a smaller one is a faint shadow."""
+MIN_MOTION_STOPS = 0.15
+"""Difference from the picture shortly before, for something that moves."""
+EXPOSURE_CHANGE_STOPS_PER_S = 0.6
+"""A faster change of the whole picture is a change of exposure."""
+MIN_TINT_STOPS = 0.4
+"""Difference between the changes of two colours, for something that is more than light or shade."""
+EXPOSURE_SETTLED_AFTER_S = 0.3
+"""Time without a change of exposure after which the background is learned again."""
+MOTION_INTERVAL_S = 0.19
+"""Age of the picture that is compared with to detect motion."""
 
 
 class Background:
-    """What does not move, learned; and what stands out from it.
+    """Learns the background, and finds the foreground.
 
-    While the whole picture changes (a lamp, the camera's exposure), what stands out is what differs from
-    the picture shortly before, each brightness compared with what became of its like.
+    While the exposure changes (a lamp, the camera's automatic exposure), the foreground is what changed
+    from the picture shortly before in another way than the other pixels of the same brightness.
     """
 
     def __init__(self) -> None:
         self._recent: list[tuple[float, NDArray[np.float32]]] = []
-        self._jolted = -math.inf
-        self._gap = 0.0
-        self._begin()
+        self._exposure_changed_t = -math.inf
+        self._frame_interval_s = 0.0
+        self._reset_model()
 
-    def _begin(self) -> None:
+    def _reset_model(self) -> None:
         self._model = cv2.createBackgroundSubtractorMOG2(varThreshold=16, detectShadows=False)
         self._frames = 0
 
     @property
     def settled(self) -> bool:
-        """Whether the exposure has not changed of late."""
-        return not self._recent or self._recent[-1][0] - self._jolted > SETTLED
+        """Whether the exposure is stable."""
+        return not self._recent or self._recent[-1][0] - self._exposure_changed_t > EXPOSURE_SETTLED_AFTER_S
 
-    def look(self, image: Image, t: float) -> tuple[Image, NDArray[np.bool_]]:
-        """What stands out, as 255, and what of it is more than light or shade: it moves, or has another
-        colour."""
-        stops = [LOG[plane] for plane in cv2.split(image)]
+    def find_foreground(self, image: Image, t: float) -> tuple[Image, NDArray[np.bool_]]:
+        """Returns the foreground as a mask (0 or 255), and which of its pixels are more than light or
+        shade: they move, or have another colour."""
+        stops = [BRIGHTNESS_STOPS[plane] for plane in cv2.split(image)]
         grey = cv2.GaussianBlur((stops[0] + stops[1] + stops[2]) / 3, (5, 5), 0)
         if self._recent and self._recent[-1][1].shape != grey.shape:
-            # Another resolution, of the camera or of ours, is another picture.
+            # After a change of resolution the model starts again.
             self._recent = []
-            self._begin()
+            self._reset_model()
         if self._recent:
             before, last = self._recent[-1]
-            self._gap = min(t - before, AGO)
+            self._frame_interval_s = min(t - before, MOTION_INTERVAL_S)
             now, then = grey[::3, ::3], last[::3, ::3]
-            change = (now - then)[np.minimum(now, then) < LOG[245]]
-            if change.size and abs(float(np.median(change))) > JOLT * self._gap:
-                self._jolted = t
-                self._begin()
-        while len(self._recent) > 1 and self._recent[1][0] <= t - AGO:
+            change = (now - then)[np.minimum(now, then) < BRIGHTNESS_STOPS[245]]
+            if (
+                change.size
+                and abs(float(np.median(change))) > EXPOSURE_CHANGE_STOPS_PER_S * self._frame_interval_s
+            ):
+                self._exposure_changed_t = t
+                self._reset_model()
+        while len(self._recent) > 1 and self._recent[1][0] <= t - MOTION_INTERVAL_S:
             del self._recent[0]
         self._recent.append((t, grey))
         if not self.settled:
-            mask = cv2.medianBlur(self._moving(), 5)
+            mask = cv2.medianBlur(self._moving_pixels(), 5)
             return mask.astype(np.uint8, copy=False), mask > 0
         if not self._frames:
             self._model.apply(image, None, 1.0)
         mask = self._model.apply(image, None, 0.0)
         back = cv2.split(self._model.getBackgroundImage())
-        off = [now - LOG[then] for now, then in zip(stops, back, strict=True)]
+        off = [now - BRIGHTNESS_STOPS[then] for now, then in zip(stops, back, strict=True)]
         high = np.maximum(np.maximum(off[0], off[1]), off[2])
         low = np.minimum(np.minimum(off[0], off[1]), off[2])
-        mask[np.maximum(high, -low) < CONTRAST] = 0
+        mask[np.maximum(high, -low) < MIN_CONTRAST_STOPS] = 0
         mask = cv2.medianBlur(mask, 3).astype(np.uint8, copy=False)
         change = np.abs(grey - self._recent[0][1])
-        moved = change > max(FAINT, 4 * float(np.median(change[::4, ::4])))
-        tinted = cv2.blur(high - low, (3, 3)) > TINT
+        moved = change > max(MIN_MOTION_STOPS, 4 * float(np.median(change[::4, ::4])))
+        tinted = cv2.blur(high - low, (3, 3)) > MIN_TINT_STOPS
         return mask.astype(np.uint8, copy=False), np.asarray((moved | tinted) & (mask > 0))
 
-    def _moving(self) -> Image:
-        """What changed otherwise than its like."""
+    def _moving_pixels(self) -> Image:
+        """The pixels that changed in another way than those of the same brightness, as a mask."""
         now, then = self._recent[-1][1], self._recent[0][1]
         change = now - then
-        level = np.clip((then - LOG[0]) / (LOG[255] - LOG[0]) * 16, 0, 15).astype(np.uint8)
+        level = np.clip(
+            (then - BRIGHTNESS_STOPS[0]) / (BRIGHTNESS_STOPS[255] - BRIGHTNESS_STOPS[0]) * 16, 0, 15
+        ).astype(np.uint8)
         mask = np.zeros(now.shape, np.uint8)
         for each in range(16):
             alike = level == each
             if alike.sum() > 20:
                 mine = change[alike]
                 off = np.abs(mine - np.median(mine))
-                mask[alike] = np.where(off > max(CONTRAST, 4 * float(np.median(off))), 255, 0)
+                mask[alike] = np.where(off > max(MIN_CONTRAST_STOPS, 4 * float(np.median(off))), 255, 0)
         return mask
 
     def learn(self, image: Image, keep: Image) -> None:
-        """Take the picture in, except where `keep` is 255."""
+        """Update the background model with a picture, except where `keep` is 255."""
         if not self.settled:
             return
         self._frames += 1
-        rate = max(self._gap / MEMORY, 1 / (2 * self._frames))
+        rate = max(self._frame_interval_s / BACKGROUND_MEMORY_S, 1 / (2 * self._frames))
         self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
 
 
-def share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
-    """How much of the whole around each pixel, in a box of that size, is the part: 0–1."""
+def local_share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
+    """The share of `whole` that is `part`, in a box of this size around each pixel: 0–1."""
     size = (width | 1, height | 1)
     both = [cv2.boxFilter(each.astype(np.float32), -1, size) for each in (part, whole > 0)]
     return np.asarray(both[0] / np.maximum(both[1], 1e-3), np.float32)
 
 
-def pieces(mask: Image, least: float) -> NDArray[np.int32]:
-    """Connected pieces of a mask, numbered from 1; those of fewer than `least` pixels are 0."""
+def label_blobs(mask: Image, least: float) -> NDArray[np.int32]:
+    """Number the connected areas of a mask from 1; those of fewer than `least` pixels are 0."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     numbers = np.arange(count)
     numbers[stats[:, cv2.CC_STAT_AREA] < least] = 0
@@ -166,13 +172,13 @@ def pieces(mask: Image, least: float) -> NDArray[np.int32]:
 class Detector:
     """An ONNX model that finds people, class 0; its input is (1, 3, size, size), blue green red in 0–1.
 
-    It gives either rows of (x1, y1, x2, y2, score, class) in pixels of its input, duplicates removed, as
-    end-to-end exports do; or, as FastestDet, a grid (1, 5 + classes, rows, columns) of score, x, y, width,
-    height and class scores.
+    Its output is either rows of (x1, y1, x2, y2, score, class) in pixels of its input, duplicates removed,
+    as end-to-end exports do; or, as FastestDet, a grid (1, 5 + classes, rows, columns) of score, x, y,
+    width, height and class scores.
     """
 
     def __init__(self, path: Path, sha256: str, *, size: int = 352, least: float = 0.4) -> None:
-        """`least`: the score of somebody. Raises `ConfigError`."""
+        """`least`: the lowest score of a person. Raises `ConfigError`."""
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
@@ -184,20 +190,20 @@ class Detector:
         except cv2.error as error:
             raise ConfigError("model-unreadable", file=path, reason=error.err) from None
         self._size = size
-        self._least = least
+        self._min_score = least
 
-    def people(self, image: Image) -> list[tuple[float, float, float, float]]:
-        """x, y, width, height of everybody, in 0–1."""
+    def find_people(self, image: Image) -> list[tuple[float, float, float, float]]:
+        """x, y, width, height of each person, in 0–1."""
         self._net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (self._size, self._size)))
         out = np.asarray(self._net.forward(), np.float32)
         boxes = grid_boxes(out[0]) if out.ndim == 4 else row_boxes(out.reshape(-1, 6), self._size)
-        boxes = boxes[boxes[:, 4] > self._least]
-        kept = cv2.dnn.NMSBoxes(boxes[:, :4].tolist(), boxes[:, 4].tolist(), self._least, 0.45)
+        boxes = boxes[boxes[:, 4] > self._min_score]
+        kept = cv2.dnn.NMSBoxes(boxes[:, :4].tolist(), boxes[:, 4].tolist(), self._min_score, 0.45)
         return [(float(x), float(y), float(w), float(h)) for x, y, w, h in boxes[list(kept), :4]]
 
 
 def grid_boxes(out: NDArray[np.floating]) -> NDArray[np.floating]:
-    """People of a FastestDet grid: (n, 5) of x, y, width, height, score."""
+    """Convert a FastestDet grid to (n, 5): x, y, width, height, score."""
     _, rows, columns = out.shape
     score = np.where(out[5:].argmax(axis=0) == 0, out[0] ** 0.6 * out[5] ** 0.4, 0)
     x = (np.arange(columns) + np.tanh(out[1])) / columns
@@ -207,16 +213,16 @@ def grid_boxes(out: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def row_boxes(out: NDArray[np.floating], size: int) -> NDArray[np.floating]:
-    """People of rows: (n, 5) as above."""
+    """Convert rows of an end-to-end export to (n, 5), as `grid_boxes`."""
     x1, y1, x2, y2 = out[:, :4].T / size
     score = np.where(out[:, 5] == 0, out[:, 4], 0)
     return np.stack([x1, y1, x2 - x1, y2 - y1, score], axis=-1)
 
 
-def ellipses(
+def ellipse_mask(
     boxes: Sequence[tuple[float, float, float, float]], shape: tuple[int, ...]
 ) -> tuple[Image, NDArray[np.int32]]:
-    """A mask of what people fill of their boxes, and labels: each is a piece, numbered from 1."""
+    """A mask of an ellipse in each box, and the number of the box of each pixel, from 1."""
     labels = np.zeros(shape[:2], np.int32)
     for number, (x, y, width, height) in enumerate(boxes, 1):
         middle = round((x + width / 2) * shape[1]), round((y + height / 2) * shape[0])
@@ -225,8 +231,8 @@ def ellipses(
     return np.where(labels > 0, 255, 0).astype(np.uint8), labels
 
 
-class Writer:
-    """An annotated video, for tuning, written only on request."""
+class AnnotatedVideoWriter:
+    """Writes an annotated video, for tuning, only on request."""
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path, self._rate = path, rate
@@ -257,8 +263,8 @@ class Writer:
         self._frames += 1
 
     def close(self) -> None:
-        """Finish the file. Raises `GatewayError` where it does not hold what was written: OpenCV says
-        nothing of a disk that is full."""
+        """Finish the file. Raises `GatewayError` when it does not contain all frames: OpenCV does not
+        report a full disk."""
         if self._writer is None:
             return
         self._writer.release()
@@ -270,9 +276,9 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path, rate: float) -> Iterator[Writer]:
-    """A video that is finished whatever happens."""
-    writer = Writer(path, rate)
+def annotated_video(path: Path, rate: float) -> Iterator[AnnotatedVideoWriter]:
+    """A video file that is always closed properly."""
+    writer = AnnotatedVideoWriter(path, rate)
     try:
         yield writer
     finally:

@@ -1,6 +1,7 @@
-"""The gateway's side of a camera's process: begun, heard, and ended when it is silent.
+"""The gateway's side of a camera's process: start it, receive its messages, end it when it is silent.
 
-A decoder may hang, grow or crash on what a camera sends: it does so elsewhere, and the line is reopened.
+A decoder may hang, grow or crash on what a camera sends: that affects its own process only, and the bus is
+reopened.
 """
 
 from __future__ import annotations
@@ -14,56 +15,65 @@ from contextlib import asynccontextmanager, suppress
 
 from gateway.model import FailureKind, LinkDown, ReadFailed
 
-from .messages import Asked, Failed, Job, Look, Said, Still, Told, hear, packed
+from .messages import (
+    CameraJob,
+    CameraMessage,
+    FailureMessage,
+    Request,
+    StillMessage,
+    StillRequest,
+    ValuesMessage,
+    encode_message,
+    receive_message,
+)
 from .zygote import ZYGOTE
 
-FIRST, SILENCE = 20.0, 10.0
-"""Seconds until the first picture, and between two signs of life: more than a camera is waited for."""
-LOOK = 5.0
-"""Seconds a still may take."""
-GOODBYE = 2.0
-"""Seconds that a killed process may take to let go of its camera."""
+FIRST_PICTURE_TIMEOUT_S, MESSAGE_TIMEOUT_S = 20.0, 10.0
+"""Both are longer than the process waits for its camera."""
+STILL_TIMEOUT_S = 5.0
+EXIT_TIMEOUT_S = 2.0
+"""For a killed process to release its camera."""
 
 
-class Worker:
-    """A camera's process, as the gateway sees it."""
+class CameraProcess:
+    """The connection to a camera's process."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._still: asyncio.Future[bytes] | None = None
 
-    async def said(self) -> Said:
-        """The next values of a device. Raises `LinkDown`."""
+    async def next_values(self) -> ValuesMessage:
+        """Receive the next values of a device. Raises `LinkDown`."""
         while True:
-            told = await self.told(SILENCE)
-            if isinstance(told, Said):
-                return told
-            if isinstance(told, Still):
+            message = await self.next_message(MESSAGE_TIMEOUT_S)
+            if isinstance(message, ValuesMessage):
+                return message
+            if isinstance(message, StillMessage):
                 if self._still and not self._still.done():
-                    self._still.set_result(told.jpeg)
+                    self._still.set_result(message.jpeg)
                 self._still = None
 
-    async def told(self, patience: float) -> Told:
-        """The next message, within so many seconds. Raises `LinkDown`."""
+    async def next_message(self, timeout_s: float) -> CameraMessage:
+        """Receive the next message. Raises `LinkDown`."""
         try:
-            async with asyncio.timeout(patience):
-                told = await hear(self._reader, lambda: self._still is not None)
+            async with asyncio.timeout(timeout_s):
+                message = await receive_message(self._reader, lambda: self._still is not None)
         except TimeoutError as error:
-            raise LinkDown("camera-hung", seconds=round(patience)) from error
+            raise LinkDown("camera-hung", seconds=round(timeout_s)) from error
         except (OSError, EOFError) as error:
             raise LinkDown("camera-died") from error
-        if isinstance(told, Failed):
-            raise LinkDown(told.key, **told.facts)
-        return told
+        if isinstance(message, FailureMessage):
+            raise LinkDown(message.key, **message.facts)
+        return message
 
     async def capture_still(self) -> bytes:
-        """A still as JPEG. Raises `ReadFailed`."""
+        """Request a still, as JPEG. Raises `ReadFailed`."""
         if self._still is None:
             self._still = asyncio.get_running_loop().create_future()
-            await self.ask(Look())
+            await self.send(StillRequest())
         try:
-            async with asyncio.timeout(LOOK):
+            async with asyncio.timeout(STILL_TIMEOUT_S):
                 jpeg = await asyncio.shield(self._still)
         except TimeoutError as error:
             raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
@@ -71,41 +81,40 @@ class Worker:
             raise ReadFailed("stills-off")
         return jpeg
 
-    async def ask(self, asked: Job | Asked) -> None:
-        """Raises `LinkDown`."""
+    async def send(self, message: CameraJob | Request) -> None:
+        """Send a message. Raises `LinkDown`."""
         try:
-            self._writer.write(packed(asked))
+            self._writer.write(encode_message(message))
             await self._writer.drain()
         except OSError as error:
             raise LinkDown("camera-died") from error
 
 
 @asynccontextmanager
-async def working(job: Job) -> AsyncIterator[Worker]:
-    """A process that does the job and has its first picture, for as long as this is entered. Raises
-    `LinkDown`."""
-    birth = asyncio.get_running_loop().run_in_executor(None, _bear)
+async def running_camera(job: CameraJob) -> AsyncIterator[CameraProcess]:
+    """Start a process for the job and wait for its first picture; kill it on exit. Raises `LinkDown`."""
+    fork = asyncio.get_running_loop().run_in_executor(None, _fork_child)
     try:
-        ours, process = await asyncio.shield(birth)
+        ours, pidfd = await asyncio.shield(fork)
     except asyncio.CancelledError:
-        birth.add_done_callback(_abandon)  # A thread cannot be called back.
+        fork.add_done_callback(_close_unused_child)  # A thread cannot be cancelled.
         raise
     reader, writer = await asyncio.open_connection(sock=ours)
     try:
-        worker = Worker(reader, writer)
-        await worker.ask(job)
-        await worker.told(FIRST)
-        yield worker
+        process = CameraProcess(reader, writer)
+        await process.send(job)
+        await process.next_message(FIRST_PICTURE_TIMEOUT_S)
+        yield process
     finally:
         writer.transport.abort()
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(process, signal.SIGKILL)
-        # Only when it is gone can its camera be opened again.
-        await _ended(process)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        # Its camera can be opened again only when it has ended.
+        await _wait_for_exit(pidfd)
 
 
-def _bear() -> tuple[socket.socket, int]:
-    """A process: our end of its socket, and what stands for it."""
+def _fork_child() -> tuple[socket.socket, int]:
+    """Fork a process. Returns our end of its socket, and its pidfd."""
     ours, theirs = socket.socketpair()
     with theirs:
         try:
@@ -115,22 +124,22 @@ def _bear() -> tuple[socket.socket, int]:
             raise
 
 
-def _abandon(birth: asyncio.Future[tuple[socket.socket, int]]) -> None:
-    """Nobody waits for the process any more: it ends with its socket."""
-    if not birth.cancelled() and birth.exception() is None:
-        ours, process = birth.result()
+def _close_unused_child(fork: asyncio.Future[tuple[socket.socket, int]]) -> None:
+    """Close the socket of a process that is not needed any more; that ends it."""
+    if not fork.cancelled() and fork.exception() is None:
+        ours, pidfd = fork.result()
         ours.close()
-        os.close(process)
+        os.close(pidfd)
 
 
-async def _ended(process: int) -> None:
+async def _wait_for_exit(pidfd: int) -> None:
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(process, gone.set)
+    loop.add_reader(pidfd, gone.set)
     try:
         with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(EXIT_TIMEOUT_S):
                 await gone.wait()
     finally:
-        loop.remove_reader(process)
-        os.close(process)
+        loop.remove_reader(pidfd)
+        os.close(pidfd)

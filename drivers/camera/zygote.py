@@ -1,7 +1,7 @@
-"""A process that has OpenCV in its memory and does nothing but fork: the cameras' processes share what it
-has loaded, which is most of what they need.
+"""A zygote: a process that loads OpenCV and does nothing but fork, so that the cameras' processes share the
+memory of the libraries, which is most of what they need.
 
-Nothing is pickled, nothing stands in a file or on a command line, and all of them end with the gateway.
+Nothing is pickled or passed in a file or on a command line, and all processes end with the gateway.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import threading
 
 from gateway.model import LinkDown
 
-PATIENCE = 30.0
-"""Seconds it may take to load OpenCV: a Pi with a slow card and much else to do."""
-ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-"""A process that forks must have no threads."""
+START_TIMEOUT_S = 30.0
+"""For loading OpenCV, on a busy Pi with a slow card."""
+SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+"""Environment of the zygote: a process that forks must not have threads."""
 
 
 class Zygote:
-    """The process, started when it is first needed, and anew when it has died."""
+    """The process. It is started when it is first needed, and again when it has died."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,44 +32,49 @@ class Zygote:
         self._control: socket.socket | None = None
 
     def fork(self, channel: socket.socket) -> int:
-        """A child with that end of a socket. Returns a file descriptor that stands for its process
-        (pidfd_open(2)). Blocks. Raises `LinkDown`."""
+        """Fork a child that gets this end of a socket. Returns the child's pidfd (pidfd_open(2)). Blocks.
+        Raises `LinkDown`."""
         with self._lock:
             try:
-                control = self._ask()
+                control = self._running_control_socket()
                 socket.send_fds(control, [b"fork"], [channel.fileno()])
                 answer, fds, _, _ = socket.recv_fds(control, 1024, 1)
             except OSError as error:
-                self._end()
+                self._stop()
                 raise LinkDown("camera-start", reason=error) from error
             if not fds:
-                self._end()
+                self._stop()
                 raise LinkDown("camera-missing", reason=answer.decode() or "…")
             return fds[0]
 
-    def end(self) -> None:
-        """End it; its children end with it."""
+    def stop(self) -> None:
+        """End the process; its children end with it."""
         with self._lock:
-            self._end()
+            self._stop()
 
-    def _ask(self) -> socket.socket:
+    def _running_control_socket(self) -> socket.socket:
         if self._process and self._process.poll() is not None:
-            self._end()
+            self._stop()
         if self._control is None:
             self._control, theirs = socket.socketpair()
-            self._control.settimeout(PATIENCE)
+            self._control.settimeout(START_TIMEOUT_S)
             with theirs:
                 code = "from drivers.camera.zygote import serve; serve()"
-                self._process = subprocess.Popen(  # noqa: S603 — it is this very Python.
-                    [sys.executable, "-OO", "-c", code],  # NumPy's documentation takes megabytes.
+                self._process = subprocess.Popen(  # noqa: S603 — it is our own Python.
+                    [
+                        sys.executable,
+                        "-OO",
+                        "-c",
+                        code,
+                    ],  # Without NumPy's docstrings, which take megabytes.
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env={**os.environ, **ALONE},
+                    env={**os.environ, **SINGLE_THREADED},
                 )
         return self._control
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         if self._control:
             self._control.close()
         if self._process:
@@ -79,15 +84,17 @@ class Zygote:
 
 
 ZYGOTE = Zygote()
-atexit.register(ZYGOTE.end)
+atexit.register(ZYGOTE.stop)
 
 
 def serve() -> None:
-    """What runs in the process: a child for each socket that comes, until whoever sends them is gone."""
+    """Main program of the process: fork a child for each socket received, until the gateway is gone."""
     control = socket.socket(fileno=os.dup(0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the gateway, which ends us.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is handled by the gateway, which ends this process.
     try:
-        from . import child  # noqa: PLC0415 — with OpenCV, which the gateway itself never loads.
+        from . import child  # noqa: PLC0415 — loads OpenCV, which the gateway itself never does.
     except ImportError as error:
         control.send(str(error).encode()[:1000])
         return
@@ -96,19 +103,19 @@ def serve() -> None:
         _, fds, _, _ = socket.recv_fds(control, 16, 1)
         if not fds:
             return
-        _reap()
+        _reap_children()
         pid = os.fork()
         if pid == 0:
             control.close()
             child.run(fds[0])
         os.close(fds[0])
-        stands = os.pidfd_open(pid)
-        socket.send_fds(control, [b"born"], [stands])
-        os.close(stands)
+        descriptor = os.pidfd_open(pid)
+        socket.send_fds(control, [b"born"], [descriptor])
+        os.close(descriptor)
 
 
-def _reap() -> None:
-    """Children that have ended are forgotten with the next birth."""
+def _reap_children() -> None:
+    """Collect children that have ended; called before each fork."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except ConfigError as error:
         for mistake in getattr(error, "mistakes", ()):
-            print(mistake.say(preferred()), file=sys.stderr)
+            print(mistake.text(preferred()), file=sys.stderr)
         print(error_sentence(error), file=sys.stderr)
         return EX_CONFIG
     except GatewayError as error:

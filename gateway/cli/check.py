@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from gateway.config import Mistakes, Profile, Site, load_profile, load_site, try_example
+from gateway.config import Mistakes, Profile, Site, load_profile, load_site, run_example
 from gateway.config.capability import capabilities
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text, error_sentence
@@ -19,7 +19,7 @@ from gateway.words import preferred
 
 from . import EX_CONFIG
 
-LASTING = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
+STABLE_NAME_FOLDERS = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
 """Where serial ports and cameras have names that stay: by what they are, and by the socket."""
 
 
@@ -33,28 +33,28 @@ def run(options: argparse.Namespace) -> int:
     documents = {name: check for each in capabilities() for name, check in each.section.documents.items()}
     for file in options.files:
         try:
-            schema = _schema(file)
+            schema = _schema_of(file)
             if schema == "profile":
-                worst = max(worst, _try_examples(file, load_profile(file)))
+                worst = max(worst, _check_examples(file, load_profile(file)))
             elif schema in documents:
                 print(documents[schema](file))
             else:
                 site = load_site(file)
                 print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
-                for bus, port, names in _passing(site):
+                for bus, port, names in _ports_with_passing_names(site):
                     facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
                     print(cli_text("port-passing", **facts), file=sys.stderr)
         except Mistakes as wrong:
             for mistake in wrong.mistakes:
-                print(mistake.say(preferred()), file=sys.stderr)
+                print(mistake.text(preferred()), file=sys.stderr)
             worst = EX_CONFIG
     return worst
 
 
-def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
+def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]]:
     """Buses at ports whose number may be another one tomorrow, and the names that stay."""
     names: dict[str, list[str]] = {}
-    for link in (link for folder in LASTING for link in sorted(folder.glob("*"))):
+    for link in (link for folder in STABLE_NAME_FOLDERS for link in sorted(folder.glob("*"))):
         names.setdefault(str(link.resolve()), []).append(str(link))
     for bus in site.buses.values():
         scan = bus.driver.scan
@@ -67,7 +67,7 @@ def _passing(site: Site) -> Iterator[tuple[str, str, list[str]]]:
                 yield bus.name, port, names[port]
 
 
-def _schema(file: Path) -> str:
+def _schema_of(file: Path) -> str:
     """What the first line says a file is: `site`, `profile`, or a document of a capability."""
     try:
         with file.open("rb") as opened:
@@ -77,11 +77,11 @@ def _schema(file: Path) -> str:
     return found[1].decode() if found else ""
 
 
-def _try_examples(file: Path, profile: Profile) -> int:
+def _check_examples(file: Path, profile: Profile) -> int:
     worst = 0
     for number, example in enumerate(profile.examples, 1):
         try:
-            wanted, got = try_example(profile, example)
+            wanted, got = run_example(profile, example)
         except ConfigError as error:
             print(f"{file}: [[examples]] {number}: {error_sentence(error)}", file=sys.stderr)
             worst = EX_CONFIG

@@ -17,20 +17,20 @@ from gateway.journal import Reader
 from gateway.model import GatewayError, Revision
 from gateway.services.configuration import Configuration
 from gateway.terminal.printing import cli_text, print_table
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 
 from .reload import changes_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--text", action="store_true", help=cli_text("config-text"))
     parser.add_argument("--json", action="store_true")
 
 
 def run(options: argparse.Namespace) -> None:
-    site = chosen_site(options)
+    site = load_running_site(options)
     if not options.text:
         asyncio.run(_print_revisions(site, as_json=options.json))
         return

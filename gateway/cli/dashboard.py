@@ -7,12 +7,12 @@ import asyncio
 
 from gateway import dashboard
 from gateway.base import log
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 
-add_arguments = site_argument
+add_arguments = add_site_argument
 
 
 def run(options: argparse.Namespace) -> None:
-    site = chosen_site(options)
+    site = load_running_site(options)
     log.setup(site.centre.language)
     asyncio.run(dashboard.run(dashboard.settings_of(site, options.config)))

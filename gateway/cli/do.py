@@ -12,19 +12,19 @@ import uuid
 from typing import Any
 
 from gateway.base import control
-from gateway.config import Site, load_site, offered, service_actions
+from gateway.config import Site, available_actions, load_site, service_actions
 from gateway.model import GATEWAY, GatewayError
 from gateway.terminal.printing import cli_text
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 from gateway.words import error_summary, preferred, words
 
-EXPIRES = 15_000
+EXPIRES_AFTER_MS = 15_000
 """Milliseconds in which a command must have begun."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("device")
     parser.add_argument("action")
     parser.add_argument("args", nargs="*", metavar=cli_text("do-args"))
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         raise GatewayError("device-unknown", device=options.device, known=known)
     # What concerns the centre as a whole, such as a drill, is asked of the gateway.
     able = (
-        offered({device.bus: site.buses[device.bus]}, {device.name: device})
+        available_actions({device.bus: site.buses[device.bus]}, {device.name: device})
         if device
         else service_actions()
     )
@@ -82,7 +82,7 @@ async def _command(
         "args": args,
         "by": getpass.getuser(),
         "origin": "console",
-        "expires": round(time.time() * 1000) + EXPIRES,
+        "expires": round(time.time() * 1000) + EXPIRES_AFTER_MS,
     }
     waiting = False
     while True:

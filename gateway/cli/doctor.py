@@ -10,18 +10,18 @@ from typing import Any
 from gateway.base import control
 from gateway.config import Site
 from gateway.terminal.printing import print_table
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred, translate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--json", action="store_true")
 
 
 def run(options: argparse.Namespace) -> int:
-    site = chosen_site(options)
+    site = load_running_site(options)
     buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
     if options.json:
         print(json.dumps(buses, indent=2, ensure_ascii=False))

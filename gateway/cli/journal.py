@@ -12,17 +12,17 @@ from gateway.base.clock import local_day
 from gateway.config import Site
 from gateway.journal import Reader
 from gateway.terminal.printing import cli_text, print_table
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--json", action="store_true")
 
 
 def run(options: argparse.Namespace) -> None:
-    asyncio.run(_print_journal(chosen_site(options), as_json=options.json))
+    asyncio.run(_print_journal(load_running_site(options), as_json=options.json))
 
 
 async def _print_journal(site: Site, *, as_json: bool) -> None:

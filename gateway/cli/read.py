@@ -11,18 +11,18 @@ from gateway.config import Site
 from gateway.field.once import read_once
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("device")
 
 
 def run(options: argparse.Namespace) -> None:
-    asyncio.run(_read_device(chosen_site(options), options.device))
+    asyncio.run(_read_device(load_running_site(options), options.device))
 
 
 async def _read_device(site: Site, name: str) -> None:

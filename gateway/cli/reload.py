@@ -12,7 +12,7 @@ from gateway.config import Mistake, Mistakes, load_site
 from gateway.config.adoption import load_adopted, load_sources
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 from gateway.words import preferred, translate
 
 from . import EX_CONFIG
@@ -20,7 +20,7 @@ from . import EX_CONFIG
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--no-wait", action="store_true", help=cli_text("no-wait"))
     parser.add_argument("--no-return", action="store_true", help=cli_text("no-return"))
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         asyncio.run(_ask_to_reload(running.control.socket, options))
     except Mistakes as wrong:
         for mistake in wrong.mistakes:
-            print(mistake.say(preferred()), file=sys.stderr)
+            print(mistake.text(preferred()), file=sys.stderr)
         print(translate(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
         return EX_CONFIG
     return 0

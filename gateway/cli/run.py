@@ -8,9 +8,9 @@ import asyncio
 from gateway.base import log
 from gateway.config.adoption import choose_configuration
 from gateway.daemon import main
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 
-add_arguments = site_argument
+add_arguments = add_site_argument
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,12 +6,12 @@ import argparse
 
 from drivers import load, names
 from gateway.field import scan
-from gateway.terminal.site import site_argument
+from gateway.terminal.site import add_site_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     scan.add_arguments(parser)
 
 

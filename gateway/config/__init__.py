@@ -10,12 +10,12 @@ from .options import (
     MetricsOptions,
     UplinkOptions,
 )
-from .profile import Profile, load_profile, try_example
-from .reading import NAME, Mistake, Mistakes, localized
-from .site import Site, digest, load_models, load_site, offered, profile_folders
+from .profile import Profile, load_profile, run_example
+from .reading import NAME_PATTERN, Mistake, Mistakes, localized
+from .site import Site, available_actions, configuration_digest, load_profiles, load_site, profile_folders
 
 __all__ = [
-    "NAME",
+    "NAME_PATTERN",
     "BusSpec",
     "Centre",
     "ControlOptions",
@@ -27,14 +27,14 @@ __all__ = [
     "Profile",
     "Site",
     "UplinkOptions",
-    "digest",
-    "load_models",
+    "available_actions",
+    "configuration_digest",
     "load_profile",
+    "load_profiles",
     "load_site",
     "localized",
-    "offered",
     "profile_folders",
     "reserved_names",
+    "run_example",
     "service_actions",
-    "try_example",
 ]

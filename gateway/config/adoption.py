@@ -15,14 +15,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.base.failpoint import failpoint
+from gateway.base.files import write_durably
 from gateway.model import Device, Revision
 
 from .options import JournalOptions
 from .reading import Mistake, Mistakes
-from .site import Site, digest, load_site
+from .site import Site, configuration_digest, load_site
 
-_JOURNAL = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
+_JOURNAL_PATH = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
 
 Changes = dict[str, dict[str, list[str]]]
 """See `Revision.changes`."""
@@ -63,22 +63,22 @@ def choose_configuration(file: Path) -> StartConfiguration:
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = load_adopted(file, _journal_of(file))
+        kept = load_adopted(file, _journal_named_in(file))
         if not (kept and (last := load_sources(file, kept.sources))):
             raise
         return StartConfiguration(last, kept, tuple(wrong.mistakes))
     # A file that lacks its end may lack where the journal is.
-    kept = load_adopted(file, site.journal.path) or load_adopted(file, _usual_journal())
-    doubt = kept and _doubt(file, site, kept)
+    kept = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
+    doubt = kept and _reason_against_start(file, site, kept)
     if kept and doubt and (last := load_sources(file, kept.sources)):
         return StartConfiguration(last, kept, (doubt,))
     return StartConfiguration(site, kept)
 
 
-def _doubt(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
+def _reason_against_start(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
     """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
     if kept.rejected == site.digest:
-        return returned(file, kept.revision)
+        return rollback_mistake(file, kept.revision)
     text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
     if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
         # TOML may be cut between two tables and still hold: it only lacks devices.
@@ -86,7 +86,7 @@ def _doubt(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None
     return None
 
 
-def returned(file: Path, revision: Revision) -> Mistake:
+def rollback_mistake(file: Path, revision: Revision) -> Mistake:
     """Why a file that holds is not followed."""
     return Mistake(file, 1, "", "config-returned", {"silent": ", ".join(revision.silent)})
 
@@ -101,38 +101,26 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
     """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
-    path = _place(journal)
-    draft = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(kept))
-        file.flush()
-        os.fsync(file.fileno())
-    failpoint("config-drafted")
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(_adopted_file(journal), msgspec.json.encode(kept))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
     """What was adopted last from that site's file; None if nothing sound is there."""
     try:
-        kept = msgspec.json.decode(_place(journal).read_bytes(), type=AdoptedConfiguration)
+        kept = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
         return None
-    sound = digest(kept.sources) == kept.revision.digest and "" in kept.sources
+    sound = configuration_digest(kept.sources) == kept.revision.digest and "" in kept.sources
     return kept if sound and kept.file == str(file.resolve()) else None
 
 
-def compare(old: Site, new: Site) -> Changes:
+def changes_between(old: Site, new: Site) -> Changes:
     """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
-    before, after = _parts(old), _parts(new)
-    return {kind: found for kind in before if (found := _compare(before[kind], after[kind]))}
+    before, after = _comparable_parts(old), _comparable_parts(new)
+    return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
 
 
-def _parts(site: Site) -> dict[str, Mapping[str, Any]]:
+def _comparable_parts(site: Site) -> dict[str, Mapping[str, Any]]:
     return {
         "bus": {name: (spec, devices_on(site, name)) for name, spec in site.buses.items()},
         "device": site.devices,
@@ -140,7 +128,7 @@ def _parts(site: Site) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:
+def _compare_tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, list[str]]:
     found = {
         "added": [name for name in new if name not in old],
         "removed": [name for name in old if name not in new],
@@ -158,19 +146,19 @@ def devices_on(site: Site, bus: str) -> dict[str, Device]:
     }
 
 
-def _place(journal: Path) -> Path:
+def _adopted_file(journal: Path) -> Path:
     return journal.with_suffix(".adopted")
 
 
-def _journal_of(file: Path) -> Path:
+def _journal_named_in(file: Path) -> Path:
     """Where a file that is wrong or torn still says that the journal lies."""
     try:
-        written = _JOURNAL.search(file.read_text("utf-8", "replace"))
-        return Path(tomllib.loads(written[1])["path"]) if written else _usual_journal()
+        written = _JOURNAL_PATH.search(file.read_text("utf-8", "replace"))
+        return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()
     except (OSError, TypeError, ValueError):
-        return _usual_journal()
+        return _default_journal()
 
 
-def _usual_journal() -> Path:
+def _default_journal() -> Path:
     usual = JournalOptions().path
     return Path(os.environ.get("STATE_DIRECTORY", usual.parent)) / usual.name

@@ -12,7 +12,7 @@ from gateway.model import Checks, Driver
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
-from .reading import NAME
+from .reading import NAME_PATTERN
 
 
 def _is_port(number: int) -> bool:
@@ -30,7 +30,7 @@ class Centre(msgspec.Struct, frozen=True, kw_only=True):
     contact: str | dict[str, str] = ""
 
     CHECKS: ClassVar[Checks] = {
-        "id": (lambda name: bool(NAME.fullmatch(name)), "name-form"),
+        "id": (lambda name: bool(NAME_PATTERN.fullmatch(name)), "name-form"),
         "title": (bool, "title-empty"),
         "language": (LANGUAGES.__contains__, "language-unknown"),
         "timezone": (lambda name: name in available_timezones(), "timezone-unknown"),

@@ -14,7 +14,7 @@ from gateway.words import words
 from .capability import service_actions
 from .reading import Mistakes, Table, TomlReader, driver_name
 
-PROFILE = "linli/profile/1"
+PROFILE_SCHEMA = "linli/profile/1"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,25 +46,27 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
 def load_profile(file: Path, kept: str | None = None) -> Profile:
     """Read and check one device model, or what its file once said. Raises `Mistakes`."""
     reading = _ProfileReader(file, kept)
-    profile = reading.profile()
+    profile = reading.read_profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert profile is not None
     return profile
 
 
-def try_example(profile: Profile, example: Table) -> tuple[Any, Any]:
+def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
     """What a worked example promises, and what decoding it gives: values, and those left out.
 
     Points that the example does not mention are not compared.
     """
-    values, bad = finish(profile.points, profile.driver.decode(profile.points, _raw(profile, example)))
+    values, bad = finish(
+        profile.points, profile.driver.decode(profile.points, _raw_reading(profile, example))
+    )
     wanted = example.get("values", {}), example.get("bad", {})
     got = {key: values.get(key) for key in wanted[0]}, {key: bad.get(key) for key in wanted[1]}
     return wanted, got
 
 
-def _raw(profile: Profile, example: Table) -> Any:
+def _raw_reading(profile: Profile, example: Table) -> Any:
     try:
         return profile.driver.parse_example(example["raw"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -74,80 +76,80 @@ def _raw(profile: Profile, example: Table) -> Any:
 class _ProfileReader(TomlReader):
     """The file of a device model."""
 
-    def profile(self) -> Profile | None:
-        data = self.parse(PROFILE)
+    def read_profile(self) -> Profile | None:
+        data = self.parse_file(PROFILE_SCHEMA)
         if data is None:
             return None
         points, examples = data.pop("points", {}), data.pop("examples", [])
-        orders = self.tables(data, "actions")
+        orders = self.named_tables(data, "actions")
         data.pop("actions", None)
         fingerprint = data.pop("fingerprint", {})
         if not isinstance(examples, list) or not all(isinstance(each, dict) for each in examples):
-            self.mistake(("examples",), "table-expected", key="[examples]")
+            self.add_mistake(("examples",), "table-expected", key="[examples]")
             return None
-        keys = self.build(_ProfileKeys, data, ())
+        keys = self.build_struct(_ProfileKeys, data, ())
         if keys is None:
             return None
         if f"kind.{keys.kind}" not in words("en"):
             kinds = [key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")]
-            self.mistake(("kind",), "kind-unknown", kind=keys.kind, known=", ".join(sorted(kinds)))
-        driver = self.driver(keys.driver, ("driver",))
+            self.add_mistake(("kind",), "kind-unknown", kind=keys.kind, known=", ".join(sorted(kinds)))
+        driver = self.load_driver(keys.driver, ("driver",))
         if driver is None:
             return None
         if not isinstance(points, dict) or not points:
-            self.mistake(("points",), "points-missing")
+            self.add_mistake(("points",), "points-missing")
             return None
         found: dict[str, Point] = {}
         for name, table in points.items():
-            point = self.build(driver.point, table, ("points", name))
+            point = self.build_struct(driver.point, table, ("points", name))
             if point is not None:
-                found |= _repeat(name, point)
-        self._fingerprint(driver, fingerprint)
+                found |= _expand_repeated(name, point)
+        self._check_fingerprint(driver, fingerprint)
         return Profile(
             kind=keys.kind,
             maker=keys.maker,
             model=keys.model,
             driver=driver,
             points=found,
-            actions=self._actions(driver, orders, found),
+            actions=self._read_actions(driver, orders, found),
             examples=tuple(examples),
             fingerprint=fingerprint,
             text=self.text,
         )
 
-    def _fingerprint(self, driver: Driver, patterns: Any) -> None:
+    def _check_fingerprint(self, driver: Driver, patterns: Any) -> None:
         if not isinstance(patterns, dict):
-            self.mistake(("fingerprint",), "table-expected", key="[fingerprint]")
+            self.add_mistake(("fingerprint",), "table-expected", key="[fingerprint]")
             return
-        self.unknown(patterns, driver.scan.identity_keys if driver.scan else (), ("fingerprint",))
+        self.check_keys(patterns, driver.scan.identity_keys if driver.scan else (), ("fingerprint",))
         for key, pattern in patterns.items():
             if not isinstance(pattern, str):
                 got = type(pattern).__name__
-                self.mistake(("fingerprint", key), "value-type", wanted="str", got=got)
+                self.add_mistake(("fingerprint", key), "value-type", wanted="str", got=got)
 
-    def _actions(
+    def _read_actions(
         self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]
     ) -> dict[str, Action]:
         actions: dict[str, Action] = {}
         for name, table in tables:
             path = ("actions", name)
             if driver.action is None:
-                self.mistake(path, "actions-none", driver=driver_name(driver))
+                self.add_mistake(path, "actions-none", driver=driver_name(driver))
                 continue
             # What a service or the driver itself does would never reach the profile's action.
             if name in (*service_actions(), *driver.actions):
-                self.mistake(path, "name-reserved", name=name)
-            action = self.build(driver.action, table, path)
+                self.add_mistake(path, "name-reserved", name=name)
+            action = self.build_struct(driver.action, table, path)
             if action is None:
                 continue
             for point in sorted(action.confirm.keys() - points.keys()):
                 known = ", ".join(points)
-                self.mistake((*path, "confirm"), "point-unknown", point=point, known=known)
+                self.add_mistake((*path, "confirm"), "point-unknown", point=point, known=known)
             actions[name] = action
         return actions
 
 
-def _repeat(name: str, point: Point) -> dict[str, Point]:
+def _expand_repeated(name: str, point: Point) -> dict[str, Point]:
     if not point.repeat:
         return {name: point}
     return {

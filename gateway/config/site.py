@@ -32,7 +32,7 @@ from .options import (
 from .profile import Profile, load_profile
 from .reading import Mistakes, Table, TomlReader, driver_name, localized
 
-SITE = "linli/site/1"
+SITE_SCHEMA = "linli/site/1"
 CORE_TABLES = (
     "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device", "hours",
 )  # fmt: skip
@@ -40,7 +40,7 @@ CORE_TABLES = (
 RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
 """Of these nothing can change while the gateway runs, nor of `[site]`."""
 
-_PROFILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
+_PROFILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """What tells this configuration from every other one."""
-        return digest(self.sources)
+        return configuration_digest(self.sources)
 
 
 def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
@@ -81,7 +81,7 @@ def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
     return found
 
 
-def offered(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
+def available_actions(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
     """Every action that some service or device here can carry out."""
     return frozenset(
         {
@@ -108,39 +108,39 @@ def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Sit
     to follow without a restart.
     """
     reading = _SiteReader(file, kept)
-    site = reading.site()
+    site = reading.read_site()
     if site and running:
-        reading.compare(running, site)
+        reading.check_restart_keys(running, site)
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert site is not None
     return site
 
 
-def digest(sources: Mapping[str, str]) -> str:
+def configuration_digest(sources: Mapping[str, str]) -> str:
     """Sixteen hexadecimal digits that differ when any of the texts does."""
     return hashlib.sha256(msgspec.json.encode(sources, order="sorted")).hexdigest()[:16]
 
 
 def profile_folders(site: Path) -> list[Path]:
     """Where device models are looked for: beside the site's file first, then those that came along."""
-    return folders(site, "profiles")
+    return search_folders(site, "profiles")
 
 
-def folders(site: Path, name: str) -> list[Path]:
+def search_folders(site: Path, name: str) -> list[Path]:
     """A folder beside the site's file, and the one of that name that came along."""
     shipped = Path(str(files("gateway"))) / name
     checkout = Path(str(files("gateway"))).parent / "config" / name
     return [site.parent / name, shipped if shipped.is_dir() else checkout]
 
 
-def load_models(site: Path) -> dict[str, Profile]:
+def load_profiles(site: Path) -> dict[str, Profile]:
     """Every device model that a site in this file could use, by name; those with mistakes are left out."""
     found: dict[str, Profile] = {}
     for folder in profile_folders(site):
         for file in sorted(folder.glob("*/*.toml")):
             name = file.relative_to(folder).with_suffix("").as_posix()
-            if name not in found and _PROFILE_NAME.fullmatch(name):
+            if name not in found and _PROFILE_NAME_PATTERN.fullmatch(name):
                 with contextlib.suppress(Mistakes):
                     found[name] = load_profile(file)
     return found
@@ -154,30 +154,30 @@ class _SiteReader(TomlReader):
         self._sources = kept
         self._profiles: dict[str, Profile | None] = {}
 
-    def site(self) -> Site | None:
-        data = self.parse(SITE)
+    def read_site(self) -> Site | None:
+        data = self.parse_file(SITE_SCHEMA)
         if data is None:
             return None
         sections = {capability.name: capability.section for capability in capabilities()}
         own = (table for section in sections.values() for table in section.tables)
-        self.unknown(data, (*CORE_TABLES, *own), ())
-        centre = self.section(Centre, data, "site", required=True)
-        journal = self.section(JournalOptions, data, "journal")
-        uplink = self.section(UplinkOptions, data, "uplink") if "uplink" in data else None
-        control = self.section(ControlOptions, data, "control")
-        metrics = self.section(MetricsOptions, data, "metrics")
-        dashboard = self.section(DashboardOptions, data, "dashboard")
-        buses = self._buses(data)
-        devices = self._devices(data, buses)
-        self._commands(uplink, buses, devices)
-        hours = self._hours(data)
+        self.check_keys(data, (*CORE_TABLES, *own), ())
+        centre = self.read_section(Centre, data, "site", required=True)
+        journal = self.read_section(JournalOptions, data, "journal")
+        uplink = self.read_section(UplinkOptions, data, "uplink") if "uplink" in data else None
+        control = self.read_section(ControlOptions, data, "control")
+        metrics = self.read_section(MetricsOptions, data, "metrics")
+        dashboard = self.read_section(DashboardOptions, data, "dashboard")
+        buses = self._read_buses(data)
+        devices = self._read_devices(data, buses)
+        self._check_uplink_commands(uplink, buses, devices)
+        hours = self._read_hours(data)
         draft = SiteDraft(
             reader=self,
             data=data,
             buses=buses,
             devices=devices,
             hours=hours,
-            folders=lambda name: folders(self._file, name),
+            folders=lambda name: search_folders(self._file, name),
             kept=self._sources,
             sources={},
         )
@@ -204,7 +204,7 @@ class _SiteReader(TomlReader):
             parts=parts,
         )
 
-    def compare(self, running: Site, site: Site) -> None:
+    def check_restart_keys(self, running: Site, site: Site) -> None:
         """Name what cannot change while the gateway runs."""
         pairs: list[tuple[str, msgspec.Struct | None, msgspec.Struct | None]] = [
             (name, getattr(running, field), getattr(site, field))
@@ -219,50 +219,50 @@ class _SiteReader(TomlReader):
                 continue
             for key in before.__struct_fields__:
                 if getattr(before, key) != getattr(after, key):
-                    self.mistake((name, key), "needs-restart")
+                    self.add_mistake((name, key), "needs-restart")
 
-    def _hours(self, data: Table) -> Hours | None:
+    def _read_hours(self, data: Table) -> Hours | None:
         """The opening hours, if the site says them."""
         if "hours" not in data:
             return None
         table = data["hours"]
         if not isinstance(table, dict):
-            self.mistake(("hours",), "table-expected", key="hours")
+            self.add_mistake(("hours",), "table-expected", key="hours")
             return None
         week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
         try:
             for key in table:
                 parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
         except (TypeError, ValueError) as error:
-            self.mistake(("hours", key), "hours-form", text=error)
+            self.add_mistake(("hours", key), "hours-form", text=error)
             return None
         return parse_week(week, table.get("closed", ()))
 
-    def _buses(self, data: Table) -> dict[str, BusSpec]:
+    def _read_buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}
-        for name, table in self.tables(data, "bus"):
+        for name, table in self.named_tables(data, "bus"):
             path = ("bus", name)
             if "driver" not in table:
-                self.mistake(path, "key-missing", key="driver")
+                self.add_mistake(path, "key-missing", key="driver")
                 continue
-            driver = self.driver(table.pop("driver"), (*path, "driver"))
-            options = driver and self.build(driver.options, table, path)
+            driver = self.load_driver(table.pop("driver"), (*path, "driver"))
+            options = driver and self.build_struct(driver.options, table, path)
             if driver and options is not None:
                 twin = next((bus.name for bus in buses.values() if bus.options == options), None)
                 if twin:
-                    self.mistake(path, "bus-twice", other=twin)
+                    self.add_mistake(path, "bus-twice", other=twin)
                 buses[name] = BusSpec(name, driver, options)
         return buses
 
-    def _devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
+    def _read_devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
         devices: dict[str, Device] = {}
         common = [field.name for field in msgspec.structs.fields(_DeviceKeys)]
-        for name, table in self.tables(data, "device"):
+        for name, table in self.named_tables(data, "device"):
             path = ("device", name)
             if name in reserved_names():
-                self.mistake(path, "name-reserved", name=name)
+                self.add_mistake(path, "name-reserved", name=name)
             address_table = {key: table.pop(key) for key in list(table) if key not in common}
-            keys = self.build(_DeviceKeys, table, path)
+            keys = self.build_struct(_DeviceKeys, table, path)
             if keys is None:
                 continue
             profile = self._find_profile(keys.profile, (*path, "profile"))
@@ -274,13 +274,13 @@ class _SiteReader(TomlReader):
                     continue
                 if keys.bus not in written:
                     known = ", ".join(written) or "–"
-                    self.mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
+                    self.add_mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
                 continue
-            address = self.build(bus.driver.address, address_table, path)
+            address = self.build_struct(bus.driver.address, address_table, path)
             if profile is None or address is None:
                 continue
             if profile.driver is not bus.driver:
-                self.mistake(
+                self.add_mistake(
                     (*path, "bus"),
                     "driver-differs",
                     profile=keys.profile,
@@ -293,7 +293,7 @@ class _SiteReader(TomlReader):
                 (d.name for d in devices.values() if d.bus == keys.bus and d.address == address), None
             )
             if twin:
-                self.mistake(path, "address-twice", other=twin, bus=keys.bus)
+                self.add_mistake(path, "address-twice", other=twin, bus=keys.bus)
             device = Device(
                 name=name,
                 title=localized(keys.title or name),
@@ -308,19 +308,19 @@ class _SiteReader(TomlReader):
             try:
                 bus.driver.check_device(device, tuple(d for d in devices.values() if d.bus == keys.bus))
             except ConfigError as error:
-                self.mistake(path, error.key, 0, **error.facts)
+                self.add_mistake(path, error.key, 0, **error.facts)
             devices[name] = device
         return devices
 
-    def _commands(
+    def _check_uplink_commands(
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
     ) -> None:
         """A command that nothing here could carry out is a slip of the pen."""
-        known = offered(buses, devices)
+        known = available_actions(buses, devices)
         for action in uplink.commands if uplink else ():
             if action not in known:
                 listed = ", ".join(sorted(known))
-                self.mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
+                self.add_mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
 
     def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
         if name in self._profiles:
@@ -329,7 +329,7 @@ class _SiteReader(TomlReader):
         kept = self._sources.get(name) if self._sources else None
         for folder in folders:
             file = folder / f"{name}.toml"
-            if kept is not None or (_PROFILE_NAME.fullmatch(name) and file.is_file()):
+            if kept is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
                 self._profiles[name] = None
                 try:
                     self._profiles[name] = load_profile(file, kept)
@@ -338,5 +338,5 @@ class _SiteReader(TomlReader):
                 return self._profiles[name]
         known = [str(f.relative_to(d).with_suffix("")) for d in folders for f in d.glob("*/*.toml")]
         close = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
-        self.mistake(path, "profile-unknown", profile=name, close=", ".join(close))
+        self.add_mistake(path, "profile-unknown", profile=name, close=", ".join(close))
         return None

@@ -123,7 +123,7 @@ class Calls(Mapping[str, Handler]):
         try:
             return await self._gateway.finish(reloader.reload("console", returning=returning))
         except Mistakes as wrong:
-            return {"mistakes": [mistake.portable() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
+            return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
     async def _verdict(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._gateway.reloader.verdict()

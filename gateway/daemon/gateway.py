@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from gateway import __version__
 from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_seconds
-from gateway.config import Site, offered
+from gateway.config import Site, available_actions
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities
 from gateway.config.site import figures_of
@@ -62,7 +62,7 @@ def services_of(site: Site) -> list[Service]:
     """All services that a site asks for: those of the capabilities in their order, then the core's own."""
     upstream = site.uplink.commands if site.uplink else ()
     # Whoever reaches the control socket has a credential, and may ask for everything there is.
-    local = offered(site.buses, site.devices)
+    local = available_actions(site.buses, site.devices)
     allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
     own = (service for capability in capabilities() for service in capability.section.services(site))
     return [
@@ -93,7 +93,7 @@ class Gateway:
         self.engine = Engine(
             services_of(start.site), journal, clock, execute=self.execute, on_alarm=self._alarm_changed
         )
-        self.reloader = Reloader(file, start, self.engine, journal, clock, self._switch)
+        self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
         self._parts: Parts | None = None
@@ -105,7 +105,7 @@ class Gateway:
         await self.engine.restore()
         for job in job_types():
             await job.prepare(self)
-        await self.reloader.begin()
+        await self.reloader.start()
         await self._adopt(self.reloader.revision)
 
     @contextlib.asynccontextmanager
@@ -260,7 +260,7 @@ class Gateway:
         for job in self.jobs:
             job.alarm_changed()
 
-    async def _switch(self, site: Site, revision: Revision) -> None:
+    async def _apply(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
         assert self._parts
         composition = self._composition(site)
@@ -294,18 +294,18 @@ class Gateway:
             journal = self.journal
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._trouble()),
-                "journal_damaged": journal.salvaged is not None,
+                "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
             if flags != published or self.clock.mono() >= due:
                 published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
                 figures = {
-                    "journal_bytes": journal.bytes,
-                    "written_per_day": round(journal.wear.per_day),
-                    "card_years": round(min(journal.wear.years, 99.0), 1),
+                    "journal_bytes": journal.size_bytes,
+                    "written_per_day": round(journal.wear.bytes_per_day),
+                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
                     "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead,
+                    "dead_letters": journal.dead_letters,
                 }
                 await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)

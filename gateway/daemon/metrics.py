@@ -109,27 +109,31 @@ class GatewayCollector(Collector):
             (
                 "linli_journal_bytes",
                 "What the journal takes on the disk, log and reserve included.",
-                journal.bytes,
+                journal.size_bytes,
             ),
             (
                 "linli_journal_window_seconds",
                 "Seconds between two commits of telemetry.",
-                journal.wear.window,
+                journal.wear.window_s,
             ),
             (
                 "linli_storage_written_bytes_per_day",
                 "Bytes a day to the card at today's pace.",
-                journal.wear.per_day,
+                journal.wear.bytes_per_day,
             ),
-            ("linli_storage_life_years", "How long the card lasts at that pace.", journal.wear.years),
-            ("linli_dead_letters", "Records the broker would not take.", journal.dead),
+            (
+                "linli_storage_life_years",
+                "How long the card lasts at that pace.",
+                journal.wear.lifetime_years,
+            ),
+            ("linli_dead_letters", "Records the broker would not take.", journal.dead_letters),
         ):
             yield GaugeMetricFamily(name, text, value=value)
         for name, text, count in (
-            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.written),
+            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.bytes_written),
             ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
             ("linli_mqtt_dropped", "MQTT messages that came too fast to be taken.", Connection.dropped),
-            ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.damaged),
+            ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.reader.damaged),
         ):
             yield CounterMetricFamily(name, text, value=count)
         well = GaugeMetricFamily("linli_journal_writable", "Whether the last commit succeeded.")

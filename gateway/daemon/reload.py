@@ -1,7 +1,7 @@
-"""Taking up another configuration while the gateway runs, and returning from one that silences devices.
+"""Adopting another configuration while the gateway runs, and rolling back one that silences devices.
 
-The whole file is right, or nothing of it is taken up. What was adopted has a number, and a copy on the
-disk before anything changes.
+The whole file is right, or nothing of it is adopted. What was adopted has a revision number, and a copy on
+the disk before anything changes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from gateway.words import LANGUAGES
 
 from .engine import Engine
 
-SHORTEST, LONGEST = 15.0, 120.0
-"""Seconds of a trial: three polls of the slowest device that is watched, within these."""
-TOLD = 5
-"""Mistakes that `health` repeats."""
-WAIT = 10.0
-"""Seconds a question for the verdict may wait."""
+MIN_TRIAL_S, MAX_TRIAL_S = 15.0, 120.0
+"""A trial lasts three polls of the slowest device that is watched, within these limits."""
+MAX_REPORTED_MISTAKES = 5
+"""Of the file, in the answer to `health`."""
+VERDICT_WAIT_S = 10.0
+"""So long a question for the verdict waits at most."""
 
-Switch = Callable[[Site, Revision], Awaitable[None]]
-"""Close, restart and open what the revision changes; everything else goes on undisturbed."""
+ApplyRevision = Callable[[Site, Revision], Awaitable[None]]
+"""Stops, replaces and starts what the revision changes; everything else goes on undisturbed."""
 
 
 class Reloader:
@@ -48,23 +48,23 @@ class Reloader:
         engine: Engine,
         journal: Journal,
         clock: Clock,
-        switch: Switch,
+        apply: ApplyRevision,
     ) -> None:
         self._file = file
         self._kept = choice.kept
         self._engine = engine
         self._journal = journal
         self._clock = clock
-        self._switch = switch
-        self._under_way = False
-        self._begun, self._ended = asyncio.Event(), asyncio.Event()
+        self._apply = apply
+        self._in_progress = False
+        self._trial_started, self._trial_ended = asyncio.Event(), asyncio.Event()
         self.site = choice.site
         self.refused: tuple[Mistake, ...] = choice.refused
         """Why the site's file is not what runs."""
 
     @property
     def revision(self) -> Revision:
-        """Of the configuration that holds; from `begin` on."""
+        """Of the configuration that holds; from `start` on."""
         assert self._kept
         return self._kept.revision
 
@@ -73,61 +73,61 @@ class Reloader:
         """What the configuration has yet to prove."""
         return self._kept.trial if self._kept else None
 
-    async def begin(self) -> None:
-        """Give what the gateway starts with its number: the one it had, if it is not new."""
+    async def start(self) -> None:
+        """Give the configuration of the start its revision number: the one it had, if it is not new."""
         rows = self._engine.rows(Configuration.name)
         known: list[Revision] = [self._kept.revision] if self._kept else []
         known += [rows[str(number)]] if (number := newest(rows)) else []
         last = max(known, key=lambda revision: revision.number, default=None)
         if last is None or last.digest != self.site.digest:
             old = adoption.load_sources(self._file, self._kept.sources) if self._kept else None
-            changes = adoption.compare(old, self.site) if old else {}
-            last = self._next(last, self.site, "start", changes)
+            changes = adoption.changes_between(old, self.site) if old else {}
+            last = self._next_revision(last, self.site, "start", changes)
         if self._kept is None or self._kept.revision != last:
-            self._kept = self._copy(last, self.site)
-            await self._keep(self._kept)
+            self._kept = self._adopted(last, self.site)
+            await self._save(self._kept)
         for mistake in self.refused:
-            log_event(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
+            log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))
         if self.refused:
             log_event(logging.ERROR, "config-last-good", revision=last.number)
         if self._kept.trial:
             # The process ended in the middle of it.
-            self._under_way = True
-            self._begun.set()
+            self._in_progress = True
+            self._trial_started.set()
 
     async def run(self) -> None:
-        """Watch over one trial after the other."""
+        """Run one trial after the other."""
         while True:
-            await self._begun.wait()
-            self._begun.clear()
+            await self._trial_started.wait()
+            self._trial_started.clear()
             assert self._kept
             if trial := self._kept.trial:
-                await self._try(self._kept, trial)
-            self._under_way = False
-            self._ended.set()
+                await self._run_trial(self._kept, trial)
+            self._in_progress = False
+            self._trial_ended.set()
 
     async def reload(self, by: str, *, returning: bool = True) -> dict[str, Any]:
         """Adopt the site's file as it is now. Raises `Mistakes`, or another `GatewayError`, and then
-        nothing has changed. Without `returning` there is no trial."""
+        nothing has changed. Without `returning` there is no trial, and no rollback."""
         try:
-            if self._under_way:
+            if self._in_progress:
                 raise GatewayError("reload-under-way")
             return await self._reload(by, returning)
         except GatewayError as refused:
             mistakes = refused.mistakes if isinstance(refused, Mistakes) else ()
             for mistake in mistakes:
-                log_event(logging.ERROR, "config-mistake", mistake=mistake.say(language()))
+                log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))
             why = error_text("reload-refused" if mistakes else refused.key, **refused.facts)
             log_event(logging.ERROR, "reload-refused", by=by, reason=why)
             raise
 
     async def verdict(self) -> dict[str, Any]:
-        """How the trial ended; `pending` if it has not, a little later."""
-        if self._under_way:
-            await self._clock.wait(self._ended, WAIT)
+        """How the trial ended; `pending` if it still runs after `VERDICT_WAIT_S`."""
+        if self._in_progress:
+            await self._clock.wait(self._trial_ended, VERDICT_WAIT_S)
         revision = self.revision
         return {
-            "pending": self._under_way,
+            "pending": self._in_progress,
             "revision": revision.number,
             "silent": revision.silent if revision.by == "rollback" else (),
         }
@@ -140,40 +140,43 @@ class Reloader:
             "by": self.revision.by,
             "at": self.revision.at.wall,
             "on_trial": self.trial is not None,
-            "refused": {each: [mistake.say(each) for mistake in self.refused[:TOLD]] for each in LANGUAGES}
+            "refused": {
+                each: [mistake.text(each) for mistake in self.refused[:MAX_REPORTED_MISTAKES]]
+                for each in LANGUAGES
+            }
             if self.refused
             else {},
         }
 
     async def _reload(self, by: str, returning: bool) -> dict[str, Any]:
-        self._under_way = True
-        self._ended.clear()
+        self._in_progress = True
+        self._trial_ended.clear()
         try:
-            return await self._take_up(by, returning)
+            return await self._load_and_adopt(by, returning)
         finally:
-            self._under_way = self.trial is not None
+            self._in_progress = self.trial is not None
 
-    async def _take_up(self, by: str, returning: bool) -> dict[str, Any]:
+    async def _load_and_adopt(self, by: str, returning: bool) -> dict[str, Any]:
         old = self.site
         new = await asyncio.to_thread(load_site, self._file, running=old)
         if new.digest == old.digest:
             self.refused = ()
             return {"revision": self.revision.number, "adopted": False, "changes": {}, "trial": 0}
-        changes = adoption.compare(old, new)
+        changes = adoption.changes_between(old, new)
         trial = self._trial(old, new, changes) if returning else None
-        kept = self._copy(self._next(self.revision, new, by, changes), new, trial=trial)
+        kept = self._adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
         try:
             await asyncio.to_thread(adoption.save_adopted, old.journal.path, kept)
         except OSError as error:
             raise GatewayError("config-unkept", reason=error) from error
         await self._adopt(new, kept)
         self.refused = ()
-        seconds = self._period(trial) if trial else 0
+        seconds = self._trial_duration_s(trial) if trial else 0
         if trial:
             log_event(
                 logging.INFO, "config-on-trial", revision=kept.revision.number, seconds=round(seconds)
             )
-            self._begun.set()
+            self._trial_started.set()
         return {
             "revision": kept.revision.number,
             "adopted": True,
@@ -184,7 +187,7 @@ class Reloader:
     async def _adopt(self, site: Site, kept: AdoptedConfiguration) -> None:
         failpoint("config-kept")
         self._kept, self.site = kept, site
-        await self._switch(site, kept.revision)
+        await self._apply(site, kept.revision)
         failpoint("config-switched")
         lines = kept.revision.changes.get("bus", {})
         log_event(
@@ -193,22 +196,22 @@ class Reloader:
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
         )  # fmt: skip
 
-    def _next(self, last: Revision | None, site: Site, by: str, changes: Changes) -> Revision:
+    def _next_revision(self, last: Revision | None, site: Site, by: str, changes: Changes) -> Revision:
         number = last.number + 1 if last else 1
         return Revision(number, site.digest, self._clock.now(), by, changes)
 
-    def _copy(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
+    def _adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
-    async def _keep(self, kept: AdoptedConfiguration) -> None:
-        """A disk that takes nothing costs the copy, not the gateway."""
+    async def _save(self, kept: AdoptedConfiguration) -> None:
+        """Save the copy; a full or dead disk costs the copy, not the gateway."""
         try:
             await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, kept)
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
     def _trial(self, old: Site, new: Site, changes: Changes) -> Trial | None:
-        """Devices that both have, on lines that are opened anew; None if not one of them answered."""
+        """To watch: devices of both, on lines that are opened again; None if none of them answered."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]
@@ -217,43 +220,43 @@ class Reloader:
         silent = [name for name in watched if name not in links or not links[name].online]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
-    async def _try(self, kept: AdoptedConfiguration, trial: Trial) -> None:
-        since, seconds = self._clock.now().mono, self._period(trial)
+    async def _run_trial(self, kept: AdoptedConfiguration, trial: Trial) -> None:
+        since, seconds = self._clock.now().mono, self._trial_duration_s(trial)
         await self._clock.sleep(seconds)
         silent = [name for name in trial.watched if self._is_silent(name, since, seconds)]
         if len(silent) > len(trial.silent):
             old = await asyncio.to_thread(adoption.load_sources, self._file, trial.sources)
             if old:
-                await self._return(old, tuple(name for name in silent if name not in trial.silent))
+                await self._roll_back(old, tuple(name for name in silent if name not in trial.silent))
                 return
         self._kept = msgspec.structs.replace(kept, trial=None)
-        await self._keep(self._kept)
+        await self._save(self._kept)
         log_event(logging.INFO, "config-proved", revision=kept.revision.number)
 
-    async def _return(self, old: Site, silent: tuple[str, ...]) -> None:
-        """The file stays as it is, for somebody to mend; what ran before it runs again."""
+    async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
+        """Run what ran before; the file stays as it is, to be corrected."""
         new, number = self.site, self.revision.number
-        revision = self._next(self.revision, old, "rollback", adoption.compare(new, old))
-        kept = self._copy(msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest)
-        await self._keep(kept)
-        self.refused = (adoption.returned(self._file, kept.revision),)
+        revision = self._next_revision(self.revision, old, "rollback", adoption.changes_between(new, old))
+        kept = self._adopted(msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest)
+        await self._save(kept)
+        self.refused = (adoption.rollback_mistake(self._file, kept.revision),)
         await self._adopt(old, kept)
         log_event(
             logging.ERROR, "config-returned",
             refused=number, revision=kept.revision.number, silent=", ".join(silent),
         )  # fmt: skip
 
-    def _every(self, name: str) -> float:
-        """Seconds between two signs of life; the uplink gives one, at once."""
+    def _expected_interval_s(self, name: str) -> float:
+        """Seconds between two messages; the uplink reports once, immediately."""
         return self.site.devices[name].every if name != Uplink.name else 0.0
 
-    def _period(self, trial: Trial) -> float:
-        slowest = max(map(self._every, trial.watched))
-        return min(LONGEST, max(SHORTEST, MISSES_UNTIL_OFFLINE * slowest))
+    def _trial_duration_s(self, trial: Trial) -> float:
+        slowest = max(map(self._expected_interval_s, trial.watched))
+        return min(MAX_TRIAL_S, max(MIN_TRIAL_S, MISSES_UNTIL_OFFLINE * slowest))
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
-        """No good word in that time. One that speaks less often has the benefit of the doubt."""
+        """Whether nothing good came in that time; a device that reports less often is not judged."""
         sample = self._journal.latest.get(name)
         if sample is None or sample.at.mono <= since:
-            return MISSES_UNTIL_OFFLINE * self._every(name) <= seconds
+            return MISSES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

@@ -13,19 +13,24 @@ from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.parcels.services import Compartment, Lockers
 from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.services.alarms import (
-    LINK,
-    OUTPUTS,
+    LINK_POINT,
+    OUTPUTS_DEVICE,
     Alarm,
     Mode,
     Output,
     Safety,
     State,
-    asking,
+    alarms_requiring,
 )
-from gateway.capabilities.safety.services.batteries import WARN, Batteries
-from gateway.capabilities.safety.services.findings import HOUR, Found, Hazards
-from gateway.capabilities.safety.services.patrols import Patrols, Round
-from gateway.capabilities.safety.services.response import Act, Case, Response, case_of
+from gateway.capabilities.safety.services.batteries import LOW_DAYS_LEFT, Batteries
+from gateway.capabilities.safety.services.emergency_plans import (
+    EmergencyCase,
+    EmergencyPlans,
+    LoggedAction,
+    find_case,
+)
+from gateway.capabilities.safety.services.findings import HOUR_S, Finding, Findings
+from gateway.capabilities.safety.services.patrols import PatrolRound, Patrols
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import DAY, Day, Layout, Visitors
@@ -97,7 +102,9 @@ def fold(
     by_name = {card.name: card for card in cards}
     visitors = _visitors(rows.get(Visitors.name, {}), day)
     safety: Mapping[str, Alarm] = rows.get(Safety.name, {})
-    standing = _alarms(safety, by_name, outputs, rows.get(Response.name, {}), visitors.get("inside"), now)
+    standing = _alarms(
+        safety, by_name, outputs, rows.get(EmergencyPlans.name, {}), visitors.get("inside"), now
+    )
     alarms = tuple(alarm for alarm in standing if not alarm.drill)
     out = _out(safety, by_name, now)
     reports = _reports(known.lines, by_name)
@@ -144,7 +151,7 @@ def fold(
         drills=tuple(alarm for alarm in standing if alarm.drill),
         out=out,
         outputs=tuple(
-            _output(name, output, by_name, safety, standing, known.samples.get(OUTPUTS))
+            _output(name, output, by_name, safety, standing, known.samples.get(OUTPUTS_DEVICE))
             for name, output in outputs.items()
         ),
         sensors=tuple(
@@ -154,7 +161,7 @@ def fold(
         ),
         batteries=_batteries(rows.get(Batteries.name, {}), by_name),
         rounds={name: _round(row, now) for name, row in rows.get(Patrols.name, {}).items()},
-        hazards=_hazards(rows.get(Hazards.name, {}), now),
+        hazards=_hazards(rows.get(Findings.name, {}), now),
         lines=reports,
         duties=duties,
         needs=known.samples[Needs.name].body["values"] if Needs.name in known.samples else {},
@@ -194,7 +201,7 @@ def _line(
     **beside: Any,
 ) -> DeviceLine:
     """While the daemon is `away` nobody reads the devices: every reading is an old one."""
-    hazards = tuple(dict.fromkeys(alarm.hazard for alarm in alarms if alarm.point != LINK))
+    hazards = tuple(dict.fromkeys(alarm.hazard for alarm in alarms if alarm.point != LINK_POINT))
 
     def line(condition: Condition, **fields: Any) -> DeviceLine:
         return DeviceLine(
@@ -279,7 +286,7 @@ def _alarms(
     rows: Mapping[str, Alarm],
     cards: Mapping[str, DeviceCard],
     outputs: Mapping[str, Output],
-    cases: Mapping[str, Case],
+    cases: Mapping[str, EmergencyCase],
     inside: int | None,
     now: Stamp,
 ) -> tuple[AlarmLine, ...]:
@@ -296,9 +303,9 @@ def _alarms(
     told: set[str] = set()
 
     def line(alarm: Alarm) -> AlarmLine:
-        obeys = outputs.get(alarm.point.removesuffix(".failed")) if alarm.device == OUTPUTS else None
+        obeys = outputs.get(alarm.point.removesuffix(".failed")) if alarm.device == OUTPUTS_DEVICE else None
         card = cards.get(obeys.device if obeys else alarm.device)
-        key, case = case_of(cases, alarm.id) or ("", None)
+        key, case = find_case(cases, alarm.id) or ("", None)
         first = key not in told
         told.add(key)
         missed = case.inside if case and case.inside is not None else inside
@@ -343,9 +350,9 @@ def _ended(
     )
 
 
-def _case(case: Case, now: Stamp) -> CaseLine:
+def _case(case: EmergencyCase, now: Stamp) -> CaseLine:
     def step(key: str) -> StepLine:
-        act: Act | None = case.done.get(key)
+        act: LoggedAction | None = case.done.get(key)
         return StepLine(key, act.by, _wall(act.at, now)) if act else StepLine(key)
 
     muster = case.muster
@@ -391,8 +398,8 @@ def _output(
     sample: Record | None,
 ) -> OutputLine:
     """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
-    asked = {alarm.id for alarm in asking(output, rows.values())}
-    fault = rows.get(f"{OUTPUTS}/{name}.failed")
+    asked = {alarm.id for alarm in alarms_requiring(output, rows.values())}
+    fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
     failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
     said: Any = sample.body["values"].get(name) if sample else None
     waiting = bool(asked) and said is not True
@@ -429,21 +436,21 @@ def _batteries(rows: Rows, cards: Mapping[str, DeviceCard]) -> tuple[BatteryLine
     lines = (
         BatteryLine(name, cards[name].title, row.level, row.unit, row.left)
         for name, row in rows.items()
-        if name in cards and row.left is not None and row.left <= WARN
+        if name in cards and row.left is not None and row.left <= LOW_DAYS_LEFT
     )
     return tuple(sorted(lines, key=lambda line: line.left))
 
 
-def _round(row: Round, now: Stamp) -> RoundLine:
+def _round(row: PatrolRound, now: Stamp) -> RoundLine:
     visits = {name: (visit.by, _wall(visit.at, now)) for name, visit in row.visits.items()}
     return RoundLine(open=bool(row.round), done=row.done, missed=row.missed, visits=visits)
 
 
-def _hazards(rows: Mapping[str, Found], now: Stamp) -> tuple[HazardLine, ...]:
+def _hazards(rows: Mapping[str, Finding], now: Stamp) -> tuple[HazardLine, ...]:
     lines = []
     for key, row in rows.items():
         at = _wall(row.at, now)
-        until = None if at is None else at + round(row.hours * HOUR * 1000)
+        until = None if at is None else at + round(row.hours * HOUR_S * 1000)
         lines.append(HazardLine(key, row.where, row.what, row.severity, row.by, at, until, row.overdue))
     return tuple(sorted(lines, key=lambda line: line.until or 0))
 

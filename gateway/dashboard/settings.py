@@ -10,7 +10,7 @@ from gateway.capabilities.needs.services import Reception
 from gateway.capabilities.needs.site import NeedsSite
 from gateway.capabilities.parcels.services import KIND as LOCKER
 from gateway.capabilities.safety.services.alarms import Output
-from gateway.capabilities.safety.services.supervision import UNTRIED
+from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
 from gateway.capabilities.safety.site import Duties, SafetySite
 from gateway.capabilities.visitors.services import Layout, with_counters
 from gateway.capabilities.visitors.site import VisitorsSite, statistics_file
@@ -121,7 +121,7 @@ def cards_of(site: Site) -> tuple[DeviceCard, ...]:
             tried=tuple(
                 name
                 for name, point in device.points.items()
-                if point.alarm and point.alarm.hazard not in UNTRIED
+                if point.alarm and point.alarm.hazard not in UNTESTABLE_HAZARDS
             ),
         )
         for device in site.devices.values()

@@ -18,9 +18,9 @@ from gateway.capabilities.parcels.services import Lockers
 from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.services.alarms import Alarm, Safety
 from gateway.capabilities.safety.services.batteries import Batteries
-from gateway.capabilities.safety.services.findings import Hazards
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
+from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
-from gateway.capabilities.safety.services.response import Response
 from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.capabilities.visitors.services import Visitors
 from gateway.journal import JournalFailed, Pack, Reader
@@ -35,12 +35,12 @@ from .view import Health, Known, View
 
 SERVICES: tuple[type[Service], ...] = (
     Safety,
-    Response,
+    EmergencyPlans,
     Presence,
     Supervision,
     Batteries,
     Patrols,
-    Hazards,
+    Findings,
     Visitors,
     Lockers,
     Commands,

@@ -1,6 +1,6 @@
-"""The one buffer: an append-only journal in SQLite, and the cursors of those who read it.
+"""The one buffer: an append-only journal in SQLite, with a cursor for each of its readers.
 
-A lane is a table, a row is a pack of records, and every record has its place in its stream
+A lane is a table, a row is a pack of records, and every record has a sequence number in its stream
 (one device in one lane). `Journal` writes, in the daemon; `Reader` reads, in any process.
 """
 

@@ -17,13 +17,14 @@ import aiosqlite
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError
 
-from .space import PAGE
+from .space import PAGE_BYTES
 
 Statement = tuple[str, Sequence[Any]]
 
-WAL_HEADER, FRAME = 32, 24 + PAGE
-"""Bytes in the log (sqlite.org/fileformat2.html, 4.1); a frame's bytes 4 to 8 are not 0 where a transaction
-ends, 8 to 16 are the header's if it belongs to the present round of the log."""
+WAL_HEADER_BYTES, FRAME_BYTES = 32, 24 + PAGE_BYTES
+"""Sizes in the log (sqlite.org/fileformat2.html, 4.1). Bytes 4 to 8 of a frame are not 0 where a
+transaction ends; bytes 8 to 16 equal the header's salts if the frame was written since the log was last
+reset."""
 
 
 class JournalFailed(GatewayError):
@@ -31,52 +32,53 @@ class JournalFailed(GatewayError):
 
 
 class JournalDamaged(JournalFailed):
-    """The file is no sound database."""
+    """The file is not a sound database."""
 
 
 class JournalFull(JournalFailed):
-    """There is no room, in the file's cap or on the disk."""
+    """The file's cap or the disk is full."""
 
 
 class Database:
-    """One connection. `transact` is for one task alone: two tasks would share a transaction."""
+    """One connection. Only one task may call `transact`: two would share a transaction."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
 
     async def rows(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
-        """All rows of a query, fetched at once: a reader left open would stop the checkpoints."""
+        """All rows of a query, fetched at once: an open statement would block the checkpoints."""
         try:
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, args)]
         except sqlite3.Error as error:
             raise _failure("journal-read", self.path, error) from error
 
     async def check(self) -> None:
-        """Look through the whole file. Raises `JournalDamaged`."""
+        """Check the whole file. Raises `JournalDamaged`."""
         ((found,),) = await self.rows("PRAGMA quick_check(1)")
         if found != "ok":
             raise JournalDamaged("journal-open", path=self.path, reason=found)
 
     async def check_log(self) -> None:
-        """See whether the log goes on behind its sound part. Raises `JournalDamaged`.
+        """Check for transactions beyond the sound part of the log. Raises `JournalDamaged`.
 
-        A kill leaves at most a transaction without its end. One that ends behind the tear may have been
-        synced, or have met a power cut: nobody can tell, so it counts as damage. SQLite says nothing of
-        it. To be called before the first write, by the only writer.
+        A killed process leaves at most one incomplete transaction. A complete one beyond a broken frame may
+        or may not have been synced before a power cut, so it counts as damage; SQLite ignores it silently.
+        Call this before the first write, from the only writer.
         """
         ((_, frames, _),) = await self.rows("PRAGMA wal_checkpoint(PASSIVE)")
         file = self.path.with_name(self.path.name + "-wal")
         log = file.read_bytes() if file.exists() else b""
-        # A damaged header cannot name the round: the first frame is of it.
-        salts = log[16:24] if log.startswith(b"\x37\x7f\x06") else log[WAL_HEADER + 8 : WAL_HEADER + 16]
-        starts = range(WAL_HEADER + max(0, frames) * FRAME, len(log), FRAME)
+        # A damaged header has no valid salts: take those of the first frame.
+        first = WAL_HEADER_BYTES
+        salts = log[16:24] if log.startswith(b"\x37\x7f\x06") else log[first + 8 : first + 16]
+        starts = range(first + max(0, frames) * FRAME_BYTES, len(log), FRAME_BYTES)
         ends = [start for start in starts if any(log[start + 4 : start + 8])]
         if any(log[start + 8 : start + 16] == salts for start in ends):
             raise JournalDamaged("journal-open", path=self.path, reason="log")
 
     async def used_pages(self) -> int:
-        """Pages that hold something."""
+        """Pages in use."""
         ((count,),) = await self.rows("PRAGMA page_count")
         ((free,),) = await self.rows("PRAGMA freelist_count")
         return int(count) - int(free)
@@ -108,7 +110,7 @@ class Database:
 
 def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:
     try:
-        # Of a disk that no longer answers SQLite may say that the file is malformed.
+        # When the disk no longer answers, SQLite may report a malformed file.
         with path.open("rb") as file:
             file.read(1)
     except OSError as unreadable:
@@ -128,12 +130,12 @@ async def connect(
 ) -> AsyncIterator[Database]:
     """Open the file; a writer creates it and brings its schema up to date.
 
-    `pages` caps its size; `check` looks through all of it first. Raises `JournalFailed`, of which
-    `JournalDamaged` says that the file is beyond use.
+    `pages` caps its size; with `check` the whole file is checked first. Raises `JournalFailed`, or its
+    subclass `JournalDamaged` when the file is unusable.
     """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
-        # Tried in this thread first: aiosqlite's own outlives a failure, and may outlive the loop.
+        # Try in this thread first: aiosqlite's thread survives a failure, and may outlive the loop.
         sqlite3.connect(uri, uri=True).close()
         async with aiosqlite.connect(uri, uri=True, isolation_level=None) as connection:
             database = Database(connection, path)
@@ -141,7 +143,7 @@ async def connect(
             if check:
                 await database.check()
             if not readonly:
-                await connection.execute(f"PRAGMA page_size={PAGE}")
+                await connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
                 await connection.execute("PRAGMA journal_mode=WAL")
                 await connection.execute("PRAGMA synchronous=FULL")
                 await connection.execute(f"PRAGMA max_page_count={pages or 2**31}")

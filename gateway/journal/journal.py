@@ -1,10 +1,10 @@
 """Writing the journal: one task, one transaction at a time.
 
 The promise: a power cut loses at most one commit window of telemetry, and no alarm or command that
-`commit` returned for; the end of the process alone loses nothing (tail.py). While the link is up telemetry
-leaves before it is committed, so a number is never used twice by rule: no record leaves whose number is
-more than BLOCK above the last committed one of its stream, and a start after a power cut goes on BLOCK
-above it, leaving a gap record for the rest.
+`commit` returned for; a killed process alone loses nothing (tail.py). While the link is up, telemetry is
+sent before it is committed. A sequence number must not be used twice all the same: a record is sent only if
+its number is at most MAX_SENT_UNCOMMITTED above the last committed one of its stream, and the start after a
+power cut skips that many numbers and records them as a gap.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
 from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
-from .holes import holes
-from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Pack, Reader, Stream, utc_day
-from .salvage import finish, is_marked_damaged, mark_damaged, replace
+from .gaps import find_gaps
+from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Reader, Stream, utc_day
+from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
 from .space import Limits, Reserve, Wear
 from .statements import (
     add_day,
-    insert,
-    put_checkpoint,
-    put_clean,
-    put_cursor,
-    put_dead,
-    put_gap,
-    put_state,
-    put_stream,
-    remove,
+    delete_packs,
+    insert_dead_letter,
+    insert_gap,
+    insert_pack,
+    set_checkpoint,
+    set_clean,
+    set_cursor,
+    set_state,
+    set_stream,
 )
 from .tail import Tail
 
-BLOCK = 256
-"""Telemetry records of one device that may leave between two commits."""
-CHECKPOINT = 300.0
-"""Seconds between two checkpoints of the sequence numbers; a start re-reads what came after."""
-KEPT = 8
+MAX_SENT_UNCOMMITTED = 256
+"""Telemetry records of one device that may be sent between two commits."""
+CHECKPOINT_INTERVAL_S = 300.0
+"""Seconds between two checkpoints of the sequence numbers; a start re-reads the rows after the last."""
+MAX_COMMITTED_WINDOWS = 8
 """Committed windows kept in memory for a reader that is nearly up to date."""
-UNWRITTEN = 600
-"""Windows kept in memory while the disk takes nothing; then the oldest goes, with a gap record."""
-EVICTED = 64
+MAX_UNWRITTEN_WINDOWS = 600
+"""Windows kept in memory while the disk cannot be written; beyond that the oldest is dropped."""
+ROWS_PER_EVICTION = 64
 """Rows of telemetry removed at a time to make room."""
-SMALL = 64 * 1024 * 1024
-"""Bytes of a journal that is checked before it is used; a larger one is checked while it is."""
+MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
+"""A larger file is checked while it is already in use."""
 
 
 class Window(msgspec.Struct):
@@ -61,33 +61,33 @@ class Window(msgspec.Struct):
     records: list[Record] = []
     pos: int | None = None
     ready: int = 0
-    """How many records, from the first, may leave already: all once committed; before, those whose
-    sequence number a crash could not hand out again."""
+    """How many records, from the first, may be sent: all once committed; before that, those whose
+    sequence number cannot be used again after a crash."""
 
 
 class _Pending(msgspec.Struct):
-    """What the next transaction will hold."""
+    """What the next transaction will contain."""
 
     alarms: list[Record] = []
     events: list[Record] = []
     changes: dict[tuple[str, str], Row | None] = {}
     cursors: dict[Lane, int] = {}
     gaps: list[tuple[str, Gap]] = []
-    dead: list[tuple[Record, str]] = []
+    dead_letters: list[tuple[Record, str]] = []
     deletions: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
 
     def put_back(self, older: _Pending) -> None:
-        """A transaction failed: what it held goes first in the next one."""
+        """After a failed transaction: prepend its contents."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
-        self.gaps[:0], self.dead[:0] = older.gaps, older.dead
+        self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
         self.deletions[:0] = older.deletions
         self.changes = {**older.changes, **self.changes}
         self.cursors = {**older.cursors, **self.cursors}
 
 
-class Journal(Reader):
-    """The writer, in the daemon. Reading goes over a second connection, so it never waits."""
+class Journal:
+    """The writer, in the daemon. Its `reader` has a connection of its own, so that reads never wait."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Journal(Reader):
         day_of: DayOf,
         runtime: Path | None,
     ) -> None:
-        super().__init__(reader, day_of)
+        self.reader = Reader(reader, day_of, self._fail_on_damage)
         self._runtime = runtime
         self._tail: Tail | None = None
         self._numbers: dict[Stream, int] = {}
@@ -120,9 +120,9 @@ class Journal(Reader):
         self.latest: dict[str, Record] = {}
         """The newest sample of each device, since the start."""
         self.changed = Signal()
-        """Sent when a sample was taken in, and when something was committed."""
-        self.settled = Signal()
-        """Sent when something was committed or could not be, and not at every sample."""
+        """Sent for each new sample and each commit."""
+        self.commit_attempted = Signal()
+        """Sent after each commit, whether it succeeded or failed; not for each sample."""
         self.epoch = ""
         self.committed = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
@@ -130,19 +130,19 @@ class Journal(Reader):
         """The position up to which the platform has acknowledged each lane."""
         self.commits = 0
         self.dropped = 0
-        """Records given up since the start."""
-        self.dead = 0
+        """Records dropped since the start."""
+        self.dead_letters = 0
         """Records in the dead-letter table."""
-        self.bytes = 0
-        """What the journal takes on the disk, its log and reserve included, as of the last look."""
+        self.size_bytes = 0
+        """Bytes on the disk, log and reserve included, when last measured."""
         self.failure: JournalFailed | None = None
-        """Why the last commit did not succeed; what it held is kept and tried again."""
-        self.salvaged: Path | None = None
-        """Where a damaged journal was put aside at this start."""
+        """Why the last commit failed; its contents are in the next one."""
+        self.damaged_copy: Path | None = None
+        """Where this start moved a damaged journal."""
 
     @staticmethod
     @asynccontextmanager
-    async def open(  # type: ignore[override]
+    async def open(
         path: Path,
         clock: Clock,
         window: float = 1.0,
@@ -150,24 +150,25 @@ class Journal(Reader):
         day_of: DayOf | None = None,
         runtime: Path | None = None,
     ) -> AsyncIterator[Journal]:
-        """Open or create the journal; a damaged one is put aside and what is sound is taken over.
+        """Open or create the journal; a damaged one is moved aside and its sound rows are copied.
 
-        `runtime` is a folder in memory, where what is not committed yet outlives the process. On the
-        way out everything pending is committed. Raises `JournalFailed`.
+        `window` is seconds between commits of telemetry. `runtime` is a folder in memory, where what is
+        not committed yet survives the end of the process. Everything pending is committed on exit.
+        Raises `JournalFailed`.
         """
         limits = limits or Limits()
         path.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
-            aside = None
-            finish(path)
+            damaged_copy = None
+            finish_replacement(path)
             try:
                 journal = await _start(stack, path, clock, window, limits, day_of, runtime)
             except JournalDamaged:
                 await stack.aclose()
                 Reserve(path).release()
-                aside = await replace(path, limits.pages)
+                damaged_copy = await replace_damaged(path, limits.pages)
                 journal = await _start(stack, path, clock, window, limits, day_of, runtime)
-            journal.salvaged = aside
+            journal.damaged_copy = damaged_copy
             journal._tasks = [
                 asyncio.create_task(journal._write(), name="journal-writer"),
                 asyncio.create_task(journal._close_windows(), name="journal-window"),
@@ -183,30 +184,30 @@ class Journal(Reader):
                     journal._tail.remove()
 
     async def run(self) -> None:
-        """Ends only with the writer: raises `JournalDamaged` when the file is beyond use."""
-        large = self._writer.path.stat().st_size > SMALL
+        """Run until the writer ends. Raises `JournalDamaged` when the file is unusable."""
+        large = self._writer.path.stat().st_size > MAX_BYTES_CHECKED_AT_START
         await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
-        self.epoch = await self.meta("epoch")
+        self.epoch = await self.reader.meta("epoch")
         if self._runtime:
             self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
         for lane in LANES:
-            self.committed[lane] = await self.last(lane)
-            self.delivered[lane] = await self.cursor(lane)
-        self._streams, self._days = await self.counts()
+            self.committed[lane] = await self.reader.last(lane)
+            self.delivered[lane] = await self.reader.cursor(lane)
+        self._streams, self._days = await self.reader.counts()
         self._numbers = dict(self._streams)
-        clean = await self.meta("clean")
+        clean = await self.reader.meta("clean")
         if clean == DAMAGED:
-            await self._tell_holes()
-        if clean == "0" and not self._take_over():
-            # Nobody knows which of these left before the power went; none may be used again.
+            await self._record_damage()
+        if clean == "0" and not self._recover_tail():
+            # Some of these numbers may have been sent before the power cut; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
-                    gap = Gap(lane, device, written + 1, written + BLOCK, BLOCK, UNCERTAIN)
-                    self._streams[lane, device] = written + BLOCK
-                    self._tell_gap(self.day_of(self._clock.now()), gap)
-        # A checkpoint: numbers are passed over in the transaction that tells of it, or not at all.
+                    last = self._streams[lane, device] = written + MAX_SENT_UNCOMMITTED
+                    gap = Gap(lane, device, written + 1, last, MAX_SENT_UNCOMMITTED, UNCERTAIN)
+                    self._record_gap(self.reader.day_of(self._clock.now()), gap)
+        # A checkpoint: numbers are skipped in the transaction that records the gap, or not at all.
         await self._commit(telemetry=True)
         if isinstance(self.failure, JournalFull):
             self._reserve.release()
@@ -219,52 +220,49 @@ class Journal(Reader):
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
-        self.dead = int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
+        self.dead_letters = await self.reader.dead_letter_count()
         self._reserve.fill()
         await self._make_room()
 
-    def _take_over(self) -> bool:
-        """What a killed process had taken in and not committed; False if nobody knows what that was."""
+    def _recover_tail(self) -> bool:
+        """Restore what a killed process had not committed; False if that is unknown."""
         found = self._tail.recover() if self._tail else None
         if found is None:
             return False
         for stream, seq in found.committed.items():
-            self._pass_over(stream, seq)
+            self._skip_to(stream, seq)
         for record in found.records:
             stream = record.lane, record.device
             if record.seq > self._streams.get(stream, 0):
-                self._pass_over(stream, record.seq - 1)
+                self._skip_to(stream, record.seq - 1)
                 self._streams[stream] = record.seq
                 self._windows[-1].records.append(record)
         return True
 
-    def _pass_over(self, stream: Stream, seq: int) -> None:
-        """Numbers that were committed once and are not in the file: damage took them, nobody gets them."""
+    def _skip_to(self, stream: Stream, seq: int) -> None:
+        """Skip numbers that were committed once and are no longer in the file because of damage."""
         last = self._streams.get(stream, 0)
         if seq > last:
             self._streams[stream] = seq
             gap = Gap(*stream, last + 1, seq, seq - last, DAMAGED)
-            self._tell_gap(self.day_of(self._clock.now()), gap)
+            self._record_gap(self.reader.day_of(self._clock.now()), gap)
 
-    async def _tell_holes(self) -> None:
-        """Tell of every number that damage may have cost, and again of the gaps whose record it took."""
-        told, known = await holes(self, self._streams, self.delivered)
-        day = self.day_of(self._clock.now())
-        for gap in told:
-            self._tell_gap(day, gap)
-        for then, gap in known:
-            self._tell_gap(then, gap, again=True)
+    async def _record_damage(self) -> None:
+        """Record every number that may be lost to damage, and again each gap whose record is lost."""
+        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered)
+        day = self.reader.day_of(self._clock.now())
+        for gap in lost:
+            self._record_gap(day, gap)
+        for gap_day, gap in unreported:
+            self._record_gap(gap_day, gap, already_counted=True)
 
-    def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
-        packs = super()._packs(rows)
-        if self.damaged:
-            # The next start tells of what it cost.
-            mark_damaged(self._writer.path)
-            raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
-        return packs
+    def _fail_on_damage(self) -> None:
+        # The next start finds out which records are lost.
+        mark_damaged(self._writer.path)
+        raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
 
     def sample(self, sample: Sample) -> Record:
-        """Take a sample into the open window; readers in this process see it at once."""
+        """Add a sample to the open window, where this process can read it at once."""
         body: dict[str, Any] = {"quality": sample.quality, "values": sample.values}
         if sample.bad:
             body["bad"] = sample.bad
@@ -272,8 +270,9 @@ class Journal(Reader):
             body["error"] = sample.error
         record = self._number(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         window = self._windows[-1]
-        known = self._committed_seq.get(record.device)
-        if window.ready == len(window.records) and known is not None and record.seq <= known + BLOCK:
+        committed = self._committed_seq.get(record.device)
+        safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
+        if safe and window.ready == len(window.records):
             window.ready += 1
         window.records.append(record)
         if self._tail:
@@ -283,7 +282,7 @@ class Journal(Reader):
         return record
 
     def append(self, service: str, facts: Iterable[Fact], changes: Changes) -> None:
-        """Take facts and the rows they lead to; they are committed together, with the window."""
+        """Add facts and the rows that changed with them; both are committed in the next transaction."""
         for fact in facts:
             record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
             (self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events).append(record)
@@ -297,49 +296,54 @@ class Journal(Reader):
         self._wake.set()
         await done
 
-    def advance(self, lane: Lane, pos: int) -> None:
-        """The platform has acknowledged a lane up to here; made durable with the next commit."""
+    def acknowledge(self, lane: Lane, pos: int) -> None:
+        """The platform has acknowledged a lane up to `pos`; written with the next commit."""
         if pos > self.delivered[lane]:
             self.delivered[lane] = self._pending.cursors[lane] = pos
 
-    def lose(self, records: Iterable[Record], reason: str) -> None:
-        """Records that will never be delivered: the ledger and the platform are told which and why."""
+    def drop(self, records: Iterable[Record], reason: str) -> None:
+        """Record that these will never be delivered, and why, in the ledger and for the platform."""
         lost: dict[tuple[str, Lane, str], list[int]] = {}
         for record in records:
-            lost.setdefault((self.day_of(record.at), record.lane, record.device), []).append(record.seq)
+            lost.setdefault(self._ledger_key(record), []).append(record.seq)
         for (day, lane, device), seqs in lost.items():
-            self._tell_gap(day, Gap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
+            self._record_gap(day, Gap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
 
-    def bury(self, record: Record, reason: str) -> None:
-        """A record that the broker will not take goes to the dead-letter table."""
-        self._pending.dead.append((record, reason))
-        self.dead += 1
-        # A gap record that is itself refused is not told of by another.
-        self._tell_gap(
-            self.day_of(record.at),
+    def dead_letter(self, record: Record, reason: str) -> None:
+        """Move a record that the broker refuses to the dead-letter table."""
+        self._pending.dead_letters.append((record, reason))
+        self.dead_letters += 1
+        # A gap record that is itself refused must not cause another one.
+        self._record_gap(
+            self.reader.day_of(record.at),
             Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
-            to_ledger_only=record.kind == "gap",
+            ledger_only=record.kind == "gap",
         )
 
-    def unkept_alarms(self) -> list[Record]:
-        """Alarms that the disk would not take: they leave all the same, and again once it has."""
+    def uncommitted_alarms(self) -> list[Record]:
+        """Alarms that could not be written: they are sent at once, and again when they are committed."""
         return list(self._pending.alarms) if self.failure else []
 
     def window_after(self, pos: int) -> Window | None:
-        """The window that follows a position, if memory still has it."""
+        """The window that follows a position, if it is still in memory."""
         if pos >= self.committed[Lane.TELEMETRY]:
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
-    def _tell_gap(self, day: str, gap: Gap, *, to_ledger_only: bool = False, again: bool = False) -> None:
-        if not again:
+    def _record_gap(
+        self, day: str, gap: Gap, *, ledger_only: bool = False, already_counted: bool = False
+    ) -> None:
+        if not already_counted:
             self.dropped += gap.count if gap.reason != UNCERTAIN else 0
             self._pending.gaps.append((day, gap))
-        if to_ledger_only:
+        if ledger_only:
             return
         body = {**msgspec.structs.asdict(gap), "lane": gap.lane.name.lower()}
         del body["device"]
         self.append("", [Fact(Lane.EVENT, gap.device, "gap", self._clock.now(), body)], {})
+
+    def _ledger_key(self, record: Record) -> tuple[str, Lane, str]:
+        return self.reader.day_of(record.at), record.lane, record.device
 
     def _number(self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]) -> Record:
         seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
@@ -347,8 +351,8 @@ class Journal(Reader):
 
     async def _close_windows(self) -> None:
         while True:
-            await self._clock.sleep(self.wear.window)
-            self.wear.adapt()
+            await self._clock.sleep(self.wear.window_s)
+            self.wear.adapt_window()
             self._window_due = True
             self._wake.set()
 
@@ -360,7 +364,7 @@ class Journal(Reader):
             await run_to_end(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
-        """Commit, and see to it that the next commit finds room. Raises `JournalDamaged`."""
+        """Commit, and make room for the next commit. Raises `JournalDamaged`."""
         try:
             await self._commit(telemetry=telemetry, closing=closing)
             if isinstance(self.failure, JournalFull):
@@ -372,14 +376,14 @@ class Journal(Reader):
         except JournalDamaged:
             raise
         except (JournalFailed, OSError) as failed:
-            # A disk that is gone: on in memory, until it is back or somebody comes.
+            # The disk is gone: continue in memory until it is back.
             path = self._writer.path
             self.failure = (
                 failed
                 if isinstance(failed, JournalFailed)
                 else JournalFailed("journal-write", path=path, reason=failed)
             )
-        self._forget_unwritten()
+        self._drop_unwritten()
 
     async def _commit(self, *, telemetry: bool, closing: bool = False) -> None:
         """One transaction with all that is pending; what fails stays pending. Raises `JournalDamaged`."""
@@ -390,18 +394,18 @@ class Journal(Reader):
         except JournalFailed as failure:
             self.failure = failure
             self._pending.put_back(pending)
-            _settle(pending.waiting, failure)
-            self.settled.send()
+            _resolve(pending.waiting, failure)
+            self.commit_attempted.send()
             if isinstance(failure, JournalDamaged):
-                # The next start puts the file aside and takes over what is sound.
+                # The next start moves the file aside and copies its sound rows.
                 mark_damaged(self._writer.path)
                 raise
             return
         self.failure = None
-        while len(self._windows) > KEPT and self._windows[0].pos is not None:
+        while len(self._windows) > MAX_COMMITTED_WINDOWS and self._windows[0].pos is not None:
             self._windows.popleft()
-        _settle(pending.waiting, None)
-        self.settled.send()
+        _resolve(pending.waiting, None)
+        self.commit_attempted.send()
         self.changed.send()
 
     async def _transact(self, pending: _Pending, windows: list[Window], closing: bool) -> None:
@@ -409,12 +413,12 @@ class Journal(Reader):
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
-            *(insert(lane, records) for lane, records in packs),
+            *(insert_pack(lane, records) for lane, records in packs),
             *pending.deletions,
-            *(put_state(service, key, row) for (service, key), row in pending.changes.items()),
-            *(put_cursor(lane, pos) for lane, pos in pending.cursors.items()),
-            *(put_gap(day, gap) for day, gap in pending.gaps),
-            *(put_dead(record, reason) for record, reason in pending.dead),
+            *(set_state(service, key, row) for (service, key), row in pending.changes.items()),
+            *(set_cursor(lane, pos) for lane, pos in pending.cursors.items()),
+            *(insert_gap(day, gap) for day, gap in pending.gaps),
+            *(insert_dead_letter(record, reason) for record, reason in pending.dead_letters),
         ]
         fresh = {
             record.device: record.seq
@@ -422,11 +426,9 @@ class Journal(Reader):
             for record in window.records
             if record.device not in self._committed_seq
         }
-        statements += [put_stream((Lane.TELEMETRY, device), 0) for device in fresh]
-        days = Counter(
-            (self.day_of(record.at), lane, record.device) for lane, records in packs for record in records
-        )
-        # Rows that go take the numbers with them that were used since the last checkpoint.
+        statements += [set_stream((Lane.TELEMETRY, device), 0) for device in fresh]
+        days = Counter(self._ledger_key(record) for _, records in packs for record in records)
+        # A deleted row may hold the only trace of numbers used since the last checkpoint.
         checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due
         if checkpoint:
             statements += self._checkpoint(len(windows), self._days + days, closing)
@@ -441,14 +443,14 @@ class Journal(Reader):
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
         if self._tail:
-            self._note_in_tail(self._tail, [record for _, records in packs for record in records], windows)
+            self._update_tail(self._tail, [record for _, records in packs for record in records], windows)
         if checkpoint:
-            self._checkpoint_due = self._clock.mono() + CHECKPOINT
+            self._checkpoint_due = self._clock.mono() + CHECKPOINT_INTERVAL_S
         self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
 
-    def _note_in_tail(self, tail: Tail, committed: list[Record], windows: list[Window]) -> None:
-        """What is on the disk now is no longer the tail's to keep, but its numbers are."""
+    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[Window]) -> None:
+        """Remove what is committed from the tail, and store the committed numbers in it."""
         numbers = {(record.lane, record.device): record.seq for record in committed}
         self._numbers |= numbers
         if windows:
@@ -458,7 +460,7 @@ class Journal(Reader):
             tail.commit(numbers)
 
     def _due_windows(self) -> list[Window]:
-        """Close the open window; all that are closed and not committed, oldest first."""
+        """Close the open window; returns those closed and not committed, oldest first."""
         if self._windows[-1].records:
             self._windows.append(Window())
         return [window for window in self._windows if window.pos is None and window.records]
@@ -472,55 +474,55 @@ class Journal(Reader):
             for record in records
         )
         return [
-            *(put_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
+            *(set_stream(stream, last - ahead[stream]) for stream, last in self._streams.items()),
             *(add_day(day, lane, device, count) for (day, lane, device), count in days.items()),
-            put_checkpoint(),
-            put_clean(closing),
+            set_checkpoint(),
+            set_clean(closing),
         ]
 
     async def _make_room(self) -> None:
-        """Keep below the cap: the oldest telemetry goes first, then events; alarms last of all."""
+        """Stay below the cap: evict the oldest telemetry first, then events, alarms last."""
         while (used := await self._writer.used_pages()) > self._limits.telemetry_pages:
             if await self._evict(Lane.TELEMETRY) or await self._evict(Lane.EVENT):
                 continue
             if used <= self._limits.pages or not await self._evict(Lane.ALARM):
                 break
         self._reserve.fill()
-        self.bytes = self._writer.size() + self._reserve.size()
+        self.size_bytes = self._writer.size() + self._reserve.size()
 
     async def _evict(self, lane: Lane) -> bool:
-        """Remove the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
-        packs = await self.read(lane, 0, EVICTED)
+        """Delete the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
+        packs = await self.reader.read(lane, 0, ROWS_PER_EVICTION)
         if not packs:
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
-        self.lose((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
-        self._pending.deletions.append(remove(lane, until))
-        self.advance(lane, until)
+        self.drop((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
+        self._pending.deletions.append(delete_packs(lane, until))
+        self.acknowledge(lane, until)
         failpoint("evict")
         await self._commit(telemetry=False)
         failpoint("evicted")
         return self.failure is None
 
-    def _forget_unwritten(self) -> None:
-        """Memory is bounded too: the oldest window nobody could write is given up, and told of."""
+    def _drop_unwritten(self) -> None:
+        """Memory is bounded: drop the oldest window that could not be written, and record the gap."""
         unwritten = [window for window in self._windows if window.pos is None]
-        if len(unwritten) <= UNWRITTEN:
+        if len(unwritten) <= MAX_UNWRITTEN_WINDOWS:
             return
         window = unwritten[0]
         self._windows.remove(window)
         records = list(window.records)
-        # Who still reads this window finds its end; what might not leave before never will.
+        # A reader still in this window finds its end; records that were not ready are not sent.
         del window.records[window.ready :]
         window.pos = self.committed[Lane.TELEMETRY]
         self.changed.send()
-        self._days += Counter((self.day_of(record.at), record.lane, record.device) for record in records)
-        self.lose(records, "disk")
+        self._days += Counter(map(self._ledger_key, records))
+        self.drop(records, "disk")
 
     async def verify(self) -> None:
-        """Look through the whole file while it is in use. Raises `JournalDamaged`."""
+        """Check the whole file while it is in use. Raises `JournalDamaged`."""
         try:
-            # On a connection of its own, for it takes long and readers would wait.
+            # On a separate connection: it takes long, and readers would have to wait.
             async with connect(self._writer.path, readonly=True) as database:
                 await database.check()
         except JournalDamaged:
@@ -537,10 +539,10 @@ async def _start(
     day_of: DayOf | None,
     runtime: Path | None,
 ) -> Journal:
-    small = path.exists() and path.stat().st_size <= SMALL
+    small = path.exists() and path.stat().st_size <= MAX_BYTES_CHECKED_AT_START
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
-    Reserve(path).make_way()
+    Reserve(path).release_if_disk_full()
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
@@ -549,7 +551,7 @@ async def _start(
     return journal
 
 
-def _settle(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
+def _resolve(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
     for future in waiting:
         if future.done():
             continue

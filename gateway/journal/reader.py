@@ -1,4 +1,4 @@
-"""Reading the journal, from any process, without ever standing in the writer's way."""
+"""Reading the journal, from any process, without blocking the writer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .rows import unpack
 LANES = tuple(Lane)
 UPLINK = "uplink"
 DAMAGED = "damaged"
-"""The reason of a gap that damage left; and what `meta.clean` says until all of those have been told."""
+"""The reason of a gap due to damage, and the value of `meta.clean` until all such gaps are recorded."""
 UNCERTAIN = "restart"
-"""The reason of a gap that a crash left: see `LedgerRow`."""
+"""The reason of a gap due to a crash: see `LedgerRow`."""
 
 Stream = tuple[Lane, str]
 
@@ -39,12 +39,12 @@ DayOf = Callable[[Stamp], str]
 
 
 def utc_day(at: Stamp) -> str:
-    """Days where nobody said in which time zone."""
+    """The day in UTC, where no time zone is configured."""
     return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Sequence numbers `first` to `last` of a stream, `count` of which were lost on purpose or by force."""
+    """Sequence numbers `first` to `last` of a stream, `count` of which were lost."""
 
     lane: Lane
     device: str
@@ -57,10 +57,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
-    """What became of the records that one device made on one day in one lane.
+    """What became of the records of one device, one day and one lane.
 
-    `measured` = `delivered` + `pending` + `dropped`. `uncertain` counts sequence numbers that a crash
-    left open beside that: a record of that number was delivered, or there never was one that lasted.
+    `measured` = `delivered` + `pending` + `dropped`. `uncertain` counts further sequence numbers that were
+    open at a crash: either a record of that number was delivered, or none was ever stored.
     """
 
     day: str
@@ -77,7 +77,7 @@ class LedgerRow(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record the broker would not take."""
+    """A record that the broker refused."""
 
     lane: Lane
     device: str
@@ -88,9 +88,16 @@ class DeadLetter(msgspec.Struct, frozen=True):
 class Reader:
     """Queries on the journal. Damaged rows are left out and counted in `damaged`."""
 
-    def __init__(self, database: Database, day_of: DayOf = utc_day) -> None:
+    def __init__(
+        self,
+        database: Database,
+        day_of: DayOf = utc_day,
+        on_damage: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_damage` is called for each read that found a damaged row, and may raise."""
         self._database = database
         self.day_of = day_of
+        self._on_damage = on_damage
         self.damaged = 0
 
     @staticmethod
@@ -128,6 +135,8 @@ class Reader:
             except ValueError:
                 self.damaged += 1
                 packs.append(Pack(pos, []))
+        if self.damaged:
+            self._on_damage()
         return packs
 
     async def last(self, lane: Lane) -> int:
@@ -138,7 +147,7 @@ class Reader:
         return rows[0][0] if rows else 0
 
     async def cursor(self, lane: Lane, reader: str = UPLINK) -> int:
-        """How far a reader has come."""
+        """The position a reader has reached."""
         rows = await self._database.rows(
             "SELECT pos FROM cursor WHERE reader = ? AND lane = ?", reader, int(lane)
         )
@@ -162,7 +171,7 @@ class Reader:
         return dict(await self._database.rows("SELECT key, body FROM state WHERE service = ?", service))
 
     async def changes(self) -> int:
-        """A number that differs once another connection has committed."""
+        """A number that changes when another connection commits."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 
     async def counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
@@ -214,8 +223,12 @@ class Reader:
             )
         ]
 
+    async def dead_letter_count(self) -> int:
+        """Records in the dead-letter table."""
+        return int((await self._database.rows("SELECT count(*) FROM dead"))[0][0])
+
     async def dead_letters(self) -> list[DeadLetter]:
-        """Records the broker would not take."""
+        """Records that the broker refused."""
         rows = await self._database.rows("SELECT lane, device, seq, reason FROM dead")
         return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
 
@@ -226,5 +239,5 @@ def _ledger_row(key: tuple[str, Lane, str], measured: int, pending: int, gaps: l
         dropped[gap.reason] += gap.count
     uncertain = dropped.pop(UNCERTAIN, 0) + dropped.pop(DAMAGED, 0)
     delivered = measured - pending - dropped.total()
-    told = [(gap.first, gap.last, gap.reason) for gap in gaps]
-    return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, told)
+    spans = [(gap.first, gap.last, gap.reason) for gap in gaps]
+    return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, spans)

@@ -1,4 +1,4 @@
-"""How records lie in a row: MessagePack, deflated when that pays. Pure."""
+"""The encoding of records in a row: MessagePack, deflated where that is smaller. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What to do with a damaged journal: put it aside whole, and take over what is still sound.
+"""Salvage of a damaged journal: move it aside whole, and copy the rows that are still sound.
 
-The sound part is written to a file of its own, which takes the damaged one's place only once it is
-complete: whenever the power goes, a start finds either the one or the other, and does the rest.
+The sound rows are written to a new file, which replaces the damaged one only once it is complete: after a
+power cut at any moment, the next start finds one of the two and completes the replacement.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .database import Database, JournalFailed, Statement, connect
 from .reader import DAMAGED
 from .rows import unpack
 
-SUFFIXES = ("", "-wal", "-shm")
-MARK = "-damaged"
-FRESH = "-salvage"
-STEP = 64
-KEPT = 2
-"""Damaged files kept for somebody to look at: they count against nobody's cap."""
-LEAP = 1_000_000
-"""Numbers passed over per stream: the damaged part may have held some that were used."""
+DATABASE_SUFFIXES = ("", "-wal", "-shm")
+DAMAGE_MARK_SUFFIX = "-damaged"
+SALVAGE_SUFFIX = "-salvage"
+ROWS_PER_READ = 64
+MAX_DAMAGED_COPIES = 2
+"""Damaged files kept for inspection; they do not count against the cap."""
+SKIPPED_NUMBERS = 1_000_000
+"""Sequence numbers skipped per stream: some may have been used in the damaged part."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -35,57 +35,57 @@ _TABLES = ("meta", "stream", "state", "cursor", "day", "gap", "dead")
 
 
 def mark_damaged(path: Path) -> None:
-    """Leave word for the next start that the file must not be used."""
+    """Mark the file for the next start, which must not use it."""
     with contextlib.suppress(OSError):
-        path.with_name(path.name + MARK).touch()
+        path.with_name(path.name + DAMAGE_MARK_SUFFIX).touch()
 
 
 def is_marked_damaged(path: Path) -> bool:
-    return path.with_name(path.name + MARK).exists()
+    return path.with_name(path.name + DAMAGE_MARK_SUFFIX).exists()
 
 
-async def replace(path: Path, pages: int) -> Path:
-    """Put what is sound of a damaged journal in its place; returns where the damaged one went.
+async def replace_damaged(path: Path, pages: int) -> Path:
+    """Replace a damaged journal by its sound rows; returns the new path of the damaged file.
 
-    Raises `JournalFailed` when there is no room; then everything is still there.
+    Raises `JournalFailed` when there is no room; nothing is moved then.
     """
     mark_damaged(path)
-    fresh = path.with_name(path.name + FRESH)
-    for suffix in SUFFIXES:
+    fresh = path.with_name(path.name + SALVAGE_SUFFIX)
+    for suffix in DATABASE_SUFFIXES:
         fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
-    for old in _aside(path)[: 1 - KEPT]:
-        for suffix in SUFFIXES:
+    for old in _damaged_copies(path)[: 1 - MAX_DAMAGED_COPIES]:
+        for suffix in DATABASE_SUFFIXES:
             old.with_name(old.name + suffix).unlink(missing_ok=True)
     async with connect(fresh, pages=pages) as database:
         await salvage(path, database)
-    number = max(map(_number, _aside(path)), default=0) + 1
+    number = max(map(_number, _damaged_copies(path)), default=0) + 1
     aside = path.with_name(f"{path.name}.damaged-{number}")
     failpoint("quarantine")
     path.rename(aside)
-    finish(path)
+    finish_replacement(path)
     return aside
 
 
-def finish(path: Path) -> None:
-    """The rest of an exchange that was interrupted, if one was."""
+def finish_replacement(path: Path) -> None:
+    """Complete a replacement that was interrupted, if there was one."""
     if path.exists():
         return
-    fresh, asides = path.with_name(path.name + FRESH), _aside(path)
+    fresh, asides = path.with_name(path.name + SALVAGE_SUFFIX), _damaged_copies(path)
     if fresh.exists() and asides:
-        for suffix in SUFFIXES[1:]:
+        for suffix in DATABASE_SUFFIXES[1:]:
             part = path.with_name(path.name + suffix)
             if part.exists():
                 failpoint("quarantine")
                 part.rename(asides[-1].with_name(asides[-1].name + suffix))
-    # The mark goes first: what it says is no longer true of the file that comes.
-    path.with_name(path.name + MARK).unlink(missing_ok=True)
+    # Remove the mark first: it does not apply to the new file.
+    path.with_name(path.name + DAMAGE_MARK_SUFFIX).unlink(missing_ok=True)
     failpoint("quarantine")
     if fresh.exists() and asides:
         fresh.rename(path)
 
 
-def _aside(path: Path) -> list[Path]:
-    """Damaged files put aside, oldest first."""
+def _damaged_copies(path: Path) -> list[Path]:
+    """Damaged files moved aside, oldest first."""
     found = [file for file in path.parent.glob(f"{path.name}.damaged-*") if _number(file)]
     return sorted(found, key=_number)
 
@@ -98,41 +98,41 @@ def _number(aside: Path) -> int:
 async def salvage(damaged: Path, into: Database) -> None:
     """Copy every sound row into a new journal. Raises `JournalFailed` when that cannot be written.
 
-    A journal that has lost its identity, or how far its streams had counted, goes on under the new one's:
-    what the platform has not acknowledged reaches it under that, and no old number is used again.
+    A journal that lost its epoch or its sequence numbers continues under a new epoch: pending records are
+    delivered under the new one, so no number of the old epoch is used again.
     """
     async with AsyncExitStack() as stack:
         try:
             old = await stack.enter_async_context(connect(damaged, readonly=True))
         except JournalFailed:
             return
-        kept = {table: await _whole(old, table) for table in _TABLES}
-        meta: dict[str, str] = dict(kept["meta"] or ())
-        if kept["stream"] is None:
+        tables = {table: await _read_table(old, table) for table in _TABLES}
+        meta: dict[str, str] = dict(tables["meta"] or ())
+        if tables["stream"] is None:
             meta.pop("epoch", None)
-        for table, rows in {**kept, "meta": list(meta.items())}.items():
+        for table, rows in {**tables, "meta": list(meta.items())}.items():
             failpoint("salvage")
             await into.transact(_insert(table, rows or []))
-        streams = {(lane, device): written for lane, device, written in kept["stream"] or ()}
+        streams = {(lane, device): written for lane, device, written in tables["stream"] or ()}
         ends = []
         for lane in Lane:
             table = lane.name.lower()
-            cursors = [pos for _, number, pos in kept["cursor"] or () if number == lane]
-            end = max([await _last(old, table), *cursors])
-            async for rows in _spans(old, table, end):
+            cursors = [pos for _, number, pos in tables["cursor"] or () if number == lane]
+            end = max([await _last_pos(old, table), *cursors])
+            async for rows in _read_spans(old, table, end):
                 failpoint("salvage")
-                await into.transact(_insert(table, [row for row in rows if _sound(row, lane, streams)]))
+                await into.transact(_insert(table, [row for row in rows if _is_sound(row, lane, streams)]))
             ends.append(end)
         await into.transact([
-            *_insert("stream", [(*stream, written + LEAP) for stream, written in streams.items()]),
-            # Positions never go back either: nobody looks below a cursor.
+            *_insert("stream", [(*key, written + SKIPPED_NUMBERS) for key, written in streams.items()]),
+            # Positions must not go back either: nothing is read below a cursor.
             ("DELETE FROM sqlite_sequence", ()),
             *_insert("sqlite_sequence", list(zip(_LANES, ends, strict=True))),
             *_insert("meta", [("clean", DAMAGED), ("checkpoint", meta.get("checkpoint", str(ends)))]),
         ])  # fmt: skip
 
 
-async def _whole(damaged: Database, table: str) -> Rows | None:
+async def _read_table(damaged: Database, table: str) -> Rows | None:
     """All rows of a small table; None if any of it cannot be read."""
     try:
         return await damaged.rows(f"SELECT * FROM {table}")  # noqa: S608
@@ -140,8 +140,8 @@ async def _whole(damaged: Database, table: str) -> Rows | None:
         return None
 
 
-async def _last(damaged: Database, table: str) -> int:
-    """The newest position of a lane, by whatever can still be read of it."""
+async def _last_pos(damaged: Database, table: str) -> int:
+    """The newest position of a lane, from what is still readable."""
     last = 0
     for sql in (
         f"SELECT seq FROM sqlite_sequence WHERE name = '{table}'",  # noqa: S608
@@ -152,14 +152,14 @@ async def _last(damaged: Database, table: str) -> int:
     return last
 
 
-async def _spans(damaged: Database, table: str, last: int) -> AsyncIterator[Rows]:
-    """The rows of a lane by position, around the holes."""
-    for start in range(0, last, STEP):
-        yield await _span(damaged, table, start, min(start + STEP, last))
+async def _read_spans(damaged: Database, table: str, last: int) -> AsyncIterator[Rows]:
+    """The readable rows of a lane, by position."""
+    for start in range(0, last, ROWS_PER_READ):
+        yield await _read_span(damaged, table, start, min(start + ROWS_PER_READ, last))
 
 
-async def _span(damaged: Database, table: str, after: int, until: int) -> Rows:
-    """The rows of a span; a span that cannot be read is halved until its hole is one row wide."""
+async def _read_span(damaged: Database, table: str, after: int, until: int) -> Rows:
+    """The readable rows of a span; an unreadable span is halved until single rows are left out."""
     sql = f"SELECT * FROM {table} WHERE pos > ? AND pos <= ? ORDER BY pos"  # noqa: S608
     try:
         return await damaged.rows(sql, after, until)
@@ -167,12 +167,12 @@ async def _span(damaged: Database, table: str, after: int, until: int) -> Rows:
         if until - after <= 1:
             return []
         middle = (after + until) // 2
-        left = await _span(damaged, table, after, middle)
-        return left + await _span(damaged, table, middle, until)
+        left = await _read_span(damaged, table, after, middle)
+        return left + await _read_span(damaged, table, middle, until)
 
 
-def _sound(row: tuple[Any, ...], lane: Lane, streams: dict[tuple[int, str], int]) -> bool:
-    """Whether a row is what was written; its numbers are counted in `streams`."""
+def _is_sound(row: tuple[Any, ...], lane: Lane, streams: dict[tuple[int, str], int]) -> bool:
+    """Whether a row is intact; its sequence numbers are entered in `streams`."""
     try:
         records = unpack(row[2], row[3])
     except (ValueError, TypeError):

@@ -1,5 +1,4 @@
-"""Room on the disk: a hard cap on the journal, a reserve that makes room when the disk is full, and what
-the writing costs the card."""
+"""Disk space: a hard cap on the journal, a reserve for a full disk, and the wear of the SD card."""
 
 from __future__ import annotations
 
@@ -8,23 +7,24 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.base.files import write_synced
 from gateway.config.options import JournalOptions
 from gateway.model import Clock
 
-PAGE = 1024
-RESERVE = 2 * 1024 * 1024
-"""Bytes set aside in a file of zeros: given up when the disk is full, so that alarms still fit."""
-WAL_ROOM = 8 * 1024 * 1024
-"""What the write-ahead log may grow to, counted against the cap."""
-KEEP_FREE = 0.05
-"""The part of the cap that only alarms may use."""
-DAY = 86_400.0
-LONGEST_WINDOW = 10.0
+PAGE_BYTES = 1024
+RESERVE_BYTES = 2 * 1024 * 1024
+"""Size of a file of zeros that is deleted when the disk is full, so that alarms still fit."""
+MAX_WAL_BYTES = 8 * 1024 * 1024
+"""Size of the write-ahead log that is counted against the cap."""
+ALARM_SHARE = 0.05
+"""Fraction of the cap that only alarms may use."""
+DAY_S = 86_400.0
+MAX_WINDOW_S = 10.0
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """`cap` is bytes for database, log and reserve together; `daily` bytes a day the card should bear;
-    `endurance` the bytes it bears in its life."""
+    """In bytes: `cap` for database, log and reserve together; `daily` for the writes of a day; `endurance`
+    for those of the card's life."""
 
     cap: int = JournalOptions().cap
     daily: int = JournalOptions().daily
@@ -33,12 +33,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def pages(self) -> int:
         """Pages the database may ever have."""
-        return max(2048, (self.cap - WAL_ROOM - RESERVE) // PAGE)
+        return max(2048, (self.cap - MAX_WAL_BYTES - RESERVE_BYTES) // PAGE_BYTES)
 
     @property
     def telemetry_pages(self) -> int:
-        """Pages it may have before telemetry must go."""
-        return int(self.pages * (1 - KEEP_FREE))
+        """Pages it may have before telemetry is evicted."""
+        return int(self.pages * (1 - ALARM_SHARE))
 
 
 class Reserve:
@@ -48,25 +48,22 @@ class Reserve:
         self._path = journal.with_name(journal.name + "-reserve")
 
     def fill(self) -> bool:
-        """Set the space aside again; False while there is none."""
+        """Create the file if it is missing; False while there is no room."""
         try:
-            if self.size() == RESERVE:
+            if self.size() == RESERVE_BYTES:
                 return True
-            # Just given up: taking it back at once would fill the disk again.
-            if self._free() < 2 * RESERVE:
+            # After a release, creating it at once would fill the disk again.
+            if self._free() < 2 * RESERVE_BYTES:
                 return False
-            with self._path.open("wb") as file:
-                file.write(bytes(RESERVE))
-                file.flush()
-                os.fsync(file.fileno())
+            write_synced(self._path, bytes(RESERVE_BYTES))
         except OSError:
             self.release()
             return False
         return True
 
-    def make_way(self) -> None:
-        """Before a start: a disk too full for a log could not even be read from."""
-        if self.size() and self._free() < RESERVE:
+    def release_if_disk_full(self) -> None:
+        """Before a start: without room for its log, a database cannot even be read."""
+        if self.size() and self._free() < RESERVE_BYTES:
             self.release()
 
     def _free(self) -> int:
@@ -74,7 +71,7 @@ class Reserve:
         return disk.f_bavail * disk.f_frsize
 
     def release(self) -> None:
-        """Give it up; the disk has that much room again."""
+        """Delete the file to free its space."""
         self._path.unlink(missing_ok=True)
 
     def size(self) -> int:
@@ -82,10 +79,10 @@ class Reserve:
 
 
 class Wear:
-    """What this process writes to the card, and how long the card will bear it.
+    """Bytes this process writes to the card, and how long the card will last.
 
-    From /proc/self/io: `write_bytes`, less what was taken back before it reached the card. The first
-    minute, in which a journal is made, is left out of the pace.
+    From /proc/self/io: `write_bytes` minus `cancelled_write_bytes`. The rate leaves out the first minute,
+    in which a journal may be created.
     """
 
     def __init__(self, clock: Clock, limits: Limits, window: float) -> None:
@@ -93,46 +90,46 @@ class Wear:
         self._limits = limits
         self._base = window
         self._since = clock.mono()
-        self._first = _written()
+        self._first = _process_bytes_written()
         self._base_written = self._first
         self._settled = False
         self._mark = self._since, self._first
-        self.window = window
-        """Seconds between two commits of telemetry: widened while the budget of the day is short."""
+        self.window_s = window
+        """Seconds between two commits of telemetry: longer while the daily budget is exceeded."""
 
     @property
-    def written(self) -> int:
+    def bytes_written(self) -> int:
         """Bytes since the start."""
-        return _written() - self._first
+        return _process_bytes_written() - self._first
 
     @property
-    def per_day(self) -> float:
-        """Bytes a day at the pace since the start; 0 while nobody can tell."""
-        written = _written() - self._base_written if self._settled else 0
-        return written / max(1.0, self._clock.mono() - self._since) * DAY
+    def bytes_per_day(self) -> float:
+        """At the rate since the start; 0 while that is unknown."""
+        written = _process_bytes_written() - self._base_written if self._settled else 0
+        return written / max(1.0, self._clock.mono() - self._since) * DAY_S
 
     @property
-    def years(self) -> float:
-        """How long the card will last at that pace."""
-        return self._limits.endurance / max(1.0, self.per_day) / 365.25
+    def lifetime_years(self) -> float:
+        """How long the card will last at that rate."""
+        return self._limits.endurance / max(1.0, self.bytes_per_day) / 365.25
 
-    def adapt(self) -> None:
-        """Widen or narrow the window by the pace since the last call."""
-        now, written = self._clock.mono(), _written()
+    def adapt_window(self) -> None:
+        """Lengthen or shorten the window by the rate since the last call."""
+        now, written = self._clock.mono(), _process_bytes_written()
         seconds = now - self._mark[0]
         if seconds < 60:
             return
         if not self._settled:
             self._settled, self._since, self._base_written = True, now, written
-        pace = (written - self._mark[1]) / seconds * DAY
+        pace = (written - self._mark[1]) / seconds * DAY_S
         self._mark = now, written
         if pace > self._limits.daily:
-            self.window = min(LONGEST_WINDOW, self.window * 2)
+            self.window_s = min(MAX_WINDOW_S, self.window_s * 2)
         elif pace < self._limits.daily / 2:
-            self.window = max(self._base, self.window / 2)
+            self.window_s = max(self._base, self.window_s / 2)
 
 
-def _written() -> int:
+def _process_bytes_written() -> int:
     lines = Path("/proc/self/io").read_text().splitlines()
     counts = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
     return counts["write_bytes"] - counts["cancelled_write_bytes"]

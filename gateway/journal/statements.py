@@ -1,4 +1,4 @@
-"""What the journal says to the database: one SQL statement each. Pure."""
+"""The SQL statements that write to the journal. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .rows import pack
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def insert(lane: Lane, records: list[Record]) -> Statement:
-    """A row of a lane."""
+def insert_pack(lane: Lane, records: list[Record]) -> Statement:
+    """Add a row to a lane."""
     body, crc = pack(records)
     return (
         f"INSERT INTO {lane.name} (count, body, crc) VALUES (?, ?, ?)",  # noqa: S608
@@ -22,38 +22,38 @@ def insert(lane: Lane, records: list[Record]) -> Statement:
     )
 
 
-def remove(lane: Lane, until: int) -> Statement:
-    """The end of a lane's oldest rows."""
+def delete_packs(lane: Lane, until: int) -> Statement:
+    """Delete a lane's oldest rows."""
     return f"DELETE FROM {lane.name} WHERE pos <= ?", (until,)  # noqa: S608
 
 
-def put_state(service: str, key: str, row: Row | None) -> Statement:
-    """A row of a service, or its end."""
+def set_state(service: str, key: str, row: Row | None) -> Statement:
+    """Store or delete a row of a service."""
     if row is None:
         return "DELETE FROM state WHERE service = ? AND key = ?", (service, key)
     return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, _encode(row))
 
 
-def put_cursor(lane: Lane, pos: int) -> Statement:
-    """How far the platform has come."""
+def set_cursor(lane: Lane, pos: int) -> Statement:
+    """Store the position that the platform has acknowledged."""
     return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK, int(lane), pos)
 
 
-def put_stream(stream: Stream, written: int) -> Statement:
-    """The last sequence number of a stream."""
+def set_stream(stream: Stream, written: int) -> Statement:
+    """Store the last sequence number of a stream."""
     return "INSERT OR REPLACE INTO stream VALUES (?, ?, ?)", (int(stream[0]), stream[1], written)
 
 
 def add_day(day: str, lane: Lane, device: str, count: int) -> Statement:
-    """So many more records of a day in the ledger."""
+    """Add to the number of records of a day in the ledger."""
     return (
         "INSERT INTO day VALUES (?, ?, ?, ?4) ON CONFLICT DO UPDATE SET measured = measured + ?4",
         (day, int(lane), device, count),
     )
 
 
-def put_checkpoint() -> Statement:
-    """The newest row of each lane: a start counts from there on what `put_stream` does not know."""
+def set_checkpoint() -> Statement:
+    """Store the newest position of each lane: a start counts after it what `set_stream` does not count."""
     return (
         "UPDATE meta SET value = (SELECT json_group_array(coalesce(seq, 0)) FROM "
         "(VALUES ('alarm'), ('event'), ('telemetry')) LEFT JOIN sqlite_sequence "
@@ -62,21 +62,21 @@ def put_checkpoint() -> Statement:
     )
 
 
-def put_clean(clean: bool) -> Statement:
-    """Whether the journal was closed in order."""
+def set_clean(clean: bool) -> Statement:
+    """Store whether the journal was closed properly."""
     return "UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(clean)),)
 
 
-def put_gap(day: str, gap: Gap) -> Statement:
-    """An entry of the ledger."""
+def insert_gap(day: str, gap: Gap) -> Statement:
+    """Add a gap to the ledger."""
     return (
         "INSERT INTO gap (day, lane, device, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (day, int(gap.lane), gap.device, gap.first, gap.last, gap.count, gap.reason),
     )
 
 
-def put_dead(record: Record, reason: str) -> Statement:
-    """A dead letter."""
+def insert_dead_letter(record: Record, reason: str) -> Statement:
+    """Add a record to the dead-letter table."""
     body, crc = pack([record])
     return (
         "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",

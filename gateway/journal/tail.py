@@ -1,9 +1,10 @@
-"""Telemetry that is not committed yet, in the runtime folder: memory that outlives the process, though
-not the power. After a kill the next start takes it over, and not one sample is missing. The last numbers
-that were committed stand there too: a journal that says less has lost some, and must not use them again.
+"""The tail of the journal: telemetry that is not committed yet, in the runtime folder. That is memory that
+survives the end of the process, but not a power cut. After a kill, the next start recovers every sample
+from it. It also stores the last committed sequence numbers: a journal with lower ones has lost records, and
+must not use their numbers again.
 
-Two files take turns: one holds everything while the other is written anew, so at no moment is there none.
-Nothing here is synced; a file that could not be written is removed, and then nobody relies on it.
+Two files alternate: one stays complete while the other is rewritten, so that one is valid at any time.
+Nothing is synced; a file that cannot be written is removed, and the next start treats the tail as unknown.
 """
 
 from __future__ import annotations
@@ -21,31 +22,31 @@ from gateway.model import ClockQuality, Record, Stamp
 
 from .reader import Stream
 
-COMMITTED = "committed"
-"""The kind of a frame that only names the last number of a stream."""
-NEVER = Stamp(0, 0, "", ClockQuality.UNSET)
+COMMITTED_KIND = "committed"
+"""The kind of a frame that only gives the last number of a stream."""
+NO_STAMP = Stamp(0, 0, "", ClockQuality.UNSET)
 _FRAME = struct.Struct("<II")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
-class Found(msgspec.Struct, frozen=True):
-    """The last number of each stream that was committed, and the telemetry that may not have been."""
+class RecoveredTail(msgspec.Struct, frozen=True):
+    """The last committed number of each stream, and the telemetry that may not have been committed."""
 
     committed: dict[Stream, int]
     records: list[Record]
 
 
 class Tail:
-    """The samples since the last commit. `owner` names the journal and the boot: another one's is void."""
+    """The samples since the last commit. `owner` names journal and boot; files of another are ignored."""
 
     def __init__(self, folder: Path, owner: str) -> None:
         self._paths = [folder / "tail-a", folder / "tail-b"]
-        self._head = f"linli-tail {owner}\n".encode()
+        self._header = f"linli-tail {owner}\n".encode()
         self._file = -1
 
-    def recover(self) -> Found | None:
-        """What the process before us had taken in and committed; None: nobody knows."""
+    def recover(self) -> RecoveredTail | None:
+        """What the previous process left; None if that is unknown."""
         committed: dict[Stream, int] = {}
         records: dict[tuple[str, int], Record] = {}
         trusted = False
@@ -54,26 +55,27 @@ class Tail:
                 data = path.read_bytes()
             except OSError:
                 continue
-            if data.startswith(self._head):
+            if data.startswith(self._header):
                 trusted = True
-                for record in _frames(data[len(self._head) :]):
-                    if record.kind == COMMITTED:
+                for record in _sound_frames(data[len(self._header) :]):
+                    if record.kind == COMMITTED_KIND:
                         stream = record.lane, record.device
                         committed[stream] = max(record.seq, committed.get(stream, 0))
                     else:
                         records[record.device, record.seq] = record
         order = sorted(records.values(), key=lambda record: (record.at.mono, record.seq))
-        return Found(committed, order) if trusted else None
+        return RecoveredTail(committed, order) if trusted else None
 
     def reset(self, committed: Mapping[Stream, int], records: Iterable[Record]) -> None:
-        """Begin anew with the last numbers of the streams and what is not committed yet."""
-        frames = (*(_mark(stream, seq) for stream, seq in committed.items()), *map(_frame, records))
+        """Start a new file with the last committed numbers and the records that are not committed yet."""
+        numbers = (_committed_frame(stream, seq) for stream, seq in committed.items())
+        frames = (*numbers, *map(_record_frame, records))
         old, self._file = self._file, -1
         self._paths.reverse()
         try:
             self._paths[0].parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._paths[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._write(self._head + b"".join(frames))
+            self._write(self._header + b"".join(frames))
             self._paths[1].unlink(missing_ok=True)
         except OSError:
             self.remove()
@@ -81,12 +83,12 @@ class Tail:
             os.close(old)
 
     def add(self, record: Record) -> None:
-        """Before the record may leave."""
-        self._append(_frame(record))
+        """Store a record; call this before it is sent."""
+        self._append(_record_frame(record))
 
     def commit(self, committed: Mapping[Stream, int]) -> None:
-        """These numbers are on the disk now."""
-        self._append(b"".join(_mark(stream, seq) for stream, seq in committed.items()))
+        """Store the numbers that are now committed."""
+        self._append(b"".join(_committed_frame(stream, seq) for stream, seq in committed.items()))
 
     def _append(self, data: bytes) -> None:
         if self._file >= 0 and data:
@@ -96,7 +98,7 @@ class Tail:
                 self.remove()
 
     def remove(self) -> None:
-        """There is no tail: everything is committed, or the folder takes nothing."""
+        """Delete the files: everything is committed, or the folder cannot be written."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -109,17 +111,17 @@ class Tail:
             raise OSError("short write")
 
 
-def _mark(stream: Stream, seq: int) -> bytes:
-    return _frame(Record(*stream, seq, COMMITTED, NEVER, {}))
+def _committed_frame(stream: Stream, seq: int) -> bytes:
+    return _record_frame(Record(*stream, seq, COMMITTED_KIND, NO_STAMP, {}))
 
 
-def _frame(record: Record) -> bytes:
+def _record_frame(record: Record) -> bytes:
     body = _encode(record)
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def _frames(data: bytes) -> Iterable[Record]:
-    """Sound frames; the kill may have cut the last one short, whose record then never left."""
+def _sound_frames(data: bytes) -> Iterable[Record]:
+    """The intact frames. A kill may cut the last one short; its record was not sent then."""
     at = 0
     while at + _FRAME.size <= len(data):
         length, crc = _FRAME.unpack_from(data, at)

@@ -10,7 +10,7 @@ import msgspec
 
 
 class ClockQuality(StrEnum):
-    """How far the wall clock of a stamp can be trusted."""
+    """How far a wall-clock stamp can be trusted."""
 
     SYNCED = "synced"
     """The kernel reports that a time source disciplines the clock."""

@@ -19,19 +19,21 @@ def error_sentence(error: GatewayError) -> str:
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = [heads, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(_width(line[i]) for line in table) for i in range(len(heads))]
+    widths = [max(_display_width(line[i]) for line in table) for i in range(len(heads))]
     for line in table:
-        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)]
+        cells = [
+            cell + " " * (width - _display_width(cell)) for cell, width in zip(line, widths, strict=True)
+        ]
         print("  ".join(cells).rstrip())
 
 
-def flat(cells: Sequence[str]) -> list[str]:
+def single_line_cells(cells: Sequence[str]) -> list[str]:
     """Cells on one line each; what people wrote does not steer a terminal."""
     lines = (cell.replace("\n", "; ") for cell in cells)
     return ["".join(letter if letter.isprintable() else " " for letter in line) for line in lines]
 
 
-def _width(text: str) -> int:
+def _display_width(text: str) -> int:
     """Columns on a terminal: a Chinese character takes two."""
 
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

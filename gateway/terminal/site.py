@@ -15,17 +15,17 @@ from .printing import cli_text
 DEFAULT_SITE = Path("/etc/linli/site.toml")
 
 
-def site_argument(parser: argparse.ArgumentParser) -> None:
+def add_site_argument(parser: argparse.ArgumentParser) -> None:
     """`--config`: the site's file."""
     parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=cli_text("site-file"))
 
 
-def chosen_site(options: argparse.Namespace) -> Site:
+def load_running_site(options: argparse.Namespace) -> Site:
     """The site as `linli run` would take it. Raises `Mistakes`."""
 
     choice = choose_configuration(options.config)
     for mistake in choice.refused:
-        print(mistake.say(preferred()), file=sys.stderr)
+        print(mistake.text(preferred()), file=sys.stderr)
     if choice.refused:
         print(cli_text("last-good"), file=sys.stderr)
     return choice.site

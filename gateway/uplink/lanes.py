@@ -256,10 +256,10 @@ class LaneSender:
         while self._batches and not self._batches[0].waiting and self._batches[0].pos is not None:
             batch = self._batches.popleft()
             if batch.thinned:
-                self._journal.lose(batch.thinned, "thinned")
+                self._journal.drop(batch.thinned, "thinned")
             for record, reason in batch.dead:
-                self._journal.bury(record, reason)
-            self._journal.advance(self.lane, batch.pos or 0)
+                self._journal.dead_letter(record, reason)
+            self._journal.acknowledge(self.lane, batch.pos or 0)
             batch.settled()
             failpoint("cursor")
 

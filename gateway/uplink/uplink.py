@@ -192,10 +192,10 @@ class Uplink:
         pos = journal.delivered[lane]
         while True:
             if pos >= journal.committed[lane]:
-                await journal.settled.wait()
+                await journal.commit_attempted.wait()
                 continue
             end = journal.committed[lane]
-            packs = await journal.read(lane, pos, ROWS[lane])
+            packs = await journal.reader.read(lane, pos, ROWS[lane])
             # Rows that are committed meanwhile are not among those that are no longer there.
             pos = packs[-1].pos if packs else end
             batch = sender.batch()
@@ -206,8 +206,8 @@ class Uplink:
         """An alarm does not wait for a disk that fails."""
         told: set[tuple[str, int]] = set()
         while True:
-            await self._journal.settled.wait()
-            alarms = self._journal.unkept_alarms()
+            await self._journal.commit_attempted.wait()
+            alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
                 if (alarm.device, alarm.seq) not in told:
                     link.publish(*self._dialect.urgent(alarm))
@@ -236,7 +236,7 @@ class Uplink:
         """Send the next rows of the backlog; returns how far they reached."""
         began = self._clock.mono()
         end = self._journal.committed[Lane.TELEMETRY]
-        packs = await self._journal.read(Lane.TELEMETRY, after, ROWS[Lane.TELEMETRY])
+        packs = await self._journal.reader.read(Lane.TELEMETRY, after, ROWS[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:
@@ -266,7 +266,7 @@ class Uplink:
             await self._clock.sleep(LATEST_EVERY)
             if self._behind() or self._suspicion.careful:
                 continue
-            rows = await self._journal.ledger()
+            rows = await self._journal.reader.ledger()
             days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
             rows = [row for row in rows if row.day in days]
             self._publish_fitting(link, self._dialect.ledger, rows, retain=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from gateway.base.files import create_durably
+from gateway.base.rate_limit import Rate, RateLimiter
 from gateway.model import ConfigError
-from gateway.wire.secret import create_secret
 
 COOKIE = "linli-session"
 KEPT = 365 * 86_400
@@ -23,18 +23,15 @@ KEPT = 365 * 86_400
 BRIEF = 3600
 """Seconds that a phone's pass lasts: to read a form and fill it in."""
 
-TRIES = 5
-WAIT = 60.0
-"""After so many wrong keys, so many seconds of silence for that address."""
-ADDRESSES = 1024
-"""Addresses remembered at most; the oldest are forgotten first."""
+WRONG_KEYS = Rate(5, 60.0)
+"""Wrong keys that an address may try."""
 
 
 def read_key(path: Path) -> str:
     """The access key; the first start makes one. Raises `ConfigError`."""
     try:
         if not path.exists():
-            create_secret(path, secrets.token_urlsafe(16))
+            create_durably(path, f"{secrets.token_urlsafe(16)}\n".encode())
         key = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("access-key-unreadable", file=path, reason=error) from error
@@ -48,29 +45,21 @@ class Access:
 
     def __init__(self, key: str, mono: Callable[[], float]) -> None:
         self._key = key.encode()
-        self._mono = mono
         secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
         self._sign = URLSafeTimedSerializer(secret)
         self._passes = URLSafeTimedSerializer(secret, salt="needs")
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._wrong_keys = RateLimiter(mono)
 
     def wait(self, address: str) -> int:
         """Seconds until this address may try again."""
-        count, last = self._wrong.get(address, (0, 0.0))
-        left = last + WAIT - self._mono()
-        if left <= 0:
-            self._wrong.pop(address, None)
-        return int(left) + 1 if left > 0 and count >= TRIES else 0
+        return self._wrong_keys.wait_s(address, WRONG_KEYS)
 
     def admits(self, address: str, key: str) -> bool:
         """Whether the key is right; a wrong one is remembered."""
         if hmac.compare_digest(key.encode(), self._key):
-            self._wrong.pop(address, None)
+            self._wrong_keys.reset(address)
             return True
-        count, _ = self._wrong.pop(address, (0, 0.0))
-        self._wrong[address] = count + 1, self._mono()
-        while len(self._wrong) > ADDRESSES:
-            self._wrong.popitem(last=False)
+        self._wrong_keys.record(address)
         return False
 
     def session(self, name: str) -> str:

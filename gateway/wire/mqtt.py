@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +63,9 @@ class Connection:
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
         self._orders: set[asyncio.Future[None]] = set()
         """Messages that are of no use if nobody has subscribed to them."""
+        self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
+        """Messages that wait until the broker has acknowledged some of those before them."""
+        self._receive_maximum = 0xFFFF
         self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
         self._lost = 0
         """Messages dropped since the inbox was last empty."""
@@ -85,12 +89,19 @@ class Connection:
         """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`: that the
         connection is over, or `message-refused`, with the broker's code, that this message is."""
         done: asyncio.Future[None] = self._loop.create_future()
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
-        else:
-            self._unacknowledged[info.mid] = done
+        self._outbox.append((topic, payload, retain, done))
+        self._send_outbox()
         return done
+
+    def _send_outbox(self) -> None:
+        # MQTT 5, 3.2.2.3.3: more unacknowledged messages would cost the connection.
+        while self._outbox and len(self._unacknowledged) < self._receive_maximum:
+            topic, payload, retain, done = self._outbox.popleft()
+            info = self._client.publish(topic, payload, qos=1, retain=retain)
+            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+            else:
+                self._unacknowledged[info.mid] = done
 
     async def order(self, topic: str, payload: bytes) -> None:
         """Publish what somebody must act upon. Raises `LinkDown`, or `ReadFailed` where the broker refuses
@@ -126,12 +137,15 @@ class Connection:
                 getting.cancel()
 
     def end(self, error: LinkDown) -> None:
-        """Everybody who waits for this connection learns that it is over."""
-        futures: list[asyncio.Future[Any]] = [self.connected, self.ended, *self._unacknowledged.values()]
-        for future in futures:
-            if not future.done():
-                _fail(future, error)
+        """Fail every future of this connection with the error."""
+        waiting = (done for *_, done in self._outbox)
+        futures: list[asyncio.Future[Any]] = [
+            self.connected, self.ended, *self._unacknowledged.values(), *waiting
+        ]  # fmt: skip
         self._unacknowledged.clear()
+        self._outbox.clear()
+        for future in futures:
+            _fail(future, error)
 
     async def tend(self) -> None:
         """Pings, and paho's own view of the connection."""
@@ -146,9 +160,7 @@ class Connection:
             self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
             self.limit = getattr(properties, "MaximumPacketSize", 0)
-            # MQTT 5, 3.2.2.3.3: more would cost the connection. paho holds back the rest, in order; its
-            # setter refuses on an open connection only because of what 0 means to it.
-            self._client._max_inflight_messages = getattr(properties, "ReceiveMaximum", 0xFFFF)
+            self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
@@ -156,6 +168,8 @@ class Connection:
 
     def _on_publish(self, _c: Any, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
         future = self._unacknowledged.pop(mid, None)
+        if self._outbox:
+            self._loop.call_soon(self._send_outbox)
         if future is None or future.done():
             return
         if code.value >= FAILURE:
@@ -240,7 +254,7 @@ async def connect(
         reconnect_on_failure=False,
     )
     client.connect_timeout = PATIENCE
-    client.max_inflight_messages_set(0xFFFF)  # The uplink keeps count itself.
+    client.max_inflight_messages_set(0)  # The connection counts them itself.
     if will:
         client.will_set(*will, qos=1, retain=True)
     connection = Connection(client)
@@ -272,8 +286,9 @@ async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
 
 
 def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
-    future.set_exception(error)
-    future.exception()  # Not everybody asks; that is no mistake.
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # Marks it as retrieved: not every caller awaits it.
 
 
 def _password(file: Path | None) -> str | None:

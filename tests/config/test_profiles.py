@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Mistakes, load_profile, load_site, try_example
+from gateway.config import Mistakes, load_profile, load_site, run_example
 from gateway.words import LANGUAGES, words
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -81,7 +81,7 @@ def test_every_example_of_a_model_gives_what_it_promises(file: Path) -> None:
     assert profile.examples
     shown: set[str] = set()
     for example in profile.examples:
-        wanted, got = try_example(profile, example)
+        wanted, got = run_example(profile, example)
         assert got == wanted
         values, bad = wanted
         assert values
@@ -109,7 +109,7 @@ def test_a_new_model_is_one_file_beside_the_site(tmp_path: Path) -> None:
     assert [mistake.key for mistake in wrong.value.mistakes] == ["profile-unknown"]
     (own / "acme-t1.toml").write_text(METER)
     profile = load_profile(own / "acme-t1.toml")
-    wanted, got = try_example(profile, profile.examples[0])
+    wanted, got = run_example(profile, profile.examples[0])
     assert got == wanted == ({"temperature": -10}, {})
     device = load_site(site).devices["cellar"]
     assert (device.kind, device.points, device.address.unit) == ("thermometer", profile.points, 3)
@@ -130,7 +130,7 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
     file = tmp_path / "wrong.toml"
     file.write_text(METER.replace("-10", "10"))
     profile = load_profile(file)
-    wanted, got = try_example(profile, profile.examples[0])
+    wanted, got = run_example(profile, profile.examples[0])
     assert (wanted[0], got[0]) == ({"temperature": 10}, {"temperature": -10.0})
 
 

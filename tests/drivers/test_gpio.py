@@ -356,7 +356,7 @@ def test_a_chip_that_goes_while_its_line_is_not_ours(chip: GpioChip, start: Star
 def test_a_line_that_the_chip_does_not_have(start: Start, line: str) -> None:
     field = start(BUTTON.replace('"GPIO27"', line).replace("3600", "0.1"), CALL_POINT)
     field.fail("button", "gpio-line")
-    assert f"there is no line {line.strip(chr(34))} on the chip pinctrl-test: it has 28" in field.log
+    assert f"chip pinctrl-test has no line {line.strip(chr(34))}: it has 28" in field.log
     field.hear("call", pressed=False)
 
 
@@ -489,7 +489,7 @@ def test_a_mistake_is_found_without_hardware(
         load_site(site)
     told = {mistake.key: mistake for mistake in wrong.value.mistakes}
     assert told[key].facts.items() >= facts.items()
-    assert told[key].say("zh") != told[key].say("en")
+    assert told[key].text("zh") != told[key].text("en")
 
 
 POINTS = {

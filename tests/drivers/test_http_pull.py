@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.http_pull import LARGEST, Address, AnswerPoint, Options, connect, decode
+from drivers.http_pull import MAX_RESPONSE_BYTES, Address, Options, ResponsePoint, connect, decode
 from gateway.config import load_profile
 from gateway.model import Bus, Device, LinkDown, ReadFailed
 from gateway.wire.codec import finish
@@ -111,7 +111,7 @@ tree = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["/a", "/b"]), tree), st.lists(st.text(max_size=6), max_size=5))
 def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
-    points = {path: AnswerPoint(get="/a", path=path, min=0) for path in paths}
+    points = {path: ResponsePoint(get="/a", path=path, min=0) for path in paths}
     values = decode(points, raw)
     assert all(isinstance(value, bool | int | float | str) for value in values.values())
     finish(points, values)
@@ -126,7 +126,7 @@ async def test_a_counter_is_read_with_one_request_over_one_connection(server: Se
 
 
 async def test_points_of_several_answers(server: Server) -> None:
-    points = {name: AnswerPoint(get=f"/{name}", path="list.0") for name in ("a", "b")}
+    points = {name: ResponsePoint(get=f"/{name}", path="list.0") for name in ("a", "b")}
     server.says = lambda request: answer(b'{"list": [%d]}' % (1 if "GET /a " in request else 2))
     async with bus(server.url) as opened:
         assert decode(points, await opened.read(camera(points))) == {"a": 1, "b": 2}
@@ -178,10 +178,10 @@ async def test_digest_proves_the_password_without_showing_it(
         (answer(b"<html>"), "not-json"),
         (answer(b"[" * 100_000), "not-json"),
         (answer(b"\x1f\x8b" + bytes(50), "200 OK", "Content-Encoding: gzip"), "not-json"),
-        (answer(b" " * (LARGEST + 1)), "http-large"),
+        (answer(b" " * (MAX_RESPONSE_BYTES + 1)), "http-large"),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + b"ff\r\n%255s\r\n" % b"" * (LARGEST // 255 + 1),
+            + b"ff\r\n%255s\r\n" % b"" * (MAX_RESPONSE_BYTES // 255 + 1),
             "http-large",
         ),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, "http-away"),

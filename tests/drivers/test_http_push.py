@@ -5,6 +5,7 @@ import base64
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 
 from drivers import http_push
 from drivers.http_push import (
-    BODIES,
-    LARGEST,
-    STRANGERS,
+    MAX_BODY_BYTES,
+    MAX_CONCURRENT_BODIES,
+    MAX_UNAUTHENTICATED_CONNECTIONS,
     Address,
     Options,
     PushListener,
@@ -320,7 +321,7 @@ async def test_who_sends_much_before_reading_still_learns_why_it_was_refused(
 async def test_curl_posts_and_uploads_as_devices_do(site: Site, tmp_path: Path) -> None:
     file, large = tmp_path / "alert.xml", tmp_path / "large"
     file.write_bytes(alert(enter=3, exit=1))
-    large.write_bytes(b" " * (LARGEST + 1))
+    large.write_bytes(b" " * (MAX_BODY_BYTES + 1))
     own = ("-u", f"camera:{TOKEN}")
     assert await site.curl("/cam", *own, "--data-binary", f"@{file}") == 200
     assert await site.curl("/cam", *own, "-F", f"alert=@{file};type=application/xml") == 200
@@ -360,7 +361,7 @@ async def test_the_answer_comes_only_when_the_sample_is_taken(site: Site) -> Non
 async def test_what_nobody_takes_in_time_is_not_called_taken(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_push, "PATIENCE", 0.2)
+    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.2)
     site.gate.clear()
     for _ in range(2):
         reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
@@ -384,7 +385,7 @@ async def cut(reader: asyncio.StreamReader) -> bytes:
     "start", [b"", b"POST /east HTTP/1.1\r\nX: ", request("/east", JSON, bearer(TOKEN))[:-1]]
 )
 async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_push, "PATIENCE", 0.3)
+    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.3)
     reader, writer = await site.send(start)
     assert await cut(reader) == b""
     writer.close()
@@ -392,7 +393,9 @@ async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pyt
 
 
 async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> None:
-    crowd = [await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * STRANGERS)]
+    crowd = [
+        await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * MAX_UNAUTHENTICATED_CONNECTIONS)
+    ]
     assert await site.post("/east", JSON, bearer(TOKEN)) == 200
     assert await cut(crowd[0][0]) == b""
     for _, writer in crowd:
@@ -401,8 +404,11 @@ async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> 
 
 async def test_more_bodies_than_are_read_at_once_are_all_read(site: Site) -> None:
     data = request("/east", JSON, bearer(TOKEN))
-    assert await asyncio.gather(*(site.ask(data) for _ in range(5 * BODIES))) == [200] * 5 * BODIES
-    assert len(site.heard) == 5 * BODIES
+    assert (
+        await asyncio.gather(*(site.ask(data) for _ in range(5 * MAX_CONCURRENT_BODIES)))
+        == [200] * 5 * MAX_CONCURRENT_BODIES
+    )
+    assert len(site.heard) == 5 * MAX_CONCURRENT_BODIES
 
 
 @pytest.mark.parametrize(
@@ -443,7 +449,26 @@ async def test_a_taken_port_and_a_bad_secret_are_told(tmp_path: Path) -> None:
             assert down.value.key == key
 
 
+async def test_a_body_in_tiny_chunks_does_not_hold_the_event_loop(site: Site) -> None:
+    head = f"POST /east HTTP/1.1\r\nHost: a\r\n{bearer(TOKEN)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    longest_s = 0.0
+
+    async def measure() -> None:
+        nonlocal longest_s
+        while True:
+            started = time.thread_time()
+            await asyncio.sleep(0)
+            longest_s = max(longest_s, time.thread_time() - started)
+
+    task = asyncio.create_task(measure())
+    assert await site.ask(head.encode() + b"1\r\n \r\n" * 40_000 + b"2\r\n{}\r\n0\r\n\r\n") == 422
+    task.cancel()
+    assert longest_s < 0.05
+
+
 async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     async with running(tmp_path, door("/east")) as site:
         reader, writer = await site.send(b"POST")
         await site.post("/east", JSON, bearer(TOKEN))
@@ -451,3 +476,4 @@ async def test_closing_cuts_whoever_is_connected(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(ConnectionError):
         await asyncio.open_connection("127.0.0.1", site.port)
+    assert failures == []

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.lorawan import DRIVER, Address, LoraPoint, Options, Uplink, connect, decode, example, show
+from drivers.lorawan import (
+    DRIVER,
+    Address,
+    LoraPoint,
+    LorawanUplink,
+    Options,
+    connect,
+    decode,
+    format_raw,
+    parse_example,
+)
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
@@ -35,7 +45,7 @@ COUNT = itertools.count()
 
 def read(model: str, hex_: str, port: int = 85) -> tuple[dict[str, Value], dict[str, str]]:
     points = MODELS[model].points
-    return finish(points, decode(points, Uplink(port, bytes.fromhex(hex_))))  # type: ignore[arg-type]
+    return finish(points, decode(points, LorawanUplink(port, bytes.fromhex(hex_))))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +125,7 @@ def test_other_records_are_passed_over_and_unknown_ones_end_the_reading() -> Non
 
 
 def test_numbers_stand_in_either_order_under_a_mask_and_with_a_sign() -> None:
-    raw = Uplink(10, bytes.fromhex("CB88FFFE"))
+    raw = LorawanUplink(10, bytes.fromhex("CB88FFFE"))
     points = {
         "big": LoraPoint(type="uint16", order="big", mask=0x3FFF),
         "little": LoraPoint(type="uint16"),
@@ -134,7 +144,7 @@ def test_numbers_stand_in_either_order_under_a_mask_and_with_a_sign() -> None:
 
 def test_a_record_of_a_new_kind_needs_only_its_length() -> None:
     points = {"a": LoraPoint(channel="EE 01", length=3), "b": LoraPoint(channel="EE 02")}
-    assert decode(points, Uplink(85, bytes.fromhex("EE01070000 EE0205"))) == {"a": 7, "b": 5}
+    assert decode(points, LorawanUplink(85, bytes.fromhex("EE01070000 EE0205"))) == {"a": 7, "b": 5}
 
 
 def test_a_record_may_be_shorter_than_its_type_has_elsewhere() -> None:
@@ -142,7 +152,7 @@ def test_a_record_may_be_shorter_than_its_type_has_elsewhere() -> None:
         "current": LoraPoint(channel="07 C9", length=2, type="uint16"),
         "on": LoraPoint(channel="08 70"),
     }
-    assert decode(points, Uplink(85, bytes.fromhex("07C94A00 087001"))) == {"current": 74, "on": 1}
+    assert decode(points, LorawanUplink(85, bytes.fromhex("07C94A00 087001"))) == {"current": 74, "on": 1}
 
 
 pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"]).map(bytes.fromhex)
@@ -154,17 +164,17 @@ pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"])
     st.booleans(),
 )
 def test_decoding_never_raises(port: int, data: bytes, over: bool) -> None:
-    raw = Uplink(port, data, over)
+    raw = LorawanUplink(port, data, over)
     for profile in MODELS.values():
         values, _ = finish(profile.points, profile.driver.decode(profile.points, raw))
         assert set(values) <= set(profile.points)
-    assert data.hex(" ").upper() in show(raw)
+    assert data.hex(" ").upper() in format_raw(raw)
 
 
 @pytest.mark.parametrize("fields", [{}, {"hex": "0"}, {"hex": "xy"}, {"hex": 4}])
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
-        example(fields)
+        parse_example(fields)
 
 
 SITE = f"""
@@ -344,7 +354,7 @@ async def eventually(true: Callable[[], Any]) -> None:
 
 
 LAST = "01 75 01"
-END = ("sensor", Uplink(85, bytes.fromhex(LAST)))
+END = ("sensor", LorawanUplink(85, bytes.fromhex(LAST)))
 WATER = "water/milesight-em300-zld"
 
 

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.mqtt_json import DRIVER, Address, JsonPoint, Over, connect, decode, example, show
+from drivers.mqtt_json import (
+    DRIVER,
+    Address,
+    JsonPoint,
+    PressEnd,
+    connect,
+    decode,
+    format_raw,
+    parse_example,
+)
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.line import Line
@@ -31,14 +40,14 @@ json = st.recursive(
 @given(json, st.lists(st.text(max_size=6), max_size=5), st.booleans())
 def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
     points = {path: JsonPoint(path=path, scale=0.1, min=0, pulse=pulse) for path in paths}
-    for said in (raw, Over(raw)):
+    for said in (raw, PressEnd(raw)):
         values = decode(points, said)
         assert all(isinstance(value, bool | int | float | str) for value in values.values())
         finish(points, values)
 
 
 def test_a_path_leads_through_keys_and_lists() -> None:
-    raw = example(
+    raw = parse_example(
         {"json": '{"ENERGY": {"Power": [3, 4.5]}, "state": "ON", "none": null, "10": {"a": true}}'}
     )
     paths = (
@@ -58,7 +67,7 @@ def test_a_path_leads_through_keys_and_lists() -> None:
 @pytest.mark.parametrize("fields", [{}, {"json": "{"}, {"json": 4}])
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, msgspec.DecodeError)):
-        example(fields)
+        parse_example(fields)
 
 
 def thermometer(name: str, topic: str) -> Device:
@@ -121,8 +130,8 @@ async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
 
 
 def test_the_end_of_a_press_is_shown_as_such() -> None:
-    assert show(example({"json": '{"a": 1}'})) == '{"a":1}'
-    assert show(example({"json": '{"a": 1}', "over": True})) == '{"a":1} (over)'
+    assert format_raw(parse_example({"json": '{"a": 1}'})) == '{"a":1}'
+    assert format_raw(parse_example({"json": '{"a": 1}', "over": True})) == '{"a":1} (over)'
 
 
 async def test_a_press_is_over_as_soon_as_it_is_told(broker: Broker) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from gateway.capabilities.needs.services import Needs, Reception
 from gateway.capabilities.parcels.services import Lockers
 from gateway.capabilities.parking.services import Parking
-from gateway.capabilities.safety.services.alarms import Local, Rule, Safety
+from gateway.capabilities.safety.services.alarms import LocalClock, Rule, Safety
 from gateway.capabilities.safety.services.batteries import Batteries
-from gateway.capabilities.safety.services.findings import Hazards
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
+from gateway.capabilities.safety.services.findings import Findings
 from gateway.capabilities.safety.services.patrols import Patrols
-from gateway.capabilities.safety.services.response import Response
 from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import Layout, Visitors
@@ -28,7 +28,7 @@ def services(
     devices: Mapping[str, Device],
     allowed: Mapping[str, Iterable[str]],
     rules: Iterable[Rule] = (),
-    local: Local = lambda _: None,
+    local: LocalClock = lambda _: None,
     duties: Duties | None = None,
     layout: Layout | None = None,
     hours: Hours | None = None,
@@ -38,11 +38,11 @@ def services(
     duties = duties or Duties()
     return [
         Safety(devices, rules, local, hours, "visitors.inside"),
-        Response(duties.plans),
+        EmergencyPlans(duties.plans),
         Supervision(devices, duties.tests),
         Batteries(devices),
         Patrols(duties.patrols, local),
-        Hazards(duties.hazards),
+        Findings(duties.hazards),
         Visitors(devices, layout, hours, local),
         Needs(reception),
         Parking(devices),

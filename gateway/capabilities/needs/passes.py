@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from gateway.base.rate_limit import Rate, RateLimiter
 from gateway.web.access import Access
 
 COOKIE = "linli-need"
@@ -15,43 +15,11 @@ REACH = {
 }
 """All that a pass opens."""
 
-HOUR = 3600.0
-ADDRESS = 5, 600.0
-"""Needs of one phone, in so many seconds."""
-KIOSK_HOURLY = 60
-ASKS = 20, 600.0
-"""Wrong numbers of receipts."""
-KNOWN = 1024
-"""Addresses remembered at most; the oldest are forgotten first."""
-
-
-class Pace:
-    """So many in so many seconds, by whoever it is; by a monotonic clock."""
-
-    def __init__(self, mono: Callable[[], float]) -> None:
-        self._mono = mono
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def wait(self, who: str, most: int, seconds: float) -> int:
-        """Seconds until there may be one more."""
-        times, now = self._times.get(who, deque()), self._mono()
-        while times and times[0] <= now - seconds:
-            times.popleft()
-        if len(times) < most:
-            return 0
-        return int(times[-most] + seconds - now) + 1 if most else round(seconds)
-
-    def note(self, who: str) -> None:
-        """There is one. Noted before anything is waited for: those that come at the same time count."""
-        self._times.setdefault(who, deque(maxlen=1000)).append(self._mono())
-        self._times.move_to_end(who)
-        while len(self._times) > KNOWN:
-            self._times.popitem(last=False)
-
-    def undo(self, who: str) -> None:
-        """There was none after all."""
-        if times := self._times.get(who):
-            times.pop()
+HOUR_S = 3600.0
+NEEDS_PER_PHONE = Rate(5, 600.0)
+NEEDS_OF_KIOSKS = Rate(60, HOUR_S)
+WRONG_NUMBERS = Rate(20, 600.0)
+"""Wrong receipt numbers per address."""
 
 
 class Passes:
@@ -59,9 +27,9 @@ class Passes:
 
     def __init__(self, access: Access, mono: Callable[[], float]) -> None:
         self._access = access
-        self._registered = Pace(mono)
-        self._total = Pace(mono)
-        self._asked = Pace(mono)
+        self._registered = RateLimiter(mono)
+        self._total = RateLimiter(mono)
+        self._asked = RateLimiter(mono)
 
     def issue(self, channel: str) -> str:
         """A new pass: a phone's for an hour, a kiosk's to stay."""
@@ -74,14 +42,14 @@ class Passes:
     def wait(self, channel: str, address: str, hourly: int) -> int:
         """Seconds before this one may register another need; `hourly` is what all phones may in an hour."""
         if channel == PHONE:
-            total = self._total.wait(PHONE, hourly, HOUR)
-            return max(total, self._registered.wait(address, *ADDRESS))
-        return self._total.wait(KIOSK, KIOSK_HOURLY, HOUR) if channel == KIOSK else 0
+            total = self._total.wait_s(PHONE, Rate(hourly, HOUR_S))
+            return max(total, self._registered.wait_s(address, NEEDS_PER_PHONE))
+        return self._total.wait_s(KIOSK, NEEDS_OF_KIOSKS) if channel == KIOSK else 0
 
     def registering(self, channel: str, address: str) -> None:
         """One is about to be registered."""
-        self._total.note(channel)
-        self._registered.note(address)
+        self._total.record(channel)
+        self._registered.record(address)
 
     def failed(self, channel: str, address: str) -> None:
         """It was not."""
@@ -90,11 +58,11 @@ class Passes:
 
     def wait_to_ask(self, address: str) -> int:
         """Seconds before this one may ask for another number."""
-        return self._asked.wait(address, *ASKS)
+        return self._asked.wait_s(address, WRONG_NUMBERS)
 
     def asking(self, address: str) -> None:
         """Somebody asks for a number."""
-        self._asked.note(address)
+        self._asked.record(address)
 
     def answered(self, address: str) -> None:
         """There was such a number."""

@@ -16,9 +16,9 @@ from gateway.words import LANGUAGES, translate
 
 from .services import Category, Needs, Reception
 
-YEAR = 366.0
-DESK = "desk"
-CATEGORIES: Mapping[str, tuple[float, str]] = {
+DAYS_PER_YEAR = 366.0
+DEFAULT_OWNER = "desk"
+DEFAULT_CATEGORIES: Mapping[str, tuple[float, str]] = {
     "advice": (1, ""),
     "repair": (3, "property"),
     "elderly-care": (7, ""),
@@ -32,15 +32,15 @@ CATEGORIES: Mapping[str, tuple[float, str]] = {
     "other": (7, ""),
 }
 """Days and referral of the categories of a site that names none."""
-REFERRALS = ("property", "clinic", "mediators", "street-office")
+DEFAULT_REFERRALS = ("property", "clinic", "mediators", "street-office")
 Text = str | dict[str, str]
 
 
-def _days(value: float) -> bool:
-    return 0 < value <= 10 * YEAR
+def _is_days(value: float) -> bool:
+    return 0 < value <= 10 * DAYS_PER_YEAR
 
 
-def _is_address(text: str) -> bool:
+def _is_web_address(text: str) -> bool:
     parts = urlsplit(text)
     plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     return not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and plain)
@@ -73,11 +73,11 @@ class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
     category: dict[str, Any] = {}
 
     CHECKS: ClassVar[Checks] = {
-        "keep_days": (_days, "needs-days"),
-        "reopen_days": (lambda days: 0 <= days <= YEAR, "needs-days"),
+        "keep_days": (_is_days, "needs-days"),
+        "reopen_days": (lambda days: 0 <= days <= DAYS_PER_YEAR, "needs-days"),
         "most_open": (lambda count: 0 < count <= 5000, "needs-most"),
         "phone_per_hour": (lambda count: 0 <= count <= 1000, "needs-most"),
-        "address": (_is_address, "needs-address"),
+        "address": (_is_web_address, "needs-address"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
         "key": (lambda keys: keys.key != keys.path, "needs-key-path"),
@@ -95,7 +95,7 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {
         "title": (lambda text: bool(text) and all(each.strip() for each in localized(text).values()),
                   "title-empty"),
-        "days": (_days, "needs-days"),
+        "days": (_is_days, "needs-days"),
     }  # fmt: skip
 
 
@@ -104,20 +104,22 @@ def read(draft: SiteDraft) -> NeedsSite:
     reader = draft.reader
     if "needs" not in draft.data:
         return NeedsSite()
-    keys = reader.section(_NeedsKeys, draft.data, "needs")
+    keys = reader.read_section(_NeedsKeys, draft.data, "needs")
     if keys is None:
         return NeedsSite()
-    owners = _named(reader, "owners", keys.owners) or _words("need-owner", [DESK])
-    referrals = _named(reader, "referrals", keys.referrals)
+    owners = _read_titles(reader, "owners", keys.owners) or _default_titles("need-owner", [DEFAULT_OWNER])
+    referrals = _read_titles(reader, "referrals", keys.referrals)
     if not keys.referrals and not keys.category:
-        referrals = _words("need-referral", REFERRALS)
-    categories = _categories(reader, keys.category, owners, referrals)
+        referrals = _default_titles("need-referral", DEFAULT_REFERRALS)
+    categories = _read_categories(reader, keys.category, owners, referrals)
     if not keys.category:
         first = next(iter(owners))
         categories = {
             name: Category(title=title, days=days, owner=first, referral=to if to in referrals else "")
             for (name, (days, to)), title in zip(
-                CATEGORIES.items(), _words("need-category", CATEGORIES).values(), strict=True
+                DEFAULT_CATEGORIES.items(),
+                _default_titles("need-category", DEFAULT_CATEGORIES).values(),
+                strict=True,
             )
         }
     reception = Reception(
@@ -133,36 +135,36 @@ def read(draft: SiteDraft) -> NeedsSite:
     return NeedsSite(options=NeedsOptions(keys.path, keys.key), reception=reception)
 
 
-def _categories(
+def _read_categories(
     reading: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
 ) -> dict[str, Category]:
     found: dict[str, Category] = {}
     for name, table in tables.items():
         path = ("needs", "category", name)
         reading.check_name(name, path)
-        keys = reading.build(_CategoryKeys, table, path)
+        keys = reading.build_struct(_CategoryKeys, table, path)
         if keys is None:
             continue
         for key, given, known in (("owner", keys.owner, owners), ("referral", keys.referral, referrals)):
             if given and given not in known:
-                reading.mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
+                reading.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
         found[name] = Category(
             title=localized(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
         )
     return found
 
 
-def _named(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
+def _read_titles(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
     for name, title in given.items():
         path = ("needs", key, name)
         reading.check_name(name, path)
         if not title or not all(each.strip() for each in localized(title).values()):
-            reading.mistake(path, "title-empty")
+            reading.add_mistake(path, "title-empty")
             return {}
     return {name: localized(title) for name, title in given.items()}
 
 
-def _words(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
+def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """What things are called that the site did not name."""
     return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 
 from gateway.base.failpoint import failpoint
+from gateway.base.files import create_durably
 from gateway.model import GatewayError
-from gateway.wire.secret import OTHERS, create_secret, read_secret
+from gateway.wire.secret import OTHERS, read_secret
 
 from .particulars import Particulars
 from .seal import KEY, new_key, seal, unseal
@@ -152,7 +153,7 @@ class Store:
         if not self._key.exists():
             if proof:
                 raise GatewayError("needs-key-missing", file=self._key)
-            create_secret(self._key, new_key().hex())
+            create_durably(self._key, f"{new_key().hex()}\n".encode())
         try:
             master = bytes.fromhex(read_secret(self._key))
         except ValueError as error:

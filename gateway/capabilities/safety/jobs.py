@@ -1,4 +1,4 @@
-"""What safety runs in the daemon: sirens and valves follow the alarms, and people are told of them."""
+"""The jobs of safety in the daemon: control of the outputs, and notifications."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from gateway.base.control import Handler
 from gateway.config import Site, localized
 from gateway.jobs import Host, Job
 
-from .notifications import Notices, Spoken
-from .outputs import Outputs
-from .services.alarms import OUTPUTS, Safety
+from .notifications import MessageContext, Notifier
+from .outputs import OutputController
+from .services.alarms import OUTPUTS_DEVICE, Safety
 from .services.escalation import Escalation
 from .site import SafetySite
 
 
 class OutputsJob(Job):
-    """Keeps the outputs as the alarms want them. What no reload changes is not switched again: somebody
-    may have switched it by hand."""
+    """Controls the outputs. A reload that does not change them does not switch them again: somebody may
+    have switched one by hand."""
 
     name = "outputs"
-    reports_as = OUTPUTS
+    reports_as = OUTPUTS_DEVICE
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._outputs = Outputs(
+        self._outputs = OutputController(
             host.site.part(SafetySite).outputs,
             lambda: host.rows(Safety.name).values(),
             host.execute,
@@ -43,21 +43,21 @@ class OutputsJob(Job):
         await self._outputs.run()
 
     def alarm_changed(self) -> None:
-        self._outputs.wake()
+        self._outputs.check_now()
 
 
 class NotificationsJob(Job):
-    """Delivers what the escalation asks for."""
+    """Delivers the notices of the escalation service."""
 
     name = "notifications"
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         site, part = host.site, host.site.part(SafetySite)
-        self._notices = Notices(
-            part.telling.ways,
-            part.telling.people,
-            Spoken(
+        self._notifier = Notifier(
+            part.notification.channels,
+            part.notification.contacts,
+            MessageContext(
                 site.centre.language,
                 localized(site.centre.title)[site.centre.language],
                 site.devices,
@@ -74,16 +74,16 @@ class NotificationsJob(Job):
         return site.digest
 
     async def run(self) -> None:
-        await self._notices.run()
+        await self._notifier.run()
 
     def alarm_changed(self) -> None:
-        self._notices.wake()
+        self._notifier.check_now()
 
     def handlers(self) -> Mapping[str, Handler]:
         return {"notify-test": self._answer_test}
 
     async def _answer_test(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"channels": await self._notices.trial(str(request.get("contact")))}
+        return {"channels": await self._notifier.send_test(str(request.get("contact")))}
 
 
 JOBS: tuple[type[Job], ...] = (OutputsJob, NotificationsJob)

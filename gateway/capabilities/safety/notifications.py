@@ -1,6 +1,7 @@
-"""Telling people: delivers the notices of the escalation, each channel by a task of its own.
+"""Notifies people: delivers the notices of the escalation service, with one task per channel.
 
-A channel that hangs delays no other. What comes faster than a channel may speak is told in one message.
+A channel that hangs delays no other. Notices that arrive faster than a channel may send are combined into
+one message.
 """
 
 from __future__ import annotations
@@ -18,221 +19,238 @@ from gateway.base.tasks import exception_of
 from gateway.model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
 from gateway.words import translate
 
-from .channels import Channel, Person, Text, Undelivered
-from .services.escalation import TRIAL, Notice, attempt, due, key_of
+from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
+from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
 
-OWN = {"escalation": "channel-of", "outputs": "output-of"}
-"""What the faults of the gateway's own parts are called."""
-LOOK = 1.0
-"""Seconds after which it is looked again whether something is due."""
+_WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
+"""The word keys for faults of the gateway's own parts, by the device they are recorded for."""
+CHECK_INTERVAL_S = 1.0
+"""How often a channel checks for due notices when nothing wakes it."""
 
 
-class Spoken(msgspec.Struct, frozen=True):
-    """What the sentences need to know of a site."""
+class MessageContext(msgspec.Struct, frozen=True):
+    """What the sentences of a message need from the site."""
 
     language: str
     title: str
     devices: Mapping[str, Device]
     rules: Mapping[str, Mapping[str, str]]
-    """The titles of the site's own rules."""
-    local: Callable[[Stamp], datetime | None]
+    """The titles of the site's own rules, by their names."""
+    local_time: Callable[[Stamp], datetime | None]
 
 
-class Way(msgspec.Struct, frozen=True):
-    """A configured channel: `[channel.…]`."""
+class ConfiguredChannel(msgspec.Struct, frozen=True):
+    """A channel with its options: `[channel.…]`."""
 
     channel: Channel
     options: Any
 
 
-class Notices:
-    """Delivers what is due, and reports how each delivery ended.
+class Notifier:
+    """Delivers the due notices, and reports the outcome of each delivery.
 
-    `rows` are the escalation's; `conclude` takes the outcomes, and returns when they are written down.
+    `rows` returns those of the escalation service. `report_outcomes` returns when the outcomes are stored.
     """
 
     def __init__(
         self,
-        ways: Mapping[str, Way],
-        people: Mapping[str, Person],
-        spoken: Spoken,
+        channels: Mapping[str, ConfiguredChannel],
+        contacts: Mapping[str, Contact],
+        context: MessageContext,
         rows: Callable[[], Rows],
-        conclude: Callable[[Sequence[Outcome]], Awaitable[None]],
+        report_outcomes: Callable[[Sequence[Outcome]], Awaitable[None]],
         clock: Clock,
     ) -> None:
-        self._ways = ways
-        self._people = people
-        self._spoken = spoken
+        self._channels = channels
+        self._contacts = contacts
+        self._context = context
         self._rows = rows
-        self._conclude = conclude
+        self._report_outcomes = report_outcomes
         self._clock = clock
-        self._changed = {name: asyncio.Event() for name in ways}
-        self._down: set[str] = set()
-        self._taken = {name: asyncio.Lock() for name in ways}
-        """A modem has one port."""
+        self._wake_events = {name: asyncio.Event() for name in channels}
+        self._failed_channels: set[str] = set()
+        self._send_locks = {name: asyncio.Lock() for name in channels}
+        """One delivery at a time on each channel: a modem has one port."""
 
-    def wake(self) -> None:
-        """Something may be due: look at once."""
-        for event in self._changed.values():
+    def check_now(self) -> None:
+        """Check for due notices at once."""
+        for event in self._wake_events.values():
             event.set()
 
     async def run(self) -> None:
-        """Deliver, for ever."""
+        """Deliver notices until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for name in self._ways:
-                tasks.create_task(self._serve(name), name=f"channel-{name}")
+            for name in self._channels:
+                tasks.create_task(self._run_channel(name), name=f"channel-{name}")
 
-    async def trial(self, contact: str) -> dict[str, str]:
-        """A trial message to somebody by every channel that reaches them: what went wrong with each, in
-        words; nothing where it arrived. Raises `GatewayError`: nobody of that name."""
-        person = self._people.get(contact)
-        if person is None:
-            raise GatewayError("contact-unknown", contact=contact, known=", ".join(self._people))
-        text = Text(head=self._say("trial", site=self._spoken.title), items=(), more="")
-        found: dict[str, str] = {}
-        for name, way in self._ways.items():
-            needs = way.channel.needs
-            if not needs or getattr(person, needs):
-                error = await self._send(name, text, (person,))
-                await self._report(name, {key_of(TRIAL, name, contact if needs else ""): 0}, error)
-                found[name] = error_text(error.key, **error.facts) if error else ""
-        return found
+    async def send_test(self, contact_name: str) -> dict[str, str]:
+        """Send a test message to a contact by every channel that has an address for them.
 
-    async def _serve(self, name: str) -> None:
-        channel = self._ways[name].channel
-        free = float("-inf")
+        Returns an error sentence for each channel, empty where the message was accepted. Raises
+        `GatewayError` for an unknown contact.
+        """
+        contact = self._contacts.get(contact_name)
+        if contact is None:
+            raise GatewayError("contact-unknown", contact=contact_name, known=", ".join(self._contacts))
+        message = AlarmMessage(
+            headline=self._translate("trial", site=self._context.title), paragraphs=(), omitted_sentence=""
+        )
+        errors: dict[str, str] = {}
+        for name, configured in self._channels.items():
+            address = configured.channel.address_field
+            if not address or getattr(contact, address):
+                error = await self._send(name, message, (contact,))
+                await self._report_delivery(
+                    name, {notice_key(TEST_ALARM_ID, name, contact_name if address else ""): 0}, error
+                )
+                errors[name] = error_text(error.key, **error.facts) if error else ""
+        return errors
+
+    async def _run_channel(self, name: str) -> None:
+        channel = self._channels[name].channel
+        next_send_s = float("-inf")
         while True:
-            self._changed[name].clear()
-            wait = free - self._clock.mono()
-            if wait > 0:
-                await self._clock.sleep(wait)
-            mine = due(self._rows(), name, self._clock.now())
-            if mine:
-                contact = next(iter(mine.values())).contact
-                theirs = [(key, notice) for key, notice in mine.items() if notice.contact == contact]
-                await self._deliver(name, dict(theirs[: channel.most]))
-                free = self._clock.mono() + channel.every
+            self._wake_events[name].clear()
+            wait_s = next_send_s - self._clock.mono()
+            if wait_s > 0:
+                await self._clock.sleep(wait_s)
+            due = due_notices(self._rows(), name, self._clock.now())
+            if due:
+                contact = next(iter(due.values())).contact
+                same_contact = [(key, notice) for key, notice in due.items() if notice.contact == contact]
+                await self._deliver(name, dict(same_contact[: channel.max_alarms]))
+                next_send_s = self._clock.mono() + channel.min_interval_s
             else:
-                await self._clock.wait(self._changed[name], LOOK)
+                await self._clock.wait(self._wake_events[name], CHECK_INTERVAL_S)
 
     async def _deliver(self, name: str, notices: Mapping[str, Notice]) -> None:
-        """All that one addressee is to be told, in one message."""
+        """Send the notices to one contact or group in one message."""
         first = next(iter(notices.values()))
         named = (first.contact,) if first.contact else ()
         mentioned = dict.fromkeys((*named, *(who for each in notices.values() for who in each.mention)))
-        people = [self._people[who] for who in mentioned if who in self._people]
-        text = self.compose(list(notices.items()), self._clock.now())
-        error = await self._send(name, text, people)
-        await self._report(name, {key: notice.number for key, notice in notices.items()}, error)
+        contacts = [self._contacts[who] for who in mentioned if who in self._contacts]
+        message = self.compose_message(list(notices.items()), self._clock.now())
+        error = await self._send(name, message, contacts)
+        await self._report_delivery(name, {key: notice.number for key, notice in notices.items()}, error)
 
-    async def _send(self, name: str, text: Text, people: Sequence[Person]) -> GatewayError | None:
-        way = self._ways[name]
-        limit = way.channel.limit
+    async def _send(
+        self, name: str, message: AlarmMessage, contacts: Sequence[Contact]
+    ) -> GatewayError | None:
+        configured = self._channels[name]
+        timeout_s = configured.channel.timeout_s
 
         async def send() -> None:
-            async with self._taken[name], asyncio.timeout(limit):
-                await way.channel.send(way.options, text, people, self._clock.now())
+            async with self._send_locks[name], asyncio.timeout(timeout_s):
+                await configured.channel.send(configured.options, message, contacts, self._clock.now())
 
         error = await exception_of(send())
         if isinstance(error, TimeoutError):
-            return Undelivered("channel-slow", seconds=round(limit))
+            return DeliveryFailed("channel-slow", seconds=round(timeout_s))
         if error is None or isinstance(error, GatewayError):
             return error
-        # What a library says may hold a secret.
-        return Undelivered("internal", reason=type(error).__name__)
+        # The text of a library's error may contain a secret.
+        return DeliveryFailed("internal", reason=type(error).__name__)
 
-    async def _report(self, name: str, numbers: Mapping[str, int], error: GatewayError | None) -> None:
-        if error and name not in self._down:
-            self._down.add(name)
+    async def _report_delivery(
+        self, name: str, numbers: Mapping[str, int], error: GatewayError | None
+    ) -> None:
+        if error and name not in self._failed_channels:
+            self._failed_channels.add(name)
             log_event(
                 logging.ERROR, "channel-down", channel=name, reason=error_text(error.key, **error.facts)
             )
-        elif not error and name in self._down:
-            self._down.discard(name)
+        elif not error and name in self._failed_channels:
+            self._failed_channels.discard(name)
             log_event(logging.INFO, "channel-up", channel=name)
         now = self._clock.now()
         status, detail = ("failed", error.key) if error else ("done", "")
-        await self._conclude(
-            [Outcome(attempt(key, number), status, now, detail) for key, number in numbers.items()]
+        await self._report_outcomes(
+            [Outcome(delivery_id(key, number), status, now, detail) for key, number in numbers.items()]
         )
 
-    def compose(self, notices: Sequence[tuple[str, Notice]], now: Stamp) -> Text:
-        """What is said of these alarms, most urgent first."""
-        data = tuple(
+    def compose_message(self, notices: Sequence[tuple[str, Notice]], now: Stamp) -> AlarmMessage:
+        """One message about these notices, most urgent first."""
+        alarms = tuple(
             {
-                "notice": attempt(key, notice.number),
-                "alarm": notice.about.id,
-                "news": notice.news,
+                "notice": delivery_id(key, notice.number),
+                "alarm": notice.alarm.id,
+                "news": notice.change,
                 "by": notice.by,
-                "device": notice.about.device,
-                "point": notice.about.point,
-                "hazard": notice.about.hazard,
-                "value": notice.about.value,
-                "raised": notice.about.raised,
-                "drill": notice.about.drill,
+                "device": notice.alarm.device,
+                "point": notice.alarm.point,
+                "hazard": notice.alarm.hazard,
+                "value": notice.alarm.value,
+                "raised": notice.alarm.raised,
+                "drill": notice.alarm.drill,
             }
             for key, notice in notices
         )
-        more = self._say("more", count="{count}")
+        omitted_sentence = self._translate("more", count="{count}")
         if len(notices) == 1:
             notice = notices[0][1]
-            return Text(
-                head=self._headline(notice),
-                items=("\n".join(self._details(notice, now)),),
-                more=more,
-                data=data,
+            return AlarmMessage(
+                headline=self._headline(notice),
+                paragraphs=("\n".join(self._details(notice, now)),),
+                omitted_sentence=omitted_sentence,
+                alarms=alarms,
             )
-        drill = self._say("drill") if all(notice.about.drill for _, notice in notices) else ""
-        head = drill + self._say("many", count=len(notices), site=self._spoken.title)
-        lines = tuple(f"{self._headline(notice)} {self._news(notice)}" for _, notice in notices)
-        return Text(head=head, items=lines, more=more, data=data)
-
-    def _headline(self, notice: Notice) -> str:
-        about = notice.about
-        language = self._spoken.language
-        return self._say(
-            "headline",
-            drill=self._say("drill") if about.drill else "",
-            hazard=translate(language, f"hazard.{about.hazard}"),
-            where=self._where(notice),
+        drill = self._translate("drill") if all(notice.alarm.drill for _, notice in notices) else ""
+        headline = drill + self._translate("many", count=len(notices), site=self._context.title)
+        lines = tuple(f"{self._headline(notice)} {self._change_text(notice)}" for _, notice in notices)
+        return AlarmMessage(
+            headline=headline, paragraphs=lines, omitted_sentence=omitted_sentence, alarms=alarms
         )
 
-    def _where(self, notice: Notice) -> str:
-        about, language = notice.about, self._spoken.language
-        if about.drill:
-            return self._spoken.title
-        if about.device in OWN:
-            return self._say(OWN[about.device], name=about.point.removesuffix(".failed"))
-        device = self._spoken.devices.get(about.device)
-        where = device.title.get(language, about.device) if device else about.device
-        if about.id.startswith("rule/"):
-            title = self._spoken.rules.get(about.point, {}).get(language, about.point)
-            return f"{where} {title}" if device else title
-        key = f"point.{about.point.partition('.')[0]}"
-        named = translate(language, key)
-        return f"{where} {about.point if named == key else named}"
+    def _headline(self, notice: Notice) -> str:
+        alarm = notice.alarm
+        language = self._context.language
+        return self._translate(
+            "headline",
+            drill=self._translate("drill") if alarm.drill else "",
+            hazard=translate(language, f"hazard.{alarm.hazard}"),
+            where=self._location(notice),
+        )
 
-    def _news(self, notice: Notice) -> str:
-        return self._say(notice.news, by=notice.by or "–")
+    def _location(self, notice: Notice) -> str:
+        alarm, language = notice.alarm, self._context.language
+        if alarm.drill:
+            return self._context.title
+        if alarm.device in _WORD_BY_GATEWAY_PART:
+            return self._translate(
+                _WORD_BY_GATEWAY_PART[alarm.device], name=alarm.point.removesuffix(".failed")
+            )
+        device = self._context.devices.get(alarm.device)
+        location = device.title.get(language, alarm.device) if device else alarm.device
+        if alarm.id.startswith("rule/"):
+            title = self._context.rules.get(alarm.point, {}).get(language, alarm.point)
+            return f"{location} {title}" if device else title
+        key = f"point.{alarm.point.partition('.')[0]}"
+        word = translate(language, key)
+        return f"{location} {alarm.point if word == key else word}"
+
+    def _change_text(self, notice: Notice) -> str:
+        return self._translate(notice.change, by=notice.by or "–")
 
     def _details(self, notice: Notice, now: Stamp) -> list[str]:
-        about = notice.about
-        lines = [self._news(notice)]
-        raised = self._spoken.local(msgspec.structs.replace(now, wall=about.raised))
+        alarm = notice.alarm
+        lines = [self._change_text(notice)]
+        raised = self._context.local_time(msgspec.structs.replace(now, wall=alarm.raised))
         if raised is not None:
-            minutes = max(0, now.wall - about.raised) // 60_000
-            lines.append(self._say("since", time=f"{raised:%m-%d %H:%M:%S}", minutes=minutes))
-        if not isinstance(about.value, bool) and about.value != "":
-            device = self._spoken.devices.get(about.device)
-            point = device.points.get(about.point, Point()) if device else Point()
-            lines.append(self._say("value", value=about.value, unit=point.unit).rstrip())
-        if notice.news == "raised":
-            language = self._spoken.language
+            minutes = max(0, now.wall - alarm.raised) // 60_000
+            lines.append(self._translate("since", time=f"{raised:%m-%d %H:%M:%S}", minutes=minutes))
+        if not isinstance(alarm.value, bool) and alarm.value != "":
+            device = self._context.devices.get(alarm.device)
+            point = device.points.get(alarm.point, Point()) if device else Point()
+            lines.append(self._translate("value", value=alarm.value, unit=point.unit).rstrip())
+        if notice.change == "raised":
+            language = self._context.language
             lines.append(
-                self._say("drill-do") if about.drill else translate(language, f"advice.{about.hazard}")
+                self._translate("drill-do")
+                if alarm.drill
+                else translate(language, f"advice.{alarm.hazard}")
             )
-        lines.append(self._spoken.title)
+        lines.append(self._context.title)
         return lines
 
-    def _say(self, key: str, **facts: object) -> str:
-        return translate(self._spoken.language, f"notice.{key}", **facts)
+    def _translate(self, key: str, **facts: object) -> str:
+        return translate(self._context.language, f"notice.{key}", **facts)

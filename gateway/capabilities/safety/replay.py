@@ -1,4 +1,4 @@
-"""What would these rules have done? Tried on what the journal still holds."""
+"""Applies alarm rules to the readings in the journal: which alarms would they have raised?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 from gateway.model import Record, Sample, Stamp, Value
 
-from .services.alarms import Judge, Local, Rule, Verdict
+from .services.alarms import LocalClock, Rule, RuleChange, RuleEvaluator
 
-STEP = 10_000
-"""Milliseconds between two looks at the clock, where nothing was read: delays are right to that."""
+TIME_STEP_MS = 10_000
+"""The interval at which time is evaluated between two readings, and so the precision of delays."""
 
 
-class Episode(msgspec.Struct, frozen=True):
-    """One time that a rule would have raised an alarm. Times are Unix milliseconds; `ended` is None where
-    it still holds."""
+class ReplayedAlarm(msgspec.Struct, frozen=True):
+    """One period in which a rule would have held. Times are Unix milliseconds; `ended` is None where it
+    holds to the end."""
 
     rule: str
     began: int
@@ -24,44 +24,46 @@ class Episode(msgspec.Struct, frozen=True):
     value: Value
 
 
-def reading(record: Record) -> Sample | None:
-    """The reading in a telemetry record, if it is one."""
+def sample_of_record(record: Record) -> Sample | None:
+    """The sample in a telemetry record; None for a record of another kind."""
     if record.kind != "sample":
         return None
     body = record.body
     return Sample(record.device, record.at, body.get("values", {}), error=body.get("error", ""))
 
 
-class Replay:
-    """Takes readings in order, and keeps in `episodes` every alarm that the rules would have raised."""
+class RuleReplay:
+    """Processes samples in order, and collects in `alarms` what the rules would have raised."""
 
-    def __init__(self, rules: Iterable[Rule], local: Local) -> None:
-        self._judge = Judge(rules, local)
+    def __init__(self, rules: Iterable[Rule], local_time: LocalClock) -> None:
+        self._evaluator = RuleEvaluator(rules, local_time)
         self._open: dict[str, int] = {}
+        """The index in `alarms` of each rule that holds."""
         self._last: Stamp | None = None
-        self.episodes: list[Episode] = []
+        self.alarms: list[ReplayedAlarm] = []
 
-    def take(self, sample: Sample) -> None:
-        """One reading, and the time since the one before."""
-        # History spans restarts: only the wall clock orders it.
-        at = _by_wall(sample.at, sample.at.wall)
+    def process_sample(self, sample: Sample) -> None:
+        """Evaluate the time since the sample before, then this sample."""
+        # The journal spans restarts: only the wall clock orders it.
+        at = _by_wall_clock(sample.at, sample.at.wall)
         if self._last:
-            for wall in range(self._last.wall + STEP, at.wall, STEP):
-                then = _by_wall(at, wall)
-                self._note(self._judge.look(then), then)
-        self._note(self._judge.read(msgspec.structs.replace(sample, at=at)), at)
-        self._note(self._judge.look(at), at)
+            for wall_ms in range(self._last.wall + TIME_STEP_MS, at.wall, TIME_STEP_MS):
+                between = _by_wall_clock(at, wall_ms)
+                self._record_changes(self._evaluator.evaluate_time(between), between)
+        self._record_changes(self._evaluator.evaluate_sample(msgspec.structs.replace(sample, at=at)), at)
+        self._record_changes(self._evaluator.evaluate_time(at), at)
         self._last = at
 
-    def _note(self, verdicts: Iterable[Verdict], at: Stamp) -> None:
-        for rule, holds, value in verdicts:
+    def _record_changes(self, changes: Iterable[RuleChange], at: Stamp) -> None:
+        for rule, holds, value in changes:
             if holds:
-                self._open[rule.id] = len(self.episodes)
-                self.episodes.append(Episode(rule.id, at.wall, None, value))
+                self._open[rule.id] = len(self.alarms)
+                self.alarms.append(ReplayedAlarm(rule.id, at.wall, None, value))
             elif rule.id in self._open:
-                number = self._open.pop(rule.id)
-                self.episodes[number] = msgspec.structs.replace(self.episodes[number], ended=at.wall)
+                index = self._open.pop(rule.id)
+                self.alarms[index] = msgspec.structs.replace(self.alarms[index], ended=at.wall)
 
 
-def _by_wall(at: Stamp, wall: int) -> Stamp:
-    return msgspec.structs.replace(at, wall=wall, mono=wall * 1_000_000, boot="")
+def _by_wall_clock(at: Stamp, wall_ms: int) -> Stamp:
+    """A stamp whose monotonic time is its wall-clock time."""
+    return msgspec.structs.replace(at, wall=wall_ms, mono=wall_ms * 1_000_000, boot="")

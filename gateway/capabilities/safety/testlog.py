@@ -1,6 +1,7 @@
-"""The monthly test log, to be printed and signed: what each safety sensor proved, and what people did.
+"""The monthly test log, to be printed and signed: the tests, alarms and faults of each safety sensor, and
+the drills, patrols and findings.
 
-It is taken from the journal's facts, in any order.
+It is made from the facts in the journal, in any order.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from gateway.model import Device, Hazard, Lane, Record, Stamp
 from gateway.web.markup import add, document, table, written
 from gateway.words import translate
 
-from .services.response import Plan
+from .services.emergency_plans import EmergencyPlan
 from .site import SafetySite
 
-Local = Callable[[Stamp], datetime.datetime | None]
-EVENTS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
+LocalClock = Callable[[Stamp], datetime.datetime | None]
+EVENT_KINDS = frozenset({"drill-report", "patrol-done", "patrol-missed", "hazard-found", "hazard-closed"})
 
 
-class Proof(NamedTuple):
-    """One line about a sensor: a test, an alarm, a fault or a disablement."""
+class SensorEntry(NamedTuple):
+    """An entry for a sensor: a test, an alarm, a fault or a disablement."""
 
     at: datetime.datetime
     point: str
@@ -33,101 +34,101 @@ class Proof(NamedTuple):
 
 
 class SensorLog(msgspec.Struct):
-    """One device's month."""
+    """The entries of one device."""
 
-    tests: list[Proof] = []
-    alarms: list[Proof] = []
-    faults: list[Proof] = []
-    disabled: list[Proof] = []
+    tests: list[SensorEntry] = []
+    alarms: list[SensorEntry] = []
+    faults: list[SensorEntry] = []
+    disabled: list[SensorEntry] = []
 
 
-class Happening(NamedTuple):
-    """A drill, patrol or hazard."""
+class LoggedEvent(NamedTuple):
+    """A record of a drill, patrol or finding."""
 
     at: datetime.datetime
     body: dict[str, Any]
 
 
 class PeriodLog:
-    """Takes records, and keeps what belongs to one month (`2026-11`) or year (`2026`)."""
+    """Collects the records of one month (`2026-11`) or year (`2026`)."""
 
-    def __init__(self, period: str, devices: Mapping[str, Device], local: Local) -> None:
+    def __init__(self, period: str, devices: Mapping[str, Device], local_time: LocalClock) -> None:
         self.period = period
         self.sensors = {name: SensorLog() for name, device in devices.items() if device.safety}
-        self.events: dict[str, list[Happening]] = {kind: [] for kind in sorted(EVENTS)}
-        self.older: dict[str, Happening] = {}
-        """Hazards found before, and still open when the period began, by id."""
+        self.events: dict[str, list[LoggedEvent]] = {kind: [] for kind in sorted(EVENT_KINDS)}
+        self.earlier_findings: dict[str, LoggedEvent] = {}
+        """Findings reported earlier and still open when the period began, by id."""
         self.undated = 0
-        """Records whose time nobody knows: made before the clock was set, in a boot that never set it."""
-        self._local = local
-        self._alarms: dict[str, int] = {}
+        """How many records have no known time, because the clock was never set in that boot."""
+        self._local_time = local_time
+        self._open_alarms: dict[str, int] = {}
 
-    def take(self, record: Record) -> None:
-        """One record of the alarm or event lane."""
-        wanted = (record.lane is Lane.ALARM and record.kind == "alarm") or record.kind in EVENTS
-        if not wanted:
+    def add_record(self, record: Record) -> None:
+        """Add a record of the alarm or event lane."""
+        is_relevant = (record.lane is Lane.ALARM and record.kind == "alarm") or record.kind in EVENT_KINDS
+        if not is_relevant:
             return
-        at = self._local(record.at)
+        at = self._local_time(record.at)
         if at is None:
             self.undated += 1
         elif f"{at:%Y-%m}".startswith(self.period):
             if record.kind == "alarm":
-                self._prove(record, at)
+                self._add_alarm_change(record, at)
             else:
-                self.events[record.kind].append(Happening(at, record.body))
+                self.events[record.kind].append(LoggedEvent(at, record.body))
         elif f"{at:%Y-%m}" < self.period:
             if record.kind == "hazard-found":
-                self.older[record.body["id"]] = Happening(at, record.body)
+                self.earlier_findings[record.body["id"]] = LoggedEvent(at, record.body)
             elif record.kind == "hazard-closed":
-                self.older.pop(record.body["id"], None)
+                self.earlier_findings.pop(record.body["id"], None)
 
-    def _prove(self, record: Record, at: datetime.datetime) -> None:
+    def _add_alarm_change(self, record: Record, at: datetime.datetime) -> None:
         body = record.body
         if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        proof = Proof(at, body["point"], body.get("by", ""), body.get("why", ""))
-        change, alarm = body["change"], body["id"]
+        entry = SensorEntry(at, body["point"], body.get("by", ""), body.get("why", ""))
+        change, alarm_id = body["change"], body["id"]
         if change == "tested":
-            sensor.tests.append(proof)
+            sensor.tests.append(entry)
         elif change == "disabled":
-            sensor.disabled.append(proof)
+            sensor.disabled.append(entry)
         elif change == "raised" and body["hazard"] == Hazard.FAULT:
-            sensor.faults.append(proof)
+            sensor.faults.append(entry)
         elif change == "raised":
-            self._alarms[alarm] = len(sensor.alarms)
-            sensor.alarms.append(proof)
-        elif change in ("acknowledged", "closed") and alarm in self._alarms:
-            number = self._alarms.pop(alarm)
-            sensor.alarms[number] = sensor.alarms[number]._replace(by=proof.by)
+            self._open_alarms[alarm_id] = len(sensor.alarms)
+            sensor.alarms.append(entry)
+        elif change in ("acknowledged", "closed") and alarm_id in self._open_alarms:
+            index = self._open_alarms.pop(alarm_id)
+            sensor.alarms[index] = sensor.alarms[index]._replace(by=entry.by)
 
 
 class Table(NamedTuple):
-    """What is printed; a cell may have several lines."""
+    """A table of texts; a cell may have several lines."""
 
     title: str
     heads: list[str]
     rows: list[list[str]]
 
 
-def tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
-    """The log in words."""
+def log_tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
+    """The tables of the log in a language."""
     sensors = (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items())
     return [
         _table("sensors", "device kind tests alarms faults disabled", sensors, language),
-        drills(log, site, language),
+        drill_table(log, site, language),
         _table("patrols", "patrol rounds missed by", _patrol_rows(log, site, language), language),
         _table(
             "hazards",
             "found where what severity by closed closed-by lasted",
-            _hazard_rows(log, language),
+            _finding_rows(log, language),
             language,
         ),
     ]
 
 
-def drills(log: PeriodLog, site: Site, language: str) -> Table:
-    """The drills of the log in words."""
+def drill_table(log: PeriodLog, site: Site, language: str) -> Table:
+    """The drills of the log in a language."""
     rows = (
         _drill_row(each, site.part(SafetySite).duties.plans, language)
         for each in log.events["drill-report"]
@@ -143,20 +144,20 @@ def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> 
 def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:
     device = site.devices.get(name)
 
-    def lines(proofs: list[Proof]) -> str:
+    def lines(entries: list[SensorEntry]) -> str:
         return "\n".join(
             " ".join(
                 filter(
                     None,
                     (
                         f"{each.at:%m-%d %H:%M}",
-                        _point(each.point, device, language),
+                        _point_title(each.point, device, language),
                         each.by,
                         each.why,
                     ),
                 )
             )
-            for each in sorted(proofs)
+            for each in sorted(entries)
         )
 
     return [
@@ -169,14 +170,14 @@ def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list
     ]
 
 
-def _point(point: str, device: Device | None, language: str) -> str:
-    """A point's word; a rule's name stands for itself."""
+def _point_title(point: str, device: Device | None, language: str) -> str:
+    """The word for a point; a rule has no word but its name."""
     known = point == "link" or (device is not None and point in device.points)
     name, _, number = point.partition(".")
     return f"{translate(language, f'point.{name}')} {number}".rstrip() if known else point
 
 
-def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) -> list[str]:
+def _drill_row(drill: LoggedEvent, plans: Mapping[Hazard, EmergencyPlan], language: str) -> list[str]:
     body = drill.body
     plan = plans.get(Hazard(body["hazard"]))
     words = {name: step.do[language] for name, step in plan.steps.items()} if plan else {}
@@ -187,7 +188,7 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
         f"{began:%m-%d %H:%M}",
         translate(language, f"hazard.{body['hazard']}"),
         body["by"],
-        _lasted(body["seconds"], language),
+        _duration(body["seconds"], language),
         f"{len(body['steps'])}/{len(body['steps']) + len(skipped)}",
         "\n".join(words.get(step, step) for step in skipped),
         f"{found}/{inside}",
@@ -195,7 +196,7 @@ def _drill_row(drill: Happening, plans: Mapping[Hazard, Plan], language: str) ->
 
 
 def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str]]:
-    """A line a patrol: how many rounds were done, by whom, and which were missed."""
+    """A row for each patrol: how many rounds were done, by whom, and which were missed."""
     done, missed = log.events["patrol-done"], log.events["patrol-missed"]
     named = (each.body["patrol"] for each in (*done, *missed))
     comma = translate(language, "testlog.comma")
@@ -216,10 +217,10 @@ def _patrol_rows(log: PeriodLog, site: Site, language: str) -> Iterable[list[str
         ]
 
 
-def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
-    """Those that were open for any of the time, once each."""
+def _finding_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
+    """A row for each finding that was open at any time in the period."""
     closed = {each.body["id"]: each for each in log.events["hazard-closed"]}
-    found = log.older | {each.body["id"]: each for each in log.events["hazard-found"]}
+    found = log.earlier_findings | {each.body["id"]: each for each in log.events["hazard-found"]}
     for key in dict.fromkeys((*found, *closed)):
         body = (closed.get(key) or found[key]).body
         yield [
@@ -230,11 +231,11 @@ def _hazard_rows(log: PeriodLog, language: str) -> Iterable[list[str]]:
             body["by"],
             body.get("done", translate(language, "testlog.open")),
             body.get("closed_by", ""),
-            _lasted(body.get("seconds"), language) if key in closed else "",
+            _duration(body.get("seconds"), language) if key in closed else "",
         ]
 
 
-def _lasted(seconds: float | None, language: str) -> str:
+def _duration(seconds: float | None, language: str) -> str:
     if seconds is None:
         return "?"
     if seconds < 3600:
@@ -258,18 +259,18 @@ th { background: #eee; white-space: nowrap; print-color-adjust: exact } tr { bre
 """
 
 
-def page(log: PeriodLog, site: Site, language: str) -> str:
+def html_page(log: PeriodLog, site: Site, language: str) -> str:
     """The log as one HTML file for the printer."""
 
     def word(key: str, **facts: object) -> str:
         return translate(language, f"testlog.{key}", **facts)
 
-    title = word("title", month=log.period, centre=_title(site, language))
+    title = word("title", month=log.period, centre=_centre_title(site, language))
     html, head, body = document(language, title)
     add(head, "style", STYLE)
     add(body, "h1", title)
     add(body, "p", word("auxiliary"), kind="note")
-    for each in tables(log, site, language):
+    for each in log_tables(log, site, language):
         add(body, "h2", each.title)
         if each.rows:
             table(body, each.heads, ([(text, "") for text in row] for row in each.rows))
@@ -283,6 +284,6 @@ def page(log: PeriodLog, site: Site, language: str) -> str:
     return written(html)
 
 
-def _title(site: Site, language: str) -> str:
+def _centre_title(site: Site, language: str) -> str:
     title = site.centre.title
     return title if isinstance(title, str) else title.get(language, next(iter(title.values())))

@@ -20,11 +20,11 @@ class StatisticsJob(Job):
 
     @classmethod
     async def prepare(cls, host: Host) -> None:
-        if absence := await statistics.absence(host.journal, host.clock.now()):
+        if absence := await statistics.absence(host.journal.reader, host.clock.now()):
             host.record(absence)
 
     async def run(self) -> None:
-        await statistics.keep(statistics_file(self._host.site), self._host.journal, self._host.clock)
+        await statistics.keep(statistics_file(self._host.site), self._host.journal.reader, self._host.clock)
 
 
 JOBS: tuple[type[Job], ...] = (StatisticsJob,)

@@ -27,18 +27,18 @@ from .services import (
     with_counters,
 )
 
-CALM = 0.05
+CROWD_HYSTERESIS = 0.05
 """Of its limit a place must become emptier by so much before it is no longer crowded."""
-HOUR = 60
+MINUTES_PER_HOUR = 60
 Text = str | dict[str, str]
 
 
-def _is_limit(limit: int | None) -> bool:
+def _is_people_limit(limit: int | None) -> bool:
     return limit is None or limit > 0
 
 
-def _is_while(minutes: float) -> bool:
-    return 0 <= minutes <= 6 * HOUR
+def _is_minutes(minutes: float) -> bool:
+    return 0 <= minutes <= 6 * MINUTES_PER_HOUR
 
 
 class _VisitorsKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +49,9 @@ class _VisitorsKeys(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 15.0
 
     CHECKS: ClassVar[Checks] = {
-        "limit": (_is_limit, "visitors-limit"),
-        "settle": (_is_while, "visitors-minutes"),
-        "grace": (_is_while, "visitors-minutes"),
+        "limit": (_is_people_limit, "visitors-limit"),
+        "settle": (_is_minutes, "visitors-minutes"),
+        "grace": (_is_minutes, "visitors-minutes"),
     }
 
 
@@ -60,7 +60,7 @@ class _RoomKeys(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
 
     CHECKS: ClassVar[Checks] = {
-        "limit": (_is_limit, "visitors-limit"),
+        "limit": (_is_people_limit, "visitors-limit"),
         "title": (lambda text: text != {}, "title-empty"),
     }
 
@@ -98,15 +98,17 @@ def statistics_file(site: Site) -> Path:
 
 def read(draft: SiteDraft) -> VisitorsSite:
     """The rooms and doors that hold together."""
-    statistics = draft.reader.section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
-    return VisitorsSite(layout=_layout(draft), statistics=statistics)
+    statistics = (
+        draft.reader.read_section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
+    )
+    return VisitorsSite(layout=_read_layout(draft), statistics=statistics)
 
 
-def _layout(draft: SiteDraft) -> Layout:
+def _read_layout(draft: SiteDraft) -> Layout:
     reader, data, devices = draft.reader, draft.data, draft.devices
-    keys = reader.section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
-    rooms = _rooms(reader, data)
-    doors = _doors(reader, data, devices)
+    keys = reader.read_section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
+    rooms = _read_rooms(reader, data)
+    doors = _read_doors(reader, data, devices)
     found = Layout(
         rooms=rooms, doors=doors, limit=keys.limit, settle=keys.settle * 60, grace=keys.grace * 60
     )
@@ -114,7 +116,7 @@ def _layout(draft: SiteDraft) -> Layout:
         there = reachable(with_counters(found, devices.values()).doors.values())
         for name in rooms:
             if name not in there:
-                reader.mistake(("room", name), "room-unreachable", room=name)
+                reader.add_mistake(("room", name), "room-unreachable", room=name)
     return found
 
 
@@ -131,7 +133,7 @@ def figures(part: VisitorsSite) -> Figures:
             language: layout.rooms[room].title[language] if room else translate(language, "visits.centre")
             for language in LANGUAGES
         }
-        alarm = AlarmSpec(hazard=Hazard.CROWD, above=limit, hysteresis=max(1.0, limit * CALM))
+        alarm = AlarmSpec(hazard=Hazard.CROWD, above=limit, hysteresis=max(1.0, limit * CROWD_HYSTERESIS))
         found[name] = Figure(
             point=Point(alarm=alarm),
             rule=f"crowd-{room}" if room else "crowd",
@@ -141,48 +143,48 @@ def figures(part: VisitorsSite) -> Figures:
     return {Visitors.name: found}
 
 
-def _rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
+def _read_rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
     rooms = {}
-    for name, table in reading.tables(data, "room"):
+    for name, table in reading.named_tables(data, "room"):
         if name in (OUTSIDE, CENTRE):
-            reading.mistake(("room", name), "name-reserved", name=name)
-        keys = reading.build(_RoomKeys, table, ("room", name))
+            reading.add_mistake(("room", name), "name-reserved", name=name)
+        keys = reading.build_struct(_RoomKeys, table, ("room", name))
         if keys is not None:
             rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
     return rooms
 
 
-def _written(data: Table, section: str) -> list[str]:
+def _table_names(data: Table, section: str) -> list[str]:
     """The names of a section's tables, with those that are wrong."""
     tables = data.get(section)
     return list(tables) if isinstance(tables, dict) else []
 
 
-def _doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
+def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts(device)]
     # One that is written down but wrong has been told of already.
-    told = [name for name in _written(data, "device") if name not in devices]
-    places = (OUTSIDE, CENTRE, *_written(data, "room"))
-    for name, table in reading.tables(data, "door"):
+    told = [name for name in _table_names(data, "device") if name not in devices]
+    places = (OUTSIDE, CENTRE, *_table_names(data, "room"))
+    for name, table in reading.named_tables(data, "door"):
         path = ("door", name)
-        keys = reading.build(_DoorKeys, table, path)
+        keys = reading.build_struct(_DoorKeys, table, path)
         if keys is None:
             continue
         if name in counters and name not in keys.counters:
-            reading.mistake(path, "door-name", name=name)
+            reading.add_mistake(path, "door-name", name=name)
         for counter in keys.counters:
             if counter in taken:
                 other = taken[counter]
-                reading.mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
+                reading.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
             elif counter not in counters and counter not in told:
                 known = ", ".join(counters) or "–"
-                reading.mistake((*path, "counters"), "door-counter", counter=counter, known=known)
+                reading.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name
         for key, side in (("from", keys.outer), ("to", keys.inner)):
             if side not in places:
-                reading.mistake((*path, key), "door-side", side=side, known=", ".join(places))
+                reading.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
         doors[name] = Door(
             title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.base.clock import SystemClock
-from gateway.config import ControlOptions, Site, load_models, load_site
+from gateway.config import ControlOptions, Site, load_profiles, load_site
 from gateway.model import Driver, GatewayError
 from gateway.words import preferred, translate
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
     report = ScanPrinter(preferred(), bar=sys.stderr.isatty())
     scanner = Scanner(
         site=site,
-        models=load_models(arguments.config),
+        models=load_profiles(arguments.config),
         drivers=drivers,
         report=report,
         clock=SystemClock(),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.config.reading import build_struct
+from gateway.config.reading import struct_from_table
 from gateway.model import Bus, Device, Driver, GatewayError, Point
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -45,7 +45,7 @@ def parse_keys(kind: type[T], keys: Any) -> T:
     """A driver's options, address or point from the keys of a table. Raises `GatewayError`."""
     if not isinstance(keys, dict):
         raise GatewayError("command-form", reason=keys)
-    built, mistakes = build_struct(kind, keys)
+    built, mistakes = struct_from_table(kind, keys)
     for mistake in mistakes:
         raise GatewayError(mistake.key, **mistake.facts)
     assert built

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.config import NAME, reserved_names
+from gateway.config import NAME_PATTERN, reserved_names
 from gateway.model import Value
 from gateway.words import LANGUAGES, translate
 
@@ -128,7 +128,7 @@ def _unused_name(wanted: str, used: set[str]) -> str:
 def _slug(text: str) -> str:
     """As much of a text as may stand in a name, with room for a number."""
     slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:56].strip("-")
-    return slug if NAME.fullmatch(slug) else ""
+    return slug if NAME_PATTERN.fullmatch(slug) else ""
 
 
 def _table(name: str, **keys: Any) -> str:

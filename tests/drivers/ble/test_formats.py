@@ -13,13 +13,13 @@ from drivers.ble.formats import (
     XIAOMI,
     BlePoint,
     Packet,
-    bthome,
     decode,
-    example,
-    read,
-    ruuvi,
-    show,
-    xiaomi,
+    format_raw,
+    parse_advertisement,
+    parse_bthome,
+    parse_example,
+    parse_ruuvi,
+    parse_xiaomi,
 )
 from gateway.model import AlarmSpec, Hazard, ReadFailed
 from gateway.wire.codec import finish
@@ -69,7 +69,7 @@ def fields(packet: Packet | None) -> dict[str, Any]:
     ],
 )
 def test_bthome_objects(data: str, said: dict[str, Any]) -> None:
-    assert fields(bthome(b"", None, raw(data.replace(" ", "")))) == said
+    assert fields(parse_bthome(b"", None, raw(data.replace(" ", "")))) == said
 
 
 MIBEACONS: list[tuple[str, str, str, str, dict[str, Any]]] = [
@@ -118,7 +118,7 @@ MIBEACONS: list[tuple[str, str, str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("model", "mac", "key", "frame", "said"), MIBEACONS, ids=[m[0] for m in MIBEACONS])
 def test_published_mibeacons(model: str, mac: str, key: str, frame: str, said: dict[str, Any]) -> None:
-    packet = xiaomi(raw(mac), raw(key) or None, raw(frame.replace(" ", "")))
+    packet = parse_xiaomi(raw(mac), raw(key) or None, raw(frame.replace(" ", "")))
     assert (packet.fields if packet else {}) == said, model
 
 
@@ -136,49 +136,55 @@ def test_published_mibeacons(model: str, mac: str, key: str, frame: str, said: d
     ],
 )  # fmt: skip
 def test_other_objects_of_a_mibeacon(objects: str, said: dict[str, Any]) -> None:
-    assert fields(xiaomi(b"", None, raw("4050970901" + objects.replace(" ", "")))) == said
+    assert fields(parse_xiaomi(b"", None, raw("4050970901" + objects.replace(" ", "")))) == said
 
 
 def test_an_encryption_of_old_is_not_understood() -> None:
-    assert xiaomi(raw("F82441C5988B"), None, raw("5830B603D28B98C54124F8C3491476757E00000099")) is None
+    assert (
+        parse_xiaomi(raw("F82441C5988B"), None, raw("5830B603D28B98C54124F8C3491476757E00000099")) is None
+    )
 
 
 def test_encrypted_bthome() -> None:
-    packet = bthome(raw(BTHOME_MAC), raw(BTHOME_KEY), SEALED)
+    packet = parse_bthome(raw(BTHOME_MAC), raw(BTHOME_KEY), SEALED)
     assert fields(packet) == {"temperature": 25.06, "humidity": 50.55}
     assert packet == Packet(SEALED, fields(packet), 0x33221100, encrypted=True)
 
 
 def test_a_mibeacon_of_a_smoke_detector() -> None:
-    assert fields(xiaomi(raw(MAC), raw(KEY), SMOKE)) == {"smoke": 1}
+    assert fields(parse_xiaomi(raw(MAC), raw(KEY), SMOKE)) == {"smoke": 1}
 
 
 def test_a_mibeacon_without_its_address_and_encryption() -> None:
-    assert fields(xiaomi(b"", None, raw("40509709010D1004C4004F02"))) == {
+    assert fields(parse_xiaomi(b"", None, raw("40509709010D1004C4004F02"))) == {
         "temperature": 19.6,
         "humidity": 59.1,
     }
     # With a capability that has inputs and outputs.
-    assert fields(xiaomi(b"", None, raw("6050970901200000 0A100155".replace(" ", "")))) == {"battery": 85}
+    assert fields(parse_xiaomi(b"", None, raw("6050970901200000 0A100155".replace(" ", "")))) == {
+        "battery": 85
+    }
 
 
 @pytest.mark.parametrize(("state", "said"), [(0, {"door": True}), (1, {"door": False}),
                                              (2, {"door": True}), (3, {}), (9, {})])  # fmt: skip
 def test_only_open_and_shut_say_something_of_a_door(state: int, said: dict[str, bool]) -> None:
-    assert fields(xiaomi(b"", None, raw("405097090119100 1".replace(" ", "")) + bytes((state,)))) == said
+    assert (
+        fields(parse_xiaomi(b"", None, raw("405097090119100 1".replace(" ", "")) + bytes((state,)))) == said
+    )
 
 
 def test_ruuvi_format_5() -> None:
-    said = fields(ruuvi(FORMAT_5))
+    said = fields(parse_ruuvi(FORMAT_5))
     assert (said["temperature"], said["humidity"], said["pressure"]) == (24.3, 53.49, 100_044)
     assert (said["voltage"], said["movements"], said["acceleration_y"]) == (2.977, 66, -0.004)
-    most = fields(ruuvi(raw("057FFFFFFEFFFE7FFF7FFF7FFFFFDEFEFFFECBB8334C884F")))
+    most = fields(parse_ruuvi(raw("057FFFFFFEFFFE7FFF7FFF7FFFFFDEFEFFFECBB8334C884F")))
     assert (most["temperature"], most["humidity"], most["pressure"]) == (163.835, 163.835, 115_534)
     assert (most["voltage"], most["movements"], most["acceleration_x"]) == (3.646, 254, 32.767)
-    least = fields(ruuvi(raw("058001000000008001800180010000000000CBB8334C884F")))
+    least = fields(parse_ruuvi(raw("058001000000008001800180010000000000CBB8334C884F")))
     assert (least["temperature"], least["humidity"], least["pressure"]) == (-163.835, 0, 50_000)
     assert (least["voltage"], least["movements"], least["acceleration_z"]) == (1.6, 0, -32.767)
-    nothing = ruuvi(raw("058000ffffffff80008000" + "8000ffffffffffffffffffffff"))
+    nothing = parse_ruuvi(raw("058000ffffffff80008000" + "8000ffffffffffffffffffffff"))
     assert nothing is not None
     assert (nothing.fields, nothing.number) == ({}, None)
 
@@ -186,7 +192,7 @@ def test_ruuvi_format_5() -> None:
 @pytest.mark.parametrize("service", [{}, {0x1234: b"@\x09\x60"}, {BTHOME: b""}, {BTHOME: b"\x20\x09\x60"},
                                      {XIAOMI: b"\x30\x58\x97\x09\x66"}, {BTHOME: b"\x41\x00"}])  # fmt: skip
 def test_what_speaks_no_format_of_ours_says_nothing(service: dict[int, bytes]) -> None:
-    assert read(raw(MAC), None, service, {RUUVI: b"\x03"}) is None
+    assert parse_advertisement(raw(MAC), None, service, {RUUVI: b"\x03"}) is None
 
 
 @given(
@@ -199,17 +205,17 @@ def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None
               "t": BlePoint(field="temperature", scale=0.1, min=0)}  # fmt: skip
     packet = None
     with contextlib.suppress(ReadFailed):
-        packet = read(raw(MAC), key, {kind: data}, {kind: data})
+        packet = parse_advertisement(raw(MAC), key, {kind: data}, {kind: data})
     if packet is not None:
         finish(points, decode(points, packet))
-        assert packet.data.hex(" ") in show(packet)
+        assert packet.data.hex(" ") in format_raw(packet)
 
 
 @given(st.binary(min_size=16, max_size=16).filter(lambda key: key not in (raw(KEY), raw(BTHOME_KEY))))
 def test_a_wrong_key_never_gives_a_value(key: bytes) -> None:
     for mac, service in ((MAC, {XIAOMI: SMOKE}), (BTHOME_MAC, {BTHOME: SEALED})):
         with pytest.raises(ReadFailed, match="ble-key-wrong"):
-            read(raw(mac), key, service, {})
+            parse_advertisement(raw(mac), key, service, {})
 
 
 @given(st.integers(0, len(SMOKE) - 1), st.integers(1, 255))
@@ -217,7 +223,7 @@ def test_a_changed_byte_never_gives_a_value(at: int, change: int) -> None:
     data = bytearray(SMOKE)
     data[at] ^= change
     with contextlib.suppress(ReadFailed):
-        packet = xiaomi(raw(MAC), raw(KEY), bytes(data))
+        packet = parse_xiaomi(raw(MAC), raw(KEY), bytes(data))
         # The address within is that of the radio again; of the control bits only some are looked at.
         assert packet is None or at < 2 or 5 <= at < 11
         assert packet is None or packet.fields == {"smoke": 1}
@@ -226,7 +232,7 @@ def test_a_changed_byte_never_gives_a_value(at: int, change: int) -> None:
 def test_with_a_key_nothing_plain_is_believed() -> None:
     for service in ({BTHOME: raw("402900")}, {XIAOMI: raw("40509709011510 0100".replace(" ", ""))}):
         with pytest.raises(ReadFailed, match="ble-unencrypted"):
-            read(raw(MAC), raw(KEY), service, {})
+            parse_advertisement(raw(MAC), raw(KEY), service, {})
 
 
 @pytest.mark.parametrize(
@@ -238,7 +244,7 @@ def test_with_a_key_nothing_plain_is_believed() -> None:
     ],
 )  # fmt: skip
 def test_what_is_news(number: int | None, encrypted: bool, last: int | None, news: bool) -> None:
-    assert Packet(b"", {}, number, encrypted).follows(last) is news
+    assert Packet(b"", {}, number, encrypted).is_newer_than(last) is news
 
 
 @pytest.mark.parametrize(
@@ -249,4 +255,4 @@ def test_what_is_news(number: int | None, encrypted: bool, last: int | None, new
 )  # fmt: skip
 def test_an_example_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):
-        example(wrong)
+        parse_example(wrong)

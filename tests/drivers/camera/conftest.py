@@ -132,7 +132,7 @@ def watching(tmp_path: Path) -> Watching:
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_stays() -> Iterator[None]:
     yield
-    ZYGOTE.end()
+    ZYGOTE.stop()
 
 
 def children(parent: int) -> list[int]:

@@ -10,7 +10,15 @@ import pytest
 
 from drivers import camera
 from drivers.camera import DRIVER, Address, Options
-from drivers.camera.messages import SMALL, Beat, Look, Said, Still, hear, packed
+from drivers.camera.messages import (
+    MAX_MESSAGE_BYTES,
+    HeartbeatMessage,
+    StillMessage,
+    StillRequest,
+    ValuesMessage,
+    encode_message,
+    receive_message,
+)
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import LinkDown
 from tests.drivers.camera.conftest import HEAD
@@ -35,7 +43,7 @@ def mistakes(folder: Path, bus: dict[str, str], *devices: dict[str, str]) -> lis
     with pytest.raises(Mistakes) as wrong:
         load(folder, bus, *devices)
     for mistake in wrong.value.mistakes:
-        assert "?" not in mistake.say("en").removesuffix("?")
+        assert "?" not in mistake.text("en").removesuffix("?")
     return [(mistake.where, mistake.key) for mistake in wrong.value.mistakes]
 
 
@@ -155,10 +163,10 @@ class Fed:
 @pytest.mark.parametrize(
     "told",
     [
-        packed(Still(b"\xff\xd8" + b"x" * 100)),
-        packed(Said("door", {"in": 1})).replace(b"in", b"ix").replace(b"\x01", b"\xa1"),
-        packed(Look()),
-        (SMALL + 1).to_bytes(4) + b"x" * (SMALL + 1),
+        encode_message(StillMessage(b"\xff\xd8" + b"x" * 100)),
+        encode_message(ValuesMessage("door", {"in": 1})).replace(b"in", b"ix").replace(b"\x01", b"\xa1"),
+        encode_message(StillRequest()),
+        (MAX_MESSAGE_BYTES + 1).to_bytes(4) + b"x" * (MAX_MESSAGE_BYTES + 1),
         (3).to_bytes(4) + b"xyz",
         (2**32 - 1).to_bytes(4),
     ],
@@ -167,8 +175,10 @@ class Fed:
 async def test_a_process_may_say_nothing_but_what_is_written_down(told: bytes) -> None:
     reader: Any = Fed(told)
     with pytest.raises(LinkDown, match="camera-garbled"):
-        await hear(reader, lambda: False)
-    assert await hear(Fed(packed(Beat())), lambda: False) == Beat()  # type: ignore[arg-type]
+        await receive_message(reader, lambda: False)
+    assert (
+        await receive_message(Fed(encode_message(HeartbeatMessage())), lambda: False) == HeartbeatMessage()
+    )  # type: ignore[arg-type]
 
 
 def test_what_a_line_says_becomes_its_points() -> None:

@@ -7,19 +7,21 @@ from itertools import takewhile
 import numpy as np
 import pytest
 
-from drivers.camera.counting import Counter, Crossing, Zone
-from drivers.camera.lines import Line, between, side, within
-from drivers.camera.tracks import MOST
+from drivers.camera.counting import Crossing, PeopleCounter, Zone
+from drivers.camera.lines import CountingLine, is_between_ends, is_inside_polygon, signed_distance
+from drivers.camera.tracks import MAX_TRACKS
 from drivers.camera.vision import Frame
 from tests.drivers.camera import scenes, situations
 from tests.drivers.camera.picture import Camera
 from tests.drivers.camera.stage import FPS, MIDLINE, PERSON, Walker, play, walk
 
 
-def count(frames: Iterable[Frame], *lines: Line, counter: Counter | None = None) -> list[Crossing]:
-    names = {f"line-{number}": line for number, line in enumerate(lines or [Line(MIDLINE, PERSON)])}
-    counter = counter or Counter("overhead", names)
-    found = [crossing for frame in frames for crossing in counter.step(*frame)]
+def count(
+    frames: Iterable[Frame], *lines: CountingLine, counter: PeopleCounter | None = None
+) -> list[Crossing]:
+    names = {f"line-{number}": line for number, line in enumerate(lines or [CountingLine(MIDLINE, PERSON)])}
+    counter = counter or PeopleCounter("overhead", names)
+    found = [crossing for frame in frames for crossing in counter.process_frame(*frame)]
     return sorted([*found, *counter.finish()], key=lambda each: each.t)
 
 
@@ -28,7 +30,7 @@ def count_scene(scene: scenes.Scene, seconds: float) -> list[Crossing]:
     (x1, y1), (x2, y2) = scene.line.tolist()
     width, height = scene.person.tolist()
     frames = (Frame(image, n / scene.fps, n) for n, image in enumerate(scene.frames()))
-    line = Line(((x1, y1), (x2, y2)), (width, height))
+    line = CountingLine(((x1, y1), (x2, y2)), (width, height))
     return count(takewhile(lambda frame: frame.t < seconds, frames), line)
 
 
@@ -49,12 +51,12 @@ def test_who_walks_towards_a_camera_at_a_slant_or_away_is_one_all_the_way(toward
     far, near = (0.5, 0.1), (0.5, 0.75)
     walker = walk(2, far, near, 6) if towards else walk(2, near, far, 6)
     walker.size = lambda y: 2 + 3.5 * (y - 0.5)
-    line = Line(((0, 0.5), (1, 0.5)), (2 * PERSON[0], 2 * PERSON[1]))
-    counter = Counter("oblique", {"line": line})
+    line = CountingLine(((0, 0.5), (1, 0.5)), (2 * PERSON[0], 2 * PERSON[1]))
+    counter = PeopleCounter("oblique", {"line": line})
     followed: list[int] = []
     found: list[Crossing] = []
     for frame in play([walker], 10):
-        found += counter.step(*frame)
+        found += counter.process_frame(*frame)
         followed.append(len(counter.boxes))
     assert [each.direction for each in found] == ["in" if towards else "out"]
     assert found[0].t == pytest.approx(2 + 6 * (0.615 if towards else 0.385), abs=0.5)
@@ -62,7 +64,7 @@ def test_who_walks_towards_a_camera_at_a_slant_or_away_is_one_all_the_way(toward
 
 
 def test_a_line_that_is_drawn_the_other_way_counts_the_other_way() -> None:
-    found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 7), Line(MIDLINE[::-1], PERSON))
+    found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 7), CountingLine(MIDLINE[::-1], PERSON))
     assert directions(found) == ["out"]
 
 
@@ -94,7 +96,7 @@ def test_whoever_stands_for_long_and_then_crosses_is_counted_once() -> None:
 
 
 def test_whoever_passes_beyond_the_end_of_a_line_is_not_counted() -> None:
-    half = Line(((0.5, 0.0), (0.5, 0.5)), PERSON)
+    half = CountingLine(((0.5, 0.0), (0.5, 0.5)), PERSON)
     people = [walk(2, (1.1, 0.8), (-0.1, 0.8)), walk(8, (1.1, 0.25), (-0.1, 0.25))]
     found = count(play(people, 13), half)
     assert [each.t for each in found] == pytest.approx([10], abs=0.3)
@@ -125,7 +127,7 @@ def test_at_any_frame_rate_light_that_fades_is_nobody(fps: float) -> None:
 
 
 def test_who_comes_in_close_to_the_line_is_counted_even_if_the_person_is_drawn_too_large() -> None:
-    line = Line(((0.94, 0.0), (0.94, 1.0)), (1.25 * PERSON[0], 1.25 * PERSON[1]))
+    line = CountingLine(((0.94, 0.0), (0.94, 1.0)), (1.25 * PERSON[0], 1.25 * PERSON[1]))
     assert directions(count(play([walk(1, (1.15, 0.5), (0.2, 0.5))], 6), line)) == ["in"]
 
 
@@ -144,7 +146,7 @@ def test_noise_at_night_is_nobody() -> None:
 
 
 def test_each_line_of_a_camera_counts_for_itself() -> None:
-    lines = [Line(((x, 0.0), (x, 1.0)), PERSON) for x in (0.7, 0.3)]
+    lines = [CountingLine(((x, 0.0), (x, 1.0)), PERSON) for x in (0.7, 0.3)]
     found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 8), *lines)
     assert [each.line for each in found] == ["line-0", "line-1"]
     assert found[0].t < found[1].t
@@ -152,12 +154,12 @@ def test_each_line_of_a_camera_counts_for_itself() -> None:
 
 def test_a_zone_knows_who_is_in_it_and_how_large_a_person_is() -> None:
     zone = Zone(((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)), PERSON)
-    counter = Counter("overhead", {}, {"room": zone})
+    counter = PeopleCounter("overhead", {}, {"room": zone})
     assert counter.calibrated
     seen = []
     people = [walk(1, (1.1, 0.3), (0.25, 0.3), 3), walk(1.5, (1.1, 0.75), (0.25, 0.75), 3)]
     for frame in play(people, 6):
-        counter.step(*frame)
+        counter.process_frame(*frame)
         seen.append(counter.occupancy["room"])
     assert seen[0] == 0
     assert max(seen) == 2
@@ -165,7 +167,7 @@ def test_a_zone_knows_who_is_in_it_and_how_large_a_person_is() -> None:
 
 def test_the_size_of_a_person_is_learned_and_until_then_not_claimed() -> None:
     people = [walk(1 + 6 * k, (1.1, 0.5), (-0.1, 0.5)) for k in range(7)]
-    counter = Counter("overhead", {"door": Line(MIDLINE)})
+    counter = PeopleCounter("overhead", {"door": CountingLine(MIDLINE)})
     assert not counter.calibrated
     found = count(play(people, 44), counter=counter)
     assert directions(found) == ["in"] * 7
@@ -174,27 +176,27 @@ def test_the_size_of_a_person_is_learned_and_until_then_not_claimed() -> None:
 
 
 def test_right_of_a_line_is_right_for_who_looks_along_it() -> None:
-    assert side(MIDLINE, np.array([0.25, 0.5]), np.array([0.25, 1.0])) == pytest.approx(1)
-    assert side(MIDLINE, np.array([0.75, 0.5]), np.array([0.25, 1.0])) == pytest.approx(-1)
+    assert signed_distance(MIDLINE, np.array([0.25, 0.5]), np.array([0.25, 1.0])) == pytest.approx(1)
+    assert signed_distance(MIDLINE, np.array([0.75, 0.5]), np.array([0.25, 1.0])) == pytest.approx(-1)
 
 
 def test_what_is_between_the_ends_of_a_line_and_in_a_zone() -> None:
     line = ((0.2, 0.5), (0.8, 0.5))
     unit = np.array([0.1, 0.1])
-    assert between(line, np.array([0.3, 0.9]), unit)
-    assert not between(line, np.array([0.9, 0.5]), unit)
+    assert is_between_ends(line, np.array([0.3, 0.9]), unit)
+    assert not is_between_ends(line, np.array([0.9, 0.5]), unit)
     triangle = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]
-    assert within(np.array([0.2, 0.2]), triangle)
-    assert not within(np.array([0.8, 0.8]), triangle)
+    assert is_inside_polygon(np.array([0.2, 0.2]), triangle)
+    assert not is_inside_polygon(np.array([0.8, 0.8]), triangle)
 
 
 def test_rain_is_followed_by_no_more_than_can_be_afforded() -> None:
-    counter = Counter("overhead", {"line": Line(MIDLINE, (0.02, 0.035))})
+    counter = PeopleCounter("overhead", {"line": CountingLine(MIDLINE, (0.02, 0.035))})
     random = np.random.default_rng(0)
     most = 0
     for frame in play([], 2):
         drops = random.random(frame.image.shape[:2])[::6, ::6] < 0.1
         wet = np.kron(drops, np.ones((6, 6), bool))[: frame.image.shape[0], : frame.image.shape[1]]
-        counter.step(np.where(wet[..., None], np.uint8(250), frame.image), frame.t, frame.n)
+        counter.process_frame(np.where(wet[..., None], np.uint8(250), frame.image), frame.t, frame.n)
         most = max(most, len(counter.boxes))
-    assert most == MOST
+    assert most == MAX_TRACKS

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from drivers.camera.health import EVERY, FROZEN, LASTS, Health
-from drivers.camera.messages import Picture
+from drivers.camera.health import CHECK_INTERVAL_S, CONFIRM_AFTER_S, FROZEN_AFTER_S, PictureMonitor
+from drivers.camera.messages import PictureQuality
 from tests.drivers.camera.picture import Camera
 from tests.drivers.camera.scenes import Scene, Walker, walk
 
@@ -54,17 +54,17 @@ def furnished(scene: Scene) -> list[Frame]:
 
 @pytest.fixture(scope="module", params=list(SCENES))
 def frames(request: pytest.FixtureRequest) -> list[Frame]:
-    """Two a second, as `Health` looks."""
-    return furnished(replace(SCENES[request.param], fps=1 / EVERY))
+    """Two a second, as `PictureMonitor` looks."""
+    return furnished(replace(SCENES[request.param], fps=1 / CHECK_INTERVAL_S))
 
 
-def states(frames: list[Frame], until: float, change: Change) -> list[tuple[float, Picture]]:
+def states(frames: list[Frame], until: float, change: Change) -> list[tuple[float, PictureQuality]]:
     """When the picture was judged anew. `change` makes a frame what it is at that second."""
-    health, told = Health(), [(0.0, Picture.GOOD)]
-    for number in range(round(until / EVERY)):
-        t = number * EVERY
+    health, told = PictureMonitor(), [(0.0, PictureQuality.GOOD)]
+    for number in range(round(until / CHECK_INTERVAL_S)):
+        t = number * CHECK_INTERVAL_S
         frame = change(frames[number % len(frames)], t)
-        picture = health.step(frame if frame.dtype == np.uint8 else noisy(frame, 3), t)
+        picture = health.check_frame(frame if frame.dtype == np.uint8 else noisy(frame, 3), t)
         if picture is not told[-1][1]:
             told.append((t, picture))
     return told
@@ -79,14 +79,19 @@ def turned(frame: Frame) -> Any:
     return cv2.warpAffine(frame, matrix, (320, 180), borderMode=cv2.BORDER_REFLECT) * 1.0
 
 
-TAMPERED: dict[str, tuple[Change, set[Picture], float]] = {
-    "frozen": (lambda frame, _, kept=[]: (kept or kept.append(frame) or kept)[0], {Picture.FROZEN}, FROZEN),
-    "covered": (lambda frame, _: noisy(np.zeros_like(frame), 4), {Picture.DARK}, 12),
-    "taped over": (lambda frame, t: np.full_like(frame, round(t / EVERY) % 2), {Picture.DARK}, 12),
-    "out of focus": (blur(8), {Picture.BLURRED}, 30),
-    "sprayed": (lambda frame, _: np.full(frame.shape, 150.0), {Picture.BLURRED}, 25),
-    "pushed": (lambda frame, _: np.roll(frame, 40, 1) * 1.0, {Picture.MOVED}, 30),
-    "turned away": (lambda frame, _: turned(frame), {Picture.MOVED, Picture.BLURRED}, 30),
+TAMPERED: dict[str, tuple[Change, set[PictureQuality], float]] = {
+    "frozen": (
+        lambda frame, _, kept=[]: (kept or kept.append(frame) or kept)[0],
+        {PictureQuality.FROZEN}, FROZEN_AFTER_S,
+    ),
+    "covered": (lambda frame, _: noisy(np.zeros_like(frame), 4), {PictureQuality.DARK}, 12),
+    "taped over": (
+        lambda frame, t: np.full_like(frame, round(t / CHECK_INTERVAL_S) % 2), {PictureQuality.DARK}, 12
+    ),
+    "out of focus": (blur(8), {PictureQuality.BLURRED}, 30),
+    "sprayed": (lambda frame, _: np.full(frame.shape, 150.0), {PictureQuality.BLURRED}, 25),
+    "pushed": (lambda frame, _: np.roll(frame, 40, 1) * 1.0, {PictureQuality.MOVED}, 30),
+    "turned away": (lambda frame, _: turned(frame), {PictureQuality.MOVED, PictureQuality.BLURRED}, 30),
 }  # fmt: skip
 
 
@@ -101,11 +106,11 @@ def test_tampering_is_noticed_and_ends_some_seconds_after_it_is_over(
         return change(frame, t) if began <= t < over else frame * 1.0
 
     told = states(frames, 140, spoilt)
-    assert [picture for _, picture in told][0::2] == [Picture.GOOD] * 2, told
+    assert [picture for _, picture in told][0::2] == [PictureQuality.GOOD] * 2, told
     assert told[1][1] in names
     assert 0 < told[1][0] - began <= within
-    least = 0 if what == "frozen" else LASTS[Picture.GOOD]
-    assert least <= told[2][0] - over <= max(20 * bool(least), EVERY)
+    least = 0 if what == "frozen" else CONFIRM_AFTER_S[PictureQuality.GOOD]
+    assert least <= told[2][0] - over <= max(20 * bool(least), CHECK_INTERVAL_S)
 
 
 LIGHTS: dict[str, Callable[[float], tuple[float, float, float]]] = {
@@ -124,7 +129,7 @@ def test_light_that_comes_and_goes_is_no_tampering(frames: list[Frame], what: st
         bright, lift, noise = LIGHTS[what](t)
         return noisy(empty * bright + lift, noise)
 
-    assert states(frames, 400, light) == [(0.0, Picture.GOOD)]
+    assert states(frames, 400, light) == [(0.0, PictureQuality.GOOD)]
 
 
 @pytest.mark.parametrize(
@@ -135,5 +140,7 @@ def test_a_night_in_which_one_sees(bright: float, lift: float, seconds: int) -> 
         furnished(replace(OVERHEAD, seconds=0.1))[0], (160, 90), interpolation=cv2.INTER_AREA
     )
     night = [noisy(empty * bright + lift, 4) for _ in range(64)]
-    order = RANDOM.integers(64, size=round(seconds / EVERY))
-    assert states(night, seconds, lambda _, t: night[order[round(t / EVERY)]]) == [(0.0, Picture.GOOD)]
+    order = RANDOM.integers(64, size=round(seconds / CHECK_INTERVAL_S))
+    assert states(night, seconds, lambda _, t: night[order[round(t / CHECK_INTERVAL_S)]]) == [
+        (0.0, PictureQuality.GOOD)
+    ]

@@ -305,7 +305,7 @@ def test_a_process_that_sees_pictures_can_write_no_file_and_leaves_no_core(tmp_p
 import ctypes, os
 from drivers.camera import child
 report = os.dup(1)
-child._confine()
+child._restrict_process()
 assert ctypes.CDLL(None).prctl(3) == 0  # PR_GET_DUMPABLE
 with open({str(tmp_path / "file")!r}, "wb", 0) as file:
     try:

@@ -22,17 +22,17 @@ def film(path: Path, rate: float, frames: int) -> Path:
 
 @pytest.mark.parametrize(("rate", "every"), [(10, 1), (15, 1), (30, 2), (60, 4)])
 def test_at_most_15_frames_a_second_are_looked_at(tmp_path: Path, rate: float, every: int) -> None:
-    with capture.Video(str(film(tmp_path / "a.mp4", rate, 40))) as video:
+    with capture.VideoSource(str(film(tmp_path / "a.mp4", rate, 40))) as video:
         frames = list(video)
     assert [frame.n for frame in frames] == list(range(0, 40, every))
     assert [frame.t for frame in frames] == pytest.approx([frame.n / rate for frame in frames], abs=0.01)
-    assert video.seen == video.frames == 40
+    assert video.frames_read == video.frames == 40
 
 
 def test_what_is_no_video_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"not a video")
     with pytest.raises(GatewayError, match="video-unreadable"):
-        capture.Video(str(tmp_path / "a.mp4"))
+        capture.VideoSource(str(tmp_path / "a.mp4"))
 
 
 def test_a_model_must_be_the_one_that_was_meant(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_people_in_a_grid() -> None:
 
 
 def test_people_of_a_detector_are_pieces_of_their_own() -> None:
-    mask, labels = vision.ellipses([(0.1, 0.1, 0.3, 0.8), (0.5, 0.1, 0.3, 0.8)], (100, 100))
+    mask, labels = vision.ellipse_mask([(0.1, 0.1, 0.3, 0.8), (0.5, 0.1, 0.3, 0.8)], (100, 100))
     assert set(np.unique(labels)) == {0, 1, 2}
     assert labels[50, 25] == 1
     assert labels[50, 65] == 2
@@ -78,18 +78,18 @@ def test_the_background_is_learned_and_who_stands_in_it_is_not() -> None:
     visited = empty.copy()
     visited[10:30, 20:40] = 240
     nobody = np.zeros((48, 64), np.uint8)
-    times = count(0, 1 / vision.FPS)
+    times = count(0, 1 / vision.MAX_FPS)
     for t in islice(times, 30):
-        background.look(empty, t)
+        background.find_foreground(empty, t)
         background.learn(empty, nobody)
-    mask, _ = background.look(visited, next(times))
+    mask, _ = background.find_foreground(visited, next(times))
     assert (mask[12:28, 22:38] == 255).all()
     assert not mask[:, :15].any()
     for t in islice(times, 300):
-        mask, _ = background.look(visited, t)
+        mask, _ = background.find_foreground(visited, t)
         background.learn(visited, mask)
     assert (mask[12:28, 22:38] == 255).all()
     for t in islice(times, 300):
-        mask, _ = background.look(visited, t)
+        mask, _ = background.find_foreground(visited, t)
         background.learn(visited, nobody)
     assert not mask.any()

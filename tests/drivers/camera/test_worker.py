@@ -82,7 +82,7 @@ async def test_a_killed_process_begins_again_and_the_other_camera_never_knows(
 async def test_a_process_that_stands_still_is_ended(
     watching: Watching, video: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    monkeypatch.setattr(worker, "SILENCE", 2.0)
+    monkeypatch.setattr(worker, "MESSAGE_TIMEOUT_S", 2.0)
     async with watching(site(video)) as field:
         await field.says("cam-door")
         (child,) = children(zygote())

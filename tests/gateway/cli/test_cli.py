@@ -19,7 +19,7 @@ from tests.gateway.simulate.conftest import eventually
 
 
 @pytest.mark.parametrize(
-    ("lang", "said"), [("en", "well (4 lines, 18 devices)"), ("zh", "正确（4 条线路，18 台设备）")]
+    ("lang", "said"), [("en", "OK (4 lines, 18 devices)"), ("zh", "正确（4 条线路，18 台设备）")]
 )
 def test_check_says_that_a_site_is_well(running: Centre, lang: str, said: str) -> None:
     done = linli("check", running.daemon.site, lang=lang)
@@ -61,9 +61,9 @@ def test_check_tries_the_examples_of_a_profile(tmp_path: Path) -> None:
     odd.write_text(text.replace("raw.holding = { 0 = [1,", "raw.coils = { 0 = [1,"), "utf-8")
     done = linli("check", good, bad, odd)
     assert done.returncode == EX_CONFIG
-    assert f"{good}: well (6 points, 3 examples)" in done.stdout
+    assert f"{good}: OK (6 points, 3 examples)" in done.stdout
     assert f"{bad}: example 2 gives" in done.stderr
-    assert f"{odd}: [[examples]] 2: the example cannot be read" in done.stderr
+    assert f"{odd}: [[examples]] 2: the example is not valid" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -75,7 +75,7 @@ def test_check_warns_of_a_port_whose_number_changes(
     for folder, name, port in ports:
         folder.mkdir(exist_ok=True)
         (folder / name).symlink_to(f"/dev/ttyUSB{port}")
-    monkeypatch.setattr(check, "LASTING", (by_id, by_socket))
+    monkeypatch.setattr(check, "STABLE_NAME_FOLDERS", (by_id, by_socket))
     monkeypatch.setenv("LINLI_LANG", "en")
     head = 'schema = "linli/site/1"\n[site]\nid = "x"\ntitle = "X"\n'
     site = tmp_path / "site.toml"
@@ -89,10 +89,10 @@ def test_check_warns_of_a_port_whose_number_changes(
         site.write_text(f"{head}[bus.rs485]\n{line}\n")
         assert cli.main(["check", str(site)]) == 0
         said = capsys.readouterr()
-        assert "well (1 lines, 0 devices)" in said.out
-        told = f"{site}: bus.rs485: /dev/ttyUSB77 may be another adapter tomorrow; names that stay: "
+        assert "OK (1 lines, 0 devices)" in said.out
+        told = f"{site}: bus.rs485: /dev/ttyUSB77 can change after a restart or replugging; permanent"
         names = f"{by_id}/usb-FTDI, {by_socket}/serial-1-1.4-00"
-        assert said.err == (f"{told}{names}\n" if warned else "")
+        assert said.err == (f"{told} names: {names}\n" if warned else "")
 
 
 def test_asyncapi_prints_the_document() -> None:
@@ -122,7 +122,7 @@ def test_read_without_a_gateway_opens_the_line_itself(tmp_path: Path, running: C
     site.write_text(text.replace(str(running.daemon.socket), str(tmp_path / "none.sock")), "utf-8")
     done = linli("read", "bay-8", "--config", site)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "(read directly; the gateway does not run)" in done.stdout
+    assert "(read directly; the gateway is not running)" in done.stdout
 
 
 def test_a_gateway_that_runs_but_does_not_answer_keeps_its_lines(tmp_path: Path, running: Centre) -> None:
@@ -143,12 +143,10 @@ def test_a_gateway_that_runs_but_does_not_answer_keeps_its_lines(tmp_path: Path,
         done = linli("read", "bay-8", "--config", site)
         thread.join()
     assert done.returncode == 1
-    assert "runs but does not answer" in done.stderr
+    assert "is running but does not answer" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("lang", "said"), [("en", "there is no device 'nobody'"), ("zh", "没有设备“nobody”")]
-)
+@pytest.mark.parametrize(("lang", "said"), [("en", "unknown device 'nobody'"), ("zh", "没有设备“nobody”")])
 def test_read_of_nobody(running: Centre, lang: str, said: str) -> None:
     done = linli("read", "nobody", "--config", running.daemon.site, lang=lang)
     assert (done.returncode, done.stdout) == (1, "")
@@ -194,14 +192,14 @@ def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "open", "--yes"], "there is no device 'nobody'"),
+        (["nobody", "open", "--yes"], "unknown device 'nobody'"),
         (
             ["locker-1", "dance", "--yes"],
-            "nothing here can carry out 'dance'; there are: acknowledge, book",
+            "no device can perform 'dance'; available: acknowledge, book",
         ),
-        (["locker-1", "open", "3", "--yes"], "'3' is no argument: write name=value"),
-        (["locker-1", "open", "lock=3"], "nobody is at the terminal to confirm it"),
-        (["locker-1", "open", "lock=[3]", "--yes"], "the command cannot be read"),
+        (["locker-1", "open", "3", "--yes"], "'3' is not an argument: write name=value"),
+        (["locker-1", "open", "lock=3"], "confirmation is needed"),
+        (["locker-1", "open", "lock=[3]", "--yes"], "the command is not valid"),
     ],
 )
 def test_do_what_makes_no_sense_is_not_done(running: Centre, arguments: list[str], said: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 from gateway.config import Mistakes, Site, load_site
 from gateway.config.adoption import (
     AdoptedConfiguration,
+    changes_between,
     choose_configuration,
-    compare,
     load_adopted,
     save_adopted,
 )
@@ -83,23 +83,26 @@ def change(file: Path, before: str, after: str) -> Site:
 
 def test_what_differs(file: Path) -> None:
     site = load_site(file)
-    assert compare(site, site) == {}
+    assert changes_between(site, site) == {}
     title = change(file, 'bus = "hall"', 'bus = "hall"\ntitle = "Smoke"')
-    assert compare(site, title) == {"device": {"changed": ["smoke"]}}
+    assert changes_between(site, title) == {"device": {"changed": ["smoke"]}}
     slower = change(file, 'title = "Smoke"', "every = 2.0")
-    assert compare(title, slower) == {"bus": {"changed": ["hall"]}, "device": {"changed": ["smoke"]}}
+    assert changes_between(title, slower) == {
+        "bus": {"changed": ["hall"]},
+        "device": {"changed": ["smoke"]},
+    }
     moved = change(file, 'bus = "yard"\nunit = 1', 'bus = "hall"\nunit = 2')
-    assert compare(slower, moved) == {
+    assert changes_between(slower, moved) == {
         "bus": {"changed": ["hall", "yard"]}, "device": {"changed": ["door"]},
     }  # fmt: skip
     other = change(file, "[device.door]", "[device.gate]")
-    assert compare(moved, other) == {
+    assert changes_between(moved, other) == {
         "bus": {"changed": ["hall"]}, "device": {"added": ["gate"], "removed": ["door"]},
     }  # fmt: skip
     port = change(file, ":502", ":504")
-    assert compare(other, port) == {"bus": {"changed": ["hall"]}}
+    assert changes_between(other, port) == {"bus": {"changed": ["hall"]}}
     linked = change(file, "[bus.yard]", '[uplink]\nurl = "mqtt://127.0.0.1"\n\n[bus.court]')
-    assert compare(port, linked) == {
+    assert changes_between(port, linked) == {
         "bus": {"added": ["court"], "removed": ["yard"]}, "uplink": {"added": ["uplink"]},
     }  # fmt: skip
 
@@ -108,7 +111,7 @@ def test_a_device_model_is_part_of_the_configuration(file: Path) -> None:
     site = load_site(file)
     model = file.parent / "profiles/smoke/own.toml"
     model.write_text(model.read_text("utf-8").replace("max = 125", "max = 100"), "utf-8")
-    assert compare(site, load_site(file)) == {
+    assert changes_between(site, load_site(file)) == {
         "bus": {"changed": ["hall"]}, "device": {"changed": ["smoke"]},
     }  # fmt: skip
     assert load_site(file).digest != site.digest
@@ -192,7 +195,7 @@ def test_a_configuration_that_was_taken_back_stays_so(file: Path) -> None:
     assert (choose_configuration(file).site, choose_configuration(file).refused) == (other, ())
 
 
-@pytest.mark.parametrize(("stage", "number"), [("config-drafted", 1), ("", 2)])
+@pytest.mark.parametrize(("stage", "number"), [("file-drafted", 1), ("", 2)])
 def test_a_kill_leaves_the_old_or_the_new(file: Path, stage: str, number: int) -> None:
     site = adopted(file)
     code = (

@@ -115,7 +115,7 @@ def test_a_mistake_is_named_with_its_line(
     assert (line, key) in [(mistake.line, mistake.key) for mistake in found]
     for language in LANGUAGES:
         for mistake in found:
-            said = mistake.say(language)
+            said = mistake.text(language)
             assert said.startswith(f"{tmp_path / 'site.toml'}:{mistake.line}: ")
             assert f"error.{mistake.key}" in words(language)
             assert " ? " not in said
@@ -227,7 +227,7 @@ def damaged(draw: st.DrawFn, texts: list[str]) -> str:
 def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
     for mistake in refusal(load_site, tmp_path / "site.toml", text):
         assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
-        assert all(mistake.say(language) for language in LANGUAGES)
+        assert all(mistake.text(language) for language in LANGUAGES)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -241,7 +241,7 @@ def test_sigterm_while_nothing_can_be_reached(centre: Centre) -> None:
 
 def test_a_second_gateway_on_the_same_journal_is_refused(running: Centre) -> None:
     eventually(running.daemon.up)
-    for lang, said in (("en", "another gateway already uses the journal"), ("zh", "另一个网关正在使用")):
+    for lang, said in (("en", "another gateway is using the journal"), ("zh", "另一个网关正在使用")):
         done = linli("run", "--config", running.daemon.site, lang=lang)
         assert done.returncode == 1
         assert said in done.stderr

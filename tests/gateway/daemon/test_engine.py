@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.capabilities.visitors.services import Place
-from gateway.daemon.engine import REFRESH, Engine
+from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
 from gateway.journal import Journal, JournalFailed, Reader
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
 from gateway.services.commands import Status
@@ -222,10 +222,13 @@ async def test_a_summary_is_told_when_it_changes_and_each_minute(tmp_path: Path)
     async with engine(path, clock) as (it, journal):
         await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
         running = asyncio.create_task(it.run())
-        await clock.advance(2.5 * REFRESH)
+        await clock.advance(2.5 * SUMMARY_INTERVAL_S)
         await journal.commit()
         await clock.advance(1)
         running.cancel()
     told = [r.at.mono / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
     assert len(told) == 3
-    assert all(REFRESH <= later - earlier < REFRESH + 2 for earlier, later in itertools.pairwise(told))
+    assert all(
+        SUMMARY_INTERVAL_S <= later - earlier < SUMMARY_INTERVAL_S + 2
+        for earlier, later in itertools.pairwise(told)
+    )

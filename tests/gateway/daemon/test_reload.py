@@ -13,7 +13,7 @@ import pytest
 from gateway.config import Mistakes, Site
 from gateway.config.adoption import choose_configuration, load_adopted
 from gateway.daemon.engine import Engine
-from gateway.daemon.reload import LONGEST, SHORTEST, Reloader
+from gateway.daemon.reload import MAX_TRIAL_S, MIN_TRIAL_S, Reloader
 from gateway.journal import Journal
 from gateway.model import Adopted, GatewayError, Lane, Record, Revision, Sample
 from tests.clock import FakeClock
@@ -30,11 +30,11 @@ class Rig:
         self.clock = clock
         self.journal = journal
         self.engine = Engine(services(choice.site.devices, {}), journal, clock)
-        self.reloader = Reloader(self.file, choice, self.engine, journal, clock, self._switch)
+        self.reloader = Reloader(self.file, choice, self.engine, journal, clock, self._apply)
         self.ran: list[list[str]] = []
         """The devices of each configuration that was switched to."""
 
-    async def _switch(self, site: Site, revision: Revision) -> None:
+    async def _apply(self, site: Site, revision: Revision) -> None:
         self.ran.append(list(site.devices))
         await self.adopt(site, revision)
 
@@ -69,7 +69,7 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
     async with Journal.open(folder / "journal.db", clock, 1.0) as journal:
         it = Rig(folder, journal, clock)
         await it.engine.restore()
-        await it.reloader.begin()
+        await it.reloader.start()
         await it.adopt(it.reloader.site, it.reloader.revision)
         running = asyncio.create_task(it.reloader.run())
         try:
@@ -90,7 +90,7 @@ async def test_a_configuration_that_silences_nobody_stays(tmp_path: Path) -> Non
         await it.says("a", "b", "c")
         write(tmp_path, NEW)
         answer = await it.reloader.reload("console")
-        assert (answer["revision"], answer["trial"]) == (2, SHORTEST)
+        assert (answer["revision"], answer["trial"]) == (2, MIN_TRIAL_S)
         await it.clock.advance(5)
         await it.says("a", "b")
         assert await it.verdict(10) == {"pending": False, "revision": 2, "silent": ()}
@@ -130,7 +130,7 @@ async def test_a_device_that_falls_silent_brings_the_old_one_back(tmp_path: Path
 
 async def _records(journal: Journal, lane: Lane, kind: str) -> list[Record]:
     await journal.commit()
-    return [record async for record in journal.records(lane, 0) if record.kind == kind]
+    return [record async for record in journal.reader.records(lane, 0) if record.kind == kind]
 
 
 async def test_what_was_silent_before_does_not_count_nor_who_was_taken_out(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_what_was_silent_before_does_not_count_nor_who_was_taken_out(tmp_p
         await it.says("a", "b", "c")
         await it.says("a", error="timeout")
         write(tmp_path, LINES, device("a", "hall", 7), device("b", "yard", 2))
-        assert (await it.reloader.reload("console"))["trial"] == SHORTEST
+        assert (await it.reloader.reload("console"))["trial"] == MIN_TRIAL_S
         await it.clock.advance(1)
         await it.says("b")
         assert (await it.verdict(14))["revision"] == 2
@@ -183,7 +183,9 @@ async def test_a_line_that_goes_on_is_not_on_trial(tmp_path: Path) -> None:
         assert (await it.verdict(14))["revision"] == 2
 
 
-@pytest.mark.parametrize(("every", "seconds"), [(1.0, SHORTEST), (5.5, 16), (20.0, 60), (3600.0, LONGEST)])
+@pytest.mark.parametrize(
+    ("every", "seconds"), [(1.0, MIN_TRIAL_S), (5.5, 16), (20.0, 60), (3600.0, MAX_TRIAL_S)]
+)
 async def test_the_trial_lasts_three_polls_of_the_slowest(
     tmp_path: Path, every: float, seconds: float
 ) -> None:
@@ -202,7 +204,7 @@ async def test_one_that_seldom_speaks_has_the_benefit_of_the_doubt(tmp_path: Pat
         await it.reloader.reload("console")
         await it.clock.advance(1)
         await it.says("b")
-        assert (await it.verdict(LONGEST))["revision"] == 2
+        assert (await it.verdict(MAX_TRIAL_S))["revision"] == 2
 
 
 @pytest.mark.parametrize("new", [OLD + bus("court", 504) + device("d", "court"),

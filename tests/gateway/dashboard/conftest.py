@@ -26,9 +26,9 @@ from gateway.base import control
 from gateway.base.clock import SystemClock
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
-from gateway.capabilities.safety.services.response import Case, Plan, Step
-from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import (
     BOOKING,
@@ -77,15 +77,15 @@ CARDS = (
     DeviceCard("nasty", {"zh": NASTY, "en": NASTY}, NASTY, 5, {"temperature": "℃"}),
 )
 
-PLAN = Plan(
+PLAN = EmergencyPlan(
     hazard=Hazard.FIRE,
     title={"zh": "火灾应急预案", "en": "Fire"},
     source={"zh": "依据", "en": "Source"},
     steps={
-        "look": Step(
+        "look": PlanStep(
             who={"zh": "值班员", "en": "Duty officer"}, do={"zh": "到场查看", "en": "Go and look"}
         ),
-        "call": Step(who={"zh": "值班员"}, do={"zh": NASTY}, call="119"),
+        "call": PlanStep(who={"zh": "值班员"}, do={"zh": NASTY}, call="119"),
     },
 )
 SIREN = Output(
@@ -299,7 +299,7 @@ class House:
     def case(self, alarm: str, **fields: Any) -> None:
         """What is being done about an alarm."""
         key = alarm.rpartition("/")[0].replace("/", "__")
-        case = Case(
+        case = EmergencyCase(
             id=alarm, alarm=alarm, device="smoke", hazard=Hazard.FIRE, raised=self.now(60), inside=31,
             steps=tuple(PLAN.steps), **fields,
         )  # fmt: skip
@@ -317,7 +317,7 @@ class House:
     def trial(self, device: str, point: str, ticked: bool) -> None:
         """A detector takes part in a walk-test."""
         at = self.now() if ticked else None
-        trial = Trial("王芳", self.now(60), at)
+        trial = SensorTest("王芳", self.now(60), at)
         row = Sensor(since=self.now(9000), alive=True, tested=at, tested_by="王芳", trial=trial)
         self.rows("supervision", **{f"{device}__{point}": row})
 

@@ -13,7 +13,7 @@ from http.cookies import SimpleCookie
 import pytest
 
 from gateway.dashboard import application
-from gateway.web.access import TRIES
+from gateway.web.access import WRONG_KEYS
 from tests.gateway.dashboard.conftest import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
@@ -64,7 +64,7 @@ def test_a_session_over_https_stays_on_https(served: Served) -> None:
 
 
 def test_wrong_keys_are_refused_and_then_ignored_for_a_while(served: Served) -> None:
-    for _ in range(TRIES):
+    for _ in range(WRONG_KEYS.events):
         assert served.ask("GET", "/?key=wrong")[0] == 401
     status, headers, text = served.ask("POST", "/login", f"key={KEY}")
     assert status == 429
@@ -138,7 +138,7 @@ def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served)
 def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -> None:
     wish = json.dumps({"action": "open", "device": "locker", "lock": 2})
     _, _, text = served.ask("POST", "/command", wish, served.cookie())
-    assert json.loads(text) == {"status": "done", "message": "「东侧快递柜」2 号格已打开"}
+    assert json.loads(text) == {"status": "done", "message": "“东侧快递柜”2 号格已打开"}
     (command,) = house.commands
     assert command.pop("id")
     assert 0 < command.pop("expires") - house.now().wall <= 15_000
@@ -154,9 +154,9 @@ def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ({"status": "done"}, "“Kitchen gas” — Shut the valve: done"),
+        ({"status": "done"}, "“Kitchen gas” — Close the valve: done"),
         ({"status": "accepted", "detail": ""}, "Sent."),
-        ({"status": "failed", "detail": "unconfirmed"}, "the device did not show that it obeyed"),
+        ({"status": "failed", "detail": "unconfirmed"}, "the device did not confirm"),
     ],
 )
 def test_a_device_is_asked_for_what_it_offers_and_the_outcome_is_told(
@@ -184,18 +184,18 @@ def test_a_command_to_a_daemon_that_is_away_was_not_carried_out(house: House, se
     wish = json.dumps({"action": "open", "device": "locker", "lock": 2})
     status, _, text = served.ask("POST", "/command", wish, cookie, accept_language="en-GB,en;q=0.9")
     assert status == 503
-    assert json.loads(text)["message"] == "The gateway did not answer; nothing was done."
+    assert json.loads(text)["message"] == "The gateway did not respond; nothing was done."
 
 
 def test_the_language_is_the_one_asked_for_then_the_browsers_then_chinese(served: Served) -> None:
     cookie = served.cookie()
     assert "当前在场" in served.ask("GET", "/", cookie=cookie)[2]
     assert "当前在场" in served.ask("GET", "/", cookie=cookie, accept_language="fr, zh-CN;q=0.5")[2]
-    assert "Inside now" in served.ask("GET", "/", cookie=cookie, accept_language="en-GB")[2]
+    assert "People inside" in served.ask("GET", "/", cookie=cookie, accept_language="en-GB")[2]
     _, headers, text = served.ask("GET", "/?lang=en", cookie=cookie, accept_language="zh")
-    assert "Inside now" in text
+    assert "People inside" in text
     chosen = f"{cookie}; {headers['set-cookie'].partition(';')[0]}"
-    assert "Inside now" in served.ask("GET", "/", cookie=chosen, accept_language="zh")[2]
+    assert "People inside" in served.ask("GET", "/", cookie=chosen, accept_language="zh")[2]
 
 
 def test_before_the_first_start_of_the_gateway_the_page_waits(house: House) -> None:
@@ -274,7 +274,7 @@ def test_a_wish_for_all_detectors_is_a_command_to_each_and_stops_at_a_refusal(
     cookie = served.cookie()
     wish = json.dumps({"action": "test", "device": "", "seconds": 600})
     status, _, text = served.ask("POST", "/command", wish, cookie, accept_language="en")
-    assert (status, json.loads(text)["message"]) == (200, "All detectors: test begun")
+    assert (status, json.loads(text)["message"]) == (200, "All detectors: test started")
     assert [(each["device"], each["args"]) for each in house.commands] == [
         ("smoke", {"seconds": 600}),
         ("gas", {"seconds": 600}),
@@ -301,5 +301,5 @@ def test_a_wall_screen_keeps_its_page_through_the_key(served: Served) -> None:
 
 
 def test_nobody_is_left_to_think_that_this_is_a_fire_alarm_system(served: Served) -> None:
-    assert "It is no certified fire device" in served.ask("GET", "/", accept_language="en")[2]
+    assert "not a certified fire protection product" in served.ask("GET", "/", accept_language="en")[2]
     assert "未经消防产品认证" in served.ask("GET", "/walk-test", cookie=served.cookie())[2]

@@ -10,10 +10,10 @@ import pytest
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
 from gateway.capabilities.safety.services.batteries import Battery
-from gateway.capabilities.safety.services.findings import Found
-from gateway.capabilities.safety.services.patrols import Round, Visit
-from gateway.capabilities.safety.services.response import Act, Case, Muster
-from gateway.capabilities.safety.services.supervision import Sensor, Trial
+from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, Muster
+from gateway.capabilities.safety.services.findings import Finding
+from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
+from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.capabilities.visitors.services import Day, Flow, Place
 from gateway.dashboard.fold import fold
 from gateway.dashboard.settings import DeviceCard
@@ -326,7 +326,7 @@ def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -
 
 def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
     first, second = (replace(alarm(State.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
-    case = Case(
+    case = EmergencyCase(
         id=first.id,
         alarm=first.id,
         device="smoke",
@@ -334,7 +334,7 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
         raised=at(60),
         inside=31,
         steps=("look", "call"),
-        done={"look": Act("Wang", at(20))},
+        done={"look": LoggedAction("Wang", at(20))},
         muster=Muster("Li", at(10), 28),
     )
     rows: dict[str, object] = {"fire": case}
@@ -388,7 +388,7 @@ def test_an_output_is_what_it_confirmed_unless_it_failed(
 def test_a_walk_test_lists_every_detector_even_one_that_never_spoke() -> None:
     card = replace(DOOR, tried=("heat",))
     row = Sensor(
-        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=Trial("Wang", at(60), at(5))
+        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=SensorTest("Wang", at(60), at(5))
     )
     seen = view(TRIED, card, supervision={"smoke/smoke": row})
     pressed, silent = seen.sensors
@@ -403,15 +403,17 @@ def test_a_walk_test_lists_every_detector_even_one_that_never_spoke() -> None:
 
 def test_duties_are_counted_and_each_count_has_its_words() -> None:
     battery = Battery(unit="%", full=100, days=((1, 20.0),), left=12.0)
-    found = Found(where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True)
-    visits = {"kitchen": Visit("Li", at(9))}
+    found = Finding(
+        where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True
+    )
+    visits = {"kitchen": CheckIn("Li", at(9))}
     finding = {"key": "device-dead", "device": "smoke", "facts": {"share": 76}}
     seen = view(
         TRIED,
         DOOR,
         supervision={"smoke/smoke": Sensor(since=at(9e6), due=True)},
         batteries={"smoke": battery, "door": replace(battery, left=200.0), "gone": battery},
-        patrols={"fire": Round(round="1", since=at(60), visits=visits, missed=True)},
+        patrols={"fire": PatrolRound(round="1", since=at(60), visits=visits, missed=True)},
         hazards={"h/1": found, "h/2": replace(found, at=at(60), overdue=False)},
         lines={"rs485": {"up": True, "use": 80.0, "devices": [], "findings": [finding]}},
         outputs={"siren": SIREN},

@@ -9,9 +9,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
-from gateway.capabilities.safety.services.findings import Found
-from gateway.capabilities.safety.services.patrols import Round, Visit
-from gateway.capabilities.safety.services.response import Act, Muster
+from gateway.capabilities.safety.services.emergency_plans import LoggedAction, Muster
+from gateway.capabilities.safety.services.findings import Finding
+from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.model import Hazard
 from gateway.services.commands import Status
 from tests.gateway.dashboard.browser import Page, fill
@@ -85,14 +85,14 @@ def test_a_compartment_opens_after_a_second_thought_only(house: House, page: Pag
     button = "[data-key='2'] button"
     page.until(lambda: page.has("html.script"))
     page.click(button)
-    page.shows("确定打开「东侧快递柜」2 号格？", "dialog")
+    page.shows("确定打开“东侧快递柜”2 号格？", "dialog")
     assert page.driver.switch_to.active_element.text == "取消"
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
     page.until(lambda: not page.has("dialog[open]"))
     assert house.commands == []
     page.click(button)
     page.click("dialog .danger")
-    page.shows("「东侧快递柜」2 号格已打开", "#toast.done")
+    page.shows("“东侧快递柜”2 号格已打开", "#toast.done")
     assert [(each["action"], each["args"]) for each in house.commands] == [("open", {"lock": 2})]
     house.compartment(2, occupied=True, door_open=True)
     page.shows("门开着", "[data-key='2']")
@@ -105,7 +105,7 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     names = [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, button)]
     assert names == ["关阀", "whistle"]
     page.click(button)
-    page.shows("「厨房燃气」：确定关阀？", "dialog")
+    page.shows("“厨房燃气”：确定关阀？", "dialog")
     assert page.text("#confirm-yes") == "关阀"
     page.driver.switch_to.active_element.send_keys(Keys.ENTER)
     page.until(lambda: not page.has("dialog[open]"))
@@ -153,7 +153,7 @@ def test_a_device_may_have_any_name(page: Page) -> None:
 
 def test_the_other_language(page: Page) -> None:
     page.click("footer a[lang=en]")
-    page.shows("Inside now", "#tiles")
+    page.shows("People inside", "#tiles")
     assert "Binjiang Neighbourhood Centre" in page.text("h1")
     page.driver.get(page.url)
     assert "Free parking bays" in page.text("#tiles")
@@ -275,7 +275,9 @@ def test_a_plan_is_ticked_off_and_people_are_counted(house: House, page: Page) -
     assert page.has("a[href='tel:119']")
     page.click("[data-key=look] .tick")
     page.shows("这一步完成", "#toast.done")
-    house.case(name, done={"look": Act("Wang", house.now())}, muster=Muster("Wang", house.now(), 28))
+    house.case(
+        name, done={"look": LoggedAction("Wang", house.now())}, muster=Muster("Wang", house.now(), 28)
+    )
     page.shows("火灾应急预案 1/2", "#alarms")
     page.shows("还差 3 人", "#alarms")
     page.click("[data-key=look] .tick")
@@ -315,7 +317,7 @@ def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> No
     page.until(lambda: page.has("html.script"))
     page.click("[data-key=smoke].line summary")
     fill(page, "[data-key=smoke].line [data-key=disable]", why=NASTY)
-    page.shows("「一层活动室烟感」已屏蔽", "#toast.done")
+    page.shows("“一层活动室烟感”已屏蔽", "#toast.done")
     house.out("smoke", Mode.DISABLED, NASTY)
     page.shows("1 台屏蔽", "header")
     page.shows("但有 1 台设备已屏蔽", "#alarms")
@@ -323,7 +325,7 @@ def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> No
     page.click("header .pill a")
     page.shows(f"原因：{NASTY} 王芳 至", "#out")
     page.click("#out .act")
-    page.shows("「一层活动室烟感」已恢复使用", "#toast.done")
+    page.shows("“一层活动室烟感”已恢复使用", "#toast.done")
     house.rows("safety", smoke__smoke=None)
     page.shows("均在工作", "#out")
     assert [(each["action"], each["args"]) for each in house.commands] == [
@@ -336,7 +338,7 @@ def test_a_walk_test_ticks_off_each_detector_as_it_is_pressed(house: House, page
     page.driver.get(f"{page.url}/walk-test")
     assert page.text("[data-key='smoke/smoke']").startswith("未测试 一层活动室烟感 烟雾 从未测试")
     page.click(".tools [type=submit]")
-    page.shows("「全部探测器」开始测试", "#toast.done")
+    page.shows("“全部探测器”开始测试", "#toast.done")
     assert {(each["device"], each["action"]) for each in house.commands} == {
         ("smoke", "test"),
         ("gas", "test"),
@@ -377,14 +379,15 @@ def test_patrols_and_hazards_are_reported_and_closed(house: House, page: Page) -
     fill(page, "[data-key=kitchen] form", note="灶台未关")
     page.shows("已签到", "#toast.done")
     house.rows(
-        "patrols", fire=Round(round="1", since=house.now(), visits={"kitchen": Visit("王", house.now())})
+        "patrols",
+        fire=PatrolRound(round="1", since=house.now(), visits={"kitchen": CheckIn("王", house.now())}),
     )
     page.shows("防火巡查 本轮 1/2", "#patrols")
     assert not page.has("[data-key=kitchen] form")
     page.click("[data-key=report] summary")
     fill(page, "[data-key=report] form", where="楼梯", what=NASTY)
     page.shows("已上报隐患：楼梯", "#toast.done")
-    found = Found(
+    found = Finding(
         where=NASTY, what=NASTY, severity="major", by="王", at=house.now(7201), hours=2, overdue=True
     )
     house.rows("hazards", hazard__1=found)

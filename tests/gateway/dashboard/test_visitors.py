@@ -74,7 +74,7 @@ def test_a_week_as_a_person_would_say_it(served: Served) -> None:
         "GET", "/visitors?unit=week&day=2026-03-11&place=door.counter&lang=en", cookie=cookie
     )
     assert "350 visits" in text
-    assert "25% more than the week before (280 visits); by the mean day, 25% more." in text
+    assert "25% more than the week before (280 visits); per average day, 25% more." in text
     assert '<option value="door.counter" selected>South door</option>' in text
 
 
@@ -119,7 +119,7 @@ def test_what_can_be_taken_away(served: Served) -> None:
     book = openpyxl.load_workbook(io.BytesIO(data))
     assert book.sheetnames[0] == "Summary"
     attended = [cell.value for cell in book["Attendance of activities"][2]]
-    assert attended[2:4] == [NASTY, "guided tour"]
+    assert attended[2:4] == [NASTY, "visiting group"]
     status, _, data = fetch(served, f"/visitors/report?{query}zh")
     assert status == 200
     assert "滨江邻里中心客流统计：2026年第10周" in data.decode()

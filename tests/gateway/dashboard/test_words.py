@@ -10,7 +10,7 @@ import pytest
 
 import gateway.dashboard
 from gateway.capabilities.safety.services.alarms import Mode, State
-from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.dashboard.app import Wishes
 from gateway.dashboard.pages import MENU
 from gateway.dashboard.view import Condition
@@ -26,7 +26,7 @@ def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
     for table, vocabulary in tables.items():
         for word in vocabulary:
             assert f"{table}.{word}" in words(lang), f"{table}.{word}"
-    assert {f"severity.{name}" for name in HOURS} <= words(lang).keys()
+    assert {f"severity.{name}" for name in CLOSE_WITHIN_HOURS} <= words(lang).keys()
 
 
 def test_every_page_is_named_and_every_command_is_answered_in_words() -> None:

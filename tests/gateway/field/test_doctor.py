@@ -60,7 +60,7 @@ def test_a_closed_line_says_nothing_of_its_devices() -> None:
 def test_the_sentence_names_the_share_of_the_line() -> None:
     (dead,) = diagnose(True, [WELL, a_device(failures={"timeout": 100}, busy_s=486)])
     assert translate("en", f"doctor.{dead.key}", name="Unit 7", **dead.facts).startswith(
-        "Unit 7 never answers and takes 81 % of the line: likely it has no power"
+        "Unit 7 never responds and takes 81 % of the line's time: it may have no power"
     )
     assert translate("zh", f"doctor.{dead.key}", name="7 号", **dead.facts).startswith(
         "7 号 从不应答，占用线路 81 %：多半是没通电"

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Limits, Pack, Reader
-from gateway.journal.journal import BLOCK, KEPT, UNWRITTEN
+from gateway.journal.journal import MAX_COMMITTED_WINDOWS, MAX_SENT_UNCOMMITTED, MAX_UNWRITTEN_WINDOWS
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
 
@@ -66,7 +66,7 @@ async def test_samples_of_a_window_are_one_row(tmp_path: Path) -> None:
         for n in range(5):
             j.sample(sample(clock, value=n))
         await window(j, clock)
-        (pack,) = await j.read(TELEMETRY, 0, 10)
+        (pack,) = await j.reader.read(TELEMETRY, 0, 10)
         assert [record.body["values"]["x"] for record in pack.records] == [0, 1, 2, 3, 4]
         assert [record.seq for record in pack.records] == [1, 2, 3, 4, 5]
         assert j.commits == before + 1
@@ -110,7 +110,7 @@ async def test_a_row_that_is_gone_is_deleted(tmp_path: Path) -> None:
         await j.commit()
         j.append("s", [], {"k": None})
         await j.commit()
-        assert await j.state("s") == {}
+        assert await j.reader.state("s") == {}
 
 
 async def test_everything_pending_is_committed_on_the_way_out(tmp_path: Path) -> None:
@@ -152,16 +152,16 @@ async def test_no_more_leaves_ahead_of_the_disk_than_a_crash_would_skip(tmp_path
     async with journal(tmp_path / "j.db") as (j, clock):
         j.sample(sample(clock))
         await window(j, clock)
-        for _ in range(BLOCK + 50):
+        for _ in range(MAX_SENT_UNCOMMITTED + 50):
             j.sample(sample(clock))
         open_window = j.window_after(1)
         assert open_window is not None
-        assert open_window.ready == BLOCK
+        assert open_window.ready == MAX_SENT_UNCOMMITTED
 
 
 async def test_the_window_after_a_position_comes_from_memory_or_not_at_all(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
-        for _ in range(KEPT * 3):
+        for _ in range(MAX_COMMITTED_WINDOWS * 3):
             j.sample(sample(clock))
             await window(j, clock)
         last = j.committed[TELEMETRY]
@@ -180,12 +180,12 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
         for _ in range(3):
             j.append("s", [fact(clock)], {})
             await j.commit()
-        j.advance(ALARM, 2)
-        j.advance(ALARM, 1)
+        j.acknowledge(ALARM, 2)
+        j.acknowledge(ALARM, 1)
     async with journal(path) as (j, _):
         assert j.delivered[ALARM] == 2
-        assert [pack.pos for pack in await j.read(ALARM, 2, 10)] == [3]
-        assert await j.pending(ALARM) == 1
+        assert [pack.pos for pack in await j.reader.read(ALARM, 2, 10)] == [3]
+        assert await j.reader.pending(ALARM) == 1
 
 
 CRASH = """
@@ -243,14 +243,14 @@ async def test_kill_9_loses_nothing_committed_and_reuses_no_number(tmp_path: Pat
                 key, content = (rest[0], rest[1]), f"{round_}:{rest[2]}"
                 assert left.setdefault(key, content) == content, "a number was used twice"
     async with journal(path) as (j, _):
-        alarms = [record async for record in j.records(ALARM, 0)]
+        alarms = [record async for record in j.reader.records(ALARM, 0)]
         stored: dict[str, set[int]] = {}
-        async for record in j.records(TELEMETRY, 0):
+        async for record in j.reader.records(TELEMETRY, 0):
             assert record.seq not in stored.setdefault(record.device, set())
             stored[record.device].add(record.seq)
-        gaps = [record async for record in j.records(EVENT, 0) if record.kind == "gap"]
+        gaps = [record async for record in j.reader.records(EVENT, 0) if record.kind == "gap"]
         await j.commit()
-        gaps = [record async for record in j.records(EVENT, 0) if record.kind == "gap"]
+        gaps = [record async for record in j.reader.records(EVENT, 0) if record.kind == "gap"]
     assert len(alarms) >= len(safe) > 0
     assert [alarm.seq for alarm in alarms] == list(range(1, len(alarms) + 1))
     for device, numbers in stored.items():
@@ -286,7 +286,7 @@ async def test_numbers_are_passed_over_together_with_the_word_of_it(tmp_path: Pa
             path = crashed(path)
     async with journal(path) as (j, clock):
         last = j.sample(sample(clock)).seq
-        gaps = [r.body for r in [r async for r in j.records(EVENT, 0)] if r.kind == "gap"]
+        gaps = [r.body for r in [r async for r in j.reader.records(EVENT, 0)] if r.kind == "gap"]
     covered = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
     assert covered == set(range(2, last))
     assert await seqs(path, EVENT) == list(range(1, len(gaps) + 1))
@@ -298,7 +298,7 @@ async def test_numbers_of_evicted_records_are_not_used_again(tmp_path: Path) -> 
         for _ in range(5):
             j.append("s", [fact(clock, EVENT)], {})
             await j.commit()
-        j.advance(EVENT, j.committed[EVENT])
+        j.acknowledge(EVENT, j.committed[EVENT])
         assert await j._evict(EVENT)
         assert await seqs(path, EVENT) == []
         path = crashed(path)
@@ -314,12 +314,12 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
         for _ in range(10):
             j.sample(sample(clock))
             await window(j, clock)
-        j.advance(TELEMETRY, 4)
-        first = (await j.read(TELEMETRY, 4, 1))[0].records[0]
-        j.lose([first], "thinned")
-        j.advance(TELEMETRY, 5)
+        j.acknowledge(TELEMETRY, 4)
+        first = (await j.reader.read(TELEMETRY, 4, 1))[0].records[0]
+        j.drop([first], "thinned")
+        j.acknowledge(TELEMETRY, 5)
         await j.commit()
-        rows = {(row.lane, row.device): row for row in await j.ledger()}
+        rows = {(row.lane, row.device): row for row in await j.reader.ledger()}
         row = rows[TELEMETRY, "d"]
         assert (row.measured, row.delivered, row.pending, row.dropped) == (10, 4, 5, {"thinned": 1})
         assert row.gaps == [(5, 5, "thinned")]
@@ -337,7 +337,7 @@ async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Pa
         clock.wall += 86_400_000
         j.sample(sample(clock)), j.sample(sample(clock))
         await window(j, clock)
-        assert [(row.day, row.measured) for row in await j.ledger()] == [
+        assert [(row.day, row.measured) for row in await j.reader.ledger()] == [
             ("2026-11-21", 1),
             ("2026-11-22", 2),
         ]
@@ -351,10 +351,12 @@ async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
         record = j.sample(sample(clock))
         await window(j, clock)
-        j.bury(record, "oversize")
+        j.dead_letter(record, "oversize")
         await j.commit()
-        assert [(d.device, d.seq, d.reason) for d in await j.dead_letters()] == [("d", 1, "oversize")]
-        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert [(d.device, d.seq, d.reason) for d in await j.reader.dead_letters()] == [
+            ("d", 1, "oversize")
+        ]
+        gaps = [r.body async for r in j.reader.records(EVENT, 0)]
         assert gaps == [{"lane": "telemetry", "first": 1, "last": 1, "count": 1, "reason": "dead"}]
 
 
@@ -367,15 +369,15 @@ async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path:
         for n in range(1500):
             j.sample(Sample("d", clock.now(), {"x": noise[n % 100 :] + str(n)}))
             await window(j, clock)
-        assert j.bytes <= 16_000_000
+        assert j.size_bytes <= 16_000_000
         assert j.dropped > 0
-        oldest = (await j.read(TELEMETRY, 0, 1))[0].records[0].seq
-        gaps = [r.body async for r in j.records(EVENT, 0) if r.kind == "gap"]
+        oldest = (await j.reader.read(TELEMETRY, 0, 1))[0].records[0].seq
+        gaps = [r.body async for r in j.reader.records(EVENT, 0) if r.kind == "gap"]
         lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
         assert lost == set(range(1, oldest))
         assert {gap["reason"] for gap in gaps} == {"space"}
-        assert [r.body async for r in j.records(ALARM, 0)] == [{"n": 1}]
-        (row,) = [row for row in await j.ledger() if row.lane is TELEMETRY]
+        assert [r.body async for r in j.reader.records(ALARM, 0)] == [{"n": 1}]
+        (row,) = [row for row in await j.reader.ledger() if row.lane is TELEMETRY]
         assert row.measured == 1500
         assert row.dropped == {"space": oldest - 1}
         assert row.delivered == 0
@@ -388,8 +390,8 @@ async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> Non
         for n in range(1200):
             j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await window(j, clock)
-            j.advance(TELEMETRY, j.committed[TELEMETRY])
-        assert (await j.read(TELEMETRY, 0, 1))[0].pos > 1
+            j.acknowledge(TELEMETRY, j.committed[TELEMETRY])
+        assert (await j.reader.read(TELEMETRY, 0, 1))[0].pos > 1
         assert j.dropped == 0
 
 
@@ -428,10 +430,10 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
         await window(j, clock)
         await window(j, clock)
         assert j.failure is None
-        alarms = [r.body["n"] async for r in j.records(ALARM, 0)]
+        alarms = [r.body["n"] async for r in j.reader.records(ALARM, 0)]
         assert alarms == list(range(0, 2500, 100)), "no alarm is lost to a full disk"
-        numbers = {r.seq async for r in j.records(TELEMETRY, 0)}
-        gaps = [r.body async for r in j.records(EVENT, 0) if r.kind == "gap"]
+        numbers = {r.seq async for r in j.reader.records(TELEMETRY, 0)}
+        gaps = [r.body async for r in j.reader.records(EVENT, 0) if r.kind == "gap"]
         lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
         assert gaps
         assert set(range(1, 2701)) == numbers | lost
@@ -456,7 +458,7 @@ async def test_a_start_on_a_full_disk_takes_alarms(small_disk: Path, crash: bool
         with contextlib.suppress(JournalFailed):
             await j.commit()
         await window(j, clock)
-        assert [r.body["n"] async for r in j.records(ALARM, 0)] == [1]
+        assert [r.body["n"] async for r in j.reader.records(ALARM, 0)] == [1]
 
 
 async def test_memory_is_bounded_while_nothing_can_be_written(
@@ -470,20 +472,20 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
         with monkeypatch.context() as patch:
             patch.setattr(j._writer, "transact", refuse)
             first = j.window_after(0)
-            for n in range(UNWRITTEN + 100):
+            for n in range(MAX_UNWRITTEN_WINDOWS + 100):
                 j.sample(sample(clock, value=n))
                 await clock.advance(1.0)
-            assert len(j._windows) <= UNWRITTEN + 2
+            assert len(j._windows) <= MAX_UNWRITTEN_WINDOWS + 2
             assert first is not None
             assert first.pos == 0, "who was sending it must not wait for its commit"
             assert j.failure is not None
         await window(j, clock)
-        gaps = [r.body async for r in j.records(EVENT, 0)]
+        gaps = [r.body async for r in j.reader.records(EVENT, 0)]
         assert gaps
         assert {gap["reason"] for gap in gaps} == {"disk"}
-        numbers = {r.seq async for r in j.records(TELEMETRY, 0)}
+        numbers = {r.seq async for r in j.reader.records(TELEMETRY, 0)}
         lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
-        assert numbers | lost == set(range(1, UNWRITTEN + 101))
+        assert numbers | lost == set(range(1, MAX_UNWRITTEN_WINDOWS + 101))
 
 
 async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
@@ -508,9 +510,9 @@ async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:
             assert [len(pack.records) for pack in packs] == [1, 0, 1]
             assert reader.damaged == 1
         with pytest.raises(JournalDamaged):
-            await j.read(ALARM, 0, 10)
+            await j.reader.read(ALARM, 0, 10)
     async with journal(path) as (j, _):
-        assert j.salvaged is not None
-        assert [r.seq async for r in j.records(ALARM, 0)] == [1, 3]
-        gaps = [r.body async for r in j.records(EVENT, 0)]
+        assert j.damaged_copy is not None
+        assert [r.seq async for r in j.reader.records(ALARM, 0)] == [1, 3]
+        gaps = [r.body async for r in j.reader.records(EVENT, 0)]
         assert {"lane": "alarm", "first": 2, "last": 2, "count": 1, "reason": "damaged"} in gaps

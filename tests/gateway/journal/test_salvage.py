@@ -15,8 +15,8 @@ import pytest
 
 from gateway.journal import Journal, JournalDamaged, Reader
 from gateway.journal.rows import pack
-from gateway.journal.salvage import LEAP, mark_damaged
-from gateway.journal.space import PAGE
+from gateway.journal.salvage import SKIPPED_NUMBERS, mark_damaged
+from gateway.journal.space import PAGE_BYTES
 from gateway.model import ClockQuality, Lane, Record, Sample, Stamp
 from tests.clock import FakeClock
 from tests.gateway.journal.test_journal import Row, fact, journal, sample, window
@@ -36,28 +36,28 @@ async def written(path: Path, windows: int = 60) -> None:
 
 def zero(path: Path, page: int, count: int = 1) -> None:
     with path.open("r+b") as file:
-        file.seek(page * PAGE)
-        file.write(bytes(PAGE * count))
+        file.seek(page * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES * count))
 
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_zeroed_pages_cost_only_what_stood_on_them(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "j.db"
     await written(path)
-    pages = path.stat().st_size // PAGE
+    pages = path.stat().st_size // PAGE_BYTES
     hit = random.Random(seed).randrange(1, pages - 2)
     zero(path, hit, 2)
     async with journal(path) as (j, clock):
-        telemetry = [r async for r in j.records(Lane.TELEMETRY, 0)]
-        alarms = [r.body["n"] async for r in j.records(Lane.ALARM, 0)]
+        telemetry = [r async for r in j.reader.records(Lane.TELEMETRY, 0)]
+        alarms = [r.body["n"] async for r in j.reader.records(Lane.ALARM, 0)]
         assert len(telemetry) >= 50
         assert len(alarms) >= 5
         assert {r.body["values"]["x"] for r in telemetry} <= set(range(60)), "nothing is made up"
         record = j.sample(sample(clock))
         assert record.seq not in {r.seq for r in telemetry}
-        if j.salvaged is not None:
-            assert j.salvaged.exists()
-            assert record.seq > LEAP
+        if j.damaged_copy is not None:
+            assert j.damaged_copy.exists()
+            assert record.seq > SKIPPED_NUMBERS
             assert not path.with_name("j.db-damaged").exists()
         await window(j, clock)
         assert j.failure is None
@@ -68,12 +68,12 @@ async def test_a_file_that_is_no_database_is_put_aside_and_work_goes_on(tmp_path
     await written(path, 3)
     path.write_bytes(os.urandom(5000))
     async with journal(path) as (j, clock):
-        assert j.salvaged is not None
+        assert j.damaged_copy is not None
         j.append("s", [fact(clock)], {})
         await j.commit()
-        assert [r.seq async for r in j.records(Lane.ALARM, 0)] == [1]
+        assert [r.seq async for r in j.reader.records(Lane.ALARM, 0)] == [1]
     async with journal(path) as (j, _):
-        assert j.salvaged is None
+        assert j.damaged_copy is None
 
 
 async def test_a_second_damage_does_not_overwrite_the_first_evidence(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ async def test_a_second_damage_does_not_overwrite_the_first_evidence(tmp_path: P
     for _ in range(2):
         path.write_bytes(b"not a database, not at all" * 100)
         async with journal(path) as (j, _):
-            assert j.salvaged is not None
+            assert j.damaged_copy is not None
     assert len(list(tmp_path.glob("j.db.damaged-?"))) == 2
 
 
@@ -91,12 +91,12 @@ async def test_a_cut_file_gives_what_is_left_and_work_goes_on(tmp_path: Path, pa
     await written(path)
     os.truncate(path, int(path.stat().st_size * part))
     async with journal(path) as (j, clock):
-        assert j.salvaged is not None
-        left = {r.body["n"] async for r in j.records(Lane.ALARM, 0)}
+        assert j.damaged_copy is not None
+        left = {r.body["n"] async for r in j.reader.records(Lane.ALARM, 0)}
         assert left <= set(range(0, 60, 10))
         j.append("s", [fact(clock, n=99)], {})
         await j.commit()
-        assert {r.body["n"] async for r in j.records(Lane.ALARM, 0)} == left | {99}
+        assert {r.body["n"] async for r in j.reader.records(Lane.ALARM, 0)} == left | {99}
 
 
 async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
         assert j.delivered == dict.fromkeys(Lane, 0)
-        assert j.sample(sample(clock)).seq > LEAP
-        assert len([r async for r in j.records(Lane.TELEMETRY, 0)]) == 60
-        assert set(await j.state("s")) == {"k"}
+        assert j.sample(sample(clock)).seq > SKIPPED_NUMBERS
+        assert len([r async for r in j.reader.records(Lane.TELEMETRY, 0)]) == 60
+        assert set(await j.reader.state("s")) == {"k"}
 
 
 async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path:
             await j.verify()
     assert path.with_name("j.db-damaged").exists()
     async with journal(path) as (j, _):
-        assert j.salvaged is not None
+        assert j.damaged_copy is not None
 
 
 async def test_a_salvage_that_is_killed_anywhere_is_done_again_or_done(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ async def test_a_salvage_that_is_killed_anywhere_is_done_again_or_done(tmp_path:
     assert killed == len(stages)
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
-        assert [r.seq async for r in j.records(Lane.TELEMETRY, 0)] == list(range(1, 61))
-        assert j.sample(sample(clock)).seq > LEAP
+        assert [r.seq async for r in j.reader.records(Lane.TELEMETRY, 0)] == list(range(1, 61))
+        assert j.sample(sample(clock)).seq > SKIPPED_NUMBERS
 
 
 async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Pa
         for n in range(10):
             j.sample(sample(clock, value=n))
             await window(j, clock)
-        j.advance(Lane.TELEMETRY, 4)
+        j.acknowledge(Lane.TELEMETRY, 4)
         await j.commit()
     with sqlite3.connect(path) as db:
         db.execute("UPDATE telemetry SET crc = 0 WHERE pos IN (2, 6, 7, 10)")
@@ -159,15 +159,21 @@ async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Pa
     mark_damaged(path)
     async with journal(path) as (j, clock):
         await j.commit()
-        gaps = [r.body async for r in j.records(Lane.EVENT, 0) if r.kind == "gap" and r.device == "d"]
+        gaps = [
+            r.body async for r in j.reader.records(Lane.EVENT, 0) if r.kind == "gap" and r.device == "d"
+        ]
         told = [(gap["first"], gap["last"], gap["count"]) for gap in gaps if gap["lane"] == "telemetry"]
-        assert told == [(6, 7, 2), (10, 10 + LEAP, 1)], "2 was delivered; of the leap nobody knows"
+        assert told == [(6, 7, 2), (10, 10 + SKIPPED_NUMBERS, 1)], (
+            "2 was delivered; whether skipped ones were used is unknown"
+        )
         assert {gap["reason"] for gap in gaps} == {"damaged"}
-        assert j.sample(sample(clock)).seq == 11 + LEAP
+        assert j.sample(sample(clock)).seq == 11 + SKIPPED_NUMBERS
         await window(j, clock)
         assert j.committed[Lane.TELEMETRY] == 11
-        assert min(pack.pos for pack in await j.read(Lane.EVENT, 0, 9)) > 10, "nobody looks below a cursor"
-        for row in await j.ledger():
+        assert min(pack.pos for pack in await j.reader.read(Lane.EVENT, 0, 9)) > 10, (
+            "nobody looks below a cursor"
+        )
+        for row in await j.reader.ledger():
             assert row.measured == row.delivered + row.pending + sum(row.dropped.values())
 
 
@@ -180,18 +186,18 @@ async def test_a_log_torn_in_the_middle_is_noticed(tmp_path: Path) -> None:
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
     log = copy.with_name("copy.db-wal")
-    data, frame = log.read_bytes(), PAGE + 24
+    data, frame = log.read_bytes(), PAGE_BYTES + 24
     present = [
         start for start in range(32, len(data), frame) if data[start + 8 : start + 16] == data[16:24]
     ]
     with log.open("r+b") as file:
         file.seek(present[len(present) // 2])
-        file.write(bytes(PAGE))
+        file.write(bytes(PAGE_BYTES))
     async with journal(copy) as (j, clock):
-        assert j.salvaged is not None
+        assert j.damaged_copy is not None
         j.append("s", [fact(clock, n=99)], {})
         await j.commit()
-        assert [r.seq async for r in j.records(Lane.ALARM, 0)][-1] > 10
+        assert [r.seq async for r in j.reader.records(Lane.ALARM, 0)][-1] > 10
 
 
 def old_database(path: Path, version: int) -> None:
@@ -218,11 +224,11 @@ async def test_every_older_schema_is_brought_up_to_date_with_its_records(
     path = tmp_path / "j.db"
     old_database(path, version)
     async with journal(path) as (j, clock):
-        assert [r.body async for r in j.records(Lane.ALARM, 0)] == [{"n": 1}]
+        assert [r.body async for r in j.reader.records(Lane.ALARM, 0)] == [{"n": 1}]
         j.append("s", [fact(clock)], {})
         await j.commit()
-        assert [r.seq async for r in j.records(Lane.ALARM, 0)] == [1, 2]
-        assert tuple(await j._database.rows("PRAGMA user_version")) == ((LATEST,),)
+        assert [r.seq async for r in j.reader.records(Lane.ALARM, 0)] == [1, 2]
+        assert tuple(await j.reader._database.rows("PRAGMA user_version")) == ((LATEST,),)
 
 
 OPEN = """
@@ -260,5 +266,5 @@ async def test_a_migration_that_is_killed_is_old_or_new_never_half(tmp_path: Pat
         versions.add(version)
         assert ("gap" in tables) == (version == LATEST)
         async with journal(path) as (j, _):
-            assert [r.body async for r in j.records(Lane.ALARM, 0)] == [{"n": 1}]
+            assert [r.body async for r in j.reader.records(Lane.ALARM, 0)] == [{"n": 1}]
     assert versions <= {1, LATEST}

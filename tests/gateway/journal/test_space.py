@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal.space import LONGEST_WINDOW, RESERVE, Limits, Reserve, Wear
+from gateway.journal.space import MAX_WINDOW_S, RESERVE_BYTES, Limits, Reserve, Wear
 from tests.clock import FakeClock
 
 MEGABYTE = 1_000_000
@@ -39,13 +39,13 @@ async def test_the_window_widens_while_too_much_is_written_and_narrows_again(fil
         if megabytes:
             write(file, megabytes)
         await clock.advance(60)
-        wear.adapt()
-        windows.append(wear.window)
-    assert windows == [2, 4, 8, LONGEST_WINDOW, LONGEST_WINDOW, 5, 2.5, 1.25, 1, 1]
-    assert 40 * MEGABYTE <= wear.written < 45 * MEGABYTE
+        wear.adapt_window()
+        windows.append(wear.window_s)
+    assert windows == [2, 4, 8, MAX_WINDOW_S, MAX_WINDOW_S, 5, 2.5, 1.25, 1, 1]
+    assert 40 * MEGABYTE <= wear.bytes_written < 45 * MEGABYTE
     # The first minute is left out: four times 8 MB in nine minutes.
-    assert wear.per_day == pytest.approx(32 * MEGABYTE / 9 * 1440, rel=0.1)
-    assert wear.years == pytest.approx(30e12 / wear.per_day / 365.25)
+    assert wear.bytes_per_day == pytest.approx(32 * MEGABYTE / 9 * 1440, rel=0.1)
+    assert wear.lifetime_years == pytest.approx(30e12 / wear.bytes_per_day / 365.25)
 
 
 async def test_the_window_is_judged_by_the_minute_and_stays_where_the_pace_is_right(file: Path) -> None:
@@ -53,31 +53,31 @@ async def test_the_window_is_judged_by_the_minute_and_stays_where_the_pace_is_ri
     wear = Wear(clock, Limits(daily=3_000 * MEGABYTE), 1.0)
     write(file, 50)
     await clock.advance(59)
-    wear.adapt()
-    assert wear.window == 1
+    wear.adapt_window()
+    assert wear.window_s == 1
     await clock.advance(1)
-    wear.adapt()
-    assert wear.window == 2
+    wear.adapt_window()
+    assert wear.window_s == 2
     for _ in range(3):
         await clock.advance(120)
         write(file, 3)  # Between half of the budget and all of it.
-        wear.adapt()
-        assert wear.window == 2
+        wear.adapt_window()
+        assert wear.window_s == 2
 
 
 def test_a_longer_window_of_the_sites_own_is_kept() -> None:
     clock = FakeClock()
     wear = Wear(clock, Limits(), 5.0)
-    wear.adapt()
-    assert wear.window == 5
+    wear.adapt_window()
+    assert wear.window_s == 5
 
 
 def test_the_reserve_is_filled_and_given_up(tmp_path: Path) -> None:
     reserve = Reserve(tmp_path / "j.db")
     assert reserve.size() == 0
     assert reserve.fill()
-    assert reserve.size() == RESERVE
-    assert (tmp_path / "j.db-reserve").stat().st_blocks * 512 >= RESERVE, "a hole reserves nothing"
+    assert reserve.size() == RESERVE_BYTES
+    assert (tmp_path / "j.db-reserve").stat().st_blocks * 512 >= RESERVE_BYTES, "a hole reserves nothing"
     assert reserve.fill()
     reserve.release()
     reserve.release()

@@ -110,8 +110,11 @@ async def test_kill_9_costs_not_one_sample(tmp_path: Path) -> None:
         taken += [(device, int(seq), int(n)) for device, seq, n in words]
     assert len(taken) > 900
     async with Journal.open(tmp_path / "j.db", SystemClock(), runtime=tmp_path) as journal:
-        kept = {(r.device, r.seq): r.body["values"]["n"] async for r in journal.records(Lane.TELEMETRY, 0)}
-        gaps = [r async for r in journal.records(Lane.EVENT, 0) if r.kind == "gap"]
+        kept = {
+            (r.device, r.seq): r.body["values"]["n"]
+            async for r in journal.reader.records(Lane.TELEMETRY, 0)
+        }
+        gaps = [r async for r in journal.reader.records(Lane.EVENT, 0) if r.kind == "gap"]
     assert gaps == []
     for device, seq, n in taken:
         assert kept[device, seq] == n
@@ -129,7 +132,7 @@ async def test_after_a_power_cut_numbers_are_passed_over_and_told(tmp_path: Path
         process.send_signal(signal.SIGKILL)
     async with Journal.open(tmp_path / "j.db", FakeClock(), runtime=tmp_path) as journal:
         await journal.commit()
-        gaps = [r.body["reason"] async for r in journal.records(Lane.EVENT, 0) if r.kind == "gap"]
+        gaps = [r.body["reason"] async for r in journal.reader.records(Lane.EVENT, 0) if r.kind == "gap"]
     assert gaps == ["restart", "restart"]
 
 
@@ -152,9 +155,9 @@ async def test_numbers_that_damage_took_are_not_used_again(tmp_path: Path) -> No
         await journal.commit()
         journal.append("s", [Fact(Lane.ALARM, "d", "alarm", clock.now(), {"n": 9})], {})
         await journal.commit()
-        assert [r.seq async for r in journal.records(Lane.ALARM, 0)] == [2]
-        assert [r.seq async for r in journal.records(Lane.TELEMETRY, 0)] == [2]
-        gaps = [r.body async for r in journal.records(Lane.EVENT, 0) if r.kind == "gap"]
+        assert [r.seq async for r in journal.reader.records(Lane.ALARM, 0)] == [2]
+        assert [r.seq async for r in journal.reader.records(Lane.TELEMETRY, 0)] == [2]
+        gaps = [r.body async for r in journal.reader.records(Lane.EVENT, 0) if r.kind == "gap"]
         assert [(gap["lane"], gap["first"], gap["last"], gap["reason"]) for gap in gaps] == [
             ("alarm", 1, 1, "damaged"), ("telemetry", 1, 1, "damaged"),
         ]  # fmt: skip

@@ -149,5 +149,8 @@ async def test_leaps_of_the_clock_neither_reorder_nor_expire(
         assert it.journal.dropped == 0
         order = [record["mono"] for record in seen.records()]
         assert order == sorted(order)
-        assert {row.dropped.__len__() for row in await it.journal.ledger()} == {0}
-        assert sum(row.measured for row in await it.journal.ledger() if row.lane is Lane.TELEMETRY) == 70
+        assert {row.dropped.__len__() for row in await it.journal.reader.ledger()} == {0}
+        assert (
+            sum(row.measured for row in await it.journal.reader.ledger() if row.lane is Lane.TELEMETRY)
+            == 70
+        )

@@ -56,7 +56,7 @@ def gaps(taker: Broker) -> list[tuple[str, int, int, str]]:
 
 
 async def buried(it: Gateway) -> list[tuple[Lane, int, str]]:
-    return [(letter.lane, letter.seq, letter.reason) for letter in await it.journal.dead_letters()]
+    return [(letter.lane, letter.seq, letter.reason) for letter in await it.journal.reader.dead_letters()]
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -67,7 +67,7 @@ async def test_a_poison_record_is_found_and_nothing_else_is_lost(
     async with gateway(tmp_path) as it:
         await fill(it, lane, 400, 222)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
         await eventually(lambda: gaps(taker))
         await it.journal.commit()
         assert await buried(it) == [(lane, 222, "poison")]
@@ -75,7 +75,7 @@ async def test_a_poison_record_is_found_and_nothing_else_is_lost(
         for other in Lane:
             assert missing(taker, other, 400) == ({222} if other is lane else set())
         assert taker.connections <= 6
-        ledger = {row.lane: row for row in await it.journal.ledger()}
+        ledger = {row.lane: row for row in await it.journal.reader.ledger()}
         assert ledger[lane].dropped == {"dead": 1}
 
 
@@ -85,7 +85,7 @@ async def test_the_newest_sample_may_be_poison(tmp_path: Path, taker: Broker) ->
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 100, 100)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 100, "poison")]
         for lane in Lane:
@@ -98,7 +98,7 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
         for n in range(1, 200):
             put(it, TELEMETRY, MARK if n == 50 else n)
             await asyncio.sleep(0.01)
-        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 50, "poison")]
         assert missing(taker, TELEMETRY, 199) == {50}
@@ -119,7 +119,7 @@ async def test_random_breaks_condemn_nobody(
             if n % 3 == 0:
                 await fill(it, TELEMETRY, 50, 0)
         await eventually(it.caught_up, 30)
-        assert it.journal.dead == 0
+        assert it.journal.dead_letters == 0
         for lane in Lane:
             assert missing(taker, lane, 500) == set()
 
@@ -134,7 +134,7 @@ async def test_a_broker_that_acknowledges_nothing_condemns_nobody(
         await eventually(lambda: taker.connections >= 4, 20)
         taker.mute = False
         await eventually(it.caught_up, 30)
-        assert it.journal.dead == 0
+        assert it.journal.dead_letters == 0
         for lane in Lane:
             assert missing(taker, lane, 100) == set()
 
@@ -173,7 +173,7 @@ async def test_a_record_refused_for_its_form_is_buried(tmp_path: Path, taker: Br
     async with gateway(tmp_path) as it:
         await fill(it, lane, 100, 33)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
         await it.journal.commit()
         await eventually(lambda: gaps(taker))
         assert await buried(it) == [(lane, 33, "format")]
@@ -193,7 +193,7 @@ async def test_a_refusal_that_may_pass_loses_nothing(tmp_path: Path, taker: Brok
         assert it.journal.delivered == dict.fromkeys(Lane, 0)
         taker.refuse = b""
         await eventually(it.caught_up, 20)
-        assert it.journal.dead == 0
+        assert it.journal.dead_letters == 0
         for lane in Lane:
             assert missing(taker, lane, 50) == set()
 

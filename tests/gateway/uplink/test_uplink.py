@@ -230,7 +230,7 @@ def established(port: int) -> int:
 async def test_what_a_failing_disk_made_memory_give_up_is_waited_for_by_nobody(
     tmp_path: Path, port: int, seen: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "UNWRITTEN", 5)
+    monkeypatch.setattr(journal_module, "MAX_UNWRITTEN_WINDOWS", 5)
 
     async def refuse(_: object) -> list[int]:
         raise JournalFailed("journal-write", path="", reason="read-only")
@@ -401,7 +401,7 @@ async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
         assert sum(gap["count"] for gap in gaps) == len(lost) > 200
         for gap in gaps:
             assert len(lost & set(range(gap["first"], gap["last"] + 1))) == gap["count"]
-        (row,) = [row for row in await it.journal.ledger() if row.lane is TELEMETRY]
+        (row,) = [row for row in await it.journal.reader.ledger() if row.lane is TELEMETRY]
         assert (row.measured, row.pending) == (count, 0)
         assert row.dropped == {"thinned": len(lost)}
         assert row.delivered == len(arrived)
@@ -423,7 +423,7 @@ async def test_the_ledger_is_told_and_kept(
         assert (row["measured"], row["delivered"], row["pending"]) == (10, 9, 0)
         assert row["dropped"] == {"dead": 1}
         assert row["gaps"] == [[3, 3, "dead"]]
-        (letter,) = await it.journal.dead_letters()
+        (letter,) = await it.journal.reader.dead_letters()
         assert (letter.seq, letter.reason) == (3, "oversize")
     command = ["mosquitto_sub", "-p", str(port), "-t", f"{ROOT}/ledger", "-C", "1", "-W", "5"]
     kept = subprocess.run(command, capture_output=True, check=True).stdout

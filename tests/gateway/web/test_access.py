@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.base.rate_limit import MAX_KEYS
 from gateway.model import ConfigError
-from gateway.web.access import ADDRESSES, TRIES, WAIT, Access, read_key
+from gateway.web.access import WRONG_KEYS, Access, read_key
 
 
 class Time:
@@ -42,19 +43,19 @@ def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
 def test_after_some_wrong_keys_an_address_waits() -> None:
     time = Time()
     access = Access("right", time)
-    for _ in range(TRIES):
+    for _ in range(WRONG_KEYS.events):
         assert access.wait("a") == 0
         assert not access.admits("a", "wrong")
     assert access.wait("a") > 0
     assert access.wait("b") == 0
-    time.now += WAIT
+    time.now += WRONG_KEYS.seconds
     assert access.wait("a") == 0
     assert access.admits("a", "right")
 
 
 def test_a_right_key_forgives() -> None:
     access = Access("right", Time())
-    for _ in range(TRIES - 1):
+    for _ in range(WRONG_KEYS.events - 1):
         access.admits("a", "wrong")
     assert access.admits("a", "right")
     assert not access.admits("a", "wrong")
@@ -63,12 +64,12 @@ def test_a_right_key_forgives() -> None:
 
 def test_the_memory_of_addresses_is_bounded() -> None:
     access = Access("right", Time())
-    for number in range(ADDRESSES + 5):
-        for _ in range(TRIES):
+    for number in range(MAX_KEYS + 5):
+        for _ in range(WRONG_KEYS.events):
             access.admits(str(number), "wrong")
     assert access.wait("0") == 0
-    assert access.wait(str(ADDRESSES + 4)) > 0
-    assert len(access._wrong) == ADDRESSES
+    assert access.wait(str(MAX_KEYS + 4)) > 0
+    assert len(access._wrong_keys._events) == MAX_KEYS
 
 
 def test_a_cookie_is_good_for_the_key_that_made_it() -> None:

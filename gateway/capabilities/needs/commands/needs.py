@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from gateway.capabilities.needs.site import NeedsSite
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text, print_table
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.spreadsheet import as_csv
 from gateway.words import preferred, translate
 
@@ -20,13 +20,13 @@ from ..statistics import Figures, category_of, figures, grouped, month_of, newes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
     parser.add_argument("--csv", action="store_true", help=cli_text("needs-csv"))
 
 
 def run(options: argparse.Namespace) -> None:
     """Those that are open, and figures of all; with `--csv` the list of all."""
-    site, lang = chosen_site(options), preferred()
+    site, lang = load_running_site(options), preferred()
     reception, zone = site.part(NeedsSite).reception, ZoneInfo(site.centre.timezone)
     if reception is None:
         raise GatewayError("needs-off")

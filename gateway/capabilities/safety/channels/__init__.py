@@ -1,20 +1,29 @@
-"""Ways to reach people, one file each: a file offers one `CHANNEL`; a site's `type` is its name."""
+"""Channels to notify people, one file each: a file offers one `CHANNEL`; its name is the `type` in the site
+file."""
 
 from importlib import import_module
 
 from gateway.model import ConfigError
 
-from .channel import Channel, Person, Text, Undelivered, is_email
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
-TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
+CHANNEL_TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
 
-__all__ = ["TYPES", "Channel", "Person", "Text", "Undelivered", "is_email", "load"]
+__all__ = [
+    "CHANNEL_TYPES",
+    "AlarmMessage",
+    "Channel",
+    "Contact",
+    "DeliveryFailed",
+    "is_email",
+    "load_channel",
+]
 
 
-def load(name: str) -> Channel:
-    """The channel of that name; only now is its library imported. Raises `ConfigError`."""
-    if name not in TYPES:
-        raise ConfigError("channel-unknown", channel=name, known=", ".join(TYPES))
-    channel = import_module(f"gateway.capabilities.safety.channels.{name}").CHANNEL
+def load_channel(channel_type: str) -> Channel:
+    """The channel of a type; its library is imported only now. Raises `ConfigError` for an unknown type."""
+    if channel_type not in CHANNEL_TYPES:
+        raise ConfigError("channel-unknown", channel=channel_type, known=", ".join(CHANNEL_TYPES))
+    channel = import_module(f"gateway.capabilities.safety.channels.{channel_type}").CHANNEL
     assert isinstance(channel, Channel)
     return channel

@@ -1,4 +1,4 @@
-"""What a channel is: a way to reach people, as data and one function."""
+"""What a channel consists of: data, and one function that sends a message."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _EMAIL = re.compile(r"[^@\s<>,;:()\"]+@[^@\s<>,;:()\"]+")
 
 
 def is_email(text: str) -> bool:
+    """Whether it looks like an e-mail address."""
     return text.isascii() and _EMAIL.fullmatch(text) is not None
 
 
-class Undelivered(GatewayError):
-    """The message was not accepted, this time. Neither key nor facts ever hold a secret."""
+class DeliveryFailed(GatewayError):
+    """The message was not accepted, this time. Neither the key nor the facts contain a secret."""
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who can be told."""
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """`[contact.…]`: a person who can be notified."""
 
     name: str
     title: dict[str, str]
@@ -33,37 +34,37 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mobile(self) -> str:
-        """The number as Chinese services want it."""
+        """The number without the country code of China, as Chinese services expect it."""
         return self.phone.removeprefix("+86")
 
 
-class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be said: a headline, and a paragraph for each alarm."""
+class AlarmMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message about alarms: a headline, and a paragraph for each alarm."""
 
-    head: str
-    items: tuple[str, ...]
-    more: str
-    """The sentence for what had no room; `{count}` is how many alarms."""
-    data: tuple[dict[str, Any], ...] = ()
-    """The same for machines."""
+    headline: str
+    paragraphs: tuple[str, ...]
+    omitted_sentence: str
+    """The sentence for alarms that do not fit; `{count}` is their number."""
+    alarms: tuple[dict[str, Any], ...] = ()
+    """The alarms in machine-readable form."""
 
-    def within(self, limit: int, size: Callable[[str], int] = lambda text: len(text.encode())) -> str:
-        """All of it, or as many alarms as there is room for."""
-        best = self.head[: limit // 4]
-        for kept in range(len(self.items) + 1):
-            left = len(self.items) - kept
-            tail = (self.more.format(count=left),) if left else ()
-            shown = (self.head, *self.items[:kept])
-            if size("\n".join(shown)) > limit:
+    def render(self, max_size: int, size_of: Callable[[str], int] = lambda text: len(text.encode())) -> str:
+        """The text with as many alarms as fit into `max_size`, which `size_of` measures (bytes)."""
+        best = self.headline[: max_size // 4]
+        for count in range(len(self.paragraphs) + 1):
+            omitted = len(self.paragraphs) - count
+            tail = (self.omitted_sentence.format(count=omitted),) if omitted else ()
+            shown = (self.headline, *self.paragraphs[:count])
+            if size_of("\n".join(shown)) > max_size:
                 break
             text = "\n".join((*shown, *tail))
-            if size(text) <= limit:
+            if size_of(text) <= max_size:
                 best = text
         return best
 
 
-Send = Callable[[Any, Text, Sequence[Person], Stamp], Awaitable[None]]
-"""Deliver by a channel with those options to those people (a group: whom to mention), at that moment.
+SendMessage = Callable[[Any, AlarmMessage, Sequence[Contact], Stamp], Awaitable[None]]
+"""Send a message with the channel's options to contacts (for a group: those to mention), at a moment.
 Returns when the other side has accepted it; raises `GatewayError`."""
 
 
@@ -72,12 +73,12 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     options: type[msgspec.Struct]
     """The keys of a `[channel.…]` table."""
-    send: Send
-    needs: Literal["phone", "email", ""] = ""
-    """What of a person it needs; nothing: it speaks to a group."""
-    every: float = 0.0
-    """Seconds between two messages that the other side asks for."""
-    most: int = 10_000
-    """Alarms that one message can speak of."""
-    limit: float = 20.0
-    """Seconds that a delivery may take."""
+    send: SendMessage
+    address_field: Literal["phone", "email", ""] = ""
+    """The field of a `Contact` that it sends to; empty for a channel to a group."""
+    min_interval_s: float = 0.0
+    """The interval between two messages that the other side requires."""
+    max_alarms: int = 10_000
+    """How many alarms one message may contain."""
+    timeout_s: float = 20.0
+    """How long a delivery may take."""

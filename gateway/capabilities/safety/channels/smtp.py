@@ -18,13 +18,13 @@ import msgspec
 from gateway.model import Checks, LinkDown, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import Channel, Person, Text, Undelivered, is_email
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
-LONGEST = 64_000
+MAX_BODY_BYTES = 64_000
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`security`: `tls` from the first byte (port 465) or `starttls` (587); never less."""
+    """`security`: `tls` from the first byte (port 465) or `starttls` (587); unencrypted is not possible."""
 
     host: str
     sender: str
@@ -32,7 +32,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     password_file: Path | None = None
     security: Literal["tls", "starttls"] = "tls"
     port: int = 0
-    """0: what the security is usually found at."""
+    """0: the usual port for that security."""
     ca_file: Path | None = None
 
     CHECKS: ClassVar[Checks] = {
@@ -42,8 +42,8 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     }
 
 
-async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
-    import aiosmtplib  # noqa: PLC0415  needed by this channel alone
+async def send(options: Options, message: AlarmMessage, contacts: Sequence[Contact], at: Stamp) -> None:
+    import aiosmtplib  # noqa: PLC0415  only this channel needs it
 
     password = read_secret(options.password_file) if options.password_file else None
     try:
@@ -53,7 +53,7 @@ async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp
     tls = options.security == "tls"
     try:
         await aiosmtplib.send(
-            compose(options, text, people, at),
+            compose_email(options, message, contacts, at),
             hostname=options.host,
             port=options.port or (465 if tls else 587),
             username=options.username or None,
@@ -65,32 +65,34 @@ async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp
             tls_context=trust,
         )
     except aiosmtplib.SMTPAuthenticationError as error:
-        # What the server says may repeat what it was told.
-        raise Undelivered("channel-login", host=options.host, code=error.code) from None
+        # The text of the server may repeat the credentials.
+        raise DeliveryFailed("channel-login", host=options.host, code=error.code) from None
     except aiosmtplib.SMTPRecipientsRefused as error:
         code = error.recipients[0].code
-        raise Undelivered("channel-smtp", host=options.host, code=code) from None
+        raise DeliveryFailed("channel-smtp", host=options.host, code=code) from None
     except aiosmtplib.SMTPResponseException as error:
-        raise Undelivered("channel-smtp", host=options.host, code=error.code) from None
+        raise DeliveryFailed("channel-smtp", host=options.host, code=error.code) from None
     except (aiosmtplib.SMTPException, OSError) as error:
         reason = error.__cause__ or error
-        raise Undelivered("channel-away", host=options.host, reason=reason) from None
+        raise DeliveryFailed("channel-away", host=options.host, reason=reason) from None
 
 
-def compose(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> EmailMessage:
-    """The message. Sent twice, it has the same id: mail programs show it once."""
-    message = EmailMessage(policy=SMTP)
-    body = text.within(LONGEST)
-    to = [person.email for person in people]
-    message["From"] = formataddr(("Linli Gateway", options.sender))
-    message["To"] = ", ".join(to)
-    message["Subject"] = " ".join(text.head.split())
-    message["Date"] = format_datetime(datetime.fromtimestamp(at.wall / 1000, UTC))
+def compose_email(
+    options: Options, message: AlarmMessage, contacts: Sequence[Contact], at: Stamp
+) -> EmailMessage:
+    """The e-mail. If it is sent twice it has the same id, so that mail programs show it once."""
+    email = EmailMessage(policy=SMTP)
+    body = message.render(MAX_BODY_BYTES)
+    to = [contact.email for contact in contacts]
+    email["From"] = formataddr(("Linli Gateway", options.sender))
+    email["To"] = ", ".join(to)
+    email["Subject"] = " ".join(message.headline.split())
+    email["Date"] = format_datetime(datetime.fromtimestamp(at.wall / 1000, UTC))
     digest = hashlib.sha256("\n".join((body, *to)).encode()).hexdigest()[:32]
-    message["Message-ID"] = f"<{digest}@{options.sender.partition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(body)
-    return message
+    email["Message-ID"] = f"<{digest}@{options.sender.partition('@')[2]}>"
+    email["Auto-Submitted"] = "auto-generated"
+    email.set_content(body)
+    return email
 
 
-CHANNEL = Channel(options=Options, send=send, needs="email")
+CHANNEL = Channel(options=Options, send=send, address_field="email")

@@ -12,34 +12,36 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import Channel, Person, Text, Undelivered
-from .web import is_url, tell_robot
+from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from .https_post import is_safe_url, post_to_robot
 
-LONGEST = 2048
-"""Bytes of a text message."""
-EVERY = 3.0
-"""A robot may speak twenty times a minute; more is refused with errcode 45009."""
+MAX_TEXT_BYTES = 2048
+"""The limit for a text message."""
+MIN_INTERVAL_S = 3.0
+"""A robot may send twenty messages a minute; more are refused with errcode 45009."""
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`secret_file` holds the key, which is what follows `key=` in the robot's address."""
+    """`secret_file` contains the key, which follows `key=` in the robot's address."""
 
     secret_file: Path
     url: str = "https://qyapi.weixin.qq.com/cgi-bin/webhook/send"
 
-    CHECKS: ClassVar[Checks] = {"url": (is_url, "channel-url")}
+    CHECKS: ClassVar[Checks] = {"url": (is_safe_url, "channel-url")}
 
 
-async def send(options: Options, text: Text, people: Sequence[Person], at: Stamp) -> None:
+async def send(options: Options, message: AlarmMessage, contacts: Sequence[Contact], at: Stamp) -> None:
     key = read_secret(options.secret_file)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", key):
-        raise Undelivered("channel-secret", file=options.secret_file, part="key=")
+        raise DeliveryFailed("channel-secret", file=options.secret_file, part="key=")
     content = {
-        "content": text.within(LONGEST),
-        "mentioned_list": [person.wecom for person in people if person.wecom],
-        "mentioned_mobile_list": [person.mobile for person in people if person.phone and not person.wecom],
+        "content": message.render(MAX_TEXT_BYTES),
+        "mentioned_list": [contact.wecom for contact in contacts if contact.wecom],
+        "mentioned_mobile_list": [
+            contact.mobile for contact in contacts if contact.phone and not contact.wecom
+        ],
     }
-    await tell_robot(options.url, {"key": key}, {"msgtype": "text", "text": content})
+    await post_to_robot(options.url, {"key": key}, {"msgtype": "text", "text": content})
 
 
-CHANNEL = Channel(options=Options, send=send, every=EVERY)
+CHANNEL = Channel(options=Options, send=send, min_interval_s=MIN_INTERVAL_S)

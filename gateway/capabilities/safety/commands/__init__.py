@@ -1,1 +1,1 @@
-"""The commands of safety."""
+"""The command line commands of safety."""

@@ -10,17 +10,17 @@ from zoneinfo import ZoneInfo
 
 from gateway.config import Site, load_site
 from gateway.model import Lane
-from gateway.terminal.printing import cli_text, flat, print_table
-from gateway.terminal.site import site_argument
+from gateway.terminal.printing import cli_text, print_table, single_line_cells
+from gateway.terminal.site import add_site_argument
 from gateway.words import preferred
 
-from ..testlog import drills
-from .testlog import log_of
+from ..testlog import drill_table
+from .testlog import read_period_log
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the command."""
-    site_argument(parser)
+    """Add the command line options."""
+    add_site_argument(parser)
     parser.add_argument("--year", type=int, help="2026")
     parser.add_argument("--json", action="store_true")
 
@@ -31,12 +31,12 @@ def run(options: argparse.Namespace) -> None:
 
 async def _print_drills(site: Site, year: int | None, *, as_json: bool) -> None:
     year = year or datetime.datetime.now(ZoneInfo(site.centre.timezone)).year
-    log = await log_of(site, str(year), [Lane.EVENT])
-    held = log.events["drill-report"]
+    log = await read_period_log(site, str(year), [Lane.EVENT])
+    reports = log.events["drill-report"]
     if as_json:
-        found = [{"ended": each.at.isoformat(), **each.body} for each in held]
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        drills = [{"ended": each.at.isoformat(), **each.body} for each in reports]
+        print(json.dumps(drills, indent=2, ensure_ascii=False))
         return
-    print(cli_text("drilled", year=year, count=len(held)))
-    table = drills(log, site, preferred())
-    print_table(table.heads, [flat(row) for row in table.rows])
+    print(cli_text("drilled", year=year, count=len(reports)))
+    table = drill_table(log, site, preferred())
+    print_table(table.heads, [single_line_cells(row) for row in table.rows])

@@ -1,4 +1,7 @@
-"""Hazards (隐患) that people find, each with a clock from found to closed."""
+"""Findings (隐患): dangers that people report, each with a deadline by which it must be closed.
+
+In the site file, in commands and in the journal a finding is called a hazard.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ from gateway.model import (
     Value,
 )
 
-HOUR = 3600.0
-HOURS: Mapping[str, float] = {"general": 24.0, "major": 2.0}
-"""Hours within which a hazard is to be closed, by severity (一般, 重大)."""
-MOST = 1000
-"""Open hazards, beyond which something else is wrong."""
+HOUR_S = 3600.0
+CLOSE_WITHIN_HOURS: Mapping[str, float] = {"general": 24.0, "major": 2.0}
+"""Hours within which a finding must be closed, by severity (一般, 重大)."""
+MAX_OPEN_FINDINGS = 1000
+"""More open findings than this are refused: something else is wrong then."""
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """An open hazard; its key is its id, `hazard/…`. What people wrote is theirs: never trust it."""
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """An open finding; its key is its id, `hazard/…`. `where` and `what` are what a person typed."""
 
     where: str
     what: str
@@ -37,56 +40,60 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     at: Stamp
     hours: float
-    """Hours it may stay open, as it was when it was found."""
+    """Hours it may stay open, by the configuration when it was reported."""
     overdue: bool = False
 
 
-class Hazards(Service):
-    """Keeps what was found until somebody says what was done about it."""
+class Findings(Service):
+    """Keeps each finding until a person reports what was done about it."""
 
     name = "hazards"
-    row = Found
+    row = Finding
     actions = frozenset({"hazard-found", "hazard-closed"})
 
-    def __init__(self, hours: Mapping[str, float] = HOURS) -> None:
-        self._hours = hours
+    def __init__(self, close_within_hours: Mapping[str, float] = CLOSE_WITHIN_HOURS) -> None:
+        self._close_within_hours = close_within_hours
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Tick):
-            return _remind(rows, message.at)
+            return _mark_overdue(rows, message.at)
         if isinstance(message, Command) and message.action == "hazard-found":
-            return self._found(rows, message)
+            return self._open_finding(rows, message)
         if isinstance(message, Command) and message.action == "hazard-closed":
-            return _closed(rows, message)
+            return _close_finding(rows, message)
         return {}, []
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         return {"open": len(rows), "overdue": sum(row.overdue for row in rows.values())}
 
-    def _found(self, rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
-        where, what = _text(command, "where"), _text(command, "what")
+    def _open_finding(self, rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
+        where, what = _text_argument(command, "where"), _text_argument(command, "what")
         severity = str(command.args.get("severity", "general"))
-        if not (where and what) or severity not in self._hours or len(rows) >= MOST:
+        if (
+            not (where and what)
+            or severity not in self._close_within_hours
+            or len(rows) >= MAX_OPEN_FINDINGS
+        ):
             return {}, []
-        found = Found(
+        finding = Finding(
             where=where,
             what=what,
             severity=severity,
             by=command.by or command.origin,
             at=command.at,
-            hours=self._hours[severity],
+            hours=self._close_within_hours[severity],
         )
-        if any((row.where, row.what, row.by) == (where, what, found.by) for row in rows.values()):
+        if any((row.where, row.what, row.by) == (where, what, finding.by) for row in rows.values()):
             return {}, []
         number = command.at.wall
         while (key := f"hazard/{number:x}") in rows:
             number += 1
-        return {key: found}, [_fact("hazard-found", key, found, command.at, due_hours=found.hours)]
+        return {key: finding}, [_fact("hazard-found", key, finding, command.at, due_hours=finding.hours)]
 
 
-def _closed(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
-    key, done = str(command.args.get("id")), _text(command, "what")
-    row: Found | None = rows.get(key)
+def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
+    key, done = str(command.args.get("id")), _text_argument(command, "what")
+    row: Finding | None = rows.get(key)
     if row is None or not done:
         return {}, []
     seconds = command.at.seconds_since(row.at)
@@ -94,29 +101,29 @@ def _closed(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
         "done": done,
         "closed_by": command.by or command.origin,
         "seconds": None if seconds is None else round(seconds),
-        "overdue": row.overdue or _late(row, command.at),
+        "overdue": row.overdue or _is_overdue(row, command.at),
     }
     return {key: None}, [_fact("hazard-closed", key, row, command.at, **body)]
 
 
-def _remind(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-    late = {key: row for key, row in rows.items() if not row.overdue and _late(row, at)}
+def _mark_overdue(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+    overdue = {key: row for key, row in rows.items() if not row.overdue and _is_overdue(row, at)}
     return (
-        {key: msgspec.structs.replace(row, overdue=True) for key, row in late.items()},
-        [_fact("hazard-overdue", key, row, at) for key, row in late.items()],
+        {key: msgspec.structs.replace(row, overdue=True) for key, row in overdue.items()},
+        [_fact("hazard-overdue", key, row, at) for key, row in overdue.items()],
     )
 
 
-def _late(row: Found, at: Stamp) -> bool:
-    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR
+def _is_overdue(row: Finding, at: Stamp) -> bool:
+    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR_S
 
 
-def _text(command: Command, name: str) -> str:
+def _text_argument(command: Command, name: str) -> str:
     value = command.args.get(name)
     return value.strip() if isinstance(value, str) else ""
 
 
-def _fact(kind: str, key: str, row: Found, at: Stamp, **more: Any) -> Fact:
+def _fact(kind: str, key: str, row: Finding, at: Stamp, **more: Any) -> Fact:
     body = {
         "id": key,
         "where": row.where,

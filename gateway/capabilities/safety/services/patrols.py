@@ -1,12 +1,12 @@
-"""Patrols (巡查): rounds that fall due by the local clock, and who was where.
+"""Patrols (巡查): rounds that are due by local time, and the check-ins at their checkpoints.
 
-A round is named after the day it began and its number that day (`2026-11-21/03`), or its week
-(`2026-W47`). A check-in is a fact whether or not a round asks for it just then.
+A round is named after the day it began and its number on that day (`2026-11-21/03`), or its week
+(`2026-W47`). A check-in is recorded whether or not a round is due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -26,11 +26,10 @@ from gateway.model import (
     Value,
 )
 
-WEEKLY = 0
-"""What `minutes` is of a patrol that is due once a week."""
+from .alarms.rules import LocalClock
 
-Local = Callable[[Stamp], datetime | None]
-"""The local time at the site; None while the clock was never set."""
+WEEKLY = 0
+"""The value of `Patrol.minutes` for a patrol that is due once a week."""
 
 
 class Patrol(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,56 +40,56 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
     """Titles by name."""
     minutes: int
     span: tuple[int, int] = (0, 1440)
-    """From and until, in minutes of the day; beyond 1440 past midnight."""
+    """Begin and end, in minutes of the day; after midnight they go beyond 1440."""
     days: frozenset[int] = frozenset(range(7))
     """Weekdays, Monday is 0."""
 
     def round_at(self, local: datetime) -> str:
-        """The round that a local time falls into; empty between two rounds."""
+        """The name of the round at a local time; empty between two rounds."""
         minute = local.hour * 60 + local.minute
-        for back in (0, 1):
-            # A span past midnight belongs to the day it began.
-            day = date.fromordinal(local.toordinal() - back)
-            into = minute + back * 1440 - self.span[0]
-            if day.weekday() in self.days and 0 <= into < self.span[1] - self.span[0]:
+        for days_ago in (0, 1):
+            # A span past midnight belongs to the day on which it began.
+            day = date.fromordinal(local.toordinal() - days_ago)
+            minutes_in = minute + days_ago * 1440 - self.span[0]
+            if day.weekday() in self.days and 0 <= minutes_in < self.span[1] - self.span[0]:
                 if self.minutes == WEEKLY:
                     year, week, _ = day.isocalendar()
                     return f"{year}-W{week:02}"
-                return f"{day}/{into // self.minutes + 1:02}"
+                return f"{day}/{minutes_in // self.minutes + 1:02}"
         return ""
 
 
-class Visit(msgspec.Struct, frozen=True):
+class CheckIn(msgspec.Struct, frozen=True):
     """Who was at a checkpoint, and when."""
 
     by: str
     at: Stamp
 
 
-class Round(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A patrol's present round; its key is the patrol's name."""
+class PatrolRound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The current round of a patrol; its key is the patrol's name."""
 
     round: str
     """Empty between two rounds."""
     since: Stamp
-    visits: dict[str, Visit] = {}
+    visits: dict[str, CheckIn] = {}
     done: bool = False
     excused: bool = False
-    """It was under way before anybody could know of it: it is not missed."""
+    """It was under way when the patrol was first configured: it cannot be missed."""
     missed: bool = False
-    """The round before it was missed, and none was done since."""
+    """A round was missed, and none has been completed since."""
 
 
 class Patrols(Service):
-    """Takes check-ins, and tells of rounds that were done and of those that were missed."""
+    """Records check-ins, and reports the rounds that were completed or missed."""
 
     name = "patrols"
-    row = Round
+    row = PatrolRound
     actions = frozenset({"check-in"})
 
-    def __init__(self, patrols: Mapping[str, Patrol], local: Local = lambda _: None) -> None:
+    def __init__(self, patrols: Mapping[str, Patrol], local_time: LocalClock = lambda _: None) -> None:
         self._patrols = patrols
-        self._local = local
+        self._local_time = local_time
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
@@ -98,14 +97,14 @@ class Patrols(Service):
         if isinstance(message, Tick):
             changes |= {name: None for name in rows if name not in self._patrols}
             for name in self._patrols:
-                row = self._turn(name, rows.get(name), message.at, facts)
+                row = self._current_round(name, rows.get(name), message.at, facts)
                 if row != rows.get(name):
                     changes[name] = row
         elif isinstance(message, Command) and message.action in self.actions:
             name = str(message.args.get("patrol"))
             if name in self._patrols:
-                row = self._turn(name, rows.get(name), message.at, facts)
-                row = self._visit(name, row or Round(round="", since=message.at), message, facts)
+                row = self._current_round(name, rows.get(name), message.at, facts)
+                row = self._check_in(name, row or PatrolRound(round="", since=message.at), message, facts)
                 if row != rows.get(name):
                     changes[name] = row
         return changes, facts
@@ -118,28 +117,30 @@ class Patrols(Service):
             "missed": sum(row.missed for row in rows.values()),
         }
 
-    def _turn(self, name: str, row: Round | None, at: Stamp, facts: list[Fact]) -> Round | None:
-        """The round as it is by now: one that is over ends, and the next begins."""
-        local = self._local(at)
+    def _current_round(
+        self, name: str, row: PatrolRound | None, at: Stamp, facts: list[Fact]
+    ) -> PatrolRound | None:
+        """The round at that moment: closes a round that is over, and begins the next."""
+        local = self._local_time(at)
         if local is None:
             return row
         patrol = self._patrols[name]
         current = patrol.round_at(local)
         if row is None:
-            return Round(round=current, since=at, excused=True)
+            return PatrolRound(round=current, since=at, excused=True)
         # A weekly round goes on outside its hours.
         if current == row.round or (not current and patrol.minutes == WEEKLY):
             return row
         missed = row.missed
-        # A clock that was put back ends no round.
+        # A clock that was set back ends no round.
         if row.round and not row.done and not row.excused and (not current or current > row.round):
             missed = True
             unseen = [each for each in patrol.checkpoints if each not in row.visits]
             body = {"patrol": name, "round": row.round, "unseen": unseen}
             facts.append(_fact("patrol-missed", at, **body))
-        return Round(round=current, since=at, missed=missed)
+        return PatrolRound(round=current, since=at, missed=missed)
 
-    def _visit(self, name: str, row: Round, command: Command, facts: list[Fact]) -> Round:
+    def _check_in(self, name: str, row: PatrolRound, command: Command, facts: list[Fact]) -> PatrolRound:
         checkpoints = self._patrols[name].checkpoints
         checkpoint, note = str(command.args.get("checkpoint")), str(command.args.get("note", ""))
         if checkpoint not in checkpoints or (checkpoint in row.visits and not note):
@@ -147,7 +148,7 @@ class Patrols(Service):
         by = command.by or command.origin
         where = {"patrol": name, "round": row.round}
         facts.append(_fact("check-in", command.at, **where, checkpoint=checkpoint, by=by, note=note))
-        row = _replace(row, visits={checkpoint: Visit(by, command.at), **row.visits})
+        row = _replace(row, visits={checkpoint: CheckIn(by, command.at), **row.visits})
         if row.done or not row.round or row.visits.keys() < checkpoints.keys():
             return row
         people = sorted({visit.by for visit in row.visits.values()})

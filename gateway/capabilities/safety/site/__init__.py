@@ -12,18 +12,18 @@ from gateway.config.site import Site
 from gateway.model import AlarmSpec, Hazard, Service
 from gateway.words import preferred, translate
 
-from ..services.alarms import OUTPUTS, Output, Rule, Safety, of_point
+from ..services.alarms import OUTPUTS_DEVICE, Output, Rule, Safety, rule_of_point
 from ..services.batteries import Batteries
+from ..services.emergency_plans import EmergencyPlans
 from ..services.escalation import Escalation
-from ..services.findings import Hazards
+from ..services.findings import Findings
 from ..services.patrols import Patrols
-from ..services.response import Response
 from ..services.supervision import Supervision
 from . import duties, escalation, rules
 from .duties import Duties, load_plan
-from .escalation import Telling
+from .escalation import NotificationSettings
 
-__all__ = ["SITE", "Duties", "SafetySite", "Telling", "load_plan"]
+__all__ = ["SITE", "Duties", "NotificationSettings", "SafetySite", "load_plan"]
 
 
 class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
-    telling: Telling = Telling()
+    notification: NotificationSettings = NotificationSettings()
     """Whom to tell of an alarm, and how."""
     duties: Duties = Duties()
     people_inside: str = ""
@@ -40,11 +40,15 @@ class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(draft: SiteDraft) -> SafetySite:
     """All but the rules, which may be about other capabilities' figures."""
-    outputs = rules.outputs(draft)
-    plans, texts = duties.plans(draft.reader, draft.folders("plans"), draft.kept)
+    outputs = rules.read_outputs(draft)
+    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.kept)
     draft.sources.update(texts)
-    asked = duties.duties(draft.reader, draft.data, plans)
-    return SafetySite(outputs=outputs, telling=escalation.telling(draft.reader, draft.data), duties=asked)
+    asked = duties.read_duties(draft.reader, draft.data, plans)
+    return SafetySite(
+        outputs=outputs,
+        notification=escalation.read_notification_settings(draft.reader, draft.data),
+        duties=asked,
+    )
 
 
 def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
@@ -55,24 +59,32 @@ def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
         for name, figure in own.items()
         if figure.people_inside
     )
-    return msgspec.structs.replace(part, rules=rules.rules(draft, figures), people_inside=next(inside, ""))
+    return msgspec.structs.replace(
+        part, rules=rules.read_rules(draft, figures), people_inside=next(inside, "")
+    )
 
 
 def services(site: Site) -> list[Service]:
     """The services of safety, alarms first."""
     part, now = site.part(SafetySite), local_time(site.centre.timezone)
     fault = AlarmSpec(hazard=Hazard.FAULT)
-    obeyed = (of_point(OUTPUTS, f"{name}.failed", fault) for name in part.outputs)
-    reached = (of_point(Escalation.name, f"{name}.failed", fault) for name in part.telling.ways)
+    obeyed = (rule_of_point(OUTPUTS_DEVICE, f"{name}.failed", fault) for name in part.outputs)
+    reached = (
+        rule_of_point(Escalation.name, f"{name}.failed", fault) for name in part.notification.channels
+    )
     own = [*part.rules.values(), *obeyed, *reached]
     return [
         Safety(site.devices, own, now, site.hours, part.people_inside),
-        Response(part.duties.plans),
+        EmergencyPlans(part.duties.plans),
         Supervision(site.devices, part.duties.tests),
         Batteries(site.devices),
         Patrols(part.duties.patrols, now),
-        Hazards(part.duties.hazards),
-        Escalation(part.telling.plans, part.telling.reach, part.telling.duty(now)),
+        Findings(part.duties.hazards),
+        Escalation(
+            part.notification.plans,
+            part.notification.reachable_contacts,
+            part.notification.duty_roster(now),
+        ),
     ]
 
 
@@ -84,17 +96,17 @@ def _check_plan(file: Path) -> str:
 
 
 SITE = SiteSection(
-    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.SECTIONS),
+    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.TABLES),
     read=read,
     resolve=resolve,
     figures=lambda part: {
         Supervision.name: {name: Figure() for name in ("tests_due", "silent")},
         Batteries.name: {"low": Figure()},
         Patrols.name: {"missed": Figure()},
-        Hazards.name: {name: Figure() for name in ("open", "overdue")},
+        Findings.name: {name: Figure() for name in ("open", "overdue")},
     },
-    service_types=(Safety, Response, Supervision, Batteries, Patrols, Hazards, Escalation),
+    service_types=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings, Escalation),
     services=services,
-    reserved=(OUTPUTS, "rule", "drill"),
+    reserved=(OUTPUTS_DEVICE, "rule", "drill"),
     documents={"plan": _check_plan},
 )

@@ -9,25 +9,25 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.findings import HOURS
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
-from gateway.capabilities.safety.services.response import Plan, Step
-from gateway.capabilities.safety.services.supervision import DAYS
+from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
 from gateway.words import words
 
-PLAN = "linli/plan/1"
-PLANS = "plans/"
+PLAN_SCHEMA = "linli/plan/1"
+PLAN_SOURCE_PREFIX = "plans/"
 """Begins the name of a plan among the sources of a site."""
-MOST = 32
+MAX_PLAN_STEPS = 32
 """Steps of a plan: nobody follows more."""
-YEAR = 366
+MAX_INTERVAL_DAYS = 366
 Text = str | dict[str, str]
 
 
-def _said(text: Text) -> bool:
+def _is_filled_in(text: Text) -> bool:
     return bool(text) and all(each.strip() for each in localized(text).values())
 
 
@@ -35,10 +35,10 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
     """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
     device, and hours in which a finding is to be closed, by severity."""
 
-    plans: Mapping[Hazard, Plan] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
-    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(DAYS))
-    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(HOURS))
+    tests: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(TEST_INTERVAL_DAYS))
+    hazards: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
 
 
 class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,10 @@ class _PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     approved: str = ""
     together: bool = False
 
-    CHECKS: ClassVar[Checks] = {"title": (_said, "title-empty"), "source": (_said, "text-empty")}
+    CHECKS: ClassVar[Checks] = {
+        "title": (_is_filled_in, "title-empty"),
+        "source": (_is_filled_in, "text-empty"),
+    }
 
 
 class _StepKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +62,8 @@ class _StepKeys(msgspec.Struct, frozen=True, kw_only=True):
     source: Text = ""
 
     CHECKS: ClassVar[Checks] = {
-        "who": (_said, "text-empty"),
-        "do": (_said, "text-empty"),
+        "who": (_is_filled_in, "text-empty"),
+        "do": (_is_filled_in, "text-empty"),
         "source": (lambda text: text != {}, "text-empty"),
     }
 
@@ -75,53 +78,56 @@ class _PatrolKeys(msgspec.Struct, frozen=True, kw_only=True):
     days: str = "mon-sun"
 
     CHECKS: ClassVar[Checks] = {
-        "checkpoints": (lambda each: bool(each) and all(map(_said, each.values())), "patrol-checkpoints"),
+        "checkpoints": (
+            lambda each: bool(each) and all(map(_is_filled_in, each.values())),
+            "patrol-checkpoints",
+        ),
         "hours": (lambda text: bool(parse_span(text)), "patrol-hours"),
         "days": (lambda text: bool(parse_days(text)), "patrol-days"),
     }
 
 
-def load_plan(file: Path) -> Plan:
+def load_plan(file: Path) -> EmergencyPlan:
     """Read and check one emergency plan. Raises `Mistakes`."""
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[Plan, str]:
+def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
     """A plan and the text of its file; `kept` is what the file once said."""
-    reading = _PlanReading(file, kept)
-    plan = reading.plan()
+    reading = _PlanReader(file, kept)
+    plan = reading.read_plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
     assert plan is not None
     return plan, reading.text
 
 
-class _PlanReading(TomlReader):
+class _PlanReader(TomlReader):
     """The file of an emergency plan."""
 
-    def plan(self) -> Plan | None:
-        data = self.parse(PLAN)
+    def read_plan(self) -> EmergencyPlan | None:
+        data = self.parse_file(PLAN_SCHEMA)
         if data is None:
             return None
-        steps: dict[str, Step] = {}
-        for name, table in self.tables(data, "step"):
-            keys = self.build(_StepKeys, table, ("step", name))
+        steps: dict[str, PlanStep] = {}
+        for name, table in self.named_tables(data, "step"):
+            keys = self.build_struct(_StepKeys, table, ("step", name))
             if keys is not None:
-                steps[name] = Step(
+                steps[name] = PlanStep(
                     who=localized(keys.who),
                     do=localized(keys.do),
                     call=keys.call,
                     source=localized(keys.source),
                 )
-        if not 0 < len(steps) <= MOST and not self.mistakes:
-            self.mistake(("step",), "plan-steps", most=MOST)
+        if not 0 < len(steps) <= MAX_PLAN_STEPS and not self.mistakes:
+            self.add_mistake(("step",), "plan-steps", most=MAX_PLAN_STEPS)
         data.pop("step", None)
-        head = self.build(_PlanKeys, data, ())
+        head = self.build_struct(_PlanKeys, data, ())
         if head is None:
             return None
         if self._file.stem != head.hazard:
-            self.mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
-        return Plan(
+            self.add_mistake(("hazard",), "plan-file", hazard=head.hazard, name=f"{head.hazard}.toml")
+        return EmergencyPlan(
             hazard=head.hazard,
             title=localized(head.title),
             source=localized(head.source),
@@ -131,19 +137,19 @@ class _PlanReading(TomlReader):
         )
 
 
-def duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Plan]) -> Duties:
+def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
     """Everything the site asks of its people."""
     return Duties(
         plans=plans,
-        patrols=_patrols(reading, data),
-        tests=_tests(reading, data),
-        hazards=_hazards(reading, data),
+        patrols=_read_patrols(reading, data),
+        tests=_read_test_intervals(reading, data),
+        hazards=_read_closing_hours(reading, data),
     )
 
 
-def plans(
+def read_plans(
     reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
-) -> tuple[dict[Hazard, Plan], dict[str, str]]:
+) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
     `plans/hazard`; `kept` are such texts, read in place of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
@@ -151,13 +157,17 @@ def plans(
         for folder in reversed(folders):
             files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
     else:
-        texts = {name.removeprefix(PLANS): text for name, text in kept.items() if name.startswith(PLANS)}
+        texts = {
+            name.removeprefix(PLAN_SOURCE_PREFIX): text
+            for name, text in kept.items()
+            if name.startswith(PLAN_SOURCE_PREFIX)
+        }
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
-    found: dict[Hazard, Plan] = {}
+    found: dict[Hazard, EmergencyPlan] = {}
     sources: dict[str, str] = {}
     for name, (file, text) in files.items():
         try:
-            plan, sources[PLANS + name] = _read_plan(file, text)
+            plan, sources[PLAN_SOURCE_PREFIX + name] = _read_plan(file, text)
         except Mistakes as wrong:
             reading.mistakes += wrong.mistakes
         else:
@@ -165,18 +175,18 @@ def plans(
     return found, sources
 
 
-def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
+def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
-    for name, table in reading.tables(data, "patrol"):
+    for name, table in reading.named_tables(data, "patrol"):
         path = ("patrol", name)
-        keys = reading.build(_PatrolKeys, table, path)
+        keys = reading.build_struct(_PatrolKeys, table, path)
         if keys is None:
             continue
         for checkpoint in keys.checkpoints:
             reading.check_name(checkpoint, (*path, "checkpoints"))
-        minutes = _minutes(keys.every)
+        minutes = _round_minutes(keys.every)
         if minutes is None:
-            reading.mistake((*path, "every"), "patrol-every", every=keys.every)
+            reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
             title=localized(keys.title or name),
@@ -188,7 +198,7 @@ def _patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
     return patrols
 
 
-def _minutes(every: float | str) -> int | None:
+def _round_minutes(every: float | str) -> int | None:
     """Minutes between two rounds; None if that is no time."""
     if isinstance(every, str):
         # A day's round has the whole of its span, past midnight too.
@@ -197,34 +207,34 @@ def _minutes(every: float | str) -> int | None:
     return minutes or None
 
 
-def _tests(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[tests]`: days between two tests, by kind; 0 is never."""
-    table = _numbers(reading, data, "tests", YEAR)
+    table = _read_numbers(reading, data, "tests", MAX_INTERVAL_DAYS)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
-        reading.mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
-    return {**DAYS, **table}
+        reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+    return {**TEST_INTERVAL_DAYS, **table}
 
 
-def _hazards(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a hazard is to be closed, by severity."""
-    table = _numbers(reading, data, "hazards", YEAR * 24)
-    reading.unknown(table, HOURS, ("hazards",))
+    table = _read_numbers(reading, data, "hazards", MAX_INTERVAL_DAYS * 24)
+    reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
-            reading.mistake(("hazards", severity), "positive")
-    return {**HOURS, **table}
+            reading.add_mistake(("hazards", severity), "positive")
+    return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
+def _read_numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
-        reading.mistake((section,), "table-expected", key=section)
+        reading.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.mistake((section, key), "number-range", most=most)
+            reading.add_mistake((section, key), "number-range", most=most)
         else:
             found[key] = value
     return found

@@ -1,4 +1,4 @@
-"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to tell of an alarm, and how.
+"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to notify of an alarm, and how.
 
 A plan that could leave an alarm with nobody to be told is a mistake.
 """
@@ -12,21 +12,27 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.channels import Person, is_email, load
-from gateway.capabilities.safety.notifications import Way
-from gateway.capabilities.safety.services.escalation import DUTY, Duty, Plan, Reach, Step
+from gateway.capabilities.safety.channels import Contact, is_email, load_channel
+from gateway.capabilities.safety.notifications import ConfiguredChannel
+from gateway.capabilities.safety.services.escalation import (
+    ON_DUTY,
+    DutyRoster,
+    EscalationPlan,
+    EscalationStep,
+    ReachableContacts,
+)
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.model.hours import DAYS, Hours, parse_week
 
-SECTIONS = ("contact", "roster", "channel", "escalation")
-DEFAULT = "default"
+TABLES = ("contact", "roster", "channel", "escalation")
+DEFAULT_PLAN = "default"
 """The plan of every hazard that has none of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
 
 
 class ContactKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """`[contact.…]`: somebody who can be told."""
+    """`[contact.…]`: a person who can be notified."""
 
     title: str | dict[str, str] = ""
     phone: str = ""
@@ -49,10 +55,10 @@ class Shift(msgspec.Struct, frozen=True):
 class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[escalation.…]`, by hazard or `default`."""
 
-    steps: tuple[Step, ...]
-    repeat: float = Plan(steps=()).repeat
+    steps: tuple[EscalationStep, ...]
+    repeat: float = EscalationPlan(steps=()).repeat_interval_s
     fallback: tuple[str, ...] = ()
-    pause: float = Plan(steps=()).pause
+    pause: float = EscalationPlan(steps=()).flap_window_s
     drills: bool = False
 
     CHECKS: ClassVar[Checks] = {
@@ -62,19 +68,22 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
 
 
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a site says of telling people."""
+class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom to notify of alarms, by which channels, and when."""
 
-    people: dict[str, Person] = {}
-    ways: dict[str, Way] = {}
+    contacts: dict[str, Contact] = {}
+    channels: dict[str, ConfiguredChannel] = {}
     shifts: tuple[Shift, ...] = ()
-    plans: dict[Hazard, Plan] = {}
+    plans: dict[Hazard, EscalationPlan] = {}
 
     @property
-    def reach(self) -> Reach:
-        return {name: reached(way, self.people.values()) for name, way in self.ways.items()}
+    def reachable_contacts(self) -> ReachableContacts:
+        return {
+            name: reachable_by(configured, self.contacts.values())
+            for name, configured in self.channels.items()
+        }
 
-    def duty(self, local: Callable[[Stamp], datetime | None]) -> Duty:
+    def duty_roster(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
         """Who is on duty; everybody of the roster while no clock can tell."""
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
@@ -85,80 +94,80 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
         return on_duty
 
 
-def reached(way: Way, people: Iterable[Person]) -> frozenset[str] | None:
+def reachable_by(configured: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
     """Whom a channel reaches by an address of their own; None: a group."""
-    needs = way.channel.needs
+    needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
-def telling(reading: TomlReader, data: Table) -> Telling:
+def read_notification_settings(reading: TomlReader, data: Table) -> NotificationSettings:
     """Contacts, roster, channels and plans, as far as they hold together."""
     people = {
-        name: Person(
+        name: Contact(
             name=name,
             title=localized(keys.title or name),
             phone=keys.phone,
             email=keys.email,
             wecom=keys.wecom,
         )
-        for name, keys in _contacts(reading, data)
+        for name, keys in _read_contacts(reading, data)
     }
-    ways = dict(_ways(reading, data))
-    shifts = tuple(_shifts(reading, data, people))
-    found = Telling(people=people, ways=ways, shifts=shifts)
+    channels = dict(_read_channels(reading, data))
+    shifts = tuple(_read_shifts(reading, data, people))
+    found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
     # What is wrong above would be told again, and misleadingly, as missing here.
-    plans = _plans(reading, data, found)
-    default = plans.pop(DEFAULT, None)
+    plans = _read_plans(reading, data, found)
+    default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
     return msgspec.structs.replace(
         found, plans={**every, **{Hazard(name): plan for name, plan in plans.items()}}
     )
 
 
-def _contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
-    for name, table in reading.tables(data, "contact"):
-        if name == DUTY:
-            reading.mistake(("contact", name), "name-reserved", name=name)
-        if keys := reading.build(ContactKeys, table, ("contact", name)):
+def _read_contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+    for name, table in reading.named_tables(data, "contact"):
+        if name == ON_DUTY:
+            reading.add_mistake(("contact", name), "name-reserved", name=name)
+        if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
 
 
-def _ways(reading: TomlReader, data: Table) -> Iterator[tuple[str, Way]]:
-    for name, table in reading.tables(data, "channel"):
+def _read_channels(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
+    for name, table in reading.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
-            reading.mistake(path, "key-missing", key="type")
+            reading.add_mistake(path, "key-missing", key="type")
             continue
         try:
-            channel = load(str(table.pop("type")))
+            channel = load_channel(str(table.pop("type")))
         except ConfigError as error:
-            reading.mistake((*path, "type"), error.key, 0, **error.facts)
+            reading.add_mistake((*path, "type"), error.key, 0, **error.facts)
             continue
-        options = reading.build(channel.options, table, path)
+        options = reading.build_struct(channel.options, table, path)
         if options is not None:
-            yield name, Way(channel, options)
+            yield name, ConfiguredChannel(channel, options)
 
 
-def _shifts(reading: TomlReader, data: Table, people: Mapping[str, Person]) -> Iterator[Shift]:
-    for name, table in reading.tables(data, "roster"):
+def _read_shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
+    for name, table in reading.named_tables(data, "roster"):
         path = ("roster", name)
-        contacts = _names(reading, (*path, "contacts"), table.pop("contacts", None))
-        _known(reading, (*path, "contacts"), contacts, people, data)
+        contacts = _contact_names(reading, (*path, "contacts"), table.pop("contacts", None))
+        _check_names(reading, (*path, "contacts"), contacts, people, data)
         closed = table.pop("closed", ())
         try:
             yield Shift(contacts, parse_week(table, closed))
         except (TypeError, ValueError) as error:
-            reading.mistake(path, "hours-form", text=error)
+            reading.add_mistake(path, "hours-form", text=error)
 
 
-def _names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
+def _contact_names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
     if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
         return tuple(given)
-    reading.mistake(path, "roster-contacts")
+    reading.add_mistake(path, "roster-contacts")
     return ()
 
 
-def _known(
+def _check_names(
     reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
     """Names that nothing stands for; what is written but wrong has been told of already."""
@@ -167,60 +176,62 @@ def _known(
     for name in names:
         if name not in known and not (isinstance(written, dict) and name in written):
             key = f"{section}-unknown-name"
-            reading.mistake(path, key, name=name, known=", ".join(known) or "–")
+            reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _plans(reading: TomlReader, data: Table, found: Telling) -> dict[str, Plan]:
-    plans: dict[str, Plan] = {}
-    for name, table in reading.tables(data, "escalation"):
+def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -> dict[str, EscalationPlan]:
+    plans: dict[str, EscalationPlan] = {}
+    for name, table in reading.named_tables(data, "escalation"):
         path = ("escalation", name)
-        if name != DEFAULT and name not in list(Hazard):
-            reading.mistake(path, "plan-hazard", known=", ".join((DEFAULT, *Hazard)))
+        if name != DEFAULT_PLAN and name not in list(Hazard):
+            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
             continue
         before = len(reading.mistakes)
-        keys = reading.build(PlanKeys, table, path)
+        keys = reading.build_struct(PlanKeys, table, path)
         if keys is None:
             continue
-        _check(reading, data, path, keys, found)
+        _check_plan(reading, data, path, keys, found)
         if len(reading.mistakes) == before:
-            plans[name] = Plan(
+            plans[name] = EscalationPlan(
                 steps=keys.steps,
-                repeat=keys.repeat,
-                fallback=keys.fallback,
-                pause=keys.pause,
-                drills=keys.drills,
+                repeat_interval_s=keys.repeat,
+                fallback_contacts=keys.fallback,
+                flap_window_s=keys.pause,
+                include_drills=keys.drills,
             )
     return plans
 
 
-def _check(reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: Telling) -> None:
+def _check_plan(
+    reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: NotificationSettings
+) -> None:
     """Whether somebody is told at each step, whoever is on duty."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
-        reading.mistake((*path, "steps"), "plan-order")
-    _known(reading, (*path, "fallback"), keys.fallback, found.people, data)
+        reading.add_mistake((*path, "steps"), "plan-order")
+    _check_names(reading, (*path, "fallback"), keys.fallback, found.contacts, data)
     for number, step in enumerate(keys.steps, 1):
         at = (*path, "steps")
         if not step.tell or not step.by:
-            reading.mistake(at, "plan-nobody", number=number)
+            reading.add_mistake(at, "plan-nobody", number=number)
             continue
-        named = [name for name in step.tell if name != DUTY]
-        _known(reading, at, named, found.people, data)
-        _known(reading, (*at, "by"), step.by, found.ways, data)
-        if DUTY in step.tell:
+        named = [name for name in step.tell if name != ON_DUTY]
+        _check_names(reading, at, named, found.contacts, data)
+        _check_names(reading, (*at, "by"), step.by, found.channels, data)
+        if ON_DUTY in step.tell:
             named += [name for shift in found.shifts for name in shift.contacts]
             named += keys.fallback
             hole = first_hole(found.shifts)
             if hole is not None and not keys.fallback:
-                reading.mistake(at, "roster-hole", number=number, hole=hole)
-        ways = [found.ways[name] for name in step.by if name in found.ways]
-        if len(ways) < len(step.by):
+                reading.add_mistake(at, "roster-hole", number=number, hole=hole)
+        channels = [found.channels[name] for name in step.by if name in found.channels]
+        if len(channels) < len(step.by):
             continue
-        sets = [reached(way, found.people.values()) for way in ways]
+        sets = [reachable_by(configured, found.contacts.values()) for configured in channels]
         for name in dict.fromkeys(named):
-            if name in found.people and not any(whom is None or name in whom for whom in sets):
+            if name in found.contacts and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
-                reading.mistake(at, "plan-unreached", number=number, contact=name, by=by)
+                reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 
 
 def first_hole(shifts: Iterable[Shift]) -> str | None:

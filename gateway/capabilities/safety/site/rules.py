@@ -11,17 +11,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK, Condition, Output, Rule, of_point
+from gateway.capabilities.safety.services.alarms import LINK_POINT, Condition, Output, Rule, rule_of_point
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
 from gateway.model import LATCHING, Checks, Hazard, Point
 from gateway.model.hours import Hours, every_day
 
-DAY = 86_400.0
+MAX_DELAY_S = 86_400.0
 
 
-def _seconds(value: float) -> bool:
-    return 0 <= value <= DAY
+def _is_delay(value: float) -> bool:
+    return 0 <= value <= MAX_DELAY_S
 
 
 class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,40 +38,40 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     CHECKS: ClassVar[Checks] = {
         "when": (bool, "rule-empty"),
-        "delay": (_seconds, "rule-seconds"),
-        "off_delay": (_seconds, "rule-seconds"),
+        "delay": (_is_delay, "rule-seconds"),
+        "off_delay": (_is_delay, "rule-seconds"),
     }
 
 
-def rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
+def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
     """Every rule of the site that holds together, and those that are the alarms of figures."""
     reader, opening = draft.reader, draft.hours
     points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in draft.devices.items()}
     points |= {
         service: {name: figure.point for name, figure in own.items()} for service, own in figures.items()
     }
-    found = _of_figures(figures)
-    for name, table in reader.tables(draft.data, "rule"):
+    found = _rules_of_figures(figures)
+    for name, table in reader.named_tables(draft.data, "rule"):
         path = ("rule", name)
         before = len(reader.mistakes)
-        keys = reader.build(RuleKeys, table, path)
+        keys = reader.build_struct(RuleKeys, table, path)
         if keys is None:
             continue
         for number, condition in enumerate(keys.when, 1):
-            _check(reader, path, number, condition, points)
-        _check_together(reader, path, keys)
+            _check_condition(reader, path, number, condition, points)
+        _check_contradictions(reader, path, keys)
         told = opening is None and "hours" in draft.data
-        applies = None if told else _during(reader, path, keys.during, opening)
+        applies = None if told else _applies_during(reader, path, keys.during, opening)
         if len(reader.mistakes) == before:
-            found[name] = _rule(name, keys, applies)
+            found[name] = _build_rule(name, keys, applies)
     return found
 
 
-def _of_figures(figures: Figures) -> dict[str, Rule]:
+def _rules_of_figures(figures: Figures) -> dict[str, Rule]:
     """The alarms that capabilities ask for themselves."""
     return {
         figure.rule: msgspec.structs.replace(
-            of_point(service, name, figure.point.alarm),
+            rule_of_point(service, name, figure.point.alarm),
             id=f"rule/{figure.rule}",
             point=figure.rule,
             title=figure.title,
@@ -82,41 +82,41 @@ def _of_figures(figures: Figures) -> dict[str, Rule]:
     }
 
 
-def _rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
+def _build_rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] | None) -> Rule:
     return Rule(
         id=f"rule/{name}",
         device=keys.when[0].device,
         point=name,
         hazard=keys.hazard,
-        when=keys.when,
+        conditions=keys.when,
         title=localized(keys.title or name),
-        need=keys.need,
-        hours=applies,
-        delay=keys.delay,
-        off_delay=keys.off_delay,
-        latch=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+        required_count=keys.need,
+        applies_at=applies,
+        on_delay_s=keys.delay,
+        off_delay_s=keys.off_delay,
+        latching=keys.hazard in LATCHING if keys.latch is None else keys.latch,
     )
 
 
-def _during(
+def _applies_during(
     reading: TomlReader, path: tuple[str, ...], text: str, opening: Hours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
         return None
     if text in ("open", "closed"):
         if opening is None:
-            reading.mistake((*path, "during"), "rule-no-hours", during=text)
+            reading.add_mistake((*path, "during"), "rule-no-hours", during=text)
             return None
         is_open = opening.__contains__
         return is_open if text == "open" else lambda local: not is_open(local)
     try:
         return every_day(text).__contains__
     except ValueError:
-        reading.mistake((*path, "during"), "hours-form", text=text)
+        reading.add_mistake((*path, "during"), "hours-form", text=text)
         return None
 
 
-def _check(
+def _check_condition(
     reading: TomlReader,
     path: tuple[str, ...],
     number: int,
@@ -126,17 +126,17 @@ def _check(
     """What is wrong with one condition."""
 
     def mistake(key: str, **facts: Any) -> None:
-        reading.mistake((*path, "when"), key, number=number, **facts)
+        reading.add_mistake((*path, "when"), key, number=number, **facts)
 
     device, _, name = condition.point.partition(".")
     if device not in points:
         mistake("rule-device", device=device, known=", ".join(points))
         return
-    if name not in points[device] and name != LINK:
+    if name not in points[device] and name != LINK_POINT:
         mistake("rule-point", device=device, point=name, known=", ".join(points[device]))
         return
-    if len(condition.tests) - ({"above", "below"} <= set(condition.tests)) != 1:
-        mistake("rule-tests", given=", ".join(condition.tests) or "–")
+    if len(condition.test_names) - ({"above", "below"} <= set(condition.test_names)) != 1:
+        mistake("rule-tests", given=", ".join(condition.test_names) or "–")
         return
     point = points[device].get(name, Point())
     bounds = {"above": (point.max, float.__ge__), "below": (point.min, float.__le__)}
@@ -144,9 +144,9 @@ def _check(
         limit = getattr(condition, test)
         if limit is not None and bound is not None and beyond(float(limit), float(bound)):
             mistake("rule-never", point=condition.point, test=test, limit=limit, bound=bound)
-    boolean = name == LINK or point.is_boolean
-    if boolean and condition.tests[0] not in ("is", "missing", "stuck"):
-        mistake("rule-boolean", point=condition.point, test=condition.tests[0])
+    boolean = name == LINK_POINT or point.is_boolean
+    if boolean and condition.test_names[0] not in ("is", "missing", "stuck"):
+        mistake("rule-boolean", point=condition.point, test=condition.test_names[0])
     # Points of some drivers do not say what they turn out to be; one with a unit is a number.
     wanted = condition.equals
     if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):
@@ -157,10 +157,10 @@ def _check(
             mistake("rule-positive", test=test)
 
 
-def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
+def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
     """What can never hold at the same time."""
     if not 0 <= keys.need <= len(keys.when):
-        reading.mistake((*path, "need"), "rule-need", count=len(keys.when))
+        reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
         return
     if keys.need not in (0, len(keys.when)):
         return
@@ -170,21 +170,21 @@ def _check_together(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) 
         low = max((c.above for c in same if c.above is not None and c.below is None), default=None)
         high = min((c.below for c in same if c.below is not None and c.above is None), default=None)
         if len(wanted) > 1 or (low is not None and high is not None and low >= high):
-            reading.mistake((*path, "when"), "rule-contradiction", point=point)
+            reading.add_mistake((*path, "when"), "rule-contradiction", point=point)
 
 
-def outputs(draft: SiteDraft) -> dict[str, Output]:
+def read_outputs(draft: SiteDraft) -> dict[str, Output]:
     """Every output whose device can do what is asked of it."""
     reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
-    for name, table in reading.tables(draft.data, "output"):
+    for name, table in reading.named_tables(draft.data, "output"):
         path = ("output", name)
-        output = reading.build(Output, table, path)
+        output = reading.build_struct(Output, table, path)
         if output is None:
             continue
         device = devices.get(output.device)
         if device is None:
-            reading.mistake(
+            reading.add_mistake(
                 (*path, "device"), "device-unknown", device=output.device, known=", ".join(devices)
             )
             continue
@@ -192,7 +192,7 @@ def outputs(draft: SiteDraft) -> dict[str, Output]:
         for key, action in (("on", output.on), ("off", output.off)):
             if action is not None and action not in known:
                 listed = ", ".join(sorted(known)) or "–"
-                reading.mistake(
+                reading.add_mistake(
                     (*path, key), "output-action", device=device.name, action=action, known=listed
                 )
         found[name] = output

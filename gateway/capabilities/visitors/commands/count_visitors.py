@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print crossings as they become known. Raises `GatewayError`."""
     # The entry points alone see the drivers.
-    from drivers.camera import is_line, is_person  # noqa: PLC0415
+    from drivers.camera import is_valid_line, is_valid_person_size  # noqa: PLC0415
 
     ends = options.line[:2], options.line[2:]
-    if not is_line(options.line):
+    if not is_valid_line(options.line):
         raise ConfigError("line-no-length")
-    if not is_person(options.person):
+    if not is_valid_person_size(options.person):
         raise ConfigError("camera-person")
     if options.model and not options.sha256:
         raise ConfigError("model-sum-missing", file=options.model)
@@ -54,28 +54,28 @@ def run(options: argparse.Namespace) -> None:
     try:
         # OpenCV is an extra.
         from drivers.camera import capture, vision  # noqa: PLC0415
-        from drivers.camera.counting import Counter, Line  # noqa: PLC0415
+        from drivers.camera.counting import CountingLine, PeopleCounter  # noqa: PLC0415
     except ImportError as error:
         raise GatewayError("camera-missing", reason=error) from None
     detector = vision.Detector(options.model, options.sha256) if options.model else None
-    counter = Counter(options.view, {"line": Line(ends, options.person)}, detector=detector)
+    counter = PeopleCounter(options.view, {"line": CountingLine(ends, options.person)}, detector=detector)
     totals = {"in": 0, "out": 0}
     with ExitStack() as stack:
-        video = stack.enter_context(capture.Video(options.video))
-        writer = options.show and stack.enter_context(vision.writing(options.show, vision.FPS))
+        video = stack.enter_context(capture.VideoSource(options.video))
+        writer = options.show and stack.enter_context(vision.annotated_video(options.show, vision.MAX_FPS))
         for frame in video:
-            _tell(counter.step(*frame), totals)
+            _tell(counter.process_frame(*frame), totals)
             if writer:
                 text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
                 writer.write(frame.image, counter.boxes, [ends], text)
         _tell(counter.finish(), totals)
-    if video.seen < 2:  # A picture is read as a video of one frame.
-        raise capture.unreadable(options.video)
+    if video.frames_read < 2:  # A picture is read as a video of one frame.
+        raise capture.unreadable_error(options.video)
     if not counter.calibrated:
         print(translate(preferred(), "counting.uncalibrated"), file=sys.stderr)
-    if video.seen < video.frames * 0.95:
+    if video.frames_read < video.frames * 0.95:
         # A header may be wrong, too: what was counted was counted.
-        facts = {"file": options.video, "seen": video.seen, "frames": video.frames}
+        facts = {"file": options.video, "seen": video.frames_read, "frames": video.frames}
         print(translate(preferred(), "counting.cut", **facts), file=sys.stderr)
 
 

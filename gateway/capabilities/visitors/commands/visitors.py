@@ -15,8 +15,8 @@ import msgspec
 from gateway.capabilities.visitors.site import statistics_file
 from gateway.config import localized
 from gateway.model import ConfigError, GatewayError
-from gateway.terminal.printing import cli_text, flat, print_table
-from gateway.terminal.site import chosen_site, site_argument
+from gateway.terminal.printing import cli_text, print_table, single_line_cells
+from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.spreadsheet import as_csv
 from gateway.words import preferred, translate
 
@@ -39,7 +39,7 @@ FINE = 366
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    site_argument(parser)
+    add_site_argument(parser)
 
     def meant(key: str) -> str:
         return translate(preferred(), f"visitors.help-{key}")
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print, or write what was asked for. Raises `GatewayError`."""
-    site, language = chosen_site(options), preferred()
+    site, language = load_running_site(options), preferred()
     centre = centre_of(site)
     wording = Wording(language, centre)
     figures = asyncio.run(look(statistics_file(site), site.journal.path))
@@ -131,7 +131,9 @@ def _print(analysis: Analysis, wording: Wording) -> None:
     for table in (bars, wording.places(analysis), *wording.records(analysis)):
         if table.rows:
             print(f"\n{table.title}")
-            print_table(table.heads, [flat([written(cell) for cell in row]) for row in table.rows])
+            print_table(
+                table.heads, [single_line_cells([written(cell) for cell in row]) for row in table.rows]
+            )
 
 
 def _told(analysis: Analysis, wording: Wording) -> Iterator[str]:

@@ -52,7 +52,7 @@ async def test_a_need_is_registered_seen_to_and_closed_and_the_journal_has_no_wo
         assert [(step.what, step.by) for step in row.steps] == [
             ("accept", "李强"), ("refer", "李强"), ("look", "王芳"), ("close", "李强"),
         ]  # fmt: skip
-        kinds = [record.kind async for record in there.engine._journal.records(Lane.EVENT, 0)]
+        kinds = [record.kind async for record in there.engine._journal.reader.records(Lane.EVENT, 0)]
         assert "need-looked" in kinds
         for text in TYPED:
             assert text.encode() not in everything(tmp_path)

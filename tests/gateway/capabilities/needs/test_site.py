@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.needs.site import CATEGORIES, NeedsSite
+from gateway.capabilities.needs.site import DEFAULT_CATEGORIES, NeedsSite
 from gateway.config import Mistakes, Site, load_site
 from gateway.words import LANGUAGES
 
@@ -49,7 +49,7 @@ def test_without_the_section_nothing_is_registered(tmp_path: Path) -> None:
 def test_an_empty_section_has_all_that_a_centre_needs(tmp_path: Path) -> None:
     reception = load(tmp_path, "[needs]\n").part(NeedsSite).reception
     assert reception
-    assert list(reception.categories) == list(CATEGORIES)
+    assert list(reception.categories) == list(DEFAULT_CATEGORIES)
     assert {category.owner for category in reception.categories.values()} == {"desk"}
     named = [*(each.title for each in reception.categories.values()), *reception.owners.values()]
     for title in (*named, *reception.referrals.values()):
@@ -105,7 +105,7 @@ def test_a_mistake_is_named_with_its_line(
     for mistake in refused.value.mistakes:
         assert mistake.line > 10
         for language in LANGUAGES:
-            assert "?" not in mistake.say(language).partition(": ")[2]
+            assert "?" not in mistake.text(language).partition(": ")[2]
 
 
 def test_the_file_and_its_key_stay_while_the_gateway_runs(tmp_path: Path) -> None:

@@ -18,9 +18,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Channel, Person, Text, Undelivered
-from gateway.capabilities.safety.notifications import Notices, Spoken, Way
-from gateway.capabilities.safety.services.escalation import FAILURES, Escalation, Notice, Plan, Step
+from gateway.capabilities.safety.channels import AlarmMessage, Channel, Contact, DeliveryFailed
+from gateway.capabilities.safety.notifications import ConfiguredChannel, MessageContext, Notifier
+from gateway.capabilities.safety.services.escalation import (
+    FAILURES_UNTIL_FAULT,
+    Escalation,
+    EscalationPlan,
+    EscalationStep,
+    Notice,
+)
 from gateway.model import GatewayError, Hazard, Outcome, Point, Rows, Stamp
 from tests.clock import FakeClock
 from tests.gateway.capabilities.safety.services.test_escalation import alarm
@@ -29,18 +35,18 @@ from tests.gateway.services.kit import Fold, device, tick
 from tests.gateway.simulate.conftest import eventually
 
 PEOPLE = {
-    "wang": Person(name="wang", title={}, phone="1", email="w@example.cn"),
-    "li": Person(name="li", title={}, phone="2"),
+    "wang": Contact(name="wang", title={}, phone="1", email="w@example.cn"),
+    "li": Contact(name="li", title={}, phone="2"),
 }
 FREEZER = msgspec.structs.replace(
     device("fridge", "fridge", temperature=Point(unit="°C")), title={"zh": "冷柜", "en": "Freezer"}
 )
 
 
-def spoken(language: str) -> Spoken:
+def spoken(language: str) -> MessageContext:
     title = {"zh": "邻里中心", "en": "Centre"}[language]
     rules = {"warm": {"zh": "太热", "en": "Too warm"}}
-    return Spoken(
+    return MessageContext(
         language, title, {"fridge": FREEZER}, rules, lambda at: datetime.fromtimestamp(at.wall / 1000, UTC)
     )
 
@@ -50,23 +56,34 @@ class Rig:
 
     def __init__(self, every: float = 3.0, language: str = "zh", most: int = 10_000) -> None:
         self.clock = FakeClock()
-        self.said: dict[str, list[tuple[float, Text, list[str]]]] = {"a": [], "b": []}
+        self.said: dict[str, list[tuple[float, AlarmMessage, list[str]]]] = {"a": [], "b": []}
         self.refuse: dict[str, Exception] = {}
         self.hang: set[str] = set()
-        plan = Plan(steps=(Step(tell=("wang", "li"), by=("a", "b")),), drills=True, pause=0)
+        plan = EscalationPlan(
+            steps=(EscalationStep(tell=("wang", "li"), by=("a", "b")),),
+            include_drills=True,
+            flap_window_s=0,
+        )
         reach = {"a": frozenset({"wang", "li"}), "b": None}
         self.fold = Fold(Escalation(dict.fromkeys(Hazard, plan), reach, lambda _: ()))
         ways = {
-            "a": Way(Channel(options=msgspec.Struct, send=self._sender("a"), needs="phone"), None),
-            "b": Way(Channel(options=msgspec.Struct, send=self._sender("b"), every=every, most=most), None),
+            "a": ConfiguredChannel(
+                Channel(options=msgspec.Struct, send=self._sender("a"), address_field="phone"), None
+            ),
+            "b": ConfiguredChannel(
+                Channel(
+                    options=msgspec.Struct, send=self._sender("b"), min_interval_s=every, max_alarms=most
+                ),
+                None,
+            ),
         }
-        self.notices = Notices(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
+        self.notifier = Notifier(ways, PEOPLE, spoken(language), self.rows, self._conclude, self.clock)
 
     def rows(self) -> Rows:
         return self.fold.rows
 
     def _sender(self, name: str) -> Callable[..., Any]:
-        async def send(options: Any, text: Text, people: Sequence[Person], at: Stamp) -> None:
+        async def send(options: Any, text: AlarmMessage, people: Sequence[Contact], at: Stamp) -> None:
             if name in self.hang:
                 await self.clock.sleep(1e6)
             if name in self.refuse:
@@ -83,7 +100,7 @@ class Rig:
             alarm("raised", 0, "active", hazard, key=key, **more), at=self.clock.now()
         )
         self.fold.step(fact)
-        self.notices.wake()
+        self.notifier.check_now()
 
     async def advance(self, seconds: float) -> None:
         for _ in range(round(seconds)):
@@ -95,7 +112,7 @@ class Rig:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        job = asyncio.create_task(self.notices.run())
+        job = asyncio.create_task(self.notifier.run())
         await self.clock.advance(0)
         try:
             yield
@@ -126,7 +143,7 @@ async def test_a_channel_that_hangs_delays_no_other() -> None:
 
 async def test_a_channel_that_fails_is_a_fault_after_three_tries_and_no_longer_once_it_works() -> None:
     rig = Rig()
-    rig.refuse["b"] = Undelivered("channel-status", host="x", status=500)
+    rig.refuse["b"] = DeliveryFailed("channel-status", host="x", status=500)
     async with rig.running():
         rig.raise_alarm()
         for n, wait in enumerate((5, 10), 1):
@@ -139,7 +156,7 @@ async def test_a_channel_that_fails_is_a_fault_after_three_tries_and_no_longer_o
         await rig.advance(60)
         assert not rig.failed("b")
         assert len(rig.said["b"]) == 1
-    assert FAILURES == 3
+    assert FAILURES_UNTIL_FAULT == 3
 
 
 async def test_a_storm_is_told_within_the_rate_and_nothing_is_lost() -> None:
@@ -152,7 +169,7 @@ async def test_a_storm_is_told_within_the_rate_and_nothing_is_lost() -> None:
         times = [when for when, _, _ in rig.said["b"]]
         assert len(times) <= 20 * 40 / 60 + 1
         assert all(later - earlier >= 3 for earlier, later in itertools.pairwise(times))
-        told = [each["alarm"] for _, text, _ in rig.said["b"] for each in text.data]
+        told = [each["alarm"] for _, text, _ in rig.said["b"] for each in text.alarms]
         assert sorted(told) == sorted(f"smoke/{n}/1" for n in range(300))
 
 
@@ -163,9 +180,9 @@ async def test_many_alarms_of_one_moment_are_one_message() -> None:
     async with rig.running():
         await rig.clock.advance(0.1)
         [(_, text, _)] = rig.said["b"]
-        assert text.head == "邻里中心：1000 条报警消息"
-        assert len(text.items) == 1000
-        assert text.within(2048).endswith("条，请看管理页面。")
+        assert text.headline == "邻里中心：1000 条报警消息"
+        assert len(text.paragraphs) == 1000
+        assert text.render(2048).endswith("条，请看管理页面。")
 
 
 async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
@@ -174,20 +191,20 @@ async def test_what_a_channel_cannot_say_at_once_it_says_in_turn() -> None:
         rig.raise_alarm(f"smoke/{n}/1")
     async with rig.running():
         await rig.advance(7)
-        assert [len(text.data) for _, text, _ in rig.said["b"]] == [400, 400, 200]
-        assert len({each["alarm"] for _, text, _ in rig.said["b"] for each in text.data}) == 1000
+        assert [len(text.alarms) for _, text, _ in rig.said["b"]] == [400, 400, 200]
+        assert len({each["alarm"] for _, text, _ in rig.said["b"] for each in text.alarms}) == 1000
 
 
 async def test_the_words_in_both_languages() -> None:
     for language, wanted in (
         ("zh", ["【火警】smoke 烟雾", "报警，尚无人确认。", "119", "邻里中心"]),
-        ("en", ["[Fire] smoke Smoke", "Nobody has acknowledged it yet.", "(119)", "Centre"]),
+        ("en", ["[Fire] smoke Smoke", "Not acknowledged yet.", "(119)", "Centre"]),
     ):
         rig = Rig(language=language)
         async with rig.running():
             rig.raise_alarm()
             await rig.clock.advance(0.1)
-        said = rig.said["b"][0][1].within(9999)
+        said = rig.said["b"][0][1].render(9999)
         for part in wanted:
             assert part in said
         assert "{" not in said
@@ -200,9 +217,9 @@ async def test_a_drill_is_marked_and_says_so() -> None:
             rig.raise_alarm("drill/fire/1", mode="drill")
             await rig.clock.advance(0.1)
         text = rig.said["b"][0][1]
-        assert text.head.startswith(mark)
-        assert "119" not in text.within(9999)
-        assert text.data[0]["drill"] is True
+        assert text.headline.startswith(mark)
+        assert "119" not in text.render(9999)
+        assert text.alarms[0]["drill"] is True
 
 
 async def test_what_a_rule_is_called_and_what_was_measured() -> None:
@@ -213,7 +230,7 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     body = {**fact.body, "id": "fridge/temperature/1", "point": "temperature", "value": 12.5}
     rig.fold.step(msgspec.structs.replace(fact, device="fridge", body=body, at=rig.clock.now()))
     texts = [
-        rig.notices.compose([(key, row)], rig.clock.now()).within(9999)
+        rig.notifier.compose_message([(key, row)], rig.clock.now()).render(9999)
         for key, row in rig.fold.rows.items()
         if isinstance(row, Notice) and row.channel == "b"
     ]
@@ -239,18 +256,18 @@ async def test_a_fault_of_a_channel_is_told_by_the_others() -> None:
     rig.fold.step(msgspec.structs.replace(fact, at=rig.clock.now()))
     async with rig.running():
         await rig.clock.advance(0.1)
-    assert rig.said["a"][0][1].head == "[Device fault] Notification channel b"
+    assert rig.said["a"][0][1].headline == "[Device fault] Notification channel b"
 
 
 async def test_a_trial_tells_what_each_channel_said() -> None:
     rig = Rig(language="en")
-    rig.refuse["b"] = Undelivered("channel-robot", host="x", code=93000)
-    found = await rig.notices.trial("li")
+    rig.refuse["b"] = DeliveryFailed("channel-robot", host="x", code=93000)
+    found = await rig.notifier.send_test("li")
     assert found["a"] == ""
     assert "93000" in found["b"] or "93000" in str(found["b"])
     assert rig.said["a"][0][2] == ["li"]
     with pytest.raises(GatewayError, match="contact-unknown"):
-        await rig.notices.trial("nobody")
+        await rig.notifier.send_test("nobody")
 
 
 SECRET = "5ecretOfTheWebhook"
@@ -384,4 +401,4 @@ def test_nobody_by_that_name_and_no_gateway(centre: Centre, hook: Hook, tmp_path
     configure(centre, hook)
     done = linli("notify-test", "wang", "--config", centre.daemon.site)
     assert done.returncode == 1
-    assert "does not run" in done.stderr
+    assert "is not running" in done.stderr

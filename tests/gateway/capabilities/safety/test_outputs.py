@@ -7,8 +7,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.capabilities.safety.outputs import AGAIN, ASSERT, Outputs
-from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State, asking
+from gateway.capabilities.safety.outputs import REPEAT_ON_INTERVAL_S, RETRY_DELAY_S, OutputController
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State, alarms_requiring
 from gateway.model import Command, Fact, GatewayError, Hazard, LinkDown, ReadFailed, Sample
 from tests.clock import FakeClock
 from tests.gateway.services.kit import at
@@ -25,30 +25,30 @@ GAS = replace(FIRE, id="2", hazard=Hazard.GAS)
 def test_which_alarms_ask() -> None:
     for state in set(State) - {State.NORMAL}:
         alarm = replace(FIRE, state=state)
-        assert bool(asking(VALVE, [alarm])), "a valve stays until a person has reset the alarm"
-        assert bool(asking(SIREN, [alarm])) == (state is not State.LATCHED)
+        assert bool(alarms_requiring(VALVE, [alarm])), "a valve stays until a person has reset the alarm"
+        assert bool(alarms_requiring(SIREN, [alarm])) == (state is not State.LATCHED)
     for mode in (Mode.SHELVED, Mode.DISABLED, Mode.TEST):
-        assert not asking(VALVE, [replace(FIRE, mode=mode)])
-    assert not asking(SIREN, [GAS])
+        assert not alarms_requiring(VALVE, [replace(FIRE, mode=mode)])
+    assert not alarms_requiring(SIREN, [GAS])
 
 
 def test_muting_silences_the_siren_alone() -> None:
     muted = replace(FIRE, muted=True)
-    assert not asking(SIREN, [muted])
-    assert asking(VALVE, [muted])
-    assert asking(SIREN, [muted, replace(FIRE, id="3")])
+    assert not alarms_requiring(SIREN, [muted])
+    assert alarms_requiring(VALVE, [muted])
+    assert alarms_requiring(SIREN, [muted, replace(FIRE, id="3")])
 
 
 def test_a_drill_moves_only_what_takes_part_in_it() -> None:
     drill = replace(FIRE, mode=Mode.DRILL)
-    assert asking(SIREN, [drill])
-    assert not asking(VALVE, [drill])
+    assert alarms_requiring(SIREN, [drill])
+    assert not alarms_requiring(VALVE, [drill])
 
 
 def test_an_interlock_holds_an_output_back() -> None:
-    assert asking(DOOR, [FIRE])
-    assert not asking(DOOR, [FIRE, GAS])
-    assert asking(DOOR, [FIRE, replace(GAS, mode=Mode.DRILL)]), "a drill locks nothing"
+    assert alarms_requiring(DOOR, [FIRE])
+    assert not alarms_requiring(DOOR, [FIRE, GAS])
+    assert alarms_requiring(DOOR, [FIRE, replace(GAS, mode=Mode.DRILL)]), "a drill locks nothing"
 
 
 class Rig:
@@ -63,7 +63,7 @@ class Rig:
         self.facts: list[Fact] = []
         self.samples: list[Sample] = []
         self.began = self.clock.mono()
-        self.outputs = Outputs(
+        self.outputs = OutputController(
             outputs, lambda: self.alarms, self._execute, self._take, self.facts.append, self.clock
         )
 
@@ -89,7 +89,7 @@ class Rig:
 
     def set(self, *alarms: Alarm) -> None:
         self.alarms = list(alarms)
-        self.outputs.wake()
+        self.outputs.check_now()
 
     def orders(self, device: str) -> list[str]:
         return [action for _, who, action in self.done if who == device]
@@ -131,7 +131,7 @@ async def test_what_must_be_on_is_asserted_again_and_told_once() -> None:
     rig = Rig(siren=SIREN)
     async with rig.running():
         rig.set(FIRE)
-        await rig.clock.advance(3.5 * ASSERT)
+        await rig.clock.advance(3.5 * REPEAT_ON_INTERVAL_S)
         assert rig.orders("relay") == ["off", "on", "on", "on", "on"]
         assert len(rig.facts) == 2
 
@@ -141,11 +141,11 @@ async def test_what_does_not_confirm_is_a_fault_and_is_tried_until_it_does() -> 
     async with rig.running():
         rig.refuse["relay"] = ReadFailed("unconfirmed")
         rig.set(FIRE)
-        await rig.clock.advance(3.5 * AGAIN)
+        await rig.clock.advance(3.5 * RETRY_DELAY_S)
         assert rig.orders("relay").count("on") == 4
         assert rig.last() == {"siren": False, "siren.failed": True}
         del rig.refuse["relay"]
-        await rig.clock.advance(AGAIN)
+        await rig.clock.advance(RETRY_DELAY_S)
         assert rig.last() == {"siren": True, "siren.failed": False}
         assert [fact.body["detail"] for fact in rig.facts] == ["", "unconfirmed", ""]
 
@@ -155,7 +155,7 @@ async def test_a_line_that_is_still_being_opened_at_the_start_is_no_failure() ->
     rig.refuse["relay"] = LinkDown("line-down")
     async with rig.running():
         del rig.refuse["relay"]
-        await rig.clock.advance(AGAIN)
+        await rig.clock.advance(RETRY_DELAY_S)
         assert rig.orders("relay") == ["off", "off"]
         assert [fact.body["done"] for fact in rig.facts] == [True]
 

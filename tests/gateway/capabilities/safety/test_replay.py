@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from gateway.capabilities.safety.replay import STEP, Replay, reading
+from gateway.capabilities.safety.replay import TIME_STEP_MS, RuleReplay, sample_of_record
 from gateway.capabilities.safety.services.alarms import Condition, Rule
 from gateway.model import Hazard, Lane, Record, Sample
 from tests.gateway.services.kit import at, sample
@@ -8,19 +8,19 @@ from tests.gateway.services.kit import at, sample
 
 def a_rule(condition: Condition, delay: float = 0.0) -> Rule:
     return Rule(
-        id="rule/warm", device="f", point="warm", hazard=Hazard.FOOD, when=(condition,), delay=delay,
-        off_delay=0.0, latch=False,
+        id="rule/warm", device="f", point="warm", hazard=Hazard.FOOD, conditions=(condition,),
+        on_delay_s=delay, off_delay_s=0.0, latching=False,
     )  # fmt: skip
 
 
 def replay(rule: Rule, *history: Sample) -> list[tuple[float, float | None]]:
-    trial = Replay([rule], lambda _: None)
+    replayed = RuleReplay([rule], lambda _: None)
     for each in history:
-        trial.take(each)
+        replayed.process_sample(each)
     zero = at(0).wall
     return [
-        ((episode.began - zero) / 1000, episode.ended and (episode.ended - zero) / 1000)
-        for episode in trial.episodes
+        ((alarm.began - zero) / 1000, alarm.ended and (alarm.ended - zero) / 1000)
+        for alarm in replayed.alarms
     ]
 
 
@@ -35,14 +35,14 @@ def test_each_time_it_would_have_held() -> None:
 def test_a_delay_passes_between_two_readings() -> None:
     history = [sample("f", 0, t=9.0), sample("f", 3600, t=5.0)]
     ((began, ended),) = replay(a_rule(WARM, delay=600), *history)
-    assert 600 <= began <= 600 + STEP / 1000
+    assert 600 <= began <= 600 + TIME_STEP_MS / 1000
     assert ended == 3600
 
 
 def test_a_silence_is_seen_though_nothing_was_read() -> None:
     history = [sample("f", 0, t=5.0), sample("f", 7200, t=5.0)]
     ((began, ended),) = replay(a_rule(Condition(point="f.t", missing=1800)), *history)
-    assert 1800 <= began <= 1800 + STEP / 1000
+    assert 1800 <= began <= 1800 + TIME_STEP_MS / 1000
     assert ended == 7200
 
 
@@ -53,5 +53,5 @@ def test_a_restart_in_between_does_not_matter() -> None:
 
 def test_only_readings_are_replayed() -> None:
     body = {"quality": "good", "values": {"t": 1.0}}
-    assert reading(Record(Lane.TELEMETRY, "f", 1, "sample", at(0), body)) == sample("f", 0, t=1.0)
-    assert reading(Record(Lane.TELEMETRY, "f", 1, "gap", at(0), {})) is None
+    assert sample_of_record(Record(Lane.TELEMETRY, "f", 1, "sample", at(0), body)) == sample("f", 0, t=1.0)
+    assert sample_of_record(Record(Lane.TELEMETRY, "f", 1, "gap", at(0), {})) is None

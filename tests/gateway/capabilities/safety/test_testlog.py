@@ -12,7 +12,7 @@ from typing import Any
 from gateway.base import control
 from gateway.base.clock import local_time
 from gateway.capabilities.safety.site import SafetySite
-from gateway.capabilities.safety.testlog import PeriodLog, page, tables
+from gateway.capabilities.safety.testlog import PeriodLog, html_page, log_tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
 from tests.gateway.all_services import services
@@ -108,7 +108,7 @@ class Gateway:
     def log(self, period: str = "2026-12") -> PeriodLog:
         log = PeriodLog(period, self.site.devices, self.local)
         for record in self.records:
-            log.take(record)
+            log.add_record(record)
         return log
 
 
@@ -142,7 +142,7 @@ def a_month(folder: Path) -> Gateway:
 def test_everything_of_the_month_is_in_its_table(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
     sensors, drills, patrols, hazards = (
-        {row[0]: row[1:] for row in table.rows} for table in tables(gateway.log(), gateway.site, "zh")
+        {row[0]: row[1:] for row in table.rows} for table in log_tables(gateway.log(), gateway.site, "zh")
     )
     assert sensors["大厅烟感"] == ["感烟探测器", "12-01 12:01 烟雾 李", "12-01 13:00 烟雾 王", "", ""]
     assert sensors["smoke-attic"] == ["感烟探测器", "本月未测试", "", "", "12-01 15:00 烟雾 王 装修<b>"]
@@ -167,20 +167,22 @@ def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> No
     gateway = a_month(tmp_path)
     empty = gateway.log("2026-11")
     assert not any(empty.events.values())
-    assert [row[2] for row in tables(empty, gateway.site, "en")[0].rows] == ["not tested this month"] * 2
+    assert [row[2] for row in log_tables(empty, gateway.site, "en")[0].rows] == [
+        "not tested this month"
+    ] * 2
     assert len(gateway.log("2026").events["drill-report"]) == 1
 
 
 def test_a_hazard_is_in_the_log_of_each_month_in_which_it_was_open(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.do(-13 * HOUR, "hazard-found", where="后门", what="门坏")
-    assert tables(gateway.log(), gateway.site, "en")[3].rows[0][5] == "still open"
+    assert log_tables(gateway.log(), gateway.site, "en")[3].rows[0][5] == "open"
     gateway.do(60, "hazard-closed", id=next(iter(gateway.rows["hazards"])), what="修好")
-    (row,) = tables(gateway.log(), gateway.site, "en")[3].rows
+    (row,) = log_tables(gateway.log(), gateway.site, "en")[3].rows
     assert (row[0], row[5], row[-1]) == ("2026-11-30 23:00", "修好", "13.0 h")
-    (row,) = tables(gateway.log("2026-11"), gateway.site, "en")[3].rows
-    assert row[5] == "still open"
-    assert tables(gateway.log("2027-01"), gateway.site, "en")[3].rows == []
+    (row,) = log_tables(gateway.log("2026-11"), gateway.site, "en")[3].rows
+    assert row[5] == "open"
+    assert log_tables(gateway.log("2027-01"), gateway.site, "en")[3].rows == []
 
 
 def test_what_nobody_can_date_is_counted(tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_what_nobody_can_date_is_counted(tmp_path: Path) -> None:
     gateway.records = [*records, Record(Lane.EVENT, "gateway", 1, "patrol-done", unset, {})]
     log = gateway.log()
     assert log.undated == 1
-    assert "另有 1 条记录" in page(log, gateway.site, "zh")
+    assert "另有 1 条记录" in html_page(log, gateway.site, "zh")
 
 
 class Text(HTMLParser):
@@ -210,8 +212,8 @@ class Text(HTMLParser):
 
 def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
-    for language, said in (("zh", "未经消防认证"), ("en", "no certified fire device")):
-        html = page(gateway.log(), gateway.site, language)
+    for language, said in (("zh", "未经消防认证"), ("en", "not a certified fire protection product")):
+        html = html_page(gateway.log(), gateway.site, language)
         reading = Text()
         reading.feed(html)
         assert {"script", "b", "link", "img"}.isdisjoint(reading.tags)
@@ -219,7 +221,7 @@ def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(
         assert "size: A4" in html
         assert "http" not in html
         assert any(said in text for text in reading.texts)
-    assert "测试人：" in page(gateway.log(), gateway.site, "zh")
+    assert "测试人：" in html_page(gateway.log(), gateway.site, "zh")
 
 
 PATROL = """
@@ -309,7 +311,7 @@ def test_the_whole_way_from_smoke_to_the_signed_page(centre: Centre, tmp_path: P
     reading = Text()
     reading.feed(file.read_text("utf-8"))
     texts = "\n".join(reading.texts)
-    for said in ("Kitchen smoke", "Hall smoke", "Gas leak", "Day patrol", "<b>灭火器</b>", "still open"):
+    for said in ("Kitchen smoke", "Hall smoke", "Gas leak", "Day patrol", "<b>灭火器</b>", "open"):
         assert said in texts
     assert re.search(r"\d\d-\d\d \d\d:\d\d Smoke 王", texts)
     table = linli("testlog", "--config", centre.daemon.site, "--month", f"{now:%Y-%m}")

@@ -84,14 +84,14 @@ def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
     rules = load(tmp_path).part(SafetySite).rules
     assert rules.keys() == {"crowd", "crowd-dance", "sweaty"}
     assert all(rule.hazard is Hazard.CROWD and rule.device == "visitors" for rule in rules.values())
-    assert [each.point for each in rules["crowd-dance"].when] == ["visitors.room.dance.inside"]
-    assert (rules["crowd"].when[0].above, rules["crowd"].when[0].hysteresis) == (200, 10)
+    assert [each.point for each in rules["crowd-dance"].conditions] == ["visitors.room.dance.inside"]
+    assert (rules["crowd"].conditions[0].above, rules["crowd"].conditions[0].hysteresis) == (200, 10)
     assert (rules["crowd"].title["zh"], rules["crowd-dance"].title["zh"]) == ("全中心", "舞蹈室")
 
 
 def test_a_rule_of_ones_own_takes_the_place_of_a_limit(tmp_path: Path) -> None:
     rule = '[rule.crowd]\nhazard = "crowd"\nwhen = [{ point = "visitors.inside", above = 150 }]\n'
-    assert load(tmp_path, f"{SITE}\n{rule}").part(SafetySite).rules["crowd"].when[0].above == 150
+    assert load(tmp_path, f"{SITE}\n{rule}").part(SafetySite).rules["crowd"].conditions[0].above == 150
 
 
 def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_each_mistake_is_named_with_its_line(
     assert (where, key) in [(each.where, each.key) for each in refused.value.mistakes]
     for mistake in refused.value.mistakes:
         for language in ("zh", "en"):
-            assert mistake.say(language)
+            assert mistake.text(language)
 
 
 @pytest.mark.parametrize("section", ["visitors", "room", "door"])

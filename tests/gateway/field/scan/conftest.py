@@ -9,7 +9,7 @@ import pytest
 
 from drivers import load, names
 from gateway.base.clock import SystemClock
-from gateway.config import Site, load_models, load_site
+from gateway.config import Site, load_profiles, load_site
 from gateway.field.scan import ScanPrinter
 from gateway.field.scan.scanner import Scanner, ScanOptions
 from gateway.field.scan.tables import FoundDevice, site_tables
@@ -29,7 +29,7 @@ title = "Here"
 socket = "{socket}"
 """
 DRIVERS = {name: load(name) for name in names()}
-MODELS = load_models(Path("none.toml"))
+MODELS = load_profiles(Path("none.toml"))
 """Read beforehand: a line's far end is in this process, too, and must not be kept from answering."""
 SMOKE = {3: (1, 1250, 391, 2987)}
 """A detector that sees smoke, as `smoke/generic-rs485` has it."""

@@ -41,7 +41,7 @@ async def test_what_is_printed_passes_the_check(
     assert unsure in tables
     rig.file.write_text(rig.file.read_text("utf-8") + tables, "utf-8")
     done = await asyncio.to_thread(linli, "check", rig.file)
-    assert "well (1 lines, 1 devices)" in done.stdout
+    assert "OK (1 lines, 1 devices)" in done.stdout
     whole = json.loads((await scan(rig, *arguments, "--json"))[0])
     (found,) = whole["found"]
     assert (found["address"], found["configured"], found["bus"]) == ({"unit": 2}, "smoke-2", "modbus")
@@ -66,7 +66,7 @@ async def test_an_interrupted_scan_prints_what_it_has_found(line: Line, rig: Rig
     )  # fmt: skip
     assert process.stderr
     told = ""
-    while "fits smoke" not in told:
+    while "matches smoke" not in told:
         told += (await process.stderr.readline()).decode()
     process.send_signal(signal.SIGINT)
     tables, rest = await process.communicate()
@@ -78,9 +78,9 @@ async def test_an_interrupted_scan_prints_what_it_has_found(line: Line, rig: Rig
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tcp"], "say where"),
-        (["mqtt", "host:1883"], "say which broker"),
-        (["serial", "COM3"], "is a path"),
+        (["tcp"], "give an address"),
+        (["mqtt", "host:1883"], "give a broker"),
+        (["serial", "COM3"], "given by its path"),
         (["tcp", "10.0.0.0/8"], "at most 1024"),
     ],
 )

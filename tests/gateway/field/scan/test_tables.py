@@ -73,7 +73,7 @@ def test_names_are_told_apart_and_none_is_the_gateways_own(tmp_path: Path) -> No
 
 def test_several_models_are_all_named_and_the_first_is_taken(tmp_path: Path) -> None:
     tables = site_tables([found("t", [FIT, ProfileMatch("fridge/other", 0, {})])], set(), "en")
-    assert "fits thermometer/generic-mqtt (temperature = 4.2), also fridge/other; no certainty" in tables
+    assert "matches thermometer/generic-mqtt (temperature = 4.2), and also fridge/other" in tables
     assert [device.profile for device in check(tmp_path, tables)] == ["thermometer/generic-mqtt"]
 
 

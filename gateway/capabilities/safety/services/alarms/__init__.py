@@ -1,27 +1,28 @@
-"""Safety: alarms from rules, and what people do about them."""
+"""Alarms: the rules that raise them, their states, and the outputs that they switch on."""
 
-from .machine import ARROWS, Event, State, diagram
-from .outputs import OUTPUTS, Output, asking
-from .rules import LINK, Condition, Judge, Local, Rule, Verdict, of_point, of_profile
+from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
+from .rule_evaluator import RuleChange, RuleEvaluator
+from .rules import LINK_POINT, Condition, LocalClock, Rule, rule_of_point, rules_of_device
 from .service import Alarm, Mode, Safety
+from .state_machine import TRANSITIONS, AlarmEvent, State, state_diagram
 
 __all__ = [
-    "ARROWS",
-    "LINK",
-    "OUTPUTS",
+    "LINK_POINT",
+    "OUTPUTS_DEVICE",
+    "TRANSITIONS",
     "Alarm",
+    "AlarmEvent",
     "Condition",
-    "Event",
-    "Judge",
-    "Local",
+    "LocalClock",
     "Mode",
     "Output",
     "Rule",
+    "RuleChange",
+    "RuleEvaluator",
     "Safety",
     "State",
-    "Verdict",
-    "asking",
-    "diagram",
-    "of_point",
-    "of_profile",
+    "alarms_requiring",
+    "rule_of_point",
+    "rules_of_device",
+    "state_diagram",
 ]

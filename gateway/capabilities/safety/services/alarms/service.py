@@ -1,8 +1,8 @@
-"""Safety: conditions that endanger people, kept until people have dealt with them.
+"""The alarms of a site: raised by rules, kept until a person has dealt with them.
 
-Alarms are raised by the level of a condition, never by its edge, and survive a restart. A safety device
-that falls silent is a fault, never "normal" (GB 16806). The gateway is an auxiliary, not a certified
-fire device.
+An alarm is raised while a condition is true, not only when it becomes true, and survives a restart. A
+safety device that does not answer is a fault, never "normal" (GB 16806). The gateway is an auxiliary, not
+a certified fire device.
 """
 
 from __future__ import annotations
@@ -34,30 +34,31 @@ from gateway.model import (
 )
 from gateway.model.hours import Hours
 
-from .machine import Event, State, follow
-from .rules import Judge, Local, Rule, Verdict, of_point, of_profile
+from .rule_evaluator import RuleChange, RuleEvaluator
+from .rules import LocalClock, Rule, rule_of_point, rules_of_device
+from .state_machine import AlarmEvent, State, find_transition
 
-OWN = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
-HOUR = 3600.0
+GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
+_HOUR_S = 3600.0
 
 
 class Mode(StrEnum):
-    """What a person has decided about an alarm, always for a limited time."""
+    """What a person has decided about an alarm. All but a drill end after a limited time."""
 
     SHELVED = "shelved"
-    """Known and being dealt with: it stands, but makes no sound and wakes nobody."""
+    """Known and being dealt with: it makes no sound and notifies nobody."""
     DISABLED = "disabled"
     """Out of service (屏蔽, GB 26875.3 status bit 3): its condition is ignored."""
     TEST = "test"
-    """Being tried: its condition is noted as a test, and alarms nobody."""
+    """Being tested: when its condition holds, that is recorded as a test and raises no alarm."""
     DRILL = "drill"
-    """Not real: a practice alarm, begun by a person."""
+    """A practice alarm, started by a person."""
 
 
-QUIET = 7 * HOUR
-"""Seconds after which what was muted and still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
-LONGEST = {Mode.SHELVED: 8 * HOUR, Mode.DISABLED: 24 * HOUR, Mode.TEST: 2 * HOUR}
-"""Seconds after which protection is back, whatever was asked for."""
+MAX_MUTE_S = 7 * _HOUR_S
+"""After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
+MAX_MODE_S = {Mode.SHELVED: 8 * _HOUR_S, Mode.DISABLED: 24 * _HOUR_S, Mode.TEST: 2 * _HOUR_S}
+"""The longest time that each mode may last, whatever was requested."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,24 +83,24 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     mode_by: str = ""
     why: str = ""
     tested: bool = False
-    """Its condition was seen to hold while it was in test."""
+    """Its condition held at least once while it was in test."""
 
     @property
     def stands(self) -> bool:
-        """Whether it is an alarm that people must deal with now."""
+        """Whether people must deal with it now."""
         return self.state is not State.NORMAL and self.mode not in (Mode.SHELVED, Mode.DISABLED, Mode.TEST)
 
     @property
     def sounds(self) -> bool:
-        """Whether it asks for a siren."""
+        """Whether it requires a siren."""
         return self.stands and self.state is not State.LATCHED and not self.muted
 
 
 class Safety(Service):
-    """Raises alarms by rules, and moves them by the table in `machine`.
+    """Raises alarms by rules, and changes their state by the table in `state_machine`.
 
-    `people_inside` is the figure, `service.figure`, that says how many people must be found when a fire
-    alarm is raised.
+    `inside_figure` is the `service.figure` that says how many people must be found when a fire alarm is
+    raised.
     """
 
     name = "safety"
@@ -113,197 +114,200 @@ class Safety(Service):
         self,
         devices: Mapping[str, Device],
         rules: Iterable[Rule] = (),
-        local: Local = lambda _: None,
-        opening: Hours | None = None,
-        people_inside: str = "",
+        local_time: LocalClock = lambda _: None,
+        opening_hours: Hours | None = None,
+        inside_figure: str = "",
     ) -> None:
-        own = (of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in OWN)
-        profiles = (rule for device in devices.values() for rule in of_profile(device, opening))
-        self._judge = Judge([*own, *profiles, *rules], local)
+        own = (
+            rule_of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in GATEWAY_FAULT_POINTS
+        )
+        profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
+        self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
         self._inside: Value | None = None
-        self._counter, _, self._count = people_inside.partition(".")
-        self._commands: dict[str, Callable[[_Step, Command], None]] = {
-            "acknowledge": _acknowledge,
-            "reset": _reset,
-            "mute": _mute,
-            "shelve": _shelve,
-            "unshelve": _unshelve,
-            "disable": self._disable,
-            "enable": self._enable,
-            "test": self._test,
-            "end-test": self._enable,
-            "drill": self._drill,
+        self._inside_service, _, self._inside_name = inside_figure.partition(".")
+        self._commands: dict[str, Callable[[_ChangeSet, Command], None]] = {
+            "acknowledge": _acknowledge_alarm,
+            "reset": _reset_alarm,
+            "mute": _mute_alarms,
+            "shelve": _shelve_alarm,
+            "unshelve": _unshelve_alarm,
+            "disable": self._disable_alarms,
+            "enable": self._end_disable_or_test,
+            "test": self._start_test,
+            "end-test": self._end_disable_or_test,
+            "drill": self._start_drill,
         }
 
-    @property
-    def rules(self) -> Mapping[str, Rule]:
-        """Every rule by its id."""
-        return self._judge.rules
-
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        step = _Step(rows, message.at)
+        changes = _ChangeSet(rows, message.at)
         if isinstance(message, Sample):
-            if message.device == self._counter:
-                self._inside = message.values.get(self._count)
-            for verdict in self._judge.read(message):
-                self._obey(step, verdict)
+            if message.device == self._inside_service:
+                self._inside = message.values.get(self._inside_name)
+            for change in self._evaluator.evaluate_sample(message):
+                self._apply_rule_change(changes, change)
         elif isinstance(message, Tick):
-            for verdict in self._judge.look(message.at):
-                self._obey(step, verdict)
+            for change in self._evaluator.evaluate_time(message.at):
+                self._apply_rule_change(changes, change)
             for key, alarm in rows.items():
-                if alarm.until is not None and _over(alarm.until, message.at):
-                    self._restore_mode(step, key, "expired", "")
-                if alarm.muted and (alarm.muted_until is None or _over(alarm.muted_until, message.at)):
-                    step.say(key, _replace(step.get(key) or alarm, muted=False), "unmuted")
+                if alarm.until is not None and _has_passed(alarm.until, message.at):
+                    self._end_mode(changes, key, "expired", "")
+                if alarm.muted and (
+                    alarm.muted_until is None or _has_passed(alarm.muted_until, message.at)
+                ):
+                    changes.record(key, _replace(changes.get(key) or alarm, muted=False), "unmuted")
         elif isinstance(message, Adopted):
-            self._adopt(step)
+            self._apply_configuration(changes)
         elif isinstance(message, Command) and message.action in self._commands:
-            self._commands[message.action](step, message)
-        return step.changes, step.facts
+            self._commands[message.action](changes, message)
+        return changes.rows, changes.facts
 
     def restore(self, rows: Rows) -> Rows:
         """Alarms survive a restart as they stood."""
-        self._begin(rows)
+        self._resume_rules(rows)
         return rows
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         alarms: list[Alarm] = list(rows.values())
-        unseen = (State.ACTIVE, State.CLEARED)
+        unacknowledged = (State.ACTIVE, State.CLEARED)
         return {
             "alarms": sum(alarm.stands for alarm in alarms),
-            "unacknowledged": sum(alarm.stands and alarm.state in unseen for alarm in alarms),
+            "unacknowledged": sum(alarm.stands and alarm.state in unacknowledged for alarm in alarms),
             "shelved": sum(alarm.mode is Mode.SHELVED for alarm in alarms),
             "disabled": sum(alarm.mode is Mode.DISABLED for alarm in alarms),
             "test": sum(alarm.mode is Mode.TEST for alarm in alarms),
         }
 
-    def _begin(self, rows: Rows) -> None:
+    def _resume_rules(self, rows: Rows) -> None:
         standing = (State.ACTIVE, State.ACKNOWLEDGED)
-        self._judge.begin(key for key, alarm in rows.items() if alarm.state in standing)
+        self._evaluator.resume(key for key, alarm in rows.items() if alarm.state in standing)
 
-    def _adopt(self, step: _Step) -> None:
-        """Another configuration holds. Nothing will ever clear the alarm of a rule that is gone."""
-        self._begin(step.alarms)
-        for key, alarm in step.alarms.items():
-            if key not in self._judge.rules and alarm.mode is not Mode.DRILL:
-                step.say(key, _replace(alarm, state=State.NORMAL, mode=None, until=None), "removed")
+    def _apply_configuration(self, changes: _ChangeSet) -> None:
+        """Remove the alarms whose rule is no longer configured: nothing would clear them."""
+        self._resume_rules(changes.alarms)
+        for key, alarm in changes.alarms.items():
+            if key not in self._evaluator.rules and alarm.mode is not Mode.DRILL:
+                changes.record(key, _replace(alarm, state=State.NORMAL, mode=None, until=None), "removed")
 
-    def _obey(self, step: _Step, verdict: Verdict) -> None:
-        """Let a verdict move its alarm."""
-        rule = verdict.rule
-        old = step.get(rule.id)
+    def _apply_rule_change(self, changes: _ChangeSet, change: RuleChange) -> None:
+        """Raise or clear the alarm of a rule."""
+        rule = change.rule
+        old = changes.get(rule.id)
         mode = old.mode if old else None
         if mode is Mode.DISABLED:
             return
         if mode is Mode.TEST:
             assert old is not None
-            if verdict.holds:
-                step.say(rule.id, _replace(old, tested=True, value=verdict.value), "tested")
+            if change.holds:
+                changes.record(rule.id, _replace(old, tested=True, value=change.value), "tested")
             return
-        alarm = old or _new(rule, step.at)
-        if verdict.holds and alarm.state in (State.NORMAL, State.LATCHED):
-            # A new occurrence has an id of its own: a late click must not acknowledge it.
-            alarm = _replace(alarm, id=_id(rule.id, step.at), raised=step.at, acknowledged_by="")
+        alarm = old or _new_alarm(rule, changes.at)
+        if change.holds and alarm.state in (State.NORMAL, State.LATCHED):
+            # A new occurrence gets a new id: a late click must not acknowledge it.
+            alarm = _replace(
+                alarm, id=_occurrence_id(rule.id, changes.at), raised=changes.at, acknowledged_by=""
+            )
         more: dict[str, Any] = {}
-        if verdict.holds:
-            alarm = _replace(alarm, value=verdict.value, muted=False)
-            more = self._to_find(rule.hazard)
-        step.move(rule.id, alarm, Event.RAISE if verdict.holds else Event.CLEAR, **more)
+        if change.holds:
+            alarm = _replace(alarm, value=change.value, muted=False)
+            more = self._muster_figures(rule.hazard)
+        changes.apply_event(rule.id, alarm, AlarmEvent.RAISE if change.holds else AlarmEvent.CLEAR, **more)
 
-    def _to_find(self, hazard: Hazard) -> dict[str, Any]:
-        """How many people must be found."""
+    def _muster_figures(self, hazard: Hazard) -> dict[str, Any]:
+        """For a fire alarm, how many people must be found, if that is known."""
         return {"inside": self._inside} if hazard is Hazard.FIRE and self._inside is not None else {}
 
-    def _of(self, command: Command) -> list[Rule]:
-        """The rules that a command for a device, or one point of it, is about."""
+    def _rules_named_by(self, command: Command) -> list[Rule]:
+        """The rules of the device, or of the one point of it, that a command is for."""
         point = command.args.get("point")
         return [
             rule
-            for rule in self._judge.rules.values()
+            for rule in self._evaluator.rules.values()
             if rule.device == command.device and point in (None, rule.point)
         ]
 
-    def _disable(self, step: _Step, command: Command) -> None:
-        for rule in self._of(command):
-            alarm = step.get(rule.id) or _new(rule, step.at)
-            alarm = _with_mode(alarm, Mode.DISABLED, command, step.at)
-            step.say(rule.id, _replace(alarm, state=State.NORMAL, muted=False), "disabled")
+    def _disable_alarms(self, changes: _ChangeSet, command: Command) -> None:
+        for rule in self._rules_named_by(command):
+            alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
+            alarm = _with_mode(alarm, Mode.DISABLED, command, changes.at)
+            changes.record(rule.id, _replace(alarm, state=State.NORMAL, muted=False), "disabled")
 
-    def _test(self, step: _Step, command: Command) -> None:
-        """Only what is quiet can be tried: a real alarm is never turned into a test."""
-        for rule in self._of(command):
-            alarm = step.get(rule.id) or _new(rule, step.at)
+    def _start_test(self, changes: _ChangeSet, command: Command) -> None:
+        """Only a normal point can be tested: a real alarm is never turned into a test."""
+        for rule in self._rules_named_by(command):
+            alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
             if alarm.state is State.NORMAL and alarm.mode is None:
-                alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, step.at)
-                step.say(rule.id, alarm, "test-begun")
+                alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, changes.at)
+                changes.record(rule.id, alarm, "test-begun")
 
-    def _enable(self, step: _Step, command: Command) -> None:
+    def _end_disable_or_test(self, changes: _ChangeSet, command: Command) -> None:
         wanted = Mode.TEST if command.action == "end-test" else Mode.DISABLED
-        for rule in self._of(command):
-            alarm = step.get(rule.id)
+        for rule in self._rules_named_by(command):
+            alarm = changes.get(rule.id)
             if alarm is not None and alarm.mode is wanted:
-                self._restore_mode(step, rule.id, "", command.by)
+                self._end_mode(changes, rule.id, "", command.by)
 
-    def _restore_mode(self, step: _Step, key: str, why: str, by: str) -> None:
-        """A mode ends: what holds by now is an alarm."""
-        alarm = step.get(key)
+    def _end_mode(self, changes: _ChangeSet, key: str, why: str, by: str) -> None:
+        """End a mode; if the condition holds by then, the alarm is raised."""
+        alarm = changes.get(key)
         if alarm is None or alarm.mode is None:
             return
         change = {Mode.SHELVED: "unshelved", Mode.DISABLED: "enabled"}.get(alarm.mode, "test-ended")
-        again = alarm.mode in (Mode.DISABLED, Mode.TEST) and self._judge.holds(key)
-        step.say(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
-        rule = self._judge.rules.get(key)
-        if again and rule is not None:
-            self._obey(step, Verdict(rule, True, alarm.value))
+        raises = alarm.mode in (Mode.DISABLED, Mode.TEST) and self._evaluator.holds(key)
+        changes.record(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
+        rule = self._evaluator.rules.get(key)
+        if raises and rule is not None:
+            self._apply_rule_change(changes, RuleChange(rule, True, alarm.value))
 
-    def _drill(self, step: _Step, command: Command) -> None:
-        """A practice alarm: everything that says so takes part in it."""
+    def _start_drill(self, changes: _ChangeSet, command: Command) -> None:
+        """Raise a practice alarm."""
         hazard = command.args.get("hazard", Hazard.FIRE)
-        if hazard not in list(Hazard) or step.get(f"drill/{hazard}"):
+        if hazard not in list(Hazard) or changes.get(f"drill/{hazard}"):
             return
         key = f"drill/{hazard}"
         alarm = Alarm(
-            id=_id(key, step.at),
+            id=_occurrence_id(key, changes.at),
             device=GATEWAY,
             point="drill",
             hazard=Hazard(str(hazard)),
-            raised=step.at,
+            raised=changes.at,
             value=True,
             mode=Mode.DRILL,
             mode_by=command.by,
             latch=True,
         )
-        step.move(key, alarm, Event.RAISE, by=command.by, **self._to_find(alarm.hazard))
+        changes.apply_event(
+            key, alarm, AlarmEvent.RAISE, by=command.by, **self._muster_figures(alarm.hazard)
+        )
 
 
-class _Step:
-    """What one message changes."""
+class _ChangeSet:
+    """The rows and facts that one message causes."""
 
     def __init__(self, rows: Rows, at: Stamp) -> None:
-        self._rows = rows
+        self._old_rows = rows
         self.at = at
-        self.changes: Changes = {}
+        self.rows: Changes = {}
         self.facts: list[Fact] = []
 
     @property
     def alarms(self) -> dict[str, Alarm]:
-        return dict(self._rows)
+        return dict(self._old_rows)
 
     def get(self, key: str) -> Alarm | None:
-        row = self.changes[key] if key in self.changes else self._rows.get(key)
+        row = self.rows[key] if key in self.rows else self._old_rows.get(key)
         assert row is None or isinstance(row, Alarm)
         return row
 
-    def move(self, key: str, alarm: Alarm, event: Event, **more: Any) -> None:
-        """Follow the table; an event without an arrow changes nothing."""
-        arrow = follow(alarm.state, event, alarm.latch)
-        if arrow is not None:
-            self.say(key, _replace(alarm, state=arrow.next), arrow.change, **more)
+    def apply_event(self, key: str, alarm: Alarm, event: AlarmEvent, **more: Any) -> None:
+        """Change the state by the table; an event without a transition changes nothing."""
+        transition = find_transition(alarm.state, event, alarm.latch)
+        if transition is not None:
+            self.record(key, _replace(alarm, state=transition.next), transition.change, **more)
 
-    def say(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
-        """Keep an alarm as it is now, and record what has changed."""
-        idle = alarm.state is State.NORMAL and alarm.mode in (None, Mode.DRILL)
-        self.changes[key] = None if idle else alarm
+    def record(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
+        """Store an alarm as it is now, with a fact of what has changed."""
+        is_normal = alarm.state is State.NORMAL and alarm.mode in (None, Mode.DRILL)
+        self.rows[key] = None if is_normal else alarm
         body = {
             "id": alarm.id,
             "change": change,
@@ -326,85 +330,87 @@ _MODE_CHANGES = frozenset(
 )
 
 
-def _acknowledge(step: _Step, command: Command) -> None:
+def _acknowledge_alarm(changes: _ChangeSet, command: Command) -> None:
     """By alarm id, so that a late click never acknowledges a newer alarm of the same point."""
-    for key, alarm in _named(step, command):
-        step.move(key, _replace(alarm, acknowledged_by=command.by), Event.ACKNOWLEDGE)
+    for key, alarm in _alarms_named_by(changes, command):
+        changes.apply_event(key, _replace(alarm, acknowledged_by=command.by), AlarmEvent.ACKNOWLEDGE)
 
 
-def _reset(step: _Step, command: Command) -> None:
-    """A logged act by a named person. A drill ends with it, whatever its state."""
-    for key, alarm in _named(step, command):
-        by = _replace(alarm, acknowledged_by=command.by)
+def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
+    """A reset is recorded with the person's name. It ends a drill in any state."""
+    for key, alarm in _alarms_named_by(changes, command):
+        signed = _replace(alarm, acknowledged_by=command.by)
         if alarm.mode is Mode.DRILL:
-            step.say(key, _replace(by, state=State.NORMAL), "closed")
+            changes.record(key, _replace(signed, state=State.NORMAL), "closed")
         else:
-            step.move(key, by, Event.RESET)
+            changes.apply_event(key, signed, AlarmEvent.RESET)
 
 
-def _mute(step: _Step, command: Command) -> None:
-    """Silence what sounds now, or one alarm of it; the alarms stand."""
+def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
+    """Mute one alarm, or all that sound now; the alarms still stand."""
     alarm_id = command.args.get("alarm")
-    for key, alarm in step.alarms.items():
+    for key, alarm in changes.alarms.items():
         if alarm.sounds and alarm_id in (None, alarm.id):
-            until = _later(step.at, QUIET)
-            step.say(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
+            until = _stamp_after(changes.at, MAX_MUTE_S)
+            changes.record(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
-def _shelve(step: _Step, command: Command) -> None:
-    for key, alarm in _named(step, command):
+def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:
+    for key, alarm in _alarms_named_by(changes, command):
         if alarm.stands and alarm.mode is None:
-            step.say(key, _with_mode(alarm, Mode.SHELVED, command, step.at), "shelved")
+            changes.record(key, _with_mode(alarm, Mode.SHELVED, command, changes.at), "shelved")
 
 
-def _unshelve(step: _Step, command: Command) -> None:
-    for key, alarm in _named(step, command):
+def _unshelve_alarm(changes: _ChangeSet, command: Command) -> None:
+    for key, alarm in _alarms_named_by(changes, command):
         if alarm.mode is Mode.SHELVED:
-            step.say(
+            changes.record(
                 key, _replace(alarm, mode=None, until=None, muted=False, mode_by=command.by), "unshelved"
             )
 
 
-def _named(step: _Step, command: Command) -> list[tuple[str, Alarm]]:
+def _alarms_named_by(changes: _ChangeSet, command: Command) -> list[tuple[str, Alarm]]:
     wanted = command.args.get("alarm")
-    return [(key, alarm) for key, alarm in step.alarms.items() if alarm.id == wanted]
+    return [(key, alarm) for key, alarm in changes.alarms.items() if alarm.id == wanted]
 
 
 def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
-    asked = command.args.get("seconds")
-    most = LONGEST[mode]
-    seconds = min(float(asked), most) if isinstance(asked, int | float) and asked > 0 else most
+    requested = command.args.get("seconds")
+    max_s = MAX_MODE_S[mode]
+    seconds = (
+        min(float(requested), max_s) if isinstance(requested, int | float) and requested > 0 else max_s
+    )
     return _replace(
         alarm,
         mode=mode,
-        until=_later(at, seconds),
+        until=_stamp_after(at, seconds),
         mode_by=command.by,
         why=str(command.args.get("why", "")),
     )
 
 
-def _later(at: Stamp, seconds: float) -> Stamp:
+def _stamp_after(at: Stamp, seconds: float) -> Stamp:
     return _replace(at, wall=at.wall + round(seconds * 1e3), mono=at.mono + round(seconds * 1e9))
 
 
-def _over(until: Stamp, now: Stamp) -> bool:
+def _has_passed(deadline: Stamp, now: Stamp) -> bool:
     """Where no clock can tell, protection resumes too early rather than too late."""
-    return now.seconds_since(until, unknown=inf, stepped_back=-inf) >= 0
+    return now.seconds_since(deadline, unknown=inf, stepped_back=-inf) >= 0
 
 
-def _new(rule: Rule, at: Stamp) -> Alarm:
+def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
     return Alarm(
-        id=_id(rule.id, at),
+        id=_occurrence_id(rule.id, at),
         device=rule.device,
         point=rule.point,
         hazard=rule.hazard,
         raised=at,
         title=rule.title,
-        latch=rule.latch,
+        latch=rule.latching,
     )
 
 
-def _id(key: str, at: Stamp) -> str:
+def _occurrence_id(key: str, at: Stamp) -> str:
     return f"{key}/{at.wall:x}"
 
 

@@ -12,18 +12,21 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Person, Text
+from gateway.capabilities.safety.channels import AlarmMessage, Contact
 from gateway.model import ClockQuality, Stamp
 
 AT = Stamp(1_795_252_000_123, 5, "boot", ClockQuality.SYNCED)
-WANG = Person(
+WANG = Contact(
     name="wang", title={"zh": "王", "en": "Wang"}, phone="+8613800138000", email="wang@example.cn"
 )
-LI = Person(
+LI = Contact(
     name="li", title={"zh": "李", "en": "Li"}, phone="13900139000", email="li@example.cn", wecom="lilei"
 )
-FIRE = Text(
-    head="【火灾】大厅烟感", items=("报警，尚无人确认。",), more="另有 {count} 条", data=({"alarm": "a"},)
+FIRE = AlarmMessage(
+    headline="【火灾】大厅烟感",
+    paragraphs=("报警，尚无人确认。",),
+    omitted_sentence="另有 {count} 条",
+    alarms=({"alarm": "a"},),
 )
 SECRET = "Tr0ub4dor3SECRET"
 

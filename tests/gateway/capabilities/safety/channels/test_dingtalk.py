@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Undelivered
+from gateway.capabilities.safety.channels import DeliveryFailed
 from gateway.capabilities.safety.channels.dingtalk import CHANNEL, Options
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, LI, WANG, Web, secret
 
@@ -37,7 +37,7 @@ async def test_a_wrong_signature_is_told(web: Web, tmp_path: Path) -> None:
     options = Options(
         url=web.url, secret_file=secret(tmp_path, "token123"), sign_file=secret(tmp_path, SIGN, "sign")
     )
-    with pytest.raises(Undelivered) as failed:
+    with pytest.raises(DeliveryFailed) as failed:
         await CHANNEL.send(options, FIRE, [], AT)
     assert failed.value.facts["code"] == 310000
     assert SIGN not in repr(failed.value)

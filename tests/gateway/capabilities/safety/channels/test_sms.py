@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capabilities.safety.channels import Text, Undelivered
-from gateway.capabilities.safety.channels.sms import CHANNEL, PARTS, Options, submit
+from gateway.capabilities.safety.channels import AlarmMessage, DeliveryFailed
+from gateway.capabilities.safety.channels.sms import CHANNEL, MAX_PARTS, Options, encode_submit_pdus
 from gateway.model import GatewayError, LinkDown
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, LI, WANG
 
 
 def test_a_pdu_of_a_makers_manual() -> None:
     """Neoway N11 V2 AT commands manual, page 131: "hello" in UCS2 to 13421839693 is 23 bytes long."""
-    assert list(submit("13421839693", "hello")) == [
+    assert list(encode_submit_pdus("13421839693", "hello")) == [
         (23, "0001000B813124819396F300080A00680065006C006C006F")
     ]
 
 
 def test_an_international_number() -> None:
     """TS 23.040, 9.1.2.5: type 145, digits in swapped half-bytes; 46708251358 as in its usual example."""
-    [(_, pdu)] = submit("+46708251358", "a")
+    [(_, pdu)] = encode_submit_pdus("+46708251358", "a")
     assert pdu == "0001000B916407281553F80008020061"
 
 
@@ -47,10 +47,10 @@ def read(pdu: str) -> tuple[str, bytes, str]:
 
 @given(
     st.from_regex(r"\A\+?[0-9]{3,20}\Z"),
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=PARTS * 30),
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=MAX_PARTS * 30),
 )
 def test_what_is_cut_is_whole_again(phone: str, text: str) -> None:
-    pdus = [(length, pdu, *read(pdu)) for length, pdu in submit(phone, text)]
+    pdus = [(length, pdu, *read(pdu)) for length, pdu in encode_submit_pdus(phone, text)]
     assert all(number == phone for _, _, number, _, _ in pdus)
     assert all(length == len(pdu) // 2 - 1 for length, pdu, *_ in pdus)
     assert "".join(said for *_, said in pdus) == text
@@ -143,9 +143,13 @@ async def test_a_message_is_sent(modem: Modem) -> None:
 
 
 async def test_a_long_message_goes_in_parts(modem: Modem) -> None:
-    storm = Text(head="大量报警", items=tuple(f"第 {n} 号烟感" for n in range(99)), more="另有 {count} 条")
+    storm = AlarmMessage(
+        headline="大量报警",
+        paragraphs=tuple(f"第 {n} 号烟感" for n in range(99)),
+        omitted_sentence="另有 {count} 条",
+    )
     await CHANNEL.send(Options(port=modem.port), storm, [WANG], AT)
-    assert len(modem.sent) == PARTS
+    assert len(modem.sent) == MAX_PARTS
     text = "".join(read(pdu)[2] for pdu in modem.sent)
     assert text.startswith("大量报警\n第 0 号烟感\n")
     assert text.endswith(" 条")
@@ -187,8 +191,8 @@ async def test_what_goes_wrong_is_told(modem: Modem, field: str, value: str, key
 async def test_a_modem_that_is_gone_or_silent(modem: Modem, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LinkDown):
         await CHANNEL.send(Options(port="/dev/none"), FIRE, [WANG], AT)
-    monkeypatch.setattr("gateway.capabilities.safety.channels.sms.SOON", 0.05)
+    monkeypatch.setattr("gateway.capabilities.safety.channels.sms.MODEM_TIMEOUT_S", 0.05)
     modem.mute = True
     with pytest.raises(GatewayError, match="timeout"):
         await CHANNEL.send(Options(port=modem.port), FIRE, [WANG], AT)
-    assert issubclass(Undelivered, GatewayError)
+    assert issubclass(DeliveryFailed, GatewayError)

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from gateway.capabilities.safety.channels import Undelivered
+from gateway.capabilities.safety.channels import DeliveryFailed
 from gateway.capabilities.safety.channels.smtp import CHANNEL, Options
 from gateway.words import translate
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, secret
@@ -95,8 +95,8 @@ async def test_a_letter_arrives_by_tls(options: Callable[..., Options], server_t
     assert len(box.letters) == 1
 
 
-async def failure(options: Options) -> Undelivered:
-    with pytest.raises(Undelivered) as failed:
+async def failure(options: Options) -> DeliveryFailed:
+    with pytest.raises(DeliveryFailed) as failed:
         await CHANNEL.send(options, FIRE, [WANG], AT)
     error = failed.value
     for language in ("zh", "en"):

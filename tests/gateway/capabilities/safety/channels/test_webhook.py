@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Undelivered
-from gateway.capabilities.safety.channels.web import is_url
+from gateway.capabilities.safety.channels import DeliveryFailed
+from gateway.capabilities.safety.channels.https_post import is_safe_url
 from gateway.capabilities.safety.channels.webhook import CHANNEL, Options
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, Web, secret
 
@@ -39,7 +39,7 @@ async def test_the_certificate_is_verified(
     await web.start(server_tls)
     try:
         options = Options(url=web.url, secret_file=secret(tmp_path))
-        with pytest.raises(Undelivered, match="channel-away") as failed:
+        with pytest.raises(DeliveryFailed, match="channel-away") as failed:
             await CHANNEL.send(options, FIRE, [], AT)
         assert "certificate" in str(failed.value.facts["reason"]).lower()
         assert web.requests == []
@@ -62,4 +62,4 @@ async def test_the_certificate_is_verified(
     ],
 )
 def test_what_is_secret_does_not_stand_in_the_url(url: str, well: bool) -> None:
-    assert is_url(url) is well
+    assert is_safe_url(url) is well

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.capabilities.safety.channels import Text, Undelivered
-from gateway.capabilities.safety.channels.wecom import CHANNEL, LONGEST, Options
+from gateway.capabilities.safety.channels import AlarmMessage, DeliveryFailed
+from gateway.capabilities.safety.channels.wecom import CHANNEL, MAX_TEXT_BYTES, Options
 from gateway.words import translate
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, LI, SECRET, WANG, Web, secret
 
@@ -27,13 +27,15 @@ async def test_a_robot_is_told_and_calls_people(web: Web, tmp_path: Path) -> Non
 
 
 async def test_a_long_message_is_cut_between_alarms(web: Web, tmp_path: Path) -> None:
-    storm = Text(
-        head="300 条", items=tuple(f"第 {n} 号烟感报警" for n in range(300)), more="另有 {count} 条"
+    storm = AlarmMessage(
+        headline="300 条",
+        paragraphs=tuple(f"第 {n} 号烟感报警" for n in range(300)),
+        omitted_sentence="另有 {count} 条",
     )
     await CHANNEL.send(Options(url=web.url, secret_file=secret(tmp_path)), storm, [], AT)
     content = msgspec.json.decode(web.requests[0].body)["text"]["content"]
     lines = content.split("\n")
-    assert LONGEST - 60 < len(content.encode()) <= LONGEST
+    assert MAX_TEXT_BYTES - 60 < len(content.encode()) <= MAX_TEXT_BYTES
     assert lines[-1] == f"另有 {300 - (len(lines) - 2)} 条"
 
 
@@ -52,7 +54,7 @@ async def test_what_is_no_receipt_is_a_failure_that_tells_no_secret(
     web: Web, tmp_path: Path, status: str, body: bytes, key: str
 ) -> None:
     web.status, web.body = status, body
-    with pytest.raises(Undelivered) as failed:
+    with pytest.raises(DeliveryFailed) as failed:
         await CHANNEL.send(Options(url=web.url, secret_file=secret(tmp_path)), FIRE, [], AT)
     assert failed.value.key == key
     for language in ("zh", "en"):
@@ -66,10 +68,10 @@ async def test_what_is_no_receipt_is_a_failure_that_tells_no_secret(
 async def test_nobody_there_and_a_file_that_holds_the_whole_address(web: Web, tmp_path: Path) -> None:
     await web.close()
     options = Options(url=web.url, secret_file=secret(tmp_path))
-    with pytest.raises(Undelivered, match="channel-away") as failed:
+    with pytest.raises(DeliveryFailed, match="channel-away") as failed:
         await CHANNEL.send(options, FIRE, [], AT)
     assert SECRET not in repr(failed.value)
     secret(tmp_path, f"https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key={SECRET}")
-    with pytest.raises(Undelivered, match="channel-secret") as failed:
+    with pytest.raises(DeliveryFailed, match="channel-secret") as failed:
         await CHANNEL.send(options, FIRE, [], AT)
     assert SECRET not in repr(failed.value)

@@ -1,10 +1,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import msgpack
+from msgspec import msgpack, to_builtins
 from msgspec.structs import replace
 
-from gateway.capabilities.safety.services.batteries import DAY, KEPT, Batteries, Battery, forecast
+from gateway.capabilities.safety.services.batteries import (
+    DAY_MS,
+    MAX_HISTORY_DAYS,
+    Batteries,
+    Battery,
+    forecast_days_left,
+)
 from gateway.model import ClockQuality, Fact, Point, Sample
 from tests.gateway.services.kit import Fold, at, device, kinds, tick
 
@@ -47,7 +53,8 @@ def test_a_new_battery_begins_anew() -> None:
     levels = [40.0 - day for day in range(25)] + [100.0 - 0.1 * day for day in range(30)]
     assert kinds(fall(fold, levels)) == ["battery-low", "battery-replaced"]
     row = fold.rows["lora"]
-    assert (row.told, row.full, len(row.days)) == (False, 100.0, 30)
+    assert (row.reported_low, row.full, len(row.days)) == (False, 100.0, 30)
+    assert to_builtins(replace(row, reported_low=True))["told"], "older journals have this key"
     assert row.left == pytest.approx(870, rel=0.05)
 
 
@@ -81,9 +88,9 @@ def test_a_week_is_the_least_for_a_line_and_a_battery_that_does_not_fall_has_no_
     fold = batteries()
     fall(fold, [30.0 - day for day in range(7)])
     assert fold.rows["lora"].left is None
-    assert forecast([(day, 50.0) for day in range(30)], 10.0) is None
-    assert forecast([(day, 50.0 + day) for day in range(30)], 10.0) is None
-    assert forecast([(day, 5.0) for day in range(30)], 10.0) == 0.0
+    assert forecast_days_left([(day, 50.0) for day in range(30)], 10.0) is None
+    assert forecast_days_left([(day, 50.0 + day) for day in range(30)], 10.0) is None
+    assert forecast_days_left([(day, 5.0) for day in range(30)], 10.0) == 0.0
 
 
 @pytest.mark.parametrize("value", [True, "low", None])
@@ -108,7 +115,7 @@ def test_a_clock_that_was_in_the_future_is_forgotten() -> None:
     fold = batteries()
     fall(fold, [80.0, 79.0, 78.0])
     fold.step(reading(77.0, 9000), reading(77.0, 3), reading(76.0, 4))
-    first = at(0).wall // DAY
+    first = at(0).wall // DAY_MS
     assert [day - first for day, _ in fold.rows["lora"].days] == [0, 1, 2, 3, 4]
 
 
@@ -125,6 +132,6 @@ def test_whatever_it_says_the_row_stays_small_and_in_order(
         fold.step(reading(level, day))
         days = [day for day, _ in fold.rows["lora"].days]
         assert days == sorted(set(days))
-        assert len(days) <= KEPT
+        assert len(days) <= MAX_HISTORY_DAYS
         left = fold.rows["lora"].left
         assert left is None or 0 <= left <= 999

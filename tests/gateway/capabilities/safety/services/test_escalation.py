@@ -11,31 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.capabilities.safety.services.escalation import (
-    FAILURES,
-    LONGEST,
-    PATIENCE,
-    Case,
+    FAILURES_UNTIL_FAULT,
+    MAX_DELIVERY_AGE_S,
+    MAX_RETRY_DELAY_S,
     Escalation,
+    EscalationCase,
+    EscalationPlan,
+    EscalationStep,
     Notice,
-    Plan,
-    Step,
-    attempt,
-    backoff,
-    due,
-    key_of,
+    delivery_id,
+    due_notices,
+    notice_key,
+    retry_delay_s,
 )
 from gateway.model import LATCHING, Fact, Hazard, Lane, Outcome, Stamp
 from tests.gateway.services.kit import Fold, adopted, at, tick
 
-PLAN = Plan(
+PLAN = EscalationPlan(
     steps=(
-        Step(tell=("duty",), by=("sms", "chat")),
-        Step(after=60, tell=("wang",), by=("sms",)),
-        Step(after=300, tell=("duty", "wang", "boss"), by=("sms", "mail", "chat")),
+        EscalationStep(tell=("duty",), by=("sms", "chat")),
+        EscalationStep(after=60, tell=("wang",), by=("sms",)),
+        EscalationStep(after=300, tell=("duty", "wang", "boss"), by=("sms", "mail", "chat")),
     ),
-    repeat=600,
-    fallback=("boss",),
-    pause=600,
+    repeat_interval_s=600,
+    fallback_contacts=("boss",),
+    flap_window_s=600,
 )
 REACH = {
     "sms": frozenset({"li", "wang"}),
@@ -44,11 +44,11 @@ REACH = {
 }
 
 
-def plans(plan: Plan = PLAN) -> dict[Hazard, Plan]:
+def plans(plan: EscalationPlan = PLAN) -> dict[Hazard, EscalationPlan]:
     return dict.fromkeys(Hazard, plan)
 
 
-def escalation(plan: Plan = PLAN, duty: tuple[str, ...] = ("li",)) -> Fold:
+def escalation(plan: EscalationPlan = PLAN, duty: tuple[str, ...] = ("li",)) -> Fold:
     return Fold(Escalation(plans(plan), REACH, lambda _: duty))
 
 
@@ -75,9 +75,9 @@ def told(fold: Fold, second: float, boot: str = "boot", status: str = "done") ->
     """Deliver what is due, and say it: channel, contact, news."""
     said = []
     for channel in REACH:
-        for key, notice in due(fold.rows, channel, at(second, boot)).items():
-            said.append(f"{channel} {notice.contact or '+'.join(notice.mention)} {notice.news}")
-            fold.step(Outcome(attempt(key, notice.number), status, at(second, boot), "x"))
+        for key, notice in due_notices(fold.rows, channel, at(second, boot)).items():
+            said.append(f"{channel} {notice.contact or '+'.join(notice.mention)} {notice.change}")
+            fold.step(Outcome(delivery_id(key, notice.number), status, at(second, boot), "x"))
     return said
 
 
@@ -113,8 +113,8 @@ def test_no_two_notices_have_the_same_name() -> None:
     for fact in (alarm("raised", 0, "active"), alarm("acknowledged", 5, "acknowledged", by="王")):
         fold.step(fact)
         for channel in REACH:
-            for key, notice in due(fold.rows, channel, fact.at).items():
-                names.append(attempt(key, notice.number))
+            for key, notice in due_notices(fold.rows, channel, fact.at).items():
+                names.append(delivery_id(key, notice.number))
                 fold.step(Outcome(names[-1], "done", fact.at))
     assert len(names) == len(set(names)) == 4
 
@@ -182,9 +182,9 @@ def test_a_drill_is_told_of_only_if_the_plan_says_so_and_is_marked() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active", mode="drill"))
     assert told(fold, 0) == []
-    fold = escalation(msgspec.structs.replace(PLAN, drills=True))
+    fold = escalation(msgspec.structs.replace(PLAN, include_drills=True))
     fold.step(alarm("raised", 0, "active", mode="drill"))
-    assert all(row.about.drill for row in fold.rows.values())
+    assert all(row.alarm.drill for row in fold.rows.values())
     assert told(fold, 0) == ["sms li raised", "chat li raised"]
 
 
@@ -248,8 +248,8 @@ def test_one_that_comes_back_after_the_pause_begins_anew() -> None:
 def test_a_restart_tells_nobody_twice_and_forgets_nobody() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    for key in list(due(fold.rows, "sms", at(0))):
-        fold.step(Outcome(attempt(key, 1), "done", at(0)))
+    for key in list(due_notices(fold.rows, "sms", at(0))):
+        fold.step(Outcome(delivery_id(key, 1), "done", at(0)))
     fold.restart()
     fold.step(tick(1))
     assert told(fold, 1) == ["chat li raised"]
@@ -262,8 +262,8 @@ def test_a_restart_tells_nobody_twice_and_forgets_nobody() -> None:
 def test_rows_survive_the_journal() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    key = next(iter(due(fold.rows, "sms", at(0))))
-    fold.step(Outcome(attempt(key, 1), "failed", at(0)))
+    key = next(iter(due_notices(fold.rows, "sms", at(0))))
+    fold.step(Outcome(delivery_id(key, 1), "failed", at(0)))
     decode = msgspec.msgpack.Decoder(Escalation.row).decode
     assert {k: decode(msgspec.msgpack.encode(row)) for k, row in fold.rows.items()} == fold.rows
 
@@ -283,33 +283,35 @@ def test_a_case_whose_plan_is_no_more_is_dropped() -> None:
     fold.step(alarm("raised", 0, "active"))
     fold.service = Escalation({}, REACH, lambda _: ())
     fold.step(adopted(), tick(101))
-    assert not [row for row in fold.rows.values() if isinstance(row, Case)]
+    assert not [row for row in fold.rows.values() if isinstance(row, EscalationCase)]
     fold.step(alarm("closed", 102, "normal", by="王"))
 
 
 def test_a_failed_delivery_is_tried_again_ever_more_slowly_and_given_up() -> None:
-    fold = escalation(msgspec.structs.replace(PLAN, steps=PLAN.steps[:1], repeat=86_400))
+    fold = escalation(msgspec.structs.replace(PLAN, steps=PLAN.steps[:1], repeat_interval_s=86_400))
     fold.step(alarm("raised", 0, "active"))
     tries = []
     facts: list[Fact] = []
-    for second in range(int(PATIENCE) + 700):
-        for key, notice in due(fold.rows, "sms", at(second)).items():
+    for second in range(int(MAX_DELIVERY_AGE_S) + 700):
+        for key, notice in due_notices(fold.rows, "sms", at(second)).items():
             tries.append(second)
-            facts += fold.step(Outcome(attempt(key, notice.number), "failed", at(second), "channel-away"))
+            facts += fold.step(
+                Outcome(delivery_id(key, notice.number), "failed", at(second), "channel-away")
+            )
     gaps = [b - a for a, b in itertools.pairwise(tries)]
     assert gaps[:4] == [5, 10, 20, 40]
-    assert max(gaps) == LONGEST
-    assert PATIENCE <= tries[-1] <= PATIENCE + LONGEST
+    assert max(gaps) == MAX_RETRY_DELAY_S
+    assert MAX_DELIVERY_AGE_S <= tries[-1] <= MAX_DELIVERY_AGE_S + MAX_RETRY_DELAY_S
     assert [fact.body["status"] for fact in facts] == ["failed", "abandoned"]
     assert facts[-1].body["detail"] == "channel-away"
-    assert facts[-1].body["seconds"] >= PATIENCE
+    assert facts[-1].body["seconds"] >= MAX_DELIVERY_AGE_S
 
 
 def test_what_was_delivered_is_on_record() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    [key] = due(fold.rows, "sms", at(0))
-    [fact] = fold.step(Outcome(attempt(key, 1), "done", at(2.5)))
+    [key] = due_notices(fold.rows, "sms", at(0))
+    [fact] = fold.step(Outcome(delivery_id(key, 1), "done", at(2.5)))
     assert (fact.lane, fact.device, fact.kind, fact.durable) == (Lane.EVENT, "smoke", "notice", True)
     assert fact.body == {
         "alarm": "smoke/smoke/1", "news": "raised", "channel": "sms", "contact": "li", "mention": [],
@@ -324,24 +326,24 @@ def test_three_failures_are_a_fault_until_something_arrives() -> None:
         return bool(fold.service.summary(fold.rows)["sms.failed"])
 
     fold.step(alarm("raised", 0, "active"))
-    [key] = due(fold.rows, "sms", at(0))
-    for n in range(FAILURES):
+    [key] = due_notices(fold.rows, "sms", at(0))
+    for n in range(FAILURES_UNTIL_FAULT):
         assert not failed()
-        fold.step(Outcome(attempt(key, 1), "failed", at(n * 100), "x"))
+        fold.step(Outcome(delivery_id(key, 1), "failed", at(n * 100), "x"))
     assert failed()
     assert fold.service.summary(fold.rows)["chat.failed"] is False
-    fold.step(Outcome(attempt(key_of("trial", "sms", "wang"), 0), "done", at(400)))
+    fold.step(Outcome(delivery_id(notice_key("trial", "sms", "wang"), 0), "done", at(400)))
     assert failed(), "that it reaches Wang does not mean that it reaches Li"
-    fold.step(Outcome(attempt(key_of("trial", "sms", "li"), 0), "done", at(401)))
+    fold.step(Outcome(delivery_id(notice_key("trial", "sms", "li"), 0), "done", at(401)))
     assert not failed()
 
 
 def test_newer_news_replace_what_was_not_delivered_and_a_late_receipt_does_not_lose_them() -> None:
     fold = escalation()
     fold.step(alarm("raised", 0, "active"))
-    [key] = due(fold.rows, "sms", at(0))
+    [key] = due_notices(fold.rows, "sms", at(0))
     fold.step(alarm("acknowledged", 1, "acknowledged", by="王"))
-    fold.step(Outcome(attempt(key, 1), "done", at(2)))
+    fold.step(Outcome(delivery_id(key, 1), "done", at(2)))
     assert told(fold, 2) == ["sms li acknowledged", "chat  acknowledged"]
 
 
@@ -351,7 +353,7 @@ def test_the_most_urgent_is_delivered_first() -> None:
         fold.step(alarm("raised", n, "active", hazard, key=f"{hazard}/1"))
     fold.step(alarm("raised", 0, "active", key="old/1"))
     fold.step(alarm("acknowledged", 3, "acknowledged", key="old/1"))
-    order = [notice.about.id for notice in due(fold.rows, "chat", at(9)).values()]
+    order = [notice.alarm.id for notice in due_notices(fold.rows, "chat", at(9)).values()]
     assert order == ["fire/1", "water/1", "fault/1", "old/1"]
 
 
@@ -359,7 +361,7 @@ CHANNELS = tuple(REACH)
 PEOPLE = ("li", "wang", "boss", "duty")
 steps = st.lists(
     st.builds(
-        Step,
+        EscalationStep,
         after=st.sampled_from([0.0, 30.0, 60.0, 300.0]),
         tell=st.lists(st.sampled_from(PEOPLE), min_size=1, max_size=3, unique=True).map(tuple),
         by=st.lists(st.sampled_from(("sms", "mail")), unique=True).map(lambda by: (*by, "chat")),
@@ -378,7 +380,7 @@ steps = st.lists(
     hazard=st.sampled_from(list(Hazard)),
 )
 def test_whoever_is_on_duty_and_whatever_fails_somebody_is_told_in_time(
-    steps: tuple[Step, ...],
+    steps: tuple[EscalationStep, ...],
     repeat: float,
     duty: tuple[str, ...],
     down: set[str],
@@ -386,7 +388,9 @@ def test_whoever_is_on_duty_and_whatever_fails_somebody_is_told_in_time(
     hazard: Hazard,
 ) -> None:
     """Of each step, everybody is told within ten seconds by each channel that works, once."""
-    fold = escalation(Plan(steps=steps, repeat=repeat, fallback=("boss",)), duty)
+    fold = escalation(
+        EscalationPlan(steps=steps, repeat_interval_s=repeat, fallback_contacts=("boss",)), duty
+    )
     fold.step(alarm("raised", 0, "active", hazard))
     heard: dict[tuple[str, str], list[float]] = {}
     boot = "boot"
@@ -397,10 +401,12 @@ def test_whoever_is_on_duty_and_whatever_fails_somebody_is_told_in_time(
             boot = f"boot-{n}"
         fold.step(msgspec.structs.replace(tick(second), at=at(second, boot)))
         for channel in CHANNELS:
-            for key, notice in due(fold.rows, channel, at(second, boot)).items():
+            for key, notice in due_notices(fold.rows, channel, at(second, boot)).items():
                 works = channel not in down
                 fold.step(
-                    Outcome(attempt(key, notice.number), "done" if works else "failed", at(second, boot))
+                    Outcome(
+                        delivery_id(key, notice.number), "done" if works else "failed", at(second, boot)
+                    )
                 )
                 if works:
                     heard.setdefault((channel, notice.contact), []).append(second)
@@ -416,13 +422,13 @@ def test_whoever_is_on_duty_and_whatever_fails_somebody_is_told_in_time(
                     assert any(step.after + repeat <= time <= step.after + repeat + 10 for time in times)
     most = len({step.after for step in steps}) + (1000 - steps[-1].after) // repeat
     assert all(len(times) <= most for times in heard.values()), "nobody is told twice of one step"
-    [case] = [row for row in fold.rows.values() if isinstance(row, Case)]
+    [case] = [row for row in fold.rows.values() if isinstance(row, EscalationCase)]
     assert case.open
 
 
 def test_the_back_off_is_bounded() -> None:
-    assert backoff(1) == 5
-    assert backoff(10_000) == LONGEST
+    assert retry_delay_s(1) == 5
+    assert retry_delay_s(10_000) == MAX_RETRY_DELAY_S
 
 
 def test_without_a_clock_after_a_restart_people_are_told_rather_too_early() -> None:
@@ -431,5 +437,18 @@ def test_without_a_clock_after_a_restart_people_are_told_rather_too_early() -> N
     told(fold, 0)
     unset = Stamp(1000, 5, "next", type(at(0).clock).UNSET)
     fold.step(msgspec.structs.replace(tick(0), at=unset))
-    keys = [key for channel in REACH for key in due(fold.rows, channel, unset)]
+    keys = [key for channel in REACH for key in due_notices(fold.rows, channel, unset)]
     assert keys, "the next step is taken at once"
+
+
+def test_the_rows_keep_the_keys_that_older_journals_have() -> None:
+    fold = escalation()
+    fold.step(alarm("raised", 0, "active"))
+    rows = {row["type"]: row for row in map(msgspec.to_builtins, fold.rows.values())}
+    assert rows["case"].keys() == {
+        "type", "about", "open", "began", "last", "steps", "told", "news", "by", "said", "said_at",
+        "tellings", "again",
+    }  # fmt: skip
+    assert rows["notice"].keys() == {
+        "type", "about", "news", "by", "channel", "contact", "mention", "at", "number", "tries", "tried",
+    }  # fmt: skip

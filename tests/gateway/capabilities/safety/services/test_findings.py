@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from gateway.capabilities.safety.services.findings import MOST, Found, Hazards
+from gateway.capabilities.safety.services.findings import MAX_OPEN_FINDINGS, Finding, Findings
 from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
 from tests.gateway.services.kit import DAY, Fold, command, kinds, tick
 
@@ -13,7 +13,7 @@ HOUR = 3600
 
 
 def hazards() -> Fold:
-    return Fold(Hazards())
+    return Fold(Findings())
 
 
 def find(fold: Fold, second: float = 0, **args: Any) -> list[Fact]:
@@ -27,7 +27,7 @@ def close(fold: Fold, key: str, second: float = 0, **args: Any) -> list[Fact]:
 
 
 def restart(fold: Fold) -> None:
-    rows = {key: msgpack.decode(msgpack.encode(row), type=Found) for key, row in fold.rows.items()}
+    rows = {key: msgpack.decode(msgpack.encode(row), type=Finding) for key, row in fold.rows.items()}
     fold.rows = dict(fold.service.restore(rows))
 
 
@@ -115,8 +115,8 @@ def test_what_people_write_is_kept_as_they_wrote_it() -> None:
 
 def test_they_are_bounded() -> None:
     fold = hazards()
-    some = Found(where="", what="", severity="", by="", at=tick(0).at, hours=1)
-    fold.rows = {str(number): some for number in range(MOST)}
+    some = Finding(where="", what="", severity="", by="", at=tick(0).at, hours=1)
+    fold.rows = {str(number): some for number in range(MAX_OPEN_FINDINGS)}
     assert find(fold) == []
 
 

@@ -9,7 +9,7 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from gateway.base.clock import local_time
-from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol, Patrols, Round
+from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol, PatrolRound, Patrols
 from gateway.model import ClockQuality, Command, Fact, Lane, Stamp, Tick
 from gateway.model.hours import parse_days, parse_span
 from tests.gateway.services.kit import Fold, kinds
@@ -52,7 +52,7 @@ def rounds(each: Patrol) -> Fold:
 
 
 def restart(fold: Fold) -> None:
-    rows = {key: msgpack.decode(msgpack.encode(row), type=Round) for key, row in fold.rows.items()}
+    rows = {key: msgpack.decode(msgpack.encode(row), type=PatrolRound) for key, row in fold.rows.items()}
     fold.rows = dict(fold.service.restore(rows))
 
 

@@ -4,7 +4,7 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.services.alarms import Safety
-from gateway.capabilities.safety.services.supervision import Sensor, Supervision, walk_test
+from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Message, Point, Stamp, Tick
 from tests.gateway.services.kit import DAY, Fold, at, command, device, kinds, sample, tick
 
@@ -138,19 +138,13 @@ def test_of_a_boot_that_never_had_a_clock_the_days_count_from_now() -> None:
 def test_the_walk_test_ticks_off_each_detector() -> None:
     both = Both()
     both.step(sample("s1", 0, smoke=False), sample("s2", 0, smoke=False))
-    assert walk_test(both.rows) == []
     both.step(command("test", "s1", 10), command("test", "s2", 11, by="李"))
     assert both.figure("in_test") == 2
     both.step(sample("s1", 20, smoke=True))
-    second, first = walk_test(both.rows)
-    assert (first.device, first.by, first.since.mono, first.ticked and first.ticked.mono) == (
-        "s1",
-        "王",
-        10 * 10**9,
-        20 * 10**9,
-    )
-    assert (second.device, second.by, second.ticked) == ("s2", "李", None)
+    first, second = both.rows["s1/smoke"].trial, both.rows["s2/smoke"].trial
+    assert (first.by, first.since.mono, first.ticked.mono) == ("王", 10 * 10**9, 20 * 10**9)
+    assert (second.by, second.ticked) == ("李", None)
     both.step(sample("s1", 30, smoke=False), command("end-test", "s1", 40), command("end-test", "s2", 40))
-    assert walk_test(both.rows) == []
+    assert [row.trial for row in both.rows.values()] == [None, None]
     assert both.rows["s1/smoke"].tested.mono == 20 * 10**9
     assert both.rows["s2/smoke"].tested is None

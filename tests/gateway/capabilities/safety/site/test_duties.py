@@ -127,7 +127,7 @@ def test_each_mistake_in_a_plan_is_named_with_its_line(
     assert (file, key, line) in found
     for language in LANGUAGES:
         assert f"error.{key}" in words(language)
-        assert all("?" not in mistake.say(language) for mistake in refused.value.mistakes)
+        assert all("?" not in mistake.text(language) for mistake in refused.value.mistakes)
 
 
 def test_check_takes_a_plan_by_itself(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_each_mistake_is_named_with_its_line(
     assert [(mistake.key, mistake.line) for mistake in refused.value.mistakes] == [(key, line)]
     for language in LANGUAGES:
         assert f"error.{key}" in words(language)
-        assert "?" not in refused.value.mistakes[0].say(language)
+        assert "?" not in refused.value.mistakes[0].text(language)

@@ -80,12 +80,12 @@ def load(path: Path, text: str) -> Site:
 
 
 def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
-    telling = load(tmp_path, SITE).part(SafetySite).telling
+    telling = load(tmp_path, SITE).part(SafetySite).notification
     assert set(telling.plans) == set(Hazard)
-    assert telling.plans[Hazard.FIRE].drills
+    assert telling.plans[Hazard.FIRE].include_drills
     assert telling.plans[Hazard.WATER].steps[1].after == 300
-    assert telling.people["wang"].title["en"] == "Ms Wang"
-    assert telling.reach == {
+    assert telling.contacts["wang"].title["en"] == "Ms Wang"
+    assert telling.reachable_contacts == {
         "sms": frozenset({"wang", "li", "guard"}),
         "mail": frozenset({"wang"}),
         "group": None,
@@ -104,7 +104,7 @@ def test_a_site_says_whom_to_tell(tmp_path: Path) -> None:
     ],
 )
 def test_who_is_on_duty(tmp_path: Path, local: datetime | None, on_duty: tuple[str, ...]) -> None:
-    duty = load(tmp_path, SITE).part(SafetySite).telling.duty(lambda _: local)
+    duty = load(tmp_path, SITE).part(SafetySite).notification.duty_roster(lambda _: local)
     assert duty(Stamp(0, 0, "", ClockQuality.SET)) == on_duty
 
 
@@ -114,15 +114,15 @@ def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
     telling = (
         load(tmp_path, SITE[: SITE.index("[contact.")] + example[: example.index("```")])
         .part(SafetySite)
-        .telling
+        .notification
     )
     assert set(telling.plans) == set(Hazard)
     assert first_hole(telling.shifts) is None
 
 
 def test_a_site_may_tell_nobody(tmp_path: Path) -> None:
-    telling = load(tmp_path, SITE[: SITE.index("[contact.wang]")]).part(SafetySite).telling
-    assert (telling.plans, telling.ways) == ({}, {})
+    telling = load(tmp_path, SITE[: SITE.index("[contact.wang]")]).part(SafetySite).notification
+    assert (telling.plans, telling.channels) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_could_leave_nobody_told_is_refused(
     mistake = next(each for each in wrong.value.mistakes if each.key == key)
     assert mistake.line == line
     for language in LANGUAGES:
-        assert "?" not in mistake.say(language)
+        assert "?" not in mistake.text(language)
 
 
 def test_a_roster_without_a_hole_needs_no_fallback(tmp_path: Path) -> None:

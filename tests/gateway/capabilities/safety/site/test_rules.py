@@ -64,15 +64,15 @@ def load(path: Path, text: str) -> Site:
 def test_a_site_says_its_own_rules(tmp_path: Path) -> None:
     site = load(tmp_path, SITE)
     kitchen, crowded = site.part(SafetySite).rules["kitchen"], site.part(SafetySite).rules["crowded"]
-    assert (kitchen.id, kitchen.device, kitchen.point, kitchen.need) == (
+    assert (kitchen.id, kitchen.device, kitchen.point, kitchen.required_count) == (
         "rule/kitchen",
         "smoke",
         "kitchen",
         1,
     )
-    assert kitchen.latch
-    assert kitchen.hours is not None
-    assert not crowded.latch
+    assert kitchen.latching
+    assert kitchen.applies_at is not None
+    assert not crowded.latching
     assert crowded.title["zh"] == "人太多"
     assert site.part(SafetySite).outputs["siren"].hazards == (Hazard.FIRE,)
 
@@ -121,7 +121,7 @@ def test_each_mistake_is_named_with_its_line(
     assert [(mistake.key, mistake.line) for mistake in refused.value.mistakes] == [(key, line)]
     for language in LANGUAGES:
         assert f"error.{key}" in words(language)
-        assert "?" not in refused.value.mistakes[0].say(language)
+        assert "?" not in refused.value.mistakes[0].text(language)
 
 
 @pytest.mark.parametrize(

@@ -78,14 +78,14 @@ def test_a_picture_is_no_video(tmp_path: Path) -> None:
     cv2.imwrite(str(picture), next(play([], 1)).image)
     done = run(picture, "--line", LINE, "--view", "overhead")
     assert done.returncode == 1
-    assert "not a video" in done.stderr
+    assert "cannot be read as a video" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "english", "chinese"),
     [
-        (["nowhere.mp4", "--line", LINE], 1, "no such file", "没有这个文件"),
-        ([__file__, "--line", LINE], 1, "not a video", "无法作为视频读取"),
+        (["nowhere.mp4", "--line", LINE], 1, "file not found", "没有这个文件"),
+        ([__file__, "--line", LINE], 1, "cannot be read as a video", "无法作为视频读取"),
         (["VIDEO", "--line", "0.5,0.5,0.5,0.5"], 78, "too short", "太短"),
         (["VIDEO", "--line", "0.5,0.5,0.505,0.5"], 78, "too short", "太短"),
         (["VIDEO", "--line", "0.5,0,0.5,1.5"], 2, "4 numbers", "4 个"),
@@ -96,7 +96,7 @@ def test_a_picture_is_no_video(tmp_path: Path) -> None:
         (["VIDEO", "--line", LINE, "--model", "m.onnx"], 78, "SHA-256", "SHA-256"),
         (["VIDEO", "--line", LINE, "--model", "m.onnx", "--sha256", "0"], 78, "cannot be used", "无法使用"),
         (["VIDEO", "--line", LINE, "--show", "/nowhere/a.mp4"], 1, "cannot be written", "无法写入"),
-        (["VIDEO", "--line", LINE, "--show", "VIDEO"], 1, "the very video", "就是要统计的视频"),
+        (["VIDEO", "--line", LINE, "--show", "VIDEO"], 1, "the video to be counted", "就是要统计的视频"),
     ],
 )
 def test_each_mistake_is_told_with_its_mend(

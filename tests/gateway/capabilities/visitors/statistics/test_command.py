@@ -79,7 +79,7 @@ def test_files(filled: Path, tmp_path: Path) -> None:
     assert names[0].read_text("utf-8-sig").splitlines()[3].startswith("2025-03-01,3月,1200,1200,1200,0")
     book = openpyxl.load_workbook(names[1])
     assert book.sheetnames == [
-        "概要", "来访人次", "逐日", "各门各室", "一周各时段平均来访人次",
+        "概要", "来访人次", "逐日", "各门与房间", "一周各时段平均来访人次",
         "活动签到人次", "开放时间", "人工更正在场人数", "闭馆时的计数偏差", "未计数的时段",
     ]  # fmt: skip
     assert sum(row[4].value for row in book["逐日"].iter_rows(min_row=2) if row[4].value) == 1234
@@ -94,13 +94,13 @@ def test_what_is_asked_wrongly_is_named(
 ) -> None:
     monkeypatch.setenv("LINLI_LANG", "en")
     for arguments, said in (
-        (("--from", "2025-02-30"), "'2025-02-30' is no date"),
-        (("--to", "9999-01-01"), "'9999-01-01' is no date"),
-        (("--from", "2025-03-02", "--to", "2025-03-01"), "2025-03-02, is after"),
+        (("--from", "2025-02-30"), "'2025-02-30' is not a date"),
+        (("--to", "9999-01-01"), "'9999-01-01' is not a date"),
+        (("--from", "2025-03-02", "--to", "2025-03-01"), "2025-03-02 is after"),
         (("--from", "1970-01-02", "--to", "2200-12-31"), "at most 20 years"),
         (
             ("--year", "2025", "--place", "cellar"),
-            "there is no place 'cellar'; there are: centre, door.south",
+            "there is no place 'cellar'; known places: centre, door.south",
         ),
     ):
         assert linli(filled, *arguments) == EX_CONFIG

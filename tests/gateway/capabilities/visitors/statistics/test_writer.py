@@ -410,7 +410,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
 
 async def told_at_start(path: Path, clock: FakeClock) -> Fact | None:
     async with Journal.open(path, clock, 0.1) as journal:
-        return await statistics.absence(journal, clock.now())
+        return await statistics.absence(journal.reader, clock.now())
 
 
 async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.safety.services.alarms import Alarm, Output, Safety, State, asking
-from gateway.capabilities.safety.services.alarms.service import HOUR, QUIET
-from gateway.capabilities.safety.services.supervision import DAYS
+from gateway.capabilities.safety.services.alarms import Alarm, Output, Safety, State, alarms_requiring
+from gateway.capabilities.safety.services.alarms.service import _HOUR_S, MAX_MUTE_S
+from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.daemon.gateway import DELIVERY_LIMIT_S
 from gateway.journal import Journal, Reader
 from gateway.model import GATEWAY, LATCHING, AlarmSpec, Fact, Hazard, Lane, Point, Sample
@@ -35,7 +35,7 @@ def changes(facts: Iterable[Fact]) -> list[str]:
 
 
 def sounding(fold: Fold) -> list[Alarm]:
-    return asking(SIREN, fold.rows.values())
+    return alarms_requiring(SIREN, fold.rows.values())
 
 
 @pytest.mark.parametrize("change", ["raised", "cleared", "acknowledged", "closed"])
@@ -87,7 +87,7 @@ async def test_ten_thousand_records_are_kept(tmp_path: Path) -> None:
 
 def test_smoke_detectors_are_due_for_a_test_twice_a_month() -> None:
     """GB 50440-2007."""
-    assert DAYS["smoke"] <= 15
+    assert TEST_INTERVAL_DAYS["smoke"] <= 15
 
 
 def test_all_sounders_start_and_stop_together() -> None:
@@ -101,17 +101,17 @@ def test_all_sounders_start_and_stop_together() -> None:
         (command("mute", second=2), False),
     ):
         fold.step(step)
-        assert [bool(asking(each, fold.rows.values())) for each in others] == [sounds, sounds]
+        assert [bool(alarms_requiring(each, fold.rows.values())) for each in others] == [sounds, sounds]
 
 
 def test_a_muted_fault_sounds_again_after_seven_hours() -> None:
     """GB 20517-2025, 5.11: (7 ± 1) h."""
-    assert 6 * HOUR <= QUIET <= 8 * HOUR
+    assert 6 * _HOUR_S <= MAX_MUTE_S <= 8 * _HOUR_S
     fold = safety()
     fold.step(sample("d0", 0, fault=True), command("mute"))
     assert not sounding(fold)
-    assert fold.step(tick(QUIET - 1)) == []
-    assert changes(fold.step(tick(QUIET))) == ["unmuted"]
+    assert fold.step(tick(MAX_MUTE_S - 1)) == []
+    assert changes(fold.step(tick(MAX_MUTE_S))) == ["unmuted"]
     assert sounding(fold)
 
 
@@ -130,7 +130,7 @@ def test_an_electrical_fire_alarm_latches_until_it_is_reset_by_hand() -> None:
     alarm = fold.rows["d0/electrical"].id
     fold.step(command("acknowledge", args={"alarm": alarm}))
     assert fold.rows["d0/electrical"].state is State.LATCHED
-    assert changes(fold.step(tick(30 * 24 * HOUR))) == []
+    assert changes(fold.step(tick(30 * 24 * _HOUR_S))) == []
     assert changes(fold.step(command("reset", args={"alarm": alarm}))) == ["closed"]
 
 

@@ -22,7 +22,7 @@ FRIDGE = device(
 
 
 def safety(*rules: Rule) -> Fold:
-    return Fold(Safety({"d": SMOKE, "f": FRIDGE}, rules))
+    return Fold(Safety({"d": SMOKE, "f": FRIDGE}, rules, inside_figure="visitors.inside"))
 
 
 def changes(facts: Iterable[Fact]) -> list[str]:
@@ -219,10 +219,10 @@ def test_a_rule_of_the_site_is_an_alarm_like_any_other() -> None:
         device="visitors",
         point="crowded",
         hazard=Hazard.CROWD,
-        when=(Condition(point="visitors.inside", above=200, hysteresis=10),),
+        conditions=(Condition(point="visitors.inside", above=200, hysteresis=10),),
         title={"zh": "人太多", "en": "Too many people"},
-        latch=False,
-        off_delay=0.0,
+        latching=False,
+        off_delay_s=0.0,
     )
     fold = safety(crowded)
     (fact,) = fold.step(sample("visitors", 0, inside=201))

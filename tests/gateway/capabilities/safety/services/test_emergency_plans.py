@@ -5,18 +5,23 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
-from msgspec.structs import replace
 
 from gateway.capabilities.safety.services.alarms import Safety
-from gateway.capabilities.safety.services.response import Case, Plan, Response, Step, case_of, checklist
+from gateway.capabilities.safety.services.emergency_plans import (
+    EmergencyCase,
+    EmergencyPlan,
+    EmergencyPlans,
+    PlanStep,
+    find_case,
+)
 from gateway.model import AlarmSpec, Fact, Hazard, Lane, Message, Point
 from tests.gateway.services.kit import Fold, command, device, kinds, sample
 
 WORDS = {"zh": "做", "en": "do"}
-STEPS = {name: Step(who=WORDS, do=WORDS) for name in ("look", "call", "muster")}
+STEPS = {name: PlanStep(who=WORDS, do=WORDS) for name in ("look", "call", "muster")}
 PLANS = {
-    Hazard.FIRE: Plan(hazard=Hazard.FIRE, title=WORDS, source=WORDS, together=True, steps=STEPS),
-    Hazard.SOS: Plan(hazard=Hazard.SOS, title=WORDS, source=WORDS, steps=STEPS),
+    Hazard.FIRE: EmergencyPlan(hazard=Hazard.FIRE, title=WORDS, source=WORDS, together=True, steps=STEPS),
+    Hazard.SOS: EmergencyPlan(hazard=Hazard.SOS, title=WORDS, source=WORDS, steps=STEPS),
 }
 NOW: dict[str, Any] = {"off_delay": 0.0}
 DEVICES = {
@@ -31,8 +36,8 @@ class Both:
     """Safety, and the response that follows it."""
 
     def __init__(self) -> None:
-        self.safety = Fold(Safety(DEVICES))
-        self.response = Fold(Response(PLANS))
+        self.safety = Fold(Safety(DEVICES, inside_figure="visitors.inside"))
+        self.response = Fold(EmergencyPlans(PLANS))
 
     @property
     def rows(self) -> dict[str, Any]:
@@ -54,8 +59,8 @@ class Both:
     def restart(self) -> None:
         """Through the journal, as MessagePack."""
         kept = {key: msgpack.encode(row) for key, row in self.rows.items()}
-        self.response = Fold(Response(PLANS))
-        rows = {key: msgpack.decode(body, type=Case) for key, body in kept.items()}
+        self.response = Fold(EmergencyPlans(PLANS))
+        rows = {key: msgpack.decode(body, type=EmergencyCase) for key, body in kept.items()}
         self.response.rows = dict(self.response.service.restore(rows))
         self.safety.restart()
 
@@ -92,18 +97,6 @@ def test_a_step_is_checked_off_by_name_and_time_and_only_once() -> None:
     assert kinds(both.act("step", "b1/sos", 24, by="李", step="look")) == ["step"]
 
 
-def test_the_checklist_has_the_words_of_each_step_and_who_has_done_it() -> None:
-    both = Both()
-    both.step(sample("b1", sos=True))
-    both.act("step", "b1/sos", 20, step="call")
-    plan = replace(PLANS[Hazard.SOS], steps={"call": STEPS["call"], "new": STEPS["look"]})
-    items = checklist(both.rows["b1/sos"], plan)
-    assert [item.name for item in items] == ["look", "call", "muster"]
-    assert [item.step is not None for item in items] == [False, True, False]
-    assert [item.done and item.done.by for item in items] == [None, "王", None]
-    assert [item.step for item in checklist(both.rows["b1/sos"], None)] == [None] * 3
-
-
 def test_the_report_says_when_each_thing_was_done_and_what_was_not() -> None:
     both = Both()
     both.step(sample("b1", 0, sos=True))
@@ -124,7 +117,7 @@ def test_a_house_burns_once_however_many_detectors_say_so() -> None:
     both = Both()
     assert kinds(both.step(sample("s1", 0, smoke=True), sample("s2", 5, smoke=True))) == ["plan-opened"]
     first, second = (both.safety.rows[key].id for key in ("s1/smoke", "s2/smoke"))
-    assert case_of(both.rows, first) == case_of(both.rows, second)
+    assert find_case(both.rows, first) == find_case(both.rows, second)
     assert kinds(both.act("step", "s2/smoke", 9, step="call")) == ["step"]
     assert end(both, "s1/smoke", 60) == []
     (report,) = end(both, "s2/smoke", 90)
@@ -261,7 +254,7 @@ def test_no_step_is_lost_or_recorded_twice(moves: list[tuple[str, str, str]]) ->
                 assert set(fact.body["skipped"]) == STEPS.keys() - done
         standing = {row.id for row in both.safety.rows.values() if row.state != "normal"}
         for alarm in standing:
-            found = case_of(both.rows, alarm)
+            found = find_case(both.rows, alarm)
             assert found is not None
             assert set(found[1].done) == ticked[found[1].id]
         assert bool(both.rows) == bool(standing)
@@ -269,7 +262,7 @@ def test_no_step_is_lost_or_recorded_twice(moves: list[tuple[str, str, str]]) ->
 
 
 def test_ten_thousand_alarms_are_one_case_and_cost_no_more_than_their_rows() -> None:
-    fold = Fold(Response(PLANS))
+    fold = Fold(EmergencyPlans(PLANS))
     service, rows = fold.service, fold.rows
     told = 0
     for change, state in (("raised", "active"), ("closed", "normal")):

@@ -1,4 +1,4 @@
-"""Posting JSON, the certificate verified: for robots and webhooks."""
+"""Posts JSON over HTTPS, for chat robots and webhooks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import msgspec
 
 from gateway.model import LinkDown
 
-from .channel import Undelivered
+from .channel import DeliveryFailed
 
-LARGEST = 64 * 1024
-"""Bytes of an answer that are read."""
-LOCAL = ("127.0.0.1", "::1", "localhost")
+MAX_ANSWER_BYTES = 64 * 1024
+"""An answer is read up to this size."""
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
-def is_url(text: str) -> bool:
-    """https, or http on this machine; what is secret stands in a file, not here."""
+def is_safe_url(text: str) -> bool:
+    """Whether it is https, or http on this machine, and without credentials: those are kept in files."""
     url = urlsplit(text)
-    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOCAL)
+    safe = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS)
     return safe and bool(url.hostname) and not (url.username or url.password or url.query or url.fragment)
 
 
-async def post(
+async def post_json(
     url: str,
     body: bytes,
     *,
@@ -35,14 +35,16 @@ async def post(
     headers: Mapping[str, str] | None = None,
     ca_file: Path | None = None,
 ) -> bytes:
-    """The body of the answer with status 2xx. Raises `Undelivered`; its facts tell nothing of the query."""
+    """POST a body and return that of the answer with status 2xx.
+
+    Raises `DeliveryFailed`, whose facts never contain the query."""
     import httpx2  # noqa: PLC0415  heavy, and needed at the first alarm only
 
     try:
         trust = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file)
     except OSError as error:
         raise LinkDown("secret-unreadable", file=ca_file, reason=error) from error
-    # No chaining from here on: what the library says may repeat the address with its key.
+    # Errors are not chained from here on: the library's text may contain the address with its key.
     host = urlsplit(url).netloc
     try:
         async with (
@@ -58,18 +60,18 @@ async def post(
             answer = bytearray()
             async for part in response.aiter_raw():
                 answer += part
-                if len(answer) > LARGEST:
+                if len(answer) > MAX_ANSWER_BYTES:
                     break
             status = response.status_code
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise Undelivered("channel-away", host=host, reason=_reason(error)) from None
+        raise DeliveryFailed("channel-away", host=host, reason=_system_reason(error)) from None
     if not 200 <= status < 300:
-        raise Undelivered("channel-status", host=host, status=status)
+        raise DeliveryFailed("channel-status", host=host, status=status)
     return bytes(answer)
 
 
-def _reason(error: BaseException) -> str:
-    """Why, by the system's own words if there are any: those of the library may hold the address."""
+def _system_reason(error: BaseException) -> str:
+    """The operating system's error text if there is one: the library's own may contain the address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
@@ -78,17 +80,17 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-async def tell_robot(url: str, query: Mapping[str, str], message: dict[str, Any]) -> None:
-    """Post to a chat robot, which answers with an `errcode`. Raises `Undelivered`."""
+async def post_to_robot(url: str, query: Mapping[str, str], payload: dict[str, Any]) -> None:
+    """POST to a chat robot, which answers with an `errcode`. Raises `DeliveryFailed` for any but 0."""
     host = urlsplit(url).netloc
-    answer = await post(url, msgspec.json.encode(message), query=query)
+    answer = await post_json(url, msgspec.json.encode(payload), query=query)
     try:
-        code = msgspec.json.decode(answer, type=_Answer).errcode
+        code = msgspec.json.decode(answer, type=_RobotAnswer).errcode
     except msgspec.DecodeError:
-        raise Undelivered("channel-answer", host=host) from None
+        raise DeliveryFailed("channel-answer", host=host) from None
     if code != 0:
-        raise Undelivered("channel-robot", host=host, code=code)
+        raise DeliveryFailed("channel-robot", host=host, code=code)
 
 
-class _Answer(msgspec.Struct):
+class _RobotAnswer(msgspec.Struct):
     errcode: int

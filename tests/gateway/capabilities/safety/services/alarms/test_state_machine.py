@@ -1,19 +1,19 @@
 from pathlib import Path
 
-from gateway.capabilities.safety.services.alarms import ARROWS, Event, State, diagram
-from gateway.capabilities.safety.services.alarms.machine import follow
+from gateway.capabilities.safety.services.alarms import TRANSITIONS, AlarmEvent, State, state_diagram
+from gateway.capabilities.safety.services.alarms.state_machine import find_transition
 
 ROOT = Path(__file__).parents[6]
 
 
 def test_every_state_is_reached_and_left() -> None:
-    assert {arrow.next for arrow in ARROWS} == {arrow.state for arrow in ARROWS} == set(State)
+    assert {arrow.next for arrow in TRANSITIONS} == {arrow.state for arrow in TRANSITIONS} == set(State)
 
 
 def test_no_two_arrows_contradict_each_other() -> None:
     pairs = [
         (arrow.state, arrow.event, latching)
-        for arrow in ARROWS
+        for arrow in TRANSITIONS
         for latching in (True, False)
         if arrow.latching in (None, latching)
     ]
@@ -22,19 +22,19 @@ def test_no_two_arrows_contradict_each_other() -> None:
 
 def test_nothing_but_people_ends_a_latching_alarm() -> None:
     for state in set(State) - {State.NORMAL}:
-        for event in (Event.RAISE, Event.CLEAR):
-            arrow = follow(state, event, latching=True)
+        for event in (AlarmEvent.RAISE, AlarmEvent.CLEAR):
+            arrow = find_transition(state, event, latching=True)
             assert arrow is None or arrow.next is not State.NORMAL
 
 
 def test_nothing_ends_an_alarm_while_its_condition_holds() -> None:
     for state in (State.ACTIVE, State.ACKNOWLEDGED):
-        for event in (Event.ACKNOWLEDGE, Event.RESET):
+        for event in (AlarmEvent.ACKNOWLEDGE, AlarmEvent.RESET):
             for latching in (True, False):
-                arrow = follow(state, event, latching)
+                arrow = find_transition(state, event, latching)
                 assert arrow is None or arrow.next is State.ACKNOWLEDGED
 
 
 def test_the_documents_show_the_diagram_of_the_table() -> None:
-    drawn = f"```mermaid\n{diagram()}\n```"
+    drawn = f"```mermaid\n{state_diagram()}\n```"
     assert drawn in (ROOT / "SAFETY.md").read_text(encoding="utf-8")

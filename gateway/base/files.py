@@ -1,0 +1,52 @@
+"""Files that survive a power cut: either the old or the new content is there, never a part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gateway.base.failpoint import failpoint
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace the file's content at once. Only one process may write a path. Raises `OSError`."""
+    draft = path.with_name(path.name + ".new")
+    write_synced(draft, data, mode)
+    failpoint("file-drafted")
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def create_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Create the file and its folder; an existing file stays as it is. Of several processes that create the
+    same path at once, the first wins. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    write_synced(draft, data, mode)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a new file, in place of an old one, and wait until its content is on the disk. A power cut
+    meanwhile may leave a part of it. Raises `OSError`."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's entries are on the disk: a new or renamed file needs this to be found
+    again."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,175 @@
+"""Evaluates rules on readings and on the passing of time: which rules begin or cease to hold.
+
+Durations are measured by the monotonic clock alone. The history that is kept is bounded by what the rules
+look back on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from gateway.model import Sample, Stamp, Value
+
+from .rules import LINK_POINT, Condition, LocalClock, Rule
+
+MAX_HISTORY_READINGS = 64
+"""About how many readings a condition keeps of the period that `rises` and `falls` look back on."""
+
+
+class RuleChange(NamedTuple):
+    """A rule has begun (`holds`) or ceased to hold."""
+
+    rule: Rule
+    holds: bool
+    value: Value
+
+
+class _ConditionState:
+    """One condition with its latest value and its history. `is_met` is None while it is not known."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+        self._last_read_s: float | None = None
+        self._last_changed_s = 0.0
+        self._history: deque[tuple[float, float]] = deque()
+        self.value: Value = False
+        self.is_met: bool | None = None
+
+    def update_value(self, value: Value, now_s: float) -> None:
+        """Evaluate a new reading."""
+        if value != self.value or self._last_read_s is None:
+            self._last_changed_s = now_s
+        self.value, self._last_read_s = value, now_s
+        self.is_met = self._evaluate(value, now_s)
+
+    def update_time(self, now_s: float) -> None:
+        """Evaluate what depends on time alone."""
+        condition = self._condition
+        if condition.missing is not None:
+            if self._last_read_s is None:
+                self._last_read_s = now_s
+            self.is_met = now_s - self._last_read_s >= condition.missing
+        elif condition.stuck is not None and self._last_read_s is not None:
+            self.is_met = self._last_read_s - self._last_changed_s >= condition.stuck
+
+    def _evaluate(self, value: Value, now_s: float) -> bool | None:
+        condition = self._condition
+        if condition.missing is not None:
+            return False
+        if condition.stuck is not None:
+            return now_s - self._last_changed_s >= condition.stuck
+        if condition.equals is not None:
+            return value == condition.equals
+        if condition.rises is None and condition.falls is None:
+            return condition.exceeded(value, self.is_met is True)
+        if isinstance(value, str):
+            return None
+        return self._has_moved(float(value), now_s)
+
+    def _has_moved(self, value: float, now_s: float) -> bool:
+        """Whether the value has risen or fallen by as much as the condition says."""
+        condition, history = self._condition, self._history
+        while history and now_s - history[0][0] > condition.within:
+            history.popleft()
+        if not history or now_s - history[-1][0] >= condition.within / MAX_HISTORY_READINGS:
+            history.append((now_s, value))
+        if condition.rises is not None:
+            return value - min(v for _, v in history) >= condition.rises
+        assert condition.falls is not None
+        return max(v for _, v in history) - value >= condition.falls
+
+
+class _RuleState:
+    """One rule with the state of its conditions, and whether it holds."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.conditions = tuple(_ConditionState(condition) for condition in rule.conditions)
+        self.holds = False
+        self.pending_since_s: float | None = None
+        """Since when the conditions contradict `holds`; the on-delay or off-delay is running."""
+
+    def update(self, at: Stamp, local_time: LocalClock) -> bool:
+        """Whether `holds` has changed."""
+        now_s, is_met = at.mono / 1e9, self._is_met(at, local_time)
+        if is_met is None or is_met == self.holds:
+            self.pending_since_s = None
+            return False
+        if self.pending_since_s is None:
+            self.pending_since_s = now_s
+        delay_s = self.rule.on_delay_s if is_met else self.rule.off_delay_s
+        if now_s - self.pending_since_s < delay_s:
+            return False
+        self.holds, self.pending_since_s = is_met, None
+        return True
+
+    def _is_met(self, at: Stamp, local_time: LocalClock) -> bool | None:
+        """Whether enough conditions are met now, without delays; None while it is not known."""
+        applies_at = self.rule.applies_at
+        if applies_at is not None and (time := local_time(at)) is not None and not applies_at(time):
+            return False
+        required = self.rule.required_count or len(self.conditions)
+        met = sum(condition.is_met is True for condition in self.conditions)
+        unknown = sum(condition.is_met is None for condition in self.conditions)
+        if met >= required:
+            return True
+        return None if met + unknown >= required else False
+
+
+class RuleEvaluator:
+    """All rules of a site and their states."""
+
+    def __init__(self, rules: Iterable[Rule], local_time: LocalClock) -> None:
+        self._local_time = local_time
+        self._states = {rule.id: _RuleState(rule) for rule in rules}
+        self._by_device: dict[str, dict[str, list[tuple[_RuleState, _ConditionState, str]]]] = {}
+        for state in self._states.values():
+            for condition, spec in zip(state.conditions, state.rule.conditions, strict=True):
+                device, _, point = spec.point.partition(".")
+                of_device = self._by_device.setdefault(device, {})
+                of_device.setdefault(state.rule.id, []).append((state, condition, point))
+        self._time_dependent = [state for state in self._states.values() if state.rule.depends_on_time]
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """Every rule by its id."""
+        return {rule_id: state.rule for rule_id, state in self._states.items()}
+
+    def holds(self, rule_id: str) -> bool:
+        """Whether the rule holds, as of the latest evaluation."""
+        state = self._states.get(rule_id)
+        return state is not None and state.holds
+
+    def resume(self, holding_rule_ids: Iterable[str]) -> None:
+        """Continue after a restart: the rules with these ids hold until a reading says otherwise."""
+        for rule_id in holding_rule_ids:
+            if rule_id in self._states:
+                self._states[rule_id].holds = True
+
+    def evaluate_sample(self, sample: Sample) -> Iterator[RuleChange]:
+        """The changes that a sample causes."""
+        of_device = self._by_device.get(sample.device)
+        if of_device is None:
+            return
+        now_s = sample.at.mono / 1e9
+        values: Mapping[str, Value] = {**sample.values, LINK_POINT: bool(sample.error)}
+        for entries in of_device.values():
+            for _, condition, point in entries:
+                if point in values:
+                    condition.update_value(values[point], now_s)
+            state = entries[0][0]
+            if state.update(sample.at, self._local_time):
+                value = sample.error if state.rule.point == LINK_POINT else state.conditions[0].value
+                yield RuleChange(state.rule, state.holds, value)
+
+    def evaluate_time(self, at: Stamp) -> Iterator[RuleChange]:
+        """The changes that the passing of time causes: delays, hours, `missing` and `stuck`."""
+        for state in self._time_dependent:
+            for condition in state.conditions:
+                condition.update_time(at.mono / 1e9)
+        for state in self._states.values():
+            is_due = state.pending_since_s is not None or state.rule.depends_on_time
+            if is_due and state.update(at, self._local_time):
+                yield RuleChange(state.rule, state.holds, state.conditions[0].value)

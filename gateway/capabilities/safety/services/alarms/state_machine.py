@@ -1,0 +1,78 @@
+"""The states of an alarm and the transitions between them, as one table. The states use the terms of
+ISA-18.2; latching follows EN 54-2 and GB 26875.1-2011. The diagram in SAFETY.md is made from this table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """The state of an alarm. A point without a row is `normal`."""
+
+    NORMAL = "normal"
+    ACTIVE = "active"
+    """The condition holds and nobody has acknowledged it."""
+    ACKNOWLEDGED = "acknowledged"
+    """The condition holds and a person has acknowledged it."""
+    CLEARED = "cleared"
+    """The condition is gone, but nobody has acknowledged the alarm."""
+    LATCHED = "latched"
+    """The condition is gone and the alarm acknowledged; a named person must still reset it."""
+
+
+class AlarmEvent(StrEnum):
+    """An event that may change the state of an alarm."""
+
+    RAISE = "raise"
+    CLEAR = "clear"
+    ACKNOWLEDGE = "acknowledge"
+    RESET = "reset"
+
+
+class Transition(NamedTuple):
+    """What an event does in a state. `latching` is None where that does not depend on latching."""
+
+    state: State
+    event: AlarmEvent
+    latching: bool | None
+    next: State
+    change: str
+    """The name of the change in the journal record."""
+
+
+TRANSITIONS = (
+    Transition(State.NORMAL, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, State.ACKNOWLEDGED, "acknowledged"),
+    Transition(State.ACTIVE, AlarmEvent.CLEAR, None, State.CLEARED, "cleared"),
+    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, True, State.LATCHED, "cleared"),
+    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, False, State.NORMAL, "closed"),
+    Transition(State.CLEARED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, True, State.LATCHED, "acknowledged"),
+    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, False, State.NORMAL, "closed"),
+    Transition(State.LATCHED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
+    Transition(State.LATCHED, AlarmEvent.RESET, None, State.NORMAL, "closed"),
+)
+"""An event without a row here changes nothing: an alarm can be reset only after it was acknowledged, and
+never while its condition holds."""
+
+_TRANSITIONS_BY_EVENT = {
+    (transition.state, transition.event, latching): transition
+    for transition in TRANSITIONS
+    for latching in ((True, False) if transition.latching is None else (transition.latching,))
+}
+
+
+def find_transition(state: State, event: AlarmEvent, latching: bool) -> Transition | None:
+    """The transition for an event in a state; None when the event changes nothing."""
+    return _TRANSITIONS_BY_EVENT.get((state, event, latching))
+
+
+def state_diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> normal"]
+    for transition in TRANSITIONS:
+        condition = {True: " (latching)", False: " (not latching)", None: ""}[transition.latching]
+        lines.append(f"    {transition.state} --> {transition.next}: {transition.event}{condition}")
+    return "\n".join(lines)
