@@ -9,21 +9,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config import load_site
-from gateway.field.scan.fit import Fit
-from gateway.field.scan.paste import Met, paste, quoted
+from gateway.field.scan.match import ProfileMatch
+from gateway.field.scan.tables import FoundDevice, site_tables, toml_value
 from gateway.model import Value
 from tests.gateway.field.scan.conftest import HEAD
 
 URL = "mqtt://broker"
-FIT = Fit("thermometer/generic-mqtt", 1, {"temperature": 4.2})
+FIT = ProfileMatch("thermometer/generic-mqtt", 1, {"temperature": 4.2})
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 
-def met(topic: str, fits: list[Fit], says: Mapping[str, str] = {}, heard: Mapping[str, Value] = {}) -> Met:
-    return Met(
-        driver="mqtt_json", place=URL, line={"url": URL}, address={"topic": topic}, says=dict(says),
-        speaks=True, fits=fits, heard=dict(heard),
-    )  # fmt: skip
+def found(
+    topic: str,
+    matches: list[ProfileMatch],
+    identity: Mapping[str, str] = {},
+    received: Mapping[str, Value] = {},
+) -> FoundDevice:
+    return FoundDevice(
+        driver="mqtt_json",
+        target=URL,
+        bus_table={"url": URL},
+        address={"topic": topic},
+        identity=dict(identity),
+        pushes=True,
+        matches=matches,
+        received=dict(received),
+    )
 
 
 def check(folder: Path, tables: str) -> list[Any]:
@@ -38,9 +49,9 @@ def check(folder: Path, tables: str) -> list[Any]:
 )
 def test_whatever_strangers_say_the_tables_pass(topics: list[str], name: str, word: str) -> None:
     strangers = [
-        met(topic, [FIT] if n % 2 else [], {"name": name}, {word: word}) for n, topic in enumerate(topics)
+        found(topic, [FIT] if n % 2 else [], {"name": name}, {word: word}) for n, topic in enumerate(topics)
     ]
-    data = tomllib.loads(paste(strangers, {"mqtt-json", "thermometer-1"}, "en"))
+    data = tomllib.loads(site_tables(strangers, {"mqtt-json", "thermometer-1"}, "en"))
     assert set(data) <= {"bus", "device"}
     assert set(data.get("bus", {})) <= {"mqtt-json-2"}
     devices = data.get("device", {})
@@ -49,8 +60,8 @@ def test_whatever_strangers_say_the_tables_pass(topics: list[str], name: str, wo
 
 
 def test_names_are_told_apart_and_none_is_the_gateways_own(tmp_path: Path) -> None:
-    strangers = [met("a/b", [FIT]), met("A.b", [FIT]), met("温度", [FIT]), met("x" * 200, [FIT])]
-    devices = check(tmp_path, paste(strangers, set(), "zh"))
+    strangers = [found("a/b", [FIT]), found("A.b", [FIT]), found("温度", [FIT]), found("x" * 200, [FIT])]
+    devices = check(tmp_path, site_tables(strangers, set(), "zh"))
     assert [device.name for device in devices] == [
         "thermometer-a-b",
         "thermometer-a-b-2",
@@ -61,11 +72,11 @@ def test_names_are_told_apart_and_none_is_the_gateways_own(tmp_path: Path) -> No
 
 
 def test_several_models_are_all_named_and_the_first_is_taken(tmp_path: Path) -> None:
-    tables = paste([met("t", [FIT, Fit("fridge/other", 0, {})])], set(), "en")
+    tables = site_tables([found("t", [FIT, ProfileMatch("fridge/other", 0, {})])], set(), "en")
     assert "matches thermometer/generic-mqtt (temperature = 4.2), and also fridge/other" in tables
     assert [device.profile for device in check(tmp_path, tables)] == ["thermometer/generic-mqtt"]
 
 
 def test_values_are_written_as_toml_has_them() -> None:
     for value in (True, 7, 2.5, 'quote " back \\ line \n delete \x7f', {"zh": "门", "en": "Door"}):
-        assert tomllib.loads(f"x = {quoted(value)}") == {"x": value}
+        assert tomllib.loads(f"x = {toml_value(value)}") == {"x": value}

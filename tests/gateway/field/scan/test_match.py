@@ -6,7 +6,7 @@ import pytest
 
 from drivers import load
 from gateway.config import Mistakes, Profile, load_profile
-from gateway.field.scan.fit import contradicts, fits
+from gateway.field.scan.match import contradicts, matching_profiles
 from gateway.wire.codec import convert_values
 from tests.gateway.field.scan.conftest import MODELS
 
@@ -18,7 +18,7 @@ def among(models: dict[str, Profile], one: Profile, raw: object, **says: str) ->
     """The models of the profile's driver that fit a reading."""
     rivals = {name: model for name, model in models.items() if model.driver is one.driver}
     wires = {name: [model.driver.decode(model.points, raw)] for name, model in rivals.items()}
-    return [fit.profile for fit in fits(rivals, says, wires)]
+    return [fit.profile for fit in matching_profiles(rivals, says, wires)]
 
 
 @pytest.mark.parametrize("name", [*ASKED, *HEARD])
@@ -64,8 +64,8 @@ def test_what_a_device_says_of_itself_decides() -> None:
 
 def test_a_format_alone_names_no_model_but_a_product_does() -> None:
     ble = {name: model for name, model in MODELS.items() if model.driver is load("ble")}
-    assert fits(ble, {"format": "bthome", "encrypted": "true"}, {}) == []
-    known = fits(ble, {"format": "mibeacon", "product": "0997"}, {})
+    assert matching_profiles(ble, {"format": "bthome", "encrypted": "true"}, {}) == []
+    known = matching_profiles(ble, {"format": "mibeacon", "product": "0997"}, {})
     assert [fit.profile for fit in known] == ["smoke/xiaomi-jtyjgd03mi"]
 
 
@@ -74,8 +74,8 @@ def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_agai
     leak = lora["water/milesight-em300-zld"]
     empty, full = {}, leak.driver.decode(leak.points, leak.driver.parse_example(leak.examples[0]["raw"]))
     name = "water/milesight-em300-zld"
-    assert fits({name: leak}, {}, {name: [empty]}) == []
-    assert [fit.profile for fit in fits({name: leak}, {}, {name: [empty, full]})] == [name]
+    assert matching_profiles({name: leak}, {}, {name: [empty]}) == []
+    assert [fit.profile for fit in matching_profiles({name: leak}, {}, {name: [empty, full]})] == [name]
 
 
 @pytest.mark.parametrize(
