@@ -31,7 +31,7 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.passes import Passes
 from gateway.model import GATEWAY, Clock, GatewayError, Hazard
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 from gateway.web.access import COOKIE, Access
 from gateway.web.requests import NAMELESS, body_of, language, remember, same_origin, set_cookie
 from gateway.words import error_summary, translate
@@ -375,7 +375,7 @@ class Dashboard:
         answer = Answer(404, "failed", translate(lang, f"dashboard.{gone}"))
         for device in devices:
             answer = await self._send(person, lang, done, device, action, args)
-            if answer.status != Status.DONE:
+            if answer.status != CommandStatus.DONE:
                 break
         return answer
 
@@ -457,11 +457,11 @@ class Dashboard:
 
 def _ended(lang: str, status: str, detail: str, done: str) -> Answer:
     """What became of a command, in words."""
-    if status == Status.DONE:
+    if status == CommandStatus.DONE:
         return Answer(200, "done", done)
-    if status == Status.ACCEPTED:
+    if status == CommandStatus.ACCEPTED:
         return Answer(200, status, translate(lang, "dashboard.accepted"))
-    if status in {Status.FAILED, Status.DENIED}:
+    if status in {CommandStatus.FAILED, CommandStatus.DENIED}:
         return Answer(
             200, status, translate(lang, f"dashboard.{status}", reason=error_summary(lang, detail))
         )

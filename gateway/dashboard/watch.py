@@ -197,7 +197,7 @@ class Watch:
             after = await reader.last(Lane.TELEMETRY)
             samples, values = await self._latest(reader, after)
             while file == _identity(path):
-                if version == (version := await reader.changes()):
+                if version == (version := await reader.data_version()):
                     self._learn()
                 else:
                     rows = {service.name: await _rows(reader, service) for service in SERVICES}

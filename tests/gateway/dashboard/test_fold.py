@@ -29,7 +29,7 @@ from gateway.dashboard.view import (
     View,
 )
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.words import words
 
@@ -210,15 +210,15 @@ def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
 
 
 def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
-    def order(ago: float, action: str, status: Status, device: str = "door") -> CommandRow:
+    def order(ago: float, action: str, status: CommandStatus, device: str = "door") -> CommandRow:
         return CommandRow(device, action, "dashboard", "Wang", at(ago), 0, status, "")
 
     card = msgspec.structs.replace(DOOR, actions=("reset-counts",))
     rows = {
-        "1": order(90, "reset-counts", Status.DONE),
-        "2": order(60, "reset-counts", Status.ACCEPTED),
-        "3": order(30, "open", Status.DENIED),
-        "4": order(20, "reset-counts", Status.DONE, "other"),
+        "1": order(90, "reset-counts", CommandStatus.DONE),
+        "2": order(60, "reset-counts", CommandStatus.ACCEPTED),
+        "3": order(30, "open", CommandStatus.DENIED),
+        "4": order(20, "reset-counts", CommandStatus.DONE, "other"),
     }
     (line,) = view(card, commands=rows).devices
     assert line.order == OrderLine("reset-counts", "accepted", "", "Wang", NOON - 60_000)

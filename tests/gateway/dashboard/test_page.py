@@ -13,7 +13,7 @@ from gateway.capabilities.safety.services.emergency_plans import LoggedAction, M
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.model import Hazard
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 from tests.gateway.dashboard.browser import Page, fill
 from tests.gateway.dashboard.conftest import KEY, NASTY, House, Served
 
@@ -115,9 +115,9 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     page.click("dialog .danger")
     page.shows("已下发", "#toast.accepted")
     assert [(each["device"], each["action"]) for each in house.commands] == [("gas", "close-valve")]
-    house.ordered("gas", "close-valve", Status.ACCEPTED)
+    house.ordered("gas", "close-valve", CommandStatus.ACCEPTED)
     page.shows("关阀：执行中", "[data-key=gas]")
-    house.ordered("gas", "close-valve", Status.FAILED, "unconfirmed")
+    house.ordered("gas", "close-valve", CommandStatus.FAILED, "unconfirmed")
     page.shows("关阀：未成功，设备未显示已执行 · 1 分钟前 · Wang", "[data-key=gas]")
 
 
