@@ -144,7 +144,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
         # What asks, and what hears.
-        ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/ear\.py"),
+        ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
         ("segno", r"gateway/web/qr\.py"),
         ("serial", r"gateway/wire/serialport\.py"),
         ("xlsxwriter", r"gateway/capabilities/visitors/statistics/workbook\.py"),

@@ -1,4 +1,4 @@
-"""The gateway under every fault, with a foreign witness: see `faults`, `oracle` and `disk`.
+"""The gateway under every fault, with an independent witness: see `faults`, `oracle` and `disk`.
 
 `linli run` is fed by a fast Modbus slave and speaks through `proxy` with a mosquitto. The witness is a
 client of its own with a persistent session, straight at that broker. "Acknowledged" must imply "seen", so
@@ -127,7 +127,7 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 class Run:
-    """The rounds of one run, and what was measured on the way."""
+    """The rounds of one run, and what was measured."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class Run:
         self._peak_journal = 0
 
     async def watch(self) -> None:
-        """Look at the journal and at what the gateway uses; never returns."""
+        """Observe the journal and the gateway's resources; never returns."""
         while True:
             if self._nemesis.watching:
                 self._observer.read_new_rows()
@@ -164,7 +164,7 @@ class Run:
             await asyncio.sleep(0.2)
 
     async def begin(self) -> None:
-        """Killed at every step of the journal's making; then it is there."""
+        """Kill the gateway at every step of creating the journal; afterwards the journal exists."""
         for step in range(1, 5):
             await self._gateway.hold()
             await asyncio.sleep(0.6)
@@ -176,7 +176,7 @@ class Run:
         await self._recovered()
 
     async def rounds(self, end: float) -> None:
-        """One fault, or one each of several groups at once, until the time is up."""
+        """One fault, or one of each of several groups at the same time, until the time is up."""
         while time.monotonic() < end:
             groups = [group for group in self._groups if self._rng.random() < CHANCES[group]]
             groups = groups or [self._rng.choice(list(self._groups))]
@@ -186,7 +186,7 @@ class Run:
             await asyncio.sleep(self._rng.uniform(0, 1.5))
 
     async def round(self, names: list[str]) -> None:
-        """These faults at once, until all are healed and something new has arrived."""
+        """These faults at the same time, until all are removed and new records have arrived."""
         print(" + ".join(names), file=sys.stderr, flush=True)
         self._nemesis.counts.update(names)
         faults = {name: fault for group in self._nemesis.groups.values() for name, fault in group.items()}

@@ -1,4 +1,4 @@
-"""The disk under the journal: an ext4 of its own on a loop device, whose power can be cut.
+"""The disk under the journal: a separate ext4 file system on a loop device, whose power can be cut.
 
 A power cut is kill -9 of everybody on it, then EXT4_IOC_SHUTDOWN without flushing the log (what xfstests
 calls "godown"): what no fsync has written is gone when it is mounted again. `drops_unsynced` proves it.
@@ -23,7 +23,7 @@ PAGE_BYTES = 1024
 
 
 class Disk:
-    """`path` is where files go."""
+    """`path` is the mount point."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "disk"
@@ -47,7 +47,7 @@ class Disk:
         return _run("mount", "-o", "loop,commit=300", self._image, self.path)
 
     def shut_down(self) -> None:
-        """From now on nothing is written: as if the power were gone."""
+        """From now on nothing is written, as without power."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
@@ -55,12 +55,12 @@ class Disk:
             os.close(descriptor)
 
     def mount_again(self) -> None:
-        """The power is back. Everybody who had files open here must be dead."""
+        """Restore the power. All processes that had files open here must have ended."""
         if not _run("umount", self.path) or not self._mount():
             raise RuntimeError("umount/mount")
 
     def drops_unsynced(self) -> bool:
-        """Whether a power cut here takes what was not synced, and only that."""
+        """Whether a power cut loses exactly what was not synced."""
         for name, data in (("synced", b"1" * 8192), ("unsynced", b"2" * 8192)):
             with (self.path / name).open("wb") as file:
                 file.write(data)
@@ -81,7 +81,7 @@ class Disk:
         return lost and kept
 
     def fill(self) -> None:
-        """Not a byte is left."""
+        """Fill the disk completely."""
         with (self.path / "stuffing").open("ab") as file:
             for size in (1 << 20, 1 << 12, 1 << 10):
                 with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ class Disk:
         (self.path / "stuffing").unlink(missing_ok=True)
 
     def used(self) -> int:
-        """Bytes of the journal's files, quarantined ones among them."""
+        """Bytes of the journal's files, including quarantined ones."""
         total = 0
         for file in self.path.glob("journal*"):
             with contextlib.suppress(FileNotFoundError):

@@ -1,5 +1,5 @@
-"""The faults. Each is injected, held and healed by one method of `Nemesis`; the group says which of them
-cannot happen at once."""
+"""The faults. Each is injected, held and removed by one method of `Nemesis`; faults of one group never
+happen at the same time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OFFSET_TO_1970_S = -56 * 365 * 86_400
 
 
 class Nemesis:
-    """Everything that can be broken, and how."""
+    """Everything that can be made to fail, and how."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Nemesis:
         self.counts: Counter[str] = Counter()
         self.stages: Counter[str] = Counter()
         self.watching = True
-        """False while the observer may see what is not yet synced, or must keep its hands off."""
+        """False while the observer may see data that is not yet synced, or must not touch the disk."""
         link: dict[str, Fault] = {mode.value: self._link(mode) for mode in Mode if mode is not Mode.PASS}
         self.groups: dict[str, dict[str, Fault]] = {
             "gateway": {
@@ -79,7 +79,7 @@ class Nemesis:
             self.groups["gateway"]["boot-1970"] = self.boot_1970
 
     async def _hold(self) -> None:
-        """Most faults are short, some last."""
+        """Most faults are short, some are long."""
         short, long = min(0.2, self._longest), self._longest
         await asyncio.sleep(self._rng.uniform(short, long if self._rng.random() < 0.3 else min(3.0, long)))
 
@@ -162,14 +162,14 @@ class Nemesis:
     # The broker
 
     async def broker_restarted(self) -> None:
-        """In order, with what it holds written down. Nobody gets in before the witness is back."""
+        """A clean stop with its data saved. Connections are refused until the witness is back."""
         self._proxy.shut()
         await self._broker.end()
         await self._hold()
         await self._back()
 
     async def broker_killed(self) -> None:
-        """SIGKILL, and what it had written is gone too: but only after the witness has drained it."""
+        """SIGKILL, and its files are lost too, but only after the witness has drained it."""
         self._proxy.shut()
         await self._witness.drained()
         await self._broker.end(signal.SIGKILL)
@@ -224,7 +224,7 @@ class Nemesis:
         self._set_clock(0)
 
     async def boot_1970(self) -> None:
-        """A start without a clock, which is set later."""
+        """A start with an unset clock, which is set later."""
         await self._gateway.hold()
         self._set_clock(OFFSET_TO_1970_S)
         self._gateway.release()

@@ -1,4 +1,4 @@
-"""What must hold, whatever happened.
+"""What must be true, whatever happened.
 
 Three accounts are compared. The witness: what reached a subscriber of the broker. The observer: rows
 another process could read in the journal, which SQLite shows only once they are synced, so that a power
@@ -33,8 +33,8 @@ ACCEPTED_GAP_REASONS = {"space", "dead", "damaged", "thinned"}
 """Reasons for which a committed record may be missing."""
 
 Stream = tuple[str, str]
-"""Device, lane. A journal that lost its identity goes on under a new epoch, but the numbers of its streams
-go on too: so the epoch may not excuse anything here."""
+"""Device, lane. A journal that lost its identity continues under a new epoch, and so do the numbers of its
+streams: a new epoch is therefore no excuse for missing records."""
 
 
 class ReceivedStream(msgspec.Struct):
@@ -178,7 +178,7 @@ class Oracle:
 
 
 def _content(kind: str, mono: int, boot: str, body: dict[str, Any]) -> int:
-    """Without the wall clock, which may be corrected between two sendings of one record."""
+    """Without the wall clock, which may be corrected between two transmissions of a record."""
     return hash(msgspec.json.encode((kind, mono, boot, body), order="sorted"))
 
 
