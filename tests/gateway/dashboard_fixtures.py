@@ -49,7 +49,7 @@ from gateway.capabilities.visitors.services import (
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
 from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
@@ -341,7 +341,7 @@ class House:
         row = Sensor(since=self.now(9000), alive=True, tested=at, tested_by="王芳", trial=trial)
         self.rows("supervision", **{f"{device}__{point}": row})
 
-    def ordered(self, device: str, action: str, status: Status, detail: str = "") -> None:
+    def ordered(self, device: str, action: str, status: CommandStatus, detail: str = "") -> None:
         """What became of a command."""
         at = self.now(65)
         order = CommandRow(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)

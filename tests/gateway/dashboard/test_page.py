@@ -8,7 +8,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from gateway.capabilities.safety.services.alarms import Mode, State
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 
@@ -67,9 +67,9 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     page.click("dialog .danger")
     page.shows("已下发", "#toast.accepted")
     assert [(each["device"], each["action"]) for each in house.commands] == [("gas", "close-valve")]
-    house.ordered("gas", "close-valve", Status.ACCEPTED)
+    house.ordered("gas", "close-valve", CommandStatus.ACCEPTED)
     page.shows("关阀：执行中", "[data-key=gas]")
-    house.ordered("gas", "close-valve", Status.FAILED, "unconfirmed")
+    house.ordered("gas", "close-valve", CommandStatus.FAILED, "unconfirmed")
     page.shows("关阀：未成功，设备未显示已执行 · 1 分钟前 · Wang", "[data-key=gas]")
 
 
