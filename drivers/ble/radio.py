@@ -15,7 +15,7 @@ from .formats import (
     BTHOME,
     RUUVI,
     XIAOMI,
-    Packet,
+    BlePacket,
     decode,
     identify_sender,
     mac_to_bytes,
@@ -57,7 +57,7 @@ class BleListener(Listener):
         }
         self._last_numbers: dict[str, int | None] = {}
         self._last_failed: dict[str, object] = {}
-        self._inbox: asyncio.Queue[tuple[str, Packet | ReadFailed] | None] = asyncio.Queue(
+        self._inbox: asyncio.Queue[tuple[str, BlePacket | ReadFailed] | None] = asyncio.Queue(
             MAX_QUEUED_PACKETS
         )
 
@@ -74,7 +74,7 @@ class BleListener(Listener):
 
     def _read(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
-    ) -> Packet | ReadFailed | None:
+    ) -> BlePacket | ReadFailed | None:
         service = _service_data(advertisement)
         try:
             if isinstance(key, ReadFailed):
@@ -95,7 +95,7 @@ class BleListener(Listener):
         self._last_numbers[device.name] = packet.number
         return packet
 
-    async def listen(self) -> AsyncIterator[tuple[str, Packet | ReadFailed]]:
+    async def listen(self) -> AsyncIterator[tuple[str, BlePacket | ReadFailed]]:
         while True:
             try:
                 async with asyncio.timeout(self._silence):

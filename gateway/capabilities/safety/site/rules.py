@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK_POINT, Condition, Output, Rule, rule_of_point
+from gateway.capabilities.safety.services.alarms import (
+    LINK_POINT,
+    Output,
+    Rule,
+    RuleCondition,
+    rule_of_point,
+)
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
 from gateway.model import LATCHING, Checks, Hazard, Point
@@ -28,7 +34,7 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[rule.…]`: an alarm of the site's own. `during` is `08:00-21:30`, `open` or `closed`."""
 
     hazard: Hazard
-    when: tuple[Condition, ...]
+    when: tuple[RuleCondition, ...]
     title: str | dict[str, str] = ""
     need: int = 0
     during: str = ""
@@ -60,8 +66,8 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         for number, condition in enumerate(keys.when, 1):
             _check_condition(reader, path, number, condition, points)
         _check_contradictions(reader, path, keys)
-        told = opening is None and "hours" in draft.data
-        applies = None if told else _applies_during(reader, path, keys.during, opening)
+        hours_are_wrong = opening is None and "hours" in draft.data
+        applies = None if hours_are_wrong else _applies_during(reader, path, keys.during, opening)
         if len(reader.mistakes) == before:
             found[name] = _build_rule(name, keys, applies)
     return found
@@ -120,7 +126,7 @@ def _check_condition(
     reading: TomlReader,
     path: tuple[str, ...],
     number: int,
-    condition: Condition,
+    condition: RuleCondition,
     points: Mapping[str, Mapping[str, Point]],
 ) -> None:
     """What is wrong with one condition."""

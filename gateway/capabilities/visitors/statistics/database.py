@@ -19,7 +19,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, Record
 
-from .aggregation import Batch, Bin, CountingGap, Cursor, StoredFact
+from .aggregation import AggregationBatch, Bin, CountingGap, Cursor, StoredFact
 
 SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
@@ -40,7 +40,7 @@ class StatisticsMissing(StatisticsFailed):
     """The file does not exist yet."""
 
 
-class Database:
+class StatisticsDatabase:
     """One connection, guarded by a lock: a cancelled task leaves its thread running, and the next call must
     wait for it."""
 
@@ -142,7 +142,7 @@ class Database:
                 found.append(msgspec.msgpack.decode(record, type=Record))
         return found
 
-    def apply(self, batch: Batch, dated: Iterable[Record] = ()) -> None:
+    def apply(self, batch: AggregationBatch, dated: Iterable[Record] = ()) -> None:
         """Write a batch and its cursor in one transaction; `dated` are the undated records that it
         includes."""
         with self._lock, _sqlite_errors("statistics-write", self.path):
@@ -159,7 +159,7 @@ class Database:
                 raise
             failpoint("statistics-after")
 
-    def _write(self, batch: Batch, dated: Iterable[Record]) -> None:
+    def _write(self, batch: AggregationBatch, dated: Iterable[Record]) -> None:
         many = self._connection.executemany
         names = {place for _, place in batch.bins}
         many("INSERT OR IGNORE INTO place (name) VALUES (?)", [(name,) for name in sorted(names)])
@@ -203,7 +203,7 @@ def _sqlite_errors(key: str, path: Path) -> Iterator[None]:
         raise (StatisticsDamaged if damaged else StatisticsFailed)(key, path=path, reason=error) from error
 
 
-def connect(path: Path, *, readonly: bool = False) -> Database:
+def connect(path: Path, *, readonly: bool = False) -> StatisticsDatabase:
     """Open the file; created unless `readonly`. Raises `StatisticsFailed`."""
     if readonly and not path.exists():
         raise StatisticsMissing("statistics-missing", path=path)
@@ -227,7 +227,7 @@ def connect(path: Path, *, readonly: bool = False) -> Database:
         elif version != SCHEMA_VERSION:
             raise StatisticsFailed("statistics-version", path=path, version=version)
         stack.pop_all()
-    return Database(connection, path)
+    return StatisticsDatabase(connection, path)
 
 
 def replace_damaged(path: Path) -> Path:
