@@ -67,7 +67,7 @@ async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFai
     async with open_port(options.listen, options.baud) as port:
         rest = b""
         while True:
-            data = rest + await port.hear()
+            data = rest + await port.read_available()
             packets, rest = split_packets(data)
             sound = [packet for packet in packets if packet.sound]
             for packet in sound:

@@ -273,9 +273,9 @@ class FireListener(Listener):
         async with open_port(self._options.listen, self._options.baud) as port:
 
             async def write(frame: bytes) -> None:
-                port.answer(frame)
+                port.write(frame)
 
-            serving = self._serve_connection(port.hear, write, lambda: None)
+            serving = self._serve_connection(port.read_available, write, lambda: None)
             task = asyncio.create_task(serving, name="gb26875-serial")
             task.add_done_callback(self._report_failure)
             try:

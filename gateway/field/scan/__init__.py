@@ -17,7 +17,7 @@ from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.config import ControlOptions, Site, load_profiles, load_site
 from gateway.model import Driver, GatewayError
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from .scanner import Scanner, ScanOptions, ScanReport
 from .tables import FoundDevice, describe, site_tables
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of a scan."""
 
     def word(key: str) -> str:
-        return translate(preferred(), f"scan.help-{key}")
+        return translate(preferred_language(), f"scan.help-{key}")
 
     parser.add_argument("what", choices=("serial", "tcp", "ble", "mqtt"), help=word("what"))
     parser.add_argument("target", nargs="*", help=word("target"))
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
         listen_s=arguments.seconds,
         timeout_s=arguments.timeout,
     )
-    report = ScanPrinter(preferred(), bar=sys.stderr.isatty())
+    report = ScanPrinter(preferred_language(), bar=sys.stderr.isatty())
     scanner = Scanner(
         site=site,
         models=load_profiles(arguments.config),

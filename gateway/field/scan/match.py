@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.config import Profile
 from gateway.model import Point, Value
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 FINGERPRINT_WEIGHT, MODEL_NAME_WEIGHT, CHOICE_WEIGHT, LIMIT_WEIGHT = 100, 50, 4, 2
 """Evidence for a model: a fingerprint that agrees, its name in the device's identity, a value out of a few
@@ -56,7 +56,7 @@ def match_profile(
     weight += MODEL_NAME_WEIGHT * _names_model(profile, identity)
     values: dict[str, Value] = {}
     for wire in wires:
-        found, bad = finish(profile.points, wire)
+        found, bad = convert_values(profile.points, wire)
         if found and (bad or (asked and not _among_choices(profile.points, wire))):
             return None
         values |= found

@@ -35,7 +35,7 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.wire.codec import leaves
+from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
 from .ask import encode_points, parse_keys, scan_request
@@ -172,7 +172,7 @@ class Scanner:
         """Ask a running gateway which targets it uses. Raises `GatewayError` when it does not answer."""
         try:
             answer = await control.call(self._socket, "lines")
-        except control.DaemonAway:
+        except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
         self._gateway_buses = {await asyncio.to_thread(_canonical, place): bus for bus, place in lines}
@@ -383,7 +383,7 @@ class Scanner:
             and len(messages) < MAX_MESSAGES_PER_DEVICE
         ):
             messages.append(overheard.raw)
-            device.received = leaves(overheard.raw) or {"": driver.format_raw(overheard.raw)}
+            device.received = values_by_path(overheard.raw) or {"": driver.format_raw(overheard.raw)}
         models = self._models_of(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]

@@ -22,7 +22,7 @@ from gateway.field.line import Line
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
 from gateway.services.driver_state import DriverState, saved_states
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from tests.drivers.gb26875.frames import (
     FIRE,
     PUBLISHED,
@@ -175,7 +175,7 @@ def test_decoding_never_raises(bodies: list[bytes], kind: int) -> None:
     panel, points = Panel(), device().points
     for body in bodies:
         values = decode(points, panel.apply_packet(packet(bytes((kind, 1)) + body)))
-        assert finish(points, values) == (values, {})
+        assert convert_values(points, values) == (values, {})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from drivers.modbus.registers import (
     plan_requests,
     split_refused,
 )
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 points = st.builds(
     RegisterPoint,
@@ -145,7 +145,7 @@ def test_the_word_orders(order: Any, words: list[int]) -> None:
 def test_a_number_that_is_none_is_left_out(kind: Type, words: list[int]) -> None:
     wanted = {"x": RegisterPoint(address=0, type=kind, scale=0.1, max=100), "y": RegisterPoint(address=9)}
     values = decode(wanted, {"holding": {**dict(enumerate(words)), 9: 5}})
-    assert finish(wanted, values) == ({"y": 5}, {"x": "not-a-number"})
+    assert convert_values(wanted, values) == ({"y": 5}, {"x": "not-a-number"})
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def units(known: dict[int, Any]) -> Answer:
     slaves = RtuSlaves(known.get)
 
     def answer(request: bytes) -> list[tuple[float, bytes]]:
-        whole = len(request) == slaves.length and slaves.sound(request)
+        whole = len(request) == slaves.request_bytes and slaves.is_valid_request(request)
         reply = slaves.reply(request) if whole else b""
         return [(0.0, reply)] if reply else []
 

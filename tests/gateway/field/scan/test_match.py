@@ -7,7 +7,7 @@ import pytest
 from drivers import load
 from gateway.config import Mistakes, Profile, load_profile
 from gateway.field.scan.match import contradicts, matching_profiles
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from tests.gateway.field.scan.conftest import MODELS
 
 ASKED = {name: m for name, m in MODELS.items() if m.driver.scan and m.driver.scan.candidate_addresses}
@@ -26,7 +26,7 @@ def test_every_model_fits_its_own_examples(name: str) -> None:
     profile = MODELS[name]
     for example in profile.examples:
         raw = profile.driver.parse_example(example["raw"])
-        values, bad = finish(profile.points, profile.driver.decode(profile.points, raw))
+        values, bad = convert_values(profile.points, profile.driver.decode(profile.points, raw))
         assert (name in among(MODELS, profile, raw)) == bool(values and not bad), example
 
 

@@ -19,7 +19,7 @@ import pytest
 from drivers.lockboard import DIALECTS
 from gateway.field.scan.ports import port_users
 from gateway.model import GatewayError, LinkDown
-from gateway.simulate.modbus import MBAP, answer, crc16, refuse
+from gateway.simulate.modbus import MBAP, build_response, crc16, exception_response
 from tests.broker import Broker
 from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
@@ -227,7 +227,11 @@ class Tcp:
                 tables = self._known.get(1 if self._everywhere else unit)
                 if tables is None and self._silent:
                     continue
-                pdu = refuse(request[0], 0x0B) if tables is None else answer(tables, request)
+                pdu = (
+                    exception_response(request[0], 0x0B)
+                    if tables is None
+                    else build_response(tables, request)
+                )
                 writer.write(MBAP.pack(number, 0, len(pdu) + 1, unit) + pdu)
 
 
