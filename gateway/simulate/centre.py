@@ -92,7 +92,7 @@ class FridgeSensor:
 
 
 class Centre:
-    """The whole centre at `now`, in seconds since the midnight at which it was made."""
+    """The whole centre at `now`, in seconds since the midnight of the simulated start."""
 
     def __init__(self, seed: int = 0) -> None:
         self.now = 0.0

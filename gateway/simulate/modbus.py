@@ -1,4 +1,4 @@
-"""A Modbus slave on TCP and on a serial line: read functions, one coil to write, exceptions.
+"""A Modbus server on TCP and on a serial line: read functions, one coil to write, exceptions.
 
 Written from the specifications (MODBUS Application Protocol V1.1b3; MODBUS over Serial Line V1.02)
 and not with the gateway's own library, so that two independent implementations meet on the wire.

@@ -1,4 +1,4 @@
-"""The centre and its faults at the present moment."""
+"""The present state of the centre and its faults."""
 
 from __future__ import annotations
 

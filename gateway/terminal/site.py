@@ -1,4 +1,4 @@
-"""The site that a command is about."""
+"""The site file that a command works on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.config import Site
 from gateway.config.adoption import choose_configuration
-from gateway.words import preferred
+from gateway.words import preferred_language
 
 from .printing import cli_text
 
@@ -16,7 +16,7 @@ DEFAULT_SITE = Path("/etc/linli/site.toml")
 
 
 def add_site_argument(parser: argparse.ArgumentParser) -> None:
-    """`--config`: the site's file."""
+    """Add `--config`, the site file."""
     parser.add_argument("--config", type=Path, default=DEFAULT_SITE, help=cli_text("site-file"))
 
 
@@ -25,7 +25,7 @@ def load_running_site(options: argparse.Namespace) -> Site:
 
     choice = choose_configuration(options.config)
     for mistake in choice.refused:
-        print(mistake.text(preferred()), file=sys.stderr)
+        print(mistake.text(preferred_language()), file=sys.stderr)
     if choice.refused:
         print(cli_text("last-good"), file=sys.stderr)
     return choice.site

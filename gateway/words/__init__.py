@@ -1,4 +1,4 @@
-"""Every sentence a person reads, in Chinese and in English: code holds keys, the files hold words."""
+"""All sentences that people read, in Chinese and English: code has keys, the language files the words."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from importlib.resources.abc import Traversable
 
 LANGUAGES = ("zh", "en")
 
-_LEFT_OUT = "…"
-_ASIDE = re.compile(rf"\s*[（(]{_LEFT_OUT}[）)]|[:：]\s*{_LEFT_OUT}$")
-"""What says nothing without its fact."""
+_UNKNOWN_FACT = "…"
+_EMPTY_PARTS = re.compile(rf"\s*[（(]{_UNKNOWN_FACT}[）)]|[:：]\s*{_UNKNOWN_FACT}$")
+"""The parts of a sentence that mean nothing without their fact."""
 
 
 @functools.cache
 def words(language: str) -> Mapping[str, str]:
     """All sentences of a language by dotted key: the core's, and those that lie with each capability."""
     sentences: dict[str, str] = {}
-    for file in _files(language):
+    for file in _language_files(language):
         for table, texts in tomllib.loads(file.read_text("utf-8")).items():
             for key, text in texts.items():
                 dotted = f"{table}.{key}"
@@ -32,7 +32,7 @@ def words(language: str) -> Mapping[str, str]:
     return sentences
 
 
-def _files(language: str) -> Iterator[Traversable]:
+def _language_files(language: str) -> Iterator[Traversable]:
     yield files(__package__) / f"{language}.toml"
     capabilities = files(__package__.partition(".")[0]) / "capabilities"
     for folder in sorted(capabilities.iterdir(), key=lambda folder: folder.name):
@@ -42,7 +42,7 @@ def _files(language: str) -> Iterator[Traversable]:
 
 
 def translate(language: str, key: str, /, **facts: object) -> str:
-    """The sentence of that key with its facts filled in; a key without a sentence stands for itself."""
+    """The sentence of the key with its facts filled in; the key itself if there is no sentence."""
     sentence = words(language).get(key)
     if sentence is None:
         return " ".join((key, *(f"{name}={value}" for name, value in facts.items())))
@@ -50,12 +50,14 @@ def translate(language: str, key: str, /, **facts: object) -> str:
 
 
 def error_summary(language: str, key: str) -> str:
-    """The sentence of an error without the facts, which were not kept; the bare key where there is none."""
+    """The sentence of an error whose facts were not stored; the key if there is no sentence."""
     sentence = words(language).get(f"error.{key}")
-    return key if sentence is None else _ASIDE.sub("", sentence.format_map(defaultdict(lambda: _LEFT_OUT)))
+    if sentence is None:
+        return key
+    return _EMPTY_PARTS.sub("", sentence.format_map(defaultdict(lambda: _UNKNOWN_FACT)))
 
 
-def preferred() -> str:
-    """The language of the person at the terminal; Chinese unless their locale says English."""
+def preferred_language() -> str:
+    """The language for the terminal: Chinese, unless the locale is English."""
     locale = os.environ.get("LINLI_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "en" if locale.startswith("en") else "zh"

@@ -81,7 +81,7 @@ class HostileSlave:
         self._later(send, good, 0.5, 10)
 
     def twice(self, send: Send, good: bytes, *_: object) -> None:
-        """The same reply again, at once."""
+        """The same reply again, immediately."""
         send(good + good)
 
     def twice_soon(self, send: Send, good: bytes, *_: object) -> None:

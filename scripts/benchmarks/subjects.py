@@ -1,4 +1,4 @@
-"""One function a subject: it sets up its rig, measures, and returns its figures."""
+"""One function for each benchmark: it sets up its rig, measures, and returns its figures."""
 
 from __future__ import annotations
 

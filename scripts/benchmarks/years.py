@@ -16,14 +16,14 @@ from subjects import Figures, Workload, on_the_daemons_core
 from gateway.base.clock import SystemClock
 from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import Figures as Seen
-from gateway.capabilities.visitors.statistics import look, writer
+from gateway.capabilities.visitors.statistics import open_figures, writer
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import Database, connect
-from gateway.capabilities.visitors.statistics.export import sheets
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin
-from gateway.capabilities.visitors.statistics.terms import Centre, period
-from gateway.capabilities.visitors.statistics.wording import Wording
-from gateway.capabilities.visitors.statistics.workbook import write
+from gateway.capabilities.visitors.statistics.export import workbook_tables
+from gateway.capabilities.visitors.statistics.formatting import Formatter
+from gateway.capabilities.visitors.statistics.results import CentreLayout, period_containing
+from gateway.capabilities.visitors.statistics.workbook import write_workbook
 from gateway.journal import Journal, Reader
 from gateway.model import ClockQuality, Stamp
 
@@ -49,12 +49,13 @@ def statistics(workload: Workload) -> Figures:
             "file_mb": size * YEAR_COUNT / years / 1e6,
             "mb_per_door_and_year": size / years / DOOR_COUNT / 1e6,
         }
-        seen = asyncio.run(look(file, Path(folder) / "none.db"))
+        seen = asyncio.run(open_figures(file, Path(folder) / "none.db"))
         last = FIRST_DAY + timedelta(days=365 * years - 10)
         analyst = Analyst(seen, _centre(), _quarter(last, 96) * 900)
         for unit in ("day", "month", "year"):
             figures[f"{unit}_ms"] = 1000 * min(
-                _timed(lambda unit=unit: analyst.analyse("centre", period(unit, last))) for _ in range(3)
+                _timed(lambda unit=unit: analyst.analyse("centre", period_containing(unit, last)))
+                for _ in range(3)
             )
         figures["workbook_s"] = _timed(lambda: _write_workbook(seen, analyst, last, Path(folder)))
         seen.close()
@@ -89,9 +90,9 @@ def _quarter(day: date, quarter: int) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=ZONE).timestamp()) // 900 + quarter
 
 
-def _centre() -> Centre:
+def _centre() -> CentreLayout:
     doors = {f"door.{door}": (str(door),) for door in range(DOOR_COUNT)}
-    return Centre(timezone=ZONE.key, doors=doors, places={"centre": tuple(doors)})
+    return CentreLayout(timezone=ZONE.key, doors=doors, places={"centre": tuple(doors)})
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -101,8 +102,11 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _write_workbook(seen: Seen, analyst: Analyst, day: date, folder: Path) -> None:
-    analysis, wording = analyst.analyse("centre", period("year", day)), Wording("zh", _centre())
-    write(folder / "book.xlsx", sheets(analyst, analysis, wording), "2026")
+    analysis, formatter = (
+        analyst.analyse("centre", period_containing("year", day)),
+        Formatter("zh", _centre()),
+    )
+    write_workbook(folder / "book.xlsx", workbook_tables(analyst, analysis, formatter), "2026")
 
 
 async def _crossings(path: Path, count: int) -> int:

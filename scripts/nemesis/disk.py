@@ -1,4 +1,4 @@
-"""The disk under the journal: an ext4 of its own on a loop device, whose power can be cut.
+"""The disk under the journal: a separate ext4 file system on a loop device, whose power can be cut.
 
 A power cut is kill -9 of everybody on it, then EXT4_IOC_SHUTDOWN without flushing the log (what xfstests
 calls "godown"): what no fsync has written is gone when it is mounted again. `drops_unsynced` proves it.
@@ -18,12 +18,12 @@ from pathlib import Path
 SHUTDOWN = 0x8004587D
 """_IOR('X', 125, __u32)"""
 NO_LOG_FLUSH = 2
-SIZE = 96 * 1024 * 1024
-PAGE = 1024
+DISK_BYTES = 96 * 1024 * 1024
+PAGE_BYTES = 1024
 
 
 class Disk:
-    """`path` is where files go."""
+    """`path` is the mount point."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "disk"
@@ -34,7 +34,7 @@ class Disk:
     def __enter__(self) -> Disk:
         if os.geteuid() == 0:
             with self._image.open("wb") as file:
-                file.truncate(SIZE)
+                file.truncate(DISK_BYTES)
             self.real = _run("mkfs.ext4", "-q", "-m", "0", self._image) and self._mount()
         return self
 
@@ -47,7 +47,7 @@ class Disk:
         return _run("mount", "-o", "loop,commit=300", self._image, self.path)
 
     def shut_down(self) -> None:
-        """From now on nothing is written: as if the power were gone."""
+        """From now on nothing is written, as without power."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
@@ -55,12 +55,12 @@ class Disk:
             os.close(descriptor)
 
     def mount_again(self) -> None:
-        """The power is back. Everybody who had files open here must be dead."""
+        """Restore the power. All processes that had files open here must have ended."""
         if not _run("umount", self.path) or not self._mount():
             raise RuntimeError("umount/mount")
 
     def drops_unsynced(self) -> bool:
-        """Whether a power cut here takes what was not synced, and only that."""
+        """Whether a power cut loses exactly what was not synced."""
         for name, data in (("synced", b"1" * 8192), ("unsynced", b"2" * 8192)):
             with (self.path / name).open("wb") as file:
                 file.write(data)
@@ -81,7 +81,7 @@ class Disk:
         return lost and kept
 
     def fill(self) -> None:
-        """Not a byte is left."""
+        """Fill the disk completely."""
         with (self.path / "stuffing").open("ab") as file:
             for size in (1 << 20, 1 << 12, 1 << 10):
                 with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ class Disk:
         (self.path / "stuffing").unlink(missing_ok=True)
 
     def used(self) -> int:
-        """Bytes of the journal's files, quarantined ones among them."""
+        """Bytes of the journal's files, including quarantined ones."""
         total = 0
         for file in self.path.glob("journal*"):
             with contextlib.suppress(FileNotFoundError):
@@ -100,15 +100,19 @@ class Disk:
         return total
 
 
-def zero_pages(file: Path, count: int, dice: random.Random) -> int:
+def zero_pages(file: Path, count: int, rng: random.Random) -> int:
     """Blank pages that hold something, as a bad block does; never the first, which names the file."""
     data = file.read_bytes()
-    pages = [n for n in range(1, len(data) // PAGE) if data[n * PAGE : (n + 1) * PAGE].strip(b"\0")]
-    chosen = dice.sample(pages, min(count, len(pages)))
+    pages = [
+        n
+        for n in range(1, len(data) // PAGE_BYTES)
+        if data[n * PAGE_BYTES : (n + 1) * PAGE_BYTES].strip(b"\0")
+    ]
+    chosen = rng.sample(pages, min(count, len(pages)))
     with file.open("r+b") as disk:
         for page in chosen:
-            disk.seek(page * PAGE)
-            disk.write(bytes(PAGE))
+            disk.seek(page * PAGE_BYTES)
+            disk.write(bytes(PAGE_BYTES))
         os.fsync(disk.fileno())
     return len(chosen)
 

@@ -1,4 +1,4 @@
-"""The processes: field, broker, gateway; and the witness."""
+"""The processes: devices, broker, gateway and witness."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write_site(directory: Path, journal: Path, field: list[int], uplink: int, me
 
 
 class Process:
-    """A child; ended by its own pid."""
+    """A child process; it is stopped by its pid."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -98,7 +98,7 @@ class Process:
             self.child.send_signal(number)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Returns the exit code; a child that does not listen within 20 s is killed."""
+        """Returns the exit code; a child that does not exit within 20 s is killed."""
         if not self.child:
             return 0
         self.send(number)
@@ -111,7 +111,7 @@ class Process:
 
 
 class Field(Process):
-    """The benchmark's Modbus slave: every answer carries the instant it was given at."""
+    """The benchmark's Modbus device: every reply contains its time."""
 
     async def start(self, lines: int) -> list[int]:
         plc = ROOT / "scripts" / "benchmarks" / "plc.py"
@@ -151,11 +151,11 @@ class Broker(Process):
             await asyncio.sleep(0.05)
         raise TimeoutError("mosquitto")
 
-    def forget(self) -> None:
+    def delete_store(self) -> None:
         self._store.unlink(missing_ok=True)
 
 
-class Witness:
+class Subscriber:
     """A subscriber with a session that outlives its connection, straight at the broker."""
 
     def __init__(self, port: int, oracle: Oracle) -> None:
@@ -166,9 +166,9 @@ class Witness:
             CallbackAPIVersion.VERSION2, client_id="witness", clean_session=False, protocol=paho.MQTTv311
         )
         client.on_connect = self._connected
-        client.on_subscribe = self._granted
-        client.on_disconnect = self._gone
-        client.on_message = self._take
+        client.on_subscribe = self._subscribe_acknowledged
+        client.on_disconnect = self._disconnected
+        client.on_message = self._receive
         client.reconnect_delay_set(1, 1)
         client.max_inflight_messages_set(0)
         client.connect("127.0.0.1", port)
@@ -184,7 +184,7 @@ class Witness:
                 await asyncio.sleep(0.05)
 
     async def drained(self) -> None:
-        """Return once everything the broker held for us has arrived: a message of our own comes last."""
+        """Return when everything that the broker held for us has arrived: our own message comes last."""
         mark = os.urandom(8)
         await asyncio.to_thread(self._client.publish("torture/mark", mark, qos=1).wait_for_publish, 30)
         async with asyncio.timeout(30):
@@ -194,38 +194,38 @@ class Witness:
     def _connected(self, client: paho.Client, *_: Any) -> None:
         client.subscribe([(f"linli/v1/{SITE}/+/+", 1), ("torture/mark", 1)])
 
-    def _granted(self, *_: Any) -> None:
+    def _subscribe_acknowledged(self, *_: Any) -> None:
         self.subscribed = True
 
-    def _gone(self, *_: Any) -> None:
+    def _disconnected(self, *_: Any) -> None:
         self.subscribed = False
 
-    def _take(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+    def _receive(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         if message.topic == "torture/mark":
             self._marks.add(message.payload)
         else:
-            self._oracle.arrived(message.payload)
+            self._oracle.receive(message.payload)
 
 
 class Gateway(Process):
-    """`linli run`, started again whenever it ends, as systemd would."""
+    """`linli run`, restarted whenever it ends, as systemd would."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / "gateway.log")
         self.site = Path()
         self.env: dict[str, str] = {}
         self.next_env: dict[str, str] = {}
-        """For the next start alone."""
+        """For the next start only."""
         self.kills = self.starts = self.crashes = 0
         self.exits: Counter[int] = Counter()
         self.tolerated = 0
-        """Faults at work that may make it give up, to be started again."""
+        """Active faults that may make it exit, to be restarted."""
         self.peak_rss = self.peak_fds = 0
         self._held = False
         self._expected = False
         self._turn = asyncio.Lock()
 
-    async def keep(self) -> None:
+    async def restart_forever(self) -> None:
         """Never returns."""
         while True:
             await asyncio.sleep(0.02)
@@ -262,7 +262,7 @@ class Gateway(Process):
             await self.end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """End it in order and keep it down."""
+        """Stop it cleanly and keep it down."""
         self._held = True
         async with self._turn:
             self._expected = True

@@ -1,4 +1,4 @@
-"""The wire between gateway and broker, which can fail in every way a wire can."""
+"""The connection between gateway and broker, which can fail in every way that a connection can."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from enum import StrEnum
 
 
 class Mode(StrEnum):
-    """What happens to bytes, and to connections that come."""
+    """What happens to bytes and to new connections."""
 
     PASS = "pass"
     FREEZE = "freeze"
-    """Neither way; nobody is told: a half-open link."""
+    """Nothing passes in either direction, without notice: a half-open link."""
     MUTE = "mute"
     """What the gateway sends is lost."""
     DEAF = "deaf"
     """What the broker sends is lost: no acknowledgement arrives."""
     SLOW = "slow"
-    """Everything comes late, little by little."""
+    """Everything is delayed and arrives in small pieces."""
     SILENT = "silent"
-    """Connections are accepted and nobody speaks: no CONNACK."""
+    """Connections are accepted, but no CONNACK is sent."""
     CLOSED = "closed"
     """Connections are refused."""
 
@@ -33,7 +33,7 @@ class _Pair:
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client
         self.holed = False
-        """Bytes are missing in the middle: it cannot be used any longer."""
+        """Bytes in the middle are missing: the connection cannot be used any longer."""
 
     def cut(self, *, reset: bool) -> None:
         if reset and (sock := self.client.get_extra_info("socket")):
@@ -43,7 +43,7 @@ class _Pair:
 
 
 class Proxy:
-    """Listens on a port of its own and passes on to the broker's."""
+    """Listens on its own port and forwards to the broker's."""
 
     def __init__(self, broker: int) -> None:
         self._broker = broker
@@ -52,7 +52,7 @@ class Proxy:
         self._pairs: set[_Pair] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.gate = True
-        """False: closed whatever the mode, while the broker is away."""
+        """False: closed in every mode, while the broker is down."""
         self.port = 0
 
     async def __aenter__(self) -> Proxy:
@@ -68,7 +68,7 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def set(self, mode: Mode) -> None:
-        """From now on. Leaving a mode that lost bytes, or bytes' time, ends the connections it spoilt."""
+        """Change the mode. Leaving a mode that lost or delayed bytes closes the affected connections."""
         async with self._changed:
             self._mode = mode
             self._changed.notify_all()
