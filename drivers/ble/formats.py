@@ -266,7 +266,7 @@ def _add_field(fields: dict[str, Value], name: str, value: Value) -> None:
     fields[f"{name}.{again + 1}" if again else name] = value
 
 
-def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> bytes:
+def _decrypt(key: bytes | None, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
     if key is None:
         raise ReadFailed("ble-encrypted")
     try:
@@ -275,7 +275,7 @@ def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> byte
     except ImportError as error:
         raise ReadFailed("ble-missing", reason=error) from error
     try:
-        return AESCCM(key, tag_length=4).decrypt(nonce, data, extra)
+        return AESCCM(key, tag_length=4).decrypt(nonce, data, associated_data)
     except InvalidTag as error:
         raise ReadFailed("ble-key-wrong") from error
 

@@ -64,7 +64,7 @@ class BleListener(Listener):
     def on_advertisement(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
         """Callback of bleak for every advertisement."""
         if sender.address in self._devices:
-            packet_or_failure = self._read(*self._devices[sender.address], advertisement)
+            packet_or_failure = self._parse_packet(*self._devices[sender.address], advertisement)
             if packet_or_failure is not None and not self._inbox.full():
                 self._inbox.put_nowait((self._devices[sender.address][0].name, packet_or_failure))
                 return
@@ -72,7 +72,7 @@ class BleListener(Listener):
         if self._inbox.empty():
             self._inbox.put_nowait(None)
 
-    def _read(
+    def _parse_packet(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
     ) -> BlePacket | ReadFailed | None:
         service = _service_data(advertisement)
