@@ -167,7 +167,7 @@ class LineCounter:
             (t, crossing.side * self._distance_past(position, scale) / track.size)
             for t, _, position, _ in track.path
         ]
-        before, beyond = MIN_REACH_PERSONS
+        before, beyond = MIN_DISTANCE_TO_LINE_PERSONS
         furthest = max(far for t, far in distance if t >= crossing.t)
         return min(far for _, far in distance) < -before and furthest > beyond
 
@@ -194,10 +194,11 @@ class LineCounter:
             return False
         there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
         off = (crossing.position - there) / track.size_at_line
-        way = np.subtract(self._points[1], self._points[0]) / scale.person
-        way /= np.hypot(*way)
-        across, along = abs(float(off @ way)), abs(float(off[0] * way[1] - off[1] * way[0]))
-        apart = float(np.hypot(across, along))
+        direction = np.subtract(self._points[1], self._points[0]) / scale.person
+        direction /= np.hypot(*direction)
+        across = abs(float(off @ direction))
+        along = abs(float(off[0] * direction[1] - off[1] * direction[0]))
+        distance = float(np.hypot(across, along))
         thin = self._overhead and min(track.mean_area, other.mean_area) < THIN_AREA
         return (
             across < along < SAME_PERSON_BEHIND_PERSONS

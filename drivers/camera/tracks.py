@@ -437,7 +437,7 @@ def may_be_shadow(person: Track, shadow: Track, shade: float, *, settled: bool) 
     if not like or pace < MIN_SPEED_PERSONS_PER_S or person.speed @ shadow.speed < 0:
         return False
     offset = person.position - shadow.position
-    aside = abs(offset[0] * way[1] - offset[1] * way[0]) / pace
+    aside = abs(offset[0] * direction[1] - offset[1] * direction[0]) / pace
     return bool(aside < MAX_SHADOW_ASIDE_PERSONS and np.hypot(*offset) < MAX_SHADOW_DISTANCE_PERSONS)
 
 
