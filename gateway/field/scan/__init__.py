@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.config import ControlOptions, Site, load_profiles, load_site
 from gateway.model import Driver, GatewayError
-from gateway.words import preferred_language, translate
+from gateway.words import preferred, translate
 
 from .paste import Met, describe, paste
 from .scanner import Report, Scanner, Wishes
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of a scan."""
 
     def word(key: str) -> str:
-        return translate(preferred_language(), f"scan.help-{key}")
+        return translate(preferred(), f"scan.help-{key}")
 
     parser.add_argument("what", choices=("serial", "tcp", "ble", "mqtt"), help=word("what"))
     parser.add_argument("target", nargs="*", help=word("target"))
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
         seconds=options.seconds,
         timeout=options.timeout,
     )
-    report = Printer(preferred_language(), bar=sys.stderr.isatty())
+    report = Printer(preferred(), bar=sys.stderr.isatty())
     scanner = Scanner(
         site=site,
         models=load_profiles(options.config),

@@ -17,7 +17,7 @@ from gateway.model import Lane
 from gateway.services.timekeeping import Boot, Timekeeping, correct
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
-from gateway.words import preferred_language, translate
+from gateway.words import preferred, translate
 
 from ..testlog import PeriodLog, html_page, log_tables
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     site = load_site(options.config)
     log = asyncio.run(read_period_log(site, options.month, [Lane.ALARM, Lane.EVENT]))
-    language = preferred_language()
+    language = preferred()
     if options.html:
         options.html.write_text(html_page(log, site, language), "utf-8")
         print(cli_text("written", file=options.html))

@@ -1,4 +1,4 @@
-"""`linli count-visitors`: who crosses a line in a video, one JSON object a crossing."""
+"""`linli count-visitors`: counts people who cross a line in a video, one JSON object per crossing."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
 
-    def meant(key: str) -> str:
+    def help_text(key: str) -> str:
         return translate(preferred_language(), f"counting.help-{key}")
 
-    parser.add_argument("video", help=meant("video"))
+    parser.add_argument("video", help=help_text("video"))
     parser.add_argument(
-        "--line", required=True, type=_numbers(4), metavar="x1,y1,x2,y2", help=meant("line")
+        "--line", required=True, type=_parse_shares(4), metavar="x1,y1,x2,y2", help=help_text("line")
     )
-    parser.add_argument("--person", type=_numbers(2), metavar="w,h", help=meant("person"))
-    parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=meant("view"))
-    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=meant("model"))
-    parser.add_argument("--sha256", help=meant("sha256"))
-    parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=meant("show"))
+    parser.add_argument("--person", type=_parse_shares(2), metavar="w,h", help=help_text("person"))
+    parser.add_argument("--view", choices=("overhead", "oblique"), required=True, help=help_text("view"))
+    parser.add_argument("--model", type=Path, metavar="FILE.onnx", help=help_text("model"))
+    parser.add_argument("--sha256", help=help_text("sha256"))
+    parser.add_argument("--show", type=Path, metavar="FILE.mp4", help=help_text("show"))
 
 
 def run(options: argparse.Namespace) -> None:
     """Print crossings as they become known. Raises `GatewayError`."""
-    # The entry points alone see the drivers.
+    # Only entry points may import drivers.
     from drivers.camera import is_valid_line, is_valid_person_size  # noqa: PLC0415
 
     ends = options.line[:2], options.line[2:]
@@ -64,29 +64,29 @@ def run(options: argparse.Namespace) -> None:
         video = stack.enter_context(capture.VideoSource(options.video))
         writer = options.show and stack.enter_context(vision.annotated_video(options.show, vision.MAX_FPS))
         for frame in video:
-            _tell(counter.process_frame(*frame), totals)
+            _print_crossings(counter.process_frame(*frame), totals)
             if writer:
                 text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
                 writer.write(frame.image, counter.boxes, [ends], text)
-        _tell(counter.finish(), totals)
+        _print_crossings(counter.finish(), totals)
     if video.frames_read < 2:  # A picture is read as a video of one frame.
         raise capture.unreadable_error(options.video)
     if not counter.calibrated:
         print(translate(preferred_language(), "counting.uncalibrated"), file=sys.stderr)
     if video.frames_read < video.frames * 0.95:
-        # A header may be wrong, too: what was counted was counted.
+        # The header may be wrong, so this is only a warning.
         facts = {"file": options.video, "seen": video.frames_read, "frames": video.frames}
         print(translate(preferred_language(), "counting.cut", **facts), file=sys.stderr)
 
 
-def _tell(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
+def _print_crossings(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
     for each in crossings:
         totals[each.direction] += 1
         crossing = {"t": round(each.t, 3), "frame": each.frame, "direction": each.direction}
         print(json.dumps(crossing | ({} if each.calibrated else {"calibrated": False})), flush=True)
 
 
-def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+def _parse_shares(count: int) -> Callable[[str], tuple[float, ...]]:
     def read(text: str) -> tuple[float, ...]:
         try:
             numbers = tuple(float(part) for part in text.split(","))

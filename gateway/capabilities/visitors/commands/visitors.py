@@ -18,7 +18,7 @@ from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.spreadsheet import as_csv
-from gateway.words import preferred_language, translate
+from gateway.words import preferred, translate
 
 from ..services import CENTRE
 from ..statistics import look
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_site_argument(parser)
 
     def meant(key: str) -> str:
-        return translate(preferred_language(), f"visitors.help-{key}")
+        return translate(preferred(), f"visitors.help-{key}")
 
     parser.add_argument("--from", dest="since", metavar="2026-01-01", help=meant("from"))
     parser.add_argument("--to", dest="until", metavar="2026-12-31", help=meant("to"))
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print, or write what was asked for. Raises `GatewayError`."""
-    site, language = load_running_site(options), preferred_language()
+    site, language = load_running_site(options), preferred()
     centre = centre_of(site)
     wording = Wording(language, centre)
     figures = asyncio.run(look(statistics_file(site), site.journal.path))
