@@ -2,7 +2,7 @@
 libgpiod.
 
 The kernel debounces, and keeps every edge until it is read: a pulse shorter than a poll is not missed.
-Each poll reads the levels: a contact that closed before the gateway started is an alarm all the same.
+Each poll reads the levels, so that a contact that closed before the start is an alarm too.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from gateway.model import (
 if TYPE_CHECKING:
     import gpiod
 
-BUFFER = 1024
-"""Edges of a device that the kernel keeps while we are busy."""
-STEPS = [(False, False), (True, False), (True, True), (False, True)]
-"""How somebody who walks through breaks two beams."""
+MAX_BUFFERED_EDGES = 1024
+"""Edges of a device that the kernel stores until they are read."""
+BEAM_STATES = [(False, False), (True, False), (True, True), (False, True)]
+"""The states of two beams, in the order in which a person who walks through breaks them."""
 
 Bias = Literal["as-is", "pull-up", "pull-down", "disabled"]
-Line = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(min_length=1)]
-"""Its number on the chip, or its name (`GPIO17`)."""
+GpioLine = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(min_length=1)]
+"""A line's number on the chip, or its name (`GPIO17`)."""
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -55,28 +55,27 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where the lines of the model are; `active_low` and `bias` where they are wired otherwise than it
-    says."""
+    """The chip's lines for those of the model; `active_low` and `bias` if they are wired differently."""
 
-    lines: dict[str, Line]
+    lines: dict[str, GpioLine]
     active_low: bool | None = None
     bias: Bias | None = None
 
 
-class LinePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """A line, named like the point. Or with `counts`, how often something has happened since the start:
-    `["beam"]` counts the pulses of that line, `["outer", "inner"]` who passed the one beam and then the
+class PinPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """The level of the line named like the point. With `counts`, a count since the start: `["beam"]` counts
+    the pulses of that line, `["outer", "inner"]` the persons who passed first the one beam and then the
     other; the beams are so close together that a body breaks both."""
 
     counts: tuple[str, ...] = ()
     active_low: bool = False
     bias: Bias = "as-is"
     debounce: int = 20
-    """Milliseconds that a level must last to count."""
+    """Milliseconds that a level must last."""
     output: bool = False
     safe: bool = False
-    """An output's level when the gateway starts, ends, or finds its chip again. What a gateway that was
-    killed leaves behind is up to the kernel: wire a relay so that it does no harm without power."""
+    """An output's level when the gateway starts, stops, or reopens its chip. After a crash it is up to the
+    kernel: wire a relay so that it does no harm without power."""
 
     CHECKS: ClassVar[Checks] = {
         "counts": (lambda lines: len(lines) in (1, 2), "gpio-counts"),
@@ -84,30 +83,30 @@ class LinePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     }
 
 
-class LineAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
+class PinAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Outputs and their levels."""
 
     set: dict[str, bool]
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """Levels by line, and how often the lines of each key have been passed."""
+class PinReading(msgspec.Struct, frozen=True):
+    """Levels by line; pulses by line, and passages by pair of lines."""
 
     levels: dict[str, bool]
     counts: dict[tuple[str, ...], int]
 
 
-class Lines:
-    """What has happened on the lines of a device. Pure."""
+class PinStates:
+    """Levels and counts of a device's lines, from their edges. Pure."""
 
     def __init__(self, levels: Mapping[str, bool]) -> None:
         self.levels = dict(levels)
         self.counts: Counter[tuple[str, ...]] = Counter()
-        self._gone: Counter[tuple[str, ...]] = Counter()
-        """Steps forth less steps back, for each pair."""
+        self._net_steps: Counter[tuple[str, ...]] = Counter()
+        """By pair of beams, steps forward minus steps back."""
 
-    def turn(self, line: str, level: bool) -> None:
-        """An edge."""
+    def apply_edge(self, line: str, level: bool) -> None:
+        """Count the edge of a line to a level."""
         before = self.levels
         if before[line] == level:
             return
@@ -115,22 +114,24 @@ class Lines:
         self.counts[line,] += level
         for pair in itertools.combinations(self.levels, 2):
             if line in pair:
-                self._step(pair, before)
+                self._update_passage(pair, before)
 
-    def _step(self, pair: tuple[str, str], before: Mapping[str, bool]) -> None:
-        was, now = (STEPS.index((levels[pair[0]], levels[pair[1]])) for levels in (before, self.levels))
-        self._gone[pair] += 1 if now == (was + 1) % len(STEPS) else -1
+    def _update_passage(self, pair: tuple[str, str], before: Mapping[str, bool]) -> None:
+        earlier, now = (
+            BEAM_STATES.index((levels[pair[0]], levels[pair[1]])) for levels in (before, self.levels)
+        )
+        self._net_steps[pair] += 1 if now == (earlier + 1) % len(BEAM_STATES) else -1
         if now == 0:
-            # Who turned back between the beams has gone no steps at all.
-            gone = self._gone.pop(pair)
-            if abs(gone) == len(STEPS):
-                self.counts[pair if gone > 0 else pair[::-1]] += 1
+            # For a person who turned back between the beams, the sum is 0.
+            net_steps = self._net_steps.pop(pair)
+            if abs(net_steps) == len(BEAM_STATES):
+                self.counts[pair if net_steps > 0 else pair[::-1]] += 1
 
-    def reading(self) -> Reading:
-        return Reading(self.levels, dict(self.counts))
+    def reading(self) -> PinReading:
+        return PinReading(self.levels, dict(self.counts))
 
 
-def decode(points: Mapping[str, LinePoint], raw: Reading) -> dict[str, Value]:
+def decode(points: Mapping[str, PinPoint], raw: PinReading) -> dict[str, Value]:
     """Levels and counts; a point whose lines were not read is left out."""
     return {
         name: raw.counts.get(point.counts, 0) if point.counts else raw.levels[name]
@@ -139,22 +140,22 @@ def decode(points: Mapping[str, LinePoint], raw: Reading) -> dict[str, Value]:
     }
 
 
-def example(fields: Mapping[str, Any]) -> Reading:
-    """A worked example: the `levels` of lines at first, and the lines that turned afterwards (`edges`)."""
-    lines = Lines(msgspec.convert(fields["levels"], dict[str, bool]))
+def parse_example(fields: Mapping[str, Any]) -> PinReading:
+    """A worked example: the `levels` of lines at first, and the lines that changed afterwards (`edges`)."""
+    states = PinStates(msgspec.convert(fields["levels"], dict[str, bool]))
     for line in fields.get("edges", ()):
-        lines.turn(line, not lines.levels[line])
-    return lines.reading()
+        states.apply_edge(line, not states.levels[line])
+    return states.reading()
 
 
-def show(raw: Reading) -> str:
+def format_reading(raw: PinReading) -> str:
     levels = [f"{line}: {level:d}" for line, level in raw.levels.items()]
     return "\n".join([*levels, *(f"{' → '.join(key)}: {count}×" for key, count in raw.counts.items())])
 
 
-def check(device: Device, others: tuple[Device, ...]) -> None:
-    """Each line of the model has its place, and nobody else's."""
-    points: dict[str, LinePoint] = device.points
+def check_device(device: Device, others: tuple[Device, ...]) -> None:
+    """Each line of the model has a line of the chip, which no other device has. Raises `ConfigError`."""
+    points: dict[str, PinPoint] = device.points
     lines = {name for name, point in points.items() if not point.counts}
     if device.address.lines.keys() != lines:
         raise ConfigError("gpio-lines", wanted=", ".join(f"{line} = …" for line in sorted(lines)))
@@ -173,48 +174,49 @@ def check(device: Device, others: tuple[Device, ...]) -> None:
             taken[line] = other.name
 
 
-class _Held(msgspec.Struct, frozen=True):
-    """The lines of a device, while they are ours."""
+class _OwnedLines(msgspec.Struct, frozen=True):
+    """The lines of a device, requested from the kernel."""
 
     device: Device
     request: gpiod.LineRequest
     offsets: dict[str, int]
-    lines: Lines
+    states: PinStates
 
 
 class GpioBus(Bus, Listener):
-    """A chip: it is polled, and tells of edges between polls."""
+    """A chip: it is polled, and reports edges between polls."""
 
     def __init__(self, chip: gpiod.Chip) -> None:
         self._chip = chip
-        self._held: dict[int, _Held] = {}
+        self._owned: dict[int, _OwnedLines] = {}
         """By file descriptor."""
         self._edges = select.epoll()
 
-    async def read(self, device: Device) -> Reading:
-        held = self.hold(device)
-        return Reading(_levels(held.request, held.offsets), dict(held.lines.counts))
+    async def read(self, device: Device) -> PinReading:
+        owned = self.own_lines(device)
+        return PinReading(_read_levels(owned.request, owned.offsets), dict(owned.states.counts))
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """An action of the device's profile; it takes no arguments."""
-        order: LineAction | None = device.actions.get(action)
-        if order is None:
+        action_keys: PinAction | None = device.actions.get(action)
+        if action_keys is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
-        _set(self.hold(device), order.set)
-        return order.confirm
+        _set_outputs(self.own_lines(device), action_keys.set)
+        return action_keys.confirm
 
-    async def listen(self) -> AsyncIterator[tuple[str, Reading]]:
+    async def listen(self) -> AsyncIterator[tuple[str, PinReading]]:
         while True:
-            for held in await self._ready():
-                with _gone():
-                    events = held.request.read_edge_events()
-                names = {offset: line for line, offset in held.offsets.items()}
+            for owned in await self._lines_with_new_edges():
+                with _link_down_on_error():
+                    events = owned.request.read_edge_events()
+                names = {offset: line for line, offset in owned.offsets.items()}
                 for event in events:
-                    held.lines.turn(names[event.line_offset], event.event_type is event.Type.RISING_EDGE)
-                    yield held.device.name, held.lines.reading()
+                    rising = event.event_type is event.Type.RISING_EDGE
+                    owned.states.apply_edge(names[event.line_offset], rising)
+                    yield owned.device.name, owned.states.reading()
 
-    async def _ready(self) -> list[_Held]:
-        """Those with edges that nobody has read: the kernel keeps them until we have time."""
+    async def _lines_with_new_edges(self) -> list[_OwnedLines]:
+        """Wait for edges that have not been read yet: the kernel stores them."""
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         loop.add_reader(self._edges.fileno(), ready.set)
@@ -222,38 +224,38 @@ class GpioBus(Bus, Listener):
             await ready.wait()
         finally:
             loop.remove_reader(self._edges.fileno())
-        return [self._held[fd] for fd, _ in self._edges.poll(0)]
+        return [self._owned[fd] for fd, _ in self._edges.poll(0)]
 
-    def hold(self, device: Device) -> _Held:
-        """Its lines, asked for unless they are ours. Raises `ReadFailed`, when somebody else has one."""
-        held = next((held for held in self._held.values() if held.device is device), None)
-        if held:
-            return held
-        with _gone():
+    def own_lines(self, device: Device) -> _OwnedLines:
+        """The device's lines, requested if necessary. Raises `ReadFailed` if another program has one."""
+        owned = next((owned for owned in self._owned.values() if owned.device is device), None)
+        if owned:
+            return owned
+        with _link_down_on_error():
             offsets = {name: self._offset(line) for name, line in device.address.lines.items()}
-        settings: dict[Iterable[Line] | Line, gpiod.LineSettings | None] = {
-            offset: _settings(device.points[name], device.address) for name, offset in offsets.items()
+        settings: dict[Iterable[GpioLine] | GpioLine, gpiod.LineSettings | None] = {
+            offset: _line_settings(device.points[name], device.address) for name, offset in offsets.items()
         }
         try:
-            request = self._chip.request_lines(settings, f"linli {device.name}"[:31], BUFFER)
+            request = self._chip.request_lines(settings, f"linli {device.name}"[:31], MAX_BUFFERED_EDGES)
         except (OSError, ValueError, NotImplementedError) as error:
-            raise self._refusal(device, offsets, error) from error
-        held = _Held(device, request, offsets, Lines(_levels(request, offsets)))
-        self._held[request.fd] = held
+            raise self._request_error(device, offsets, error) from error
+        owned = _OwnedLines(device, request, offsets, PinStates(_read_levels(request, offsets)))
+        self._owned[request.fd] = owned
         self._edges.register(request.fd, select.EPOLLIN)
-        return held
+        return owned
 
-    def _offset(self, line: Line) -> int:
+    def _offset(self, line: GpioLine) -> int:
         try:
             return self._chip.line_offset_from_id(line)
         except (FileNotFoundError, ValueError) as error:
             info = self._chip.get_info()
             raise ReadFailed("gpio-line", line=line, chip=info.label, count=info.num_lines) from error
 
-    def _refusal(self, device: Device, offsets: Mapping[str, int], error: Exception) -> ReadFailed:
-        """Why the kernel does not give us the lines."""
+    def _request_error(self, device: Device, offsets: Mapping[str, int], error: Exception) -> ReadFailed:
+        """Why the kernel refuses the lines."""
         lines = device.address.lines
-        with _gone():
+        with _link_down_on_error():
             infos = {name: self._chip.get_line_info(offset) for name, offset in offsets.items()}
         for name, info in infos.items():
             if info.used:
@@ -261,32 +263,33 @@ class GpioBus(Bus, Listener):
         return ReadFailed("gpio-refused", lines=", ".join(map(str, lines.values())), reason=error)
 
     def close(self) -> None:
-        """Outputs to what is safe, and everything given back."""
-        for held in self._held.values():
+        """Set the outputs to their safe level and release all lines."""
+        for owned in self._owned.values():
+            points = owned.device.points.items()
             with suppress(LinkDown):
-                _set(held, {name: point.safe for name, point in held.device.points.items() if point.output})
-            held.request.release()
+                _set_outputs(owned, {name: point.safe for name, point in points if point.output})
+            owned.request.release()
         self._edges.close()
 
 
-def _levels(request: gpiod.LineRequest, offsets: Mapping[str, int]) -> dict[str, bool]:
-    with _gone():
+def _read_levels(request: gpiod.LineRequest, offsets: Mapping[str, int]) -> dict[str, bool]:
+    with _link_down_on_error():
         values = request.get_values(list(offsets.values()))
     return {name: bool(value) for name, value in zip(offsets, values, strict=True)}
 
 
-def _set(held: _Held, levels: Mapping[str, bool]) -> None:
+def _set_outputs(owned: _OwnedLines, levels: Mapping[str, bool]) -> None:
     import gpiod
 
     values: dict[int | str, gpiod.line.Value] = {
-        held.offsets[name]: gpiod.line.Value(int(level)) for name, level in levels.items()
+        owned.offsets[name]: gpiod.line.Value(int(level)) for name, level in levels.items()
     }
     if values:
-        with _gone():
-            held.request.set_values(values)
+        with _link_down_on_error():
+            owned.request.set_values(values)
 
 
-def _settings(point: LinePoint, address: Address) -> gpiod.LineSettings:
+def _line_settings(point: PinPoint, address: Address) -> gpiod.LineSettings:
     import gpiod
 
     line = gpiod.line
@@ -304,19 +307,19 @@ def _settings(point: LinePoint, address: Address) -> gpiod.LineSettings:
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
-    """Whatever the kernel refuses of lines that are ours: the chip was unplugged."""
+def _link_down_on_error() -> Iterator[None]:
+    """If the kernel refuses something with lines that are ours, the chip was unplugged."""
     try:
         yield
     except OSError as error:
         raise LinkDown("line-down", reason=error) from error
 
 
-def _open(chip: str) -> gpiod.Chip:
+def _open_chip(chip: str) -> gpiod.Chip:
     """By path or label. Raises `LinkDown`."""
     if chip.startswith("/"):
         return _open_path(Path(chip))
-    # Some systems give a chip a second name, by a link.
+    # Some systems give a chip a second name, by a symbolic link.
     found = {path: _label(path) for path in Path("/dev").glob("gpiochip*") if not path.is_symlink()}
     paths = [path for path, label in found.items() if label == chip]
     if len(paths) != 1:
@@ -350,18 +353,18 @@ def _label(path: Path) -> str:
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[GpioBus]:
-    """Open the chip and take the devices' lines."""
+    """Open the chip and request the devices' lines."""
     try:
         import gpiod  # noqa: F401
     except ImportError as error:
         raise LinkDown("gpio-missing", reason=error) from error
-    with _open(options.chip) as chip:
+    with _open_chip(options.chip) as chip:
         bus = GpioBus(chip)
         try:
             for device in devices:
-                # A line that somebody else has is asked for again, and complained of, at each poll.
+                # A line that another program has is requested again, and reported, at each poll.
                 with suppress(ReadFailed):
-                    bus.hold(device)
+                    bus.own_lines(device)
             yield bus
         finally:
             bus.close()
@@ -370,11 +373,11 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
 DRIVER = Driver(
     options=Options,
     address=Address,
-    point=LinePoint,
+    point=PinPoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
-    action=LineAction,
-    check_device=check,
+    parse_example=parse_example,
+    format_raw=format_reading,
+    action=PinAction,
+    check_device=check_device,
 )

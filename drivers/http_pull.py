@@ -25,7 +25,7 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.wire.codec import follow
+from gateway.wire.codec import value_at
 from gateway.wire.secret import read_secret
 
 MAX_RESPONSE_BYTES = 256 * 1024
@@ -73,7 +73,7 @@ class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
 def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
     """Decode parsed responses, by requested path, to values; what they do not contain is left out."""
-    found = {name: follow(raw.get(point.get), point.path) for name, point in points.items()}
+    found = {name: value_at(raw.get(point.get), point.path) for name, point in points.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -21,7 +21,7 @@ import h11
 import msgspec
 
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
-from gateway.wire.codec import follow
+from gateway.wire.codec import value_at, values_at
 from gateway.wire.secret import read_secret
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -77,15 +77,14 @@ class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     unless: dict[str, Value] = msgspec.field(default_factory=dict)
 
     def applies_to(self, raw: Raw) -> bool:
-        return all(follow(raw, path) == value for path, value in self.when.items()) and not any(
-            follow(raw, path) == value for path, value in self.unless.items()
+        return all(value_at(raw, path) == value for path, value in self.when.items()) and not any(
+            value_at(raw, path) == value for path, value in self.unless.items()
         )
 
 
 def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value]:
     """Decode a parsed message to values; what it does not contain is left out."""
-    found = {name: follow(raw, point.path) for name, point in points.items() if point.applies_to(raw)}
-    return {name: value for name, value in found.items() if value is not None}
+    return values_at(raw, {name: point.path for name, point in points.items() if point.applies_to(raw)})
 
 
 def parse_example(fields: Mapping[str, Any]) -> Raw:

@@ -28,15 +28,15 @@ import msgspec
 from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Scan, Value
 from gateway.wire.serialport import SerialPort, open_port
 
-WKLY = b"WKLY"
-UNKNOWN = 0xFF
-"""What a WKLY board says of a lock whose state it cannot tell."""
+WKLY_START = b"WKLY"
+UNKNOWN_STATE = 0xFF
+"""What a WKLY board reports of a lock whose state it cannot tell."""
 
-COMMON = 32
-"""Boards that a scan asks for: few have switches for more."""
+MAX_SCANNED_BOARDS = 32
+"""Few boards have switches for a higher number."""
 
 Flags = tuple[bool | None, ...]
-"""What the board says of each lock, lock 1 first; None if it says that it does not know."""
+"""The state of each lock, lock 1 first; None if the board reports it as unknown."""
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -74,26 +74,26 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """How one family of boards talks. Locks count from 1 here."""
+    """The frames of one family of boards. Locks count from 1 here."""
 
     baud: int
-    boards: int
-    """How many there may be on one line; they count from 0."""
-    locks: int
-    begin: bytes
+    max_boards: int
+    """On one line; they count from 0."""
+    max_locks: int
+    reply_start: bytes
     """How a status reply begins."""
-    size: int
-    """Its length in bytes; 0 where its fifth byte says it."""
+    reply_bytes: int
+    """Its length; 0 if its fifth byte tells it."""
     checksum: Callable[[bytes], int]
     """Of all bytes before the last."""
-    ask: Callable[[int], bytes]
-    """Board to a request for its status, without the checksum."""
-    open: Callable[[int, int], bytes]
-    """Board and lock to an order to open, without the checksum."""
-    flags: Callable[[bytes, int], tuple[Flags, Flags] | None]
-    """Doors and items of a whole frame with a right checksum, if it is that board's status."""
+    status_request: Callable[[int], bytes]
+    """Board to the request for its status, without the checksum."""
+    open_request: Callable[[int, int], bytes]
+    """Board and lock to the request to open, without the checksum."""
+    parse_flags: Callable[[bytes, int], tuple[Flags, Flags] | None]
+    """Doors and items of a complete frame with a right checksum, if it is that board's status."""
 
-    def seal(self, body: bytes) -> bytes:
+    def add_checksum(self, body: bytes) -> bytes:
         """A frame with its checksum."""
         return body + bytes((self.checksum(body),))
 
@@ -131,72 +131,72 @@ def _xor24(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
 def _wkly(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
     if len(frame) < 10 or frame[5:8] != bytes((board, 0x84, 0)) or len(frame) != 10 + frame[8]:
         return None
-    return tuple(None if state == UNKNOWN else bool(state) for state in frame[9:-1]), ()
+    return tuple(None if state == UNKNOWN_STATE else bool(state) for state in frame[9:-1]), ()
 
 
 DIALECTS = {
     "cu16": Dialect(
         baud=19200,
-        boards=16,
-        locks=16,
-        begin=b"\x02",
-        size=9,
+        max_boards=16,
+        max_locks=16,
+        reply_start=b"\x02",
+        reply_bytes=9,
         checksum=_sum,
-        ask=lambda board: bytes((0x02, board << 4, 0x30, 0x03)),
-        open=lambda board, lock: bytes((0x02, board << 4 | lock - 1, 0x31, 0x03)),
-        flags=_cu16,
+        status_request=lambda board: bytes((0x02, board << 4, 0x30, 0x03)),
+        open_request=lambda board, lock: bytes((0x02, board << 4 | lock - 1, 0x31, 0x03)),
+        parse_flags=_cu16,
     ),
     "cu48b": Dialect(
         baud=19200,
-        boards=256,
-        locks=48,
-        begin=b"\x02",
-        size=18,
+        max_boards=256,
+        max_locks=48,
+        reply_start=b"\x02",
+        reply_bytes=18,
         checksum=_sum,
-        ask=lambda board: bytes((0x02, board, 0, 0x60, 0x03)),
-        open=lambda board, lock: bytes((0x02, board, lock - 1, 0x61, 0x03)),
-        flags=_cu48b,
+        status_request=lambda board: bytes((0x02, board, 0, 0x60, 0x03)),
+        open_request=lambda board, lock: bytes((0x02, board, lock - 1, 0x61, 0x03)),
+        parse_flags=_cu48b,
     ),
     "xor24": Dialect(
         baud=9600,
-        boards=256,
-        locks=24,
-        begin=b"\x80",
-        size=7,
+        max_boards=256,
+        max_locks=24,
+        reply_start=b"\x80",
+        reply_bytes=7,
         checksum=_xor,
-        ask=lambda board: bytes((0x80, board, 0, 0x33)),
-        open=lambda board, lock: bytes((0x8A, board, lock, 0x11)),
-        flags=_xor24,
+        status_request=lambda board: bytes((0x80, board, 0, 0x33)),
+        open_request=lambda board, lock: bytes((0x8A, board, lock, 0x11)),
+        parse_flags=_xor24,
     ),
     "wkly": Dialect(
         baud=9600,
-        boards=256,
-        locks=245,
-        begin=WKLY,
-        size=0,
+        max_boards=256,
+        max_locks=245,
+        reply_start=WKLY_START,
+        reply_bytes=0,
         checksum=_xor,
-        ask=lambda board: WKLY + bytes((8, board, 0x84)),
-        open=lambda board, lock: WKLY + bytes((9, board, 0x82, lock)),
-        flags=_wkly,
+        status_request=lambda board: WKLY_START + bytes((8, board, 0x84)),
+        open_request=lambda board, lock: WKLY_START + bytes((9, board, 0x82, lock)),
+        parse_flags=_wkly,
     ),
 }
 
 
 def find_reply(dialect: Dialect, data: bytes, board: int) -> Status | None:
-    """The first sound status reply of that board in whatever came over the line."""
-    start = data.find(dialect.begin)
+    """The first valid status reply of that board in what was received."""
+    start = data.find(dialect.reply_start)
     while start >= 0:
-        size = dialect.size or int.from_bytes(data[start + 4 : start + 5])
+        size = dialect.reply_bytes or int.from_bytes(data[start + 4 : start + 5])
         frame = data[start : start + size]
         whole = frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1])
-        if whole and (flags := dialect.flags(frame, board)):
+        if whole and (flags := dialect.parse_flags(frame, board)):
             return Status(frame, *flags)
-        start = data.find(dialect.begin, start + 1)
+        start = data.find(dialect.reply_start, start + 1)
     return None
 
 
 def decode(points: Mapping[str, LockPoint], raw: Status) -> dict[str, Value]:
-    """One boolean a point; a lock that the board does not have, or does not know of, is left out."""
+    """One boolean a point; a lock that the board does not have, or whose state is unknown, is left out."""
     values: dict[str, Value] = {}
     for name, point in points.items():
         flags = raw.doors if point.field == "door" else raw.items
@@ -206,17 +206,17 @@ def decode(points: Mapping[str, LockPoint], raw: Status) -> dict[str, Value]:
     return values
 
 
-def example(fields: Mapping[str, Any]) -> Status:
+def parse_example(fields: Mapping[str, Any]) -> Status:
     """A worked example, a dialect and a status reply: `cu16 = "02 00 36 00 00 00 00 03 3B"`."""
     ((name, reply),) = fields.items()
     dialect, data = DIALECTS[name], bytes.fromhex(reply)
-    for board in range(dialect.boards):
+    for board in range(dialect.max_boards):
         if status := find_reply(dialect, data, board):
             return status
     raise ValueError(name)
 
 
-def show(raw: Status) -> str:
+def format_status(raw: Status) -> str:
     return raw.frame.hex(" ").upper()
 
 
@@ -232,34 +232,34 @@ class LockBus(Bus):
 
     def _board(self, device: Device) -> int:
         board: int = device.address.board
-        if board >= self._dialect.boards:
-            raise ReadFailed("lock-board-unknown", board=board, last=self._dialect.boards - 1)
+        if board >= self._dialect.max_boards:
+            raise ReadFailed("lock-board-unknown", board=board, last=self._dialect.max_boards - 1)
         return board
 
     async def read(self, device: Device) -> Status:
-        return await self._ask(self._board(device))
+        return await self._request_status(self._board(device))
 
     async def probe(self, address: Address) -> dict[str, str]:
-        await self._ask(address.board)
+        await self._request_status(address.board)
         return {"dialect": self._name}
 
-    async def _ask(self, board: int) -> Status:
+    async def _request_status(self, board: int) -> Status:
         dialect = self._dialect
-        self._port.send(dialect.seal(dialect.ask(board)))
+        self._port.send(dialect.add_checksum(dialect.status_request(board)))
         return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout_s)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        """`open` with `lock`, from 1. Whatever the board answers, the next status shows the open door."""
+        """`open` with `lock`, from 1. The reply is not read: the next status shows the open door."""
         dialect, board, lock = self._dialect, self._board(device), args.get("lock")
-        if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= dialect.locks:
-            raise ReadFailed("lock-unknown", lock=lock, last=dialect.locks)
+        if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= dialect.max_locks:
+            raise ReadFailed("lock-unknown", lock=lock, last=dialect.max_locks)
         doors = (
             name for name, point in device.points.items() if (point.field, point.index) == ("door", lock)
         )
         door = next(doors, None)
         if door is None:
-            raise ReadFailed("lock-unknown", lock=lock, last=dialect.locks)
-        self._port.send(dialect.seal(dialect.open(board, lock)))
+            raise ReadFailed("lock-unknown", lock=lock, last=dialect.max_locks)
+        self._port.send(dialect.add_checksum(dialect.open_request(board, lock)))
         return {door: True}
 
 
@@ -270,12 +270,13 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield LockBus(port, options)
 
 
-def _lines(target: str) -> list[dict[str, Any]]:
+def _candidate_buses(target: str) -> list[dict[str, Any]]:
     return [{"port": target, "dialect": name} for name in DIALECTS] if target.startswith("/") else []
 
 
-def _addresses(options: Options) -> list[dict[str, Any]]:
-    return [{"board": board} for board in range(min(COMMON, DIALECTS[options.dialect].boards))]
+def _candidate_addresses(options: Options) -> list[dict[str, Any]]:
+    boards = min(MAX_SCANNED_BOARDS, DIALECTS[options.dialect].max_boards)
+    return [{"board": board} for board in range(boards)]
 
 
 DRIVER = Driver(
@@ -284,13 +285,13 @@ DRIVER = Driver(
     point=LockPoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_status,
     actions=("open",),
     scan=Scan(
-        candidate_buses=_lines,
+        candidate_buses=_candidate_buses,
         target_of=lambda options: options.port,
-        candidate_addresses=_addresses,
+        candidate_addresses=_candidate_addresses,
         identity_keys=("dialect",),
     ),
 )

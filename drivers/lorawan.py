@@ -329,7 +329,7 @@ class LoraListener(Listener):
             "expiresAt": until,
         }
         try:
-            await self._connection.order(
+            await self._connection.publish_command(
                 f"application/{sensor.application}/device/{eui}/command/down",
                 msgspec.json.encode(command),
             )

@@ -22,7 +22,7 @@ from gateway.model import (
     Value,
 )
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.codec import follow
+from gateway.wire.codec import values_at
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 
@@ -74,12 +74,8 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     """Decode a parsed message to values; what it does not contain is left out."""
     over = isinstance(raw, PressEnd)
     message = raw.message if over else raw
-    found = {name: follow(message, point.path) for name, point in points.items()}
-    return {
-        name: False if over and points[name].pulse else value
-        for name, value in found.items()
-        if value is not None
-    }
+    found = values_at(message, {name: point.path for name, point in points.items()})
+    return {name: False if over and points[name].pulse else value for name, value in found.items()}
 
 
 def parse_example(fields: Mapping[str, Any]) -> Any:
@@ -127,7 +123,7 @@ class JsonListener(Listener):
             topic = publish.topic.format(*own.split("/"), topic=own)
         except IndexError as error:
             raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
-        await self._connection.order(topic, publish.payload.encode())
+        await self._connection.publish_command(topic, publish.payload.encode())
         return publish.confirm
 
 

@@ -10,7 +10,7 @@ from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Outcome, Rows, Sample
-from gateway.services.commands import Order
+from gateway.services.commands import CommandRow
 
 
 class Host(Protocol):
@@ -33,7 +33,7 @@ class Host(Protocol):
         """Write down something that is no service's conclusion."""
         ...
 
-    async def command(self, command: Command) -> Order:
+    async def command(self, command: Command) -> CommandRow:
         """Have a command authorised, carried out at most once, and audited. Raises `GatewayError`."""
         ...
 

@@ -69,7 +69,7 @@ async def hearing(broker: Broker, *topics: str) -> AsyncIterator[asyncio.StreamR
             while True:
                 # Its fate says whether the subscription stands already.
                 with contextlib.suppress(ReadFailed):
-                    await sender.order("probe", b"")
+                    await sender.publish_command("probe", b"")
                     break
                 await asyncio.sleep(0.05)
             await process.stdout.readline()

@@ -144,7 +144,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
         # What asks, and what hears.
-        ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/ear\.py"),
+        ("pymodbus", r"drivers/modbus/bus\.py drivers/modbus/framer\.py"),
         ("segno", r"gateway/web/qr\.py"),
         ("serial", r"gateway/wire/serialport\.py"),
         ("xlsxwriter", r"gateway/capabilities/visitors/statistics/workbook\.py"),
@@ -159,6 +159,55 @@ def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
         and not within(module(path), ["gateway.simulate"])
     ]
     assert re.fullmatch(wrapper or "", " ".join(sorted(users)))
+
+
+SLEEPERS = {
+    "gateway.base.clock": "the clock that is injected everywhere else",
+    "gateway.wire.mqtt": "a keepalive each second, for as long as the connection lasts",
+    "gateway.cli.do": "a person at a terminal waits for the outcome of a command",
+    "drivers.modbus.bus": "the silence that separates RTU frames on the line",
+    "drivers.camera.capture": "frames at their own pace, in a process that does nothing else",
+}
+"""Modules that may sleep without an injected clock, and for what."""
+WAITERS = {
+    # By an injected clock, to schedule, retry, back off and commit.
+    "clock": ("gateway.journal", "gateway.field", "gateway.uplink", "gateway.capabilities",
+              "gateway.daemon", "gateway.dashboard"),
+    # To limit an I/O operation.
+    "timeout": ("gateway.base", "gateway.wire", "gateway.field", "gateway.uplink", "gateway.capabilities",
+                "gateway.daemon", "gateway.dashboard", "drivers"),
+}  # fmt: skip
+"""Packages that may wait, by the kind of waiting; their `services` and `site` modules may not."""
+
+
+def waits(path: Path) -> Iterator[str]:
+    """How a file waits: `sleep`, `clock` or `timeout`. `sleep(0)` only yields to the loop."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in {"asyncio", "time"}:
+            names = {alias.name for alias in node.names}
+            assert names.isdisjoint({"sleep", "timeout", "wait_for"}), "call them by their module's name"
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        if name in {"asyncio.sleep", "time.sleep"} and ast.unparse(node.args[0]) != "0":
+            yield "sleep"
+        elif name.endswith(("clock.sleep", "clock.wait")):
+            yield "clock"
+        elif name in {"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"} or (
+            name == "asyncio.wait" and any(keyword.arg == "timeout" for keyword in node.keywords)
+        ):
+            yield "timeout"
+
+
+def test_only_these_wait() -> None:
+    """Services and configuration never wait; drivers limit their I/O and leave all else to the core."""
+    # The simulated centre is the other end of the wire, and runs in real time.
+    sources = [path for path in SOURCES if not within(module(path), ["gateway.simulate"])]
+    found = {(module(path), kind) for path in sources for kind in waits(path)}
+    assert {name for name, kind in found if kind == "sleep"} == SLEEPERS.keys()
+    others = {(name, kind) for name, kind in found if kind != "sleep"}
+    assert {(name, kind) for name, kind in others if not within(name, WAITERS[kind])} == set()
+    assert [name for name, _ in found if {"services", "site"} & set(name.split("."))] == []
 
 
 def test_one_place_catches_everything() -> None:

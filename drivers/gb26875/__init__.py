@@ -4,8 +4,8 @@ The gateway stands where the monitoring centre stands: transmission devices conn
 It is an auxiliary, uncertified listener and replaces neither the centre nor the device. The standard
 also allows UDP, which is not served.
 
-One device of the gateway is one transmission device, not one component: a panel has thousands of them,
-nobody would configure each, and a fire of one that nobody configured must be heard too.
+One device of the gateway is one transmission device, not one component: a panel has thousands of
+components, and a fire of one that is not configured must be reported too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gateway.wire.serialport import open_port
 
 from .listener import ACTIONS, FireListener
 from .options import Address, Options
-from .packets import START, split
-from .panel import Field, Panel, Reading
+from .packets import START, split_packets
+from .panel import Field, Panel, PanelReading
 
 
 class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -29,7 +29,7 @@ class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     field: Field | Literal["where"]
 
 
-def decode(points: Mapping[str, FirePoint], raw: Reading) -> dict[str, Value]:
+def decode(points: Mapping[str, FirePoint], raw: PanelReading) -> dict[str, Value]:
     """A boolean a point, and the place of the newest fire ("" without one)."""
     return {
         name: raw.where if point.field == "where" else point.field in raw.holds
@@ -37,20 +37,20 @@ def decode(points: Mapping[str, FirePoint], raw: Reading) -> dict[str, Value]:
     }
 
 
-def example(fields: Mapping[str, Any]) -> Reading:
-    """A worked example: `frames = ["40 40 …"]`, told one after the other to a gateway that just began."""
+def parse_example(fields: Mapping[str, Any]) -> PanelReading:
+    """A worked example: `frames = ["40 40 …"]`, received one after the other after a start."""
     panel, reading = Panel(), None
     for text in fields["frames"]:
-        packets, rest = split(bytes.fromhex(text))
+        packets, rest = split_packets(bytes.fromhex(text))
         if rest or len(packets) != 1 or not packets[0].sound:
             raise ValueError("frames")
-        reading = panel.take(packets[0])
+        reading = panel.apply_packet(packets[0])
     if reading is None:
         raise ValueError("frames")
     return reading
 
 
-def show(raw: Reading) -> str:
+def format_packet(raw: PanelReading) -> str:
     return raw.packet.hex(" ").upper()
 
 
@@ -58,27 +58,27 @@ def show(raw: Reading) -> str:
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[FireListener]:
     """Serve, or open the line."""
     listener = FireListener(options, devices)
-    async with listener.attend() if options.listen.startswith("/") else listener.serve():
+    async with listener.open_serial() if options.listen.startswith("/") else listener.open_server():
         yield listener
 
 
 async def _overhear(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
-    """Devices on a serial line. An answer, even a denial, would be the monitoring centre's to give."""
+    """Devices on a serial line. Nothing is sent: answers are the task of the monitoring centre."""
     async with open_port(options.listen, options.baud) as port:
         rest = b""
         while True:
-            data = rest + await port.hear()
-            packets, rest = split(data)
+            data = rest + await port.read_available()
+            packets, rest = split_packets(data)
             sound = [packet for packet in packets if packet.sound]
             for packet in sound:
                 yield OverheardDevice(
-                    address={"source": packet.source.hex(":").upper()}, raw=Panel().take(packet)
+                    address={"source": packet.source.hex(":").upper()}, raw=Panel().apply_packet(packet)
                 )
             if not sound and len(rest) < len(START):
                 yield ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
 
 
-def _lines(target: str) -> list[dict[str, Any]]:
+def _candidate_buses(target: str) -> list[dict[str, Any]]:
     return [{"listen": target}] if target.startswith("/") else []
 
 
@@ -88,12 +88,12 @@ DRIVER = Driver(
     point=FirePoint,
     connect=connect,
     decode=decode,
-    parse_example=example,
-    format_raw=show,
+    parse_example=parse_example,
+    format_raw=format_packet,
     actions=ACTIONS,
-    state_to_save=lambda raw: raw.memory,
+    state_to_save=lambda raw: raw.saved_state,
     scan=Scan(
-        candidate_buses=_lines,
+        candidate_buses=_candidate_buses,
         target_of=lambda options: options.listen,
         overhear=_overhear,
         overhear_s=3.0,

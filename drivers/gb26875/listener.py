@@ -1,13 +1,13 @@
-"""Connections of transmission devices: what they are answered, asked and told to do.
+"""Connections of transmission devices: the answers, requests and commands that are sent to them.
 
-Packets of command 1 and 2 are confirmed (3) once the core has taken their reading, so that what a power
-cut swallows is sent again. A wrong sum, a wrong end, a command nobody knows and a sender nobody
-configured are denied (6): it must show that nobody listens to it. A duty check (91) sent to us is
-confirmed like any control packet, but nobody's presence is ever claimed.
+Packets of command 1 and 2 are confirmed (3) once the core has processed their reading, so that what a
+power cut loses is sent again. A wrong sum, a wrong end, an unknown command and a sender that is not
+configured are denied (6), so that the device shows a fault. A duty check (91) sent to us is confirmed
+like any control packet, but never answered as by a person.
 
-A device that is first heard on a connection is asked (4) for its own state (81), that of its systems (61)
-and of the components that hold something (62): what happened while nobody listened is learnt, and a device
-that does not answer is held to what it told.
+A device is asked (4), at its first packet on a connection, for its own state (81), that of its systems
+(61) and of the components with a state (62), to learn what happened in the meantime. If it does not
+answer, what it reported before holds.
 
 Of the control commands there are two: the clock is set (90) when the device has confirmed it, and a duty
 check (91, 查岗) is done when somebody at the device has answered it (bit 5 of type 24).
@@ -39,17 +39,17 @@ from .packets import (
     SET_CLOCK,
     Packet,
     china_time,
-    split,
+    split_packets,
 )
-from .panel import ON_DUTY, OPERATIONS, Panel
+from .panel import DUTY_ANSWERED, OPERATION_FORMATS, Panel
 
 ACTIONS = ("duty-check", "set-clock")
-CHUNK = 4096
+READ_BYTES = 4096
 EARLIEST_YEAR = 2026
-"""Before it our clock cannot have been set, and must set no other."""
+"""Before it, our clock has not been set and must not set another one."""
 
 Write = Callable[[bytes], Awaitable[None]]
-"""Says something on a connection."""
+"""Sends bytes on a connection."""
 
 
 class FireListener(Listener):
@@ -61,75 +61,75 @@ class FireListener(Listener):
             bytes.fromhex(device.address.source.replace(":", "")): device.name for device in devices
         }
         self._panels = {name: Panel() for name in self._names.values()}
-        self._heard: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
-        self._heard = asyncio.Queue()
-        self._peers: dict[asyncio.Task[None], bool] = {}
-        """Connections, oldest first, and whether a device of ours has spoken there."""
-        self._links: dict[str, tuple[Write, Packet]] = {}
-        """Where each device was last heard, and what it said."""
-        self._told = itertools.cycle(range(1, 0x8000))
+        self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
+        self._messages = asyncio.Queue()
+        self._connection_tasks: dict[asyncio.Task[None], bool] = {}
+        """Connections, oldest first, and whether a configured device has sent a packet there."""
+        self._connections: dict[str, tuple[Write, Packet]] = {}
+        """By device, the connection of its last packet, and that packet."""
+        self._command_sequences = itertools.cycle(range(1, 0x8000))
         self._replies: dict[tuple[str, int], asyncio.Future[None]] = {}
-        """Whoever waits for a command to be confirmed, by device and sequence."""
-        self._duty: dict[str, set[asyncio.Future[None]]] = {}
-        """Whoever waits for somebody to be on duty."""
+        """Commands that wait for their confirmation, by device and sequence."""
+        self._duty_answers: dict[str, set[asyncio.Future[None]]] = {}
+        """By device, duty checks that wait for an answer."""
         self.address: tuple[str, int] | None = None
-        """Where the server listens."""
-        self._asked = itertools.cycle(range(0x8000, 0x10000))
-        """Sequences: a denial of a question must not pass for that of a command."""
+        """The address on which the server listens."""
+        self._query_sequences = itertools.cycle(range(0x8000, 0x10000))
+        """Apart from those of commands, so that a denied request is not taken for a denied command."""
 
     def restore_state(self, device: str, state: bytes) -> None:
         self._panels[device] = Panel(state)
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
-            heard = await self._heard.get()
-            if isinstance(heard, BaseException):
-                raise heard
-            name, raw, taken = heard
+            message = await self._messages.get()
+            if isinstance(message, BaseException):
+                raise message
+            name, raw, processed = message
             yield name, raw
-            taken.set()
+            processed.set()
 
-    async def _hand_over(self, name: str, raw: Raw | ReadFailed) -> None:
-        """Return when the core has taken it."""
-        taken = asyncio.Event()
-        self._heard.put_nowait((name, raw, taken))
-        await taken.wait()
+    async def _deliver(self, name: str, raw: Raw | ReadFailed) -> None:
+        """Pass a reading to the core. Returns when it has been processed."""
+        processed = asyncio.Event()
+        self._messages.put_nowait((name, raw, processed))
+        await processed.wait()
 
-    async def _answer(self, packet: Packet) -> bytes:
-        """What is to be said to a packet, if anything."""
+    async def _process_packet(self, packet: Packet) -> bytes:
+        """Process a packet. Returns the answer, empty for none."""
         name = self._names.get(packet.source)
         if not packet.sound:
             if name is not None:
-                await self._hand_over(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))
+                await self._deliver(name, ReadFailed("gb26875-sum", FailureKind.DAMAGED))
             return b"" if packet.command in ANSWERS else packet.answer(DENY)
         if name is not None:
-            self._follow(name, packet)
-            await self._hand_over(name, self._panels[name].take(packet))
+            self._resolve_commands(name, packet)
+            await self._deliver(name, self._panels[name].apply_packet(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
-        # We are no source to ask, and a command that nobody knows is denied (6.5 of the standard).
+        # We have no states to request, and an unknown command is denied (6.5 of the standard).
         return b"" if packet.command in ANSWERS else packet.answer(DENY)
 
-    def _follow(self, name: str, packet: Packet) -> None:
-        """A command may have been confirmed or denied, or somebody on duty have answered."""
+    def _resolve_commands(self, name: str, packet: Packet) -> None:
+        """Finish the commands that this packet confirms, denies or answers."""
         reply = self._replies.get((name, packet.sequence))
         if reply and not reply.done() and packet.command == CONFIRM:
             reply.set_result(None)
         elif reply and not reply.done() and packet.command == DENY:
             reply.set_exception(ReadFailed("gb26875-denied"))
         if packet.command == SEND and packet.data[:1] == bytes((DEVICE_OPERATION,)):
-            acts = packet.data[2 :: OPERATIONS[DEVICE_OPERATION][0]]
-            for answer in self._duty.get(name, ()):
-                if any(act & ON_DUTY for act in acts) and not answer.done():
+            acts = packet.data[2 :: OPERATION_FORMATS[DEVICE_OPERATION][0]]
+            for answer in self._duty_answers.get(name, ()):
+                if any(act & DUTY_ANSWERED for act in acts) and not answer.done():
                     answer.set_result(None)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Send a control command; return when it is confirmed, a duty check when it is answered."""
         if action not in ACTIONS:
             raise ReadFailed("action-unknown", device=device.name, action=action)
-        if device.name not in self._links:
+        if device.name not in self._connections:
             raise ReadFailed("gb26875-away")
-        write, heard = self._links[device.name]
+        write, last_packet = self._connections[device.name]
         if action == "set-clock" and not _clock_is_set():
             raise ReadFailed("clock-unset")
         if action == "set-clock":
@@ -137,15 +137,15 @@ class FireListener(Listener):
         else:
             minutes = round(device.confirm_timeout_s(action) / 60)
             data = bytes((DUTY_CHECK, 1, min(max(minutes, 1), 255)))
-        sequence = next(self._told)
+        sequence = next(self._command_sequences)
         key = device.name, sequence
         loop = asyncio.get_running_loop()
         reply = self._replies[key] = loop.create_future()
         duty: asyncio.Future[None] = loop.create_future()
-        waiting = self._duty.setdefault(device.name, set())
+        waiting = self._duty_answers.setdefault(device.name, set())
         waiting.add(duty)
         try:
-            await write(heard.control(sequence, data))
+            await write(last_packet.control(sequence, data))
             await reply
             if action == "duty-check":
                 await duty
@@ -156,48 +156,49 @@ class FireListener(Listener):
             waiting.discard(duty)
         return {}
 
-    def _clock(self, packet: Packet) -> bytes:
-        """The control packet that sets the device's clock, if it may."""
+    def _clock_packet(self, packet: Packet) -> bytes:
+        """The control packet that sets the device's clock; empty if that is not allowed."""
         if not self._options.set_clock or not _clock_is_set():
             return b""
         return packet.control(0, bytes((SET_CLOCK, 1)) + china_time())
 
-    async def _talk(
-        self, read: Callable[[], Awaitable[bytes]], write: Write, known: Callable[[], None]
+    async def _serve_connection(
+        self, read: Callable[[], Awaitable[bytes]], write: Write, on_configured: Callable[[], None]
     ) -> None:
-        """Take and answer packets until the stream ends; `known` is called at each of a device of ours."""
+        """Process and answer packets until the stream ends. `on_configured` is called for each packet of a
+        configured device."""
         try:
-            await self._converse(read, write, known)
+            await self._process_stream(read, write, on_configured)
         finally:
-            gone = [name for name, (used, _) in self._links.items() if used is write]
+            gone = [name for name, (used, _) in self._connections.items() if used is write]
             for name in gone:
-                del self._links[name]
+                del self._connections[name]
 
-    async def _converse(
-        self, read: Callable[[], Awaitable[bytes]], write: Write, known: Callable[[], None]
+    async def _process_stream(
+        self, read: Callable[[], Awaitable[bytes]], write: Write, on_configured: Callable[[], None]
     ) -> None:
         rest = b""
-        greeted: set[bytes] = set()
+        seen: set[bytes] = set()
         while data := await read():
-            packets, rest = split(rest + data)
+            packets, rest = split_packets(rest + data)
             for packet in packets:
                 ours = packet.sound and packet.source in self._names
                 if ours:
-                    known()
-                    self._links[self._names[packet.source]] = write, packet
-                if answer := await self._answer(packet):
+                    on_configured()
+                    self._connections[self._names[packet.source]] = write, packet
+                if answer := await self._process_packet(packet):
                     await write(answer)
-                if ours and packet.source not in greeted:
-                    greeted.add(packet.source)
-                    if clock := self._clock(packet):
+                if ours and packet.source not in seen:
+                    seen.add(packet.source)
+                    if clock := self._clock_packet(packet):
                         await write(clock)
-                    await write(b"".join(self._questions(packet)))
+                    await write(b"".join(self._state_queries(packet)))
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._make_room()
-        self._peers[task] = False
+        self._limit_connections()
+        self._connection_tasks[task] = False
         loop = asyncio.get_running_loop()
 
         async def write(frame: bytes) -> None:
@@ -207,35 +208,35 @@ class FireListener(Listener):
         try:
             async with asyncio.timeout(self._options.idle) as limit:
 
-                def known() -> None:
-                    self._peers[task] = True
+                def on_configured() -> None:
+                    self._connection_tasks[task] = True
                     limit.reschedule(loop.time() + self._options.idle)
 
-                await self._talk(lambda: reader.read(CHUNK), write, known)
+                await self._serve_connection(lambda: reader.read(READ_BYTES), write, on_configured)
         except (OSError, TimeoutError):
-            pass  # A peer that is gone, or too quiet, connects again.
+            pass  # A device that is gone, or silent for too long, connects again.
         except asyncio.CancelledError:
-            pass  # This is the end, and asyncio before Python 3.12 reports a cancelled one as an error.
+            pass  # The server closes; asyncio before Python 3.12 reports this as an error.
         finally:
-            self._peers.pop(task, None)
-            # Not close(): a peer that never reads would keep what waits for it for ever.
+            self._connection_tasks.pop(task, None)
+            # Not close(): it would wait for ever for a peer that never reads.
             writer.transport.abort()
 
-    def _make_room(self) -> None:
-        """When all places are taken the oldest stranger goes, or else the oldest connection."""
-        if len(self._peers) >= self._options.connections:
-            strangers = (task for task, known in self._peers.items() if not known)
-            oldest = next(strangers, next(iter(self._peers)))
-            del self._peers[oldest]
+    def _limit_connections(self) -> None:
+        """At the limit, close the oldest connection without a configured device, or else the oldest one."""
+        if len(self._connection_tasks) >= self._options.connections:
+            unknown = (task for task, configured in self._connection_tasks.items() if not configured)
+            oldest = next(unknown, next(iter(self._connection_tasks)))
+            del self._connection_tasks[oldest]
             oldest.cancel()
 
-    def _questions(self, packet: Packet) -> Iterator[bytes]:
-        """What a device is asked when it is first heard."""
+    def _state_queries(self, packet: Packet) -> Iterator[bytes]:
+        """The requests for a device's states, at its first packet on a connection."""
         panel = self._panels[self._names[packet.source]]
-        for data in panel.questions() if self._options.ask else ():
+        for data in panel.state_queries() if self._options.ask else ():
             question = msgspec.structs.replace(
                 packet,
-                sequence=next(self._asked),
+                sequence=next(self._query_sequences),
                 source=packet.destination,
                 destination=packet.source,
                 command=REQUEST,
@@ -243,19 +244,19 @@ class FireListener(Listener):
             )
             yield question.encode()
 
-    def _broken(self, task: asyncio.Task[None]) -> None:
-        """Whoever listens hears why a line ended."""
+    def _report_failure(self, task: asyncio.Task[None]) -> None:
+        """Pass the error that ended a serial line to `listen`."""
         if not task.cancelled() and (error := task.exception()):
-            self._heard.put_nowait(error)
+            self._messages.put_nowait(error)
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator[None]:
+    async def open_server(self) -> AsyncIterator[None]:
         """Accept connections."""
         where = HOST_PORT.fullmatch(self._options.listen)
         assert where
         try:
             server = await asyncio.start_server(
-                self._connected, where["host"].strip("[]"), int(where["port"]), limit=CHUNK
+                self._accept_connection, where["host"].strip("[]"), int(where["port"]), limit=READ_BYTES
             )
         except OSError as error:
             raise LinkDown("line-open", url=self._options.listen, reason=error) from error
@@ -264,30 +265,30 @@ class FireListener(Listener):
             yield
         finally:
             server.close()
-            await _end(*self._peers)
+            await _cancel(*self._connection_tasks)
 
     @contextlib.asynccontextmanager
-    async def attend(self) -> AsyncIterator[None]:
-        """Hear a serial line."""
+    async def open_serial(self) -> AsyncIterator[None]:
+        """Receive from a serial line."""
         async with open_port(self._options.listen, self._options.baud) as port:
 
             async def write(frame: bytes) -> None:
-                port.answer(frame)
+                port.write(frame)
 
-            talk = self._talk(port.hear, write, lambda: None)
-            task = asyncio.create_task(talk, name="gb26875-serial")
-            task.add_done_callback(self._broken)
+            serving = self._serve_connection(port.read_available, write, lambda: None)
+            task = asyncio.create_task(serving, name="gb26875-serial")
+            task.add_done_callback(self._report_failure)
             try:
                 yield
             finally:
-                await _end(task)
+                await _cancel(task)
 
 
 def _clock_is_set() -> bool:
     return datetime.now(UTC).year >= EARLIEST_YEAR
 
 
-async def _end(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:

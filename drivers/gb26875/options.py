@@ -1,4 +1,4 @@
-"""What a site says of a line with transmission devices, and of each of them."""
+"""The keys of a bus with transmission devices, and of each of them, in a site's file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:/\s]+):(?P<port>\d{1,5})"
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`listen` is `host:port` of a TCP server, or the path of a serial port (8N1) and its `baud`.
 
-    A peer that says nothing sound for `idle` seconds is cut off. `set_clock` sets a device's clock
-    when it is first heard on a connection, and `ask` asks it for its state. The protocol knows no
+    A connection without a valid packet for `idle` seconds is closed. `set_clock` sets a device's clock
+    at its first packet on a connection, and `ask` requests its states. The protocol has no
     authentication: listen on the fire panel's own network only.
     """
 

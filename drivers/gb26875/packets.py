@@ -18,24 +18,24 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 START, END = b"@@", b"##"
-HEADER = 27
-"""Bytes from the start to the command."""
-FRAME = HEADER + 3
-"""Bytes of a packet without data unit."""
-MOST_DATA = 1024
-TIME = 6
-"""Bytes of a moment: second, minute, hour, day, month, year of the century."""
+HEADER_BYTES = 27
+"""From the start to the command."""
+MIN_PACKET_BYTES = HEADER_BYTES + 3
+"""Of a packet without data unit."""
+MAX_DATA_BYTES = 1024
+TIME_BYTES = 6
+"""Of a time: second, minute, hour, day, month, year of the century."""
 CONTROL, SEND, CONFIRM, REQUEST, ANSWER, DENY = range(1, 7)
 ANSWERS = (CONFIRM, ANSWER, DENY)
-"""What is never answered, so that two ends never deny each other's denials for ever."""
+"""Commands that are never answered, so that two ends do not deny each other's denials for ever."""
 SYSTEM, COMPONENT, OPERATION, DEVICE, DEVICE_OPERATION, SET_CLOCK, DUTY_CHECK = 1, 2, 4, 21, 24, 90, 91
 READ_SYSTEMS, READ_COMPONENTS, READ_DEVICE = 61, 62, 81
-CHINA = timedelta(hours=8)
+CHINA_UTC_OFFSET = timedelta(hours=8)
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """One packet; addresses as sent. `sound` is whether its sum and its end were right: with one of them
-    wrong it is a packet still, and denied."""
+    wrong it still counts as a packet, and is denied."""
 
     sequence: int
     version: bytes
@@ -75,7 +75,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
         ).encode()
 
     def control(self, sequence: int, data: bytes) -> bytes:
-        """A command to whoever sent this packet."""
+        """A command to the sender of this packet."""
         return Packet(
             sequence=sequence,
             version=self.version,
@@ -89,17 +89,17 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
 def china_time() -> bytes:
     """The time in China, as packets carry it."""
-    now = datetime.now(UTC) + CHINA
+    now = datetime.now(UTC) + CHINA_UTC_OFFSET
     return bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
 
 
-def _packet(data: bytes, start: int) -> Packet | bool:
-    """The packet that begins there, or else whether more bytes could make it one."""
-    if len(data) < start + HEADER:
+def _parse_packet(data: bytes, start: int) -> Packet | bool:
+    """The packet that begins there, or else whether it may be completed by more bytes."""
+    if len(data) < start + HEADER_BYTES:
         return True
     length = int.from_bytes(data[start + 24 : start + 26], "little")
-    end = start + FRAME + length
-    if length > MOST_DATA:
+    end = start + MIN_PACKET_BYTES + length
+    if length > MAX_DATA_BYTES:
         return False
     if len(data) < end:
         return True
@@ -119,11 +119,11 @@ def _packet(data: bytes, start: int) -> Packet | bool:
     )
 
 
-def split(data: bytes) -> tuple[list[Packet], bytes]:
-    """The packets in a stream, and what may become one: less than one packet's length.
+def split_packets(data: bytes) -> tuple[list[Packet], bytes]:
+    """The packets in a stream, and the rest that may become one: less than one packet's length.
 
-    What merely looks like a beginning never delays a sound packet behind it. A packet that is not sound
-    is searched for others: its length may be what was garbled.
+    Bytes that only look like a beginning never delay a valid packet behind them. A packet that is not
+    sound is searched for others: its length may be what was damaged.
     """
     packets: list[Packet] = []
     rest = data[-1:] if data.endswith(START[:1]) else b""
@@ -131,10 +131,10 @@ def split(data: bytes) -> tuple[list[Packet], bytes]:
     garbled_until = 0
     start = data.find(START)
     while start >= 0:
-        found = _packet(data, start)
+        found = _parse_packet(data, start)
         after = start + 1
         if isinstance(found, Packet):
-            end = start + FRAME + len(found.data)
+            end = start + MIN_PACKET_BYTES + len(found.data)
             if found.sound:
                 after = end
             if found.sound or start >= garbled_until:
@@ -147,19 +147,19 @@ def split(data: bytes) -> tuple[list[Packet], bytes]:
     return packets, rest if waiting is None else data[waiting:]
 
 
-def objects_of(data: bytes, size: int) -> Iterator[bytes]:
+def iter_objects(data: bytes, size: int) -> Iterator[bytes]:
     """The objects of a data unit, `size` bytes each with their time; some devices leave the times out.
 
-    One that is cut short is given as it is; what merely trails behind the last one is none.
+    One that is cut short is returned as it is; trailing bytes after the last one are none.
     """
     count, objects = data[1] if len(data) > 1 else 0, data[2:]
-    if count > 1 and len(objects) == count * (size - TIME):
-        size -= TIME
+    if count > 1 and len(objects) == count * (size - TIME_BYTES):
+        size -= TIME_BYTES
     for index, start in enumerate(range(0, len(objects), size)):
         if index < count or len(objects) - start >= size:
             yield objects[start : start + size]
 
 
-def text_of(description: bytes) -> str:
+def decode_text(description: bytes) -> str:
     text = description.split(b"\0")[0].decode("gb18030", "replace")
     return "".join(letter for letter in text if letter.isprintable()).strip()

@@ -1,4 +1,4 @@
-"""What a site says of a line, and of each device on it."""
+"""The keys of a Modbus bus, and of each device on it, in a site's file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     timeout: float = 0.5
     settle: float | None = None
     """Silence after a timeout, so that a late reply disturbs no other. By default another `timeout` for a
-    unit that has answered the time before, else as long as the latest reply heard on that line has needed;
-    nothing on TCP, whose transactions carry a number."""
+    unit that has replied the time before, else as long as the latest reply on that line needed; nothing
+    on TCP, whose transactions carry a number."""
 
     CHECKS: ClassVar[Checks] = {"url": (_is_url, "modbus-url")}
 

@@ -1,4 +1,4 @@
-"""What stands where in a device: points, the requests that cover them, and what registers say."""
+"""The register map of a device: points, the requests that cover them, and the values of registers."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ FORMATS: dict[Type, str] = {
     "uint16": "H", "int16": "h", "uint32": "I", "int32": "i",
     "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
 }  # fmt: skip
-WORDS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
+WORD_COUNTS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
 BITS = ("coil", "discrete")
-LONGEST = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
+MAX_COUNT = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
-GAP = 8
-"""Registers that nobody asked for, and that a request may read to cover two points at once."""
-GAPS = {"next": 0, "never": -1}
-"""The same beside points that do not allow it."""
+MAX_HOLE = 8
+"""Registers without a point that a request may read in order to cover two points at once."""
+MAX_HOLE_BY_JOIN = {"next": 0, "never": -1}
+"""The same next to points that allow fewer."""
 
 Registers = dict[Table, dict[int, int]]
-"""A raw reading: what stands at each address that was read."""
+"""A raw reading: the content of each address that was read."""
 Request = tuple[Table, int, int]
 """Table, first address, count."""
 Word = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 
 
 class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """Where a value stands. `order` is the order of its bytes on the wire, A the most significant."""
+    """Where a value is. `order` is the order of its bytes on the wire, A the most significant."""
 
     address: int
     table: Table = "holding"
@@ -44,8 +44,8 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     stride: int = 1
     """With `repeat`: how far each copy is from the one before."""
     join: Join = "near"
-    """Whether a request may cover it together with others: over a small hole, only without a hole (what
-    lies beside it must not be read), or not at all."""
+    """Whether a request may cover it together with others: over a small hole, only without a hole (the
+    registers next to it must not be read), or not at all."""
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
@@ -57,7 +57,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     }
 
     def ends_within(self, count: int) -> bool:
-        """Whether it and all its copies stand at addresses below `count`."""
+        """Whether it and all its copies are at addresses below `count`."""
         last = self.address + (max(self.repeat, 1) - 1) * self.stride
         return last >= 0 and max(self.address, last) + self.width <= count
 
@@ -76,7 +76,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def width(self) -> int:
-        return 1 if self.table in BITS else WORDS[self.type]
+        return 1 if self.table in BITS else WORD_COUNTS[self.type]
 
 
 class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -89,33 +89,35 @@ class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True)
     CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
 
 
-def plan(points: Iterable[RegisterPoint], gap: int = GAP) -> list[Request]:
-    """The fewest requests that cover the points, over holes up to `gap` where the points allow it."""
+def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE) -> list[Request]:
+    """The fewest requests that cover the points, over holes up to `max_hole` where the points allow it."""
     spans: dict[tuple[Table, int, int], int] = {}
     for point in points:
         span = point.table, point.first, point.first + point.width
-        spans[span] = min(spans.get(span, gap), GAPS.get(point.join, gap))
+        spans[span] = min(spans.get(span, max_hole), MAX_HOLE_BY_JOIN.get(point.join, max_hole))
     requests: list[Request] = []
-    before = gap
+    before = max_hole
     for (table, first, end), allowed in sorted(spans.items()):
         hole, before = min(before, allowed), allowed
         if requests:
             open_table, begin, count = requests[-1]
             reach = max(end, begin + count) - begin
-            if table == open_table and first <= begin + count + hole and reach <= LONGEST[table]:
+            if table == open_table and first <= begin + count + hole and reach <= MAX_COUNT[table]:
                 requests[-1] = table, begin, reach
                 continue
         requests.append((table, first, end - first))
     return requests
 
 
-def halve(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
-    """Smaller requests for the points of one that was refused: the device may lack only a part of it."""
+def split_refused(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
+    """Two smaller sets of requests for one that was refused: the device may lack only part of it."""
     table, begin, count = refused
     inside = [p for p in points if p.table == table and begin <= p.first < begin + count]
     firsts = sorted({point.first for point in inside})
     middle = firsts[len(firsts) // 2]
-    lower, upper = (plan((p for p in inside if (p.first < middle) == low), gap=0) for low in (True, False))
+    lower, upper = (
+        plan_requests((p for p in inside if (p.first < middle) == low), max_hole=0) for low in (True, False)
+    )
     return lower + upper
 
 
@@ -125,7 +127,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     for name, point in points.items():
         cells, first = raw.get(point.table, {}), point.first
         if point.type == "uint16" and point.order == "ABCD" and point.table not in BITS:
-            if first in cells:  # Most points are such, and most of the work is here.
+            if first in cells:  # Most points are such: this is the hot path.
                 values[name] = cells[first]
             continue
         try:
@@ -143,7 +145,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     return values
 
 
-def example(fields: Mapping[str, Any]) -> Registers:
+def parse_example(fields: Mapping[str, Any]) -> Registers:
     """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
     tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False, str_keys=True)
     return {
@@ -152,7 +154,7 @@ def example(fields: Mapping[str, Any]) -> Registers:
     }
 
 
-def show(raw: Registers) -> str:
+def format_registers(raw: Registers) -> str:
     return "\n".join(
         f"{table} {address}: {value} (0x{value:04X})"
         for table, cells in raw.items()

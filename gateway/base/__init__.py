@@ -1,1 +1,1 @@
-"""What every program of ours stands on, whatever its domain: log, clock, tasks, the control socket."""
+"""Tools without any domain: log, clock, tasks, files, rate limits, the control socket."""

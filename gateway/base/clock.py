@@ -1,4 +1,4 @@
-"""The machine's own clock, and how far it can be trusted."""
+"""The machine's clock, and how far it can be trusted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 from gateway.model import ClockQuality, Stamp
 
-RELEASED = 1_735_689_600
-"""1 January 2025, before this software was made: a clock that says less has not been set."""
+MIN_PLAUSIBLE_TIME_S = 1_735_689_600
+"""1 January 2025, before this software was made: an earlier time means that the clock was not set."""
 
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
-_ASK_EVERY = 10.0
+_QUALITY_CHECK_INTERVAL_S = 10.0
 
 
 class SystemClock:
@@ -27,15 +27,15 @@ class SystemClock:
     def __init__(self) -> None:
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
         self._quality = ClockQuality.UNSET
-        self._asked = float("-inf")
+        self._quality_checked_s = float("-inf")
 
     def now(self) -> Stamp:
         wall = time.time_ns() // 1_000_000
         mono = time.monotonic_ns()
-        if mono / 1e9 - self._asked > _ASK_EVERY:
-            self._asked = mono / 1e9
-            self._quality = ClockQuality.SYNCED if _disciplined() else ClockQuality.SET
-        unset = wall < RELEASED * 1000
+        if mono / 1e9 - self._quality_checked_s > _QUALITY_CHECK_INTERVAL_S:
+            self._quality_checked_s = mono / 1e9
+            self._quality = ClockQuality.SYNCED if _is_synchronised() else ClockQuality.SET
+        unset = wall < MIN_PLAUSIBLE_TIME_S * 1000
         return Stamp(wall, mono, self._boot, ClockQuality.UNSET if unset else self._quality)
 
     def mono(self) -> float:
@@ -62,7 +62,7 @@ def local_day(timezone: str) -> Callable[[Stamp], str]:
 
 
 def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
-    """The local time of a stamp; None of one made by a clock that was never set."""
+    """The local time of a stamp; None if its clock was not set."""
     zone = ZoneInfo(timezone)
 
     def local(at: Stamp) -> datetime.datetime | None:
@@ -71,7 +71,7 @@ def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
     return local
 
 
-def _disciplined() -> bool:
+def _is_synchronised() -> bool:
     # struct timex is 208 bytes; modes = 0 only asks.
     return bool(_libc().adjtimex(ctypes.create_string_buffer(256)) not in (-1, _TIME_ERROR))
 

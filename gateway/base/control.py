@@ -1,6 +1,6 @@
-"""The local door to the daemon: one JSON line asked, one answered, on a Unix socket.
+"""The control socket of the daemon: a Unix socket with one JSON line per request and one per response.
 
-Whoever may open the socket may ask; the file's permissions are the credential.
+The permissions of the socket file decide who may send requests.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import msgspec
 
 from gateway.model import GatewayError
 
-LINE = 65_536
-"""Bytes of a question."""
-ANSWER = 16 << 20
-"""Bytes of an answer: the doctor has a line for each of a thousand devices."""
-PATIENCE = 30.0
-"""Seconds a caller waits: a command on a slow line may take several."""
+MAX_REQUEST_BYTES = 65_536
+MAX_RESPONSE_BYTES = 16 << 20
+"""The doctor's response has an entry for each of up to a thousand devices."""
+RESPONSE_TIMEOUT_S = 30.0
+"""A command on a slow line may take several seconds."""
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-class DaemonAway(GatewayError):
-    """There is no daemon at the control socket; one that does not answer is another matter, for it
-    holds the lines."""
+class DaemonNotRunning(GatewayError):
+    """No daemon listens on the control socket. (One that does not answer still holds the lines.)"""
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +33,7 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
     """Answer `{"call": name, …}` with the handler of that name."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled only as the loop ends; asyncio would log that of its own task as a mistake.
+        # Cancelled only when the loop ends; asyncio would log that as an error.
         gone = ConnectionError, ValueError, asyncio.CancelledError
         with contextlib.closing(writer), contextlib.suppress(*gone):
             while line := await reader.readline():
@@ -44,12 +42,12 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(answer, path, limit=LINE)
+    server = await asyncio.start_unix_server(answer, path, limit=MAX_REQUEST_BYTES)
     path.chmod(0o660)
     try:
         yield
     finally:
-        # Nobody waits for those who are still connected: they end with the loop.
+        # Open connections are not waited for: they end with the loop.
         server.close()
         path.unlink(missing_ok=True)
 
@@ -66,18 +64,20 @@ async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, An
         return {"error": error.key, "facts": {k: str(v) for k, v in error.facts.items()}}
 
 
-async def call(path: Path, name: str, patience: float = PATIENCE, /, **request: Any) -> dict[str, Any]:
-    """Ask the daemon. Raises `DaemonAway`, or the `GatewayError` that the daemon met."""
+async def call(
+    path: Path, name: str, timeout_s: float = RESPONSE_TIMEOUT_S, /, **request: Any
+) -> dict[str, Any]:
+    """Send a request. Raises `DaemonNotRunning`, or the `GatewayError` that the daemon raised."""
     try:
-        async with asyncio.timeout(patience):
-            reader, writer = await asyncio.open_unix_connection(path, limit=ANSWER)
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(path, limit=MAX_RESPONSE_BYTES)
             with contextlib.closing(writer):
                 writer.write(msgspec.json.encode({"call": name, **request}) + b"\n")
                 answer = msgspec.json.decode(await reader.readline(), type=dict[str, Any])
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise DaemonAway("daemon-away", socket=path, reason=error) from error
+        raise DaemonNotRunning("daemon-away", socket=path, reason=error) from error
     except (OSError, ValueError) as error:
-        raise GatewayError("daemon-silent", socket=path, reason=error or patience) from error
+        raise GatewayError("daemon-silent", socket=path, reason=error or timeout_s) from error
     if "error" in answer:
         raise GatewayError(answer["error"], **answer.get("facts", {}))
     return answer

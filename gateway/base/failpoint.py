@@ -1,4 +1,4 @@
-"""Where a test may end the process: `LINLI_KILL_AT=stage:n` kills it when it gets there the n-th time."""
+"""Points where a test may kill the process: `LINLI_KILL_AT=stage:n` does so at the n-th call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _left = int(_times or 1)
 
 
 def failpoint(stage: str) -> None:
-    """Nothing, unless this is the place and the time."""
+    """Kill the process if the environment asks for it at this stage; else do nothing."""
     global _left  # noqa: PLW0603
     if stage == _stage:
         _left -= 1

@@ -1,6 +1,7 @@
-"""The log: one line a fact, in the site's language, with its key and facts for machines.
+"""The log: one line per event, a sentence in the site's language followed by its key and facts for
+machines.
 
-It goes to standard error; under systemd the journal stamps, keeps and bounds it.
+It is written to standard error; under systemd the journal adds the time, and stores and limits it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _language = preferred()
 
 
 def setup(language: str) -> None:
-    """Send the log to standard error; with the priority in front where systemd's journal reads it."""
+    """Write the log to standard error; with a priority prefix for systemd's journal."""
     global _language  # noqa: PLW0603
     _language = language
     under_systemd = "JOURNAL_STREAM" in os.environ
@@ -30,20 +31,20 @@ def setup(language: str) -> None:
 
 
 def language() -> str:
-    """That of the log."""
+    """The language of the log."""
     return _language
 
 
 def log_event(level: int, key: str, /, **facts: object) -> None:
-    """Log the sentence `log.key`, in words and as `key=… name=value`."""
-    said = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
-    # What a stranger wrote may neither begin a line of its own nor move the cursor.
+    """Log the sentence `log.<key>`, followed by the key and `name=value` for each fact."""
+    plain = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
+    # Text from outside must not start a new line or move the cursor.
     sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", translate(_language, f"log.{key}", **facts))
-    _log.log(level, "%s  [%s]", sentence, said)
+    _log.log(level, "%s  [%s]", sentence, plain)
 
 
 def error_text(key: str, **facts: object) -> str:
-    """The sentence of an error, for use inside another."""
+    """The sentence `error.<key>`, for use inside another."""
     return translate(_language, f"error.{key}", **facts)
 
 

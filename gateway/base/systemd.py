@@ -1,4 +1,4 @@
-"""Telling systemd that we are up and alive: sd_notify(3)."""
+"""Notifications to systemd: sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `WATCHDOG=1` …; nothing happens where systemd did not start us."""
+    """Send `READY=1`, `WATCHDOG=1` …; does nothing if systemd did not start the process."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -18,7 +18,7 @@ def notify(state: str) -> None:
         sock.sendto(state.encode(), address)
 
 
-def watchdog_seconds() -> float | None:
-    """How often systemd wants to hear from us, halved for safety."""
+def watchdog_interval_s() -> float | None:
+    """Half the interval in which systemd expects `WATCHDOG=1`; None without a watchdog."""
     microseconds = os.environ.get("WATCHDOG_USEC")
     return int(microseconds) / 2e6 if microseconds else None

@@ -1,4 +1,4 @@
-"""Tasks: how they live and end, and what wakes those who wait."""
+"""Running, cancelling and waking tasks."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ T = TypeVar("T")
 
 
 async def run_all(**jobs: Coroutine[Any, Any, None]) -> NoReturn:
-    """Run all until one fails; the rest are cancelled, and that first error is raised as it is."""
+    """Run all until one fails; then cancel the others and raise the first error without a group."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for name, job in jobs.items():
                 tasks.create_task(job, name=name)
     except BaseExceptionGroup as group:
         raise root_error(group) from None
-    raise AssertionError("these jobs never end by themselves")
+    raise AssertionError("these jobs must not return")
 
 
 async def run_in_own_task(work: Coroutine[Any, Any, T]) -> T:
-    """Do it in a task of its own: a task group that fails at the moment it is cancelled forgets the latter
-    (Python before 3.13), and whoever tries again after failures would never end."""
+    """Run it in a separate task. A task group that fails at the moment it is cancelled loses the
+    cancellation (Python before 3.13), and a caller that retries after failures would never end."""
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
@@ -33,10 +33,10 @@ async def run_in_own_task(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def exception_of(work: Awaitable[object]) -> Exception | None:
-    """What went wrong with the work, if anything did.
+    """The exception that the work raised, or None.
 
-    The one place that catches everything: a mistake of ours or of a library's, in one driver or channel,
-    would else end the gateway, and its alarms, at every start.
+    The only place that catches every exception: otherwise a bug in one driver, channel or library would end
+    the gateway, and its alarms, at every start.
     """
     try:
         await work
@@ -46,14 +46,15 @@ async def exception_of(work: Awaitable[object]) -> Exception | None:
 
 
 def root_error(error: BaseException) -> BaseException:
-    """What ended a task group, however deep: whichever came first is what happened."""
+    """The first error of a task group, through any number of nested groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end however often cancelled: half a transaction helps nobody."""
+    """Run to the end even if cancelled, for a transaction that must not be cut short; then raise the
+    cancellation."""
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
@@ -67,7 +68,7 @@ async def run_to_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 class Signal:
-    """Wakes everybody who waits, now; who comes later waits for the next."""
+    """Wakes all tasks that are waiting now; a later one waits for the next `send`."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

@@ -32,7 +32,7 @@ async def _read_device(site: Site, name: str) -> None:
     try:
         answer = await control.call(site.control.socket, "read", device=name)
         how = cli_text("by-daemon")
-    except control.DaemonAway:
+    except control.DaemonNotRunning:
         answer = await read_once(site.buses[device.bus], device)
         how = cli_text("by-hand")
     print(f"{device.title[preferred()]} ({name}, {device.profile}) {how}")

@@ -99,6 +99,9 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """The module with its `SITE`, a `SiteSection`."""
     jobs: str = ""
     """The module with its `JOBS`: what the daemon runs beside the services (`gateway.jobs`)."""
+    pages: str = ""
+    """The module of its part of the dashboard, which has a `PAGES` (`gateway.web.part.PagePart`); only the
+    dashboard imports it. Templates and static files lie in `templates` and `static` of the folder."""
     commands: Mapping[str, str] = {}
     """Name of a `linli` command to its module, which has `add_arguments(parser)` and `run(options)`. What
     a command says of itself stands under `cli.<name>` in the capability's words."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import Action, ConfigError, Driver, Point
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from gateway.words import words
 
 from .capability import service_actions
@@ -58,7 +58,7 @@ def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
 
     Points that the example does not mention are not compared.
     """
-    values, bad = finish(
+    values, bad = convert_values(
         profile.points, profile.driver.decode(profile.points, _raw_reading(profile, example))
     )
     wanted = example.get("values", {}), example.get("bad", {})

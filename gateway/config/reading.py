@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,42 +106,16 @@ class TomlReader:
         if not isinstance(table, dict):
             self.add_mistake(path, "table-expected", key=".".join(path))
             return None
-        before = len(self.mistakes)
-        checks: Checks = getattr(kind, "CHECKS", {})
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        self.check_keys(table, fields, path)
-        values: Table = {}
-        for name, field in fields.items():
-            if name not in table:
-                if field.required:
-                    self.add_mistake(path, "key-missing", key=name)
-                continue
-            try:
-                value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_decode_path)
-            except msgspec.ValidationError as error:
-                found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
-                if found:
-                    self.add_mistake((*path, name), "value-type", wanted=found[1], got=found[2])
-                else:
-                    self.add_mistake((*path, name), "value-wrong", value=table[name], reason=error)
-                continue
-            holds, sentence = checks.get(name, (lambda _: True, ""))
-            if not _check_passes(holds, value):
-                self.add_mistake((*path, name), sentence)
-        if len(self.mistakes) > before:
-            return None
-        built = kind(**values)
-        together: Checks = getattr(kind, "STRUCT_CHECKS", {})
-        for name, (holds, sentence) in together.items():
-            if not _check_passes(holds, built):
-                self.add_mistake((*path, name), sentence)
+        built, mistakes = struct_from_table(kind, table)
+        self._add_field_mistakes(path, mistakes)
         return built
 
     def check_keys(self, table: Table, known: Any, path: tuple[str, ...]) -> None:
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, list(known), 1)
-                self.add_mistake((*path, key), "key-unknown", known=", ".join(close or sorted(known)))
+        self._add_field_mistakes(path, _unknown_keys(table, known))
+
+    def _add_field_mistakes(self, path: tuple[str, ...], mistakes: Iterable[FieldMistake]) -> None:
+        for mistake in mistakes:
+            self.add_mistake((*path, *mistake.path), mistake.key, **mistake.facts)
 
     def parse_file(self, schema: str) -> Table | None:
         text = self._kept
@@ -156,7 +130,7 @@ class TomlReader:
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"at line (\d+)", str(error))
             last = (text or "").count("\n") + 1
-            self.add_mistake((), "toml", at_line=int(line[1]) if line else last, reason=error)
+            self.add_mistake((), "toml", int(line[1]) if line else last, reason=error)
             return None
         except (OSError, UnicodeDecodeError) as error:
             self.add_mistake((), "file-unreadable", reason=error)
@@ -171,10 +145,60 @@ class TomlReader:
             self.add_mistake(("schema",), "schema", wanted=schema)
         return data
 
-    def add_mistake(self, path: tuple[str, ...], key: str, /, at_line: int = 0, **facts: object) -> None:
+    def add_mistake(self, path: tuple[str, ...], key: str, at_line: int = 0, /, **facts: object) -> None:
         tried = [path[:n] for n in range(len(path), 0, -1)]
         line = at_line or next((self._lines[part] for part in tried if part in self._lines), 1)
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
+
+
+class FieldMistake(msgspec.Struct, frozen=True):
+    """What is wrong with one key of a table; `path` is empty for a key that is missing."""
+
+    path: tuple[str, ...]
+    key: str
+    facts: dict[str, object] = {}
+
+
+def struct_from_table(kind: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
+    """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
+    or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
+    checks: Checks = getattr(kind, "CHECKS", {})
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    mistakes = list(_unknown_keys(table, fields))
+    values: Table = {}
+    for name, field in fields.items():
+        if name not in table:
+            if field.required:
+                mistakes.append(FieldMistake((), "key-missing", {"key": name}))
+            continue
+        try:
+            value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_decode_path)
+        except msgspec.ValidationError as error:
+            found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
+            if found:
+                mistakes.append(FieldMistake((name,), "value-type", {"wanted": found[1], "got": found[2]}))
+            else:
+                facts = {"value": table[name], "reason": error}
+                mistakes.append(FieldMistake((name,), "value-wrong", facts))
+            continue
+        holds, sentence = checks.get(name, (lambda _: True, ""))
+        if not _check_passes(holds, value):
+            mistakes.append(FieldMistake((name,), sentence))
+    if mistakes:
+        return None, mistakes
+    built = kind(**values)
+    struct_checks: Checks = getattr(kind, "STRUCT_CHECKS", {})
+    return built, [
+        FieldMistake((name,), sentence)
+        for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
+    ]  # fmt: skip
+
+
+def _unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, list(known), 1)
+            yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
 
 
 def driver_name(driver: Driver) -> str:

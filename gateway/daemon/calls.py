@@ -12,7 +12,7 @@ import msgspec
 from gateway.base.control import Handler
 from gateway.config import Mistakes
 from gateway.field.line import Line
-from gateway.field.scan.ask import build, question, unpack
+from gateway.field.scan.ask import decode_points, parse_keys, scan_request
 from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import Status
 
@@ -90,12 +90,12 @@ class Calls(Mapping[str, Handler]):
         """One request to a stranger on a line of ours."""
         line = self._line(request)
         driver = line.spec.driver
-        address = build(driver.address, request.get("address", {}))
+        address = parse_keys(driver.address, request.get("address", {}))
         for device in self._gateway.site.devices.values():
             if device.bus == line.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
-        points = unpack(driver, request["points"]) if "points" in request else None
-        ask = question(driver, address, str(request.get("model")), points)
+        points = decode_points(driver, request["points"]) if "points" in request else None
+        ask = scan_request(driver, address, str(request.get("model")), points)
         try:
             answer = await line.request_for_scan(ask)
         except ReadFailed as failed:

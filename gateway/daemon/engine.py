@@ -30,7 +30,7 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.services.commands import Commands, Order, Status
+from gateway.services.commands import CommandRow, Commands, Status
 
 Execute = Callable[[Command], Awaitable[None]]
 """Executes a command on its device; raises `GatewayError` when it could not."""
@@ -111,7 +111,7 @@ class Engine:
             await self._commit()
         self._journal.sample(sample)
 
-    async def command(self, command: Command) -> Order:
+    async def command(self, command: Command) -> CommandRow:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
@@ -125,7 +125,7 @@ class Engine:
             await self._journal.commit()
         except JournalFailed as failure:
             self._set_outcome(command, Status.FAILED, failure.key)
-        order: Order = orders[command.id]
+        order: CommandRow = orders[command.id]
         if order.status is Status.ACCEPTED:
             status, detail = await self._perform(command)
             order = self._set_outcome(command, status, detail)
@@ -158,9 +158,9 @@ class Engine:
                 await self._commit()
             await self._clock.sleep(1.0)
 
-    def _set_outcome(self, command: Command, status: Status, detail: str) -> Order:
+    def _set_outcome(self, command: Command, status: Status, detail: str) -> CommandRow:
         self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
-        order: Order = self._rows[self._commands.name][command.id]
+        order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
     async def _perform(self, command: Command) -> tuple[Status, str]:

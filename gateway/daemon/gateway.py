@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gateway import __version__
 from gateway.base.log import error_text, log_event
-from gateway.base.systemd import notify, watchdog_seconds
+from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities
@@ -37,11 +37,11 @@ from gateway.model import (
     Service,
     Value,
 )
-from gateway.services.commands import Commands, Order
+from gateway.services.commands import CommandRow, Commands
 from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import Presence
-from gateway.services.timekeeping import Timekeeping, correct
+from gateway.services.timekeeping import Timekeeping, correct_stamp
 from gateway.uplink import Native, Uplink
 
 from . import metrics
@@ -167,7 +167,7 @@ class Gateway:
         dialect = Native(
             self.site.centre.id,
             self.journal.epoch,
-            lambda at: correct(self.engine.rows(Timekeeping.name), at),
+            lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
         )
         return Uplink(self.site.uplink, dialect, self.journal, self.clock, self.command, self.engine.sample)
 
@@ -215,7 +215,7 @@ class Gateway:
     async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
         await self.engine.conclude(service, outcomes)
 
-    async def command(self, command: Command) -> Order:
+    async def command(self, command: Command) -> CommandRow:
         return await self.finish(self.engine.command(command))
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -321,7 +321,7 @@ class Gateway:
 
     async def _feed_watchdog(self) -> None:
         """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
-        every = watchdog_seconds() or OWN_FIGURES_INTERVAL_S
+        every = watchdog_interval_s() or OWN_FIGURES_INTERVAL_S
         logged = False
         while True:
             notify("WATCHDOG=1")

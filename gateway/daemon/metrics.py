@@ -21,7 +21,7 @@ from gateway.config import MetricsOptions
 from gateway.field.line import Line
 from gateway.journal import LANES, Journal
 from gateway.model import Value
-from gateway.uplink import DELAYS, Uplink
+from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.wire.mqtt import Connection
 
 Health = Callable[[], dict[str, Any]]
@@ -64,9 +64,9 @@ class GatewayCollector(Collector):
                 "linli_alarm_delivery_seconds",
                 "From the reading of an alarm to the platform's acknowledgement.",
             )
-            steps = [*map(str, DELAYS), "+Inf"]
-            counts = itertools.accumulate(uplink.delays)
-            delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.delay)
+            steps = [*map(str, ALARM_DELAY_BUCKETS_S), "+Inf"]
+            counts = itertools.accumulate(uplink.alarm_delay_counts)
+            delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.alarm_delay_sum_s)
             yield delays
 
     def _collect_figures(self) -> Iterable[Metric]:

@@ -20,7 +20,7 @@ from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, Changes, StartConfiguration, Trial
 from gateway.journal import Journal
 from gateway.model import MISSES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
-from gateway.services.configuration import Configuration, newest
+from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import Presence
 from gateway.uplink import Uplink
 from gateway.words import LANGUAGES
@@ -77,7 +77,7 @@ class Reloader:
         """Give the configuration of the start its revision number: the one it had, if it is not new."""
         rows = self._engine.rows(Configuration.name)
         known: list[Revision] = [self._kept.revision] if self._kept else []
-        known += [rows[str(number)]] if (number := newest(rows)) else []
+        known += [rows[str(number)]] if (number := newest_revision(rows)) else []
         last = max(known, key=lambda revision: revision.number, default=None)
         if last is None or last.digest != self.site.digest:
             old = adoption.load_sources(self._file, self._kept.sources) if self._kept else None

@@ -1,26 +1,35 @@
-"""The page of the people who run the centre: reads the journal, asks the daemon, writes nothing."""
+"""The pages of the people who run the centre: reads the journal, asks the daemon, writes nothing."""
 
 from __future__ import annotations
 
 import logging
 import socket
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
 from gateway.base.clock import SystemClock
 from gateway.base.log import log_event
+from gateway.config import Site
 from gateway.web.access import Access, read_key
+from gateway.web.settings import Settings
 
+from . import settings as _settings
 from .app import Dashboard
-from .settings import DeviceCard, Settings, settings_of
-from .watch import Watch
+from .follower import Follower
+from .parts import page_parts
 
-__all__ = ["DeviceCard", "Settings", "application", "run", "settings_of"]
+__all__ = ["Settings", "application", "run", "settings_of"]
 
-GRACE = 2
-"""Seconds that connections have to end; event streams end by themselves before."""
-CONNECTIONS = 256
+SHUTDOWN_TIMEOUT_S = 2
+"""For connections to end; event streams end by themselves before."""
+MAX_CONNECTIONS = 256
+
+
+def settings_of(site: Site, file: Path | None = None) -> Settings:
+    """What a site's configuration says of its dashboard."""
+    return _settings.settings_of(site, page_parts(), file)
 
 
 def application(settings: Settings) -> Starlette:
@@ -30,7 +39,7 @@ def application(settings: Settings) -> Starlette:
 
 def _dashboard(settings: Settings) -> Dashboard:
     clock = SystemClock()
-    return Dashboard(settings, Access(read_key(settings.access), clock.mono), clock)
+    return Dashboard(settings, page_parts(), Access(read_key(settings.access), clock.mono), clock)
 
 
 async def run(settings: Settings) -> None:
@@ -40,15 +49,15 @@ async def run(settings: Settings) -> None:
         dashboard.application(),
         host=settings.host,
         port=settings.port,
-        # The access log would keep the key of the first visit.
+        # The access log would hold the key of the first visit.
         access_log=False,
         log_config=None,
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
-        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        limit_concurrency=MAX_CONNECTIONS,
     )
-    server = _Server(config, dashboard.watch)
+    server = _Server(config, dashboard.follower)
     await server.serve()
     if not server.should_exit:
         raise SystemExit(1)
@@ -57,9 +66,9 @@ async def run(settings: Settings) -> None:
 class _Server(uvicorn.Server):
     """Ends the event streams first: a server that waits for them waits for ever."""
 
-    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+    def __init__(self, config: uvicorn.Config, follower: Follower) -> None:
         super().__init__(config)
-        self._watch = watch
+        self._follower = follower
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -71,8 +80,8 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """A dashboard that sees nothing any more ends, so that it is started again."""
-        return await super().on_tick(counter) or self._watch.closed
+        return await super().on_tick(counter) or self._follower.closed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._watch.close()
+        self._follower.close()
         await super().shutdown(sockets)

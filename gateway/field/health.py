@@ -21,7 +21,7 @@ from gateway.model import (
     ReadFailed,
     Sample,
 )
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 from .doctor import DeviceSnapshot, line_report
 from .tally import SlidingTally
@@ -95,7 +95,7 @@ class LineHealth:
     def to_sample(self, device: Device, raw: Raw) -> Sample:
         """Decode a raw reading. It is stamped now."""
         driver = self.spec.driver
-        values, bad = finish(device.points, driver.decode(device.points, raw))
+        values, bad = convert_values(device.points, driver.decode(device.points, raw))
         state = driver.state_to_save(raw) if driver.state_to_save else None
         return Sample(device.name, self._clock.now(), values, bad, driver_state=state)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.config import BusSpec
 from gateway.model import Bus, Device, LinkDown, Listener, Raw, ReadFailed
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 from .pushed import message_or_silence
 
@@ -20,7 +20,7 @@ async def read_once(spec: BusSpec, device: Device) -> dict[str, Any]:
             raw = await bus.read(device)
         else:
             raw = await message_or_silence(device, _next_message(bus, device))
-        values, bad = finish(device.points, spec.driver.decode(device.points, raw))
+        values, bad = convert_values(device.points, spec.driver.decode(device.points, raw))
         seconds = time.monotonic() - started
     return {"raw": spec.driver.format_raw(raw), "values": values, "bad": bad, "seconds": seconds}
 

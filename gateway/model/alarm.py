@@ -19,7 +19,7 @@ class Hazard(StrEnum):
     EXIT = "exit"
     """A fire lane, an exit or a way out is blocked."""
     CROWD = "crowd"
-    """More people inside than the place is made for."""
+    """More people inside than allowed."""
     WATER = "water"
     FOOD = "food"
     TAMPER = "tamper"
@@ -27,14 +27,14 @@ class Hazard(StrEnum):
 
 
 LATCHING = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS})
-"""What stays an alarm until a named person has reset it, although the condition is gone
+"""Alarms that stay until a named person resets them, even if the condition is gone
 (GB 26875.1-2011; GB 14287.5-2025)."""
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """When a value is beyond what it may be: a boolean when true, a number beyond `above` or `below`.
+    """When a value is out of bounds: a boolean when true, a number above `above` or below `below`.
 
-    A number must come back by `hysteresis` before it counts as back.
+    A number must return by `hysteresis` before it is within bounds again.
     """
 
     above: float | None = None
@@ -42,7 +42,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hysteresis: float = 0.0
 
     def exceeded(self, value: Value, already: bool = False) -> bool:
-        """Whether the value is beyond its limit, or with `already` still so."""
+        """Whether the value is out of bounds; `already`: whether it was before, so that hysteresis
+        applies."""
         if isinstance(value, bool | str):
             return value is True
         band = self.hysteresis if already else 0.0
@@ -54,15 +55,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AlarmSpec(Limit, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When a point is an alarm, in a device's profile.
 
-    It must last for `delay` seconds, and be gone for `off_delay`, before it counts (ISA-18.2, 16.5: on-
-    and off-delay): an input that flaps is one alarm.
+    It must last for `delay` seconds to start, and be gone for `off_delay` seconds to end (ISA-18.2, 16.5:
+    on- and off-delay), so that a flapping input is one alarm.
     """
 
     hazard: Hazard
     delay: float = 0.0
     off_delay: float = 5.0
     latch: bool | None = None
-    """Whether it stays until it is reset; by default what its hazard asks for."""
+    """Whether it stays until it is reset; None: as its hazard demands."""
     while_open: bool = False
-    """Of tampering: it is an alarm in the site's opening hours alone, where there are any. When the lights
-    are out, a camera sees nothing, either."""
+    """Of tampering: it is an alarm only in the site's opening hours, if there are any. A camera is also
+    dark when the lights are out."""

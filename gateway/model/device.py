@@ -11,7 +11,7 @@ from gateway.model.checks import Checks
 from gateway.model.sample import Value
 
 MISSES_UNTIL_OFFLINE = 3
-"""Answers or messages a device may owe before it counts as offline."""
+"""Polls without a reply, or missing messages, before a device counts as offline."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +34,13 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     true_below: float | None = None
     alarm: AlarmSpec | None = None
     repeat: int = 0
-    """In a profile: the point stands for this many, named `name.1`, `name.2` …"""
+    """In a profile: the point stands for this many points, named `name.1`, `name.2` …"""
     index: int = 1
-    """Which of them this one is."""
+    """The number of this one among them."""
     optional: bool = False
-    """A reading may come without it, and is no worse for that."""
+    """A reading without it is complete."""
     wraps: int = 1 << 32
-    """Of a running total: the count at which it begins again from nought."""
+    """Of a running total: the count at which it restarts from zero."""
 
     CHECKS: ClassVar[Checks] = {
         "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
@@ -60,17 +60,17 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a device can be told to do. Drivers extend this with how."""
+    """An action that a device can execute. Drivers extend this with how."""
 
     confirm: dict[str, Value] = {}
-    """The values that the next reading must show for it to be true."""
+    """The values by which the next reading confirms it."""
 
 
 class ListenerAction(Action, frozen=True, kw_only=True):
-    """Something a device that speaks when it likes can be told to do."""
+    """An action of a device that pushes."""
 
     confirm_within: float = 0.0
-    """Seconds in which it must have said so; 0: as long as it may be silent without being offline."""
+    """Seconds until it must have confirmed; 0: as long as it may be silent without being offline."""
 
     CHECKS: ClassVar[Checks] = {
         "confirm_within": (lambda seconds: 0 <= seconds <= 7 * 86_400, "confirm-range")
@@ -78,11 +78,11 @@ class ListenerAction(Action, frozen=True, kw_only=True):
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One device of the site, with what its profile says of the model."""
+    """One device of the site, with the points and actions of its profile."""
 
     name: str
     title: dict[str, str]
-    """What people call it, by language."""
+    """Its display name, by language."""
     kind: str
     profile: str
     bus: str
@@ -93,15 +93,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     every: float
     """Seconds between polls; for a device that pushes, the longest silence to expect."""
     actions: dict[str, Any] = {}
-    """What its profile says it can be told to do, each the driver's `Action`."""
+    """The actions of its profile, each the driver's `Action`."""
 
     @property
     def safety(self) -> bool:
-        """Whether a life may depend on it: such devices are polled first."""
+        """Whether one of its points is an alarm: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
 
     def confirm_timeout_s(self, action: str) -> float:
-        """Seconds that a device which speaks when it likes has to show that it obeyed."""
+        """Seconds that a device which pushes has to confirm the action."""
         declared = self.actions.get(action)
         within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
         return within or MISSES_UNTIL_OFFLINE * self.every

@@ -15,99 +15,101 @@ from gateway.model.sample import Raw, Value
 
 
 class Bus:
-    """One open line or connection: one task owns it, so no two transactions ever overlap.
+    """One open line or connection, owned by one task, so that no two transactions overlap.
 
     A bus opens, reads, writes and listens. It never sleeps, retries or loops over time:
-    scheduling, back-off and budgets belong to the supervisor.
+    scheduling, back-off and time budgets belong to `gateway.field`.
     """
 
     quirks: dict[str, Any]
-    """What the bus has learned of each device, by name; it outlives the connection."""
+    """Peculiarities that the driver found, by device name; they outlive the connection."""
     settle_s: float = 0.0
-    """Seconds of silence the line needs after a timeout, so that a late reply finds nobody waiting."""
+    """Seconds of silence after a timeout, so that a late reply is not taken for the next one."""
     timeout_s: float = 0.5
-    """Seconds an answer is waited for; may be set, for a scan is in a hurry."""
+    """Seconds to wait for a reply; a scan sets a shorter time."""
 
     async def read(self, device: Device) -> Raw:
         """One reading. Raises `ReadFailed` or `LinkDown`."""
         raise NotImplementedError
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        """Act once, never retried. Returns the values that the next reading must show for it to be true.
+        """Execute an action once, without a retry. Returns the values by which the next reading confirms
+        it.
 
         Raises `ReadFailed` (refused or unanswered) or `LinkDown`.
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
 
     async def probe(self, address: Any) -> dict[str, str]:
-        """Whether somebody is at that address (the driver's `Address`), by a request that changes
-        nothing, and what it says of itself. Raises `ReadFailed` (nobody is) or `LinkDown`."""
+        """Ask the device at that address (the driver's `Address`) for its identity, by a request that
+        changes nothing. Raises `ReadFailed` (no device) or `LinkDown`."""
         raise NotImplementedError
 
 
 class Listener(ABC):
-    """A bus whose devices speak when they like. One that is a `Bus` as well is also polled."""
+    """A bus whose devices push their values. One that is a `Bus` as well is also polled."""
 
     @abstractmethod
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
-        """Device name and what it said (or why that is no reading), until `LinkDown`."""
+        """Device name and raw reading (or why it could not be read), until `LinkDown`."""
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
-        """As `Bus.write`; what the device says from then on must show the values, in one message or in
-        several. Commands overlap with each other and with `listen`; one that takes too long is cancelled.
+        """As `Bus.write`; the device's next messages must confirm the values, in one message or in several.
+        Commands overlap with each other and with `listen`; one that takes too long is cancelled.
         """
         raise ReadFailed("action-unknown", device=device.name, action=action)
 
     async def capture_still(self) -> bytes:
-        """What a camera sees now, as JPEG, for who sets it up. Raises `ReadFailed` or `LinkDown`."""
+        """The camera's picture now, as JPEG, for its installation. Raises `ReadFailed` or `LinkDown`."""
         raise ReadFailed("stills-off")
 
     def restore_state(self, device: str, state: bytes) -> None:  # noqa: B027
-        """What `Driver.state_to_save` made of the device's last message; told before `listen` begins."""
+        """Restore what `Driver.state_to_save` returned for the device's last message; called before
+        `listen`."""
 
 
 class OverheardDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who spoke unasked while a scan listened."""
+    """A device that sent something while a scan listened."""
 
     address: dict[str, Any]
     """The keys of its `[device.…]` table."""
     identity: dict[str, str] = {}
-    """What it says of itself, by the names in `Scan.identity_keys`."""
+    """How it identifies itself, by the names in `Scan.identity_keys`."""
     raw: Raw = None
-    """What it said, where that can be read."""
+    """Its message, if that could be read."""
     keys_to_fill_in: dict[str, Any] = {}
-    """More keys of its table, for what a person must provide first."""
+    """Further keys of its table that a person must fill in."""
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """How a driver takes part in `linli scan`: what is worth trying, and what is said there. When and how
-    often is the scan's business. A driver whose devices wait to be asked has `addresses`, and a bus with
-    `probe`; one whose devices speak has `overhear`."""
+    """How a driver takes part in `linli scan`: what to try, and what to receive. The scan decides when and
+    how often. A driver of polled devices has `candidate_addresses`, and a bus with `probe`; one of devices
+    that push has `overhear`."""
 
     candidate_buses: Callable[[str], Sequence[dict[str, Any]]]
     """Pure: the `[bus.…]` tables worth trying at a target (`/dev/…`, `tcp://host:port`, `mqtt://host`,
-    `ble:`), likeliest first; none where the target is not the driver's."""
+    `ble:`), most likely first; empty if the driver does not support the target."""
     target_of: Callable[[Any], str]
-    """Pure: the target that a line with these options is at."""
+    """Pure: the target of a bus with these options."""
     priority: int = 1
-    """Where several drivers have lines at a target, those of the lowest are tried first."""
+    """Where several drivers support a target, the lowest number is tried first."""
     shareable: bool = False
-    """Whether others may listen there at the same time."""
+    """Whether several clients may use the target at the same time."""
     candidate_addresses: Callable[[Any], Sequence[dict[str, Any]]] | None = None
-    """Pure: the address keys of the `[device.…]` tables that a line with these options may have."""
+    """Pure: the address keys of `[device.…]` tables that are possible on a bus with these options."""
     overhear: Callable[[Any], AsyncIterator[OverheardDevice | ReadFailed]] | None = None
-    """What is said on a line with these options, by whomever, without ever answering; a `ReadFailed` is
-    something that is none of the driver's. Raises `LinkDown`."""
+    """Receive from any device on a bus with these options, without ever replying; a `ReadFailed` is data of
+    another protocol. Raises `LinkDown`."""
     overhear_s: float = 15.0
     """Seconds that `overhear` needs until most devices have reported."""
     tcp_port: int | None = None
-    """The port of devices that are given as a host or a network alone; None: the driver has no such."""
+    """The port to try where the target is only a host or a network; None: the driver has none."""
     identity_keys: tuple[str, ...] = ()
-    """What a device may say of itself; a profile's `[fingerprint]` has a pattern for any of these."""
+    """What a device may state about itself; a profile's `[fingerprint]` has patterns for some of these."""
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
-    """What each protocol in `drivers/` offers as `DRIVER`: data, and four functions."""
+    """What each protocol in `drivers/` exports as `DRIVER`."""
 
     options: type[msgspec.Struct]
     """The keys of a `[bus.…]` table."""
@@ -116,24 +118,24 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     point: type[Point]
     """The keys of a profile's `[points.…]`."""
     connect: Callable[[Any, tuple[Device, ...]], AbstractAsyncContextManager[Bus | Listener]]
-    """Open the line with its options, for those devices; raises `LinkDown`."""
+    """Open a bus with these options, for these devices; raises `LinkDown`."""
     decode: Callable[[Mapping[str, Any], Raw], dict[str, Value]]
     """Pure: points and a raw reading to the numbers on the wire, before scaling."""
     parse_example: Callable[[Mapping[str, Any]], Raw]
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
     format_raw: Callable[[Raw], str]
-    """Pure: a raw reading as an engineer wants to see it."""
+    """Pure: a raw reading as text for an engineer."""
     state_to_save: Callable[[Raw], bytes] | None = None
-    """Pure: what must not be forgotten when the line or the gateway begins anew, for devices that tell
-    a state once and not again, or count from nought each time."""
+    """Pure: the state to restore after a restart of the line or the gateway, for devices that report a
+    change only once, or count from zero after each start."""
     actions: tuple[str, ...] = ()
-    """What every device of this driver can be told to do."""
+    """Actions of every device of this driver."""
     action: type[Action] | None = None
-    """The keys of a profile's `[actions.…]`, where the driver has such."""
+    """The keys of a profile's `[actions.…]`, if the driver supports them."""
     check_device: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
-    """Pure: raises `ConfigError` for a device that its model, or the others on its bus, rule out."""
+    """Pure: raises `ConfigError` for a device that is impossible by its profile or beside the others on its
+    bus."""
     scan: Scan | None = None
-    """How it takes part in a scan, if it does."""
+    """None: the driver takes no part in scans."""
     allows_stills: Callable[[Any], bool] | None = None
-    """Pure, of a driver whose lines are cameras: whether one with these options may be looked at, by a
-    person who sets it up."""
+    """Pure, of camera drivers: whether the options allow still pictures for the installation."""

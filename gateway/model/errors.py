@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class GatewayError(Exception):
-    """An error a person reads: `key` names the sentence in `words/`, `facts` fill it in."""
+    """An error for people: `key` is that of its sentence in `words/`, `facts` are the values in it."""
 
     def __init__(self, key: str, /, **facts: object) -> None:
         super().__init__(key, facts)
@@ -18,7 +18,7 @@ class GatewayError(Exception):
 
 
 class ConfigError(GatewayError):
-    """A mistake in a file a person wrote: never needs hardware to be found; the process exits 78."""
+    """A mistake in a configuration file, found without hardware; the process exits with 78."""
 
 
 class LinkDown(GatewayError):
@@ -51,7 +51,7 @@ class FailureKind(StrEnum):
 
 
 class ReadFailed(GatewayError):
-    """This device did not answer as it should, this time. The transport is thought to be sound."""
+    """One reading of one device failed. The transport is assumed to work."""
 
     def __init__(self, key: str, kind: FailureKind = FailureKind.OTHER, /, **facts: object) -> None:
         super().__init__(key, **facts)

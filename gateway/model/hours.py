@@ -1,4 +1,4 @@
-"""Times of the week at the site: opening hours, and the hours of a rule."""
+"""Weekly schedules in local time: opening hours, and the hours of a rule."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import date, datetime
 import msgspec
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-DAY = 24 * 60
+MINUTES_PER_DAY = 24 * 60
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 _DAYS = re.compile(rf"({'|'.join(DAYS)})(?:-({'|'.join(DAYS)}))?")
 
 Span = tuple[int, int]
-"""From and until, in minutes of the day; `until` is not in it, and is beyond 1440 past midnight."""
+"""Start and end in minutes of the day; the end is exclusive, and above 1440 past midnight."""
 
 
 class Hours(msgspec.Struct, frozen=True):
@@ -24,14 +24,14 @@ class Hours(msgspec.Struct, frozen=True):
     closed: frozenset[date] = frozenset()
 
     def __contains__(self, local: datetime) -> bool:
-        """Whether that local time is within them; a span past midnight belongs to the day it began."""
+        """Whether a local time is within the spans; a span past midnight belongs to the day it started."""
         minute = local.hour * 60 + local.minute
         today = local.date()
         yesterday = date.fromordinal(today.toordinal() - 1)
-        return self._on(today, minute) or self._on(yesterday, minute + DAY)
+        return self._on(today, minute) or self._on(yesterday, minute + MINUTES_PER_DAY)
 
     def on(self, day: date) -> tuple[Span, ...]:
-        """The spans that begin on a day."""
+        """The spans that start on a day."""
         return () if day in self.closed else self.week[day.weekday()]
 
     def _on(self, day: date, minute: int) -> bool:
@@ -45,13 +45,13 @@ def parse_span(text: str) -> Span:
         raise ValueError(text)
     first_hour, first_minute, last_hour, last_minute = map(int, found.groups())
     since, until = first_hour * 60 + first_minute, last_hour * 60 + last_minute
-    if until > DAY or since == until:
+    if until > MINUTES_PER_DAY or since == until:
         raise ValueError(text)
-    return since, until if until > since else until + DAY
+    return since, until if until > since else until + MINUTES_PER_DAY
 
 
 def parse_days(text: str) -> range:
-    """`mon`, `mon-fri`, or `sat-tue` round the end of the week; numbers from 0, modulo 7."""
+    """`mon`, `mon-fri`, or `sat-tue` across the end of the week; numbers from 0, to be taken modulo 7."""
     found = _DAYS.fullmatch(text)
     if found is None:
         raise ValueError(text)
@@ -68,7 +68,7 @@ def every_day(span: str) -> Hours:
 def parse_week(days: Mapping[str, str | Iterable[str]], closed: Iterable[str] = ()) -> Hours:
     """Spans by days: `{"mon-fri": "08:00-21:30", "sun": ["09:00-12:00", "14:00-17:00"]}`.
 
-    Raises `ValueError` with the text that is wrong.
+    Raises `ValueError` with the wrong text.
     """
     week: list[list[Span]] = [[] for _ in DAYS]
     for text, spans in days.items():

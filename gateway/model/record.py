@@ -10,21 +10,21 @@ import msgspec
 from gateway.model.time import Stamp
 
 GATEWAY = "gateway"
-"""The gateway itself, as a device: what concerns the whole centre is filed under it."""
+"""The name of the gateway itself as a device, for facts about the whole centre."""
 
 
 class Lane(IntEnum):
-    """The order in which records leave, and how they are kept."""
+    """The priority of records, and how they are committed."""
 
     ALARM = 0
-    """Committed and synced one by one before anything else happens."""
+    """Each committed and synced before anything else happens."""
     EVENT = 1
     TELEMETRY = 2
-    """Committed in groups; published at once while the link is up."""
+    """Committed in groups; sent at once while the link is up."""
 
 
 class Fact(msgspec.Struct, frozen=True):
-    """Something a service concluded. It becomes a record when the journal gives it a sequence number."""
+    """A conclusion of a service. The journal makes it a record by giving it a sequence number."""
 
     lane: Lane
     device: str
@@ -36,7 +36,7 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """A fact or sample with its place in the journal.
+    """A fact or sample with its sequence number.
 
     `seq` counts from 1 without a gap within one stream: one device in one lane.
     """

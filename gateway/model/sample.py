@@ -1,4 +1,4 @@
-"""What one poll or one push of one device gave."""
+"""The result of one poll or push of one device."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Value = bool | int | float | str
 """One measured or counted thing, in the unit its point declares."""
 
 Raw = Any
-"""What a driver read, before decoding; only that driver knows its shape."""
+"""What a driver read, before decoding; its shape is private to the driver."""
 
 
 class Quality(StrEnum):
-    """How good one sample is."""
+    """The quality of one sample."""
 
     GOOD = "good"
     UNCERTAIN = "uncertain"
-    """Some values were impossible and left out: `Sample.bad` says which."""
+    """Impossible values were left out: `Sample.bad` has their names and reasons."""
     OFFLINE = "offline"
     """The device does not answer; there are no values."""
 
 
 class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One poll or one push of one device. An outage is a sample too: no values, and why in `error`."""
+    """One poll or push of one device. An outage is a sample without values, with the reason in `error`."""
 
     device: str
     at: Stamp
@@ -35,7 +35,7 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     bad: dict[str, str] = {}
     error: str = ""
     driver_state: bytes | None = None
-    """What its driver must know of it when it begins anew; kept with the alarms, and never sent."""
+    """What its driver must know after a restart; stored like an alarm, and never sent upstream."""
 
     @property
     def quality(self) -> Quality:

@@ -31,14 +31,14 @@ class Revision(msgspec.Struct, frozen=True):
     by: str
     """`console`, `signal`, `start` or `rollback`."""
     changes: dict[str, dict[str, list[str]]] = {}
-    """`bus`, `device` and `uplink` to `added`, `removed` and `changed` to names; nothing for the first."""
+    """`bus`, `device` and `uplink` to `added`, `removed` and `changed` to names; empty for the first."""
     silent: tuple[str, ...] = ()
-    """The devices whose silence was the reason for a `rollback`."""
+    """The devices that stayed silent and so caused a `rollback`."""
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """The configuration that holds from now on. `present` are all who may speak under it, the gateway and
-    its uplink among them."""
+    """The configuration that applies from now on, with the names of its devices, the gateway and its uplink
+    included."""
 
     revision: Revision
     at: Stamp
@@ -46,7 +46,7 @@ class Adopted(msgspec.Struct, frozen=True):
 
 
 Message = Sample | Command | Outcome | Tick | Fact | Adopted
-"""What a service is stepped with; facts are those of the alarm lane, for services that follow alarms."""
+"""What a service receives; a `Fact` is one of the alarm lane, for services with `follows_alarms`."""
 
 
 Row = msgspec.Struct
@@ -54,35 +54,35 @@ Rows = Mapping[str, Any]
 """A service's whole state: a table of frozen rows."""
 
 Changes = dict[str, Row | None]
-"""The rows a step changes; None deletes."""
+"""The rows to change, by key; None deletes."""
 
 
 class Service(ABC):
-    """A reducer: it does no I/O, owns no clock and no task.
+    """A reducer: it does no I/O, and has no clock and no task.
 
-    The state after a step is `{**rows, **changes}`; the journal keeps the changed rows in the
-    transaction that keeps the facts, so that a restart finds both or neither.
+    The state after a message is `{**rows, **changes}`; the journal stores the changed rows in the same
+    transaction as the facts, so that a restart finds both or neither.
     """
 
     name: ClassVar[str]
     row: ClassVar[type[Row]]
     actions: ClassVar[frozenset[str]] = frozenset()
-    """The commands this service carries out itself."""
+    """The commands that this service executes itself."""
     follows_alarms: ClassVar[bool] = False
-    """Whether it is stepped with each fact of the alarm lane, once the fact is known."""
+    """Whether it receives each fact of the alarm lane."""
     follows_summaries: ClassVar[bool] = False
-    """Whether it is stepped with the other services' summaries, as samples of devices of their names."""
+    """Whether it receives the other services' summaries, as samples of devices with their names."""
     durable: ClassVar[bool] = False
     """Its rows are committed as soon as they change."""
 
     @abstractmethod
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        """One step."""
+        """Process one message."""
 
     def restore(self, rows: Rows) -> Rows:
-        """The state a restart begins with: what needs a new reading to be known becomes unknown."""
+        """The state after a restart: what needs a new reading becomes unknown."""
         return rows
 
     def summary(self, rows: Rows) -> dict[str, Value]:
-        """The figures people ask for; published as telemetry of a device named like the service."""
+        """Key figures, published as telemetry of a device with the service's name."""
         return {}

@@ -1,4 +1,4 @@
-"""The core's own services: commands, the configuration, who is online, what drivers remember, time."""
+"""The core's own services: commands, configuration, presence, driver state, timekeeping."""
 
 from gateway.model import Service
 

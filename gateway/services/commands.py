@@ -1,4 +1,4 @@
-"""Commands: executed at most once, by those who may, before they are too old; always written down."""
+"""Commands: executed at most once, if allowed, before they expire; always recorded."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from gateway.model import (
     Tick,
 )
 
-KEPT = 86_400_000
-"""Milliseconds a command is remembered beyond its expiry; an older copy is refused as expired."""
+RETENTION_MS = 86_400_000
+"""How long a command is stored after its expiry; a later copy is refused as expired."""
 
 
 class Status(StrEnum):
-    """How far a command has come."""
+    """The state of a command."""
 
     ACCEPTED = "accepted"
     DONE = "done"
     FAILED = "failed"
     DENIED = "denied"
     INTERRUPTED = "interrupted"
-    """Accepted before a restart: nobody knows whether it was carried out, and it is not tried again."""
+    """Accepted before a restart: it is unknown whether it was executed, and it is not tried again."""
     UNKNOWN = "unknown"
 
 
-class Order(msgspec.Struct, frozen=True):
-    """One command; its key is the command's id."""
+class CommandRow(msgspec.Struct, frozen=True):
+    """One command; the key of its row is the command's id."""
 
     device: str
     action: str
@@ -52,10 +52,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Commands(Service):
-    """Judges each command once; the caller carries out those whose row says `accepted`."""
+    """Evaluates each command once; the caller executes those whose row is `accepted`."""
 
     name = "commands"
-    row = Order
+    row = CommandRow
 
     def __init__(self, allowed: Mapping[str, frozenset[str]], devices: Iterable[str]) -> None:
         self._allowed = allowed
@@ -63,11 +63,11 @@ class Commands(Service):
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Command):
-            return ({}, []) if message.id in rows else self._judge(message)
+            return ({}, []) if message.id in rows else self._evaluate(message)
         if isinstance(message, Outcome) and message.command in rows:
             return _finish(message.command, rows[message.command], message)
         if isinstance(message, Tick):
-            return _tidy(rows, message.at)
+            return _remove_expired(rows, message.at)
         return {}, []
 
     def restore(self, rows: Rows) -> Rows:
@@ -78,10 +78,10 @@ class Commands(Service):
             for key, order in rows.items()
         }
 
-    def _judge(self, command: Command) -> tuple[Changes, list[Fact]]:
-        reason = self._objection(command)
-        order = Order(
-            # A stranger's inventions open no streams of their own.
+    def _evaluate(self, command: Command) -> tuple[Changes, list[Fact]]:
+        reason = self._denial_reason(command)
+        order = CommandRow(
+            # A command for an unknown device must not create a stream of that name.
             command.device if command.device in self._devices else GATEWAY,
             command.action,
             command.origin,
@@ -94,7 +94,7 @@ class Commands(Service):
         body = {"args": command.args, "device": command.device}
         return {command.id: order}, [_fact("command", command.id, order, command.at, **body)]
 
-    def _objection(self, command: Command) -> str:
+    def _denial_reason(self, command: Command) -> str:
         if command.device not in self._devices:
             return "device-unknown"
         if command.action not in self._allowed.get(command.origin, ()):
@@ -106,26 +106,26 @@ class Commands(Service):
         return ""
 
 
-def _finish(key: str, order: Order, outcome: Outcome) -> tuple[Changes, list[Fact]]:
+def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[Changes, list[Fact]]:
     order = msgspec.structs.replace(order, status=Status(outcome.status), detail=outcome.detail)
     return {key: order}, [_fact("outcome", key, order, outcome.at)]
 
 
-def _tidy(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+def _remove_expired(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
     changes: Changes = {}
     facts: list[Fact] = []
     for key, order in rows.items():
         if order.status is Status.INTERRUPTED:
             ended = Outcome(key, Status.UNKNOWN, at, "restart")
-            changed, told = _finish(key, order, ended)
+            changed, finished = _finish(key, order, ended)
             changes |= changed
-            facts += told
-        elif order.expires + KEPT < at.wall:
+            facts += finished
+        elif order.expires + RETENTION_MS < at.wall:
             changes[key] = None
     return changes, facts
 
 
-def _fact(kind: str, key: str, order: Order, at: Stamp, **more: Any) -> Fact:
+def _fact(kind: str, key: str, order: CommandRow, at: Stamp, **more: Any) -> Fact:
     body = {
         "id": key,
         "action": order.action,

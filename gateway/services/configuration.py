@@ -1,4 +1,4 @@
-"""Configuration: each one that was adopted is a fact, told once."""
+"""Configuration: one fact for each revision that was adopted."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import msgspec
 
 from gateway.model import GATEWAY, Adopted, Changes, Fact, Lane, Message, Revision, Rows, Service
 
-KEPT = 32
-"""Revisions remembered."""
+MAX_REVISIONS = 32
+"""The newest are kept."""
 
 
 class Configuration(Service):
-    """Writes revisions down; a row's key is its number."""
+    """Records revisions; the key of a row is the revision's number."""
 
     name = "configuration"
     row = Revision
@@ -20,13 +20,13 @@ class Configuration(Service):
         if not isinstance(message, Adopted) or str(message.revision.number) in rows:
             return {}, []
         revision = message.revision
-        changes: Changes = {key: None for key in rows if int(key) <= revision.number - KEPT}
+        changes: Changes = {key: None for key in rows if int(key) <= revision.number - MAX_REVISIONS}
         body = msgspec.structs.asdict(revision)
         del body["at"]
         fact = Fact(Lane.EVENT, GATEWAY, "config", revision.at, body, durable=True)
         return {**changes, str(revision.number): revision}, [fact]
 
 
-def newest(rows: Rows) -> int:
+def newest_revision(rows: Rows) -> int:
     """The number of the last revision; 0 before the first."""
     return max(map(int, rows), default=0)

@@ -1,4 +1,4 @@
-"""Presence: which devices answer, and since when."""
+"""Presence: which devices are online, and since when."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import msgspec
 from gateway.model import Adopted, Changes, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
 
-class Link(msgspec.Struct, frozen=True):
-    """Whether a device answers; its key is the device's name."""
+class PresenceRow(msgspec.Struct, frozen=True):
+    """Whether a device is online; the key of its row is the device's name."""
 
     online: bool
     since: Stamp
@@ -16,10 +16,10 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Presence(Service):
-    """Notes each device's going and coming back, once each."""
+    """Emits one fact each time a device goes offline or comes back."""
 
     name = "presence"
-    row = Link
+    row = PresenceRow
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Adopted):
@@ -27,7 +27,7 @@ class Presence(Service):
         if not isinstance(message, Sample):
             return {}, []
         online = not message.error
-        old: Link | None = rows.get(message.device)
+        old: PresenceRow | None = rows.get(message.device)
         if old is not None and old.online == online:
             return {}, []
         fact = Fact(
@@ -37,7 +37,7 @@ class Presence(Service):
             message.at,
             {"online": online, "error": message.error},
         )
-        return {message.device: Link(online, message.at, message.error)}, [fact]
+        return {message.device: PresenceRow(online, message.at, message.error)}, [fact]
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         online = sum(link.online for link in rows.values())

@@ -1,5 +1,5 @@
-"""Timekeeping: where the wall clock stood in each boot, so that stamps of a clock that was not set can be
-corrected, and every leap of it is written down. Nothing is ever ordered or expired by the wall clock."""
+"""Timekeeping: the wall clock of each boot, by which stamps from before it was set are corrected. Each leap
+of the wall clock is recorded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 
 from gateway.model import GATEWAY, Changes, ClockQuality, Fact, Lane, Message, Rows, Service, Stamp, Tick
 
-LEAP = 500
-"""Milliseconds the wall clock may move against the monotonic one unremarked: NTP slews."""
-BOOTS = 16
-"""Boots remembered."""
+MAX_DRIFT_MS = 500
+"""How far the wall clock may move against the monotonic one without a record: NTP slews."""
+MAX_BOOTS = 16
+"""The newest are kept."""
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """One boot; its key is the boot's id. `zero` is the Unix time in milliseconds it began at, by the
-    clock's latest word; `order` counts boots."""
+    """One boot; the key of its row is the boot's id. `zero` is its start in Unix milliseconds, by the
+    newest reading of the clock; `order` counts boots."""
 
     zero: int
     clock: ClockQuality
@@ -25,7 +25,7 @@ class Boot(msgspec.Struct, frozen=True):
 
 
 class Timekeeping(Service):
-    """Follows the difference between the two clocks."""
+    """Tracks the difference between the wall clock and the monotonic clock."""
 
     name = "timekeeping"
     row = Boot
@@ -36,19 +36,19 @@ class Timekeeping(Service):
         at = message.at
         zero = at.wall - at.mono // 1_000_000
         old: Boot | None = rows.get(at.boot)
-        if old is not None and abs(zero - old.zero) <= LEAP and old.clock == at.clock:
+        if old is not None and abs(zero - old.zero) <= MAX_DRIFT_MS and old.clock == at.clock:
             return {}, []
         order = old.order if old else max((boot.order for boot in rows.values()), default=0) + 1
         changes: Changes = {at.boot: Boot(zero, at.clock, order)}
-        changes |= {key: None for key, boot in rows.items() if boot.order <= order - BOOTS}
+        changes |= {key: None for key, boot in rows.items() if boot.order <= order - MAX_BOOTS}
         if old is None:
             return changes, []
         body = {"leap": zero - old.zero, "before": old.clock, "clock": at.clock}
         return changes, [Fact(Lane.EVENT, GATEWAY, "clock", at, body)]
 
 
-def correct(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
-    """A stamp from before the clock was set, by what its boot's clock said later; others as they are."""
+def correct_stamp(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
+    """A stamp from before the clock was set, corrected by the later clock of its boot; others unchanged."""
     boot = boots.get(at.boot)
     if at.is_set or boot is None or boot.clock is ClockQuality.UNSET:
         return at

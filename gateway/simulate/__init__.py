@@ -1,7 +1,7 @@
-"""The simulated centre: a realistic neighbourhood centre on real connections.
+"""The simulated centre: a realistic neighbourhood centre with real wire protocols.
 
-It stands outside the gateway: it imports nothing of it and shares no Modbus library with its
-drivers, so that what the two agree on is the protocol. Door counters, bay detectors and the gas
+It is independent of the gateway: it imports nothing of it and shares no Modbus library with its
+drivers, so that both agree only on the protocol. Door counters, bay detectors and the gas
 detector speak Modbus TCP; smoke detectors and the electrical-fire monitor Modbus RTU; the parcel
 lockers CU16; the fridge thermometer JSON over MQTT.
 """
@@ -26,7 +26,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `linli simulate`."""
+    """Add the options of `linli simulate`."""
     parser.add_argument(
         "--dir", type=Path, required=True,
         help="串口链接 rs485 和 lockers 的目录 · where the serial lines rs485 and lockers appear",
@@ -75,22 +75,22 @@ def time_of_day(text: str) -> datetime.time:
     return datetime.datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 - a time of day
 
 
-def _typed(world: World) -> None:
-    from .actions import do_line  # noqa: PLC0415
+def _read_command(world: World) -> None:
+    from .actions import perform_line  # noqa: PLC0415
 
-    if line := sys.stdin.readline():
-        print(do_line(world, line), file=sys.stderr)
+    if serve_serial_line := sys.stdin.readline():
+        print(perform_line(world, serve_serial_line), file=sys.stderr)
     else:
         asyncio.get_running_loop().remove_reader(sys.stdin)
 
 
 async def run(args: argparse.Namespace) -> None:
-    """Simulate until SIGINT or SIGTERM. Raises `SystemExit` when a port or path is taken."""
-    # Imported late: `linli` knows the options without paying for the servers.
+    """Simulate until SIGINT or SIGTERM. Raises `SystemExit` when a port or path is unavailable."""
+    # Imported late, so that the command line does not load the servers.
     from . import console, cu16, fridge, modbus  # noqa: PLC0415
     from .centre import Centre  # noqa: PLC0415
     from .faults import Faults  # noqa: PLC0415
-    from .line import line  # noqa: PLC0415
+    from .serial_line import serve_serial_line  # noqa: PLC0415
     from .world import World  # noqa: PLC0415
 
     loop = asyncio.get_running_loop()
@@ -110,14 +110,14 @@ async def run(args: argparse.Namespace) -> None:
             modbus_socket = wires.enter_context(socket.create_server((LOOPBACK, args.modbus_port)))
             console_socket = wires.enter_context(socket.create_server((LOOPBACK, args.console_port)))
             args.dir.mkdir(parents=True, exist_ok=True)
-            wires.enter_context(line(rs485, modbus.RtuSlaves(world.rtu), faults))
-            wires.enter_context(line(lockers, cu16.Board(world.centre), faults))
+            wires.enter_context(serve_serial_line(rs485, modbus.RtuSlaves(world.rtu_tables), faults))
+            wires.enter_context(serve_serial_line(lockers, cu16.LockBoard(world.centre), faults))
         except OSError as error:
             advice = "端口或目录不可用，请换一个 · port or folder unavailable, choose another"
             raise SystemExit(f"{advice}: {error}") from error
-        await wires.enter_async_context(modbus.tcp(modbus_socket, world.tcp, faults))
+        await wires.enter_async_context(modbus.serve_tcp(modbus_socket, world.tcp_tables, faults))
         if sys.stdin.isatty():
-            loop.add_reader(sys.stdin, _typed, world)
+            loop.add_reader(sys.stdin, _read_command, world)
         async with asyncio.TaskGroup() as servers:
             tasks = [
                 servers.create_task(console.serve(world, console_socket)),

@@ -1,4 +1,4 @@
-"""Everything that can be triggered: one table, for the HTTP console and the terminal."""
+"""All actions on the simulated centre: one table, for the HTTP console and for the terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .devices import UNITS
 from .world import World
 
 
-class Refused(Exception):
-    """An action that is not possible, with the reason in Chinese and English."""
+class ActionRefused(Exception):
+    """An action that cannot be performed; the reason in Chinese and English."""
 
     def __init__(self, zh: str, en: str, status: int = 400) -> None:
         super().__init__(en)
@@ -22,15 +22,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an action: how to parse it (raises `ValueError`), and what is allowed."""
+    """A parameter of an action: how it is parsed (`ValueError` if invalid), and which values are
+    allowed."""
 
     parse: Callable[[str], Any]
     expects: str
     optional: bool = False
 
 
-def number(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Parameter:
-    """A number in the given range."""
+def number_parameter(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Parameter:
+    """A number in this range."""
 
     def parse(text: str) -> float:
         value = int(text) if whole else float(text)
@@ -41,8 +42,8 @@ def number(low: float, high: float, *, whole: bool = False, optional: bool = Fal
     return Parameter(parse, f"{low:g} … {high:g}", optional)
 
 
-def one_of(values: Mapping[str, Any]) -> Parameter:
-    """One of the given words."""
+def choice_parameter(values: Mapping[str, Any]) -> Parameter:
+    """One of these words."""
 
     def parse(text: str) -> Any:
         try:
@@ -53,27 +54,27 @@ def one_of(values: Mapping[str, Any]) -> Parameter:
     return Parameter(parse, " | ".join(values))
 
 
-SWITCH = one_of({"1": True, "0": False, "on": True, "off": False, "true": True, "false": False})
-DOOR = number(1, 2, whole=True)
-BAY = number(1, 8, whole=True)
-LOCK = number(0, 15, whole=True, optional=True)
-DETECTOR = number(1, 3, whole=True)
-UNIT = number(0, 247, whole=True, optional=True)
-STATUS = one_of({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
+SWITCH = choice_parameter({"1": True, "0": False, "on": True, "off": False, "true": True, "false": False})
+DOOR = number_parameter(1, 2, whole=True)
+BAY = number_parameter(1, 8, whole=True)
+LOCK = number_parameter(0, 15, whole=True, optional=True)
+DETECTOR = number_parameter(1, 3, whole=True)
+UNIT = number_parameter(0, 247, whole=True, optional=True)
+STATUS = choice_parameter({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
 
 
-def wires(*names: str) -> Parameter:
+def wire_parameter(*names: str) -> Parameter:
     """The name of a wire."""
-    return one_of({name: name for name in names})
+    return choice_parameter({name: name for name in names})
 
 
-def _units(wire: str, unit: int | None) -> list[tuple[str, int]]:
-    """The given unit of the wire, or all of them."""
+def _selected_units(wire: str, unit: int | None) -> list[tuple[str, int]]:
+    """This unit of the wire, or all units."""
     if unit is None:
         return [(wire, each) for each in UNITS[wire]]
     if unit not in UNITS[wire]:
         known = ", ".join(map(str, UNITS[wire]))
-        raise Refused(
+        raise ActionRefused(
             f"{wire} 上没有单元 {unit}；可选：{known}。",
             f"{wire} has no unit {unit}; it has {known}.",
         )
@@ -83,7 +84,7 @@ def _units(wire: str, unit: int | None) -> list[tuple[str, int]]:
 def _visitor(world: World, door: int, direction: str, n: int = 1) -> None:
     centre = world.centre()
     if direction == "out" and n > centre.inside:
-        raise Refused(f"馆内只有 {centre.inside} 人。", f"Only {centre.inside} people are inside.")
+        raise ActionRefused(f"馆内只有 {centre.inside} 人。", f"Only {centre.inside} people are inside.")
     for _ in range(n):
         centre.enter(door) if direction == "in" else centre.leave(door)
 
@@ -92,18 +93,20 @@ def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
     centre = world.centre()
     if lock is None:
         if not centre.free_lockers:
-            raise Refused("没有空格口。", "No locker is free.")
+            raise ActionRefused("没有空格口。", "No locker is free.")
         lock = centre.free_lockers[0]
     if not centre.deliver(lock):
-        raise Refused(f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open.")
+        raise ActionRefused(
+            f"{lock} 号格口正被占用或门未关。", f"Locker {lock} is occupied or its door is open."
+        )
     return {"lock": lock}
 
 
-def _press(button: str) -> Callable[..., None]:
-    def press(world: World, on: bool) -> None:
+def _set_button(button: str) -> Callable[..., None]:
+    def set_button(world: World, on: bool) -> None:
         setattr(world.centre(), button, on)
 
-    return press
+    return set_button
 
 
 def _blocked(world: World, door: int, on: bool) -> None:
@@ -111,112 +114,123 @@ def _blocked(world: World, door: int, on: bool) -> None:
 
 
 def _dead(world: World, wire: str, on: bool, unit: int | None = None) -> None:
-    world.faults.cut(_units(wire, unit), on=on)
+    world.faults.set_dead(_selected_units(wire, unit), on=on)
 
 
 def _slow(world: World, wire: str, ms: float, unit: int | None = None) -> None:
-    world.faults.hold(_units(wire, unit), ms / 1000)
+    world.faults.set_delay(_selected_units(wire, unit), ms / 1000)
 
 
 def _garbage(world: World, wire: str, on: bool, seconds: float = math.inf) -> None:
-    world.faults.spoil(wire, seconds if on else 0.0)
+    world.faults.set_noise(wire, seconds if on else 0.0)
 
 
 def _clear(world: World) -> None:
-    world.centre().normal()
+    world.centre().clear_hazards()
     world.faults.clear()
 
 
 @dataclass(frozen=True)
 class Action:
-    """Something that can be triggered. `do` raises `Refused`, and returns the parameters that it chose."""
+    """An action. `perform` raises `ActionRefused`, and returns the parameters that it chose itself."""
 
-    do: Callable[..., dict[str, int] | None]
+    perform: Callable[..., dict[str, int] | None]
     parameters: Mapping[str, Parameter]
-    """In the order in which they are typed on the terminal."""
+    """In the order of the words on the terminal."""
 
 
 ACTIONS = {
     "smoke": Action(
-        lambda world, unit, on: world.centre().detect(unit, int(on)),
+        lambda world, unit, on: world.centre().set_detector_status(unit, int(on)),
         {"unit": DETECTOR, "on": SWITCH},
     ),
     "detector": Action(
-        lambda world, unit, status: world.centre().detect(unit, status),
+        lambda world, unit, status: world.centre().set_detector_status(unit, status),
         {"unit": DETECTOR, "status": STATUS},
     ),
-    "gas": Action(lambda world, lel: world.centre().force("gas", lel), {"lel": number(0, 100)}),
-    "leak": Action(lambda world, on: world.centre().leak(on=on), {"on": SWITCH}),
-    "residual": Action(
-        lambda world, ma: world.centre().force("residual", ma),
-        {"ma": number(0, 65535, whole=True)},
+    "gas": Action(
+        lambda world, lel: world.centre().force_reading("gas", lel), {"lel": number_parameter(0, 100)}
     ),
-    "call-point": Action(_press("call_point"), {"on": SWITCH}),
-    "sos": Action(_press("sos"), {"on": SWITCH}),
+    "leak": Action(lambda world, on: world.centre().set_gas_leak(on=on), {"on": SWITCH}),
+    "residual": Action(
+        lambda world, ma: world.centre().force_reading("residual", ma),
+        {"ma": number_parameter(0, 65535, whole=True)},
+    ),
+    "call-point": Action(_set_button("call_point"), {"on": SWITCH}),
+    "sos": Action(_set_button("sos"), {"on": SWITCH}),
     "fridge": Action(
-        lambda world, temperature: world.centre().force("fridge", temperature),
-        {"temperature": number(-40, 60)},
+        lambda world, temperature: world.centre().force_reading("fridge", temperature),
+        {"temperature": number_parameter(-40, 60)},
     ),
     "visitor": Action(
         _visitor,
         {
             "door": DOOR,
-            "direction": one_of({"in": "in", "out": "out"}),
-            "n": number(1, 500, whole=True, optional=True),
+            "direction": choice_parameter({"in": "in", "out": "out"}),
+            "n": number_parameter(1, 500, whole=True, optional=True),
         },
     ),
     "blocked": Action(_blocked, {"door": DOOR, "on": SWITCH}),
     "bay": Action(
-        lambda world, bay, occupied: world.centre().park(bay, occupied=occupied),
+        lambda world, bay, occupied: world.centre().set_bay(bay, occupied=occupied),
         {"bay": BAY, "occupied": SWITCH},
     ),
     "parcel": Action(_parcel, {"lock": LOCK}),
-    "dead": Action(_dead, {"wire": wires(*UNITS), "on": SWITCH, "unit": UNIT}),
-    "slow": Action(_slow, {"wire": wires("tcp", "rtu", "cu16"), "ms": number(0, 60_000), "unit": UNIT}),
+    "dead": Action(_dead, {"wire": wire_parameter(*UNITS), "on": SWITCH, "unit": UNIT}),
+    "slow": Action(
+        _slow,
+        {"wire": wire_parameter("tcp", "rtu", "cu16"), "ms": number_parameter(0, 60_000), "unit": UNIT},
+    ),
     "garbage": Action(
         _garbage,
-        {"wire": wires("rtu", "cu16"), "on": SWITCH, "seconds": number(0, 3600, optional=True)},
+        {
+            "wire": wire_parameter("rtu", "cu16"),
+            "on": SWITCH,
+            "seconds": number_parameter(0, 3600, optional=True),
+        },
     ),
     "clear": Action(_clear, {}),
 }
 
 
-def do(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """Execute the action; returns it with its parameters. Raises `Refused`."""
+def perform(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """Perform an action; returns its name and parameters. Raises `ActionRefused`."""
     action = ACTIONS.get(name)
     if action is None:
         known = ", ".join(ACTIONS)
-        raise Refused(f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404)
+        raise ActionRefused(
+            f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404
+        )
     if unknown := ", ".join(sorted(set(given) - set(action.parameters))):
-        raise Refused(f"{name} 没有参数 {unknown}。", f"{name} takes no parameter {unknown}.")
+        raise ActionRefused(f"{name} 没有参数 {unknown}。", f"{name} takes no parameter {unknown}.")
     arguments = {}
     for key, parameter in action.parameters.items():
         if key not in given:
             if parameter.optional:
                 continue
-            raise Refused(
+            raise ActionRefused(
                 f"{name} 缺少参数 {key}（{parameter.expects}）。",
                 f"{name} needs {key} ({parameter.expects}).",
             )
         try:
             arguments[key] = parameter.parse(given[key])
         except ValueError:
-            raise Refused(
+            raise ActionRefused(
                 f"{key} 不能是“{given[key]}”，应为 {parameter.expects}。",
                 f"{key} cannot be {given[key]!r}; it is {parameter.expects}.",
             ) from None
-    chosen = action.do(world, **arguments) or {}
+    chosen = action.perform(world, **arguments) or {}
     return {"action": name, **arguments, **chosen}
 
 
-def do_line(world: World, line: str) -> str:
-    """Execute a line typed on the terminal; returns what to print."""
+def perform_line(world: World, line: str) -> str:
+    """Perform the action typed on the terminal; returns the text to print."""
     name, *words = line.split() or [""]
     action = ACTIONS.get(name)
     keys = list(action.parameters) if action else []
     if action and len(words) > len(keys):
         return " ".join([name, *keys])
     try:
-        return json.dumps(do(world, name, dict(zip(keys, words, strict=False))))
-    except Refused as no:
-        return f"{no.zh} {no.en}"
+        return json.dumps(perform(world, name, dict(zip(keys, words, strict=False))))
+    except ActionRefused as refusal:
+        return f"{refusal.zh} {refusal.en}"

@@ -1,7 +1,7 @@
 """A realistic day of a neighbourhood centre: pure, seeded, advanced by simulated seconds.
 
-People, cars and parcels are events on a queue, so the day is the same in small steps or large.
-What the sensors measure is noise on top of it, with a separate random source.
+People, cars and parcels are events on a queue, so the day does not depend on the size of the steps. The
+noise of the sensors has its own random source.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-HOUR = 3600.0
-DAY = 24 * HOUR
-CLOSES = 21 * HOUR
-ARRIVALS = dict(zip(range(8, 21), (22, 40, 52, 34, 18, 22, 38, 44, 34, 26, 36, 34, 8), strict=True))
-"""Visitors who come in each opening hour of the day: about 400 in all."""
-COURIERS = dict.fromkeys(range(9, 19), 1.2)
-"""Couriers in each hour; each brings one to four parcels."""
-BY_CAR = 0.2
-MEASURED_EVERY = 2.0
-"""Simulated seconds between two readings of the analogue sensors."""
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+CLOSING_TIME_S = 21 * HOUR_S
+VISITORS_PER_HOUR = dict(
+    zip(range(8, 21), (22, 40, 52, 34, 18, 22, 38, 44, 34, 26, 36, 34, 8), strict=True)
+)
+"""By hour of the day, while the centre is open: about 400 in all."""
+COURIERS_PER_HOUR = dict.fromkeys(range(9, 19), 1.2)
+"""By hour of the day; each courier brings one to four parcels."""
+CAR_SHARE = 0.2
+MEASUREMENT_INTERVAL_S = 2.0
+"""Simulated time between two readings of the analogue sensors."""
 
 
 @dataclass
@@ -47,14 +49,14 @@ class Bay:
 
 @dataclass
 class Locker:
-    """One compartment. `parcel` numbers what is inside; None is empty."""
+    """One compartment. `parcel` is the number of the parcel inside; None is empty."""
 
     open: bool = False
     parcel: int | None = None
 
 
 @dataclass
-class Smoke:
+class SmokeDetector:
     """A smoke detector: status 0 normal, 1 alarm, 2 fault, 3 test; obscuration in %/m; °C; mV."""
 
     status: int = 0
@@ -64,7 +66,7 @@ class Smoke:
 
 
 @dataclass
-class Electrical:
+class ElectricalMonitor:
     """The electrical-fire monitor: residual current in mA, cables in °C, load in A."""
 
     residual: int = 35
@@ -73,7 +75,7 @@ class Electrical:
 
 
 @dataclass
-class Gas:
+class GasDetector:
     """The kitchen's gas detector: % of the lower explosive limit, and °C."""
 
     lel: float = 0.0
@@ -81,7 +83,7 @@ class Gas:
 
 
 @dataclass
-class Fridge:
+class FridgeSensor:
     """The fridge thermometer: °C, % relative humidity, battery in %."""
 
     temperature: float = 4.2
@@ -94,45 +96,45 @@ class Centre:
 
     def __init__(self, seed: int = 0) -> None:
         self.now = 0.0
-        self._life = random.Random(seed)  # noqa: S311 - a simulation, not a secret
-        self._noise = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+        self._noise_source = random.Random(seed)  # noqa: S311
         self._events: list[tuple[float, int, Callable[[], object]]] = []
-        self._number = count(1)
-        self._measured = -MEASURED_EVERY
-        self._bay_of: dict[int, int | None] = {}
+        self._ids = count(1)
+        self._last_measured_s = -MEASUREMENT_INTERVAL_S
+        self._visitor_bays: dict[int, int | None] = {}
         self.doors = {1: Door(48_210, 47_990), 2: Door(20_110, 20_330)}
         self.bays = {n: Bay(battery=95 - 2 * n) for n in range(1, 9)}
         self.lockers = [Locker() for _ in range(16)]
         self.relays = [False]
-        """Of the siren."""
-        self.normal()
-        for lock in self._life.sample(range(16), 6):
-            self._put(lock)
-        self._candidate(ARRIVALS, self._arrive)
-        self._candidate(COURIERS, self._deliver)
+        """Only the siren's."""
+        self.clear_hazards()
+        for lock in self._random.sample(range(16), 6):
+            self._store_parcel(lock)
+        self._schedule_arrivals(VISITORS_PER_HOUR, self._visitor_arrives)
+        self._schedule_arrivals(COURIERS_PER_HOUR, self._courier_arrives)
 
-    def normal(self) -> None:
-        """Remove every hazard and every forced value; people, cars and parcels stay."""
-        self.smoke = {1: Smoke(), 2: Smoke(), 3: Smoke()}
-        self.electrical, self.gas, self.fridge = Electrical(), Gas(), Fridge()
+    def clear_hazards(self) -> None:
+        """End all hazards and forced readings; people, cars and parcels stay."""
+        self.smoke = {1: SmokeDetector(), 2: SmokeDetector(), 3: SmokeDetector()}
+        self.electrical, self.gas, self.fridge = ElectricalMonitor(), GasDetector(), FridgeSensor()
         self.leaking = self.call_point = self.sos = False
         self._forced: dict[str, float] = {}
         for door in self.doors.values():
             door.blocked = False
         self._measure(0.0)
 
-    def force(self, sensor: str, value: float) -> None:
-        """Force the reading of `gas` (%LEL), `residual` (mA) or `fridge` (°C), until `normal` is called."""
+    def force_reading(self, sensor: str, value: float) -> None:
+        """Make `gas` (%LEL), `residual` (mA) or `fridge` (°C) read this value until `clear_hazards`."""
         self._forced[sensor] = value
         self._measure(0.0)
 
-    def leak(self, *, on: bool) -> None:
-        """Gas starts to rise towards 60 %LEL, or is ventilated."""
+    def set_gas_leak(self, *, on: bool) -> None:
+        """Let the gas rise towards 60 %LEL, or clear."""
         self.leaking = on
         self._forced.pop("gas", None)
         self._measure(0.0)
 
-    def detect(self, unit: int, status: int) -> None:
+    def set_detector_status(self, unit: int, status: int) -> None:
         """Set the status of a smoke detector: 0 normal, 1 alarm, 2 fault, 3 test."""
         self.smoke[unit].status = status
         self._measure(0.0)
@@ -140,16 +142,16 @@ class Centre:
     @property
     def time_of_day(self) -> float:
         """Seconds since midnight."""
-        return self.now % DAY
+        return self.now % DAY_S
 
     @property
     def inside(self) -> int:
-        """How many people are inside."""
-        return len(self._bay_of)
+        """The number of people inside."""
+        return len(self._visitor_bays)
 
     @property
     def free_lockers(self) -> list[int]:
-        """The compartments that are empty and closed."""
+        """Lockers that are empty and closed."""
         return [n for n, locker in enumerate(self.lockers) if locker.parcel is None and not locker.open]
 
     def state(self) -> dict[str, Any]:
@@ -171,120 +173,121 @@ class Centre:
         }
 
     def advance(self, seconds: float) -> None:
-        """Advance the simulated time."""
+        """Advance the time, with all events that are due."""
         until = self.now + seconds
         while self._events and self._events[0][0] <= until:
             self.now, _, event = heapq.heappop(self._events)
             event()
         self.now = until
-        if (elapsed := self.now - self._measured) >= MEASURED_EVERY:
+        if (elapsed := self.now - self._last_measured_s) >= MEASUREMENT_INTERVAL_S:
             self._measure(elapsed)
 
     def enter(self, door: int) -> None:
-        """One more visitor, who leaves after a while and in any case soon after closing."""
-        visitor = next(self._number)
+        """Add a visitor, who leaves after some time, at the latest soon after closing."""
+        visitor = next(self._ids)
         free = [n for n, bay in self.bays.items() if not bay.occupied]
-        bay = self._life.choice(free) if free and self._life.random() < BY_CAR else None
+        bay = self._random.choice(free) if free and self._random.random() < CAR_SHARE else None
         if bay:
-            self.park(bay, occupied=True)
+            self.set_bay(bay, occupied=True)
         self.doors[door].entered += 1
-        self._bay_of[visitor] = bay
-        stay = self._life.triangular(3 * 60, 2 * HOUR, 30 * 60)
-        closing = CLOSES - self.time_of_day + self._life.uniform(-600, 600)
-        self._after(max(60.0, min(stay, closing)), lambda: self._leave(visitor))
+        self._visitor_bays[visitor] = bay
+        stay = self._random.triangular(3 * 60, 2 * HOUR_S, 30 * 60)
+        closing = CLOSING_TIME_S - self.time_of_day + self._random.uniform(-600, 600)
+        self._schedule(max(60.0, min(stay, closing)), lambda: self._leave(visitor))
 
     def leave(self, door: int) -> bool:
-        """A person leaves by the given door; False if nobody is inside."""
-        if not self._bay_of:
+        """Let a visitor leave by this door; False when nobody is inside."""
+        if not self._visitor_bays:
             return False
-        self._leave(next(iter(self._bay_of)), door)
+        self._leave(next(iter(self._visitor_bays)), door)
         return True
 
-    def park(self, bay: int, *, occupied: bool) -> None:
-        """A car takes the bay or leaves it."""
+    def set_bay(self, bay: int, *, occupied: bool) -> None:
+        """Park a car in the bay, or drive it away."""
         self.bays[bay].occupied = occupied
-        self._range(bay)
+        self._measure_bay(bay)
 
     def unlock(self, lock: int) -> bool:
-        """The door opens; a person takes out or puts in something and closes it. False if it was open."""
+        """Open a locker; a parcel is taken out or put in, and the door is closed. False if it is open
+        already."""
         locker = self.lockers[lock]
         if locker.open:
             return False
         locker.open = True
 
-        def hand() -> None:
+        def swap_parcel() -> None:
             if locker.parcel is None:
-                self._put(lock)
+                self._store_parcel(lock)
             else:
                 locker.parcel = None
 
         def close() -> None:
             locker.open = False
 
-        self._after(self._life.uniform(3, 5), hand)
-        self._after(self._life.uniform(7, 10), close)
+        self._schedule(self._random.uniform(3, 5), swap_parcel)
+        self._schedule(self._random.uniform(7, 10), close)
         return True
 
     def deliver(self, lock: int) -> bool:
-        """A courier puts a parcel into the compartment; False unless it is empty and closed."""
+        """Let a courier put a parcel into this locker; False unless it is empty and closed."""
         return self.lockers[lock].parcel is None and self.unlock(lock)
 
-    def _after(self, seconds: float, event: Callable[[], object]) -> None:
-        heapq.heappush(self._events, (self.now + seconds, next(self._number), event))
+    def _schedule(self, seconds: float, event: Callable[[], object]) -> None:
+        heapq.heappush(self._events, (self.now + seconds, next(self._ids), event))
 
-    def _candidate(self, by_hour: Mapping[int, float], event: Callable[[], object]) -> None:
-        # A Poisson process whose rate follows the hour, by thinning one of the highest rate.
+    def _schedule_arrivals(self, by_hour: Mapping[int, float], event: Callable[[], object]) -> None:
+        # A Poisson process with a rate by the hour, made by thinning one with the highest rate.
         busiest = max(by_hour.values())
 
-        def happen() -> None:
-            if self._life.random() * busiest < by_hour.get(int(self.time_of_day // HOUR), 0):
+        def arrive_or_skip() -> None:
+            if self._random.random() * busiest < by_hour.get(int(self.time_of_day // HOUR_S), 0):
                 event()
-            self._candidate(by_hour, event)
+            self._schedule_arrivals(by_hour, event)
 
-        self._after(self._life.expovariate(busiest / HOUR), happen)
+        self._schedule(self._random.expovariate(busiest / HOUR_S), arrive_or_skip)
 
-    def _door(self) -> int:
-        return 1 if self._life.random() < 0.65 else 2
+    def _random_door(self) -> int:
+        return 1 if self._random.random() < 0.65 else 2
 
-    def _arrive(self) -> None:
-        self.enter(self._door())
+    def _visitor_arrives(self) -> None:
+        self.enter(self._random_door())
 
     def _leave(self, visitor: int, door: int | None = None) -> None:
-        if visitor not in self._bay_of:
+        if visitor not in self._visitor_bays:
             return
-        if bay := self._bay_of.pop(visitor):
-            self.park(bay, occupied=False)
-        self.doors[door or self._door()].left += 1
+        if bay := self._visitor_bays.pop(visitor):
+            self.set_bay(bay, occupied=False)
+        self.doors[door or self._random_door()].left += 1
 
-    def _deliver(self) -> None:
+    def _courier_arrives(self) -> None:
         free = self.free_lockers
-        parcels = min(self._life.randint(1, 4), len(free))
-        for i, lock in enumerate(self._life.sample(free, parcels)):
-            self._after(20.0 * i, partial(self.deliver, lock))
+        parcels = min(self._random.randint(1, 4), len(free))
+        for i, lock in enumerate(self._random.sample(free, parcels)):
+            self._schedule(20.0 * i, partial(self.deliver, lock))
 
-    def _put(self, lock: int) -> None:
-        parcel = self.lockers[lock].parcel = next(self._number)
-        wait = self._life.uniform(600, 6 * HOUR)
-        if not 7 * HOUR < (self.now + wait) % DAY < 22 * HOUR:
-            wait += 10 * HOUR  # parcels are not collected at night
-        self._after(wait, lambda: self._fetch(lock, parcel))
+    def _store_parcel(self, lock: int) -> None:
+        parcel = self.lockers[lock].parcel = next(self._ids)
+        wait = self._random.uniform(600, 6 * HOUR_S)
+        if not 7 * HOUR_S < (self.now + wait) % DAY_S < 22 * HOUR_S:
+            wait += 10 * HOUR_S  # parcels are not collected at night
+        self._schedule(wait, lambda: self._collect_parcel(lock, parcel))
 
-    def _fetch(self, lock: int, parcel: int) -> None:
+    def _collect_parcel(self, lock: int, parcel: int) -> None:
         if self.lockers[lock].parcel == parcel:
             self.unlock(lock)
 
-    def _range(self, n: int) -> None:
+    def _measure_bay(self, n: int) -> None:
         bay = self.bays[n]
         base, noise = (500 + 25 * n, 4) if bay.occupied else (1950 + 50 * n, 20)
-        bay.distance = round(self._noise.gauss(base, noise))
+        bay.distance = round(self._noise_source.gauss(base, noise))
 
     def _measure(self, elapsed: float) -> None:
-        self._measured = self.now
-        noise = self._noise.gauss
-        warmth = math.sin((self.time_of_day - 9 * HOUR) / DAY * math.tau)  # warmest at 15 h
+        self._last_measured_s = self.now
+        noise = self._noise_source.gauss
+        warmth = math.sin((self.time_of_day - 9 * HOUR_S) / DAY_S * math.tau)  # warmest at 15 h
         room = 22 + 2.5 * warmth + self.inside / 40
         for n in self.bays:
-            self._range(n)
+            self._measure_bay(n)
         for unit, detector in self.smoke.items():
             alarm = detector.status == 1
             detector.obscuration = round(max(0.0, noise(12, 0.6) if alarm else noise(0.04, 0.01)), 2)

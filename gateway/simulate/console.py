@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from .actions import Refused, do
+from .actions import ActionRefused, perform
 from .world import World
 
 PAGE = Path(__file__).with_name("console.html")
@@ -30,24 +30,24 @@ def application(world: World) -> Starlette:
     async def state(_: Request) -> Response:
         return JSONResponse(world.state())
 
-    async def act(request: Request) -> Response:
+    async def perform_action(request: Request) -> Response:
         try:
-            given = {**request.query_params, **_fields(await request.body())}
-            return JSONResponse(do(world, request.path_params["action"], given))
-        except Refused as no:
-            return JSONResponse({"error": {"zh": no.zh, "en": no.en}}, no.status)
+            given = {**request.query_params, **_body_fields(await request.body())}
+            return JSONResponse(perform(world, request.path_params["action"], given))
+        except ActionRefused as refusal:
+            return JSONResponse({"error": {"zh": refusal.zh, "en": refusal.en}}, refusal.status)
 
     return Starlette(
         routes=[
             Route("/", page),
             Route("/state", state),
-            Route("/do/{action}", act, methods=["POST"]),
+            Route("/do/{action}", perform_action, methods=["POST"]),
         ]
     )
 
 
-def _fields(body: bytes) -> dict[str, str]:
-    """The fields of a JSON body, each as the text that the query would carry."""
+def _body_fields(body: bytes) -> dict[str, str]:
+    """The fields of a JSON body, as text, like query parameters."""
     if not body:
         return {}
     try:
@@ -55,12 +55,12 @@ def _fields(body: bytes) -> dict[str, str]:
     except ValueError:
         fields = None
     if not isinstance(fields, dict):
-        raise Refused("请求正文应为 JSON 对象。", "The body must be a JSON object.")
+        raise ActionRefused("请求正文应为 JSON 对象。", "The body must be a JSON object.")
     return {key: str(value) for key, value in fields.items()}
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the simulator handles signals."""
+    """uvicorn without signal handlers: the simulator has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -14,39 +14,39 @@ STATUS, OPEN, STATUS_REPLY = 0x30, 0x31, 0x36
 STX, ETX = 0x02, 0x03
 
 
-def frame(address: int, command: int, data: bytes = b"") -> bytes:
-    """A complete frame with its checksum."""
+def build_frame(address: int, command: int, data: bytes = b"") -> bytes:
+    """Build a frame with its sum."""
     body = bytes((STX, address, command)) + data + bytes((ETX,))
     return body + bytes((sum(body) & 0xFF,))
 
 
-def bits(flags: Iterable[bool]) -> bytes:
-    """Sixteen flags in two bytes, lowest bit first."""
+def pack_flags(flags: Iterable[bool]) -> bytes:
+    """Pack sixteen flags into two bytes, lowest bit first."""
     return sum(flag << i for i, flag in enumerate(flags)).to_bytes(2, "little")
 
 
-class Board:
-    """The board on its own line. `centre` returns the current state of the centre."""
+class LockBoard:
+    """The board on its own serial line. `centre` returns the centre at its present time."""
 
     wire = "cu16"
     baud = 19200
-    length = 5
+    request_bytes = 5
 
     def __init__(self, centre: Callable[[], Centre]) -> None:
         self.centre = centre
 
     @staticmethod
-    def sound(request: bytes) -> bool:
-        """Whether it is a frame with a correct checksum."""
-        return request == frame(request[1], request[2])
+    def is_valid_request(request: bytes) -> bool:
+        """Whether it is a frame with a correct sum."""
+        return request == build_frame(request[1], request[2])
 
     @staticmethod
-    def unit(request: bytes) -> int:
-        """Which board the request is for."""
+    def unit_of(request: bytes) -> int:
+        """The number of the board that the request is for."""
         return request[1] >> 4
 
     def reply(self, request: bytes) -> bytes:
-        """Execute the request; opening has no reply."""
+        """Execute the request and return the reply; opening has none."""
         _, address, command, _, _ = request
         if address >> 4:
             return b""
@@ -55,6 +55,6 @@ class Board:
             centre.unlock(address & 0x0F)
         if command != STATUS:
             return b""
-        doors = bits(locker.open for locker in centre.lockers)
-        items = bits(locker.parcel is not None for locker in centre.lockers)
-        return frame(0, STATUS_REPLY, doors + items)
+        doors = pack_flags(locker.open for locker in centre.lockers)
+        items = pack_flags(locker.parcel is not None for locker in centre.lockers)
+        return build_frame(0, STATUS_REPLY, doors + items)

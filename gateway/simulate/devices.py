@@ -1,4 +1,4 @@
-"""The register maps: what each unit on the two Modbus wires shows of the centre.
+"""The register maps of the units on the two Modbus wires.
 
 A unit is a mapping of read function (1 coils, 2 discrete inputs, 3 holding registers, 4 input
 registers) to the values from address 0 on.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .centre import Centre, Door, Electrical, Gas, Smoke
+from .centre import Centre, Door, ElectricalMonitor, GasDetector, SmokeDetector
 
-Tables = Mapping[int, Sequence[int]]
+RegisterTables = Mapping[int, Sequence[int]]
 
 UNITS = {
     "tcp": (1, 2, *range(11, 19), 21, 31),
@@ -20,14 +20,14 @@ UNITS = {
 }
 """The units on each wire. The locker board counts from 0; the fridge thermometer is unit 1."""
 
-RESIDUAL_LIMIT = 300
-CABLE_LIMIT = 70.0
-CURRENT_LIMIT = 63.0
-GAS_LOW, GAS_HIGH = 25, 50
+RESIDUAL_LIMIT_MA = 300
+CABLE_LIMIT_C = 70.0
+CURRENT_LIMIT_A = 63.0
+GAS_LOW_LEL, GAS_HIGH_LEL = 25, 50
 
 
-def tcp(centre: Centre, unit: int) -> Tables | None:
-    """What unit `unit` of the TCP wire shows; None when there is no such unit."""
+def tcp_tables(centre: Centre, unit: int) -> RegisterTables | None:
+    """The tables of a unit on the TCP wire; None when there is no such unit."""
     if door := centre.doors.get(unit):
         return {3: _door(door)}
     if bay := centre.bays.get(unit - 10):
@@ -37,8 +37,8 @@ def tcp(centre: Centre, unit: int) -> Tables | None:
     return {3: _gas(centre.gas)} if unit == 21 else None
 
 
-def rtu(centre: Centre, unit: int) -> Tables | None:
-    """What unit `unit` of the RS-485 line shows; None when there is no such unit."""
+def rtu_tables(centre: Centre, unit: int) -> RegisterTables | None:
+    """The tables of a unit on the RS-485 line; None when there is no such unit."""
     if detector := centre.smoke.get(unit):
         return {3: _smoke(detector)}
     return {3: _electrical(centre.electrical)} if unit == 4 else None
@@ -48,9 +48,9 @@ def _door(door: Door) -> list[int]:
     return [*divmod(door.entered, 0x10000), *divmod(door.left, 0x10000), door.blocked]
 
 
-def _gas(gas: Gas) -> list[int]:
-    """YA-K300-S; 4 and 5 are reserved, 6 and 7 the thresholds."""
-    level = (gas.lel >= GAS_LOW) + (gas.lel >= GAS_HIGH)
+def _gas(gas: GasDetector) -> list[int]:
+    """YA-K300-S; registers 4 and 5 are reserved, 6 and 7 are the thresholds."""
+    level = (gas.lel >= GAS_LOW_LEL) + (gas.lel >= GAS_HIGH_LEL)
     return [
         round(gas.lel * 10),
         level > 0,
@@ -58,12 +58,12 @@ def _gas(gas: Gas) -> list[int]:
         _tenths(gas.temperature),
         0,
         0,
-        GAS_LOW,
-        GAS_HIGH,
+        GAS_LOW_LEL,
+        GAS_HIGH_LEL,
     ]
 
 
-def _smoke(detector: Smoke) -> list[int]:
+def _smoke(detector: SmokeDetector) -> list[int]:
     return [
         detector.status,
         round(detector.obscuration * 100),
@@ -72,11 +72,11 @@ def _smoke(detector: Smoke) -> list[int]:
     ]
 
 
-def _electrical(monitor: Electrical) -> list[int]:
+def _electrical(monitor: ElectricalMonitor) -> list[int]:
     alarms = (
-        (monitor.residual >= RESIDUAL_LIMIT)
-        | (max(monitor.cables) >= CABLE_LIMIT) << 1
-        | (monitor.current > CURRENT_LIMIT) << 2
+        (monitor.residual >= RESIDUAL_LIMIT_MA)
+        | (max(monitor.cables) >= CABLE_LIMIT_C) << 1
+        | (monitor.current > CURRENT_LIMIT_A) << 2
     )
     cables = [_tenths(cable) for cable in monitor.cables]
     return [monitor.residual, *cables, _tenths(monitor.current), alarms]

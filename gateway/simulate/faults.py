@@ -1,4 +1,4 @@
-"""Faults of the wires, on demand: silent and slow units, noise on a serial line."""
+"""Simulated faults of the wires: dead and slow units, noise on a serial line."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ class Faults:
         self.clear()
 
     def clear(self) -> None:
-        """Remove all faults."""
+        """End all faults."""
         self.dead: set[tuple[str, int]] = set()
         self.slow: dict[tuple[str, int], float] = {}
         self.garbage: dict[str, float] = {}
 
-    def cut(self, units: Iterable[tuple[str, int]], *, on: bool) -> None:
-        """The units stop responding, or respond again."""
+    def set_dead(self, units: Iterable[tuple[str, int]], *, on: bool) -> None:
+        """Make these units stop answering, or answer again."""
         self.dead = self.dead.union(units) if on else self.dead.difference(units)
 
-    def hold(self, units: Iterable[tuple[str, int]], seconds: float) -> None:
-        """Delay the replies of the units; 0 ends the delay."""
+    def set_delay(self, units: Iterable[tuple[str, int]], seconds: float) -> None:
+        """Delay the answers of these units; 0 ends it."""
         for unit in units:
             self.slow[unit] = seconds
 
-    def spoil(self, wire: str, seconds: float) -> None:
-        """Noise on the serial line for some time; 0 ends it."""
+    def set_noise(self, wire: str, seconds: float) -> None:
+        """Add noise to a serial line for this time; 0 ends it."""
         self.garbage[wire] = self._clock() + seconds
 
-    def delay(self, wire: str, unit: int) -> float | None:
-        """Extra seconds until the unit responds; None if it does not respond."""
+    def reply_delay_s(self, wire: str, unit: int) -> float | None:
+        """The additional delay of a unit's answer; None when it does not answer."""
         return None if (wire, unit) in self.dead else self.slow.get((wire, unit), 0.0)
 
-    def noise(self, wire: str, reply: bytes) -> bytes:
-        """The bytes that arrive of a reply: all of them on a good line; on a bad one noise comes too."""
+    def apply_noise(self, wire: str, reply: bytes) -> bytes:
+        """The bytes that arrive of a reply: unchanged without noise; else with noise added, or replaced by
+        it."""
         if self._clock() >= self.garbage.get(wire, 0.0):
             return reply
         noise = self._random.randbytes(self._random.randint(1, 12))

@@ -15,11 +15,11 @@ from .centre import Centre
 from .faults import Faults
 
 TOPIC = "centre/sensors/fridge-1"
-EVERY = 5.0
+PUBLISH_INTERVAL_S = 5.0
 
 
 async def publish(broker: tuple[str, int], centre: Callable[[], Centre], faults: Faults) -> None:
-    """Publish until cancelled; readings without a broker are lost, as with a real device."""
+    """Publish until cancelled; readings without a broker are lost, as with a real sensor."""
     loop = asyncio.get_running_loop()
     connected = asyncio.Event()
     client = Client(CallbackAPIVersion.VERSION2)
@@ -38,9 +38,9 @@ async def publish(broker: tuple[str, int], centre: Callable[[], Centre], faults:
     try:
         while True:
             await connected.wait()
-            if faults.delay("mqtt", 1) is not None:
+            if faults.reply_delay_s("mqtt", 1) is not None:
                 client.publish(TOPIC, json.dumps(asdict(centre().fridge)), qos=1)
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(PUBLISH_INTERVAL_S)
     finally:
         client.disconnect()
         await asyncio.to_thread(client.loop_stop)

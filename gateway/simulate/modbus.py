@@ -1,9 +1,9 @@
 """A Modbus server on TCP and on a serial line: read functions, one coil to write, exceptions.
 
 Written from the specifications (MODBUS Application Protocol V1.1b3; MODBUS over Serial Line V1.02)
-and not with the gateway's own library, so that two independent readings of them meet on the wire.
-(pymodbus 3.16.1's server, besides, sends a late reply under the number and unit of a newer request:
-its own mistakes would look like those of the gateway.)
+and not with the gateway's own library, so that two independent implementations meet on the wire.
+(Also, the server of pymodbus 3.16.1 sends a late reply with the number and unit of a newer request, which
+would look like a fault of the gateway.)
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from .devices import Tables
+from .devices import RegisterTables
 from .faults import Faults
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_TARGET = 1, 2, 3, 0x0B
 MBAP = struct.Struct(">HHHB")
 
-Units = Callable[[int], Tables | None]
-"""The current registers of a unit; None if no unit has this address."""
+UnitTables = Callable[[int], RegisterTables | None]
+"""The present tables of a unit; None when there is no such unit."""
 
 
-def answer(tables: Tables, request: bytes) -> bytes:
-    """The response PDU to a request PDU."""
+def build_response(tables: RegisterTables, request: bytes) -> bytes:
+    """Build the response PDU to a request PDU."""
     function = request[0]
     if function == 5:
         return write_coil(tables, request)
     if function not in (1, 2, 3, 4):
-        return refuse(function, ILLEGAL_FUNCTION)
+        return exception_response(function, ILLEGAL_FUNCTION)
     if len(request) != 5:
-        return refuse(function, ILLEGAL_VALUE)
+        return exception_response(function, ILLEGAL_VALUE)
     address, quantity = struct.unpack(">HH", request[1:])
     if not 1 <= quantity <= (2000 if function < 3 else 125):
-        return refuse(function, ILLEGAL_VALUE)
+        return exception_response(function, ILLEGAL_VALUE)
     values = tables.get(function, ())[address : address + quantity]
     if len(values) < quantity:
-        return refuse(function, ILLEGAL_ADDRESS)
+        return exception_response(function, ILLEGAL_ADDRESS)
     if function < 3:
         bits = sum(bool(bit) << i for i, bit in enumerate(values))
         data = bits.to_bytes((quantity + 7) // 8, "little")
@@ -47,22 +47,22 @@ def answer(tables: Tables, request: bytes) -> bytes:
     return bytes((function, len(data))) + data
 
 
-def write_coil(tables: Tables, request: bytes) -> bytes:
-    """The response to function 5, which repeats it; only a list of coils can be written."""
+def write_coil(tables: RegisterTables, request: bytes) -> bytes:
+    """Execute function 5; the response repeats the request. Only a list of coils can be written."""
     coils = tables.get(1)
     if not isinstance(coils, list):
-        return refuse(5, ILLEGAL_FUNCTION)
+        return exception_response(5, ILLEGAL_FUNCTION)
     if len(request) != 5 or request[3:] not in (b"\xff\x00", b"\x00\x00"):
-        return refuse(5, ILLEGAL_VALUE)
+        return exception_response(5, ILLEGAL_VALUE)
     address = int.from_bytes(request[1:3])
     if address >= len(coils):
-        return refuse(5, ILLEGAL_ADDRESS)
+        return exception_response(5, ILLEGAL_ADDRESS)
     coils[address] = request[3] == 0xFF
     return request
 
 
-def refuse(function: int, code: int) -> bytes:
-    """An exception response."""
+def exception_response(function: int, code: int) -> bytes:
+    """Build an exception response."""
     return bytes((function | 0x80, code))
 
 
@@ -77,9 +77,9 @@ def crc16(data: bytes) -> bytes:
 
 
 class TcpSlave(asyncio.Protocol):
-    """One connection to the TCP wire. A late reply carries the number of the request it answers."""
+    """One connection to the TCP wire. A late reply has the transaction number of its own request."""
 
-    def __init__(self, units: Units, faults: Faults, masters: set[asyncio.Transport]) -> None:
+    def __init__(self, units: UnitTables, faults: Faults, masters: set[asyncio.Transport]) -> None:
         self.units, self.faults, self.masters = units, faults, masters
         self.buffer = bytearray()
 
@@ -96,7 +96,7 @@ class TcpSlave(asyncio.Protocol):
         while len(self.buffer) >= MBAP.size:
             transaction, protocol, length, unit = MBAP.unpack_from(self.buffer)
             if protocol or not 2 <= length <= 254:
-                self.transport.close()  # not Modbus: there is no way back into step
+                self.transport.close()  # not Modbus: resynchronisation is impossible
                 return
             if len(self.buffer) < 6 + length:
                 return
@@ -105,11 +105,13 @@ class TcpSlave(asyncio.Protocol):
             self._reply(transaction, unit, request)
 
     def _reply(self, transaction: int, unit: int, request: bytes) -> None:
-        delay = self.faults.delay("tcp", unit)
+        delay = self.faults.reply_delay_s("tcp", unit)
         if delay is None:
             return
         tables = self.units(unit)
-        pdu = refuse(request[0], NO_TARGET) if tables is None else answer(tables, request)
+        pdu = (
+            exception_response(request[0], NO_TARGET) if tables is None else build_response(tables, request)
+        )
         frame = MBAP.pack(transaction, 0, len(pdu) + 1, unit) + pdu
         if delay:
             asyncio.get_running_loop().call_later(delay, self._send, frame)
@@ -122,7 +124,7 @@ class TcpSlave(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def tcp(listening: socket.socket, units: Units, faults: Faults) -> AsyncIterator[None]:
+async def serve_tcp(listening: socket.socket, units: UnitTables, faults: Faults) -> AsyncIterator[None]:
     """Serve the TCP wire within the block."""
     masters: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
@@ -140,26 +142,26 @@ class RtuSlaves:
 
     wire = "rtu"
     baud = 9600
-    length = 8
+    request_bytes = 8
     """Every read request: unit, function, address, quantity, checksum."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: UnitTables) -> None:
         self.units = units
 
     @staticmethod
-    def sound(frame: bytes) -> bool:
-        """Whether the checksum is right."""
+    def is_valid_request(frame: bytes) -> bool:
+        """Whether the checksum is correct."""
         return crc16(frame[:-2]) == frame[-2:]
 
     @staticmethod
-    def unit(frame: bytes) -> int:
+    def unit_of(frame: bytes) -> int:
         """The unit that the request is for."""
         return frame[0]
 
     def reply(self, frame: bytes) -> bytes:
-        """The reply; empty if no unit has this address."""
+        """The response; empty when there is no such unit."""
         tables = self.units(frame[0])
         if tables is None:
             return b""
-        body = frame[:1] + answer(tables, frame[1:-2])
+        body = frame[:1] + build_response(tables, frame[1:-2])
         return body + crc16(body)

@@ -8,12 +8,12 @@ from typing import Any
 
 from . import devices
 from .centre import Centre
-from .devices import Tables
+from .devices import RegisterTables
 from .faults import Faults
 
 
 class World:
-    """Time advances only when the state is read, so that an idle simulation costs nothing."""
+    """The centre with its faults. Time is advanced on access, so an unused centre costs nothing."""
 
     def __init__(
         self,
@@ -23,22 +23,22 @@ class World:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._centre, self.faults, self._speed, self._clock = centre, faults, speed, clock
-        self._looked = clock()
+        self._last_advanced = clock()
 
     def centre(self) -> Centre:
-        """The centre now."""
+        """The centre at its present time."""
         now = self._clock()
-        self._centre.advance((now - self._looked) * self._speed)
-        self._looked = now
+        self._centre.advance((now - self._last_advanced) * self._speed)
+        self._last_advanced = now
         return self._centre
 
-    def tcp(self, unit: int) -> Tables | None:
-        """What that unit of the TCP wire shows now."""
-        return devices.tcp(self.centre(), unit)
+    def tcp_tables(self, unit: int) -> RegisterTables | None:
+        """The present tables of a unit on the TCP wire."""
+        return devices.tcp_tables(self.centre(), unit)
 
-    def rtu(self, unit: int) -> Tables | None:
-        """What that unit of the RS-485 line shows now."""
-        return devices.rtu(self.centre(), unit)
+    def rtu_tables(self, unit: int) -> RegisterTables | None:
+        """The present tables of a unit on the RS-485 line."""
+        return devices.rtu_tables(self.centre(), unit)
 
     def state(self) -> dict[str, Any]:
         """Everything, ready for JSON."""

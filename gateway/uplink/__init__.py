@@ -1,6 +1,6 @@
-"""Delivering the journal to the platform: three readers with cursors, on one MQTT connection."""
+"""Delivery of the journal to the platform: one cursor per lane, on one MQTT connection."""
 
 from .native import Native
-from .uplink import DELAYS, Uplink
+from .uplink import ALARM_DELAY_BUCKETS_S, Uplink
 
-__all__ = ["DELAYS", "Native", "Uplink"]
+__all__ = ["ALARM_DELAY_BUCKETS_S", "Native", "Uplink"]

@@ -1,7 +1,7 @@
-"""The native dialect: JSON over MQTT, described by `native.asyncapi.json`, which is made from here.
+"""The native dialect: JSON over MQTT, described by `native.asyncapi.json`, which is generated from here.
 
-Every record can be told apart for ever by (epoch, device, lane, seq): a repetition has the same four,
-and within one epoch, device and lane the numbers run from 1 without a hole.
+(epoch, device, lane, seq) identifies a record for ever: a repetition has the same four, and within one
+epoch, device and lane the numbers run from 1 without a gap.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from gateway.model import (
     Record,
     Stamp,
 )
-from gateway.services.commands import Order
+from gateway.services.commands import CommandRow
 
 Message = tuple[str, bytes]
 Correct = Callable[[Stamp], Stamp]
-"""A stamp of a clock that was not set, by what is known now."""
+"""Corrects a stamp from a clock that was not set."""
 
-LONGEST = 8192
-"""Bytes a command may have: it is kept, audited and told upstream again."""
+MAX_COMMAND_BYTES = 8192
+"""A command is stored, audited and reported upstream."""
 
 LaneName = Literal["alarm", "event", "telemetry"]
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One record. `at` is Unix time in milliseconds, by a clock as good as `clock` says; `mono` is in
-    nanoseconds since boot `boot`, and orders what the clock could not."""
+    """One record. `at` is Unix time in milliseconds, by a clock of quality `clock`; `mono` is nanoseconds
+    since boot `boot`, and gives the order within a boot."""
 
     seq: int
     kind: str
@@ -58,7 +58,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     lane: LaneName
     records: list[Entry]
     backfill: bool = False
-    """These were kept back by an outage: something newer may have been told of in `latest`."""
+    """These were delayed by an outage: `latest` may have reported newer ones."""
 
 
 class LatestEntry(Entry, frozen=True):
@@ -68,16 +68,16 @@ class LatestEntry(Entry, frozen=True):
 
 
 class Latest(msgspec.Struct, frozen=True):
-    """How things stand now, while records of an outage are still on their way. Nothing of it counts as
-    delivered: each of these records comes again in its own place."""
+    """The latest values, while records of an outage are still being sent. They do not count as delivered:
+    each of these records is sent again in its stream."""
 
     epoch: str
     records: list[LatestEntry]
 
 
 class Urgent(msgspec.Struct, frozen=True):
-    """An alarm that the gateway's disk would not take: it has no number yet. Once the disk takes it, it
-    comes again in its own place; if the power goes first, this was all of it."""
+    """An alarm that the gateway's disk could not store. It has no number yet, and is sent again in its
+    stream once it is stored; after a power cut before that, this message is all that remains."""
 
     device: str
     kind: str
@@ -103,14 +103,14 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """The account of the last days, retained."""
+    """The ledger of the last days, retained."""
 
     epoch: str
     rows: list[LedgerEntry]
 
 
 class CommandMessage(msgspec.Struct, frozen=True):
-    """What the platform asks for. `expires` is Unix time in milliseconds; the id makes it happen once."""
+    """A command. `expires` is Unix time in milliseconds; a repetition with the same id is not executed."""
 
     id: Id
     device: Name
@@ -121,7 +121,7 @@ class CommandMessage(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """How a command ended, or stands."""
+    """How a command ended, or its present state."""
 
     id: str
     status: Literal["accepted", "done", "failed", "denied", "unknown"]
@@ -129,7 +129,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Retained; the broker itself says `online: false` when the gateway is gone."""
+    """Retained; the broker itself publishes `online: false` when the gateway is gone."""
 
     online: bool
 
@@ -160,14 +160,14 @@ class Native:
         return f"{self._root}/latest", _encode(Latest(self._epoch, entries))
 
     def urgent(self, alarm: Record) -> Message:
-        """An alarm that the disk would not take."""
+        """An alarm that the disk could not store."""
         at = self._correct(alarm.at)
         return f"{self._root}/urgent", _encode(
             Urgent(alarm.device, alarm.kind, at.wall, at.clock, at.mono, at.boot, alarm.body)
         )
 
     def ledger(self, rows: Iterable[LedgerRow]) -> Message:
-        """The account."""
+        """The ledger."""
         entries = [LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _name(row.lane)}) for row in rows]
         return f"{self._root}/ledger", _encode(Ledger(self._epoch, entries))
 
@@ -177,8 +177,8 @@ class Native:
 
     def command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""
-        if len(payload) > LONGEST:
-            raise GatewayError("command-form", reason=f"> {LONGEST} bytes")
+        if len(payload) > MAX_COMMAND_BYTES:
+            raise GatewayError("command-form", reason=f"> {MAX_COMMAND_BYTES} bytes")
         try:
             asked = _command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -194,7 +194,7 @@ class Native:
             by=asked.by[:64],
         )
 
-    def reply(self, command: str, order: Order) -> Message:
+    def reply(self, command: str, order: CommandRow) -> Message:
         return f"{self._root}/reply", _encode({
             "id": command, "status": order.status, "detail": order.detail
         })  # fmt: skip

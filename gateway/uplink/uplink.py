@@ -1,8 +1,8 @@
-"""Sending what the journal holds, in lanes, each record until the broker has acknowledged it.
+"""Delivery of the journal to the platform: each record is sent until the broker has acknowledged it.
 
-Telemetry follows the open window while the link is up; after an outage it reads the journal from its
-cursor, oldest first, and so catches up; meanwhile the platform is told how things stand now. Alarms and
-events are read from the journal only: they leave once committed.
+Telemetry is sent from the open window while the link is up; after an outage it is read from the journal at
+the lane's cursor, oldest first, while the platform also receives the latest values. Alarms and events are
+read from the journal only: they are sent once committed.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
-from gateway.services.commands import Order
+from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
-from .lanes import LaneSender, Suspicion, Thinning, fitting
+from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
 from .native import Message, Native
 
-ROWS = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
-"""Rows of the journal read at a time when catching up. One of telemetry is a whole window: a few are
-all that the loop may be busy with while an alarm waits."""
-BEHIND = 3
-"""Rows of telemetry the platform may lack before it counts as behind."""
-LATEST_EVERY = 10.0
-LEDGER_EVERY = 3600.0
+ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
+"""A row of telemetry is a whole window: more at a time would delay an alarm."""
+MAX_ROWS_BEHIND = 3
+"""Unacknowledged rows of telemetry above which the platform counts as behind."""
+LATEST_INTERVAL_S = 10.0
+LEDGER_INTERVAL_S = 3600.0
 LEDGER_DAYS = 2
-LONGEST_WAIT = 45.0
-"""So that a link which is well again is in use within a minute, CONNACK and all."""
-BRIEF = 30.0
-UNSTEADY = 3
-"""More connections in a row than this that lasted less than `BRIEF` seconds are no accident, and the next
-ones may wait, up to the step `MODERATE` of the back-off (8 s)."""
-MODERATE = 4
-DELAYS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
-"""Seconds; a fire alarm is due at the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
-COMMANDS = 256
-"""Commands from the platform in hand at a time; a battery sensor may keep one for hours."""
+MAX_RECONNECT_DELAY_S = 45.0
+"""A restored link must be in use within a minute, the CONNACK included."""
+SHORT_CONNECTION_S = 30.0
+MAX_SHORT_CONNECTIONS = 3
+"""After more than this many connections in a row that each ended within `SHORT_CONNECTION_S`, the next ones
+are delayed as well."""
+MAX_STEP_AFTER_CONNECTION = 4
+"""Step of the back-off that this delay is limited to: 8 s."""
+ALARM_DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
+"""A fire alarm must reach the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
+MAX_OPEN_COMMANDS = 256
+"""Commands from the platform that are not finished; a battery sensor may take hours for one."""
 
 T = TypeVar("T")
-Obey = Callable[[Command], Awaitable[Order]]
+Execute = Callable[[Command], Awaitable[CommandRow]]
 Sink = Callable[[Sample], Awaitable[None]]
 
 
 class Uplink:
-    """The connection to the platform, kept up for ever."""
+    """The connection to the platform, reopened for as long as the gateway runs."""
 
     name = "uplink"
 
@@ -62,32 +62,32 @@ class Uplink:
         dialect: Native,
         journal: Journal,
         clock: Clock,
-        obey: Obey,
+        execute: Execute,
         sink: Sink,
     ) -> None:
         self._options = options
         self._dialect = dialect
         self._journal = journal
         self._clock = clock
-        self._obey = obey
+        self._execute = execute
         self._sink = sink
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
-        self._suspicion = Suspicion()
+        self._poison = PoisonDetector()
         self._version = 5
-        self._slots = asyncio.Semaphore(COMMANDS)
-        self._told_offline = False
+        self._slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
+        self._reported_offline = False
         self._link: mqtt.Connection | None = None
         self.online = False
         self.sent = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
-        self.delays = [0] * (len(DELAYS) + 1)
-        """Alarms by the seconds from their reading to the platform's acknowledgement: as `DELAYS`, and
-        the longer ones."""
-        self.delay = 0.0
-        """The sum of those seconds."""
+        self.alarm_delay_counts = [0] * (len(ALARM_DELAY_BUCKETS_S) + 1)
+        """Alarms by the time from the measurement to the platform's acknowledgement: one count for each of
+        `ALARM_DELAY_BUCKETS_S`, and one for longer delays."""
+        self.alarm_delay_sum_s = 0.0
+        """The sum of these times."""
 
     async def run(self) -> None:
-        # A command in hand outlives the connection that brought it.
+        # A command that is being executed outlives the connection that brought it.
         async with asyncio.TaskGroup() as self._answers:
             await self._keep_connected()
 
@@ -102,79 +102,86 @@ class Uplink:
                     self._version = 4 if self._version == 5 else 5
                 lasted = self._clock.mono() - began
                 if self._link:
-                    brief = brief + 1 if lasted < BRIEF else 0
-                    attempts = min(max(0, brief - UNSTEADY), MODERATE)
-                await self._went_down(down, unsteady=brief > UNSTEADY)
+                    brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
+                    attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_STEP_AFTER_CONNECTION)
+                await self._went_down(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
             except JournalFailed as failed:
                 await self._went_down(failed)
-            wait = min(0.5 * 2.0 ** min(attempts, 10), LONGEST_WAIT)
+            wait = min(0.5 * 2.0 ** min(attempts, 10), MAX_RECONNECT_DELAY_S)
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
 
     async def _came_up(self, link: mqtt.Connection) -> None:
-        """Say that we are here; a connection that acknowledges it is a sound one."""
+        """Publish the status; its acknowledgement proves that the connection works."""
         proof = link.publish(*self._dialect.status(True), retain=True)
         link.subscribe(self._dialect.command_topic)
-        self._link, self.online, self._told_offline = link, True, False
+        self._link, self.online, self._reported_offline = link, True, False
         log_event(logging.INFO, "uplink-up", url=self._options.url)
         await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
-        if self._suspicion.careful:
+        if self._poison.sends_singly:
             try:
-                async with asyncio.timeout(mqtt.PATIENCE):
+                async with asyncio.timeout(mqtt.RESPONSE_TIMEOUT_S):
                     await asyncio.shield(proof)
             except TimeoutError as error:
-                raise LinkDown("broker-stalled", seconds=round(mqtt.PATIENCE)) from error
+                raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S)) from error
 
-    async def _went_down(self, error: GatewayError, *, unsteady: bool = False) -> None:
+    async def _went_down(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
         self._link, self.online = None, False
-        if not self._told_offline:
-            self._told_offline = True
+        if not self._reported_offline:
+            self._reported_offline = True
             why = error_text(error.key, **error.facts)
-            if unsteady and error.key == "broker-lost":
-                # Two clients of one name turn each other out; few brokers say so (MQTT 5, 0x8E).
+            if is_unsteady and error.key == "broker-lost":
+                # Two clients with one id disconnect each other; few brokers say so (MQTT 5, 0x8E).
                 why = error_text("broker-unsteady", reason=why)
             log_event(logging.WARNING, "uplink-down", reason=why)
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _serve(self) -> None:
-        """One connection, for as long as it lasts."""
+        """Open one connection and deliver until it ends."""
         will = self._dialect.status(False)
         async with mqtt.connect(self._options, will=will, version=self._version) as link:
             await self._deliver(link)
 
     async def _deliver(self, link: mqtt.Connection) -> None:
         await self._came_up(link)
-        alone = asyncio.Lock()
+        single_send = asyncio.Lock()
         lanes = [
             LaneSender(
-                lane, self._journal, link, self._clock, self._dialect, self._suspicion, alone, self._count
+                lane,
+                self._journal,
+                link,
+                self._clock,
+                self._dialect,
+                self._poison,
+                single_send,
+                self._count,
             )
             for lane in Lane
         ]
         alarm, event, telemetry = lanes
         try:
             await run_all(
-                alarm=self._committed(alarm),
-                event=self._committed(event),
-                telemetry=self._telemetry(telemetry),
-                unkept=self._unkept(link),
-                latest=self._latest(link),
-                ledger=self._ledger(link),
-                commands=self._commands(link),
-                watch=self._watch(lanes),
+                alarm=self._send_committed(alarm),
+                event=self._send_committed(event),
+                telemetry=self._send_telemetry(telemetry),
+                unkept=self._send_uncommitted_alarms(link),
+                latest=self._send_latest(link),
+                ledger=self._send_ledger(link),
+                commands=self._receive_commands(link),
+                watch=self._check_senders(lanes),
                 end=_wait_for_end(link),
             )
         except JournalDamaged:
             raise
         except JournalFailed as failed:
-            # A disk that does not answer now: what memory holds leaves over the next connection.
+            # The disk does not answer now: what is in memory is sent over the next connection.
             raise LinkDown(failed.key, **failed.facts) from failed
         except LinkDown as down:
-            under_way = [message for lane in lanes for message in lane.under_way()]
-            self._suspicion.broke(under_way, prompt=down.key == "broker-lost")
+            in_flight = [message for lane in lanes for message in lane.in_flight()]
+            self._poison.connection_lost(in_flight, prompt=down.key == "broker-lost")
             raise
         finally:
-            # Leaving in order, the broker would not say it for us.
+            # After a proper disconnect the broker does not publish the will.
             link.publish(*self._dialect.status(False), retain=True)
 
     def _count(self, lane: Lane, records: Sequence[Record]) -> None:
@@ -183,11 +190,11 @@ class Uplink:
             now = self._clock.now()
             for record in records:
                 seconds = now.seconds_since(record.at, unknown=0.0)
-                self.delays[bisect.bisect_left(DELAYS, seconds)] += 1
-                self.delay += seconds
+                self.alarm_delay_counts[bisect.bisect_left(ALARM_DELAY_BUCKETS_S, seconds)] += 1
+                self.alarm_delay_sum_s += seconds
 
-    async def _committed(self, sender: LaneSender) -> None:
-        """Alarms and events: what the journal has committed, in order."""
+    async def _send_committed(self, sender: LaneSender) -> None:
+        """Send a lane of alarms or events as the journal commits them, in order."""
         lane, journal = sender.lane, self._journal
         pos = journal.delivered[lane]
         while True:
@@ -195,26 +202,26 @@ class Uplink:
                 await journal.commit_attempted.wait()
                 continue
             end = journal.committed[lane]
-            packs = await journal.reader.read(lane, pos, ROWS[lane])
-            # Rows that are committed meanwhile are not among those that are no longer there.
+            packs = await journal.reader.read(lane, pos, ROWS_PER_READ[lane])
+            # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
             batch = sender.batch()
             await sender.send(batch, _records(packs))
             sender.complete(batch, pos)
 
-    async def _unkept(self, link: mqtt.Connection) -> None:
-        """An alarm does not wait for a disk that fails."""
-        told: set[tuple[str, int]] = set()
+    async def _send_uncommitted_alarms(self, link: mqtt.Connection) -> None:
+        """Send alarms at once that a failing disk cannot store."""
+        sent: set[tuple[str, int]] = set()
         while True:
             await self._journal.commit_attempted.wait()
             alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
-                if (alarm.device, alarm.seq) not in told:
+                if (alarm.device, alarm.seq) not in sent:
                     link.publish(*self._dialect.urgent(alarm))
-            told = {(alarm.device, alarm.seq) for alarm in alarms}
+            sent = {(alarm.device, alarm.seq) for alarm in alarms}
 
-    async def _telemetry(self, sender: LaneSender) -> None:
-        """The open window as it fills; further back, the journal's rows."""
+    async def _send_telemetry(self, sender: LaneSender) -> None:
+        """Send the open window as it fills; before that, the rows of the journal."""
         journal = self._journal
         pos = journal.delivered[Lane.TELEMETRY]
         while True:
@@ -233,15 +240,15 @@ class Uplink:
             sender.complete(batch, pos)
 
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
-        """Send the next rows of the backlog; returns how far they reached."""
+        """Send the next rows of the backlog; returns their last position."""
         began = self._clock.mono()
         end = self._journal.committed[Lane.TELEMETRY]
-        packs = await self._journal.reader.read(Lane.TELEMETRY, after, ROWS[Lane.TELEMETRY])
+        packs = await self._journal.reader.read(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split(records, self._clock.now())
-            batch.settled = functools.partial(self._thinning.settle, records)
+            batch.on_acknowledged = functools.partial(self._thinning.acknowledged, records)
         await sender.send(batch, records, backfill=True)
         sender.complete(batch, pos)
         if self._options.rate:
@@ -250,31 +257,31 @@ class Uplink:
             await self._clock.sleep(max(0.0, points / self._options.rate - spent))
         return pos
 
-    async def _latest(self, link: mqtt.Connection) -> None:
-        """While history is on its way, how things stand now."""
+    async def _send_latest(self, link: mqtt.Connection) -> None:
+        """While a backlog is being sent, publish the latest values as well."""
         while True:
-            # Nothing else may be under way while a record is on trial, nor a convicted one ever again.
-            if self._behind() and not self._suspicion.careful:
-                convicted = self._suspicion.convicted
-                latest = [record for record in self._journal.latest.values() if not convicted(record)]
+            # While messages go singly, nothing else may be in flight.
+            if self._is_behind() and not self._poison.sends_singly:
+                is_poison = self._poison.is_poison
+                latest = [record for record in self._journal.latest.values() if not is_poison(record)]
                 self._publish_fitting(link, self._dialect.latest, latest)
-            await self._clock.sleep(LATEST_EVERY)
+            await self._clock.sleep(LATEST_INTERVAL_S)
 
-    async def _ledger(self, link: mqtt.Connection) -> None:
-        """The account, so that the platform can prove it has everything."""
+    async def _send_ledger(self, link: mqtt.Connection) -> None:
+        """Publish the ledger, by which the platform can prove that no record is missing."""
         while True:
-            await self._clock.sleep(LATEST_EVERY)
-            if self._behind() or self._suspicion.careful:
+            await self._clock.sleep(LATEST_INTERVAL_S)
+            if self._is_behind() or self._poison.sends_singly:
                 continue
             rows = await self._journal.reader.ledger()
             days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
             rows = [row for row in rows if row.day in days]
             self._publish_fitting(link, self._dialect.ledger, rows, retain=True)
-            await self._clock.sleep(LEDGER_EVERY)
+            await self._clock.sleep(LEDGER_INTERVAL_S)
 
-    def _behind(self) -> bool:
+    def _is_behind(self) -> bool:
         journal = self._journal
-        return journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > BEHIND
+        return journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > MAX_ROWS_BEHIND
 
     def _publish_fitting(
         self,
@@ -284,11 +291,11 @@ class Uplink:
         *,
         retain: bool = False,
     ) -> None:
-        for _, message in fitting(make, items, link.limit) if items else ():
+        for _, message in split_to_fit(make, items, link.max_packet_bytes) if items else ():
             if message:
                 link.publish(*message, retain=retain)
 
-    async def _commands(self, link: mqtt.Connection) -> None:
+    async def _receive_commands(self, link: mqtt.Connection) -> None:
         async for message in link.messages():
             try:
                 if message.retained:
@@ -304,7 +311,7 @@ class Uplink:
 
     async def _answer(self, command: Command) -> None:
         try:
-            order = await self._obey(command)
+            order = await self._execute(command)
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
@@ -312,7 +319,7 @@ class Uplink:
             await self._reply(self._dialect.reply(command.id, order))
 
     async def _reply(self, message: Message) -> None:
-        """Until the platform has it, over whichever connection."""
+        """Publish until the platform has acknowledged it, over any number of connections."""
         while True:
             if self._link:
                 try:
@@ -322,15 +329,15 @@ class Uplink:
                         return None
             await self._clock.sleep(1.0)
 
-    async def _watch(self, senders: list[LaneSender]) -> None:
-        """A broker that takes messages but acknowledges none is as good as gone."""
+    async def _check_senders(self, senders: list[LaneSender]) -> None:
+        """End a connection on which the broker refuses messages or stops acknowledging them."""
         while True:
             await self._clock.sleep(1.0)
             for sender in senders:
                 if sender.refused:
                     raise sender.refused
-                if sender.stalled():
-                    raise LinkDown("broker-stalled", seconds=round(mqtt.PATIENCE))
+                if sender.is_stalled():
+                    raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
 
 
 def _records(packs: list[Pack]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Who may come in: one key in a file, a signed cookie, and patience with wrong guesses.
+"""Who may come in: one key in a file, a signed cookie, and a wait after wrong keys.
 
 The only file that knows itsdangerous.
 """
@@ -18,13 +18,11 @@ from gateway.base.rate_limit import Rate, RateLimiter
 from gateway.model import ConfigError
 
 COOKIE = "linli-session"
-KEPT = 365 * 86_400
-"""Seconds a session lasts: a wall screen has nobody to type. Deleting the key file ends them all."""
-BRIEF = 3600
-"""Seconds that a phone's pass lasts: to read a form and fill it in."""
+SESSION_LIFETIME_S = 365 * 86_400
+"""A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
 
 WRONG_KEYS = Rate(5, 60.0)
-"""Wrong keys that an address may try."""
+"""After which an address has to wait."""
 
 
 def read_key(path: Path) -> str:
@@ -41,21 +39,20 @@ def read_key(path: Path) -> str:
 
 
 class Access:
-    """Judges keys and cookies. Time is seconds on a monotonic clock."""
+    """Checks keys and cookies. Time is seconds on a monotonic clock."""
 
     def __init__(self, key: str, mono: Callable[[], float]) -> None:
         self._key = key.encode()
-        secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
-        self._sign = URLSafeTimedSerializer(secret)
-        self._passes = URLSafeTimedSerializer(secret, salt="needs")
+        self._secret = hmac.digest(self._key, b"linli dashboard session", hashlib.sha256)
+        self._sessions = URLSafeTimedSerializer(self._secret)
         self._wrong_keys = RateLimiter(mono)
 
-    def wait(self, address: str) -> int:
+    def wait_s(self, address: str) -> int:
         """Seconds until this address may try again."""
         return self._wrong_keys.wait_s(address, WRONG_KEYS)
 
-    def admits(self, address: str, key: str) -> bool:
-        """Whether the key is right; a wrong one is remembered."""
+    def check_key(self, address: str, key: str) -> bool:
+        """Whether the key is right; a wrong one is counted."""
         if hmac.compare_digest(key.encode(), self._key):
             self._wrong_keys.reset(address)
             return True
@@ -64,24 +61,23 @@ class Access:
 
     def session(self, name: str) -> str:
         """A cookie for somebody who was admitted."""
-        return self._sign.dumps(name)
+        return self._sessions.dumps(name)
 
     def person(self, cookie: str | None) -> str | None:
         """Whose cookie this is; None when it is not ours or too old."""
-        try:
-            return str(self._sign.loads(cookie or "", max_age=KEPT))
-        except BadSignature:
-            return None
+        return _content(self._sessions, cookie, SESSION_LIFETIME_S)
 
-    def pass_for(self, channel: str) -> str:
-        """A pass, for a kiosk or a phone, that is no session."""
-        return self._passes.dumps(channel)
+    def sign_token(self, purpose: str, content: str) -> str:
+        """A token that is no session: it is good for that purpose alone."""
+        return URLSafeTimedSerializer(self._secret, salt=purpose).dumps(content)
 
-    def channel(self, token: str | None) -> str | None:
-        """Whose pass this is; None when it is not ours or too old."""
-        try:
-            channel = str(self._passes.loads(token or "", max_age=KEPT))
-            self._passes.loads(token or "", max_age=BRIEF if channel == "phone" else KEPT)
-        except BadSignature:
-            return None
-        return channel
+    def token_content(self, purpose: str, token: str | None, max_age_s: int) -> str | None:
+        """What a token holds; None when it is not ours, for another purpose or too old."""
+        return _content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
+
+
+def _content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
+    try:
+        return str(serializer.loads(token or "", max_age=max_age_s))
+    except BadSignature:
+        return None

@@ -1,8 +1,8 @@
-"""What every handler of the dashboard asks of a request, and tells a browser to keep."""
+"""What every handler asks of a request, and what a browser is to keep."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -11,12 +11,12 @@ from starlette.responses import Response
 
 from gateway.words import LANGUAGES
 
-from .access import KEPT
+from .access import SESSION_LIFETIME_S
 
 NAMELESS = "dashboard"
-"""Whoever came in without saying who they are."""
-BODY = 65_536
-"""Bytes that a form may have."""
+"""The person of a session that was opened without a name."""
+MAX_BODY_BYTES = 65_536
+MAX_FORM_FIELDS = 32
 
 
 def same_origin(headers: Headers) -> bool:
@@ -41,30 +41,44 @@ def language(request: Request) -> str:
     return LANGUAGES[0]
 
 
-def remember(request: Request, lang: str, response: Response) -> Response:
+def remember_language(request: Request, lang: str, response: Response) -> Response:
     """Keep a language that was asked for."""
     if request.query_params.get("lang") == lang:
         set_cookie(request, response, "lang", lang)
     return response
 
 
-def set_cookie(request: Request, response: Response, name: str, value: str, max_age: int = KEPT) -> None:
+def set_cookie(
+    request: Request, response: Response, name: str, value: str, max_age_s: int = SESSION_LIFETIME_S
+) -> None:
     """A cookie for our pages alone."""
     response.set_cookie(
         name,
         value,
-        max_age=max_age,
+        max_age=max_age_s,
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
     )
 
 
-async def body_of(request: Request) -> bytes:
+def client_address(request: Request) -> str:
+    """The address the request came from; empty when unknown."""
+    return request.client.host if request.client else ""
+
+
+async def read_body(request: Request) -> bytes:
     """Raises `HTTPException` when it is too long."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY:
+        if len(body) > MAX_BODY_BYTES:
             raise HTTPException(413)
     return body
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once. Raises `ValueError` when there are too many, and `HTTPException`
+    when it is too long."""
+    body = (await read_body(request)).decode("utf-8", "replace")
+    return {name: values[0] for name, values in parse_qs(body, max_num_fields=MAX_FORM_FIELDS).items()}

@@ -1,4 +1,4 @@
-"""From numbers on the wire to values people know. Pure; no input makes it raise."""
+"""From raw values on the wire to values in the units of their points. Pure; never raises on any input."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Mapping
 
 from gateway.model import Point, Raw, Value
 
-WORDS = (bool, str)
-"""What is no quantity."""
-LIMIT = 2**64
-"""No wire format of ours has longer integers; JSON has."""
+NON_NUMERIC = (bool, str)
+"""Types of values that are not quantities."""
+INTEGER_LIMIT = 2**64
+"""JSON may contain larger integers; no other wire format does."""
 
 
-def follow(raw: Raw, path: str) -> Value | None:
-    """The value to which a path of keys and list indices, joined by dots, leads in a parsed message."""
+def value_at(raw: Raw, path: str) -> Value | None:
+    """The value in a parsed message at a path of keys and list indices, joined by dots; None without
+    one."""
     found = raw
     for key in path.split("."):
         if isinstance(found, dict):
@@ -27,23 +28,29 @@ def follow(raw: Raw, path: str) -> Value | None:
     return found if isinstance(found, bool | int | float | str) else None
 
 
-def leaves(raw: Raw, path: str = "") -> dict[str, Value]:
-    """Every value in a parsed message by the path that leads to it: the reverse of `follow`."""
+def values_at(raw: Raw, paths: Mapping[str, str]) -> dict[str, Value]:
+    """Name to value, for each name whose path has one."""
+    found = {name: value_at(raw, path) for name, path in paths.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
+    """Every value in a parsed message by its path: the reverse of `value_at`."""
     parts: dict[str, Value] = {}
     inside = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
     for key, part in inside:
-        parts |= leaves(part, f"{path}.{key}" if path else str(key))
+        parts |= values_by_path(part, f"{path}.{key}" if path else str(key))
     return parts or ({path: raw} if path and isinstance(raw, bool | int | float | str) else {})
 
 
-def finish(
+def convert_values(
     points: Mapping[str, Point], wire: Mapping[str, Value]
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """Apply each point's scaling and limits.
 
-    Returns the values, and for each value that is missing or impossible why it was left out
-    (`missing`, `not-a-number`, `out-of-range`; `wrong-type` for a word where the point wants a quantity,
-    or for what is neither true nor false where it wants an alarm).
+    Returns the values, and the reason for each value that was left out: `missing`, `not-a-number`,
+    `out-of-range`, or `wrong-type` (a string where the point is a quantity, or not a boolean where it is an
+    alarm).
     """
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
@@ -53,29 +60,29 @@ def finish(
                 bad[name] = "missing"
             continue
         raw = wire[name]
-        if isinstance(raw, int) and not -LIMIT < raw < LIMIT:
+        if isinstance(raw, int) and not -INTEGER_LIMIT < raw < INTEGER_LIMIT:
             bad[name] = "out-of-range"
             continue
         value = _convert(point, raw)
         if isinstance(value, float) and not math.isfinite(value):
             bad[name] = "not-a-number"
-        elif value is None or not _fits(point, value):
+        elif value is None or not _has_right_type(point, value):
             bad[name] = "wrong-type"
-        elif not _possible(point, value):
+        elif not _is_in_range(point, value):
             bad[name] = "out-of-range"
         else:
             values[name] = _threshold(point, value)
     return values, bad
 
 
-def _fits(point: Point, value: Value) -> bool:
-    """A smoke detector that says "yes" where true is expected must not pass for one that sees no smoke."""
+def _has_right_type(point: Point, value: Value) -> bool:
+    """Whether the type is right: "yes" from a smoke detector must not count as no smoke."""
     alarm = point.alarm
     level = alarm is not None and (alarm.above is not None or alarm.below is not None)
-    judged = point.true_above is not None or point.true_below is not None
-    if not isinstance(value, WORDS):
-        return alarm is None or level or judged
-    quantity = level or judged or point.min is not None or point.max is not None
+    thresholded = point.true_above is not None or point.true_below is not None
+    if not isinstance(value, NON_NUMERIC):
+        return alarm is None or level or thresholded
+    quantity = level or thresholded or point.min is not None or point.max is not None
     return not quantity and (alarm is None or isinstance(value, bool))
 
 
@@ -85,7 +92,7 @@ def _convert(point: Point, value: Value) -> Value | None:
     if point.equals is not None:
         return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
     plain = point.scale == 1 and point.offset == 0 and point.decimals is None
-    if plain or isinstance(value, WORDS):
+    if plain or isinstance(value, NON_NUMERIC):
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, _decimals(point.scale) if point.decimals is None else point.decimals)
@@ -93,19 +100,19 @@ def _convert(point: Point, value: Value) -> Value | None:
 
 @functools.cache
 def _decimals(scale: float) -> int:
-    """As many digits as the scale itself has: a tenth gives one, not 23.400000000000002."""
+    """As many decimals as the scale has: 0.1 gives one, instead of 23.400000000000002."""
     text = f"{scale:.9f}".rstrip("0")
     return len(text.partition(".")[2])
 
 
-def _possible(point: Point, value: Value) -> bool:
-    if isinstance(value, WORDS):
+def _is_in_range(point: Point, value: Value) -> bool:
+    if isinstance(value, NON_NUMERIC):
         return True
     return (point.min is None or value >= point.min) and (point.max is None or value <= point.max)
 
 
 def _threshold(point: Point, value: Value) -> Value:
-    if isinstance(value, WORDS):
+    if isinstance(value, NON_NUMERIC):
         return value
     if point.true_above is not None:
         return value > point.true_above

@@ -1,7 +1,7 @@
-"""MQTT on the event loop, through paho: the only file that knows it.
+"""MQTT on the event loop, through paho: the only file that imports it.
 
-paho's own threads, queues and reconnection stay out of it: what is unsent belongs to the journal, a
-connection that ends is replaced by a new one, and a message counts as delivered by its PUBACK alone.
+The threads, queue and reconnection of paho are not used: unsent records are in the journal, a connection
+that ends is replaced by a new one, and only its PUBACK makes a message count as delivered.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from gateway.model import LinkDown, ReadFailed
 
 from .broker import BrokerOptions
 
-KEEPALIVE = 12
-"""Seconds; a connection whose far end is gone is found within twice this and a second."""
-PATIENCE = 10.0
-"""Seconds to wait for the TCP connection, for the CONNACK and for a PUBACK."""
-INBOX = 1000
+KEEPALIVE_S = 12
+"""A connection to a peer that is gone ends within twice this and a second."""
+RESPONSE_TIMEOUT_S = 10.0
+"""For the TCP connection, the CONNACK and each PUBACK."""
+MAX_INBOX_MESSAGES = 1000
 UNSUPPORTED_PROTOCOL = 0x84
-NOBODY = 0x10
-"""MQTT 5, 3.4.2.1: the PUBACK's reason code for a message to which nobody has subscribed."""
-FAILURE = 0x80
-"""MQTT 5, 2.4: a reason code from here on is a refusal."""
+NO_MATCHING_SUBSCRIBERS = 0x10
+"""MQTT 5, 3.4.2.1: the PUBACK's reason code for a message without a subscriber."""
+FIRST_FAILURE_CODE = 0x80
+"""MQTT 5, 2.4: reason codes from here on mean failure."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class Connection:
     """One connection, from CONNACK to its end."""
 
     dropped: ClassVar[int] = 0
-    """Messages, of all connections together, that came faster than anybody took them."""
+    """Incoming messages of all connections that did not fit into a full inbox."""
 
     def __init__(self, client: paho.Client) -> None:
         self._client = client
@@ -61,16 +61,16 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._unacknowledged: dict[int, asyncio.Future[None]] = {}
-        self._orders: set[asyncio.Future[None]] = set()
-        """Messages that are of no use if nobody has subscribed to them."""
+        self._commands: set[asyncio.Future[None]] = set()
+        """Messages that fail if there is no subscriber."""
         self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
         """Messages that wait until the broker has acknowledged some of those before them."""
         self._receive_maximum = 0xFFFF
-        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(INBOX)
-        self._lost = 0
-        """Messages dropped since the inbox was last empty."""
-        self.limit = 0
-        """Bytes of the largest packet the broker takes; 0 where it named no limit."""
+        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(MAX_INBOX_MESSAGES)
+        self._dropped_in_a_row = 0
+        """Incoming messages dropped since the inbox was last empty."""
+        self.max_packet_bytes = 0
+        """Largest packet the broker accepts; 0 where it states no limit."""
         self.connected: asyncio.Future[None] = self._loop.create_future()
         """Done with the CONNACK, or failed with `LinkDown`."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -86,8 +86,8 @@ class Connection:
         client.on_socket_unregister_write = self._on_unregister_write
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
-        """Send with QoS 1; the future ends with the PUBACK, or fails with `LinkDown`: that the
-        connection is over, or `message-refused`, with the broker's code, that this message is."""
+        """Send with QoS 1. The future is done with the PUBACK, or fails with `LinkDown`: `message-refused`
+        with the broker's `code` concerns this message, any other key the connection."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._outbox.append((topic, payload, retain, done))
         self._send_outbox()
@@ -103,11 +103,11 @@ class Connection:
             else:
                 self._unacknowledged[info.mid] = done
 
-    async def order(self, topic: str, payload: bytes) -> None:
-        """Publish what somebody must act upon. Raises `LinkDown`, or `ReadFailed` where the broker refuses
-        it or (by MQTT 5) says that nobody has subscribed."""
+    async def publish_command(self, topic: str, payload: bytes) -> None:
+        """Publish a message that needs a subscriber, and wait for the PUBACK. Raises `LinkDown`, or
+        `ReadFailed` where the broker refuses it or (with MQTT 5) reports that there is no subscriber."""
         future = self.publish(topic, payload)
-        self._orders.add(future)
+        self._commands.add(future)
         try:
             await future
         except LinkDown as down:
@@ -115,13 +115,13 @@ class Connection:
                 raise ReadFailed(down.key, **{"topic": topic, **down.facts}) from down
             raise
         finally:
-            self._orders.discard(future)
+            self._commands.discard(future)
 
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
 
     async def messages(self) -> AsyncIterator[Incoming]:
-        """What arrives on the subscriptions, until `LinkDown`."""
+        """Messages of the subscriptions, until `LinkDown`."""
         while True:
             getting = asyncio.ensure_future(self._inbox.get())
             try:
@@ -129,14 +129,14 @@ class Connection:
                 if not getting.done():
                     self.ended.result()
                 message = getting.result()
-                if self._lost and self._inbox.empty():
-                    log_event(logging.WARNING, "inbox-emptied", count=self._lost)
-                    self._lost = 0
+                if self._dropped_in_a_row and self._inbox.empty():
+                    log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
+                    self._dropped_in_a_row = 0
                 yield message
             finally:
                 getting.cancel()
 
-    def end(self, error: LinkDown) -> None:
+    def fail_all(self, error: LinkDown) -> None:
         """Fail every future of this connection with the error."""
         waiting = (done for *_, done in self._outbox)
         futures: list[asyncio.Future[Any]] = [
@@ -147,8 +147,8 @@ class Connection:
         for future in futures:
             _fail(future, error)
 
-    async def tend(self) -> None:
-        """Pings, and paho's own view of the connection."""
+    async def keep_alive(self) -> None:
+        """Send pings and check for their replies."""
         while True:
             await asyncio.sleep(1)
             self._client.loop_misc()
@@ -156,15 +156,15 @@ class Connection:
     def _on_connect(
         self, _c: Any, _u: Any, _f: Any, code: ReasonCode, properties: Properties | None
     ) -> None:
-        if code.value >= FAILURE:
-            self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+        if code.value >= FIRST_FAILURE_CODE:
+            self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
         elif not self.connected.done():
-            self.limit = getattr(properties, "MaximumPacketSize", 0)
+            self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
             self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
-        self.end(LinkDown("broker-lost", reason=str(code)))
+        self.fail_all(LinkDown("broker-lost", reason=str(code)))
 
     def _on_publish(self, _c: Any, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
         future = self._unacknowledged.pop(mid, None)
@@ -172,32 +172,32 @@ class Connection:
             self._loop.call_soon(self._send_outbox)
         if future is None or future.done():
             return
-        if code.value >= FAILURE:
+        if code.value >= FIRST_FAILURE_CODE:
             _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
-        elif code.value == NOBODY and future in self._orders:
+        elif code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
             _fail(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 
     def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
         for code in codes:
-            if code.value >= FAILURE:
-                self.end(LinkDown("broker-refused", reason=str(code), code=code.value))
+            if code.value >= FIRST_FAILURE_CODE:
+                self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         try:
             self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
         except asyncio.QueueFull:
             Connection.dropped += 1
-            self._lost += 1
-            if self._lost == 1:
-                log_event(logging.WARNING, "inbox-full", topic=message.topic, count=INBOX)
+            self._dropped_in_a_row += 1
+            if self._dropped_in_a_row == 1:
+                log_event(logging.WARNING, "inbox-full", topic=message.topic, count=MAX_INBOX_MESSAGES)
 
     def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
-        # An alarm must not wait for the acknowledgement of what was sent before it (Nagle).
+        # Nagle's algorithm would delay an alarm until earlier packets are acknowledged.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
-        self._on_loop(self._add_reader, sock)
+        self._call_on_loop(self._add_reader, sock)
 
     def _add_reader(self, sock: Any) -> None:
         if sock.fileno() >= 0:
@@ -205,7 +205,7 @@ class Connection:
 
     def _read(self) -> None:
         self._client.loop_read()
-        # What TLS has already decrypted makes no socket readable.
+        # Data that TLS has already decrypted does not make the socket readable.
         while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
             self._client.loop_read()
 
@@ -214,27 +214,27 @@ class Connection:
         self._loop.remove_writer(sock.fileno())
 
     def close(self) -> None:
-        """Say goodbye; a broker that takes nothing any more is left without."""
+        """Disconnect, without waiting for a broker that does not read any more."""
         client = self._client
         client.disconnect()
         if self._socket and self._socket.fileno() >= 0:
             self._on_socket_close(None, None, self._socket)
             self._socket.close()
-        # paho closes what it still holds when it is collected, maybe after the loop.
+        # paho closes its socket when it is collected, which may be after the loop.
         client.on_socket_close = client.on_socket_unregister_write = None
 
     def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._on_loop(self._add_writer, sock)
+        self._call_on_loop(self._add_writer, sock)
 
     def _add_writer(self, sock: Any) -> None:
         if sock.fileno() >= 0:
             self._loop.add_writer(sock.fileno(), self._client.loop_write)
 
     def _on_unregister_write(self, _c: Any, _u: Any, sock: Any) -> None:
-        self._on_loop(self._loop.remove_writer, sock.fileno())
+        self._call_on_loop(self._loop.remove_writer, sock.fileno())
 
-    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
-        """connect() runs in a thread and must wake the loop; after it, paho is called by the loop."""
+    def _call_on_loop(self, call: Callable[..., object], *args: Any) -> None:
+        """Call at once in the loop's thread, else schedule: paho's connect() runs in another thread."""
         if threading.get_ident() == self._thread:
             call(*args)
         else:
@@ -253,13 +253,13 @@ async def connect(
         protocol=MQTTProtocolVersion(version),
         reconnect_on_failure=False,
     )
-    client.connect_timeout = PATIENCE
+    client.connect_timeout = RESPONSE_TIMEOUT_S
     client.max_inflight_messages_set(0)  # The connection counts them itself.
     if will:
         client.will_set(*will, qos=1, retain=True)
     connection = Connection(client)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(connection.end, LinkDown("broker-lost", reason="closed"))
+        stack.callback(connection.fail_all, LinkDown("broker-lost", reason="closed"))
         stack.callback(connection.close)
         try:
             if options.username:
@@ -267,9 +267,9 @@ async def connect(
             if url.scheme == "mqtts":
                 client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
             await _open(client, url, version)
-            tending = asyncio.create_task(connection.tend(), name="mqtt-keepalive")
-            stack.callback(tending.cancel)
-            async with asyncio.timeout(PATIENCE):
+            keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")
+            stack.callback(keepalive.cancel)
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 await asyncio.shield(connection.connected)
         except TimeoutError as error:
             raise LinkDown("broker-silent", url=options.url) from error
@@ -279,10 +279,10 @@ async def connect(
 
 
 async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
-    """In a thread: looking up the name and shaking hands may take long."""
+    """Connect in a thread: name lookup and TLS handshake block."""
     properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
     port = url.port or (8883 if url.scheme == "mqtts" else 1883)
-    await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE, properties=properties)
+    await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE_S, properties=properties)
 
 
 def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
@@ -292,5 +292,5 @@ def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
 
 
 def _password(file: Path | None) -> str | None:
-    """Read at each connection, so that a new one needs no restart."""
+    """Read for each connection, so that a new password needs no restart."""
     return file.read_text().strip() if file else None

@@ -1,4 +1,4 @@
-"""A serial port on the event loop, through pyserial: for protocols without a library of their own."""
+"""A serial port on the event loop, through pyserial, for protocols without a library."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ import serial
 
 from gateway.model import FailureKind, LinkDown, ReadFailed
 
-CHUNK = 4096
-BROKEN = (OSError, serial.SerialException, termios.error)
-"""What a port raises that is gone."""
-STUCK = 0.5
-"""Seconds that the line may refuse to take a frame."""
+MAX_BUFFER_BYTES = 4096
+PORT_ERRORS = (OSError, serial.SerialException, termios.error)
+"""Raised by a port that is gone."""
+WRITE_TIMEOUT_S = 0.5
+"""For one frame."""
 
 T = TypeVar("T")
 
 
 class SerialPort:
-    """An exclusively opened port; one task talks on it."""
+    """An exclusively opened port, for one task."""
 
     def __init__(self, port: serial.Serial) -> None:
         self._port = port
         self._buffer = bytearray()
         self._arrived = asyncio.Event()
-        self._broken: Exception | None = None
+        self._error: Exception | None = None
 
     def send(self, frame: bytes) -> None:
-        """Write one frame. What came before it belongs to nobody and is thrown away."""
-        self._fail_if_broken()
+        """Discard what was received so far, and write one frame."""
+        self._raise_if_failed()
         self._buffer.clear()
         try:
             self._port.reset_input_buffer()
-        except BROKEN as error:
+        except PORT_ERRORS as error:
             raise LinkDown("line-down", reason=error) from error
-        self.answer(frame)
+        self.write(frame)
 
-    def answer(self, frame: bytes) -> None:
-        """Write one frame and keep what comes meanwhile: for devices that speak unasked."""
-        self._fail_if_broken()
+    def write(self, frame: bytes) -> None:
+        """Write one frame without discarding input, for devices that send unasked."""
+        self._raise_if_failed()
         try:
             self._port.write(frame)
-        except BROKEN as error:
+        except PORT_ERRORS as error:
             raise LinkDown("line-down", reason=error) from error
 
-    async def hear(self) -> bytes:
-        """Wait for at least one byte and take all there are."""
+    async def read_available(self) -> bytes:
+        """Wait for at least one byte; returns all that were received."""
         while not self._buffer:
-            self._fail_if_broken()
+            self._raise_if_failed()
             self._arrived.clear()
             await self._arrived.wait()
         data = bytes(self._buffer)
@@ -63,7 +63,7 @@ class SerialPort:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
-                    self._fail_if_broken()
+                    self._raise_if_failed()
                     if (reply := parse(bytes(self._buffer))) is not None:
                         return reply
                     self._arrived.clear()
@@ -72,29 +72,29 @@ class SerialPort:
             raise ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(self._buffer))
         raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0)
 
-    def ready(self) -> None:
-        """The event loop says that bytes are waiting."""
+    def read_waiting(self) -> None:
+        """Read the bytes that are waiting; called by the event loop."""
         try:
-            data = self._port.read(CHUNK)
-        except BROKEN as error:
-            self._broken = error
-            # It would be "ready" for ever, and an adapter that comes back finds its number taken.
+            data = self._port.read(MAX_BUFFER_BYTES)
+        except PORT_ERRORS as error:
+            self._error = error
+            # A broken port stays readable for ever, and keeps its name from a replugged adapter.
             self.close()
         else:
             self._buffer += data
-            # Noise may fill the line for hours: a reply is never longer than this.
-            del self._buffer[:-CHUNK]
+            # Noise may arrive for hours; no reply is longer than this.
+            del self._buffer[:-MAX_BUFFER_BYTES]
         self._arrived.set()
 
     def close(self) -> None:
-        """Give the port back; a second time does nothing."""
+        """Close the port, if it is open."""
         if self._port.is_open:
             asyncio.get_running_loop().remove_reader(self._port.fileno())
             self._port.close()
 
-    def _fail_if_broken(self) -> None:
-        if self._broken:
-            raise LinkDown("line-down", reason=self._broken)
+    def _raise_if_failed(self) -> None:
+        if self._error:
+            raise LinkDown("line-down", reason=self._error)
 
 
 @contextlib.asynccontextmanager
@@ -104,12 +104,18 @@ async def open_port(
     """Open a port (8 data bits). Raises `LinkDown`."""
     try:
         device = serial.Serial(
-            path, baud, parity=parity, stopbits=stop_bits, timeout=0, write_timeout=STUCK, exclusive=True
+            path,
+            baud,
+            parity=parity,
+            stopbits=stop_bits,
+            timeout=0,
+            write_timeout=WRITE_TIMEOUT_S,
+            exclusive=True,
         )
-    except BROKEN as error:
+    except PORT_ERRORS as error:
         raise LinkDown("line-open", url=path, reason=error) from error
     port = SerialPort(device)
-    asyncio.get_running_loop().add_reader(device.fileno(), port.ready)
+    asyncio.get_running_loop().add_reader(device.fileno(), port.read_waiting)
     try:
         yield port
     finally:

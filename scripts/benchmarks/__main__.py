@@ -1,4 +1,4 @@
-"""Runs the benchmarks and prints them as a table, and with --json as one object in the last line."""
+"""Measure the subjects and print a table; with --json also one JSON object, as the last line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from unicodedata import east_asian_width
 
 from field import FIELD
 from figures import FIGURES
-from rig import OURS
-from subjects import GATEWAY, Extent, Figures
+from rig import OTHER_CORES
+from subjects import GATEWAY, Figures, Workload
 from visitors import visitors
 from years import YEARLY
 
@@ -38,14 +38,14 @@ def main() -> None:
         help="visitors：用此文件夹中的视频及真值 · visitors: the videos in this folder and their truth",
     )
     options = parser.parse_args()
-    usual = Extent(backlog=5_000_000) if options.full else Extent()
-    extent = Extent(0.1, 10_000, 4_000) if options.quick else usual
-    extent.videos = options.videos and options.videos.absolute()
-    os.sched_setaffinity(0, OURS)
+    usual = Workload(backlog=5_000_000) if options.full else Workload()
+    workload = Workload(0.1, 10_000, 4_000) if options.quick else usual
+    workload.videos = options.videos and options.videos.absolute()
+    os.sched_setaffinity(0, OTHER_CORES)
     measured: dict[str, Figures] = {}
     for name in options.subject or SUBJECTS:
         began = time.monotonic()
-        measured[name] = SUBJECTS[name](extent)
+        measured[name] = SUBJECTS[name](workload)
         print(f"\n{name}  ({time.monotonic() - began:.0f} s)")
         _print(name, measured[name])
     print(f"\n{platform.machine()}, {os.cpu_count()} × CPU, Python {platform.python_version()}, "
@@ -62,9 +62,9 @@ def _print(subject: str, measured: Figures) -> None:
     for key, figure in FIGURES[subject].items():
         value = measured[key]
         number = f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.3g}"
-        mark = {None: "", True: "✓", False: "✗"}[figure.met(value)]
+        mark = {None: "", True: "✓", False: "✗"}[figure.meets_target(value)]
         name = f"{figure.zh} · {figure.en}"
-        cells = f"{number:>9} {figure.unit:<3} {figure.wanted:>8} {mark}"
+        cells = f"{number:>9} {figure.unit:<3} {figure.target:>8} {mark}"
         print(f"  {name}{' ' * (78 - _width(name))}{cells}".rstrip(), flush=True)
 
 

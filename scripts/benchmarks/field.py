@@ -1,4 +1,4 @@
-"""Benchmarks of the field: number of devices, utilisation of a line, cost of faulty devices for others."""
+"""Subjects about devices: their number, the use of a line, and the effect of faulty devices on others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from itertools import product
 from typing import Any
 from urllib.parse import urlsplit
 
-from liar import FAULTS, value
+from hostile_slaves import FAULTS, register_value
 from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusException
-from rig import Rig, Slave, until
-from rtu import BAUD, GAP
-from subjects import Extent, Figures, Span, on_the_daemons_core, reference
+from rig import FieldProgram, Rig, wait_until
+from rtu import BAUD_RATE, FRAME_GAP_S
+from subjects import Figures, Measurement, Workload, on_the_daemons_core, reference
 
 from drivers import modbus
 from gateway.base import control
@@ -26,101 +26,105 @@ from gateway.field.line import Line
 from gateway.model import Device, Sample
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
-UNITS = 20
-DEAD = range(4, UNITS + 1, 4)
-TIMEOUT = 0.5
-"""Seconds; the same as in the driver."""
-LIES = 0.15
-"""The share of wrong replies of the hostile devices."""
-PATIENCE = 0.02
-"""Seconds to wait for a reply: with the usual 0.5 s, 100,000 requests would take hours."""
-BAUDS = 115200
+UNIT_COUNT = 20
+DEAD_UNITS = range(4, UNIT_COUNT + 1, 4)
+RESPONSE_TIMEOUT_S = 0.5
+"""The driver's default."""
+FAULT_SHARE = 0.15
+"""Share of wrong answers of the hostile slaves."""
+HOSTILE_TIMEOUT_S = 0.02
+"""Shorter than the default of half a second, with which 100,000 requests would take hours."""
+HOSTILE_BAUD_RATE = 115200
 OUTCOMES = "polls", "readings", "silent", "damaged", "refused"
 
 
-def thousand(extent: Extent) -> Figures:
+def thousand(workload: Workload) -> Figures:
     """1,000 devices of 32 points at 1 s over 20 connections, including the uplink."""
     devices, points = 1000, 32
     with Rig("thousand") as rig:
-        lines = rig.plc(20)
-        witness = rig.broker()
-        bare = reference(rig, lines[0], points, 0.001, 10 * extent.part)
-        daemon = rig.enter_context(rig.daemon(rig.site(lines, devices=devices, points=points)))
-        until(lambda: witness.samples)
-        time.sleep(5 * extent.part)
-        with Span(daemon) as span:
-            before = len(witness.samples)
-            time.sleep(60 * extent.part)
-            arrived = len(witness.samples) - before
-        resident = daemon.resident()
+        lines = rig.start_plc(20)
+        recorder = rig.start_broker()
+        bare = reference(rig, lines[0], points, 0.001, 10 * workload.time_factor)
+        daemon = rig.enter_context(rig.run_daemon(rig.write_site(lines, devices=devices, points=points)))
+        wait_until(lambda: recorder.samples)
+        time.sleep(5 * workload.time_factor)
+        with Measurement(daemon) as measured:
+            before = len(recorder.samples)
+            time.sleep(60 * workload.time_factor)
+            arrived = len(recorder.samples) - before
+        resident = daemon.resident_mb()
     return {
-        "points_per_second": span.polls * points / span.seconds,
-        "arrived_per_second": arrived * points / span.seconds,
-        "missed_percent": span.missed_percent,
-        "cpu_s_per_100k_points": 1e5 * span.cpu / (span.polls * points),
-        "times_reference": span.cpu / span.polls / bare,
+        "points_per_second": measured.polls * points / measured.seconds,
+        "arrived_per_second": arrived * points / measured.seconds,
+        "missed_percent": measured.missed_percent,
+        "cpu_s_per_100k_points": 1e5 * measured.cpu / (measured.polls * points),
+        "times_reference": measured.cpu / measured.polls / bare,
         "resident_mb": resident,
     }
 
 
-def crowd(extent: Extent) -> Figures:
-    """500 devices of 20 registers at 1 s, over many and few, fast and slow connections."""
+def crowd(workload: Workload) -> Figures:
+    """500 devices of 20 registers at 1 s, with different numbers of connections, fast and slow."""
     return {
-        "missed_percent_50_lines": _missed(extent, 50, 0.0),
-        "missed_percent_10_lines": _missed(extent, 10, 0.0),
-        "missed_percent_10_slow_lines": _missed(extent, 10, 0.015),
-        "missed_percent_2_lines": _missed(extent, 2, 0.0),
+        "missed_percent_50_lines": _missed(workload, 50, 0.0),
+        "missed_percent_10_lines": _missed(workload, 10, 0.0),
+        "missed_percent_10_slow_lines": _missed(workload, 10, 0.015),
+        "missed_percent_2_lines": _missed(workload, 2, 0.0),
     }
 
 
-def _missed(extent: Extent, connections: int, thinking: float) -> float:
+def _missed(workload: Workload, connections: int, reply_delay_s: float) -> float:
     with Rig("crowd") as rig:
-        lines = rig.plc(connections, thinking)
-        witness = rig.broker()
-        daemon = rig.enter_context(rig.daemon(rig.site(lines, devices=500, points=20)))
-        until(lambda: witness.samples)
-        time.sleep(3 * extent.part)
-        with Span(daemon) as span:
-            time.sleep(30 * extent.part)
-    return span.missed_percent
+        lines = rig.start_plc(connections, reply_delay_s)
+        recorder = rig.start_broker()
+        daemon = rig.enter_context(rig.run_daemon(rig.write_site(lines, devices=500, points=20)))
+        wait_until(lambda: recorder.samples)
+        time.sleep(3 * workload.time_factor)
+        with Measurement(daemon) as measured:
+            time.sleep(30 * workload.time_factor)
+    return measured.missed_percent
 
 
-def wire(extent: Extent) -> Figures:
+def wire(workload: Workload) -> Figures:
     """A serial line of 9600 baud with 10 devices, polled as fast as possible."""
     return {
-        "use_percent": _use(extent, 20),
-        "use_percent_short": _use(extent, 2),
-        "use_percent_reference": _bare_use(extent),
+        "use_percent": _line_use(workload, 20),
+        "use_percent_short": _line_use(workload, 2),
+        "use_percent_reference": _reference_line_use(workload),
     }
 
 
-def _use(extent: Extent, points: int) -> float:
+def _line_use(workload: Workload, points: int) -> float:
     with Rig("wire") as rig:
-        line = rig.slave("rtu.py", [])
-        witness = rig.broker()
-        site = rig.site([line.at], devices=10, points=points, every=0.05, timeout=TIMEOUT)
-        rig.enter_context(rig.daemon(site))
-        until(lambda: witness.samples)
-        before = line.told()
-        time.sleep(20 * extent.part)
-        return _percent_used(before, line.told())
+        line = rig.start_program("rtu.py", [])
+        recorder = rig.start_broker()
+        site = rig.write_site([line.at], devices=10, points=points, every=0.05, timeout=RESPONSE_TIMEOUT_S)
+        rig.enter_context(rig.run_daemon(site))
+        wait_until(lambda: recorder.samples)
+        before = line.query()
+        time.sleep(20 * workload.time_factor)
+        return _percent_used(before, line.query())
 
 
 def _percent_used(before: dict[str, Any], after: dict[str, Any]) -> float:
     return 100 * float(after["ideal"] - before["ideal"]) / float(after["at"] - before["at"])
 
 
-def _bare_use(extent: Extent) -> float:
-    """pymodbus alone, with the silence that a line needs and that pymodbus does not keep."""
+def _reference_line_use(workload: Workload) -> float:
+    """pymodbus alone, with the silence between frames, which it does not keep by itself."""
     with Rig("wire") as rig:
-        line = rig.slave("rtu.py", [])
-        before = line.told()
-        asyncio.run(_ask_in_turn(line.at, range(1, 11), 27, 20 * extent.part, 0.0))
-        return _percent_used(before, line.told())
+        line = rig.start_program("rtu.py", [])
+        before = line.query()
+        asyncio.run(_read_in_turn(line.at, range(1, 11), 27, 20 * workload.time_factor, 0.0))
+        return _percent_used(before, line.query())
 
 
-async def _ask_in_turn(url: str, units: Iterable[int], count: int, seconds: float, every: float) -> None:
-    client = AsyncModbusSerialClient(urlsplit(url).path, baudrate=BAUD, timeout=TIMEOUT, retries=0)
+async def _read_in_turn(
+    url: str, units: Iterable[int], count: int, seconds: float, interval_s: float
+) -> None:
+    client = AsyncModbusSerialClient(
+        urlsplit(url).path, baudrate=BAUD_RATE, timeout=RESPONSE_TIMEOUT_S, retries=0
+    )
     client.set_max_no_responses(1_000_000)
     await client.connect()
     end = time.monotonic() + seconds
@@ -130,28 +134,28 @@ async def _ask_in_turn(url: str, units: Iterable[int], count: int, seconds: floa
                 await client.read_holding_registers(0, count=count, device_id=unit)
             except ModbusException:
                 continue
-            await asyncio.sleep(GAP)
-        await asyncio.sleep(began + every - time.monotonic())
+            await asyncio.sleep(FRAME_GAP_S)
+        await asyncio.sleep(began + interval_s - time.monotonic())
     client.close()
 
 
-def dead(extent: Extent) -> Figures:
-    """A serial line of 9600 baud with 20 units polled each second, 5 of which never respond."""
-    seconds = 60 * extent.part
+def dead(workload: Workload) -> Figures:
+    """A serial line of 9600 baud with 20 units polled every second, 5 of which never answer."""
+    seconds = 60 * workload.time_factor
     with Rig("dead") as rig:
-        line = rig.slave("rtu.py", list(DEAD))
-        rig.broker()
-        site = rig.site([line.at], devices=UNITS, points=2, timeout=TIMEOUT)
-        rig.enter_context(rig.daemon(site))
-        until(lambda: line.told()["asked"])
-        early = _kept(line, seconds / 6)
-        whole = (early + 5 * _kept(line, seconds * 5 / 6)) / 6
-        later = _kept(line, seconds)
+        line = rig.start_program("rtu.py", list(DEAD_UNITS))
+        rig.start_broker()
+        site = rig.write_site([line.at], devices=UNIT_COUNT, points=2, timeout=RESPONSE_TIMEOUT_S)
+        rig.enter_context(rig.run_daemon(site))
+        wait_until(lambda: line.query()["asked"])
+        early = _measure_cadence(line, seconds / 6)
+        whole = (early + 5 * _measure_cadence(line, seconds * 5 / 6)) / 6
+        later = _measure_cadence(line, seconds)
     with Rig("dead") as rig:
-        line = rig.slave("rtu.py", list(DEAD))
-        before = line.told()
-        asyncio.run(_ask_in_turn(line.at, range(1, UNITS + 1), 10, seconds / 2, 1.0))
-        bare = _cadence(before, line.told())
+        line = rig.start_program("rtu.py", list(DEAD_UNITS))
+        before = line.query()
+        asyncio.run(_read_in_turn(line.at, range(1, UNIT_COUNT + 1), 10, seconds / 2, 1.0))
+        bare = _cadence(before, line.query())
     return {
         "cadence_percent": whole,
         "cadence_percent_first": early,
@@ -160,30 +164,32 @@ def dead(extent: Extent) -> Figures:
     }
 
 
-def _kept(line: Slave, seconds: float) -> float:
-    before = line.told()
+def _measure_cadence(line: FieldProgram, seconds: float) -> float:
+    before = line.query()
     time.sleep(seconds)
-    return _cadence(before, line.told())
+    return _cadence(before, line.query())
 
 
 def _cadence(before: dict[str, Any], after: dict[str, Any]) -> float:
-    """Replies of the working units, in percent of one per second and unit."""
+    """Answers of the live units, in percent of one per second and unit."""
     answers = sum(after["answered"].values()) - sum(before["answered"].values())
-    return 100 * answers / (UNITS - len(DEAD)) / float(after["at"] - before["at"])
+    return 100 * answers / (UNIT_COUNT - len(DEAD_UNITS)) / float(after["at"] - before["at"])
 
 
-def hostile(extent: Extent) -> Figures:
-    """Devices that reply wrongly to a share of the requests, on serial lines and TCP: 24 devices per line
-    with 20 registers in two ranges of the same length, two devices per unit, polled as fast as possible."""
+def hostile(workload: Workload) -> Figures:
+    """Slaves that answer a part of all requests wrongly, on serial lines and on TCP: 24 devices a line, of
+    20 registers in two ranges of the same length, two devices a unit, asked as fast as it goes."""
     with on_the_daemons_core(), Rig("hostile") as rig:
-        liar = rig.slave("liar.py", ["rtu"] * 4 + ["rtu+tcp", "tcp"], LIES, PATIENCE)
-        figures = asyncio.run(_ask_liars(liar, extent.transactions))
-        spared = rig.slave("liar.py", ["rtu"], LIES, PATIENCE)
-        asked, wrong = asyncio.run(_believe(spared.at[0], extent.transactions / 20))
+        slaves = rig.start_program(
+            "hostile_slaves.py", ["rtu"] * 4 + ["rtu+tcp", "tcp"], FAULT_SHARE, HOSTILE_TIMEOUT_S
+        )
+        figures = asyncio.run(_poll_hostile_slaves(slaves, workload.transactions))
+        reference_slave = rig.start_program("hostile_slaves.py", ["rtu"], FAULT_SHARE, HOSTILE_TIMEOUT_S)
+        asked, wrong = asyncio.run(_poll_with_pymodbus(reference_slave.at[0], workload.transactions / 20))
     return {**figures, "misattributed_reference": 1e5 * wrong / asked}
 
 
-async def _ask_liars(liar: Slave, transactions: float) -> Figures:
+async def _poll_hostile_slaves(slaves: FieldProgram, transactions: float) -> Figures:
     wrong = 0
     polls: Counter[str] = Counter()
 
@@ -191,15 +197,23 @@ async def _ask_liars(liar: Slave, transactions: float) -> Figures:
         nonlocal wrong
         unit = int(sample.device.split("-")[1])
         for name, got in sample.values.items():
-            wrong += got != value(unit, int(name))
+            wrong += got != register_value(unit, int(name))
 
     buses = [
-        Line(BusSpec(url, modbus.DRIVER, modbus.Options(url=url, baud=BAUDS, timeout=PATIENCE)),
-                _devices(), SystemClock(), sink)
-        for url in liar.at
-    ]  # fmt: skip
+        Line(
+            BusSpec(
+                url,
+                modbus.DRIVER,
+                modbus.Options(url=url, baud=HOSTILE_BAUD_RATE, timeout=HOSTILE_TIMEOUT_S),
+            ),
+            _devices(),
+            SystemClock(),
+            sink,
+        )
+        for url in slaves.at
+    ]
     tasks = [asyncio.create_task(bus.run()) for bus in buses]
-    while (told := Counter(liar.told())).total() < transactions:
+    while (counts := Counter(slaves.query())).total() < transactions:
         await asyncio.sleep(0.5)
     for task in tasks:
         task.cancel()
@@ -209,13 +223,13 @@ async def _ask_liars(liar: Slave, transactions: float) -> Figures:
             polls.update(
                 {key: device[key] for key in ("polls", "readings", "silent", "damaged", "refused")}
             )
-    lies = {f"lie_{fault}": told[fault] for fault in FAULTS}
+    faults = {f"lie_{fault}": counts[fault] for fault in FAULTS}
     return {
-        "transactions": told.total(),
-        "faulty": sum(lies.values()),
+        "transactions": counts.total(),
+        "faulty": sum(faults.values()),
         "misattributed": wrong,
         **polls,
-        **lies,
+        **faults,
     }
 
 
@@ -235,9 +249,11 @@ def _devices() -> tuple[Device, ...]:
     )  # fmt: skip
 
 
-async def _believe(url: str, transactions: float) -> tuple[int, int]:
-    """The same ranges, read by pymodbus alone: how many requests, and how many of them wrong."""
-    client = AsyncModbusSerialClient(urlsplit(url).path, baudrate=BAUDS, timeout=PATIENCE, retries=0)
+async def _poll_with_pymodbus(url: str, transactions: float) -> tuple[int, int]:
+    """Read the same ranges with pymodbus alone: the number of requests, and of wrong ones."""
+    client = AsyncModbusSerialClient(
+        urlsplit(url).path, baudrate=HOSTILE_BAUD_RATE, timeout=HOSTILE_TIMEOUT_S, retries=0
+    )
     client.set_max_no_responses(1_000_000)
     await client.connect()
     asked = wrong = 0
@@ -249,28 +265,30 @@ async def _believe(url: str, transactions: float) -> tuple[int, int]:
             except ModbusException:
                 continue
             said = list(reply.registers)
-            wrong += not reply.isError() and said != [value(unit, at) for at in range(first, first + 10)]
+            wrong += not reply.isError() and said != [
+                register_value(unit, at) for at in range(first, first + 10)
+            ]
     client.close()
     return asked, wrong
 
 
-def siren(extent: Extent) -> Figures:
-    """From the reply that reports a call point to the write that reaches the siren, including the second
-    reading that confirms the alarm, but not the poll."""
+def siren(workload: Workload) -> Figures:
+    """From the reply that tells of a call point to the write that reaches the siren: the second reading
+    that confirms the alarm is in it, the poll is not."""
     with Rig("siren") as rig:
-        desk = rig.slave("desk.py")
-        site = rig.desk(desk.at)
-        rig.broker()
-        rig.enter_context(rig.daemon(site))
+        panel = rig.start_program("siren_panel.py")
+        site = rig.write_siren_site(panel.at)
+        rig.start_broker()
+        rig.enter_context(rig.run_daemon(site))
         socket = site.parent / "sock"
-        until(socket.exists)
+        wait_until(socket.exists)
         delays = []
-        for number in range(round(200 * extent.part)):
-            delays.append(desk.told("press"))
+        for number in range(round(200 * workload.time_factor)):
+            delays.append(panel.query("press"))
             expires = round(time.time() * 1000) + 10_000
             asked = {"id": f"mute-{number}", "device": "gateway", "action": "mute", "origin": "console"}
             asyncio.run(control.call(socket, "command", by="bench", expires=expires, **asked))
-            desk.told("quiet")
+            panel.query("quiet")
             # Until the release of the call point has been read as well.
             time.sleep(0.4)
     delays.sort()
@@ -281,6 +299,6 @@ def siren(extent: Extent) -> Figures:
     }
 
 
-FIELD: dict[str, Callable[[Extent], Figures]] = {
+FIELD: dict[str, Callable[[Workload], Figures]] = {
     function.__name__: function for function in (thousand, crowd, wire, dead, hostile, siren)
 }

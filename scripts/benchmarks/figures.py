@@ -1,27 +1,27 @@
-"""The figures: name, unit and target of each."""
+"""The figures: their names, units and targets."""
 
 from __future__ import annotations
 
 import operator
 from typing import NamedTuple
 
-HOLDS = {"≤": operator.le, "≥": operator.ge, "<": operator.lt}
+COMPARISONS = {"≤": operator.le, "≥": operator.ge, "<": operator.lt}
 
 
 class Figure(NamedTuple):
-    """One line of the table."""
+    """One row of the table."""
 
     zh: str
     en: str
     unit: str = ""
-    wanted: str = ""
+    target: str = ""
 
-    def met(self, value: float) -> bool | None:
-        """Whether the figure meets its target; None if it has none."""
-        return HOLDS[self.wanted[0]](value, float(self.wanted[1:])) if self.wanted else None
+    def meets_target(self, value: float) -> bool | None:
+        """Whether the target is met; None without a target."""
+        return COMPARISONS[self.target[0]](value, float(self.target[1:])) if self.target else None
 
 
-LIES = {
+FAULT_NAMES = {
     "silent": ("不答", "silence"),
     "late": ("迟到", "late"),
     "twice": ("重复", "twice"),
@@ -40,7 +40,7 @@ LIES = {
     "refused": ("异常应答", "refused"),
     "other_number": ("别的事务号", "another transaction number"),
 }
-"""What the hostile slaves do."""
+"""The faults of the hostile slaves."""
 
 FIGURES: dict[str, dict[str, Figure]] = {
     "saturation": {
@@ -150,7 +150,10 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "silent": Figure("无应答", "unanswered"),
         "damaged": Figure("应答损坏", "damaged"),
         "refused": Figure("被拒绝", "refused"),
-        **{f"lie_{fault}": Figure(f"注入：{zh}", f"injected: {en}") for fault, (zh, en) in LIES.items()},
+        **{
+            f"lie_{fault}": Figure(f"注入：{zh}", f"injected: {en}")
+            for fault, (zh, en) in FAULT_NAMES.items()
+        },
     },
     "statistics": {
         "file_mb": Figure("客流统计：10 门 10 年的文件", "visitors of 10 doors, 10 years", "MB", "≤100"),

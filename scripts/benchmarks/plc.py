@@ -1,9 +1,9 @@
-"""A fast Modbus TCP device, so that the figures measure the daemon; a separate process.
+"""A fast Modbus TCP slave, so that the figures measure the daemon; a separate process.
 
-Every unit answers function 3 from 128 registers, after a while if one is given. The first four are the
-instant of the answer and the next four the same at every other poll and 0 between: a value that reaches
-the broker says by itself when it was read, and an alarm point on it is raised by every other poll. The
-rest wander.
+Every unit answers function 3 from 128 registers, after an optional delay. The first four registers are the
+time of the answer. The next four are the same for two polls, and 0 for the next two. So a value at the
+broker contains the time it was read, and an alarm point on it is raised again and again. The rest is a
+random walk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import time
 from collections import defaultdict
 
-STAMP, LEVEL, FIRST = 0, 4, 8
+STAMP_ADDRESS, LEVEL_ADDRESS, FIRST_VALUE_ADDRESS = 0, 4, 8
 """Addresses: both instants are uint64, microseconds of the monotonic clock (one for all processes)."""
 REGISTERS = 128
 REQUEST = struct.Struct(">HHHBBHH")
@@ -26,10 +26,10 @@ REPLY = struct.Struct(">HHHBBB")
 INSTANTS = struct.Struct(">QQ")
 
 
-def _wander(steps: int) -> list[bytes]:
-    """Registers as sensors send them: each value differs a little from the one before, or not at all."""
+def _random_walk(steps: int) -> list[bytes]:
+    """Registers like those of sensors: each image differs little from the one before."""
     dice = random.Random(1)
-    values = [dice.randrange(100, 400) for _ in range(REGISTERS - FIRST)]
+    values = [dice.randrange(100, 400) for _ in range(REGISTERS - FIRST_VALUE_ADDRESS)]
     images = []
     for _ in range(steps):
         values = [max(0, value + dice.choice((-1, 0, 0, 1))) for value in values]
@@ -37,16 +37,16 @@ def _wander(steps: int) -> list[bytes]:
     return images
 
 
-IMAGES = _wander(251)
-POLLS: defaultdict[tuple[int, int], itertools.count[int]] = defaultdict(itertools.count)
+REGISTER_IMAGES = _random_walk(251)
+POLL_COUNTERS: defaultdict[tuple[int, int], itertools.count[int]] = defaultdict(itertools.count)
 """By port and unit."""
 
 
 class Slave(asyncio.Protocol):
-    """One connection; `thinking` seconds between request and reply."""
+    """One connection; `reply_delay_s`: time between request and reply."""
 
-    def __init__(self, thinking: float) -> None:
-        self._thinking = thinking
+    def __init__(self, reply_delay_s: float) -> None:
+        self._reply_delay_s = reply_delay_s
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -59,22 +59,22 @@ class Slave(asyncio.Protocol):
         while len(self._buffer) >= REQUEST.size:
             number, _, _, unit, function, first, count = REQUEST.unpack_from(self._buffer)
             self._buffer = self._buffer[REQUEST.size :]
-            poll = next(POLLS[self._port, unit])
+            poll = next(POLL_COUNTERS[self._port, unit])
             now = time.monotonic_ns() // 1000
-            wandering = IMAGES[(unit * 17 + poll) % len(IMAGES)]
-            image = INSTANTS.pack(now, now if poll % 4 >= 2 else 0) + wandering
+            values = REGISTER_IMAGES[(unit * 17 + poll) % len(REGISTER_IMAGES)]
+            image = INSTANTS.pack(now, now if poll % 4 >= 2 else 0) + values
             head = REPLY.pack(number, 0, 3 + 2 * count, unit, function, 2 * count)
             reply = head + image[2 * first : 2 * (first + count)]
-            if self._thinking:
-                asyncio.get_running_loop().call_later(self._thinking, self._transport.write, reply)
+            if self._reply_delay_s:
+                asyncio.get_running_loop().call_later(self._reply_delay_s, self._transport.write, reply)
             else:
                 self._transport.write(reply)
 
 
-async def main(connections: int, thinking: float) -> None:
-    """Listen on the given number of ports, and print them."""
+async def main(connections: int, reply_delay_s: float) -> None:
+    """Listen on so many ports, and print the URLs."""
     loop = asyncio.get_running_loop()
-    slave = functools.partial(Slave, thinking)
+    slave = functools.partial(Slave, reply_delay_s)
     servers = [await loop.create_server(slave, "127.0.0.1", 0) for _ in range(connections)]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     print(json.dumps([f"tcp://127.0.0.1:{port}" for port in ports]), flush=True)

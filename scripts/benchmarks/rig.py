@@ -1,4 +1,4 @@
-"""The measured and the measuring processes, all on loopback; the daemon has a core of its own."""
+"""The processes of a measurement, all on loopback; the daemon has a core of its own."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from plc import FIRST, LEVEL, STAMP
-from witness import Witness
+from plc import FIRST_VALUE_ADDRESS, LEVEL_ADDRESS, STAMP_ADDRESS
+from recorder import ArrivalRecorder
 
 ROOT = Path(__file__).parents[2]
-WORK = ROOT / ".bench"
-"""On the file system of the checkout: /tmp may be in memory, which would be too fast."""
-CORES = sorted(os.sched_getaffinity(0))
-THEIRS = {CORES[0]}
+WORK_DIRECTORY = ROOT / ".bench"
+"""On the file system of the checkout, as /tmp may be memory, which is faster."""
+AVAILABLE_CORES = sorted(os.sched_getaffinity(0))
+DAEMON_CORES = {AVAILABLE_CORES[0]}
 """The daemon's core."""
-OURS = set(CORES[1:]) or THEIRS
-PATIENCE = 30.0
+OTHER_CORES = set(AVAILABLE_CORES[1:]) or DAEMON_CORES
+WAIT_TIMEOUT_S = 30.0
 
 PROFILE = """schema = "linli/profile/1"
 kind = "{kind}"
@@ -45,7 +45,7 @@ repeat = {repeat}
 """
 
 ALARM = f"""[points.level]
-address = {LEVEL}
+address = {LEVEL_ADDRESS}
 type = "uint64"
 alarm = {{ hazard = "gas", above = 0.5, off_delay = 0.0 }}
 """
@@ -56,19 +56,21 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def until(holds: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    """Wait until another process has done something."""
+def wait_until(condition: Callable[[], Any], seconds: float = WAIT_TIMEOUT_S) -> None:
+    """Wait for a condition that another process brings about."""
     limit = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         if time.monotonic() > limit:
-            raise TimeoutError(f"{holds} 在 {seconds:g} 秒内没有成立 · did not come true in {seconds:g} s")
+            raise TimeoutError(
+                f"{condition} 在 {seconds:g} 秒内没有成立 · did not come true in {seconds:g} s"
+            )
         time.sleep(0.005)
 
 
 @contextmanager
 def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -> Iterator[Any]:
-    with log.open("a") as said:
-        options = {"stdout": said, "stderr": said, **options}
+    with log.open("a") as log_file:
+        options = {"stdout": log_file, "stderr": log_file, **options}
         child = subprocess.Popen(
             ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)], **options
         )
@@ -77,7 +79,7 @@ def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -
         finally:
             child.terminate()
             try:
-                child.wait(PATIENCE)
+                child.wait(WAIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
@@ -86,25 +88,25 @@ def process(*command: object, cores: Iterable[int], log: Path, **options: Any) -
 
 
 class Process:
-    """A process, seen from outside."""
+    """Measures a process from outside."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
     def cpu(self) -> float:
-        """Seconds on the processor, in user and in kernel mode."""
+        """CPU time in seconds, user and kernel."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def resident(self) -> float:
+    def resident_mb(self) -> float:
         """VmRSS in MB."""
         return self._proc("status", "VmRSS") / 1000
 
-    def proportional(self) -> float:
-        """Pss in MB: shared pages count in part."""
+    def proportional_mb(self) -> float:
+        """Pss in MB: shared pages are divided among the processes."""
         return self._proc("smaps_rollup", "Pss") / 1000
 
-    def written(self) -> float:
+    def written_bytes(self) -> float:
         """Bytes written to the block device, without those that were cancelled before."""
         return self._proc("io", "write_bytes") - self._proc("io", "cancelled_write_bytes")
 
@@ -115,11 +117,11 @@ class Process:
                 return float(rest.split()[0])
         raise KeyError(key)
 
-    def below(self) -> list[Process]:
-        """Its child processes, recursively."""
+    def descendants(self) -> list[Process]:
+        """Its children, and their descendants."""
         files = Path(f"/proc/{self.pid}/task").glob("*/children")
         children = [Process(int(pid)) for file in files for pid in file.read_text().split()]
-        return [each for child in children for each in (child, *child.below())]
+        return [each for child in children for each in (child, *child.descendants())]
 
 
 class Daemon(Process):
@@ -136,54 +138,56 @@ class Daemon(Process):
         return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
 
-class Slave:
-    """One of the simulated devices, seen from outside; `at` is its URL or URLs."""
+class FieldProgram:
+    """A program that simulates field devices; `at`: its URL or URLs."""
 
     def __init__(self, child: Any) -> None:
         self._child = child
         self.at: Any = json.loads(child.stdout.readline())
 
-    def told(self, question: str = "?") -> Any:
-        """The reply to a query."""
+    def query(self, question: str = "?") -> Any:
+        """Send it a line, and return its answer."""
         self._child.stdin.write(f"{question}\n")
         self._child.stdin.flush()
         return json.loads(self._child.stdout.readline())
 
 
 class Rig(ExitStack):
-    """A directory and the processes of one measurement, which are stopped in reverse order at the end."""
+    """The directory and the processes of one measurement; they are ended in reverse order."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.directory = WORK / name
+        self.directory = WORK_DIRECTORY / name
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(parents=True)
         self.broker_port = free_port()
         self._metrics_port = free_port()
         self.log = self.directory / "log"
 
-    def broker(self) -> Witness:
-        """A broker without limits, and a subscriber that observes it."""
+    def start_broker(self) -> ArrivalRecorder:
+        """Start a broker without queue limits, and a recorder connected to it."""
         config = self.directory / "mosquitto.conf"
         config.write_text(
             f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\n"
             "set_tcp_nodelay true\nmax_queued_messages 0\n"
         )
-        self.enter_context(process("mosquitto", "-c", config, cores=OURS, log=self.log))
-        until(lambda: answers(self.broker_port))
-        return self.enter_context(Witness(self.broker_port))
+        self.enter_context(process("mosquitto", "-c", config, cores=OTHER_CORES, log=self.log))
+        wait_until(lambda: accepts_connections(self.broker_port))
+        return self.enter_context(ArrivalRecorder(self.broker_port))
 
-    def plc(self, connections: int, thinking: float = 0.0) -> list[str]:
-        """The simulated devices, each with a delay in seconds; returns the URLs."""
-        urls: list[str] = self.slave("plc.py", connections, thinking).at
+    def start_plc(self, connections: int, reply_delay_s: float = 0.0) -> list[str]:
+        """Start the PLC program; returns its URLs."""
+        urls: list[str] = self.start_program("plc.py", connections, reply_delay_s).at
         return urls
 
-    def slave(self, program: str, *arguments: object) -> Slave:
+    def start_program(self, program: str, *arguments: object) -> FieldProgram:
         command = sys.executable, Path(__file__).with_name(program), *map(json.dumps, arguments)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return Slave(self.enter_context(process(*command, cores=OURS, log=self.log, text=True, **pipes)))
+        return FieldProgram(
+            self.enter_context(process(*command, cores=OTHER_CORES, log=self.log, text=True, **pipes))
+        )
 
-    def site(
+    def write_site(
         self,
         lines: list[str],
         *,
@@ -194,7 +198,8 @@ class Rig(ExitStack):
         alarm_every: float = 1.0,
         timeout: float = 2.0,
     ) -> Path:
-        """A site of `devices` with as many points each, and of `alarms` gas detectors, over the lines."""
+        """Write a site with `devices` thermometers of `points` points and `alarms` gas detectors on these
+        lines."""
         for kind, extra in (("thermometer", ""), ("gas", ALARM)):
             file = self.directory / "profiles" / "bench" / f"{kind}.toml"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -202,8 +207,8 @@ class Rig(ExitStack):
                 PROFILE.format(
                     kind=kind,
                     points=points,
-                    stamp=STAMP,
-                    first=FIRST,
+                    stamp=STAMP_ADDRESS,
+                    first=FIRST_VALUE_ADDRESS,
                     extra=extra,
                     repeat=points - 1 - bool(extra),
                 )
@@ -229,11 +234,13 @@ class Rig(ExitStack):
         file.write_text("".join(tables))
         return file
 
-    def desk(self, url: str) -> Path:
-        """A site with a call point that sounds a siren."""
-        (file := self.site([url], devices=0)).parent.joinpath("profiles", "bench", "desk.toml").write_text(
+    def write_siren_site(self, url: str) -> Path:
+        """Write a site with a call point that activates a siren."""
+        (file := self.write_site([url], devices=0)).parent.joinpath(
+            "profiles", "bench", "desk.toml"
+        ).write_text(
             'schema = "linli/profile/1"\nkind = "io-module"\nmaker = "bench"\nmodel = "desk"\n'
-            'driver = "modbus"\nsource = "scripts/benchmarks/desk.py"\n'
+            'driver = "modbus"\nsource = "scripts/benchmarks/siren_panel.py"\n'
             '[points.pressed]\ntable = "discrete"\naddress = 0\n'
             'alarm = { hazard = "sos", latch = false, off_delay = 0.0 }\n'
             '[points.siren]\ntable = "coil"\naddress = 0\n'
@@ -248,8 +255,9 @@ class Rig(ExitStack):
             )
         return file
 
-    def demo(self) -> Path:
-        """The site of `scripts/demo` with its simulated centre, moved to this directory and free ports."""
+    def start_demo(self) -> Path:
+        """Start the simulated centre of `scripts/demo`, and write its site, with this directory and free
+        ports."""
         modbus, console = free_port(), free_port()
         text = (ROOT / "config" / "demo.toml").read_text()
         moved = {".demo/": f"{self.directory}/", "15020": str(modbus), "18830": str(self.broker_port)}
@@ -261,18 +269,18 @@ class Rig(ExitStack):
             sys.executable, "-m", "gateway.cli", "simulate", "--dir", self.directory,
             "--modbus-port", modbus, "--console-port", console, "--broker", f"127.0.0.1:{self.broker_port}",
         )  # fmt: skip
-        self.enter_context(process(*command, cores=OURS, log=self.log, cwd=ROOT))
-        until(lambda: answers(console))
+        self.enter_context(process(*command, cores=OTHER_CORES, log=self.log, cwd=ROOT))
+        wait_until(lambda: accepts_connections(console))
         return file
 
     @contextmanager
-    def daemon(self, site: Path) -> Iterator[Daemon]:
+    def run_daemon(self, site: Path) -> Iterator[Daemon]:
         command = sys.executable, "-m", "gateway.cli", "run", "--config", site
-        with process(*command, cores=THEIRS, log=self.log, cwd=ROOT) as child:
+        with process(*command, cores=DAEMON_CORES, log=self.log, cwd=ROOT) as child:
             yield Daemon(child, self._metrics_port)
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()
     except ConnectionRefusedError:

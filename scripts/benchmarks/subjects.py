@@ -19,8 +19,8 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from pymodbus.client import AsyncModbusTcpClient
-from rig import OURS, THEIRS, Daemon, Rig, until
-from witness import Arrival
+from recorder import Arrival
+from rig import DAEMON_CORES, OTHER_CORES, Daemon, Rig, wait_until
 
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
@@ -28,85 +28,85 @@ from gateway.journal.rows import unpack
 from gateway.model import Sample
 
 Figures = dict[str, float]
-LINES = 10
+CONNECTIONS = 10
 
 
-class Extent(msgspec.Struct):
-    """How long and how much: a part of the usual time, the points of the backlog, the requests to the
-    hostile slaves; and a folder of videos of visitors, in place of the rendered ones."""
+class Workload(msgspec.Struct):
+    """The size of the measurements: the share of the usual time, the points of the backlog, the requests
+    to the hostile slaves; and a folder of visitor videos, instead of the rendered ones."""
 
-    part: float = 1.0
+    time_factor: float = 1.0
     backlog: int = 1_000_000
     transactions: int = 100_000
     videos: Path | None = None
 
 
-def saturation(extent: Extent) -> Figures:
-    """300 devices of 100 points polled 20 times a second: more than one core can do."""
+def saturation(workload: Workload) -> Figures:
+    """300 devices of 100 points polled 20 times per second: more than a core can do."""
     points = 100
     with Rig("saturation") as rig:
-        lines = rig.plc(LINES)
-        witness = rig.broker()
-        bare = reference(rig, lines[0], points, 0.0, 5 * extent.part)
-        site = rig.site(lines, devices=300, points=points, every=0.05)
-        daemon = rig.enter_context(rig.daemon(site))
-        until(lambda: witness.samples)
-        time.sleep(3 * extent.part)
-        with Span(daemon) as span:
-            before = len(witness.samples)
-            time.sleep(15 * extent.part)
-            arrived = len(witness.samples) - before
+        lines = rig.start_plc(CONNECTIONS)
+        recorder = rig.start_broker()
+        bare = reference(rig, lines[0], points, 0.0, 5 * workload.time_factor)
+        site = rig.write_site(lines, devices=300, points=points, every=0.05)
+        daemon = rig.enter_context(rig.run_daemon(site))
+        wait_until(lambda: recorder.samples)
+        time.sleep(3 * workload.time_factor)
+        with Measurement(daemon) as measured:
+            before = len(recorder.samples)
+            time.sleep(15 * workload.time_factor)
+            arrived = len(recorder.samples) - before
     return {
-        "points_per_second": span.polls * points / span.seconds,
-        "arrived_per_second": arrived * points / span.seconds,
-        "cpu_percent": 100 * span.cpu / span.seconds,
-        "cpu_us_per_poll": 1e6 * span.cpu / span.polls,
-        "times_reference": span.cpu / span.polls / bare,
+        "points_per_second": measured.polls * points / measured.seconds,
+        "arrived_per_second": arrived * points / measured.seconds,
+        "cpu_percent": 100 * measured.cpu / measured.seconds,
+        "cpu_us_per_poll": 1e6 * measured.cpu / measured.polls,
+        "times_reference": measured.cpu / measured.polls / bare,
     }
 
 
-def load(extent: Extent) -> Figures:
+def load(workload: Workload) -> Figures:
     """100 devices of 20 points at 1 s."""
     points = 20
     with Rig("load") as rig:
-        lines = rig.plc(LINES)
-        witness = rig.broker()
-        bare = reference(rig, lines[0], points, 0.01, 10 * extent.part)
-        daemon = rig.enter_context(rig.daemon(rig.site(lines, points=points)))
-        until(lambda: witness.samples)
-        time.sleep(5 * extent.part)
-        with Span(daemon) as span:
-            before = len(witness.samples)
-            time.sleep(30 * extent.part)
-            arrived = witness.samples[before:]
-        resident, pss = daemon.resident(), daemon.proportional()
+        lines = rig.start_plc(CONNECTIONS)
+        recorder = rig.start_broker()
+        bare = reference(rig, lines[0], points, 0.01, 10 * workload.time_factor)
+        daemon = rig.enter_context(rig.run_daemon(rig.write_site(lines, points=points)))
+        wait_until(lambda: recorder.samples)
+        time.sleep(5 * workload.time_factor)
+        with Measurement(daemon) as measured:
+            before = len(recorder.samples)
+            time.sleep(30 * workload.time_factor)
+            arrived = recorder.samples[before:]
+        resident, pss = daemon.resident_mb(), daemon.proportional_mb()
     times = _since_read(arrived, "stamp")
-    thousands = span.polls * points / 1000
+    thousands = measured.polls * points / 1000
     return {
-        "cpu_s_per_100k_points": 100 * span.cpu / thousands,
-        "times_reference": span.cpu / span.polls / bare,
+        "cpu_s_per_100k_points": 100 * measured.cpu / thousands,
+        "times_reference": measured.cpu / measured.polls / bare,
         "resident_mb": resident,
         "pss_mb": pss,
-        "missed_percent": span.missed_percent,
-        "disk_bytes_per_1000_points": span.written / thousands,
-        "syncs_per_1000_points": span.commits / thousands,
+        "missed_percent": measured.missed_percent,
+        "disk_bytes_per_1000_points": measured.written / thousands,
+        "syncs_per_1000_points": measured.commits / thousands,
         "telemetry_p50_ms": _percentile(times, 50),
         "telemetry_p99_ms": _percentile(times, 99),
     }
 
 
-def latency(extent: Extent) -> Figures:
-    """The same load, and 20 gas detectors that together raise 10 alarms a second."""
+def latency(workload: Workload) -> Figures:
+    """The same load, and 20 gas detectors that raise 10 alarms a second between them."""
     with Rig("latency") as rig:
-        lines = rig.plc(LINES)
-        witness = rig.broker()
-        rig.enter_context(rig.daemon(rig.site(lines, alarms=20)))
-        until(lambda: witness.alarms)
-        time.sleep(3 * extent.part)
-        samples, alarms = len(witness.samples), len(witness.alarms)
-        time.sleep(30 * extent.part)
-        telemetry = _since_read(witness.samples[samples:], "stamp")
-        raised = _since_read([a for a in witness.alarms[alarms:] if a.data["change"] == "raised"], "value")
+        lines = rig.start_plc(CONNECTIONS)
+        recorder = rig.start_broker()
+        rig.enter_context(rig.run_daemon(rig.write_site(lines, alarms=20)))
+        wait_until(lambda: recorder.alarms)
+        time.sleep(3 * workload.time_factor)
+        samples, alarms = len(recorder.samples), len(recorder.alarms)
+        time.sleep(30 * workload.time_factor)
+        telemetry = _since_read(recorder.samples[samples:], "stamp")
+        raised = _since_read([a for a in recorder.alarms[alarms:] if a.data["change"] == "raised"], "value")
     return {
         "telemetry_p50_ms": _percentile(telemetry, 50),
         "telemetry_p99_ms": _percentile(telemetry, 99),
@@ -117,72 +117,79 @@ def latency(extent: Extent) -> Figures:
     }
 
 
-def idle(extent: Extent) -> Figures:
-    """The demo's own 17 devices on its own simulated lines."""
+def idle(workload: Workload) -> Figures:
+    """The 17 devices of the demo, on its simulated lines."""
     with Rig("idle") as rig:
-        witness = rig.broker()
-        daemon = rig.enter_context(rig.daemon(rig.demo()))
-        until(lambda: witness.samples)
-        time.sleep(3 * extent.part)
-        with Span(daemon) as span:
-            time.sleep(25 * extent.part)
-        resident = daemon.resident()
-    return {"cpu_percent": 100 * span.cpu / span.seconds, "resident_mb": resident}
+        recorder = rig.start_broker()
+        daemon = rig.enter_context(rig.run_daemon(rig.start_demo()))
+        wait_until(lambda: recorder.samples)
+        time.sleep(3 * workload.time_factor)
+        with Measurement(daemon) as measured:
+            time.sleep(25 * workload.time_factor)
+        resident = daemon.resident_mb()
+    return {"cpu_percent": 100 * measured.cpu / measured.seconds, "resident_mb": resident}
 
 
-def start(extent: Extent) -> Figures:
-    """From exec to the first telemetry of a device, with 100 devices."""
+def start(workload: Workload) -> Figures:
+    """Time from exec to the first telemetry of a device, with 100 devices."""
     figures: Figures = {}
     with Rig("start") as rig:
-        lines = rig.plc(LINES)
-        witness = rig.broker()
-        site = rig.site(lines)
+        lines = rig.start_plc(CONNECTIONS)
+        recorder = rig.start_broker()
+        site = rig.write_site(lines)
         ends = {"fresh_s": signal.SIGTERM, "again_s": signal.SIGKILL, "killed_s": signal.SIGTERM}
         for name, end in ends.items():
-            witness.samples.clear()
+            recorder.samples.clear()
             began = time.monotonic_ns() // 1000
-            with rig.daemon(site) as daemon:
-                until(lambda: any(sample.device.startswith("d") for sample in witness.samples))
-                first = next(sample for sample in witness.samples if sample.device.startswith("d"))
-                time.sleep(5 * extent.part)
+            with rig.run_daemon(site) as daemon:
+                wait_until(lambda: any(sample.device.startswith("d") for sample in recorder.samples))
+                first = next(sample for sample in recorder.samples if sample.device.startswith("d"))
+                time.sleep(5 * workload.time_factor)
                 os.kill(daemon.pid, end)
             figures[name] = (first.at - began) / 1e6
             time.sleep(0.5)
     return figures
 
 
-def journal(extent: Extent) -> Figures:
+def journal(workload: Workload) -> Figures:
     """The journal alone, in this process, on the daemon's core."""
     with on_the_daemons_core(), Rig("journal") as rig:
         return {
-            "points_per_second": asyncio.run(_append(rig.directory / "fast.db", 5 * extent.part)),
-            "bytes_per_record_1s": asyncio.run(_trickle(rig.directory / "1s.db", 1.0, 20 * extent.part)),
-            "bytes_per_record_5s": asyncio.run(_trickle(rig.directory / "5s.db", 5.0, 25 * extent.part)),
+            "points_per_second": asyncio.run(
+                _append_flat_out(rig.directory / "fast.db", 5 * workload.time_factor)
+            ),
+            "bytes_per_record_1s": asyncio.run(
+                _append_slowly(rig.directory / "1s.db", 1.0, 20 * workload.time_factor)
+            ),
+            "bytes_per_record_5s": asyncio.run(
+                _append_slowly(rig.directory / "5s.db", 5.0, 25 * workload.time_factor)
+            ),
         }
 
 
-async def _append(path: Path, seconds: float) -> float:
-    """Points per second, from the first accepted to the last written to disk."""
+async def _append_flat_out(path: Path, seconds: float) -> float:
+    """Points per second, from the first sample to the last commit."""
     clock = SystemClock()
     began, count = time.monotonic(), 0
-    async with Journal.open(path, clock, 1.0) as book:
+    async with Journal.open(path, clock, 1.0) as journal:
         while time.monotonic() < began + seconds:
             for device in range(50):
                 values = {f"value.{i}": 20.0 + (count + i) % 97 / 10 for i in range(20)}
-                book.sample(Sample(f"d{device}", clock.now(), dict(values)))
+                journal.sample(Sample(f"d{device}", clock.now(), dict(values)))
                 count += 20
             await asyncio.sleep(0)
     return count / (time.monotonic() - began)
 
 
-async def _trickle(path: Path, window: float, seconds: float) -> float:
-    """Device bytes per record of 100 bytes, ten a second; the closing checkpoint included."""
+async def _append_slowly(path: Path, window: float, seconds: float) -> float:
+    """Bytes written to the device per record of 100 bytes, at ten per second; including the final
+    checkpoint."""
     clock, dice = SystemClock(), random.Random(1)
-    async with Journal.open(path, clock, window) as book:
+    async with Journal.open(path, clock, window) as journal:
         before, count = _written(), 0
         while count < 10 * seconds:
             values: dict[str, Any] = {"level": dice.uniform(0, 40)}
-            record = book.sample(Sample(f"thermometer-hall-{count % 10:02}", clock.now(), values))
+            record = journal.sample(Sample(f"thermometer-hall-{count % 10:02}", clock.now(), values))
             assert 95 <= len(msgspec.msgpack.encode(record)) <= 105
             count += 1
             await asyncio.sleep(0.1)
@@ -194,32 +201,33 @@ def _written() -> int:
     return int(fields["write_bytes"])
 
 
-def drain(extent: Extent) -> Figures:
-    """Deliver a backlog while 100 devices are polled and 20 gas detectors change 100 times a second."""
+def drain(workload: Workload) -> Figures:
+    """Delivery of a backlog while 100 devices are polled and 20 gas detectors change 100 times per
+    second."""
     with Rig("drain") as rig:
-        lines = rig.plc(LINES)
-        site = rig.site(lines, alarms=20, alarm_every=0.2)
-        wanted = asyncio.run(_fill(rig.directory / "journal.db", extent.backlog))
-        daemon = rig.enter_context(rig.daemon(site))
-        until((rig.directory / "sock").exists)
+        lines = rig.start_plc(CONNECTIONS)
+        site = rig.write_site(lines, alarms=20, alarm_every=0.2)
+        wanted = asyncio.run(_write_backlog(rig.directory / "journal.db", workload.backlog))
+        daemon = rig.enter_context(rig.run_daemon(site))
+        wait_until((rig.directory / "sock").exists)
         time.sleep(2)
-        resident = daemon.resident()
-        # Opened before the broker is there, so that no commit is missed.
-        commits = rig.enter_context(_Commits(rig.directory / "journal.db"))
-        witness = rig.broker()
+        resident = daemon.resident_mb()
+        # Opened before the broker is started, so that no commit is missed.
+        commits = rig.enter_context(_CommitWatcher(rig.directory / "journal.db"))
+        recorder = rig.start_broker()
         peak, seen, backlog = resident, 0, list[Arrival]()
-        patience = time.monotonic() + 60
-        while len(backlog) < len(wanted) and time.monotonic() < patience:
-            commits.watch(0.1)
-            fresh = witness.samples[seen:]
+        deadline = time.monotonic() + 60
+        while len(backlog) < len(wanted) and time.monotonic() < deadline:
+            commits.poll(0.1)
+            fresh = recorder.samples[seen:]
             seen += len(fresh)
             backlog += filter(_is_backlog, fresh)
-            peak = max(peak, daemon.resident())
-        commits.watch(0.5)
+            peak = max(peak, daemon.resident_mb())
+        commits.poll(0.5)
     first, last = backlog[0].at, backlog[-1].at
     got = [(sample.device, sample.seq) for sample in backlog]
-    alarms = [(alarm.at, commits.seen[alarm.device, alarm.seq]) for alarm in witness.alarms]
-    # Those of the outage go first; what comes after them meets telemetry's backlog alone.
+    alarms = [(alarm.at, commits.seen[alarm.device, alarm.seq]) for alarm in recorder.alarms]
+    # Alarms of the outage are delivered first; later ones compete with the telemetry backlog only.
     caught_up = max((at for at, commit in alarms if commit < first), default=first)
     times = [(at - commit) / 1000 for at, commit in alarms if caught_up <= commit <= last]
     return {
@@ -238,43 +246,43 @@ def _is_backlog(sample: Arrival) -> bool:
     return bool(sample.data["values"].get("stamp") == 0)
 
 
-class _Hasty(SystemClock):
-    """A clock without waiting: every interval ends immediately."""
+class _InstantClock(SystemClock):
+    """A clock that does not wait: every commit window is over at once."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-async def _fill(path: Path, points: int) -> set[tuple[str, int]]:
-    """A backlog as after an outage: one sample of each device per second."""
-    clock, written = _Hasty(), set[tuple[str, int]]()
-    async with Journal.open(path, clock, 1.0) as book:
+async def _write_backlog(path: Path, points: int) -> set[tuple[str, int]]:
+    """Write a backlog like that of an outage: rows of one second with each device once."""
+    clock, written = _InstantClock(), set[tuple[str, int]]()
+    async with Journal.open(path, clock, 1.0) as journal:
         while len(written) * 20 < points:
             for device in range(100):
                 values: dict[str, Any] = {"stamp": 0}
                 values |= {f"value.{i}": 20.0 + (len(written) + i) % 97 / 10 for i in range(1, 20)}
-                record = book.sample(Sample(f"d{device:03}", clock.now(), values))
+                record = journal.sample(Sample(f"d{device:03}", clock.now(), values))
                 written.add((record.device, record.seq))
-            await book.commit()
+            await journal.commit()
     return written
 
 
-class _Commits:
-    """When each alarm was committed, as another process sees it: a millisecond late at most."""
+class _CommitWatcher:
+    """Records when each alarm is committed, seen from another process, within a millisecond."""
 
     def __init__(self, journal: Path) -> None:
         self._database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
         self._pos = 0
         self.seen: dict[tuple[str, int], int] = {}
 
-    def __enter__(self) -> _Commits:
-        self.watch(0.0)
+    def __enter__(self) -> _CommitWatcher:
+        self.poll(0.0)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
 
-    def watch(self, seconds: float) -> None:
+    def poll(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while True:
             now = time.monotonic_ns() // 1000
@@ -288,8 +296,8 @@ class _Commits:
             time.sleep(0.001)
 
 
-class Span:
-    """What the daemon used and did between two points in time."""
+class Measurement:
+    """CPU, polls and writes of the daemon within the block."""
 
     seconds = cpu = polls = missed = commits = written = 0.0
 
@@ -300,7 +308,7 @@ class Span:
     def missed_percent(self) -> float:
         return 100 * self.missed / (self.polls + self.missed)
 
-    def __enter__(self) -> Span:
+    def __enter__(self) -> Measurement:
         self._before = self._now()
         return self
 
@@ -316,16 +324,21 @@ class Span:
             "missed": daemon.metric("linli_polls_missed_total"),
             "commits": daemon.metric("linli_journal_commits_total"),
         }
-        return {**counts, "seconds": time.monotonic(), "cpu": daemon.cpu(), "written": daemon.written()}
+        return {
+            **counts,
+            "seconds": time.monotonic(),
+            "cpu": daemon.cpu(),
+            "written": daemon.written_bytes(),
+        }
 
 
 def reference(rig: Rig, url: str, points: int, pause: float, seconds: float) -> float:
-    """CPU seconds of a bare read and a bare publish of such a device, as often and on the same core."""
+    """CPU seconds of reading and publishing such a device without the gateway, on the same core."""
     with on_the_daemons_core():
-        return asyncio.run(_bare(url, rig.broker_port, points, pause, seconds))
+        return asyncio.run(_read_and_publish(url, rig.broker_port, points, pause, seconds))
 
 
-async def _bare(url: str, broker: int, points: int, pause: float, seconds: float) -> float:
+async def _read_and_publish(url: str, broker: int, points: int, pause: float, seconds: float) -> float:
     modbus = AsyncModbusTcpClient("127.0.0.1", port=urlsplit(url).port or 0)
     await modbus.connect()
     mqtt = paho.Client(CallbackAPIVersion.VERSION2)
@@ -347,15 +360,16 @@ async def _bare(url: str, broker: int, points: int, pause: float, seconds: float
 
 @contextmanager
 def on_the_daemons_core() -> Iterator[None]:
-    os.sched_setaffinity(0, THEIRS)
+    os.sched_setaffinity(0, DAEMON_CORES)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, OURS)
+        os.sched_setaffinity(0, OTHER_CORES)
 
 
 def _since_read(arrivals: list[Arrival], key: str) -> list[float]:
-    """Milliseconds from the device's reply to the arrival, for records that contain the former."""
+    """Milliseconds from the slave's answer to the arrival, for records that contain the time of the
+    answer."""
     values = ((a.at, a.data["value"] if key == "value" else a.data["values"].get(key)) for a in arrivals)
     return [(at - stamp) / 1000 for at, stamp in values if stamp]
 
@@ -364,6 +378,6 @@ def _percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-GATEWAY: dict[str, Callable[[Extent], Figures]] = {
+GATEWAY: dict[str, Callable[[Workload], Figures]] = {
     function.__name__: function for function in (saturation, load, latency, idle, start, journal, drain)
 }

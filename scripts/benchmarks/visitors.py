@@ -1,4 +1,5 @@
-"""Accuracy of visitor counting beside a simple counter (`plain.py`), and the cost of four cameras."""
+"""Accuracy of the visitor counter, compared with a simple one (`plain.py`), and the cost of four
+cameras."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from rig import OURS, ROOT, THEIRS, WORK, Rig, until
-from subjects import Extent, Figures
+from rig import DAEMON_CORES, OTHER_CORES, ROOT, WORK_DIRECTORY, Rig, wait_until
+from subjects import Figures, Workload
 
-LATE = 1.0
-"""Seconds by which a crossing may be reported too early or too late."""
-CAMERAS = 4
-WATCHED = "overhead.children"
-"""What each of the cameras sees."""
-OTHERS = ("overhead.alone", "overhead.pairs", "overhead.row", "overhead.meet", "overhead.turnback",
+MAX_TIME_ERROR_S = 1.0
+"""How much earlier or later than the truth a crossing may be reported."""
+CAMERA_COUNT = 4
+CAMERA_SCENE = "overhead.children"
+"""The video of each camera."""
+OTHER_SCENES = ("overhead.alone", "overhead.pairs", "overhead.row", "overhead.meet", "overhead.turnback",
           "overhead.linger", "overhead.run", "overhead.sunny", "overhead.switch", "overhead.night",
           "overhead.screen", "overhead.empty", "oblique.alone", "oblique.pairs",
           "oblique.crowd")  # fmt: skip
@@ -32,13 +33,13 @@ SEED = 5
 
 
 class Score(NamedTuple):
-    """Crossings found, false and missed; CPU time in ms per frame of the file, and RSS in MB."""
+    """Crossings found, reported wrongly, and missed; CPU time per frame in ms, and RSS in MB."""
 
     right: int = 0
     false: int = 0
     missed: int = 0
-    cpu: float = 0.0
-    resident: float = 0.0
+    cpu_ms: float = 0.0
+    resident_mb: float = 0.0
 
     @property
     def precision(self) -> float:
@@ -55,35 +56,35 @@ class Score(NamedTuple):
 
     def __str__(self) -> str:
         numbers = f"{self.precision:5.2f} {self.recall:5.2f} {self.f1:5.2f}"
-        return f"{numbers} {self.cpu:6.2f} {self.resident:5.0f}"
+        return f"{numbers} {self.cpu_ms:6.2f} {self.resident_mb:5.0f}"
 
     @classmethod
-    def whole(cls, scores: Iterable[Self]) -> Self:
-        """Adds up crossings, averages times, and takes the maximum of memory."""
+    def combine(cls, scores: Iterable[Self]) -> Self:
+        """The sums of the crossings, the mean CPU time, and the largest memory."""
         right, false, missed, cpu, resident = zip(*scores, strict=True)
         return cls(sum(right), sum(false), sum(missed), sum(cpu) / len(cpu), max(resident))
 
 
-def visitors(extent: Extent) -> Figures:
-    """Both counters over all clips, then four cameras at once."""
-    rendered = WORK / "scenes"
-    _render(rendered, [WATCHED])
-    if not extent.videos and extent.part == 1:
-        _render(rendered, OTHERS)
-    quick = f"{WATCHED}.json" if extent.part < 1 and not extent.videos else "*.json"
-    truths = sorted((extent.videos or rendered).rglob(quick))
+def visitors(workload: Workload) -> Figures:
+    """Run both counters on all clips, then four cameras at the same time."""
+    rendered = WORK_DIRECTORY / "scenes"
+    _render(rendered, [CAMERA_SCENE])
+    if not workload.videos and workload.time_factor == 1:
+        _render(rendered, OTHER_SCENES)
+    quick = f"{CAMERA_SCENE}.json" if workload.time_factor < 1 and not workload.videos else "*.json"
+    truths = sorted((workload.videos or rendered).rglob(quick))
     if not truths:
-        sys.exit(f"{extent.videos}: 没有真值文件 · no truth files (*.json)")
+        sys.exit(f"{workload.videos}: 没有真值文件 · no truth files (*.json)")
     scores: dict[str, list[Score]] = {name: [] for name in COUNTERS}
     heads = (f" | {name:6} P     R    F1  ms/f    MB" for name in COUNTERS)
     print(f"\n{'':40}", *heads, sep="")
     for file in truths:
         truth = json.loads(file.read_text(encoding="utf-8"))
         for name, command in COUNTERS.items():
-            scores[name].append(_count(command, file.with_name(truth["video"]), truth))
-        _row(file.stem, (scores[name][-1] for name in COUNTERS))
-    whole = {name: Score.whole(of) for name, of in scores.items()}
-    _row("全部 · all", whole.values())
+            scores[name].append(_run_counter(command, file.with_name(truth["video"]), truth))
+        _print_row(file.stem, (scores[name][-1] for name in COUNTERS))
+    whole = {name: Score.combine(of) for name, of in scores.items()}
+    _print_row("全部 · all", whole.values())
     ours = whole["linli"]
     return {
         "f1": ours.f1,
@@ -92,16 +93,16 @@ def visitors(extent: Extent) -> Figures:
         "f1_worst": min(score.f1 for score in scores["linli"]),
         "f1_plain": whole["plain"].f1,
         "f1_plain_worst": min(score.f1 for score in scores["plain"]),
-        **_cameras(rendered, extent),
+        **_four_cameras(rendered, workload),
     }
 
 
-def _row(name: str, scores: Iterable[Score]) -> None:
+def _print_row(name: str, scores: Iterable[Score]) -> None:
     print(f"{name:40}", *(f" |   {score}" for score in scores), sep="", flush=True)
 
 
 def _render(folder: Path, names: Iterable[str]) -> None:
-    """The clips that do not exist, or are older than the code that renders them."""
+    """Render the scenes that are missing, or older than the code that draws them."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = max(file.stat().st_mtime for file in (ROOT / "tests/drivers/camera").glob("*.py"))
     files = {name: folder / f"{name}.json" for name in names}
@@ -111,31 +112,31 @@ def _render(folder: Path, names: Iterable[str]) -> None:
         subprocess.run(command, cwd=ROOT, check=True)
 
 
-def _count(command: Iterable[str], video: Path, truth: dict[str, Any]) -> Score:
+def _run_counter(command: Iterable[str], video: Path, truth: dict[str, Any]) -> Score:
     """Run a counter over a clip."""
     line = ",".join(str(number) for point in truth["line"] for number in point)
     person = ",".join(map(str, truth["person_box"]))
     view = "oblique" if "oblique" in truth["view"] else "overhead"
     argv = [*command, str(video), f"--line={line}", f"--person={person}", f"--view={view}"]
-    os.sched_setaffinity(0, THEIRS)
+    os.sched_setaffinity(0, DAEMON_CORES)
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
-        os.sched_setaffinity(0, OURS)
+        os.sched_setaffinity(0, OTHER_CORES)
         assert child.stdout
-        told = [json.loads(line) for line in child.stdout]
+        events = [json.loads(line) for line in child.stdout]
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, argv)
     right, false, missed = 0, 0, 0
     for way in ("in", "out"):
-        times = sorted(event["t"] for event in told if event["direction"] == way)
+        times = sorted(event["t"] for event in events if event["direction"] == way)
         true = sorted(event["t"] for event in truth["events"] if event["direction"] == way)
         extra = []
-        # The earliest first: all windows are as long, so no other pairing finds more.
+        # Match in order of time: all windows have the same length, so no other matching finds more.
         for t in times:
-            while true and true[0] < t - LATE:
+            while true and true[0] < t - MAX_TIME_ERROR_S:
                 missed += bool(true.pop(0))
-            if true and true[0] <= t + LATE:
+            if true and true[0] <= t + MAX_TIME_ERROR_S:
                 right += bool(true.pop(0))
             else:
                 extra.append(t)
@@ -145,16 +146,16 @@ def _count(command: Iterable[str], video: Path, truth: dict[str, Any]) -> Score:
     return Score(right, false, missed, cpu, usage.ru_maxrss / 1024)
 
 
-def _cameras(rendered: Path, extent: Extent) -> Figures:
-    """The daemon with four cameras straight down, each 640 × 360 and 15 frames a second, at that pace."""
+def _four_cameras(rendered: Path, workload: Workload) -> Figures:
+    """The daemon with four overhead cameras, each 640 × 360 at 15 frames per second, in real time."""
     with Rig("visitors") as rig:
-        witness = rig.broker()
-        site = rig.site([], devices=0)
-        file = rendered / f"{WATCHED}.mp4"
+        recorder = rig.start_broker()
+        site = rig.write_site([], devices=0)
+        file = rendered / f"{CAMERA_SCENE}.mp4"
         truth = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         with site.open("a") as text:
-            for number in range(CAMERAS):
-                # Two lines cannot be one file.
+            for number in range(CAMERA_COUNT):
+                # Two buses cannot use the same file.
                 camera = rig.directory / f"{number}.mp4"
                 camera.symlink_to(file)
                 text.write(
@@ -163,21 +164,21 @@ def _cameras(rendered: Path, extent: Extent) -> Figures:
                     f'bus = "c{number}"\n'
                     f"line = {[*truth['line'][0], *truth['line'][1]]}\nperson = {truth['person_box']}\n"
                 )
-        daemon = rig.enter_context(rig.daemon(site))
-        # The one from which the four are forked is the daemon's child.
-        until(lambda: len(daemon.below()) == 1 + CAMERAS)
+        daemon = rig.enter_context(rig.run_daemon(site))
+        # The daemon's child is the zygote, which forks the four.
+        wait_until(lambda: len(daemon.descendants()) == 1 + CAMERA_COUNT)
         time.sleep(4)
-        processes = daemon.below()
-        told = len(witness.samples)
+        processes = daemon.descendants()
+        events = len(recorder.samples)
         before, began = sum(process.cpu() for process in processes), time.monotonic()
-        time.sleep(20 * extent.part)
+        time.sleep(20 * workload.time_factor)
         used, seconds = sum(process.cpu() for process in processes) - before, time.monotonic() - began
-        memory = sum(process.proportional() for process in processes)
-        values = [sample.data["values"] for sample in witness.samples[told:]]
+        memory = sum(process.proportional_mb() for process in processes)
+        values = [sample.data["values"] for sample in recorder.samples[events:]]
     fps = statistics.mean(said["fps"] for said in values if "fps" in said)
     return {
         "cpu_percent": 100 * used / seconds,
         "fps": fps,
-        "cpu_ms_per_frame": 1000 * used / seconds / (fps * CAMERAS),
+        "cpu_ms_per_frame": 1000 * used / seconds / (fps * CAMERA_COUNT),
         "pss_mb": memory,
     }

@@ -24,15 +24,15 @@ from typing import Any
 from disk import Disk
 from faults import Nemesis
 from oracle import Observer, Oracle
-from parts import Broker, Field, Gateway, Witness, free_port, write_site
+from parts import Broker, Field, Gateway, Subscriber, free_port, write_site
 from proxy import Proxy
 
 CHANCES = {"gateway": 0.7, "broker": 0.3, "link": 0.4, "disk": 0.1, "clock": 0.1}
-"""The probability that a group takes part in a round."""
-RECOVERY = 60.0
-"""Seconds after removing the faults within which new records must have arrived."""
-RSS, FDS, PENDING = 150_000_000, 80, 500
-JOURNAL = 90_000_000
+"""That a group has a part in a round."""
+RECOVERY_TIMEOUT_S = 60.0
+"""Seconds after healing within which something new must have arrived."""
+MAX_RSS_BYTES, MAX_FDS, MAX_PENDING = 150_000_000, 80, 500
+JOURNAL_CAP_BYTES = 90_000_000
 
 
 def main() -> None:
@@ -64,8 +64,8 @@ def main() -> None:
 
 
 async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One run; returns whether it passed."""
-    dice = random.Random(options.seed)
+    """One run; the verdict."""
+    rng = random.Random(options.seed)
     left_out = []
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(Disk(directory))
@@ -81,7 +81,7 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
         stack.push_async_callback(broker.end)
         await broker.start()
         oracle = Oracle(directory / "run" / "journal.db")
-        witness = Witness(broker.port, oracle)
+        witness = Subscriber(broker.port, oracle)
         stack.callback(witness.close)
         await witness.ready()
         proxy = await stack.enter_async_context(Proxy(broker.port))
@@ -97,13 +97,13 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
             }  # fmt: skip
         observer = Observer(journal, oracle)
         longest = 3.0 if options.minutes < 1 else 25.0
-        nemesis = Nemesis(dice, gateway, broker, witness, proxy, disk, observer, clock, longest)
+        nemesis = Nemesis(rng, gateway, broker, witness, proxy, disk, observer, clock, longest)
         known = {name for group in nemesis.groups.values() for name in group}
         asked = {*options.only.split(","), *options.plan.replace("+", ",").split(",")} - {""}
         if strange := asked - known:
             raise SystemExit(f"{', '.join(strange)}? {', '.join(sorted(known))}")
-        run = Run(nemesis, gateway, oracle, observer, disk, dice, set(options.only.split(",")) - {""})
-        background = [asyncio.create_task(gateway.keep()), asyncio.create_task(run.watch())]
+        run = Run(nemesis, gateway, oracle, observer, disk, rng, set(options.only.split(",")) - {""})
+        background = [asyncio.create_task(gateway.restart_forever()), asyncio.create_task(run.watch())]
         stack.push_async_callback(_cancel, background)
         stack.push_async_callback(gateway.stop)
         await run.begin()
@@ -115,9 +115,9 @@ async def torture(directory: Path, options: argparse.Namespace) -> dict[str, Any
         await run.drain()
         code = await gateway.stop()
         await witness.drained()
-        observer.look()
+        observer.read_new_rows()
         pending = observer.pending()
-        return run.verdict(oracle.judge(pending), left_out, code, journal, options)
+        return run.verdict(oracle.evaluate(pending), left_out, code, journal, options)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
@@ -136,7 +136,7 @@ class Run:
         oracle: Oracle,
         observer: Observer,
         disk: Disk,
-        dice: random.Random,
+        rng: random.Random,
         only: set[str],
     ) -> None:
         self._nemesis = nemesis
@@ -144,7 +144,7 @@ class Run:
         self._oracle = oracle
         self._observer = observer
         self._disk = disk
-        self._dice = dice
+        self._rng = rng
         self._groups = {
             group: {name: fault for name, fault in faults.items() if not only or name in only}
             for group, faults in nemesis.groups.items()
@@ -158,7 +158,7 @@ class Run:
         """Observe the journal and the gateway's resources; never returns."""
         while True:
             if self._nemesis.watching:
-                self._observer.look()
+                self._observer.read_new_rows()
                 self._peak_journal = max(self._peak_journal, self._disk.used())
             self._gateway.measure()
             await asyncio.sleep(0.2)
@@ -178,12 +178,12 @@ class Run:
     async def rounds(self, end: float) -> None:
         """One fault, or one of each of several groups at the same time, until the time is up."""
         while time.monotonic() < end:
-            groups = [group for group in self._groups if self._dice.random() < CHANCES[group]]
-            groups = groups or [self._dice.choice(list(self._groups))]
-            names = [self._dice.choice(list(self._groups[group])) for group in groups]
+            groups = [group for group in self._groups if self._rng.random() < CHANCES[group]]
+            groups = groups or [self._rng.choice(list(self._groups))]
+            names = [self._rng.choice(list(self._groups[group])) for group in groups]
             print(f"{end - time.monotonic():6.0f} s ", end="", file=sys.stderr)
             await self.round(names)
-            await asyncio.sleep(self._dice.uniform(0, 1.5))
+            await asyncio.sleep(self._rng.uniform(0, 1.5))
 
     async def round(self, names: list[str]) -> None:
         """These faults at the same time, until all are removed and new records have arrived."""
@@ -195,23 +195,27 @@ class Run:
 
     async def _recovered(self) -> None:
         healed = time.monotonic()
-        while self._oracle.fresh < healed:
+        while self._oracle.last_new_at_s < healed:
             await asyncio.sleep(0.02)
-            if time.monotonic() > healed + 2 * RECOVERY:
+            if time.monotonic() > healed + 2 * RECOVERY_TIMEOUT_S:
                 self._unrecovered += 1
-                self._oracle.note(f"nothing new for {2 * RECOVERY:.0f} s")
+                self._oracle.add_note(f"nothing new for {2 * RECOVERY_TIMEOUT_S:.0f} s")
                 return
-        self._recoveries.append(self._oracle.fresh - healed)
+        self._recoveries.append(self._oracle.last_new_at_s - healed)
 
     async def drain(self) -> None:
-        """Wait until everything committed now has arrived."""
-        self._observer.look()
+        """Until what is committed now has arrived."""
+        self._observer.read_new_rows()
         with self._oracle.lock:
             wanted = {(stream, seq) for stream, seqs in self._oracle.committed.items() for seq in seqs}
-        limit = time.monotonic() + 2 * RECOVERY
+        limit = time.monotonic() + 2 * RECOVERY_TIMEOUT_S
         while time.monotonic() < limit:
             with self._oracle.lock:
-                wanted = {(stream, seq) for stream, seq in wanted if not self._oracle.settled(stream, seq)}
+                wanted = {
+                    (stream, seq)
+                    for stream, seq in wanted
+                    if not self._oracle.is_accounted_for(stream, seq)
+                }
             if not wanted:
                 break
             await asyncio.sleep(0.5)
@@ -249,11 +253,11 @@ class Run:
             and not self._unrecovered
             and not self._gateway.crashes
             and code == 0
-            and slowest <= RECOVERY
-            and judged["pending"] <= PENDING
-            and self._gateway.peak_rss <= RSS
-            and self._gateway.peak_fds <= FDS
-            and self._peak_journal <= JOURNAL
+            and slowest <= RECOVERY_TIMEOUT_S
+            and judged["pending"] <= MAX_PENDING
+            and self._gateway.peak_rss <= MAX_RSS_BYTES
+            and self._gateway.peak_fds <= MAX_FDS
+            and self._peak_journal <= JOURNAL_CAP_BYTES
         )
         return result
 

@@ -18,8 +18,8 @@ from pathlib import Path
 SHUTDOWN = 0x8004587D
 """_IOR('X', 125, __u32)"""
 NO_LOG_FLUSH = 2
-SIZE = 96 * 1024 * 1024
-PAGE = 1024
+DISK_BYTES = 96 * 1024 * 1024
+PAGE_BYTES = 1024
 
 
 class Disk:
@@ -34,7 +34,7 @@ class Disk:
     def __enter__(self) -> Disk:
         if os.geteuid() == 0:
             with self._image.open("wb") as file:
-                file.truncate(SIZE)
+                file.truncate(DISK_BYTES)
             self.real = _run("mkfs.ext4", "-q", "-m", "0", self._image) and self._mount()
         return self
 
@@ -100,15 +100,19 @@ class Disk:
         return total
 
 
-def zero_pages(file: Path, count: int, dice: random.Random) -> int:
-    """Overwrite used pages with zeros, as a bad block does; never the first, which identifies the file."""
+def zero_pages(file: Path, count: int, rng: random.Random) -> int:
+    """Blank pages that hold something, as a bad block does; never the first, which names the file."""
     data = file.read_bytes()
-    pages = [n for n in range(1, len(data) // PAGE) if data[n * PAGE : (n + 1) * PAGE].strip(b"\0")]
-    chosen = dice.sample(pages, min(count, len(pages)))
+    pages = [
+        n
+        for n in range(1, len(data) // PAGE_BYTES)
+        if data[n * PAGE_BYTES : (n + 1) * PAGE_BYTES].strip(b"\0")
+    ]
+    chosen = rng.sample(pages, min(count, len(pages)))
     with file.open("r+b") as disk:
         for page in chosen:
-            disk.seek(page * PAGE)
-            disk.write(bytes(PAGE))
+            disk.seek(page * PAGE_BYTES)
+            disk.write(bytes(PAGE_BYTES))
         os.fsync(disk.fileno())
     return len(chosen)
 

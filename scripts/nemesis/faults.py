@@ -12,17 +12,17 @@ from pathlib import Path
 
 from disk import Disk, zero_pages
 from oracle import Observer
-from parts import Broker, Gateway, Witness
+from parts import Broker, Gateway, Subscriber
 from proxy import Mode, Proxy
 
 STAGES = {
     "before-alarm-commit": 40, "after-alarm-commit": 40, "before-window-commit": 30,
     "after-window-commit": 30, "published": 300, "acknowledged": 300, "cursor": 60,
 }  # fmt: skip
-"""Failpoints of the gateway, and the maximum number of passes before each fails."""
-ON_DISK = {"evict": 3, "evicted": 3, "salvage": 12, "quarantine": 3}
-"""The failpoints that are reached only with a full or damaged disk."""
-NINETEEN_SEVENTY = -56 * 365 * 86_400
+"""Named places of the gateway, and up to the how manieth time it is let through."""
+DISK_STAGES = {"evict": 3, "evicted": 3, "salvage": 12, "quarantine": 3}
+"""Those that are reached only with a full or a damaged disk."""
+OFFSET_TO_1970_S = -56 * 365 * 86_400
 
 
 class Nemesis:
@@ -30,17 +30,17 @@ class Nemesis:
 
     def __init__(
         self,
-        dice: random.Random,
+        rng: random.Random,
         gateway: Gateway,
         broker: Broker,
-        witness: Witness,
+        witness: Subscriber,
         proxy: Proxy,
         disk: Disk,
         observer: Observer,
         clock: Path | None,
         longest: float,
     ) -> None:
-        self._dice = dice
+        self._rng = rng
         self._gateway = gateway
         self._broker = broker
         self._witness = witness
@@ -81,30 +81,28 @@ class Nemesis:
     async def _hold(self) -> None:
         """Most faults are short, some are long."""
         short, long = min(0.2, self._longest), self._longest
-        await asyncio.sleep(
-            self._dice.uniform(short, long if self._dice.random() < 0.3 else min(3.0, long))
-        )
+        await asyncio.sleep(self._rng.uniform(short, long if self._rng.random() < 0.3 else min(3.0, long)))
 
     # The gateway
 
     async def kill(self) -> None:
         """Once, or again while it starts."""
-        for _ in range(self._dice.randint(1, 4)):
-            await asyncio.sleep(self._dice.uniform(0, 1.8))
+        for _ in range(self._rng.randint(1, 4)):
+            await asyncio.sleep(self._rng.uniform(0, 1.8))
             await self._gateway.hold()
             self._gateway.release()
 
     async def kill_at_stage(self) -> None:
-        disk = self._disk.real and self._dice.random() < 0.3
-        stages = ON_DISK if disk else STAGES
-        stage = self._dice.choice(list(stages))
+        disk = self._disk.real and self._rng.random() < 0.3
+        stages = DISK_STAGES if disk else STAGES
+        stage = self._rng.choice(list(stages))
         await self._gateway.hold()
         if stage in ("salvage", "quarantine"):
             self._zero()
         self._gateway.tolerated += 1
         if stage.startswith("evict"):
             self._disk.fill()
-        self._gateway.next_env["LINLI_KILL_AT"] = f"{stage}:{self._dice.randint(1, stages[stage])}"
+        self._gateway.next_env["LINLI_KILL_AT"] = f"{stage}:{self._rng.randint(1, stages[stage])}"
         kills = self._gateway.kills
         self._gateway.release()
         for _ in range(100):
@@ -125,12 +123,12 @@ class Nemesis:
         self._gateway.send(signal.SIGCONT)
 
     async def power_cut(self) -> None:
-        await asyncio.sleep(self._dice.uniform(0, 1.5))
+        await asyncio.sleep(self._rng.uniform(0, 1.5))
         await self._cut_power(0.0)
 
     async def disk_dead(self) -> None:
-        """Every write and sync fails for a while; then the machine is power-cycled."""
-        await self._cut_power(self._dice.uniform(0.5, 5.0))
+        """Every write and sync fails, for a while; then the machine is switched off and on."""
+        await self._cut_power(self._rng.uniform(0.5, 5.0))
 
     async def _cut_power(self, lag: float) -> None:
         self.watching = False
@@ -156,10 +154,10 @@ class Nemesis:
 
     def _zero(self) -> None:
         if self._journal.exists():
-            self._observer.look()
+            self._observer.read_new_rows()
             log = self._journal.with_name("journal.db-wal")
-            victim = log if log.exists() and self._dice.random() < 0.3 else self._journal
-            zero_pages(victim, self._dice.randint(1, 4), self._dice)
+            victim = log if log.exists() and self._rng.random() < 0.3 else self._journal
+            zero_pages(victim, self._rng.randint(1, 4), self._rng)
 
     # The broker
 
@@ -175,7 +173,7 @@ class Nemesis:
         self._proxy.shut()
         await self._witness.drained()
         await self._broker.end(signal.SIGKILL)
-        self._broker.forget()
+        self._broker.delete_store()
         await self._hold()
         await self._back()
 
@@ -204,9 +202,9 @@ class Nemesis:
 
     def _cut(self, *, reset: bool) -> Fault:
         async def fault() -> None:
-            for _ in range(self._dice.randint(1, 4)):
+            for _ in range(self._rng.randint(1, 4)):
                 self._proxy.cut(reset=reset)
-                await asyncio.sleep(self._dice.uniform(0, 2))
+                await asyncio.sleep(self._rng.uniform(0, 2))
 
         return fault
 
@@ -220,15 +218,15 @@ class Nemesis:
         self._gateway.tolerated -= 1
 
     async def clock_jump(self) -> None:
-        """Hours forward or back, and back again."""
-        self._set_clock(self._dice.choice((1, -1)) * self._dice.randint(1800, 90_000))
+        """Hours forward or back, and home again."""
+        self._set_clock(self._rng.choice((1, -1)) * self._rng.randint(1800, 90_000))
         await self._hold()
         self._set_clock(0)
 
     async def boot_1970(self) -> None:
         """A start with an unset clock, which is set later."""
         await self._gateway.hold()
-        self._set_clock(NINETEEN_SEVENTY)
+        self._set_clock(OFFSET_TO_1970_S)
         self._gateway.release()
         await self._hold()
         self._set_clock(0)

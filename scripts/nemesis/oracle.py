@@ -29,7 +29,7 @@ import msgspec
 from gateway.journal.rows import unpack
 
 LANES = ("alarm", "event", "telemetry")
-EXCUSES = {"space", "dead", "damaged", "thinned"}
+ACCEPTED_GAP_REASONS = {"space", "dead", "damaged", "thinned"}
 """Reasons for which a committed record may be missing."""
 
 Stream = tuple[str, str]
@@ -37,7 +37,7 @@ Stream = tuple[str, str]
 streams: a new epoch is therefore no excuse for missing records."""
 
 
-class Seen(msgspec.Struct):
+class ReceivedStream(msgspec.Struct):
     """What arrived of one stream."""
 
     contents: dict[int, int] = {}
@@ -46,59 +46,59 @@ class Seen(msgspec.Struct):
 
 
 class Oracle:
-    """Receives everything as it arrives; checks it at the end."""
+    """Collects everything that arrives, and evaluates it at the end."""
 
     def __init__(self, spare: Path) -> None:
         self._spare = spare
-        self.homeless = 0
-        """Envelopes from the in-memory journal that is used while the disk is dead: they are additional. It
-        guarantees nothing after its end, and has its own epoch."""
+        self.in_memory_envelopes = 0
+        """Envelopes from the journal in memory that serves while the disk is dead: they are extra. It
+        promises nothing beyond its life, and what it says has an epoch of its own."""
         self.lock = threading.Lock()
-        self.streams: dict[Stream, Seen] = {}
+        self.streams: dict[Stream, ReceivedStream] = {}
         self.gaps: dict[Stream, list[tuple[int, int, str]]] = {}
         self.committed: dict[Stream, dict[int, int]] = {}
         self.identities: dict[tuple[Any, ...], int] = {}
         self.repeated = self.duplicated = self.contradicted = self.reordered = 0
-        self.fresh = 0.0
-        """When new telemetry last arrived, by the monotonic clock."""
+        self.last_new_at_s = 0.0
+        """When telemetry that was not known arrived last, by the monotonic clock."""
         self.notes: list[str] = []
         self.epochs: set[str] = set()
 
-    def arrived(self, payload: bytes) -> None:
-        """An envelope at the witness."""
+    def receive(self, payload: bytes) -> None:
+        """Process an envelope that the subscriber received."""
         envelope = msgspec.json.decode(payload)
         stream = envelope["device"], envelope["lane"]
         with self.lock:
             if envelope["epoch"] not in self.epochs and envelope["epoch"] == _epoch(self._spare):
-                self.homeless += 1
+                self.in_memory_envelopes += 1
                 return
             self.epochs.add(envelope["epoch"])
-            seen = self.streams.setdefault(stream, Seen())
+            seen = self.streams.setdefault(stream, ReceivedStream())
             for record in envelope["records"]:
                 self._record(stream, seen, record)
 
-    def _record(self, stream: Stream, seen: Seen, record: dict[str, Any]) -> None:
+    def _record(self, stream: Stream, seen: ReceivedStream, record: dict[str, Any]) -> None:
         seq, data = record["seq"], record["data"]
         content = _content(record["kind"], record["mono"], record["boot"], data)
         if seq in seen.contents:
             self.repeated += 1
             if seen.contents[seq] != content:
                 self.contradicted += 1
-                self.note(f"contradicted {stream} {seq}")
+                self.add_note(f"contradicted {stream} {seq}")
             return
         seen.contents[seq] = content
         if seq < seen.last:
             self.reordered += 1
-            self.note(f"reordered {stream}: {seq} after {seen.last}")
+            self.add_note(f"reordered {stream}: {seq} after {seen.last}")
         seen.last = max(seq, seen.last)
         self._identity(stream, seen, record)
         if record["kind"] == "gap":
             gap = data["first"], data["last"], data["reason"]
             self.gaps.setdefault((stream[0], data["lane"]), []).append(gap)
         if stream[1] == "telemetry":
-            self.fresh = time.monotonic()
+            self.last_new_at_s = time.monotonic()
 
-    def _identity(self, stream: Stream, seen: Seen, record: dict[str, Any]) -> None:
+    def _identity(self, stream: Stream, seen: ReceivedStream, record: dict[str, Any]) -> None:
         seq, data = record["seq"], record["data"]
         if stream[1] == "telemetry" and (stamp := data["values"].get("stamp")):
             identity: tuple[Any, ...] = stream[0], stamp
@@ -110,44 +110,47 @@ class Oracle:
             return
         if self.identities.setdefault(identity, seq) != seq:
             self.duplicated += 1
-            self.note(f"duplicated {stream} {self.identities[identity]} {seq}")
+            self.add_note(f"duplicated {stream} {self.identities[identity]} {seq}")
 
-    def settled(self, stream: Stream, seq: int) -> bool:
+    def is_accounted_for(self, stream: Stream, seq: int) -> bool:
         """Whether a committed record has arrived, or a gap record says why it never will."""
         seen = self.streams.get(stream)
         return bool(seen and seq in seen.contents) or any(
-            first <= seq <= last and reason in EXCUSES for first, last, reason in self.gaps.get(stream, [])
+            first <= seq <= last and reason in ACCEPTED_GAP_REASONS
+            for first, last, reason in self.gaps.get(stream, [])
         )
 
-    def note(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         if len(self.notes) < 40:
             self.notes.append(text)
 
-    def judge(self, pending: dict[Stream, set[int]]) -> dict[str, Any]:
-        """The result; `pending` is what the journal still holds for the platform."""
+    def evaluate(self, pending: dict[Stream, set[int]]) -> dict[str, Any]:
+        """The verdict; `pending` is what the journal still holds for the platform."""
         lost = uncovered = waiting = accepted = 0
         reasons: Counter[str] = Counter()
         for stream in self.streams.keys() | self.committed.keys():
-            seen = self.streams.get(stream, Seen())
+            seen = self.streams.get(stream, ReceivedStream())
             committed, held = self.committed.get(stream, {}), pending.get(stream, set())
             accepted += len(seen.contents.keys() | committed.keys())
             waiting += len(held)
             missing = set(committed) - seen.contents.keys() - held
-            excused = _covered(self.gaps.get(stream, []), EXCUSES)
+            excused = _covered(self.gaps.get(stream, []), ACCEPTED_GAP_REASONS)
             bad = [seq for seq in missing if not any(a <= seq <= b for a, b in excused)]
             lost += len(bad)
             if bad:
-                self.note(f"lost {stream} {_ranges(bad)}")
+                self.add_note(f"lost {stream} {_ranges(bad)}")
             last = max([seen.last, *committed, *held, 0])
-            holes = _holes(last, seen.contents.keys() | held, _covered(self.gaps.get(stream, []), None))
+            holes = _missing_ranges(
+                last, seen.contents.keys() | held, _covered(self.gaps.get(stream, []), None)
+            )
             holes = [(a, b) for a, b in holes if not set(range(a, b + 1)) <= set(bad)]
             uncovered += sum(b - a + 1 for a, b in holes)
             if holes:
-                self.note(f"uncovered {stream} {holes[:6]} of {last}")
+                self.add_note(f"uncovered {stream} {holes[:6]} of {last}")
             for seq, content in committed.items():
                 if seen.contents.get(seq, content) != content:
                     self.contradicted += 1
-                    self.note(f"contradicted by the journal {stream} {seq}")
+                    self.add_note(f"contradicted by the journal {stream} {seq}")
             self._order(stream, seen)
             for _, _, reason in self.gaps.get(stream, []):
                 reasons[reason] += 1
@@ -161,16 +164,16 @@ class Oracle:
             "pending": waiting,
             "alarms": sum(len(s.contents) for (_, lane), s in self.streams.items() if lane == "alarm"),
             "epochs": len(self.epochs),
-            "homeless": self.homeless,
+            "homeless": self.in_memory_envelopes,
             "gaps": dict(reasons),
         }
 
-    def _order(self, stream: Stream, seen: Seen) -> None:
+    def _order(self, stream: Stream, seen: ReceivedStream) -> None:
         newest = 0
         for seq in sorted(seen.measured):
             if seen.measured[seq] <= newest:
                 self.reordered += 1
-                self.note(f"reordered {stream} {seq}")
+                self.add_note(f"reordered {stream} {seq}")
             newest = max(newest, seen.measured[seq])
 
 
@@ -183,16 +186,16 @@ def _covered(gaps: list[tuple[int, int, str]], reasons: set[str] | None) -> list
     return sorted((first, last) for first, last, reason in gaps if reasons is None or reason in reasons)
 
 
-def _holes(last: int, present: set[int], covered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _missing_ranges(last: int, present: set[int], covered: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges of 1 to `last` that are neither present nor covered."""
-    holes, expected = [], 1
+    missing, expected = [], 1
     for first, end in sorted([*((seq, seq) for seq in present), *covered]):
         if first > expected:
-            holes.append((expected, first - 1))
+            missing.append((expected, first - 1))
         expected = max(expected, end + 1)
     if expected <= last:
-        holes.append((expected, last))
-    return holes
+        missing.append((expected, last))
+    return missing
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -208,8 +211,8 @@ class Observer:
         self._file = 0
         self._pos = dict.fromkeys(LANES, 0)
 
-    def look(self) -> None:
-        """Read the new rows. A damaged or busy journal returns what it can."""
+    def read_new_rows(self) -> None:
+        """Read the rows that are new, as far as a damaged or busy journal can be read."""
         try:
             file = self._journal.stat().st_ino
         except OSError:
@@ -230,7 +233,7 @@ class Observer:
                     old = self._oracle.committed.setdefault(stream, {}).setdefault(seq, content)
                     if old != content:
                         self._oracle.contradicted += 1
-                        self._oracle.note(f"committed twice {stream} {seq}")
+                        self._oracle.add_note(f"committed twice {stream} {seq}")
                 self._pos[lane] = pos
 
     def pending(self) -> dict[Stream, set[int]]:

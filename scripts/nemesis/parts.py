@@ -151,12 +151,12 @@ class Broker(Process):
             await asyncio.sleep(0.05)
         raise TimeoutError("mosquitto")
 
-    def forget(self) -> None:
+    def delete_store(self) -> None:
         self._store.unlink(missing_ok=True)
 
 
-class Witness:
-    """A subscriber with a persistent session, connected directly to the broker."""
+class Subscriber:
+    """A subscriber with a session that outlives its connection, straight at the broker."""
 
     def __init__(self, port: int, oracle: Oracle) -> None:
         self._oracle = oracle
@@ -166,9 +166,9 @@ class Witness:
             CallbackAPIVersion.VERSION2, client_id="witness", clean_session=False, protocol=paho.MQTTv311
         )
         client.on_connect = self._connected
-        client.on_subscribe = self._granted
-        client.on_disconnect = self._gone
-        client.on_message = self._take
+        client.on_subscribe = self._subscribe_acknowledged
+        client.on_disconnect = self._disconnected
+        client.on_message = self._receive
         client.reconnect_delay_set(1, 1)
         client.max_inflight_messages_set(0)
         client.connect("127.0.0.1", port)
@@ -194,17 +194,17 @@ class Witness:
     def _connected(self, client: paho.Client, *_: Any) -> None:
         client.subscribe([(f"linli/v1/{SITE}/+/+", 1), ("torture/mark", 1)])
 
-    def _granted(self, *_: Any) -> None:
+    def _subscribe_acknowledged(self, *_: Any) -> None:
         self.subscribed = True
 
-    def _gone(self, *_: Any) -> None:
+    def _disconnected(self, *_: Any) -> None:
         self.subscribed = False
 
-    def _take(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+    def _receive(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         if message.topic == "torture/mark":
             self._marks.add(message.payload)
         else:
-            self._oracle.arrived(message.payload)
+            self._oracle.receive(message.payload)
 
 
 class Gateway(Process):
@@ -225,7 +225,7 @@ class Gateway(Process):
         self._expected = False
         self._turn = asyncio.Lock()
 
-    async def keep(self) -> None:
+    async def restart_forever(self) -> None:
         """Never returns."""
         while True:
             await asyncio.sleep(0.02)

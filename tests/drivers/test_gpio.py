@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gpio import LinePoint, Lines, Options, connect, decode, example, show
+from drivers.gpio import Options, PinPoint, PinStates, connect, decode, format_reading, parse_example
 from gateway.config import Mistakes, load_site
 from gateway.journal import Reader
 from gateway.model import Lane, LinkDown
@@ -493,24 +493,24 @@ def test_a_mistake_is_found_without_hardware(
 
 
 POINTS = {
-    "a": LinePoint(),
-    "b": LinePoint(),
-    "pulses": LinePoint(counts=("a",)),
-    "in": LinePoint(counts=("a", "b")),
-    "out": LinePoint(counts=("b", "a")),
+    "a": PinPoint(),
+    "b": PinPoint(),
+    "pulses": PinPoint(counts=("a",)),
+    "in": PinPoint(counts=("a", "b")),
+    "out": PinPoint(counts=("b", "a")),
 }
 
 
 @given(st.lists(st.sampled_from("ab")))
 def test_who_is_inside_is_how_often_the_beams_went_round(edges: list[str]) -> None:
     """However people step to and fro: the angle they turn the pair of beams by tells the same."""
-    lines = Lines({"a": False, "b": False})
+    lines = PinStates({"a": False, "b": False})
     turned = 0
     for line in edges:
         level = not lines.levels[line]
         # The first beam, while the second is free, begins a turn forwards; the second one backwards.
         turned += 1 if (line == "a") == (level != lines.levels["b" if line == "a" else "a"]) else -1
-        lines.turn(line, level)
+        lines.apply_edge(line, level)
     values = decode(POINTS, lines.reading())
     if not any(lines.levels.values()):
         assert values["in"] - values["out"] == turned / 4  # type: ignore[operator]
@@ -520,29 +520,29 @@ def test_who_is_inside_is_how_often_the_beams_went_round(edges: list[str]) -> No
 
 def test_who_stood_in_the_door_at_the_start_is_not_counted() -> None:
     for levels, edges in (((True, False), "bab"), ((True, True), "ab"), ((False, True), "b")):
-        lines = Lines(dict(zip("ab", levels, strict=True)))
+        lines = PinStates(dict(zip("ab", levels, strict=True)))
         for line in edges:
-            lines.turn(line, not lines.levels[line])
+            lines.apply_edge(line, not lines.levels[line])
         values = decode(POINTS, lines.reading())
         assert (values["in"], values["out"]) == (0, 0)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.booleans()), st.lists(st.sampled_from("abc")))
 def test_a_point_whose_lines_were_not_read_is_left_out(levels: dict[str, bool], edges: list[str]) -> None:
-    reading = example({"levels": levels, "edges": [line for line in edges if line in levels]})
+    reading = parse_example({"levels": levels, "edges": [line for line in edges if line in levels]})
     wanted = {name for name, point in POINTS.items() if set(point.counts or name) <= levels.keys()}
     assert set(decode(POINTS, reading)) == wanted
-    assert len(show(reading).splitlines()) >= len(levels)
+    assert len(format_reading(reading).splitlines()) >= len(levels)
 
 
 def test_the_same_level_twice_is_one_edge() -> None:
-    lines = Lines({"a": False, "b": True})
+    lines = PinStates({"a": False, "b": True})
     for level in (True, True, False, False, True):
-        lines.turn("a", level)
+        lines.apply_edge("a", level)
     assert lines.counts["a",] == 2
 
 
 @pytest.mark.parametrize("fields", [{}, {"levels": {"a": 1}}, {"levels": {"a": True}, "edges": ["b"]}])
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError)):
-        example(fields)
+        parse_example(fields)

@@ -1,5 +1,5 @@
 """Slaves that lie: late, doubled, broken and foreign replies, on serial lines and on TCP, in a process of
-their own. What they are and do is in scripts/benchmarks/liar.py."""
+their own. What they are and do is in scripts/benchmarks/hostile_slaves.py."""
 
 import json
 import subprocess

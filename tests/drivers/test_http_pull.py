@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from drivers.http_pull import MAX_RESPONSE_BYTES, Address, Options, ResponsePoint, connect, decode
 from gateway.config import load_profile
 from gateway.model import Bus, Device, LinkDown, ReadFailed
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 PROFILE = Path(__file__).parents[2] / "config" / "profiles" / "door-counter" / "axis-tvpc.toml"
 SUM = "/local/tvpc/.api?live-sum.json"
@@ -114,7 +114,7 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
     points = {path: ResponsePoint(get="/a", path=path, min=0) for path in paths}
     values = decode(points, raw)
     assert all(isinstance(value, bool | int | float | str) for value in values.values())
-    finish(points, values)
+    convert_values(points, values)
 
 
 async def test_a_counter_is_read_with_one_request_over_one_connection(server: Server) -> None:

@@ -30,7 +30,7 @@ from drivers.http_push import (
 )
 from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
 TOKEN, OTHER = "correct-horse-battery", "another-long-token"
@@ -157,7 +157,7 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
     found = {path: TreePoint(path=path, min=0, when={"a": 1}, unless={"b": True}) for path in paths}
     values = decode(found, raw)
     assert all(isinstance(value, bool | int | float | str) for value in values.values())
-    finish(found, values)
+    convert_values(found, values)
 
 
 @given(st.binary())

@@ -18,9 +18,9 @@ from drivers.lockboard import (
     Status,
     connect,
     decode,
-    example,
     find_reply,
-    show,
+    format_status,
+    parse_example,
 )
 from gateway.model import Bus, Device, LinkDown, ReadFailed
 from tests.drivers.conftest import Line
@@ -123,16 +123,16 @@ def set_flags(status: Status) -> tuple[set[int], set[int]]:
 
 def test_the_published_frames() -> None:
     cu16, cu48b, xor24, wkly = (DIALECTS[name] for name in ("cu16", "cu48b", "xor24", "wkly"))
-    assert cu16.seal(cu16.ask(0)) == bytes.fromhex("0200300335")
-    assert cu16.seal(cu16.open(0, 1)) == bytes.fromhex("0200310336")
-    assert cu48b.seal(cu48b.open(0, 5)) == bytes.fromhex("02000461036A")
-    assert cu48b.seal(cu48b.ask(0)) == bytes.fromhex("020000600365")
-    assert xor24.seal(xor24.ask(1)) == bytes.fromhex("80010033B2")
-    assert xor24.seal(xor24.open(1, 1)) == bytes.fromhex("8A0101119B")
-    assert wkly.seal(wkly.open(0, 1)) == bytes.fromhex("574B4C590900820183")
+    assert cu16.add_checksum(cu16.status_request(0)) == bytes.fromhex("0200300335")
+    assert cu16.add_checksum(cu16.open_request(0, 1)) == bytes.fromhex("0200310336")
+    assert cu48b.add_checksum(cu48b.open_request(0, 5)) == bytes.fromhex("02000461036A")
+    assert cu48b.add_checksum(cu48b.status_request(0)) == bytes.fromhex("020000600365")
+    assert xor24.add_checksum(xor24.status_request(1)) == bytes.fromhex("80010033B2")
+    assert xor24.add_checksum(xor24.open_request(1, 1)) == bytes.fromhex("8A0101119B")
+    assert wkly.add_checksum(wkly.open_request(0, 1)) == bytes.fromhex("574B4C590900820183")
     # The reply to opening is sound, but no status.
     opened = bytes.fromhex("574B4C590B008200010081")
-    assert wkly.seal(opened[:-1]) == opened
+    assert wkly.add_checksum(opened[:-1]) == opened
     assert find_reply(wkly, opened, 0) is None
 
 
@@ -175,7 +175,7 @@ def test_published_frames_that_are_no_status(name: str, reply: str) -> None:
 )  # fmt: skip
 def test_published_requests(board: str, lock: int, frame: str) -> None:
     dialect = DIALECTS[board]
-    assert dialect.seal(dialect.ask(lock)) == bytes.fromhex(frame)
+    assert dialect.add_checksum(dialect.status_request(lock)) == bytes.fromhex(frame)
 
 
 @pytest.mark.parametrize(
@@ -189,20 +189,20 @@ def test_published_requests(board: str, lock: int, frame: str) -> None:
 )  # fmt: skip
 def test_published_orders(name: str, board: int, lock: int, frame: str) -> None:
     dialect = DIALECTS[name]
-    assert dialect.seal(dialect.open(board, lock)) == bytes.fromhex(frame)
+    assert dialect.add_checksum(dialect.open_request(board, lock)) == bytes.fromhex(frame)
 
 
 def test_an_example_is_a_dialect_and_a_reply() -> None:
-    status = example({"cu16": "02 00 36 00 00 00 00 03 3B"})
+    status = parse_example({"cu16": "02 00 36 00 00 00 00 03 3B"})
     assert set_flags(status) == (set(), set())
-    assert show(status) == "02 00 36 00 00 00 00 03 3B"
+    assert format_status(status) == "02 00 36 00 00 00 00 03 3B"
     for wrong in ({}, {"cu16": "02 00 36"}, {"cu16": "", "wkly": ""}, {"cu17": "02"}):
         with pytest.raises((ValueError, KeyError)):
-            example(wrong)
+            parse_example(wrong)
 
 
 def test_bits_are_counted_from_lock_1_and_may_be_inverted() -> None:
-    raw = example({"cu16": "02 00 36 01 80 04 00 03 C0"})
+    raw = parse_example({"cu16": "02 00 36 01 80 04 00 03 C0"})
     straight, inverted = decode(points(), raw), decode(points(inverted=True), raw)
     assert {name for name, value in straight.items() if value} == {"door.1", "door.16", "item.3"}
     assert {name for name, value in inverted.items() if not value} == {
@@ -211,7 +211,7 @@ def test_bits_are_counted_from_lock_1_and_may_be_inverted() -> None:
 
 
 def test_a_lock_the_board_knows_nothing_of_is_left_out() -> None:
-    raw = example({"wkly": sealed_by_xor(b"WKLY" + bytes((13, 0, 0x84, 0, 3, 0, 0xFF, 1))).hex()})
+    raw = parse_example({"wkly": sealed_by_xor(b"WKLY" + bytes((13, 0, 0x84, 0, 3, 0, 0xFF, 1))).hex()})
     assert decode(points(4), raw) == {"door.1": False, "door.3": True}
 
 

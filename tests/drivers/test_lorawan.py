@@ -30,7 +30,7 @@ from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from tests.broker import Broker, hearing
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles"
@@ -45,7 +45,7 @@ COUNT = itertools.count()
 
 def read(model: str, hex_: str, port: int = 85) -> tuple[dict[str, Value], dict[str, str]]:
     points = MODELS[model].points
-    return finish(points, decode(points, LorawanUplink(port, bytes.fromhex(hex_))))  # type: ignore[arg-type]
+    return convert_values(points, decode(points, LorawanUplink(port, bytes.fromhex(hex_))))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"])
 def test_decoding_never_raises(port: int, data: bytes, over: bool) -> None:
     raw = LorawanUplink(port, data, over)
     for profile in MODELS.values():
-        values, _ = finish(profile.points, profile.driver.decode(profile.points, raw))
+        values, _ = convert_values(profile.points, profile.driver.decode(profile.points, raw))
         assert set(values) <= set(profile.points)
     assert data.hex(" ").upper() in format_raw(raw)
 

@@ -26,7 +26,7 @@ from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.line import Line
 from gateway.model import Command, Device, Listener, ReadFailed, Sample
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import Broker, hearing
@@ -43,7 +43,7 @@ def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
     for said in (raw, PressEnd(raw)):
         values = decode(points, said)
         assert all(isinstance(value, bool | int | float | str) for value in values.values())
-        finish(points, values)
+        convert_values(points, values)
 
 
 def test_a_path_leads_through_keys_and_lists() -> None:
@@ -151,7 +151,7 @@ async def test_a_press_is_over_as_soon_as_it_is_told(broker: Broker) -> None:
             await sender.publish("z/a", b'{"battery": 89}')
             heard = []
             while {"battery": 89} not in heard:
-                heard.append(finish(points, decode(points, (await anext(said))[1]))[0])
+                heard.append(convert_values(points, decode(points, (await anext(said))[1]))[0])
     assert heard[-3:] == [{"sos": True, "battery": 90}, {"sos": False, "battery": 90}, {"battery": 89}]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from drivers import gb26875, modbus
-from drivers.gb26875.packets import FRAME, SEND, Packet
+from drivers.gb26875.packets import MIN_PACKET_BYTES, SEND, Packet
 from gateway.base.clock import SystemClock
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.config import BusSpec, load_profile
@@ -122,7 +122,7 @@ async def test_a_fire_panel_whose_network_is_gone() -> None:
     async with watched(gb26875.DRIVER, options, device) as alarms:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(heartbeat.encode())
-        await reader.readexactly(FRAME)
+        await reader.readexactly(MIN_PACKET_BYTES)
         assert alarms.said() == []
         await until(lambda: alarms.said() == [SILENT])  # The connection stands, and nothing comes.
         writer.close()

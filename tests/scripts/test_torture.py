@@ -53,27 +53,27 @@ def oracle(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 
 
 def verdict(oracle, held=None):  # type: ignore[no-untyped-def]
-    judged = oracle.judge(held or {})
+    judged = oracle.evaluate(held or {})
     return {key: judged[key] for key in ("lost", "duplicated", "reordered", "contradicted") if judged[key]}
 
 
 def test_the_oracle_is_content_with_what_is_whole(oracle) -> None:  # type: ignore[no-untyped-def]
-    oracle.arrived(envelope(sample(1, 10), sample(2, 20)))
-    oracle.arrived(envelope(sample(2, 20)))
-    oracle.arrived(envelope(sample(5, 50)))
-    oracle.arrived(envelope(gap(1, 3, 4, "restart"), lane="event"))
+    oracle.receive(envelope(sample(1, 10), sample(2, 20)))
+    oracle.receive(envelope(sample(2, 20)))
+    oracle.receive(envelope(sample(5, 50)))
+    oracle.receive(envelope(gap(1, 3, 4, "restart"), lane="event"))
     assert verdict(oracle) == {}
     assert oracle.repeated == 1
 
 
 def test_the_oracle_sees_every_kind_of_fault(oracle) -> None:  # type: ignore[no-untyped-def]
-    oracle.arrived(envelope(sample(1, 10), sample(3, 30)))
+    oracle.receive(envelope(sample(1, 10), sample(3, 30)))
     assert verdict(oracle) == {"lost": 1}
-    oracle.arrived(envelope(sample(2, 20)))
+    oracle.receive(envelope(sample(2, 20)))
     assert verdict(oracle) == {"reordered": 1}
-    oracle.arrived(envelope(sample(3, 31)))
+    oracle.receive(envelope(sample(3, 31)))
     assert verdict(oracle) == {"reordered": 1, "contradicted": 1}
-    oracle.arrived(envelope(sample(4, 30)))
+    oracle.receive(envelope(sample(4, 30)))
     assert verdict(oracle)["duplicated"] == 1
 
 
@@ -81,8 +81,8 @@ def test_the_oracle_sees_every_kind_of_fault(oracle) -> None:  # type: ignore[no
 def test_a_committed_record_needs_a_reason_to_be_missing(  # type: ignore[no-untyped-def]
     oracle, reason: str, lost: int
 ) -> None:
-    oracle.arrived(envelope(sample(1, 10), sample(3, 30)))
-    oracle.arrived(envelope(gap(1, 2, 2, reason), lane="event"))
+    oracle.receive(envelope(sample(1, 10), sample(3, 30)))
+    oracle.receive(envelope(gap(1, 2, 2, reason), lane="event"))
     oracle.committed = {("d", "telemetry"): {2: 0}}
     assert verdict(oracle).get("lost", 0) == lost
     assert verdict(oracle, {("d", "telemetry"): {2}}) == {}

@@ -6,6 +6,7 @@ CAPABILITY = Capability(
     name="needs",
     site="gateway.capabilities.needs.site",
     jobs="gateway.capabilities.needs.jobs",
+    pages="gateway.capabilities.needs.pages",
     order=20,
     commands={
         "needs": "gateway.capabilities.needs.commands.needs",

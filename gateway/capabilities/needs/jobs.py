@@ -1,4 +1,4 @@
-"""What needs run in the daemon: the desk that registers, shows and erases them."""
+"""The job of needs in the daemon: the registry that registers, shows and erases them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.jobs import Host, Job
 
-from .desk import Desk
+from .registry import NeedsRegistry
 from .services import Needs
 from .site import NeedsSite
 
@@ -20,7 +20,7 @@ class NeedsJob(Job):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._desk = Desk(
+        self._registry = NeedsRegistry(
             lambda: host.site.part(NeedsSite).reception,
             lambda: host.site.part(NeedsSite).options,
             lambda: host.rows(Needs.name),
@@ -34,10 +34,10 @@ class NeedsJob(Job):
         return None
 
     async def run(self) -> None:
-        await self._desk.run()
+        await self._registry.run()
 
     def handlers(self) -> Mapping[str, Handler]:
-        return self._desk.handlers()
+        return self._registry.handlers()
 
 
 JOBS: tuple[type[Job], ...] = (NeedsJob,)

@@ -1,4 +1,4 @@
-"""What a person says of a need, and what must hold of it. Pure."""
+"""The particulars of a need: their normalization and validation. Pure."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 import msgspec
 
-LIMITS: Mapping[str, int] = {"text": 500, "name": 40, "phone": 20, "address": 100}
-"""Characters of each field; a note may be as long as a text."""
-NOTES = 50
-LINES = 20
-"""Lines of a text; what is beyond goes on in the last one."""
+MAX_LENGTHS: Mapping[str, int] = {"text": 500, "name": 40, "phone": 20, "address": 100}
+"""Maximum characters of each field; for a note that of `text` applies."""
+MAX_NOTES = 50
+MAX_LINES = 20
+"""Further lines of a text are joined to the last one."""
 
 _PHONE = re.compile(r"\+?[\d ()-]{5,19}")
-_BLANK = re.compile(r"[^\S\n]+")
+_WHITESPACE = re.compile(r"[^\S\n]+")
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What the staff wrote with a step; `at` is Unix time in milliseconds."""
+    """A note that staff added with a step; `at` is Unix time in milliseconds."""
 
     at: int
     by: str
     what: str
-    """The step's name."""
+    """The name of the step."""
     text: str
 
 
 class Particulars(msgspec.Struct, frozen=True):
-    """All that is personal about a need."""
+    """All personal data of a need."""
 
     text: str
     name: str = ""
@@ -39,30 +39,34 @@ class Particulars(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...] = ()
 
 
-def tidy(text: str) -> str:
-    """Without what cannot be seen but does harm: controls, marks that turn the direction of writing, and
-    half characters. Emoji and rare characters stay."""
+def normalize_text(text: str) -> str:
+    """Remove invisible characters that could mislead: controls, direction marks, and unpaired surrogates;
+    normalize spaces and line ends. Emoji and rare characters stay."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " "))
-    shown = "".join(letter for letter in text if letter in "\n\u200d" or not _harmful(letter))
-    lines = [_BLANK.sub(" ", line).strip() for line in shown.strip().split("\n")]
-    lines[LINES - 1 :] = [" ".join(lines[LINES - 1 :])] if len(lines) > LINES else lines[LINES - 1 :]
+    shown = "".join(letter for letter in text if letter in "\n\u200d" or not _is_invisible(letter))
+    lines = [_WHITESPACE.sub(" ", line).strip() for line in shown.strip().split("\n")]
+    lines[MAX_LINES - 1 :] = (
+        [" ".join(lines[MAX_LINES - 1 :])] if len(lines) > MAX_LINES else lines[MAX_LINES - 1 :]
+    )
     return "\n".join(lines)
 
 
-def _harmful(letter: str) -> bool:
+def _is_invisible(letter: str) -> bool:
     return unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
-def fields_of(given: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a form as they are kept; all but the text are one line."""
-    fields = {name: tidy(str(given.get(name) or "")) for name in LIMITS}
+def normalized_fields(given: Mapping[str, Any]) -> dict[str, str]:
+    """The normalized fields of a form; all but `text` become a single line."""
+    fields = {name: normalize_text(str(given.get(name) or "")) for name in MAX_LENGTHS}
     one_line = {name: text.replace("\n", " ") for name, text in fields.items() if name != "text"}
     return fields | one_line | {"phone": unicodedata.normalize("NFKC", one_line["phone"])}
 
 
-def problems(fields: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with each of the fields, as keys of errors."""
-    found = {name: "need-long" for name, most in LIMITS.items() if len(fields[name]) > most}
+def field_errors(fields: Mapping[str, str]) -> dict[str, str]:
+    """The invalid fields, each with the key of its error."""
+    found = {
+        name: "need-long" for name, max_length in MAX_LENGTHS.items() if len(fields[name]) > max_length
+    }
     if not fields["text"]:
         found["text"] = "need-text"
     if fields["phone"] and not _PHONE.fullmatch(fields["phone"]):

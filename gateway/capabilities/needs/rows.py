@@ -1,4 +1,4 @@
-"""The needs as the journal has them, for those who may read it: nothing of them is personal."""
+"""Reads the needs from the journal; it contains no personal data of them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gateway.journal import Reader
 
 
 async def read_rows(journal: Path) -> dict[str, Need]:
-    """Every need by its number; one that cannot be read is left out. Raises `JournalFailed`."""
+    """All needs by number; unreadable ones are left out. Raises `JournalFailed`."""
     async with Reader.open(journal) as reader:
-        kept = await reader.state(Needs.name)
-    # Thousands take a while, in which nobody else should wait.
-    return await asyncio.to_thread(_decode, kept)
+        stored = await reader.state(Needs.name)
+    # Decoding thousands would block the event loop.
+    return await asyncio.to_thread(_decode_rows, stored)
 
 
-def _decode(kept: Mapping[str, bytes]) -> dict[str, Need]:
+def _decode_rows(stored: Mapping[str, bytes]) -> dict[str, Need]:
     decode = msgspec.msgpack.Decoder(Need).decode
     rows: dict[str, Need] = {}
-    for number, body in kept.items():
+    for number, body in stored.items():
         with contextlib.suppress(msgspec.DecodeError):
             rows[number] = decode(body)
     return rows

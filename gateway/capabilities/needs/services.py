@@ -1,7 +1,7 @@
-"""Needs (诉求) of residents, from registered to closed, without a word of what they said.
+"""Needs (诉求) of residents, from registered to closed, without personal data.
 
-Commands and facts go upstream and into an append-only journal: they hold numbers, names out of the
-site's file and those of the staff. What a person typed is kept elsewhere, sealed, and can be destroyed.
+Commands and facts go upstream and into an append-only journal: they contain numbers, names from the site
+file and names of staff. What a resident typed is stored elsewhere, sealed, and can be destroyed.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ from gateway.model import (
     Value,
 )
 
-DAY = 86_400.0
-YEAR = 366 * 86_400_000
-"""Milliseconds, the furthest that a need may be put off."""
-NUMBER = re.compile(r"[1-9]\d{7}")
-"""A receipt: short enough to be said, too many to be guessed."""
-ONCE = re.compile(r"[\w-]{0,64}", re.ASCII)
-STEPS = 100
-"""Steps of a need that are listed; facts tell of all."""
-MOST = 10_000
-"""Needs that are listed; for a new one beyond, the oldest that is over and destroyed is left out."""
-SETTLED = 3600e9
-"""Nanoseconds that a machine has run before its calendar may end what is kept: until the network has set
-it, a clock can be years wrong."""
+DAY_S = 86_400.0
+MAX_DEFERRAL_MS = 366 * 86_400_000
+"""The furthest into the future that a due date may be set."""
+RECEIPT_NUMBER = re.compile(r"[1-9]\d{7}")
+"""Short enough to be read out, with enough digits not to be guessed."""
+REQUEST_ID = re.compile(r"[\w-]{0,64}", re.ASCII)
+MAX_STEPS = 100
+"""Only the newest steps of a need are listed; the facts contain all."""
+MAX_NEEDS = 10_000
+"""Beyond that a new need replaces the oldest ended one whose particulars have been destroyed."""
+MIN_UPTIME_NS = 3600e9
+"""Only after that uptime expired particulars are erased: a clock can be years wrong until the network has
+set it."""
 
 Titles = Mapping[str, Mapping[str, str]]
-"""What people call things, by name and language."""
+"""Titles by name and language."""
 
 
 class State(StrEnum):
-    """How far a need has come."""
+    """The state of a need."""
 
     REGISTERED = "registered"
     ACCEPTED = "accepted"
-    """Somebody here sees to it."""
+    """Handled by the centre's staff."""
     REFERRED = "referred"
-    """Somebody elsewhere does (转介)."""
+    """Handled by another organisation (转介)."""
     DONE = "done"
     CLOSED = "closed"
-    """The resident knows how it ended."""
+    """The resident has been informed of the outcome."""
     WITHDRAWN = "withdrawn"
 
 
 OPEN = frozenset({State.REGISTERED, State.ACCEPTED, State.REFERRED})
-"""Something is owed."""
+"""States in which action is still due."""
 CHANNELS = ("kiosk", "phone", "desk")
 OUTCOMES = ("met", "partly", "unmet")
 
-_MOVES: Mapping[str, tuple[frozenset[State], State]] = {
+_STATE_CHANGES: Mapping[str, tuple[frozenset[State], State]] = {
     "need-accept": (OPEN, State.ACCEPTED),
     "need-refer": (OPEN, State.REFERRED),
     "need-done": (OPEN, State.DONE),
@@ -72,14 +72,14 @@ _MOVES: Mapping[str, tuple[frozenset[State], State]] = {
     "need-withdraw": (OPEN | {State.DONE}, State.WITHDRAWN),
     "need-reopen": (frozenset(State) - OPEN, State.ACCEPTED),
 }
-"""From which states each command leads to which."""
-_MARKS = frozenset({"need-change", "need-note", "need-correct", "need-look", "need-erase"})
-"""What leaves the state as it is."""
+"""For each command the states in which it is allowed, and the state to which it leads."""
+_ACTIONS_WITHOUT_STATE_CHANGE = frozenset(
+    {"need-change", "need-note", "need-correct", "need-look", "need-erase"}
+)
 
 
 class Category(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of need: the days it may take, who sees to it and to whom it is referred, unless somebody
-    says otherwise."""
+    """A category of needs: the days until it is due, and its default owner and referral."""
 
     title: Mapping[str, str]
     days: float
@@ -88,23 +88,23 @@ class Category(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reception(msgspec.Struct, frozen=True, kw_only=True):
-    """`[needs]`, checked, but for where the particulars lie."""
+    """`[needs]`, checked, without the location of the particulars."""
 
     categories: Mapping[str, Category]
     owners: Titles = {}
     referrals: Titles = {}
     keep_days: float = 180.0
-    """From the end of a need to the destruction of its particulars."""
+    """Days from the end of a need to the destruction of its particulars."""
     reopen_days: float = 14.0
     most_open: int = 500
     phone_per_hour: int = 30
-    """Needs that all phones together may register."""
+    """Needs that all phones together may register in an hour."""
     address: str = ""
-    """Where phones reach the form, such as `http://192.168.1.10:8080`."""
+    """The address of the form for phones, such as `http://192.168.1.10:8080`."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that was done about a need: the name of its command without `need-`. `detail` is the
+class NeedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step in the handling of a need: `what` is the name of its command without `need-`, `detail` the
     owner, the referral, the outcome or the reason."""
 
     what: str
@@ -126,32 +126,33 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     referral: str = ""
     outcome: str = ""
     satisfaction: int = 0
-    """1 to 5; 0: nobody said."""
+    """1 to 5; 0: not rated."""
     ended: Stamp | None = None
-    """When it was done, closed or withdrawn; the first of these since it was last opened."""
+    """When it was first done, closed or withdrawn since it was last opened."""
     overdue: bool = False
     referred: bool = False
     """Whether it was ever referred."""
     sealed: bool = False
-    """Whether its particulars are kept."""
+    """Whether its particulars are stored."""
     once: str = ""
-    """What the form that registered it was told by, so that a second click is no second need."""
-    steps: tuple[Step, ...] = ()
+    """The id of the form that registered it, so that a double click does not register twice."""
+    steps: tuple[NeedStep, ...] = ()
 
 
 class Needs(Service):
-    """Keeps where each need stands, and tells when it is overdue and when its particulars must go."""
+    """Tracks the state of each need, when it becomes overdue, and when its particulars must be
+    destroyed."""
 
     name = "needs"
     row = Need
-    actions = frozenset({"need-register", *_MOVES, *_MARKS})
+    actions = frozenset({"need-register", *_STATE_CHANGES, *_ACTIONS_WITHOUT_STATE_CHANGE})
 
     def __init__(self, reception: Reception | None = None) -> None:
         self._reception = reception
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         if isinstance(message, Tick):
-            return self._pass_time(rows, message.at)
+            return self._process_tick(rows, message.at)
         if not isinstance(message, Command) or message.action not in self.actions:
             return {}, []
         if self.objection(rows, message):
@@ -159,13 +160,15 @@ class Needs(Service):
         key = str(message.args["id"])
         if message.action == "need-register":
             return self._register(rows, key, message)
-        row, detail = self._moved(rows[key], message)
+        row, detail = self._execute(rows[key], message)
         what = message.action.removeprefix("need-")
-        row = _noted(row, Step(what=what, at=message.at, by=message.by or message.origin, detail=detail))
-        return {key: row}, [_fact(_KINDS[message.action], key, row, message.at, by=message.by)]
+        row = _with_step(
+            row, NeedStep(what=what, at=message.at, by=message.by or message.origin, detail=detail)
+        )
+        return {key: row}, [_fact(_FACT_KINDS[message.action], key, row, message.at, by=message.by)]
 
     def objection(self, rows: Rows, command: Command) -> str:
-        """Why a command cannot be carried out, as the key of an error; empty when it can."""
+        """Why a command is not allowed, as the key of an error; empty if it is."""
         if self._reception is None:
             return "needs-off"
         if command.action == "need-register":
@@ -201,26 +204,26 @@ class Needs(Service):
             once=str(args.get("once", "")),
         )
         changes: Changes = {key: need}
-        if len(rows) >= MOST:
+        if len(rows) >= MAX_NEEDS:
             over = [(row.ended.wall, old) for old, row in rows.items() if row.ended and not row.sealed]
             changes |= {old: None for _, old in sorted(over)[:1]}
         return changes, [_fact("need-registered", key, need, at, by=command.by)]
 
-    def _moved(self, row: Need, command: Command) -> tuple[Need, str]:
-        """The need after a command that nothing speaks against, and the detail of the step."""
+    def _execute(self, row: Need, command: Command) -> tuple[Need, str]:
+        """The need after an allowed command, and the detail of the step."""
         assert self._reception
         args, at, action = command.args, command.at, command.action
         category = self._reception.categories.get(row.category)
         change: dict[str, Any] = {}
         detail = ""
-        if action in _MOVES:
-            to = _MOVES[action][1]
+        if action in _STATE_CHANGES:
+            to = _STATE_CHANGES[action][1]
             change = {"state": to, "ended": None if to in OPEN else row.ended or at}
         if action == "need-accept":
-            detail = _owner(args, row, category)
+            detail = _resolve_owner(args, row, category)
             change |= {"owner": detail}
         elif action == "need-refer":
-            detail = _referral(args, category)
+            detail = _resolve_referral(args, category)
             change |= {"referral": detail, "referred": True}
         elif action == "need-close":
             detail = str(args["outcome"])
@@ -233,37 +236,37 @@ class Needs(Service):
             detail = ", ".join(change)
         elif action == "need-erase":
             detail = "request"
-            row = _erased(row, at)
+            row = _without_particulars(row, at)
         return msgspec.structs.replace(row, **change), detail
 
-    def _pass_time(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
         if self._reception is None or not at.is_set:
             return changes, facts
-        keep = self._reception.keep_days * DAY
+        retention_s = self._reception.keep_days * DAY_S
         for key, row in rows.items():
             if row.state in OPEN:
-                if (late := at.wall >= row.due) != row.overdue:
-                    changes[key] = turned = msgspec.structs.replace(row, overdue=late)
-                    facts += [_fact("need-overdue", key, turned, at)] if late else []
-            elif row.sealed and at.mono >= SETTLED and _age(row, at) >= keep:
-                step = Step(what="erase", at=at, detail="retention")
-                changes[key] = erased = _noted(_erased(row, at), step)
+                if (is_overdue := at.wall >= row.due) != row.overdue:
+                    changes[key] = turned = msgspec.structs.replace(row, overdue=is_overdue)
+                    facts += [_fact("need-overdue", key, turned, at)] if is_overdue else []
+            elif row.sealed and at.mono >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
+                step = NeedStep(what="erase", at=at, detail="retention")
+                changes[key] = erased = _with_step(_without_particulars(row, at), step)
                 facts.append(_fact("need-erased", key, erased, at))
         return changes, facts
 
     def _due(self, category: str, at: Stamp) -> int:
         assert self._reception
         known = self._reception.categories.get(category)
-        return at.wall + round((known.days if known else 7) * DAY * 1000)
+        return at.wall + round((known.days if known else 7) * DAY_S * 1000)
 
 
 def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any]) -> str:
     key = str(args.get("id"))
-    if not NUMBER.fullmatch(key) or key in rows:
+    if not RECEIPT_NUMBER.fullmatch(key) or key in rows:
         return "need-number"
-    if not ONCE.fullmatch(str(args.get("once", ""))):
+    if not REQUEST_ID.fullmatch(str(args.get("once", ""))):
         return "need-once"
     if args.get("category") not in reception.categories:
         return "need-category"
@@ -274,36 +277,36 @@ def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any])
 
 
 def _objection_to_move(reception: Reception, row: Need, command: Command) -> str:
-    """Why a need, as it stands, is not open to a command."""
+    """Why a command is not allowed in the current state of the need."""
     action = command.action
-    if action in _MOVES and row.state not in _MOVES[action][0]:
+    if action in _STATE_CHANGES and row.state not in _STATE_CHANGES[action][0]:
         return "need-state"
-    if action in (_MARKS | {"need-reopen"}) - {"need-change"} and not row.sealed:
+    if action in (_ACTIONS_WITHOUT_STATE_CHANGE | {"need-reopen"}) - {"need-change"} and not row.sealed:
         return "need-erased"
-    if action == "need-reopen" and _age(row, command.at) > reception.reopen_days * DAY:
+    if action == "need-reopen" and _seconds_since_end(row, command.at) > reception.reopen_days * DAY_S:
         return "need-reopen-late"
     return ""
 
 
 def _objection_to_args(reception: Reception, row: Need, command: Command) -> str:
-    """What is wrong with what a command says besides the need's number."""
+    """Which argument of a command is invalid, besides the need's number."""
     args, action = command.args, command.action
     category = reception.categories.get(str(args.get("category", row.category)))
-    owner = _owner(args, row, category) if action == "need-accept" else args.get("owner", "")
+    owner = _resolve_owner(args, row, category) if action == "need-accept" else args.get("owner", "")
     due, stars = args.get("due", row.due), args.get("satisfaction", 0)
-    fine = {
+    conditions = {
         "need-category": "category" not in args or category,
         "need-owner": owner in reception.owners or (action != "need-accept" and not owner),
-        "need-referral": action != "need-refer" or _referral(args, category) in reception.referrals,
+        "need-referral": action != "need-refer" or _resolve_referral(args, category) in reception.referrals,
         "need-outcome": action != "need-close"
         or (args.get("outcome") in OUTCOMES and type(stars) is int and 0 <= stars <= 5),
         "need-due": "due" not in args
-        or (type(due) is int and row.created.wall <= due <= command.at.wall + YEAR),
+        or (type(due) is int and row.created.wall <= due <= command.at.wall + MAX_DEFERRAL_MS),
     }
-    return next((key for key, holds in fine.items() if not holds), "")
+    return next((key for key, holds in conditions.items() if not holds), "")
 
 
-_KINDS = {
+_FACT_KINDS = {
     "need-accept": "need-accepted",
     "need-refer": "need-referred",
     "need-done": "need-done",
@@ -316,33 +319,33 @@ _KINDS = {
     "need-look": "need-looked",
     "need-erase": "need-erased",
 }
-"""The fact that tells of each command."""
+"""The kind of the fact that each command publishes."""
 
 
-def _owner(args: Mapping[str, Any], row: Need, category: Category | None) -> str:
-    """Who is to see to it: who was named, or does, or usually would."""
+def _resolve_owner(args: Mapping[str, Any], row: Need, category: Category | None) -> str:
+    """The owner named in the command, else the current one, else the category's default."""
     return str(args.get("owner") or row.owner or (category.owner if category else ""))
 
 
-def _referral(args: Mapping[str, Any], category: Category | None) -> str:
-    """To whom it is referred: who was named, or usually is."""
+def _resolve_referral(args: Mapping[str, Any], category: Category | None) -> str:
+    """The referral named in the command, else the category's default."""
     return str(args.get("to") or (category.referral if category else ""))
 
 
-def _age(row: Need, at: Stamp) -> float:
-    """Seconds since a need ended."""
+def _seconds_since_end(row: Need, at: Stamp) -> float:
+    """Seconds since the need ended; 0 if it is open."""
     return at.seconds_since(row.ended, unknown=0.0) if row.ended else 0.0
 
 
-def _erased(row: Need, at: Stamp) -> Need:
-    """Without its particulars, nobody can do anything about a need any more."""
+def _without_particulars(row: Need, at: Stamp) -> Need:
+    """The need without particulars; an open one is withdrawn, as it can no longer be handled."""
     if row.state in OPEN:
         return msgspec.structs.replace(row, sealed=False, state=State.WITHDRAWN, ended=at)
     return msgspec.structs.replace(row, sealed=False)
 
 
-def _noted(row: Need, step: Step) -> Need:
-    return msgspec.structs.replace(row, steps=(*row.steps, step)[-STEPS:])
+def _with_step(row: Need, step: NeedStep) -> Need:
+    return msgspec.structs.replace(row, steps=(*row.steps, step)[-MAX_STEPS:])
 
 
 def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:

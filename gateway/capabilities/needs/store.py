@@ -1,7 +1,7 @@
-"""The sealed particulars on the disk: a small SQLite file of their own, for one process.
+"""The sealed particulars on disk: an SQLite file for a single process.
 
-Each call opens the file and closes it again. A rollback journal rather than a log, overwritten before it is
-deleted, and `secure_delete`: after a call there is one file, and nothing of what was destroyed.
+Each call opens the file and closes it again. With `secure_delete`, and a rollback journal that is
+overwritten before it is deleted, nothing of what was destroyed remains on disk after a call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gateway.model import GatewayError
 from gateway.wire.secret import OTHERS, read_secret
 
 from .particulars import Particulars
-from .seal import KEY, new_key, seal, unseal
+from .seal import KEY_BYTES, new_key, seal, unseal
 
 SCHEMA = """
 CREATE TABLE proof (sealed BLOB NOT NULL);
@@ -33,79 +33,82 @@ CREATE TABLE need (
 );
 PRAGMA user_version = 1;
 """
-BOUND = "linli/needs/1/"
-"""Begins what everything sealed is bound to."""
+BINDING_PREFIX = "linli/needs/1/"
+"""Prefix of the bindings of everything sealed."""
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """That something is kept; `at` is Unix time in milliseconds."""
+class StoredParticulars(msgspec.Struct, frozen=True):
+    """An entry of the store; `at` is Unix time in milliseconds."""
 
     at: int
     confirmed: bool
-    """Whether the need it belongs to was registered in the end."""
+    """Whether its need has been registered in the journal."""
 
 
-class Store:
-    """Blocks while it works: call it in a thread. Everything raises `GatewayError`."""
+class ParticularsStore:
+    """Every call blocks: use a thread. Every call raises `GatewayError`."""
 
-    def __init__(self, path: Path, key: Path) -> None:
+    def __init__(self, path: Path, key_file: Path) -> None:
         self._path = path
-        self._key = key
+        self._key_file = key_file
 
     def put(self, number: str, particulars: Particulars, at: int) -> None:
-        """Seal the particulars of a need that is about to be registered."""
+        """Seal and store the particulars of a need that is about to be registered."""
         with self._open() as database:
-            master = self._master(database)
+            master = self._master_key(database)
             key = new_key()
-            wrapped, body = seal(master, key, f"{BOUND}key/{number}"), _seal(key, number, particulars)
+            wrapped, body = (
+                seal(master, key, f"{BINDING_PREFIX}key/{number}"),
+                _seal_particulars(key, number, particulars),
+            )
             database.execute(
                 "INSERT INTO need (id, key, body, at) VALUES (?, ?, ?, ?)", (number, wrapped, body, at)
             )
             failpoint("need-sealing")
 
     def confirm(self, number: str) -> None:
-        """It was registered."""
+        """Mark the need as registered."""
         with self._open() as database:
             database.execute("UPDATE need SET confirmed = 1 WHERE id = ?", (number,))
 
     def get(self, number: str) -> Particulars | None:
-        """What a person said; None if nothing is kept."""
+        """The particulars of a need; None if there are none."""
         with self._open() as database:
-            return self._get(database, number)[1]
+            return self._unseal_row(database, number)[1]
 
     def replace(self, number: str, particulars: Particulars) -> None:
-        """Seal them anew, with the same key."""
+        """Replace the particulars, sealed with the need's existing key."""
         with self._open() as database:
-            key, _ = self._get(database, number)
-            body = _seal(key, number, particulars)
+            key, _ = self._unseal_row(database, number)
+            body = _seal_particulars(key, number, particulars)
             database.execute("UPDATE need SET body = ? WHERE id = ?", (body, number))
 
-    def check(self) -> None:
-        """Raises what is wrong with the key to what is kept."""
+    def check_key(self) -> None:
+        """Raise `GatewayError` if the master key is missing or does not match the store."""
         if self._path.exists():
             with self._open() as database:
-                self._master(database)
+                self._master_key(database)
 
-    def kept(self) -> dict[str, Kept]:
-        """What is kept, by number; needs no key."""
+    def stored(self) -> dict[str, StoredParticulars]:
+        """All entries by the number of the need; works without the master key."""
         if not self._path.exists():
             return {}
         with self._open() as database:
             rows = database.execute("SELECT id, at, confirmed FROM need").fetchall()
-        return {number: Kept(at, bool(confirmed)) for number, at, confirmed in rows}
+        return {number: StoredParticulars(at, bool(confirmed)) for number, at, confirmed in rows}
 
     def destroy(self, numbers: Iterable[str]) -> None:
-        """Overwrite texts and keys; needs no key."""
+        """Overwrite texts and keys; works without the master key."""
         with self._open() as database:
             database.executemany("DELETE FROM need WHERE id = ?", [(number,) for number in numbers])
             failpoint("need-destroying")
 
-    def _get(self, database: sqlite3.Connection, number: str) -> tuple[bytes, Particulars | None]:
+    def _unseal_row(self, database: sqlite3.Connection, number: str) -> tuple[bytes, Particulars | None]:
         found = database.execute("SELECT key, body FROM need WHERE id = ?", (number,)).fetchone()
         if found is None:
             return b"", None
-        key = unseal(self._master(database), found[0], f"{BOUND}key/{number}")
-        plain = unseal(key, found[1], f"{BOUND}text/{number}")
+        key = unseal(self._master_key(database), found[0], f"{BINDING_PREFIX}key/{number}")
+        plain = unseal(key, found[1], f"{BINDING_PREFIX}text/{number}")
         return key, msgspec.json.decode(plain, type=Particulars)
 
     @contextmanager
@@ -123,15 +126,15 @@ class Store:
                 database.execute("PRAGMA secure_delete=ON")
                 database.execute("BEGIN IMMEDIATE")
                 with database:
-                    self._prepare(database)
+                    self._create_tables(database)
                     yield database
-            self._wipe()
+            self._overwrite_rollback_journal()
         except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
             raise GatewayError("needs-store", file=self._path, reason=error) from error
 
-    def _wipe(self) -> None:
-        """Overwrite the rollback journal of a transaction that is over: SQLite would give its blocks back
-        to the disk as they are, with what was destroyed in them."""
+    def _overwrite_rollback_journal(self) -> None:
+        """Overwrite and delete the rollback journal of a finished transaction: SQLite would free its blocks
+        without overwriting the destroyed data in them."""
         journal = Path(f"{self._path}-journal")
         if journal.exists():
             with journal.open("r+b") as file:
@@ -140,35 +143,37 @@ class Store:
                 os.fsync(file.fileno())
             journal.unlink()
 
-    def _prepare(self, database: sqlite3.Connection) -> None:
+    def _create_tables(self, database: sqlite3.Connection) -> None:
         ((version,),) = database.execute("PRAGMA user_version")
         if version == 0:
             for statement in SCHEMA.split(";"):
                 database.execute(statement)
 
-    def _master(self, database: sqlite3.Connection) -> bytes:
-        """The master key. The first one is made here; one that is lost is not made anew, for it would open
-        nothing of what is there."""
+    def _master_key(self, database: sqlite3.Connection) -> bytes:
+        """The master key. It is created for a new store; a lost key is not replaced, as a new one could not
+        open what is stored."""
         proof = database.execute("SELECT sealed FROM proof").fetchone()
-        if not self._key.exists():
+        if not self._key_file.exists():
             if proof:
-                raise GatewayError("needs-key-missing", file=self._key)
-            create_durably(self._key, f"{new_key().hex()}\n".encode())
+                raise GatewayError("needs-key-missing", file=self._key_file)
+            create_durably(self._key_file, f"{new_key().hex()}\n".encode())
         try:
-            master = bytes.fromhex(read_secret(self._key))
+            master = bytes.fromhex(read_secret(self._key_file))
         except ValueError as error:
-            raise GatewayError("needs-key-form", file=self._key) from error
-        if len(master) != KEY:
-            raise GatewayError("needs-key-form", file=self._key)
+            raise GatewayError("needs-key-form", file=self._key_file) from error
+        if len(master) != KEY_BYTES:
+            raise GatewayError("needs-key-form", file=self._key_file)
         if proof is None:
-            database.execute("INSERT INTO proof VALUES (?)", (seal(master, b"linli", f"{BOUND}proof"),))
+            database.execute(
+                "INSERT INTO proof VALUES (?)", (seal(master, b"linli", f"{BINDING_PREFIX}proof"),)
+            )
             return master
         try:
-            unseal(master, proof[0], f"{BOUND}proof")
+            unseal(master, proof[0], f"{BINDING_PREFIX}proof")
         except GatewayError as error:
-            raise GatewayError("needs-key-wrong", file=self._key) from error
+            raise GatewayError("needs-key-wrong", file=self._key_file) from error
         return master
 
 
-def _seal(key: bytes, number: str, particulars: Particulars) -> bytes:
-    return seal(key, msgspec.json.encode(particulars), f"{BOUND}text/{number}")
+def _seal_particulars(key: bytes, number: str, particulars: Particulars) -> bytes:
+    return seal(key, msgspec.json.encode(particulars), f"{BINDING_PREFIX}text/{number}")

@@ -5,5 +5,6 @@ from gateway.config.capability import Capability
 CAPABILITY = Capability(
     name="parcels",
     site="gateway.capabilities.parcels.site",
+    pages="gateway.capabilities.parcels.pages",
     order=40,
 )

@@ -1,4 +1,4 @@
-"""Lockers: which compartments are free, whose door stands open, when parcels came and went."""
+"""The locker service: which compartments are free, which doors are open, when parcels came and went."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ import msgspec
 
 from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
-KIND = "parcel-locker"
+PARCEL_LOCKER_KIND = "parcel-locker"
 
 
 class Compartment(msgspec.Struct, frozen=True):
-    """One compartment; its key is `device/number`. Not `live`: last heard before an outage."""
+    """One compartment; its key is `device/number`. Not `live`: last reported before an outage."""
 
     door_open: bool
     occupied: bool | None
-    """None where no sensor looks inside."""
+    """None if the compartment has no item sensor."""
     since: Stamp
     """When it became occupied or free."""
     live: bool = True
 
 
 class Lockers(Service):
-    """Follows the points `door.N` and `item.N`.
+    """Tracks the points `door.N` and `item.N`.
 
-    What lies inside is judged only once the door is shut: a hand is not a parcel.
+    The item sensor is evaluated only while the door is closed, as it also detects a hand.
     """
 
     name = "lockers"
     row = Compartment
 
     def __init__(self, devices: Mapping[str, Device]) -> None:
-        cabinets = {device.name: device.points for device in devices.values() if device.kind == KIND}
-        self._numbers = {
+        cabinets = {
+            device.name: device.points for device in devices.values() if device.kind == PARCEL_LOCKER_KIND
+        }
+        self._compartments = {
             name: {
                 p.removeprefix("door."): p.replace("door", "item") in points
                 for p in points
@@ -41,29 +43,31 @@ class Lockers(Service):
             }
             for name, points in cabinets.items()
         }
-        """Of each cabinet its compartments, and whether a sensor looks inside."""
+        """By device the numbers of its compartments, and whether each has an item sensor."""
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
         changes: Changes = {}
         facts: list[Fact] = []
         if isinstance(message, Adopted):
-            known = {f"{device}/{n}" for device, numbers in self._numbers.items() for n in numbers}
+            known = {
+                f"{device}/{n}" for device, compartments in self._compartments.items() for n in compartments
+            }
             return {key: None for key in rows if key not in known}, facts
         if isinstance(message, Sample):
-            for number, sensor in self._numbers.get(message.device, {}).items():
+            for number, has_item_sensor in self._compartments.get(message.device, {}).items():
                 key = f"{message.device}/{number}"
                 old: Compartment | None = rows.get(key)
-                new = _look(old, message, number, sensor)
+                new = _updated_compartment(old, message, number, has_item_sensor)
                 if new is not None and new != old:
                     changes[key] = new
-                    facts += _changed(old, new, message, number)
+                    facts += _facts_of_change(old, new, message, number)
         return changes, facts
 
     def restore(self, rows: Rows) -> Rows:
         return {key: msgspec.structs.replace(row, live=False) for key, row in rows.items()}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
-        total = sum(map(len, self._numbers.values()))
+        total = sum(map(len, self._compartments.values()))
         occupied = sum(row.live and row.occupied is True for row in rows.values())
         free = sum(row.live and row.occupied is False for row in rows.values())
         return {
@@ -75,21 +79,23 @@ class Lockers(Service):
         }
 
 
-def _look(old: Compartment | None, sample: Sample, number: str, sensor: bool) -> Compartment | None:
+def _updated_compartment(
+    old: Compartment | None, sample: Sample, number: str, has_item_sensor: bool
+) -> Compartment | None:
     door, item = sample.values.get(f"door.{number}"), sample.values.get(f"item.{number}")
     if not isinstance(door, bool):
         return old and msgspec.structs.replace(old, live=False)
-    if old and sensor and not isinstance(item, bool):
-        item = old.occupied  # Its sensor says nothing this time.
-    occupied = item if sensor and isinstance(item, bool) else None
+    if old and has_item_sensor and not isinstance(item, bool):
+        item = old.occupied  # No value this time: unchanged.
+    occupied = item if has_item_sensor and isinstance(item, bool) else None
     if old is None:
         return Compartment(door, occupied, sample.at)
-    if (door and sensor) or occupied == old.occupied:
+    if (door and has_item_sensor) or occupied == old.occupied:
         return msgspec.structs.replace(old, door_open=door, live=True)
     return Compartment(door, occupied, sample.at)
 
 
-def _changed(old: Compartment | None, new: Compartment, sample: Sample, number: str) -> list[Fact]:
+def _facts_of_change(old: Compartment | None, new: Compartment, sample: Sample, number: str) -> list[Fact]:
     facts: list[Fact] = []
     if old is None:
         return facts

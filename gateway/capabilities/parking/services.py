@@ -1,4 +1,4 @@
-"""Parking: which bays are free, and how long each was taken."""
+"""The parking service: which bays are free, and how long each was occupied."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import msgspec
 
 from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
 
-KIND = "parking-bay"
+PARKING_BAY_KIND = "parking-bay"
 
 
 class Bay(msgspec.Struct, frozen=True):
-    """One bay; its key is `device/point`. Not `live`: last heard before a restart or an outage."""
+    """One bay; its key is `device/point`. Not `live`: last reported before a restart or an outage."""
 
     occupied: bool
     since: Stamp
@@ -20,7 +20,7 @@ class Bay(msgspec.Struct, frozen=True):
 
 
 class Parking(Service):
-    """Follows every `occupied` point of a bay detector; a detector may watch several bays."""
+    """Tracks every `occupied` point of a bay detector; a detector may cover several bays."""
 
     name = "parking"
     row = Bay
@@ -29,7 +29,7 @@ class Parking(Service):
         self._bays = {
             device.name: tuple(p for p in device.points if p.partition(".")[0] == "occupied")
             for device in devices.values()
-            if device.kind == KIND
+            if device.kind == PARKING_BAY_KIND
         }
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
@@ -45,7 +45,7 @@ class Parking(Service):
             old: Bay | None = rows.get(key)
             occupied = message.values.get(point)
             if occupied is None and not message.bad.get(point, message.error):
-                continue  # A message about something else.
+                continue  # The sample says nothing of this bay.
             if not isinstance(occupied, bool):
                 if old is not None and old.live:
                     changes[key] = msgspec.structs.replace(old, live=False)

@@ -6,6 +6,7 @@ CAPABILITY = Capability(
     name="safety",
     site="gateway.capabilities.safety.site",
     jobs="gateway.capabilities.safety.jobs",
+    pages="gateway.capabilities.safety.pages",
     order=0,
     commands={
         "rules": "gateway.capabilities.safety.commands.rules",

@@ -14,7 +14,6 @@ import msgspec
 
 from gateway.config import Site
 from gateway.model import Device, Hazard, Lane, Record, Stamp
-from gateway.web.markup import add, document, table, written
 from gateway.words import translate
 
 from .services.emergency_plans import EmergencyPlan
@@ -241,49 +240,3 @@ def _duration(seconds: float | None, language: str) -> str:
     if seconds < 3600:
         return translate(language, "testlog.minutes", n=f"{seconds / 60:.1f}")
     return translate(language, "testlog.hours", n=f"{seconds / 3600:.1f}")
-
-
-STYLE = """
-@page { size: A4 landscape; margin: 12mm }
-* { box-sizing: border-box }
-body { font: 10pt/1.45 "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; margin: 0 auto; max-width: 270mm;
-  color: #000; background: #fff }
-h1 { font-size: 16pt; margin: 0 0 2mm } h2 { font-size: 12pt; margin: 6mm 0 2mm }
-.note { border: 1pt solid #000; padding: 2mm 3mm; font-weight: bold }
-table { border-collapse: collapse; width: 100% } thead { display: table-header-group }
-th, td { border: .5pt solid #444; padding: 1mm 2mm; text-align: left; vertical-align: top;
-  white-space: pre-line; overflow-wrap: anywhere }
-th { background: #eee; white-space: nowrap; print-color-adjust: exact } tr { break-inside: avoid }
-.sign { display: flex; gap: 8mm; margin-top: 14mm; break-inside: avoid }
-.sign span { flex: 1; border-bottom: .5pt solid #000; padding-bottom: 1mm }
-"""
-
-
-def html_page(log: PeriodLog, site: Site, language: str) -> str:
-    """The log as one HTML file for the printer."""
-
-    def word(key: str, **facts: object) -> str:
-        return translate(language, f"testlog.{key}", **facts)
-
-    title = word("title", month=log.period, centre=_centre_title(site, language))
-    html, head, body = document(language, title)
-    add(head, "style", STYLE)
-    add(body, "h1", title)
-    add(body, "p", word("auxiliary"), kind="note")
-    for each in log_tables(log, site, language):
-        add(body, "h2", each.title)
-        if each.rows:
-            table(body, each.heads, ([(text, "") for text in row] for row in each.rows))
-        else:
-            add(body, "p", word("none"))
-    if log.undated:
-        add(body, "p", word("undated", count=log.undated))
-    signatures = add(body, "div", kind="sign")
-    for who in ("tester", "keeper", "manager", "date"):
-        add(signatures, "span", word(who))
-    return written(html)
-
-
-def _centre_title(site: Site, language: str) -> str:
-    title = site.centre.title
-    return title if isinstance(title, str) else title.get(language, next(iter(title.values())))

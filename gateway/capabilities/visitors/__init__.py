@@ -6,6 +6,7 @@ CAPABILITY = Capability(
     name="visitors",
     site="gateway.capabilities.visitors.site",
     jobs="gateway.capabilities.visitors.jobs",
+    pages="gateway.capabilities.visitors.pages",
     order=10,
     commands={
         "visitors": "gateway.capabilities.visitors.commands.visitors",

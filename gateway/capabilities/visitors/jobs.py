@@ -20,11 +20,12 @@ class StatisticsJob(Job):
 
     @classmethod
     async def prepare(cls, host: Host) -> None:
-        if absence := await statistics.absence(host.journal.reader, host.clock.now()):
-            host.record(absence)
+        if downtime := await statistics.detect_downtime(host.journal.reader, host.clock.now()):
+            host.record(downtime)
 
     async def run(self) -> None:
-        await statistics.keep(statistics_file(self._host.site), self._host.journal.reader, self._host.clock)
+        file = statistics_file(self._host.site)
+        await statistics.maintain_statistics(file, self._host.journal.reader, self._host.clock)
 
 
 JOBS: tuple[type[Job], ...] = (StatisticsJob,)

@@ -22,7 +22,7 @@ from .services import (
     Layout,
     Room,
     Visitors,
-    counts,
+    counts_visitors,
     reachable,
     with_counters,
 )
@@ -110,7 +110,7 @@ def _read_layout(draft: SiteDraft) -> Layout:
     rooms = _read_rooms(reader, data)
     doors = _read_doors(reader, data, devices)
     found = Layout(
-        rooms=rooms, doors=doors, limit=keys.limit, settle=keys.settle * 60, grace=keys.grace * 60
+        rooms=rooms, doors=doors, limit=keys.limit, settle_s=keys.settle * 60, grace_s=keys.grace * 60
     )
     if not reader.mistakes:
         there = reachable(with_counters(found, devices.values()).doors.values())
@@ -163,7 +163,7 @@ def _table_names(data: Table, section: str) -> list[str]:
 def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
-    counters = [device.name for device in devices.values() if counts(device)]
+    counters = [device.name for device in devices.values() if counts_visitors(device)]
     # One that is written down but wrong has been told of already.
     told = [name for name in _table_names(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_table_names(data, "room"))

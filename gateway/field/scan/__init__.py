@@ -1,7 +1,8 @@
-"""`linli scan`: who is on a line, a network, a broker or the air, as tables to paste into the site's file.
+"""`linli scan`: the devices on a serial line, a network, a broker or the radio, as tables to copy into the
+site's file.
 
-How it goes is told on standard error as it goes; what was found, at the end or when it is interrupted, on
-standard output.
+Progress goes to standard error; what was found goes to standard output, at the end or when the scan is
+interrupted.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.config import ControlOptions, Site, load_profiles, load_site
 from gateway.model import Driver, GatewayError
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
-from .paste import Met, describe, paste
-from .scanner import Report, Scanner, Wishes
+from .scanner import Scanner, ScanOptions, ScanReport
+from .tables import FoundDevice, describe, site_tables
 
 __all__ = ["add_arguments", "run"]
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of a scan."""
 
     def word(key: str) -> str:
-        return translate(preferred(), f"scan.help-{key}")
+        return translate(preferred_language(), f"scan.help-{key}")
 
     parser.add_argument("what", choices=("serial", "tcp", "ble", "mqtt"), help=word("what"))
     parser.add_argument("target", nargs="*", help=word("target"))
@@ -44,42 +45,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help=word("json"))
 
 
-def run(options: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
+def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
     """Scan, and print what was found, even when that is interrupted. Raises `GatewayError`."""
-    targets = _targets(options.what, options.target)
-    site = load_site(options.config) if options.config.exists() else None
+    targets = _targets(arguments.what, arguments.target)
+    site = load_site(arguments.config) if arguments.config.exists() else None
     keys = {"baud", "parity", "username", "password_file"}
-    wishes = Wishes(
-        numbers=options.units,
-        line={key: value for key in sorted(keys) if (value := getattr(options, key)) is not None},
-        seconds=options.seconds,
-        timeout=options.timeout,
+    options = ScanOptions(
+        numbers=arguments.units,
+        bus_keys={key: value for key in sorted(keys) if (value := getattr(arguments, key)) is not None},
+        listen_s=arguments.seconds,
+        timeout_s=arguments.timeout,
     )
-    report = Printer(preferred(), bar=sys.stderr.isatty())
+    report = ScanPrinter(preferred_language(), bar=sys.stderr.isatty())
     scanner = Scanner(
         site=site,
-        models=load_profiles(options.config),
+        models=load_profiles(arguments.config),
         drivers=drivers,
         report=report,
         clock=SystemClock(),
-        wishes=wishes,
+        options=options,
         control_socket=(site.control if site else ControlOptions()).socket,
     )
     try:
-        asyncio.run(_scan(scanner, options.what, targets))
+        asyncio.run(_scan(scanner, arguments.what, targets))
     finally:
-        report.end()
-        print(report.as_json(site) if options.json else report.as_tables(site))
+        report.end_line()
+        print(report.as_json(site) if arguments.json else report.as_tables(site))
 
 
 async def _scan(scanner: Scanner, what: str, targets: list[str]) -> None:
     if what == "serial":
-        await scanner.serial(targets)
+        await scanner.scan_ports(targets)
     elif what == "tcp":
-        await scanner.tcp(targets)
+        await scanner.scan_hosts(targets)
     else:
         for target in targets:
-            await scanner.listen(target)
+            await scanner.scan_by_listening(target)
 
 
 def _targets(what: str, given: list[str]) -> list[str]:
@@ -95,53 +96,53 @@ def _targets(what: str, given: list[str]) -> list[str]:
     return given
 
 
-class Printer(Report):
-    """Says on standard error how it goes, and remembers who was met."""
+class ScanPrinter(ScanReport):
+    """Says on standard error how it goes, and remembers who was device."""
 
     def __init__(self, language: str, *, bar: bool) -> None:
         self._language = language
         self._bar = bar
-        self._open = False
-        self.met: list[Met] = []
+        self._bar_shown = False
+        self.found: list[FoundDevice] = []
 
-    def tell(self, key: str, /, **facts: object) -> None:
-        self.end()
+    def announce(self, key: str, /, **facts: object) -> None:
+        self.end_line()
         print(translate(self._language, key, **facts), file=sys.stderr, flush=True)
 
     def progress(self, place: str, done: int, total: int) -> None:
         if self._bar:
             print(f"\r{place}: {done}/{total} ", end="", file=sys.stderr, flush=True)
-            self._open = True
+            self._bar_shown = True
 
-    def meet(self, met: Met) -> None:
-        self.met.append(met)
-        self.end()
-        print(f"+ {describe(met, self._language)}", file=sys.stderr, flush=True)
+    def add_device(self, device: FoundDevice) -> None:
+        self.found.append(device)
+        self.end_line()
+        print(f"+ {describe(device, self._language)}", file=sys.stderr, flush=True)
 
-    def end(self) -> None:
-        """Begin a new line if one is open."""
-        if self._open:
+    def end_line(self) -> None:
+        """End the line of the progress bar, if there is one."""
+        if self._bar_shown:
             print(file=sys.stderr)
-            self._open = False
+            self._bar_shown = False
 
     def as_tables(self, site: Site | None) -> str:
-        return paste(self.met, _taken(site), self._language)
+        return site_tables(self.found, _taken(site), self._language)
 
     def as_json(self, site: Site | None) -> str:
         found = [
             {
-                "driver": met.driver,
-                "place": met.place,
-                "line": met.line,
-                "bus": met.bus,
-                "address": met.address,
-                "says": met.says,
-                "needs": met.needs,
-                "configured": met.device,
-                "fits": [{"profile": fit.profile, "values": fit.values} for fit in met.fits],
-                "heard": met.heard,
+                "driver": device.driver,
+                "place": device.target,
+                "line": device.bus_table,
+                "bus": device.bus,
+                "address": device.address,
+                "says": device.identity,
+                "needs": device.keys_to_fill_in,
+                "configured": device.configured_as,
+                "fits": [{"profile": match.profile, "values": match.values} for match in device.matches],
+                "heard": device.received,
             }
-            for met in self.met
+            for device in self.found
         ]
         whole = {"found": found, "config": self.as_tables(site)}
         return json.dumps(whole, indent=2, ensure_ascii=False, default=str)

@@ -1,4 +1,5 @@
-"""One request on a line, on behalf of a scan: put directly, or by the gateway that owns the line."""
+"""One request of a scan to a device, made directly or by the gateway that owns the line, and what travels
+between the two processes for it."""
 
 from __future__ import annotations
 
@@ -7,24 +8,25 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.model import Bus, Checks, Device, Driver, GatewayError, Point
+from gateway.config.reading import struct_from_table
+from gateway.model import Bus, Device, Driver, GatewayError, Point
 
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
-Ask = Callable[[Bus], Awaitable[Table]]
+ScanRequest = Callable[[Bus], Awaitable[Table]]
 
 
-def question(
+def scan_request(
     driver: Driver, address: Any, model: str = "", points: Mapping[str, Point] | None = None
-) -> Ask:
-    """Without points: whether somebody is at that address (the driver's `Address`); the answer is
-    `{"says": …}`. With a model's points: their numbers on the wire, `{"wire": …}`. Raises `ReadFailed` or
-    `LinkDown`; never writes."""
+) -> ScanRequest:
+    """Without points: whether a device is at that address (the driver's `Address`); the answer is
+    `{"says": …}`, its identity. With a model's points: their values on the wire, `{"wire": …}`. Raises
+    `ReadFailed` or `LinkDown`; never writes."""
 
     async def ask(bus: Bus) -> Table:
         if points is None:
             return {"says": await bus.probe(address)}
-        stranger = Device(
+        candidate = Device(
             name=f"scan {address} {model}",
             title={},
             kind="",
@@ -34,25 +36,23 @@ def question(
             points=dict(points),
             every=1.0,
         )
-        return {"wire": driver.decode(points, await bus.read(stranger))}
+        return {"wire": driver.decode(points, await bus.read(candidate))}
 
     return ask
 
 
-def build(kind: type[T], keys: Mapping[str, Any]) -> T:
-    """A driver's options or address from the keys of a table. Raises `GatewayError`."""
-    try:
-        built = msgspec.convert(keys, kind)
-    except msgspec.ValidationError as error:
-        raise GatewayError("command-form", reason=error) from error
-    checks: Checks = getattr(kind, "CHECKS", {})
-    for key, (holds, sentence) in checks.items():
-        if not holds(getattr(built, key)):
-            raise GatewayError(sentence)
+def parse_keys(kind: type[T], keys: Any) -> T:
+    """A driver's options, address or point from the keys of a table. Raises `GatewayError`."""
+    if not isinstance(keys, dict):
+        raise GatewayError("command-form", reason=keys)
+    built, mistakes = struct_from_table(kind, keys)
+    for mistake in mistakes:
+        raise GatewayError(mistake.key, **mistake.facts)
+    assert built
     return built
 
 
-def pack(points: Mapping[str, Point]) -> Table:
+def encode_points(points: Mapping[str, Point]) -> Table:
     """Points as plain tables, without what stands there by default."""
     return {
         name: {
@@ -64,10 +64,8 @@ def pack(points: Mapping[str, Point]) -> Table:
     }
 
 
-def unpack(driver: Driver, packed: Any) -> dict[str, Point]:
-    """The driver's points again. Raises `GatewayError`."""
-    try:
-        points: dict[str, Point] = msgspec.convert(packed, dict[str, driver.point])  # type: ignore[name-defined]
-    except msgspec.ValidationError as error:
-        raise GatewayError("command-form", reason=error) from error
-    return points
+def decode_points(driver: Driver, encoded: Any) -> dict[str, Point]:
+    """The reverse of `encode_points`. Raises `GatewayError`."""
+    if not isinstance(encoded, dict):
+        raise GatewayError("command-form", reason=encoded)
+    return {name: parse_keys(driver.point, table) for name, table in encoded.items()}

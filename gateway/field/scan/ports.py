@@ -1,4 +1,4 @@
-"""The serial ports of this machine, and who uses them."""
+"""The serial ports of this machine, and the processes that use them."""
 
 from __future__ import annotations
 
@@ -7,42 +7,44 @@ import os
 from pathlib import Path
 
 BY_ID = Path("/dev/serial/by-id")
-"""Names that outlive a reboot and a renumbering. Other ports are scanned only when they are named: on a
+"""Names that stay the same after a reboot. Other ports are scanned only when they are named: on a
 Raspberry Pi they are the console and the Bluetooth chip."""
-PTY = "ptmx"
+PTY_MASTER = "ptmx"
 
 
-def stable(port: str, by_id: Path = BY_ID) -> str:
+def stable_name(port: str, by_id: Path = BY_ID) -> str:
     """The name to write into a configuration."""
     real = os.path.realpath(port)
-    return next((str(name) for name in named(by_id) if os.path.realpath(name) == real), port)
+    return next((str(name) for name in ports_by_id(by_id) if os.path.realpath(name) == real), port)
 
 
-def named(by_id: Path = BY_ID) -> list[Path]:
+def ports_by_id(by_id: Path = BY_ID) -> list[Path]:
+    """Every port with a stable name, by that name."""
     return sorted(by_id.iterdir()) if by_id.is_dir() else []
 
 
-def users(port: str) -> list[str]:
+def port_users(port: str) -> list[str]:
     """Other processes that have the port open, as far as we may know. A program that holds the near end
     of a pseudo-terminal is the device itself, and none of its users."""
     real = os.path.realpath(port)
     others = (p for p in Path("/proc").iterdir() if p.name.isdecimal() and int(p.name) != os.getpid())
-    return [f"{process.name} ({_name(process)})" for process in others if _uses(_open_files(process), real)]
+    using = (process for process in others if _is_user(_open_files(process), real))
+    return [f"{process.name} ({_process_name(process)})" for process in using]
 
 
-def _uses(files: list[str], port: str) -> bool:
-    return port in files and not any(file.endswith(PTY) for file in files)
+def _is_user(files: list[str], port: str) -> bool:
+    return port in files and not any(file.endswith(PTY_MASTER) for file in files)
 
 
 def _open_files(process: Path) -> list[str]:
-    """None of a process that has ended, or belongs to somebody else."""
+    """The paths of a process's open files; empty if it has ended or belongs to another user."""
     files: list[str] = []
     with contextlib.suppress(OSError):
         files.extend(os.readlink(file) for file in (process / "fd").iterdir())
     return files
 
 
-def _name(process: Path) -> str:
+def _process_name(process: Path) -> str:
     try:
         return (process / "comm").read_text().strip()
     except OSError:

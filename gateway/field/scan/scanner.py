@@ -1,7 +1,7 @@
-"""What is asked, in which order, at what pace: the only part of a scan that waits.
+"""What a scan asks, in which order, at what pace: the only part of it that waits.
 
-Nothing here writes to a device. A line that the running gateway owns is asked through the gateway, a port
-that anybody else has open is left alone, and so is a line on which somebody speaks already.
+Nothing here writes to a device. A bus that the running gateway uses is asked through the gateway. A port
+that another program has open is left alone, and so is a line on which there is traffic already.
 """
 
 from __future__ import annotations
@@ -35,61 +35,60 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.wire.codec import leaves
+from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
-from .ask import build, pack, question
-from .fit import contradicts, fits
-from .paste import Met
-from .ports import BY_ID, named, stable, users
+from .ask import encode_points, parse_keys, scan_request
+from .match import contradicts, matching_profiles
+from .ports import BY_ID, port_users, ports_by_id, stable_name
+from .tables import FoundDevice
 
-SERIAL, TCP = 0.08, 0.3
-"""Seconds an answer is waited for. On a serial line the time of the characters comes on top."""
-CHARACTERS = 20 * 11
-"""Bits of a request and its answer."""
-BAUD = 9600
-DOWNS = 3
-"""Times in a row that a line may break."""
-KNOCKS, KNOCK = 64, 1.0
-"""Hosts of a network that are tried at once, and the seconds each has to accept a connection."""
-HOSTS = 8
-"""Hosts that are asked at once."""
-LARGEST = 1024
-"""Addresses of a network."""
-MESSAGES = 20
-"""Different messages of one device that are kept."""
+SERIAL_TIMEOUT_S, TCP_TIMEOUT_S = 0.08, 0.3
+"""Time for a reply; on a serial line that of the characters is added."""
+BITS_PER_EXCHANGE = 20 * 11
+"""Of a request and its reply."""
+DEFAULT_BAUD = 9600
+MAX_BREAKS_IN_A_ROW = 3
+"""How often in a row a bus may go down before it is given up."""
+MAX_PARALLEL_CONNECTS, CONNECT_TIMEOUT_S = 64, 1.0
+"""Hosts of a network that are tried at once, and the time each has to accept a connection."""
+MAX_PARALLEL_HOSTS = 8
+"""Hosts whose devices are asked at once."""
+MAX_NETWORK_ADDRESSES = 1024
+MAX_MESSAGES_PER_DEVICE = 20
+"""Different messages of one device that are compared with the models."""
 
 Table = dict[str, Any]
-Asking = Callable[..., Awaitable[Table]]
-"""Address keys, a model's name and its points to an answer of `ask.question`. Raises `ReadFailed` when
-nobody answers, `LinkDown` when the line is gone for good."""
+AskDevice = Callable[..., Awaitable[Table]]
+"""Address keys, a model's name and its points to an answer of `ask.scan_request`. Raises `ReadFailed`
+without a reply, `LinkDown` when the bus is down for good."""
 
 
-class Report(Protocol):
-    """Who is told."""
+class ScanReport(Protocol):
+    """Where progress and results go."""
 
-    def tell(self, key: str, /, **facts: object) -> None:
-        """A sentence on how it goes."""
+    def announce(self, key: str, /, **facts: object) -> None:
+        """Report a sentence of `words/` about the progress."""
         ...
 
-    def progress(self, place: str, done: int, total: int) -> None:
-        """How far a line has been asked."""
+    def progress(self, target: str, done: int, total: int) -> None:
+        """Report how many addresses of a target have been asked."""
         ...
 
-    def meet(self, met: Met) -> None:
-        """Somebody was met; said once, though more may become known of them."""
+    def add_device(self, device: FoundDevice) -> None:
+        """Report a device, once; more may become known of it afterwards."""
         ...
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person asked for."""
+class ScanOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asked for."""
 
     numbers: frozenset[int] | None = None
     """Unit ids or board numbers; all by default."""
-    line: Table = {}
-    """Keys that a line must have, such as `baud`; those that it may have besides, such as `username`."""
-    seconds: float | None = None
-    timeout: float | None = None
+    bus_keys: Table = {}
+    """Keys of a `[bus.…]` table that are given, such as `baud` or `username`."""
+    listen_s: float | None = None
+    timeout_s: float | None = None
 
 
 class Scanner:
@@ -100,9 +99,9 @@ class Scanner:
         site: Site | None,
         models: Mapping[str, Profile],
         drivers: Mapping[str, Driver],
-        report: Report,
+        report: ScanReport,
         clock: Clock,
-        wishes: Wishes,
+        options: ScanOptions,
         control_socket: Path,
     ) -> None:
         self._site = site
@@ -111,144 +110,144 @@ class Scanner:
         self._drivers = {name: drivers[name] for _, name in ranked}
         self._report = report
         self._clock = clock
-        self._wishes = wishes
+        self._options = options
         self._socket = control_socket
-        self._owned: dict[str, str] = {}
-        """Places that the running gateway owns, and its lines there."""
+        self._gateway_buses: dict[str, str] = {}
+        """By target, the bus of the running gateway that uses it."""
 
-    async def serial(self, ports: Sequence[str], by_id: Path = BY_ID) -> None:
-        """Ports, one after the other; without any, all that have a lasting name."""
+    async def scan_ports(self, ports: Sequence[str], by_id: Path = BY_ID) -> None:
+        """Scan serial ports one after the other; without any, all that have a stable name."""
         await self._ask_gateway()
-        chosen = [stable(port, by_id) for port in ports] or [str(name) for name in named(by_id)]
+        chosen = [stable_name(port, by_id) for port in ports] or [str(name) for name in ports_by_id(by_id)]
         if not chosen:
-            self._report.tell("scan.ports-none", folder=by_id)
+            self._report.announce("scan.ports-none", folder=by_id)
         for port in chosen:
             try:
-                await self._port(port)
+                await self._scan_port(port)
             except LinkDown as down:
-                self._report.tell(f"error.{down.key}", **down.facts)
+                self._report.announce(f"error.{down.key}", **down.facts)
 
-    async def _port(self, port: str) -> None:
-        if bus := self._owned.get(_real(port)):
-            await self._through(port, bus)
-        elif others := users(port):
-            self._report.tell("scan.held", place=port, users=", ".join(others))
+    async def _scan_port(self, port: str) -> None:
+        if bus := self._gateway_buses.get(_canonical(port)):
+            await self._scan_through_gateway(port, bus)
+        elif others := port_users(port):
+            self._report.announce("scan.held", place=port, users=", ".join(others))
         elif await self._overhear(port):
-            self._report.tell("scan.spoken", place=port)
+            self._report.announce("scan.spoken", place=port)
         else:
-            await self._lines(port, SERIAL)
+            await self._scan_target(port, SERIAL_TIMEOUT_S)
 
-    async def tcp(self, targets: Sequence[str]) -> None:
-        """Hosts with or without a port, and networks."""
+    async def scan_hosts(self, targets: Sequence[str]) -> None:
+        """Scan hosts with or without a port, and networks."""
         await self._ask_gateway()
         scans = (driver.scan for driver in self._drivers.values())
         ports = sorted({scan.tcp_port for scan in scans if scan and scan.tcp_port})
-        places = [place for target in targets for place in _hosts(target, ports)]
-        knocks, asks = asyncio.Semaphore(KNOCKS), asyncio.Semaphore(HOSTS)
+        places = [place for target in targets for place in _host_targets(target, ports)]
+        connecting, asking = asyncio.Semaphore(MAX_PARALLEL_CONNECTS), asyncio.Semaphore(MAX_PARALLEL_HOSTS)
 
-        async def visit(place: str) -> None:
+        async def scan_host(place: str) -> None:
             try:
-                if bus := self._owned.get(await asyncio.to_thread(_real, place)):
-                    await self._through(place, bus)
+                if bus := self._gateway_buses.get(await asyncio.to_thread(_canonical, place)):
+                    await self._scan_through_gateway(place, bus)
                     return
-                async with knocks:
-                    if len(places) > 1 and not await _opens(place):
+                async with connecting:
+                    if len(places) > 1 and not await _accepts_connection(place):
                         return
-                async with asks:
-                    await self._lines(place, TCP)
+                async with asking:
+                    await self._scan_target(place, TCP_TIMEOUT_S)
             except LinkDown as down:
-                self._report.tell(f"error.{down.key}", **down.facts)
+                self._report.announce(f"error.{down.key}", **down.facts)
 
         if len(places) > 1:
-            self._report.tell(
-                "scan.network", hosts=len(places), seconds=round(len(places) / KNOCKS * KNOCK)
-            )
+            seconds = round(len(places) / MAX_PARALLEL_CONNECTS * CONNECT_TIMEOUT_S)
+            self._report.announce("scan.network", hosts=len(places), seconds=seconds)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for place in places:
-                    tasks.create_task(visit(place), name=place)
+                    tasks.create_task(scan_host(place), name=place)
         except BaseExceptionGroup as group:
             raise root_error(group) from None
 
     async def _ask_gateway(self) -> None:
-        """Learn what the running gateway owns. Raises `GatewayError` when it runs, and does not say."""
+        """Ask a running gateway which targets it uses. Raises `GatewayError` when it does not answer."""
         try:
             answer = await control.call(self._socket, "lines")
-        except control.DaemonAway:
+        except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
-        self._owned = {await asyncio.to_thread(_real, place): bus for bus, place in lines}
+        self._gateway_buses = {await asyncio.to_thread(_canonical, place): bus for bus, place in lines}
 
-    async def listen(self, target: str) -> None:
-        """A broker or the radio: whoever speaks there."""
+    async def scan_by_listening(self, target: str) -> None:
+        """Find the devices that report by themselves to a broker or by radio."""
         if not await self._overhear(target):
-            self._report.tell("scan.silence", place=target)
+            self._report.announce("scan.silence", place=target)
 
-    async def _lines(self, target: str, patience: float) -> None:
-        """The lines that may be at a target, until one answers: all that share a wire share its speed."""
-        tables = self._tables(target)
-        needed = sum(
-            len(self._addresses(name, table)) * self._patience(table, patience) for name, table in tables
+    async def _scan_target(self, target: str, timeout_s: float) -> None:
+        """Try the buses that may be at a target until a device replies: all on a wire use the same one."""
+        tables = self._candidate_buses(target)
+        needed_s = sum(
+            len(self._candidate_addresses(name, table)) * self._timeout_s(table, timeout_s)
+            for name, table in tables
         )
-        self._report.tell("scan.begin", place=target, lines=len(tables), seconds=round(needed))
-        told: set[str] = set()
+        self._report.announce("scan.begin", place=target, lines=len(tables), seconds=round(needed_s))
+        reported: set[str] = set()
         for name, table in tables:
-            line = _Line(self._drivers[name], table, self._patience(table, patience), self._clock)
-            addresses = self._addresses(name, table)
-            seconds = round(len(addresses) * line.patience)
-            words = _words(target, table)
-            self._report.tell("scan.line", place=target, driver=name, line=words, seconds=seconds)
+            bus = _ScannedBus(self._drivers[name], table, self._timeout_s(table, timeout_s), self._clock)
+            addresses = self._candidate_addresses(name, table)
+            seconds = round(len(addresses) * bus.timeout_s)
+            summary = _describe_bus(target, table)
+            self._report.announce("scan.line", place=target, driver=name, line=summary, seconds=seconds)
             try:
-                async with line:
-                    found = await self._ask_all(name, target, table, line.ask, addresses)
+                async with bus:
+                    found = await self._ask_addresses(name, target, table, bus.ask, addresses)
             except LinkDown as down:
-                # Some ports cannot do every speed and parity.
-                if str(down) not in told:
-                    told.add(str(down))
-                    self._report.tell(f"error.{down.key}", **down.facts)
+                # Some ports do not support every speed and parity.
+                if str(down) not in reported:
+                    reported.add(str(down))
+                    self._report.announce(f"error.{down.key}", **down.facts)
                 continue
             if found:
-                self._report.tell("scan.found", place=target, count=found, line=words)
+                self._report.announce("scan.found", place=target, count=found, line=summary)
                 return
-        self._report.tell("scan.silence", place=target)
+        self._report.announce("scan.silence", place=target)
 
-    async def _through(self, target: str, bus: str) -> None:
-        """Ask by the running gateway, which owns the line: at its own speed, and when it has the time."""
+    async def _scan_through_gateway(self, target: str, bus: str) -> None:
+        """Ask through the running gateway, which uses the target: between its own polls."""
         spec = self._site.buses.get(bus) if self._site else None
-        if spec is None or _real(
+        if spec is None or _canonical(
             spec.driver.scan.target_of(spec.options) if spec.driver.scan else ""
-        ) != _real(target):
-            self._report.tell("scan.differs", place=target, bus=bus)
+        ) != _canonical(target):
+            self._report.announce("scan.differs", place=target, bus=bus)
             return
         name = next(name for name, driver in self._drivers.items() if driver is spec.driver)
         assert self._site
         assert spec.driver.scan
         if not spec.driver.scan.candidate_addresses:
-            self._report.tell("scan.speaks", place=target, bus=bus)
+            self._report.announce("scan.speaks", place=target, bus=bus)
             return
         ours = [device for device in self._site.devices.values() if device.bus == bus]
         for device in ours:
             address = msgspec.structs.asdict(device.address)
-            self._report.meet(
-                Met(
+            self._report.add_device(
+                FoundDevice(
                     driver=name,
-                    place=target,
+                    target=target,
                     address=address,
-                    says={},
-                    line={},
+                    identity={},
+                    bus_table={},
                     bus=bus,
-                    device=device.name,
+                    configured_as=device.name,
                 )
             )
         taken = [device.address for device in ours]
         addresses = [
             keys
-            for keys in self._wanted(spec.driver.scan.candidate_addresses(spec.options))
-            if build(spec.driver.address, keys) not in taken
+            for keys in self._select_numbers(spec.driver.scan.candidate_addresses(spec.options))
+            if parse_keys(spec.driver.address, keys) not in taken
         ]
 
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
-            more = {} if points is None else {"points": pack(points)}
+            more = {} if points is None else {"points": encode_points(points)}
             answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
             if "nobody" in answer:
                 failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
@@ -258,57 +257,65 @@ class Scanner:
             return answer
 
         seconds = round(len(addresses) * SCAN_REQUEST_S)
-        self._report.tell("scan.through", place=target, bus=bus, seconds=seconds)
-        if not await self._ask_all(name, target, {}, ask, addresses, bus):
-            self._report.tell("scan.silence", place=target)
+        self._report.announce("scan.through", place=target, bus=bus, seconds=seconds)
+        if not await self._ask_addresses(name, target, {}, ask, addresses, bus):
+            self._report.announce("scan.silence", place=target)
 
-    async def _ask_all(
-        self, name: str, target: str, table: Table, ask: Asking, addresses: Sequence[Table], bus: str = ""
+    async def _ask_addresses(
+        self,
+        name: str,
+        target: str,
+        table: Table,
+        ask: AskDevice,
+        addresses: Sequence[Table],
+        bus: str = "",
     ) -> int:
-        """How many there are at these addresses."""
+        """Report the devices at these addresses. Returns how many there are."""
         driver, found = self._drivers[name], 0
         bus = bus or self._site_bus(driver, target, table)
-        async for address, says in self._answering(target, ask, addresses):
-            met = Met(driver=name, place=target, address=address, says=says, line=table, bus=bus)
-            met.device = self._configured(driver, target, address)
-            if not met.device:
-                wires = await self._try_models(driver, ask, address, says)
-                met.fits = fits(self._models_of(driver), says, wires)
-            self._report.meet(met)
+        async for address, identity in self._responding(target, ask, addresses):
+            device = FoundDevice(
+                driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
+            )
+            device.configured_as = self._site_device(driver, target, address)
+            if not device.configured_as:
+                wires = await self._try_models(driver, ask, address, identity)
+                device.matches = matching_profiles(self._models_of(driver), identity, wires)
+            self._report.add_device(device)
             found += 1
         return found
 
-    async def _answering(
-        self, target: str, ask: Asking, addresses: Sequence[Table]
+    async def _responding(
+        self, target: str, ask: AskDevice, addresses: Sequence[Table]
     ) -> AsyncIterator[tuple[Table, dict[str, str]]]:
-        """Those addresses where somebody is. Some devices on TCP answer by any: where all of some odd ones
-        do, the first stands for the device."""
+        """The addresses that reply, with the identity of the device there. Some devices on TCP reply at any
+        address: where all of some unlikely ones do, the first address stands for the device."""
         count = len(addresses)
-        odd = [count - 2, count * 3 // 5, count // 3] if count >= 16 else []
-        known = {place: await self._probe(ask, addresses[place]) for place in odd}
-        if known and all(says is not None for says in known.values()):
-            self._report.tell("scan.any", place=target)
+        unlikely = [count - 2, count * 3 // 5, count // 3] if count >= 16 else []
+        known = {index: await self._probe(ask, addresses[index]) for index in unlikely}
+        if known and all(identity is not None for identity in known.values()):
+            self._report.announce("scan.any", place=target)
             addresses, known = addresses[:1], {}
-        for place, address in enumerate(addresses):
-            self._report.progress(target, place, len(addresses))
-            says = known[place] if place in known else await self._probe(ask, address)
-            if says is not None:
-                yield address, says
+        for index, address in enumerate(addresses):
+            self._report.progress(target, index, len(addresses))
+            identity = known[index] if index in known else await self._probe(ask, address)
+            if identity is not None:
+                yield address, identity
 
-    async def _probe(self, ask: Asking, address: Table) -> dict[str, str] | None:
+    async def _probe(self, ask: AskDevice, address: Table) -> dict[str, str] | None:
         try:
-            says: dict[str, str] = (await ask(address))["says"]
+            identity: dict[str, str] = (await ask(address))["says"]
         except ReadFailed:
             return None
-        return says
+        return identity
 
     async def _try_models(
-        self, driver: Driver, ask: Asking, address: Table, says: Mapping[str, str]
+        self, driver: Driver, ask: AskDevice, address: Table, identity: Mapping[str, str]
     ) -> dict[str, list[dict[str, Value]]]:
-        """What each model would read there, if the device grants it all of that."""
+        """What each model reads from the device, for the models whose registers it has."""
         wires: dict[str, list[dict[str, Value]]] = {}
         for model, profile in self._models_of(driver).items():
-            if contradicts(profile, says):
+            if contradicts(profile, identity):
                 continue
             try:
                 wires[model] = [(await ask(address, model, profile.points))["wire"]]
@@ -317,14 +324,14 @@ class Scanner:
         return wires
 
     async def _overhear(self, target: str) -> bool:
-        """Listen at a target for a while; whether anybody spoke. Raises `LinkDown`."""
-        spoken = asyncio.Event()
-        tables = self._tables(target, speaking=True)
-        jobs = [self._hear(name, target, table, spoken) for name, table in tables]
+        """Listen at a target for a while. Returns whether anything was received. Raises `LinkDown`."""
+        received = asyncio.Event()
+        tables = self._candidate_buses(target, pushes=True)
+        jobs = [self._overhear_bus(name, target, table, received) for name, table in tables]
         scans = (self._drivers[name].scan for name, _ in tables)
-        seconds = self._wishes.seconds or max((scan.overhear_s for scan in scans if scan), default=0.0)
+        seconds = self._options.listen_s or max((scan.overhear_s for scan in scans if scan), default=0.0)
         if jobs:
-            self._report.tell("scan.listen", place=target, seconds=round(seconds))
+            self._report.announce("scan.listen", place=target, seconds=round(seconds))
         tasks = [asyncio.create_task(job) for job in (*jobs, self._clock.sleep(seconds))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -334,57 +341,70 @@ class Scanner:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return spoken.is_set()
+        return received.is_set()
 
-    async def _hear(self, name: str, target: str, table: Table, spoken: asyncio.Event) -> None:
+    async def _overhear_bus(self, name: str, target: str, table: Table, received: asyncio.Event) -> None:
         driver = self._drivers[name]
         assert driver.scan
         assert driver.scan.overhear
         bus = self._site_bus(driver, target, table)
-        options = self._site.buses[bus].options if self._site and bus else build(driver.options, table)
-        known: dict[str, tuple[Met, list[Raw]]] = {}
-        async for one in driver.scan.overhear(options):
-            spoken.set()
-            if isinstance(one, ReadFailed):
+        options = self._site.buses[bus].options if self._site and bus else parse_keys(driver.options, table)
+        known: dict[str, tuple[FoundDevice, list[Raw]]] = {}
+        async for overheard in driver.scan.overhear(options):
+            received.set()
+            if isinstance(overheard, ReadFailed):
                 continue
-            key = str(one.address)
+            key = str(overheard.address)
             first = key not in known
             if first:
-                device = self._configured(driver, target, one.address)
-                met = Met(driver=name, place=target, address=one.address, says={}, line=table, bus=bus,
-                          device=device, speaks=True)  # fmt: skip
-                known[key] = met, []
-            self._learn(driver, one, *known[key])
+                device = FoundDevice(
+                    driver=name,
+                    target=target,
+                    address=overheard.address,
+                    identity={},
+                    bus_table=table,
+                    bus=bus,
+                    configured_as=self._site_device(driver, target, overheard.address),
+                    pushes=True,
+                )
+                known[key] = device, []
+            self._add_message(driver, overheard, *known[key])
             if first:
-                self._report.meet(known[key][0])
+                self._report.add_device(known[key][0])
 
-    def _learn(self, driver: Driver, one: OverheardDevice, met: Met, messages: list[Raw]) -> None:
-        met.says = one.identity
-        met.needs |= one.keys_to_fill_in
-        if one.raw is not None and one.raw not in messages and len(messages) < MESSAGES:
-            messages.append(one.raw)
-            met.heard = leaves(one.raw) or {"": driver.format_raw(one.raw)}
+    def _add_message(
+        self, driver: Driver, overheard: OverheardDevice, device: FoundDevice, messages: list[Raw]
+    ) -> None:
+        device.identity = overheard.identity
+        device.keys_to_fill_in |= overheard.keys_to_fill_in
+        if (
+            overheard.raw is not None
+            and overheard.raw not in messages
+            and len(messages) < MAX_MESSAGES_PER_DEVICE
+        ):
+            messages.append(overheard.raw)
+            device.received = values_by_path(overheard.raw) or {"": driver.format_raw(overheard.raw)}
         models = self._models_of(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]
             for name, profile in models.items()
         }
-        met.fits = fits(models, met.says, wires)
+        device.matches = matching_profiles(models, device.identity, wires)
 
     def _models_of(self, driver: Driver) -> dict[str, Profile]:
         return {name: profile for name, profile in self._models.items() if profile.driver is driver}
 
-    def _tables(self, target: str, *, speaking: bool = False) -> list[tuple[str, Table]]:
-        """The lines that may be at a target, likeliest first, and the site's own before all."""
+    def _candidate_buses(self, target: str, *, pushes: bool = False) -> list[tuple[str, Table]]:
+        """Drivers and `[bus.…]` tables that may be at a target, the site's own and the likeliest first."""
         offers: list[list[tuple[str, Table]]] = []
         for name, driver in self._drivers.items():
             scan = driver.scan
             assert scan
             fields = {field.name for field in msgspec.structs.fields(driver.options)}
-            wished = {key: value for key, value in self._wishes.line.items() if key in fields}
-            if scan.overhear if speaking else scan.candidate_addresses:
+            given = {key: value for key, value in self._options.bus_keys.items() if key in fields}
+            if scan.overhear if pushes else scan.candidate_addresses:
                 tables: list[tuple[str, Table]] = []
-                for table in ({**offered, **wished} for offered in scan.candidate_buses(target)):
+                for table in ({**offered, **given} for offered in scan.candidate_buses(target)):
                     if (name, table) not in tables:
                         tables.append((name, table))
                 offers.append(tables)
@@ -392,12 +412,12 @@ class Scanner:
         return sorted(found, key=lambda one: not self._site_bus(self._drivers[one[0]], target, one[1]))
 
     def _site_bus(self, driver: Driver, target: str, table: Table) -> str:
-        """The site's line that is at this target, with these options; empty if it has none."""
+        """The name of the site's bus at this target with these options; empty if it has none."""
         scan = driver.scan
         assert scan
-        real = _real(target)
+        real = _canonical(target)
         for spec in self._site.buses.values() if self._site else ():
-            if spec.driver is driver and _real(place := scan.target_of(spec.options)) == real:
+            if spec.driver is driver and _canonical(place := scan.target_of(spec.options)) == real:
                 ours = {key: str(getattr(spec.options, key)).replace(place, real) for key in table}
                 if scan.shareable or ours == {
                     key: str(v).replace(target, real) for key, v in table.items()
@@ -405,90 +425,91 @@ class Scanner:
                     return spec.name
         return ""
 
-    def _configured(self, driver: Driver, target: str, keys: Table) -> str:
-        """The site's device at this address; empty if it has none."""
+    def _site_device(self, driver: Driver, target: str, keys: Table) -> str:
+        """The name of the site's device at this address; empty if it has none."""
         scan = driver.scan
         assert scan
         for device in self._site.devices.values() if self._site else ():
             assert self._site
             spec = self._site.buses[device.bus]
-            if spec.driver is not driver or _real(scan.target_of(spec.options)) != _real(target):
+            if spec.driver is not driver or _canonical(scan.target_of(spec.options)) != _canonical(target):
                 continue
             if all(str(getattr(device.address, k)).lower() == str(v).lower() for k, v in keys.items()):
                 return device.name
         return ""
 
-    def _addresses(self, name: str, table: Table) -> list[Table]:
+    def _candidate_addresses(self, name: str, table: Table) -> list[Table]:
         driver = self._drivers[name]
         assert driver.scan
         assert driver.scan.candidate_addresses
-        return self._wanted(driver.scan.candidate_addresses(build(driver.options, table)))
+        return self._select_numbers(driver.scan.candidate_addresses(parse_keys(driver.options, table)))
 
-    def _wanted(self, addresses: Sequence[Table]) -> list[Table]:
-        numbers = self._wishes.numbers
+    def _select_numbers(self, addresses: Sequence[Table]) -> list[Table]:
+        numbers = self._options.numbers
         return [keys for keys in addresses if numbers is None or numbers & set(keys.values())]
 
-    def _patience(self, table: Table, usual: float) -> float:
-        characters = CHARACTERS / table.get("baud", BAUD) if usual == SERIAL else 0.0
-        return self._wishes.timeout or usual + characters
+    def _timeout_s(self, table: Table, default_s: float) -> float:
+        serial = default_s == SERIAL_TIMEOUT_S
+        characters_s = BITS_PER_EXCHANGE / table.get("baud", DEFAULT_BAUD) if serial else 0.0
+        return self._options.timeout_s or default_s + characters_s
 
 
-class _Line:
-    """A line of our own, opened when it is needed and again when it broke."""
+class _ScannedBus:
+    """A bus that this process opens itself, when it is needed and again when it was down."""
 
-    def __init__(self, driver: Driver, table: Table, patience: float, clock: Clock) -> None:
+    def __init__(self, driver: Driver, table: Table, timeout_s: float, clock: Clock) -> None:
         self._driver = driver
-        self._options = build(driver.options, table)
-        self.patience = patience
+        self._options = parse_keys(driver.options, table)
+        self.timeout_s = timeout_s
         self._clock = clock
         self._open = AsyncExitStack()
         self._bus: Bus | None = None
-        self._downs = 0
+        self._breaks_in_a_row = 0
 
-    async def __aenter__(self) -> _Line:
+    async def __aenter__(self) -> _ScannedBus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
 
     async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
-        """As `Asking`."""
-        ask = question(self._driver, build(self._driver.address, keys), model, points)
+        """As `AskDevice`."""
+        ask = scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:
             bus = self._bus or await self._connect()
             answer = await ask(bus)
         except LinkDown as down:
             self._bus = None
             await self._open.aclose()
-            self._downs += 1
-            if self._downs == DOWNS or down.key == "line-open":
+            self._breaks_in_a_row += 1
+            if self._breaks_in_a_row == MAX_BREAKS_IN_A_ROW or down.key == "line-open":
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
             if points is not None and bus.settle_s and failed.kind.late_reply_possible:
-                # Late, it could be taken for the answer to the next request.
-                await self._clock.sleep(2 * self.patience)
+                # A late reply could be taken for that of the next request.
+                await self._clock.sleep(2 * self.timeout_s)
             raise
-        self._downs = 0
+        self._breaks_in_a_row = 0
         return answer
 
     async def _connect(self) -> Bus:
         bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
         assert isinstance(bus, Bus)
-        bus.timeout_s = self.patience
+        bus.timeout_s = self.timeout_s
         self._bus = bus
         return bus
 
 
-def _words(target: str, table: Table) -> str:
-    """A line's options in short."""
+def _describe_bus(target: str, table: Table) -> str:
+    """A bus's options in short."""
     kind = "tcp" if target.startswith("tcp:") else ""
     words = (str(value).replace(target, kind).rstrip(":") for value in table.values())
     return " ".join(word for word in words if word) or "–"
 
 
-def _real(place: str) -> str:
-    """A name that two names of one thing share."""
+def _canonical(place: str) -> str:
+    """One name for a target that has several."""
     if "://" not in place and not place.endswith(":"):
         return os.path.realpath(place)
     if not place.startswith("tcp://"):
@@ -500,15 +521,15 @@ def _real(place: str) -> str:
         return place
 
 
-def _hosts(target: str, ports: Sequence[int]) -> list[str]:
+def _host_targets(target: str, ports: Sequence[int]) -> list[str]:
     """The places that a host, a host with its port, or a network stands for; `ports` are those of hosts
     that are given without one. Raises `GatewayError`."""
     target = target.removeprefix("tcp://")
     try:
         if "/" in target:
             network = ipaddress.ip_network(target, strict=False)
-            if network.num_addresses > LARGEST:
-                raise GatewayError("scan-network-large", most=LARGEST)
+            if network.num_addresses > MAX_NETWORK_ADDRESSES:
+                raise GatewayError("scan-network-large", most=MAX_NETWORK_ADDRESSES)
             return [f"tcp://{host}:{port}" for host in network.hosts() for port in ports]
         url = urlsplit(f"//{target}")
         own = [url.port] if url.port else ports
@@ -519,10 +540,10 @@ def _hosts(target: str, ports: Sequence[int]) -> list[str]:
     return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
 
 
-async def _opens(place: str) -> bool:
+async def _accepts_connection(place: str) -> bool:
     url = urlsplit(place)
     try:
-        async with asyncio.timeout(KNOCK):
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, writer = await asyncio.open_connection(url.hostname, url.port)
     except (OSError, TimeoutError):
         return False

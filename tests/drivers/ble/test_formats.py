@@ -22,7 +22,7 @@ from drivers.ble.formats import (
     parse_xiaomi,
 )
 from gateway.model import AlarmSpec, Hazard, ReadFailed
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from tests.drivers.ble.adverts import BTHOME_KEY, BTHOME_MAC, FORMAT_5, KEY, MAC, SEALED, SMOKE, raw
 
 
@@ -207,7 +207,7 @@ def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None
     with contextlib.suppress(ReadFailed):
         packet = parse_advertisement(raw(MAC), key, {kind: data}, {kind: data})
     if packet is not None:
-        finish(points, decode(points, packet))
+        convert_values(points, decode(points, packet))
         assert packet.data.hex(" ") in format_raw(packet)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.gb26875 import Address, FirePoint
 from drivers.gb26875.packets import SEND, Packet
-from drivers.gb26875.panel import BITS, Field
+from drivers.gb26875.panel import STATUS_BITS, Field
 from gateway.model import AlarmSpec, Device, Hazard
 
 PUBLISHED = bytes.fromhex(
@@ -15,7 +15,7 @@ CONFIRMED = bytes.fromhex("4040 0000 0101 180D11160A14 060504030201 000000000000
 DENIED = bytes.fromhex("4040 0000 0101 180D11160A14 060504030201 000000000000 0000 06 87 2323")
 TIME = bytes.fromhex("301213010814")
 A, B, STRANGER = bytes(6), bytes.fromhex("060504030201"), bytes.fromhex("FFFFFFFFFFFF")
-NAMES: tuple[Field, ...] = (*BITS, "manual_alarm", "line_fault", "manual_mode", "reset")
+NAMES: tuple[Field, ...] = (*STATUS_BITS, "manual_alarm", "line_fault", "manual_mode", "reset")
 FIRE, DISABLED = 1 << 1, 1 << 3
 
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from drivers.gb26875.listener import FireListener
-from drivers.gb26875.packets import FRAME
+from drivers.gb26875.packets import MIN_PACKET_BYTES
 
 
 class Peer:
@@ -16,7 +16,7 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def ask(self, data: bytes, length: int = FRAME) -> bytes:
+    async def ask(self, data: bytes, length: int = MIN_PACKET_BYTES) -> bytes:
         self.writer.write(data)
         async with asyncio.timeout(5):
             return await self.reader.readexactly(length)

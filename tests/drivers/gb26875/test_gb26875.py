@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gb26875 import DRIVER, Options, decode, example
-from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split
-from drivers.gb26875.panel import OPERATIONS, STATES, Panel
+from drivers.gb26875 import DRIVER, Options, decode, parse_example
+from drivers.gb26875.packets import ANSWER, CONTROL, REQUEST, SEND, split_packets
+from drivers.gb26875.panel import OPERATION_FORMATS, STATE_FORMATS, Panel
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
@@ -22,7 +22,7 @@ from gateway.field.line import Line
 from gateway.journal import Journal, Reader
 from gateway.model import Lane, Sample
 from gateway.services.driver_state import DriverState, saved_states
-from gateway.wire.codec import finish
+from gateway.wire.codec import convert_values
 from tests.drivers.gb26875.frames import (
     FIRE,
     PUBLISHED,
@@ -39,12 +39,12 @@ from tests.gateway.all_services import services
 
 
 def test_the_published_packet() -> None:
-    (found,), rest = split(PUBLISHED)
+    (found,), rest = split_packets(PUBLISHED)
     assert rest == b""
     assert found.sound
     assert (found.source, found.destination, found.command) == (A, B, SEND)
     assert found.encode() == PUBLISHED
-    values = decode(device().points, Panel().take(found))
+    values = decode(device().points, Panel().apply_packet(found))
     assert {name for name, value in values.items() if value is True} == {"fire"}
     assert values["fire_where"] == "1/3/0/217.0.6.0 Ａ区１层呷哺走廊"
 
@@ -160,19 +160,22 @@ TOLD: list[tuple[str, str, int, set[str]]] = [
 @pytest.mark.parametrize(("told", "frame", "command", "holds"), TOLD, ids=[each[0] for each in TOLD])
 def test_published_and_captured_packets(told: str, frame: str, command: int, holds: set[str]) -> None:
     data = bytes.fromhex(frame)
-    (found,), rest = split(data)
+    (found,), rest = split_packets(data)
     assert rest == b""
     assert (found.sound, found.command) == (True, command), told
     assert found.encode() == data
-    assert Panel().take(found).holds == holds
+    assert Panel().apply_packet(found).holds == holds
 
 
-@given(st.lists(st.binary(max_size=120), max_size=5), st.sampled_from([*STATES, *OPERATIONS, 8, 90, 255]))
+@given(
+    st.lists(st.binary(max_size=120), max_size=5),
+    st.sampled_from([*STATE_FORMATS, *OPERATION_FORMATS, 8, 90, 255]),
+)
 def test_decoding_never_raises(bodies: list[bytes], kind: int) -> None:
     panel, points = Panel(), device().points
     for body in bodies:
-        values = decode(points, panel.take(packet(bytes((kind, 1)) + body)))
-        assert finish(points, values) == (values, {})
+        values = decode(points, panel.apply_packet(packet(bytes((kind, 1)) + body)))
+        assert convert_values(points, values) == (values, {})
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_decoding_never_raises(bodies: list[bytes], kind: int) -> None:
 )  # fmt: skip
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises((KeyError, ValueError)):
-        example(fields)
+        parse_example(fields)
 
 
 async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:

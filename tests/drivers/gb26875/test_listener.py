@@ -12,7 +12,17 @@ import pytest
 
 from drivers.gb26875 import Options, connect
 from drivers.gb26875.listener import FireListener
-from drivers.gb26875.packets import ANSWER, CONFIRM, CONTROL, DENY, FRAME, REQUEST, SEND, Packet, split
+from drivers.gb26875.packets import (
+    ANSWER,
+    CONFIRM,
+    CONTROL,
+    DENY,
+    MIN_PACKET_BYTES,
+    REQUEST,
+    SEND,
+    Packet,
+    split_packets,
+)
 from gateway.model import Device, LinkDown, ReadFailed
 from tests.drivers.conftest import Line
 from tests.drivers.gb26875.frames import (
@@ -39,7 +49,7 @@ class Core:
         self.listener = listener
         self.heard: list[tuple[str, Any]] = []
 
-    async def take(self) -> None:
+    async def apply_packet(self) -> None:
         async for heard in self.listener.listen():
             self.heard.append(heard)
 
@@ -52,7 +62,7 @@ async def serving(*devices: Device, listen: str = "127.0.0.1:0", **options: Any)
     options = {"ask": False, **options}
     async with connect(Options(listen=listen, **options), devices or (device(),)) as listener:
         core = Core(listener)
-        task = asyncio.create_task(core.take())
+        task = asyncio.create_task(core.apply_packet())
         try:
             yield core
         finally:
@@ -63,7 +73,7 @@ async def serving(*devices: Device, listen: str = "127.0.0.1:0", **options: Any)
 async def test_a_sound_packet_is_confirmed_to_the_byte() -> None:
     async with serving() as core, calling(core.listener) as peer:
         assert await peer.ask(PUBLISHED) == CONFIRMED
-        assert await peer.ask(PUBLISHED + PUBLISHED, 2 * FRAME) == CONFIRMED * 2
+        assert await peer.ask(PUBLISHED + PUBLISHED, 2 * MIN_PACKET_BYTES) == CONFIRMED * 2
         peer.writer.write(b"noise@@" + PUBLISHED[:40])
         await asyncio.sleep(0.02)
         assert await peer.ask(PUBLISHED[40:]) == CONFIRMED
@@ -89,7 +99,7 @@ async def test_a_duty_check_and_every_other_packet_is_answered(
 ) -> None:
     sent = packet(data, command=command)
     async with serving() as core, calling(core.listener) as peer:
-        (got,), rest = split(await peer.ask(sent.encode()))
+        (got,), rest = split_packets(await peer.ask(sent.encode()))
     assert rest == b""
     assert got == msgspec.structs.replace(
         sent, command=answer, data=b"", source=sent.destination, destination=sent.source
@@ -110,7 +120,7 @@ async def test_an_answer_is_never_answered_but_believed() -> None:
 async def test_a_command_that_nobody_knows_is_denied_and_does_nothing(command: int) -> None:
     async with serving() as core, calling(core.listener) as peer:
         said = await peer.ask(packet(components(component(FIRE)), command=command).encode())
-        assert split(said)[0][0].command == DENY
+        assert split_packets(said)[0][0].command == DENY
     assert [raw.holds for _, raw in core.heard] == [frozenset()]
 
 
@@ -133,7 +143,7 @@ async def test_a_garbled_answer_is_not_denied(command: int) -> None:
 
 async def test_a_sender_that_nobody_configured_is_denied() -> None:
     async with serving() as core, calling(core.listener) as peer:
-        (got,), _ = split(await peer.ask(packet(components(component(FIRE)), STRANGER).encode()))
+        (got,), _ = split_packets(await peer.ask(packet(components(component(FIRE)), STRANGER).encode()))
         assert got.command == DENY
         assert got.destination == STRANGER
     assert core.heard == []
@@ -147,7 +157,7 @@ async def test_a_packet_is_confirmed_only_once_the_core_has_taken_it() -> None:
         async with asyncio.timeout(5):
             name, _ = await anext(heard)
         assert name == "panel"
-        answer = asyncio.create_task(peer.reader.readexactly(FRAME))
+        answer = asyncio.create_task(peer.reader.readexactly(MIN_PACKET_BYTES))
         await asyncio.wait([answer], timeout=0.1)
         assert not answer.done()
         going_on = asyncio.ensure_future(anext(heard))
@@ -183,8 +193,11 @@ async def test_a_reconnected_device_still_holds_what_it_told() -> None:
 async def test_a_device_is_asked_once_a_connection_for_what_happened_while_nobody_listened() -> None:
     async with serving(ask=True) as core:
         async with calling(core.listener) as peer:
-            said = await peer.ask(PUBLISHED, FRAME + FRAME + 3 + FRAME + 4 + FRAME + 8)
-            (confirmed, *questions), rest = split(said)
+            said = await peer.ask(
+                PUBLISHED,
+                MIN_PACKET_BYTES + MIN_PACKET_BYTES + 3 + MIN_PACKET_BYTES + 4 + MIN_PACKET_BYTES + 8,
+            )
+            (confirmed, *questions), rest = split_packets(said)
             assert (confirmed.encode(), rest) == (CONFIRMED, b"")
             assert [each.data for each in questions] == [
                 bytes((81, 1, 0)),
@@ -201,7 +214,9 @@ async def test_a_device_is_asked_once_a_connection_for_what_happened_while_nobod
             peer.writer.write(packet(b"", command=DENY, sequence=questions[0].sequence).encode())
             assert await peer.ask(packet(b"").encode())
         async with calling(core.listener) as peer:
-            (_, *questions), _ = split(await peer.ask(PUBLISHED, FRAME + FRAME + 3))
+            (_, *questions), _ = split_packets(
+                await peer.ask(PUBLISHED, MIN_PACKET_BYTES + MIN_PACKET_BYTES + 3)
+            )
             assert [each.data for each in questions] == [bytes((81, 1, 0))]
     assert [bool(raw.holds) for _, raw in core.heard] == [True, False, False, False, True]
 
@@ -270,15 +285,15 @@ async def test_a_taken_port_is_a_link_that_is_down() -> None:
 
 async def test_the_clock_of_a_device_is_set_once_a_connection_if_wished() -> None:
     async with serving(set_clock=True) as core, calling(core.listener) as peer:
-        said = await peer.ask(PUBLISHED, FRAME + FRAME + 8)
-        assert said[:FRAME] == CONFIRMED
-        (clock,), rest = split(said[FRAME:])
+        said = await peer.ask(PUBLISHED, MIN_PACKET_BYTES + MIN_PACKET_BYTES + 8)
+        assert said[:MIN_PACKET_BYTES] == CONFIRMED
+        (clock,), rest = split_packets(said[MIN_PACKET_BYTES:])
         assert rest == b""
         assert (clock.command, clock.destination, clock.data[:2]) == (CONTROL, A, bytes((90, 1)))
         second, minute, hour, day, month, year = clock.data[2:]
         shown = datetime(2000 + year, month, day, hour, minute, second, tzinfo=UTC) - timedelta(hours=8)
         assert abs(datetime.now(UTC) - shown) < timedelta(seconds=10)
-        assert await peer.ask(PUBLISHED + PUBLISHED, 2 * FRAME) == CONFIRMED * 2
+        assert await peer.ask(PUBLISHED + PUBLISHED, 2 * MIN_PACKET_BYTES) == CONFIRMED * 2
 
 
 @contextlib.asynccontextmanager
@@ -289,7 +304,7 @@ async def told_to(action: str) -> AsyncIterator[tuple[Peer, Packet, asyncio.Task
         await peer.ask(PUBLISHED)
         task = asyncio.create_task(core.listener.write(panel, action, {}))
         length = {"duty-check": 3, "set-clock": 8}[action]
-        (got,), rest = split(await peer.ask(b"", FRAME + length))
+        (got,), rest = split_packets(await peer.ask(b"", MIN_PACKET_BYTES + length))
         assert (got.command, got.source, got.destination, rest) == (CONTROL, B, A, b"")
         yield peer, got, task
         task.cancel()
@@ -333,7 +348,7 @@ async def test_a_command_that_the_device_denies_or_cannot_get_has_failed() -> No
             await core.listener.write(device(), "set-clock", {})
         async with calling(core.listener) as peer:
             await peer.ask(PUBLISHED)
-        await until(lambda: not core.listener._links)
+        await until(lambda: not core.listener._connections)
         with pytest.raises(ReadFailed, match="gb26875-away"):
             await core.listener.write(device(), "duty-check", {})
         with pytest.raises(ReadFailed, match="action-unknown"):
@@ -348,9 +363,9 @@ async def test_a_serial_line_is_served_alike(line: Line) -> None:
         line.say(b"\0@" + PUBLISHED[:33])
         await asyncio.sleep(0.02)
         line.say(PUBLISHED[33:] + PUBLISHED)
-        await until(lambda: len(said()) >= 2 * FRAME)
+        await until(lambda: len(said()) >= 2 * MIN_PACKET_BYTES)
         line.say(PUBLISHED[:-3] + b"\x69##")
-        await until(lambda: len(said()) >= 3 * FRAME)
+        await until(lambda: len(said()) >= 3 * MIN_PACKET_BYTES)
     assert said() == CONFIRMED * 2 + DENIED
     assert core.failures() == ["gb26875-sum"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gb26875.packets import FRAME, MOST_DATA, Packet, split
+from drivers.gb26875.packets import MAX_DATA_BYTES, MIN_PACKET_BYTES, Packet, split_packets
 from tests.drivers.gb26875.frames import FIRE, PUBLISHED, TIME, component, components, packet
 
 packets = st.builds(
@@ -15,20 +15,20 @@ packets = st.builds(
     source=st.binary(min_size=6, max_size=6),
     destination=st.binary(min_size=6, max_size=6),
     command=st.integers(0, 255),
-    data=st.binary(max_size=MOST_DATA),
+    data=st.binary(max_size=MAX_DATA_BYTES),
 )
 
 
 @given(packets)
 def test_what_is_encoded_is_decoded_again(sent: Packet) -> None:
-    assert split(sent.encode()) == ([sent], b"")
+    assert split_packets(sent.encode()) == ([sent], b"")
 
 
 @given(st.binary(max_size=300))
 def test_splitting_never_raises_and_keeps_less_than_a_packet(noise: bytes) -> None:
-    _, rest = split(noise)
-    assert len(rest) < FRAME + MOST_DATA
-    assert split(rest) == ([], rest)
+    _, rest = split_packets(noise)
+    assert len(rest) < MIN_PACKET_BYTES + MAX_DATA_BYTES
+    assert split_packets(rest) == ([], rest)
 
 
 @pytest.mark.parametrize("cut", range(1, len(PUBLISHED)))
@@ -36,7 +36,7 @@ def test_a_packet_cut_at_any_byte_is_put_together(cut: int) -> None:
     stream, rest = PUBLISHED + PUBLISHED, b""
     found = []
     for piece in (stream[:cut], stream[cut : cut + 60], stream[cut + 60 :]):
-        packets, rest = split(rest + piece)
+        packets, rest = split_packets(rest + piece)
         found += packets
     assert [each.encode() for each in found] == [PUBLISHED] * 2
     assert rest == b""
@@ -47,25 +47,25 @@ def test_a_packet_cut_at_any_byte_is_put_together(cut: int) -> None:
 def test_a_packet_garbled_at_any_byte_is_not_taken_and_the_next_one_is(place: int, change: int) -> None:
     garbled = bytearray(PUBLISHED)
     garbled[place] ^= change
-    found, _ = split(bytes(garbled) + PUBLISHED)
+    found, _ = split_packets(bytes(garbled) + PUBLISHED)
     assert [each.encode() for each in found if each.sound] == [PUBLISHED]
 
 
 def test_what_only_looks_like_a_beginning_delays_nothing() -> None:
     beginning = b"@@" + bytes(22) + (1000).to_bytes(2, "little") + b"\2"
     for noise in (beginning, b"@", b"@@", b"@@@", b"##@@##", beginning * 3):
-        found, rest = split(noise + PUBLISHED)
+        found, rest = split_packets(noise + PUBLISHED)
         assert [each.encode() for each in found] == [PUBLISHED]
         assert rest == b""
 
 
 def test_more_than_1024_bytes_of_data_are_no_packet() -> None:
-    assert len(split(packet(bytes(MOST_DATA)).encode())[0]) == 1
-    assert split(packet(bytes(MOST_DATA + 1)).encode()) == ([], b"")
+    assert len(split_packets(packet(bytes(MAX_DATA_BYTES)).encode())[0]) == 1
+    assert split_packets(packet(bytes(MAX_DATA_BYTES + 1)).encode()) == ([], b"")
 
 
 def test_what_has_neither_a_right_sum_nor_a_right_end_is_no_packet() -> None:
-    assert split(PUBLISHED[:-3] + b"\0#$") == ([], b"")
+    assert split_packets(PUBLISHED[:-3] + b"\0#$") == ([], b"")
 
 
 @pytest.mark.parametrize("inside", [b"@@", b"##", b"##@@", PUBLISHED[:40], b"@" * 31])
@@ -73,5 +73,5 @@ def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
     one = component(FIRE)
     data = components(one[:9] + inside[:31].ljust(31, b"\0") + TIME)
     sent = packet(data, source=b"@@##@@"), packet(components(component(1)))
-    found, rest = split(b"".join(each.encode() for each in sent))
+    found, rest = split_packets(b"".join(each.encode() for each in sent))
     assert (found, rest) == ([*sent], b"")

@@ -5,15 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gb26875.packets import ANSWER, MOST_DATA, SEND
-from drivers.gb26875.panel import BITS, MOST_PARTS, Panel, Reading
-from tests.drivers.gb26875.frames import DISABLED, FIRE, TIME, component, components, operation, packet
+from drivers.gb26875.packets import ANSWER, MAX_DATA_BYTES, SEND
+from drivers.gb26875.panel import MAX_PARTS, STATUS_BITS, Panel, PanelReading
+from tests.drivers.gb26875.frames import (
+    DISABLED,
+    FIRE,
+    TIME,
+    component,
+    components,
+    operation,
+    packet,
+)
 
 
-def told(*data: bytes) -> Reading:
+def told(*data: bytes) -> PanelReading:
     """What a panel holds after these data units."""
     panel = Panel()
-    readings = [panel.take(packet(each, sequence=number)) for number, each in enumerate(data)]
+    readings = [panel.apply_packet(packet(each, sequence=number)) for number, each in enumerate(data)]
     return readings[-1]
 
 
@@ -31,7 +39,7 @@ def test_two_detectors_in_fire_do_not_cancel_each_other() -> None:
 
 @pytest.mark.parametrize("test_bit", [0, 1])
 def test_every_bit_is_told_and_bit_0_decides_nothing(test_bit: int) -> None:
-    for bit, name in enumerate(BITS, 1):
+    for bit, name in enumerate(STATUS_BITS, 1):
         assert told(components(component(1 << bit | test_bit))).holds == {name}
     assert told(components(component(test_bit | 0xFE00))).holds == frozenset()
 
@@ -87,10 +95,10 @@ def test_a_cleared_alarm_leaves_the_faults_and_other_operations_change_nothing()
 def test_a_reset_that_is_sent_again_does_not_clear_what_came_after_it() -> None:
     panel = Panel()
     reset = packet(operation(1), sequence=7)
-    panel.take(reset)
-    panel.take(packet(components(component(FIRE))))
-    assert panel.take(reset).holds == {"fire"}
-    assert panel.take(packet(operation(1), sequence=8)).holds == frozenset()
+    panel.apply_packet(reset)
+    panel.apply_packet(packet(components(component(FIRE))))
+    assert panel.apply_packet(reset).holds == {"fire"}
+    assert panel.apply_packet(packet(operation(1), sequence=8)).holds == frozenset()
 
 
 def system(status: int, number: int = 1) -> bytes:
@@ -108,37 +116,37 @@ def test_a_system_that_turns_to_reset_clears_what_it_held_and_staying_so_clears_
 
 def test_an_answer_with_operations_tells_of_the_past() -> None:
     panel = Panel()
-    panel.take(packet(components(component(FIRE))))
-    assert panel.take(packet(operation(1), command=ANSWER)).holds == {"fire"}
+    panel.apply_packet(packet(components(component(FIRE))))
+    assert panel.apply_packet(packet(operation(1), command=ANSWER)).holds == {"fire"}
 
 
 def test_a_panel_is_remembered_to_the_last_part() -> None:
     panel = Panel()
     for data in (components(component(FIRE, 1, "一楼"), component(FIRE, 2, "二楼")), system(1 << 13, 10)):
-        before = panel.take(packet(data))
-    again = Panel(before.memory)
-    assert again.questions() == panel.questions()
-    heartbeat = again.take(packet(b""))
+        before = panel.apply_packet(packet(data))
+    again = Panel(before.saved_state)
+    assert again.state_queries() == panel.state_queries()
+    heartbeat = again.apply_packet(packet(b""))
     assert (heartbeat.holds, heartbeat.where) == (before.holds, "1/1/40/2.0.0.0 二楼")
-    assert heartbeat.memory == before.memory, "what has not changed is not written again"
-    assert again.take(packet(components(component(1, 2)))).where == "1/1/40/1.0.0.0 一楼"
-    assert again.take(packet(operation(1))).holds == {"reset"}
+    assert heartbeat.saved_state == before.saved_state, "what has not changed is not written again"
+    assert again.apply_packet(packet(components(component(1, 2)))).where == "1/1/40/1.0.0.0 一楼"
+    assert again.apply_packet(packet(operation(1))).holds == {"reset"}
 
 
 @pytest.mark.parametrize(
-    "memory", [b"", b"garbage", b"\x91\x91\xa3abc", msgspec.msgpack.encode({"parts": 1})]
+    "saved_state", [b"", b"garbage", b"\x91\x91\xa3abc", msgspec.msgpack.encode({"parts": 1})]
 )
-def test_a_memory_that_cannot_be_read_is_none(memory: bytes) -> None:
-    assert Panel(memory).take(packet(b"")).holds == frozenset()
+def test_a_state_that_cannot_be_read_is_none(saved_state: bytes) -> None:
+    assert Panel(saved_state).apply_packet(packet(b"")).holds == frozenset()
 
 
 def test_a_panel_is_asked_for_what_may_have_changed() -> None:
     panel = Panel()
-    assert panel.questions() == [bytes((81, 1, 0))]
-    panel.take(packet(components(*(component(DISABLED, number) for number in range(22)))))
-    panel.take(packet(components(component(FIRE, 0x0A0B0C0D, system=10))))
-    panel.take(packet(components(component(1, 5, system=11))))
-    of_device, of_systems, *pages = panel.questions()
+    assert panel.state_queries() == [bytes((81, 1, 0))]
+    panel.apply_packet(packet(components(*(component(DISABLED, number) for number in range(22)))))
+    panel.apply_packet(packet(components(component(FIRE, 0x0A0B0C0D, system=10))))
+    panel.apply_packet(packet(components(component(1, 5, system=11))))
+    of_device, of_systems, *pages = panel.state_queries()
     assert of_device == bytes((81, 1, 0))
     assert of_systems == bytes((61, 3, 1, 1, 10, 1, 11, 1))
     assert [page[:2] for page in pages] == [bytes((62, 22)), bytes((62, 1))]
@@ -149,9 +157,9 @@ def test_a_panel_is_asked_for_what_may_have_changed() -> None:
 def test_no_question_is_too_long(parts: list[bytes]) -> None:
     panel = Panel()
     for part in parts:
-        panel.take(packet(components(part)))
-    for question in panel.questions():
-        assert len(question) <= MOST_DATA
+        panel.apply_packet(packet(components(part)))
+    for question in panel.state_queries():
+        assert len(question) <= MAX_DATA_BYTES
         assert question[1] == (len(question) - 2) // {61: 2, 62: 6, 81: 1}[question[0]]
 
 
@@ -176,15 +184,15 @@ def test_what_tells_no_state_is_a_sign_of_life_with_what_is_held(data: bytes) ->
 
 def test_only_what_is_sent_or_answered_is_believed() -> None:
     fire = components(component(FIRE))
-    believed = {c for c in range(8) if Panel().take(packet(fire, command=c)).holds}
+    believed = {c for c in range(8) if Panel().apply_packet(packet(fire, command=c)).holds}
     assert believed == {SEND, ANSWER}
 
 
 def test_strangers_parts_do_not_fill_the_memory_and_push_out_no_fire() -> None:
     panel = Panel()
-    panel.take(packet(components(component(FIRE, 0xFFFFFFFF, "仓库"))))
-    for first in range(0, MOST_PARTS + 200, 20):
+    panel.apply_packet(packet(components(component(FIRE, 0xFFFFFFFF, "仓库"))))
+    for first in range(0, MAX_PARTS + 200, 20):
         faults = [component(1 << 2, number) for number in range(first, first + 20)]
-        reading = panel.take(packet(components(*faults)))
-    assert len(panel._parts) == MOST_PARTS
+        reading = panel.apply_packet(packet(components(*faults)))
+    assert len(panel._parts) == MAX_PARTS
     assert reading.where.endswith("仓库")

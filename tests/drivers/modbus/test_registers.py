@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from drivers.modbus.registers import LONGEST, Join, RegisterPoint, Table, Type, decode, example, halve, plan
-from gateway.wire.codec import finish
+from drivers.modbus.registers import (
+    MAX_COUNT,
+    Join,
+    RegisterPoint,
+    Table,
+    Type,
+    decode,
+    parse_example,
+    plan_requests,
+    split_refused,
+)
+from gateway.wire.codec import convert_values
 
 points = st.builds(
     RegisterPoint,
@@ -33,7 +43,7 @@ def needs(wanted: list[RegisterPoint]) -> set[tuple[Table, int]]:
 @given(st.lists(points, max_size=20), st.lists(st.sampled_from(get_args(Join)), min_size=20, max_size=20))
 def test_a_plan_leaves_alone_what_its_points_forbid(wanted: list[RegisterPoint], joins: list[Join]) -> None:
     wanted = [replace(point, join=join) for point, join in zip(wanted, joins, strict=False)]
-    requests = plan(wanted)
+    requests = plan_requests(wanted)
     needed = needs(wanted)
     for point in wanted:
         assert any(needs([point]) <= set(cells([request])) for request in requests)
@@ -46,24 +56,24 @@ def test_a_plan_leaves_alone_what_its_points_forbid(wanted: list[RegisterPoint],
 def test_what_lies_beside_some_points_is_not_read() -> None:
     """A device may refuse holes, or any range at all (KEBA P30)."""
     near = [RegisterPoint(address=0), RegisterPoint(address=2), RegisterPoint(address=4)]
-    assert plan(near) == [("holding", 0, 5)]
+    assert plan_requests(near) == [("holding", 0, 5)]
     strict = [near[0], RegisterPoint(address=2, join="next"), RegisterPoint(address=3), near[2]]
-    assert plan(strict) == [("holding", 0, 1), ("holding", 2, 3)]
+    assert plan_requests(strict) == [("holding", 0, 1), ("holding", 2, 3)]
     alone = [RegisterPoint(address=at, type="uint32", join="never") for at in (0, 2, 4)]
-    assert plan(alone) == [("holding", 0, 2), ("holding", 2, 2), ("holding", 4, 2)]
+    assert plan_requests(alone) == [("holding", 0, 2), ("holding", 2, 2), ("holding", 4, 2)]
     bits = [RegisterPoint(address=7, bit=bit, join="never") for bit in range(4)]
-    assert plan(bits) == [("holding", 7, 1)]
+    assert plan_requests(bits) == [("holding", 7, 1)]
 
 
 @given(st.lists(points, max_size=40), st.integers(0, 20))
 def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoint], gap: int) -> None:
-    requests = plan(wanted, gap)
+    requests = plan_requests(wanted, gap)
     whole = [set(cells([request])) for request in requests]
     for point in wanted:
         assert any(needs([point]) <= request for request in whole)
     needed = needs(wanted)
     for table, first, count in requests:
-        assert 1 <= count <= LONGEST[table]
+        assert 1 <= count <= MAX_COUNT[table]
         assert (table, first) in needed
         assert (table, first + count - 1) in needed
         lonely = 0
@@ -73,14 +83,14 @@ def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoi
     # Neighbours that fit together are together.
     for (table, first, count), (other, begin, more) in itertools.pairwise(requests):
         end = max(begin + more, first + count)
-        assert table != other or begin > first + count + gap or end - first > LONGEST[table]
+        assert table != other or begin > first + count + gap or end - first > MAX_COUNT[table]
 
 
 @given(st.lists(points, min_size=1, max_size=20))
 def test_halving_a_refused_request_keeps_all_its_points_and_ends(wanted: list[RegisterPoint]) -> None:
-    requests = plan(wanted)
+    requests = plan_requests(wanted)
     for _ in range(40):
-        halved = [part for request in requests for part in halve(wanted, request)]
+        halved = [part for request in requests for part in split_refused(wanted, request)]
         assert needs(wanted) <= cells(halved)
         if halved == requests:
             break
@@ -108,7 +118,7 @@ def test_halving_a_refused_request_keeps_all_its_points_and_ends(wanted: list[Re
     ],
 )
 def test_the_types(kind: Type, words: list[int], value: float) -> None:
-    assert decode({"x": RegisterPoint(address=3, type=kind)}, example({"holding": {"3": words}})) == {
+    assert decode({"x": RegisterPoint(address=3, type=kind)}, parse_example({"holding": {"3": words}})) == {
         "x": value
     }
 
@@ -135,7 +145,7 @@ def test_the_word_orders(order: Any, words: list[int]) -> None:
 def test_a_number_that_is_none_is_left_out(kind: Type, words: list[int]) -> None:
     wanted = {"x": RegisterPoint(address=0, type=kind, scale=0.1, max=100), "y": RegisterPoint(address=9)}
     values = decode(wanted, {"holding": {**dict(enumerate(words)), 9: 5}})
-    assert finish(wanted, values) == ({"y": 5}, {"x": "not-a-number"})
+    assert convert_values(wanted, values) == ({"y": 5}, {"x": "not-a-number"})
 
 
 @pytest.mark.parametrize(
@@ -186,4 +196,4 @@ def test_decoding_never_raises(wanted: dict[str, RegisterPoint], raw: dict[Table
 )
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"Expected|Invalid"):
-        example(fields)
+        parse_example(fields)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.base.clock import RELEASED, SystemClock, local_day
+from gateway.base.clock import MIN_PLAUSIBLE_TIME_S, SystemClock, local_day
 from gateway.model import ClockQuality, Stamp
 
 
@@ -49,9 +49,9 @@ def test_the_clocks_quality_follows_the_wall_clock_at_once(monkeypatch: pytest.M
     monkeypatch.setattr(time, "time_ns", lambda: wall[0])
     assert clock.now().clock is ClockQuality.UNSET
     assert clock.now().wall == 12_000
-    wall[0] = RELEASED * 1_000_000_000 - 1_000_000
+    wall[0] = MIN_PLAUSIBLE_TIME_S * 1_000_000_000 - 1_000_000
     assert clock.now().clock is ClockQuality.UNSET
-    wall[0] = RELEASED * 1_000_000_000
+    wall[0] = MIN_PLAUSIBLE_TIME_S * 1_000_000_000
     assert clock.now().clock in (ClockQuality.SET, ClockQuality.SYNCED), "not after ten seconds"
     wall[0] = 0
     assert clock.now().clock is ClockQuality.UNSET

@@ -134,11 +134,11 @@ async def test_call_gives_the_answer_or_the_error(serving: Path) -> None:
 
 
 async def test_nobody_there_is_told_apart_from_silence(tmp_path: Path) -> None:
-    with pytest.raises(control.DaemonAway):
+    with pytest.raises(control.DaemonNotRunning):
         await control.call(tmp_path / "none.sock", "health")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "left.sock"))
-    with pytest.raises(control.DaemonAway):
+    with pytest.raises(control.DaemonNotRunning):
         await control.call(tmp_path / "left.sock", "health")
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

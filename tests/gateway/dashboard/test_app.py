@@ -14,7 +14,7 @@ import pytest
 
 from gateway.dashboard import application
 from gateway.web.access import WRONG_KEYS
-from tests.gateway.dashboard.conftest import KEY, House, Served
+from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
 

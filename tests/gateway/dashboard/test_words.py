@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 import gateway.dashboard
 from gateway.capabilities.safety.services.alarms import Mode, State
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
-from gateway.dashboard.app import Wishes
-from gateway.dashboard.pages import MENU
-from gateway.dashboard.view import Condition
+from gateway.dashboard.parts import page_parts
 from gateway.model import Hazard
+from gateway.web.view import Condition
 from gateway.words import LANGUAGES, error_summary, words
 
-SOURCE = Path(gateway.dashboard.__file__).parent
+SOURCE = Path(gateway.dashboard.__file__).parents[1]
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -30,16 +28,16 @@ def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
 
 
 def test_every_page_is_named_and_every_command_is_answered_in_words() -> None:
-    tags = {wish.__struct_config__.tag for wish in get_args(Wishes)}
+    tags = {each.__struct_config__.tag for part in page_parts() for each in part.requests}
     assert len(tags) > 15
     assert {f"dashboard.done-{tag}" for tag in tags} <= words("zh").keys()
-    assert {f"dashboard.page-{name}" for name in MENU} <= words("zh").keys()
+    assert {page.title for part in page_parts() for page in part.pages} <= words("zh").keys()
 
 
 def test_the_page_asks_for_no_sentence_that_is_missing() -> None:
     asked = {
         key
-        for file in [*SOURCE.glob("*.py"), *SOURCE.glob("templates/*.html")]
+        for file in [*SOURCE.rglob("*.py"), *SOURCE.rglob("templates/*.html")]
         for key in re.findall(r"""["']((?:dashboard|visits)\.[a-z-]+)["']""", file.read_text("utf-8"))
         if not key.endswith("-")
     }

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.model import ClockQuality, Outcome, Stamp
-from gateway.services.commands import KEPT, Commands, Status
+from gateway.services.commands import RETENTION_MS, Commands, Status
 from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
 
@@ -61,7 +61,7 @@ def test_a_command_that_a_restart_cut_short_is_never_tried_again() -> None:
 def test_an_old_command_is_forgotten_but_still_refused() -> None:
     fold = commands()
     fold.step(command("open"), Outcome("c1", "done", at(1)))
-    assert kinds(fold.step(tick(60 + KEPT / 1000 + 1))) == []
+    assert kinds(fold.step(tick(60 + RETENTION_MS / 1000 + 1))) == []
     assert fold.rows == {}
-    fold.step(command("open", second=60 + KEPT / 1000 + 2, expires=at(60).wall))
+    fold.step(command("open", second=60 + RETENTION_MS / 1000 + 2, expires=at(60).wall))
     assert fold.rows["c1"].status is Status.DENIED

@@ -3,7 +3,7 @@ from gateway.capabilities.parking.services import Parking
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.capabilities.visitors.services import Visitors
 from gateway.model import AlarmSpec, Hazard, Point
-from gateway.services.configuration import KEPT, Configuration, newest
+from gateway.services.configuration import MAX_REVISIONS, Configuration, newest_revision
 from gateway.services.presence import Presence
 from tests.gateway.services.kit import Fold, adopted, at, device, sample, tick
 
@@ -16,14 +16,14 @@ def test_each_revision_is_told_once() -> None:
     fold.restart()
     assert fold.step(adopted(1)) == []
     assert len(fold.step(adopted(2))) == 1
-    assert newest(fold.rows) == 2
+    assert newest_revision(fold.rows) == 2
 
 
 def test_old_revisions_are_forgotten() -> None:
     fold = Fold(Configuration())
-    fold.step(*(adopted(number) for number in range(1, 3 * KEPT)))
-    assert len(fold.rows) == KEPT
-    assert newest(fold.rows) == 3 * KEPT - 1
+    fold.step(*(adopted(number) for number in range(1, 3 * MAX_REVISIONS)))
+    assert len(fold.rows) == MAX_REVISIONS
+    assert newest_revision(fold.rows) == 3 * MAX_REVISIONS - 1
 
 
 def test_a_standing_alarm_of_what_is_gone_is_closed_and_told() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
-from gateway.services.timekeeping import BOOTS, LEAP, Timekeeping, correct
+from gateway.services.timekeeping import MAX_BOOTS, MAX_DRIFT_MS, Timekeeping, correct_stamp
 from gateway.uplink import Native
 from tests.gateway.services.kit import Fold
 from tests.gateway.uplink.kit import Shifted, Witness, eventually, free_port, gateway, mosquitto, witness
@@ -33,18 +33,18 @@ def step(fold: Fold, *moments: Stamp) -> list[Fact]:
 def test_a_clock_that_is_set_late_corrects_what_it_stamped() -> None:
     fold, early = Fold(Timekeeping()), at(5, 0, UNSET)
     assert step(fold, early, at(6, 0, UNSET)) == []
-    assert correct(fold.rows, early) == early
+    assert correct_stamp(fold.rows, early) == early
     (fact,) = step(fold, at(60, NOW, SET))
     assert fact.kind == "clock"
     assert fact.body == {"leap": NOW, "before": UNSET, "clock": SET}
-    assert correct(fold.rows, early) == at(5, NOW, CORRECTED)
+    assert correct_stamp(fold.rows, early) == at(5, NOW, CORRECTED)
     late = at(61, NOW, SET)
-    assert correct(fold.rows, late) == late
+    assert correct_stamp(fold.rows, late) == late
     other = at(5, 0, UNSET, "another boot")
-    assert correct(fold.rows, other) == other
+    assert correct_stamp(fold.rows, other) == other
 
 
-@pytest.mark.parametrize("leap", [LEAP + 1, -LEAP - 1, 3_600_000, -3_600_000, 86_400_000])
+@pytest.mark.parametrize("leap", [MAX_DRIFT_MS + 1, -MAX_DRIFT_MS - 1, 3_600_000, -3_600_000, 86_400_000])
 def test_a_leap_is_told_once(leap: int) -> None:
     fold = Fold(Timekeeping())
     step(fold, at(1, NOW))
@@ -54,7 +54,7 @@ def test_a_leap_is_told_once(leap: int) -> None:
 
 def test_slewing_is_not_told() -> None:
     fold = Fold(Timekeeping())
-    assert step(fold, *(at(n, NOW + n * LEAP // 1000) for n in range(1000))) == []
+    assert step(fold, *(at(n, NOW + n * MAX_DRIFT_MS // 1000) for n in range(1000))) == []
 
 
 def test_the_clock_getting_better_or_worse_is_told() -> None:
@@ -65,9 +65,9 @@ def test_the_clock_getting_better_or_worse_is_told() -> None:
 
 def test_the_oldest_boots_are_forgotten() -> None:
     fold = Fold(Timekeeping())
-    for n in range(BOOTS + 5):
+    for n in range(MAX_BOOTS + 5):
         step(fold, at(1, NOW, boot=f"b{n}"), at(2, NOW, boot=f"b{n}"))
-    assert set(fold.rows) == {f"b{n}" for n in range(5, BOOTS + 5)}
+    assert set(fold.rows) == {f"b{n}" for n in range(5, MAX_BOOTS + 5)}
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_what_1970_stamped_arrives_with_the_right_time(
     true: list[int] = []
 
     def aware(site: str, epoch: str) -> Native:
-        return Native(site, epoch, lambda at: correct(fold.rows, at))
+        return Native(site, epoch, lambda at: correct_stamp(fold.rows, at))
 
     monkeypatch.setattr("tests.gateway.uplink.kit.Native", aware)
     async with gateway(tmp_path, clock=clock) as it:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.simulate.actions import ACTIONS, Refused, do, do_line
-from gateway.simulate.centre import HOUR, Centre
+from gateway.simulate.actions import ACTIONS, ActionRefused, perform, perform_line
+from gateway.simulate.centre import HOUR_S, Centre
 from gateway.simulate.faults import Faults
 from gateway.simulate.world import World
 
@@ -11,7 +11,7 @@ from gateway.simulate.world import World
 @pytest.fixture
 def world() -> World:
     centre = Centre()
-    centre.advance(10 * HOUR)
+    centre.advance(10 * HOUR_S)
     return World(centre, Faults(), clock=lambda: 0.0)
 
 
@@ -24,38 +24,38 @@ def test_time_passes_at_its_speed_when_somebody_looks() -> None:
 
 def test_people(world: World) -> None:
     inside = world.centre().inside
-    do(world, "visitor", {"door": "1", "direction": "in", "n": "3"})
-    do(world, "visitor", {"door": "2", "direction": "out"})
+    perform(world, "visitor", {"door": "1", "direction": "in", "n": "3"})
+    perform(world, "visitor", {"door": "2", "direction": "out"})
     assert world.centre().inside == inside + 2
-    with pytest.raises(Refused):
-        do(world, "visitor", {"door": "1", "direction": "out", "n": str(inside + 3)})
+    with pytest.raises(ActionRefused):
+        perform(world, "visitor", {"door": "1", "direction": "out", "n": str(inside + 3)})
     assert world.centre().inside == inside + 2, "all of them or none"
 
 
 def test_parcels_go_where_there_is_room(world: World) -> None:
     centre = world.centre()
     free = [n for n, locker in enumerate(centre.lockers) if locker.parcel is None]
-    assert do(world, "parcel", {"lock": str(free[-1])}) == {"action": "parcel", "lock": free[-1]}
+    assert perform(world, "parcel", {"lock": str(free[-1])}) == {"action": "parcel", "lock": free[-1]}
     assert centre.lockers[free[-1]].open
-    with pytest.raises(Refused):
-        do(world, "parcel", {"lock": str(free[-1])})
+    with pytest.raises(ActionRefused):
+        perform(world, "parcel", {"lock": str(free[-1])})
     for lock in free[:-1]:
-        assert do(world, "parcel", {})["lock"] == lock
-    with pytest.raises(Refused, match="No locker"):
-        do(world, "parcel", {})
+        assert perform(world, "parcel", {})["lock"] == lock
+    with pytest.raises(ActionRefused, match="No locker"):
+        perform(world, "parcel", {})
 
 
 def test_faults_of_a_unit_and_of_a_wire(world: World) -> None:
-    do(world, "dead", {"wire": "tcp", "unit": "21", "on": "on"})
-    do(world, "dead", {"wire": "rtu", "on": "1"})
-    do(world, "slow", {"wire": "cu16", "ms": "250"})
-    do(world, "garbage", {"wire": "cu16", "on": "true", "seconds": "5"})
+    perform(world, "dead", {"wire": "tcp", "unit": "21", "on": "on"})
+    perform(world, "dead", {"wire": "rtu", "on": "1"})
+    perform(world, "slow", {"wire": "cu16", "ms": "250"})
+    perform(world, "garbage", {"wire": "cu16", "on": "true", "seconds": "5"})
     assert world.faults.state() == {
         "dead": ["rtu/1", "rtu/2", "rtu/3", "rtu/4", "tcp/21"],
         "slow": {"cu16/0": 250},
         "garbage": ["cu16"],
     }
-    do(world, "clear", {})
+    perform(world, "clear", {})
     assert world.faults.state() == {"dead": [], "slow": {}, "garbage": []}
 
 
@@ -77,8 +77,8 @@ def test_what_cannot_be_done_changes_nothing_and_says_why_twice(
     world: World, name: str, given: dict[str, str], status: int
 ) -> None:
     before = world.state()
-    with pytest.raises(Refused) as refused:
-        do(world, name, given)
+    with pytest.raises(ActionRefused) as refused:
+        perform(world, name, given)
     assert refused.value.status == status
     assert refused.value.en.isprintable()
     assert any("\u4e00" <= letter <= "\u9fff" for letter in refused.value.zh)
@@ -86,10 +86,10 @@ def test_what_cannot_be_done_changes_nothing_and_says_why_twice(
 
 
 def test_the_same_actions_line_by_line(world: World) -> None:
-    assert do_line(world, "smoke 2 on\n") == '{"action": "smoke", "unit": 2, "on": true}'
+    assert perform_line(world, "smoke 2 on\n") == '{"action": "smoke", "unit": 2, "on": true}'
     assert world.centre().smoke[2].status == 1
-    assert do_line(world, "detector 2 fault")
+    assert perform_line(world, "detector 2 fault")
     assert world.centre().smoke[2].status == 2
-    assert do_line(world, "smoke 2 on please") == "smoke unit on"
-    assert "needs on" in do_line(world, "smoke 2")
-    assert all(name in do_line(world, "\n") for name in ACTIONS), "an empty line lists them"
+    assert perform_line(world, "smoke 2 on please") == "smoke unit on"
+    assert "needs on" in perform_line(world, "smoke 2")
+    assert all(name in perform_line(world, "\n") for name in ACTIONS), "an empty line lists them"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.simulate.centre import DAY, HOUR, Centre
+from gateway.simulate.centre import DAY_S, HOUR_S, Centre
 
 
 def at(hour: float, seed: int = 0) -> Centre:
     centre = Centre(seed)
-    centre.advance(hour * HOUR)
+    centre.advance(hour * HOUR_S)
     return centre
 
 
@@ -40,7 +40,7 @@ def test_a_day_is_plausible(seed: int) -> None:
 def test_the_second_day_is_like_the_first() -> None:
     centre = at(24)
     entered, _ = totals(centre)
-    centre.advance(DAY)
+    centre.advance(DAY_S)
     assert 300 <= totals(centre)[0] - entered <= 500
     assert centre.inside == 0
 
@@ -105,7 +105,7 @@ def test_a_courier_needs_an_empty_locker() -> None:
     assert centre.lockers[lock].parcel
     assert not centre.lockers[lock].open
     assert not centre.deliver(lock), "it is occupied"
-    centre.advance(2 * DAY)
+    centre.advance(2 * DAY_S)
     assert 0 <= sum(bool(locker.parcel) for locker in centre.lockers) <= 16
 
 
@@ -116,7 +116,7 @@ def test_nobody_leaves_an_empty_centre() -> None:
     centre.enter(2)
     assert centre.inside == 1
     assert centre.leave(1)
-    centre.advance(HOUR)
+    centre.advance(HOUR_S)
     assert centre.inside == 0
     assert totals(centre) == (before[0] + 1, before[1] + 1)
 
@@ -130,23 +130,23 @@ def test_who_comes_at_night_leaves_soon() -> None:
 
 def test_a_leak_climbs_until_it_is_aired_out() -> None:
     centre = at(10)
-    centre.leak(on=True)
+    centre.set_gas_leak(on=True)
     centre.advance(10)
     low = centre.gas.lel
     centre.advance(10)
     assert 5 < low < centre.gas.lel
     centre.advance(100)
     assert centre.gas.lel == 60
-    centre.leak(on=False)
+    centre.set_gas_leak(on=False)
     assert centre.gas.lel < 2
 
 
 def test_forced_values_stay_until_everything_is_normal() -> None:
     centre = at(10)
-    centre.force("gas", 40)
-    centre.force("residual", 350)
-    centre.force("fridge", 9)
-    centre.detect(2, 1)
+    centre.force_reading("gas", 40)
+    centre.force_reading("residual", 350)
+    centre.force_reading("fridge", 9)
+    centre.set_detector_status(2, 1)
     centre.doors[1].blocked = True
     for _ in range(3):
         assert (centre.gas.lel, centre.electrical.residual) == (40, 350)
@@ -155,7 +155,7 @@ def test_forced_values_stay_until_everything_is_normal() -> None:
         assert centre.smoke[2].temperature > centre.smoke[1].temperature + 8
         centre.advance(60)
     before = totals(centre)
-    centre.normal()
+    centre.clear_hazards()
     assert centre.gas.lel < 2
     assert centre.electrical.residual <= 60
     assert centre.fridge.temperature < 5.5

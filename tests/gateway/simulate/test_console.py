@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 import urllib.parse
 
-from gateway.simulate.actions import ACTIONS, do
-from gateway.simulate.centre import HOUR, Centre
+from gateway.simulate.actions import ACTIONS, perform
+from gateway.simulate.centre import HOUR_S, Centre
 from gateway.simulate.console import PAGE
 from gateway.simulate.faults import Faults
 from gateway.simulate.world import World
@@ -35,13 +35,13 @@ def test_mistakes_are_explained_in_both_languages(sim: Simulator) -> None:
 
 def test_every_button_of_the_page_does_something() -> None:
     centre = Centre()
-    centre.advance(10 * HOUR)
+    centre.advance(10 * HOUR_S)
     world = World(centre, Faults(), clock=lambda: 0.0)
     buttons = re.findall(r', "([a-z]+)(?:\?([^"]*))?"(?:, "(?:bad|good)")?\]', PAGE.read_text())
     assert len(buttons) > 15
     for name, query in buttons:
         assert name in ACTIONS
-        do(world, name, dict(urllib.parse.parse_qsl(query)))
+        perform(world, name, dict(urllib.parse.parse_qsl(query)))
 
 
 def test_the_page_speaks_both_languages(sim: Simulator) -> None:

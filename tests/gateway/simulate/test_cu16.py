@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.simulate.centre import Centre
-from gateway.simulate.cu16 import OPEN, STATUS, Board, frame
+from gateway.simulate.cu16 import OPEN, STATUS, LockBoard, build_frame
 from tests.gateway.simulate.conftest import Simulator, eventually, exchange
 
 QUERY = bytes.fromhex("0200300335")
@@ -20,28 +20,28 @@ def centre() -> Centre:
 
 
 def test_worked_frames(centre: Centre) -> None:
-    assert frame(0, STATUS) == QUERY
-    assert frame(0, OPEN) == bytes.fromhex("0200310336")
-    assert Board(lambda: centre).reply(QUERY) == bytes.fromhex("02003600000000033B")
+    assert build_frame(0, STATUS) == QUERY
+    assert build_frame(0, OPEN) == bytes.fromhex("0200310336")
+    assert LockBoard(lambda: centre).reply(QUERY) == bytes.fromhex("02003600000000033B")
 
 
 def test_bits_are_those_of_their_locks(centre: Centre) -> None:
     centre.lockers[0].open = centre.lockers[9].open = True
     centre.lockers[7].parcel = centre.lockers[15].parcel = 1
-    assert Board(lambda: centre).reply(QUERY)[3:7] == bytes((1, 2, 0x80, 0x80))
+    assert LockBoard(lambda: centre).reply(QUERY)[3:7] == bytes((1, 2, 0x80, 0x80))
 
 
 def test_only_whole_frames_are_requests() -> None:
-    assert Board.sound(QUERY)
+    assert LockBoard.is_valid_request(QUERY)
     for wrong in ("0200300336", "0300300336", "0200300434"):
-        assert not Board.sound(bytes.fromhex(wrong))
+        assert not LockBoard.is_valid_request(bytes.fromhex(wrong))
 
 
 def test_another_board_and_another_command_have_no_answer(centre: Centre) -> None:
-    board = Board(lambda: centre)
-    assert board.reply(frame(0x10, STATUS)) == b""
-    assert board.reply(frame(0x13, OPEN)) == b""
-    assert board.reply(frame(0, 0x7F)) == b""
+    board = LockBoard(lambda: centre)
+    assert board.reply(build_frame(0x10, STATUS)) == b""
+    assert board.reply(build_frame(0x13, OPEN)) == b""
+    assert board.reply(build_frame(0, 0x7F)) == b""
     assert not any(locker.open for locker in centre.lockers)
 
 
@@ -58,7 +58,7 @@ def test_a_locker_is_opened_emptied_and_closed(simulate: Callable[..., Simulator
     doors, items = status(sim)
     assert doors == 0
     lock = (items & -items).bit_length() - 1
-    assert exchange(sim.lockers, frame(lock, OPEN), 1, seconds=0.1) == b"", "no reply to opening"
+    assert exchange(sim.lockers, build_frame(lock, OPEN), 1, seconds=0.1) == b"", "no reply to opening"
     assert status(sim)[0] == 1 << lock
     eventually(lambda: status(sim) == (0, items & ~(1 << lock)))
 
@@ -66,6 +66,6 @@ def test_a_locker_is_opened_emptied_and_closed(simulate: Callable[..., Simulator
 def test_a_dead_board_neither_answers_nor_opens(simulate: Callable[..., Simulator]) -> None:
     sim = simulate("--start", "03:00")
     sim.do("dead?wire=cu16&on=1")
-    assert exchange(sim.lockers, frame(5, OPEN) + QUERY, 1, seconds=0.3) == b""
+    assert exchange(sim.lockers, build_frame(5, OPEN) + QUERY, 1, seconds=0.3) == b""
     sim.do("dead?wire=cu16&on=0")
     assert status(sim)[0] == 0

@@ -9,11 +9,11 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.simulate.devices import Tables
-from gateway.simulate.modbus import answer, crc16
+from gateway.simulate.devices import RegisterTables
+from gateway.simulate.modbus import build_response, crc16
 from tests.gateway.simulate.conftest import Simulator, ask
 
-TABLES: Tables = {2: [True] + [False] * 8 + [True], 3: [1, 0x1234, 0xFFFF]}
+TABLES: RegisterTables = {2: [True] + [False] * 8 + [True], 3: [1, 0x1234, 0xFFFF]}
 
 
 def test_worked_checksums() -> None:
@@ -23,8 +23,8 @@ def test_worked_checksums() -> None:
 
 
 def test_reading() -> None:
-    assert answer(TABLES, bytes.fromhex("0300010002")) == bytes.fromhex("03041234FFFF")
-    assert answer(TABLES, bytes.fromhex("020000000A")) == bytes.fromhex("02020102")
+    assert build_response(TABLES, bytes.fromhex("0300010002")) == bytes.fromhex("03041234FFFF")
+    assert build_response(TABLES, bytes.fromhex("020000000A")) == bytes.fromhex("02020102")
 
 
 def test_what_cannot_be_read_is_refused() -> None:
@@ -38,12 +38,12 @@ def test_what_cannot_be_read_is_refused() -> None:
         "0600000001": "8601",  # not a read
         "2B0E0100": "AB01",
     }.items():
-        assert answer(TABLES, bytes.fromhex(request)).hex().upper() == refusal
+        assert build_response(TABLES, bytes.fromhex(request)).hex().upper() == refusal
 
 
 @given(st.binary(min_size=1, max_size=253))
 def test_any_request_has_an_answer(request: bytes) -> None:
-    assert answer(TABLES, request)[0] & 0x7F == request[0] & 0x7F
+    assert build_response(TABLES, request)[0] & 0x7F == request[0] & 0x7F
 
 
 def mbpoll(*options: str) -> tuple[list[int], str]:

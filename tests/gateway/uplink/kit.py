@@ -18,7 +18,7 @@ from gateway.base.clock import SystemClock
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
-from gateway.services.commands import Order, Status
+from gateway.services.commands import CommandRow, Status
 from gateway.uplink import Native, Uplink
 
 ROOT = "linli/v1/centre"
@@ -155,10 +155,10 @@ class Gateway:
     async def sink(self, sample: Sample) -> None:
         self.transitions.append(not sample.error)
 
-    async def obey(self, command: Command) -> Order:
+    async def obey(self, command: Command) -> CommandRow:
         self.commands.append(command)
         await self.gate.wait()
-        return Order("d", command.action, "upstream", "", command.at, command.expires, Status.DONE)
+        return CommandRow("d", command.action, "upstream", "", command.at, command.expires, Status.DONE)
 
     def measure(self, value: object = 0, device: str = "d") -> Record:
         return self.journal.sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]

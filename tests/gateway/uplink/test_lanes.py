@@ -107,7 +107,7 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
 async def test_random_breaks_condemn_nobody(
     tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "MODERATE", 0)
+    monkeypatch.setattr(uplink_module, "MAX_STEP_AFTER_CONNECTION", 0)
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 300, 0)
         it.start(taker.port)
@@ -127,7 +127,7 @@ async def test_random_breaks_condemn_nobody(
 async def test_a_broker_that_acknowledges_nothing_condemns_nobody(
     tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt, "PATIENCE", 0.5)
+    monkeypatch.setattr(mqtt, "RESPONSE_TIMEOUT_S", 0.5)
     taker.mute = True
     async with gateway(tmp_path, taker.port) as it:
         await fill(it, TELEMETRY, 100, 0)
@@ -241,7 +241,7 @@ def test_thinning_chooses_the_same_however_its_batches_fall() -> None:
             some, lost = thinning.split(batch, now)
             again, lost_again = thinning.split(batch, aged(0, 20_000).at)
             assert (again, lost_again) == (some, lost), "another connection, another choice"
-            thinning.settle(some)
+            thinning.acknowledged(some)
             kept += some
         assert kept == whole
     assert set(Counter(record.at.mono // 60_000_000_000 for record in whole).values()) == {1}

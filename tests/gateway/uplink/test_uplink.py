@@ -16,7 +16,7 @@ import pytest
 from gateway.journal import JournalFailed
 from gateway.journal import journal as journal_module
 from gateway.model import Lane
-from gateway.uplink import DELAYS
+from gateway.uplink import ALARM_DELAY_BUCKETS_S
 from gateway.uplink import uplink as uplink_module
 from gateway.wire import mqtt
 from tests.gateway.uplink.kit import (
@@ -54,7 +54,7 @@ def seen(port: int) -> Iterator[Witness]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "PATIENCE", 1.0)
+    monkeypatch.setattr(mqtt, "RESPONSE_TIMEOUT_S", 1.0)
 
 
 async def known(it: Gateway, seen: Witness, *devices: str) -> None:
@@ -115,8 +115,10 @@ async def test_an_alarm_overtakes_a_backlog(tmp_path: Path, port: int, seen: Wit
         it.tell(ALARM)
         await it.journal.commit()
         await eventually(lambda: seen.seqs("alarm"), 1.0)
-        await eventually(lambda: sum(it.uplink.delays) == 1)
-        assert sum(it.uplink.delays[: DELAYS.index(1.0) + 1]) == 1, "within a second of its reading"
+        await eventually(lambda: sum(it.uplink.alarm_delay_counts) == 1)
+        assert sum(it.uplink.alarm_delay_counts[: ALARM_DELAY_BUCKETS_S.index(1.0) + 1]) == 1, (
+            "within a second of its reading"
+        )
         assert sent < 3000
         assert len(seen.seqs()) < sent + 2000
         await eventually(lambda: seen.seqs() == list(range(1, 6001)))
@@ -410,7 +412,7 @@ async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
 async def test_the_ledger_is_told_and_kept(
     tmp_path: Path, port: int, seen: Witness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "LATEST_EVERY", 0.3)
+    monkeypatch.setattr(uplink_module, "LATEST_INTERVAL_S", 0.3)
     async with gateway(tmp_path, port) as it:
         await it.history(2)
         it.measure("x" * 200_000)
@@ -433,7 +435,7 @@ async def test_the_ledger_is_told_and_kept(
 async def test_a_clients_double_is_told_of_and_not_fought(
     tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "UNSTEADY", 1)
+    monkeypatch.setattr(uplink_module, "MAX_SHORT_CONNECTIONS", 1)
     one, two = tmp_path / "one", tmp_path / "two"
     async with proxy(port) as way, gateway(one, way.port, client_id="same") as it:
         await eventually(lambda: it.transitions == [True])

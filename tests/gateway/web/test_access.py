@@ -1,4 +1,4 @@
-"""Keys, cookies and patience."""
+"""Keys, cookies and waits."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ def test_after_some_wrong_keys_an_address_waits() -> None:
     time = Time()
     access = Access("right", time)
     for _ in range(WRONG_KEYS.events):
-        assert access.wait("a") == 0
-        assert not access.admits("a", "wrong")
-    assert access.wait("a") > 0
-    assert access.wait("b") == 0
+        assert access.wait_s("a") == 0
+        assert not access.check_key("a", "wrong")
+    assert access.wait_s("a") > 0
+    assert access.wait_s("b") == 0
     time.now += WRONG_KEYS.seconds
-    assert access.wait("a") == 0
-    assert access.admits("a", "right")
+    assert access.wait_s("a") == 0
+    assert access.check_key("a", "right")
 
 
 def test_a_right_key_forgives() -> None:
     access = Access("right", Time())
     for _ in range(WRONG_KEYS.events - 1):
-        access.admits("a", "wrong")
-    assert access.admits("a", "right")
-    assert not access.admits("a", "wrong")
-    assert access.wait("a") == 0
+        access.check_key("a", "wrong")
+    assert access.check_key("a", "right")
+    assert not access.check_key("a", "wrong")
+    assert access.wait_s("a") == 0
 
 
 def test_the_memory_of_addresses_is_bounded() -> None:
     access = Access("right", Time())
     for number in range(MAX_KEYS + 5):
         for _ in range(WRONG_KEYS.events):
-            access.admits(str(number), "wrong")
-    assert access.wait("0") == 0
-    assert access.wait(str(MAX_KEYS + 4)) > 0
+            access.check_key(str(number), "wrong")
+    assert access.wait_s("0") == 0
+    assert access.wait_s(str(MAX_KEYS + 4)) > 0
     assert len(access._wrong_keys._events) == MAX_KEYS
 
 
@@ -80,3 +80,13 @@ def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
     assert Access("other", Time()).person(cookie) is None
     assert access.person("x" + cookie) is None
     assert access.person(None) is None
+
+
+def test_a_token_is_good_for_its_purpose_alone() -> None:
+    access = Access("right", Time())
+    token = access.sign_token("needs", "phone")
+    assert access.token_content("needs", token, 60) == "phone"
+    assert access.token_content("rooms", token, 60) is None
+    assert access.token_content("needs", access.session("phone"), 60) is None
+    assert access.person(token) is None
+    assert Access("other", Time()).token_content("needs", token, 60) is None

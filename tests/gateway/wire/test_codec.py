@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.model import AlarmSpec, Hazard, Point, Value
-from gateway.wire.codec import finish, follow, leaves
+from gateway.wire.codec import convert_values, value_at, values_by_path
 
 messages = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -37,7 +37,7 @@ wire = st.booleans() | st.integers() | st.integers(10**300, 10**400) | st.floats
 
 def one(value: Value, **point: Any) -> Any:
     """What becomes of a number on the wire: the value, or in brackets why there is none."""
-    values, bad = finish({"x": Point(**point)}, {"x": value})
+    values, bad = convert_values({"x": Point(**point)}, {"x": value})
     return values["x"] if values else [bad["x"]]
 
 
@@ -45,7 +45,7 @@ def one(value: Value, **point: Any) -> Any:
 def test_finishing_never_raises_and_forgets_no_point(
     wanted: dict[str, Point], said: dict[str, Value]
 ) -> None:
-    values, bad = finish(wanted, said)
+    values, bad = convert_values(wanted, said)
     assert set(values) | set(bad) == set(wanted)
     assert not set(values) & set(bad)
     for name, value in values.items():
@@ -61,7 +61,7 @@ def test_finishing_never_raises_and_forgets_no_point(
 @given(points, wire)
 @example(Point(max=0.0, alarm=AlarmSpec(hazard=Hazard.FIRE)), 0)
 def test_an_alarm_always_gets_what_it_can_judge(point: Point, said: Value) -> None:
-    values, _ = finish({"x": point}, {"x": said})
+    values, _ = convert_values({"x": point}, {"x": said})
     if point.alarm and values:
         level = point.alarm.above is not None or point.alarm.below is not None
         thresholds = point.true_above is not None or point.true_below is not None
@@ -125,19 +125,19 @@ def test_worked_examples(value: Value, point: dict[str, Any], result: Any) -> No
 
 
 def test_what_need_not_be_there_is_not_missed() -> None:
-    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+    assert convert_values({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
 
 
 def test_what_is_missing_is_said_so() -> None:
-    assert finish({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})
+    assert convert_values({"x": Point(), "y": Point()}, {"y": 1, "z": 2}) == ({"y": 1}, {"x": "missing"})
 
 
 def test_what_not_every_message_carries_is_not_missed() -> None:
-    assert finish({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+    assert convert_values({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
 
 
 @given(messages)
 def test_every_value_of_a_message_is_found_by_its_path(message: Any) -> None:
-    found = leaves(message)
-    assert found == {path: follow(message, path) for path in found}
-    assert leaves({"a": [1, {"b": None, "c": "x"}], "d": {}}) == {"a.0": 1, "a.1.c": "x"}
+    found = values_by_path(message)
+    assert found == {path: value_at(message, path) for path in found}
+    assert values_by_path({"a": [1, {"b": None, "c": "x"}], "d": {}}) == {"a.0": 1, "a.1.c": "x"}

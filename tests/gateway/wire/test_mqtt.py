@@ -13,7 +13,7 @@ import pytest
 from gateway.model import LinkDown
 from gateway.wire import mqtt
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.mqtt import INBOX, UNSUPPORTED_PROTOCOL, Connection, connect
+from gateway.wire.mqtt import MAX_INBOX_MESSAGES, UNSUPPORTED_PROTOCOL, Connection, connect
 from tests.broker import Broker, running
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -27,8 +27,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "PATIENCE", 0.5)
-    monkeypatch.setattr(mqtt, "KEEPALIVE", 1)
+    monkeypatch.setattr(mqtt, "RESPONSE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(mqtt, "KEEPALIVE_S", 1)
 
 
 async def heard(connection: Connection, count: int, seconds: float = 5) -> list[bytes]:
@@ -118,13 +118,13 @@ async def test_a_broker_that_falls_silent_is_found_by_its_missing_pings(
         with pytest.raises(LinkDown):
             async with asyncio.timeout(10):
                 await asyncio.shield(connection.ended)
-        assert time.monotonic() - began <= 2 * mqtt.KEEPALIVE + 2.5
+        assert time.monotonic() - began <= 2 * mqtt.KEEPALIVE_S + 2.5
         with pytest.raises(LinkDown):
             await owed
 
 
 def test_the_time_to_find_a_silent_broker_is_the_promised_one() -> None:
-    assert 2 * mqtt.KEEPALIVE + 1 <= 25
+    assert 2 * mqtt.KEEPALIVE_S + 1 <= 25
 
 
 async def test_a_broker_that_takes_nothing_any_more_is_let_go(broker: Broker) -> None:
@@ -286,7 +286,7 @@ async def test_messages_that_come_in_one_tls_record_are_all_heard_at_once(tmp_pa
 async def test_an_oversize_packet_is_refused_and_the_limit_is_known(tmp_path: Path) -> None:
     with running(tmp_path, "max_packet_size 2000") as broker:
         async with connect(BrokerOptions(url=broker.url)) as connection:
-            assert connection.limit == 2000
+            assert connection.max_packet_bytes == 2000
             await connection.publish("t", bytes(1900))
             with pytest.raises(LinkDown):
                 async with asyncio.timeout(5):
@@ -299,14 +299,14 @@ async def test_a_flood_nobody_reads_is_bounded_and_told_of(
     before = Connection.dropped
     async with connect(BrokerOptions(url=broker.url)) as connection:
         connection.subscribe("t")
-        for _ in range(INBOX // 100 + 3):
+        for _ in range(MAX_INBOX_MESSAGES // 100 + 3):
             await asyncio.gather(*(connection.publish("t", b"x") for _ in range(100)))
-        assert connection._inbox.qsize() == INBOX
+        assert connection._inbox.qsize() == MAX_INBOX_MESSAGES
         assert Connection.dropped - before == 300
-        assert len(await heard(connection, INBOX)) == INBOX
+        assert len(await heard(connection, MAX_INBOX_MESSAGES)) == MAX_INBOX_MESSAGES
         async with asyncio.timeout(5):
             await connection.publish("t", b"still there")
             while await heard(connection, 1) != [b"still there"]:
                 pass
     told = [record.getMessage().rpartition("  [")[2] for record in caplog.records if record.name == "linli"]
-    assert told == [f"inbox-full topic='t' count='{INBOX}']", "inbox-emptied count='300']"]
+    assert told == [f"inbox-full topic='t' count='{MAX_INBOX_MESSAGES}']", "inbox-emptied count='300']"]

@@ -15,7 +15,15 @@ from gateway.words import preferred, translate
 
 from ..rows import read_rows
 from ..services import OPEN
-from ..statistics import Figures, category_of, figures, grouped, month_of, newest_first, table
+from ..statistics import (
+    Figures,
+    category_title,
+    figures,
+    figures_by_group,
+    month_registered,
+    needs_table,
+    newest_first,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +40,14 @@ def run(options: argparse.Namespace) -> None:
         raise GatewayError("needs-off")
     rows = newest_first(asyncio.run(read_rows(site.journal.path)))
     if options.csv:
-        print("".join(as_csv(table(rows, reception, lang, zone))), end="")
+        print("".join(as_csv(needs_table(rows, reception, lang, zone))), end="")
         return
-    heads, *lines = table([item for item in rows if item[1].state in OPEN], reception, lang, zone)
+    heads, *lines = needs_table([item for item in rows if item[1].state in OPEN], reception, lang, zone)
     print_table(heads, lines)
     needs = [need for _, need in rows]
     groups = {
-        "category": grouped(needs, lambda need: category_of(reception, need.category, lang)),
-        "month": grouped(needs, lambda need: month_of(need, zone)),
+        "category": figures_by_group(needs, lambda need: category_title(reception, need.category, lang)),
+        "month": figures_by_group(needs, lambda need: month_registered(need, zone)),
     }
     for name, each in groups.items():
         print()
@@ -47,15 +55,21 @@ def run(options: argparse.Namespace) -> None:
             translate(lang, f"need.{name}"),
             *(translate(lang, f"need.{field}") for field in Figures.__struct_fields__),
         ]
-        every = {**each, translate(lang, "need.all"): figures(needs)}
-        print_table(heads, [(group, *map(_cell, _values(them))) for group, them in every.items()])
+        rows_by_group = {**each, translate(lang, "need.all"): figures(needs)}
+        print_table(
+            heads,
+            [
+                (group, *map(_cell_text, _field_values(group_figures)))
+                for group, group_figures in rows_by_group.items()
+            ],
+        )
 
 
-def _values(them: Figures) -> list[float | None]:
-    return [getattr(them, field) for field in Figures.__struct_fields__]
+def _field_values(group_figures: Figures) -> list[float | None]:
+    return [getattr(group_figures, field) for field in Figures.__struct_fields__]
 
 
-def _cell(value: float | None) -> str:
+def _cell_text(value: float | None) -> str:
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.1f}"

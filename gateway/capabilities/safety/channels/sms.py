@@ -87,7 +87,7 @@ def _encode_address(phone: str) -> bytes:
 
 async def _initialise_modem(port: SerialPort) -> None:
     """Leave an unfinished message, switch echo off, set numeric errors and PDU mode, check the SIM."""
-    port.answer(ESCAPE)
+    port.write(ESCAPE)
     for command in ("AT", "ATE0", "AT+CMEE=1"):
         await _send_command(port, command)
     answer = await _send_command(port, "AT+CPIN?")

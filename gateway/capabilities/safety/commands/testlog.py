@@ -14,12 +14,13 @@ from gateway.base.clock import local_day, local_time
 from gateway.config import Site, load_site
 from gateway.journal import Reader
 from gateway.model import Lane
-from gateway.services.timekeeping import Boot, Timekeeping, correct
+from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
 from gateway.words import preferred, translate
 
-from ..testlog import PeriodLog, html_page, log_tables
+from ..printing import printed_log
+from ..testlog import PeriodLog, log_tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     log = asyncio.run(read_period_log(site, options.month, [Lane.ALARM, Lane.EVENT]))
     language = preferred()
     if options.html:
-        options.html.write_text(html_page(log, site, language), "utf-8")
+        options.html.write_text(printed_log(log, site, language), "utf-8")
         print(cli_text("written", file=options.html))
         return
     print(translate(language, "testlog.auxiliary"))
@@ -55,7 +56,7 @@ async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> Per
     async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         rows = await reader.state(Timekeeping.name)
         boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
-        log = PeriodLog(period, site.devices, lambda at: local(correct(boots, at)))
+        log = PeriodLog(period, site.devices, lambda at: local(correct_stamp(boots, at)))
         for lane in lanes:
             async for record in reader.records(lane, 0):
                 log.add_record(record)

@@ -28,21 +28,22 @@ from gateway.model import (
 
 from .alarms.rules import LocalClock
 
+MINUTES_PER_DAY = 1440
 WEEKLY = 0
-"""The value of `Patrol.minutes` for a patrol that is due once a week."""
+"""The value of `Patrol.interval_minutes` for a patrol that is due once a week."""
 
 
 class Patrol(msgspec.Struct, frozen=True, kw_only=True):
-    """`[patrol.…]`, checked: a round of all checkpoints in every `minutes` of its span of the day."""
+    """`[patrol.…]`: all checkpoints must be visited every `interval_minutes` within a span of the day."""
 
     title: dict[str, str]
     checkpoints: dict[str, dict[str, str]]
     """Titles by name."""
-    minutes: int
-    span: tuple[int, int] = (0, 1440)
-    """Begin and end, in minutes of the day; after midnight they go beyond 1440."""
-    days: frozenset[int] = frozenset(range(7))
-    """Weekdays, Monday is 0."""
+    interval_minutes: int
+    span_minutes: tuple[int, int] = (0, MINUTES_PER_DAY)
+    """Begin and end, in minutes of the day; after midnight they go beyond `MINUTES_PER_DAY`."""
+    weekdays: frozenset[int] = frozenset(range(7))
+    """Monday is 0."""
 
     def round_at(self, local: datetime) -> str:
         """The name of the round at a local time; empty between two rounds."""
@@ -50,12 +51,15 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
         for days_ago in (0, 1):
             # A span past midnight belongs to the day on which it began.
             day = date.fromordinal(local.toordinal() - days_ago)
-            minutes_in = minute + days_ago * 1440 - self.span[0]
-            if day.weekday() in self.days and 0 <= minutes_in < self.span[1] - self.span[0]:
-                if self.minutes == WEEKLY:
+            minutes_in = minute + days_ago * MINUTES_PER_DAY - self.span_minutes[0]
+            if (
+                day.weekday() in self.weekdays
+                and 0 <= minutes_in < self.span_minutes[1] - self.span_minutes[0]
+            ):
+                if self.interval_minutes == WEEKLY:
                     year, week, _ = day.isocalendar()
                     return f"{year}-W{week:02}"
-                return f"{day}/{minutes_in // self.minutes + 1:02}"
+                return f"{day}/{minutes_in // self.interval_minutes + 1:02}"
         return ""
 
 
@@ -129,7 +133,7 @@ class Patrols(Service):
         if row is None:
             return PatrolRound(round=current, since=at, excused=True)
         # A weekly round goes on outside its hours.
-        if current == row.round or (not current and patrol.minutes == WEEKLY):
+        if current == row.round or (not current and patrol.interval_minutes == WEEKLY):
             return row
         missed = row.missed
         # A clock that was set back ends no round.

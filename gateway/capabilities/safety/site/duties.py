@@ -191,9 +191,9 @@ def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
         patrols[name] = Patrol(
             title=localized(keys.title or name),
             checkpoints={each: localized(title) for each, title in keys.checkpoints.items()},
-            minutes=minutes,
-            span=parse_span(keys.hours),
-            days=frozenset(day % 7 for day in parse_days(keys.days)),
+            interval_minutes=minutes,
+            span_minutes=parse_span(keys.hours),
+            weekdays=frozenset(day % 7 for day in parse_days(keys.days)),
         )
     return patrols
 

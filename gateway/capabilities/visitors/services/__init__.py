@@ -1,36 +1,37 @@
-"""Visitors: who came, who left, who is inside, by door, room and centre, and whom they came for."""
+"""The visitor service: how many people came, left and are inside, by door, room and centre, and the
+attendance of bookings."""
 
 from .bookings import ACTIVITY, TOUR, Booking
-from .counters import KIND, Counter, counts
+from .counters import COUNTER_KIND, Counter, counts_visitors
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
-from .opening import Day
-from .places import Drift, Flow, Place
+from .occupancy import Drift, Flow, Place
+from .opening_hours import Day
 from .service import Visitors
-from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Tally
+from .transition import BOOKING_PREFIX, COUNTER_PREFIX, DAY_KEY, DOOR_PREFIX, PLACE_PREFIX, DoorTally
 
 __all__ = [
     "ACTIVITY",
-    "BOOKING",
+    "BOOKING_PREFIX",
     "CENTRE",
-    "COUNTER",
-    "DAY",
-    "DOOR",
-    "KIND",
+    "COUNTER_KIND",
+    "COUNTER_PREFIX",
+    "DAY_KEY",
+    "DOOR_PREFIX",
     "OUTSIDE",
-    "PLACE",
+    "PLACE_PREFIX",
     "TOUR",
     "Booking",
     "Counter",
     "Day",
     "Door",
+    "DoorTally",
     "Drift",
     "Flow",
     "Layout",
     "Place",
     "Room",
-    "Tally",
     "Visitors",
-    "counts",
+    "counts_visitors",
     "reachable",
     "with_counters",
 ]

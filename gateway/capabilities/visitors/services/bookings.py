@@ -1,4 +1,4 @@
-"""Bookings: activities (活动人员) and visiting groups (参访人员), and who came to them."""
+"""Bookings of activities (活动人员) and visiting groups (参访人员), and their attendance."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ import msgspec
 from gateway.model import Command
 
 from .layout import Layout
-from .places import Flow
+from .occupancy import Flow
 
 ACTIVITY, TOUR = "activity", "tour"
-MOST = 500
-"""Bookings at one time."""
-LONGEST = 86_400_000
-"""Milliseconds a booking may last."""
-AHEAD = 400 * 86_400_000
-"""Milliseconds before its beginning."""
-CROWD = 100_000
+MAX_BOOKINGS = 500
+"""Bookings that may exist at one time."""
+MAX_DURATION_MS = 86_400_000
+
+MAX_ADVANCE_MS = 400 * 86_400_000
+"""How long before its end a booking may be made."""
+MAX_EXPECTED = 100_000
 
 
-class Booking(msgspec.Struct, frozen=True, kw_only=True, tag="booking", omit_defaults=True):
-    """One booking; its key is `booking/` and its id. What people wrote is theirs: never trust it."""
+class Booking(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="booking",
+    omit_defaults=True,
+    rename={"reported": "told"},
+):
+    """One booking; its key is `booking/` and its id. The texts are user input: escape them."""
 
     title: str
     kind: str
     """`activity` or `tour`."""
     room: str = ""
-    """The centre, where it is empty."""
+    """Empty: the centre."""
     door: str = ""
-    """Any door, where it is empty."""
+    """Empty: any door."""
     since: int
     """Unix time in milliseconds, as `until`."""
     until: int
@@ -40,37 +47,37 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True, tag="booking", omit_def
     flow: Flow = Flow()
     peak: int = 0
     tours: int = 0
-    """How many of who came were counted as its group."""
-    told: bool = False
-    """It is over, and who attended it is written down."""
+    """How many of those who came were counted as members of its group."""
+    reported: bool = False
+    """It is over, and its attendance has been published."""
 
     def body(self) -> dict[str, Any]:
-        """What its facts say of it."""
+        """The fields of its facts."""
         return {
             "title": self.title, "class": self.kind, "room": self.room, "door": self.door,
             "from": self.since, "until": self.until, "expected": self.expected,
         }  # fmt: skip
 
-    def during(self, when: int, grace: float) -> bool:
-        """Whether who passes then (Unix milliseconds) comes to it."""
-        return self.since - grace * 1000 <= when < self.until
+    def covers(self, when: int, grace_s: float) -> bool:
+        """Whether people who pass at `when` (Unix milliseconds) are counted for it."""
+        return self.since - grace_s * 1000 <= when < self.until
 
 
-def booked(command: Command, layout: Layout) -> Booking | None:
-    """A command to book; None if it makes no sense."""
+def booking_from_command(command: Command, layout: Layout) -> Booking | None:
+    """The booking that a command asks for; None if its arguments are invalid."""
     args = command.args
-    title, kind = _text(args, "title"), args.get("class", ACTIVITY)
-    room, door = _text(args, "room"), _text(args, "door")
+    title, kind = _text_argument(args, "title"), args.get("class", ACTIVITY)
+    room, door = _text_argument(args, "room"), _text_argument(args, "door")
     since, until, expected = args.get("from"), args.get("until"), args.get("expected", 0)
-    if not title or kind not in (ACTIVITY, TOUR) or not all(map(_integer, (since, until, expected))):
+    if not title or kind not in (ACTIVITY, TOUR) or not all(map(_is_integer, (since, until, expected))):
         return None
     assert isinstance(since, int)
     assert isinstance(until, int)
     assert isinstance(expected, int)
     sensible = (
-        since < until <= since + LONGEST
-        and command.at.wall < until <= command.at.wall + AHEAD
-        and 0 <= expected < CROWD
+        since < until <= since + MAX_DURATION_MS
+        and command.at.wall < until <= command.at.wall + MAX_ADVANCE_MS
+        and 0 <= expected < MAX_EXPECTED
         and (not room or room in layout.rooms)
         and (not door or door in layout.doors)
     )
@@ -91,17 +98,17 @@ def booked(command: Command, layout: Layout) -> Booking | None:
     )
 
 
-def attended(booking: Booking, came: int, left: int, group: int) -> Booking:
-    """Some came to it, and some left it; of those who came into the centre so many were its group."""
+def with_attendance(booking: Booking, came: int, left: int, group: int) -> Booking:
+    """The booking after some more came and left; `group` is how many were counted as its visiting group."""
     flow = booking.flow.plus(came, left, 0)
     peak = max(booking.peak, flow.came - flow.left)
     return msgspec.structs.replace(booking, flow=flow, peak=peak, tours=booking.tours + group)
 
 
-def _text(args: Mapping[str, object], name: str) -> str:
+def _text_argument(args: Mapping[str, object], name: str) -> str:
     value = args.get(name, "")
     return value.strip() if isinstance(value, str) else ""
 
 
-def _integer(value: object) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

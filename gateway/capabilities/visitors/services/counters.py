@@ -1,7 +1,7 @@
-"""What a counter says, turned into who has passed since: every counter as the same quantity.
+"""Counters: their stored state, and what all kinds of counters have in common.
 
-A counter tells running totals (`in`, `out`, and perhaps `time`, when it measured them; see `totals`), or
-what passed within a period (see `periods`).
+A counter reports running totals (`in`, `out`, and perhaps `time`, when it measured them; see
+`running_totals`), or counts of a period (see `period_counts`). Both become a `PassedCount`.
 """
 
 from __future__ import annotations
@@ -13,113 +13,138 @@ import msgspec
 
 from gateway.model import Device, Fact, Point, Sample, Stamp
 
-Pair = tuple[int, int]
+InOut = tuple[int, int]
 """In and out."""
-Span = tuple[int, int]
+Interval = tuple[int, int]
 """From and until."""
 
-KIND = "door-counter"
-SLACK, RATE, FLOW = 20, 3.0, 1.0
-"""Through a door in one direction at most RATE people pass a second for a minute, FLOW from then on, and
-SLACK more: beyond that the counter lies."""
-MINUTE, DAY = 60.0, 86_400.0
-AT_ONCE = SLACK + RATE * MINUTE
-"""How many are believed without a second reading, however long ago the last one was."""
-MOST = 1 << 53
-"""No counter counts so far, and no float that far by ones."""
-PATH = 48
-"""Totals remembered, to know one that comes late."""
+COUNTER_KIND = "door-counter"
+EXTRA_PEOPLE, PEAK_PEOPLE_PER_S, SUSTAINED_PEOPLE_PER_S = 20, 3.0, 1.0
+"""Plausible limits through a door in one direction: PEAK_PEOPLE_PER_S for the first minute,
+SUSTAINED_PEOPLE_PER_S after it, and EXTRA_PEOPLE on top."""
+PEAK_DURATION_S, DAY_S = 60.0, 86_400.0
+MAX_UNCONFIRMED_JUMP = EXTRA_PEOPLE + PEAK_PEOPLE_PER_S * PEAK_DURATION_S
+"""A larger increase needs a second reading, however long ago the last one was."""
+MAX_TOTAL = 1 << 53
+"""Above this a float cannot represent every integer."""
+MAX_REMEMBERED_TOTALS = 48
+"""Totals that are remembered to recognise late ones."""
 
 
-class Doubt(msgspec.Struct, frozen=True, array_like=True):
-    """Totals that do not follow from the trusted one, but from each other."""
+class UnconfirmedTotal(msgspec.Struct, frozen=True, array_like=True):
+    """Totals that are inconsistent with the trusted one, but consistent with each other."""
 
-    first: Pair
-    last: Pair
+    first: InOut
+    last: InOut
     since: Stamp
     at: Stamp
     readings: int = 1
-    absurd: bool = False
-    """No crowd could have made it."""
+    is_implausible: bool = False
+    """The increase is larger than people could have made it."""
 
 
-class Counter(msgspec.Struct, frozen=True, kw_only=True, tag="counter", omit_defaults=True):
+STORED_COUNTER_FIELDS = {
+    "missing_reported_until_s": "told",
+    "recent_totals": "path",
+    "totals_before_restart": "past",
+    "restarted_at": "began",
+    "measured_at_ms": "time",
+    "unconfirmed": "doubt",
+    "counted_intervals_s": "counted",
+    "future_intervals_s": "ahead",
+    "door_balance": "balance",
+}
+"""The names of fields in the journal, where they differ."""
+
+
+class Counter(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="counter",
+    omit_defaults=True,
+    rename=STORED_COUNTER_FIELDS,
+):
     """One counter; its key is `counter/` and the device's name."""
 
     at: Stamp
-    """Of the last trusted reading that changed it."""
-    total: Pair | None = None
-    path: tuple[Pair, ...] = ()
-    """Where the total stood of late, oldest first; the last is `total`."""
-    past: tuple[Pair, ...] = ()
-    """Where it stood before it began anew, at `began`."""
-    began: Stamp | None = None
-    time: int | None = None
-    """When that was measured, by the counter's own clock, in Unix milliseconds."""
-    doubt: Doubt | None = None
-    counted: tuple[Span, ...] = ()
-    """The time whose periods have been counted, in Unix seconds."""
-    ahead: tuple[Span, ...] = ()
-    """The time of periods that a clock that is fast put after their telling."""
-    told: int = 0
-    """Until when periods that never came have been told of, in Unix seconds."""
+    """The time of the last trusted reading that changed it."""
+    total: InOut | None = None
+    recent_totals: tuple[InOut, ...] = ()
+    """Recent totals, oldest first; the last is `total`."""
+    totals_before_restart: tuple[InOut, ...] = ()
+    """Totals before the restart at `restarted_at`."""
+    restarted_at: Stamp | None = None
+    measured_at_ms: int | None = None
+    """When `total` was measured, by the counter's own clock, in Unix milliseconds."""
+    unconfirmed: UnconfirmedTotal | None = None
+    counted_intervals_s: tuple[Interval, ...] = ()
+    """The times whose periods have been counted, in Unix seconds."""
+    future_intervals_s: tuple[Interval, ...] = ()
+    """The times of periods that ended in the future, because the counter's clock is fast."""
+    missing_reported_until_s: int = 0
+    """Until when missing periods have been reported, in Unix seconds."""
     why: str | None = None
-    """Why it is not to be trusted, empty while it is; None before it has ever spoken."""
+    """Why it is not trustworthy, empty while it is; None before its first report."""
     came: int = 0
-    """What it has seen today by itself, whether or not it counts for its door."""
+    """What it counted today, whether or not it is the active counter of its door."""
     left: int = 0
-    balance: Pair = (0, 0)
-    """How far its door is ahead of it; see `doors`."""
+    door_balance: InOut = (0, 0)
+    """How many people its door has counted that it has not; see `door_balances`."""
 
 
-class Meter(NamedTuple):
-    """What is known of a counter beforehand: where its totals roll over, seconds between readings, and
-    whether it has `in` and `out` at all (a beam in a one-way lane has but one)."""
+class CounterProperties(NamedTuple):
+    """The configured properties of a counter: where its totals roll over, the interval of its readings, and
+    whether it has `in` and `out` (a light barrier in a one-way lane has only one)."""
 
-    wraps: Pair
-    every: float
+    wraps: InOut
+    interval_s: float
     has: tuple[bool, bool]
 
     @classmethod
-    def of(cls, device: Device) -> Meter:
+    def from_device(cls, device: Device) -> CounterProperties:
         came, left = (device.points.get(name) for name in ("in", "out"))
         wraps = (came or Point()).wraps, (left or Point()).wraps
         return cls(wraps, device.every, (came is not None, left is not None))
 
 
-class Passed(NamedTuple):
-    """Who has passed; within `span` (Unix milliseconds) if not just now, which began on local day `day`."""
+class PassedCount(NamedTuple):
+    """How many passed; within `span` (Unix milliseconds), which began on local day `day`, or just now."""
 
     came: int
     left: int
-    span: Span | None = None
+    span: Interval | None = None
     day: str = ""
     once: bool = False
-    """The counter says it but once: it must be safe before it is answered."""
+    """The counter reports it only once: it must be stored before the report is acknowledged."""
 
 
-class Reading(NamedTuple):
-    """What one sample means. `why`: the counter is not to be trusted."""
+class CounterReading(NamedTuple):
+    """The evaluation of one sample. `why` is not empty if the counter is not trustworthy."""
 
     counter: Counter
-    passed: Passed | None = None
+    passed: PassedCount | None = None
     facts: tuple[Fact, ...] = ()
     why: str = ""
 
 
-def counts(device: Device) -> bool:
-    """Whether it counts who passes; a zone of a camera, say, knows only how many stand in it."""
-    return device.kind == KIND and not device.points.keys().isdisjoint(("in", "out", "period_in"))
+def counts_visitors(device: Device) -> bool:
+    """Whether the device counts passages; a zone of a camera only counts the people in it."""
+    return device.kind == COUNTER_KIND and not device.points.keys().isdisjoint(("in", "out", "period_in"))
 
 
-def plausible(seconds: float | None) -> float:
-    """How many may have passed in one direction; without a clock, as within a day."""
-    seconds = DAY if seconds is None else seconds
-    return SLACK + RATE * min(seconds, MINUTE) + FLOW * max(0.0, seconds - MINUTE)
+def max_plausible_count(seconds: float | None) -> float:
+    """How many may have passed in one direction within some seconds (None: unknown, taken as a day)."""
+    seconds = DAY_S if seconds is None else seconds
+    return (
+        EXTRA_PEOPLE
+        + PEAK_PEOPLE_PER_S * min(seconds, PEAK_DURATION_S)
+        + SUSTAINED_PEOPLE_PER_S * max(0.0, seconds - PEAK_DURATION_S)
+    )
 
 
-def moment(sample: Sample, name: str, zone: tzinfo | None = None) -> datetime | None:
-    """A point that tells a time, ISO 8601; without an offset it is the site's."""
+def time_value(sample: Sample, name: str, zone: tzinfo | None = None) -> datetime | None:
+    """The time in a point, ISO 8601; without an offset it is in `zone`. None if it is no valid time."""
     try:
         found = datetime.fromisoformat(str(sample.values.get(name)))
         return found if found.tzinfo else found.replace(tzinfo=zone or UTC)
@@ -127,18 +152,24 @@ def moment(sample: Sample, name: str, zone: tzinfo | None = None) -> datetime | 
         return None
 
 
-def whole(value: object) -> int | None:
-    """A count; JSON has 3.0 for 3, and 1e30."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST:
+def count_value(value: object) -> int | None:
+    """A non-negative integer, also given as a float such as 3.0; None for any other value."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_TOTAL:
         return None
     return int(value) if value == value // 1 else None
 
 
-def rebased(counter: Counter, pair: Pair, sample: Sample) -> Counter:
-    """Counting goes on from there."""
-    measured = moment(sample, "time")
+def with_trusted_total(counter: Counter, pair: InOut, sample: Sample) -> Counter:
+    """The counter with `pair` as its trusted total."""
+    measured = time_value(sample, "time")
     time = round(measured.timestamp() * 1000) if measured else None
-    path = (*counter.path, pair)[-PATH:]
+    recent_totals = (*counter.recent_totals, pair)[-MAX_REMEMBERED_TOTALS:]
     return msgspec.structs.replace(
-        counter, total=pair, path=path, at=sample.at, time=time, doubt=None, counted=()
+        counter,
+        total=pair,
+        recent_totals=recent_totals,
+        at=sample.at,
+        measured_at_ms=time,
+        unconfirmed=None,
+        counted_intervals_s=(),
     )

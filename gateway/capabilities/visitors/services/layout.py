@@ -1,4 +1,4 @@
-"""The centre as visitors walk through it: rooms, and the doors between them."""
+"""The layout of the centre: rooms, and the doors between them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import msgspec
 
 from gateway.model import Device
 
-from .counters import counts
+from .counters import counts_visitors
 
 OUTSIDE, CENTRE = "outside", "centre"
-"""What a door may have at a side beside rooms: the street, and the centre's own halls and corridors."""
+"""What else than a room may be at a side of a door: the street, or the centre's halls and corridors."""
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """`[room.…]`. With more than `limit` people inside it is crowded."""
+    """`[room.…]`: with more than `limit` people inside it is crowded."""
 
     title: dict[str, str]
     limit: int | None = None
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
-    """`[door.…]`: the first of its `counters` that can be trusted counts, the others stand by. Its `in`
-    goes from `outer` to `inner`."""
+    """`[door.…]`: the first trustworthy one of its `counters` is active, the others are on standby. `in`
+    leads from `outer` to `inner`."""
 
     title: dict[str, str] = {}
     counters: tuple[str, ...]
     outer: str = OUTSIDE
     inner: str = CENTRE
-    told: bool = True
-    """Whether it is configured, rather than made up for a counter that belongs to no door."""
+    configured: bool = True
+    """False for the implicit door of a counter that belongs to no configured door."""
 
     @property
-    def entrance(self) -> bool:
-        """Whether who passes it comes into the centre, or leaves it."""
+    def is_entrance(self) -> bool:
+        """Whether it leads into and out of the centre."""
         return OUTSIDE in (self.outer, self.inner)
 
 
@@ -44,32 +44,32 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     rooms: Mapping[str, Room] = {}
     doors: Mapping[str, Door] = {}
     limit: int | None = None
-    """Of people in the centre."""
-    settle: float = 1800.0
-    """Seconds after the published closing, in which the last people leave."""
-    grace: float = 900.0
-    """Seconds before a booking's beginning, in which its visitors come already."""
+    """Maximum number of people in the centre."""
+    settle_s: float = 1800.0
+    """Time after the published closing in which the last people leave."""
+    grace_s: float = 900.0
+    """Time before the start of a booking from which on its visitors are counted."""
 
     def limits(self) -> Iterator[tuple[str, int]]:
-        """The places with a limit; the centre is the empty one."""
+        """Places and their limits; the name of the centre is empty."""
         if self.limit is not None:
             yield "", self.limit
         yield from ((name, room.limit) for name, room in self.rooms.items() if room.limit is not None)
 
 
 def with_counters(layout: Layout, devices: Iterable[Device]) -> Layout:
-    """Each counter that belongs to no door is a door from outside into the centre."""
+    """The layout with an implicit door, from outside into the centre, for each counter without a door."""
     named = {counter for door in layout.doors.values() for counter in door.counters}
     bare = {
-        device.name: Door(title=device.title, counters=(device.name,), told=False)
+        device.name: Door(title=device.title, counters=(device.name,), configured=False)
         for device in devices
-        if counts(device) and device.name not in named
+        if counts_visitors(device) and device.name not in named
     }
     return msgspec.structs.replace(layout, doors={**bare, **layout.doors})
 
 
 def reachable(doors: Iterable[Door]) -> set[str]:
-    """The places somebody from outside can come to."""
+    """The places that can be reached from outside."""
     doors = list(doors)
     found = {OUTSIDE}
     while (

@@ -1,4 +1,4 @@
-"""The service: counters tell, doors count, places fill, bookings are attended, days and closings end."""
+"""The visitor service: evaluates counters, counts at doors, and keeps occupancy, bookings and days."""
 
 from __future__ import annotations
 
@@ -24,29 +24,37 @@ from gateway.model import (
 )
 from gateway.model.hours import Hours
 
-from . import desk, ended, facts, opening
-from .bookings import TOUR, Booking, attended
-from .counters import Counter, Meter, Pair, Passed, Reading, counts
-from .doors import take, take_over
+from . import facts, manual_entries, opening_hours, previous_day
+from .bookings import TOUR, Booking, with_attendance
+from .counters import Counter, CounterProperties, CounterReading, InOut, PassedCount, counts_visitors
+from .door_balances import activate_counter, count_reading
 from .layout import OUTSIDE, Door, Layout, with_counters
-from .opening import Day
-from .periods import read_period
-from .places import Flow, Place, closed, crowded, moved
-from .step import BOOKING, COUNTER, DAY, DOOR, PLACE, Step, Tally
-from .totals import read_total
+from .occupancy import Flow, Place, close_place, update_crowding, with_passage
+from .opening_hours import Day
+from .period_counts import read_period
+from .running_totals import read_total
+from .transition import (
+    BOOKING_PREFIX,
+    COUNTER_PREFIX,
+    DAY_KEY,
+    DOOR_PREFIX,
+    PLACE_PREFIX,
+    DoorTally,
+    Transition,
+)
 
-PATIENCE = 3600.0
-"""Seconds to wait for the counters' last word of a booking, at most."""
+FINAL_REPORT_TIMEOUT_S = 3600.0
+"""How long to wait at most for the last counts of a booking or a day before it is reported."""
 
-Local = Callable[[Stamp], datetime | None]
-"""The local time at the site; None while the clock was never set."""
+LocalTime = Callable[[Stamp], datetime | None]
+"""Gives the local time at the site; None while the clock is not set."""
 
 
 class Visitors(Service):
-    """Turns what counters tell into visitors; nothing of what counters do makes a phantom of one."""
+    """Turns the reports of counters into visitors, without counting a faulty report as one."""
 
     name = "visitors"
-    row = Counter | Tally | Place | Booking | Day
+    row = Counter | DoorTally | Place | Booking | Day
     actions = frozenset({"book", "cancel-booking", "mark-tour", "correct-inside"})
 
     def __init__(
@@ -54,56 +62,62 @@ class Visitors(Service):
         devices: Mapping[str, Device],
         layout: Layout | None = None,
         hours: Hours | None = None,
-        local: Local = lambda _: None,
+        local: LocalTime = lambda _: None,
     ) -> None:
         self._layout = with_counters(layout or Layout(), devices.values())
         self._hours = hours
         self._local = local
-        self._meters = {name: Meter.of(each) for name, each in devices.items() if counts(each)}
+        self._properties = {
+            name: CounterProperties.from_device(each)
+            for name, each in devices.items()
+            if counts_visitors(each)
+        }
         self._doors = {
             counter: (name, door) for name, door in self._layout.doors.items() for counter in door.counters
         }
         self._limits = dict(self._layout.limits())
-        self._heard: dict[str, Stamp] = {}
-        """When the running total of each counter was last read without a doubt. After a restart of the
-        gateway it is when it last changed."""
+        self._last_read: dict[str, Stamp] = {}
+        """When a trusted running total of each counter was last read. After a restart of the gateway: when
+        it last changed."""
 
     def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        step = Step(rows, message.at)
+        transition = Transition(rows, message.at)
         if isinstance(message, Sample):
-            if message.device in self._doors and message.device in self._meters:
-                self._hear(step, message)
+            if message.device in self._doors and message.device in self._properties:
+                self._process_sample(transition, message)
         elif isinstance(message, Tick):
             if message.at.is_set:
-                self._pass_time(step, message)
+                self._process_tick(transition, message)
         elif isinstance(message, Command):
-            self._obey(step, message)
+            self._execute_command(transition, message)
         elif isinstance(message, Adopted):
-            self._settle(step)
-        return step.changes, step.facts
+            self._adopt_configuration(transition)
+        return transition.changes, transition.facts
 
-    def _settle(self, step: Step) -> None:
-        """Go on under this configuration. How far a door is ahead of a counter that has come from another
-        one is not known."""
-        rows = dict(step.all(COUNTER, Counter))
+    def _adopt_configuration(self, transition: Transition) -> None:
+        """Remove counters that are no longer configured, and reset the balance of counters that are new at
+        their door."""
+        rows = dict(transition.rows_of_kind(COUNTER_PREFIX, Counter))
         for key in rows:
-            if key.removeprefix(COUNTER) not in self._meters:
-                step.drop(key)
+            if key.removeprefix(COUNTER_PREFIX) not in self._properties:
+                transition.delete(key)
         for name, door in self._layout.doors.items():
-            tally = step.get(DOOR + name, Tally())
+            tally = transition.get(DOOR_PREFIX + name, DoorTally())
             for each in set(door.counters) - set(tally.counters):
-                if COUNTER + each in rows:
-                    step.put(COUNTER + each, _replace(rows[COUNTER + each], balance=(0, 0)))
+                if COUNTER_PREFIX + each in rows:
+                    transition.put(
+                        COUNTER_PREFIX + each, _replace(rows[COUNTER_PREFIX + each], door_balance=(0, 0))
+                    )
 
     def summary(self, rows: Rows) -> dict[str, Value]:
-        """The centre's figures by themselves; with `room.NAME.` and `door.NAME.` before them those of rooms
-        and of configured doors. `near` is how many places are nearly full, or more."""
+        """The figures of the centre, and with the prefix `room.NAME.` or `door.NAME.` those of rooms and
+        configured doors. `near` is how many places are nearly full or fuller."""
         if not rows:
             return {}
         layout = self._layout
         values: dict[str, Value] = {}
         for prefix, name in (("", ""), *((f"room.{name}.", name) for name in layout.rooms)):
-            place: Place = rows.get(PLACE + name, Place())
+            place: Place = rows.get(PLACE_PREFIX + name, Place())
             values |= {
                 f"{prefix}inside": place.inside,
                 f"{prefix}in": place.today.came,
@@ -111,92 +125,99 @@ class Visitors(Service):
             }
             if name in self._limits:
                 values[f"{prefix}limit"] = self._limits[name]
-        values["tours"] = rows.get(PLACE, Place()).tours
+        values["tours"] = rows.get(PLACE_PREFIX, Place()).tours
         if self._limits:
-            values["near"] = sum(rows.get(PLACE + name, Place()).near for name in self._limits)
+            values["near"] = sum(rows.get(PLACE_PREFIX + name, Place()).near for name in self._limits)
         for name, door in layout.doors.items():
-            if door.told:
-                tally: Tally = rows.get(DOOR + name, Tally())
+            if door.configured:
+                tally: DoorTally = rows.get(DOOR_PREFIX + name, DoorTally())
                 values |= {f"door.{name}.in": tally.came, f"door.{name}.out": tally.left}
         return values
 
-    def _hear(self, step: Step, sample: Sample) -> None:
-        """One message of a counter."""
+    def _process_sample(self, transition: Transition, sample: Sample) -> None:
+        """Process a sample of a counter."""
         name = sample.device
-        old = step.get(COUNTER + name, Counter(at=sample.at))
-        reading = self._read(old, sample)
+        old = transition.get(COUNTER_PREFIX + name, Counter(at=sample.at))
+        reading = self._evaluate_sample(old, sample)
         if reading is None:
             return
-        counter, trusted = reading.counter, not reading.why and reading.counter.doubt is None
+        counter, trusted = reading.counter, not reading.why and reading.counter.unconfirmed is None
         if reading.why != old.why:
-            step.facts.append(facts.coverage(name, sample.at, reading.why))
-        step.facts += reading.facts
-        passed = reading.passed or Passed(0, 0)
-        if self._is_today(step, passed.day):
+            transition.facts.append(facts.coverage(name, sample.at, reading.why))
+        transition.facts += reading.facts
+        passed = reading.passed or PassedCount(0, 0)
+        if self._is_today(transition, passed.day):
             counter = _replace(counter, came=counter.came + passed.came, left=counter.left + passed.left)
-        elif day := self._ended(step, passed.day):
-            body = ended.seen(day, self._doors[name][0], name, (passed.came, passed.left))
-            step.put(DAY, _replace(step.day, ended=body))
-        step.put(COUNTER + name, _replace(counter, why=reading.why))
-        self._count(step, name, passed if trusted or reading.passed else None)
+        elif day := self._ended_day_report(transition, passed.day):
+            body = previous_day.add_counter_passage(
+                day, self._doors[name][0], name, (passed.came, passed.left)
+            )
+            transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
+        transition.put(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
+        self._count_at_door(transition, name, passed if trusted or reading.passed else None)
 
-    def _read(self, counter: Counter, sample: Sample) -> Reading | None:
-        """What the message means; None where it tells nothing of visitors."""
+    def _evaluate_sample(self, counter: Counter, sample: Sample) -> CounterReading | None:
+        """Evaluate a sample; None if it contains no counts."""
         if sample.error:
-            return Reading(counter, why="offline")
+            return CounterReading(counter, why="offline")
         if any(sample.bad.get(name, "missing") != "missing" for name in ("in", "out")):
-            return Reading(counter, why="implausible")
-        heard = self._heard.get(sample.device, counter.at)
+            return CounterReading(counter, why="implausible")
+        last_read = self._last_read.get(sample.device, counter.at)
         if "period_in" in sample.values:
-            every, zone = self._meters[sample.device].every, self._zone(sample.at)
-            reading = read_period(counter, sample, heard, every, zone)
+            intervals_s, zone = self._properties[sample.device].interval_s, self._zone(sample.at)
+            reading = read_period(counter, sample, last_read, intervals_s, zone)
         elif "in" in sample.values or "out" in sample.values:
-            reading = read_total(counter, sample, self._meters[sample.device], heard)
-            if reading.counter.doubt is None:
-                self._heard[sample.device] = sample.at
+            reading = read_total(counter, sample, self._properties[sample.device], last_read)
+            if reading.counter.unconfirmed is None:
+                self._last_read[sample.device] = sample.at
             elif reading.counter.total != counter.total:
-                self._heard[sample.device] = reading.counter.at
+                self._last_read[sample.device] = reading.counter.at
         else:
             return None
         invalid = sample.values.get("invalid") is True
         if invalid or counter.why == "invalid":
-            # Where it stands is known; who passed while it was not to be trusted is not.
-            known = _replace(reading.counter, balance=(0, 0))
+            # The total is known, but not who passed while the counter was not trustworthy.
+            known = _replace(reading.counter, door_balance=(0, 0))
             return reading._replace(counter=known, passed=None, why="invalid" if invalid else reading.why)
         return reading
 
-    def _count(self, step: Step, counter: str, passed: Passed | None) -> None:
-        """Let a door count what one of its counters tells. `passed` is None while that is not trusted."""
+    def _count_at_door(self, transition: Transition, counter: str, passed: PassedCount | None) -> None:
+        """Count at the door what one of its counters reports. `passed` is None if the report is not
+        trusted."""
         name, door = self._doors[counter]
-        tally = step.get(DOOR + name, Tally())
-        known = {each: step.get(COUNTER + each, Counter(at=step.at)) for each in door.counters}
-        balances = {each: row.balance for each, row in known.items()}
+        tally = transition.get(DOOR_PREFIX + name, DoorTally())
+        known = {
+            each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at)) for each in door.counters
+        }
+        balances = {each: row.door_balance for each, row in known.items()}
         active = next((each for each, row in known.items() if row.why == ""), "")
-        counted: list[tuple[str, Passed]] = []
+        counted: list[tuple[str, PassedCount]] = []
         if active != tally.active:
             tally = _replace(tally, active=active)
             if active:
-                news, balances = take_over(balances, active)
-                counted.append((active, Passed(*news)))
+                news, balances = activate_counter(balances, active)
+                counted.append((active, PassedCount(*news)))
         if passed is not None:
-            news, balances = take(balances, active, counter, (passed.came, passed.left))
+            news, balances = count_reading(balances, active, counter, (passed.came, passed.left))
             counted.append((counter, passed._replace(came=news[0], left=news[1])))
         for each, balance in balances.items():
-            if balance != known[each].balance:
-                step.put(COUNTER + each, _replace(known[each], balance=balance))
-        step.put(DOOR + name, _replace(tally, counters=door.counters))
-        for each, news_ in counted:
-            if news_.came or news_.left:
-                self._cross(step, each, name, door, news_)
+            if balance != known[each].door_balance:
+                transition.put(COUNTER_PREFIX + each, _replace(known[each], door_balance=balance))
+        transition.put(DOOR_PREFIX + name, _replace(tally, counters=door.counters))
+        for each, each_passed in counted:
+            if each_passed.came or each_passed.left:
+                self._record_crossing(transition, each, name, door, each_passed)
 
-    def _cross(self, step: Step, counter: str, name: str, door: Door, passed: Passed) -> None:
-        """People have passed a door."""
-        when = step.at.wall if passed.span is None else sum(passed.span) // 2
-        tours = self._attend(step, name, door, passed, when)
-        where = {"door": name, "from": door.outer, "to": door.inner} if door.told else None
+    def _record_crossing(
+        self, transition: Transition, counter: str, name: str, door: Door, passed: PassedCount
+    ) -> None:
+        """Record that people have passed a door."""
+        when = transition.at.wall if passed.span is None else sum(passed.span) // 2
+        tours = self._record_attendance(transition, name, door, passed, when)
+        where = {"door": name, "from": door.outer, "to": door.inner} if door.configured else None
         fact = facts.crossing(
             counter,
-            step.at,
+            transition.at,
             passed.came,
             passed.left,
             span=passed.span,
@@ -204,203 +225,235 @@ class Visitors(Service):
             where=where,
             durable=passed.once,
         )
-        step.facts.append(fact)
-        if not self._is_today(step, passed.day):
-            if body := self._ended(step, passed.day):
-                flows = {room: _flow(door, room, passed) for room in ("", *self._layout.rooms)}
-                body = ended.counted(body, name, (passed.came, passed.left), tours, flows)
-                step.put(DAY, _replace(step.day, ended=body))
+        transition.facts.append(fact)
+        if not self._is_today(transition, passed.day):
+            if body := self._ended_day_report(transition, passed.day):
+                flows = {room: _place_passage(door, room, passed) for room in ("", *self._layout.rooms)}
+                body = previous_day.add_door_passage(body, name, (passed.came, passed.left), tours, flows)
+                transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
             return
-        tally = step.get(DOOR + name, Tally())
-        step.put(DOOR + name, _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left))
+        tally = transition.get(DOOR_PREFIX + name, DoorTally())
+        transition.put(
+            DOOR_PREFIX + name,
+            _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left),
+        )
         for room in ("", *self._layout.rooms):
-            came, left = _flow(door, room, passed)
+            came, left = _place_passage(door, room, passed)
             if came or left:
-                place = step.get(PLACE + room, Place())
-                step.put(
-                    PLACE + room,
-                    moved(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
+                place = transition.get(PLACE_PREFIX + room, Place())
+                transition.put(
+                    PLACE_PREFIX + room,
+                    with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
                 )
-                self._look(step, room)
-        day, local = step.day, self._local(_replace(step.at, wall=when))
-        if door.entrance and local is not None and local.date().isoformat() == day.day:
-            came, left = _flow(door, "", passed)
+                self._update_crowding(transition, room)
+        day, local = transition.day, self._local(_replace(transition.at, wall=when))
+        if door.is_entrance and local is not None and local.date().isoformat() == day.day:
+            came, left = _place_passage(door, "", passed)
             minute = local.hour * 60 + local.minute
-            slots = opening.slot(minute, day.came, came), opening.slot(minute, day.left, left)
-            step.put(DAY, _replace(day, came=slots[0], left=slots[1]))
+            slots = (
+                opening_hours.add_to_slot(minute, day.came, came),
+                opening_hours.add_to_slot(minute, day.left, left),
+            )
+            transition.put(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
 
-    def _attend(self, step: Step, name: str, door: Door, passed: Passed, when: int) -> int:
-        """Who passes comes to the bookings of that time; how many of them are of visiting groups."""
-        tours, arriving = 0, _flow(door, "", passed)[0]
-        for key, booking in step.all(BOOKING, Booking):
-            beside = booking.told or booking.door not in ("", name)
-            if beside or not booking.during(when, self._layout.grace):
+    def _record_attendance(
+        self, transition: Transition, name: str, door: Door, passed: PassedCount, when: int
+    ) -> int:
+        """Count people for the bookings of that time; returns how many of them belong to visiting
+        groups."""
+        tours, arriving = 0, _place_passage(door, "", passed)[0]
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+            unrelated = booking.reported or booking.door not in ("", name)
+            if unrelated or not booking.covers(when, self._layout.grace_s):
                 continue
             group = 0
-            if booking.kind == TOUR and booking.room in ("", *self._entered(door)):
+            if booking.kind == TOUR and booking.room in ("", *self._rooms_entered_through(door)):
                 group = min(arriving - tours, max(0, booking.expected - booking.tours))
                 tours += group
-            flow = (passed.came, passed.left) if booking.door else _flow(door, booking.room, passed)
-            step.put(key, attended(booking, *flow, group))
+            flow = (
+                (passed.came, passed.left) if booking.door else _place_passage(door, booking.room, passed)
+            )
+            transition.put(key, with_attendance(booking, *flow, group))
         return tours
 
-    def _entered(self, door: Door) -> Iterator[str]:
-        """The rooms whose visitors come into the centre by that door: its own, and those without one."""
+    def _rooms_entered_through(self, door: Door) -> Iterator[str]:
+        """The rooms whose visitors enter the centre by that door: its own, and those without an
+        entrance."""
         own = {
             side
             for each in self._layout.doors.values()
-            if each.entrance
+            if each.is_entrance
             for side in (each.outer, each.inner)
         }
         return (room for room in self._layout.rooms if room in (door.outer, door.inner) or room not in own)
 
-    def _pass_time(self, step: Step, tick: Tick) -> None:
-        day, local = step.day, self._local(tick.at)
-        # A clock that is put back ends no day.
-        over = bool(day.day) and day.day < tick.day
+    def _process_tick(self, transition: Transition, tick: Tick) -> None:
+        day, local = transition.day, self._local(tick.at)
+        # A clock that is set back does not end the day.
+        day_ended = bool(day.day) and day.day < tick.day
         scheduled = bool(local and self._hours and local in self._hours)
-        day = opening.watched(day, not scheduled or self._is_seen(step), tick.at)
-        if over:
-            if day.ended:
-                step.facts.append(facts.day(step.at, **day.ended))
-            day = Day(open=day.open, ended=self._end_day(step, day))
-        day = self._told_day(step, _replace(day, day=tick.day), local)
+        day = opening_hours.with_coverage(
+            day, not scheduled or self._all_entrances_counted(transition), tick.at
+        )
+        if day_ended:
+            if day.previous_day_report:
+                transition.facts.append(facts.visitor_day(transition.at, **day.previous_day_report))
+            day = Day(open=day.open, previous_day_report=self._end_day(transition, day))
+        day = self._report_ended_day(transition, _replace(day, day=tick.day), local)
         settling = self._is_open(local)
-        if (day.open and not settling) or (over and not self._is_open(local and _midnight(local))):
-            self._close(step)
-        step.put(DAY, _replace(day, open=settling))
-        for key, booking in step.all(BOOKING, Booking):
-            if not booking.told and tick.at.wall >= booking.until + self._patience(booking) * 1000:
+        if (day.open and not settling) or (day_ended and not self._is_open(local and _midnight(local))):
+            self._close_places(transition)
+        transition.put(DAY_KEY, _replace(day, open=settling))
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+            if (
+                not booking.reported
+                and tick.at.wall >= booking.until + self._report_delay_s(booking) * 1000
+            ):
                 flow = booking.flow
-                told = facts.attendance(
-                    step.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
+                attendance = facts.attendance(
+                    transition.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
-                step.facts.append(told)
-                step.put(key, _replace(booking, told=True))
+                transition.facts.append(attendance)
+                transition.put(key, _replace(booking, reported=True))
 
-    def _told_day(self, step: Step, day: Day, local: datetime | None) -> Day:
-        """Tell of the day that has ended, once nothing more is to be heard of it."""
-        if day.ended is None:
+    def _report_ended_day(self, transition: Transition, day: Day, local: datetime | None) -> Day:
+        """Report the day that has ended, once its last periods have arrived."""
+        if day.previous_day_report is None:
             return day
         midnight = _midnight(local).timestamp() if local else 0.0
-        counters = [row for _, row in step.all(COUNTER, Counter)]
-        if ended.awaited(counters, midnight) and 0 <= step.at.wall / 1000 - midnight < PATIENCE:
+        counters = [row for _, row in transition.rows_of_kind(COUNTER_PREFIX, Counter)]
+        if (
+            previous_day.is_period_awaited(counters, midnight)
+            and 0 <= transition.at.wall / 1000 - midnight < FINAL_REPORT_TIMEOUT_S
+        ):
             return day
-        step.facts.append(facts.day(step.at, **day.ended))
-        return _replace(day, ended=None)
+        transition.facts.append(facts.visitor_day(transition.at, **day.previous_day_report))
+        return _replace(day, previous_day_report=None)
 
     def _is_open(self, local: datetime | None) -> bool:
-        """Whether it is open to visitors by the published hours, or the last of them are leaving."""
+        """Whether the centre is open by the published hours, or the last visitors are leaving."""
         if local is None or self._hours is None:
             return False
-        return local in self._hours or local - timedelta(seconds=self._layout.settle) in self._hours
+        return local in self._hours or local - timedelta(seconds=self._layout.settle_s) in self._hours
 
-    def _is_seen(self, step: Step) -> bool:
-        """Whether every entrance has a counter that can be trusted."""
+    def _all_entrances_counted(self, transition: Transition) -> bool:
+        """Whether every entrance has a trustworthy counter."""
         return all(
-            step.get(DOOR + name, Tally()).active
+            transition.get(DOOR_PREFIX + name, DoorTally()).active
             for name, door in self._layout.doors.items()
-            if door.entrance
+            if door.is_entrance
         )
 
-    def _patience(self, booking: Booking) -> float:
+    def _report_delay_s(self, booking: Booking) -> float:
         doors = self._layout.doors
         concerned = [doors[booking.door]] if booking.door in doors else doors.values()
-        every = [
-            self._meters[each].every for door in concerned for each in door.counters if each in self._meters
+        intervals_s = [
+            self._properties[each].interval_s
+            for door in concerned
+            for each in door.counters
+            if each in self._properties
         ]
-        return min(PATIENCE, max(every, default=0.0))
+        return min(FINAL_REPORT_TIMEOUT_S, max(intervals_s, default=0.0))
 
-    def _end_day(self, step: Step, day: Day) -> ended.Body | None:
-        """What is to be told of a day, whose successor begins; what is no longer configured ends with its
-        day. None if there are no doors."""
-        tallies = dict(step.all(DOOR, Tally))
+    def _end_day(self, transition: Transition, day: Day) -> previous_day.DayReport | None:
+        """The report on a day that has ended; None if there are no doors. Resets the counts of the day, and
+        removes the rows of what is no longer configured."""
+        tallies = dict(transition.rows_of_kind(DOOR_PREFIX, DoorTally))
         if not tallies:
             return None
-        centre = step.get(PLACE, Place())
+        centre = transition.get(PLACE_PREFIX, Place())
         body: dict[str, Any] = {
             "day": day.day,
-            **_told(centre.today),
+            **_flow_body(centre.today),
             "tours": centre.tours,
             "rooms": {
-                key.removeprefix(PLACE): _told(place.today)
-                for key, place in step.all(PLACE, Place)
-                if key != PLACE
+                key.removeprefix(PLACE_PREFIX): _flow_body(place.today)
+                for key, place in transition.rows_of_kind(PLACE_PREFIX, Place)
+                if key != PLACE_PREFIX
             },
             "doors": {
-                key.removeprefix(DOOR): {
+                key.removeprefix(DOOR_PREFIX): {
                     "in": tally.came,
                     "out": tally.left,
-                    "counters": self._compared(step, key),
+                    "counters": self._counter_totals(transition, key),
                 }
                 for key, tally in tallies.items()
             },
         }
         if any(day.came) or any(day.left) or self._hours:
-            step.facts.append(facts.opening(step.at, **opening.account(day, self._hours)))
+            transition.facts.append(
+                facts.opening_day(transition.at, **opening_hours.opening_report(day, self._hours))
+            )
         for key, tally in tallies.items():
-            known = key.removeprefix(DOOR) in self._layout.doors
-            step.put(key, _replace(tally, came=0, left=0)) if known else step.drop(key)
-        for key, place in step.all(PLACE, Place):
-            known = key.removeprefix(PLACE) in ("", *self._layout.rooms)
-            step.put(key, _replace(place, today=Flow(), tours=0)) if known else step.drop(key)
-        for key, counter in step.all(COUNTER, Counter):
-            step.put(key, _replace(counter, came=0, left=0))
-        for key, booking in step.all(BOOKING, Booking):
-            if booking.told:
-                step.drop(key)
+            known = key.removeprefix(DOOR_PREFIX) in self._layout.doors
+            transition.put(key, _replace(tally, came=0, left=0)) if known else transition.delete(key)
+        for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
+            known = key.removeprefix(PLACE_PREFIX) in ("", *self._layout.rooms)
+            transition.put(key, _replace(place, today=Flow(), tours=0)) if known else transition.delete(key)
+        for key, counter in transition.rows_of_kind(COUNTER_PREFIX, Counter):
+            transition.put(key, _replace(counter, came=0, left=0))
+        for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
+            if booking.reported:
+                transition.delete(key)
         return body
 
-    def _compared(self, step: Step, key: str) -> dict[str, list[int]]:
-        """What each counter of a door saw by itself."""
-        door = self._layout.doors.get(key.removeprefix(DOOR))
+    def _counter_totals(self, transition: Transition, key: str) -> dict[str, list[int]]:
+        """The counts of each counter of a door: `[in, out]`."""
+        door = self._layout.doors.get(key.removeprefix(DOOR_PREFIX))
         rows = (
-            {each: step.get(COUNTER + each, Counter(at=step.at)) for each in door.counters} if door else {}
+            {
+                each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at))
+                for each in door.counters
+            }
+            if door
+            else {}
         )
         return {each: [row.came, row.left] for each, row in rows.items()}
 
-    def _close(self, step: Step) -> None:
-        for key, place in step.all(PLACE, Place):
-            room = key.removeprefix(PLACE)
-            empty, told = closed(place, room, step.at)
-            step.put(key, empty)
-            step.facts += told
-            self._look(step, room)
+    def _close_places(self, transition: Transition) -> None:
+        for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
+            room = key.removeprefix(PLACE_PREFIX)
+            empty, new_facts = close_place(place, room, transition.at)
+            transition.put(key, empty)
+            transition.facts += new_facts
+            self._update_crowding(transition, room)
 
-    def _look(self, step: Step, room: str) -> None:
-        """Whether a place is nearly full."""
-        place, told = crowded(step.get(PLACE + room, Place()), room, self._limits.get(room), step.at)
-        step.put(PLACE + room, place)
-        step.facts += told
+    def _update_crowding(self, transition: Transition, room: str) -> None:
+        """Update whether a place is nearly full."""
+        place, new_facts = update_crowding(
+            transition.get(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
+        )
+        transition.put(PLACE_PREFIX + room, place)
+        transition.facts += new_facts
 
-    def _obey(self, step: Step, command: Command) -> None:
+    def _execute_command(self, transition: Transition, command: Command) -> None:
         if command.action == "book":
-            desk.book(step, command, self._layout)
+            manual_entries.add_booking(transition, command, self._layout)
         elif command.action == "cancel-booking":
-            desk.cancel(step, command)
+            manual_entries.cancel_booking(transition, command)
         elif command.action == "mark-tour":
-            desk.mark(step, command, self._local(command.at))
+            manual_entries.mark_tour(transition, command, self._local(command.at))
         elif command.action == "correct-inside":
-            room = desk.correct(step, command, self._layout)
+            room = manual_entries.correct_inside(transition, command, self._layout)
             if room is not None:
-                self._look(step, room)
+                self._update_crowding(transition, room)
 
-    def _ended(self, step: Step, day: str) -> ended.Body | None:
-        """What is to be told of that day, if it is the one that has just ended."""
-        body = step.day.ended
+    def _ended_day_report(self, transition: Transition, day: str) -> previous_day.DayReport | None:
+        """The open report on that day, if it is the one that has just ended."""
+        body = transition.day.previous_day_report
         return body if body and body["day"] == day else None
 
-    def _is_today(self, step: Step, day: str) -> bool:
-        """A period that comes late belongs to its own day, which has been written down."""
-        return not day or day == step.day.day
+    def _is_today(self, transition: Transition, day: str) -> bool:
+        """Whether a period belongs to the current day; an empty `day` means now."""
+        return not day or day == transition.day.day
 
     def _zone(self, at: Stamp) -> tzinfo | None:
         local = self._local(at)
         return local.tzinfo if local else None
 
 
-def _flow(door: Door, room: str, passed: Passed) -> Pair:
-    """Who came into a room and left it by a door; of the centre, where it is empty."""
+def _place_passage(door: Door, room: str, passed: PassedCount) -> InOut:
+    """How many entered and left a room by a door; an empty `room` means the centre."""
     came, left = passed.came, passed.left
     if room:
         into, from_ = door.inner == room, door.outer == room
@@ -409,7 +462,7 @@ def _flow(door: Door, room: str, passed: Passed) -> Pair:
     return (came if into else left if from_ else 0), (left if into else came if from_ else 0)
 
 
-def _told(flow: Flow) -> dict[str, int]:
+def _flow_body(flow: Flow) -> dict[str, int]:
     return {"in": flow.came, "out": flow.left, "unseen": flow.unseen}
 
 

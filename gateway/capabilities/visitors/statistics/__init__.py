@@ -1,7 +1,7 @@
-"""Visitors over the years: a reader of the journal that keeps quarters of an hour in a file of its own, and
-what can be asked of it."""
+"""Visitor statistics over years: a journal reader that stores counts per quarter of an hour in its own
+file, and the queries on that file."""
 
-from .reader import Figures, look
-from .writer import absence, keep
+from .reader import Figures, open_figures
+from .writer import detect_downtime, maintain_statistics
 
-__all__ = ["Figures", "absence", "keep", "look"]
+__all__ = ["Figures", "detect_downtime", "maintain_statistics", "open_figures"]

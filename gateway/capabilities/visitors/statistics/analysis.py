@@ -1,7 +1,7 @@
-"""What the figures say: totals, peaks, the usual week, comparisons, how long people stay.
+"""Analyses the figures of a place: totals, peaks, the average week, comparisons, length of stay.
 
-An hour in which some counter was not to be trusted is no hour without visitors: it is left out of every
-mean, and a total with such an hour in it is the least that came.
+An hour in which a counter was not trustworthy is left out of every mean, and a total that includes such
+an hour is a minimum.
 """
 
 from __future__ import annotations
@@ -16,77 +16,95 @@ import msgspec
 
 from gateway.capabilities.visitors.services import CENTRE
 
-from .fold import DOOR, Bin
+from .aggregation import DOOR_PREFIX, Bin
+from .intervals import QUARTER_S, Interval, Intervals, Slot, midnight_s, opening_intervals, slots_between
 from .reader import Figures
-from .spans import QUARTER, Slot, Span, Spans, midnight, opening, slots
-from .terms import BY, Analysis, Bar, Cell, Centre, Comparison, Count, Level, Peak, Period, Stay, period
+from .results import (
+    BAR_UNITS,
+    Analysis,
+    Bar,
+    CentreLayout,
+    Comparison,
+    Count,
+    HeatCell,
+    Occupancy,
+    Peak,
+    Period,
+    Stay,
+    period_containing,
+)
 
 
-class Cover:
-    """How much of the time in which somebody should have been counting at a place, each door was."""
+class Coverage:
+    """How much of the time in which the doors of a place should have been counted they were counted."""
 
-    def __init__(self, wanted: Sequence[Spans], lost: Sequence[Spans]) -> None:
-        self._wanted = wanted
-        self._lost = [spans for spans in lost if spans]
-        self._any = Spans(span for spans in self._lost for span in spans)
+    def __init__(
+        self, expected_by_door: Sequence[Intervals], uncounted_by_door: Sequence[Intervals]
+    ) -> None:
+        self._expected = expected_by_door
+        self._uncounted = [spans for spans in uncounted_by_door if spans]
+        self._any_uncounted = Intervals(span for spans in self._uncounted for span in spans)
 
     def share(self, since: int, until: int) -> float | None:
-        """None: nobody was expected to."""
-        wanted = sum(spans.within(since, until) for spans in self._wanted)
-        lost = sum(spans.within(since, until) for spans in self._lost)
-        return 1 - lost / wanted if wanted else None
+        """The counted share, 0 to 1; None where no counting was expected."""
+        expected_s = sum(spans.covered_seconds(since, until) for spans in self._expected)
+        uncounted_s = sum(spans.covered_seconds(since, until) for spans in self._uncounted)
+        return 1 - uncounted_s / expected_s if expected_s else None
 
-    def whole(self, since: int, until: int) -> bool:
-        """Whether somebody should have been counting at some time, and every door was at every time."""
-        return not self._any.within(since, until) and any(
-            spans.within(since, until) for spans in self._wanted
+    def is_complete(self, since: int, until: int) -> bool:
+        """Whether counting was expected, and every door was counted all the time."""
+        return not self._any_uncounted.covered_seconds(since, until) and any(
+            spans.covered_seconds(since, until) for spans in self._expected
         )
 
 
 class Analyst:
-    """Answers questions on the figures of this moment. `now` is Unix time in seconds."""
+    """Analyses the figures as of `now` (Unix seconds)."""
 
-    def __init__(self, figures: Figures, centre: Centre, now: int) -> None:
+    def __init__(self, figures: Figures, centre: CentreLayout, now: int) -> None:
         self._figures = figures
         self._centre = centre
         self._now = now
         self.today = datetime.fromtimestamp(now, centre.zone).date()
-        first = figures.first()
-        self.first = None if first is None else first * QUARTER
-        self._trust = figures.trust()
-        self._holes = [
-            (since // 1000, until // 1000, counter, why) for since, until, counter, why in figures.holes()
+        first = figures.first_quarter()
+        self.begins_at_s = None if first is None else first * QUARTER_S
+        self._coverage_changes = figures.coverage_changes()
+        self._gaps = [
+            (since // 1000, until // 1000, counter, why) for since, until, counter, why in figures.gaps()
         ]
         self.unheard = [
-            counter for each in centre.doors.values() for counter in each if counter not in self._trust
+            counter
+            for each in centre.doors.values()
+            for counter in each
+            if counter not in self._coverage_changes
         ]
-        """Counters that are configured, and were never heard."""
+        """Counters that are configured and have never reported."""
 
     def places(self) -> list[str]:
-        """The centre, its doors and rooms, and those that there once were."""
+        """The centre, its doors and rooms, and former ones that have figures."""
         return list(dict.fromkeys([CENTRE, *self._centre.places, *self._figures.places()]))
 
     def analyse(self, place: str, span: Period, by: str = "") -> Analysis:
-        """Everything about a place in a period; `by` is the bars' unit."""
+        """The complete analysis of a place in a period; `by` is the unit of the bars."""
         zone, now = self._centre.zone, self._now
-        since, until = midnight(span.since, zone), midnight(span.until, zone)
-        by = by or BY.get(span.unit) or _bar(span)
+        since, until = midnight_s(span.since, zone), midnight_s(span.until, zone)
+        by = by or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
         bins = self._bins(place, since, until)
-        cover = self._cover(place, span)
-        per_day = self._bars(slots("day", span.since, span.until, zone), bins, cover)
-        per_hour = self._bars(slots("hour", span.since, span.until, zone), bins, cover)
+        coverage = self._coverage(place, span)
+        per_day = self._bars(slots_between("day", span.since, span.until, zone), bins, coverage)
+        per_hour = self._bars(slots_between("hour", span.since, span.until, zone), bins, coverage)
         bars = {"day": per_day, "hour": per_hour}.get(by) or self._bars(
-            slots(by, span.since, span.until, zone), bins, cover
+            slots_between(by, span.since, span.until, zone), bins, coverage
         )
         start = datetime.combine(span.since, time(), zone)
-        (whole,) = self._bars([Slot(since, until, start)], bins, cover)
-        inside = [_inside(bar.slot, bins) for bar in per_day]
+        (whole,) = self._bars([Slot(since, until, start)], bins, coverage)
+        inside = [_occupancies(bar.slot, bins) for bar in per_day]
         done = [
             number for number, bar in enumerate(per_day)
-            if bar.slot.until <= now and cover.whole(bar.slot.since, bar.slot.until)
+            if bar.slot.until <= now and coverage.is_complete(bar.slot.since, bar.slot.until)
         ]  # fmt: skip
         counted = [per_day[number] for number in done]
-        totals = self._figures.totals(since // QUARTER, until // QUARTER)
+        totals = self._figures.totals(since // QUARTER_S, until // QUARTER_S)
         return Analysis(
             place=place,
             period=span,
@@ -97,36 +115,40 @@ class Analyst:
             bars=tuple(bars),
             by=by,
             peaks=_peaks(bins, per_hour, per_day, inside, zone),
-            heat=_heat(per_hour, cover, now),
-            week=_week(counted),
+            heat=_heat_map(per_hour, coverage, now),
+            week=_weekday_means(counted),
             comparisons=tuple(self._comparisons(place, span, whole.count, counted)),
-            levels=tuple(_levels(inside, now)),
-            stay=_stay([(per_day[number].count.came, inside[number]) for number in done]),
+            levels=tuple(_occupancy_levels(inside, now)),
+            stay=_mean_stay([(per_day[number].count.came, inside[number]) for number in done]),
             places={
-                name: Count(*totals.get(name, Bin()), self._cover(name, span).share(since, until))
+                name: Count(*totals.get(name, Bin()), self._coverage(name, span).share(since, until))
                 for name in dict.fromkeys([CENTRE, *self._centre.places, *sorted(totals)])
             },
-            happenings=tuple(self._figures.happenings(since * 1000, until * 1000)),
-            lost=tuple(self._lost(since, until)),
-            since=self.first,
+            stored_facts=tuple(self._figures.stored_facts(since * 1000, until * 1000)),
+            lost=tuple(self._gaps_between(since, until)),
+            since=self.begins_at_s,
             undated=self._figures.undated(),
             behind=self._figures.behind,
             unheard=tuple(self.unheard),
         )
 
     def bars(self, place: str, span: Period, by: str) -> list[Bar]:
-        """The same in other slots."""
+        """The counts of a place in a period, in slots of the unit `by`."""
         zone = self._centre.zone
-        bins = self._bins(place, midnight(span.since, zone), midnight(span.until, zone))
-        return self._bars(slots(by, span.since, span.until, zone), bins, self._cover(place, span))
+        bins = self._bins(place, midnight_s(span.since, zone), midnight_s(span.until, zone))
+        return self._bars(
+            slots_between(by, span.since, span.until, zone), bins, self._coverage(place, span)
+        )
 
     def _bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
-        """By Unix seconds."""
-        bins = self._figures.bins(place, since // QUARTER, until // QUARTER)
-        return [(at * QUARTER, counts) for at, counts in bins]
+        """The counts of quarters by Unix seconds, oldest first."""
+        bins = self._figures.bins(place, since // QUARTER_S, until // QUARTER_S)
+        return [(at * QUARTER_S, counts) for at, counts in bins]
 
-    def _bars(self, among: Sequence[Slot], bins: Sequence[tuple[int, Bin]], cover: Cover) -> list[Bar]:
-        """The count of each slot; they follow on one another."""
+    def _bars(
+        self, among: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
+    ) -> list[Bar]:
+        """The count of each slot; the slots must be consecutive."""
         bars, number = [], 0
         for slot in among:
             came = went = tours = 0
@@ -134,51 +156,53 @@ class Analyst:
                 counts = bins[number][1]
                 came, went, tours = came + counts.came, went + counts.went, tours + counts.tours
                 number += 1
-            count = Count(came, went, tours, cover.share(slot.since, slot.until))
+            count = Count(came, went, tours, coverage.share(slot.since, slot.until))
             bars.append(Bar(slot, count, slot.since > self._now))
         return bars
 
-    def _cover(self, place: str, span: Period) -> Cover:
+    def _coverage(self, place: str, span: Period) -> Coverage:
         zone = self._centre.zone
-        since, until = midnight(span.since, zone), min(midnight(span.until, zone), self._now)
-        expected = Spans([(since, until)])
+        since, until = midnight_s(span.since, zone), min(midnight_s(span.until, zone), self._now)
+        expected = Intervals([(since, until)])
         if self._centre.hours:
-            # The day before may have ended after midnight.
-            published = opening(self._centre.hours, span.since - timedelta(days=1), span.until, zone)
-            expected = expected.cut(published)
-        wanted, lost = [], []
+            # The opening hours of the day before may extend past midnight.
+            published = opening_intervals(
+                self._centre.hours, span.since - timedelta(days=1), span.until, zone
+            )
+            expected = expected.intersection(published)
+        expected_by_door, uncounted_by_door = [], []
         for door in self._centre.places.get(place, (place,)):
-            life, blind = self._life(door)
-            wanted.append(expected.cut(life))
-            lost.append(wanted[-1].cut(blind))
-        return Cover(wanted, lost)
+            life, uncounted = self._lifetime(door)
+            expected_by_door.append(expected.intersection(life))
+            uncounted_by_door.append(expected_by_door[-1].intersection(uncounted))
+        return Coverage(expected_by_door, uncounted_by_door)
 
-    def _life(self, place: str) -> tuple[Spans, Spans]:
-        """Since the day a door was first heard of, and when it was not counted in that time."""
-        counters = self._centre.doors.get(place, (place.removeprefix(DOOR),))
-        known = [trust for counter in counters if (trust := self._trust.get(counter))]
+    def _lifetime(self, place: str) -> tuple[Intervals, Intervals]:
+        """The time since the day on which a door first reported, and the uncounted parts of it."""
+        counters = self._centre.doors.get(place, (place.removeprefix(DOOR_PREFIX),))
+        known = [changes for counter in counters if (changes := self._coverage_changes.get(counter))]
         if not known:
-            return Spans(), Spans()
-        first = min(trust[0][0] for trust in known) // 1000
-        born = self._day(first)
-        # One that counts is enough.
-        blind = Spans([(born, self._now)])
-        for counter, trust in ((each, self._trust.get(each)) for each in counters):
-            if trust:
-                blind = blind.cut(self._blind(counter, trust, born))
-        return Spans([(born, self._now)]), blind
+            return Intervals(), Intervals()
+        first = min(changes[0][0] for changes in known) // 1000
+        first_day = self._day_start(first)
+        # A door is counted while at least one of its counters is.
+        uncounted = Intervals([(first_day, self._now)])
+        for counter, changes in ((each, self._coverage_changes.get(each)) for each in counters):
+            if changes:
+                uncounted = uncounted.intersection(self._uncounted(counter, changes, first_day))
+        return Intervals([(first_day, self._now)]), uncounted
 
-    def _day(self, at: int) -> int:
-        """When the day of a moment began."""
-        return midnight(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
+    def _day_start(self, at: int) -> int:
+        """The local midnight before a moment, Unix seconds."""
+        return midnight_s(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
 
-    def _blind(self, counter: str, trust: Sequence[tuple[int, bool]], born: int) -> Spans:
-        """When a counter did not count."""
-        gone = [(since, until) for since, until, whose, _ in self._holes if whose in ("", counter)]
-        return Spans([*self._untrusted(trust, born), *gone])
+    def _uncounted(self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int) -> Intervals:
+        """The times in which a counter did not count."""
+        gone = [(since, until) for since, until, whose, _ in self._gaps if whose in ("", counter)]
+        return Intervals([*self._untrusted(changes, first_day), *gone])
 
-    def _untrusted(self, trust: Sequence[tuple[int, bool]], began: int) -> Iterator[Span]:
-        for at, covered in trust:
+    def _untrusted(self, changes: Sequence[tuple[int, bool]], began: int) -> Iterator[Interval]:
+        for at, covered in changes:
             if covered:
                 yield began, at // 1000
                 began = self._now
@@ -186,24 +210,24 @@ class Analyst:
                 began = min(began, at // 1000)
         yield began, self._now
 
-    def _lost(self, since: int, until: int) -> list[tuple[int, int, str, str]]:
-        """What there was of it in a time, in full."""
+    def _gaps_between(self, since: int, until: int) -> list[tuple[int, int, str, str]]:
+        """The gaps that overlap a time, uncut: from, until, counter, reason."""
         spans = [
             (first, last, counter, "untrusted")
-            for counter, trust in self._trust.items()
-            for first, last in self._untrusted(trust, trust[0][0] // 1000)
+            for counter, changes in self._coverage_changes.items()
+            for first, last in self._untrusted(changes, changes[0][0] // 1000)
         ]
-        return sorted(each for each in [*self._holes, *spans] if max(each[0], since) < min(each[1], until))
+        return sorted(each for each in [*self._gaps, *spans] if max(each[0], since) < min(each[1], until))
 
     def _comparisons(
         self, place: str, span: Period, total: Count, counted: Sequence[Bar]
     ) -> Iterator[Comparison]:
-        """With as much of the earlier period as has passed of this one."""
+        """Compare with the same part of earlier periods as has passed of this one."""
         zone = self._centre.zone
         running = span.since <= self.today < span.until
-        for against, other in earlier(span):
-            since, until = midnight(other.since, zone), midnight(other.until, zone)
-            if self.first is None or since < self._day(self.first):
+        for against, other in comparison_periods(span):
+            since, until = midnight_s(other.since, zone), midnight_s(other.until, zone)
+            if self.begins_at_s is None or since < self._day_start(self.begins_at_s):
                 continue
             if running:
                 passed = (self.today - span.since).days
@@ -211,14 +235,14 @@ class Analyst:
                 day = min(other.since + timedelta(days=passed), other.until - timedelta(days=1))
                 until = min(until, round(datetime.combine(day, moment, zone).timestamp()))
             bins = self._bins(place, since, until)
-            cover = self._cover(place, other)
+            coverage = self._coverage(place, other)
             came = sum(counts.came for _, counts in bins)
             before = [
                 bar
-                for bar in self._bars(slots("day", other.since, other.until, zone), bins, cover)
-                if bar.slot.until <= until and cover.whole(bar.slot.since, bar.slot.until)
+                for bar in self._bars(slots_between("day", other.since, other.until, zone), bins, coverage)
+                if bar.slot.until <= until and coverage.is_complete(bar.slot.since, bar.slot.until)
             ]
-            share = cover.share(since, until)
+            share = coverage.share(since, until)
             yield Comparison(
                 against=against,
                 since=other.since,
@@ -226,56 +250,56 @@ class Analyst:
                 running=running,
                 came=came,
                 change=(total.came - came) / came if came else None,
-                mean_change=_change(counted, before),
-                sure=not total.least and share == 1,
+                mean_change=_mean_change(counted, before),
+                sure=not total.is_minimum and share == 1,
             )
 
 
-def _bar(span: Period) -> str:
-    """The bars of some days that are no week, month or year."""
+def _default_bar_unit(span: Period) -> str:
+    """The unit of the bars for a period that is no day, week, month or year."""
     days = (span.until - span.since).days
     return "day" if days <= 93 else "month" if days <= 1830 else "year"
 
 
-def earlier(span: Period) -> Iterator[tuple[str, Period]]:
-    """The periods that one is compared with: a day with that weekday a week and a year before, a week with
-    that week of the year before (ISO 8601)."""
+def comparison_periods(span: Period) -> Iterator[tuple[str, Period]]:
+    """The earlier periods to compare with: for a day the same weekday a week and a year before, for a week
+    the same week of the year before (ISO 8601)."""
     if span.unit == "day":
-        yield "previous", period("day", span.since - timedelta(days=1))
-        yield "week", period("day", span.since - timedelta(days=7))
-        yield "year", period("day", span.since - timedelta(days=364))
+        yield "previous", period_containing("day", span.since - timedelta(days=1))
+        yield "week", period_containing("day", span.since - timedelta(days=7))
+        yield "year", period_containing("day", span.since - timedelta(days=364))
     elif span.unit == "week":
-        yield "previous", span.step(-1)
-        yield "year", period("week", span.since - timedelta(days=364))
+        yield "previous", span.shifted(-1)
+        yield "year", period_containing("week", span.since - timedelta(days=364))
     elif span.unit == "month":
-        yield "previous", span.step(-1)
-        yield "year", span.step(-12)
+        yield "previous", span.shifted(-1)
+        yield "year", span.shifted(-12)
     else:
-        yield "previous", span.step(-1)
+        yield "previous", span.shifted(-1)
 
 
-def _change(now: Sequence[Bar], before: Sequence[Bar]) -> float | None:
-    """Of the mean day."""
+def _mean_change(now: Sequence[Bar], before: Sequence[Bar]) -> float | None:
+    """The relative change of the mean day."""
     came = sum(bar.count.came for bar in before)
     if not now or not came:
         return None
     return sum(bar.count.came for bar in now) / len(now) / (came / len(before)) - 1
 
 
-def _inside(day: Slot, bins: Sequence[tuple[int, Bin]]) -> list[Level]:
-    """How many were inside at the end of each quarter in which that changed. A day begins with nobody."""
+def _occupancies(day: Slot, bins: Sequence[tuple[int, Bin]]) -> list[Occupancy]:
+    """How many people were inside at the end of each quarter in which that changed. A day begins with 0."""
     first = bisect_left(bins, (day.since,))
     levels, inside = [], 0
     for at, counts in bins[first:]:
         if at >= day.until:
             break
         inside = max(0, inside + counts.came - counts.went)
-        levels.append(Level(at + QUARTER, inside))
+        levels.append(Occupancy(at + QUARTER_S, inside))
     return levels
 
 
-def _levels(inside: Sequence[Sequence[Level]], now: int) -> list[Level]:
-    """Of one day all of them, of several the fullest moment of each."""
+def _occupancy_levels(inside: Sequence[Sequence[Occupancy]], now: int) -> list[Occupancy]:
+    """For one day all levels, for several days the maximum of each."""
     if len(inside) == 1:
         return [msgspec.structs.replace(level, at=min(level.at, now)) for level in inside[0]]
     return [max(day, key=lambda level: level.inside) for day in inside if day]
@@ -285,47 +309,47 @@ def _peaks(
     bins: Sequence[tuple[int, Bin]],
     per_hour: Sequence[Bar],
     per_day: Sequence[Bar],
-    inside: Sequence[Sequence[Level]],
+    inside: Sequence[Sequence[Occupancy]],
     zone: ZoneInfo,
 ) -> dict[str, Peak]:
-    """The busiest of each kind, the first of several; none where nobody came."""
+    """The busiest slot of each kind, the earliest of equals; none where nobody came."""
 
     def quarter(at: int) -> Slot:
-        return Slot(at, at + QUARTER, datetime.fromtimestamp(at, zone))
+        return Slot(at, at + QUARTER_S, datetime.fromtimestamp(at, zone))
 
     candidates = {
         "quarter": [Peak(quarter(at), counts.came) for at, counts in bins],
         "hour": [Peak(bar.slot, bar.count.came) for bar in per_hour],
         "day": [Peak(bar.slot, bar.count.came) for bar in per_day if len(per_day) > 1],
-        "inside": [Peak(quarter(each.at - QUARTER), each.inside) for day in inside for each in day],
+        "inside": [Peak(quarter(each.at - QUARTER_S), each.inside) for day in inside for each in day],
     }
     peaks = {kind: max(found, key=lambda peak: peak.count) for kind, found in candidates.items() if found}
     return {kind: peak for kind, peak in peaks.items() if peak.count}
 
 
-def _heat(per_hour: Sequence[Bar], cover: Cover, now: int) -> tuple[tuple[Cell, ...], ...]:
+def _heat_map(per_hour: Sequence[Bar], coverage: Coverage, now: int) -> tuple[tuple[HeatCell, ...], ...]:
     came = [[0] * 24 for _ in range(7)]
     hours = [[0] * 24 for _ in range(7)]
     for bar in per_hour:
-        if bar.slot.until <= now and cover.whole(bar.slot.since, bar.slot.until):
+        if bar.slot.until <= now and coverage.is_complete(bar.slot.since, bar.slot.until):
             weekday, hour = bar.slot.local.weekday(), bar.slot.local.hour
             came[weekday][hour] += bar.count.came
             hours[weekday][hour] += 1
     return tuple(
-        tuple(Cell(c / n if n else None, n) for c, n in zip(*both, strict=True))
+        tuple(HeatCell(c / n if n else None, n) for c, n in zip(*both, strict=True))
         for both in zip(came, hours, strict=True)
     )
 
 
-def _week(counted: Sequence[Bar]) -> tuple[float | None, ...]:
+def _weekday_means(counted: Sequence[Bar]) -> tuple[float | None, ...]:
     week: list[list[int]] = [[] for _ in range(7)]
     for bar in counted:
         week[bar.slot.local.weekday()].append(bar.count.came)
     return tuple(sum(each) / len(each) if each else None for each in week)
 
 
-def _stay(counted: Sequence[tuple[int, Sequence[Level]]]) -> Stay | None:
-    """Of days that were fully counted: the area below the number inside, by those who came."""
+def _mean_stay(counted: Sequence[tuple[int, Sequence[Occupancy]]]) -> Stay | None:
+    """From fully counted days: person-seconds inside divided by the people who came."""
     came = sum(each for each, _ in counted)
     if not came:
         return None

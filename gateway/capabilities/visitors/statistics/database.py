@@ -1,7 +1,7 @@
-"""The statistics file: SQLite, the only file here that knows it. Every call blocks: use a thread.
+"""The statistics file in SQLite. Every call blocks: use a thread.
 
-WAL with synchronous NORMAL: a power cut may take the last commits, never the file; and what they held is
-in the journal still, after the cursor that they would have moved.
+WAL with synchronous NORMAL: a power cut may lose the last commits, but does not damage the file. What the
+lost commits held is still in the journal after the stored cursor, and is aggregated again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, Record
 
-from .fold import Batch, Bin, Cursor, Happening, Hole
+from .aggregation import Batch, Bin, CountingGap, Cursor, StoredFact
 
-VERSION = 1
-PAGE = 4096
-WAITING = 50_000
-"""Records that may wait for a clock to be set: where nobody ever does, there are no dates to count by."""
+SCHEMA_VERSION = 1
+PAGE_BYTES = 4096
+MAX_UNDATED_RECORDS = 50_000
+"""Records that may wait for the clock to be set; if it never is, later ones are not stored."""
 SUFFIXES = ("", "-wal", "-shm")
 
 
@@ -33,16 +33,16 @@ class StatisticsFailed(GatewayError):
 
 
 class StatisticsDamaged(StatisticsFailed):
-    """The file is no sound database."""
+    """The file is corrupt or no SQLite database."""
 
 
 class StatisticsMissing(StatisticsFailed):
-    """There is none yet."""
+    """The file does not exist yet."""
 
 
 class Database:
-    """One connection. What one thread does, others wait for: a task that is cancelled leaves its thread
-    behind."""
+    """One connection, guarded by a lock: a cancelled task leaves its thread running, and the next call must
+    wait for it."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -53,32 +53,32 @@ class Database:
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
-    def _rows(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
-        with self._lock, _told("statistics-read", self.path):
+    def _query(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+        with self._lock, _sqlite_errors("statistics-read", self.path):
             return self._connection.execute(sql, args).fetchall()
 
-    def freeze(self) -> None:
-        """See the file as it is now, whatever is committed from here on."""
-        self._rows("BEGIN")
+    def begin_snapshot(self) -> None:
+        """From here on read the file as it is now, whatever is committed meanwhile."""
+        self._query("BEGIN")
 
-    def check(self) -> None:
-        """Look through the whole file. Raises `StatisticsDamaged`."""
-        ((found,),) = self._rows("PRAGMA quick_check(1)")
+    def check_integrity(self) -> None:
+        """Check the whole file. Raises `StatisticsDamaged`."""
+        ((found,),) = self._query("PRAGMA quick_check(1)")
         if found != "ok":
             raise StatisticsDamaged("statistics-open", path=self.path, reason=found)
 
     def cursors(self) -> dict[str, Cursor]:
-        """By the epoch of each journal that was ever folded."""
-        return {epoch: Cursor(*rest) for epoch, *rest in self._rows("SELECT * FROM cursor")}
+        """By the epoch of each journal that was ever aggregated."""
+        return {epoch: Cursor(*rest) for epoch, *rest in self._query("SELECT * FROM cursor")}
 
     def places(self) -> list[str]:
-        return [name for (name,) in self._rows("SELECT name FROM place ORDER BY name")]
+        return [name for (name,) in self._query("SELECT name FROM place ORDER BY name")]
 
     def bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
-        """What a place has, of quarters from `since` to before `until`, oldest first."""
+        """The counts of a place, of quarters from `since` to before `until`, oldest first."""
         return [
             (at, Bin(came, went, tours))
-            for at, came, went, tours in self._rows(
+            for at, came, went, tours in self._query(
                 "SELECT at, came, went, tours FROM bin WHERE at >= ? AND at < ? "
                 "AND place = (SELECT id FROM place WHERE name = ?) ORDER BY at",
                 since, until, place,
@@ -86,29 +86,32 @@ class Database:
         ]  # fmt: skip
 
     def totals(self, since: int, until: int) -> dict[str, Bin]:
-        """What every place has in all of that time."""
+        """The total of every place, of quarters from `since` to before `until`."""
         return {
             name: Bin(*counts)
-            for name, *counts in self._rows(
+            for name, *counts in self._query(
                 "SELECT name, sum(came), sum(went), sum(tours) FROM bin JOIN place ON id = place "
                 "WHERE at >= ? AND at < ? GROUP BY place",
                 since, until,
             )
         }  # fmt: skip
 
-    def trust(self) -> list[tuple[str, int, bool]]:
-        """Every change of a counter's trust, by counter, oldest first."""
+    def coverage_changes(self) -> list[tuple[str, int, bool]]:
+        """When each counter became trustworthy (true) or ceased to be, by counter, oldest first; Unix
+        ms."""
         return [
             (counter, at, bool(covered))
-            for counter, at, covered in self._rows("SELECT * FROM trust ORDER BY counter, at")
+            for counter, at, covered in self._query("SELECT * FROM trust ORDER BY counter, at")
         ]
 
-    def holes(self) -> list[Hole]:
-        return [(row[0], row[1], row[2], row[3]) for row in self._rows("SELECT * FROM hole ORDER BY since")]
+    def gaps(self) -> list[CountingGap]:
+        return [
+            (row[0], row[1], row[2], row[3]) for row in self._query("SELECT * FROM hole ORDER BY since")
+        ]
 
-    def all_bins(self, since: int, until: int) -> dict[tuple[int, str], Bin]:
-        """Every place's, of quarters from `since` to before `until`."""
-        rows = self._rows(
+    def bins_of_all_places(self, since: int, until: int) -> dict[tuple[int, str], Bin]:
+        """The counts of quarters from `since` to before `until`."""
+        rows = self._query(
             "SELECT at, name, came, went, tours FROM bin LEFT JOIN place ON id = place "
             "WHERE at >= ? AND at < ?",
             since,
@@ -116,46 +119,47 @@ class Database:
         )
         return {(at, name or "?"): Bin(*counts) for at, name, *counts in rows}
 
-    def happenings(self, since: int, until: int) -> list[Happening]:
-        """Facts of a time in Unix milliseconds, oldest first."""
+    def stored_facts(self, since: int, until: int) -> list[StoredFact]:
+        """Facts from `since` to before `until` (Unix milliseconds), oldest first."""
         found = []
-        for at, kind, device, body in self._rows(
+        for at, kind, device, body in self._query(
             "SELECT * FROM fact WHERE at >= ? AND at < ? ORDER BY at", since, until
         ):
             with contextlib.suppress(msgspec.DecodeError):
-                found.append(Happening(at, kind, device, msgspec.json.decode(body, type=dict[str, Any])))
+                found.append(StoredFact(at, kind, device, msgspec.json.decode(body, type=dict[str, Any])))
         return found
 
-    def first(self) -> int | None:
-        """The first quarter that holds anything."""
-        ((at,),) = self._rows("SELECT min(at) FROM bin")
+    def first_quarter(self) -> int | None:
+        """The first quarter that has counts."""
+        ((at,),) = self._query("SELECT min(at) FROM bin")
         return None if at is None else int(at)
 
     def undated(self) -> list[Record]:
-        """What waits for its boot to know the time."""
+        """Records that wait until the time of their boot is known."""
         found = []
-        for (record,) in self._rows("SELECT record FROM undated ORDER BY boot, mono"):
+        for (record,) in self._query("SELECT record FROM undated ORDER BY boot, mono"):
             with contextlib.suppress(msgspec.DecodeError):
                 found.append(msgspec.msgpack.decode(record, type=Record))
         return found
 
-    def apply(self, batch: Batch, settled: Iterable[Record] = ()) -> None:
-        """All of a batch and its cursor, or nothing; `settled` are undated records that it took in."""
-        with self._lock, _told("statistics-write", self.path):
+    def apply(self, batch: Batch, dated: Iterable[Record] = ()) -> None:
+        """Write a batch and its cursor in one transaction; `dated` are the undated records that it
+        includes."""
+        with self._lock, _sqlite_errors("statistics-write", self.path):
             failpoint("statistics-before")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._write(batch, settled)
+                self._write(batch, dated)
                 failpoint("statistics-within")
                 self._connection.execute("COMMIT")
             except sqlite3.Error:
-                # A full disk may already have rolled back by itself.
+                # On a full disk SQLite may have rolled back already.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
             failpoint("statistics-after")
 
-    def _write(self, batch: Batch, settled: Iterable[Record]) -> None:
+    def _write(self, batch: Batch, dated: Iterable[Record]) -> None:
         many = self._connection.executemany
         names = {place for _, place in batch.bins}
         many("INSERT OR IGNORE INTO place (name) VALUES (?)", [(name,) for name in sorted(names)])
@@ -166,31 +170,31 @@ class Database:
             sorted((at, ids[place], *counts) for (at, place), counts in batch.bins.items()),
         )
         many("INSERT OR REPLACE INTO trust VALUES (?, ?, ?)", [
-            (counter, at, int(covered)) for (counter, at), covered in batch.trust.items()
+            (counter, at, int(covered)) for (counter, at), covered in batch.coverage_changes.items()
         ])  # fmt: skip
-        many("INSERT OR IGNORE INTO hole VALUES (?, ?, ?, ?)", sorted(batch.holes))
+        many("INSERT OR IGNORE INTO hole VALUES (?, ?, ?, ?)", sorted(batch.gaps))
         many("INSERT OR IGNORE INTO fact VALUES (?, ?, ?, ?)", [
             (each.at, each.kind, each.device, msgspec.json.encode(each.body).decode())
-            for each in batch.happenings
+            for each in batch.stored_facts
         ])  # fmt: skip
-        many("DELETE FROM undated WHERE record = ?", [(_packed(record),) for record in settled])
+        many("DELETE FROM undated WHERE record = ?", [(_encode(record),) for record in dated])
         ((waiting,),) = self._connection.execute("SELECT count(*) FROM undated")
         many("INSERT OR IGNORE INTO undated VALUES (?, ?, ?)", [
-            (record.at.boot, record.at.mono, _packed(record))
-            for record in batch.undated[: max(0, WAITING - waiting)]
+            (record.at.boot, record.at.mono, _encode(record))
+            for record in batch.undated[: max(0, MAX_UNDATED_RECORDS - waiting)]
         ])  # fmt: skip
         many("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", [
             (epoch, *cursor) for epoch, cursor in batch.cursors.items()
         ])  # fmt: skip
 
 
-def _packed(record: Record) -> bytes:
+def _encode(record: Record) -> bytes:
     return msgspec.msgpack.encode(record)
 
 
 @contextlib.contextmanager
-def _told(key: str, path: Path) -> Iterator[None]:
-    """SQLite's errors as ours."""
+def _sqlite_errors(key: str, path: Path) -> Iterator[None]:
+    """Raise SQLite's errors as `StatisticsFailed` or `StatisticsDamaged`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -200,50 +204,52 @@ def _told(key: str, path: Path) -> Iterator[None]:
 
 
 def connect(path: Path, *, readonly: bool = False) -> Database:
-    """Open the file; a writer creates it. Raises `StatisticsFailed`."""
+    """Open the file; created unless `readonly`. Raises `StatisticsFailed`."""
     if readonly and not path.exists():
         raise StatisticsMissing("statistics-missing", path=path)
-    with _told("statistics-open", path), contextlib.ExitStack() as stack:
+    with _sqlite_errors("statistics-open", path), contextlib.ExitStack() as stack:
         uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         stack.callback(connection.close)
         connection.execute("PRAGMA busy_timeout=5000")
         if not readonly:
-            connection.execute(f"PRAGMA page_size={PAGE}")
+            connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
         ((version,),) = connection.execute("PRAGMA user_version")
         if version == 0 and not readonly:
             script = files(__package__).joinpath("schema.sql").read_text("utf-8")
-            connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version={VERSION}; COMMIT")
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {script} PRAGMA user_version={SCHEMA_VERSION}; COMMIT"
+            )
         elif version == 0:
             raise StatisticsMissing("statistics-missing", path=path)
-        elif version != VERSION:
+        elif version != SCHEMA_VERSION:
             raise StatisticsFailed("statistics-version", path=path, version=version)
         stack.pop_all()
     return Database(connection, path)
 
 
-def exchange(path: Path) -> Path:
-    """Put the new file in the damaged one's place; returns where that went. Whenever this is interrupted,
-    `finish` does the rest."""
+def replace_damaged(path: Path) -> Path:
+    """Move the damaged file aside and the new one in its place; returns the damaged file's new path. After
+    an interruption `finish_replacement` completes this."""
     aside = path.with_name(path.name + ".damaged")
-    # The log goes first: beside a new file it would be taken for that one's.
+    # The WAL is moved first: SQLite would apply it to a new file of that name.
     for suffix in reversed(SUFFIXES):
         aside.with_name(aside.name + suffix).unlink(missing_ok=True)
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    finish(path)
+    finish_replacement(path)
     return aside
 
 
-def finish(path: Path) -> None:
-    """The rest of an exchange that was interrupted, if one was."""
-    if not path.exists() and fresh(path).exists():
-        fresh(path).rename(path)
+def finish_replacement(path: Path) -> None:
+    """Complete an interrupted `replace_damaged`, if there was one."""
+    if not path.exists() and replacement_path(path).exists():
+        replacement_path(path).rename(path)
 
 
-def fresh(path: Path) -> Path:
-    """Where a new file is made while there is a damaged one."""
+def replacement_path(path: Path) -> Path:
+    """Where the new file is written before it replaces a damaged one."""
     return path.with_name(path.name + "-fresh")

@@ -1,27 +1,27 @@
-"""Tables for other programs."""
+"""Tables for spreadsheets and other programs."""
 
 from __future__ import annotations
 
 from .analysis import Analyst
-from .terms import Analysis, Period
-from .wording import Table, Wording
+from .formatting import Formatter, Table
+from .results import Analysis, Period
 
 
-def finest(span: Period) -> str:
-    """The slots that are few enough for a sheet."""
+def finest_slot_unit(span: Period) -> str:
+    """The finest unit whose slots fit on a sheet."""
     days = (span.until - span.since).days
     return "quarter" if days <= 31 else "hour" if days <= 366 else "day"
 
 
-def sheets(analyst: Analyst, analysis: Analysis, wording: Wording) -> list[Table]:
-    """All that there is to say of a place and a period, for a workbook."""
+def workbook_tables(analyst: Analyst, analysis: Analysis, formatter: Formatter) -> list[Table]:
+    """The sheets of a workbook on a place and a period."""
     place, span = analysis.place, analysis.period
-    fine = finest(span)
+    fine = finest_slot_unit(span)
     return [
-        wording.summary(analysis),
-        wording.bars(fine, analyst.bars(place, span, fine)),
-        wording.bars("day", analyst.bars(place, span, "day"), "days"),
-        wording.places(analysis),
-        wording.heat(analysis),
-        *wording.records(analysis),
+        formatter.summary_table(analysis),
+        formatter.bars_table(fine, analyst.bars(place, span, fine)),
+        formatter.bars_table("day", analyst.bars(place, span, "day"), "days"),
+        formatter.places_table(analysis),
+        formatter.heat_table(analysis),
+        *formatter.record_tables(analysis),
     ]

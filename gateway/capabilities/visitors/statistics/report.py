@@ -1,98 +1,56 @@
-"""The year's (or any period's) report: one HTML file for the printer, for the archive of the centre."""
+"""The report on a year or any other period: one HTML file to print and archive."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from importlib.resources import files
+from pathlib import Path
 
-from gateway.web import markup
-from gateway.web.markup import Element, add, document, written
 from gateway.web.spreadsheet import Cell
+from gateway.web.templating import environment
 
-from . import pictures
-from .terms import Analysis
-from .wording import Table, Wording, flat
+from . import period_charts
+from .formatting import Formatter, Table, cell_text
+from .results import Analysis
+from .svg import svg_text
 
-STYLE = files(__package__).joinpath("report.css").read_text("utf-8")
+FOLDER = Path(__file__).parents[1]
+STYLESHEET = (FOLDER / "templates" / "report.css").read_text("utf-8")
 
-LONG, AMISS, LATE = 62, 0.05, 15
-"""Days that are listed in full; of more, the part of the visitors or the minutes that is worth a line."""
+MAX_LISTED_DAYS, MIN_DRIFT_SHARE, MIN_DEVIATION_MINUTES = 62, 0.05, 15
+"""Up to so many days are listed in full. Of a longer list only days are shown whose drift (share of the
+visitors) or deviation from the opening hours (minutes) is larger."""
 
 
-def page(analysis: Analysis, wording: Wording, centre: str, style: str = "") -> str:
-    """The period with its bars, peaks, usual week, doors, activities and what was not counted. `style` is
-    where its style sheet is; without one the page brings it along."""
-    title = wording.word("title", centre=centre, period=wording.period(analysis.period))
-    html, head, body = document(wording.language, title)
-    if style:
-        add(head, "link", rel="stylesheet", href=style)
-    else:
-        add(head, "style", STYLE)
-    add(body, "h1", title)
-    add(body, "p", wording.place(analysis.place))
-    add(body, "p", wording.headline(analysis), kind="total")
-    for text in (wording.classes(analysis), wording.coverage(analysis), *wording.remarks(analysis)):
-        add(body, "p", text, kind="note")
-    _section(
-        body,
-        wording.word("compared"),
-        [wording.comparison(analysis, each) for each in analysis.comparisons],
+def report_html(analysis: Analysis, formatter: Formatter, centre: str, style: str = "") -> str:
+    """Bars, peaks, average week, doors, activities and uncounted times of the period. `style` is the
+    address of the style sheet; if empty, the style sheet is embedded."""
+    tables = (formatter.places_table(analysis), *formatter.record_tables(analysis))
+    return (
+        environment({"visitors": FOLDER})
+        .get_template("visitors/report.html")
+        .render(
+            lang=formatter.language,
+            title=formatter.text("title", centre=centre, period=formatter.period_title(analysis.period)),
+            style=style,
+            a=analysis,
+            w=formatter,
+            visits_chart=svg_text(period_charts.visits_chart(analysis, formatter)),
+            heat_map=svg_text(period_charts.hour_heat_map(analysis, formatter)),
+            tables=[(table, table._replace(rows=notable_rows(table))) for table in tables],
+            cell_text=cell_text,
+            made=f"{datetime.fromtimestamp(analysis.now, formatter.zone):%Y-%m-%d %H:%M}",
+        )
     )
-    peaks = [" · ".join(wording.peak(kind, peak)) for kind, peak in analysis.peaks.items()]
-    if analysis.stay:
-        peaks.append(wording.stay(analysis.stay))
-        peaks.append(wording.word("stay-how", days=analysis.stay.days))
-    _section(body, wording.word("peaks"), peaks)
-    _heading(body, wording.word("bars"))
-    body.append(pictures.bars(analysis, wording))
-    _table(body, wording.bars(analysis.by, analysis.bars))
-    _heading(body, wording.word("heat"))
-    body.append(pictures.hours(analysis, wording))
-    add(body, "p", wording.word("heat-how"), kind="note")
-    for table in (wording.places(analysis), *wording.records(analysis)):
-        _heading(body, table.title)
-        if table.key == "drift":
-            add(body, "p", wording.word("drift-how"), kind="note")
-        rows = telling(table)
-        if len(rows) < len(table.rows):
-            add(body, "p", wording.word(f"few-{table.key}", count=len(table.rows)), kind="note")
-        if rows:
-            _table(body, table._replace(rows=rows))
-        else:
-            add(body, "p", wording.word("lost-none" if table.key == "lost" else "no-rows"))
-    made = f"{datetime.fromtimestamp(analysis.now, wording.zone):%Y-%m-%d %H:%M}"
-    add(body, "p", wording.word("made", time=made), kind="note")
-    signatures = add(body, "div", kind="sign")
-    for who in ("signature", "manager", "signed-on"):
-        add(signatures, "span", wording.word(who))
-    return written(html)
 
 
-def telling(table: Table) -> list[list[Cell]]:
-    """Its rows; of a long list of days those on which something was amiss."""
-    if len(table.rows) <= LONG or table.key not in ("opening", "drift"):
+def notable_rows(table: Table) -> list[list[Cell]]:
+    """All rows of the table; of a long list of days only those with a notable deviation."""
+    if len(table.rows) <= MAX_LISTED_DAYS or table.key not in ("opening", "drift"):
         return table.rows
     if table.key == "drift":
-        return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > AMISS]
-    return [row for row in table.rows if any(isinstance(cell, int) and cell > LATE for cell in row)]
-
-
-def _section(body: Element, title: str, paragraphs: Sequence[str]) -> None:
-    """Nothing where there is nothing to say."""
-    if paragraphs:
-        _heading(body, title)
-    for text in paragraphs:
-        add(body, "p", text)
-
-
-def _heading(body: Element, text: str) -> None:
-    add(body, "h2", text)
-
-
-def _table(body: Element, table: Table) -> None:
-    rows = (
-        [(flat(cell), "figure" if isinstance(cell, int | float) else "") for cell in cells]
-        for cells in table.rows
-    )
-    markup.table(body, table.heads, rows)
+        return [row for row in table.rows if isinstance(row[-1], float) and row[-1] > MIN_DRIFT_SHARE]
+    return [
+        row
+        for row in table.rows
+        if any(isinstance(cell, int) and cell > MIN_DEVIATION_MINUTES for cell in row)
+    ]

@@ -1,4 +1,4 @@
-"""What the site's file says of its doors and rooms."""
+"""The doors and rooms of the site file, as the analysis needs them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from gateway.config import Site
 
 from ..services import CENTRE, OUTSIDE, with_counters
 from ..site import VisitorsSite
-from .fold import DOOR, ROOM
-from .terms import Centre
+from .aggregation import DOOR_PREFIX, ROOM_PREFIX
+from .results import CentreLayout
 
 
-def centre_of(site: Site) -> Centre:
-    """Its doors, and by which of them each place is counted."""
+def centre_layout(site: Site) -> CentreLayout:
+    """The doors of the site, and through which of them each place is counted."""
     layout = with_counters(site.part(VisitorsSite).layout, site.devices.values())
-    doors = {DOOR + name: door for name, door in layout.doors.items()}
+    doors = {DOOR_PREFIX + name: door for name, door in layout.doors.items()}
     rooms = {
-        ROOM + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))
+        ROOM_PREFIX + room: tuple(name for name, door in doors.items() if room in (door.outer, door.inner))
         for room in layout.rooms
     }
     counters = [counter for door in doors.values() for counter in door.counters]
-    return Centre(
+    return CentreLayout(
         timezone=site.centre.timezone,
         doors={name: door.counters for name, door in doors.items()},
         places={
@@ -28,9 +28,9 @@ def centre_of(site: Site) -> Centre:
             **{name: (name,) for name in doors},
         },
         titles={
-            **{DOOR + counter: site.devices[counter].title for counter in counters},
+            **{DOOR_PREFIX + counter: site.devices[counter].title for counter in counters},
             **{name: door.title for name, door in doors.items() if door.title},
-            **{ROOM + name: room.title for name, room in layout.rooms.items()},
+            **{ROOM_PREFIX + name: room.title for name, room in layout.rooms.items()},
         },
         hours=site.hours,
     )

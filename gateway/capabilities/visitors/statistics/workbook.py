@@ -1,4 +1,4 @@
-"""An Excel workbook: the only file that knows XlsxWriter."""
+"""Writes an Excel workbook with XlsxWriter."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from gateway.web.spreadsheet import Cell
 
-from .wording import Share, Table
+from .formatting import Share, Table
 
-NAME = 31
-"""Letters in the name of a sheet."""
-WIDEST = 60
+MAX_SHEET_NAME_LENGTH = 31
+"""Excel's limit, in characters."""
+MAX_COLUMN_WIDTH = 60
 
 
-def write(path: Path, tables: list[Table], title: str) -> None:
-    """A sheet a table, the head in view, dates as dates, and a chart of the days. Texts stay texts,
-    whatever they look like. Raises `OSError`."""
+def write_workbook(path: Path, tables: list[Table], title: str) -> None:
+    """Write one sheet per table, and a chart of the days. Dates are written as dates; texts are written as
+    texts even if they look like formulas, numbers or links. Raises `OSError`."""
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
@@ -37,17 +37,17 @@ def write(path: Path, tables: list[Table], title: str) -> None:
             "number": book.add_format({"num_format": "#,##0.##"}),
         }
         for table in tables:
-            sheet = book.add_worksheet(_name(table.title))
-            # A sheet is written row by row: everything about its columns comes first.
+            sheet = book.add_worksheet(_sheet_name(table.title))
+            # In constant-memory mode columns must be formatted before the rows are written.
             for number in range(len(table.heads)):
-                sheet.set_column(number, number, _width(table, number))
+                sheet.set_column(number, number, _column_width(table, number))
             sheet.freeze_panes(1, 0)
             sheet.write_row(0, 0, table.heads, formats["head"])
             for number, row in enumerate(table.rows, 1):
                 for column, cell in enumerate(row):
-                    _put(sheet, number, column, cell, formats)
+                    _write_cell(sheet, number, column, cell, formats)
             if table.key == "days" and table.rows:
-                sheet.insert_chart(1, len(table.heads) + 1, _chart(book, table))
+                sheet.insert_chart(1, len(table.heads) + 1, _days_chart(book, table))
     finally:
         try:
             book.close()
@@ -55,7 +55,7 @@ def write(path: Path, tables: list[Table], title: str) -> None:
             raise OSError(error) from error
 
 
-def _put(sheet: object, row: int, column: int, cell: Cell, formats: dict[str, object]) -> None:
+def _write_cell(sheet: object, row: int, column: int, cell: Cell, formats: dict[str, object]) -> None:
     put = sheet.write_string  # type: ignore[attr-defined]
     if cell is None:
         return
@@ -68,10 +68,10 @@ def _put(sheet: object, row: int, column: int, cell: Cell, formats: dict[str, ob
         sheet.write_number(row, column, cell, formats[kind])  # type: ignore[attr-defined]
 
 
-def _chart(book: object, table: Table) -> object:
-    """Who came, by day."""
+def _days_chart(book: object, table: Table) -> object:
+    """A chart of visits by day."""
     column = next(number for number, cell in enumerate(table.rows[0]) if isinstance(cell, int))
-    sheet, last = _name(table.title), len(table.rows)
+    sheet, last = _sheet_name(table.title), len(table.rows)
     chart = book.add_chart({"type": "column"})  # type: ignore[attr-defined]
     chart.add_series({
         "name": [sheet, 0, column],
@@ -84,15 +84,17 @@ def _chart(book: object, table: Table) -> object:
     return chart
 
 
-def _name(title: str) -> str:
-    return "".join("_" if letter in "[]:*?/\\" else letter for letter in title)[:NAME]
+def _sheet_name(title: str) -> str:
+    return "".join("_" if letter in "[]:*?/\\" else letter for letter in title)[:MAX_SHEET_NAME_LENGTH]
 
 
-def _width(table: Table, column: int) -> int:
+def _column_width(table: Table, column: int) -> int:
     cells = [table.heads[column], *(row[column] for row in table.rows[:200])]
-    widest = max(sum(2 if east_asian_width(c) in "WF" else 1 for c in _shown(cell)) for cell in cells)
-    return min(WIDEST, widest + 2)
+    widest = max(
+        sum(2 if east_asian_width(c) in "WF" else 1 for c in _display_text(cell)) for cell in cells
+    )
+    return min(MAX_COLUMN_WIDTH, widest + 2)
 
 
-def _shown(cell: Cell) -> str:
+def _display_text(cell: Cell) -> str:
     return "0000-00-00" if isinstance(cell, date) else str("" if cell is None else cell)

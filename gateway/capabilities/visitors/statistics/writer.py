@@ -1,7 +1,7 @@
-"""Keeping the statistics file: a reader of the journal's event lane with a cursor of its own.
+"""Writes the statistics file: a reader of the journal's event lane with a cursor of its own.
 
-It reads once an hour (a card bears only so many writes) and at the start; who looks in between folds the
-rest of the journal for themselves (`reader.py`). A kill costs nothing: the cursor moves with the bins.
+It runs at the start and then once an hour, to spare the SD card; readers in between aggregate the rest of
+the journal themselves (`reader.py`). Bins and cursor are committed together, so a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -18,64 +18,64 @@ import msgspec
 from gateway.base.log import error_text, log_event
 from gateway.journal import JournalDamaged, JournalFailed, Reader
 from gateway.model import GATEWAY, Clock, Fact, GatewayError, Lane, Stamp
-from gateway.services.timekeeping import Boot, Timekeeping, correct
+from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 
+from .aggregation import GATEWAY_DOWN, Aggregator, CorrectStamp, Cursor
 from .database import (
     SUFFIXES,
     Database,
     StatisticsDamaged,
     StatisticsFailed,
     connect,
-    exchange,
-    finish,
-    fresh,
+    finish_replacement,
+    replace_damaged,
+    replacement_path,
 )
-from .fold import AWAY, Correct, Cursor, Fold
-from .rescue import complete_from, take_over
+from .recovery import first_complete_quarter, salvage
 
-EVERY = 3600.0
-"""Seconds between two commits; the journal keeps what is younger many times as long."""
-AGAIN = 60.0
-"""Seconds until a file that failed is tried again."""
-ROWS, STEP = 512, 16
-"""Rows of the journal in one transaction, and read at a time."""
-ABSENT = 60.0
-"""Seconds between two signs of life after which nobody has been counting."""
+COMMIT_INTERVAL_S = 3600.0
+"""The journal keeps records many times as long."""
+RETRY_DELAY_S = 60.0
+
+ROWS_PER_TRANSACTION, ROWS_PER_READ = 512, 16
+
+MIN_DOWNTIME_S = 60.0
+"""A shorter time between the last record and a start is no downtime."""
 
 
-async def keep(path: Path, journal: Reader, clock: Clock) -> None:
-    """Keep the file for as long as the daemon runs. One that cannot be written is told of once, and tried
-    again. Raises `JournalDamaged`: the daemon's next start takes over what is sound."""
-    told = False
+async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None:
+    """Keep the file up to date while the daemon runs. A write failure is logged once and retried. Raises
+    `JournalDamaged`: the daemon's next start salvages the journal."""
+    failed = False
     while True:
         try:
-            async with _open(path, journal) as database:
+            async with _open_database(path, journal) as database:
                 while True:
                     await catch_up(database, journal)
-                    if told:
+                    if failed:
                         log_event(logging.INFO, "statistics-well")
-                        told = False
-                    await clock.sleep(EVERY)
+                        failed = False
+                    await clock.sleep(COMMIT_INTERVAL_S)
         except JournalDamaged:
             raise
         except (StatisticsFailed, JournalFailed, OSError) as error:
-            if not told:
+            if not failed:
                 why = error_text(error.key, **error.facts) if isinstance(error, GatewayError) else error
                 log_event(logging.ERROR, "statistics-failed", path=path, reason=why)
-                told = True
-        await clock.sleep(AGAIN)
+                failed = True
+        await clock.sleep(RETRY_DELAY_S)
 
 
 @contextlib.asynccontextmanager
-async def _open(path: Path, journal: Reader) -> AsyncIterator[Database]:
-    """The file, whole. A damaged one is put aside, and begun anew from what the journal still holds, and
-    from what can be read of it where that is older."""
+async def _open_database(path: Path, journal: Reader) -> AsyncIterator[Database]:
+    """Open the file. A damaged one is moved aside and replaced by a new file, filled from the journal and,
+    for older quarters, from what can be read of the damaged file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        database = await asyncio.to_thread(_sound, path)
+        database = await asyncio.to_thread(_open_checked, path)
     except StatisticsDamaged as damage:
-        floor = await complete_from(journal, await _corrector(journal))
-        aside = await asyncio.to_thread(_replace, path, floor, await journal.meta("epoch"))
+        first_complete = await first_complete_quarter(journal, await _stamp_corrector(journal))
+        aside = await asyncio.to_thread(_rebuild_damaged, path, first_complete, await journal.meta("epoch"))
         log_event(
             logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"]
         )
@@ -86,65 +86,68 @@ async def _open(path: Path, journal: Reader) -> AsyncIterator[Database]:
         database.close()
 
 
-def _sound(path: Path) -> Database:
-    finish(path)
+def _open_checked(path: Path) -> Database:
+    finish_replacement(path)
     database = connect(path)
     with contextlib.ExitStack() as stack:
         stack.callback(database.close)
-        database.check()
+        database.check_integrity()
         stack.pop_all()
     return database
 
 
-def _replace(path: Path, floor: int | None, epoch: str) -> Path:
+def _rebuild_damaged(path: Path, first_complete: int | None, epoch: str) -> Path:
     for suffix in SUFFIXES:
-        fresh(path).with_name(fresh(path).name + suffix).unlink(missing_ok=True)
-    with contextlib.closing(connect(fresh(path))) as database:
-        database.apply(take_over(path, floor, epoch))
-    return exchange(path)
+        replacement_path(path).with_name(replacement_path(path).name + suffix).unlink(missing_ok=True)
+    with contextlib.closing(connect(replacement_path(path))) as database:
+        database.apply(salvage(path, first_complete, epoch))
+    return replace_damaged(path)
 
 
 async def catch_up(database: Database, journal: Reader) -> None:
-    """Fold all that the journal holds after the cursor, each batch in one transaction with it."""
+    """Aggregate all that the journal holds after the cursor, each batch in one transaction with its
+    cursor."""
     more = True
     while more:
         cursors = await asyncio.to_thread(database.cursors)
         undated = await asyncio.to_thread(database.undated)
-        fold, more = await read_on(cursors, journal, ROWS)
-        settled = fold.settle(undated)
-        if fold.batch.cursors or settled:
-            await asyncio.to_thread(database.apply, fold.batch, settled)
+        aggregator, more = await aggregate_next(cursors, journal, ROWS_PER_TRANSACTION)
+        dated = aggregator.add_undated(undated)
+        if aggregator.batch.cursors or dated:
+            await asyncio.to_thread(database.apply, aggregator.batch, dated)
 
 
-async def read_on(cursors: Mapping[str, Cursor], journal: Reader, most: int) -> tuple[Fold, bool]:
-    """Fold the next rows of the journal, `most` or a few more, and say whether there may be others."""
-    fold = Fold(await journal.meta("epoch"), cursors, await _corrector(journal))
-    if await journal.last(Lane.EVENT) < fold.cursor.pos:
-        fold.start_over()
-    after, count = fold.cursor.pos, 0
-    while packs := await journal.read(Lane.EVENT, after, STEP):
+async def aggregate_next(
+    cursors: Mapping[str, Cursor], journal: Reader, max_rows: int
+) -> tuple[Aggregator, bool]:
+    """Aggregate the next rows of the journal, about `max_rows`; returns whether there may be more."""
+    aggregator = Aggregator(await journal.meta("epoch"), cursors, await _stamp_corrector(journal))
+    if await journal.last(Lane.EVENT) < aggregator.cursor.position:
+        aggregator.restart_from_first_row()
+    after, count = aggregator.cursor.position, 0
+    while packs := await journal.read(Lane.EVENT, after, ROWS_PER_READ):
         for pack in packs:
-            fold.take(pack.pos, pack.records)
+            aggregator.add_row(pack.pos, pack.records)
         after, count = packs[-1].pos, count + len(packs)
-        if count >= most:
+        if count >= max_rows:
             break
-    # Without a cursor not one of them could be read: the same again would be no better.
-    return fold, bool(packs and fold.batch.cursors)
+    # Without a cursor none of the rows was readable: trying again would not end.
+    return aggregator, bool(packs and aggregator.batch.cursors)
 
 
-async def _corrector(journal: Reader) -> Correct:
-    """Makes the best of a stamp, by what the journal knows of each boot."""
+async def _stamp_corrector(journal: Reader) -> CorrectStamp:
+    """A function that corrects stamps by what the journal knows of each boot."""
     rows = await journal.state(Timekeeping.name)
     boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
-    return lambda at: correct(boots, at)
+    return lambda at: correct_stamp(boots, at)
 
 
-async def absence(journal: Reader, now: Stamp) -> Fact | None:
-    """Since when there has been no sign of life, if nobody was counting for a while; of the start."""
+async def detect_downtime(journal: Reader, now: Stamp) -> Fact | None:
+    """At the start: the fact that says since when the gateway had not been running, or None."""
     packs = await journal.before(Lane.TELEMETRY, await journal.last(Lane.TELEMETRY) + 1, 1)
     if not packs or not packs[0].records:
         return None
-    last = (await _corrector(journal))(packs[0].records[-1].at)
-    if not last.is_set or now.seconds_since(last, unknown=inf) < ABSENT:
+    last = (await _stamp_corrector(journal))(packs[0].records[-1].at)
+    if not last.is_set or now.seconds_since(last, unknown=inf) < MIN_DOWNTIME_S:
         return None
-    return Fact(Lane.EVENT, GATEWAY, AWAY, now, {"since": last.wall})
+    return Fact(Lane.EVENT, GATEWAY, GATEWAY_DOWN, now, {"since": last.wall})

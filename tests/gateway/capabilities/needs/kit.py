@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.base.clock import SystemClock
-from gateway.capabilities.needs.desk import Desk
+from gateway.capabilities.needs.registry import NeedsRegistry
 from gateway.capabilities.needs.services import Category, Need, Needs, Reception
 from gateway.capabilities.needs.site import NeedsOptions
-from gateway.capabilities.needs.store import Store
+from gateway.capabilities.needs.store import ParticularsStore
 from gateway.daemon.engine import Engine
 from gateway.journal import Journal
 from gateway.model import Clock
@@ -36,10 +36,10 @@ class Office:
 
     def __init__(self, folder: Path, journal: Journal, clock: Clock) -> None:
         self.options = NeedsOptions(folder / "needs.db", folder / "needs.key")
-        self.store = Store(self.options.path, self.options.key)
+        self.store = ParticularsStore(self.options.path, self.options.key)
         own = services({}, {"dashboard": Needs.actions}, reception=RECEPTION)
         self.engine = Engine(own, journal, clock)
-        self.desk = Desk(
+        self.desk = NeedsRegistry(
             lambda: RECEPTION,
             lambda: self.options,
             lambda: self.engine.rows(Needs.name),
@@ -93,7 +93,7 @@ async def _work(folder: Path) -> None:
 
 def whole(there: Office) -> None:
     """What holds once the sealed store has followed the journal."""
-    kept, rows = there.store.kept(), there.rows
+    kept, rows = there.store.stored(), there.rows
     assert kept.keys() == {number for number, row in rows.items() if row.sealed}
     assert all(each.confirmed for each in kept.values())
     for number in kept:

@@ -164,7 +164,7 @@ def test_who_looked_at_the_particulars_is_on_record() -> None:
     assert asdict(fold.rows[ONE].steps[0]) == {"what": "look", "at": at(7), "by": "王", "detail": ""}
     for second in range(200):
         do(fold, "look", second)
-    assert len(fold.rows[ONE].steps) == needs.STEPS
+    assert len(fold.rows[ONE].steps) == needs.MAX_STEPS
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_there_is_an_end_to_open_needs_and_to_the_list(monkeypatch: pytest.Monke
     assert why(fold, "register", id="10000009", category="advice", channel="desk") == "needs-full"
     do(fold, "erase", 10, id="10000003")
     do(fold, "erase", 11, id="10000001")
-    monkeypatch.setattr(needs, "MOST", 5)
+    monkeypatch.setattr(needs, "MAX_NEEDS", 5)
     assert register(fold, 12, id="10000009")
     assert "10000003" not in fold.rows, "the one that has been over for longest"
     assert len(fold.rows) == 5

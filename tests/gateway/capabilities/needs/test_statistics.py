@@ -6,7 +6,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.capabilities.needs.services import Category, Need, Reception, State
-from gateway.capabilities.needs.statistics import figures, grouped, month_of, newest_first, table
+from gateway.capabilities.needs.statistics import (
+    figures,
+    figures_by_group,
+    month_registered,
+    needs_table,
+    newest_first,
+)
 from gateway.web.spreadsheet import as_csv
 from tests.gateway.services.kit import at
 
@@ -44,17 +50,17 @@ def test_of_none_there_is_nothing_to_say() -> None:
 
 
 def test_groups_add_up_and_months_are_local() -> None:
-    groups = grouped(NEEDS, lambda each: each.category)
+    groups = figures_by_group(NEEDS, lambda each: each.category)
     assert {name: each.registered for name, each in groups.items()} == {"advice": 1, "repair": 5}
     # 2027-01-15 08:00 UTC is the second 0; the month ends 16 h before midnight UTC at the site.
-    assert month_of(need(State.REGISTERED, 16.3 * DAY), ZONE) == "2027-01"
-    assert month_of(need(State.REGISTERED, 16.4 * DAY), ZONE) == "2027-02"
+    assert month_registered(need(State.REGISTERED, 16.3 * DAY), ZONE) == "2027-01"
+    assert month_registered(need(State.REGISTERED, 16.4 * DAY), ZONE) == "2027-02"
 
 
 def test_the_list_is_a_table_that_no_spreadsheet_takes_for_formulas() -> None:
     reception = Reception(categories={"repair": Category(title={"en": "=HYPERLINK(1)"}, days=1)})
     rows = {"10000001": need(State.REGISTERED, 5), "10000002": need(State.CLOSED, 6, DAY, outcome="met")}
-    text = "".join(as_csv(table(newest_first(rows), reception, "en", ZONE)))
+    text = "".join(as_csv(needs_table(newest_first(rows), reception, "en", ZONE)))
     heads, newest, oldest = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
     assert len(heads) == len(newest) == len(oldest) == 13
     assert (newest[0], newest[1], newest[9], newest[11]) == ("10000002", "'=HYPERLINK(1)", "1.0", "Met")

@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.needs.particulars import LINES, Note, Particulars, fields_of, problems, tidy
-from gateway.capabilities.needs.store import Store
+from gateway.capabilities.needs.particulars import (
+    MAX_LINES,
+    Note,
+    Particulars,
+    field_errors,
+    normalize_text,
+    normalized_fields,
+)
+from gateway.capabilities.needs.store import ParticularsStore
 from gateway.model import GatewayError
 
 ZHANG = Particulars(
@@ -22,8 +29,8 @@ TYPED = ("楼道灯坏了", "灯灯灯灯", "张小凡", "13800138000", "单元 
 ONE, TWO = "48273915", "48273916"
 
 
-def store(folder: Path) -> Store:
-    return Store(folder / "needs.db", folder / "needs.key")
+def store(folder: Path) -> ParticularsStore:
+    return ParticularsStore(folder / "needs.db", folder / "needs.key")
 
 
 def disk(folder: Path) -> bytes:
@@ -124,7 +131,7 @@ def test_a_lost_or_wrong_key_is_told_and_none_is_made_in_its_place(tmp_path: Pat
             lambda: ours.get(ONE),
             lambda: ours.put(TWO, ZHANG, 5),
             lambda: ours.replace(ONE, ZHANG),
-            ours.check,
+            ours.check_key,
         ):
             with pytest.raises(GatewayError) as failed:
                 work()
@@ -148,9 +155,9 @@ def test_a_lost_or_wrong_key_is_told_and_none_is_made_in_its_place(tmp_path: Pat
     key.chmod(0o600)
     assert ours.get(ONE) == ZHANG
     key.unlink()
-    assert set(ours.kept()) == {ONE}
+    assert set(ours.stored()) == {ONE}
     ours.destroy([ONE])
-    assert ours.kept() == {}
+    assert ours.stored() == {}
 
 
 def test_a_key_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +166,7 @@ def test_a_key_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyP
     key = given / "needs.key"
     key.write_text("ab" * 32)
     key.chmod(0o440)  # as an ACL's mask shows
-    ours = Store(tmp_path / "needs.db", key)
+    ours = ParticularsStore(tmp_path / "needs.db", key)
     with pytest.raises(GatewayError, match="secret-open"):
         ours.put(ONE, ZHANG, 5)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
@@ -181,12 +188,12 @@ def test_a_damaged_file_is_told_and_left_as_it_is(tmp_path: Path, content: bytes
 def test_a_folder_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GatewayError, match="needs-store"):
-        Store(tmp_path / "file" / "needs.db", tmp_path / "needs.key").put(ONE, ZHANG, 5)
+        ParticularsStore(tmp_path / "file" / "needs.db", tmp_path / "needs.key").put(ONE, ZHANG, 5)
 
 
 def test_nothing_is_kept_where_nothing_was_ever_registered(tmp_path: Path) -> None:
-    assert store(tmp_path).kept() == {}
-    store(tmp_path).check()
+    assert store(tmp_path).stored() == {}
+    store(tmp_path).check_key()
     assert os.listdir(tmp_path) == []
 
 
@@ -199,13 +206,13 @@ def test_nothing_is_kept_where_nothing_was_ever_registered(tmp_path: Path) -> No
         ("<b>粗</b> & \"'", "<b>粗</b> & \"'"),
         ("half \ud83d", "half"),
         ("\n" * 50, ""),
-        ("\n".join("x" * LINES), "\n".join("x" * LINES)),
-        ("\n".join("x" * 22), "\n".join("x" * LINES) + " x x"),
+        ("\n".join("x" * MAX_LINES), "\n".join("x" * MAX_LINES)),
+        ("\n".join("x" * 22), "\n".join("x" * MAX_LINES) + " x x"),
     ],
 )
 def test_what_cannot_be_seen_is_left_out_and_all_else_is_kept(typed: str, kept: str) -> None:
-    assert tidy(typed) == kept
-    assert tidy(kept) == kept
+    assert normalize_text(typed) == kept
+    assert normalize_text(kept) == kept
 
 
 @pytest.mark.parametrize(
@@ -221,4 +228,4 @@ def test_what_cannot_be_seen_is_left_out_and_all_else_is_kept(typed: str, kept: 
     ],
 )
 def test_a_form_says_what_is_wrong_with_which_field(given: dict[str, str], wrong: dict[str, str]) -> None:
-    assert problems(fields_of(given)) == wrong
+    assert field_errors(normalized_fields(given)) == wrong

@@ -64,8 +64,8 @@ def test_a_need_leaves_the_gateway_without_a_word_of_what_was_said(running: Cent
     assert listed.returncode == 0, listed.stderr
     line = next(line for line in listed.stdout.splitlines() if line.startswith(number))
     assert "Repairs,Desk,Closed" in line
-    table = linli("needs", "--config", running.daemon.site, lang="zh")
-    assert "报修" in table.stdout
+    needs_table = linli("needs", "--config", running.daemon.site, lang="zh")
+    assert "报修" in needs_table.stdout
 
 
 def test_the_platform_may_not_touch_needs_unless_the_site_says_so(running: Centre) -> None:

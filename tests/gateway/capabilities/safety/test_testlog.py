@@ -11,8 +11,9 @@ from typing import Any
 
 from gateway.base import control
 from gateway.base.clock import local_time
+from gateway.capabilities.safety.printing import printed_log
 from gateway.capabilities.safety.site import SafetySite
-from gateway.capabilities.safety.testlog import PeriodLog, html_page, log_tables
+from gateway.capabilities.safety.testlog import PeriodLog, log_tables
 from gateway.config import Site, load_site
 from gateway.model import ClockQuality, Command, Lane, Message, Record, Sample, Stamp, Tick
 from tests.gateway.all_services import services
@@ -192,7 +193,7 @@ def test_what_nobody_can_date_is_counted(tmp_path: Path) -> None:
     gateway.records = [*records, Record(Lane.EVENT, "gateway", 1, "patrol-done", unset, {})]
     log = gateway.log()
     assert log.undated == 1
-    assert "另有 1 条记录" in html_page(log, gateway.site, "zh")
+    assert "另有 1 条记录" in printed_log(log, gateway.site, "zh")
 
 
 class Text(HTMLParser):
@@ -212,8 +213,8 @@ class Text(HTMLParser):
 
 def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
-    for language, said in (("zh", "未经消防认证"), ("en", "not a certified fire protection product")):
-        html = html_page(gateway.log(), gateway.site, language)
+    for language, said in (("zh", "未经消防认证"), ("en", "no certified fire device")):
+        html = printed_log(gateway.log(), gateway.site, language)
         reading = Text()
         reading.feed(html)
         assert {"script", "b", "link", "img"}.isdisjoint(reading.tags)
@@ -221,7 +222,7 @@ def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(
         assert "size: A4" in html
         assert "http" not in html
         assert any(said in text for text in reading.texts)
-    assert "测试人：" in html_page(gateway.log(), gateway.site, "zh")
+    assert "测试人：" in printed_log(gateway.log(), gateway.site, "zh")
 
 
 PATROL = """

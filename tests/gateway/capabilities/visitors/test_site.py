@@ -73,7 +73,7 @@ def load(path: Path, text: str = SITE) -> Site:
 
 def test_a_site_says_how_people_walk_through_it(tmp_path: Path) -> None:
     layout = load(tmp_path).part(VisitorsSite).layout
-    assert (layout.limit, layout.settle, layout.grace) == (200, 1200, 600)
+    assert (layout.limit, layout.settle_s, layout.grace_s) == (200, 1200, 600)
     main, dance = layout.doors["main"], layout.doors["dance-door"]
     assert (main.counters, main.outer, main.inner) == (("east", "east-spare"), OUTSIDE, CENTRE)
     assert (dance.outer, dance.inner, dance.title["zh"]) == (CENTRE, "dance", "dance-door")

@@ -10,9 +10,9 @@ import pytest
 from drivers import load, names
 from gateway.base.clock import SystemClock
 from gateway.config import Site, load_profiles, load_site
-from gateway.field.scan import Printer
-from gateway.field.scan.paste import Met, paste
-from gateway.field.scan.scanner import Scanner, Wishes
+from gateway.field.scan import ScanPrinter
+from gateway.field.scan.scanner import Scanner, ScanOptions
+from gateway.field.scan.tables import FoundDevice, site_tables
 from gateway.simulate.modbus import RtuSlaves
 from tests.drivers.conftest import Answer, broker, foreign_rtu, foreign_tcp, line
 
@@ -35,7 +35,7 @@ SMOKE = {3: (1, 1250, 391, 2987)}
 """A detector that sees smoke, as `smoke/generic-rs485` has it."""
 
 
-class Rig(Printer):
+class Rig(ScanPrinter):
     """A site, a scan of it, and what was said and found."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,34 +52,34 @@ class Rig(Printer):
     def site(self) -> Site:
         return load_site(self.file)
 
-    def scanner(self, **wishes: Any) -> Scanner:
-        numbers = wishes.pop("numbers", None)
-        wished = {"seconds": 0.1, "timeout": 0.15, **wishes}
+    def scanner(self, **options: Any) -> Scanner:
+        numbers = options.pop("numbers", None)
+        given = {"listen_s": 0.1, "timeout_s": 0.15, **options}
         return Scanner(
             site=self.site(),
             models=MODELS,
             drivers=DRIVERS,
             report=self,
             clock=SystemClock(),
-            wishes=Wishes(numbers=frozenset(numbers) if numbers is not None else None, **wished),
+            options=ScanOptions(numbers=frozenset(numbers) if numbers is not None else None, **given),
             control_socket=self.socket,
         )
 
-    def tell(self, key: str, /, **facts: object) -> None:
+    def announce(self, key: str, /, **facts: object) -> None:
         self.said.append((key, facts))
-        super().tell(key, **facts)
+        super().announce(key, **facts)
 
     def told(self) -> list[str]:
         return [key for key, _ in self.said]
 
-    def only(self) -> Met:
-        (met,) = self.met
+    def only(self) -> FoundDevice:
+        (met,) = self.found
         return met
 
     def pasted(self) -> Site:
         """The site after what was found is pasted into its file: it must pass."""
         before = self.site()
-        tables = paste(self.met, {*before.buses, *before.devices}, "zh")
+        tables = site_tables(self.found, {*before.buses, *before.devices}, "zh")
         with self.file.open("a", encoding="utf-8") as file:
             file.write("\n" + tables)
         return self.site()
@@ -90,7 +90,7 @@ def units(known: dict[int, Any]) -> Answer:
     slaves = RtuSlaves(known.get)
 
     def answer(request: bytes) -> list[tuple[float, bytes]]:
-        whole = len(request) == slaves.length and slaves.sound(request)
+        whole = len(request) == slaves.request_bytes and slaves.is_valid_request(request)
         reply = slaves.reply(request) if whole else b""
         return [(0.0, reply)] if reply else []
 

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 
 from gateway.base import control
-from gateway.field.scan.ask import pack, unpack
+from gateway.field.scan.ask import decode_points, encode_points
 from gateway.journal import Reader
 from gateway.model import GatewayError, Lane
 from tests.drivers.conftest import Line
 from tests.gateway.conftest import ROOT
 from tests.gateway.field.scan.conftest import SMOKE, Rig, units
-from tests.gateway.field.scan.test_fit import ASKED
+from tests.gateway.field.scan.test_match import ASKED
 from tests.gateway.field.scan.test_scanner import READS, Tcp, requests
 from tests.gateway.simulate.conftest import free_port
 
-QUIET = {3: (0, 12, 228, 3012)}
+DEFAULT_SILENCE_S = {3: (0, 12, 228, 3012)}
 SITE = """
 [bus.rs485]
 driver = "modbus"
@@ -103,21 +103,21 @@ async def test_a_scan_through_the_gateway_misses_no_poll_and_mixes_up_no_value(
     line: Line, rig: Rig
 ) -> None:
     rig.write(SITE.format(path=line.path, every=1.0))
-    wire = Wire(line, {1: QUIET, 9: SMOKE, 30: SMOKE})
+    wire = Wire(line, {1: DEFAULT_SILENCE_S, 9: SMOKE, 30: SMOKE})
     async with running(rig) as metric:
         began = time.monotonic()
-        await rig.scanner(numbers=range(1, 41)).serial([line.path])
+        await rig.scanner(numbers=range(1, 41)).scan_ports([line.path])
         took = time.monotonic() - began
         assert await asyncio.to_thread(metric, "linli_polls_total") >= took - 1
         assert await asyncio.to_thread(metric, "linli_polls_missed_total") == 0
         assert await asyncio.to_thread(metric, "linli_poll_failures_total") == 0
-    assert [(met.device, met.address) for met in rig.met] == [
+    assert [(met.configured_as, met.address) for met in rig.found] == [
         ("smoke-hall", {"unit": 1}),
         ("", {"unit": 9}),
         ("", {"unit": 30}),
     ]
-    assert rig.met[1].fits[0].profile == "smoke/generic-rs485"
-    assert rig.met[1].fits[0].values["smoke"] is True
+    assert rig.found[1].matches[0].profile == "smoke/generic-rs485"
+    assert rig.found[1].matches[0].values["smoke"] is True
     # The detector's own values, and no stranger's.
     kept = await readings(rig)
     assert len(kept) >= took - 1
@@ -143,13 +143,13 @@ async def test_a_scan_through_the_gateway_misses_no_poll_and_mixes_up_no_value(
 
 async def test_a_converter_that_waits_for_an_absent_unit_is_not_asked_again(rig: Rig) -> None:
     """Who is in use behind it would wait, too."""
-    tcp = Tcp({1: QUIET, 2: SMOKE}, silent=True)
+    tcp = Tcp({1: DEFAULT_SILENCE_S, 2: SMOKE}, silent=True)
     async with tcp.serve() as place:
         rig.write(SITE.format(path="", every=1.0).replace("rtu:", f"tcp://{place}"))
         async with running(rig) as metric:
-            await rig.scanner(numbers=range(1, 9)).tcp([place])
+            await rig.scanner(numbers=range(1, 9)).scan_hosts([place])
             assert await asyncio.to_thread(metric, "linli_poll_failures_total") == 0
-    assert [met.address for met in rig.met] == [{"unit": 1}, {"unit": 2}]
+    assert [met.address for met in rig.found] == [{"unit": 1}, {"unit": 2}]
     assert rig.told() == ["scan.through", "error.scan-queue"]
     assert {unit for unit, request in tcp.asked} == {1, 2, 3}
     assert tcp.connections == 1
@@ -157,12 +157,12 @@ async def test_a_converter_that_waits_for_an_absent_unit_is_not_asked_again(rig:
 
 async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line, rig: Rig) -> None:
     rig.write(SITE.format(path=line.path, every=1.0))
-    Wire(line, {1: QUIET})
+    Wire(line, {1: DEFAULT_SILENCE_S})
     async with running(rig):
         for request, error in (
             ({"bus": "rs485", "address": {"unit": 1}}, "scan-configured"),
             ({"bus": "rs485", "address": {"unit": 256}}, "modbus-unit"),
-            ({"bus": "rs485", "address": {"unit": "9"}}, "command-form"),
+            ({"bus": "rs485", "address": {"unit": "9"}}, "value-type"),
             ({"bus": "rs485", "address": {"unit": 9}, "points": {"x": 7}}, "command-form"),
             ({"bus": "nowhere", "address": {"unit": 9}}, "bus-unknown"),
         ):
@@ -185,21 +185,21 @@ async def test_a_line_whose_devices_speak_is_refused_with_a_way_out(line: Line, 
         """
     )
     async with running(rig):
-        await rig.scanner().serial([line.path])
+        await rig.scanner().scan_ports([line.path])
     assert rig.said == [("scan.speaks", {"place": line.path, "bus": "fire"})]
 
 
 async def test_a_site_that_was_changed_since_the_gateway_read_it(line: Line, rig: Rig) -> None:
     rig.write(SITE.format(path=line.path, every=1.0))
-    Wire(line, {1: QUIET, 2: SMOKE})
+    Wire(line, {1: DEFAULT_SILENCE_S, 2: SMOKE})
     async with running(rig):
         rig.write("")
-        await rig.scanner(numbers=[2]).serial([line.path])
+        await rig.scanner(numbers=[2]).scan_ports([line.path])
     assert rig.told() == ["scan.differs"]
     assert {request[0] for request in line.requests} <= {1}
 
 
 def test_points_travel_unchanged() -> None:
     for profile in ASKED.values():
-        assert len(json.dumps(pack(profile.points))) < control.LINE / 2
-        assert unpack(profile.driver, pack(profile.points)) == profile.points
+        assert len(json.dumps(encode_points(profile.points))) < control.LINE / 2
+        assert decode_points(profile.driver, encode_points(profile.points)) == profile.points

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from drivers.lockboard import DIALECTS
-from gateway.field.scan.ports import users
+from gateway.field.scan.ports import port_users
 from gateway.model import GatewayError, LinkDown
-from gateway.simulate.modbus import MBAP, answer, crc16, refuse
+from gateway.simulate.modbus import MBAP, build_response, crc16, exception_response
 from tests.broker import Broker
 from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
@@ -38,13 +38,13 @@ def requests(line: Line) -> list[bytes]:
 
 async def test_units_on_a_serial_line_become_tables_that_pass(line: Line, rig: Rig) -> None:
     line.answer = units({7: SMOKE, 9: {}, 12: {2: (1,), 4: (612, 93)}})
-    await rig.scanner(numbers=range(5, 15)).serial([line.path])
-    assert [(met.address, [fit.profile for fit in met.fits[:1]]) for met in rig.met] == [
+    await rig.scanner(numbers=range(5, 15)).scan_ports([line.path])
+    assert [(met.address, [fit.profile for fit in met.matches[:1]]) for met in rig.found] == [
         ({"unit": 7}, ["smoke/generic-rs485"]),
         ({"unit": 9}, []),
         ({"unit": 12}, ["parking-bay/generic-ultrasonic"]),
     ]
-    assert rig.met[0].fits[0].values["smoke"] is True
+    assert rig.found[0].matches[0].values["smoke"] is True
     site = rig.pasted()
     (bus,) = site.buses.values()
     assert (bus.options.url, bus.options.baud, bus.options.parity) == (f"rtu:{line.path}", 9600, "N")
@@ -62,8 +62,8 @@ async def test_the_speed_of_a_line_is_found(line: Line, rig: Rig) -> None:
     reply = units({3: SMOKE})
     with Path(line.path).open("rb", buffering=0) as far:
         line.answer = lambda request: reply(request) if termios.tcgetattr(far)[4] == termios.B19200 else []
-        await rig.scanner(numbers=[3]).serial([line.path])
-    assert rig.only().line == {"url": f"rtu:{line.path}", "baud": 19200, "parity": "N"}
+        await rig.scanner(numbers=[3]).scan_ports([line.path])
+    assert rig.only().bus_table == {"url": f"rtu:{line.path}", "baud": 19200, "parity": "N"}
     rig.pasted()
     # The user is told beforehand how long it may take: 14 Modbus lines and four of lock boards.
     begun = dict(rig.said)["scan.begin"]
@@ -74,12 +74,14 @@ async def test_the_speed_of_a_line_is_found(line: Line, rig: Rig) -> None:
 async def test_a_lock_board_is_found_and_never_opened(line: Line, rig: Rig, name: str) -> None:
     board = Board(name, 3)
     line.answer = board.answer
-    await rig.scanner(numbers=range(1, 5)).serial([line.path])
+    await rig.scanner(numbers=range(1, 5)).scan_ports([line.path])
     assert rig.only().address == {"board": 3}
-    assert rig.only().fits[0].profile.rpartition("-")[2] == name
+    assert rig.only().matches[0].profile.rpartition("-")[2] == name
     assert board.doors == set()
     dialect = DIALECTS[name]
-    opening = {dialect.seal(dialect.open(b, lock)) for b in range(5) for lock in range(1, 17)}
+    opening = {
+        dialect.add_checksum(dialect.open_request(b, lock)) for b in range(5) for lock in range(1, 17)
+    }
     assert not opening & set(line.requests)
     (bus,) = rig.pasted().buses.values()
     assert bus.options.dialect == name
@@ -87,21 +89,23 @@ async def test_a_lock_board_is_found_and_never_opened(line: Line, rig: Rig, name
 
 def test_no_question_of_a_scan_is_an_order_in_another_protocol() -> None:
     """Whatever is on the line hears every question, at whatever it takes it for."""
-    polls = [d.seal(d.ask(board)) for d in DIALECTS.values() for board in range(d.boards)]
+    polls = [
+        d.add_checksum(d.status_request(board)) for d in DIALECTS.values() for board in range(d.max_boards)
+    ]
     assert [poll for poll in polls if len(poll) >= 4 and crc16(poll[:-2]) == poll[-2:]] == []
     probes = [(p := bytes((unit, 3, 0, 0, 0, 1))) + crc16(p) for unit in range(1, 248)]
     orders = {
-        d.seal(d.open(board, lock))
+        d.add_checksum(d.open_request(board, lock))
         for d in DIALECTS.values()
-        for board in range(d.boards)
-        for lock in range(1, d.locks + 1)
+        for board in range(d.max_boards)
+        for lock in range(1, d.max_locks + 1)
     }
     parts = {p[i:j] for p in [*probes, *polls] for i in range(len(p)) for j in range(i, len(p) + 1)}
     assert not parts & orders
 
 
 async def test_a_fire_device_that_speaks_is_heard_and_not_answered(line: Line, rig: Rig) -> None:
-    scan = asyncio.create_task(rig.scanner(seconds=0.4).serial([line.path]))
+    scan = asyncio.create_task(rig.scanner(listen_s=0.4).scan_ports([line.path]))
     await asyncio.sleep(0.1)
     line.say(PUBLISHED)
     await scan
@@ -115,19 +119,19 @@ async def test_a_fire_device_that_speaks_is_heard_and_not_answered(line: Line, r
 async def test_a_line_on_which_somebody_speaks_is_left_alone(line: Line, rig: Rig) -> None:
     """Another master's requests, say."""
     line.answer = units({1: SMOKE})
-    scan = asyncio.create_task(rig.scanner(seconds=0.3).serial([line.path]))
+    scan = asyncio.create_task(rig.scanner(listen_s=0.3).scan_ports([line.path]))
     await asyncio.sleep(0.1)
     line.say(bytes.fromhex("01030000000A C5CD"))
     await scan
-    assert (rig.met, line.requests) == ([], [])
+    assert (rig.found, line.requests) == ([], [])
     assert rig.told()[-1] == "scan.spoken"
 
 
 async def test_a_port_that_another_process_has_open_is_named_and_left_alone(line: Line, rig: Rig) -> None:
     with subprocess.Popen(["sleep", "60"], stdin=os.open(line.path, os.O_RDWR | os.O_NOCTTY)) as other:
         try:
-            assert users(line.path) == [f"{other.pid} (sleep)"]
-            await rig.scanner().serial([line.path])
+            assert port_users(line.path) == [f"{other.pid} (sleep)"]
+            await rig.scanner().scan_ports([line.path])
         finally:
             other.kill()
     assert rig.said == [("scan.held", {"place": line.path, "users": f"{other.pid} (sleep)"})]
@@ -140,25 +144,25 @@ async def test_a_port_that_is_locked_or_missing_does_not_end_the_scan(rig: Rig, 
         holder = os.open(first.path, os.O_RDWR | os.O_NOCTTY)
         fcntl.flock(holder, fcntl.LOCK_EX)
         ports = [first.path, str(tmp_path / "none"), second.path]
-        await rig.scanner(numbers=[1]).serial(ports)
+        await rig.scanner(numbers=[1]).scan_ports(ports)
         os.close(holder)
         assert first.requests == []
     refused = [str(facts["url"]) for key, facts in rig.said if key == "error.line-open"]
     assert refused == ports[:2]
-    assert rig.only().place == ports[2]
+    assert rig.only().target == ports[2]
 
 
 async def test_ports_are_known_by_their_lasting_names(line: Line, rig: Rig, tmp_path: Path) -> None:
     by_id = tmp_path / "by-id"
-    await rig.scanner().serial([], by_id)
+    await rig.scanner().scan_ports([], by_id)
     assert rig.said == [("scan.ports-none", {"folder": by_id})]
     by_id.mkdir()
     (by_id / "usb-FTDI_1").symlink_to(line.path)
     line.answer = units({1: SMOKE})
     for named in ([], [line.path]):
-        rig.met.clear()
-        await rig.scanner(numbers=[1]).serial(named, by_id)
-        assert rig.only().line["url"] == f"rtu:{by_id}/usb-FTDI_1"
+        rig.found.clear()
+        await rig.scanner(numbers=[1]).scan_ports(named, by_id)
+        assert rig.only().bus_table["url"] == f"rtu:{by_id}/usb-FTDI_1"
 
 
 async def test_what_is_configured_is_shown_and_not_suggested(line: Line, rig: Rig) -> None:
@@ -174,8 +178,8 @@ async def test_what_is_configured_is_shown_and_not_suggested(line: Line, rig: Ri
         """
     )
     line.answer = units({7: SMOKE, 8: SMOKE})
-    await rig.scanner(numbers=[7, 8]).serial([line.path])
-    assert [(met.device, met.bus) for met in rig.met] == [("smoke-8", "modbus"), ("", "modbus")]
+    await rig.scanner(numbers=[7, 8]).scan_ports([line.path])
+    assert [(met.configured_as, met.bus) for met in rig.found] == [("smoke-8", "modbus"), ("", "modbus")]
     site = rig.pasted()
     assert {name: device.address.unit for name, device in site.devices.items()} == {
         "smoke-8": 7,
@@ -189,15 +193,15 @@ async def test_a_slave_of_another_make_on_a_serial_line(
 ) -> None:
     with chain(tmp_path, foreign_rtu, 17) as path:
         # Of its own unit only: libmodbus takes whatever follows a request to another for the answer to it.
-        await rig.scanner(numbers=[17], timeout=1.0).serial([str(path)])
+        await rig.scanner(numbers=[17], timeout_s=1.0).scan_ports([str(path)])
     assert rig.only().address == {"unit": 17}
     # It grants every range and shows the addresses as values.
-    assert "door-counter/generic-ir2" in [fit.profile for fit in rig.only().fits]
+    assert "door-counter/generic-ir2" in [fit.profile for fit in rig.only().matches]
     rig.pasted()
 
 
 class Tcp:
-    """A Modbus TCP server of the simulated centre's making, with what was asked of whom."""
+    """A Modbus TCP_TIMEOUT_S server of the simulated centre's making, with what was asked of whom."""
 
     def __init__(self, known: dict[int, Any], *, everywhere: bool = False, silent: bool = False) -> None:
         self._known = known
@@ -223,15 +227,19 @@ class Tcp:
                 tables = self._known.get(1 if self._everywhere else unit)
                 if tables is None and self._silent:
                     continue
-                pdu = refuse(request[0], 0x0B) if tables is None else answer(tables, request)
+                pdu = (
+                    exception_response(request[0], 0x0B)
+                    if tables is None
+                    else build_response(tables, request)
+                )
                 writer.write(MBAP.pack(number, 0, len(pdu) + 1, unit) + pdu)
 
 
 async def test_units_behind_a_tcp_gateway(rig: Rig) -> None:
     tcp = Tcp({4: SMOKE, 200: SMOKE})
     async with tcp.serve() as place:
-        await rig.scanner(timeout=1.0).tcp([place])
-    assert [met.address for met in rig.met] == [{"unit": 4}, {"unit": 200}]
+        await rig.scanner(timeout_s=1.0).scan_hosts([place])
+    assert [met.address for met in rig.found] == [{"unit": 4}, {"unit": 200}]
     # Reads, and the identification by function 43.
     assert {request[0] for _, request in tcp.asked} <= {*READS, 43}
     assert [bus.options.url for bus in rig.pasted().buses.values()] == [f"tcp://{place}"]
@@ -240,7 +248,7 @@ async def test_units_behind_a_tcp_gateway(rig: Rig) -> None:
 async def test_a_device_that_answers_by_any_unit_id_is_one(rig: Rig) -> None:
     tcp = Tcp({1: SMOKE}, everywhere=True)
     async with tcp.serve() as place:
-        await rig.scanner(timeout=1.0).tcp([place])
+        await rig.scanner(timeout_s=1.0).scan_hosts([place])
     assert rig.only().address == {"unit": 1}
     assert "scan.any" in rig.told()
 
@@ -257,8 +265,8 @@ async def test_rtu_over_tcp(rig: Rig) -> None:
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        await rig.scanner(numbers=[1, 2, 3]).tcp([f"127.0.0.1:{port}"])
-    assert rig.only().line == {"url": f"rtu+tcp://127.0.0.1:{port}"}
+        await rig.scanner(numbers=[1, 2, 3]).scan_hosts([f"127.0.0.1:{port}"])
+    assert rig.only().bus_table == {"url": f"rtu+tcp://127.0.0.1:{port}"}
     rig.pasted()
 
 
@@ -266,9 +274,9 @@ async def test_a_server_of_another_make_introduces_itself(
     foreign_tcp: Callable[[dict[str, Any]], int], rig: Rig
 ) -> None:
     port = foreign_tcp({"holding": {"0": 1, "1": 1250, "2": 391, "3": 2987}})
-    await rig.scanner(numbers=[6, 7], timeout=1.0).tcp([f"127.0.0.1:{port}"])
-    assert rig.only().says == {"vendor": "linli", "product": "modbus-serial", "revision": "1.0"}
-    assert "smoke/generic-rs485" in [fit.profile for fit in rig.only().fits]
+    await rig.scanner(numbers=[6, 7], timeout_s=1.0).scan_hosts([f"127.0.0.1:{port}"])
+    assert rig.only().identity == {"vendor": "linli", "product": "modbus-serial", "revision": "1.0"}
+    assert "smoke/generic-rs485" in [fit.profile for fit in rig.only().matches]
 
 
 async def test_a_network_is_looked_through_without_stopping_at_anybody(rig: Rig) -> None:
@@ -276,11 +284,11 @@ async def test_a_network_is_looked_through_without_stopping_at_anybody(rig: Rig)
     with socket.socket() as probe:
         if probe.connect_ex(("127.1.0.1", 502)) == 0:
             pytest.skip("somebody serves Modbus on this machine")
-    await rig.scanner().tcp(["127.1.0.0/28"])
+    await rig.scanner().scan_hosts(["127.1.0.0/28"])
     assert rig.said == [("scan.network", {"hosts": 14, "seconds": 0})]
     for wrong in ("10.0.0.0/8", "10.0.0.0/99", "host:port", ":502"):
         with pytest.raises(GatewayError, match="scan-"):
-            await rig.scanner().tcp([wrong])
+            await rig.scanner().scan_hosts([wrong])
 
 
 LORA = {
@@ -310,19 +318,19 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
         subprocess.run(command, check=True, timeout=10)
 
     publish("zigbee2mqtt/kitchen", {"temperature": 4.2, "humidity": 40, "battery": 90}, "-r")
-    scan = asyncio.create_task(rig.scanner(seconds=3.0).listen(broker.url))
+    scan = asyncio.create_task(rig.scanner(listen_s=3.0).scan_by_listening(broker.url))
     await asyncio.sleep(1.0)
     await asyncio.to_thread(publish, "application/a/device/24e124713c480123/event/up", LORA)
     await asyncio.to_thread(publish, "odd/√ topic", {"x": {"y": [1, "two\n[bus.evil]"]}})
     await asyncio.to_thread(publish, "plain", "no object")
     await scan
-    met = {next(iter(one.address.values())): one for one in rig.met}
+    met = {next(iter(one.address.values())): one for one in rig.found}
     assert set(met) == {"zigbee2mqtt/kitchen", "24e124713c480123", "odd/√ topic"}
-    assert met["zigbee2mqtt/kitchen"].fits[0].profile == "thermometer/generic-mqtt"
-    assert met["zigbee2mqtt/kitchen"].says == {"retained": "true"}
-    assert met["24e124713c480123"].fits[0].profile == "water/milesight-em300-zld"
-    assert met["24e124713c480123"].says["profile"] == "Milesight EM300-ZLD"
-    assert met["odd/√ topic"].heard == {"x.y.0": 1, "x.y.1": "two\n[bus.evil]"}
+    assert met["zigbee2mqtt/kitchen"].matches[0].profile == "thermometer/generic-mqtt"
+    assert met["zigbee2mqtt/kitchen"].identity == {"retained": "true"}
+    assert met["24e124713c480123"].matches[0].profile == "water/milesight-em300-zld"
+    assert met["24e124713c480123"].identity["profile"] == "Milesight EM300-ZLD"
+    assert met["odd/√ topic"].received == {"x.y.0": 1, "x.y.1": "two\n[bus.evil]"}
     site = rig.pasted()
     assert {device.profile for device in site.devices.values()} == {
         "thermometer/generic-mqtt",
@@ -334,7 +342,7 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
 
 async def test_a_broker_that_is_away(rig: Rig) -> None:
     with pytest.raises(LinkDown, match="broker-away"):
-        await rig.scanner().listen("mqtt://127.0.0.1:1")
+        await rig.scanner().scan_by_listening("mqtt://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -356,7 +364,7 @@ async def test_whoever_advertises(bluez: BlueZ, rig: Rig) -> None:
         mac = "aa:00:00:00:00:02"
         """
     )
-    scan = asyncio.create_task(rig.scanner(seconds=2.0).listen("ble:"))
+    scan = asyncio.create_task(rig.scanner(listen_s=2.0).scan_by_listening("ble:"))
     await asyncio.sleep(0.7)
     bluez.advertise("AA:00:00:00:00:02", bytes.fromhex("401A00"), service=0xFCD2)
     bluez.advertise("AA:00:00:00:00:03", bytes.fromhex("402901"), service=0xFCD2)
@@ -367,13 +375,13 @@ async def test_whoever_advertises(bluez: BlueZ, rig: Rig) -> None:
     bluez.advertise("AA:00:00:00:00:05", b"\x41" + bytes(12), service=0xFCD2)
     bluez.advertise("AA:00:00:00:00:06", b"hello", service=0x1234)
     await scan
-    met = {one.address["mac"][-2:]: one for one in rig.met}
+    met = {one.address["mac"][-2:]: one for one in rig.found}
     assert set(met) == {"02", "03", "04", "BC", "05"}
-    assert met["02"].device == "back-door"
-    assert [fit.profile for fit in met["03"].fits] == ["smoke/generic-bthome"]
-    assert [fit.profile for fit in met["04"].fits] == ["fridge/ruuvi-ruuvitag"]
-    assert [fit.profile for fit in met["BC"].fits] == ["smoke/xiaomi-jtyjgd03mi"]
-    assert met["05"].needs == {"bindkey_file": "/etc/linli/aa0000000005.key"}
+    assert met["02"].configured_as == "back-door"
+    assert [fit.profile for fit in met["03"].matches] == ["smoke/generic-bthome"]
+    assert [fit.profile for fit in met["04"].matches] == ["fridge/ruuvi-ruuvitag"]
+    assert [fit.profile for fit in met["BC"].matches] == ["smoke/xiaomi-jtyjgd03mi"]
+    assert met["05"].keys_to_fill_in == {"bindkey_file": "/etc/linli/aa0000000005.key"}
     site = rig.pasted()
     assert list(site.buses) == ["air"]
     xiaomi = next(d for d in site.devices.values() if d.profile == "smoke/xiaomi-jtyjgd03mi")

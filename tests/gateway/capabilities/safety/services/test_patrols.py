@@ -20,7 +20,13 @@ POINTS = {"kitchen": {"zh": "厨房"}, "exit": {"zh": "出口"}}
 
 def patrol(minutes: int, hours: str = "00:00-24:00", days: str = "mon-sun") -> Patrol:
     weekdays = frozenset(day % 7 for day in parse_days(days))
-    return Patrol(title={}, checkpoints=POINTS, minutes=minutes, span=parse_span(hours), days=weekdays)
+    return Patrol(
+        title={},
+        checkpoints=POINTS,
+        interval_minutes=minutes,
+        span_minutes=parse_span(hours),
+        weekdays=weekdays,
+    )
 
 
 def when(text: str, boot: str = "boot") -> Stamp:

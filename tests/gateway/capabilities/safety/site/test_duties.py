@@ -150,12 +150,16 @@ def test_plans_are_in_the_wheel() -> None:
 def test_a_site_says_what_it_asks_of_its_people(tmp_path: Path) -> None:
     duties = load(tmp_path).part(SafetySite).duties
     night, week = duties.patrols["night"], duties.patrols["week"]
-    assert (night.minutes, night.span, night.days) == (120, (21 * 60, 30 * 60), frozenset(range(6)))
+    assert (night.interval_minutes, night.span_minutes, night.weekdays) == (
+        120,
+        (21 * 60, 30 * 60),
+        frozenset(range(6)),
+    )
     assert night.checkpoints == {
         "kitchen": {"zh": "厨房", "en": "厨房"},
         "exit-east": {"zh": "东出口", "en": "East exit"},
     }
-    assert (week.minutes, week.title["zh"]) == (WEEKLY, "week")
+    assert (week.interval_minutes, week.title["zh"]) == (WEEKLY, "week")
     assert (duties.tests["smoke"], duties.tests["fridge"], duties.tests["gas"]) == (14, 0, 7)
     assert duties.hazards == {"general": 24.0, "major": 1.5}
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.capabilities.visitors.services import KIND, Counter, Layout, Visitors
+from gateway.capabilities.visitors.services import COUNTER_KIND, Counter, Layout, Visitors
 from gateway.model import ClockQuality, Command, Device, Fact, Point, Sample, Stamp, Tick
 from gateway.model.hours import Hours
 from tests.gateway.services.kit import Fold
@@ -48,7 +48,7 @@ def counter(
     return Device(
         name=name,
         title={},
-        kind=KIND,
+        kind=COUNTER_KIND,
         profile="",
         bus="",
         address=None,

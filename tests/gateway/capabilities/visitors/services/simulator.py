@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.capabilities.visitors.services.counters import Pair
+from gateway.capabilities.visitors.services.counters import InOut
 from gateway.model import Sample, Value
 from tests.gateway.capabilities.visitors.services.kit import at, iso
 
@@ -48,9 +48,9 @@ class Story(NamedTuple):
     that no total has shown."""
 
     samples: list[Sample]
-    passed: Pair
-    unseen: Pair
-    hidden: Pair
+    passed: InOut
+    unseen: InOut
+    hidden: InOut
 
 
 def passages(seed: int, visitors: int, days: float = 1.0) -> list[Passage]:
@@ -167,7 +167,10 @@ def totals(walk: list[Passage], habits: Habits, seed: int, days: int = 1) -> Sto
     ]
     unseen = _sum(meter.unseen, meter.untold)
     return Story(
-        samples, (came, len(walk) - came), (unseen[0], unseen[1]), (meter.hidden[0], meter.hidden[1])
+        samples,
+        (came, len(walk) - came),
+        (unseen[0], unseen[1]),
+        (meter.hidden[0], meter.hidden[1]),
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.visitors.services.bookings import MOST
+from gateway.capabilities.visitors.services.bookings import MAX_BOOKINGS
 from tests.gateway.capabilities.visitors.services import test_service
 from tests.gateway.capabilities.visitors.services.kit import Centre, told, wall
 from tests.gateway.capabilities.visitors.services.test_service import HOUR
@@ -133,7 +133,7 @@ def test_a_booking_without_sense_is_none(args: dict[str, Any]) -> None:
 
 def test_nobody_books_without_end() -> None:
     centre = hall()
-    for number in range(MOST):
+    for number in range(MAX_BOOKINGS):
         assert kinds(book(centre, title=f"{number}")) == ["booking-made"]
     assert book(centre, title="one more") == []
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.services import Door, Layout
-from gateway.capabilities.visitors.services.counters import AT_ONCE, Pair
-from gateway.capabilities.visitors.services.totals import FEW
+from gateway.capabilities.visitors.services.counters import MAX_UNCONFIRMED_JUMP, InOut
+from gateway.capabilities.visitors.services.running_totals import FEW_PEOPLE
 from gateway.model import Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, counter, told
 from tests.gateway.capabilities.visitors.services.simulator import (
@@ -26,7 +26,7 @@ SEEDS = st.integers(0, 1 << 32)
 some = settings(max_examples=4)
 
 
-def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> Pair:
+def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> InOut:
     """What all crossings come to; the days that are written down come to the same."""
     centre = Centre(counter("d", every, wraps))
     crossings, days, second = [], [], 0.0
@@ -43,7 +43,7 @@ def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> Pa
     return sums
 
 
-def knowable(story: Story) -> Pair:
+def knowable(story: Story) -> InOut:
     return story.passed[0] - story.unseen[0], story.passed[1] - story.unseen[1]
 
 
@@ -92,7 +92,7 @@ def test_restarts_cost_those_alone_whom_the_counter_forgot(family: str, seed: in
     story = totals(passages(seed, 400), habits, seed)
     found, most = counted(story.samples, habits.every, habits.wraps), knowable(story)
     # A total that stood there before the restart waits for the next one, which the next restart may take.
-    assert all(most[way] - story.hidden[way] - FEW <= found[way] <= most[way] for way in (0, 1))
+    assert all(most[way] - story.hidden[way] - FEW_PEOPLE <= found[way] <= most[way] for way in (0, 1))
 
 
 @pytest.mark.parametrize("family", NIGHTLY)
@@ -117,9 +117,12 @@ def test_with_everything_at_once_there_is_no_phantom(seed: int, every: int, wrap
     story = totals(passages(seed, 400), habits, seed)
     found = counted(story.samples, habits.every, habits.wraps)
     assert all(
-        found[way] <= story.passed[way] + AT_ONCE * (every > 60 or wraps < 1 << 32) for way in (0, 1)
+        found[way] <= story.passed[way] + MAX_UNCONFIRMED_JUMP * (every > 60 or wraps < 1 << 32)
+        for way in (0, 1)
     )
-    assert all(found[way] >= knowable(story)[way] - story.hidden[way] - AT_ONCE for way in (0, 1))
+    assert all(
+        found[way] >= knowable(story)[way] - story.hidden[way] - MAX_UNCONFIRMED_JUMP for way in (0, 1)
+    )
 
 
 @given(seed=SEEDS, length=st.sampled_from([300, 900, 3600]), lost=st.sampled_from([0.0, 0.05]))

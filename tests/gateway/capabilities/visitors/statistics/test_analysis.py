@@ -13,19 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.capabilities.visitors.statistics import look
+from gateway.capabilities.visitors.statistics import open_figures
+from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Batch, Bin
-from gateway.capabilities.visitors.statistics.pictures import hours
-from gateway.capabilities.visitors.statistics.spans import UNITS, Spans, after, slots
-from gateway.capabilities.visitors.statistics.terms import Analysis, Centre, Period, period
-from gateway.capabilities.visitors.statistics.wording import Wording
+from gateway.capabilities.visitors.statistics.formatting import Formatter
+from gateway.capabilities.visitors.statistics.intervals import (
+    SLOT_UNITS,
+    Intervals,
+    shift_day,
+    slots_between,
+)
+from gateway.capabilities.visitors.statistics.period_charts import hour_heat_map
+from gateway.capabilities.visitors.statistics.results import (
+    Analysis,
+    CentreLayout,
+    Period,
+    period_containing,
+)
 from gateway.model.hours import parse_week
 from tests.gateway.capabilities.visitors.statistics.book import SHANGHAI, stamp
 
 HOURS = parse_week({"mon-sun": "09:00-17:00"}, ["2026-03-08"])
-CENTRE = Centre(
+CENTRE = CentreLayout(
     timezone="Asia/Shanghai",
     doors={"door.south": ("south", "spare"), "door.north": ("north",)},
     places={"centre": ("door.south", "door.north")},
@@ -41,19 +51,21 @@ def batch(bins: Iterable[tuple[str, int, int]] = (), trust: Iterable[tuple[str, 
         key = stamp(text).wall // 900_000, "centre"
         made.bins[key] = made.bins.get(key, Bin()).plus(Bin(came, went))
     for counter, text, covered in trust:
-        made.trust[counter, stamp(text).wall] = covered
+        made.coverage_changes[counter, stamp(text).wall] = covered
     return made
 
 
 def analyse(
-    folder: Path, what: Batch, unit: str, day: str, now: str, centre: Centre = CENTRE, by: str = ""
+    folder: Path, what: Batch, unit: str, day: str, now: str, centre: CentreLayout = CENTRE, by: str = ""
 ) -> Analysis:
     database = connect(folder / "statistics.db")
     database.apply(what)
     database.close()
-    figures = asyncio.run(look(folder / "statistics.db", folder / "no-journal.db"))
+    figures = asyncio.run(open_figures(folder / "statistics.db", folder / "no-journal.db"))
     at = round(datetime.fromisoformat(now).replace(tzinfo=centre.zone).timestamp())
-    analysis = Analyst(figures, centre, at).analyse("centre", period(unit, date.fromisoformat(day)), by)
+    analysis = Analyst(figures, centre, at).analyse(
+        "centre", period_containing(unit, date.fromisoformat(day)), by
+    )
     figures.close()
     return analysis
 
@@ -67,7 +79,7 @@ def test_a_day(tmp_path: Path) -> None:
         [("2026-03-03T09:00", 10, 0), ("2026-03-03T11:00", 0, 5), ("2026-03-03T13:00", 0, 5)], KNOWN
     )
     day = analyse(tmp_path, what, "day", "2026-03-03", "2026-03-05T12:00")
-    assert (day.total.came, day.total.went, day.total.share, day.total.least) == (10, 10, 1.0, False)
+    assert (day.total.came, day.total.went, day.total.share, day.total.is_minimum) == (10, 10, 1.0, False)
     assert [bar.count.came for bar in day.bars] == [0] * 9 + [10] + [0] * 14
     assert {kind: peak.count for kind, peak in day.peaks.items()} == {
         "quarter": 10,
@@ -96,7 +108,7 @@ def test_time_without_counting_is_no_time_without_visitors(tmp_path: Path) -> No
     shares = [bar.count.share for bar in month.bars]
     assert shares[:2] == [None, 1.0]
     assert shares[2] == 1 - 2 / 16
-    assert month.bars[2].count.least
+    assert month.bars[2].count.is_minimum
     # Closed on the 8th; nothing is expected of days to come.
     assert shares[3:11] == [1.0, 1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0]
     assert shares[11:] == [None] * 20
@@ -110,9 +122,9 @@ def test_time_without_counting_is_no_time_without_visitors(tmp_path: Path) -> No
     assert [(counter, why) for _, _, counter, why in month.lost] == [
         ("north", "untrusted"), ("south", "untrusted"), ("north", "untrusted"),
     ]  # fmt: skip
-    wording = Wording("zh", CENTRE)
-    assert wording.headline(month) == "至少 24 人次来访"
-    assert wording.coverage(month).startswith("开放时间内有 98.6% 的时间在计数")
+    formatter = Formatter("zh", CENTRE)
+    assert formatter.headline(month) == "至少 24 人次来访"
+    assert formatter.coverage_text(month).startswith("开放时间内有 98.6% 的时间在计数")
 
 
 def test_a_door_that_was_never_heard_is_named(tmp_path: Path) -> None:
@@ -120,7 +132,7 @@ def test_a_door_that_was_never_heard_is_named(tmp_path: Path) -> None:
     day = analyse(tmp_path, what, "day", "2026-03-03", "2026-03-03T12:00")
     assert day.total.share == 1.0
     assert day.unheard == ("spare", "north")
-    assert "从未收到读数的计数器：spare、north。" in Wording("zh", CENTRE).remarks(day)
+    assert "从未收到读数的计数器：spare、north。" in Formatter("zh", CENTRE).remarks(day)
 
 
 def test_as_much_as_has_passed_is_compared(tmp_path: Path) -> None:
@@ -135,11 +147,11 @@ def test_as_much_as_has_passed_is_compared(tmp_path: Path) -> None:
     assert week.total.came == 60
     (previous,) = week.comparisons
     assert (previous.came, previous.change, previous.sure) == (50, 0.2, True)
-    wording = Wording("zh", CENTRE)
-    assert wording.comparison(week, previous).startswith(
+    formatter = Formatter("zh", CENTRE)
+    assert formatter.comparison_text(week, previous).startswith(
         "比上周同期多 20%（上周同期为 50 人次）；按日均算多 20%"
     )
-    english = Wording("en", CENTRE).comparison(week, previous)
+    english = Formatter("en", CENTRE).comparison_text(week, previous)
     assert english.startswith("20% more than by this time last week (50 visits)")
 
 
@@ -158,13 +170,16 @@ ZONES = ["Asia/Shanghai", "Europe/Berlin", "America/New_York", "Australia/Lord_H
     st.sampled_from(ZONES),
     st.dates(date(2009, 1, 1), date(2030, 1, 1)),
     st.integers(1, 500),
-    st.sampled_from(UNITS),
+    st.sampled_from(SLOT_UNITS),
 )
 def test_slots_leave_out_no_second_and_count_none_twice(
     name: str, first: date, length: int, unit: str
 ) -> None:
-    zone, until = ZoneInfo(name), after("day", first, min(length, 20) if unit in UNITS[:2] else length)
-    found = slots(unit, first, until, zone)
+    zone, until = (
+        ZoneInfo(name),
+        shift_day("day", first, min(length, 20) if unit in SLOT_UNITS[:2] else length),
+    )
+    found = slots_between(unit, first, until, zone)
     edges = [(slot.since, slot.until) for slot in found]
     assert edges[0][0] == round(datetime.combine(first, datetime.min.time(), zone).timestamp())
     assert edges[-1][1] == round(datetime.combine(until, datetime.min.time(), zone).timestamp())
@@ -177,12 +192,12 @@ def test_where_the_clock_is_put_forward_and_back(tmp_path: Path) -> None:
     berlin = ZoneInfo("Europe/Berlin")
     for day, count in (("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-01", 24)):
         first = date.fromisoformat(day)
-        assert len(slots("hour", first, after("day", first), berlin)) == count
+        assert len(slots_between("hour", first, shift_day("day", first), berlin)) == count
     what = Batch()
     # 02:30 comes twice: a person each time.
     for utc in ("2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T23:30"):
         what.bins[stamp(utc, ZoneInfo("UTC")).wall // 900_000, "centre"] = Bin(1, 1)
-    centre = Centre(timezone="Europe/Berlin")
+    centre = CentreLayout(timezone="Europe/Berlin")
     day_after = analyse(tmp_path, what, "day", "2026-10-25", "2026-11-01T00:00", centre)
     assert [bar.count.came for bar in day_after.bars] == [0, 0, 1, 1] + [0] * 21
     assert day_after.total.came == 2
@@ -205,18 +220,18 @@ def test_every_unit_adds_up_to_the_same(
     database = connect(folder / "statistics.db")
     database.apply(what)
     database.close()
-    figures = asyncio.run(look(folder / "statistics.db", folder / "none.db"))
-    analyst = Analyst(figures, Centre(timezone=name), 1_900_000_000)
+    figures = asyncio.run(open_figures(folder / "statistics.db", folder / "none.db"))
+    analyst = Analyst(figures, CentreLayout(timezone=name), 1_900_000_000)
     span = Period("year", date(2026, 1, 1), date(2027, 1, 1))
     totals = {
         unit: (sum(bar.count.came for bar in bars), sum(bar.count.went for bar in bars))
-        for unit in UNITS
+        for unit in SLOT_UNITS
         for bars in [analyst.bars("centre", span, unit)]
     }
     inside = [(came, went) for at, came, went in people if (start + at) * 900 < round(
         datetime(2027, 1, 1, tzinfo=zone).timestamp())]  # fmt: skip
     truth = sum(came for came, _ in inside), sum(went for _, went in inside)
-    assert totals == dict.fromkeys(UNITS, truth)
+    assert totals == dict.fromkeys(SLOT_UNITS, truth)
     figures.close()
 
 
@@ -230,20 +245,24 @@ def test_spans_are_sets_of_seconds(
     def seconds(spans: Iterable[tuple[int, int]]) -> set[int]:
         return {second for first, last in spans for second in range(first, last)}
 
-    mine, theirs = Spans(one), Spans(other)
+    mine, theirs = Intervals(one), Intervals(other)
     assert seconds(mine) == seconds(one)
-    assert seconds(mine.cut(theirs)) == seconds(one) & seconds(other)
-    assert mine.within(since, until) == len(seconds(one) & set(range(since, until)))
+    assert seconds(mine.intersection(theirs)) == seconds(one) & seconds(other)
+    assert mine.covered_seconds(since, until) == len(seconds(one) & set(range(since, until)))
 
 
 def test_the_same_day_of_another_month() -> None:
-    assert after("month", date(2026, 1, 31)) == date(2026, 2, 28)
-    assert after("year", date(2028, 2, 29), -1) == date(2027, 2, 28)
-    assert period("week", date(2026, 1, 1)) == Period("week", date(2025, 12, 29), date(2026, 1, 5))
-    assert period("month", date(2026, 12, 5)).step(1) == period("month", date(2027, 1, 1))
+    assert shift_day("month", date(2026, 1, 31)) == date(2026, 2, 28)
+    assert shift_day("year", date(2028, 2, 29), -1) == date(2027, 2, 28)
+    assert period_containing("week", date(2026, 1, 1)) == Period(
+        "week", date(2025, 12, 29), date(2026, 1, 5)
+    )
+    assert period_containing("month", date(2026, 12, 5)).shifted(1) == period_containing(
+        "month", date(2027, 1, 1)
+    )
     assert SHANGHAI.key == CENTRE.timezone
 
 
 def test_a_week_without_figures_has_its_squares(tmp_path: Path) -> None:
     empty = analyse(tmp_path, Batch(), "week", "2026-03-04", "2026-03-04 12:00")
-    assert len(hours(empty, Wording("zh", CENTRE)).findall(".//rect[@class='none']")) == 7 * 24
+    assert len(hour_heat_map(empty, Formatter("zh", CENTRE)).findall(".//rect[@class='none']")) == 7 * 24

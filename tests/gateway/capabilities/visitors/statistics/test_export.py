@@ -8,10 +8,10 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from gateway.capabilities.visitors.statistics.export import finest
-from gateway.capabilities.visitors.statistics.terms import period
-from gateway.capabilities.visitors.statistics.wording import Share, Table
-from gateway.capabilities.visitors.statistics.workbook import write
+from gateway.capabilities.visitors.statistics.export import finest_slot_unit
+from gateway.capabilities.visitors.statistics.formatting import Share, Table
+from gateway.capabilities.visitors.statistics.results import period_containing
+from gateway.capabilities.visitors.statistics.workbook import write_workbook
 
 NASTY = '=HYPERLINK("http://evil.example","x")'
 
@@ -31,7 +31,7 @@ def test_a_workbook_has_real_numbers_and_dates_and_no_formula(tmp_path: Path) ->
         table("attendance", "a[b]:c*d?e/f\\" + "g" * 40),
         table("lost", "空", 0),
     ]
-    write(tmp_path / "book.xlsx", tables, "2026年3月")
+    write_workbook(tmp_path / "book.xlsx", tables, "2026年3月")
     book = openpyxl.load_workbook(tmp_path / "book.xlsx")
     assert book.sheetnames[0] == "逐日"
     assert len(book.sheetnames) == 3
@@ -53,9 +53,12 @@ def test_a_workbook_has_real_numbers_and_dates_and_no_formula(tmp_path: Path) ->
 
 def test_a_workbook_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no-such-folder"):
-        write(tmp_path / "no-such-folder" / "book.xlsx", [table("days", "逐日")], "x")
+        write_workbook(tmp_path / "no-such-folder" / "book.xlsx", [table("days", "逐日")], "x")
 
 
 def test_a_sheet_is_as_fine_as_it_can_be() -> None:
-    units = [finest(period(unit, date(2026, 1, 31))) for unit in ("day", "week", "month", "year")]
+    units = [
+        finest_slot_unit(period_containing(unit, date(2026, 1, 31)))
+        for unit in ("day", "week", "month", "year")
+    ]
     assert units == ["quarter", "quarter", "quarter", "hour"]

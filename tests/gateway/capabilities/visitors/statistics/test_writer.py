@@ -23,8 +23,8 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.visitors import statistics
 from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import writer
+from gateway.capabilities.visitors.statistics.aggregation import Aggregator, Bin, split_by_quarter_hour
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.capabilities.visitors.statistics.fold import Bin, Fold, spread
 from gateway.journal import Journal, Reader
 from gateway.model import Fact, Lane, Record, Sample
 from gateway.services.timekeeping import Boot
@@ -100,7 +100,7 @@ def test_a_period_is_split_into_whole_people(
     came: int, went: int, since: int, length: int, data: st.DataObject
 ) -> None:
     whole = Bin(came, went, data.draw(st.integers(0, came)))
-    parts = dict(spread(whole, since, since + length))
+    parts = dict(split_by_quarter_hour(whole, since, since + length))
     assert [sum(column) for column in zip(Bin(), *parts.values(), strict=False)] == list(whole)
     assert all(0 <= part.tours <= part.came and part.went >= 0 for part in parts.values())
     assert all(since // 900_000 <= at <= (since + length) // 900_000 for at in parts)
@@ -149,14 +149,16 @@ def test_any_split_and_any_restart_gives_the_same_bins(
         database = connect(file)
         for first, last in pairwise(edges):
             known = boots if first >= boots_known_from else {}
-            fold = Fold("epoch", database.cursors(), lambda at, known=known: writer.correct(known, at))
-            for record in records[fold.cursor.pos : last]:
-                fold.take(record.seq, [record])
-            settled = fold.settle(database.undated())
+            aggregator = Aggregator(
+                "epoch", database.cursors(), lambda at, known=known: writer.correct_stamp(known, at)
+            )
+            for record in records[aggregator.cursor.position : last]:
+                aggregator.add_row(record.seq, [record])
+            dated = aggregator.add_undated(database.undated())
             if data.draw(st.booleans()) or last == len(records):
-                database.apply(fold.batch, settled)
-        last_look = Fold("epoch", database.cursors(), lambda at: writer.correct(boots, at))
-        database.apply(last_look.batch, last_look.settle(database.undated()))
+                database.apply(aggregator.batch, dated)
+        last_look = Aggregator("epoch", database.cursors(), lambda at: writer.correct_stamp(boots, at))
+        database.apply(last_look.batch, last_look.add_undated(database.undated()))
         database.close()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -198,11 +200,11 @@ def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     at, nine = stamp("2026-03-02T11:00"), stamp("2026-03-02T09:00").wall
     gap = {"lane": "event", "first": 7, "last": 9, "count": 3, "reason": "damaged"}
     write(journal, [
-        [facts.restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
-        [facts.restarted("north", at, (5, 5), (1, 1), (None, None))],
-        [facts.missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
-        [facts.implausible("north", at, {"since": nine, "until": nine + 900_000})],
-        [facts.implausible("north", at, {"before": [1, 1], "after": [70_000, 1]})],
+        [facts.counter_restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
+        [facts.counter_restarted("north", at, (5, 5), (1, 1), (None, None))],
+        [facts.counter_missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
+        [facts.counter_implausible("north", at, {"since": nine, "until": nine + 900_000})],
+        [facts.counter_implausible("north", at, {"before": [1, 1], "after": [70_000, 1]})],
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T12:00"), gap)],
         # Of another lane, or delivered too late, nothing of ours is lost; and nobody's shape is trusted.
         [Fact(Lane.EVENT, "south", "gap", stamp("2026-03-02T13:00"), {**gap, "lane": "telemetry"})],
@@ -274,7 +276,7 @@ def test_who_looks_sees_this_moment_and_nothing_twice(tmp_path: Path) -> None:
     fold_in(file, journal)
     write(journal, [[crossing("2026-03-02T09:01", 4, 0), covered("2026-03-02T09:02", why="offline")]])
     nine = quarter("2026-03-02T09:00")
-    figures = asyncio.run(statistics.look(file, journal))
+    figures = asyncio.run(statistics.open_figures(file, journal))
     # The daemon commits while somebody looks.
     fold_in(file, journal)
     write(journal, [[crossing("2026-03-02T09:02", 5, 0)]])
@@ -282,10 +284,10 @@ def test_who_looks_sees_this_moment_and_nothing_twice(tmp_path: Path) -> None:
     assert figures.bins("centre", 0, nine + 1) == [(nine, Bin(7, 0, 0))]
     assert figures.totals(0, nine + 1)["door.south"] == Bin(7, 0, 0)
     eight = stamp("2026-03-02T08:00").wall
-    assert figures.trust() == {"south": [(eight, True), (eight + 62 * 60_000, False)]}
+    assert figures.coverage_changes() == {"south": [(eight, True), (eight + 62 * 60_000, False)]}
     figures.close()
     (tmp_path / "journal.db").unlink()
-    figures = asyncio.run(statistics.look(file, journal))
+    figures = asyncio.run(statistics.open_figures(file, journal))
     assert figures.bins("centre", 0, nine + 1) == [(nine, Bin(12, 0, 0))]
     figures.close()
 
@@ -303,7 +305,7 @@ async def work():
         await writer.catch_up(database, reader)
     database.close()
 
-writer.ROWS = writer.STEP = 4
+writer.ROWS_PER_TRANSACTION = writer.ROWS_PER_READ = 4
 asyncio.run(work())
 """
 
@@ -343,7 +345,7 @@ async def kept(file: Path, journal: Path) -> None:
     """The daemon's task, until it waits for its next hour."""
     async with Reader.open(journal) as reader:
         with pytest.raises(Slept):
-            await statistics.keep(file, reader, Awake())
+            await statistics.maintain_statistics(file, reader, Awake())
 
 
 @pytest.mark.parametrize("harm", ["header", "middle", "cut"])
@@ -387,7 +389,7 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
 def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "AGAIN", 0.05)
+    monkeypatch.setattr(writer, "RETRY_DELAY_S", 0.05)
     caplog.set_level("INFO")
     write(tmp_path / "journal.db", [[crossing("2026-03-02T09:00", 3, 0)]])
     (tmp_path / "folder").touch()
@@ -395,7 +397,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
 
     async def live() -> None:
         async with Reader.open(tmp_path / "journal.db") as reader:
-            task = asyncio.create_task(statistics.keep(file, reader, SystemClock()))
+            task = asyncio.create_task(statistics.maintain_statistics(file, reader, SystemClock()))
             await asyncio.sleep(0.3)
             (tmp_path / "folder").unlink()
             while "statistics-well" not in caplog.text:
@@ -410,7 +412,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
 
 async def told_at_start(path: Path, clock: FakeClock) -> Fact | None:
     async with Journal.open(path, clock, 0.1) as journal:
-        return await statistics.absence(journal.reader, clock.now())
+        return await statistics.detect_downtime(journal.reader, clock.now())
 
 
 async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
@@ -428,8 +430,8 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     assert away.body == {"since": last}
     await asyncio.to_thread(write, path, [[away]])
     async with Reader.open(path) as reader:
-        fold, _ = await writer.read_on({}, reader, 10)
-    assert fold.batch.holes == {(last, last + 3_659_000, "", "away")}
+        aggregator, _ = await writer.aggregate_next({}, reader, 10)
+    assert aggregator.batch.gaps == {(last, last + 3_659_000, "", "away")}
 
 
 def test_the_years_outlive_a_damaged_file_and_a_new_journal(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""What the pages show of the parcel lockers: a tile, and every compartment with a button that opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers
+from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
+from gateway.web.part import OwnKind, PagePart, PartInput, Tile
+from gateway.web.settings import DeviceInfo, title_in
+from gateway.web.view import PlaceCount, place_count
+
+OPEN_ACTION = "open"
+
+
+class CompartmentRow(msgspec.Struct, frozen=True):
+    """One compartment: `free`, `occupied`, `open`, `shut` (no sensor looks inside) or `unknown`."""
+
+    number: int
+    state: str
+
+
+class Cabinet(msgspec.Struct, frozen=True):
+    """One parcel locker."""
+
+    name: str
+    title: dict[str, str]
+    compartments: tuple[CompartmentRow, ...]
+
+
+class ParcelsView(msgspec.Struct, frozen=True):
+    """The lockers."""
+
+    compartments: PlaceCount
+    cabinets: tuple[Cabinet, ...]
+
+
+class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
+    """A person wants a compartment opened."""
+
+    lock: int
+
+    def target(self, context: RequestContext) -> Target:
+        part: ParcelsView = context.part
+        for cabinet in part.cabinets:
+            numbers = {compartment.number for compartment in cabinet.compartments}
+            if cabinet.name == self.device and self.lock in numbers:
+                return Target(
+                    (cabinet.name,), {"device": title_in(cabinet.title, context.lang, cabinet.name)}
+                )
+        return NO_TARGET
+
+
+def parcels_view(_settings: None, given: PartInput) -> ParcelsView:
+    """What the service's rows and its summary say."""
+    rows: Mapping[str, Compartment] = given.rows(Lockers)
+    return ParcelsView(
+        compartments=place_count(given.snapshot.samples.get(Lockers.name), given.now),
+        cabinets=tuple(
+            _cabinet(info, rows) for info in given.infos.values() if info.kind == PARCEL_LOCKER_KIND
+        ),
+    )
+
+
+def _cabinet(info: DeviceInfo, rows: Mapping[str, Compartment]) -> Cabinet:
+    """The compartments that the device declares, and those it has reported."""
+    states = {int(point.removeprefix("door.")): "unknown" for point in info.units if _is_door(point)}
+    for key, compartment in rows.items():
+        device, _, number = key.rpartition("/")
+        if device == info.name:
+            states[int(number)] = _state(compartment)
+    rows_by_number = tuple(CompartmentRow(number, states[number]) for number in sorted(states))
+    return Cabinet(info.name, info.title, rows_by_number)
+
+
+def _is_door(point: str) -> bool:
+    return point.startswith("door.") and point.removeprefix("door.").isdecimal()
+
+
+def _state(compartment: Compartment) -> str:
+    if not compartment.live:
+        return "unknown"
+    if compartment.door_open:
+        return "open"
+    return {True: "occupied", False: "free", None: "shut"}[compartment.occupied]
+
+
+PAGES: PagePart[None, ParcelsView] = PagePart(
+    name="parcels",
+    services=(Lockers,),
+    summaries=(Lockers.name,),
+    view=parcels_view,
+    own_kinds={
+        # Compartments are shown and opened one by one.
+        PARCEL_LOCKER_KIND: OwnKind(
+            actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point
+        )
+    },
+    tiles=(Tile("lockers-tile", order=40),),
+    home_regions=("lockers",),
+    requests=(OpenCompartment,),
+)

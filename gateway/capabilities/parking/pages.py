@@ -1,0 +1,19 @@
+"""What the pages show of the parking bays: a tile."""
+
+from __future__ import annotations
+
+from gateway.capabilities.parking.services import Parking
+from gateway.web.part import PagePart, PartInput, Tile
+from gateway.web.view import PlaceCount, place_count
+
+
+def _bays(_settings: None, given: PartInput) -> PlaceCount:
+    return place_count(given.snapshot.samples.get(Parking.name), given.now)
+
+
+PAGES: PagePart[None, PlaceCount] = PagePart(
+    name="parking",
+    summaries=(Parking.name,),
+    view=_bays,
+    tiles=(Tile("bays-tile", order=30),),
+)

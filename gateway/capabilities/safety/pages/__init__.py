@@ -1,0 +1,51 @@
+"""What the pages show of safety: the alarms on every page, and the pages of safety and the walk-test."""
+
+from __future__ import annotations
+
+from gateway.capabilities.safety.services.alarms import Safety
+from gateway.capabilities.safety.services.batteries import Batteries
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlans
+from gateway.capabilities.safety.services.findings import Findings
+from gateway.capabilities.safety.services.patrols import Patrols
+from gateway.capabilities.safety.services.supervision import Supervision
+from gateway.web.part import Page, PagePart, Tile
+from gateway.words import translate
+
+from .requests import REQUESTS
+from .settings import SafetySettings, settings
+from .view import ENDED_SHOWN_S, SafetyView, annotate, reminders, safety_view
+
+
+def _heading(part: SafetyView, lang: str) -> str:
+    if part.unacknowledged:
+        return translate(lang, "dashboard.alarms-title", count=part.unacknowledged)
+    return translate(lang, "dashboard.drill") if part.drills else ""
+
+
+PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
+    name="safety",
+    settings=settings,
+    services=(Safety, EmergencyPlans, Supervision, Batteries, Patrols, Findings),
+    removed_rows_s={Safety.name: ENDED_SHOWN_S},
+    view=safety_view,
+    annotate=annotate,
+    reminders=reminders,
+    heading=_heading,
+    pages=(
+        Page(
+            name="safety",
+            title="dashboard.page-safety",
+            regions=("out", "outputs", "drill", "duties", "patrols", "hazards"),
+            menu_order=40,
+        ),
+        Page(name="walk-test", title="dashboard.page-walk-test", regions=("walk",), menu_order=50),
+    ),
+    # Nobody may miss an alarm because they are looking at another page.
+    frame_regions=("alarms",),
+    kiosk_regions=("outputs",),
+    tiles=(Tile("alarms-tile", order=90),),
+    status="status",
+    device_state="device-state",
+    device_actions="device-actions",
+    requests=REQUESTS,
+)

@@ -1,0 +1,197 @@
+"""What a click may ask for that concerns alarms, detectors, drills, patrols and findings."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+
+from gateway.model import GATEWAY, Hazard
+from gateway.web.commands import (
+    NO_TARGET,
+    CommandRequest,
+    DeviceRequest,
+    DurationS,
+    NonEmptyText,
+    PeopleCount,
+    RequestContext,
+    Target,
+)
+from gateway.web.pages import label
+from gateway.web.settings import title_in
+from gateway.words import translate
+
+from .view import AlarmRow, OutOfServiceRow, SafetyView
+
+
+class AlarmRequest(CommandRequest, frozen=True):
+    """It concerns an alarm that stands, or a drill."""
+
+    no_target_sentence: ClassVar[str] = "dashboard.gone"
+    alarm: str
+
+    def target(self, context: RequestContext) -> Target:
+        part: SafetyView = context.part
+        shown: list[tuple[AlarmRow | OutOfServiceRow, Hazard]] = [
+            *((row, row.hazard) for row in (*part.alarms, *part.drills) if row.id == self.alarm),
+            *((row, row.hazards[0]) for row in part.out if row.alarm == self.alarm),
+        ]
+        for row, hazard in shown:
+            # The alarm of a rule or a siren is the gateway's: there is no such device.
+            device = row.device if context.settings.device(row.device) else GATEWAY
+            where = title_in(row.rule or row.title, context.lang, label(context.lang, "kind", row.device))
+            return Target((device,), {"hazard": label(context.lang, "hazard", hazard), "device": where})
+        return NO_TARGET
+
+
+class Acknowledge(AlarmRequest, frozen=True):
+    """A person has seen an alarm."""
+
+
+class Reset(AlarmRequest, frozen=True):
+    """A person has made sure that an alarm is over; a drill ends with it."""
+
+    def done_sentence(self, context: RequestContext) -> str:
+        part: SafetyView = context.part
+        is_drill = any(drill.id == self.alarm for drill in part.drills)
+        return "dashboard.done-drill-end" if is_drill else super().done_sentence(context)
+
+
+class Shelve(AlarmRequest, frozen=True):
+    """An alarm is known and being dealt with: it makes no sound for a while."""
+
+    seconds: DurationS
+    why: NonEmptyText
+
+
+class Unshelve(AlarmRequest, frozen=True):
+    """A shelved alarm counts again."""
+
+
+class CompletePlanStep(AlarmRequest, frozen=True, tag="step"):
+    """A step of the emergency plan is done."""
+
+    step: str
+
+
+class ReopenPlanStep(AlarmRequest, frozen=True, tag="unstep"):
+    """It is not done, after all."""
+
+    step: str
+
+
+class Muster(AlarmRequest, frozen=True):
+    """So many people were found."""
+
+    found: PeopleCount
+
+
+class SafetyDeviceRequest(DeviceRequest, frozen=True):
+    """It concerns a configured device of safety."""
+
+    def target(self, context: RequestContext) -> Target:
+        device = context.settings.device(self.device)
+        if device is None or not device.safety:
+            return NO_TARGET
+        return Target((device.name,), {"device": title_in(device.title, context.lang, device.name)})
+
+
+class Disable(SafetyDeviceRequest, frozen=True):
+    """A device is out of service (屏蔽) for a while."""
+
+    seconds: DurationS
+    why: NonEmptyText
+
+
+class Enable(SafetyDeviceRequest, frozen=True):
+    """It is back in service."""
+
+
+class WalkTestRequest(SafetyDeviceRequest, frozen=True):
+    """It concerns one device, or, with an empty name, all that a walk-test tries."""
+
+    def target(self, context: RequestContext) -> Target:
+        if self.device:
+            return super().target(context)
+        part: SafetyView = context.part
+        devices = tuple(dict.fromkeys(detector.device for detector in part.detectors))
+        return Target(devices, {"device": translate(context.lang, "dashboard.all-detectors")})
+
+
+class BeginTest(WalkTestRequest, frozen=True, tag="test"):
+    """A test begins."""
+
+    seconds: DurationS
+
+
+class EndTest(WalkTestRequest, frozen=True):
+    """The test is over."""
+
+
+class Mute(CommandRequest, frozen=True):
+    """Silence what sounds now."""
+
+
+class Drill(CommandRequest, frozen=True):
+    """A practice alarm begins."""
+
+    hazard: Hazard
+
+    def target(self, context: RequestContext) -> Target:
+        return Target(facts={"hazard": label(context.lang, "hazard", self.hazard)})
+
+
+class CheckIn(CommandRequest, frozen=True):
+    """Somebody on patrol is at a checkpoint."""
+
+    patrol: str
+    checkpoint: str
+    note: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+    def target(self, context: RequestContext) -> Target:
+        part: SafetyView = context.part
+        patrol = part.patrols.get(self.patrol)
+        return Target() if patrol is not None and self.checkpoint in patrol.checkpoints else NO_TARGET
+
+
+class ReportFinding(CommandRequest, frozen=True, tag="hazard-found"):
+    """Somebody has found something dangerous."""
+
+    where: NonEmptyText
+    what: NonEmptyText
+    severity: str
+
+    def target(self, context: RequestContext) -> Target:
+        part: SafetyView = context.part
+        return Target() if self.severity in part.severities else NO_TARGET
+
+
+class CloseFinding(CommandRequest, frozen=True, tag="hazard-closed"):
+    """Something was done about it."""
+
+    id: str
+    what: NonEmptyText
+
+    def target(self, context: RequestContext) -> Target:
+        part: SafetyView = context.part
+        return Target() if any(finding.id == self.id for finding in part.findings) else NO_TARGET
+
+
+REQUESTS: tuple[type[CommandRequest], ...] = (
+    Acknowledge,
+    Reset,
+    Shelve,
+    Unshelve,
+    CompletePlanStep,
+    ReopenPlanStep,
+    Muster,
+    Disable,
+    Enable,
+    BeginTest,
+    EndTest,
+    Mute,
+    Drill,
+    CheckIn,
+    ReportFinding,
+    CloseFinding,
+)

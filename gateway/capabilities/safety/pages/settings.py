@@ -1,0 +1,51 @@
+"""What the pages of safety must know of the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.capabilities.safety.services.alarms import Output
+from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan
+from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
+from gateway.capabilities.safety.services.patrols import Patrol
+from gateway.capabilities.safety.services.supervision import UNTESTABLE_HAZARDS
+from gateway.capabilities.safety.site import SafetySite
+from gateway.config import Site
+from gateway.model import Hazard
+
+
+class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The site's outputs, plans, patrols and detectors."""
+
+    outputs: Mapping[str, Output] = {}
+    plans: Mapping[Hazard, EmergencyPlan] = {}
+    patrols: Mapping[str, Patrol] = {}
+    finding_hours: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
+    """Hours in which a finding is to be closed, by severity."""
+    tested_points: Mapping[str, tuple[str, ...]] = {}
+    """By device: the points that a walk-test tries."""
+    people_inside: str = ""
+    """The figure that says how many people are in the centre: `service.figure`."""
+
+
+def settings(site: Site) -> SafetySettings:
+    """Of a site's configuration."""
+    tested = {
+        device.name: tuple(
+            name
+            for name, point in device.points.items()
+            if point.alarm and point.alarm.hazard not in UNTESTABLE_HAZARDS
+        )
+        for device in site.devices.values()
+    }
+    part = site.part(SafetySite)
+    return SafetySettings(
+        outputs=part.outputs,
+        plans=part.duties.plans,
+        patrols=part.duties.patrols,
+        finding_hours=part.duties.hazards,
+        people_inside=part.people_inside,
+        tested_points={name: points for name, points in tested.items() if points},
+    )

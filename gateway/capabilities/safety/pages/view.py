@@ -1,0 +1,458 @@
+"""What the pages show of safety. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import Any
+
+import msgspec
+
+from gateway.capabilities.safety.services.alarms import (
+    LINK_POINT,
+    OUTPUTS_DEVICE,
+    Alarm,
+    Mode,
+    Output,
+    Safety,
+    State,
+    alarms_requiring,
+)
+from gateway.capabilities.safety.services.batteries import LOW_DAYS_LEFT, Batteries, Battery
+from gateway.capabilities.safety.services.emergency_plans import (
+    EmergencyCase,
+    EmergencyPlan,
+    EmergencyPlans,
+    LoggedAction,
+    find_case,
+)
+from gateway.capabilities.safety.services.findings import HOUR_S, Finding, Findings
+from gateway.capabilities.safety.services.patrols import Patrol, PatrolRound, Patrols
+from gateway.capabilities.safety.services.supervision import Sensor, Supervision
+from gateway.model import Hazard, Record, Stamp, Value
+from gateway.web.part import PartInput
+from gateway.web.view import DeviceAnnotation, Reminder, wall_ms
+
+from .settings import SafetySettings
+
+ENDED_SHOWN_S = 300.0
+"""How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
+
+UNACKNOWLEDGED = (State.ACTIVE, State.CLEARED)
+"""The states of an alarm that nobody has acknowledged."""
+
+NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
+
+
+class PlanStepRow(msgspec.Struct, frozen=True):
+    """One step of an emergency plan, and who did it when; `by` is empty while it is not done."""
+
+    key: str
+    by: str = ""
+    at: int | None = None
+
+
+class CaseRow(msgspec.Struct, frozen=True):
+    """What is being done about an alarm."""
+
+    steps: tuple[PlanStepRow, ...]
+    found: int | None
+    by: str
+    """Who counted."""
+    at: int | None
+
+    @property
+    def done(self) -> int:
+        return sum(bool(step.by) for step in self.steps)
+
+
+class AlarmRow(msgspec.Struct, frozen=True):
+    """One alarm that is not over, or one drill."""
+
+    id: str
+    device: str
+    title: dict[str, str]
+    hazard: Hazard
+    state: State
+    point: str
+    value: Value
+    unit: str
+    raised: int | None
+    by: str
+    rule: dict[str, str] = {}
+    """What the site's rule calls it, if one has raised it."""
+    drill: bool = False
+    sounds: bool = False
+    muted_by: str = ""
+    inside: int | None = None
+    """How many people must be found, on a fire alarm."""
+    case: CaseRow | None = None
+    """Shown with the first of the alarms that it serves."""
+    output: str = ""
+    """The siren, valve or door that does not obey."""
+
+
+class EndedRow(msgspec.Struct, frozen=True):
+    """One alarm that ended a moment ago."""
+
+    id: str
+    name: str
+    title: dict[str, str]
+    hazard: Hazard
+    rule: dict[str, str]
+    at: int | None
+
+
+class OutOfServiceRow(msgspec.Struct, frozen=True):
+    """Something that is out of service: a shelved `alarm`, or a device with the hazards it does not warn
+    of meanwhile."""
+
+    mode: Mode
+    device: str
+    title: dict[str, str]
+    hazards: tuple[Hazard, ...]
+    rule: dict[str, str]
+    alarm: str
+    by: str
+    why: str
+    until: int | None
+
+
+class OutputRow(msgspec.Struct, frozen=True):
+    """One siren, valve or door: `on`, `off`, `unknown`, `waiting` to go on, or `failed` to confirm; `why`
+    are the alarms that ask for it."""
+
+    name: str
+    title: dict[str, str]
+    device: str
+    state: str
+    sound: bool
+    why: tuple[AlarmRow, ...]
+
+
+class DetectorRow(msgspec.Struct, frozen=True):
+    """One point that a walk-test tries. `tested` is when it last proved that it works; in a test, `ticked`
+    is when its button was pressed."""
+
+    device: str
+    title: dict[str, str]
+    point: str
+    tested: int | None = None
+    by: str = ""
+    due: bool = False
+    trial: bool = False
+    ticked: int | None = None
+
+
+class BatteryRow(msgspec.Struct, frozen=True):
+    """A battery that is running low."""
+
+    device: str
+    title: dict[str, str]
+    level: float
+    unit: str
+    days_left: float
+
+
+class PatrolRoundRow(msgspec.Struct, frozen=True):
+    """A patrol's present round: who was at which checkpoint, and when."""
+
+    open: bool
+    done: bool
+    missed: bool
+    visits: dict[str, tuple[str, int | None]]
+
+
+class FindingRow(msgspec.Struct, frozen=True):
+    """A finding that somebody has reported, and until when it is to be closed."""
+
+    id: str
+    where: str
+    what: str
+    severity: str
+    by: str
+    at: int | None
+    until: int | None
+    overdue: bool
+
+
+class SafetyAnnotation(DeviceAnnotation, frozen=True):
+    """What is added to a device's row."""
+
+    hazards: tuple[Hazard, ...] = ()
+    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
+    modes: tuple[Mode, ...] = ()
+    """In which ways it is out of service."""
+
+
+class SafetyView(msgspec.Struct, frozen=True):
+    """Alarms and all that people do about them."""
+
+    alarms: tuple[AlarmRow, ...]
+    ended: tuple[EndedRow, ...]
+    drills: tuple[AlarmRow, ...] = ()
+    """Practice alarms: never among `alarms`."""
+    out: tuple[OutOfServiceRow, ...] = ()
+    outputs: tuple[OutputRow, ...] = ()
+    detectors: tuple[DetectorRow, ...] = ()
+    batteries: tuple[BatteryRow, ...] = ()
+    """Those that are running low, the lowest first."""
+    rounds: dict[str, PatrolRoundRow] = {}
+    findings: tuple[FindingRow, ...] = ()
+    """The open ones, the one that is due first at the top."""
+    plans: Mapping[Hazard, EmergencyPlan] = {}
+    patrols: Mapping[str, Patrol] = {}
+    severities: tuple[str, ...] = ()
+    """Of a finding."""
+
+    @property
+    def unacknowledged(self) -> int:
+        return sum(alarm.state in UNACKNOWLEDGED for alarm in self.alarms)
+
+    @property
+    def sounding(self) -> bool:
+        """Whether there is a sound to be muted."""
+        return any(alarm.sounds for alarm in (*self.alarms, *self.drills))
+
+    @property
+    def drill_hazards(self) -> tuple[Hazard, ...]:
+        """What a drill can be begun for."""
+        running = {drill.hazard for drill in self.drills}
+        return tuple(hazard for hazard in Hazard if hazard not in running and hazard not in NOT_DRILLED)
+
+    @property
+    def out_counts(self) -> dict[Mode, int]:
+        """How many rows of `out` are of each mode that is there."""
+        modes = [row.mode for row in self.out]
+        return {mode: modes.count(mode) for mode in modes}
+
+
+def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
+    """What the services' rows say."""
+    now = given.now
+    alarms: Mapping[str, Alarm] = given.rows(Safety)
+    standing = _alarm_rows(settings, given)
+    supervision: Mapping[str, Sensor] = given.rows(Supervision)
+    output_states = given.snapshot.samples.get(OUTPUTS_DEVICE)
+    return SafetyView(
+        alarms=tuple(alarm for alarm in standing if not alarm.drill),
+        ended=_ended_rows(given),
+        drills=tuple(alarm for alarm in standing if alarm.drill),
+        out=_out_of_service_rows(given),
+        outputs=tuple(
+            _output_row(name, output, given.title_of(output.device), alarms, standing, output_states)
+            for name, output in settings.outputs.items()
+        ),
+        detectors=tuple(
+            _detector_row(device, given.title_of(device), point, supervision, now)
+            for device in given.infos
+            for point in settings.tested_points.get(device, ())
+        ),
+        batteries=_battery_rows(given),
+        rounds={name: _round_row(row, now) for name, row in given.rows(Patrols).items()},
+        findings=_finding_rows(given.rows(Findings), now),
+        plans=settings.plans,
+        patrols=settings.patrols,
+        severities=tuple(settings.finding_hours),
+    )
+
+
+def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
+    """What is added to the row of that device."""
+    hazards = (
+        alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK_POINT
+    )
+    modes = (row.mode for row in part.out if row.device == device)
+    found = tuple(dict.fromkeys(hazards))
+    return SafetyAnnotation(urgent=bool(found), hazards=found, modes=tuple(dict.fromkeys(modes)))
+
+
+def reminders(part: SafetyView) -> Iterable[Reminder]:
+    """What somebody should see to. What is disabled or in test stands in the header of every page."""
+    overdue = sum(finding.overdue for finding in part.findings)
+    counts = (
+        ("shelved", part.out_counts.get(Mode.SHELVED, 0), "/safety#out"),
+        ("outputs", sum(row.state == "failed" for row in part.outputs), "/safety#outputs"),
+        ("overdue", overdue, "/safety#hazards"),
+        ("hazards", len(part.findings) - overdue, "/safety#hazards"),
+        ("missed", sum(each.missed for each in part.rounds.values()), "/safety#patrols"),
+        ("due", sum(detector.due for detector in part.detectors), "/walk-test"),
+        ("batteries", len(part.batteries), "/safety#duties"),
+    )
+    return [Reminder(f"dashboard.remind-{key}", count, link, order=10) for key, count, link in counts]
+
+
+def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, ...]:
+    """Unacknowledged first, then the most urgent hazard, then the newest."""
+    rows: Mapping[str, Alarm] = given.rows(Safety)
+    cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
+    hazards = list(Hazard)
+    alarms = sorted(
+        (alarm for alarm in rows.values() if alarm.stands),
+        key=lambda alarm: (
+            alarm.state not in UNACKNOWLEDGED,
+            hazards.index(alarm.hazard),
+            -alarm.raised.wall,
+        ),
+    )
+    shown_cases: set[str] = set()
+
+    def row(alarm: Alarm) -> AlarmRow:
+        is_output = alarm.device == OUTPUTS_DEVICE
+        output = settings.outputs.get(alarm.point.removesuffix(".failed")) if is_output else None
+        info = given.infos.get(output.device if output else alarm.device)
+        key, case = find_case(cases, alarm.id) or ("", None)
+        is_first = key not in shown_cases
+        shown_cases.add(key)
+        inside = (
+            case.inside if case and case.inside is not None else given.figures.get(settings.people_inside)
+        )
+        return AlarmRow(
+            id=alarm.id,
+            device=alarm.device,
+            title=info.title if info else {},
+            hazard=alarm.hazard,
+            state=alarm.state,
+            point=alarm.point,
+            value=alarm.value,
+            unit=info.units.get(alarm.point, "") if info else "",
+            raised=wall_ms(alarm.raised, given.now),
+            by=alarm.acknowledged_by,
+            rule=alarm.title,
+            drill=alarm.mode is Mode.DRILL,
+            sounds=alarm.sounds,
+            muted_by=alarm.mode_by if alarm.muted else "",
+            inside=inside if alarm.hazard is Hazard.FIRE else None,
+            case=_case_row(case, given.now) if case and is_first else None,
+            output=alarm.point.removesuffix(".failed") if output else "",
+        )
+
+    return tuple(row(alarm) for alarm in alarms)
+
+
+def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
+    """Newest first."""
+    now = given.now
+    removed: tuple[tuple[Alarm, Stamp], ...] = given.snapshot.removed.get(Safety.name, ())
+    return tuple(
+        EndedRow(
+            id=alarm.id,
+            name=alarm.device,
+            title=given.title_of(alarm.device),
+            hazard=alarm.hazard,
+            rule=alarm.title,
+            at=wall_ms(at, now),
+        )
+        for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
+        if alarm.stands
+        and alarm.mode is not Mode.DRILL
+        and now.seconds_since(at, unknown=inf) < ENDED_SHOWN_S
+    )
+
+
+def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
+    def step(key: str) -> PlanStepRow:
+        action: LoggedAction | None = case.done.get(key)
+        return PlanStepRow(key, action.by, wall_ms(action.at, now)) if action else PlanStepRow(key)
+
+    muster = case.muster
+    return CaseRow(
+        steps=tuple(step(key) for key in case.steps),
+        found=muster.found if muster else None,
+        by=muster.by if muster else "",
+        at=wall_ms(muster.at, now) if muster else None,
+    )
+
+
+def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
+    """A device is one row, whatever it could warn of: people take it out and put it back as a whole."""
+    found: dict[tuple[object, ...], OutOfServiceRow] = {}
+    rows: Mapping[str, Alarm] = given.rows(Safety)
+    for alarm in rows.values():
+        if alarm.mode is None or alarm.mode is Mode.DRILL:
+            continue
+        until = wall_ms(alarm.until, given.now) if alarm.until else None
+        shelved = alarm.mode is Mode.SHELVED
+        key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
+        old = found.get(key)
+        found[key] = OutOfServiceRow(
+            mode=alarm.mode,
+            device=alarm.device,
+            title=given.title_of(alarm.device),
+            hazards=tuple(dict.fromkeys((*(old.hazards if old else ()), alarm.hazard))),
+            rule=alarm.title if shelved else {},
+            alarm=alarm.id if shelved else "",
+            by=alarm.mode_by,
+            why=alarm.why,
+            until=until,
+        )
+    order = (Mode.DISABLED, Mode.SHELVED, Mode.TEST)
+    return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))
+
+
+def _output_row(
+    name: str,
+    output: Output,
+    title: dict[str, str],
+    rows: Mapping[str, Alarm],
+    alarms: Iterable[AlarmRow],
+    states: Record | None,
+) -> OutputRow:
+    """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
+    asking_alarms = {alarm.id for alarm in alarms_requiring(output, rows.values())}
+    fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
+    failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
+    confirmed: Any = states.body["values"].get(name) if states else None
+    waiting = bool(asking_alarms) and confirmed is not True
+    state = "waiting" if waiting else {True: "on", False: "off"}.get(confirmed, "unknown")
+    return OutputRow(
+        name=name,
+        title=title,
+        device=output.device,
+        state="failed" if failed else state,
+        sound=output.sound,
+        why=tuple(alarm for alarm in alarms if alarm.id in asking_alarms),
+    )
+
+
+def _detector_row(
+    device: str, title: dict[str, str], point: str, rows: Mapping[str, Sensor], now: Stamp
+) -> DetectorRow:
+    row = rows.get(f"{device}/{point}")
+    if row is None:
+        return DetectorRow(device, title, point)
+    ticked = row.trial.ticked if row.trial else None
+    return DetectorRow(
+        device,
+        title,
+        point,
+        tested=wall_ms(row.tested, now) if row.tested else None,
+        by=row.tested_by,
+        due=row.due,
+        trial=row.trial is not None,
+        ticked=wall_ms(ticked, now) if ticked else None,
+    )
+
+
+def _battery_rows(given: PartInput) -> tuple[BatteryRow, ...]:
+    batteries: Mapping[str, Battery] = given.rows(Batteries)
+    rows = (
+        BatteryRow(name, given.title_of(name), row.level, row.unit, row.left)
+        for name, row in batteries.items()
+        if name in given.infos and row.left is not None and row.left <= LOW_DAYS_LEFT
+    )
+    return tuple(sorted(rows, key=lambda row: row.days_left))
+
+
+def _round_row(row: PatrolRound, now: Stamp) -> PatrolRoundRow:
+    visits = {name: (visit.by, wall_ms(visit.at, now)) for name, visit in row.visits.items()}
+    return PatrolRoundRow(open=bool(row.round), done=row.done, missed=row.missed, visits=visits)
+
+
+def _finding_rows(rows: Mapping[str, Finding], now: Stamp) -> tuple[FindingRow, ...]:
+    found = []
+    for key, row in rows.items():
+        at = wall_ms(row.at, now)
+        until = None if at is None else at + round(row.hours * HOUR_S * 1000)
+        found.append(FindingRow(key, row.where, row.what, row.severity, row.by, at, until, row.overdue))
+    return tuple(sorted(found, key=lambda row: row.until or 0))

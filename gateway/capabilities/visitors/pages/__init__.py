@@ -1,0 +1,55 @@
+"""What the pages show of visitors: visits, statistics and cameras."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from gateway.capabilities.visitors.services import Visitors
+from gateway.web.part import Page, PageContext, PagePart, PartHandlers, Tile
+
+from .requests import Book, CancelBooking, CorrectInside, MarkTour
+from .settings import VisitorsSettings, settings
+from .statistics import StatisticsHandlers
+from .tuning import CameraHandlers
+from .view import VisitorsView, figures, reminders, visitors_view
+
+
+class VisitorsHandlers(PartHandlers):
+    """Those of the statistics and of the cameras."""
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._handlers = (StatisticsHandlers(context), CameraHandlers(context))
+
+    def routes(self) -> list[Route]:
+        return [route for handlers in self._handlers for route in handlers.routes()]
+
+
+PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
+    name="visitors",
+    settings=settings,
+    services=(Visitors,),
+    figures=figures,
+    view=visitors_view,
+    reminders=reminders,
+    pages=(
+        Page(
+            name="visits",
+            title="dashboard.page-visits",
+            regions=("places", "bookings", "doors"),
+            menu_order=10,
+        ),
+        Page(name="visitors", title="dashboard.page-visitors", menu_order=20, has_own_route=True),
+        Page(
+            name="cameras",
+            title="dashboard.page-cameras",
+            regions=("cameras",),
+            menu_order=70,
+            in_menu=lambda part: bool(part.cameras),
+            has_own_route=True,
+        ),
+    ),
+    tiles=(Tile("inside-tile", order=10), Tile("crossings-tile", order=20)),
+    requests=(Book, CancelBooking, MarkTour, CorrectInside),
+    handlers=VisitorsHandlers,
+)

@@ -1,0 +1,88 @@
+"""What a click may ask for that concerns visitors."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.capabilities.visitors.services import ACTIVITY, TOUR
+from gateway.web.commands import (
+    NO_TARGET,
+    CommandRequest,
+    NonEmptyText,
+    PeopleCount,
+    RequestContext,
+    Target,
+)
+
+from .view import VisitorsView
+
+
+class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"}):
+    """An activity or a visiting group is to come, at that time of the site's; an end that is not after the
+    beginning is on the next day."""
+
+    title: NonEmptyText
+    kind: str
+    day: str
+    since: str
+    until: str
+    room: str = ""
+    expected: PeopleCount = 0
+
+    def target(self, context: RequestContext) -> Target:
+        part: VisitorsView = context.part
+        try:
+            self._local_times()
+        except (ValueError, OverflowError):
+            return NO_TARGET
+        sensible = self.kind in (ACTIVITY, TOUR) and self.room in ("", *part.visits.rooms)
+        return Target() if sensible else NO_TARGET
+
+    def arguments(self, context: RequestContext) -> dict[str, Any]:
+        zone = ZoneInfo(context.settings.timezone)
+        since, until = (round(each.replace(tzinfo=zone).timestamp() * 1000) for each in self._local_times())
+        return {
+            "title": self.title, "class": self.kind, "room": self.room, "from": since, "until": until,
+            "expected": self.expected,
+        }  # fmt: skip
+
+    def _local_times(self) -> tuple[datetime, datetime]:
+        """Raises `ValueError`, or `OverflowError` at the end of time."""
+        day = date.fromisoformat(self.day)
+        since, until = (
+            datetime.combine(day, time.fromisoformat(each).replace(tzinfo=None))
+            for each in (self.since, self.until)
+        )
+        return since, until if until > since else until + timedelta(days=1)
+
+
+class CancelBooking(CommandRequest, frozen=True):
+    """It does not take place after all."""
+
+    booking: str
+
+    def target(self, context: RequestContext) -> Target:
+        part: VisitorsView = context.part
+        return Target() if any(row.id == self.booking for row in part.visits.bookings) else NO_TARGET
+
+
+class MarkTour(CommandRequest, frozen=True):
+    """So many of those who came within the last minutes were a visiting group."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=99_999)]
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)]
+
+
+class CorrectInside(CommandRequest, frozen=True):
+    """Somebody has counted the people in a room, or in the whole centre."""
+
+    inside: PeopleCount
+    room: str = ""
+
+    def target(self, context: RequestContext) -> Target:
+        part: VisitorsView = context.part
+        return Target() if self.room in ("", *part.visits.rooms) else NO_TARGET

@@ -1,0 +1,256 @@
+"""The page of the visitors' statistics, and what can be taken away from it. It reads the statistics file
+and the journal, and writes neither."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlencode
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route
+
+from gateway.capabilities.visitors.services import CENTRE
+from gateway.capabilities.visitors.statistics import open_figures
+from gateway.capabilities.visitors.statistics.analysis import Analyst
+from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
+from gateway.capabilities.visitors.statistics.export import finest_slot_unit, workbook_tables
+from gateway.capabilities.visitors.statistics.formatting import Formatter, Table, cell_text
+from gateway.capabilities.visitors.statistics.period_charts import (
+    hour_heat_map,
+    occupancy_chart,
+    visits_chart,
+    weekday_chart,
+)
+from gateway.capabilities.visitors.statistics.report import STYLESHEET, report_html
+from gateway.capabilities.visitors.statistics.results import (
+    PERIOD_UNITS,
+    Analysis,
+    parse_day,
+    period_containing,
+)
+from gateway.capabilities.visitors.statistics.svg import svg_text
+from gateway.model import ConfigError
+from gateway.web.part import PageContext, PartHandlers
+from gateway.web.requests import language
+from gateway.web.settings import title_in
+from gateway.web.spreadsheet import as_csv
+from gateway.words import translate
+
+from .settings import VisitorsSettings
+
+Query = Mapping[str, str]
+T = TypeVar("T")
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+MAX_LISTED_ROWS = 100
+"""Rows of a table on the page; the downloads have them all."""
+
+
+class Question(NamedTuple):
+    """A question as it was understood, and what was wrong with it (keys of `visitors`)."""
+
+    analysis: Analysis
+    analyst: Analyst
+    formatter: Formatter
+    problems: list[str]
+
+    @property
+    def name(self) -> str:
+        """Of a file, in letters that every system takes."""
+        span = self.analysis.period
+        return f"visitors-{self.analysis.place}-{span.unit}-{span.since}"
+
+    def link(self, **other: object) -> str:
+        """The same question, or one that differs in something."""
+        span = self.analysis.period
+        return urlencode({"unit": span.unit, "day": span.since, "place": self.analysis.place, **other})
+
+
+class StatisticsHandlers(PartHandlers):
+    """The page, and what can be taken away from it."""
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._answers = Answers(context)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/visitors", self._page),
+            Route("/visitors/table.csv", self._table),
+            Route("/visitors/book.xlsx", self._workbook),
+            Route("/visitors/report", self._report),
+            Route("/visitors/report.css", self._style),
+        ]
+
+    async def _page(self, request: Request) -> Response:
+        facts = await self._answers.facts(request.query_params, language(request))
+        query = facts["question"].link() if facts["question"] else ""
+        return self._context.page(request, "visitors", "visitors/visitors.html", query=query, **facts)
+
+    async def _table(self, request: Request) -> Response:
+        try:
+            name, pieces = await self._answers.table(request.query_params, language(request))
+        except StatisticsFailed as failure:
+            return _unavailable(request, failure)
+        return StreamingResponse(
+            iter(pieces), media_type="text/csv", headers=_download_headers(f"{name}.csv")
+        )
+
+    async def _workbook(self, request: Request) -> Response:
+        folder = tempfile.TemporaryDirectory(prefix="linli-")
+        lang = language(request)
+        try:
+            name, file = await self._answers.workbook(request.query_params, lang, Path(folder.name))
+        except StatisticsFailed as failure:
+            folder.cleanup()
+            return _unavailable(request, failure)
+        return FileResponse(
+            file, filename=f"{name}.xlsx", media_type=XLSX_TYPE, background=BackgroundTask(folder.cleanup)
+        )
+
+    async def _report(self, request: Request) -> Response:
+        try:
+            lang = language(request)
+            page = await self._answers.report(request.query_params, lang, "/visitors/report.css")
+        except StatisticsFailed as failure:
+            return _unavailable(request, failure)
+        return HTMLResponse(page)
+
+    async def _style(self, _request: Request) -> Response:
+        return Response(STYLESHEET, media_type="text/css")
+
+
+def _unavailable(request: Request, failure: StatisticsFailed) -> Response:
+    """A file that cannot be made, and why."""
+    return PlainTextResponse(translate(language(request), f"error.{failure.key}", **failure.facts), 503)
+
+
+def _download_headers(name: str) -> dict[str, str]:
+    return {"content-disposition": f'attachment; filename="{name}"'}
+
+
+class Answers:
+    """Answers one question after the other: each takes a while."""
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
+        self._turn = asyncio.Lock()
+
+    async def facts(self, query: Query, lang: str) -> dict[str, Any]:
+        """What the page shows."""
+
+        def show(question: Question) -> dict[str, Any]:
+            analysis, formatter = question.analysis, question.formatter
+            charts = {
+                "bars": visits_chart,
+                "heat": hour_heat_map,
+                "inside": occupancy_chart,
+                "week": weekday_chart,
+            }
+            return {
+                "question": question,
+                "a": analysis,
+                "w": formatter,
+                "today": question.analyst.today,
+                "units": PERIOD_UNITS,
+                "charts": {name: svg_text(draw(analysis, formatter)) for name, draw in charts.items()},
+                "places": [(name, formatter.place_title(name)) for name in question.analyst.places()],
+                "records": [_latest_rows(table) for table in formatter.record_tables(analysis)],
+                "flat": cell_text,
+            }
+
+        try:
+            return await self._answer(query, lang, show)
+        except StatisticsMissing:
+            return {"question": None, "trouble": self._formatter(lang).text("none")}
+        except StatisticsFailed as failure:
+            reason = failure.facts.get("reason", failure.key)
+            return {"question": None, "trouble": self._formatter(lang).text("not-readable", reason=reason)}
+
+    async def table(self, query: Query, lang: str) -> tuple[str, list[str]]:
+        """The name of a file, and CSV in pieces. Raises `StatisticsFailed`."""
+
+        def show(question: Question) -> tuple[str, list[str]]:
+            place, span = question.analysis.place, question.analysis.period
+            unit = finest_slot_unit(span)
+            table = question.formatter.bars_table(unit, question.analyst.bars(place, span, unit))
+            return question.name, list(as_csv([table.heads, *table.rows]))
+
+        return await self._answer(query, lang, show)
+
+    async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
+        """The name of a file, and where it was made. Raises `StatisticsFailed`."""
+
+        def show(question: Question) -> tuple[str, Path]:
+            from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
+
+            tables = workbook_tables(question.analyst, question.analysis, question.formatter)
+            write_workbook(
+                folder / "book.xlsx", tables, question.formatter.period_title(question.analysis.period)
+            )
+            return question.name, folder / "book.xlsx"
+
+        return await self._answer(query, lang, show)
+
+    async def report(self, query: Query, lang: str, style: str) -> str:
+        """A page to print. Raises `StatisticsFailed`."""
+        site = title_in(self._context.settings.title, lang, "")
+        return await self._answer(
+            query, lang, lambda question: report_html(question.analysis, question.formatter, site, style)
+        )
+
+    async def _answer(self, query: Query, lang: str, show: Callable[[Question], T]) -> T:
+        settings, now = self._settings, self._context.clock.now().wall // 1000
+        journal, centre = self._context.settings.journal, settings.centre
+        async with self._turn:
+            figures = await open_figures(settings.statistics_file, journal)
+
+            def work() -> T:
+                # Closed in here: the request may be cancelled before this has ended.
+                with contextlib.closing(figures):
+                    return show(
+                        _parse_question(query, Analyst(figures, centre, now), Formatter(lang, centre))
+                    )
+
+            return await asyncio.to_thread(work)
+
+    def _formatter(self, lang: str) -> Formatter:
+        return Formatter(lang, self._settings.centre)
+
+    @property
+    def _settings(self) -> VisitorsSettings:
+        settings: VisitorsSettings = self._context.settings.parts["visitors"]
+        return settings
+
+
+def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Question:
+    problems = []
+    unit, day, place = query.get("unit", "week"), analyst.today, query.get("place", CENTRE)
+    if unit not in PERIOD_UNITS:
+        unit, problems = "week", ["wrong-unit"]
+    if text := query.get("day", ""):
+        try:
+            day = parse_day(text)
+        except ConfigError:
+            problems.append("wrong-date")
+    if place not in analyst.places():
+        place = CENTRE
+        problems.append("wrong-place")
+    return Question(analyst.analyse(place, period_containing(unit, day)), analyst, formatter, problems)
+
+
+def _latest_rows(table: Table) -> tuple[Table, int]:
+    """The latest rows, and how many there are."""
+    return table._replace(rows=table.rows[-MAX_LISTED_ROWS:]), len(table.rows)

@@ -1,0 +1,193 @@
+"""What the pages show of visitors: who is where, which doors count, and what is booked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.capabilities.visitors.services import (
+    COUNTER_PREFIX,
+    DAY_KEY,
+    DOOR_PREFIX,
+    PLACE_PREFIX,
+    Booking,
+    Counter,
+    Day,
+    Door,
+    DoorTally,
+    Drift,
+    Layout,
+    Place,
+)
+from gateway.model import Rows, Stamp
+
+
+class DriftRow(msgspec.Struct, frozen=True):
+    """What was wrong at the last closing; `percent` is of who came, None where nobody did."""
+
+    at: int
+    inside: int
+    came: int
+    left: int
+    unseen: int
+    percent: float | None
+
+
+class PlaceRow(msgspec.Struct, frozen=True):
+    """The centre, whose name is empty, or a room."""
+
+    name: str
+    title: dict[str, str]
+    inside: int
+    came: int
+    left: int
+    limit: int | None
+    near: bool
+    drift: DriftRow | None
+
+    @property
+    def full(self) -> bool:
+        """More are inside than it is made for."""
+        return self.limit is not None and self.inside > self.limit
+
+
+class CounterRow(msgspec.Struct, frozen=True):
+    """One of a door's counters; `why` it is not to be trusted, `unheard` where it never sent anything."""
+
+    title: dict[str, str]
+    name: str
+    active: bool
+    why: str
+    came: int
+    left: int
+
+
+class DoorRow(msgspec.Struct, frozen=True):
+    """A door, with what it has counted today and what each of its counters has seen."""
+
+    name: str
+    title: dict[str, str]
+    came: int
+    left: int
+    counters: tuple[CounterRow, ...]
+
+
+class BookingRow(msgspec.Struct, frozen=True):
+    """A booking; `since` and `until` in Unix milliseconds. `live`: who passes now comes to it; `final`: its
+    attendance is final."""
+
+    id: str
+    title: str
+    kind: str
+    place: dict[str, str]
+    """The title of its room or door; nothing for the whole centre."""
+    since: int
+    until: int
+    expected: int
+    came: int
+    left: int
+    peak: int
+    by: str
+    live: bool
+    over: bool
+    final: bool
+
+
+class Visits(msgspec.Struct, frozen=True):
+    """Today, or the day of the last figures; `places` begins with the centre."""
+
+    day: str = ""
+    places: tuple[PlaceRow, ...] = ()
+    tours: int = 0
+    doors: tuple[DoorRow, ...] = ()
+    bookings: tuple[BookingRow, ...] = ()
+    rooms: dict[str, dict[str, str]] = {}
+    """The titles of the rooms that can be booked."""
+
+    @property
+    def rooms_inside(self) -> tuple[PlaceRow, ...]:
+        return self.places[1:]
+
+    @property
+    def full(self) -> int:
+        return sum(place.full for place in self.places)
+
+    @property
+    def near(self) -> int:
+        return sum(place.near and not place.full for place in self.places)
+
+
+def visits_of(
+    rows: Rows, layout: Layout, titles: Mapping[str, dict[str, str]], day: str, now: Stamp
+) -> Visits:
+    """What the service's rows say. `layout` is complete: each counter has a door; `titles` are those of the
+    devices."""
+    today = rows.get(DAY_KEY, Day()).day in ("", day)
+    rooms = {name: room.title for name, room in layout.rooms.items()}
+    limits = dict(layout.limits())
+    places: list[tuple[str, dict[str, str]]] = [("", {}), *rooms.items()]
+    return Visits(
+        day=day,
+        places=tuple(
+            _place(name, title, rows.get(PLACE_PREFIX + name, Place()), limits.get(name), today)
+            for name, title in places
+        ),
+        tours=rows.get(PLACE_PREFIX, Place()).tours if today else 0,
+        doors=tuple(_door(name, door, rows, titles, today) for name, door in layout.doors.items()),
+        bookings=_bookings(rows, layout, now),
+        rooms=rooms,
+    )
+
+
+def _place(name: str, title: dict[str, str], row: Place, limit: int | None, today: bool) -> PlaceRow:
+    """Yesterday's figures are not today's."""
+    shown = row if today else Place()
+    came, left = shown.today.came, shown.today.left
+    drift = _drift(row.drift) if row.drift else None
+    return PlaceRow(name, title, shown.inside, came, left, limit, shown.near, drift)
+
+
+def _drift(drift: Drift) -> DriftRow:
+    flow = drift.flow
+    percent = round(100 * (drift.inside + flow.unseen) / flow.came, 1) if flow.came else None
+    return DriftRow(drift.at.wall, drift.inside, flow.came, flow.left, flow.unseen, percent)
+
+
+def _door(name: str, door: Door, rows: Rows, titles: Mapping[str, dict[str, str]], today: bool) -> DoorRow:
+    tally: DoorTally = rows.get(DOOR_PREFIX + name, DoorTally())
+    found = []
+    for counter in door.counters:
+        row: Counter | None = rows.get(COUNTER_PREFIX + counter)
+        title = titles.get(counter, {})
+        why = "unheard" if row is None or row.why is None else row.why
+        came, left = (row.came, row.left) if row and today else (0, 0)
+        found.append(CounterRow(title, counter, tally.active == counter, why, came, left))
+    came, left = (tally.came, tally.left) if today else (0, 0)
+    return DoorRow(name, door.title, came, left, tuple(found))
+
+
+def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
+    found = []
+    for key, row in rows.items():
+        if isinstance(row, Booking):
+            place = layout.rooms.get(row.room) or layout.doors.get(row.door)
+            found.append(
+                BookingRow(
+                    id=key,
+                    title=row.title,
+                    kind=row.kind,
+                    place=place.title if place else {},
+                    since=row.since,
+                    until=row.until,
+                    expected=row.expected,
+                    came=row.flow.came,
+                    left=row.flow.left,
+                    peak=row.peak,
+                    by=row.by,
+                    live=row.covers(now.wall, layout.grace_s),
+                    over=now.wall >= row.until,
+                    final=row.reported,
+                )
+            )
+    return tuple(sorted(found, key=lambda row: (row.since, row.title)))

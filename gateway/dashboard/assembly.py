@@ -1,0 +1,191 @@
+"""From what was read to the `View`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from operator import attrgetter
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.model import GATEWAY, Quality, Record, Stamp, Value
+from gateway.services.commands import CommandRow, Commands
+from gateway.services.presence import Presence, PresenceRow
+from gateway.web.part import OwnKind, PartInput
+from gateway.web.settings import DeviceInfo, Settings
+from gateway.web.snapshot import Snapshot
+from gateway.web.view import (
+    Condition,
+    DeviceRow,
+    DiagnosisRow,
+    GatewayState,
+    OrderRow,
+    PointRow,
+    StorageStatus,
+    UplinkStatus,
+    View,
+    is_stale,
+    wall_ms,
+)
+
+from .core import bus_reports
+from .parts import Part
+
+UPLINK = "uplink"
+"""The device name that the connection to the platform goes by."""
+
+_SEVERITY = list(Condition)
+
+
+def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
+    """The view of what has been read at a moment."""
+    parts = tuple(parts)
+    gateway = _gateway_state(snapshot)
+    infos = {info.name: info for info in settings.devices}
+    own = {kind: own for part in parts for kind, own in part.own_kinds.items()}
+    reports = bus_reports(snapshot.buses, infos)
+    diagnoses = [diagnosis for report in reports or () for diagnosis in report.diagnoses]
+    zone = ZoneInfo(settings.timezone)
+    given = PartInput(
+        snapshot=snapshot,
+        now=now,
+        day=datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat(),
+        infos=infos,
+        devices=tuple(
+            _device_row(
+                info, own.get(info.kind, OwnKind()), snapshot, diagnoses, gateway is GatewayState.AWAY, now
+            )
+            for info in settings.devices
+        ),
+    )
+    # A part may show the figures of the others, which therefore come first.
+    figures = {
+        name: figure
+        for part in parts
+        for name, figure in part.figures(settings.parts.get(part.name), given).items()
+    }
+    given = msgspec.structs.replace(given, figures=figures)
+    views = {part.name: part.view(settings.parts.get(part.name), given) for part in parts}
+    reminders = [each for part in parts for each in part.reminders(views[part.name]) if each.count]
+    return View(
+        gateway=gateway,
+        trouble=snapshot.trouble or (snapshot.health.trouble if snapshot.health else ""),
+        refused=snapshot.health.refused if snapshot.health else {},
+        known=snapshot.rows is not None,
+        day=given.day,
+        devices=_annotated(given.devices, parts, views),
+        uplink=_uplink(given.rows(Presence).get(UPLINK), snapshot.pending, now),
+        storage=_storage(snapshot.samples.get(GATEWAY)),
+        reminders=tuple(sorted(reminders, key=attrgetter("order"))),
+        parts=views,
+    )
+
+
+def _gateway_state(snapshot: Snapshot) -> GatewayState:
+    if snapshot.rows is None and not snapshot.trouble:
+        return GatewayState.WAITING
+    if snapshot.health is None:
+        return GatewayState.AWAY
+    return GatewayState.TROUBLE if snapshot.trouble or snapshot.health.trouble else GatewayState.RUNNING
+
+
+def _annotated(
+    rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
+) -> tuple[DeviceRow, ...]:
+    """With what the parts add: safety devices first, then what is urgent, then the worst."""
+    annotated = []
+    for row in rows:
+        found = {part.name: part.annotate(views[part.name], row.name) for part in parts}
+        added = {name: annotation for name, annotation in found.items() if annotation is not None}
+        annotated.append(msgspec.structs.replace(row, annotations=added))
+    return tuple(
+        sorted(annotated, key=lambda row: (not row.safety, not row.urgent, _SEVERITY.index(row.condition)))
+    )
+
+
+def _device_row(
+    info: DeviceInfo,
+    own: OwnKind,
+    snapshot: Snapshot,
+    diagnoses: Iterable[DiagnosisRow],
+    away: bool,
+    now: Stamp,
+) -> DeviceRow:
+    """While the daemon is `away` nobody reads the devices: every reading is an old one."""
+    actions = tuple(action for action in info.actions if action not in own.actions)
+    row = DeviceRow(
+        name=info.name,
+        title=info.title,
+        kind=info.kind,
+        safety=info.safety,
+        condition=Condition.NONE,
+        actions=actions,
+        order=_last_order(info.name, actions, snapshot.service(Commands.name), now),
+        diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
+    )
+    link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
+    lost = link if link is not None and not link.online else None
+    sample = snapshot.samples.get(info.name)
+    if sample is None and lost is None:
+        return row
+    if sample is None or sample.body["quality"] == Quality.OFFLINE:
+        since = lost.since if lost else sample.at if sample else None
+        error = sample.body.get("error", "") if sample else lost.error if lost else ""
+        return msgspec.structs.replace(
+            row, condition=Condition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
+        )
+    at = wall_ms(sample.at, now)
+    condition = Condition.UNCERTAIN if sample.body.get("bad") else Condition.GOOD
+    if away or is_stale(at, info.interval_s, now):
+        condition = Condition.STALE
+    values = _point_rows(info, own, sample, snapshot.values.get(info.name, {}), now)
+    return msgspec.structs.replace(row, condition=condition, at=at, values=values)
+
+
+def _point_rows(
+    info: DeviceInfo,
+    own: OwnKind,
+    sample: Record,
+    earlier: Mapping[str, tuple[Value, Stamp]],
+    now: Stamp,
+) -> tuple[PointRow, ...]:
+    """The points of the latest sample, and earlier values of the points that it does not hold."""
+    values: dict[str, Value] = sample.body["values"]
+    bad: dict[str, str] = sample.body.get("bad", {})
+    rows = []
+    for point in dict.fromkeys((*values, *bad, *(p for p in info.units if p in earlier))):
+        if own.is_own_point(point):
+            continue
+        unit = info.units.get(point, "")
+        if point in values or point in bad:
+            rows.append(PointRow(point, values.get(point), unit))
+        else:
+            value, at = earlier[point]
+            rows.append(PointRow(point, value, unit, earlier=True, at=wall_ms(at, now)))
+    return tuple(rows)
+
+
+def _last_order(
+    device: str, actions: Iterable[str], orders: Mapping[str, CommandRow], now: Stamp
+) -> OrderRow | None:
+    own = [order for order in orders.values() if order.device == device and order.action in actions]
+    if not own:
+        return None
+    last = max(own, key=lambda order: order.at.wall)
+    return OrderRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
+
+
+def _storage(sample: Record | None) -> StorageStatus | None:
+    if sample is None or "card_years" not in sample.body["values"]:
+        return None
+    values = sample.body["values"]
+    return StorageStatus(
+        values["written_per_day"], values["card_years"], values["records_dropped"], values["dead_letters"]
+    )
+
+
+def _uplink(link: PresenceRow | None, pending: int | None, now: Stamp) -> UplinkStatus:
+    if link is None:
+        return UplinkStatus(pending=pending)
+    return UplinkStatus(link.online, wall_ms(link.since, now), link.error, pending)

@@ -1,0 +1,93 @@
+"""The core's own part of the pages: the overview with all devices, and what the bus doctor reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.services.commands import Commands
+from gateway.services.configuration import Configuration
+from gateway.services.presence import Presence
+from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
+from gateway.web.pages import label
+from gateway.web.part import HOME, KIOSK, Page, PagePart, PartInput
+from gateway.web.settings import DeviceInfo, title_in
+from gateway.web.view import BusReport, DiagnosisRow, Reminder
+
+BusReports = tuple[BusReport, ...] | None
+
+
+class OperateDevice(DeviceRequest, frozen=True, tag="do"):
+    """A person wants a device to do something that it offers."""
+
+    name: str
+
+    @property
+    def action(self) -> str:
+        return self.name
+
+    def arguments(self, _context: RequestContext) -> dict[str, Any]:
+        return {}
+
+    def target(self, context: RequestContext) -> Target:
+        device = next((each for each in context.view.devices if each.name == self.device), None)
+        if device is None or self.name not in device.actions:
+            return NO_TARGET
+        title = title_in(device.title, context.lang, device.name)
+        return Target((device.name,), {"device": title, "action": label(context.lang, "action", self.name)})
+
+
+def bus_reports(buses: Mapping[str, Any] | None, infos: Mapping[str, DeviceInfo]) -> BusReports:
+    """What the bus doctor reports of each bus; None while it has not answered."""
+
+    def title(device: str) -> dict[str, str]:
+        info = infos.get(device)
+        return info.title if info else {}
+
+    if buses is None:
+        return None
+    return tuple(
+        BusReport(
+            name,
+            report["up"],
+            report["use"],
+            tuple(report["devices"]),
+            tuple(
+                DiagnosisRow(each["key"], each["device"], title(each["device"]), each["facts"])
+                for each in report["findings"]
+            ),
+            {each["device"]: title(each["device"]) for each in report["devices"]},
+        )
+        for name, report in buses.items()
+    )
+
+
+def _view(_settings: None, given: PartInput) -> BusReports:
+    return bus_reports(given.snapshot.buses, given.infos)
+
+
+def _reminders(reports: BusReports) -> Iterable[Reminder]:
+    count = sum(len(report.diagnoses) for report in reports or ())
+    return [Reminder("dashboard.remind-findings", count, "/lines", order=30)]
+
+
+CORE: PagePart[None, BusReports] = PagePart(
+    name="core",
+    services=(Presence, Commands, Configuration),
+    view=_view,
+    reminders=_reminders,
+    pages=(
+        Page(
+            name=HOME,
+            title="dashboard.page-overview",
+            regions=("reminders", "tiles", "devices"),
+            menu_order=0,
+            has_own_route=True,
+        ),
+        Page(name="lines", title="dashboard.page-lines", regions=("lines",), menu_order=60),
+        Page(name=KIOSK, title="dashboard.page-kiosk"),
+    ),
+    frame_regions=("status", "banners"),
+    kiosk_regions=("tiles",),
+    requests=(OperateDevice,),
+)

@@ -1,0 +1,40 @@
+"""The part of a capability that brings no pages: a tile for each of its services that gives a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.model import Service, Value
+from gateway.web.part import PagePart, PartInput, Tile
+from gateway.web.view import SUMMARY_INTERVAL_S, is_stale, wall_ms
+
+
+class ServiceSummary(msgspec.Struct, frozen=True):
+    """The latest summary of a service; there are no `values` before the first one."""
+
+    service: str
+    values: Mapping[str, Value]
+    stale: bool
+
+
+SummaryView = tuple[ServiceSummary, ...]
+
+
+def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None, SummaryView]:
+    """The part of the capability of that name."""
+    names = tuple(kind.name for kind in services if kind.summary is not Service.summary)
+
+    def view(_settings: None, given: PartInput) -> SummaryView:
+        return tuple(_summary(service, given) for service in names)
+
+    return PagePart(name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80),))
+
+
+def _summary(service: str, given: PartInput) -> ServiceSummary:
+    sample = given.snapshot.samples.get(service)
+    if sample is None:
+        return ServiceSummary(service, {}, stale=False)
+    stale = is_stale(wall_ms(sample.at, given.now), SUMMARY_INTERVAL_S, given.now)
+    return ServiceSummary(service, sample.body["values"], stale)

@@ -1,0 +1,113 @@
+"""Which device models match what a device reported. Pure.
+
+A model matches if all its values came and every one of them is possible. That is no proof: a register
+full of zeros matches many models. So all models that match are named, the most specific one first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from gateway.config import Profile
+from gateway.model import Point, Value
+from gateway.wire.codec import convert_values
+
+FINGERPRINT_WEIGHT, MODEL_NAME_WEIGHT, CHOICE_WEIGHT, LIMIT_WEIGHT = 100, 50, 4, 2
+"""Evidence for a model: a fingerprint that agrees, its name in the device's identity, a value out of a few
+possible ones, a value within a limit."""
+
+
+class ProfileMatch(msgspec.Struct, frozen=True):
+    """A model that matches, the evidence for it, and the values of the device if it is that model."""
+
+    profile: str
+    weight: int
+    values: dict[str, Value]
+
+
+def matching_profiles(
+    models: Mapping[str, Profile],
+    identity: Mapping[str, str],
+    wires: Mapping[str, Sequence[Mapping[str, Value]]],
+) -> list[ProfileMatch]:
+    """The models that match, by falling weight. `wires`: the values that were read, or the messages that
+    were received, decoded by each model."""
+    matches = (
+        match_profile(name, profile, identity, wires.get(name, ())) for name, profile in models.items()
+    )
+    found = [match for match in matches if match]
+    if len(found) > 1 and not any(match.values for match in found):
+        return []  # A format that several models share, and nothing that could be read.
+    return sorted(found, key=lambda match: (-match.weight, match.profile))
+
+
+def match_profile(
+    name: str, profile: Profile, identity: Mapping[str, str], wires: Sequence[Mapping[str, Value]]
+) -> ProfileMatch | None:
+    """None where the model does not match."""
+    if contradicts(profile, identity):
+        return None
+    # A register may hold anything; a message is at least of the format that it was taken for.
+    asked = profile.driver.scan is not None and profile.driver.scan.candidate_addresses is not None
+    weight = FINGERPRINT_WEIGHT * sum(key in identity for key in profile.fingerprint)
+    weight += MODEL_NAME_WEIGHT * _names_model(profile, identity)
+    values: dict[str, Value] = {}
+    for wire in wires:
+        found, bad = convert_values(profile.points, wire)
+        if found and (bad or (asked and not _among_choices(profile.points, wire))):
+            return None
+        values |= found
+    if not values and (wires or not weight):
+        return None
+    weight += sum(_point_weight(profile.points[point]) for point in values)
+    return ProfileMatch(name, weight, values)
+
+
+def contradicts(profile: Profile, identity: Mapping[str, str]) -> bool:
+    """Whether the device's identity rules the model out."""
+    return any(
+        key in identity and not fnmatchcase(identity[key].lower(), pattern.lower())
+        for key, pattern in profile.fingerprint.items()
+    )
+
+
+def _names_model(profile: Profile, identity: Mapping[str, str]) -> bool:
+    """Whether the device's identity contains the maker's name for the model, such as "EM300-ZLD"."""
+    code = _letters(profile.model.split()[0])
+    distinctive = len(code) >= 4 and any(letter.isdigit() for letter in code)
+    generic = profile.maker.lower().startswith("generic")
+    return distinctive and not generic and any(code in _letters(text) for text in identity.values())
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
+def _point_weight(point: Point) -> int:
+    limits = sum(limit is not None for limit in (point.min, point.max))
+    return 1 + LIMIT_WEIGHT * limits + CHOICE_WEIGHT * (point.equals is not None)
+
+
+def _among_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -> bool:
+    """Points that compare the same place on the wire with numbers tell together which states exist: from 0
+    to one more than the largest of them."""
+    last: dict[object, int] = {}
+    for point in points.values():
+        several = point.equals if isinstance(point.equals, tuple) else (point.equals,)
+        states = [state for state in several if isinstance(state, int)]
+        last[_wire_location(point)] = max(last.get(_wire_location(point), 0), *states, 0)
+    states_of = {name: point for name, point in points.items() if point.equals is not None}
+    return all(
+        not isinstance(value := wire.get(name), int) or 0 <= value <= last[_wire_location(point)] + 1
+        for name, point in states_of.items()
+    )
+
+
+def _wire_location(point: Point) -> object:
+    """Where on the wire a point is: the keys that its driver adds, and which copy it is."""
+    common = {field.name for field in msgspec.structs.fields(Point)}
+    own = (field.name for field in msgspec.structs.fields(point) if field.name not in common)
+    return repr((point.index, [(name, getattr(point, name)) for name in own]))

@@ -1,0 +1,144 @@
+"""What a scan found, as tables to copy into a site's file. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.config import NAME_PATTERN, reserved_names
+from gateway.model import Value
+from gateway.words import LANGUAGES, translate
+
+from .match import ProfileMatch
+
+MAX_LISTED = 6
+"""Models and values in a comment."""
+MAX_TEXT_LENGTH = 60
+"""Of a name or value in a comment."""
+DEFAULT_SILENCE_S = 3600.0
+"""The longest silence to expect of a device that reports by itself, until a person knows better."""
+
+
+class FoundDevice(msgspec.Struct, kw_only=True):
+    """A device that a scan found."""
+
+    driver: str
+    target: str
+    """Where it was found: a port, an address, a broker."""
+    address: dict[str, Any]
+    """The address keys of its `[device.…]` table."""
+    identity: dict[str, str]
+    """What it says of itself, by the driver's `identity_keys`."""
+    bus: str = ""
+    """The site's bus it is on; without one, `bus_table` are the keys of a new `[bus.…]` table."""
+    bus_table: dict[str, Any]
+    keys_to_fill_in: dict[str, Any] = {}
+    """More keys of its table, for what a person must provide first."""
+    configured_as: str = ""
+    """The name of the site's device that it is; empty if it is none."""
+    pushes: bool = False
+    """Whether it reports by itself."""
+    matches: list[ProfileMatch] = []
+    """The device models that it may be, likeliest first."""
+    received: dict[str, Value] = {}
+    """The values of a message, by path."""
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{key} = {toml_value(value)}" for key, value in self.address.items())
+
+
+def site_tables(found: Sequence[FoundDevice], taken: Collection[str], language: str) -> str:
+    """Tables for every device that is not configured; `taken` are the names that the site's file has."""
+    used = {*taken, *reserved_names()}
+    buses: dict[str, tuple[str, list[str]]] = {}
+    for device in found:
+        if device.configured_as:
+            continue
+        key = device.bus or f"{device.driver} {device.bus_table}"
+        if key not in buses:
+            name = device.bus or _unused_name(device.driver.replace("_", "-"), used)
+            new = _table(f"bus.{name}", driver=device.driver, **device.bus_table)
+            buses[key] = name, [] if device.bus else [new]
+        name, tables = buses[key]
+        tables.append(_device(device, name, used, language))
+    return "\n".join(table for _, tables in buses.values() for table in tables)
+
+
+def _device(found: FoundDevice, bus: str, used: set[str], language: str) -> str:
+    comment = f"# {describe(found, language)}"
+    if not found.matches:
+        return f"{comment}\n"
+    best = found.matches[0].profile
+    kind = best.partition("/")[0]
+    value = str(next(iter(found.address.values())))
+    called = found.identity.get("name") or value
+    name = _unused_name(_slug(f"{kind}-{_slug(called) or _slug(value)}"), used)
+    title = {language: f"{translate(language, f'kind.{kind}')} {called}" for language in LANGUAGES}
+    every = {"every": DEFAULT_SILENCE_S} if found.pushes else {}
+    keys = {"profile": best, "title": title, "bus": bus, **found.address, **found.keys_to_fill_in, **every}
+    return f"{comment}\n{_table(f'device.{name}', **keys)}"
+
+
+def describe(found: FoundDevice, language: str) -> str:
+    """One line about a device. Characters that cannot be printed, which a device may send, are left out."""
+    return "".join(letter if letter.isprintable() else " " for letter in _describe(found, language))
+
+
+def _describe(found: FoundDevice, language: str) -> str:
+    identity = _list(found.identity)
+    who = f"{found.label} ({identity})" if identity else found.label
+    if found.configured_as:
+        return translate(language, "scan.configured", who=who, device=found.configured_as)
+    if not found.matches:
+        needs = ", ".join(found.keys_to_fill_in)
+        key = "scan.needs" if needs else "scan.fits-none"
+        return translate(language, key, who=who, heard=_list(found.received) or "–", needs=needs)
+    first, *others = found.matches
+    facts = {"who": who, "profile": first.profile, "values": _list(first.values) or "–"}
+    also = ", ".join(match.profile for match in others[:MAX_LISTED])
+    if len(others) > MAX_LISTED:
+        also += " …"
+    return translate(language, "scan.fits-several" if others else "scan.fits-one", also=also, **facts)
+
+
+def _list(values: Mapping[str, Value]) -> str:
+    first = list(values.items())[:MAX_LISTED]
+    shown = [f"{_short(name)} = {_short(toml_value(value))}" for name, value in first]
+    return ", ".join(shown) + (" …" if len(values) > MAX_LISTED else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
+
+
+def _unused_name(wanted: str, used: set[str]) -> str:
+    name, number = wanted, 1
+    while name in used:
+        number += 1
+        name = f"{wanted}-{number}"
+    used.add(name)
+    return name
+
+
+def _slug(text: str) -> str:
+    """As much of a text as may stand in a name, with room for a number."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:56].strip("-")
+    return slug if NAME_PATTERN.fullmatch(slug) else ""
+
+
+def _table(name: str, **keys: Any) -> str:
+    return "\n".join((f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in keys.items()), ""))
+
+
+def toml_value(value: Any) -> str:
+    """A value in TOML. JSON's strings are TOML's too, except for one character that TOML wants escaped."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {toml_value(part)}" for key, part in value.items()) + " }"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,84 @@
+"""What a click may ask for. A request is checked against what the page shows before the daemon is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+
+from gateway.model import GATEWAY
+
+from .settings import Settings
+from .view import View
+
+_WORD_START = re.compile("(?<!^)(?=[A-Z])")
+
+NonEmptyText = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
+"""What a person has to write."""
+PeopleCount = Annotated[int, msgspec.Meta(ge=0, le=99_999)]
+DurationS = Annotated[int, msgspec.Meta(ge=60, le=86_400)]
+
+
+class RequestContext(NamedTuple):
+    """What is known when a request is made."""
+
+    settings: Settings
+    view: View
+    part: Any
+    """What the part that brings the request shows."""
+    lang: str
+
+
+class Target(NamedTuple):
+    """Which devices a command goes to, one after the other, and what it is about in words."""
+
+    devices: Sequence[str] = (GATEWAY,)
+    facts: Mapping[str, str] = {}
+
+
+NO_TARGET = Target(())
+"""The request makes no sense: what it names is not there."""
+
+
+class CommandRequest(
+    msgspec.Struct, frozen=True, tag_field="action", tag=lambda name: _WORD_START.sub("-", name).lower()
+):
+    """A request is named as the command that it becomes; its fields are the command's arguments."""
+
+    no_target_sentence: ClassVar[str] = "dashboard.form-wrong"
+    """The key of the answer when there is no target."""
+
+    @property
+    def tag(self) -> str:
+        """The name of the request."""
+        return str(type(self).__struct_config__.tag)
+
+    @property
+    def action(self) -> str:
+        """The name of the command."""
+        return self.tag
+
+    def target(self, _context: RequestContext) -> Target:
+        """Whom it concerns; `NO_TARGET` if it makes no sense."""
+        return Target()
+
+    def arguments(self, _context: RequestContext) -> dict[str, Any]:
+        """Those of the command."""
+        return msgspec.structs.asdict(self)
+
+    def done_sentence(self, _context: RequestContext) -> str:
+        """The key of the answer when it is done; the arguments and the target's facts fill it in."""
+        return f"dashboard.done-{self.tag}"
+
+
+class DeviceRequest(CommandRequest, frozen=True):
+    """A request that concerns a configured device."""
+
+    device: str
+
+    def arguments(self, context: RequestContext) -> dict[str, Any]:
+        arguments = super().arguments(context)
+        del arguments["device"]
+        return arguments

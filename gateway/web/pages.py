@@ -1,0 +1,197 @@
+"""Turning a view into HTML.
+
+A page is a frame around regions; the live stream sends the regions that have changed. Rendering
+depends on the view and the language alone, so that equal views make equal regions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from gateway.model import Value
+from gateway.words import LANGUAGES, error_summary, translate, words
+
+from .part import HOME, KIOSK, Page, PagePart
+from .settings import Settings, title_in
+from .templating import Markup, environment
+from .view import Condition, View
+
+MAX_VALUES = 6
+"""Values of one device that are listed; the rest are counted."""
+
+AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
+
+
+class _Slot(NamedTuple):
+    """A part's template somewhere on a page."""
+
+    part: str
+    template: str
+
+
+class Pages:
+    """The site's pages in every language."""
+
+    def __init__(
+        self, settings: Settings, parts: Sequence[PagePart[Any, Any]], folders: Mapping[str, Path]
+    ) -> None:
+        """`folders`: where the templates of each part are, by its name."""
+        self._settings = settings
+        self._zone = ZoneInfo(settings.timezone)
+        self._parts = parts
+        self._pages: dict[str, tuple[str, Page]] = {
+            page.name: (part.name, page) for part in parts for page in part.pages
+        }
+        self._frame = [(part.name, region) for part in parts for region in part.frame_regions]
+        self._regions = {name: [*self._frame, *self._own_regions(name)] for name in self._pages}
+        self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
+        """By language, of the latest view, those regions that somebody looks at."""
+        self._environment = environment(folders)
+        self._environment.globals |= {
+            "Condition": Condition,
+            "MAX_VALUES": MAX_VALUES,
+            "HOME": HOME,
+            "KIOSK": KIOSK,
+            "scripts": [script for part in parts for script in part.scripts],
+            "styles": [style for part in parts for style in part.styles],
+            "frame": [region for _, region in self._frame],
+            "tiles": [
+                _Slot(name, _file_of(name, tile.template))
+                for tile, name in sorted(
+                    ((tile, part.name) for part in parts for tile in part.tiles),
+                    key=lambda each: each[0].order,
+                )
+            ],
+            "statuses": self._slots("status"),
+            "device_states": self._slots("device_state"),
+            "device_actions": self._slots("device_actions"),
+        }
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a page of that name."""
+        return name in self._pages
+
+    def _own_regions(self, page: str) -> list[tuple[str, str]]:
+        """Those of a page after the frame, each with its part."""
+        owner, declared = self._pages[page]
+        added = {HOME: "home_regions", KIOSK: "kiosk_regions"}.get(page)
+        return [
+            *((owner, region) for region in declared.regions),
+            *((part.name, region) for part in self._parts if added for region in getattr(part, added)),
+        ]
+
+    def _slots(self, field: str) -> list[_Slot]:
+        templates = ((part.name, getattr(part, field)) for part in self._parts)
+        return [_Slot(name, _file_of(name, template)) for name, template in templates if template]
+
+    def regions(self, page: str, view: View, lang: str) -> dict[str, str]:
+        """The HTML of each region of a page."""
+        last = self._rendered.get(lang)
+        if last is None or last[0] is not view:
+            self._rendered[lang] = last = view, {}
+        facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
+        for part, region in self._regions[page]:
+            if region not in last[1]:
+                template = self._environment.get_template(_file_of(part, region))
+                last[1][region] = template.render(facts, part=view.parts.get(part))
+        return {region: last[1][region] for _, region in self._regions[page]}
+
+    def heading(self, view: View, lang: str) -> str:
+        """The document's title: what is urgent first, for a tab in the background."""
+        site = title_in(self._settings.title, lang, translate(lang, "dashboard.product"))
+        urgent = (part.heading(view.parts.get(part.name), lang) for part in self._parts)
+        return " · ".join((*list(filter(None, urgent))[:1], site))
+
+    def page(self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object) -> str:
+        """The whole page of that name. `now` is Unix time in milliseconds; `facts` is what the template
+        of a page that is not made of regions alone shows beside them."""
+        owner, _ = self._pages[name]
+        return self._environment.get_template(template or "page.html").render(
+            self._facts(lang),
+            when=functools.partial(self._when, view.day),
+            view=view,
+            part=view.parts.get(owner),
+            page=name,
+            menu=self._menu(view),
+            heading=self.heading(view, lang),
+            regions={region: Markup(text) for region, text in self.regions(name, view, lang).items()},
+            now=now,
+            timezone=self._settings.timezone,
+            ago={unit: translate(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGE_UNITS},
+            **facts,
+        )
+
+    def _menu(self, view: View) -> list[Page]:
+        listed = [
+            (page.menu_order, page)
+            for part, page in self._pages.values()
+            if page.menu_order is not None and page.in_menu(view.parts.get(part))
+        ]
+        return [page for _, page in sorted(listed, key=lambda each: each[0])]
+
+    def plain(self, template: str, lang: str, **facts: object) -> str:
+        """A page of its own, for those who have no business with alarms."""
+        known = self._facts(lang)
+        return self._environment.get_template(template).render(known | {"heading": known["site"]} | facts)
+
+    def _facts(self, lang: str) -> dict[str, object]:
+        """What every template may use."""
+        return {
+            "lang": lang,
+            "other": next(each for each in LANGUAGES if each != lang),
+            "site": title_in(self._settings.title, lang, translate(lang, "dashboard.product")),
+            "t": functools.partial(translate, lang),
+            "named": lambda thing: title_in(
+                thing.title, lang, label(lang, "kind", getattr(thing, "device", "") or thing.name)
+            ),
+            "word": functools.partial(label, lang),
+            "localized": functools.partial(_localized, lang),
+            "reason": functools.partial(error_summary, lang),
+            "point": functools.partial(_point_label, lang),
+            "value": functools.partial(_value_text, lang),
+            "figures": lambda device: {row.point: row.value for row in device.values},
+        }
+
+    def _when(self, day: str, at: int | None, seconds: bool = False) -> str:
+        """Local time, with the date when it is not the day that is shown."""
+        if at is None:
+            return ""
+        local = datetime.fromtimestamp(at / 1000, self._zone)
+        clock = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
+        return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
+
+
+def _file_of(part: str, template: str) -> str:
+    """A part may use the template of another: `part/template`."""
+    return f"{template if '/' in template else f'{part}/{template}'}.html"
+
+
+def label(lang: str, table: str, key: str) -> str:
+    """The word of a table; what has none there stands for itself."""
+    return words(lang).get(f"{table}.{key}", key)
+
+
+def _localized(lang: str, texts: dict[str, str]) -> str:
+    """What somebody wrote in both languages, or in one."""
+    return title_in(texts, lang, "")
+
+
+def _point_label(lang: str, point: str) -> str:
+    """A point's name; `door.3` is a door and its number."""
+    key, _, number = point.partition(".")
+    return f"{label(lang, 'point', key)} {number}".rstrip()
+
+
+def _value_text(lang: str, point: str, value: Value) -> str:
+    if isinstance(value, bool):
+        key = point.partition(".")[0]
+        table = "on" if value else "off"
+        return words(lang).get(f"{table}.{key}", words(lang)[f"{table}.other"])
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return words(lang).get(f"{point}.{value}", str(value))

@@ -1,0 +1,209 @@
+"""What a capability brings to the pages: data and pure functions, in one declaration.
+
+The module that `Capability.pages` names has a `PAGES = PagePart(…)`. Its templates lie in `templates/` of
+the capability's folder, its scripts and styles in `static/`. A template of a part is given `part`, what the
+part shows, beside `view`, what all pages show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.config import Site
+from gateway.model import Clock, Rows, Service, Stamp
+
+from .access import Access
+from .commands import CommandRequest
+from .settings import DeviceInfo, Settings
+from .snapshot import Snapshot
+from .view import DeviceAnnotation, DeviceRow, Reminder, View
+
+HOME, KIOSK = "overview", "kiosk"
+"""The pages to which any part may add regions."""
+
+S = TypeVar("S")
+V = TypeVar("V")
+
+
+class PartInput(msgspec.Struct, frozen=True):
+    """What a part's view is made of."""
+
+    snapshot: Snapshot
+    now: Stamp
+    day: str
+    """The local date."""
+    infos: Mapping[str, DeviceInfo]
+    """The configured devices."""
+    devices: tuple[DeviceRow, ...] = ()
+    """How each of them is."""
+    figures: Mapping[str, int] = {}
+    """What all parts offer, by `service.figure`."""
+
+    def rows(self, service: type[Service]) -> Rows:
+        """The rows of a service."""
+        return self.snapshot.service(service.name)
+
+    def title_of(self, device: str) -> dict[str, str]:
+        """What people call a device, by language."""
+        info = self.infos.get(device)
+        return info.title if info else {}
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page at `/name`, made of regions: templates that are sent again whenever they change."""
+
+    name: str
+    title: str
+    """The key of its title."""
+    regions: tuple[str, ...] = ()
+    menu_order: int | None = None
+    """Its place in the menu, the lowest first; None: it is not in the menu."""
+    in_menu: Callable[[Any], bool] = lambda _part: True
+    """Whether the menu shows it, by what the part shows."""
+    has_own_route: bool = False
+    """The part's handlers serve it, with a template of their own."""
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """A template of the overview's top row, and its place there: the lowest first."""
+
+    template: str
+    order: int = 100
+
+
+class OwnKind(msgspec.Struct, frozen=True):
+    """What a part itself shows and offers of a kind of device: the list of devices leaves it out."""
+
+    actions: frozenset[str] = frozenset()
+    is_own_point: Callable[[str], bool] = lambda _point: False
+
+
+class PageContext(Protocol):
+    """What handlers may use of the process that serves the pages."""
+
+    @property
+    def settings(self) -> Settings:
+        """As the gateway has them now."""
+        ...
+
+    @property
+    def view(self) -> View:
+        """As the gateway is now."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """Signs cookies."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's."""
+        ...
+
+    def page(
+        self, request: Request, name: str, template: str, status: int = 200, **facts: object
+    ) -> Response:
+        """The page of that name, by a template that extends `page.html`, with more facts for it."""
+        ...
+
+    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
+        """A page without frame and menu, by a template that extends `base.html`."""
+        ...
+
+
+class PartHandlers:
+    """Routes beyond those of the pages made of regions."""
+
+    def __init__(self, context: PageContext) -> None:
+        self._context = context
+
+    def routes(self) -> list[Route]:
+        """In the order in which they are tried."""
+        return []
+
+    def admits(self, _request: Request) -> bool:
+        """Whether a request without a session may go on."""
+        return False
+
+    def rejection(self, _request: Request) -> Response | None:
+        """The answer to a request that nobody admits; None: the form that asks for the key."""
+        return None
+
+
+def _no_settings(_site: Site) -> Any:
+    return None
+
+
+def _no_view(_settings: Any, _given: PartInput) -> Any:
+    return None
+
+
+def _no_figures(_settings: Any, _given: PartInput) -> Mapping[str, int]:
+    return {}
+
+
+def _no_annotation(_part: Any, _device: str) -> DeviceAnnotation | None:
+    return None
+
+
+def _no_heading(_part: Any, _lang: str) -> str:
+    return ""
+
+
+def _no_reminders(_part: Any) -> Iterable[Reminder]:
+    return ()
+
+
+class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
+    """A capability's part of the dashboard. Templates are named without folder and ending."""
+
+    name: str
+    """The capability's."""
+    settings: Callable[[Site], S] = _no_settings
+    """What the part must know of the site."""
+
+    services: tuple[type[Service], ...] = ()
+    """Whose rows are read from the journal."""
+    removed_rows_s: Mapping[str, float] = {}
+    """By service: for how many seconds rows that are gone are still shown."""
+    summaries: tuple[str, ...] = ()
+    """The services whose latest summary is searched for in the journal at the start."""
+
+    figures: Callable[[S, PartInput], Mapping[str, int]] = _no_figures
+    """Plain figures for the views of the other parts, by `service.figure`."""
+    view: Callable[[S, PartInput], V] = _no_view
+    """What the part shows. Pure: equal views are not sent again."""
+    annotate: Callable[[V, str], DeviceAnnotation | None] = _no_annotation
+    """What it adds to the row of that device."""
+    own_kinds: Mapping[str, OwnKind] = {}
+    """By kind of device."""
+    reminders: Callable[[V], Iterable[Reminder]] = _no_reminders
+    heading: Callable[[V, str], str] = _no_heading
+    """What comes before the site's title in the document's title, in a language."""
+
+    pages: tuple[Page, ...] = ()
+    home_regions: tuple[str, ...] = ()
+    kiosk_regions: tuple[str, ...] = ()
+    frame_regions: tuple[str, ...] = ()
+    """At the top of every page."""
+    tiles: tuple[Tile, ...] = ()
+    status: str = ""
+    """The template of what stands in every page's header."""
+    device_state: str = ""
+    """The template of what is added beside a device's quality."""
+    device_actions: str = ""
+    """The template of what is added to a device's buttons."""
+    scripts: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
+    """Files in `static/` that every page loads."""
+
+    requests: tuple[type[CommandRequest], ...] = ()
+    """What a click may ask for."""
+    handlers: Callable[[PageContext], PartHandlers] = PartHandlers

@@ -1,0 +1,46 @@
+"""What has been read of the journal and of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.model import Record, Rows, Stamp, Value
+
+PointValues = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
+"""By device and point: the last value, and when it was measured."""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What the daemon reports of itself; `trouble` is empty when all is well."""
+
+    trouble: str = ""
+    refused: Mapping[str, list[str]] = {}
+    """Why it does not run what the site's file says, by language."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What has been read so far."""
+
+    rows: Mapping[str, Rows] | None = None
+    """Each service's rows; None when there is no journal."""
+    samples: Mapping[str, Record] = {}
+    """The latest sample of each device, pseudo-devices included."""
+    pending: int | None = None
+    """How many records are still to be delivered."""
+    health: Health | None = None
+    """None: the daemon does not answer."""
+    trouble: str = ""
+    """Why the journal cannot be read."""
+    values: PointValues = {}
+    """Many a device reports its points in different messages."""
+    removed: Mapping[str, tuple[tuple[Any, Stamp], ...]] = {}
+    """By service: rows that were seen to go, and when, as long as a part wants them (`removed_rows_s`)."""
+    buses: Mapping[str, Any] | None = None
+    """The bus doctor's report of each bus; None while it has not answered."""
+
+    def service(self, name: str) -> Rows:
+        """The rows of one service."""
+        return (self.rows or {}).get(name, {})

@@ -1,0 +1,34 @@
+"""How templates are found and rendered: the only file that knows Jinja2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+KIT_FOLDER = Path(__file__).parent
+
+__all__ = ["KIT_FOLDER", "Markup", "environment"]
+
+
+def environment(folders: Mapping[str, Path]) -> jinja2.Environment:
+    """Templates of the kit by their file's name, those in the `templates` of a folder as `name/file`."""
+    return jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.FileSystemLoader(KIT_FOLDER / "templates"),
+                jinja2.PrefixLoader(
+                    {
+                        name: jinja2.FileSystemLoader(folder / "templates")
+                        for name, folder in folders.items()
+                    }
+                ),
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,201 @@
+"""Everything the pages show, as one value: each widget is drawn from the same `View`, so no two of them
+can disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from gateway.model import Record, Stamp, Value
+
+MIN_CARD_YEARS = 2.0
+"""Years a memory card should last at least."""
+
+SUMMARY_INTERVAL_S = 60.0
+"""Within which the daemon repeats each service's summary."""
+
+CLOCK_STEP_MS = 2000
+"""By how much two clocks may differ before the wall clock counts as stepped."""
+
+
+class GatewayState(StrEnum):
+    """How the gateway is."""
+
+    WAITING = "waiting"
+    """There is no journal: it has never run."""
+    AWAY = "away"
+    TROUBLE = "trouble"
+    RUNNING = "running"
+
+
+class Condition(StrEnum):
+    """How far a device's reading can be trusted, worst first."""
+
+    OFFLINE = "offline"
+    STALE = "stale"
+    NONE = "none"
+    UNCERTAIN = "uncertain"
+    GOOD = "good"
+
+
+class PointRow(msgspec.Struct, frozen=True):
+    """One value of a device; None: impossible, and left out. `earlier`: not of the latest reading, but
+    of one at `at` (Unix milliseconds; None: unknown)."""
+
+    point: str
+    value: Value | None
+    unit: str = ""
+    earlier: bool = False
+    at: int | None = None
+
+
+class OrderRow(msgspec.Struct, frozen=True):
+    """The last command that a device was given, and its outcome."""
+
+    action: str
+    status: str
+    detail: str
+    by: str
+    at: int | None
+
+
+class DiagnosisRow(msgspec.Struct, frozen=True):
+    """A sentence of the bus doctor, `doctor.{key}`; `device` is empty where it concerns the bus."""
+
+    key: str
+    device: str
+    title: dict[str, str]
+    facts: dict[str, Any]
+
+
+class BusReport(msgspec.Struct, frozen=True):
+    """One bus as the bus doctor sees it; `use` is in percent."""
+
+    name: str
+    up: bool
+    use: float
+    devices: tuple[dict[str, Any], ...]
+    diagnoses: tuple[DiagnosisRow, ...]
+    titles: dict[str, dict[str, str]]
+    """What people call its devices."""
+
+
+class DeviceAnnotation(msgspec.Struct, frozen=True):
+    """What a capability adds to the row of a device; a part derives its own from this one."""
+
+    urgent: bool = False
+    """The row is marked, and stands before the others."""
+
+
+class DeviceRow(msgspec.Struct, frozen=True):
+    """One device. `at` is Unix time in milliseconds, of the reading or, offline, of its loss."""
+
+    name: str
+    title: dict[str, str]
+    kind: str
+    safety: bool
+    condition: Condition
+    values: tuple[PointRow, ...] = ()
+    at: int | None = None
+    error: str = ""
+    actions: tuple[str, ...] = ()
+    order: OrderRow | None = None
+    diagnoses: tuple[DiagnosisRow, ...] = ()
+    annotations: Mapping[str, DeviceAnnotation] = {}
+    """By the name of the part that adds it."""
+
+    @property
+    def urgent(self) -> bool:
+        return any(each.urgent for each in self.annotations.values())
+
+
+class UplinkStatus(msgspec.Struct, frozen=True):
+    """The connection to the platform; `online` is None while unknown."""
+
+    online: bool | None = None
+    since: int | None = None
+    error: str = ""
+    pending: int | None = None
+
+
+class StorageStatus(msgspec.Struct, frozen=True):
+    """What the journal costs the memory card, and what it could not deliver."""
+
+    bytes_per_day: int
+    card_years: float
+    dropped: int
+    dead_letters: int
+
+    @property
+    def troubled(self) -> bool:
+        return bool(self.dropped or self.dead_letters) or self.card_years < MIN_CARD_YEARS
+
+
+class Reminder(msgspec.Struct, frozen=True):
+    """Something that somebody should see to: `count` fills in the sentence, `link` leads to it."""
+
+    sentence: str
+    """Its key in the words."""
+    count: int
+    link: str
+    order: int = 100
+    """The lowest first."""
+
+
+class PlaceCount(msgspec.Struct, frozen=True):
+    """How many parking bays or compartments are free; `free` is None when not one of them is known."""
+
+    free: int | None = None
+    total: int | None = None
+    unknown: int = 0
+    open: int = 0
+    stale: bool = False
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the pages show: of the gateway and its devices, and of each capability."""
+
+    gateway: GatewayState
+    trouble: str
+    refused: Mapping[str, list[str]]
+    known: bool
+    """Whether anything was ever read: without it, no alarm is not the same as no danger."""
+    day: str
+    """The local date: what happened on another day is shown with its date."""
+    devices: tuple[DeviceRow, ...]
+    uplink: UplinkStatus
+    storage: StorageStatus | None = None
+    reminders: tuple[Reminder, ...] = ()
+    parts: Mapping[str, Any] = {}
+    """What each page part shows, by the part's name."""
+
+
+def wall_ms(at: Stamp, now: Stamp) -> int | None:
+    """When a stamp was made, by the clock as it is set now (Unix milliseconds); None when unknown."""
+    wall = at.wall_by(now)
+    if wall is None:
+        return None
+    return at.wall if abs(wall - at.wall) < CLOCK_STEP_MS else wall // 1000 * 1000
+
+
+def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
+    """Whether three readings are missing, and a little more. `at` is Unix time in milliseconds."""
+    return at is None or now.wall - at > (3 * interval_s + 5) * 1000
+
+
+def place_count(summary: Record | None, now: Stamp) -> PlaceCount:
+    """Of the summary that a service gives of its bays or compartments."""
+    if summary is None or "total" not in summary.body["values"]:
+        return PlaceCount()
+    values = summary.body["values"]
+    total, unknown = int(values["total"]), int(values.get("unknown", 0))
+    return PlaceCount(
+        free=None if unknown >= total else int(values["free"]),
+        total=total,
+        unknown=unknown,
+        open=int(values.get("open", 0)),
+        stale=is_stale(wall_ms(summary.at, now), SUMMARY_INTERVAL_S, now),
+    )

@@ -1,0 +1,146 @@
+"""The kiosk, a phone and the desk in a real browser: a need from the form to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from gateway.capabilities.needs.services import State
+from tests.gateway.browser import Page
+from tests.gateway.capabilities.needs.pages.house import SAID, NeedsHouse
+from tests.gateway.dashboard_fixtures import NASTY
+
+CODE = "//img[@class='qr']"
+
+
+WINDOW = 1280, 1400
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[NeedsHouse]:
+    house = NeedsHouse(tmp_path)
+    house.start()
+    yield house
+    house.close()
+
+
+def fill(page: Page, **fields: str) -> None:
+    for name, text in fields.items():
+        page.driver.find_element(By.ID, name).send_keys(text)
+
+
+def value(page: Page, name: str) -> str:
+    return str(page.driver.find_element(By.ID, name).get_property("value"))
+
+
+def choose(page: Page, category: str) -> None:
+    page.click(f".categories label:has([value={category}])")
+
+
+def number(page: Page) -> str:
+    page.until(lambda: page.has("#receipt"))
+    return page.text("#receipt").replace(" ", "")
+
+
+def test_at_the_kiosk_a_need_is_registered_and_asked_for(house: NeedsHouse, page: Page) -> None:
+    page.driver.get(f"{page.url}/needs")
+    page.click("form[action='/needs/kiosk'] button")
+    page.until(lambda: page.has("#register"))
+    fill(page, text="楼道灯坏了", name="张小凡")
+    page.click("#register [type=submit]")
+    page.shows("请补充或改正：类别、同意", "#wrong")
+    assert (value(page, "text"), value(page, "name")) == ("楼道灯坏了", "张小凡")
+    choose(page, "repair")
+    page.click(".consent input")
+    page.click("#register [type=submit]")
+    receipt = number(page)
+    assert house.needs()[receipt].channel == "kiosk"
+    page.click("a.primary")
+    page.until(lambda: page.has("#register"))
+    assert (value(page, "text"), value(page, "name"), page.has(":checked")) == ("", "", False)
+    fill(page, number=receipt + Keys.ENTER)
+    page.shows("已登记", "#state")
+    page.driver.back()
+    page.driver.back()
+    assert "张小凡" not in page.driver.page_source
+    page.driver.get(f"{page.url}/needs")
+    assert page.has("#key"), "the way to the dashboard asks for the key"
+
+
+def test_a_kiosk_that_is_left_alone_forgets_what_was_typed(page: Page) -> None:
+    page.driver.get(f"{page.url}/needs")
+    page.click("form[action='/needs/kiosk'] button")
+    page.until(lambda: page.has("#register"))
+    choose(page, "repair")
+    fill(page, text="私事", name="张小凡", phone="13800138000")
+    page.driver.execute_script("window.before = true; document.body.dataset.idle = '0.3'")
+    fill(page, phone="9")
+    page.until(lambda: not page.driver.execute_script("return window.before"))
+    page.until(lambda: page.has("#register"))
+    assert [value(page, name) for name in ("text", "name", "phone")] == ["", "", ""]
+    assert not page.has(":checked")
+    page.driver.back()
+    assert "私事" not in page.driver.page_source
+    assert all(value(page, name) == "" for name in ("text", "name", "phone") if page.has("#register"))
+
+
+def test_a_phone_scans_its_way_to_the_form(house: NeedsHouse, page: Page, tmp_path: Path) -> None:
+    import cv2  # noqa: PLC0415
+
+    page.driver.get(f"{page.url}/needs")
+    picture = tmp_path / "code.png"
+    image = page.driver.find_element(By.XPATH, CODE)
+    page.until(lambda: image.get_property("naturalWidth"))
+    picture.write_bytes(image.screenshot_as_png)
+    address, *_ = cv2.QRCodeDetector().detectAndDecode(cv2.imread(str(picture)))
+    assert address.startswith(f"{page.url}/need?pass=")
+    page.driver.delete_all_cookies()
+    page.driver.get(address)
+    page.until(lambda: page.has("#register"))
+    assert page.driver.current_url == f"{page.url}/need"
+    choose(page, "repair")
+    fill(page, text="想学用智能手机", name="李奶奶")
+    page.click(".consent input")
+    page.click("#register [type=submit]")
+    receipt = number(page)
+    assert house.needs()[receipt].channel == "phone"
+    page.driver.get(f"{page.url}/needs/{receipt}")
+    assert page.has("#key")
+    assert "李奶奶" not in page.driver.page_source
+
+
+def test_the_desk_sees_a_need_through(house: NeedsHouse, page: Page) -> None:
+    page.driver.get(f"{page.url}/need")
+    choose(page, "repair")
+    fill(page, text=SAID["text"].replace("😀", ""), name="张小凡", address="3 幢 501")
+    page.click(".consent input")
+    page.click("#register [type=submit]")
+    receipt = number(page)
+    page.click("a.primary")
+    page.click("#particulars button")
+    page.shows("3 幢 501", "#particulars")
+    page.shows(NASTY, "#particulars")
+    assert page.driver.title != "owned"
+    page.click("#step-refer summary")
+    page.driver.find_element(By.CSS_SELECTOR, "#step-refer textarea").send_keys("已电话联系物业")
+    page.click("#step-refer button")
+    page.shows("✓ 转介", "[role=status]")
+    page.shows("转介 · 物业公司 · Wang", ".history")
+    page.click("#step-close summary")
+    page.click("#step-close [value=partly]")
+    page.click("#step-close button")
+    page.shows("已办结", "#need-title")
+    need = house.needs()[receipt]
+    assert (need.state, need.outcome, need.referral) == (State.CLOSED, "partly", "property")
+    page.driver.get(f"{page.url}/needs?state=closed")
+    page.shows("报修", f"[data-need='{receipt}']")
+    page.shows("已办结 1", "#need-statistics")
+    page.driver.get(f"{page.url}/needs/{receipt}")
+    page.click("#step-erase summary")
+    page.click("#step-erase button")
+    page.shows("这条诉求的个人资料已经删除", "#particulars")
+    assert house.store.stored() == {}

@@ -1,0 +1,45 @@
+"""What the pages show of lockers and bays, as a function of rows and samples."""
+
+from __future__ import annotations
+
+from gateway.capabilities.parcels.services import Compartment
+from gateway.web.settings import DeviceInfo
+from gateway.web.view import PlaceCount
+from tests.gateway.views import at, sample, view
+
+DOORS = {"door.1": "", "door.2": "", "door.10": ""}
+LOCKER = DeviceInfo("box", {"zh": "柜"}, "parcel-locker", 10, DOORS, actions=("open", "reboot"))
+
+
+def test_places_that_are_all_unknown_are_not_nought() -> None:
+    samples = (
+        sample("parking", free=0, occupied=0, unknown=4, total=4),
+        sample("lockers", at(600), free=2, occupied=1, open=1, unknown=1, total=4),
+    )
+    seen = view(samples=samples)
+    assert seen.parts["parking"] == PlaceCount(free=None, total=4, unknown=4)
+    assert seen.parts["parcels"].compartments == PlaceCount(free=2, total=4, unknown=1, open=1, stale=True)
+
+
+def test_compartments_are_those_declared_and_those_reported_in_order() -> None:
+    rows = {
+        "box/10": Compartment(False, True, at()),
+        "box/2": Compartment(True, False, at()),
+        "box/3": Compartment(False, False, at(), live=False),
+        "box/11": Compartment(False, None, at()),
+        "other/1": Compartment(False, False, at()),
+    }
+    (cabinet,) = view(LOCKER, lockers=rows).parts["parcels"].cabinets
+    assert [(cell.number, cell.state) for cell in cabinet.compartments] == [
+        (1, "unknown"),
+        (2, "open"),
+        (3, "unknown"),
+        (10, "occupied"),
+        (11, "shut"),
+    ]
+
+
+def test_the_list_of_devices_leaves_the_compartments_to_their_own_region() -> None:
+    (row,) = view(LOCKER, samples=(sample("box", **{"door.1": True, "battery": 80}),)).devices
+    assert [point.point for point in row.values] == ["battery"]
+    assert row.actions == ("reboot",)

@@ -1,0 +1,174 @@
+"""What the pages show of safety, as a function of rows and samples."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.capabilities.safety.pages import SafetySettings
+from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
+from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, Muster
+from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
+from gateway.model import Hazard
+from gateway.web.settings import DeviceInfo
+from gateway.web.snapshot import Snapshot
+from gateway.web.view import PointRow
+from tests.gateway.views import DOOR, NOON, SMOKE, alarm, at, sample, todays_visitors, view, view_of
+
+SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
+
+
+def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
+    rows = {
+        "1": alarm(State.ACKNOWLEDGED, "a", Hazard.FIRE),
+        "2": alarm(State.ACTIVE, "b", Hazard.FAULT),
+        "3": alarm(State.CLEARED, "c", Hazard.GAS, ago=90),
+        "4": alarm(State.ACTIVE, "d", Hazard.GAS, ago=30),
+    }
+    seen = view(safety=rows).parts["safety"]
+    assert [line.device for line in seen.alarms] == ["d", "c", "b", "a"]
+    assert seen.unacknowledged == 3
+
+
+def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
+    """GB 26875.1-2011, 4.1.2."""
+    over = alarm(State.ACKNOWLEDGED), at(299)
+    older = alarm(State.CLEARED, "gas", Hazard.GAS), at(300)
+    drill = replace(alarm(State.ACTIVE), mode=Mode.DRILL), at(1)
+    snapshot = Snapshot({}, removed={"safety": (older, over, drill)})
+    ended = view_of(SMOKE, snapshot=snapshot).parts["safety"].ended
+    assert [(each.name, each.at) for each in ended] == [("smoke", NOON - 299_000)]
+
+
+def test_a_device_in_alarm_is_never_merely_well() -> None:
+    rows = {"s": alarm(State.ACTIVE), "t": alarm(State.CLEARED)}
+    seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
+    assert seen.devices[0].annotations["safety"] == SafetyAnnotation(True, (Hazard.FIRE,))
+    assert seen.devices[0].values == (PointRow("smoke", True),)
+
+
+def test_a_drill_is_never_among_the_alarms() -> None:
+    drill = replace(alarm(State.ACTIVE, "gateway"), id="drill/fire/1", mode=Mode.DRILL)
+    seen = view(SMOKE, safety={"drill/fire": drill}).parts["safety"]
+    assert seen.alarms == ()
+    assert seen.unacknowledged == 0
+    assert [each.id for each in seen.drills] == ["drill/fire/1"]
+    assert seen.sounding
+
+
+@pytest.mark.parametrize(
+    ("row", "sounding"),
+    [
+        (alarm(State.ACTIVE), True),
+        (replace(alarm(State.ACTIVE), muted=True, mode_by="Wang"), False),
+        (alarm(State.LATCHED), False),
+        (replace(alarm(State.ACTIVE), mode=Mode.SHELVED), False),
+    ],
+)
+def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bool) -> None:
+    seen = view(SMOKE, safety={"a": row}).parts["safety"]
+    assert seen.sounding is sounding
+    assert [each.muted_by for each in seen.alarms] in ([], ["Wang"] if row.muted else [""])
+
+
+def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -> None:
+    mode = {"until": at(-600), "mode_by": "Wang", "why": "dust"}
+    rows = {
+        "smoke/smoke": replace(alarm(State.NORMAL), mode=Mode.DISABLED, **mode),
+        "smoke/link": replace(alarm(State.NORMAL, hazard=Hazard.FAULT), mode=Mode.DISABLED, **mode),
+        "door/a": replace(alarm(State.ACTIVE, "door"), mode=Mode.SHELVED, title={"en": "Rule"}, **mode),
+        "door/b": replace(alarm(State.ACTIVE, "door", ago=9), mode=Mode.SHELVED, **mode),
+    }
+    whole = view(SMOKE, DOOR, safety=rows)
+    seen = whole.parts["safety"]
+    disabled, *shelved = seen.out
+    assert (disabled.device, disabled.hazards) == ("smoke", (Hazard.FIRE, Hazard.FAULT))
+    assert (disabled.by, disabled.why, disabled.until) == ("Wang", "dust", NOON + 600_000)
+    assert [each.alarm for each in shelved] == ["door/60", "door/9"]
+    assert seen.out_counts == {"disabled": 1, "shelved": 2}
+    assert [(each.sentence, each.count) for each in whole.reminders] == [("dashboard.remind-shelved", 2)]
+    assert {row.name: row.annotations["safety"].modes for row in whole.devices} == {
+        "smoke": (Mode.DISABLED,),
+        "door": (Mode.SHELVED,),
+    }
+
+
+def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
+    first, second = (replace(alarm(State.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
+    case = EmergencyCase(
+        id=first.id,
+        alarm=first.id,
+        device="smoke",
+        hazard=Hazard.FIRE,
+        raised=at(60),
+        inside=31,
+        steps=("look", "call"),
+        done={"look": LoggedAction("Wang", at(20))},
+        muster=Muster("Li", at(10), 28),
+    )
+    rows: dict[str, object] = {"fire": case}
+    for row in (first, second):
+        rows[row.id.rpartition("/")[0]] = replace(case, id=row.id, alarm=row.id, of="fire")
+    seen = view(SMOKE, safety={"smoke/60": first, "smoke/30": second}, response=rows).parts["safety"]
+    told, bare = seen.alarms
+    assert told.case is not None
+    assert told.case.steps == (PlanStepRow("look", "Wang", NOON - 20_000), PlanStepRow("call"))
+    assert (told.inside, told.case.found, told.case.by, told.case.done) == (31, 28, "Li", 1)
+    assert bare.case is None
+
+
+def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
+    settings = SafetySettings(people_inside="visitors.inside")
+    for hazard, inside in ((Hazard.FIRE, 5), (Hazard.WATER, None)):
+        rows = {"a": alarm(State.ACTIVE, hazard=hazard)}
+        seen = view(SMOKE, safety_settings=settings, safety=rows, visitors=todays_visitors())
+        assert [each.inside for each in seen.parts["safety"].alarms] == [inside]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "fault", "state"),
+    [
+        (False, None, None, "unknown"),
+        (False, False, None, "off"),
+        (True, False, None, "waiting"),
+        (True, True, None, "on"),
+        (False, True, None, "on"),
+        (True, False, State.ACTIVE, "failed"),
+        (True, True, State.CLEARED, "on"),
+    ],
+)
+def test_an_output_is_what_it_confirmed_unless_it_failed(
+    raised: bool, said: bool | None, fault: State | None, state: str
+) -> None:
+    rows: dict[str, object] = {"smoke/smoke": alarm(State.ACTIVE)} if raised else {}
+    if fault:
+        rows["outputs/siren.failed"] = replace(
+            alarm(fault, "outputs", Hazard.FAULT), point="siren.failed", id="outputs/siren.failed/1"
+        )
+    samples = () if said is None else (sample("outputs", siren=said),)
+    card = DeviceInfo("siren", {"en": "Lobby siren"}, "siren", 5)
+    seen = view(
+        SMOKE, card, samples=samples, safety=rows, safety_settings=SafetySettings(outputs={"siren": SIREN})
+    ).parts["safety"]
+    (line,) = seen.outputs
+    assert line.state == state
+    assert line.title == {"en": "Lobby siren"}
+    assert [each.device for each in line.why] == (["smoke"] if raised else [])
+    assert [each.title for each in seen.alarms if each.output] == ([line.title] if fault else [])
+
+
+def test_a_walk_test_lists_every_detector_even_one_that_never_spoke() -> None:
+    settings = SafetySettings(tested_points={"smoke": ("smoke",), "door": ("heat",)})
+    row = Sensor(
+        since=at(9e6), tested=at(5), tested_by="Wang", due=True, trial=SensorTest("Wang", at(60), at(5))
+    )
+    seen = view(SMOKE, DOOR, safety_settings=settings, supervision={"smoke/smoke": row}).parts["safety"]
+    pressed, silent = seen.detectors
+    assert (pressed.device, pressed.trial, pressed.ticked, pressed.due) == (
+        "smoke",
+        True,
+        NOON - 5000,
+        True,
+    )
+    assert (silent.device, silent.trial, silent.tested) == ("door", False, None)

@@ -1,0 +1,87 @@
+"""When the centre really opened."""
+
+from gateway.capabilities.visitors.services.opening_hours import (
+    SLOT_MINUTES,
+    SLOTS_PER_DAY,
+    Day,
+    add_to_slot,
+    observed_opening,
+    opening_report,
+)
+from gateway.model.hours import parse_week
+from tests.gateway.capabilities.visitors.services.kit import told
+from tests.gateway.capabilities.visitors.services.test_service import HOUR, WEEK, hall
+
+NONE = bytes(SLOTS_PER_DAY)
+
+
+def people(*minutes: int) -> bytes:
+    slots = NONE
+    for minute in minutes:
+        slots = add_to_slot(minute, slots, 1)
+    return slots
+
+
+MORNING = tuple(range(8 * 60 + 5, 12 * 60, 7))
+
+
+def test_it_is_open_from_where_people_come_and_go_on_coming() -> None:
+    assert observed_opening(people(*MORNING), NONE) == (8 * 60 + 5, 12 * 60)
+    assert observed_opening(NONE, NONE) is None
+
+
+def test_a_cleaner_a_delivery_and_a_guard_do_not_open_it() -> None:
+    cleaner, guard, delivery = (
+        (6 * 60, 6 * 60 + 50),
+        (23 * 60,),
+        (7 * 60, 7 * 60 + 1, 7 * 60 + 2, 7 * 60 + 4),
+    )
+    assert observed_opening(people(*MORNING, *cleaner, *guard, *delivery), people(7 * 60)) == (
+        8 * 60 + 5,
+        12 * 60,
+    )
+
+
+def test_whoever_unlocks_long_before_the_first_visitor_does_not_open_it() -> None:
+    assert observed_opening(people(7 * 60 + 30, *MORNING), NONE) == (8 * 60 + 5, 12 * 60)
+
+
+def test_the_published_hours_are_compared() -> None:
+    body = opening_report(
+        Day(day="2026-11-21", came=people(*MORNING)), parse_week({"sat": ["08:00-11:00", "11:30-12:30"]})
+    )
+    assert body == {
+        "day": "2026-11-21", "published": [["08:00", "11:00"], ["11:30", "12:30"]], "opened": "08:05",
+        "closed": "12:00", "late": 5, "early": 30, "covered": True,
+    }  # fmt: skip
+
+
+def test_a_day_that_should_have_been_open_and_was_not() -> None:
+    body = opening_report(Day(day="2026-11-21"), WEEK)
+    assert (body["published"], body["opened"], body["late"]) == ([["08:00", "20:00"]], None, None)
+    assert opening_report(Day(day="2026-11-21"), None)["published"] == []
+
+
+def test_past_midnight_is_another_day() -> None:
+    body = opening_report(Day(day="2026-11-21", came=people(*MORNING)), parse_week({"sat": "08:00-02:00"}))
+    assert (body["late"], body["early"]) == (5, None)
+
+
+def test_a_slot_holds_no_more_than_it_can() -> None:
+    assert add_to_slot(SLOT_MINUTES, add_to_slot(SLOT_MINUTES, NONE, 200), 200)[1] == 255
+
+
+def test_the_day_is_told_at_its_end_and_says_whether_all_of_it_was_seen() -> None:
+    centre = hall(WEEK)
+    centre.tick(8 * HOUR)
+    for number in range(60):
+        centre.says(9 * HOUR + number * 120, number, 0, "a")
+    (body,) = told(centre.tick(24 * HOUR), "opening-day")
+    assert (body["opened"], body["closed"], body["late"], body["covered"]) == ("09:00", "11:00", 60, True)
+    for day, minutes, covered in ((1, 10, True), (2, 20, False)):
+        second = (day * 24 + 9) * HOUR
+        centre.tick(second)
+        centre.silent(second, "y"), centre.tick(second + 1)
+        centre.says(second + minutes * 60, 0, 0, "y"), centre.tick(second + minutes * 60)
+        (body,) = told(centre.tick((day + 1) * 24 * HOUR), "opening-day")
+        assert (body["opened"], body["covered"]) == (None, covered)

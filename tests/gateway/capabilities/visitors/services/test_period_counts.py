@@ -1,0 +1,226 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS
+from gateway.model import ClockQuality, Sample
+from tests.gateway.capabilities.visitors.services.kit import Centre, at, iso, told, wall
+from tests.gateway.services.kit import kinds
+
+QUARTER = 900
+MORNING = 8 * 3600
+
+
+def quarters(centre: Centre, number: int, came: int, left: int = 0, length: int = 1) -> list[str]:
+    """A period that begins so many quarters after eight o'clock, and is told half an hour after its end."""
+    since = MORNING + number * QUARTER
+    until = since + length * QUARTER
+    return [
+        kind for kind in kinds(centre.period(until + 1800, since, until, came, left)) if kind != "coverage"
+    ]
+
+
+def begun() -> Centre:
+    centre = Centre(every=900)
+    centre.tick(MORNING)
+    return centre
+
+
+def test_a_period_counts_once_however_often_and_in_whatever_order_it_comes() -> None:
+    centre = begun()
+    assert quarters(centre, 0, 50) == ["crossing"]
+    assert quarters(centre, 1, 5, 1) == ["crossing"]
+    assert quarters(centre, 1, 5, 1) == []
+    assert quarters(centre, 4, 2, 2) == ["crossing"]
+    assert quarters(centre, 2, 7) == ["crossing"]
+    assert quarters(centre, 2, 7) == []
+    centre.reboot()
+    assert quarters(centre, 0, 50) == []
+    assert centre.now() == (64, 3, 61)
+
+
+def test_a_crossing_says_in_which_time_they_passed() -> None:
+    (crossing,) = told(begun().period(MORNING + 950, MORNING, MORNING + 900, 3, 1), "crossing")
+    assert crossing == {"in": 3, "out": 1, "since": wall(MORNING), "until": wall(MORNING + 900)}
+
+
+@pytest.mark.parametrize(("since", "until"), [(0, 60), (10, 20), (5, 10), (-15, 1)])
+def test_a_period_that_overlaps_counted_time_counts_nobody_again(since: int, until: int) -> None:
+    centre = begun()
+    quarters(centre, 0, 50)
+    facts = centre.period(MORNING + 3600, MORNING + since * 60, MORNING + until * 60, 5)
+    assert kinds(facts) == []
+
+
+def test_a_clock_that_was_put_right_by_a_little_costs_no_period() -> None:
+    centre = begun()
+    quarters(centre, 0, 50)
+    centre.period(MORNING + 1900, MORNING + 880, MORNING + 1780, 5)
+    assert centre.now()[0] == 55
+
+
+@pytest.mark.parametrize(("start", "end"), [(900, 900), (900, 0), (900, None), (None, 900), (0, 90_000)])
+def test_a_period_without_sense_is_none(start: float | None, end: float | None) -> None:
+    centre = begun()
+    times = {
+        "period_start": "" if start is None else iso(MORNING + start),
+        "period_end": "nine" if end is None else iso(MORNING + end),
+    }
+    sample = Sample("d", at(MORNING + 95_000), {"period_in": 5, "period_out": 0, **times})
+    assert told(centre.step(sample), "crossing") == []
+    assert quarters(centre, 1, 5) == ["crossing"]
+
+
+def test_a_period_of_another_day_is_told_but_is_not_todays() -> None:
+    centre = begun()
+    (crossing,) = told(centre.period(MORNING, -7200, -6300, 5), "crossing")
+    assert crossing["since"] == wall(-7200)
+    assert centre.now() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("years", [-26, 4])
+def test_periods_of_another_time_are_told_once_and_not_counted(years: int) -> None:
+    centre = begun()
+    away = years * 366 * 86_400
+    assert kinds(centre.period(MORNING, away, away + 900, 5)) == ["coverage", "counter-implausible"]
+    assert kinds(centre.period(MORNING, away + 900, away + 1800, 5)) == []
+    assert kinds(centre.period(MORNING, MORNING - 900, MORNING, 5)) == ["coverage", "crossing"]
+
+
+def test_a_counter_whose_clock_is_some_hours_fast_is_taken_to_speak_of_now() -> None:
+    (crossing,) = told(begun().period(MORNING, MORNING + 28_800, MORNING + 29_700, 5), "crossing")
+    assert crossing == {"in": 5, "out": 0}
+
+
+def test_a_clock_that_was_never_set_judges_no_period() -> None:
+    centre = begun()
+    values = {"period_in": 5, "period_out": 0, "period_start": iso(0), "period_end": iso(900)}
+    unset = at(-50 * 366 * 86_400, "x", ClockQuality.UNSET)
+    assert kinds(centre.step(Sample("d", unset, values))) == ["coverage", "crossing"]
+
+
+def test_a_crowd_that_no_period_could_hold_is_told_and_not_counted() -> None:
+    centre = begun()
+    assert quarters(centre, 1, 60_000) == ["counter-implausible"]
+    assert centre.now()[0] == 0
+    assert quarters(centre, 2, -5) == []
+
+
+def test_a_counter_that_tells_both_ways_is_counted_by_its_totals() -> None:
+    centre = begun()
+    centre.says(MORNING, 100), centre.says(MORNING + 600, 130)
+    assert quarters(centre, -1, 99) == []
+    centre.says(MORNING + 2000, 140)
+    assert quarters(centre, 0, 40) == []
+    assert centre.now()[0] == 40
+
+
+def test_a_counter_that_changes_its_way_of_counting_begins_anew() -> None:
+    centre = begun()
+    quarters(centre, 0, 5)
+    centre.says(MORNING + 2000, 700), centre.says(MORNING + 2001, 701)
+    assert quarters(centre, 2, 6) == []
+    assert quarters(centre, 3, 1) == ["crossing"]
+    assert centre.now()[0] == 7
+
+
+@given(st.permutations(range(40)), st.lists(st.integers(0, 39), max_size=40))
+def test_periods_in_any_order_never_count_more_than_passed(order: list[int], again: list[int]) -> None:
+    centre = begun()
+    for number in [*order, *again]:
+        quarters(centre, number, 1)
+    assert len(centre.row().counted_intervals_s) <= MAX_COUNTED_INTERVALS
+    assert 0 < centre.now()[0] <= 40
+
+
+def test_seconds_between_periods_do_not_use_up_what_is_remembered_of_an_outage() -> None:
+    centre = begun()
+    for number in range(40):
+        since = MORNING + number * QUARTER
+        if not 4 <= number < 8:
+            centre.period(since + 1800, since, since + QUARTER - 1, 1)
+    for number in range(4, 8):
+        since = MORNING + number * QUARTER
+        centre.period(MORNING + 43_200, since, since + QUARTER - 1, 1)
+    assert centre.now()[0] == 40
+
+
+def test_a_clock_that_was_fast_and_is_put_right_costs_no_period() -> None:
+    """While it was three hours fast it told of the time that is told of once more when it comes."""
+    centre = begun()
+    for number in range(24):
+        fast = 3 * 3600 if number < 8 else 0
+        since = MORNING + number * QUARTER
+        for _ in range(2):
+            centre.period(since + QUARTER, since + fast, since + fast + QUARTER, 5)
+    assert centre.now()[0] == 24 * 5
+
+
+def test_a_clock_that_is_put_back_is_told_of() -> None:
+    centre = begun()
+    facts = []
+    for number in range(24):
+        slow = 2 * 3600 if number >= 8 else 0
+        since = MORNING + number * QUARTER
+        facts += centre.period(since + QUARTER, since - slow, since - slow + QUARTER, 5)
+    assert [each["why"] for each in told(facts, "coverage")] == ["", "clock", ""]
+    assert centre.now()[0] == 16 * 5
+
+
+def test_a_period_that_never_came_is_told_of_once_and_counts_if_it_comes_after_all() -> None:
+    centre = begun()
+    facts = []
+    for number in range(40):
+        since = MORNING + number * QUARTER
+        if number != 4:
+            facts += centre.period(since + QUARTER, since, since + QUARTER, 1)
+    missing = MORNING + 4 * QUARTER
+    assert told(facts, "counter-missed") == [{"since": wall(missing), "until": wall(missing + QUARTER)}]
+    assert told(centre.period(MORNING + 40_000, missing, missing + QUARTER, 1), "crossing")
+    assert centre.now()[0] == 40
+
+
+def test_what_a_counter_says_but_once_is_safe_before_it_is_answered() -> None:
+    (crossing,) = (
+        each for each in begun().period(MORNING + 950, MORNING, MORNING + 900, 3) if each.kind == "crossing"
+    )
+    assert crossing.durable
+
+
+def test_an_impossible_period_says_which_time_is_unknown() -> None:
+    (fact,) = told(begun().period(MORNING + 950, MORNING, MORNING + 900, 60_000), "counter-implausible")
+    assert (fact["since"], fact["until"]) == (wall(MORNING), wall(MORNING + 900))
+
+
+MIDNIGHT = 24 * 3600
+
+
+def evening() -> Centre:
+    centre = Centre(every=900)
+    centre.tick(MIDNIGHT - 3600)
+    for quarter in (3, 2):
+        centre.period(
+            MIDNIGHT - quarter * 900 + 905, MIDNIGHT - (quarter + 1) * 900, MIDNIGHT - quarter * 900, 2
+        )
+    return centre
+
+
+def test_the_last_period_of_a_day_comes_after_midnight_and_is_in_its_day() -> None:
+    centre = evening()
+    centre.period(MIDNIGHT - 895, MIDNIGHT - 1800, MIDNIGHT - 900, 4, 1)
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    centre.reboot()
+    centre.period(MIDNIGHT + 5, MIDNIGHT - 900, MIDNIGHT, 3, 2)
+    (day,) = told(centre.tick(MIDNIGHT + 6), "visitor-day")
+    assert (day["in"], day["out"]) == (11, 3)
+    assert day["doors"] == {"d": {"in": 11, "out": 3, "counters": {"d": [11, 3]}}}
+    assert centre.now() == (0, 0, 0)
+    assert told(centre.tick(MIDNIGHT + 7), "visitor-day") == []
+
+
+def test_a_day_whose_last_period_never_comes_is_told_an_hour_later() -> None:
+    centre = evening()
+    assert told(centre.tick(MIDNIGHT), "visitor-day") == []
+    assert told(centre.tick(MIDNIGHT + 3599), "visitor-day") == []
+    (day,) = told(centre.tick(MIDNIGHT + 3600), "visitor-day")
+    assert day["in"] == 4

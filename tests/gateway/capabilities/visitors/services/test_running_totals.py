@@ -1,0 +1,387 @@
+import pytest
+
+from gateway.capabilities.visitors.services.counters import (
+    MAX_REMEMBERED_TOTALS,
+    MAX_UNCONFIRMED_JUMP,
+    max_plausible_count,
+)
+from gateway.capabilities.visitors.services.running_totals import passed_between
+from gateway.model import ClockQuality, Sample
+from tests.gateway.capabilities.visitors.services.kit import Centre, at, counter, iso, told, wall
+from tests.gateway.services.kit import kinds
+
+
+def test_the_first_reading_is_where_counting_begins() -> None:
+    centre = Centre()
+    assert centre.figures == {}
+    assert kinds(centre.says(0, 48_211, 47_904)) == ["coverage"]
+    assert centre.figures == {"inside": 0, "in": 0, "out": 0, "tours": 0}
+
+
+def test_who_came_and_left_through_all_doors_is_inside() -> None:
+    centre = Centre(counter("d"), counter("e"))
+    centre.says(0, 100, 100), centre.says(0, 7, 7, "e")
+    assert kinds(centre.says(1, 103, 100)) == ["crossing"]
+    assert kinds(centre.says(1, 7, 8, "e")) == ["crossing"]
+    assert centre.now() == (3, 1, 2)
+
+
+@pytest.mark.parametrize("width", [1 << 32, 1 << 16, 1 << 8])
+def test_a_counter_that_rolls_over_goes_on_counting(width: int) -> None:
+    centre = Centre(counter("d", wraps=width))
+    centre.says(0, width - 2, width - 1)
+    assert told(centre.says(1, 1, 0), "crossing") == [{"in": 3, "out": 1}]
+
+
+def test_a_counter_that_was_switched_off_begins_again_without_phantoms() -> None:
+    centre = Centre()
+    centre.says(0, 5000, 4990)
+    assert centre.says(60, 0, 0) == []
+    (restarted, crossing) = centre.says(61, 2, 0)
+    unknown = {"since": wall(0), "until": wall(60)}
+    assert restarted.body == {"before": [5000, 4990], "after": [0, 0], **unknown}
+    assert crossing.body == {"in": 2, "out": 0}
+    assert centre.now() == (2, 0, 2)
+
+
+def test_who_passed_between_a_restart_and_the_next_reading_is_counted() -> None:
+    centre = Centre()
+    centre.says(0, 5000, 4990)
+    centre.says(60, 7, 3)
+    assert centre.says(61, 7, 3) == []
+    assert kinds(centre.says(100, 7, 3)) == ["counter-restarted", "crossing"]
+    assert centre.now() == (7, 3, 4)
+
+
+def test_a_total_beyond_its_width_was_restarted_when_it_falls() -> None:
+    centre = Centre(counter("d", wraps=256))
+    centre.says(0, 70_000), centre.says(1, 3), centre.says(2, 4)
+    assert centre.now() == (4, 0, 4)
+
+
+@pytest.mark.parametrize("wild", [0, 3, 70_000, 0xFFFF_FFFF])
+def test_a_single_false_reading_is_neither_counted_nor_costs_anybody(wild: int) -> None:
+    centre = Centre()
+    centre.says(0, 1000, 500), centre.says(1, wild, wild), centre.says(2, 1001, 500)
+    assert centre.now() == (1, 0, 1)
+
+
+def test_zeros_while_a_counter_starts_up_are_not_its_restart() -> None:
+    centre = Centre()
+    centre.says(0, 5000, 4990)
+    for second in range(1, 10):
+        assert centre.says(second, 0, 0) == []
+    centre.says(10, 5001, 4990)
+    assert centre.now() == (1, 0, 1)
+
+
+def test_a_leap_that_no_crowd_could_make_is_told_and_not_counted() -> None:
+    centre = Centre()
+    centre.says(0, 10, 10)
+    coverage, leap = centre.says(1, 60_010, 10)
+    assert coverage.body == {"covered": False, "why": "implausible"}
+    assert leap.body == {"before": [10, 10], "after": [60_010, 10]}
+    assert [fact.body for fact in centre.says(2, 60_011, 10)] == [
+        {"covered": True, "why": ""},
+        {"in": 1, "out": 0},
+    ]
+    assert centre.now() == (1, 0, 1)
+
+
+def test_another_counter_at_the_same_place_goes_on_from_where_it_stands() -> None:
+    centre = Centre()
+    centre.says(0, 90_000, 90_000), centre.says(1, 4_812, 4_790)
+    assert kinds(centre.says(2, 4_814, 4_790)) == ["counter-implausible", "crossing"]
+    assert centre.now() == (2, 0, 2)
+
+
+@pytest.mark.parametrize("leap", [150, 1500])
+def test_visitors_of_an_outage_are_counted_when_the_counter_is_back(leap: int) -> None:
+    centre = Centre()
+    centre.says(0, 10, 10)
+    assert told(centre.silent(5), "coverage") == [{"covered": False, "why": "offline"}]
+    facts = [*centre.says(3600, 10 + leap, 130), *centre.says(3601, 10 + leap, 130)]
+    (crossing,) = told(facts, "crossing")
+    assert crossing["in"] == leap
+    assert crossing["since"] == wall(0)
+    assert told(facts, "counter-implausible") == []
+
+
+def test_visitors_of_a_restart_of_the_gateway_are_counted_too() -> None:
+    centre = Centre()
+    centre.says(0, 10, 10)
+    centre.reboot()
+    centre.says(30, 14, 11)
+    assert centre.now() == (4, 1, 3)
+
+
+def test_a_counter_that_speaks_when_somebody_passes_and_is_reset_at_night_speaks_of_now() -> None:
+    centre = Centre(every=60)
+    centre.says(0, 811), centre.says(60, 812), centre.silent(240)
+    centre.says(30_000, 1)
+    (crossing,) = told(centre.says(30_020, 2), "crossing")
+    assert crossing == {"in": 2, "out": 0}
+
+
+def test_hundreds_in_every_reading_are_counted() -> None:
+    centre = Centre(every=600)
+    for number in range(9):
+        centre.says(600 * number, 250 * number)
+    assert centre.now()[0] == 2000
+
+
+def test_a_total_that_comes_late_is_no_restart() -> None:
+    """Two that overtook each other, and what was kept back in an outage, after the newest."""
+    centre = Centre()
+    for second, total in enumerate([100, 101, 103, 102, 104, 140, *range(105, 140), 141, 101, 142]):
+        centre.says(second, total)
+    assert centre.now() == (42, 0, 42)
+
+
+def test_a_total_of_before_a_restart_that_comes_after_it_is_not_counted() -> None:
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 105, 110, 0, 2, 105, 3, 4]):
+        centre.says(minute * 60, total)
+    assert centre.now()[0] == 10 + 4
+
+
+def test_an_old_total_is_known_by_its_own_time_however_old() -> None:
+    centre = Centre()
+    for second in range(3 * MAX_REMEMBERED_TOTALS):
+        centre.says(second, 1000 + second, time=iso(second))
+    for late in range(10):
+        centre.says(3 * MAX_REMEMBERED_TOTALS + late, 1000 + late, time=iso(late))
+    centre.says(
+        3 * MAX_REMEMBERED_TOTALS + 10,
+        1000 + 3 * MAX_REMEMBERED_TOTALS,
+        time=iso(3 * MAX_REMEMBERED_TOTALS),
+    )
+    assert centre.now()[0] == 3 * MAX_REMEMBERED_TOTALS
+
+
+def test_what_was_kept_back_through_a_restart_is_known_by_its_own_time() -> None:
+    centre = Centre()
+    centre.says(0, 94, time=iso(0))
+    # Sixteen passed while the line was down; then it lost its power, and with it whom it had counted.
+    centre.says(900, 0, time=iso(900)), centre.says(901, 2, time=iso(901))
+    for number in range(16):
+        centre.says(902 + number / 10, 95 + number, time=iso(10 + number))
+    centre.says(905, 3, time=iso(905))
+    assert centre.now()[0] == 3
+
+
+def test_a_clock_that_was_put_back_hides_no_restart() -> None:
+    centre = Centre()
+    centre.says(0, 1000, time=iso(0))
+    centre.says(60, 0, time="2000-01-01T00:00:00"), centre.says(61, 3, time="2000-01-01T00:00:01")
+    assert centre.now()[0] == 3
+
+
+def test_a_false_total_that_was_believed_is_made_up_for() -> None:
+    """Fifty too many within a minute could be a crowd: who comes next is among them until it is not."""
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 101, 150, *range(102, 160)]):
+        centre.says(minute * 60, total)
+    assert centre.now()[0] == 59
+
+
+def test_a_counter_that_restarts_to_where_it_was_is_believed_after_a_while() -> None:
+    centre = Centre()
+    for total in range(10):
+        centre.says(total, total)
+    for second in range(100):
+        centre.says(600 + second, min(4 + second // 20, 7))
+    assert centre.now()[0] == 9 + 7
+
+
+def test_a_lane_with_one_beam_counts_one_way() -> None:
+    centre = Centre(counter("d", points=["in"]))
+    centre.step(Sample("d", at(0), {"in": 5}), Sample("d", at(1), {"in": 7}))
+    assert centre.now() == (2, 0, 2)
+
+
+def test_totals_that_come_in_different_messages_belong_together() -> None:
+    centre = Centre()
+    centre.says(0, 5, 5)
+    centre.step(
+        Sample("d", at(1), {"in": 7}), Sample("d", at(2), {"out": 6.0}), Sample("d", at(3), {"battery": 9})
+    )
+    assert centre.now() == (2, 1, 1)
+
+
+@pytest.mark.parametrize("value", [True, "12", 1.5, -3, float("nan"), float("inf")])
+def test_what_is_no_count_counts_nobody(value: object) -> None:
+    centre = Centre()
+    centre.says(0, 5, 5)
+    centre.step(Sample("d", at(1), {"in": value, "out": value}))  # type: ignore[dict-item]
+    assert centre.now() == (0, 0, 0)
+
+
+def test_a_counter_that_does_not_trust_itself_is_not_counted() -> None:
+    centre = Centre()
+    centre.says(0, 5, 5, invalid=False)
+    facts = centre.says(1, 9, 5, invalid=True)
+    assert told(facts, "coverage") == [{"covered": False, "why": "invalid"}]
+    assert [fact.body for fact in centre.says(2, 12, 6, invalid=False)] == [{"covered": True, "why": ""}]
+    assert told(centre.says(3, 15, 7, invalid=False), "crossing") == [{"in": 3, "out": 1}]
+
+
+def test_a_count_that_is_impossible_is_not_covered() -> None:
+    centre = Centre()
+    centre.says(0, 5, 5)
+    (fact,) = centre.step(Sample("d", at(1), {"out": 5}, bad={"in": "out-of-range"}))
+    assert fact.body == {"covered": False, "why": "implausible"}
+    assert told(centre.says(2, 6, 5), "crossing") == [{"in": 1, "out": 0}]
+
+
+def test_without_a_clock_nothing_is_said_of_when() -> None:
+    centre = Centre()
+    unset = at(0, "a", ClockQuality.UNSET)
+    centre.step(Sample("d", unset, {"in": 5, "out": 5}))
+    (fact,) = centre.step(Sample("d", at(50, "b"), {"in": 50, "out": 5}))
+    assert fact.body == {"in": 45, "out": 0}
+
+
+def test_more_time_makes_more_people_plausible() -> None:
+    assert max_plausible_count(0) == 20
+    assert max_plausible_count(60) == MAX_UNCONFIRMED_JUMP
+    assert max_plausible_count(3600) == MAX_UNCONFIRMED_JUMP + 3540
+    assert max_plausible_count(None) == max_plausible_count(86_400)
+
+
+def test_a_total_is_ahead_of_another_by_what_passed() -> None:
+    wraps = 65_536, 65_536
+    assert passed_between((1, 2), (3, 2), wraps) == (2, 0)
+    assert passed_between((65_530, 2), (3, 2), wraps) == (9, 0)
+    assert passed_between((40_000, 2), (3, 2), wraps) is None
+    assert passed_between((3, 2), (2, 9), wraps) is None
+
+
+def read(centre: Centre, *totals: int, begin: int = 0, every: int = 60) -> int:
+    """One total a minute, as many out as in; the seconds at the end."""
+    for number, total in enumerate(totals):
+        centre.says(begin + number * every, total, total)
+    return begin + len(totals) * every
+
+
+def test_late_totals_of_before_a_restart_that_grow_are_not_its_crowd() -> None:
+    """Nothing but zeros since the restart, and then what had been held back."""
+    centre = Centre(every=60)
+    end = read(centre, 55, 58, 60, 62, 0, 0, 0)
+    for number, late in enumerate((60, 61)):
+        centre.says(end + number, late, late)
+    read(centre, 0, 1, 1, 3, begin=end + 60)
+    assert centre.now()[:2] == (7 + 3, 7 + 3)
+
+
+def test_one_that_comes_late_twice_near_the_end_of_the_range_is_no_turn_of_it() -> None:
+    centre = Centre(counter("d", 5, wraps=10_000))
+    for second, total in enumerate([9838, 9839, 9840, 9839, 9839, 9841, 9841]):
+        centre.says(5 * second, total, 9900)
+    assert centre.now()[0] == 3
+
+
+def test_a_late_total_that_nobody_had_seen_is_known_by_those_beside_it() -> None:
+    centre = Centre(every=60)
+    read(centre, 50, 56, 60, 0, 0, 0, 0, 58, 0, 1, 1)
+    assert centre.now()[:2] == (10 + 1, 10 + 1)
+
+
+def test_a_single_person_of_before_a_restart_does_not_come_twice() -> None:
+    centre = Centre(every=60)
+    read(centre, 0, 1, 2, 0, 0, 0, 0, 2, 0, 0, 1, 1)
+    assert centre.now()[:2] == (2 + 1, 2 + 1)
+
+
+def test_a_restart_shortly_before_the_roll_over_is_no_roll_over() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    read(centre, 65_190, 65_198, 65_206, 2, 9, 15, every=600)
+    assert centre.now()[:2] == (16 + 15, 16 + 15)
+
+
+@pytest.mark.parametrize("width", [1 << 8, 10_000, 1 << 16, 1_000_000])
+def test_a_roll_over_that_no_profile_tells_of_is_known_by_the_other_total(width: int) -> None:
+    centre = Centre(every=60)
+    for number, total in enumerate([width - 6, width - 4, width - 2, 1, 2]):
+        centre.says(60 * number, total, 100 + number)
+    assert centre.now()[:2] == (8, 4)
+
+
+def test_a_total_that_falls_by_one_far_from_any_end_has_not_rolled_over() -> None:
+    centre = Centre(every=60)
+    for number, (came, left) in enumerate([(0, 0), (60, 50), (70, 80)]):
+        centre.says(60 * number, came, left)
+    centre.says(900, 70, 79), centre.says(960, 70, 80)
+    assert centre.now()[:2] == (70, 80)
+
+
+def test_a_restart_is_no_roll_over_where_the_other_total_is_near_nought() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    for number, (came, left) in enumerate([(65_430, 65_534), (65_440, 1), (11, 6), (20, 8), (31, 9)]):
+        centre.says(600 * number, came, left)
+    assert centre.now()[:2] == (10 + 31, 3 + 9)
+
+
+def test_a_counter_that_lost_its_power_near_its_end_did_not_roll_over() -> None:
+    centre = Centre(counter("d", 5, wraps=65_536))
+    end = read(centre, *range(65_400, 65_440), every=5)
+    centre.silent(end)
+    read(centre, 0, 0, 1, 1, begin=end + 3600, every=5)
+    assert centre.now()[:2] == (39 + 1, 39 + 1)
+
+
+def test_both_totals_roll_over_at_once_where_both_were_about_to() -> None:
+    centre = Centre(counter("d", 600, wraps=65_536))
+    read(centre, 65_510, 65_522, 65_533, 8, 19, every=600)
+    assert centre.now()[:2] == (45, 45)
+
+
+@pytest.mark.parametrize("false", [0, 0xFFFF_FFFF])
+def test_a_counter_that_is_back_where_it_was_has_not_begun_anew(false: int) -> None:
+    """A minute of nonsense while it starts up, too long for a single false reading."""
+    centre = Centre(every=5)
+    read(centre, 30, 31, *[false] * 15, 31, 31, 31, 32, 33, every=5)
+    assert centre.now()[:2] == (3, 3)
+
+
+def test_a_few_who_were_counted_before_a_minute_of_zeros_are_not_counted_again() -> None:
+    centre = Centre(every=5)
+    read(centre, *range(15), *[0] * 15, 14, 14, 15, 15, every=5)
+    assert centre.now()[:2] == (15, 15)
+
+
+def test_a_second_restart_is_no_return_to_before_the_first() -> None:
+    centre = Centre(every=60)
+    read(centre, 90, 91, 0, 1, 1, 0, 0, 0, 0, 1, 2, 3, 3, 0, 0, 1, 1, 1)
+    assert centre.now()[:2] == (1 + 1 + 3 + 1, 1 + 1 + 3 + 1)
+
+
+def test_a_counter_that_kept_an_older_total_through_a_power_cut_brings_nobody_back() -> None:
+    centre = Centre(every=60)
+    read(centre, *range(500, 540), 515, 515, 516, 518, 518)
+    assert centre.now()[:2] == (39 + 3, 39 + 3)
+
+
+def test_totals_in_messages_of_their_own_are_known_after_a_restart_too() -> None:
+    centre = Centre(every=10)
+    centre.says(0, 300, 280)
+    for number in range(6):
+        name, total = ("in", 2 + number) if number % 2 == 0 else ("out", number)
+        centre.step(Sample("d", at(10 + 10 * number), {name: total}))
+    assert centre.now()[:2] == (6, 5)
+
+
+def test_a_clock_that_was_put_back_by_hours_hides_a_restart_for_a_while_only() -> None:
+    centre = Centre(every=10)
+    centre.says(20_000, 1000, time=iso(20_000))
+    for number in range(12):
+        centre.says(20_010 + 10 * number, number, time=iso(5_000 + 10 * number))
+    assert centre.now()[0] == 11
+
+
+def test_a_number_too_large_for_any_counter_is_none() -> None:
+    centre = Centre()
+    centre.says(0, 1e30, 5)  # type: ignore[arg-type]
+    centre.reboot()
+    centre.says(1, 5, 5), centre.says(2, 6, 5)
+    assert centre.now() == (1, 0, 1)
