@@ -11,12 +11,12 @@ import os
 import re
 import sys
 
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _log = logging.getLogger("linli")
-_language = preferred()
+_language = preferred_language()
 
 
 def setup(language: str) -> None:

@@ -12,7 +12,7 @@ from gateway import __version__
 from gateway.config.capability import capabilities
 from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, error_sentence
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 EX_CONFIG = 78
 """sysexits.h: something was found in a configuration file; systemd does not restart on it."""
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except ConfigError as error:
         for mistake in getattr(error, "mistakes", ()):
-            print(mistake.text(preferred()), file=sys.stderr)
+            print(mistake.text(preferred_language()), file=sys.stderr)
         print(error_sentence(error), file=sys.stderr)
         return EX_CONFIG
     except GatewayError as error:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(translate(preferred(), "error.system", reason=error), file=sys.stderr)
+        print(translate(preferred_language(), "error.system", reason=error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -15,7 +15,7 @@ from gateway.config.capability import capabilities
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.terminal.site import DEFAULT_SITE
-from gateway.words import preferred
+from gateway.words import preferred_language
 
 from . import EX_CONFIG
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
                     print(cli_text("port-passing", **facts), file=sys.stderr)
         except Mistakes as wrong:
             for mistake in wrong.mistakes:
-                print(mistake.text(preferred()), file=sys.stderr)
+                print(mistake.text(preferred_language()), file=sys.stderr)
             worst = EX_CONFIG
     return worst
 

@@ -16,7 +16,7 @@ from gateway.config import Site, available_actions, load_site, service_actions
 from gateway.model import GATEWAY, GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument
-from gateway.words import error_summary, preferred, words
+from gateway.words import error_summary, preferred_language, words
 
 EXPIRES_AFTER_MS = 15_000
 """Milliseconds in which a command must have begun."""
@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.action not in able:
         raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
-    action = words(preferred()).get(f"action.{options.action}", options.action)
-    name = f"{device.title[preferred()]} ({device.name})" if device else cli_text("gateway")
+    action = words(preferred_language()).get(f"action.{options.action}", options.action)
+    name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
     args = dict(_argument(text) for text in options.args)
     if not options.yes:
@@ -88,7 +88,7 @@ async def _command(
     while True:
         answer = await control.call(site.control.socket, "command", **wish)
         if answer["status"] != "accepted":
-            return answer["status"], error_summary(preferred(), answer["detail"])
+            return answer["status"], error_summary(preferred_language(), answer["detail"])
         if not waiting:
             waiting = True
             print(cli_text("do-accepted", **facts), flush=True)

@@ -11,7 +11,7 @@ from gateway.base import control
 from gateway.config import Site
 from gateway.terminal.printing import print_table
 from gateway.terminal.site import add_site_argument, load_running_site
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
-    language = preferred()
+    language = preferred_language()
     print(translate(language, "doctor.use", bus=bus, use=report["use"]))
     names = ("device", "state", "share", "polls", "silent", "damaged", "refused", "p50", "p99")
     rows = [

@@ -12,7 +12,7 @@ from gateway.field.once import read_once
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument, load_running_site
-from gateway.words import preferred
+from gateway.words import preferred_language
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ async def _read_device(site: Site, name: str) -> None:
     except control.DaemonNotRunning:
         answer = await read_once(site.buses[device.bus], device)
         how = cli_text("by-hand")
-    print(f"{device.title[preferred()]} ({name}, {device.profile}) {how}")
+    print(f"{device.title[preferred_language()]} ({name}, {device.profile}) {how}")
     print(f"{cli_text('raw')}:")
     for line in answer["raw"].splitlines():
         print(f"  {line}")

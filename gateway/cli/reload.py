@@ -13,7 +13,7 @@ from gateway.config.adoption import load_adopted, load_sources
 from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from . import EX_CONFIG
 
@@ -34,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
         asyncio.run(_ask_to_reload(running.control.socket, options))
     except Mistakes as wrong:
         for mistake in wrong.mistakes:
-            print(mistake.text(preferred()), file=sys.stderr)
-        print(translate(preferred(), "error.reload-refused", **wrong.facts), file=sys.stderr)
+            print(mistake.text(preferred_language()), file=sys.stderr)
+        print(translate(preferred_language(), "error.reload-refused", **wrong.facts), file=sys.stderr)
         return EX_CONFIG
     return 0
 

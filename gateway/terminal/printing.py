@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from unicodedata import east_asian_width
 
 from gateway.model import GatewayError
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 
 def cli_text(key: str, /, **facts: object) -> str:
-    return translate(preferred(), f"cli.{key}", **facts)
+    return translate(preferred_language(), f"cli.{key}", **facts)
 
 
 def error_sentence(error: GatewayError) -> str:
-    return translate(preferred(), f"error.{error.key}", **error.facts)
+    return translate(preferred_language(), f"error.{error.key}", **error.facts)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.config import Site
 from gateway.config.adoption import choose_configuration
-from gateway.words import preferred
+from gateway.words import preferred_language
 
 from .printing import cli_text
 
@@ -25,7 +25,7 @@ def load_running_site(options: argparse.Namespace) -> Site:
 
     choice = choose_configuration(options.config)
     for mistake in choice.refused:
-        print(mistake.text(preferred()), file=sys.stderr)
+        print(mistake.text(preferred_language()), file=sys.stderr)
     if choice.refused:
         print(cli_text("last-good"), file=sys.stderr)
     return choice.site

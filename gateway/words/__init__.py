@@ -57,7 +57,7 @@ def error_summary(language: str, key: str) -> str:
     return _EMPTY_PARTS.sub("", sentence.format_map(defaultdict(lambda: _UNKNOWN_FACT)))
 
 
-def preferred() -> str:
+def preferred_language() -> str:
     """The language for the terminal: Chinese, unless the locale is English."""
     locale = os.environ.get("LINLI_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "en" if locale.startswith("en") else "zh"

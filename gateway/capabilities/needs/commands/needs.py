@@ -11,7 +11,7 @@ from gateway.model import GatewayError
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.web.spreadsheet import as_csv
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from ..rows import read_rows
 from ..services import OPEN
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Those that are open, and figures of all; with `--csv` the list of all."""
-    site, lang = load_running_site(options), preferred()
+    site, lang = load_running_site(options), preferred_language()
     reception, zone = site.part(NeedsSite).reception, ZoneInfo(site.centre.timezone)
     if reception is None:
         raise GatewayError("needs-off")

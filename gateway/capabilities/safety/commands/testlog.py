@@ -17,7 +17,7 @@ from gateway.model import Lane
 from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from ..printing import printed_log
 from ..testlog import PeriodLog, log_tables
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     site = load_site(options.config)
     log = asyncio.run(read_period_log(site, options.month, [Lane.ALARM, Lane.EVENT]))
-    language = preferred()
+    language = preferred_language()
     if options.html:
         options.html.write_text(printed_log(log, site, language), "utf-8")
         print(cli_text("written", file=options.html))

@@ -10,7 +10,7 @@ from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Hazard, Service
-from gateway.words import preferred, translate
+from gateway.words import preferred_language, translate
 
 from ..services.alarms import OUTPUTS_DEVICE, Output, Rule, Safety, rule_of_point
 from ..services.batteries import Batteries
@@ -90,7 +90,7 @@ def services(site: Site) -> list[Service]:
 
 def _check_plan(file: Path) -> str:
     plan = load_plan(file)
-    lang = preferred()
+    lang = preferred_language()
     approved = plan.approved or translate(lang, "cli.template")
     return translate(lang, "cli.well-plan", file=file, steps=len(plan.steps), approved=approved)
 
