@@ -20,7 +20,7 @@ MIN_PAST_LINE_PERSONS = 0.3
 """A crossing starts when somebody is this far past the line."""
 CONFIRM_CROSSING_S = 0.6
 """After that they may still turn back, or turn out to be a shadow."""
-MIN_REACH_PERSONS = (0.1, 0.4)
+MIN_DISTANCE_PASSED_PERSONS = (0.1, 0.4)
 """How far before and past the line somebody must have been. The first is small, as people who enter at the
 picture's edge may be seen late."""
 LINE_END_MARGIN_PERSONS = 0.15
@@ -162,7 +162,7 @@ class LineCounter:
         past = [
             (t, crossing.side * self._distance_past(at, scale) / track.size) for t, _, at, _ in track.path
         ]
-        before, beyond = MIN_REACH_PERSONS
+        before, beyond = MIN_DISTANCE_PASSED_PERSONS
         furthest = max(far for t, far in past if t >= crossing.t)
         return min(far for _, far in past) < -before and furthest > beyond
 
@@ -189,15 +189,16 @@ class LineCounter:
             return False
         there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
         off = (crossing.at - there) / track.size_at_line
-        way = np.subtract(self._points[1], self._points[0]) / scale.person
-        way /= np.hypot(*way)
-        across, along = abs(float(off @ way)), abs(float(off[0] * way[1] - off[1] * way[0]))
-        apart = float(np.hypot(across, along))
+        direction = np.subtract(self._points[1], self._points[0]) / scale.person
+        direction /= np.hypot(*direction)
+        across = abs(float(off @ direction))
+        along = abs(float(off[0] * direction[1] - off[1] * direction[0]))
+        distance = float(np.hypot(across, along))
         thin = self._overhead and min(track.mean_area, other.mean_area) < THIN_AREA
         return (
             across < along < SAME_PERSON_BEHIND_PERSONS
-            or apart < SAME_PERSON_DISTANCE_PERSONS
-            or (thin and apart < THIN_PAIR_DISTANCE_PERSONS)
+            or distance < SAME_PERSON_DISTANCE_PERSONS
+            or (thin and distance < THIN_PAIR_DISTANCE_PERSONS)
         )
 
 

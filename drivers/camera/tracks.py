@@ -198,8 +198,8 @@ class Tracker:
             return np.zeros(len(points.at), np.int64)
         centres = np.array([track.at for track in self.tracks])
         scales = np.array([track.size_at_line for track in self.tracks])
-        apart = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
-        return np.where(apart.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, apart.argmin(axis=1) + 1, 0)
+        distances = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
+        return np.where(distances.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, distances.argmin(axis=1) + 1, 0)
 
     def _update_positions(self, blobs: Blobs, t: float, dt: float) -> None:
         """Move the tracks to where they are seen."""
@@ -410,12 +410,12 @@ def may_be_shadow(person: Track, shadow: Track, shade: float, *, settled: bool) 
         like = shade > MIN_SHADE_PERSONS and person.shade < 0.5 * shadow.shade
     else:
         like = person.mean_area > 1.3 * shadow.mean_area
-    way = person.speed + shadow.speed
-    pace = float(np.hypot(*way))
+    motion = person.speed + shadow.speed
+    pace = float(np.hypot(*motion))
     if not like or pace < MIN_SPEED_PERSONS_PER_S or person.speed @ shadow.speed < 0:
         return False
     off = person.at - shadow.at
-    aside = abs(off[0] * way[1] - off[1] * way[0]) / pace
+    aside = abs(off[0] * motion[1] - off[1] * motion[0]) / pace
     return bool(aside < MAX_SHADOW_ASIDE_PERSONS and np.hypot(*off) < MAX_SHADOW_DISTANCE_PERSONS)
 
 

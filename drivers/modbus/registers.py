@@ -101,9 +101,9 @@ def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE) -> 
         hole, before = min(before, allowed), allowed
         if requests:
             open_table, begin, count = requests[-1]
-            reach = max(end, begin + count) - begin
-            if table == open_table and first <= begin + count + hole and reach <= MAX_COUNT[table]:
-                requests[-1] = table, begin, reach
+            joined_count = max(end, begin + count) - begin
+            if table == open_table and first <= begin + count + hole and joined_count <= MAX_COUNT[table]:
+                requests[-1] = table, begin, joined_count
                 continue
         requests.append((table, first, end - first))
     return requests

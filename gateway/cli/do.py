@@ -75,7 +75,7 @@ async def _command(
     site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
 ) -> tuple[str, str]:
     """Its status, and why. One that takes long is asked after, by its id, until it has ended."""
-    wish = {
+    request = {
         "id": uuid.uuid4().hex,
         "device": device,
         "action": action,
@@ -86,7 +86,7 @@ async def _command(
     }
     waiting = False
     while True:
-        answer = await control.call(site.control.socket, "command", **wish)
+        answer = await control.call(site.control.socket, "command", **request)
         if answer["status"] != "accepted":
             return answer["status"], error_summary(preferred_language(), answer["detail"])
         if not waiting:

@@ -361,14 +361,14 @@ class _TotalEvaluation:
 
 
 def _is_between(before: InOut, after: InOut, totals: InOut, wraps: InOut) -> bool:
-    way, first, second = (
+    whole, first, second = (
         passed_between(before, after, wraps),
         passed_between(before, totals, wraps),
         passed_between(totals, after, wraps),
     )
-    if way is None or first is None or second is None:
+    if whole is None or first is None or second is None:
         return False
-    return (first[0] + second[0], first[1] + second[1]) == way
+    return (first[0] + second[0], first[1] + second[1]) == whole
 
 
 def _passed_since(last_read: Stamp, at: Stamp, passed: InOut) -> PassedCount | None:
