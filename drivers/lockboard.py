@@ -65,7 +65,7 @@ class LockPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     inverted: bool = False
 
 
-class Status(msgspec.Struct, frozen=True):
+class BoardStatus(msgspec.Struct, frozen=True):
     """A status reply: the frame, and what it says of each lock and of each item sensor."""
 
     frame: bytes
@@ -182,7 +182,7 @@ DIALECTS = {
 }
 
 
-def find_reply(dialect: Dialect, data: bytes, board: int) -> Status | None:
+def find_reply(dialect: Dialect, data: bytes, board: int) -> BoardStatus | None:
     """The first valid status reply of that board in what was received."""
     start = data.find(dialect.reply_start)
     while start >= 0:
@@ -190,12 +190,12 @@ def find_reply(dialect: Dialect, data: bytes, board: int) -> Status | None:
         frame = data[start : start + size]
         whole = frame and len(frame) == size and frame[-1] == dialect.checksum(frame[:-1])
         if whole and (flags := dialect.parse_flags(frame, board)):
-            return Status(frame, *flags)
+            return BoardStatus(frame, *flags)
         start = data.find(dialect.reply_start, start + 1)
     return None
 
 
-def decode(points: Mapping[str, LockPoint], raw: Status) -> dict[str, Value]:
+def decode(points: Mapping[str, LockPoint], raw: BoardStatus) -> dict[str, Value]:
     """One boolean a point; a lock that the board does not have, or whose state is unknown, is left out."""
     values: dict[str, Value] = {}
     for name, point in points.items():
@@ -206,7 +206,7 @@ def decode(points: Mapping[str, LockPoint], raw: Status) -> dict[str, Value]:
     return values
 
 
-def parse_example(fields: Mapping[str, Any]) -> Status:
+def parse_example(fields: Mapping[str, Any]) -> BoardStatus:
     """A worked example, a dialect and a status reply: `cu16 = "02 00 36 00 00 00 00 03 3B"`."""
     ((name, reply),) = fields.items()
     dialect, data = DIALECTS[name], bytes.fromhex(reply)
@@ -216,7 +216,7 @@ def parse_example(fields: Mapping[str, Any]) -> Status:
     raise ValueError(name)
 
 
-def format_status(raw: Status) -> str:
+def format_status(raw: BoardStatus) -> str:
     return raw.frame.hex(" ").upper()
 
 
@@ -236,14 +236,14 @@ class LockBus(Bus):
             raise ReadFailed("lock-board-unknown", board=board, last=self._dialect.max_boards - 1)
         return board
 
-    async def read(self, device: Device) -> Status:
+    async def read(self, device: Device) -> BoardStatus:
         return await self._request_status(self._board(device))
 
     async def probe(self, address: Address) -> dict[str, str]:
         await self._request_status(address.board)
         return {"dialect": self._name}
 
-    async def _request_status(self, board: int) -> Status:
+    async def _request_status(self, board: int) -> BoardStatus:
         dialect = self._dialect
         self._port.send(dialect.add_checksum(dialect.status_request(board)))
         return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout_s)

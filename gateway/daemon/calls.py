@@ -14,7 +14,7 @@ from gateway.config import Mistakes
 from gateway.field.line import Line
 from gateway.field.scan.ask import decode_points, parse_keys, scan_request
 from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 
 from .gateway import Gateway
 
@@ -113,7 +113,7 @@ class Calls(Mapping[str, Handler]):
         task = self._gateway.begin(self._gateway.engine.command(command))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
         if not done:
-            return {"status": Status.ACCEPTED, "detail": ""}
+            return {"status": CommandStatus.ACCEPTED, "detail": ""}
         order = task.result()
         return {"status": order.status, "detail": order.detail}
 

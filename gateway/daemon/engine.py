@@ -30,7 +30,7 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.services.commands import CommandRow, Commands, Status
+from gateway.services.commands import CommandRow, Commands, CommandStatus
 
 Execute = Callable[[Command], Awaitable[None]]
 """Executes a command on its device; raises `GatewayError` when it could not."""
@@ -124,9 +124,9 @@ class Engine:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
             await self._journal.commit()
         except JournalFailed as failure:
-            self._set_outcome(command, Status.FAILED, failure.key)
+            self._set_outcome(command, CommandStatus.FAILED, failure.key)
         order: CommandRow = orders[command.id]
-        if order.status is Status.ACCEPTED:
+        if order.status is CommandStatus.ACCEPTED:
             status, detail = await self._perform(command)
             order = self._set_outcome(command, status, detail)
             await self._commit()
@@ -158,22 +158,22 @@ class Engine:
                 await self._commit()
             await self._clock.sleep(1.0)
 
-    def _set_outcome(self, command: Command, status: Status, detail: str) -> CommandRow:
+    def _set_outcome(self, command: Command, status: CommandStatus, detail: str) -> CommandRow:
         self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _perform(self, command: Command) -> tuple[Status, str]:
+    async def _perform(self, command: Command) -> tuple[CommandStatus, str]:
         """Let the services act that know the action, else the device: the outcome and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
                 changed = self._step(command, own).changed
-                return (Status.DONE, "") if changed else (Status.FAILED, "nothing-to-do")
+                return (CommandStatus.DONE, "") if changed else (CommandStatus.FAILED, "nothing-to-do")
             await self._execute(command)
         except GatewayError as error:
-            return Status.FAILED, error.key
-        return Status.DONE, ""
+            return CommandStatus.FAILED, error.key
+        return CommandStatus.DONE, ""
 
     def _step(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.model import Clock, GatewayError
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 from gateway.web.access import COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
 from gateway.web.pages import Pages
@@ -266,7 +266,7 @@ class Dashboard:
         done = translate(lang, wanted.done_sentence(context), **{**arguments, **target.facts})
         for device in target.devices:
             answer = await self._send_command(person, lang, done, device, wanted.action, arguments)
-            if answer.status != Status.DONE:
+            if answer.status != CommandStatus.DONE:
                 break
         return answer
 
@@ -298,12 +298,12 @@ class Dashboard:
 
 def _outcome(lang: str, status: str, detail: str, done: str) -> CommandAnswer:
     """The outcome of a command, in words."""
-    if status == Status.DONE:
+    if status == CommandStatus.DONE:
         return CommandAnswer(200, "done", done)
-    if status == Status.ACCEPTED:
+    if status == CommandStatus.ACCEPTED:
         return CommandAnswer(200, status, translate(lang, "dashboard.accepted"))
     reason = error_summary(lang, detail)
-    if status in {Status.FAILED, Status.DENIED}:
+    if status in {CommandStatus.FAILED, CommandStatus.DENIED}:
         return CommandAnswer(200, status, translate(lang, f"dashboard.{status}", reason=reason))
     return CommandAnswer(200, "unknown", translate(lang, "dashboard.command-unknown", reason=reason))
 

@@ -26,7 +26,7 @@ RETENTION_MS = 86_400_000
 """How long a command is stored after its expiry; a later copy is refused as expired."""
 
 
-class Status(StrEnum):
+class CommandStatus(StrEnum):
     """The state of a command."""
 
     ACCEPTED = "accepted"
@@ -47,7 +47,7 @@ class CommandRow(msgspec.Struct, frozen=True):
     by: str
     at: Stamp
     expires: int
-    status: Status
+    status: CommandStatus
     detail: str = ""
 
 
@@ -72,8 +72,8 @@ class Commands(Service):
 
     def restore(self, rows: Rows) -> Rows:
         return {
-            key: msgspec.structs.replace(order, status=Status.INTERRUPTED)
-            if order.status is Status.ACCEPTED
+            key: msgspec.structs.replace(order, status=CommandStatus.INTERRUPTED)
+            if order.status is CommandStatus.ACCEPTED
             else order
             for key, order in rows.items()
         }
@@ -88,7 +88,7 @@ class Commands(Service):
             command.by,
             command.at,
             command.expires,
-            Status.DENIED if reason else Status.ACCEPTED,
+            CommandStatus.DENIED if reason else CommandStatus.ACCEPTED,
             reason,
         )
         body = {"args": command.args, "device": command.device}
@@ -107,7 +107,7 @@ class Commands(Service):
 
 
 def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[Changes, list[Fact]]:
-    order = msgspec.structs.replace(order, status=Status(outcome.status), detail=outcome.detail)
+    order = msgspec.structs.replace(order, status=CommandStatus(outcome.status), detail=outcome.detail)
     return {key: order}, [_fact("outcome", key, order, outcome.at)]
 
 
@@ -115,8 +115,8 @@ def _remove_expired(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
     changes: Changes = {}
     facts: list[Fact] = []
     for key, order in rows.items():
-        if order.status is Status.INTERRUPTED:
-            ended = Outcome(key, Status.UNKNOWN, at, "restart")
+        if order.status is CommandStatus.INTERRUPTED:
+            ended = Outcome(key, CommandStatus.UNKNOWN, at, "restart")
             changed, finished = _finish(key, order, ended)
             changes |= changed
             facts += finished

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from drivers.lockboard import (
     DIALECTS,
     Address,
+    BoardStatus,
     LockPoint,
     Options,
-    Status,
     connect,
     decode,
     find_reply,
@@ -114,7 +114,7 @@ async def on_line(line: Line, name: str) -> AsyncIterator[Bus]:
         yield bus
 
 
-def set_flags(status: Status) -> tuple[set[int], set[int]]:
+def set_flags(status: BoardStatus) -> tuple[set[int], set[int]]:
     doors, items = (
         {n for n, flag in enumerate(flags, 1) if flag} for flags in (status.doors, status.items)
     )
@@ -222,7 +222,7 @@ flags = st.lists(st.one_of(st.none(), st.booleans()), max_size=50).map(tuple)
 def test_decoding_never_raises(
     doors: tuple[bool | None, ...], items: tuple[bool | None, ...], count: int, inverted: bool
 ) -> None:
-    values = decode(points(count, inverted=inverted), Status(b"", doors, items))
+    values = decode(points(count, inverted=inverted), BoardStatus(b"", doors, items))
     assert {name for name in values if name.startswith("door")} == {
         f"door.{n}" for n, flag in enumerate(doors[:count], 1) if flag is not None
     }
@@ -317,7 +317,7 @@ async def test_an_adapter_that_echoes_and_a_reply_in_two_pieces(
     line.answer = answer
     async with on_line(line, name) as bus:
         status = await bus.read(locker())
-        assert isinstance(status, Status)
+        assert isinstance(status, BoardStatus)
         assert set_flags(status)[0] == {2, 9}
 
 
@@ -339,7 +339,7 @@ async def test_the_reply_is_found_between_those_of_other_boards(line: Line, name
     line.answer = lambda request: [(0.0, other.status() + unasked + mine.status() + other.status())]
     async with on_line(line, name) as bus:
         status = await bus.read(locker())
-        assert isinstance(status, Status)
+        assert isinstance(status, BoardStatus)
         assert set_flags(status)[0] == {4}
 
 

@@ -29,7 +29,7 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
@@ -49,7 +49,7 @@ from gateway.capabilities.visitors.services import (
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.journal import Journal
 from gateway.model import Hazard, ReadFailed, Sample, Stamp, Value
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo, Settings
 from tests.gateway.browser import Page, browsing
@@ -280,7 +280,7 @@ class House:
         """The date at the site."""
         return datetime.fromtimestamp(self.now().wall / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
 
-    def alarm(self, state: State | None, device: str = "smoke", value: Value = True) -> str:
+    def alarm(self, state: AlarmState | None, device: str = "smoke", value: Value = True) -> str:
         """Put the alarm of a device into a state; None closes it. Returns the alarm's id."""
         hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
         name = f"{device}/{point}/1"
@@ -328,7 +328,7 @@ class House:
     def drill(self) -> str:
         """A drill has begun."""
         row = Alarm(
-            id="drill/fire/1", device="gateway", point="drill", hazard=Hazard.FIRE, state=State.ACTIVE,
+            id="drill/fire/1", device="gateway", point="drill", hazard=Hazard.FIRE, state=AlarmState.ACTIVE,
             raised=self.now(5), mode=Mode.DRILL, mode_by="王芳",
         )  # fmt: skip
         self.rows("safety", drill__fire=row)
@@ -341,7 +341,7 @@ class House:
         row = Sensor(since=self.now(9000), alive=True, tested=at, tested_by="王芳", trial=trial)
         self.rows("supervision", **{f"{device}__{point}": row})
 
-    def ordered(self, device: str, action: str, status: Status, detail: str = "") -> None:
+    def ordered(self, device: str, action: str, status: CommandStatus, detail: str = "") -> None:
         """What became of a command."""
         at = self.now(65)
         order = CommandRow(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)

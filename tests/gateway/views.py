@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import Alarm, State
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState
 from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import Day, Flow, Place
 from gateway.capabilities.visitors.statistics.results import CentreLayout
@@ -78,7 +78,7 @@ def view(
     return view_of(*devices, snapshot=snapshot, safety=safety_settings)
 
 
-def alarm(state: State, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
+def alarm(state: AlarmState, device: str = "smoke", hazard: Hazard = Hazard.FIRE, ago: float = 60) -> Alarm:
     return Alarm(
         id=f"{device}/{ago}",
         device=device,

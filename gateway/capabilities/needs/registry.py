@@ -22,7 +22,7 @@ from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY_S, Need, Needs, Reception
 from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 
 from .particulars import (
     MAX_LENGTHS,
@@ -228,7 +228,7 @@ class NeedsRegistry:
 
     async def _execute(self, command: Command) -> None:
         order = await self._command(command)
-        if order.status is not Status.DONE:
+        if order.status is not CommandStatus.DONE:
             raise GatewayError(order.detail or order.status)
 
 

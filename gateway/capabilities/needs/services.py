@@ -45,7 +45,7 @@ Titles = Mapping[str, Mapping[str, str]]
 """Titles by name and language."""
 
 
-class State(StrEnum):
+class NeedState(StrEnum):
     """The state of a need."""
 
     REGISTERED = "registered"
@@ -59,18 +59,18 @@ class State(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-OPEN = frozenset({State.REGISTERED, State.ACCEPTED, State.REFERRED})
+OPEN = frozenset({NeedState.REGISTERED, NeedState.ACCEPTED, NeedState.REFERRED})
 """States in which action is still due."""
 CHANNELS = ("kiosk", "phone", "desk")
 OUTCOMES = ("met", "partly", "unmet")
 
-_STATE_CHANGES: Mapping[str, tuple[frozenset[State], State]] = {
-    "need-accept": (OPEN, State.ACCEPTED),
-    "need-refer": (OPEN, State.REFERRED),
-    "need-done": (OPEN, State.DONE),
-    "need-close": (OPEN | {State.DONE}, State.CLOSED),
-    "need-withdraw": (OPEN | {State.DONE}, State.WITHDRAWN),
-    "need-reopen": (frozenset(State) - OPEN, State.ACCEPTED),
+_STATE_CHANGES: Mapping[str, tuple[frozenset[NeedState], NeedState]] = {
+    "need-accept": (OPEN, NeedState.ACCEPTED),
+    "need-refer": (OPEN, NeedState.REFERRED),
+    "need-done": (OPEN, NeedState.DONE),
+    "need-close": (OPEN | {NeedState.DONE}, NeedState.CLOSED),
+    "need-withdraw": (OPEN | {NeedState.DONE}, NeedState.WITHDRAWN),
+    "need-reopen": (frozenset(NeedState) - OPEN, NeedState.ACCEPTED),
 }
 """For each command the states in which it is allowed, and the state to which it leads."""
 _ACTIONS_WITHOUT_STATE_CHANGE = frozenset(
@@ -118,7 +118,7 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     category: str
     channel: str
-    state: State
+    state: NeedState
     created: Stamp
     due: int
     """Unix time in milliseconds."""
@@ -186,7 +186,7 @@ class Needs(Service):
         owed = [row for row in rows.values() if row.state in OPEN]
         return {
             "open": len(owed),
-            "new": sum(row.state is State.REGISTERED for row in owed),
+            "new": sum(row.state is NeedState.REGISTERED for row in owed),
             "overdue": sum(row.overdue for row in owed),
         }
 
@@ -197,7 +197,7 @@ class Needs(Service):
         need = Need(
             category=category,
             channel=str(args["channel"]),
-            state=State.REGISTERED,
+            state=NeedState.REGISTERED,
             created=at,
             due=self._due(category, at),
             sealed=args.get("sealed") is True,
@@ -340,7 +340,7 @@ def _seconds_since_end(row: Need, at: Stamp) -> float:
 def _without_particulars(row: Need, at: Stamp) -> Need:
     """The need without particulars; an open one is withdrawn, as it can no longer be handled."""
     if row.state in OPEN:
-        return msgspec.structs.replace(row, sealed=False, state=State.WITHDRAWN, ended=at)
+        return msgspec.structs.replace(row, sealed=False, state=NeedState.WITHDRAWN, ended=at)
     return msgspec.structs.replace(row, sealed=False)
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.capabilities.needs.services import OPEN, Need, Reception, State
+from gateway.capabilities.needs.services import OPEN, Need, NeedState, Reception
 from gateway.words import translate
 
 DAY_S = 86_400.0
@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class NeedFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The statistics of some needs."""
 
     registered: int
@@ -40,13 +40,13 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.referred / self.registered if self.registered else None
 
 
-def figures(needs: Iterable[Need]) -> Figures:
+def figures(needs: Iterable[Need]) -> NeedFigures:
     """The statistics of all these needs."""
     needs = list(needs)
     owed = [need for need in needs if need.state in OPEN]
     durations_days = [days for need in needs if (days := days_to_end(need)) is not None]
     rated = [need.satisfaction for need in needs if need.satisfaction]
-    return Figures(
+    return NeedFigures(
         registered=len(needs),
         open=len(owed),
         overdue=sum(need.overdue for need in owed),
@@ -57,7 +57,7 @@ def figures(needs: Iterable[Need]) -> Figures:
     )
 
 
-def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, Figures]:
+def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, NeedFigures]:
     """The statistics of each group, sorted by the group's name."""
     groups: dict[str, list[Need]] = {}
     for need in needs:
@@ -67,7 +67,7 @@ def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[s
 
 def days_to_end(need: Need) -> float | None:
     """Days from registered to done or closed; None if still open or withdrawn."""
-    if need.ended is None or need.state is State.WITHDRAWN:
+    if need.ended is None or need.state is NeedState.WITHDRAWN:
         return None
     seconds = need.ended.seconds_since(need.created)
     return None if seconds is None else seconds / DAY_S

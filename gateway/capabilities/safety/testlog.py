@@ -102,7 +102,7 @@ class PeriodLog:
             sensor.alarms[index] = sensor.alarms[index]._replace(by=entry.by)
 
 
-class Table(NamedTuple):
+class LogTable(NamedTuple):
     """A table of texts; a cell may have several lines."""
 
     title: str
@@ -110,7 +110,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def log_tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
+def log_tables(log: PeriodLog, site: Site, language: str) -> list[LogTable]:
     """The tables of the log in a language."""
     sensors = (_sensor_row(name, sensor, site, language) for name, sensor in log.sensors.items())
     return [
@@ -126,7 +126,7 @@ def log_tables(log: PeriodLog, site: Site, language: str) -> list[Table]:
     ]
 
 
-def drill_table(log: PeriodLog, site: Site, language: str) -> Table:
+def drill_table(log: PeriodLog, site: Site, language: str) -> LogTable:
     """The drills of the log in a language."""
     rows = (
         _drill_row(each, site.part(SafetySite).duties.plans, language)
@@ -135,9 +135,9 @@ def drill_table(log: PeriodLog, site: Site, language: str) -> Table:
     return _table("drills", "time hazard by lasted steps skipped muster", rows, language)
 
 
-def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> Table:
+def _table(title: str, heads: str, rows: Iterable[list[str]], language: str) -> LogTable:
     words = [translate(language, f"testlog.{head}") for head in heads.split()]
-    return Table(translate(language, f"testlog.{title}"), words, list(rows))
+    return LogTable(translate(language, f"testlog.{title}"), words, list(rows))
 
 
 def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list[str]:

@@ -13,7 +13,7 @@ from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
 from gateway.journal import Journal, JournalFailed, Reader
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
-from gateway.services.commands import Status
+from gateway.services.commands import CommandStatus
 from gateway.services.driver_state import DriverState, saved_states
 from tests.clock import FakeClock
 from tests.gateway.all_services import services
@@ -103,8 +103,8 @@ async def test_a_journal_that_fails_does_not_stop_the_engine(
             patch.setattr(journal._writer, "transact", refuse)
             await it.sample(fire(clock))
             await clock.advance(3)
-            assert (await it.command(order(clock))).status is Status.FAILED
-            assert it.rows("commands")["c1"].status is Status.FAILED
+            assert (await it.command(order(clock))).status is CommandStatus.FAILED
+            assert it.rows("commands")["c1"].status is CommandStatus.FAILED
             assert not running.done()
         await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
         await journal.commit()
@@ -159,10 +159,10 @@ async def test_a_command_is_written_down_before_it_is_done_and_done_once(tmp_pat
         both = [asyncio.create_task(it.command(order(clock))) for _ in range(2)]
         while not found:
             await asyncio.sleep(0.001)
-        assert (await both[1]).status is Status.ACCEPTED
+        assert (await both[1]).status is CommandStatus.ACCEPTED
         gate.set()
-        assert (await both[0]).status is Status.DONE
-        assert (await it.command(order(clock))).status is Status.DONE
+        assert (await both[0]).status is CommandStatus.DONE
+        assert (await it.command(order(clock))).status is CommandStatus.DONE
     assert found == ["command c1"]
     kinds = [(record.kind, record.body["status"]) for record in await records(path, EVENT)]
     assert kinds == [("command", "accepted"), ("outcome", "done")]
@@ -176,9 +176,9 @@ async def test_a_command_that_fails_or_is_not_allowed_is_told(tmp_path: Path) ->
 
     async with engine(path, clock, execute=execute) as (it, _):
         failed = await it.command(order(clock))
-        assert (failed.status, failed.detail) == (Status.FAILED, "no-answer")
+        assert (failed.status, failed.detail) == (CommandStatus.FAILED, "no-answer")
         denied = await it.command(order(clock, "c2", action="explode"))
-        assert (denied.status, denied.detail) == (Status.DENIED, "not-allowed")
+        assert (denied.status, denied.detail) == (CommandStatus.DENIED, "not-allowed")
     told = [(r.kind, r.body["id"], r.body["status"]) for r in await records(path, EVENT)]
     assert told == [("command", "c1", "accepted"), ("outcome", "c1", "failed"), ("command", "c2", "denied")]
 
@@ -211,7 +211,7 @@ async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: P
         running = asyncio.create_task(it.run())
         await clock.settle()
         await journal.commit()
-        assert (await it.command(order(clock))).status is Status.UNKNOWN
+        assert (await it.command(order(clock))).status is CommandStatus.UNKNOWN
         running.cancel()
     assert executed == ["c1"]
     assert [r.body["status"] for r in await records(path, EVENT)] == ["accepted", "unknown"]

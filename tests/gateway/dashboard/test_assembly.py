@@ -6,13 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import Mode, Output, State
+from gateway.capabilities.safety.services.alarms import AlarmState, Mode, Output
 from gateway.capabilities.safety.services.batteries import Battery
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
 from gateway.capabilities.safety.services.supervision import Sensor
 from gateway.model import ClockQuality, Hazard, Stamp
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Health, Snapshot
@@ -92,15 +92,15 @@ def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
 
 
 def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
-    def order(ago: float, action: str, status: Status, device: str = "door") -> CommandRow:
+    def order(ago: float, action: str, status: CommandStatus, device: str = "door") -> CommandRow:
         return CommandRow(device, action, "dashboard", "Wang", at(ago), 0, status, "")
 
     card = replace(DOOR, actions=("reset-counts",))
     rows = {
-        "1": order(90, "reset-counts", Status.DONE),
-        "2": order(60, "reset-counts", Status.ACCEPTED),
-        "3": order(30, "open", Status.DENIED),
-        "4": order(20, "reset-counts", Status.DONE, "other"),
+        "1": order(90, "reset-counts", CommandStatus.DONE),
+        "2": order(60, "reset-counts", CommandStatus.ACCEPTED),
+        "3": order(30, "open", CommandStatus.DENIED),
+        "4": order(20, "reset-counts", CommandStatus.DONE, "other"),
     }
     (line,) = view(card, commands=rows).devices
     assert line.order == OrderRow("reset-counts", "accepted", "", "Wang", NOON - 60_000)
@@ -157,10 +157,10 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
         safety_settings=SafetySettings(outputs={"siren": SIREN}, tested_points={"smoke": ("smoke",)}),
         samples=(sample("needs", open=3, new=1, overdue=1),),
         safety={
-            "outputs/siren.failed": alarm(State.ACTIVE, "outputs", Hazard.FAULT),
-            "a": replace(alarm(State.NORMAL), mode=Mode.TEST),
-            "b": replace(alarm(State.NORMAL, "door"), mode=Mode.DISABLED),
-            "c": replace(alarm(State.ACTIVE, "door"), mode=Mode.SHELVED),
+            "outputs/siren.failed": alarm(AlarmState.ACTIVE, "outputs", Hazard.FAULT),
+            "a": replace(alarm(AlarmState.NORMAL), mode=Mode.TEST),
+            "b": replace(alarm(AlarmState.NORMAL, "door"), mode=Mode.DISABLED),
+            "c": replace(alarm(AlarmState.ACTIVE, "door"), mode=Mode.SHELVED),
         },
     )
     safety = seen.parts["safety"]

@@ -7,8 +7,8 @@ from markupsafe import escape
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from gateway.capabilities.safety.services.alarms import Mode, State
-from gateway.services.commands import Status
+from gateway.capabilities.safety.services.alarms import AlarmState, Mode
+from gateway.services.commands import CommandStatus
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
 
@@ -67,9 +67,9 @@ def test_a_device_does_what_it_offers_after_a_second_thought(house: House, page:
     page.click("dialog .danger")
     page.shows("已下发", "#toast.accepted")
     assert [(each["device"], each["action"]) for each in house.commands] == [("gas", "close-valve")]
-    house.ordered("gas", "close-valve", Status.ACCEPTED)
+    house.ordered("gas", "close-valve", CommandStatus.ACCEPTED)
     page.shows("关阀：执行中", "[data-key=gas]")
-    house.ordered("gas", "close-valve", Status.FAILED, "unconfirmed")
+    house.ordered("gas", "close-valve", CommandStatus.FAILED, "unconfirmed")
     page.shows("关阀：未成功，设备未显示已执行 · 1 分钟前 · Wang", "[data-key=gas]")
 
 
@@ -143,7 +143,7 @@ def test_without_a_script_the_page_can_be_read(page: Page) -> None:
 
 
 def test_nothing_sticks_out(page: Page, house: House) -> None:
-    house.alarm(State.ACTIVE)
+    house.alarm(AlarmState.ACTIVE)
     page.shows("火警", "#alarms")
     size = {"height": 1080, "deviceScaleFactor": 1, "mobile": False}
     try:
@@ -184,14 +184,14 @@ def test_the_sound_is_off_until_a_person_turns_it_on_and_says_so(house: House, p
     page.shows("提示音已关", "#sound")
     page.click("#sound")
     page.shows("提示音：开", "#sound")
-    house.alarm(State.ACTIVE)
+    house.alarm(AlarmState.ACTIVE)
     page.until(lambda: page.driver.title.startswith("🔔"))
     page.driver.get(f"{page.url}/?kiosk")
     page.until(lambda: page.driver.title.startswith("🔔"))
 
 
 def test_a_kiosk_shows_alarms_and_no_buttons(house: House, page: Page) -> None:
-    name = house.alarm(State.ACTIVE)
+    name = house.alarm(AlarmState.ACTIVE)
     house.case(name)
     page.driver.get(f"{page.url}/?kiosk&key={KEY}")
     page.shows("火警 一层活动室烟感", "#alarms")
@@ -206,7 +206,7 @@ def test_a_kiosk_shows_alarms_and_no_buttons(house: House, page: Page) -> None:
 def test_each_page_fits_reads_without_a_script_and_says_what_it_is_not(
     page: Page, house: House, path: str
 ) -> None:
-    house.case(house.alarm(State.ACTIVE))
+    house.case(house.alarm(AlarmState.ACTIVE))
     house.out("gas", Mode.DISABLED, NASTY * 3)
     page.driver.get(f"{page.url}/{path}")
     page.shows("火警", "#alarms")

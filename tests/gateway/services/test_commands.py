@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.model import ClockQuality, Outcome, Stamp
-from gateway.services.commands import RETENTION_MS, Commands, Status
+from gateway.services.commands import RETENTION_MS, Commands, CommandStatus
 from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
 
@@ -14,7 +14,7 @@ def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
     (fact,) = fold.step(command("open", args={"lock": 3}))
     assert fact.durable
     assert fact.body["args"] == {"lock": 3}
-    assert fold.rows["c1"].status is Status.ACCEPTED
+    assert fold.rows["c1"].status is CommandStatus.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_same_id_is_judged_once() -> None:
     fold.step(command("open"))
     fold.step(Outcome("c1", "done", at(1)))
     assert fold.step(command("open", second=2)) == []
-    assert fold.rows["c1"].status is Status.DONE
+    assert fold.rows["c1"].status is CommandStatus.DONE
 
 
 def test_a_command_that_a_restart_cut_short_is_never_tried_again() -> None:
@@ -64,4 +64,4 @@ def test_an_old_command_is_forgotten_but_still_refused() -> None:
     assert kinds(fold.step(tick(60 + RETENTION_MS / 1000 + 1))) == []
     assert fold.rows == {}
     fold.step(command("open", second=60 + RETENTION_MS / 1000 + 2, expires=at(60).wall))
-    assert fold.rows["c1"].status is Status.DENIED
+    assert fold.rows["c1"].status is CommandStatus.DENIED

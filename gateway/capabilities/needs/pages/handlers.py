@@ -20,7 +20,7 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
-from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, Reception, State
+from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, NeedState, Reception
 from gateway.capabilities.needs.statistics import (
     category_title,
     figures,
@@ -207,9 +207,9 @@ class NeedsHandlers(PartHandlers):
             query=request.url.query,
             needs=shown[:MAX_LISTED],
             count=len(shown),
-            states=State,
+            states=NeedState,
             all=figures(needs),
-            by_state={state: sum(need.state is state for need in needs) for state in State},
+            by_state={state: sum(need.state is state for need in needs) for state in NeedState},
             by_category=figures_by_group(needs, lambda need: need.category),
             by_month=dict(
                 reversed(figures_by_group(needs, lambda need: month_registered(need, zone)).items())

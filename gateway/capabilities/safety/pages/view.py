@@ -12,10 +12,10 @@ from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
     OUTPUTS_DEVICE,
     Alarm,
+    AlarmState,
     Mode,
     Output,
     Safety,
-    State,
     alarms_requiring,
 )
 from gateway.capabilities.safety.services.batteries import LOW_DAYS_LEFT, Batteries, Battery
@@ -38,7 +38,7 @@ from .settings import SafetySettings
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
-UNACKNOWLEDGED = (State.ACTIVE, State.CLEARED)
+UNACKNOWLEDGED = (AlarmState.ACTIVE, AlarmState.CLEARED)
 """The states of an alarm that nobody has acknowledged."""
 
 NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
@@ -73,7 +73,7 @@ class AlarmRow(msgspec.Struct, frozen=True):
     device: str
     title: dict[str, str]
     hazard: Hazard
-    state: State
+    state: AlarmState
     point: str
     value: Value
     unit: str
@@ -401,7 +401,7 @@ def _output_row(
     """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
     asking_alarms = {alarm.id for alarm in alarms_requiring(output, rows.values())}
     fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
-    failed = fault is not None and fault.state in (State.ACTIVE, State.ACKNOWLEDGED)
+    failed = fault is not None and fault.state in (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED)
     confirmed: Any = states.body["values"].get(name) if states else None
     waiting = bool(asking_alarms) and confirmed is not True
     state = "waiting" if waiting else {True: "on", False: "off"}.get(confirmed, "unknown")

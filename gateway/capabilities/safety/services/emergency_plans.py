@@ -54,7 +54,7 @@ class LoggedAction(msgspec.Struct, frozen=True):
     at: Stamp
 
 
-class Muster(LoggedAction, frozen=True):
+class MusterCount(LoggedAction, frozen=True):
     """How many people were found at the meeting point."""
 
     found: int
@@ -84,7 +84,7 @@ class EmergencyCase(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The names of the plan's steps when the case was opened."""
     done: dict[str, LoggedAction] = {}
     acknowledged: LoggedAction | None = None
-    muster: Muster | None = None
+    muster: MusterCount | None = None
 
 
 class EmergencyPlans(Service):
@@ -201,7 +201,7 @@ def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Cha
     found = command.args.get("found")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         return {}, []
-    muster = Muster(_person_of(command), command.at, found)
+    muster = MusterCount(_person_of(command), command.at, found)
     if case.muster and (case.muster.by, case.muster.found) == (muster.by, found):
         return {}, []
     body = {

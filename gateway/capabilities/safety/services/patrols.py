@@ -63,7 +63,7 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-class CheckIn(msgspec.Struct, frozen=True):
+class CheckpointVisit(msgspec.Struct, frozen=True):
     """Who was at a checkpoint, and when."""
 
     by: str
@@ -76,7 +76,7 @@ class PatrolRound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     round: str
     """Empty between two rounds."""
     since: Stamp
-    visits: dict[str, CheckIn] = {}
+    visits: dict[str, CheckpointVisit] = {}
     done: bool = False
     excused: bool = False
     """It was under way when the patrol was first configured: it cannot be missed."""
@@ -152,7 +152,7 @@ class Patrols(Service):
         by = command.by or command.origin
         where = {"patrol": name, "round": row.round}
         facts.append(_fact("check-in", command.at, **where, checkpoint=checkpoint, by=by, note=note))
-        row = _replace(row, visits={checkpoint: CheckIn(by, command.at), **row.visits})
+        row = _replace(row, visits={checkpoint: CheckpointVisit(by, command.at), **row.visits})
         if row.done or not row.round or row.visits.keys() < checkpoints.keys():
             return row
         people = sorted({visit.by for visit in row.visits.values()})

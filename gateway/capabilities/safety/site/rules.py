@@ -11,7 +11,13 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.capabilities.safety.services.alarms import LINK_POINT, Condition, Output, Rule, rule_of_point
+from gateway.capabilities.safety.services.alarms import (
+    LINK_POINT,
+    Output,
+    Rule,
+    RuleCondition,
+    rule_of_point,
+)
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
 from gateway.model import LATCHING, Checks, Hazard, Point
@@ -28,7 +34,7 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
     """`[rule.…]`: an alarm of the site's own. `during` is `08:00-21:30`, `open` or `closed`."""
 
     hazard: Hazard
-    when: tuple[Condition, ...]
+    when: tuple[RuleCondition, ...]
     title: str | dict[str, str] = ""
     need: int = 0
     during: str = ""
@@ -120,7 +126,7 @@ def _check_condition(
     reading: TomlReader,
     path: tuple[str, ...],
     number: int,
-    condition: Condition,
+    condition: RuleCondition,
     points: Mapping[str, Mapping[str, Point]],
 ) -> None:
     """What is wrong with one condition."""

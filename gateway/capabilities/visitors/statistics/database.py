@@ -40,7 +40,7 @@ class StatisticsMissing(StatisticsFailed):
     """The file does not exist yet."""
 
 
-class Database:
+class StatisticsDatabase:
     """One connection, guarded by a lock: a cancelled task leaves its thread running, and the next call must
     wait for it."""
 
@@ -203,7 +203,7 @@ def _sqlite_errors(key: str, path: Path) -> Iterator[None]:
         raise (StatisticsDamaged if damaged else StatisticsFailed)(key, path=path, reason=error) from error
 
 
-def connect(path: Path, *, readonly: bool = False) -> Database:
+def connect(path: Path, *, readonly: bool = False) -> StatisticsDatabase:
     """Open the file; created unless `readonly`. Raises `StatisticsFailed`."""
     if readonly and not path.exists():
         raise StatisticsMissing("statistics-missing", path=path)
@@ -227,7 +227,7 @@ def connect(path: Path, *, readonly: bool = False) -> Database:
         elif version != SCHEMA_VERSION:
             raise StatisticsFailed("statistics-version", path=path, version=version)
         stack.pop_all()
-    return Database(connection, path)
+    return StatisticsDatabase(connection, path)
 
 
 def replace_damaged(path: Path) -> Path:

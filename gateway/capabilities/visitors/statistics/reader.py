@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.journal import JournalFailed, Reader
 
 from .aggregation import Batch, Bin, CountingGap, StoredFact
-from .database import Database, connect
+from .database import StatisticsDatabase, connect
 from .writer import aggregate_next
 
 MAX_TAIL_ROWS = 4096
@@ -20,7 +20,7 @@ MAX_TAIL_ROWS = 4096
 class Figures:
     """The current figures. Calls block: use a thread."""
 
-    def __init__(self, database: Database, tail: Batch, *, behind: bool) -> None:
+    def __init__(self, database: StatisticsDatabase, tail: Batch, *, behind: bool) -> None:
         self._database = database
         self._tail = tail
         self.behind = behind

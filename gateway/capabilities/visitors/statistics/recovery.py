@@ -11,7 +11,7 @@ from gateway.journal import Reader
 from gateway.model import Lane
 
 from .aggregation import QUARTER_MS, Batch, CorrectStamp, Cursor
-from .database import PAGE_BYTES, Database, StatisticsFailed, connect
+from .database import PAGE_BYTES, StatisticsDatabase, StatisticsFailed, connect
 from .intervals import Interval, Intervals
 
 QUARTERS_PER_DAY = 86_400_000 // QUARTER_MS
@@ -58,7 +58,7 @@ def _extend_to_declared_size(file: Path) -> None:
             cut.truncate(size)
 
 
-def _salvage_into(database: Database, batch: Batch, first_complete: int | None) -> None:
+def _salvage_into(database: StatisticsDatabase, batch: Batch, first_complete: int | None) -> None:
     first = database.first_quarter()
     if first is None:
         return
@@ -83,7 +83,7 @@ def _salvage_into(database: Database, batch: Batch, first_complete: int | None) 
         batch.stored_facts += database.stored_facts(0, until * QUARTER_MS)
 
 
-def _salvage_bins(database: Database, batch: Batch, since: int, until: int) -> Iterator[Interval]:
+def _salvage_bins(database: StatisticsDatabase, batch: Batch, since: int, until: int) -> Iterator[Interval]:
     """Add the readable bins to the batch, and yield the days that cannot be read."""
     try:
         batch.bins |= database.bins_of_all_places(since, until)

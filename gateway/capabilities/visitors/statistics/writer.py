@@ -23,8 +23,8 @@ from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from .aggregation import GATEWAY_DOWN, Aggregator, CorrectStamp, Cursor
 from .database import (
     SUFFIXES,
-    Database,
     StatisticsDamaged,
+    StatisticsDatabase,
     StatisticsFailed,
     connect,
     finish_replacement,
@@ -67,7 +67,7 @@ async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None
 
 
 @contextlib.asynccontextmanager
-async def _open_database(path: Path, journal: Reader) -> AsyncIterator[Database]:
+async def _open_database(path: Path, journal: Reader) -> AsyncIterator[StatisticsDatabase]:
     """Open the file. A damaged one is moved aside and replaced by a new file, filled from the journal and,
     for older quarters, from what can be read of the damaged file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ async def _open_database(path: Path, journal: Reader) -> AsyncIterator[Database]
         database.close()
 
 
-def _open_checked(path: Path) -> Database:
+def _open_checked(path: Path) -> StatisticsDatabase:
     finish_replacement(path)
     database = connect(path)
     with contextlib.ExitStack() as stack:
@@ -104,7 +104,7 @@ def _rebuild_damaged(path: Path, first_complete: int | None, epoch: str) -> Path
     return replace_damaged(path)
 
 
-async def catch_up(database: Database, journal: Reader) -> None:
+async def catch_up(database: StatisticsDatabase, journal: Reader) -> None:
     """Aggregate all that the journal holds after the cursor, each batch in one transaction with its
     cursor."""
     more = True

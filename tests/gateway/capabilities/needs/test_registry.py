@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.capabilities.needs.registry import NeedsRegistry
-from gateway.capabilities.needs.services import DAY_S, State
+from gateway.capabilities.needs.services import DAY_S, NeedState
 from gateway.model import GatewayError, Lane
 from tests.clock import FakeClock
 from tests.gateway.capabilities.needs.kit import Office, office, text_of, whole
@@ -48,7 +48,7 @@ async def test_a_need_is_registered_seen_to_and_closed_and_the_journal_has_no_wo
         ]  # fmt: skip
         await there.update(number, "close", outcome="met", satisfaction=5)
         row = there.rows[number]
-        assert (row.state, row.referral) == (State.CLOSED, "property")
+        assert (row.state, row.referral) == (NeedState.CLOSED, "property")
         assert [(step.what, step.by) for step in row.steps] == [
             ("accept", "李强"), ("refer", "李强"), ("look", "王芳"), ("close", "李强"),
         ]  # fmt: skip
@@ -142,7 +142,7 @@ async def test_without_its_key_needs_go_on_but_none_is_registered(tmp_path: Path
         assert there.rows.keys() == {number}
         await there.update(number, "accept")
         await there.update(number, "erase")
-        assert there.rows[number].state is State.WITHDRAWN
+        assert there.rows[number].state is NeedState.WITHDRAWN
         assert there.store.stored() == {}
 
 

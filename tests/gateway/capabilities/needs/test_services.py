@@ -9,7 +9,7 @@ from msgspec import msgpack
 from msgspec.structs import asdict, replace
 
 from gateway.capabilities.needs import services as needs
-from gateway.capabilities.needs.services import OPEN, Category, Need, Needs, Reception, State
+from gateway.capabilities.needs.services import OPEN, Category, Need, Needs, NeedState, Reception
 from gateway.model import ClockQuality, Command, Fact, Lane, Tick
 from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
@@ -73,9 +73,9 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
     assert fold.service.summary(fold.rows) == {"open": 0, "new": 0, "overdue": 0}
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", NeedState)
 @pytest.mark.parametrize("action", ["accept", "refer", "done", "close", "withdraw", "reopen"])
-def test_each_state_is_open_to_what_makes_sense_in_it(state: State, action: str) -> None:
+def test_each_state_is_open_to_what_makes_sense_in_it(state: NeedState, action: str) -> None:
     fold = desk()
     register(fold)
     ended = None if state in OPEN else at(1)
@@ -83,8 +83,8 @@ def test_each_state_is_open_to_what_makes_sense_in_it(state: State, action: str)
     before = dict(fold.rows)
     facts = do(fold, action, 2, outcome="unmet")
     allowed = {
-        "accept": OPEN, "refer": OPEN, "done": OPEN, "close": OPEN | {State.DONE},
-        "withdraw": OPEN | {State.DONE}, "reopen": set(State) - OPEN,
+        "accept": OPEN, "refer": OPEN, "done": OPEN, "close": OPEN | {NeedState.DONE},
+        "withdraw": OPEN | {NeedState.DONE}, "reopen": set(NeedState) - OPEN,
     }[action]  # fmt: skip
     assert bool(facts) == (state in allowed)
     if state not in allowed:
@@ -128,7 +128,7 @@ def test_it_can_be_opened_again_for_a_while() -> None:
     assert why(fold, "reopen", 16 * DAY) == "need-reopen-late"
     assert kinds(do(fold, "reopen", 14 * DAY)) == ["need-reopened"]
     row = fold.rows[ONE]
-    assert (row.state, row.ended, row.outcome, row.satisfaction) == (State.ACCEPTED, None, "", 0)
+    assert (row.state, row.ended, row.outcome, row.satisfaction) == (NeedState.ACCEPTED, None, "", 0)
     assert row.due == at(17 * DAY).wall
 
 
@@ -142,7 +142,7 @@ def test_particulars_go_some_days_after_the_end_and_the_need_stays_for_the_stati
     assert (erased.kind, erased.durable) == ("need-erased", True)
     assert fold.step(tick(182 * DAY)) == []
     row = fold.rows[ONE]
-    assert (row.sealed, row.state, row.satisfaction) == (False, State.CLOSED, 5)
+    assert (row.sealed, row.state, row.satisfaction) == (False, NeedState.CLOSED, 5)
     assert (row.steps[-1].what, row.steps[-1].detail) == ("erase", "retention")
     for action in ("look", "note", "erase", "reopen"):
         assert why(fold, action, 182 * DAY) == "need-erased"

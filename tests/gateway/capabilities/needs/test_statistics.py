@@ -5,7 +5,7 @@ import io
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gateway.capabilities.needs.services import Category, Need, Reception, State
+from gateway.capabilities.needs.services import Category, Need, NeedState, Reception
 from gateway.capabilities.needs.statistics import (
     figures,
     figures_by_group,
@@ -20,19 +20,19 @@ DAY = 86_400.0
 ZONE = ZoneInfo("Asia/Shanghai")
 
 
-def need(state: State, created: float = 0, ended: float | None = None, **more: Any) -> Need:
+def need(state: NeedState, created: float = 0, ended: float | None = None, **more: Any) -> Need:
     given = {"category": "repair", "channel": "desk", "due": at(created + 3 * DAY).wall, **more}
     over = None if ended is None else at(ended)
     return Need(state=state, created=at(created), ended=over, **given)
 
 
 NEEDS = (
-    need(State.REGISTERED),
-    need(State.REFERRED, referred=True, overdue=True),
-    need(State.CLOSED, 0, 1 * DAY, satisfaction=5, referred=True),
-    need(State.CLOSED, 0, 2 * DAY, satisfaction=2),
-    need(State.DONE, 0, 9 * DAY, overdue=True, category="advice"),
-    need(State.WITHDRAWN, 0, 500 * DAY),
+    need(NeedState.REGISTERED),
+    need(NeedState.REFERRED, referred=True, overdue=True),
+    need(NeedState.CLOSED, 0, 1 * DAY, satisfaction=5, referred=True),
+    need(NeedState.CLOSED, 0, 2 * DAY, satisfaction=2),
+    need(NeedState.DONE, 0, 9 * DAY, overdue=True, category="advice"),
+    need(NeedState.WITHDRAWN, 0, 500 * DAY),
 )
 
 
@@ -53,13 +53,16 @@ def test_groups_add_up_and_months_are_local() -> None:
     groups = figures_by_group(NEEDS, lambda each: each.category)
     assert {name: each.registered for name, each in groups.items()} == {"advice": 1, "repair": 5}
     # 2027-01-15 08:00 UTC is the second 0; the month ends 16 h before midnight UTC at the site.
-    assert month_registered(need(State.REGISTERED, 16.3 * DAY), ZONE) == "2027-01"
-    assert month_registered(need(State.REGISTERED, 16.4 * DAY), ZONE) == "2027-02"
+    assert month_registered(need(NeedState.REGISTERED, 16.3 * DAY), ZONE) == "2027-01"
+    assert month_registered(need(NeedState.REGISTERED, 16.4 * DAY), ZONE) == "2027-02"
 
 
 def test_the_list_is_a_table_that_no_spreadsheet_takes_for_formulas() -> None:
     reception = Reception(categories={"repair": Category(title={"en": "=HYPERLINK(1)"}, days=1)})
-    rows = {"10000001": need(State.REGISTERED, 5), "10000002": need(State.CLOSED, 6, DAY, outcome="met")}
+    rows = {
+        "10000001": need(NeedState.REGISTERED, 5),
+        "10000002": need(NeedState.CLOSED, 6, DAY, outcome="met"),
+    }
     text = "".join(as_csv(needs_table(newest_first(rows), reception, "en", ZONE)))
     heads, newest, oldest = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
     assert len(heads) == len(newest) == len(oldest) == 13

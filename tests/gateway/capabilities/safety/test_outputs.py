@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.outputs import REPEAT_ON_INTERVAL_S, RETRY_DELAY_S, OutputController
-from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State, alarms_requiring
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output, alarms_requiring
 from gateway.model import Command, Fact, GatewayError, Hazard, LinkDown, ReadFailed, Sample
 from tests.clock import FakeClock
 from tests.gateway.services.kit import at
@@ -17,16 +17,16 @@ SIREN = Output(device="relay", off="off", hazards=(Hazard.FIRE,), sound=True, dr
 VALVE = Output(device="valve", on="close", hazards=(Hazard.GAS, Hazard.FIRE))
 DOOR = Output(device="door", on="release", off="lock", hazards=(Hazard.FIRE,), unless=(Hazard.GAS,))
 FIRE = Alarm(
-    id="1", device="d", point="smoke", hazard=Hazard.FIRE, state=State.ACTIVE, raised=at(0), latch=True
+    id="1", device="d", point="smoke", hazard=Hazard.FIRE, state=AlarmState.ACTIVE, raised=at(0), latch=True
 )
 GAS = replace(FIRE, id="2", hazard=Hazard.GAS)
 
 
 def test_which_alarms_ask() -> None:
-    for state in set(State) - {State.NORMAL}:
+    for state in set(AlarmState) - {AlarmState.NORMAL}:
         alarm = replace(FIRE, state=state)
         assert bool(alarms_requiring(VALVE, [alarm])), "a valve stays until a person has reset the alarm"
-        assert bool(alarms_requiring(SIREN, [alarm])) == (state is not State.LATCHED)
+        assert bool(alarms_requiring(SIREN, [alarm])) == (state is not AlarmState.LATCHED)
     for mode in (Mode.SHELVED, Mode.DISABLED, Mode.TEST):
         assert not alarms_requiring(VALVE, [replace(FIRE, mode=mode)])
     assert not alarms_requiring(SIREN, [GAS])

@@ -1,12 +1,12 @@
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.replay import TIME_STEP_MS, RuleReplay, sample_of_record
-from gateway.capabilities.safety.services.alarms import Condition, Rule
+from gateway.capabilities.safety.services.alarms import Rule, RuleCondition
 from gateway.model import Hazard, Lane, Record, Sample
 from tests.gateway.services.kit import at, sample
 
 
-def a_rule(condition: Condition, delay: float = 0.0) -> Rule:
+def a_rule(condition: RuleCondition, delay: float = 0.0) -> Rule:
     return Rule(
         id="rule/warm", device="f", point="warm", hazard=Hazard.FOOD, conditions=(condition,),
         on_delay_s=delay, off_delay_s=0.0, latching=False,
@@ -24,7 +24,7 @@ def replay(rule: Rule, *history: Sample) -> list[tuple[float, float | None]]:
     ]
 
 
-WARM = Condition(point="f.t", above=8, hysteresis=1)
+WARM = RuleCondition(point="f.t", above=8, hysteresis=1)
 
 
 def test_each_time_it_would_have_held() -> None:
@@ -41,7 +41,7 @@ def test_a_delay_passes_between_two_readings() -> None:
 
 def test_a_silence_is_seen_though_nothing_was_read() -> None:
     history = [sample("f", 0, t=5.0), sample("f", 7200, t=5.0)]
-    ((began, ended),) = replay(a_rule(Condition(point="f.t", missing=1800)), *history)
+    ((began, ended),) = replay(a_rule(RuleCondition(point="f.t", missing=1800)), *history)
     assert 1800 <= began <= 1800 + TIME_STEP_MS / 1000
     assert ended == 7200
 

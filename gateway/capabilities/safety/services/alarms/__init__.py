@@ -2,9 +2,9 @@
 
 from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
 from .rule_evaluator import RuleChange, RuleEvaluator
-from .rules import LINK_POINT, Condition, LocalClock, Rule, rule_of_point, rules_of_device
+from .rules import LINK_POINT, LocalClock, Rule, RuleCondition, rule_of_point, rules_of_device
 from .service import Alarm, Mode, Safety
-from .state_machine import TRANSITIONS, AlarmEvent, State, state_diagram
+from .state_machine import TRANSITIONS, AlarmEvent, AlarmState, state_diagram
 
 __all__ = [
     "LINK_POINT",
@@ -12,15 +12,15 @@ __all__ = [
     "TRANSITIONS",
     "Alarm",
     "AlarmEvent",
-    "Condition",
+    "AlarmState",
     "LocalClock",
     "Mode",
     "Output",
     "Rule",
     "RuleChange",
+    "RuleCondition",
     "RuleEvaluator",
     "Safety",
-    "State",
     "alarms_requiring",
     "rule_of_point",
     "rules_of_device",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gateway.model import Sample, Stamp, Value
 
-from .rules import LINK_POINT, Condition, LocalClock, Rule
+from .rules import LINK_POINT, LocalClock, Rule, RuleCondition
 
 MAX_HISTORY_READINGS = 64
 """About how many readings a condition keeps of the period that `rises` and `falls` look back on."""
@@ -29,7 +29,7 @@ class RuleChange(NamedTuple):
 class _ConditionState:
     """One condition with its latest value and its history. `is_met` is None while it is not known."""
 
-    def __init__(self, condition: Condition) -> None:
+    def __init__(self, condition: RuleCondition) -> None:
         self._condition = condition
         self._last_read_s: float | None = None
         self._last_changed_s = 0.0

@@ -17,7 +17,7 @@ LocalClock = Callable[[Stamp], datetime | None]
 """The local time at the site for a stamp; None while the clock has not been set."""
 
 
-class Condition(Limit, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"equals": "is"}):
+class RuleCondition(Limit, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"equals": "is"}):
     """One test of one point, written `device.point`. Exactly one of the tests is given."""
 
     point: str
@@ -62,7 +62,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """The device that the alarm is recorded for."""
     point: str
     hazard: Hazard
-    conditions: tuple[Condition, ...]
+    conditions: tuple[RuleCondition, ...]
     title: dict[str, str] = {}
     required_count: int = 0
     applies_at: Callable[[datetime], bool] | None = None
@@ -96,9 +96,9 @@ def rule_of_point(device: str, point: str, spec: AlarmSpec, opening_hours: Hours
     has_limit = spec.above is not None or spec.below is not None
     path = f"{device}.{point}"
     condition = (
-        Condition(point=path, above=spec.above, below=spec.below, hysteresis=spec.hysteresis)
+        RuleCondition(point=path, above=spec.above, below=spec.below, hysteresis=spec.hysteresis)
         if has_limit
-        else Condition(point=path, equals=True)
+        else RuleCondition(point=path, equals=True)
     )
     return Rule(
         id=f"{device}/{point}",

@@ -36,7 +36,7 @@ from gateway.model.hours import Hours
 
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LocalClock, Rule, rule_of_point, rules_of_device
-from .state_machine import AlarmEvent, State, find_transition
+from .state_machine import AlarmEvent, AlarmState, find_transition
 
 GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
 _HOUR_S = 3600.0
@@ -68,7 +68,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     point: str
     hazard: Hazard
-    state: State = State.NORMAL
+    state: AlarmState = AlarmState.NORMAL
     raised: Stamp
     value: Value = False
     title: dict[str, str] = {}
@@ -88,12 +88,16 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stands(self) -> bool:
         """Whether people must deal with it now."""
-        return self.state is not State.NORMAL and self.mode not in (Mode.SHELVED, Mode.DISABLED, Mode.TEST)
+        return self.state is not AlarmState.NORMAL and self.mode not in (
+            Mode.SHELVED,
+            Mode.DISABLED,
+            Mode.TEST,
+        )
 
     @property
     def sounds(self) -> bool:
         """Whether it requires a siren."""
-        return self.stands and self.state is not State.LATCHED and not self.muted
+        return self.stands and self.state is not AlarmState.LATCHED and not self.muted
 
 
 class Safety(Service):
@@ -168,7 +172,7 @@ class Safety(Service):
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         alarms: list[Alarm] = list(rows.values())
-        unacknowledged = (State.ACTIVE, State.CLEARED)
+        unacknowledged = (AlarmState.ACTIVE, AlarmState.CLEARED)
         return {
             "alarms": sum(alarm.stands for alarm in alarms),
             "unacknowledged": sum(alarm.stands and alarm.state in unacknowledged for alarm in alarms),
@@ -178,7 +182,7 @@ class Safety(Service):
         }
 
     def _resume_rules(self, rows: Rows) -> None:
-        standing = (State.ACTIVE, State.ACKNOWLEDGED)
+        standing = (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED)
         self._evaluator.resume(key for key, alarm in rows.items() if alarm.state in standing)
 
     def _apply_configuration(self, changes: _ChangeSet) -> None:
@@ -186,7 +190,9 @@ class Safety(Service):
         self._resume_rules(changes.alarms)
         for key, alarm in changes.alarms.items():
             if key not in self._evaluator.rules and alarm.mode is not Mode.DRILL:
-                changes.record(key, _replace(alarm, state=State.NORMAL, mode=None, until=None), "removed")
+                changes.record(
+                    key, _replace(alarm, state=AlarmState.NORMAL, mode=None, until=None), "removed"
+                )
 
     def _apply_rule_change(self, changes: _ChangeSet, change: RuleChange) -> None:
         """Raise or clear the alarm of a rule."""
@@ -201,7 +207,7 @@ class Safety(Service):
                 changes.record(rule.id, _replace(old, tested=True, value=change.value), "tested")
             return
         alarm = old or _new_alarm(rule, changes.at)
-        if change.holds and alarm.state in (State.NORMAL, State.LATCHED):
+        if change.holds and alarm.state in (AlarmState.NORMAL, AlarmState.LATCHED):
             # A new occurrence gets a new id: a late click must not acknowledge it.
             alarm = _replace(
                 alarm, id=_occurrence_id(rule.id, changes.at), raised=changes.at, acknowledged_by=""
@@ -229,13 +235,13 @@ class Safety(Service):
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
             alarm = _with_mode(alarm, Mode.DISABLED, command, changes.at)
-            changes.record(rule.id, _replace(alarm, state=State.NORMAL, muted=False), "disabled")
+            changes.record(rule.id, _replace(alarm, state=AlarmState.NORMAL, muted=False), "disabled")
 
     def _start_test(self, changes: _ChangeSet, command: Command) -> None:
         """Only a normal point can be tested: a real alarm is never turned into a test."""
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
-            if alarm.state is State.NORMAL and alarm.mode is None:
+            if alarm.state is AlarmState.NORMAL and alarm.mode is None:
                 alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, changes.at)
                 changes.record(rule.id, alarm, "test-begun")
 
@@ -306,7 +312,7 @@ class _ChangeSet:
 
     def record(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
         """Store an alarm as it is now, with a fact of what has changed."""
-        is_normal = alarm.state is State.NORMAL and alarm.mode in (None, Mode.DRILL)
+        is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, Mode.DRILL)
         self.rows[key] = None if is_normal else alarm
         body = {
             "id": alarm.id,
@@ -341,7 +347,7 @@ def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
         signed = _replace(alarm, acknowledged_by=command.by)
         if alarm.mode is Mode.DRILL:
-            changes.record(key, _replace(signed, state=State.NORMAL), "closed")
+            changes.record(key, _replace(signed, state=AlarmState.NORMAL), "closed")
         else:
             changes.apply_event(key, signed, AlarmEvent.RESET)
 

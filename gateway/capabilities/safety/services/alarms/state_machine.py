@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 
-class State(StrEnum):
+class AlarmState(StrEnum):
     """The state of an alarm. A point without a row is `normal`."""
 
     NORMAL = "normal"
@@ -31,28 +31,30 @@ class AlarmEvent(StrEnum):
     RESET = "reset"
 
 
-class Transition(NamedTuple):
+class AlarmTransition(NamedTuple):
     """What an event does in a state. `latching` is None where that does not depend on latching."""
 
-    state: State
+    state: AlarmState
     event: AlarmEvent
     latching: bool | None
-    next: State
+    next: AlarmState
     change: str
     """The name of the change in the journal record."""
 
 
 TRANSITIONS = (
-    Transition(State.NORMAL, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
-    Transition(State.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, State.ACKNOWLEDGED, "acknowledged"),
-    Transition(State.ACTIVE, AlarmEvent.CLEAR, None, State.CLEARED, "cleared"),
-    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, True, State.LATCHED, "cleared"),
-    Transition(State.ACKNOWLEDGED, AlarmEvent.CLEAR, False, State.NORMAL, "closed"),
-    Transition(State.CLEARED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
-    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, True, State.LATCHED, "acknowledged"),
-    Transition(State.CLEARED, AlarmEvent.ACKNOWLEDGE, False, State.NORMAL, "closed"),
-    Transition(State.LATCHED, AlarmEvent.RAISE, None, State.ACTIVE, "raised"),
-    Transition(State.LATCHED, AlarmEvent.RESET, None, State.NORMAL, "closed"),
+    AlarmTransition(AlarmState.NORMAL, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    AlarmTransition(
+        AlarmState.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, AlarmState.ACKNOWLEDGED, "acknowledged"
+    ),
+    AlarmTransition(AlarmState.ACTIVE, AlarmEvent.CLEAR, None, AlarmState.CLEARED, "cleared"),
+    AlarmTransition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, True, AlarmState.LATCHED, "cleared"),
+    AlarmTransition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, False, AlarmState.NORMAL, "closed"),
+    AlarmTransition(AlarmState.CLEARED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    AlarmTransition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, True, AlarmState.LATCHED, "acknowledged"),
+    AlarmTransition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, False, AlarmState.NORMAL, "closed"),
+    AlarmTransition(AlarmState.LATCHED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    AlarmTransition(AlarmState.LATCHED, AlarmEvent.RESET, None, AlarmState.NORMAL, "closed"),
 )
 """An event without a row here changes nothing: an alarm can be reset only after it was acknowledged, and
 never while its condition holds."""
@@ -64,7 +66,7 @@ _TRANSITIONS_BY_EVENT = {
 }
 
 
-def find_transition(state: State, event: AlarmEvent, latching: bool) -> Transition | None:
+def find_transition(state: AlarmState, event: AlarmEvent, latching: bool) -> AlarmTransition | None:
     """The transition for an event in a state; None when the event changes nothing."""
     return _TRANSITIONS_BY_EVENT.get((state, event, latching))
 

@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from gateway.capabilities.needs.services import State
+from gateway.capabilities.needs.services import NeedState
 from tests.gateway.browser import Page
 from tests.gateway.capabilities.needs.pages.house import SAID, NeedsHouse
 from tests.gateway.dashboard_fixtures import NASTY
@@ -135,7 +135,7 @@ def test_the_desk_sees_a_need_through(house: NeedsHouse, page: Page) -> None:
     page.click("#step-close button")
     page.shows("已办结", "#need-title")
     need = house.needs()[receipt]
-    assert (need.state, need.outcome, need.referral) == (State.CLOSED, "partly", "property")
+    assert (need.state, need.outcome, need.referral) == (NeedState.CLOSED, "partly", "property")
     page.driver.get(f"{page.url}/needs?state=closed")
     page.shows("报修", f"[data-need='{receipt}']")
     page.shows("已办结 1", "#need-statistics")

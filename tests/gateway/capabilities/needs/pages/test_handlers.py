@@ -23,7 +23,7 @@ from gateway.capabilities.needs.pages.passes import (
     WRONG_NUMBERS,
     Passes,
 )
-from gateway.capabilities.needs.services import State
+from gateway.capabilities.needs.services import NeedState
 from gateway.dashboard import application
 from gateway.web.access import SESSION_LIFETIME_S, Access
 from tests.gateway.capabilities.needs.pages.house import SAID, NeedsHouse, post, register
@@ -134,7 +134,7 @@ def test_it_is_registered_once_and_its_state_can_be_asked_without_a_name(
     assert status == 200
     assert register(served, cookie, once="form1") == (200, number)
     (need,) = house.needs().values()
-    assert (need.state, need.channel, need.category) == (State.REGISTERED, "kiosk", "repair")
+    assert (need.state, need.channel, need.category) == (NeedState.REGISTERED, "kiosk", "repair")
     desk = served.cookie()
     post(served, f"/needs/{number}", desk, {"step": "refer", "to": "property"})
     status, _, text = post(served, "/need/state", cookie, {"number": f" {number[:4]} {number[4:]} "})
@@ -276,7 +276,7 @@ def test_the_list_the_figures_and_the_export_have_nothing_personal(
     assert headers["content-type"].startswith("text/csv")
     assert "attachment" in headers["content-disposition"]
     heads, *lines = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    assert heads[:4] == ["Number", "Category", "Channel", "State"]
+    assert heads[:4] == ["Number", "Category", "Channel", "NeedState"]
     assert {line[0] for line in lines} == set(numbers)
     assert {line[3] for line in lines} == {"Registered", "In progress", "Withdrawn"}
     assert not any(typed in text for typed in TYPED)

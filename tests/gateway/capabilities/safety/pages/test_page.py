@@ -5,7 +5,7 @@ from __future__ import annotations
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from gateway.capabilities.safety.services.alarms import Alarm, Mode, State
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode
 from gateway.capabilities.safety.services.emergency_plans import LoggedAction, Muster
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
@@ -16,7 +16,7 @@ from tests.gateway.dashboard_fixtures import NASTY, House
 
 def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page: Page) -> None:
     assert "没有报警" in page.text("#alarms")
-    name = house.alarm(State.ACTIVE)
+    name = house.alarm(AlarmState.ACTIVE)
     page.shows("火警 一层活动室烟感", "#alarms")
     assert page.text(".tile.alarms .number") == "1"
     assert "火警" in page.text("[data-key=smoke].line")
@@ -29,7 +29,7 @@ def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page
     assert command["action"] == "acknowledge"
     assert command["args"] == {"alarm": name}
     assert command["by"] == "Wang"
-    house.alarm(State.ACKNOWLEDGED)
+    house.alarm(AlarmState.ACKNOWLEDGED)
     page.shows("已确认，尚未恢复", "#alarms")
     assert not page.has("#alarms .panel li > .act")
     assert page.text(".tile.alarms .number") == "1"
@@ -40,14 +40,14 @@ def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page
 
 
 def test_an_alarm_is_shelved_for_a_reason_and_the_form_outlives_the_news(house: House, page: Page) -> None:
-    name = house.alarm(State.ACTIVE)
+    name = house.alarm(AlarmState.ACTIVE)
     page.until(lambda: page.has("#alarms .aside summary"))
     page.click("#alarms .aside summary")
     form = "#alarms .aside form"
     fill(page, form)
     assert house.commands == []  # the reason is missing
     page.driver.find_element(By.CSS_SELECTOR, f"{form} [name=why]").send_keys("扬尘")
-    house.alarm(State.ACTIVE, "gas", 14.5)
+    house.alarm(AlarmState.ACTIVE, "gas", 14.5)
     page.shows("燃气泄漏", "#alarms")
     assert page.driver.switch_to.active_element.get_attribute("value") == "扬尘"
     page.click(f"{form} [type=submit]")
@@ -58,7 +58,7 @@ def test_an_alarm_is_shelved_for_a_reason_and_the_form_outlives_the_news(house: 
 
 
 def test_a_double_click_acts_once(house: House, page: Page) -> None:
-    house.alarm(State.ACTIVE)
+    house.alarm(AlarmState.ACTIVE)
     button = "#alarms .panel li .act"
     page.until(lambda: page.has(button))
     ActionChains(page.driver).double_click(page.driver.find_element(By.CSS_SELECTOR, button)).perform()
@@ -67,7 +67,7 @@ def test_a_double_click_acts_once(house: House, page: Page) -> None:
 
 
 def test_what_sounds_is_muted_by_somebody(house: House, page: Page) -> None:
-    name = house.alarm(State.ACTIVE)
+    name = house.alarm(AlarmState.ACTIVE)
     page.until(lambda: page.has(".mute"))
     page.click(".mute")
     page.shows("已消音", "#toast.done")
@@ -79,7 +79,7 @@ def test_what_sounds_is_muted_by_somebody(house: House, page: Page) -> None:
         device="smoke",
         point="smoke",
         hazard=Hazard.FIRE,
-        state=State.ACTIVE,
+        state=AlarmState.ACTIVE,
         raised=house.now(),
         muted=True,
         mode_by=NASTY,
@@ -95,7 +95,7 @@ def test_a_rules_alarm_has_its_title_and_value_and_not_its_name(house: House, pa
         device="gas",
         point="kitchen-heats",
         hazard=Hazard.FIRE,
-        state=State.ACTIVE,
+        state=AlarmState.ACTIVE,
         raised=house.now(),
         value=39.5,
         title={"zh": "厨房升温过快"},
@@ -105,7 +105,7 @@ def test_a_rules_alarm_has_its_title_and_value_and_not_its_name(house: House, pa
 
 
 def test_a_plan_is_ticked_off_and_people_are_counted(house: House, page: Page) -> None:
-    name = house.alarm(State.ACTIVE)
+    name = house.alarm(AlarmState.ACTIVE)
     house.case(name)
     page.shows("火灾应急预案 0/2", "#alarms")
     page.shows("须找到 31 人", "#alarms")
@@ -187,14 +187,14 @@ def test_a_walk_test_ticks_off_each_detector_as_it_is_pressed(house: House, page
     house.trial("smoke", "smoke", ticked=True)
     page.shows("已响应", "[data-key='smoke/smoke']")
     page.shows("1/2", "#walk h2")
-    house.alarm(State.ACTIVE, "gas", 14.5)
+    house.alarm(AlarmState.ACTIVE, "gas", 14.5)
     page.shows("燃气泄漏", "#alarms")
 
 
 def test_what_is_switched_and_what_does_not_obey_is_told(house: House, page: Page) -> None:
     page.driver.get(f"{page.url}/safety")
     page.shows("尚无反馈", "#outputs")
-    house.alarm(State.ACTIVE)
+    house.alarm(AlarmState.ACTIVE)
     house.says("outputs", **{"siren": True, "siren.failed": False})
     page.shows("起因：火警 一层活动室烟感 已启动", "#outputs")
     row = Alarm(
@@ -202,7 +202,7 @@ def test_what_is_switched_and_what_does_not_obey_is_told(house: House, page: Pag
         device="outputs",
         point="siren.failed",
         hazard=Hazard.FAULT,
-        state=State.ACTIVE,
+        state=AlarmState.ACTIVE,
         raised=house.now(),
         value=True,
     )

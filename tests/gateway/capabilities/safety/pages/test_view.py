@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
-from gateway.capabilities.safety.services.alarms import Alarm, Mode, Output, State
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, Muster
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.model import Hazard
@@ -21,10 +21,10 @@ SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
 
 def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
     rows = {
-        "1": alarm(State.ACKNOWLEDGED, "a", Hazard.FIRE),
-        "2": alarm(State.ACTIVE, "b", Hazard.FAULT),
-        "3": alarm(State.CLEARED, "c", Hazard.GAS, ago=90),
-        "4": alarm(State.ACTIVE, "d", Hazard.GAS, ago=30),
+        "1": alarm(AlarmState.ACKNOWLEDGED, "a", Hazard.FIRE),
+        "2": alarm(AlarmState.ACTIVE, "b", Hazard.FAULT),
+        "3": alarm(AlarmState.CLEARED, "c", Hazard.GAS, ago=90),
+        "4": alarm(AlarmState.ACTIVE, "d", Hazard.GAS, ago=30),
     }
     seen = view(safety=rows).parts["safety"]
     assert [line.device for line in seen.alarms] == ["d", "c", "b", "a"]
@@ -33,23 +33,23 @@ def test_alarms_come_unacknowledged_first_then_by_urgency_then_newest() -> None:
 
 def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
     """GB 26875.1-2011, 4.1.2."""
-    over = alarm(State.ACKNOWLEDGED), at(299)
-    older = alarm(State.CLEARED, "gas", Hazard.GAS), at(300)
-    drill = replace(alarm(State.ACTIVE), mode=Mode.DRILL), at(1)
+    over = alarm(AlarmState.ACKNOWLEDGED), at(299)
+    older = alarm(AlarmState.CLEARED, "gas", Hazard.GAS), at(300)
+    drill = replace(alarm(AlarmState.ACTIVE), mode=Mode.DRILL), at(1)
     snapshot = Snapshot({}, removed={"safety": (older, over, drill)})
     ended = view_of(SMOKE, snapshot=snapshot).parts["safety"].ended
     assert [(each.name, each.at) for each in ended] == [("smoke", NOON - 299_000)]
 
 
 def test_a_device_in_alarm_is_never_merely_well() -> None:
-    rows = {"s": alarm(State.ACTIVE), "t": alarm(State.CLEARED)}
+    rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
     assert seen.devices[0].annotations["safety"] == SafetyAnnotation(True, (Hazard.FIRE,))
     assert seen.devices[0].values == (PointRow("smoke", True),)
 
 
 def test_a_drill_is_never_among_the_alarms() -> None:
-    drill = replace(alarm(State.ACTIVE, "gateway"), id="drill/fire/1", mode=Mode.DRILL)
+    drill = replace(alarm(AlarmState.ACTIVE, "gateway"), id="drill/fire/1", mode=Mode.DRILL)
     seen = view(SMOKE, safety={"drill/fire": drill}).parts["safety"]
     assert seen.alarms == ()
     assert seen.unacknowledged == 0
@@ -60,10 +60,10 @@ def test_a_drill_is_never_among_the_alarms() -> None:
 @pytest.mark.parametrize(
     ("row", "sounding"),
     [
-        (alarm(State.ACTIVE), True),
-        (replace(alarm(State.ACTIVE), muted=True, mode_by="Wang"), False),
-        (alarm(State.LATCHED), False),
-        (replace(alarm(State.ACTIVE), mode=Mode.SHELVED), False),
+        (alarm(AlarmState.ACTIVE), True),
+        (replace(alarm(AlarmState.ACTIVE), muted=True, mode_by="Wang"), False),
+        (alarm(AlarmState.LATCHED), False),
+        (replace(alarm(AlarmState.ACTIVE), mode=Mode.SHELVED), False),
     ],
 )
 def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bool) -> None:
@@ -75,10 +75,12 @@ def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bo
 def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -> None:
     mode = {"until": at(-600), "mode_by": "Wang", "why": "dust"}
     rows = {
-        "smoke/smoke": replace(alarm(State.NORMAL), mode=Mode.DISABLED, **mode),
-        "smoke/link": replace(alarm(State.NORMAL, hazard=Hazard.FAULT), mode=Mode.DISABLED, **mode),
-        "door/a": replace(alarm(State.ACTIVE, "door"), mode=Mode.SHELVED, title={"en": "Rule"}, **mode),
-        "door/b": replace(alarm(State.ACTIVE, "door", ago=9), mode=Mode.SHELVED, **mode),
+        "smoke/smoke": replace(alarm(AlarmState.NORMAL), mode=Mode.DISABLED, **mode),
+        "smoke/link": replace(alarm(AlarmState.NORMAL, hazard=Hazard.FAULT), mode=Mode.DISABLED, **mode),
+        "door/a": replace(
+            alarm(AlarmState.ACTIVE, "door"), mode=Mode.SHELVED, title={"en": "Rule"}, **mode
+        ),
+        "door/b": replace(alarm(AlarmState.ACTIVE, "door", ago=9), mode=Mode.SHELVED, **mode),
     }
     whole = view(SMOKE, DOOR, safety=rows)
     seen = whole.parts["safety"]
@@ -95,7 +97,7 @@ def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -
 
 
 def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
-    first, second = (replace(alarm(State.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
+    first, second = (replace(alarm(AlarmState.ACTIVE, ago=ago), id=f"smoke/{ago}/1") for ago in (60, 30))
     case = EmergencyCase(
         id=first.id,
         alarm=first.id,
@@ -121,7 +123,7 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
 def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
     settings = SafetySettings(people_inside="visitors.inside")
     for hazard, inside in ((Hazard.FIRE, 5), (Hazard.WATER, None)):
-        rows = {"a": alarm(State.ACTIVE, hazard=hazard)}
+        rows = {"a": alarm(AlarmState.ACTIVE, hazard=hazard)}
         seen = view(SMOKE, safety_settings=settings, safety=rows, visitors=todays_visitors())
         assert [each.inside for each in seen.parts["safety"].alarms] == [inside]
 
@@ -134,14 +136,14 @@ def test_a_fire_alarm_without_a_plan_still_says_how_many_are_inside() -> None:
         (True, False, None, "waiting"),
         (True, True, None, "on"),
         (False, True, None, "on"),
-        (True, False, State.ACTIVE, "failed"),
-        (True, True, State.CLEARED, "on"),
+        (True, False, AlarmState.ACTIVE, "failed"),
+        (True, True, AlarmState.CLEARED, "on"),
     ],
 )
 def test_an_output_is_what_it_confirmed_unless_it_failed(
-    raised: bool, said: bool | None, fault: State | None, state: str
+    raised: bool, said: bool | None, fault: AlarmState | None, state: str
 ) -> None:
-    rows: dict[str, object] = {"smoke/smoke": alarm(State.ACTIVE)} if raised else {}
+    rows: dict[str, object] = {"smoke/smoke": alarm(AlarmState.ACTIVE)} if raised else {}
     if fault:
         rows["outputs/siren.failed"] = replace(
             alarm(fault, "outputs", Hazard.FAULT), point="siren.failed", id="outputs/siren.failed/1"

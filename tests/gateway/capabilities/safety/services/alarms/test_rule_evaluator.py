@@ -3,14 +3,14 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.safety.services.alarms import Condition, Rule, RuleEvaluator
+from gateway.capabilities.safety.services.alarms import Rule, RuleCondition, RuleEvaluator
 from gateway.model import Hazard
 from tests.gateway.services.kit import at, sample
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def a_rule(*when: Condition, **fields: Any) -> Rule:
+def a_rule(*when: RuleCondition, **fields: Any) -> Rule:
     defaults = {
         "id": "r",
         "device": "a",
@@ -25,7 +25,7 @@ def a_rule(*when: Condition, **fields: Any) -> Rule:
 class Site:
     """An evaluator of one rule, and short methods to feed it."""
 
-    def __init__(self, *when: Condition, **fields: Any) -> None:
+    def __init__(self, *when: RuleCondition, **fields: Any) -> None:
         self.local: datetime | None = NOON
         self.evaluator = RuleEvaluator([a_rule(*when, **fields)], lambda _: self.local)
 
@@ -38,14 +38,14 @@ class Site:
 
 
 def test_a_level_is_told_once_when_it_changes() -> None:
-    site = Site(Condition(point="a.x", above=8, hysteresis=1))
+    site = Site(RuleCondition(point="a.x", above=8, hysteresis=1))
     assert [site.read(t, x=x) for t, x in enumerate([8, 8.1, 9, 7.5, 7, 8])] == [
         [], [True], [], [], [False], []
     ]  # fmt: skip
 
 
 def test_it_must_last_and_be_gone_for_a_while() -> None:
-    site = Site(Condition(point="a.x", equals=True), on_delay_s=10, off_delay_s=5)
+    site = Site(RuleCondition(point="a.x", equals=True), on_delay_s=10, off_delay_s=5)
     assert site.read(0, x=True) == []
     assert site.read(9, x=True) == []
     assert site.wait(10) == [True]
@@ -57,7 +57,7 @@ def test_it_must_last_and_be_gone_for_a_while() -> None:
 
 
 def test_an_interruption_begins_the_delay_anew() -> None:
-    site = Site(Condition(point="a.x", equals=True), on_delay_s=10)
+    site = Site(RuleCondition(point="a.x", equals=True), on_delay_s=10)
     site.read(0, x=True)
     site.read(5, x=False)
     site.read(6, x=True)
@@ -66,7 +66,7 @@ def test_an_interruption_begins_the_delay_anew() -> None:
 
 
 def test_a_flapping_input_is_one_alarm() -> None:
-    site = Site(Condition(point="a.x", equals=True), off_delay_s=5)
+    site = Site(RuleCondition(point="a.x", equals=True), off_delay_s=5)
     told = [change for n in range(6000) for change in site.read(n / 10, x=bool(n % 2))]
     assert told == [True]
 
@@ -81,12 +81,12 @@ def test_a_flapping_input_is_one_alarm() -> None:
     ids=["rises", "rises too slowly", "falls"],
 )
 def test_how_fast_it_moves(moves: dict[str, Any], values: list[float], told: list[list[bool]]) -> None:
-    site = Site(Condition(point="a.x", **moves))
+    site = Site(RuleCondition(point="a.x", **moves))
     assert [site.read(10 * n, x=x) for n, x in enumerate(values)] == told
 
 
 def test_the_past_of_a_fast_sensor_is_bounded() -> None:
-    site = Site(Condition(point="a.x", rises=5, within=60))
+    site = Site(RuleCondition(point="a.x", rises=5, within=60))
     for n in range(100_000):
         site.read(n / 1000, x=1.0)
     (history,) = [
@@ -99,7 +99,7 @@ def test_the_past_of_a_fast_sensor_is_bounded() -> None:
     ("need", "told"), [(0, [[], [], [True]]), (2, [[], [True], []]), (1, [[True], [], []])]
 )
 def test_so_many_of_them_must_agree(need: int, told: list[list[bool]]) -> None:
-    votes = [Condition(point=f"{device}.smoke", equals=True) for device in "abc"]
+    votes = [RuleCondition(point=f"{device}.smoke", equals=True) for device in "abc"]
     site = Site(*votes, required_count=need)
     for device in "abc":
         site.read(0, device, smoke=False)
@@ -107,7 +107,7 @@ def test_so_many_of_them_must_agree(need: int, told: list[list[bool]]) -> None:
 
 
 def test_what_is_not_known_changes_nothing() -> None:
-    site = Site(Condition(point="a.smoke", equals=True), Condition(point="b.open", equals=True))
+    site = Site(RuleCondition(point="a.smoke", equals=True), RuleCondition(point="b.open", equals=True))
     assert site.read(0, "a", smoke=True) == []
     assert site.read(1, "b", open=True) == [True]
     assert site.read(2, "b", error="timeout") == []
@@ -115,7 +115,7 @@ def test_what_is_not_known_changes_nothing() -> None:
 
 
 def test_a_reading_that_stays_away() -> None:
-    site = Site(Condition(point="a.x", missing=600))
+    site = Site(RuleCondition(point="a.x", missing=600))
     assert site.wait(0) == []
     assert site.wait(599) == []
     assert site.wait(600) == [True]
@@ -125,7 +125,7 @@ def test_a_reading_that_stays_away() -> None:
 
 
 def test_a_value_that_never_changes() -> None:
-    site = Site(Condition(point="a.x", stuck=3600))
+    site = Site(RuleCondition(point="a.x", stuck=3600))
     assert site.read(0, x=20.0) == []
     assert site.read(3599, x=20.0) == []
     assert site.read(3600, x=20.0) == [True]
@@ -133,13 +133,13 @@ def test_a_value_that_never_changes() -> None:
 
 
 def test_a_dead_sensor_is_not_a_stuck_one() -> None:
-    site = Site(Condition(point="a.x", stuck=3600))
+    site = Site(RuleCondition(point="a.x", stuck=3600))
     site.read(0, x=20.0)
     assert site.wait(10_000) == []
 
 
 def test_hours() -> None:
-    site = Site(Condition(point="a.x", equals=True), applies_at=lambda local: local.hour >= 22)
+    site = Site(RuleCondition(point="a.x", equals=True), applies_at=lambda local: local.hour >= 22)
     assert site.read(0, x=True) == []
     site.local = datetime(2026, 11, 21, 22, tzinfo=UTC)
     assert site.wait(1) == [True]
@@ -148,13 +148,13 @@ def test_hours() -> None:
 
 
 def test_without_a_clock_a_rule_always_applies() -> None:
-    site = Site(Condition(point="a.x", equals=True), applies_at=lambda local: False)
+    site = Site(RuleCondition(point="a.x", equals=True), applies_at=lambda local: False)
     site.local = None
     assert site.read(0, x=True) == [True]
 
 
 def test_a_successor_takes_up_what_holds() -> None:
-    site = Site(Condition(point="a.x", equals=True), off_delay_s=5)
+    site = Site(RuleCondition(point="a.x", equals=True), off_delay_s=5)
     site.evaluator.resume(["r", "gone"])
     assert site.read(0, x=True) == []
     assert site.read(1, x=False) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.safety.services.alarms import Alarm, Output, Safety, State, alarms_requiring
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Output, Safety, alarms_requiring
 from gateway.capabilities.safety.services.alarms.service import _HOUR_S, MAX_MUTE_S
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.daemon.gateway import DELIVERY_LIMIT_S
@@ -63,9 +63,9 @@ def test_the_sign_is_steady_only_once_somebody_has_seen_it() -> None:
     """GB 16806, 4.8."""
     fold = safety()
     fold.step(sample("d0", 0, fire=True))
-    assert fold.rows["d0/fire"].state is State.ACTIVE
+    assert fold.rows["d0/fire"].state is AlarmState.ACTIVE
     fold.step(command("acknowledge", args={"alarm": fold.rows["d0/fire"].id}))
-    assert fold.rows["d0/fire"].state is State.ACKNOWLEDGED
+    assert fold.rows["d0/fire"].state is AlarmState.ACKNOWLEDGED
 
 
 async def test_ten_thousand_records_are_kept(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_electrical_fire_alarm_latches_until_it_is_reset_by_hand() -> None:
     fold.step(sample("d0", 0, electrical=True), sample("d0", 1, electrical=False))
     alarm = fold.rows["d0/electrical"].id
     fold.step(command("acknowledge", args={"alarm": alarm}))
-    assert fold.rows["d0/electrical"].state is State.LATCHED
+    assert fold.rows["d0/electrical"].state is AlarmState.LATCHED
     assert changes(fold.step(tick(30 * 24 * _HOUR_S))) == []
     assert changes(fold.step(command("reset", args={"alarm": alarm}))) == ["closed"]
 
@@ -143,9 +143,9 @@ def test_a_silent_sensor_is_a_fault_and_other_states_are_kept_apart() -> None:
     )
     seen = {key: (row.state, row.mode, row.hazard) for key, row in fold.rows.items()}
     assert seen == {
-        "d0/fire": (State.ACTIVE, None, Hazard.FIRE),
-        "d1/link": (State.ACTIVE, None, Hazard.FAULT),
-        "d2/fire": (State.NORMAL, "disabled", Hazard.FIRE),
+        "d0/fire": (AlarmState.ACTIVE, None, Hazard.FIRE),
+        "d1/link": (AlarmState.ACTIVE, None, Hazard.FAULT),
+        "d2/fire": (AlarmState.NORMAL, "disabled", Hazard.FIRE),
     }
 
 

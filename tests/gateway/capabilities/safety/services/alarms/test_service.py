@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from gateway.capabilities.safety.services.alarms import Alarm, Condition, Mode, Rule, Safety, State
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Rule, RuleCondition, Safety
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Point, Stamp, Tick
 from gateway.model.hours import parse_week
 from tests.gateway.services.kit import DAY, Fold, command, device, sample, tick
@@ -66,7 +66,7 @@ def test_a_fire_stays_until_it_was_acknowledged_and_reset() -> None:
     assert changes(fold.step(sample("d", 1, smoke=False))) == ["cleared"]
     assert act(fold, "reset") == [], "nobody resets what nobody has seen"
     assert act(fold, "acknowledge") == ["acknowledged"]
-    assert fold.rows["d/smoke"].state is State.LATCHED
+    assert fold.rows["d/smoke"].state is AlarmState.LATCHED
     assert act(fold, "reset") == ["closed"]
     assert fold.rows == {}
 
@@ -91,10 +91,10 @@ def test_a_late_click_does_not_acknowledge_a_newer_alarm() -> None:
     fold.step(sample("d", 0, smoke=True))
     old = fold.rows["d/smoke"].id
     fold.step(command("acknowledge", args={"alarm": old}), sample("d", 1, smoke=False))
-    assert fold.rows["d/smoke"].state is State.LATCHED
+    assert fold.rows["d/smoke"].state is AlarmState.LATCHED
     fold.step(sample("d", 2, smoke=True))
     assert fold.step(command("acknowledge", second=3, args={"alarm": old})) == []
-    assert fold.rows["d/smoke"].state is State.ACTIVE
+    assert fold.rows["d/smoke"].state is AlarmState.ACTIVE
     assert fold.rows["d/smoke"].acknowledged_by == ""
 
 
@@ -103,10 +103,10 @@ def test_a_silent_safety_device_is_a_fault_and_hides_no_fire() -> None:
     fold.step(sample("d", 0, smoke=True))
     (fact,) = fold.step(sample("d", 1, error="timeout"))
     assert (fact.body["hazard"], fact.body["value"]) == ("fault", "timeout")
-    assert fold.rows["d/smoke"].state is State.ACTIVE
+    assert fold.rows["d/smoke"].state is AlarmState.ACTIVE
     assert changes(fold.step(sample("d", 2, temperature=20.0))) == ["cleared"]
-    assert fold.rows["d/link"].state is State.CLEARED
-    assert fold.rows["d/smoke"].state is State.ACTIVE
+    assert fold.rows["d/link"].state is AlarmState.CLEARED
+    assert fold.rows["d/smoke"].state is AlarmState.ACTIVE
 
 
 def test_alarms_survive_a_restart() -> None:
@@ -153,7 +153,7 @@ def test_what_is_disabled_raises_nothing_and_is_judged_anew_when_it_is_back() ->
     assert fold.step(sample("d", 1, smoke=False), sample("d", 2, smoke=True)) == []
     assert fold.service.summary(fold.rows)["disabled"] == 2
     assert changes(fold.step(tick(3600))) == ["enabled", "raised", "enabled"]
-    assert fold.rows["d/smoke"].state is State.ACTIVE
+    assert fold.rows["d/smoke"].state is AlarmState.ACTIVE
 
 
 def test_nothing_is_disabled_for_ever() -> None:
@@ -219,7 +219,7 @@ def test_a_rule_of_the_site_is_an_alarm_like_any_other() -> None:
         device="visitors",
         point="crowded",
         hazard=Hazard.CROWD,
-        conditions=(Condition(point="visitors.inside", above=200, hysteresis=10),),
+        conditions=(RuleCondition(point="visitors.inside", above=200, hysteresis=10),),
         title={"zh": "人太多", "en": "Too many people"},
         latching=False,
         off_delay_s=0.0,
@@ -276,7 +276,7 @@ def test_no_sequence_of_acts_loses_a_fire(acts: list[str]) -> None:
     for doing in acts:
         now += 1
         row = fold.rows.get("d/smoke")
-        quiet = row is None or row.state in (State.NORMAL, State.LATCHED)
+        quiet = row is None or row.state in (AlarmState.NORMAL, AlarmState.LATCHED)
         if doing in ("smoke", "clear"):
             smoke = doing == "smoke"
             fold.step(sample("d", now, smoke=smoke))
@@ -299,11 +299,11 @@ def test_no_sequence_of_acts_loses_a_fire(acts: list[str]) -> None:
             owed = {"acknowledge", "reset"}
         elif doing in owed and not (doing == "reset" and (smoke or "acknowledge" in owed)):
             owed.remove(doing)
-        state = row.state if row is not None else State.NORMAL
+        state = row.state if row is not None else AlarmState.NORMAL
         expected = {
-            (True, True): State.ACTIVE,
-            (True, False): State.ACKNOWLEDGED,
-            (False, True): State.CLEARED,
-            (False, False): State.LATCHED if owed else State.NORMAL,
+            (True, True): AlarmState.ACTIVE,
+            (True, False): AlarmState.ACKNOWLEDGED,
+            (False, True): AlarmState.CLEARED,
+            (False, False): AlarmState.LATCHED if owed else AlarmState.NORMAL,
         }
         assert state is expected[smoke, "acknowledge" in owed]

@@ -1,13 +1,15 @@
 from pathlib import Path
 
-from gateway.capabilities.safety.services.alarms import TRANSITIONS, AlarmEvent, State, state_diagram
+from gateway.capabilities.safety.services.alarms import TRANSITIONS, AlarmEvent, AlarmState, state_diagram
 from gateway.capabilities.safety.services.alarms.state_machine import find_transition
 
 ROOT = Path(__file__).parents[6]
 
 
 def test_every_state_is_reached_and_left() -> None:
-    assert {arrow.next for arrow in TRANSITIONS} == {arrow.state for arrow in TRANSITIONS} == set(State)
+    assert (
+        {arrow.next for arrow in TRANSITIONS} == {arrow.state for arrow in TRANSITIONS} == set(AlarmState)
+    )
 
 
 def test_no_two_arrows_contradict_each_other() -> None:
@@ -21,18 +23,18 @@ def test_no_two_arrows_contradict_each_other() -> None:
 
 
 def test_nothing_but_people_ends_a_latching_alarm() -> None:
-    for state in set(State) - {State.NORMAL}:
+    for state in set(AlarmState) - {AlarmState.NORMAL}:
         for event in (AlarmEvent.RAISE, AlarmEvent.CLEAR):
             arrow = find_transition(state, event, latching=True)
-            assert arrow is None or arrow.next is not State.NORMAL
+            assert arrow is None or arrow.next is not AlarmState.NORMAL
 
 
 def test_nothing_ends_an_alarm_while_its_condition_holds() -> None:
-    for state in (State.ACTIVE, State.ACKNOWLEDGED):
+    for state in (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED):
         for event in (AlarmEvent.ACKNOWLEDGE, AlarmEvent.RESET):
             for latching in (True, False):
                 arrow = find_transition(state, event, latching)
-                assert arrow is None or arrow.next is State.ACKNOWLEDGED
+                assert arrow is None or arrow.next is AlarmState.ACKNOWLEDGED
 
 
 def test_the_documents_show_the_diagram_of_the_table() -> None:
