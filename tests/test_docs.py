@@ -131,8 +131,8 @@ FORBIDDEN_CONSTANTS = {
 """The unit goes into the name: DAY_S, MINUTES_PER_DAY."""
 ALLOWED_NAMES = {"together"}
 """`together` is a key of emergency plans, which are files of the users."""
-ALLOWED_TWICE = {"Address", "Options", "_Server"}
-"""Class names that each driver has, since the contract asks for them."""
+ALLOWED_TWICE = {"Address", "Options", "Packet", "_Server"}
+"""What each driver calls so, by the contract or by its protocol."""
 
 
 def definitions(path: Path) -> Iterator[tuple[int, str]]:
