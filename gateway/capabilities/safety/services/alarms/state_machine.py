@@ -31,7 +31,7 @@ class AlarmEvent(StrEnum):
     RESET = "reset"
 
 
-class AlarmTransition(NamedTuple):
+class Transition(NamedTuple):
     """What an event does in a state. `latching` is None where that does not depend on latching."""
 
     state: AlarmState
