@@ -1,6 +1,9 @@
 """Devices that post over HTTP: Hikvision people counting (ISAPI `EventNotificationAlert`), JSON webhooks.
 
 XML and JSON both become a tree of keys, in which a point's `path` finds its value.
+
+The server uses h11 directly. uvicorn has no deadline for headers and no limit on silent connections that
+still lets devices in, and it parses everything that a refused client goes on sending.
 """
 
 from __future__ import annotations
