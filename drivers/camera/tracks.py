@@ -204,8 +204,8 @@ class Tracker:
             return np.zeros(len(points.positions), np.int64)
         centres = np.array([track.position for track in self.tracks])
         scales = np.array([track.size_at_line for track in self.tracks])
-        apart = np.hypot(*np.moveaxis(points.positions[:, None] - centres, 2, 0)) / scales
-        return np.where(apart.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, apart.argmin(axis=1) + 1, 0)
+        distances = np.hypot(*np.moveaxis(points.positions[:, None] - centres, 2, 0)) / scales
+        return np.where(distances.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, distances.argmin(axis=1) + 1, 0)
 
     def _update_positions(self, blobs: Blobs, t: float, dt: float) -> None:
         """Move the tracks to where they are seen."""
