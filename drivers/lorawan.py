@@ -28,6 +28,7 @@ from gateway.model import (
     ListenerAction,
     OverheardDevice,
     Point,
+    Raw,
     ReadFailed,
     Scan,
     Value,
@@ -35,6 +36,7 @@ from gateway.model import (
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
+from gateway.wire.press import PressEnd, PressPoint, end_presses, message_of, with_press_end
 
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
@@ -95,7 +97,7 @@ def _channel_keys(channel: str | tuple[str, ...]) -> list[bytes]:
     return [bytes.fromhex(key) for key in ([channel] if isinstance(channel, str) else channel)]
 
 
-class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Where the value is in a payload; without `channel`, counted from the start of the payload."""
 
     channel: str | tuple[str, ...] = ()
@@ -111,8 +113,6 @@ class LoraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     mask: int | None = None
     among: tuple[int, ...] = ()
     """The numbers that are valid for this point; with any other number the point is left out."""
-    pulse: bool = False
-    """A button press without a release message: it ends as soon as it is reported."""
     optional: bool = True
     """Messages need not contain every value."""
 
@@ -146,11 +146,10 @@ class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=
 
 
 class LorawanUplink(msgspec.Struct, frozen=True):
-    """A message of a device. `over`: instead of the message, the end of the button presses it reported."""
+    """A message of a device."""
 
     port: int
     data: bytes
-    over: bool = False
 
 
 class _DeviceInfo(msgspec.Struct, rename="camel"):
@@ -179,17 +178,18 @@ class _DownlinkEvent(msgspec.Struct, rename="camel"):
     code: str = ""
 
 
-def decode(points: Mapping[str, LoraPoint], raw: LorawanUplink) -> dict[str, Value]:
+def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     """Decode a message to its numbers; what it does not contain is left out."""
-    records = dict(_split_records(points, raw.data)) if any(p.channel for p in points.values()) else {}
+    uplink: LorawanUplink = message_of(raw)
+    records = dict(_split_records(points, uplink.data)) if any(p.channel for p in points.values()) else {}
     values: dict[str, Value] = {}
     for name, point in points.items():
-        if point.ports and raw.port not in point.ports:
+        if point.ports and uplink.port not in point.ports:
             continue
         if point.channel:
             field = next((records[key] for key in _channel_keys(point.channel) if key in records), b"")
         else:
-            field = raw.data if point.length in (0, len(raw.data)) else b""
+            field = uplink.data if point.length in (0, len(uplink.data)) else b""
         part = field[point.byte : point.byte + VALUE_BYTES[point.type]]
         if len(part) < VALUE_BYTES[point.type]:
             continue
@@ -198,7 +198,7 @@ def decode(points: Mapping[str, LoraPoint], raw: LorawanUplink) -> dict[str, Val
             number &= point.mask
         if not point.among or number in point.among:
             values[name] = number
-    return {name: 0 for name in values if points[name].pulse} if raw.over else values
+    return end_presses(points, raw, values)
 
 
 def _split_records(points: Mapping[str, LoraPoint], data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -221,13 +221,16 @@ def _record_bytes(key: bytes) -> int:
     return RECORD_BYTES.get(key) or (RECORD_BYTES.get(key[1:], 0) if key[0] < HISTORY_PREFIX[0] else 0)
 
 
-def parse_example(fields: Mapping[str, Any]) -> LorawanUplink:
+def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `hex = "01 75 5C"`, and where they matter `port = 1` and `over = true`."""
-    return LorawanUplink(fields.get("port", 85), bytes.fromhex(fields["hex"]), fields.get("over", False))
+    uplink = LorawanUplink(fields.get("port", 85), bytes.fromhex(fields["hex"]))
+    return PressEnd(uplink) if fields.get("over") else uplink
 
 
-def format_raw(raw: LorawanUplink) -> str:
-    return f"fPort {raw.port}: {raw.data.hex(' ').upper()}{' (over)' if raw.over else ''}"
+def format_raw(raw: Raw) -> str:
+    uplink: LorawanUplink = message_of(raw)
+    ended = " (over)" if isinstance(raw, PressEnd) else ""
+    return f"fPort {uplink.port}: {uplink.data.hex(' ').upper()}{ended}"
 
 
 class _SensorState:
@@ -300,11 +303,11 @@ class LoraListener(Listener):
                 sensor.application = application
             if raw is None:
                 continue
-            yield sensor.name, raw
-            if isinstance(raw, LorawanUplink):
-                over = msgspec.structs.replace(raw, over=True)
-                if decode(sensor.points, over):
-                    yield sensor.name, over
+            if isinstance(raw, ReadFailed):
+                yield sensor.name, raw
+                continue
+            for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
+                yield sensor.name, reading
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Queue a downlink; return when it has been sent or, if it is `confirmed`, acknowledged."""

@@ -16,7 +16,6 @@ from gateway.model import (
     Listener,
     ListenerAction,
     OverheardDevice,
-    Point,
     ReadFailed,
     Scan,
     Value,
@@ -25,6 +24,7 @@ from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import values_at
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
+from gateway.wire.press import PressEnd, PressPoint, end_presses, message_of, with_press_end
 
 FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
 """Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""
@@ -40,18 +40,10 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     }
 
 
-class JsonPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
+class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`path`: where the value is in the message: keys and list indices, joined by dots."""
 
     path: str
-    pulse: bool = False
-    """A button press without a release message: it ends as soon as it is reported."""
-
-
-class PressEnd(msgspec.Struct, frozen=True):
-    """The end of the button presses that a message reported."""
-
-    message: Any
 
 
 class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -72,10 +64,8 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     """Decode a parsed message to values; what it does not contain is left out."""
-    over = isinstance(raw, PressEnd)
-    message = raw.message if over else raw
-    found = values_at(message, {name: point.path for name, point in points.items()})
-    return {name: False if over and points[name].pulse else value for name, value in found.items()}
+    found = values_at(message_of(raw), {name: point.path for name, point in points.items()})
+    return end_presses(points, raw, found)
 
 
 def parse_example(fields: Mapping[str, Any]) -> Any:
@@ -85,8 +75,8 @@ def parse_example(fields: Mapping[str, Any]) -> Any:
 
 
 def format_raw(raw: Any) -> str:
-    over = isinstance(raw, PressEnd)
-    return msgspec.json.encode(raw.message if over else raw).decode() + (" (over)" if over else "")
+    ended = " (over)" if isinstance(raw, PressEnd) else ""
+    return msgspec.json.encode(message_of(raw)).decode() + ended
 
 
 class JsonListener(Listener):
@@ -109,9 +99,8 @@ class JsonListener(Listener):
             except (ValueError, RecursionError) as error:
                 yield device.name, ReadFailed("not-json", reason=error)
                 continue
-            yield device.name, values
-            if any(device.points[name].pulse for name in decode(device.points, values)):
-                yield device.name, PressEnd(values)
+            for reading in with_press_end(device.points, values, decode(device.points, values)):
+                yield device.name, reading
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Publish the message of an action of the device's profile; it takes no arguments."""

@@ -31,6 +31,7 @@ from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
 from gateway.wire.codec import convert_values
+from gateway.wire.press import PressEnd
 from tests.broker import Broker, hearing
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles"
@@ -164,7 +165,8 @@ pieces = st.sampled_from(["0175", "0382", "05CC", "03D2", "FF16", "20CE", "00"])
     st.booleans(),
 )
 def test_decoding_never_raises(port: int, data: bytes, over: bool) -> None:
-    raw = LorawanUplink(port, data, over)
+    uplink = LorawanUplink(port, data)
+    raw = PressEnd(uplink) if over else uplink
     for profile in MODELS.values():
         values, _ = convert_values(profile.points, profile.driver.decode(profile.points, raw))
         assert set(values) <= set(profile.points)

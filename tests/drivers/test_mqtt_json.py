@@ -15,7 +15,6 @@ from drivers.mqtt_json import (
     DRIVER,
     Address,
     JsonPoint,
-    PressEnd,
     connect,
     decode,
     format_raw,
@@ -29,6 +28,7 @@ from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import convert_values
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
+from gateway.wire.press import PressEnd
 from tests.broker import Broker, hearing
 
 json = st.recursive(
