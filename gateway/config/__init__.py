@@ -12,7 +12,8 @@ from .options import (
 )
 from .profile import Profile, load_profile, run_example
 from .reading import NAME_PATTERN, Mistake, Mistakes, localized
-from .site import Site, available_actions, configuration_digest, load_profiles, load_site, profile_folders
+from .site import Site, configuration_digest
+from .site_file import available_actions, figures_of, load_profiles, load_site, profile_folders
 
 __all__ = [
     "NAME_PATTERN",
@@ -29,6 +30,7 @@ __all__ = [
     "UplinkOptions",
     "available_actions",
     "configuration_digest",
+    "figures_of",
     "load_profile",
     "load_profiles",
     "load_site",

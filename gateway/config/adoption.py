@@ -20,7 +20,8 @@ from gateway.model import Device, Revision
 
 from .options import JournalOptions
 from .reading import Mistake, Mistakes
-from .site import Site, configuration_digest, load_site
+from .site import Site, configuration_digest
+from .site_file import load_site
 
 _JOURNAL_PATH = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
 

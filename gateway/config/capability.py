@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -22,9 +22,7 @@ from gateway.services import CORE_SERVICES
 
 from .options import BusSpec
 from .reading import Table, TomlReader
-
-if TYPE_CHECKING:
-    from .site import Site
+from .site import Site
 
 PACKAGE = "gateway.capabilities"
 

@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 from gateway import __version__
 from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_interval_s
-from gateway.config import Site, available_actions
+from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities
-from gateway.config.site import figures_of
 from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal

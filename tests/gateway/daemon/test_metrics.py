@@ -5,8 +5,7 @@ import socket
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.config import load_site
-from gateway.config.site import figures_of
+from gateway.config import figures_of, load_site
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
 

@@ -1,0 +1,307 @@
+"""Reading a site from its TOML file, with the device models it uses.
+
+Nothing here opens a port: a configuration can be checked on any machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+
+from gateway.model import Checks, ConfigError, Device
+from gateway.model.hours import Hours, parse_week
+
+from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
+from .options import (
+    BusSpec,
+    Centre,
+    ControlOptions,
+    DashboardOptions,
+    JournalOptions,
+    MetricsOptions,
+    UplinkOptions,
+)
+from .profile import Profile, load_profile
+from .reading import Mistakes, Table, TomlReader, driver_name, localized
+from .site import Site
+
+SITE_SCHEMA = "linli/site/1"
+CORE_TABLES = (
+    "schema", "site", "journal", "uplink", "control", "metrics", "dashboard", "bus", "device", "hours",
+)  # fmt: skip
+"""The top-level tables that belong to no capability."""
+RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
+"""Of these nothing can change while the gateway runs, nor of `[site]`."""
+
+_PROFILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
+
+
+def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
+    """What the services of all capabilities conclude: figures by service, by name. `parts`: see `Site`."""
+    found: dict[str, Mapping[str, Figure]] = {}
+    for capability in capabilities():
+        found |= capability.section.figures(parts[capability.name])
+    return found
+
+
+def available_actions(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
+    """Every action that some service or device here can carry out."""
+    return frozenset(
+        {
+            *service_actions(),
+            *(action for device in devices.values() for action in buses[device.bus].driver.actions),
+            *(action for device in devices.values() for action in device.actions),
+        }
+    )
+
+
+class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
+    profile: str
+    bus: str
+    title: str | dict[str, str] = ""
+    every: float = 1.0
+
+    CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
+
+
+def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Site | None = None) -> Site:
+    """Read and check a site. Raises `Mistakes`.
+
+    `kept` are a site's `sources`, read in place of its files; `running` is the site that the new one is
+    to follow without a restart.
+    """
+    reading = _SiteReader(file, kept)
+    site = reading.read_site()
+    if site and running:
+        reading.check_restart_keys(running, site)
+    if reading.mistakes:
+        raise Mistakes(reading.mistakes)
+    assert site is not None
+    return site
+
+
+def profile_folders(site: Path) -> list[Path]:
+    """Where device models are looked for: beside the site's file first, then those that came along."""
+    return search_folders(site, "profiles")
+
+
+def search_folders(site: Path, name: str) -> list[Path]:
+    """A folder beside the site's file, and the one of that name that came along."""
+    shipped = Path(str(files("gateway"))) / name
+    checkout = Path(str(files("gateway"))).parent / "config" / name
+    return [site.parent / name, shipped if shipped.is_dir() else checkout]
+
+
+def load_profiles(site: Path) -> dict[str, Profile]:
+    """Every device model that a site in this file could use, by name; those with mistakes are left out."""
+    found: dict[str, Profile] = {}
+    for folder in profile_folders(site):
+        for file in sorted(folder.glob("*/*.toml")):
+            name = file.relative_to(folder).with_suffix("").as_posix()
+            if name not in found and _PROFILE_NAME_PATTERN.fullmatch(name):
+                with contextlib.suppress(Mistakes):
+                    found[name] = load_profile(file)
+    return found
+
+
+class _SiteReader(TomlReader):
+    """The file of a site."""
+
+    def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
+        super().__init__(file, None if kept is None else kept[""])
+        self._sources = kept
+        self._profiles: dict[str, Profile | None] = {}
+
+    def read_site(self) -> Site | None:
+        data = self.parse_file(SITE_SCHEMA)
+        if data is None:
+            return None
+        sections = {capability.name: capability.section for capability in capabilities()}
+        own = (table for section in sections.values() for table in section.tables)
+        self.check_keys(data, (*CORE_TABLES, *own), ())
+        centre = self.read_section(Centre, data, "site", required=True)
+        journal = self.read_section(JournalOptions, data, "journal")
+        uplink = self.read_section(UplinkOptions, data, "uplink") if "uplink" in data else None
+        control = self.read_section(ControlOptions, data, "control")
+        metrics = self.read_section(MetricsOptions, data, "metrics")
+        dashboard = self.read_section(DashboardOptions, data, "dashboard")
+        buses = self._read_buses(data)
+        devices = self._read_devices(data, buses)
+        self._check_uplink_commands(uplink, buses, devices)
+        hours = self._read_hours(data)
+        draft = SiteDraft(
+            reader=self,
+            data=data,
+            buses=buses,
+            devices=devices,
+            hours=hours,
+            folders=lambda name: search_folders(self._file, name),
+            kept=self._sources,
+            sources={},
+        )
+        parts = {name: section.read(draft) for name, section in sections.items()}
+        figures = figures_of(parts)
+        parts = {name: sections[name].resolve(draft, part, figures) for name, part in parts.items()}
+        if not (centre and journal and control and metrics and dashboard):
+            return None
+        return Site(
+            centre=centre,
+            journal=journal,
+            uplink=uplink,
+            control=control,
+            metrics=metrics,
+            dashboard=dashboard,
+            buses=buses,
+            devices=devices,
+            hours=hours,
+            sources={
+                "": self.text,
+                **{name: profile.text for name, profile in self._profiles.items() if profile},
+                **draft.sources,
+            },
+            parts=parts,
+        )
+
+    def check_restart_keys(self, running: Site, site: Site) -> None:
+        """Name what cannot change while the gateway runs."""
+        pairs: list[tuple[str, msgspec.Struct | None, msgspec.Struct | None]] = [
+            (name, getattr(running, field), getattr(site, field))
+            for name, field in (("site", "centre"), *((name, name) for name in RESTART_TABLES))
+        ]
+        for capability in capabilities():
+            fixed = capability.section.fixed
+            old, new = fixed(running.parts[capability.name]), fixed(site.parts[capability.name])
+            pairs += [(name, old[name], new[name]) for name in old]
+        for name, before, after in pairs:
+            if before is None or after is None:
+                continue
+            for key in before.__struct_fields__:
+                if getattr(before, key) != getattr(after, key):
+                    self.add_mistake((name, key), "needs-restart")
+
+    def _read_hours(self, data: Table) -> Hours | None:
+        """The opening hours, if the site says them."""
+        if "hours" not in data:
+            return None
+        table = data["hours"]
+        if not isinstance(table, dict):
+            self.add_mistake(("hours",), "table-expected", key="hours")
+            return None
+        week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
+        try:
+            for key in table:
+                parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
+        except (TypeError, ValueError) as error:
+            self.add_mistake(("hours", key), "hours-form", text=error)
+            return None
+        return parse_week(week, table.get("closed", ()))
+
+    def _read_buses(self, data: Table) -> dict[str, BusSpec]:
+        buses: dict[str, BusSpec] = {}
+        for name, table in self.named_tables(data, "bus"):
+            path = ("bus", name)
+            if "driver" not in table:
+                self.add_mistake(path, "key-missing", key="driver")
+                continue
+            driver = self.load_driver(table.pop("driver"), (*path, "driver"))
+            options = driver and self.build_struct(driver.options, table, path)
+            if driver and options is not None:
+                twin = next((bus.name for bus in buses.values() if bus.options == options), None)
+                if twin:
+                    self.add_mistake(path, "bus-twice", other=twin)
+                buses[name] = BusSpec(name, driver, options)
+        return buses
+
+    def _read_devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
+        devices: dict[str, Device] = {}
+        common = [field.name for field in msgspec.structs.fields(_DeviceKeys)]
+        for name, table in self.named_tables(data, "device"):
+            path = ("device", name)
+            if name in reserved_names():
+                self.add_mistake(path, "name-reserved", name=name)
+            address_table = {key: table.pop(key) for key in list(table) if key not in common}
+            keys = self.build_struct(_DeviceKeys, table, path)
+            if keys is None:
+                continue
+            profile = self._find_profile(keys.profile, (*path, "profile"))
+            bus = buses.get(keys.bus)
+            if bus is None:
+                # A bus that is written down but wrong has been told of already.
+                written = data.get("bus", {})
+                if not isinstance(written, dict):
+                    continue
+                if keys.bus not in written:
+                    known = ", ".join(written) or "–"
+                    self.add_mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
+                continue
+            address = self.build_struct(bus.driver.address, address_table, path)
+            if profile is None or address is None:
+                continue
+            if profile.driver is not bus.driver:
+                self.add_mistake(
+                    (*path, "bus"),
+                    "driver-differs",
+                    profile=keys.profile,
+                    needs=driver_name(profile.driver),
+                    bus=keys.bus,
+                    has=driver_name(bus.driver),
+                )
+                continue
+            twin = next(
+                (d.name for d in devices.values() if d.bus == keys.bus and d.address == address), None
+            )
+            if twin:
+                self.add_mistake(path, "address-twice", other=twin, bus=keys.bus)
+            device = Device(
+                name=name,
+                title=localized(keys.title or name),
+                kind=profile.kind,
+                profile=keys.profile,
+                bus=keys.bus,
+                address=address,
+                points=profile.points,
+                every=keys.every,
+                actions=profile.actions,
+            )
+            try:
+                bus.driver.check_device(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+            except ConfigError as error:
+                self.add_mistake(path, error.key, 0, **error.facts)
+            devices[name] = device
+        return devices
+
+    def _check_uplink_commands(
+        self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
+    ) -> None:
+        """A command that nothing here could carry out is a slip of the pen."""
+        known = available_actions(buses, devices)
+        for action in uplink.commands if uplink else ():
+            if action not in known:
+                listed = ", ".join(sorted(known))
+                self.add_mistake(("uplink", "commands"), "action-nobody", action=action, known=listed)
+
+    def _find_profile(self, name: str, path: tuple[str, ...]) -> Profile | None:
+        if name in self._profiles:
+            return self._profiles[name]
+        folders = profile_folders(self._file)
+        kept = self._sources.get(name) if self._sources else None
+        for folder in folders:
+            file = folder / f"{name}.toml"
+            if kept is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
+                self._profiles[name] = None
+                try:
+                    self._profiles[name] = load_profile(file, kept)
+                except Mistakes as wrong:
+                    self.mistakes += wrong.mistakes
+                return self._profiles[name]
+        known = [str(f.relative_to(d).with_suffix("")) for d in folders for f in d.glob("*/*.toml")]
+        close = difflib.get_close_matches(name, known, 3, 0.4) or sorted(known)
+        self.add_mistake(path, "profile-unknown", profile=name, close=", ".join(close))
+        return None
