@@ -9,7 +9,7 @@ from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import AlarmState, Mode, Output
 from gateway.capabilities.safety.services.batteries import Battery
 from gateway.capabilities.safety.services.findings import Finding
-from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
+from gateway.capabilities.safety.services.patrols import CheckpointVisit, PatrolRound
 from gateway.capabilities.safety.services.supervision import Sensor
 from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
@@ -144,7 +144,7 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
     found = Finding(
         where="hall", what="boxes", severity="major", by="Li", at=at(7300), hours=2, overdue=True
     )
-    visits = {"kitchen": CheckIn("Li", at(9))}
+    visits = {"kitchen": CheckpointVisit("Li", at(9))}
     finding = {"key": "device-dead", "device": "smoke", "facts": {"share": 76}}
     seen = view(
         SMOKE,

@@ -18,7 +18,7 @@ from gateway.base.clock import SystemClock
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
-from gateway.services.commands import CommandRow, Status
+from gateway.services.commands import CommandRow, CommandStatus
 from gateway.uplink import Native, Uplink
 
 ROOT = "linli/v1/centre"
@@ -158,7 +158,9 @@ class Gateway:
     async def obey(self, command: Command) -> CommandRow:
         self.commands.append(command)
         await self.gate.wait()
-        return CommandRow("d", command.action, "upstream", "", command.at, command.expires, Status.DONE)
+        return CommandRow(
+            "d", command.action, "upstream", "", command.at, command.expires, CommandStatus.DONE
+        )
 
     def measure(self, value: object = 0, device: str = "d") -> Record:
         return self.journal.sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]

@@ -213,7 +213,7 @@ class Text(HTMLParser):
 
 def test_the_page_is_for_the_printer_and_takes_no_orders_from_what_people_wrote(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
-    for language, said in (("zh", "未经消防认证"), ("en", "no certified fire device")):
+    for language, said in (("zh", "未经消防认证"), ("en", "not a certified fire protection product")):
         html = printed_log(gateway.log(), gateway.site, language)
         reading = Text()
         reading.feed(html)

@@ -6,9 +6,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode
-from gateway.capabilities.safety.services.emergency_plans import LoggedAction, Muster
+from gateway.capabilities.safety.services.emergency_plans import LoggedAction, MusterCount
 from gateway.capabilities.safety.services.findings import Finding
-from gateway.capabilities.safety.services.patrols import CheckIn, PatrolRound
+from gateway.capabilities.safety.services.patrols import CheckpointVisit, PatrolRound
 from gateway.model import Hazard
 from tests.gateway.browser import Page, fill
 from tests.gateway.dashboard_fixtures import NASTY, House
@@ -113,7 +113,7 @@ def test_a_plan_is_ticked_off_and_people_are_counted(house: House, page: Page) -
     page.click("[data-key=look] .tick")
     page.shows("这一步完成", "#toast.done")
     house.case(
-        name, done={"look": LoggedAction("Wang", house.now())}, muster=Muster("Wang", house.now(), 28)
+        name, done={"look": LoggedAction("Wang", house.now())}, muster=MusterCount("Wang", house.now(), 28)
     )
     page.shows("火灾应急预案 1/2", "#alarms")
     page.shows("还差 3 人", "#alarms")
@@ -217,7 +217,9 @@ def test_patrols_and_hazards_are_reported_and_closed(house: House, page: Page) -
     page.shows("已签到", "#toast.done")
     house.rows(
         "patrols",
-        fire=PatrolRound(round="1", since=house.now(), visits={"kitchen": CheckIn("王", house.now())}),
+        fire=PatrolRound(
+            round="1", since=house.now(), visits={"kitchen": CheckpointVisit("王", house.now())}
+        ),
     )
     page.shows("防火巡查 本轮 1/2", "#patrols")
     assert not page.has("[data-key=kitchen] form")

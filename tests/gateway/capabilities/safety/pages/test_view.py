@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
-from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, Muster
+from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, MusterCount
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
@@ -107,7 +107,7 @@ def test_a_case_is_told_once_though_it_serves_several_alarms() -> None:
         inside=31,
         steps=("look", "call"),
         done={"look": LoggedAction("Wang", at(20))},
-        muster=Muster("Li", at(10), 28),
+        muster=MusterCount("Li", at(10), 28),
     )
     rows: dict[str, object] = {"fire": case}
     for row in (first, second):
