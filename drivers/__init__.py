@@ -1,4 +1,5 @@
-"""Field protocols, a file or a small folder each: it offers one `DRIVER`; a site's `driver` is its name."""
+"""Field protocols: each is a file or a small folder with one `DRIVER`. Its name is the `driver` in a site
+file."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -6,15 +7,15 @@ from pkgutil import iter_modules
 from gateway.model import ConfigError, Driver
 
 
-def names() -> list[str]:
-    """Every driver there is."""
+def driver_names() -> list[str]:
+    """The names of all drivers."""
     return sorted(module.name for module in iter_modules(__path__))
 
 
-def load(name: str) -> Driver:
-    """The driver of that name; only now is its protocol library imported. Raises `ConfigError`."""
-    if name not in names():
-        raise ConfigError("driver-unknown", driver=name, known=", ".join(names()))
+def load_driver(name: str) -> Driver:
+    """Load a driver by name, which imports its protocol library. Raises `ConfigError`."""
+    if name not in driver_names():
+        raise ConfigError("driver-unknown", driver=name, known=", ".join(driver_names()))
     driver = import_module(f"drivers.{name}").DRIVER
     assert isinstance(driver, Driver)
     return driver

@@ -33,8 +33,11 @@ MAX_RESPONSE_BYTES = 256 * 1024
 
 def _is_server_url(text: str) -> bool:
     url = urlsplit(text)
-    bare = not (url.username or url.password or url.query or url.fragment) and url.path in ("", "/")
-    return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and bare
+    has_only_host = not (url.username or url.password or url.query or url.fragment) and url.path in (
+        "",
+        "/",
+    )
+    return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and has_only_host
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -98,13 +101,13 @@ class HttpBus(Bus):
         gets = dict.fromkeys(point.get for point in device.points.values())
         try:
             async with asyncio.timeout(self._options.timeout):
-                return {get: await self._get(get) for get in gets}
+                return {get: await self._get_json(get) for get in gets}
         except TimeoutError as error:
             raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
         except httpx2.HTTPError as error:
             raise ReadFailed("http-away", url=url, reason=str(error) or type(error).__name__) from error
 
-    async def _get(self, get: str) -> Raw:
+    async def _get_json(self, get: str) -> Raw:
         async with self._client.stream("GET", get) as response:
             if response.status_code in (401, 403):
                 raise ReadFailed("http-denied", status=response.status_code)

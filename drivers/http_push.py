@@ -1,6 +1,9 @@
 """Devices that post over HTTP: Hikvision people counting (ISAPI `EventNotificationAlert`), JSON webhooks.
 
 XML and JSON both become a tree of keys, in which a point's `path` finds its value.
+
+The server uses h11 directly. uvicorn has no deadline for headers and no limit on silent connections that
+still lets devices in, and it parses everything that a refused client goes on sending.
 """
 
 from __future__ import annotations
@@ -96,7 +99,7 @@ def format_raw(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
-def parse(body: bytes) -> Raw:
+def parse_body(body: bytes) -> Raw:
     """Parse a body to a tree. Raises `ReadFailed`.
 
     Cameras send the alert and its pictures as parts of one form. The boundary is taken from the first line
@@ -153,12 +156,12 @@ def _parse_xml(text: str) -> Raw:
     def reject_doctype(*_: object) -> None:
         raise ValueError("it has a document type")
 
-    def start(name: str, _: object) -> None:
+    def start_element(name: str, _: object) -> None:
         if len(open_elements) > MAX_XML_DEPTH:
             raise ValueError("too many elements within elements")
         open_elements.append((name.rpartition(" ")[2], {}, []))
 
-    def end(_: str) -> None:
+    def end_element(_: str) -> None:
         name, children, text_parts = open_elements.pop()
         value = children or _parse_value("".join(text_parts).strip())
         siblings = open_elements[-1][1]
@@ -169,15 +172,15 @@ def _parse_xml(text: str) -> Raw:
         else:
             siblings[name] = [siblings[name], value]
 
-    def add(text_parts: str) -> None:
+    def add_text(text_parts: str) -> None:
         open_elements[-1][2].append(text_parts)
 
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = reject_doctype
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.CharacterDataHandler = add
+    parser.StartElementHandler = start_element
+    parser.EndElementHandler = end_element
+    parser.CharacterDataHandler = add_text
     try:
         parser.Parse(_UNESCAPED_AMPERSAND.sub("&amp;", text), True)
     except expat.ExpatError as error:
@@ -316,7 +319,7 @@ class PushListener(Listener):
     async def _accept_body(self, device: Device, body: bytes) -> int:
         raw: Raw | ReadFailed
         try:
-            raw = parse(body)
+            raw = parse_body(body)
         except ReadFailed as failed:
             raw, status = failed, 400
         else:

@@ -107,7 +107,7 @@ class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     }
 
 
-class Packet(msgspec.Struct, frozen=True):
+class BlePacket(msgspec.Struct, frozen=True):
     """The content of one advertisement."""
 
     data: bytes
@@ -127,7 +127,7 @@ class Packet(msgspec.Struct, frozen=True):
 
 def parse_advertisement(
     mac: bytes, key: bytes | None, service: Mapping[int, bytes], manufacturer: Mapping[int, bytes]
-) -> Packet | None:
+) -> BlePacket | None:
     """Parse service data and manufacturer data, by their identifiers; None for an unknown format. Raises
     `ReadFailed` when the key is missing or wrong."""
     if BTHOME in service:
@@ -139,7 +139,7 @@ def parse_advertisement(
     return None
 
 
-def parse_bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+def parse_bthome(mac: bytes, key: bytes | None, data: bytes) -> BlePacket | None:
     """BTHome v2 (bthome.io/format, bthome.io/encryption)."""
     if not data or data[0] >> 5 != 2:
         return None
@@ -149,13 +149,13 @@ def parse_bthome(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
             raise ReadFailed("ble-unencrypted")
         fields = _bthome_fields(body)
         packet = fields.get("packet")
-        return Packet(data, fields, int(packet) if packet is not None else None)
+        return BlePacket(data, fields, int(packet) if packet is not None else None)
     if len(body) < 8:
         return None
     counter = body[-8:-4]
     nonce = mac + BTHOME.to_bytes(2, "little") + data[:1] + counter
     plain = _decrypt(key, nonce, body[:-8] + body[-4:], b"")
-    return Packet(data, _bthome_fields(plain), int.from_bytes(counter, "little"), encrypted=True)
+    return BlePacket(data, _bthome_fields(plain), int.from_bytes(counter, "little"), encrypted=True)
 
 
 def _bthome_fields(body: bytes) -> dict[str, Value]:
@@ -179,7 +179,7 @@ def _bthome_fields(body: bytes) -> dict[str, Value]:
     return fields
 
 
-def parse_xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
+def parse_xiaomi(mac: bytes, key: bytes | None, data: bytes) -> BlePacket | None:
     """MiBeacon, its version 2 and 3 only without encryption; None for frames without an object."""
     if len(data) < 5:
         return None
@@ -196,14 +196,14 @@ def parse_xiaomi(mac: bytes, key: bytes | None, data: bytes) -> Packet | None:
     if not encrypted:
         if key:
             raise ReadFailed("ble-unencrypted")
-        return Packet(data, _xiaomi_fields(body), data[4])
+        return BlePacket(data, _xiaomi_fields(body), data[4])
     if len(body) < 7:
         return None
     counter = body[-7:-4]
     nonce = mac[::-1] + data[2:5] + counter
     plain = _decrypt(key, nonce, body[:-7] + body[-4:], b"\x11")
     number = int.from_bytes(data[4:5] + counter, "little")
-    return Packet(data, _xiaomi_fields(plain), number, encrypted=True)
+    return BlePacket(data, _xiaomi_fields(plain), number, encrypted=True)
 
 
 def _xiaomi_fields(body: bytes) -> dict[str, Value]:
@@ -233,7 +233,7 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
     return fields
 
 
-def parse_ruuvi(data: bytes) -> Packet | None:
+def parse_ruuvi(data: bytes) -> BlePacket | None:
     """Ruuvi data format 5 (docs.ruuvi.com); pressure in Pa, accelerations in g. What the tag could not
     measure is left out."""
     if len(data) != 24 or data[0] != 5:
@@ -252,7 +252,7 @@ def parse_ruuvi(data: bytes) -> Packet | None:
         ("movements", movements, 0xFF, movements),
     )
     fields = {name: value for name, wire, none, value in known if wire != none}
-    return Packet(data, fields, None if number == 0xFFFF else number)
+    return BlePacket(data, fields, None if number == 0xFFFF else number)
 
 
 def _scaled_number(quantity: Quantity, data: bytes) -> Value:
@@ -266,7 +266,7 @@ def _add_field(fields: dict[str, Value], name: str, value: Value) -> None:
     fields[f"{name}.{again + 1}" if again else name] = value
 
 
-def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> bytes:
+def _decrypt(key: bytes | None, nonce: bytes, data: bytes, associated_data: bytes) -> bytes:
     if key is None:
         raise ReadFailed("ble-encrypted")
     try:
@@ -275,17 +275,17 @@ def _decrypt(key: bytes | None, nonce: bytes, data: bytes, extra: bytes) -> byte
     except ImportError as error:
         raise ReadFailed("ble-missing", reason=error) from error
     try:
-        return AESCCM(key, tag_length=4).decrypt(nonce, data, extra)
+        return AESCCM(key, tag_length=4).decrypt(nonce, data, associated_data)
     except InvalidTag as error:
         raise ReadFailed("ble-key-wrong") from error
 
 
-def decode(points: Mapping[str, BlePoint], raw: Packet) -> dict[str, Value]:
+def decode(points: Mapping[str, BlePoint], raw: BlePacket) -> dict[str, Value]:
     """Select the values of a packet; what it does not contain is left out."""
     return {name: raw.fields[point.field] for name, point in points.items() if point.field in raw.fields}
 
 
-def parse_example(fields: Mapping[str, Any]) -> Packet:
+def parse_example(fields: Mapping[str, Any]) -> BlePacket:
     """A worked example: `advertisement` in hex as a scanner app shows it; with `mac` and `key` if it
     is encrypted."""
     service: dict[int, bytes] = {}
@@ -313,7 +313,7 @@ def _split_advertisement(advertisement: bytes) -> Iterator[tuple[int, bytes]]:
         advertisement = advertisement[1 + length :]
 
 
-def format_raw(raw: Packet) -> str:
+def format_raw(raw: BlePacket) -> str:
     number = "" if raw.number is None else f" #{raw.number}"
     return f"{raw.data.hex(' ')}{number} {raw.fields}"
 

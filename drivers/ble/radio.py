@@ -15,7 +15,7 @@ from .formats import (
     BTHOME,
     RUUVI,
     XIAOMI,
-    Packet,
+    BlePacket,
     decode,
     identify_sender,
     mac_to_bytes,
@@ -57,14 +57,14 @@ class BleListener(Listener):
         }
         self._last_numbers: dict[str, int | None] = {}
         self._last_failed: dict[str, object] = {}
-        self._inbox: asyncio.Queue[tuple[str, Packet | ReadFailed] | None] = asyncio.Queue(
+        self._inbox: asyncio.Queue[tuple[str, BlePacket | ReadFailed] | None] = asyncio.Queue(
             MAX_QUEUED_PACKETS
         )
 
     def on_advertisement(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
         """Callback of bleak for every advertisement."""
         if sender.address in self._devices:
-            packet_or_failure = self._read(*self._devices[sender.address], advertisement)
+            packet_or_failure = self._parse_packet(*self._devices[sender.address], advertisement)
             if packet_or_failure is not None and not self._inbox.full():
                 self._inbox.put_nowait((self._devices[sender.address][0].name, packet_or_failure))
                 return
@@ -72,9 +72,9 @@ class BleListener(Listener):
         if self._inbox.empty():
             self._inbox.put_nowait(None)
 
-    def _read(
+    def _parse_packet(
         self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
-    ) -> Packet | ReadFailed | None:
+    ) -> BlePacket | ReadFailed | None:
         service = _service_data(advertisement)
         try:
             if isinstance(key, ReadFailed):
@@ -95,7 +95,7 @@ class BleListener(Listener):
         self._last_numbers[device.name] = packet.number
         return packet
 
-    async def listen(self) -> AsyncIterator[tuple[str, Packet | ReadFailed]]:
+    async def listen(self) -> AsyncIterator[tuple[str, BlePacket | ReadFailed]]:
         while True:
             try:
                 async with asyncio.timeout(self._silence):

@@ -36,7 +36,7 @@ from .messages import MIN_RELATIVE_SIZE, CameraJob, LineJob, PictureQuality, Rel
 from .messages import Point as Place
 from .worker import CameraProcess, running_camera
 
-FIELDS = {"in", "out", "occupancy", "invalid", "tamper", "calibrated", "picture", "fps", "cost"}
+VALUE_FIELDS = {"in", "out", "occupancy", "invalid", "tamper", "calibrated", "picture", "fps", "cost"}
 TOTAL_FIELDS = "in", "out"
 RELEARN_ACTION = "relearn"
 
@@ -48,7 +48,7 @@ def _is_video_url(url: str) -> bool:
     return bool(url)
 
 
-def _is_file(path: Path | None) -> bool:
+def _is_readable_file(path: Path | None) -> bool:
     return path is None or (path.is_file() and os.access(path, os.R_OK))
 
 
@@ -78,7 +78,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     CHECKS: ClassVar[Checks] = {
         "url": (_is_video_url, "camera-url"),
         "fps": (lambda fps: 1 <= fps <= 30, "camera-fps"),
-        "model": (_is_file, "camera-model"),
+        "model": (_is_readable_file, "camera-model"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
         "username": (lambda o: bool(o.username) == bool(o.password_file), "camera-login"),
@@ -86,8 +86,8 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     }
 
 
-def _in_picture(numbers: Sequence[float] | None) -> bool:
-    return numbers is None or all(0 <= number <= 1 for number in numbers)
+def _is_in_picture(coordinates: Sequence[float] | None) -> bool:
+    return coordinates is None or all(0 <= number <= 1 for number in coordinates)
 
 
 def is_valid_line(line: Sequence[float] | None) -> bool:
@@ -155,8 +155,8 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     person: Place | None = None
 
     CHECKS: ClassVar[Checks] = {
-        "line": (_in_picture, "camera-range"),
-        "zone": (lambda zone: all(map(_in_picture, zone or ())), "camera-range"),
+        "line": (_is_in_picture, "camera-range"),
+        "zone": (lambda zone: all(map(_is_in_picture, zone or ())), "camera-range"),
         "person": (is_valid_person_size, "camera-person"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
@@ -170,7 +170,7 @@ class CameraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
     field: str
 
-    CHECKS: ClassVar[Checks] = {**Point.CHECKS, "field": (FIELDS.__contains__, "camera-field")}
+    CHECKS: ClassVar[Checks] = {**Point.CHECKS, "field": (VALUE_FIELDS.__contains__, "camera-field")}
 
 
 def decode(points: Mapping[str, CameraPoint], raw: Raw) -> dict[str, Value]:
@@ -200,8 +200,7 @@ def check_device(device: Device, others: tuple[Device, ...]) -> None:
 
 
 def state_to_save(raw: Raw) -> bytes:
-    """The totals of a line: a process begins at nought, and whoever came before it is not to be counted
-    twice, nor who comes next taken for one of them."""
+    """The totals of a line. Each process counts from zero, so the earlier totals are added."""
     return msgspec.msgpack.encode({name: raw[name] for name in TOTAL_FIELDS if name in raw})
 
 
@@ -213,7 +212,7 @@ class CameraListener(Listener):
         self._earlier_totals: dict[str, dict[str, int]] = {}
 
     def restore_state(self, device: str, state: bytes) -> None:
-        with suppress(msgspec.DecodeError):  # It may be of another kind of device that had the name.
+        with suppress(msgspec.DecodeError):  # It may be from another kind of device of the same name.
             self._earlier_totals[device] = msgspec.msgpack.decode(state, type=dict[str, int])
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
@@ -241,7 +240,7 @@ class CameraListener(Listener):
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[CameraListener]:
     """Start the process of the camera."""
     job = CameraJob(
-        url=_source(options),
+        url=_url_with_password(options),
         view=options.view,
         fps=options.fps,
         rotation_deg=options.rotate,
@@ -263,7 +262,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
         yield CameraListener(process)
 
 
-def _source(options: Options) -> str:
+def _url_with_password(options: Options) -> str:
     """The url with the password, which is read again for each connection."""
     if "://" not in options.url:
         if not Path(options.url).exists():

@@ -43,7 +43,7 @@ class VideoSource:
     ) -> None:
         """Raises `GatewayError` when nothing answers or there is no video."""
         self._is_live = "://" in source or source.startswith("/dev/")
-        self._capture = _capture(source)
+        self._capture = _open_capture(source)
         if not self._capture.isOpened():
             raise unreadable_error(source)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -100,7 +100,7 @@ def unreadable_error(source: str) -> GatewayError:
     return GatewayError("video-unreadable", file=source)
 
 
-def _capture(source: str) -> Any:
+def _open_capture(source: str) -> Any:
     if source.startswith("/dev/"):
         return cv2.VideoCapture(source, cv2.CAP_V4L2)
     options = {

@@ -97,13 +97,14 @@ class PeopleCounter:
         """The tracks: x, y, width, height in 0–1."""
         found = []
         for track in self._tracker.tracks:
-            x, y = ((track.at - track.size_at_line / 2) * self._person).tolist()
+            x, y = ((track.position - track.size_at_line / 2) * self._person).tolist()
             width, height = (self._person * track.size_at_line).tolist()
             found.append((x, y, width, height))
         return found
 
-    def process_frame(self, frame: vision.Image, t: float, n: int) -> list[Crossing]:
-        """Process the `n`-th frame, (height, width, 3) BGR, at `t` seconds, which must not decrease."""
+    def process_frame(self, frame: vision.Image, t: float, frame_number: int) -> list[Crossing]:
+        """Process the `frame_number`-th frame, (height, width, 3) BGR, at `t` seconds, which must not
+        decrease."""
         self._aspect_ratio = frame.shape[0] / frame.shape[1]
         width = int(
             np.clip(
@@ -112,22 +113,22 @@ class PeopleCounter:
         )
         image = vision.shrink(frame, width)
         mask, solid = self._background.find_foreground(image, t)
-        unit = self._person * (mask.shape[1], mask.shape[0])
-        points = self._foreground_points(mask, solid, unit)
+        person_px = self._person * (mask.shape[1], mask.shape[0])
+        points = self._foreground_points(mask, solid, person_px)
         if self._detector:
-            if len(points.at) and t - self._last_detection_t < DETECTION_INTERVAL_S:
+            if len(points.positions) and t - self._last_detection_t < DETECTION_INTERVAL_S:
                 return []
             self._last_detection_t = t
-            people = self._detector.find_people(frame) if len(points.at) else []
+            people = self._detector.find_people(frame) if len(points.positions) else []
             mask, labels = vision.ellipse_mask(people, mask.shape)
-            points = self._sample_points(labels, np.ones(mask.shape), unit)
-        lost = self._tracker.update(points, t, n)
-        self._background.learn(image, self._pixels_to_keep(mask, unit, t))
-        found = self._finished_crossings(lost, t)
-        self._learn_person_size(lost)
-        there = [track.at * self._person for track in self._tracker.tracks if track.real]
+            points = self._sample_points(labels, np.ones(mask.shape), person_px)
+        ended = self._tracker.update(points, t, frame_number)
+        self._background.learn(image, self._pixels_to_keep(mask, person_px, t))
+        found = self._finished_crossings(ended, t)
+        self._learn_person_size(ended)
+        there = [track.position * self._person for track in self._tracker.tracks if track.is_person]
         for name, zone in self._zones.items():
-            self.occupancy[name] = sum(is_inside_polygon(at, zone.corners) for at in there)
+            self.occupancy[name] = sum(is_inside_polygon(positions, zone.corners) for positions in there)
         return found
 
     def finish(self) -> list[Crossing]:
@@ -136,7 +137,7 @@ class PeopleCounter:
         self._tracker.tracks = []
         return found
 
-    def _finished_crossings(self, lost: list[Track], t: float) -> list[Crossing]:
+    def _finished_crossings(self, ended: list[Track], t: float) -> list[Crossing]:
         scale = self._person_scale
         return [
             Crossing(
@@ -146,11 +147,11 @@ class PeopleCounter:
                 "in" if crossing.side > 0 else "out",
                 self.calibrated,
             )
-            for track in [*(each for each in self._tracker.tracks if each not in lost), *lost]
+            for track in [*(each for each in self._tracker.tracks if each not in ended), *ended]
             for counter in self._line_counters
             if (
                 crossing := counter.update(
-                    track, scale, t, settled=self._background.settled, lost=track in lost
+                    track, scale, t, settled=self._background.settled, ended=track in ended
                 )
             )
         ]
@@ -161,15 +162,15 @@ class PeopleCounter:
         return PersonScale(self._person, self._person if self._view == "overhead" else wide)
 
     def _foreground_points(
-        self, mask: vision.Image, solid: NDArray[np.bool_], unit: Vector
+        self, mask: vision.Image, solid: NDArray[np.bool_], person_px: Vector
     ) -> ForegroundPoints:
         """Points of the foreground. Light and shade get little weight, and are cut off from who casts
         them."""
-        area = self._pixel_area(unit)
-        share = vision.local_share(solid, mask, *(int(side) // 2 for side in unit))
+        area = self._pixel_area(person_px)
+        solid_share = vision.local_share(solid, mask, *(int(side) // 2 for side in person_px))
         labels = vision.label_blobs(mask, MIN_BLOB_AREA / area)
         if self._view == "overhead":
-            still = share < 0.5
+            still = solid_share < 0.5
             shade = np.bincount(labels[still], minlength=labels.max() + 1) * area > MIN_SHADE_PERSONS
             shade[0] = False
             shadow = shade[labels] & still
@@ -177,49 +178,51 @@ class PeopleCounter:
                 rest = vision.label_blobs(mask * shadow, MIN_BLOB_AREA / area)
                 labels = vision.label_blobs(mask * ~shadow, MIN_BLOB_AREA / area)
                 labels = np.where(rest > 0, rest + labels.max(), labels)
-        return self._sample_points(labels, share, unit)
+        return self._sample_points(labels, solid_share, person_px)
 
-    def _pixel_area(self, unit: Vector) -> float:
+    def _pixel_area(self, person_px: Vector) -> float:
         """The area of a pixel, in areas of a person's silhouette."""
-        return float(1 / (np.prod(unit) * SILHOUETTE_SHARE[self._view]))
+        return float(1 / (np.prod(person_px) * SILHOUETTE_SHARE[self._view]))
 
     def _sample_points(
-        self, labels: NDArray[np.int32], share: NDArray[np.floating], unit: Vector
+        self, labels: NDArray[np.int32], solid_share: NDArray[np.floating], person_px: Vector
     ) -> ForegroundPoints:
         """Sample every second pixel in each direction; each represents four."""
-        labels, share = labels[::2, ::2], share[::2, ::2]
+        labels, solid_share = labels[::2, ::2], solid_share[::2, ::2]
         rows, columns = np.nonzero(labels)
-        share = share[rows, columns]
-        area = 4 * self._pixel_area(unit)
+        solid_share = solid_share[rows, columns]
+        area = 4 * self._pixel_area(person_px)
         weight = MIN_POINT_WEIGHT + (1 - MIN_POINT_WEIGHT) * np.clip(
-            (share - SOLID_SHARE_RANGE[0]) / (SOLID_SHARE_RANGE[1] - SOLID_SHARE_RANGE[0]), 0, 1
+            (solid_share - SOLID_SHARE_RANGE[0]) / (SOLID_SHARE_RANGE[1] - SOLID_SHARE_RANGE[0]), 0, 1
         )
         return ForegroundPoints(
-            at=(np.stack([columns, rows], axis=1) * 2 + 1) / unit,
+            positions=(np.stack([columns, rows], axis=1) * 2 + 1) / person_px,
             blob=np.unique(labels[rows, columns], return_inverse=True)[1],
             area=weight * area,
-            shade=(share < 0.5) * area,
-            middle=0.5 / self._person,
+            shade=(solid_share < 0.5) * area,
+            picture_centre=0.5 / self._person,
             settled=self._background.settled,
         )
 
-    def _pixels_to_keep(self, mask: vision.Image, unit: Vector, t: float) -> vision.Image:
+    def _pixels_to_keep(self, mask: vision.Image, person_px: Vector, t: float) -> vision.Image:
         """The pixels of people, which must not be learned as background, even if they stand still."""
         new = KEEP_NEW_S if self._tracker.depth_known else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if t - track.last_moved_t < (KEEP_STANDING_S if track.real else new):
-                (x1, y1), (x2, y2) = (np.array([track.at - 0.75, track.at + 0.75]) * unit).astype(int)
+            if t - track.last_moved_t < (KEEP_STANDING_S if track.is_person else new):
+                (x1, y1), (x2, y2) = (
+                    np.array([track.position - 0.75, track.position + 0.75]) * person_px
+                ).astype(int)
                 keep[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = 255
         return keep & mask
 
-    def _learn_person_size(self, lost: list[Track]) -> None:
+    def _learn_person_size(self, ended: list[Track]) -> None:
         """Learn the size of a person from ended tracks of people who walked alone."""
         if self.calibrated:
             return
         self._walker_sizes += [
             np.median(track.sizes, axis=0) * self._person
-            for track in lost
+            for track in ended
             if len(track.sizes) > 10 and track.max_distance > 1
         ]
         if len(self._walker_sizes) >= MIN_LONE_WALKERS and not self._tracker.tracks:

@@ -58,11 +58,11 @@ class Edges(NamedTuple):
     """Strength of the edge at each place, normalised: mean 0, variance 1."""
     strength: float
     """95th percentile of the edge strength, in grey levels."""
-    fine: float
+    sharpness: float
     """Strength at full resolution, divided by that at a quarter of it."""
-    light: float
+    mean_grey: float
     """Mean grey."""
-    clear: bool
+    is_clear: bool
     """Whether the edges are stronger than the noise."""
 
 
@@ -108,40 +108,48 @@ class PictureMonitor:
             self._noise += CHECK_INTERVAL_S / AVERAGING_S * (typical - self._noise)
         if t - self._last_change_t >= FROZEN_AFTER_S:
             return PictureQuality.FROZEN
-        now = _edges(self._mean, self._noise)
-        if self._is_dark(now):
+        current = _edges(self._mean, self._noise)
+        if self._is_dark(current):
             return PictureQuality.DARK
-        self._usual_light += CHECK_INTERVAL_S / USUAL_LIGHT_AVERAGING_S * (now.light - self._usual_light)
+        self._usual_light += (
+            CHECK_INTERVAL_S / USUAL_LIGHT_AVERAGING_S * (current.mean_grey - self._usual_light)
+        )
         if t - self._started_t < REFERENCE_AFTER_S:
             return PictureQuality.GOOD
-        if self._reference is None or not self._reference.clear:
-            self._reference = now
-        found = self._compare(now, self._reference)
-        if found is PictureQuality.GOOD is self.picture and now.clear:
-            self._reference = _blend(self._reference, now)
+        if self._reference is None or not self._reference.is_clear:
+            self._reference = current
+        found = self._compare(current, self._reference)
+        if found is PictureQuality.GOOD is self.picture and current.is_clear:
+            self._reference = _blend(self._reference, current)
         return found
 
-    def _is_dark(self, now: Edges) -> bool:
-        if now.light > MAX_COVERED_GREY or now.clear:
+    def _is_dark(self, current: Edges) -> bool:
+        if current.mean_grey > MAX_COVERED_GREY or current.is_clear:
             return False
-        known = self._reference if self._reference and self._reference.clear else None
-        if known and now.strength > MIN_EDGE_GREY and _correlation(now, known) > NO_CORRELATION:
+        known = self._reference if self._reference and self._reference.is_clear else None
+        if known and current.strength > MIN_EDGE_GREY and _correlation(current, known) > NO_CORRELATION:
             return False
-        return self._noise < MAX_COVERED_NOISE_GREY or now.light < min(
+        return self._noise < MAX_COVERED_NOISE_GREY or current.mean_grey < min(
             MAX_COVERED_LIGHT_RATIO * self._usual_light, self._usual_light - 10
         )
 
-    def _compare(self, now: Edges, reference: Edges) -> PictureQuality:
-        if not reference.clear:
+    def _compare(self, current: Edges, reference: Edges) -> PictureQuality:
+        if not reference.is_clear:
             return PictureQuality.GOOD
-        if not now.clear:
+        if not current.is_clear:
             # A night without light shows nothing; a sprayed lens shows only light.
-            blank = now.light > MAX_COVERED_GREY and _correlation(now, reference) < NO_CORRELATION
+            blank = (
+                current.mean_grey > MAX_COVERED_GREY and _correlation(current, reference) < NO_CORRELATION
+            )
             return PictureQuality.BLURRED if blank else PictureQuality.GOOD
-        as_light = 0.5 < (now.light + 1) / (reference.light + 1) < 2
-        if as_light and now.strength * now.fine < MIN_SHARPNESS_RATIO * reference.strength * reference.fine:
+        as_light = 0.5 < (current.mean_grey + 1) / (reference.mean_grey + 1) < 2
+        if (
+            as_light
+            and current.strength * current.sharpness
+            < MIN_SHARPNESS_RATIO * reference.strength * reference.sharpness
+        ):
             return PictureQuality.BLURRED
-        here, elsewhere = _correlations(now, reference)
+        here, elsewhere = _correlations(current, reference)
         return (
             PictureQuality.MOVED
             if here < LOW_CORRELATION or elsewhere > here + MIN_SHIFT_GAIN
@@ -153,13 +161,13 @@ def _edges(mean: NDArray[np.float32], noise: float) -> Edges:
     steps = _edge_strengths(mean)
     strength = float(np.percentile(steps, 95))
     rows, columns = (side // 4 * 4 for side in mean.shape)
-    afar = _edge_strengths(mean[:rows, :columns].reshape(rows // 4, 4, columns // 4, 4).mean(axis=(1, 3)))
+    coarse = _edge_strengths(mean[:rows, :columns].reshape(rows // 4, 4, columns // 4, 4).mean(axis=(1, 3)))
     shape = _smooth(_smooth(np.sqrt(steps), 0), 1)
     shape = (shape - shape.mean()) / (shape.std() + np.float32(1e-6))
     # Noise averaged over `AVERAGING_S` makes edges of about its standard deviation.
-    clear = strength > max(1.0, 3.0 * noise)
-    fine = strength / (float(np.percentile(afar, 95)) + 1e-6)
-    return Edges(shape, strength, fine, float(mean.mean()), clear)
+    is_clear = strength > max(1.0, 3.0 * noise)
+    sharpness = strength / (float(np.percentile(coarse, 95)) + 1e-6)
+    return Edges(shape, strength, sharpness, float(mean.mean()), is_clear)
 
 
 def _edge_strengths(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,14 +184,14 @@ def _smooth(shape: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return spread
 
 
-def _correlation(one: Edges, other: Edges) -> float:
-    return float((one.shape * other.shape).mean())
+def _correlation(first: Edges, second: Edges) -> float:
+    return float((first.shape * second.shape).mean())
 
 
-def _correlations(now: Edges, reference: Edges) -> tuple[float, float]:
+def _correlations(current: Edges, reference: Edges) -> tuple[float, float]:
     """The correlation in place, and the best one some pixels away."""
-    spectrum = np.fft.rfft2(now.shape) * np.conj(np.fft.rfft2(reference.shape))
-    fits = np.fft.irfft2(spectrum, now.shape.shape) / now.shape.size
+    spectrum = np.fft.rfft2(current.shape) * np.conj(np.fft.rfft2(reference.shape))
+    fits = np.fft.irfft2(spectrum, current.shape.shape) / current.shape.size
     fits = np.roll(fits, (MAX_SHIFT_PX, MAX_SHIFT_PX), (0, 1))[
         : 2 * MAX_SHIFT_PX + 1, : 2 * MAX_SHIFT_PX + 1
     ]
@@ -192,12 +200,12 @@ def _correlations(now: Edges, reference: Edges) -> tuple[float, float]:
     return here, float(fits.max())
 
 
-def _blend(reference: Edges, now: Edges) -> Edges:
+def _blend(reference: Edges, current: Edges) -> Edges:
     weight = CHECK_INTERVAL_S / REFERENCE_AVERAGING_S
     return Edges(
-        reference.shape + np.float32(weight) * (now.shape - reference.shape),
-        reference.strength + weight * (now.strength - reference.strength),
-        reference.fine + weight * (now.fine - reference.fine),
-        reference.light + weight * (now.light - reference.light),
-        clear=True,
+        reference.shape + np.float32(weight) * (current.shape - reference.shape),
+        reference.strength + weight * (current.strength - reference.strength),
+        reference.sharpness + weight * (current.sharpness - reference.sharpness),
+        reference.mean_grey + weight * (current.mean_grey - reference.mean_grey),
+        is_clear=True,
     )

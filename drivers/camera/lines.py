@@ -20,7 +20,7 @@ MIN_PAST_LINE_PERSONS = 0.3
 """A crossing starts when somebody is this far past the line."""
 CONFIRM_CROSSING_S = 0.6
 """After that they may still turn back, or turn out to be a shadow."""
-MIN_DISTANCE_PASSED_PERSONS = (0.1, 0.4)
+MIN_DISTANCE_TO_LINE_PERSONS = (0.1, 0.4)
 """How far before and past the line somebody must have been. The first is small, as people who enter at the
 picture's edge may be seen late."""
 LINE_END_MARGIN_PERSONS = 0.15
@@ -87,27 +87,29 @@ class LineCounter:
         self._recent_crossings: list[tuple[Track, PendingCrossing]] = []
 
     def update(
-        self, track: Track, scale: PersonScale, t: float, *, settled: bool, lost: bool
+        self, track: Track, scale: PersonScale, t: float, *, settled: bool, ended: bool
     ) -> PendingCrossing | None:
         """Update with a track at `t` seconds. Returns a confirmed crossing. `settled`: the exposure is
-        stable; `lost`: the track has ended."""
-        past = self._distance_past(track.at, scale) / track.size
-        now = 1 if past > 0 else -1
+        stable; `ended`: the track has ended."""
+        distance = self._distance_past(track.position, scale) / track.size
+        current_side = 1 if distance > 0 else -1
         if self.name not in track.sides:
             track.sides[self.name] = 1 if self._distance_past(track.start, scale) > 0 else -1
         crossing = track.pending_crossings.get(self.name)
         if crossing is None:
             if (
-                now != track.sides[self.name]
-                and abs(past) >= MIN_PAST_LINE_PERSONS
+                current_side != track.sides[self.name]
+                and abs(distance) >= MIN_PAST_LINE_PERSONS
                 and track.last_seen_t == t
             ):
-                track.pending_crossings[self.name] = self._locate_crossing(track, scale, now, t, settled)
+                track.pending_crossings[self.name] = self._locate_crossing(
+                    track, scale, current_side, t, settled
+                )
             return None
-        if now == track.sides[self.name] and abs(past) >= MIN_PAST_LINE_PERSONS:
+        if current_side == track.sides[self.name] and abs(distance) >= MIN_PAST_LINE_PERSONS:
             del track.pending_crossings[self.name]
             return None
-        if t < crossing.t + crossing.confirm_after_s and not lost:
+        if t < crossing.t + crossing.confirm_after_s and not ended:
             return None
         del track.pending_crossings[self.name]
         track.sides[self.name] = crossing.side
@@ -116,30 +118,32 @@ class LineCounter:
         self._recent_crossings = [*self._recent_crossings[-9:], (track, crossing)]
         return crossing
 
-    def _distance_past(self, at: Vector, scale: PersonScale) -> float:
+    def _distance_past(self, position: Vector, scale: PersonScale) -> float:
         """How far right of the line a position is, seen from its first point towards its second."""
-        return signed_distance(self._points, at * scale.person, scale.ground)
+        return signed_distance(self._points, position * scale.person, scale.ground)
 
     def _locate_crossing(
-        self, track: Track, scale: PersonScale, now: int, t: float, settled: bool
+        self, track: Track, scale: PersonScale, current_side: int, t: float, settled: bool
     ) -> PendingCrossing:
         """Find the frame and the position in which the line was crossed."""
         beyond = list(
-            takewhile(lambda each: self._distance_past(each[2], scale) * now > 0, reversed(track.path))
+            takewhile(
+                lambda each: self._distance_past(each[2], scale) * current_side > 0, reversed(track.path)
+            )
         )
         when, n, before, _ = track.path[max(len(track.path) - len(beyond) - 1, 0)]
-        middle = (before + (beyond[-1][2] if beyond else track.at)) / 2
-        return PendingCrossing(now, when, n, middle, t - when + CONFIRM_CROSSING_S, settled)
+        position = (before + (beyond[-1][2] if beyond else track.position)) / 2
+        return PendingCrossing(current_side, when, n, position, t - when + CONFIRM_CROSSING_S, settled)
 
     def _is_genuine(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
         own = track.path[track.own_path_start :]
         room = [
             fits
-            for when, _, at, fits in own
+            for when, _, position, fits in own
             # From above, size is most reliable near the line; in an oblique view people hide each other
             # there.
             if not self._overhead
-            or (when > crossing.t - 2 and abs(self._distance_past(at, scale)) < track.size_at_line)
+            or (when > crossing.t - 2 and abs(self._distance_past(position, scale)) < track.size_at_line)
         ]
         return (
             track.mean_area
@@ -149,7 +153,7 @@ class LineCounter:
             )
             and sum(room) >= max(MIN_ROOM_SHARE * len(room), 2)
             and self._reached_both_sides(track, crossing, scale)
-            and is_between_ends(self._points, crossing.at * scale.person, scale.ground)
+            and is_between_ends(self._points, crossing.position * scale.person, scale.ground)
             and not any(
                 self._is_part_of_counted(track, crossing, *each, scale)
                 for each in self._recent_crossings
@@ -159,12 +163,13 @@ class LineCounter:
 
     def _reached_both_sides(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
         """Whether the path reaches far enough on both sides of the line."""
-        past = [
-            (t, crossing.side * self._distance_past(at, scale) / track.size) for t, _, at, _ in track.path
+        distance = [
+            (t, crossing.side * self._distance_past(position, scale) / track.size)
+            for t, _, position, _ in track.path
         ]
-        before, beyond = MIN_DISTANCE_PASSED_PERSONS
-        furthest = max(far for t, far in past if t >= crossing.t)
-        return min(far for _, far in past) < -before and furthest > beyond
+        before, beyond = MIN_DISTANCE_TO_LINE_PERSONS
+        furthest = max(far for t, far in distance if t >= crossing.t)
+        return min(far for _, far in distance) < -before and furthest > beyond
 
     def _is_part_of_counted(
         self,
@@ -183,12 +188,12 @@ class LineCounter:
                 < MIN_FOLLOWED_BEFORE_S
             ):
                 return True
-            if track.proved and other.proved:
+            if track.is_separate and other.is_separate:
                 return False
         elif track.room_s >= PROVED_AFTER_S and other.room_s >= PROVED_AFTER_S:
             return False
         there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
-        off = (crossing.at - there) / track.size_at_line
+        off = (crossing.position - there) / track.size_at_line
         direction = np.subtract(self._points[1], self._points[0]) / scale.person
         direction /= np.hypot(*direction)
         across = abs(float(off @ direction))
@@ -202,24 +207,24 @@ class LineCounter:
         )
 
 
-def signed_distance(points: tuple[Point, Point], place: Vector, unit: Vector) -> float:
+def signed_distance(points: tuple[Point, Point], position: Vector, person_size: Vector) -> float:
     """How far right of a line a position is, in units; both in 0–1."""
-    (x1, y1), (x2, y2) = np.array(points) / unit
-    x, y = place / unit
+    (x1, y1), (x2, y2) = np.array(points) / person_size
+    x, y = position / person_size
     return float(((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / np.hypot(x2 - x1, y2 - y1))
 
 
-def is_between_ends(points: tuple[Point, Point], place: Vector, unit: Vector) -> bool:
+def is_between_ends(points: tuple[Point, Point], position: Vector, person_size: Vector) -> bool:
     """Whether a position is between the line's ends, or within the margin."""
-    first, second = np.array(points) / unit
+    first, second = np.array(points) / person_size
     length = float(np.hypot(*(second - first)))
-    along = float((place / unit - first) @ (second - first)) / length
+    along = float((position / person_size - first) @ (second - first)) / length
     return -LINE_END_MARGIN_PERSONS <= along <= length + LINE_END_MARGIN_PERSONS
 
 
-def is_inside_polygon(place: Vector, polygon: Sequence[Point]) -> bool:
+def is_inside_polygon(position: Vector, polygon: Sequence[Point]) -> bool:
     """Whether a position is inside a polygon (even-odd rule)."""
-    x, y = place
+    x, y = position
     inside = False
     for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
         if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):

@@ -27,7 +27,7 @@ MIN_SEEN_AREA = 0.08
 """With a smaller share of a person's area a track is not seen."""
 LOST_AFTER_S = 1.0
 """A track ends when it has not been seen for this time."""
-MIN_VOTES_S = 0.18
+MIN_PERSON_VOTES_S = 0.18
 """The votes (seconds for, less seconds against) from which a track is a person."""
 DROPPED_VOTES_S = -0.35
 """A track with fewer votes ends."""
@@ -66,15 +66,16 @@ MAX_TRACKS = 100
 class ForegroundPoints:
     """The foreground of a frame.
 
-    `at`: (n, 2), positions; `blob`: (n,), the number of the blob of each, from 0; `area`: (n,), of each, in
-    areas of a person's silhouette, reduced where it may be light or shade; `shade`: (n,), the area that may
-    be light or shade; `middle`: the centre of the picture; `settled`: the exposure is stable."""
+    `position`: (n, 2), positions; `blob`: (n,), the number of the blob of each, from 0; `area`: (n,), of
+    each, in areas of a person's silhouette, reduced where it may be light or shade; `shade`: (n,), the
+    area that may be light or shade; `picture_centre`: the centre of the picture; `settled`: the exposure
+    is stable."""
 
-    at: NDArray[np.float64]
+    positions: NDArray[np.float64]
     blob: NDArray[np.int64]
     area: NDArray[np.float64]
     shade: NDArray[np.floating]
-    middle: Vector
+    picture_centre: Vector
     settled: bool = True
 
 
@@ -85,7 +86,7 @@ class PendingCrossing(NamedTuple):
     side: int
     t: float
     n: int
-    at: Vector
+    position: Vector
     confirm_after_s: float
     settled: bool
 
@@ -94,7 +95,7 @@ class PendingCrossing(NamedTuple):
 class Track:
     """A person, or what may be one, who is followed."""
 
-    at: Vector
+    position: Vector
     last_seen_t: float
     start: Vector
     last_moved_t: float
@@ -130,14 +131,14 @@ class Track:
     """Crossings that are not confirmed yet, by the name of the line."""
 
     @property
-    def proved(self) -> bool:
+    def is_separate(self) -> bool:
         """Whether the track was seen to be separate from others."""
-        return self.alone_s >= MIN_VOTES_S or self.room_s >= PROVED_AFTER_S
+        return self.alone_s >= MIN_PERSON_VOTES_S or self.room_s >= PROVED_AFTER_S
 
     @property
-    def real(self) -> bool:
+    def is_person(self) -> bool:
         """Whether this is a person who walked in, and not a lamp or a leaf."""
-        return self.max_distance > 0.4 and self.votes_s >= MIN_VOTES_S
+        return self.max_distance > 0.4 and self.votes_s >= MIN_PERSON_VOTES_S
 
 
 class Tracker:
@@ -161,50 +162,55 @@ class Tracker:
             return np.ones_like(y)
         return np.clip(1 + SIZE_PER_PERSON_DOWN * (y - self._line_level), *EXPECTED_SIZE_RANGE)
 
-    def update(self, points: ForegroundPoints, t: float, n: int) -> list[Track]:
+    def update(self, points: ForegroundPoints, t: float, frame_number: int) -> list[Track]:
         """Process the points of a frame. Returns the tracks that have ended."""
         dt = min(max(t - self.t, 1e-3), 0.5)
         self.t = t
         for track in self.tracks:
-            track.at = track.at + track.speed * dt
-            track.size_at_line = track.size * float(self._expected_size(track.at[1]))
-        owner = self._assign_points(points)
-        if len(owner):
-            sizes = self._expected_size(points.at[:, 1])
+            track.position = track.position + track.speed * dt
+            track.size_at_line = track.size * float(self._expected_size(track.position[1]))
+        point_tracks = self._assign_points(points)
+        if len(point_tracks):
+            sizes = self._expected_size(points.positions[:, 1])
             blobs = Blobs(
-                points, owner, len(self.tracks), sizes, overhead=self._overhead, deep=self.depth_known
+                points,
+                point_tracks,
+                len(self.tracks),
+                sizes,
+                overhead=self._overhead,
+                deep=self.depth_known,
             )
             self._update_positions(blobs, t, dt)
             self._update_votes(blobs, dt, settled=points.settled)
             for track in self.tracks:
                 if track.last_seen_t == t:
-                    self._record_path(track, t, n)
+                    self._record_path(track, t, frame_number)
         for track in self.tracks:
             if track.last_seen_t < t:
                 track.speed = track.speed * 0.9
-        lost = [
+        ended = [
             track
             for track in self.tracks
             if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < DROPPED_VOTES_S
         ]
-        if len(owner):
-            self._start_tracks(points, owner, blobs, t, n)
-        self.tracks = [track for track in self.tracks if track not in lost]
-        return lost
+        if len(point_tracks):
+            self._start_tracks(points, point_tracks, blobs, t, frame_number)
+        self.tracks = [track for track in self.tracks if track not in ended]
+        return ended
 
     def _assign_points(self, points: ForegroundPoints) -> NDArray[np.int64]:
         """The track of each point: (n,), from 1; 0 for none."""
-        if not self.tracks or not len(points.at):
-            return np.zeros(len(points.at), np.int64)
-        centres = np.array([track.at for track in self.tracks])
+        if not self.tracks or not len(points.positions):
+            return np.zeros(len(points.positions), np.int64)
+        centres = np.array([track.position for track in self.tracks])
         scales = np.array([track.size_at_line for track in self.tracks])
-        distances = np.hypot(*np.moveaxis(points.at[:, None] - centres, 2, 0)) / scales
+        distances = np.hypot(*np.moveaxis(points.positions[:, None] - centres, 2, 0)) / scales
         return np.where(distances.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, distances.argmin(axis=1) + 1, 0)
 
     def _update_positions(self, blobs: Blobs, t: float, dt: float) -> None:
         """Move the tracks to where they are seen."""
-        offs = [blobs.middles[i] - track.at for i, track in enumerate(self.tracks, 1)]
-        areas = blobs.held.sum(axis=0)
+        offsets = [blobs.centres[i] - track.position for i, track in enumerate(self.tracks, 1)]
+        areas = blobs.area_by_track.sum(axis=0)
         for i, track in enumerate(self.tracks, 1):
             track.area_seen = float(areas[i])
             if track.area_seen < MIN_SEEN_AREA * track.size_at_line**2:
@@ -213,31 +219,31 @@ class Tracker:
             fresh = min(max(dt / AREA_AVERAGING_S, 1 / len(track.path)), 1.0)
             track.mean_area += fresh * (track.area_seen / track.size_at_line**2 - track.mean_area)
             track.shade += fresh * (float(blobs.shade[i]) - track.shade)
-            off = offs[i - 1]
+            offset = offsets[i - 1]
             others = blobs.tracks_sharing_blob(i)
             if others:
                 # Tracks in one blob mostly move as the blob does.
-                common = np.average([offs[j - 1] for j in others], axis=0, weights=areas[others])
-                gain, drift = 0.1, 0.4 * common + 0.15 * (off - common)
+                common = np.average([offsets[j - 1] for j in others], axis=0, weights=areas[others])
+                gain, drift = 0.1, 0.4 * common + 0.15 * (offset - common)
             else:
-                gain, drift = 0.3, 0.6 * off
-            track.at = track.at + drift
-            track.speed = track.speed + min(gain, 30 * gain * dt) * off / max(dt, 1 / 15)
+                gain, drift = 0.3, 0.6 * offset
+            track.position = track.position + drift
+            track.speed = track.speed + min(gain, 30 * gain * dt) * offset / max(dt, 1 / 15)
 
     def _update_votes(self, blobs: Blobs, dt: float, *, settled: bool) -> None:
         """Vote for or against the tracks of each blob, by the number of people it has room for."""
-        at = np.array([track.at for track in self.tracks]).reshape(-1, 2)
+        positions = np.array([track.position for track in self.tracks]).reshape(-1, 2)
         for track in self.tracks:
             track.has_room = False
-        for blob, mass in enumerate(blobs.area_seen):
+        for blob, area in enumerate(blobs.area_seen):
             tracks_in = [self.tracks[i - 1] for i in blobs.tracks_in(blob)]
             if len(tracks_in) == 1:
-                self._update_lone_track(tracks_in[0], float(mass), blobs.sizes[blob], at, dt)
+                self._update_lone_track(tracks_in[0], float(area), blobs.sizes[blob], positions, dt)
                 continue
             weakest = sorted(tracks_in, key=evidence)
             for rank, track in enumerate(weakest):
                 room = len(tracks_in) - rank <= blobs.room[blob]
-                track.has_room = room or (not self._overhead and track.proved)
+                track.has_room = room or (not self._overhead and track.is_separate)
                 track.votes_s = min(track.votes_s + (dt if track.has_room else -1.5 * dt), MAX_VOTES_S)
                 if track.room_s < PROVED_AFTER_S:
                     track.room_s = max(track.room_s + (dt if room else -dt), 0.0)
@@ -248,90 +254,100 @@ class Tracker:
                     track.has_room = False
 
     def _update_lone_track(
-        self, track: Track, mass: float, extent: Vector, at: NDArray[np.float64], dt: float
+        self, track: Track, area: float, size: Vector, positions: NDArray[np.float64], dt: float
     ) -> None:
-        """Update the only track of a blob. `at`: the positions of all tracks."""
+        """Update the only track of a blob. `position`: the positions of all tracks."""
         track.has_room = True
-        if mass <= MIN_NEW_AREA:
+        if area <= MIN_NEW_AREA:
             return
         track.votes_s = min(track.votes_s + dt, MAX_VOTES_S)
-        size = np.sqrt(mass) * track.size / track.size_at_line
+        size = np.sqrt(area) * track.size / track.size_at_line
         track.size += 0.1 * (float(np.clip(size, *SIZE_RANGE)) - track.size)
         if (
-            mass > MIN_NEW_AREA_BESIDE_OTHERS * track.size_at_line**2
-            and (np.hypot(*(at - track.at).T) < MIN_SEPARATION_PERSONS).sum() == 1
+            area > MIN_NEW_AREA_BESIDE_OTHERS * track.size_at_line**2
+            and (np.hypot(*(positions - track.position).T) < MIN_SEPARATION_PERSONS).sum() == 1
         ):
             track.alone_s += dt
-            track.sizes = [*track.sizes[-100:], extent]
+            track.sizes = [*track.sizes[-100:], size]
 
-    def _record_path(self, track: Track, t: float, n: int) -> None:
-        track.path.append((t, n, track.at, track.has_room))
+    def _record_path(self, track: Track, t: float, frame_number: int) -> None:
+        track.path.append((t, frame_number, track.position, track.has_room))
         if len(track.path) > MAX_PATH_FRAMES:
             half = MAX_PATH_FRAMES // 2
             track.path, track.own_path_start = track.path[half:], max(track.own_path_start - half, 0)
-        track.max_distance = max(track.max_distance, float(np.abs(track.at - track.start).max()))
-        if np.abs(track.at - track.last_rest).max() > 0.3:
-            track.last_moved_t, track.last_rest = t, track.at
+        track.max_distance = max(track.max_distance, float(np.abs(track.position - track.start).max()))
+        if np.abs(track.position - track.last_rest).max() > 0.3:
+            track.last_moved_t, track.last_rest = t, track.position
 
     def _start_tracks(
-        self, points: ForegroundPoints, owner: NDArray[np.int64], blobs: Blobs, t: float, n: int
+        self,
+        points: ForegroundPoints,
+        point_tracks: NDArray[np.int64],
+        blobs: Blobs,
+        t: float,
+        frame_number: int,
     ) -> None:
         for blob, room in enumerate(blobs.room):
             if len(self.tracks) >= MAX_TRACKS:
                 return
             tracks_in = blobs.tracks_in(blob)
             expected = float(blobs.expected[blob])
-            least = (MIN_NEW_AREA_BESIDE_OTHERS if tracks_in else MIN_NEW_AREA) * expected**2
-            if blobs.held[blob, 0] > least:
-                free = (points.blob == blob) & (owner == 0)
-                middle = densest_spot(points.at[free], points.area[free], least)
+            min_area = (MIN_NEW_AREA_BESIDE_OTHERS if tracks_in else MIN_NEW_AREA) * expected**2
+            if blobs.area_by_track[blob, 0] > min_area:
+                free = (points.blob == blob) & (point_tracks == 0)
+                middle = densest_spot(points.positions[free], points.area[free], min_area)
                 if middle is not None:
-                    path = [(t, n, middle, False)]
+                    path = [(t, frame_number, middle, False)]
                     self.tracks.append(
                         Track(middle, t, middle, t, path, last_rest=middle, size_at_line=expected)
                     )
                     continue
             if tracks_in and room > len(tracks_in):
-                i = max(tracks_in, key=lambda i: float(blobs.held[blob, i]))
-                mine = (points.blob == blob) & (owner == i)
-                self._split_track(self.tracks[i - 1], points.at[mine], points.area[mine], t)
+                i = max(tracks_in, key=lambda i: float(blobs.area_by_track[blob, i]))
+                mine = (points.blob == blob) & (point_tracks == i)
+                self._split_track(self.tracks[i - 1], points.positions[mine], points.area[mine], t)
 
     def _split_track(
-        self, track: Track, at: NDArray[np.float64], area: NDArray[np.float64], t: float
+        self, track: Track, positions: NDArray[np.float64], area: NDArray[np.float64], t: float
     ) -> None:
         """Split a track that turned out to be two people."""
-        if len(at) < 8:
+        if len(positions) < 8:
             return
-        axis = np.linalg.eigh(np.cov(at.T, aweights=area))[1][:, -1]
-        off = (at - np.average(at, axis=0, weights=area)) @ axis
-        ends = [np.average(at[part], axis=0, weights=area[part]) for part in (off < 0, off >= 0)]
-        ends.sort(key=lambda end: float(np.hypot(*(end - track.at))))
+        axis = np.linalg.eigh(np.cov(positions.T, aweights=area))[1][:, -1]
+        offset = (positions - np.average(positions, axis=0, weights=area)) @ axis
+        ends = [
+            np.average(positions[part], axis=0, weights=area[part]) for part in (offset < 0, offset >= 0)
+        ]
+        ends.sort(key=lambda end: float(np.hypot(*(end - track.position))))
         for other in self.tracks:
-            if other.last_seen_t < t and np.hypot(*(other.at - track.at)) < MAX_POINT_DISTANCE_PERSONS:
-                track.at, other.at = ends
+            if (
+                other.last_seen_t < t
+                and np.hypot(*(other.position - track.position)) < MAX_POINT_DISTANCE_PERSONS
+            ):
+                track.position, other.position = ends
                 other.speed = track.speed
                 return
         other = copy(track)
         other.path, other.own_path_start, other.sizes = list(track.path), len(track.path), []
         other.sides, other.pending_crossings = dict(track.sides), dict(track.pending_crossings)
         other.votes_s, other.alone_s, other.room_s = 0.0, 0.0, 0.0
-        track.at, other.at = ends
+        track.position, other.position = ends
         self.tracks.append(other)
 
 
 class Blobs:
     """The blobs of a frame, and their tracks.
 
-    `held`: (blobs, tracks + 1), the area of each track in each blob, that of no track first; `middles`:
-    (tracks + 1, 2), the centres of the tracks' points; `shade`: (tracks + 1,), their area of shade;
-    `area_seen`, `room`: (blobs,), area, and the number of people there is room for; `sizes`: (blobs, 2),
-    width and height; `expected`: (blobs,), the size of a person there.
+    `area_by_track`: (blobs, tracks + 1), the area of each track in each blob, that of no track first;
+    `centres`: (tracks + 1, 2), the centres of the tracks' points; `shade`: (tracks + 1,), their area of
+    shade; `area_seen`, `room`: (blobs,), area, and the number of people there is room for; `sizes`:
+    (blobs, 2), width and height; `expected`: (blobs,), the size of a person there.
     """
 
     def __init__(
         self,
         points: ForegroundPoints,
-        owner: NDArray[np.int64],
+        point_tracks: NDArray[np.int64],
         tracks: int,
         expected: NDArray[np.float64],
         *,
@@ -340,18 +356,24 @@ class Blobs:
     ) -> None:
         """`expected`: (n,), the size of a person at each point, in persons at the line."""
         count = int(points.blob.max()) + 1
-        places = points.blob * (tracks + 1) + owner
-        self.held = np.bincount(places, points.area, count * (tracks + 1)).reshape(count, tracks + 1)
-        self.area_seen = self.held.sum(axis=1)
-        self.shade = np.bincount(owner, points.shade, tracks + 1)
-        whole = np.maximum(self.held.sum(axis=0), 1e-9)
-        self.middles = np.stack(
-            [np.bincount(owner, points.area * axis, tracks + 1) / whole for axis in points.at.T], axis=1
+        places = points.blob * (tracks + 1) + point_tracks
+        self.area_by_track = np.bincount(places, points.area, count * (tracks + 1)).reshape(
+            count, tracks + 1
         )
-        x, y = points.at.T
+        self.area_seen = self.area_by_track.sum(axis=1)
+        self.shade = np.bincount(point_tracks, points.shade, tracks + 1)
+        whole = np.maximum(self.area_by_track.sum(axis=0), 1e-9)
+        self.centres = np.stack(
+            [
+                np.bincount(point_tracks, points.area * axis, tracks + 1) / whole
+                for axis in points.positions.T
+            ],
+            axis=1,
+        )
+        x, y = points.positions.T
 
-        def mean(what: NDArray[np.float64]) -> NDArray[np.float64]:
-            sums = np.bincount(points.blob, points.area * what, count)
+        def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            sums = np.bincount(points.blob, points.area * values, count)
             return np.asarray(sums / np.maximum(self.area_seen, 1e-9))
 
         self.expected = mean(expected)
@@ -361,7 +383,7 @@ class Blobs:
         self.sizes = 4 * np.sqrt(np.stack([xx, yy], axis=1))
         if overhead:
             xy = mean(x * y) - mx * my
-            out = np.stack([mx, my], axis=1) - points.middle
+            out = np.stack([mx, my], axis=1) - points.picture_centre
             lean = 1 + LEAN_PER_PERSON_OUTWARDS * np.hypot(*out.T)
             # Without the lean they would be shorter by this factor, outwards.
             unit = out / np.maximum(np.hypot(*out.T), 1e-9)[:, None]
@@ -371,8 +393,8 @@ class Blobs:
         else:
             # The height of a blob gives the size of its people, and its width their number. Where depth is
             # known, people who are shorter than expected are cut off by the picture's edge.
-            least = 0.8 if deep else 0.4
-            tall = np.clip(self.sizes[:, 1], least * self.expected, 1.2 * np.maximum(self.expected, 1))
+            min_area = 0.8 if deep else 0.4
+            tall = np.clip(self.sizes[:, 1], min_area * self.expected, 1.2 * np.maximum(self.expected, 1))
             area, length = self.area_seen / tall**2, self.sizes[:, 0] / tall
         # Both the area and the length must be sufficient.
         lacks = ROOM_TOLERANCE_PERSONS[overhead]
@@ -382,14 +404,14 @@ class Blobs:
 
     def tracks_in(self, blob: int) -> list[int]:
         """The tracks with more than half of their area in a blob."""
-        held = self.held[blob]
-        most = (held > 0.5 * self.held.sum(axis=0)) & (held > 0)
+        held = self.area_by_track[blob]
+        most = (held > 0.5 * self.area_by_track.sum(axis=0)) & (held > 0)
         most[0] = False
         return [int(i) for i in np.flatnonzero(most)]
 
     def tracks_sharing_blob(self, i: int) -> list[int]:
         """The tracks that share the blob of track `i`, including it; empty if it is alone."""
-        tracks_in = self.tracks_in(int(self.held[:, i].argmax()))
+        tracks_in = self.tracks_in(int(self.area_by_track[:, i].argmax()))
         return tracks_in if len(tracks_in) > 1 and i in tracks_in else []
 
 
@@ -398,7 +420,7 @@ def evidence(track: Track) -> tuple[bool, float, float]:
     left the picture may still have a few points of the next person."""
     return (
         track.area_seen > MIN_NEW_AREA * track.size_at_line**2,
-        min(track.alone_s, MIN_VOTES_S),
+        min(track.alone_s, MIN_PERSON_VOTES_S),
         track.votes_s,
     )
 
@@ -410,23 +432,25 @@ def may_be_shadow(person: Track, shadow: Track, shade: float, *, settled: bool) 
         like = shade > MIN_SHADE_PERSONS and person.shade < 0.5 * shadow.shade
     else:
         like = person.mean_area > 1.3 * shadow.mean_area
-    motion = person.speed + shadow.speed
-    pace = float(np.hypot(*motion))
+    direction = person.speed + shadow.speed
+    pace = float(np.hypot(*direction))
     if not like or pace < MIN_SPEED_PERSONS_PER_S or person.speed @ shadow.speed < 0:
         return False
-    off = person.at - shadow.at
-    aside = abs(off[0] * motion[1] - off[1] * motion[0]) / pace
-    return bool(aside < MAX_SHADOW_ASIDE_PERSONS and np.hypot(*off) < MAX_SHADOW_DISTANCE_PERSONS)
+    offset = person.position - shadow.position
+    aside = abs(offset[0] * direction[1] - offset[1] * direction[0]) / pace
+    return bool(aside < MAX_SHADOW_ASIDE_PERSONS and np.hypot(*offset) < MAX_SHADOW_DISTANCE_PERSONS)
 
 
-def densest_spot(at: NDArray[np.float64], area: NDArray[np.float64], least: float) -> Vector | None:
+def densest_spot(
+    positions: NDArray[np.float64], area: NDArray[np.float64], min_area: float
+) -> Vector | None:
     """The centre of the points within half a person of the densest point; None if their area is below
-    `least`."""
-    some = at[:: max(1, len(at) // 60)]
-    near = np.hypot(*np.moveaxis(some[:, None] - at, 2, 0)) < 0.5
+    `min_area`."""
+    some = positions[:: max(1, len(positions) // 60)]
+    near = np.hypot(*np.moveaxis(some[:, None] - positions, 2, 0)) < 0.5
     areas = near @ area
     best = near[areas.argmax()]
-    if areas.max() < least:
+    if areas.max() < min_area:
         return None
-    middle: Vector = np.average(at[best], axis=0, weights=area[best])
+    middle: Vector = np.average(positions[best], axis=0, weights=area[best])
     return middle

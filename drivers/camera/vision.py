@@ -144,13 +144,13 @@ class Background:
                 mask[alike] = np.where(off > max(MIN_CONTRAST_STOPS, 4 * float(np.median(off))), 255, 0)
         return mask
 
-    def learn(self, image: Image, keep: Image) -> None:
-        """Update the background model with a picture, except where `keep` is 255."""
+    def learn(self, image: Image, keep_mask: Image) -> None:
+        """Update the background model with a picture, except where `keep_mask` is 255."""
         if not self.settled:
             return
         self._frames += 1
         rate = max(self._frame_interval_s / BACKGROUND_MEMORY_S, 1 / (2 * self._frames))
-        self._model.apply(image, knownForegroundMask=keep, learningRate=rate)
+        self._model.apply(image, knownForegroundMask=keep_mask, learningRate=rate)
 
 
 def local_share(part: NDArray[np.bool_], whole: Image, width: int, height: int) -> NDArray[np.float32]:
@@ -195,27 +195,27 @@ class Detector:
     def find_people(self, image: Image) -> list[tuple[float, float, float, float]]:
         """x, y, width, height of each person, in 0–1."""
         self._net.setInput(cv2.dnn.blobFromImage(image, 1 / 255, (self._size, self._size)))
-        out = np.asarray(self._net.forward(), np.float32)
-        boxes = grid_boxes(out[0]) if out.ndim == 4 else row_boxes(out.reshape(-1, 6), self._size)
+        output = np.asarray(self._net.forward(), np.float32)
+        boxes = grid_boxes(output[0]) if output.ndim == 4 else row_boxes(output.reshape(-1, 6), self._size)
         boxes = boxes[boxes[:, 4] > self._min_score]
         kept = cv2.dnn.NMSBoxes(boxes[:, :4].tolist(), boxes[:, 4].tolist(), self._min_score, 0.45)
         return [(float(x), float(y), float(w), float(h)) for x, y, w, h in boxes[list(kept), :4]]
 
 
-def grid_boxes(out: NDArray[np.floating]) -> NDArray[np.floating]:
+def grid_boxes(output: NDArray[np.floating]) -> NDArray[np.floating]:
     """Convert a FastestDet grid to (n, 5): x, y, width, height, score."""
-    _, rows, columns = out.shape
-    score = np.where(out[5:].argmax(axis=0) == 0, out[0] ** 0.6 * out[5] ** 0.4, 0)
-    x = (np.arange(columns) + np.tanh(out[1])) / columns
-    y = (np.arange(rows)[:, None] + np.tanh(out[2])) / rows
-    width, height = 1 / (1 + np.exp(-out[3])), 1 / (1 + np.exp(-out[4]))
+    _, rows, columns = output.shape
+    score = np.where(output[5:].argmax(axis=0) == 0, output[0] ** 0.6 * output[5] ** 0.4, 0)
+    x = (np.arange(columns) + np.tanh(output[1])) / columns
+    y = (np.arange(rows)[:, None] + np.tanh(output[2])) / rows
+    width, height = 1 / (1 + np.exp(-output[3])), 1 / (1 + np.exp(-output[4]))
     return np.stack([x - width / 2, y - height / 2, width, height, score], axis=-1).reshape(-1, 5)
 
 
-def row_boxes(out: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+def row_boxes(output: NDArray[np.floating], size: int) -> NDArray[np.floating]:
     """Convert rows of an end-to-end export to (n, 5), as `grid_boxes`."""
-    x1, y1, x2, y2 = out[:, :4].T / size
-    score = np.where(out[:, 5] == 0, out[:, 4], 0)
+    x1, y1, x2, y2 = output[:, :4].T / size
+    score = np.where(output[:, 5] == 0, output[:, 4], 0)
     return np.stack([x1, y1, x2 - x1, y2 - y1, score], axis=-1)
 
 

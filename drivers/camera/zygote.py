@@ -19,7 +19,7 @@ from gateway.model import LinkDown
 
 START_TIMEOUT_S = 30.0
 """For loading OpenCV, on a busy Pi with a slow card."""
-SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+SINGLE_THREADED_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 """Environment of the zygote: a process that forks must not have threads."""
 
 
@@ -70,7 +70,7 @@ class Zygote:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env={**os.environ, **SINGLE_THREADED},
+                    env={**os.environ, **SINGLE_THREADED_ENVIRONMENT},
                 )
         return self._control
 

@@ -37,7 +37,7 @@ from .packets import (
     REQUEST,
     SEND,
     SET_CLOCK,
-    Packet,
+    FirePacket,
     china_time,
     split_packets,
 )
@@ -65,7 +65,7 @@ class FireListener(Listener):
         self._messages = asyncio.Queue()
         self._connection_tasks: dict[asyncio.Task[None], bool] = {}
         """Connections, oldest first, and whether a configured device has sent a packet there."""
-        self._connections: dict[str, tuple[Write, Packet]] = {}
+        self._connections: dict[str, tuple[Write, FirePacket]] = {}
         """By device, the connection of its last packet, and that packet."""
         self._command_sequences = itertools.cycle(range(1, 0x8000))
         self._replies: dict[tuple[str, int], asyncio.Future[None]] = {}
@@ -95,7 +95,7 @@ class FireListener(Listener):
         self._messages.put_nowait((name, raw, processed))
         await processed.wait()
 
-    async def _process_packet(self, packet: Packet) -> bytes:
+    async def _process_packet(self, packet: FirePacket) -> bytes:
         """Process a packet. Returns the answer, empty for none."""
         name = self._names.get(packet.source)
         if not packet.sound:
@@ -110,7 +110,7 @@ class FireListener(Listener):
         # We have no states to request, and an unknown command is denied (6.5 of the standard).
         return b"" if packet.command in ANSWERS else packet.answer(DENY)
 
-    def _resolve_commands(self, name: str, packet: Packet) -> None:
+    def _resolve_commands(self, name: str, packet: FirePacket) -> None:
         """Finish the commands that this packet confirms, denies or answers."""
         reply = self._replies.get((name, packet.sequence))
         if reply and not reply.done() and packet.command == CONFIRM:
@@ -156,7 +156,7 @@ class FireListener(Listener):
             waiting.discard(duty)
         return {}
 
-    def _clock_packet(self, packet: Packet) -> bytes:
+    def _clock_packet(self, packet: FirePacket) -> bytes:
         """The control packet that sets the device's clock; empty if that is not allowed."""
         if not self._options.set_clock or not _clock_is_set():
             return b""
@@ -230,7 +230,7 @@ class FireListener(Listener):
             del self._connection_tasks[oldest]
             oldest.cancel()
 
-    def _state_queries(self, packet: Packet) -> Iterator[bytes]:
+    def _state_queries(self, packet: FirePacket) -> Iterator[bytes]:
         """The requests for a device's states, at its first packet on a connection."""
         panel = self._panels[self._names[packet.source]]
         for data in panel.state_queries() if self._options.ask else ():

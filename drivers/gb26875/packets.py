@@ -33,7 +33,7 @@ READ_SYSTEMS, READ_COMPONENTS, READ_DEVICE = 61, 62, 81
 CHINA_UTC_OFFSET = timedelta(hours=8)
 
 
-class Packet(msgspec.Struct, frozen=True, kw_only=True):
+class FirePacket(msgspec.Struct, frozen=True, kw_only=True):
     """One packet; addresses as sent. `sound` is whether its sum and its end were right: with one of them
     wrong it still counts as a packet, and is denied."""
 
@@ -64,7 +64,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
     def answer(self, command: int) -> bytes:
         """A confirmation or denial of this packet."""
-        return Packet(
+        return FirePacket(
             sequence=self.sequence,
             version=self.version,
             time=self.time,
@@ -76,7 +76,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
     def control(self, sequence: int, data: bytes) -> bytes:
         """A command to the sender of this packet."""
-        return Packet(
+        return FirePacket(
             sequence=sequence,
             version=self.version,
             time=china_time(),
@@ -93,7 +93,7 @@ def china_time() -> bytes:
     return bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
 
 
-def _parse_packet(data: bytes, start: int) -> Packet | bool:
+def _parse_packet(data: bytes, start: int) -> FirePacket | bool:
     """The packet that begins there, or else whether it may be completed by more bytes."""
     if len(data) < start + HEADER_BYTES:
         return True
@@ -107,7 +107,7 @@ def _parse_packet(data: bytes, start: int) -> Packet | bool:
     summed, ended = sum(body) & 0xFF == data[end - 3], data[end - 2 : end] == END
     if not ended and not (summed and CONTROL <= body[24] <= DENY):
         return False
-    return Packet(
+    return FirePacket(
         sequence=int.from_bytes(body[:2], "little"),
         version=body[2:4],
         time=body[4:10],
@@ -119,13 +119,13 @@ def _parse_packet(data: bytes, start: int) -> Packet | bool:
     )
 
 
-def split_packets(data: bytes) -> tuple[list[Packet], bytes]:
+def split_packets(data: bytes) -> tuple[list[FirePacket], bytes]:
     """The packets in a stream, and the rest that may become one: less than one packet's length.
 
     Bytes that only look like a beginning never delay a valid packet behind them. A packet that is not
     sound is searched for others: its length may be what was damaged.
     """
-    packets: list[Packet] = []
+    packets: list[FirePacket] = []
     rest = data[-1:] if data.endswith(START[:1]) else b""
     waiting: int | None = None
     garbled_until = 0
@@ -133,7 +133,7 @@ def split_packets(data: bytes) -> tuple[list[Packet], bytes]:
     while start >= 0:
         found = _parse_packet(data, start)
         after = start + 1
-        if isinstance(found, Packet):
+        if isinstance(found, FirePacket):
             end = start + MIN_PACKET_BYTES + len(found.data)
             if found.sound:
                 after = end

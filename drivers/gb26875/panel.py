@@ -31,7 +31,7 @@ from .packets import (
     READ_SYSTEMS,
     SEND,
     SYSTEM,
-    Packet,
+    FirePacket,
     decode_text,
     iter_objects,
 )
@@ -83,7 +83,7 @@ class PanelReading(msgspec.Struct, frozen=True):
     saved_state: bytes
 
 
-class PanelPart(msgspec.Struct, frozen=True):
+class ComponentState(msgspec.Struct, frozen=True):
     """The states of one component, system or the device itself."""
 
     holds: frozenset[Field]
@@ -102,11 +102,11 @@ class Panel:
 
     def __init__(self, saved_state: bytes = b"") -> None:
         saved = _decode_state(saved_state)
-        self._parts = {key: PanelPart(frozenset(holds), text) for key, holds, text in saved.parts}
+        self._parts = {key: ComponentState(frozenset(holds), text) for key, holds, text in saved.parts}
         self._systems = dict.fromkeys(saved.systems)
         self._last_operation: tuple[int, bytes] | None = None
 
-    def apply_packet(self, packet: Packet) -> PanelReading:
+    def apply_packet(self, packet: FirePacket) -> PanelReading:
         """Apply the states in a valid packet. Objects that are cut short count if their status is there."""
         kind = packet.data[:1]
         if packet.command in (SEND, ANSWER) and kind:
@@ -152,7 +152,7 @@ class Panel:
             if kind[0] != DEVICE:
                 self._add_system(part[:2])
             text = decode_text(part[identity + width : 40]) if kind[0] == COMPONENT else ""
-            self._set_part(kind + part[:identity], PanelPart(holds, text))
+            self._set_part(kind + part[:identity], ComponentState(holds, text))
 
     def _apply_operations(self, kind: bytes, data: bytes) -> None:
         size, identity = OPERATION_FORMATS[kind[0]]
@@ -167,7 +167,7 @@ class Panel:
             if act & ALARM_CLEARED:
                 self._reduce_system(system, lambda holds: holds - ALARM_STATES)
             if act & MANUAL_ALARM:
-                self._set_part(kind + system, PanelPart(frozenset({"manual_alarm"})))
+                self._set_part(kind + system, ComponentState(frozenset({"manual_alarm"})))
 
     def _add_system(self, system: bytes) -> None:
         if len(self._systems) < MAX_SYSTEMS_PER_PACKET:
@@ -182,9 +182,9 @@ class Panel:
     def _reduce_system(self, system: bytes, what: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
         for key, part in list(self._parts.items()):
             if key[1:3] == system:
-                self._set_part(key, PanelPart(what(part.holds), part.description))
+                self._set_part(key, ComponentState(what(part.holds), part.description))
 
-    def _set_part(self, key: bytes, part: PanelPart) -> None:
+    def _set_part(self, key: bytes, part: ComponentState) -> None:
         old = self._parts.get(key)
         if not part.holds or ("fire" in part.holds and (old is None or "fire" not in old.holds)):
             self._parts.pop(key, None)  # The newest fire stands last.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from drivers import load, names
+from drivers import driver_names, load_driver
 from gateway.field import scan
 from gateway.terminal.site import add_site_argument
 
@@ -16,4 +16,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    scan.run(options, {name: load(name) for name in names()})
+    scan.run(options, {name: load_driver(name) for name in driver_names()})

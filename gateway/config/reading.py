@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 import drivers
-from drivers import load
+from drivers import load_driver
 from gateway.model import Checks, ConfigError, Driver
 from gateway.words import LANGUAGES, translate
 
@@ -71,7 +71,7 @@ class TomlReader:
 
     def load_driver(self, name: Any, path: tuple[str, ...]) -> Driver | None:
         try:
-            return load(str(name))
+            return load_driver(str(name))
         except ConfigError as error:
             self.add_mistake(path, error.key, 0, **error.facts)
             return None
@@ -202,7 +202,7 @@ def _unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
 
 
 def driver_name(driver: Driver) -> str:
-    return next(name for name in drivers.names() if load(name) is driver)
+    return next(name for name in drivers.driver_names() if load_driver(name) is driver)
 
 
 def localized(title: str | Mapping[str, str]) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _device_row(
     away: bool,
     now: Stamp,
 ) -> DeviceRow:
-    """While the daemon is `away` nobody reads the devices: every reading is an old one."""
+    """While the daemon is `away`, no device is read: every reading is stale."""
     actions = tuple(action for action in info.actions if action not in own.actions)
     row = DeviceRow(
         name=info.name,

@@ -171,7 +171,7 @@ class Follower:
             after = await reader.last(Lane.TELEMETRY)
             samples, values = await self._search_latest(reader, after)
             while file == _file_identity(path):
-                if version == (version := await reader.changes()):
+                if version == (version := await reader.data_version()):
                     self._update()
                 else:
                     rows = {

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.model import FailureKind
 
-from .tally import Tally
+from .tally import PollTally
 
 MIN_POLLS = 5
 """Polls before a device is diagnosed."""
@@ -36,7 +36,7 @@ class DeviceSnapshot(msgspec.Struct, frozen=True):
 
     name: str
     offline: bool
-    tally: Tally
+    tally: PollTally
     covered_s: float
     """Seconds that the tally covers."""
     pushes: bool = False
@@ -115,7 +115,7 @@ def _diagnose_device(
         yield diagnosis("device-jumpy", count=tally.unconfirmed)
 
 
-def _failure_fraction(tally: Tally, kinds: Iterable[FailureKind]) -> float:
+def _failure_fraction(tally: PollTally, kinds: Iterable[FailureKind]) -> float:
     return sum(tally.failures[kind] for kind in kinds) / tally.polls
 
 

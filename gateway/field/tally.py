@@ -15,7 +15,7 @@ MIN_LATENCY_S, LATENCY_CLASS_WIDTH = 1e-4, math.log(1.1)
 """Latencies are counted in classes from 0.1 ms up, each a tenth wider than the one before."""
 
 
-class Tally(msgspec.Struct):
+class PollTally(msgspec.Struct):
     """Counts of one device within a period."""
 
     polls: int = 0
@@ -48,8 +48,8 @@ class Tally(msgspec.Struct):
                 return MIN_LATENCY_S * math.exp(LATENCY_CLASS_WIDTH * (latency_class + 1))
         return None
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: PollTally) -> PollTally:
+        return PollTally(
             self.polls + other.polls,
             self.missed + other.missed,
             self.unconfirmed + other.unconfirmed,
@@ -64,18 +64,18 @@ class SlidingTally:
 
     def __init__(self, now: float) -> None:
         self._older_since = self._newer_since = now
-        self._older, self._newer = Tally(), Tally()
+        self._older, self._newer = PollTally(), PollTally()
 
-    def current(self, now: float) -> Tally:
+    def current(self, now: float) -> PollTally:
         """The tally to count into; `now` in monotonic seconds."""
         age = now - self._newer_since
         if age >= HALF_WINDOW_S:
             outdated = age >= 2 * HALF_WINDOW_S
-            self._older, self._newer = Tally() if outdated else self._newer, Tally()
+            self._older, self._newer = PollTally() if outdated else self._newer, PollTally()
             self._older_since, self._newer_since = now if outdated else self._newer_since, now
         return self._newer
 
-    def total(self, now: float) -> tuple[Tally, float]:
+    def total(self, now: float) -> tuple[PollTally, float]:
         """The tally, and the seconds that it covers."""
         self.current(now)
         return self._older + self._newer, now - self._older_since

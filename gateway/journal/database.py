@@ -39,7 +39,7 @@ class JournalFull(JournalFailed):
     """The file's cap or the disk is full."""
 
 
-class Database:
+class JournalDatabase:
     """One connection. Only one task may call `transact`: two would share a transaction."""
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
@@ -127,7 +127,7 @@ def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:
 @asynccontextmanager
 async def connect(
     path: Path, *, readonly: bool = False, pages: int = 0, check: bool = False
-) -> AsyncIterator[Database]:
+) -> AsyncIterator[JournalDatabase]:
     """Open the file; a writer creates it and brings its schema up to date.
 
     `pages` caps its size; with `check` the whole file is checked first. Raises `JournalFailed`, or its
@@ -138,7 +138,7 @@ async def connect(
         # Try in this thread first: aiosqlite's thread survives a failure, and may outlive the loop.
         sqlite3.connect(uri, uri=True).close()
         async with aiosqlite.connect(uri, uri=True, isolation_level=None) as connection:
-            database = Database(connection, path)
+            database = JournalDatabase(connection, path)
             await connection.execute("PRAGMA busy_timeout=5000")
             if check:
                 await database.check()

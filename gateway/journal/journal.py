@@ -22,7 +22,7 @@ from gateway.base.failpoint import failpoint
 from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
 
-from .database import Database, JournalDamaged, JournalFailed, JournalFull, Statement, connect
+from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
 from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Reader, Stream, utc_day
 from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
@@ -91,8 +91,8 @@ class Journal:
 
     def __init__(
         self,
-        writer: Database,
-        reader: Database,
+        writer: JournalDatabase,
+        reader: JournalDatabase,
         clock: Clock,
         limits: Limits,
         window: float,

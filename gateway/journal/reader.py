@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.model import Lane, Record, Stamp
 
-from .database import Database, connect
+from .database import JournalDatabase, connect
 from .rows import unpack
 
 LANES = tuple(Lane)
@@ -90,7 +90,7 @@ class Reader:
 
     def __init__(
         self,
-        database: Database,
+        database: JournalDatabase,
         day_of: DayOf = utc_day,
         on_damage: Callable[[], None] = lambda: None,
     ) -> None:
@@ -170,7 +170,7 @@ class Reader:
         """A service's rows, as MessagePack."""
         return dict(await self._database.rows("SELECT key, body FROM state WHERE service = ?", service))
 
-    async def changes(self) -> int:
+    async def data_version(self) -> int:
         """A number that changes when another connection commits."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 

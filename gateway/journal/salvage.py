@@ -15,7 +15,7 @@ from typing import Any
 from gateway.base.failpoint import failpoint
 from gateway.model import Lane
 
-from .database import Database, JournalFailed, Statement, connect
+from .database import JournalDatabase, JournalFailed, Statement, connect
 from .reader import DAMAGED
 from .rows import unpack
 
@@ -95,7 +95,7 @@ def _number(aside: Path) -> int:
     return int(number) if number.isdigit() else 0
 
 
-async def salvage(damaged: Path, into: Database) -> None:
+async def salvage(damaged: Path, into: JournalDatabase) -> None:
     """Copy every sound row into a new journal. Raises `JournalFailed` when that cannot be written.
 
     A journal that lost its epoch or its sequence numbers continues under a new epoch: pending records are
@@ -132,7 +132,7 @@ async def salvage(damaged: Path, into: Database) -> None:
         ])  # fmt: skip
 
 
-async def _read_table(damaged: Database, table: str) -> Rows | None:
+async def _read_table(damaged: JournalDatabase, table: str) -> Rows | None:
     """All rows of a small table; None if any of it cannot be read."""
     try:
         return await damaged.rows(f"SELECT * FROM {table}")  # noqa: S608
@@ -140,7 +140,7 @@ async def _read_table(damaged: Database, table: str) -> Rows | None:
         return None
 
 
-async def _last_pos(damaged: Database, table: str) -> int:
+async def _last_pos(damaged: JournalDatabase, table: str) -> int:
     """The newest position of a lane, from what is still readable."""
     last = 0
     for sql in (
@@ -152,13 +152,13 @@ async def _last_pos(damaged: Database, table: str) -> int:
     return last
 
 
-async def _read_spans(damaged: Database, table: str, last: int) -> AsyncIterator[Rows]:
+async def _read_spans(damaged: JournalDatabase, table: str, last: int) -> AsyncIterator[Rows]:
     """The readable rows of a lane, by position."""
     for start in range(0, last, ROWS_PER_READ):
         yield await _read_span(damaged, table, start, min(start + ROWS_PER_READ, last))
 
 
-async def _read_span(damaged: Database, table: str, after: int, until: int) -> Rows:
+async def _read_span(damaged: JournalDatabase, table: str, after: int, until: int) -> Rows:
     """The readable rows of a span; an unreadable span is halved until single rows are left out."""
     sql = f"SELECT * FROM {table} WHERE pos > ? AND pos <= ? ORDER BY pos"  # noqa: S608
     try:

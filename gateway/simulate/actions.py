@@ -54,13 +54,15 @@ def choice_parameter(values: Mapping[str, Any]) -> Parameter:
     return Parameter(parse, " | ".join(values))
 
 
-SWITCH = choice_parameter({"1": True, "0": False, "on": True, "off": False, "true": True, "false": False})
-DOOR = number_parameter(1, 2, whole=True)
-BAY = number_parameter(1, 8, whole=True)
-LOCK = number_parameter(0, 15, whole=True, optional=True)
-DETECTOR = number_parameter(1, 3, whole=True)
-UNIT = number_parameter(0, 247, whole=True, optional=True)
-STATUS = choice_parameter({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
+ON_OFF_PARAMETER = choice_parameter(
+    {"1": True, "0": False, "on": True, "off": False, "true": True, "false": False}
+)
+DOOR_PARAMETER = number_parameter(1, 2, whole=True)
+BAY_PARAMETER = number_parameter(1, 8, whole=True)
+LOCK_PARAMETER = number_parameter(0, 15, whole=True, optional=True)
+DETECTOR_PARAMETER = number_parameter(1, 3, whole=True)
+UNIT_PARAMETER = number_parameter(0, 247, whole=True, optional=True)
+STATUS_PARAMETER = choice_parameter({"normal": 0, "alarm": 1, "fault": 2, "test": 3})
 
 
 def wire_parameter(*names: str) -> Parameter:
@@ -81,15 +83,15 @@ def _selected_units(wire: str, unit: int | None) -> list[tuple[str, int]]:
     return [(wire, unit)]
 
 
-def _visitor(world: World, door: int, direction: str, n: int = 1) -> None:
+def _move_visitors(world: World, door: int, direction: str, n: int = 1) -> None:
     centre = world.centre()
     if direction == "out" and n > centre.inside:
         raise ActionRefused(f"馆内只有 {centre.inside} 人。", f"Only {centre.inside} people are inside.")
     for _ in range(n):
-        centre.enter(door) if direction == "in" else centre.leave(door)
+        centre.add_visitor(door) if direction == "in" else centre.remove_visitor(door)
 
 
-def _parcel(world: World, lock: int | None = None) -> dict[str, int]:
+def _deliver_parcel(world: World, lock: int | None = None) -> dict[str, int]:
     centre = world.centre()
     if lock is None:
         if not centre.free_lockers:
@@ -109,23 +111,23 @@ def _set_button(button: str) -> Callable[..., None]:
     return set_button
 
 
-def _blocked(world: World, door: int, on: bool) -> None:
+def _set_door_blocked(world: World, door: int, on: bool) -> None:
     world.centre().doors[door].blocked = on
 
 
-def _dead(world: World, wire: str, on: bool, unit: int | None = None) -> None:
+def _set_dead(world: World, wire: str, on: bool, unit: int | None = None) -> None:
     world.faults.set_dead(_selected_units(wire, unit), on=on)
 
 
-def _slow(world: World, wire: str, ms: float, unit: int | None = None) -> None:
+def _set_delay(world: World, wire: str, ms: float, unit: int | None = None) -> None:
     world.faults.set_delay(_selected_units(wire, unit), ms / 1000)
 
 
-def _garbage(world: World, wire: str, on: bool, seconds: float = math.inf) -> None:
+def _set_noise(world: World, wire: str, on: bool, seconds: float = math.inf) -> None:
     world.faults.set_noise(wire, seconds if on else 0.0)
 
 
-def _clear(world: World) -> None:
+def _clear_everything(world: World) -> None:
     world.centre().clear_hazards()
     world.faults.clear()
 
@@ -142,58 +144,64 @@ class Action:
 ACTIONS = {
     "smoke": Action(
         lambda world, unit, on: world.centre().set_detector_status(unit, int(on)),
-        {"unit": DETECTOR, "on": SWITCH},
+        {"unit": DETECTOR_PARAMETER, "on": ON_OFF_PARAMETER},
     ),
     "detector": Action(
         lambda world, unit, status: world.centre().set_detector_status(unit, status),
-        {"unit": DETECTOR, "status": STATUS},
+        {"unit": DETECTOR_PARAMETER, "status": STATUS_PARAMETER},
     ),
     "gas": Action(
         lambda world, lel: world.centre().force_reading("gas", lel), {"lel": number_parameter(0, 100)}
     ),
-    "leak": Action(lambda world, on: world.centre().set_gas_leak(on=on), {"on": SWITCH}),
+    "leak": Action(lambda world, on: world.centre().set_gas_leak(on=on), {"on": ON_OFF_PARAMETER}),
     "residual": Action(
         lambda world, ma: world.centre().force_reading("residual", ma),
         {"ma": number_parameter(0, 65535, whole=True)},
     ),
-    "call-point": Action(_set_button("call_point"), {"on": SWITCH}),
-    "sos": Action(_set_button("sos"), {"on": SWITCH}),
+    "call-point": Action(_set_button("call_point"), {"on": ON_OFF_PARAMETER}),
+    "sos": Action(_set_button("sos"), {"on": ON_OFF_PARAMETER}),
     "fridge": Action(
         lambda world, temperature: world.centre().force_reading("fridge", temperature),
         {"temperature": number_parameter(-40, 60)},
     ),
     "visitor": Action(
-        _visitor,
+        _move_visitors,
         {
-            "door": DOOR,
+            "door": DOOR_PARAMETER,
             "direction": choice_parameter({"in": "in", "out": "out"}),
             "n": number_parameter(1, 500, whole=True, optional=True),
         },
     ),
-    "blocked": Action(_blocked, {"door": DOOR, "on": SWITCH}),
+    "blocked": Action(_set_door_blocked, {"door": DOOR_PARAMETER, "on": ON_OFF_PARAMETER}),
     "bay": Action(
         lambda world, bay, occupied: world.centre().set_bay(bay, occupied=occupied),
-        {"bay": BAY, "occupied": SWITCH},
+        {"bay": BAY_PARAMETER, "occupied": ON_OFF_PARAMETER},
     ),
-    "parcel": Action(_parcel, {"lock": LOCK}),
-    "dead": Action(_dead, {"wire": wire_parameter(*UNITS), "on": SWITCH, "unit": UNIT}),
+    "parcel": Action(_deliver_parcel, {"lock": LOCK_PARAMETER}),
+    "dead": Action(
+        _set_dead, {"wire": wire_parameter(*UNITS), "on": ON_OFF_PARAMETER, "unit": UNIT_PARAMETER}
+    ),
     "slow": Action(
-        _slow,
-        {"wire": wire_parameter("tcp", "rtu", "cu16"), "ms": number_parameter(0, 60_000), "unit": UNIT},
+        _set_delay,
+        {
+            "wire": wire_parameter("tcp", "rtu", "cu16"),
+            "ms": number_parameter(0, 60_000),
+            "unit": UNIT_PARAMETER,
+        },
     ),
     "garbage": Action(
-        _garbage,
+        _set_noise,
         {
             "wire": wire_parameter("rtu", "cu16"),
-            "on": SWITCH,
+            "on": ON_OFF_PARAMETER,
             "seconds": number_parameter(0, 3600, optional=True),
         },
     ),
-    "clear": Action(_clear, {}),
+    "clear": Action(_clear_everything, {}),
 }
 
 
-def perform(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]:
+def perform(world: World, name: str, arguments_text: Mapping[str, str]) -> dict[str, Any]:
     """Perform an action; returns its name and parameters. Raises `ActionRefused`."""
     action = ACTIONS.get(name)
     if action is None:
@@ -201,11 +209,11 @@ def perform(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]
         raise ActionRefused(
             f"没有“{name}”这个操作；可选：{known}。", f"No action {name!r}; try {known}.", 404
         )
-    if unknown := ", ".join(sorted(set(given) - set(action.parameters))):
+    if unknown := ", ".join(sorted(set(arguments_text) - set(action.parameters))):
         raise ActionRefused(f"{name} 没有参数 {unknown}。", f"{name} takes no parameter {unknown}.")
     arguments = {}
     for key, parameter in action.parameters.items():
-        if key not in given:
+        if key not in arguments_text:
             if parameter.optional:
                 continue
             raise ActionRefused(
@@ -213,11 +221,11 @@ def perform(world: World, name: str, given: Mapping[str, str]) -> dict[str, Any]
                 f"{name} needs {key} ({parameter.expects}).",
             )
         try:
-            arguments[key] = parameter.parse(given[key])
+            arguments[key] = parameter.parse(arguments_text[key])
         except ValueError:
             raise ActionRefused(
-                f"{key} 不能是“{given[key]}”，应为 {parameter.expects}。",
-                f"{key} cannot be {given[key]!r}; it is {parameter.expects}.",
+                f"{key} 不能是“{arguments_text[key]}”，应为 {parameter.expects}。",
+                f"{key} cannot be {arguments_text[key]!r}; it is {parameter.expects}.",
             ) from None
     chosen = action.perform(world, **arguments) or {}
     return {"action": name, **arguments, **chosen}

@@ -121,23 +121,23 @@ class Centre:
         self._forced: dict[str, float] = {}
         for door in self.doors.values():
             door.blocked = False
-        self._measure(0.0)
+        self._measure_sensors(0.0)
 
     def force_reading(self, sensor: str, value: float) -> None:
         """Make `gas` (%LEL), `residual` (mA) or `fridge` (°C) read this value until `clear_hazards`."""
         self._forced[sensor] = value
-        self._measure(0.0)
+        self._measure_sensors(0.0)
 
     def set_gas_leak(self, *, on: bool) -> None:
         """Let the gas rise towards 60 %LEL, or clear."""
         self.leaking = on
         self._forced.pop("gas", None)
-        self._measure(0.0)
+        self._measure_sensors(0.0)
 
     def set_detector_status(self, unit: int, status: int) -> None:
         """Set the status of a smoke detector: 0 normal, 1 alarm, 2 fault, 3 test."""
         self.smoke[unit].status = status
-        self._measure(0.0)
+        self._measure_sensors(0.0)
 
     @property
     def time_of_day(self) -> float:
@@ -180,9 +180,9 @@ class Centre:
             event()
         self.now = until
         if (elapsed := self.now - self._last_measured_s) >= MEASUREMENT_INTERVAL_S:
-            self._measure(elapsed)
+            self._measure_sensors(elapsed)
 
-    def enter(self, door: int) -> None:
+    def add_visitor(self, door: int) -> None:
         """Add a visitor, who leaves after some time, at the latest soon after closing."""
         visitor = next(self._ids)
         free = [n for n, bay in self.bays.items() if not bay.occupied]
@@ -193,13 +193,13 @@ class Centre:
         self._visitor_bays[visitor] = bay
         stay = self._random.triangular(3 * 60, 2 * HOUR_S, 30 * 60)
         closing = CLOSING_TIME_S - self.time_of_day + self._random.uniform(-600, 600)
-        self._schedule(max(60.0, min(stay, closing)), lambda: self._leave(visitor))
+        self._schedule(max(60.0, min(stay, closing)), lambda: self._visitor_leaves(visitor))
 
-    def leave(self, door: int) -> bool:
+    def remove_visitor(self, door: int) -> bool:
         """Let a visitor leave by this door; False when nobody is inside."""
         if not self._visitor_bays:
             return False
-        self._leave(next(iter(self._visitor_bays)), door)
+        self._visitor_leaves(next(iter(self._visitor_bays)), door)
         return True
 
     def set_bay(self, bay: int, *, occupied: bool) -> None:
@@ -250,9 +250,9 @@ class Centre:
         return 1 if self._random.random() < 0.65 else 2
 
     def _visitor_arrives(self) -> None:
-        self.enter(self._random_door())
+        self.add_visitor(self._random_door())
 
-    def _leave(self, visitor: int, door: int | None = None) -> None:
+    def _visitor_leaves(self, visitor: int, door: int | None = None) -> None:
         if visitor not in self._visitor_bays:
             return
         if bay := self._visitor_bays.pop(visitor):
@@ -281,7 +281,7 @@ class Centre:
         base, noise = (500 + 25 * n, 4) if bay.occupied else (1950 + 50 * n, 20)
         bay.distance = round(self._noise_source.gauss(base, noise))
 
-    def _measure(self, elapsed: float) -> None:
+    def _measure_sensors(self, elapsed: float) -> None:
         self._last_measured_s = self.now
         noise = self._noise_source.gauss
         warmth = math.sin((self.time_of_day - 9 * HOUR_S) / DAY_S * math.tau)  # warmest at 15 h

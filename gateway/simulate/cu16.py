@@ -45,7 +45,7 @@ class LockBoard:
         """The number of the board that the request is for."""
         return request[1] >> 4
 
-    def reply(self, request: bytes) -> bytes:
+    def reply_to(self, request: bytes) -> bytes:
         """Execute the request and return the reply; opening has none."""
         _, address, command, _, _ = request
         if address >> 4:

@@ -29,33 +29,33 @@ GAS_LOW_LEL, GAS_HIGH_LEL = 25, 50
 def tcp_tables(centre: Centre, unit: int) -> RegisterTables | None:
     """The tables of a unit on the TCP wire; None when there is no such unit."""
     if door := centre.doors.get(unit):
-        return {3: _door(door)}
+        return {3: _door_registers(door)}
     if bay := centre.bays.get(unit - 10):
         return {2: (bay.occupied,), 4: (bay.distance, bay.battery)}
     if unit == 31:
         return {1: centre.relays, 2: (centre.call_point, centre.sos)}
-    return {3: _gas(centre.gas)} if unit == 21 else None
+    return {3: _gas_registers(centre.gas)} if unit == 21 else None
 
 
 def rtu_tables(centre: Centre, unit: int) -> RegisterTables | None:
     """The tables of a unit on the RS-485 line; None when there is no such unit."""
     if detector := centre.smoke.get(unit):
-        return {3: _smoke(detector)}
-    return {3: _electrical(centre.electrical)} if unit == 4 else None
+        return {3: _smoke_registers(detector)}
+    return {3: _electrical_registers(centre.electrical)} if unit == 4 else None
 
 
-def _door(door: Door) -> list[int]:
+def _door_registers(door: Door) -> list[int]:
     return [*divmod(door.entered, 0x10000), *divmod(door.left, 0x10000), door.blocked]
 
 
-def _gas(gas: GasDetector) -> list[int]:
+def _gas_registers(gas: GasDetector) -> list[int]:
     """YA-K300-S; registers 4 and 5 are reserved, 6 and 7 are the thresholds."""
     level = (gas.lel >= GAS_LOW_LEL) + (gas.lel >= GAS_HIGH_LEL)
     return [
         round(gas.lel * 10),
         level > 0,
         level,
-        _tenths(gas.temperature),
+        _in_tenths(gas.temperature),
         0,
         0,
         GAS_LOW_LEL,
@@ -63,25 +63,25 @@ def _gas(gas: GasDetector) -> list[int]:
     ]
 
 
-def _smoke(detector: SmokeDetector) -> list[int]:
+def _smoke_registers(detector: SmokeDetector) -> list[int]:
     return [
         detector.status,
         round(detector.obscuration * 100),
-        _tenths(detector.temperature),
+        _in_tenths(detector.temperature),
         detector.battery,
     ]
 
 
-def _electrical(monitor: ElectricalMonitor) -> list[int]:
+def _electrical_registers(monitor: ElectricalMonitor) -> list[int]:
     alarms = (
         (monitor.residual >= RESIDUAL_LIMIT_MA)
         | (max(monitor.cables) >= CABLE_LIMIT_C) << 1
         | (monitor.current > CURRENT_LIMIT_A) << 2
     )
-    cables = [_tenths(cable) for cable in monitor.cables]
-    return [monitor.residual, *cables, _tenths(monitor.current), alarms]
+    cables = [_in_tenths(cable) for cable in monitor.cables]
+    return [monitor.residual, *cables, _in_tenths(monitor.current), alarms]
 
 
-def _tenths(value: float) -> int:
+def _in_tenths(value: float) -> int:
     """A signed 16-bit register in tenths."""
     return round(value * 10) & 0xFFFF

@@ -158,7 +158,7 @@ class RtuSlaves:
         """The unit that the request is for."""
         return frame[0]
 
-    def reply(self, frame: bytes) -> bytes:
+    def reply_to(self, frame: bytes) -> bytes:
         """The response; empty when there is no such unit."""
         tables = self.units(frame[0])
         if tables is None:

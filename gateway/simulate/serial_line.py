@@ -31,7 +31,7 @@ class Slave(Protocol):
         """The unit that the request is for."""
         ...
 
-    def reply(self, frame: bytes) -> bytes:
+    def reply_to(self, frame: bytes) -> bytes:
         """Execute the request and return the reply; empty for no reply."""
         ...
 
@@ -59,11 +59,11 @@ def serve_serial_line(path: Path, slave: Slave, faults: Faults) -> Iterator[None
     buffer = bytearray()
     timers: set[asyncio.TimerHandle] = set()
 
-    def readable() -> None:
+    def answer_requests() -> None:
         buffer.extend(os.read(near, 4096))
         for frame in extract_requests(buffer, slave):
             delay = faults.reply_delay_s(slave.wire, slave.unit_of(frame))
-            if delay is not None and (reply := slave.reply(frame)):
+            if delay is not None and (reply := slave.reply_to(frame)):
                 # A pty has no baud rate: add the time that the bytes need on a real line.
                 delay += TURNAROUND_S + (len(frame) + len(reply)) * 10 / slave.baud
                 send_later(delay, reply)
@@ -81,7 +81,7 @@ def serve_serial_line(path: Path, slave: Slave, faults: Faults) -> Iterator[None
         if path.is_symlink():
             path.unlink()  # left behind by a simulator that was killed
         path.symlink_to(os.ttyname(far))
-        loop.add_reader(near, readable)
+        loop.add_reader(near, answer_requests)
         yield
     finally:
         loop.remove_reader(near)

@@ -129,7 +129,7 @@ class PoisonDetector:
         return _key(record) in self._poisonous
 
 
-class RecordBatch:
+class DeliveryBatch:
     """Messages that move the cursor to `pos` together, once `pos` is known and all are acknowledged."""
 
     def __init__(self) -> None:
@@ -164,18 +164,20 @@ class LaneSender:
         self._single_send = single_send
         self._count = count
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT[lane])
-        self._batches: deque[RecordBatch] = deque()
+        self._batches: deque[DeliveryBatch] = deque()
         self._in_flight: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
         self._progress = 0.0
         self.refused: LinkDown | None = None
         """The refusal that must end this connection."""
 
-    def batch(self) -> RecordBatch:
+    def batch(self) -> DeliveryBatch:
         """Start the next batch."""
-        self._batches.append(RecordBatch())
+        self._batches.append(DeliveryBatch())
         return self._batches[-1]
 
-    async def send(self, batch: RecordBatch, records: Sequence[Record], *, backfill: bool = False) -> None:
+    async def send(
+        self, batch: DeliveryBatch, records: Sequence[Record], *, backfill: bool = False
+    ) -> None:
         """Publish records of a batch, while the messages in flight allow it."""
         make = functools.partial(self._dialect.records, backfill=backfill)
         batch.dead_letters += [(record, "poison") for record in records if self._poison.is_poison(record)]
@@ -202,7 +204,7 @@ class LaneSender:
             ):
                 yield list(run)
 
-    async def _publish(self, batch: RecordBatch, records: Sequence[Record], message: Message) -> None:
+    async def _publish(self, batch: DeliveryBatch, records: Sequence[Record], message: Message) -> None:
         await self._slots.acquire()
         if not self._in_flight:
             self._progress = self._clock.mono()
@@ -219,7 +221,7 @@ class LaneSender:
             if self._link.ended.done():
                 self._link.ended.result()
 
-    def complete(self, batch: RecordBatch, pos: int) -> None:
+    def complete(self, batch: DeliveryBatch, pos: int) -> None:
         """All of the batch has been sent; it ends at `pos`."""
         batch.pos = pos
         self._advance()
@@ -233,7 +235,7 @@ class LaneSender:
         now = self._clock.mono()
         return [(records, now - sent) for records, sent in self._in_flight.values()]
 
-    def _acknowledged(self, batch: RecordBatch, future: asyncio.Future[None]) -> None:
+    def _acknowledged(self, batch: DeliveryBatch, future: asyncio.Future[None]) -> None:
         failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
         records, _ = self._in_flight[future]

@@ -96,7 +96,7 @@ class Uplink:
         while True:
             began = self._clock.mono()
             try:
-                await run_in_own_task(self._serve())
+                await run_in_own_task(self._run_connection())
             except LinkDown as down:
                 if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
                     self._version = 4 if self._version == 5 else 5
@@ -104,14 +104,14 @@ class Uplink:
                 if self._link:
                     brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
                     attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_STEP_AFTER_CONNECTION)
-                await self._went_down(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
+                await self._mark_offline(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
             except JournalFailed as failed:
-                await self._went_down(failed)
+                await self._mark_offline(failed)
             wait = min(0.5 * 2.0 ** min(attempts, 10), MAX_RECONNECT_DELAY_S)
             await self._clock.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
             attempts += 1
 
-    async def _came_up(self, link: mqtt.Connection) -> None:
+    async def _mark_online(self, link: mqtt.Connection) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
         proof = link.publish(*self._dialect.status(True), retain=True)
         link.subscribe(self._dialect.command_topic)
@@ -125,7 +125,7 @@ class Uplink:
             except TimeoutError as error:
                 raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S)) from error
 
-    async def _went_down(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
+    async def _mark_offline(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
         self._link, self.online = None, False
         if not self._reported_offline:
             self._reported_offline = True
@@ -136,14 +136,14 @@ class Uplink:
             log_event(logging.WARNING, "uplink-down", reason=why)
             await self._sink(Sample(self.name, self._clock.now(), error=error.key))
 
-    async def _serve(self) -> None:
+    async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
         will = self._dialect.status(False)
         async with mqtt.connect(self._options, will=will, version=self._version) as link:
             await self._deliver(link)
 
     async def _deliver(self, link: mqtt.Connection) -> None:
-        await self._came_up(link)
+        await self._mark_online(link)
         single_send = asyncio.Lock()
         lanes = [
             LaneSender(
@@ -154,7 +154,7 @@ class Uplink:
                 self._dialect,
                 self._poison,
                 single_send,
-                self._count,
+                self._count_acknowledged,
             )
             for lane in Lane
         ]
@@ -184,7 +184,7 @@ class Uplink:
             # After a proper disconnect the broker does not publish the will.
             link.publish(*self._dialect.status(False), retain=True)
 
-    def _count(self, lane: Lane, records: Sequence[Record]) -> None:
+    def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
         self.sent[lane] += 1
         if lane is Lane.ALARM:
             now = self._clock.now()

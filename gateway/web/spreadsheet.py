@@ -1,4 +1,4 @@
-"""CSV as spreadsheets take it."""
+"""CSV as spreadsheet programs read it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Cell = str | int | float | date | None
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Without it Excel takes UTF-8 for the code page of the machine."""
-ROWS = 256
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What begins a formula in a spreadsheet (OWASP, CSV injection)."""
+ROWS_PER_PIECE = 256
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""The first characters of a formula in a spreadsheet (OWASP, CSV injection)."""
 
 
 def as_csv(rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
@@ -23,19 +23,19 @@ def as_csv(rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     text.write(BOM)
     write = csv.writer(text).writerow
     for number, row in enumerate(rows, 1):
-        write([_safe(cell) for cell in row])
-        if number % ROWS == 0:
-            yield _emptied(text)
-    yield _emptied(text)
+        write([_safe_cell(cell) for cell in row])
+        if number % ROWS_PER_PIECE == 0:
+            yield _drain(text)
+    yield _drain(text)
 
 
-def _safe(cell: Cell) -> Cell:
+def _safe_cell(cell: Cell) -> Cell:
     if isinstance(cell, float):
         return round(float(cell), 4)
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
-def _emptied(text: io.StringIO) -> str:
+def _drain(text: io.StringIO) -> str:
     piece = text.getvalue()
     text.seek(0)
     text.truncate()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.model import LinkDown
 
-OTHERS = 0o077
+GROUP_AND_OTHERS_MODE = 0o077
 
 
 def read_secret(file: Path) -> str:
@@ -17,7 +17,7 @@ def read_secret(file: Path) -> str:
     """
     try:
         with file.open(encoding="utf-8") as opened:
-            if file.stat().st_mode & OTHERS and not _credential(file):
+            if file.stat().st_mode & GROUP_AND_OTHERS_MODE and not _is_systemd_credential(file):
                 raise LinkDown("secret-open", file=file)
             secret = opened.read(1024).strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -27,7 +27,7 @@ def read_secret(file: Path) -> str:
     return secret
 
 
-def _credential(file: Path) -> bool:
+def _is_systemd_credential(file: Path) -> bool:
     """Whether systemd passed the file to this service alone; its ACL then shows as group permissions
     (systemd.exec(5), LoadCredential=)."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")

@@ -264,8 +264,8 @@ async def _poll_with_pymodbus(url: str, transactions: float) -> tuple[int, int]:
                 reply = await client.read_holding_registers(first, count=10, device_id=unit)
             except ModbusException:
                 continue
-            said = list(reply.registers)
-            wrong += not reply.isError() and said != [
+            read_values = list(reply.registers)
+            wrong += not reply.isError() and read_values != [
                 register_value(unit, at) for at in range(first, first + 10)
             ]
     client.close()
@@ -273,8 +273,8 @@ async def _poll_with_pymodbus(url: str, transactions: float) -> tuple[int, int]:
 
 
 def siren(workload: Workload) -> Figures:
-    """From the reply that tells of a call point to the write that reaches the siren: the second reading
-    that confirms the alarm is in it, the poll is not."""
+    """Time from the first reply with the alarm to the write of the siren. It includes the second reading,
+    which confirms the alarm, but not the wait for the first poll."""
     with Rig("siren") as rig:
         panel = rig.start_program("siren_panel.py")
         site = rig.write_siren_site(panel.at)

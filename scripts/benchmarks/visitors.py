@@ -175,7 +175,7 @@ def _four_cameras(rendered: Path, workload: Workload) -> Figures:
         used, seconds = sum(process.cpu() for process in processes) - before, time.monotonic() - began
         memory = sum(process.proportional_mb() for process in processes)
         values = [sample.data["values"] for sample in recorder.samples[events:]]
-    fps = statistics.mean(said["fps"] for said in values if "fps" in said)
+    fps = statistics.mean(read_values["fps"] for read_values in values if "fps" in read_values)
     return {
         "cpu_percent": 100 * used / seconds,
         "fps": fps,

@@ -15,11 +15,11 @@ from subjects import Figures, Workload, on_the_daemons_core
 
 from gateway.base.clock import SystemClock
 from gateway.capabilities.visitors.services import facts
-from gateway.capabilities.visitors.statistics import Figures as Seen
+from gateway.capabilities.visitors.statistics import VisitorFigures as Seen
 from gateway.capabilities.visitors.statistics import open_figures, writer
-from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
+from gateway.capabilities.visitors.statistics.aggregation import AggregationBatch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
-from gateway.capabilities.visitors.statistics.database import Database, connect
+from gateway.capabilities.visitors.statistics.database import StatisticsDatabase, connect
 from gateway.capabilities.visitors.statistics.export import workbook_tables
 from gateway.capabilities.visitors.statistics.formatting import Formatter
 from gateway.capabilities.visitors.statistics.results import CentreLayout, period_containing
@@ -68,8 +68,8 @@ def statistics(workload: Workload) -> Figures:
     return figures
 
 
-def _add_days(database: Database, first: date, days: int, dice: random.Random) -> None:
-    batch = Batch()
+def _add_days(database: StatisticsDatabase, first: date, days: int, dice: random.Random) -> None:
+    batch = AggregationBatch()
     for number in range(days):
         start = _quarter(first + timedelta(days=number), 0)
         for quarter in OPEN_QUARTERS:
@@ -77,7 +77,7 @@ def _add_days(database: Database, first: date, days: int, dice: random.Random) -
     database.apply(batch)
 
 
-def _add_quarter(batch: Batch, at: int, dice: random.Random) -> None:
+def _add_quarter(batch: AggregationBatch, at: int, dice: random.Random) -> None:
     whole = Bin()
     for door in range(DOOR_COUNT):
         passed = Bin(dice.randrange(1, 30), dice.randrange(1, 30), dice.randrange(50) // 49)
@@ -134,7 +134,7 @@ def _bytes_per_day(file: Path, day: date, dice: random.Random) -> float:
     database = connect(file)
     before = _written_bytes()
     for hour in range(24):
-        batch = Batch()
+        batch = AggregationBatch()
         for quarter in range(4 * hour, 4 * hour + 4):
             if quarter in OPEN_QUARTERS:
                 _add_quarter(batch, _quarter(day, quarter), dice)

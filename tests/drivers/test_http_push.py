@@ -26,7 +26,7 @@ from drivers.http_push import (
     TreePoint,
     connect,
     decode,
-    parse,
+    parse_body,
 )
 from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
@@ -164,12 +164,12 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
 def test_a_body_is_a_tree_or_said_to_be_none(body: bytes) -> None:
     for content in (body, b"<a>" + body + b"</a>", b"--x\r\n\r\n" + body + b"\r\n--x--", b"--" + body):
         with contextlib.suppress(ReadFailed):
-            decode({"a": TreePoint(path="a")}, parse(content))
+            decode({"a": TreePoint(path="a")}, parse_body(content))
 
 
 @pytest.mark.parametrize("space", [*SPACES, "urn:psialliance-org"])
 def test_a_camera_counts_whatever_its_namespace(space: str) -> None:
-    raw = parse(alert(space, enter=15, exit=14))
+    raw = parse_body(alert(space, enter=15, exit=14))
     assert decode(points("hikvision-push"), raw) == {"in": 15, "out": 14}
     assert decode(points("hikvision-push-periods"), raw) == {}
 
@@ -185,7 +185,7 @@ def test_an_alert_among_pictures_is_found(end: bytes, boundary: bytes) -> None:
         b'Content-Disposition: form-data; name="alert"; filename="alert.xml"', b"Content-Length: 400", b"",
         alert(enter=1, exit=2), boundary + b"--", b"",
     )  # fmt: skip
-    assert decode(points("hikvision-push"), parse(end.join(lines))) == {"in": 1, "out": 2}
+    assert decode(points("hikvision-push"), parse_body(end.join(lines))) == {"in": 1, "out": 2}
 
 
 def test_a_newer_camera_posts_json() -> None:
@@ -195,7 +195,7 @@ def test_a_newer_camera_posts_json() -> None:
         b' "peopleCounting": {"statisticalMethods": "realTime", "enter": 15, "exit": 14},'
         b' "isDataRetransmission": false}'
     )
-    assert decode(points("hikvision-push"), parse(body)) == {"in": 15, "out": 14}
+    assert decode(points("hikvision-push"), parse_body(body)) == {"in": 15, "out": 14}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_whatever_an_alert_is_written_in(coding: str, said: str | None) -> None:
     text = alert(enter=15, exit=14).decode().partition("?>")[2]
     text = text.replace("<eventType>", f"<channelName>{name} & Garden</channelName><eventType>", 1)
     head = f'<?xml version="1.0" encoding="{said}"?>' if said else ""
-    raw = parse((head + text).encode(coding))
+    raw = parse_body((head + text).encode(coding))
     assert decode(points("hikvision-push"), raw) == {"in": 15, "out": 14}
     assert raw["channelName"] == f"{name} & Garden" or coding == "iso-8859-1"
 
@@ -232,7 +232,7 @@ def test_published_alerts() -> None:
 <enter>15</enter> <exit>14</exit> <duplicatePeople>4</duplicatePeople>
 <countingSceneMode>entrance</countingSceneMode>
 </peopleCounting><isDataRetransmission>false</isDataRetransmission></EventNotificationAlert>"""
-    said = [decode(points("hikvision-push"), parse(body)) for body in (first, second, third)]
+    said = [decode(points("hikvision-push"), parse_body(body)) for body in (first, second, third)]
     assert said == [
         {"in": 167, "out": 454, "time": "2017-09-03T13:57:35+08:00"},
         {"in": 70, "out": 75, "time": "2020-07-09T12:07:07+08:00"},
@@ -253,8 +253,8 @@ def test_a_line_of_an_xovis_counter() -> None:
         "info": "XLT_4X_LINE_IN_OUT_COUNT", "records": [{"from": "2026-11-20T19:00:00+01:00",
         "to": "2026-11-20T19:01:00+01:00", "counts": [{"id": 1, "name": "fw", "value": 2},
         {"id": 2, "name": "bw", "value": 0}]}]}]}}"""
-    assert decode(counted, parse(body)) == {"in": 2, "out": 0}
-    assert decode(counted, parse(body.replace(b'"fw"', b'"xx"'))) == {"out": 0}
+    assert decode(counted, parse_body(body)) == {"in": 2, "out": 0}
+    assert decode(counted, parse_body(body.replace(b'"fw"', b'"xx"'))) == {"out": 0}
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_a_line_of_an_xovis_counter() -> None:
 )
 def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
-        parse(body)
+        parse_body(body)
     assert refused.value.key == "not-xml"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff", b"PK\x03\x04"])
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
-        parse(body)
+        parse_body(body)
     assert refused.value.key == "not-json"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from drivers import gb26875, modbus
-from drivers.gb26875.packets import MIN_PACKET_BYTES, SEND, Packet
+from drivers.gb26875.packets import MIN_PACKET_BYTES, SEND, FirePacket
 from gateway.base.clock import SystemClock
 from gateway.capabilities.safety.services.alarms import Safety
 from gateway.config import BusSpec, load_profile
@@ -110,7 +110,7 @@ async def test_a_fire_panel_whose_network_is_gone() -> None:
         port: int = probe.getsockname()[1]
     options = gb26875.Options(listen=f"127.0.0.1:{port}", ask=False)
     device = a_device("fire-panel/gb26875", gb26875.Address(source="00:00:00:00:00:00"), every=0.2)
-    heartbeat = Packet(
+    heartbeat = FirePacket(
         sequence=0,
         version=b"\1\1",
         time=bytes(6),

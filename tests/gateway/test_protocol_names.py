@@ -48,7 +48,7 @@ def mentions(text: str, driver: str) -> bool:
     return re.search(rf"(^|-){driver.replace('_', '-')}(-|$)", found) is not None
 
 
-@pytest.mark.parametrize("driver", drivers.names())
+@pytest.mark.parametrize("driver", drivers.driver_names())
 def test_the_core_never_names_a_driver(driver: str) -> None:
     exempt = OTHER_MEANINGS.get(driver, set())
     found = {

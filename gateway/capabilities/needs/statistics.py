@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class NeedFigures(msgspec.Struct, frozen=True, kw_only=True):
+class NeedsFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The statistics of some needs."""
 
     registered: int
@@ -40,13 +40,13 @@ class NeedFigures(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.referred / self.registered if self.registered else None
 
 
-def figures(needs: Iterable[Need]) -> NeedFigures:
+def figures(needs: Iterable[Need]) -> NeedsFigures:
     """The statistics of all these needs."""
     needs = list(needs)
     owed = [need for need in needs if need.state in OPEN]
     durations_days = [days for need in needs if (days := days_to_end(need)) is not None]
     rated = [need.satisfaction for need in needs if need.satisfaction]
-    return NeedFigures(
+    return NeedsFigures(
         registered=len(needs),
         open=len(owed),
         overdue=sum(need.overdue for need in owed),
@@ -57,7 +57,7 @@ def figures(needs: Iterable[Need]) -> NeedFigures:
     )
 
 
-def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, NeedFigures]:
+def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, NeedsFigures]:
     """The statistics of each group, sorted by the group's name."""
     groups: dict[str, list[Need]] = {}
     for need in needs:

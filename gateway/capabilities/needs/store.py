@@ -17,7 +17,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.base.files import create_durably
 from gateway.model import GatewayError
-from gateway.wire.secret import OTHERS, read_secret
+from gateway.wire.secret import GROUP_AND_OTHERS_MODE, read_secret
 
 from .particulars import Particulars
 from .seal import KEY_BYTES, new_key, seal, unseal
@@ -118,7 +118,7 @@ class ParticularsStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # SQLite gives its journal the mode of the file.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            if self._path.stat().st_mode & OTHERS:
+            if self._path.stat().st_mode & GROUP_AND_OTHERS_MODE:
                 self._path.chmod(0o600)
             with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode=PERSIST")

@@ -164,8 +164,8 @@ def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device])
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts_visitors(device)]
-    # A device with errors of its own is reported already.
-    faulty = [name for name in _table_names(data, "device") if name not in devices]
+    # One that is written down but wrong has been reported already.
+    already_reported = [name for name in _table_names(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_table_names(data, "room"))
     for name, table in reading.named_tables(data, "door"):
         path = ("door", name)
@@ -178,7 +178,7 @@ def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device])
             if counter in taken:
                 other = taken[counter]
                 reading.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
-            elif counter not in counters and counter not in faulty:
+            elif counter not in counters and counter not in already_reported:
                 known = ", ".join(counters) or "–"
                 reading.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name

@@ -1,10 +1,10 @@
 "use strict";
-// Keeps the page true: the server sends regions of finished HTML, this puts them in place.
+// Keeps the page up to date: the server sends regions of finished HTML, this puts them in place.
 
 const $ = (id) => document.getElementById(id);
 const { events, timezone, failed, sending } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
-const SILENCE = 40_000; // the stream says something at least every 15 s
+const SILENCE_TIMEOUT_MS = 40_000; // the stream sends a heartbeat at least every 15 s
 
 document.documentElement.classList.add("script");
 
@@ -27,27 +27,27 @@ const clock = new Intl.DateTimeFormat(document.documentElement.lang, {
   hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: timezone,
 });
 
-function write(node, text) {
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
 let heading = document.title;
 
-function tick() {
-  write($("clock"), clock.format(now()));
+function updateTimes() {
+  setText($("clock"), clock.format(now()));
   // A tab in the background shows by its flashing title that somebody is needed.
   document.title = Math.floor(now() / 1000) % 2 ? heading.replace("⚠", "🔔") : heading;
-  for (const time of document.querySelectorAll("time.ago")) write(time, ago(Number(time.dataset.at)));
+  for (const time of document.querySelectorAll("time.ago")) setText(time, ago(Number(time.dataset.at)));
 }
 
-const theirs = new Set(["open", "disabled"]); // what people have unfolded, and what is being sent
+const userAttributes = new Set(["open", "disabled"]); // what people have unfolded, and what is being sent
 
 // Change only what differs, so that focus, selection and screen readers stay where they are.
 function morph(old, fresh) {
   for (const { name, value } of fresh.attributes)
-    if (old.getAttribute(name) !== value && !theirs.has(name)) old.setAttribute(name, value);
+    if (old.getAttribute(name) !== value && !userAttributes.has(name)) old.setAttribute(name, value);
   for (const { name } of [...old.attributes])
-    if (!fresh.hasAttribute(name) && !theirs.has(name)) old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !userAttributes.has(name)) old.removeAttribute(name);
   if (old.matches("time.ago")) return;
   morphChildren(old, fresh);
 }
@@ -77,13 +77,13 @@ function morphChildren(old, fresh) {
   }
 }
 
-const ringing = () =>
+const activeAlarms = () =>
   new Map([...document.querySelectorAll('[data-alarm="active"]')].map((row) => [row.dataset.key, row.dataset.say]));
 
-function show({ now: time, title, regions }) {
+function applyRegions({ now: time, title, regions }) {
   offset = time - Date.now();
   heading = title;
-  const before = ringing();
+  const before = activeAlarms();
   const focused = document.activeElement;
   for (const [id, html] of Object.entries(regions)) {
     const fresh = document.createElement("div");
@@ -92,36 +92,36 @@ function show({ now: time, title, regions }) {
   }
   if (focused && focused !== document.body && !focused.isConnected)
     document.querySelector("main section[tabindex]")?.focus();
-  const fresh = [...ringing()].filter(([key]) => !before.has(key)).map(([, say]) => say);
+  const fresh = [...activeAlarms()].filter(([key]) => !before.has(key)).map(([, say]) => say);
   if (fresh.length) {
-    write($("announce"), fresh.join(" "));
+    setText($("announce"), fresh.join(" "));
     window.scrollTo({ top: 0, behavior: "smooth" });
     beep();
-    if (speaks) for (const say of fresh) speak(say);
+    if (speechIsOn) for (const say of fresh) speak(say);
   }
-  tick();
+  updateTimes();
 }
 
 // The stream
 
-let source, heard = Date.now();
+let source, lastEventAt = Date.now();
 
 function connect() {
   source?.close();
-  heard = Date.now();
+  lastEventAt = Date.now();
   source = new EventSource(events);
   const listen = (name, work) =>
     source.addEventListener(name, (event) => {
-      heard = Date.now();
+      lastEventAt = Date.now();
       $("lost").hidden = true;
       work(JSON.parse(event.data));
     });
-  listen("view", show);
+  listen("view", applyRegions);
   listen("beat", ({ now: time }) => { offset = time - Date.now(); });
-  source.onerror = lost;
+  source.onerror = showDisconnected;
 }
 
-async function lost() {
+async function showDisconnected() {
   $("lost").hidden = false;
   if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
   const answer = await fetch("/", { method: "HEAD" }).catch(() => null);
@@ -129,32 +129,32 @@ async function lost() {
   else setTimeout(connect, 3000);
 }
 
-function watch() {
-  if (Date.now() - heard < SILENCE) return;
+function checkStream() {
+  if (Date.now() - lastEventAt < SILENCE_TIMEOUT_MS) return;
   $("lost").hidden = false;
   connect();
 }
 
 // Commands
 
-let hide;
+let toastTimer;
 
 function toast(text, kind) {
-  clearTimeout(hide);
+  clearTimeout(toastTimer);
   const box = $("toast");
   box.hidden = false;
   box.className = `toast ${kind}`;
   box.setAttribute("role", ["done", "busy", "accepted"].includes(kind) ? "status" : "alert");
-  write(box, text);
-  if (kind !== "busy") hide = setTimeout(() => { box.hidden = true; }, kind === "done" ? 6000 : 20000);
+  setText(box, text);
+  if (kind !== "busy") toastTimer = setTimeout(() => { box.hidden = true; }, kind === "done" ? 6000 : 20000);
 }
 
 // The fields of a form are the rest of its command.
-function wish(node) {
-  const said = JSON.parse(node.dataset.command);
+function requestBody(node) {
+  const body = JSON.parse(node.dataset.command);
   for (const field of node.elements ?? [])
-    if (field.name) said[field.name] = "number" in field.dataset ? Number(field.value) : field.value;
-  return JSON.stringify(said);
+    if (field.name) body[field.name] = "number" in field.dataset ? Number(field.value) : field.value;
+  return JSON.stringify(body);
 }
 
 async function send(node, button) {
@@ -164,7 +164,7 @@ async function send(node, button) {
     const answer = await fetch("/command", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: wish(node),
+      body: requestBody(node),
     });
     if (answer.status === 401) return location.reload();
     const { status, message } = await answer.json();
@@ -180,52 +180,52 @@ async function send(node, button) {
   }
 }
 
-// The dialog tells late that it was closed: by then it may be open for another question.
-let settle = () => {};
+// The close event comes late: by then the dialog may be open for another question.
+let answerDialog = () => {};
 
 $("confirm").addEventListener("close", ({ currentTarget: dialog }) => {
-  if (!dialog.open) settle(dialog.returnValue === "yes");
+  if (!dialog.open) answerDialog(dialog.returnValue === "yes");
 });
 
-function confirmed({ confirm, more, yes }) {
+function askForConfirmation({ confirm, more, yes }) {
   const dialog = $("confirm");
-  settle(false);
-  write($("confirm-text"), confirm);
-  write($("confirm-more"), more);
-  write($("confirm-yes"), yes);
+  answerDialog(false);
+  setText($("confirm-text"), confirm);
+  setText($("confirm-more"), more);
+  setText($("confirm-yes"), yes);
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => { settle = resolve; });
+  return new Promise((resolve) => { answerDialog = resolve; });
 }
 
-async function ask(node, button) {
+async function confirmAndSend(node, button) {
   if (button.disabled) return;
-  if (!node.dataset.confirm || (await confirmed(node.dataset))) send(node, button);
+  if (!node.dataset.confirm || (await askForConfirmation(node.dataset))) send(node, button);
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button && "print" in button.dataset) window.print();
-  if (button?.dataset.command) ask(button, button);
+  if (button?.dataset.command) confirmAndSend(button, button);
 });
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.dataset.command) return;
   event.preventDefault();
-  ask(form, event.submitter ?? form.querySelector("[type=submit]"));
+  confirmAndSend(form, event.submitter ?? form.querySelector("[type=submit]"));
 });
 
 // The sound: browsers allow it after a gesture only. The switches say whether it would be heard, and are
 // remembered; a wall screen is allowed it by `--autoplay-policy=no-user-gesture-required`.
 
-const AGAIN = 5000;
-let sound = null, beeped = 0, speaks = false;
-const heardNow = () => sound?.state === "running";
+const BEEP_INTERVAL_MS = 5000;
+let sound = null, lastBeepAt = 0, speechIsOn = false;
+const soundIsOn = () => sound?.state === "running";
 
 function beep() {
-  if (!heardNow()) return;
-  beeped = Date.now();
+  if (!soundIsOn()) return;
+  lastBeepAt = Date.now();
   for (const start of [0, 0.35, 0.7]) {
     const tone = sound.createOscillator(), volume = sound.createGain();
     tone.frequency.value = 880;
@@ -238,57 +238,57 @@ function beep() {
 }
 
 function speak(text) {
-  const said = new SpeechSynthesisUtterance(text);
-  said.lang = document.documentElement.lang;
-  speechSynthesis.speak(said);
+  const utterance = new SpeechSynthesisUtterance(text);
+  utterance.lang = document.documentElement.lang;
+  speechSynthesis.speak(utterance);
 }
 
-function press(id, on) {
+function setSwitch(id, on) {
   $(id).setAttribute("aria-pressed", String(on));
-  write($(id), on ? $(id).dataset.on : $(id).dataset.off);
+  setText($(id), on ? $(id).dataset.on : $(id).dataset.off);
 }
 
-function sounding() {
+function startSound() {
   if (!sound) {
     sound = new AudioContext();
-    sound.onstatechange = () => press("sound", heardNow());
+    sound.onstatechange = () => setSwitch("sound", soundIsOn());
   }
   return sound.resume();
 }
 
 $("sound").addEventListener("click", async () => {
-  if (heardNow()) {
+  if (soundIsOn()) {
     localStorage.removeItem("sound");
     await sound.suspend();
   } else {
     localStorage.setItem("sound", "on");
-    await sounding();
+    await startSound();
     beep();
   }
 });
 
 $("speech").hidden = !("speechSynthesis" in window);
 $("speech").addEventListener("click", ({ currentTarget: button }) => {
-  speaks = !speaks;
-  press("speech", speaks);
-  localStorage[speaks ? "setItem" : "removeItem"]("speech", "on");
-  if (speaks) speak(button.dataset.on);
+  speechIsOn = !speechIsOn;
+  setSwitch("speech", speechIsOn);
+  localStorage[speechIsOn ? "setItem" : "removeItem"]("speech", "on");
+  if (speechIsOn) speak(button.dataset.on);
   else speechSynthesis.cancel();
 });
-speaks = Boolean(localStorage.getItem("speech"));
-press("speech", speaks);
+speechIsOn = Boolean(localStorage.getItem("speech"));
+setSwitch("speech", speechIsOn);
 
 if (localStorage.getItem("sound") || document.body.classList.contains("kiosk")) {
-  sounding();
+  startSound();
   document.addEventListener("pointerdown", ({ target }) => {
-    if (target !== $("sound")) sounding();
+    if (target !== $("sound")) startSound();
   }, { once: true });
 }
 
-tick();
+updateTimes();
 setInterval(() => {
-  tick();
-  watch();
-  if (document.querySelector("[data-sounds]") && Date.now() - beeped >= AGAIN) beep();
+  updateTimes();
+  checkStream();
+  if (document.querySelector("[data-sounds]") && Date.now() - lastBeepAt >= BEEP_INTERVAL_MS) beep();
 }, 1000);
 connect();

@@ -11,8 +11,8 @@ from drivers.ble.formats import (
     BTHOME,
     RUUVI,
     XIAOMI,
+    BlePacket,
     BlePoint,
-    Packet,
     decode,
     format_raw,
     parse_advertisement,
@@ -26,7 +26,7 @@ from gateway.wire.codec import convert_values
 from tests.drivers.ble.adverts import BTHOME_KEY, BTHOME_MAC, FORMAT_5, KEY, MAC, SEALED, SMOKE, raw
 
 
-def fields(packet: Packet | None) -> dict[str, Any]:
+def fields(packet: BlePacket | None) -> dict[str, Any]:
     assert packet is not None
     return packet.fields
 
@@ -148,7 +148,7 @@ def test_an_encryption_of_old_is_not_understood() -> None:
 def test_encrypted_bthome() -> None:
     packet = parse_bthome(raw(BTHOME_MAC), raw(BTHOME_KEY), SEALED)
     assert fields(packet) == {"temperature": 25.06, "humidity": 50.55}
-    assert packet == Packet(SEALED, fields(packet), 0x33221100, encrypted=True)
+    assert packet == BlePacket(SEALED, fields(packet), 0x33221100, encrypted=True)
 
 
 def test_a_mibeacon_of_a_smoke_detector() -> None:
@@ -244,7 +244,7 @@ def test_with_a_key_nothing_plain_is_believed() -> None:
     ],
 )  # fmt: skip
 def test_what_is_news(number: int | None, encrypted: bool, last: int | None, news: bool) -> None:
-    assert Packet(b"", {}, number, encrypted).is_newer_than(last) is news
+    assert BlePacket(b"", {}, number, encrypted).is_newer_than(last) is news
 
 
 @pytest.mark.parametrize(

@@ -139,13 +139,13 @@ def test_a_password_is_read_when_it_is_needed(tmp_path: Path) -> None:
         url="rtsp://192.0.2.7:554/a?b=c", view="overhead", username="us er", password_file=secret
     )
     with pytest.raises(LinkDown, match="secret-unreadable"):
-        camera._source(options)
+        camera._url_with_password(options)
     secret.write_text("p@ss/wörd\n")
     secret.chmod(0o644)
     with pytest.raises(LinkDown, match="secret-open"):
-        camera._source(options)
+        camera._url_with_password(options)
     secret.chmod(0o600)
-    assert camera._source(options) == "rtsp://us%20er:p%40ss%2Fw%C3%B6rd@192.0.2.7:554/a?b=c"
+    assert camera._url_with_password(options) == "rtsp://us%20er:p%40ss%2Fw%C3%B6rd@192.0.2.7:554/a?b=c"
 
 
 class Fed:

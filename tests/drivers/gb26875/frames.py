@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from drivers.gb26875 import Address, FirePoint
-from drivers.gb26875.packets import SEND, Packet
+from drivers.gb26875.packets import SEND, FirePacket
 from drivers.gb26875.panel import STATUS_BITS, Field
 from gateway.model import AlarmSpec, Device, Hazard
 
@@ -19,8 +19,8 @@ NAMES: tuple[Field, ...] = (*STATUS_BITS, "manual_alarm", "line_fault", "manual_
 FIRE, DISABLED = 1 << 1, 1 << 3
 
 
-def packet(data: bytes, source: bytes = A, command: int = SEND, sequence: int = 0x1234) -> Packet:
-    return Packet(
+def packet(data: bytes, source: bytes = A, command: int = SEND, sequence: int = 0x1234) -> FirePacket:
+    return FirePacket(
         sequence=sequence,
         version=b"\1\1",
         time=TIME,

@@ -20,7 +20,7 @@ from drivers.gb26875.packets import (
     MIN_PACKET_BYTES,
     REQUEST,
     SEND,
-    Packet,
+    FirePacket,
     split_packets,
 )
 from gateway.model import Device, LinkDown, ReadFailed
@@ -297,7 +297,7 @@ async def test_the_clock_of_a_device_is_set_once_a_connection_if_wished() -> Non
 
 
 @contextlib.asynccontextmanager
-async def told_to(action: str) -> AsyncIterator[tuple[Peer, Packet, asyncio.Task[Any]]]:
+async def told_to(action: str) -> AsyncIterator[tuple[Peer, FirePacket, asyncio.Task[Any]]]:
     """A device that has spoken, the command it got, and whoever waits for it."""
     panel = device()
     async with serving(panel) as core, calling(core.listener) as peer:

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gb26875.packets import MAX_DATA_BYTES, MIN_PACKET_BYTES, Packet, split_packets
+from drivers.gb26875.packets import MAX_DATA_BYTES, MIN_PACKET_BYTES, FirePacket, split_packets
 from tests.drivers.gb26875.frames import FIRE, PUBLISHED, TIME, component, components, packet
 
 packets = st.builds(
-    Packet,
+    FirePacket,
     sequence=st.integers(0, 0xFFFF),
     version=st.binary(min_size=2, max_size=2),
     time=st.binary(min_size=6, max_size=6),
@@ -20,7 +20,7 @@ packets = st.builds(
 
 
 @given(packets)
-def test_what_is_encoded_is_decoded_again(sent: Packet) -> None:
+def test_what_is_encoded_is_decoded_again(sent: FirePacket) -> None:
     assert split_packets(sent.encode()) == ([sent], b"")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.field.doctor import DeviceSnapshot, diagnose, line_report
-from gateway.field.tally import Tally
+from gateway.field.tally import PollTally
 from gateway.words import LANGUAGES, translate, words
 
 COVERED_S = 600.0
@@ -17,7 +17,7 @@ def a_device(
 ) -> DeviceSnapshot:
     """One that was polled 100 times; `failures` of them in vain."""
     failures = Counter(fields.pop("failures", {}))
-    tally = Tally(polls=100, busy_s=busy_s, failures=failures, **fields.pop("counts", {}))
+    tally = PollTally(polls=100, busy_s=busy_s, failures=failures, **fields.pop("counts", {}))
     for _ in range(tally.readings):
         tally.add_latency(latency_s)
     return DeviceSnapshot(name, offline=not tally.readings, tally=tally, covered_s=COVERED_S, **fields)
@@ -41,7 +41,7 @@ CASES: dict[str, tuple[tuple[DeviceSnapshot, ...], list[tuple[str, str]]]] = {
     ),
     "jumpy": ((WELL, a_device(counts={"unconfirmed": 2})), [("device-jumpy", "a")]),
     "empty battery": ((WELL, a_device(failures={"silent": 100}, pushes=True)), [("device-mute", "a")]),
-    "too early to tell": ((DeviceSnapshot("a", False, Tally(polls=2), 2.0),), []),
+    "too early to tell": ((DeviceSnapshot("a", False, PollTally(polls=2), 2.0),), []),
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.field.tally import HALF_WINDOW_S, SlidingTally, Tally
+from gateway.field.tally import HALF_WINDOW_S, PollTally, SlidingTally
 from gateway.model import FailureKind
 
 SECONDS = st.floats(1e-4, 100.0)
@@ -12,7 +12,7 @@ SECONDS = st.floats(1e-4, 100.0)
 
 @given(st.lists(SECONDS, min_size=1, max_size=200), st.sampled_from((0.5, 0.9, 0.99)))
 def test_a_percentile_is_right_to_a_tenth(times: list[float], part: float) -> None:
-    tally = Tally()
+    tally = PollTally()
     for seconds in times:
         tally.add_latency(seconds)
     rank = max(0, -(-int(part * 1000) * len(times) // 1000) - 1)
@@ -23,14 +23,14 @@ def test_a_percentile_is_right_to_a_tenth(times: list[float], part: float) -> No
 
 
 def test_without_a_reading_there_is_no_percentile() -> None:
-    assert Tally().latency_s(0.5) is None
+    assert PollTally().latency_s(0.5) is None
 
 
 def test_what_was_mended_is_forgotten_after_two_halves() -> None:
     sliding = SlidingTally(0.0)
     sliding.current(1.0).failures[FailureKind.TIMEOUT] += 3
     assert sliding.total(HALF_WINDOW_S - 1) == (
-        Tally(failures=sliding.current(1.0).failures),
+        PollTally(failures=sliding.current(1.0).failures),
         HALF_WINDOW_S - 1,
     )
     sliding.current(HALF_WINDOW_S + 1).polls += 1
@@ -46,4 +46,4 @@ def test_what_was_mended_is_forgotten_after_two_halves() -> None:
 def test_a_long_silence_leaves_nothing_of_before() -> None:
     sliding = SlidingTally(0.0)
     sliding.current(1.0).polls += 1
-    assert sliding.total(10 * HALF_WINDOW_S) == (Tally(), 0.0)
+    assert sliding.total(10 * HALF_WINDOW_S) == (PollTally(), 0.0)

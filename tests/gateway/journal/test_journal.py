@@ -491,11 +491,11 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock), Reader.open(path) as reader:
-        seen = await reader.changes()
+        seen = await reader.data_version()
         for _ in range(3):
             j.append("s", [fact(clock)], {})
             await asyncio.gather(j.commit(), reader.ledger(), reader.read(ALARM, 0, 10))
-        assert await reader.changes() != seen
+        assert await reader.data_version() != seen
 
 
 async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:

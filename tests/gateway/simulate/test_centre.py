@@ -112,10 +112,10 @@ def test_a_courier_needs_an_empty_locker() -> None:
 def test_nobody_leaves_an_empty_centre() -> None:
     centre = at(3)
     before = totals(centre)
-    assert not centre.leave(1)
-    centre.enter(2)
+    assert not centre.remove_visitor(1)
+    centre.add_visitor(2)
     assert centre.inside == 1
-    assert centre.leave(1)
+    assert centre.remove_visitor(1)
     centre.advance(HOUR_S)
     assert centre.inside == 0
     assert totals(centre) == (before[0] + 1, before[1] + 1)
@@ -123,7 +123,7 @@ def test_nobody_leaves_an_empty_centre() -> None:
 
 def test_who_comes_at_night_leaves_soon() -> None:
     centre = at(23)
-    centre.enter(1)
+    centre.add_visitor(1)
     centre.advance(61)
     assert centre.inside == 0
 

@@ -22,13 +22,13 @@ def centre() -> Centre:
 def test_worked_frames(centre: Centre) -> None:
     assert build_frame(0, STATUS) == QUERY
     assert build_frame(0, OPEN) == bytes.fromhex("0200310336")
-    assert LockBoard(lambda: centre).reply(QUERY) == bytes.fromhex("02003600000000033B")
+    assert LockBoard(lambda: centre).reply_to(QUERY) == bytes.fromhex("02003600000000033B")
 
 
 def test_bits_are_those_of_their_locks(centre: Centre) -> None:
     centre.lockers[0].open = centre.lockers[9].open = True
     centre.lockers[7].parcel = centre.lockers[15].parcel = 1
-    assert LockBoard(lambda: centre).reply(QUERY)[3:7] == bytes((1, 2, 0x80, 0x80))
+    assert LockBoard(lambda: centre).reply_to(QUERY)[3:7] == bytes((1, 2, 0x80, 0x80))
 
 
 def test_only_whole_frames_are_requests() -> None:
@@ -39,9 +39,9 @@ def test_only_whole_frames_are_requests() -> None:
 
 def test_another_board_and_another_command_have_no_answer(centre: Centre) -> None:
     board = LockBoard(lambda: centre)
-    assert board.reply(build_frame(0x10, STATUS)) == b""
-    assert board.reply(build_frame(0x13, OPEN)) == b""
-    assert board.reply(build_frame(0, 0x7F)) == b""
+    assert board.reply_to(build_frame(0x10, STATUS)) == b""
+    assert board.reply_to(build_frame(0x13, OPEN)) == b""
+    assert board.reply_to(build_frame(0, 0x7F)) == b""
     assert not any(locker.open for locker in centre.lockers)
 
 

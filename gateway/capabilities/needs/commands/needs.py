@@ -16,7 +16,7 @@ from gateway.words import preferred_language, translate
 from ..rows import read_rows
 from ..services import OPEN
 from ..statistics import (
-    NeedFigures,
+    NeedsFigures,
     category_title,
     figures,
     figures_by_group,
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         print()
         heads = [
             translate(lang, f"need.{name}"),
-            *(translate(lang, f"need.{field}") for field in NeedFigures.__struct_fields__),
+            *(translate(lang, f"need.{field}") for field in NeedsFigures.__struct_fields__),
         ]
         rows_by_group = {**each, translate(lang, "need.all"): figures(needs)}
         print_table(
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def _field_values(group_figures: NeedFigures) -> list[float | None]:
-    return [getattr(group_figures, field) for field in NeedFigures.__struct_fields__]
+def _field_values(group_figures: NeedsFigures) -> list[float | None]:
+    return [getattr(group_figures, field) for field in NeedsFigures.__struct_fields__]
 
 
 def _cell_text(value: float | None) -> str:

@@ -1,15 +1,15 @@
 "use strict";
-// The form for residents: a kiosk forgets what was typed; the way in for phones stays fresh.
+// The form for residents: an idle kiosk clears what was typed; the code for phones is renewed.
 
-const FRESH = 600_000; // a phone's pass lasts an hour
+const QR_REFRESH_MS = 600_000; // a phone's pass lasts an hour
 
 setInterval(() => {
   for (const image of document.querySelectorAll("img[data-fresh]")) image.src = `${image.dataset.fresh}?${Date.now()}`;
-}, FRESH);
+}, QR_REFRESH_MS);
 
 if (document.body.dataset.idle) {
-  let idle;
-  const forget = () => {
+  let idleTimer;
+  const clearForm = () => {
     for (const form of document.forms) {
       for (const field of form.elements) {
         if (["radio", "checkbox"].includes(field.type)) field.checked = false;
@@ -18,17 +18,17 @@ if (document.body.dataset.idle) {
     }
     location.replace("/need");
   };
-  const stay = () => {
-    clearTimeout(idle);
-    idle = setTimeout(forget, Number(document.body.dataset.idle) * 1000);
+  const restartIdleTimer = () => {
+    clearTimeout(idleTimer);
+    idleTimer = setTimeout(clearForm, Number(document.body.dataset.idle) * 1000);
   };
-  for (const sign of ["pointerdown", "keydown", "input", "scroll"]) addEventListener(sign, stay, { passive: true });
+  for (const sign of ["pointerdown", "keydown", "input", "scroll"]) addEventListener(sign, restartIdleTimer, { passive: true });
   // A page that the browser kept would show the last person's words to the next one.
-  addEventListener("pageshow", (event) => { if (event.persisted) forget(); });
-  stay();
+  addEventListener("pageshow", (event) => { if (event.persisted) clearForm(); });
+  restartIdleTimer();
 }
 
-// A second click is one need all the same; this only spares the wait.
+// The server registers a form once; this only spares a second click the wait.
 document.getElementById("register")?.addEventListener("submit", ({ target }) => {
   setTimeout(() => { target.querySelector("[type=submit]").disabled = true; });
 });

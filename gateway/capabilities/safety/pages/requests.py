@@ -119,7 +119,7 @@ class WalkTestRequest(SafetyDeviceRequest, frozen=True):
 
 
 class BeginTest(WalkTestRequest, frozen=True, tag="test"):
-    """A test begins."""
+    """Start a test."""
 
     seconds: DurationS
 
@@ -133,7 +133,7 @@ class Mute(CommandRequest, frozen=True):
 
 
 class Drill(CommandRequest, frozen=True):
-    """A practice alarm begins."""
+    """Start a practice alarm."""
 
     hazard: Hazard
 

@@ -66,7 +66,7 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         for number, condition in enumerate(keys.when, 1):
             _check_condition(reader, path, number, condition, points)
         _check_contradictions(reader, path, keys)
-        hours_are_wrong = opening is None and "hours" in draft.data  # That is reported already.
+        hours_are_wrong = opening is None and "hours" in draft.data
         applies = None if hours_are_wrong else _applies_during(reader, path, keys.during, opening)
         if len(reader.mistakes) == before:
             found[name] = _build_rule(name, keys, applies)

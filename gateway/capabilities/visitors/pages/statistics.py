@@ -27,7 +27,7 @@ from gateway.capabilities.visitors.statistics import open_figures
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import StatisticsFailed, StatisticsMissing
 from gateway.capabilities.visitors.statistics.export import finest_slot_unit, workbook_tables
-from gateway.capabilities.visitors.statistics.formatting import FigureTable, Formatter, cell_text
+from gateway.capabilities.visitors.statistics.formatting import Formatter, ReportTable, cell_text
 from gateway.capabilities.visitors.statistics.period_charts import (
     hour_heat_map,
     occupancy_chart,
@@ -251,6 +251,6 @@ def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Que
     return Question(analyst.analyse(place, period_containing(unit, day)), analyst, formatter, problems)
 
 
-def _latest_rows(table: FigureTable) -> tuple[FigureTable, int]:
+def _latest_rows(table: ReportTable) -> tuple[ReportTable, int]:
     """The latest rows, and how many there are."""
     return table._replace(rows=table.rows[-MAX_LISTED_ROWS:]), len(table.rows)

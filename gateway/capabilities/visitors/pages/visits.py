@@ -24,7 +24,7 @@ from gateway.model import Rows, Stamp
 
 
 class DriftRow(msgspec.Struct, frozen=True):
-    """What was wrong at the last closing; `percent` is of who came, None where nobody did."""
+    """What was wrong at the last closing; `percent` is of those who came, None if none did."""
 
     at: int
     inside: int

@@ -73,7 +73,7 @@ CountingGap = tuple[int, int, str, str]
 counts of that time."""
 
 
-class Batch:
+class AggregationBatch:
     """What one transaction adds to the file."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Aggregator:
         self._epoch = epoch
         self._correct = correct
         self.cursor = cursors.get(epoch) or Cursor(0, before, before)
-        self.batch = Batch()
+        self.batch = AggregationBatch()
 
     def restart_from_first_row(self) -> None:
         """The journal was replaced by an older copy of itself: read it again, and skip what is counted

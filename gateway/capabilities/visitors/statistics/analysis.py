@@ -18,7 +18,7 @@ from gateway.capabilities.visitors.services import CENTRE
 
 from .aggregation import DOOR_PREFIX, Bin
 from .intervals import QUARTER_S, Interval, Intervals, Slot, midnight_s, opening_intervals, slots_between
-from .reader import Figures
+from .reader import VisitorFigures
 from .results import (
     BAR_UNITS,
     Analysis,
@@ -61,7 +61,7 @@ class Coverage:
 class Analyst:
     """Analyses the figures as of `now` (Unix seconds)."""
 
-    def __init__(self, figures: Figures, centre: CentreLayout, now: int) -> None:
+    def __init__(self, figures: VisitorFigures, centre: CentreLayout, now: int) -> None:
         self._figures = figures
         self._centre = centre
         self._now = now

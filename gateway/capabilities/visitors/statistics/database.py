@@ -19,7 +19,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.model import GatewayError, Record
 
-from .aggregation import Batch, Bin, CountingGap, Cursor, StoredFact
+from .aggregation import AggregationBatch, Bin, CountingGap, Cursor, StoredFact
 
 SCHEMA_VERSION = 1
 PAGE_BYTES = 4096
@@ -142,7 +142,7 @@ class StatisticsDatabase:
                 found.append(msgspec.msgpack.decode(record, type=Record))
         return found
 
-    def apply(self, batch: Batch, dated: Iterable[Record] = ()) -> None:
+    def apply(self, batch: AggregationBatch, dated: Iterable[Record] = ()) -> None:
         """Write a batch and its cursor in one transaction; `dated` are the undated records that it
         includes."""
         with self._lock, _sqlite_errors("statistics-write", self.path):
@@ -159,7 +159,7 @@ class StatisticsDatabase:
                 raise
             failpoint("statistics-after")
 
-    def _write(self, batch: Batch, dated: Iterable[Record]) -> None:
+    def _write(self, batch: AggregationBatch, dated: Iterable[Record]) -> None:
         many = self._connection.executemany
         names = {place for _, place in batch.bins}
         many("INSERT OR IGNORE INTO place (name) VALUES (?)", [(name,) for name in sorted(names)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .analysis import Analyst
-from .formatting import FigureTable, Formatter
+from .formatting import Formatter, ReportTable
 from .results import Analysis, Period
 
 
@@ -13,7 +13,7 @@ def finest_slot_unit(span: Period) -> str:
     return "quarter" if days <= 31 else "hour" if days <= 366 else "day"
 
 
-def workbook_tables(analyst: Analyst, analysis: Analysis, formatter: Formatter) -> list[FigureTable]:
+def workbook_tables(analyst: Analyst, analysis: Analysis, formatter: Formatter) -> list[ReportTable]:
     """The sheets of a workbook on a place and a period."""
     place, span = analysis.place, analysis.period
     fine = finest_slot_unit(span)

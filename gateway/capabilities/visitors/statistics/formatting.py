@@ -19,7 +19,7 @@ class Share(float):
     """A share from 0 to 1, shown in percent."""
 
 
-class FigureTable(NamedTuple):
+class ReportTable(NamedTuple):
     """`key` identifies the table in every language. Numbers and dates keep their types, so that a
     spreadsheet can calculate with them."""
 
@@ -167,7 +167,7 @@ class Formatter:
             sentences.append(self.text("behind"))
         return sentences
 
-    def summary_table(self, analysis: Analysis) -> FigureTable:
+    def summary_table(self, analysis: Analysis) -> ReportTable:
         total = analysis.total
         rows: list[list[Cell]] = [
             [self.text("place"), self.place_title(analysis.place)],
@@ -188,9 +188,9 @@ class Formatter:
         if analysis.stay:
             rows.append([self.stay_text(analysis.stay), self.text("stay-how", days=analysis.stay.days)])
         rows += [["", remark] for remark in (self.coverage_text(analysis), *self.remarks(analysis))]
-        return FigureTable("summary", self.text("summary"), [self.text("figure"), self.text("value")], rows)
+        return ReportTable("summary", self.text("summary"), [self.text("figure"), self.text("value")], rows)
 
-    def bars_table(self, unit: str, bars: Sequence[Bar], key: str = "bars") -> FigureTable:
+    def bars_table(self, unit: str, bars: Sequence[Bar], key: str = "bars") -> ReportTable:
         """One row per slot that has begun."""
         timed = unit in ("quarter", "hour")
         named = "weekday" if timed or unit == "day" else "period"
@@ -208,48 +208,48 @@ class Formatter:
             for bar in bars
             if not bar.future
         ]
-        return FigureTable(key, self.text(key), [self.text(head) for head in (*heads, *counts)], rows)
+        return ReportTable(key, self.text(key), [self.text(head) for head in (*heads, *counts)], rows)
 
     def _count_cells(self, count: Count) -> list[Cell]:
         least = self.text("least") if count.is_minimum else ""
         return [count.came, count.went, count.activity, count.tours, _as_share(count.share), least]
 
-    def places_table(self, analysis: Analysis) -> FigureTable:
+    def places_table(self, analysis: Analysis) -> ReportTable:
         heads = ("place", "came", "went", "activity", "tours", "share", "least-head")
         rows: list[list[Cell]] = [
             [self.place_title(name), *self._count_cells(count)] for name, count in analysis.places.items()
         ]
-        return FigureTable("places", self.text("places"), [self.text(head) for head in heads], rows)
+        return ReportTable("places", self.text("places"), [self.text(head) for head in heads], rows)
 
-    def heat_table(self, analysis: Analysis) -> FigureTable:
+    def heat_table(self, analysis: Analysis) -> ReportTable:
         """Mean visits by weekday (rows) and hour (columns)."""
         rows: list[list[Cell]] = [
             [self.text(f"weekday-{number}"), *(None if c.mean is None else round(c.mean, 1) for c in row)]
             for number, row in enumerate(analysis.heat)
         ]
         heads = [self.text("weekday"), *(f"{hour}:00" for hour in range(24))]
-        return FigureTable("heat", self.text("heat"), heads, rows)
+        return ReportTable("heat", self.text("heat"), heads, rows)
 
-    def occupancy_table(self, analysis: Analysis) -> FigureTable:
+    def occupancy_table(self, analysis: Analysis) -> ReportTable:
         """How many people were inside, and when."""
         rows: list[list[Cell]] = [
             [local.date(), f"{local:%H:%M}", level.inside]
             for level in analysis.levels
             for local in [datetime.fromtimestamp(level.at, self.zone)]
         ]
-        return FigureTable(
+        return ReportTable(
             "inside", self.text("inside"), [*map(self.text, ("date-head", "time", "inside"))], rows
         )
 
-    def weekday_table(self, analysis: Analysis) -> FigureTable:
+    def weekday_table(self, analysis: Analysis) -> ReportTable:
         """The mean visits of each weekday."""
         rows: list[list[Cell]] = [
             [self.text(f"weekday-{number}"), None if mean is None else round(mean, 1)]
             for number, mean in enumerate(analysis.week)
         ]
-        return FigureTable("week", self.text("week-mean"), [self.text("weekday"), self.text("mean")], rows)
+        return ReportTable("week", self.text("week-mean"), [self.text("weekday"), self.text("mean")], rows)
 
-    def record_tables(self, analysis: Analysis) -> list[FigureTable]:
+    def record_tables(self, analysis: Analysis) -> list[ReportTable]:
         """The tables of activities, opening hours, corrections, drift, and times without counting."""
         kinds = {
             "attendance": (
@@ -269,7 +269,7 @@ class Formatter:
             key = kind.partition("-")[2] or kind
             key = "opening" if key == "day" else key
             tables.append(
-                FigureTable(key, self.text(key), [self.text(head) for head in heads.split()], rows)
+                ReportTable(key, self.text(key), [self.text(head) for head in heads.split()], rows)
             )
         return [*tables, self._gaps_table(analysis)]
 
@@ -322,7 +322,7 @@ class Formatter:
             str(body.get("by", "")),
         ]
 
-    def _gaps_table(self, analysis: Analysis) -> FigureTable:
+    def _gaps_table(self, analysis: Analysis) -> ReportTable:
         heads = [self.text(head) for head in ("from", "until", "counter", "reason")]
         rows: list[list[Cell]] = [
             [
@@ -333,7 +333,7 @@ class Formatter:
             ]
             for since, until, counter, why in analysis.lost
         ]
-        return FigureTable("lost", self.text("lost"), heads, rows)
+        return ReportTable("lost", self.text("lost"), heads, rows)
 
     def _date_time(self, at: int) -> str:
         return f"{datetime.fromtimestamp(at, self.zone):%Y-%m-%d %H:%M}" if at else "–"

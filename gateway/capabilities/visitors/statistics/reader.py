@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.journal import JournalFailed, Reader
 
-from .aggregation import Batch, Bin, CountingGap, StoredFact
+from .aggregation import AggregationBatch, Bin, CountingGap, StoredFact
 from .database import StatisticsDatabase, connect
 from .writer import aggregate_next
 
@@ -17,10 +17,10 @@ MAX_TAIL_ROWS = 4096
 """Rows of the journal that are aggregated when reading; if there are more, the figures are behind."""
 
 
-class Figures:
+class VisitorFigures:
     """The current figures. Calls block: use a thread."""
 
-    def __init__(self, database: StatisticsDatabase, tail: Batch, *, behind: bool) -> None:
+    def __init__(self, database: StatisticsDatabase, tail: AggregationBatch, *, behind: bool) -> None:
         self._database = database
         self._tail = tail
         self.behind = behind
@@ -79,7 +79,7 @@ class Figures:
         return len(self._database.undated()) + len(self._tail.undated)
 
 
-async def open_figures(path: Path, journal: Path) -> Figures:
+async def open_figures(path: Path, journal: Path) -> VisitorFigures:
     """The current figures; without a readable journal, those of the file. Raises `StatisticsFailed`."""
     database = await asyncio.to_thread(connect, path, readonly=True)
     with contextlib.ExitStack() as stack:
@@ -87,10 +87,10 @@ async def open_figures(path: Path, journal: Path) -> Figures:
         # A commit after the cursor was read would be counted twice.
         database.begin_snapshot()
         cursors = await asyncio.to_thread(database.cursors)
-        tail, behind = Batch(), False
+        tail, behind = AggregationBatch(), False
         with contextlib.suppress(JournalFailed):
             async with Reader.open(journal) as reader:
                 aggregator, behind = await aggregate_next(cursors, reader, MAX_TAIL_ROWS)
                 tail = aggregator.batch
         stack.pop_all()
-    return Figures(database, tail, behind=behind)
+    return VisitorFigures(database, tail, behind=behind)

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.journal import Reader
 from gateway.model import Lane
 
-from .aggregation import QUARTER_MS, Batch, CorrectStamp, Cursor
+from .aggregation import QUARTER_MS, AggregationBatch, CorrectStamp, Cursor
 from .database import PAGE_BYTES, StatisticsDatabase, StatisticsFailed, connect
 from .intervals import Interval, Intervals
 
@@ -32,10 +32,10 @@ async def first_complete_quarter(journal: Reader, correct: CorrectStamp) -> int 
     return None
 
 
-def salvage(damaged: Path, first_complete: int | None, epoch: str) -> Batch:
+def salvage(damaged: Path, first_complete: int | None, epoch: str) -> AggregationBatch:
     """Read from a damaged file what it has of the quarters before `first_complete`, from which on the
     journal of that epoch is complete; of all quarters where that is None."""
-    batch = Batch()
+    batch = AggregationBatch()
     with contextlib.suppress(StatisticsFailed, OSError):
         _extend_to_declared_size(damaged)
         with contextlib.closing(connect(damaged, readonly=True)) as database:
@@ -58,7 +58,9 @@ def _extend_to_declared_size(file: Path) -> None:
             cut.truncate(size)
 
 
-def _salvage_into(database: StatisticsDatabase, batch: Batch, first_complete: int | None) -> None:
+def _salvage_into(
+    database: StatisticsDatabase, batch: AggregationBatch, first_complete: int | None
+) -> None:
     first = database.first_quarter()
     if first is None:
         return
@@ -83,7 +85,9 @@ def _salvage_into(database: StatisticsDatabase, batch: Batch, first_complete: in
         batch.stored_facts += database.stored_facts(0, until * QUARTER_MS)
 
 
-def _salvage_bins(database: StatisticsDatabase, batch: Batch, since: int, until: int) -> Iterator[Interval]:
+def _salvage_bins(
+    database: StatisticsDatabase, batch: AggregationBatch, since: int, until: int
+) -> Iterator[Interval]:
     """Add the readable bins to the batch, and yield the days that cannot be read."""
     try:
         batch.bins |= database.bins_of_all_places(since, until)

@@ -9,7 +9,7 @@ from gateway.web.spreadsheet import Cell
 from gateway.web.templating import environment
 
 from . import period_charts
-from .formatting import FigureTable, Formatter, cell_text
+from .formatting import Formatter, ReportTable, cell_text
 from .results import Analysis
 from .svg import svg_text
 
@@ -43,7 +43,7 @@ def report_html(analysis: Analysis, formatter: Formatter, centre: str, style: st
     )
 
 
-def notable_rows(table: FigureTable) -> list[list[Cell]]:
+def notable_rows(table: ReportTable) -> list[list[Cell]]:
     """All rows of the table; of a long list of days only those with a notable deviation."""
     if len(table.rows) <= MAX_LISTED_DAYS or table.key not in ("opening", "drift"):
         return table.rows

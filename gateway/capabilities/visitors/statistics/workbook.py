@@ -10,14 +10,14 @@ import xlsxwriter  # type: ignore[import-untyped]
 
 from gateway.web.spreadsheet import Cell
 
-from .formatting import FigureTable, Share
+from .formatting import ReportTable, Share
 
 MAX_SHEET_NAME_LENGTH = 31
 """Excel's limit, in characters."""
 MAX_COLUMN_WIDTH = 60
 
 
-def write_workbook(path: Path, tables: list[FigureTable], title: str) -> None:
+def write_workbook(path: Path, tables: list[ReportTable], title: str) -> None:
     """Write one sheet per table, and a chart of the days. Dates are written as dates; texts are written as
     texts even if they look like formulas, numbers or links. Raises `OSError`."""
     options = {
@@ -68,7 +68,7 @@ def _write_cell(sheet: object, row: int, column: int, cell: Cell, formats: dict[
         sheet.write_number(row, column, cell, formats[kind])  # type: ignore[attr-defined]
 
 
-def _days_chart(book: object, table: FigureTable) -> object:
+def _days_chart(book: object, table: ReportTable) -> object:
     """A chart of visits by day."""
     column = next(number for number, cell in enumerate(table.rows[0]) if isinstance(cell, int))
     sheet, last = _sheet_name(table.title), len(table.rows)
@@ -88,7 +88,7 @@ def _sheet_name(title: str) -> str:
     return "".join("_" if letter in "[]:*?/\\" else letter for letter in title)[:MAX_SHEET_NAME_LENGTH]
 
 
-def _column_width(table: FigureTable, column: int) -> int:
+def _column_width(table: ReportTable, column: int) -> int:
     cells = [table.heads[column], *(row[column] for row in table.rows[:200])]
     widest = max(
         sum(2 if east_asian_width(c) in "WF" else 1 for c in _display_text(cell)) for cell in cells

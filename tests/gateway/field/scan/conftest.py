@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drivers import load, names
+from drivers import driver_names, load_driver
 from gateway.base.clock import SystemClock
 from gateway.config import Site, load_profiles, load_site
 from gateway.field.scan import ScanPrinter
@@ -28,7 +28,7 @@ title = "Here"
 [control]
 socket = "{socket}"
 """
-DRIVERS = {name: load(name) for name in names()}
+DRIVERS = {name: load_driver(name) for name in driver_names()}
 MODELS = load_profiles(Path("none.toml"))
 """Read beforehand: a line's far end is in this process, too, and must not be kept from answering."""
 SMOKE = {3: (1, 1250, 391, 2987)}
@@ -91,7 +91,7 @@ def units(known: dict[int, Any]) -> Answer:
 
     def answer(request: bytes) -> list[tuple[float, bytes]]:
         whole = len(request) == slaves.request_bytes and slaves.is_valid_request(request)
-        reply = slaves.reply(request) if whole else b""
+        reply = slaves.reply_to(request) if whole else b""
         return [(0.0, reply)] if reply else []
 
     return answer

@@ -201,5 +201,5 @@ async def test_a_site_that_was_changed_since_the_gateway_read_it(line: Line, rig
 
 def test_points_travel_unchanged() -> None:
     for profile in ASKED.values():
-        assert len(json.dumps(encode_points(profile.points))) < control.LINE / 2
+        assert len(json.dumps(encode_points(profile.points))) < control.MAX_REQUEST_BYTES / 2
         assert decode_points(profile.driver, encode_points(profile.points)) == profile.points

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers import load
+from drivers import load_driver
 from gateway.config import Mistakes, Profile, load_profile
 from gateway.field.scan.match import contradicts, matching_profiles
 from gateway.wire.codec import convert_values
@@ -63,14 +63,14 @@ def test_what_a_device_says_of_itself_decides() -> None:
 
 
 def test_a_format_alone_names_no_model_but_a_product_does() -> None:
-    ble = {name: model for name, model in MODELS.items() if model.driver is load("ble")}
+    ble = {name: model for name, model in MODELS.items() if model.driver is load_driver("ble")}
     assert matching_profiles(ble, {"format": "bthome", "encrypted": "true"}, {}) == []
     known = matching_profiles(ble, {"format": "mibeacon", "product": "0997"}, {})
     assert [fit.profile for fit in known] == ["smoke/xiaomi-jtyjgd03mi"]
 
 
 def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_against_it() -> None:
-    lora = {name: model for name, model in MODELS.items() if model.driver is load("lorawan")}
+    lora = {name: model for name, model in MODELS.items() if model.driver is load_driver("lorawan")}
     leak = lora["water/milesight-em300-zld"]
     empty, full = {}, leak.driver.decode(leak.points, leak.driver.parse_example(leak.examples[0]["raw"]))
     name = "water/milesight-em300-zld"
@@ -98,7 +98,7 @@ def test_check_names_a_fingerprint_that_no_scan_could_use(tmp_path: Path, line: 
 
 def test_no_driver_promises_a_scan_that_it_cannot_do() -> None:
     for name in ("modbus", "lockboard", "gb26875", "ble", "mqtt_json", "lorawan"):
-        scan = load(name).scan
+        scan = load_driver(name).scan
         assert scan
         assert bool(scan.candidate_addresses) != bool(scan.overhear)
         assert scan.candidate_buses("nonsense:") == []

@@ -31,7 +31,7 @@ class AlarmEvent(StrEnum):
     RESET = "reset"
 
 
-class AlarmTransition(NamedTuple):
+class Transition(NamedTuple):
     """What an event does in a state. `latching` is None where that does not depend on latching."""
 
     state: AlarmState
@@ -43,18 +43,16 @@ class AlarmTransition(NamedTuple):
 
 
 TRANSITIONS = (
-    AlarmTransition(AlarmState.NORMAL, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
-    AlarmTransition(
-        AlarmState.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, AlarmState.ACKNOWLEDGED, "acknowledged"
-    ),
-    AlarmTransition(AlarmState.ACTIVE, AlarmEvent.CLEAR, None, AlarmState.CLEARED, "cleared"),
-    AlarmTransition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, True, AlarmState.LATCHED, "cleared"),
-    AlarmTransition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, False, AlarmState.NORMAL, "closed"),
-    AlarmTransition(AlarmState.CLEARED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
-    AlarmTransition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, True, AlarmState.LATCHED, "acknowledged"),
-    AlarmTransition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, False, AlarmState.NORMAL, "closed"),
-    AlarmTransition(AlarmState.LATCHED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
-    AlarmTransition(AlarmState.LATCHED, AlarmEvent.RESET, None, AlarmState.NORMAL, "closed"),
+    Transition(AlarmState.NORMAL, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    Transition(AlarmState.ACTIVE, AlarmEvent.ACKNOWLEDGE, None, AlarmState.ACKNOWLEDGED, "acknowledged"),
+    Transition(AlarmState.ACTIVE, AlarmEvent.CLEAR, None, AlarmState.CLEARED, "cleared"),
+    Transition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, True, AlarmState.LATCHED, "cleared"),
+    Transition(AlarmState.ACKNOWLEDGED, AlarmEvent.CLEAR, False, AlarmState.NORMAL, "closed"),
+    Transition(AlarmState.CLEARED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    Transition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, True, AlarmState.LATCHED, "acknowledged"),
+    Transition(AlarmState.CLEARED, AlarmEvent.ACKNOWLEDGE, False, AlarmState.NORMAL, "closed"),
+    Transition(AlarmState.LATCHED, AlarmEvent.RAISE, None, AlarmState.ACTIVE, "raised"),
+    Transition(AlarmState.LATCHED, AlarmEvent.RESET, None, AlarmState.NORMAL, "closed"),
 )
 """An event without a row here changes nothing: an alarm can be reset only after it was acknowledged, and
 never while its condition holds."""
@@ -66,7 +64,7 @@ _TRANSITIONS_BY_EVENT = {
 }
 
 
-def find_transition(state: AlarmState, event: AlarmEvent, latching: bool) -> AlarmTransition | None:
+def find_transition(state: AlarmState, event: AlarmEvent, latching: bool) -> Transition | None:
     """The transition for an event in a state; None when the event changes nothing."""
     return _TRANSITIONS_BY_EVENT.get((state, event, latching))
 

@@ -15,7 +15,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from gateway.capabilities.visitors.services import facts
-from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin, StoredFact
+from gateway.capabilities.visitors.statistics.aggregation import AggregationBatch, Bin, StoredFact
 from gateway.capabilities.visitors.statistics.database import connect
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from tests.gateway.browser import Page
@@ -39,7 +39,7 @@ def quarter(day: date, hour: int) -> int:
 def house(house: House) -> House:
     """Two weeks of March: on each day ten more come than on that weekday a week before."""
     house.configure("visitors", centre=CENTRE)
-    batch = Batch()
+    batch = AggregationBatch()
     for n in range(14):
         day = date(2026, 3, 2) + timedelta(days=n)
         came = 40 if n < 7 else 50

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.statistics import open_figures
-from gateway.capabilities.visitors.statistics.aggregation import Batch, Bin
+from gateway.capabilities.visitors.statistics.aggregation import AggregationBatch, Bin
 from gateway.capabilities.visitors.statistics.analysis import Analyst
 from gateway.capabilities.visitors.statistics.database import connect
 from gateway.capabilities.visitors.statistics.formatting import Formatter
@@ -44,9 +44,11 @@ CENTRE = CentreLayout(
 )  # fmt: skip
 
 
-def batch(bins: Iterable[tuple[str, int, int]] = (), trust: Iterable[tuple[str, str, bool]] = ()) -> Batch:
+def batch(
+    bins: Iterable[tuple[str, int, int]] = (), trust: Iterable[tuple[str, str, bool]] = ()
+) -> AggregationBatch:
     """Bins of the centre by local time, and the counters' trust."""
-    made = Batch()
+    made = AggregationBatch()
     for text, came, went in bins:
         key = stamp(text).wall // 900_000, "centre"
         made.bins[key] = made.bins.get(key, Bin()).plus(Bin(came, went))
@@ -56,7 +58,13 @@ def batch(bins: Iterable[tuple[str, int, int]] = (), trust: Iterable[tuple[str, 
 
 
 def analyse(
-    folder: Path, what: Batch, unit: str, day: str, now: str, centre: CentreLayout = CENTRE, by: str = ""
+    folder: Path,
+    what: AggregationBatch,
+    unit: str,
+    day: str,
+    now: str,
+    centre: CentreLayout = CENTRE,
+    by: str = "",
 ) -> Analysis:
     database = connect(folder / "statistics.db")
     database.apply(what)
@@ -193,7 +201,7 @@ def test_where_the_clock_is_put_forward_and_back(tmp_path: Path) -> None:
     for day, count in (("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-01", 24)):
         first = date.fromisoformat(day)
         assert len(slots_between("hour", first, shift_day("day", first), berlin)) == count
-    what = Batch()
+    what = AggregationBatch()
     # 02:30 comes twice: a person each time.
     for utc in ("2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T23:30"):
         what.bins[stamp(utc, ZoneInfo("UTC")).wall // 900_000, "centre"] = Bin(1, 1)
@@ -211,7 +219,7 @@ def test_where_the_clock_is_put_forward_and_back(tmp_path: Path) -> None:
 def test_every_unit_adds_up_to_the_same(
     tmp_path_factory: pytest.TempPathFactory, name: str, people: list[tuple[int, int, int]]
 ) -> None:
-    zone, what = ZoneInfo(name), Batch()
+    zone, what = ZoneInfo(name), AggregationBatch()
     start = round(datetime(2026, 1, 1, tzinfo=zone).timestamp()) // 900
     for at, came, went in people:
         key = start + at, "centre"
@@ -264,5 +272,5 @@ def test_the_same_day_of_another_month() -> None:
 
 
 def test_a_week_without_figures_has_its_squares(tmp_path: Path) -> None:
-    empty = analyse(tmp_path, Batch(), "week", "2026-03-04", "2026-03-04 12:00")
+    empty = analyse(tmp_path, AggregationBatch(), "week", "2026-03-04", "2026-03-04 12:00")
     assert len(hour_heat_map(empty, Formatter("zh", CENTRE)).findall(".//rect[@class='none']")) == 7 * 24

@@ -9,17 +9,17 @@ import openpyxl
 import pytest
 
 from gateway.capabilities.visitors.statistics.export import finest_slot_unit
-from gateway.capabilities.visitors.statistics.formatting import FigureTable, Share
+from gateway.capabilities.visitors.statistics.formatting import ReportTable, Share
 from gateway.capabilities.visitors.statistics.results import period_containing
 from gateway.capabilities.visitors.statistics.workbook import write_workbook
 
 NASTY = '=HYPERLINK("http://evil.example","x")'
 
 
-def table(key: str, title: str, rows: int = 3) -> FigureTable:
+def table(key: str, title: str, rows: int = 3) -> ReportTable:
     heads = ["日期", "名称", "进", "覆盖率", "平均"]
     texts = [NASTY, "+86 10", "@x", "-1+1", "\t=1", "http://a.example", "0012", '"', "a,b\nc"]
-    return FigureTable(key, title, heads, [
+    return ReportTable(key, title, heads, [
         [date(2026, 3, 1 + n % 28), texts[n % len(texts)], n, Share(0.875), None if n % 2 else 1.5]
         for n in range(rows)
     ])  # fmt: skip
