@@ -131,7 +131,7 @@ FORBIDDEN_CONSTANTS = {
 """The unit goes into the name: DAY_S, MINUTES_PER_DAY."""
 ALLOWED_NAMES = {"together"}
 """`together` is a key of emergency plans, which are files of the users."""
-ALLOWED_TWICE = {"Address", "Options", "Packet", "_Server"}
+ALLOWED_TWICE = {"Address", "Options", "_Server"}
 """What each driver calls so, by the contract or by its protocol."""
 
 

@@ -276,7 +276,7 @@ def test_the_list_the_figures_and_the_export_have_nothing_personal(
     assert headers["content-type"].startswith("text/csv")
     assert "attachment" in headers["content-disposition"]
     heads, *lines = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    assert heads[:4] == ["Number", "Category", "Channel", "NeedState"]
+    assert heads[:4] == ["Number", "Category", "Channel", "State"]
     assert {line[0] for line in lines} == set(numbers)
     assert {line[3] for line in lines} == {"Registered", "In progress", "Withdrawn"}
     assert not any(typed in text for typed in TYPED)
