@@ -128,7 +128,7 @@ class Reply(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class StatusMessage(msgspec.Struct, frozen=True):
+class Status(msgspec.Struct, frozen=True):
     """Retained; the broker itself publishes `online: false` when the gateway is gone."""
 
     online: bool
@@ -200,7 +200,7 @@ class Native:
         })  # fmt: skip
 
     def status(self, online: bool) -> Message:
-        return f"{self._root}/status", _encode(StatusMessage(online))
+        return f"{self._root}/status", _encode(Status(online))
 
 
 def _name(lane: Lane) -> LaneName:
@@ -209,7 +209,7 @@ def _name(lane: Lane) -> LaneName:
 
 def asyncapi() -> dict[str, Any]:
     """The AsyncAPI 3.0 document of this dialect."""
-    types = (Envelope, Latest, Urgent, Ledger, CommandMessage, Reply, StatusMessage)
+    types = (Envelope, Latest, Urgent, Ledger, CommandMessage, Reply, Status)
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     lanes = {lane.name.lower(): lane for lane in Lane}
     channels = {
@@ -240,7 +240,7 @@ def asyncapi() -> dict[str, Any]:
         "ledger": Ledger,
         "command": CommandMessage,
         "reply": Reply,
-        "status": StatusMessage,
+        "status": Status,
     }
     return {
         "asyncapi": "3.0.0",
