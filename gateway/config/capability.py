@@ -53,6 +53,8 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     buses: Mapping[str, BusSpec]
     devices: Mapping[str, Device]
     """Those that are sound."""
+    core_is_valid: bool
+    """Whether the core's own tables have no mistakes."""
     hours: Hours | None
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]

@@ -141,6 +141,7 @@ class _SiteReader(TomlReader):
             data=data,
             buses=buses,
             devices=devices,
+            core_is_valid=not self.mistakes,
             hours=hours,
             folders=lambda name: search_folders(self._file, name),
             kept=self._sources,

@@ -106,13 +106,14 @@ def read(draft: SiteDraft) -> VisitorsSite:
 
 def _read_layout(draft: SiteDraft) -> Layout:
     reader, data, devices = draft.reader, draft.data, draft.devices
+    before = len(reader.mistakes)
     keys = reader.read_section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
     rooms = _read_rooms(reader, data)
     doors = _read_doors(reader, data, devices)
     found = Layout(
         rooms=rooms, doors=doors, limit=keys.limit, settle_s=keys.settle * 60, grace_s=keys.grace * 60
     )
-    if not reader.mistakes:
+    if draft.core_is_valid and len(reader.mistakes) == before:
         there = reachable(with_counters(found, devices.values()).doors.values())
         for name in rooms:
             if name not in there:

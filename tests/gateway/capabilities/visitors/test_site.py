@@ -82,7 +82,7 @@ def test_a_site_says_how_people_walk_through_it(tmp_path: Path) -> None:
 
 def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
     rules = load(tmp_path).part(SafetySite).rules
-    # Evaluated in this order: if one reading exceeds several limits, the alarm of the whole centre is first.
+    # They are evaluated in this order: of several alarms by one reading, that of the whole centre is first.
     assert list(rules) == ["crowd", "crowd-dance", "sweaty"]
     assert all(rule.hazard is Hazard.CROWD and rule.device == "visitors" for rule in rules.values())
     assert [each.point for each in rules["crowd-dance"].conditions] == ["visitors.room.dance.inside"]
@@ -93,6 +93,13 @@ def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
 def test_a_rule_of_ones_own_takes_the_place_of_a_limit(tmp_path: Path) -> None:
     rule = '[rule.crowd]\nhazard = "crowd"\nwhen = [{ point = "visitors.inside", above = 150 }]\n'
     assert load(tmp_path, f"{SITE}\n{rule}").part(SafetySite).rules["crowd"].conditions[0].above == 150
+
+
+def test_a_mistake_of_another_capability_does_not_hide_a_room_without_doors(tmp_path: Path) -> None:
+    text = SITE.replace("[door.main]", "[room.loft]\n[door.main]")
+    with pytest.raises(Mistakes) as caught:
+        load(tmp_path, f'{text}\n[output.siren]\ndevice = "nobody"\non = "on"\nhazards = ["fire"]\n')
+    assert {mistake.key for mistake in caught.value.mistakes} == {"room-unreachable", "device-unknown"}
 
 
 def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
