@@ -206,8 +206,7 @@ def test_it_runs(tree: Tree, broker: Broker, tmp_path: Path) -> None:
                    or "rule/full" in (tmp_path / "log.txt").read_text("utf-8"))  # fmt: skip
         with dashboard(tree, tmp_path) as get:
             assert "Meeting rooms" in get("/")
-            page = get("/meeting-rooms")
-            assert "blue (8): in use" in page
+            eventually(lambda: "blue (8): in use" in get("/meeting-rooms"))
             assert "会议室" in get("/meeting-rooms?lang=zh")
         done = tree.linli("do", "gateway", "vacate-room", "room=blue", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
