@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
 
-from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Outcome, Rows, Sample
@@ -53,6 +52,8 @@ class Job(ABC):
     """Of the task; unique."""
     reports_as: ClassVar[str] = ""
     """The device that its own samples are of, if it publishes any."""
+    calls: ClassVar[tuple[str, ...]] = ()
+    """The calls of the control socket that it answers; unique among all jobs and the core."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -73,6 +74,6 @@ class Job(ABC):
     def alarm_changed(self) -> None:  # noqa: B027
         """Called when an alarm has changed, before it is written down."""
 
-    def handlers(self) -> Mapping[str, Handler]:
-        """The calls of the control socket that it answers, by name."""
-        return {}
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one of `calls`; both sides are JSON. Raises `GatewayError`, which the caller receives."""
+        raise NotImplementedError(call)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway import __version__
-from gateway.config.capability import capabilities
+from gateway.config.capability import CORE_OWNER, capabilities, check_unique, load_declared
 from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.words import preferred_language, translate
@@ -25,19 +25,21 @@ CORE_COMMANDS = (
 def commands() -> dict[str, str]:
     """Each command and its module, which has `add_arguments(parser)` and `run(options)`; the latter may
     return an exit code."""
-    found = {name: f"{__package__}.{name}" for name in CORE_COMMANDS}
-    for capability in capabilities():
-        found |= capability.commands
-    return found
+    own = [(each.name, name, module) for each in capabilities() for name, module in each.commands.items()]
+    check_unique(
+        "Capability.commands",
+        (*((CORE_OWNER, name) for name in CORE_COMMANDS), *((owner, name) for owner, name, _ in own)),
+    )
+    return {name: f"{__package__}.{name}" for name in CORE_COMMANDS} | {name: path for _, name, path in own}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
-        arguments
-    )
     try:
+        options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
+            arguments
+        )
         code = int(options.run(options) or 0)
         if sys.stdout is not None:  # Whoever began us may have closed it.
             sys.stdout.flush()
@@ -69,7 +71,15 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     for name, path in commands().items():
         command = subparsers.add_parser(name, help=cli_text(name), description=cli_text(name))
         if name == chosen:
-            module = import_module(path)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            add_arguments, run = load_command(name, path)
+            add_arguments(command)
+            command.set_defaults(run=run)
     return parser
+
+
+def load_command(name: str, module: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`add_arguments` and `run` of a command. Raises `ConfigError` if its capability is wrong."""
+    owner = next((each.name for each in capabilities() if name in each.commands), CORE_OWNER)
+    add_arguments: Any = load_declared(owner, module, "add_arguments", Callable)  # type: ignore[arg-type]
+    run: Any = load_declared(owner, module, "run", Callable)  # type: ignore[arg-type]
+    return add_arguments, run

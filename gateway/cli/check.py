@@ -12,12 +12,14 @@ from msgspec.structs import asdict
 
 from gateway.config import Mistakes, Profile, Site, load_profile, load_site, run_example
 from gateway.config.capability import capabilities
+from gateway.daemon.calls import check_jobs
+from gateway.dashboard.parts import page_parts
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.terminal.site import DEFAULT_SITE
 from gateway.words import preferred_language
 
-from . import EX_CONFIG
+from . import EX_CONFIG, commands, load_command
 
 STABLE_NAME_FOLDERS = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
 """Where serial ports and cameras have names that stay: by what they are, and by the socket."""
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     worst = 0
+    _check_capabilities()
     documents = {name: check for each in capabilities() for name, check in each.section.documents.items()}
     for file in options.files:
         try:
@@ -49,6 +52,14 @@ def run(options: argparse.Namespace) -> int:
                 print(mistake.text(preferred_language()), file=sys.stderr)
             worst = EX_CONFIG
     return worst
+
+
+def _check_capabilities() -> None:
+    """What only the daemon, the dashboard or a command would find out. Raises `ConfigError`."""
+    for name, module in commands().items():
+        load_command(name, module)
+    check_jobs()
+    page_parts()
 
 
 def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]]:

@@ -18,7 +18,14 @@ import msgspec
 from gateway.model import Checks, ConfigError, Device
 from gateway.model.hours import Hours, parse_week
 
-from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
+from .capability import (
+    Figure,
+    SiteDraft,
+    capabilities,
+    check_sections,
+    reserved_names,
+    service_actions,
+)
 from .options import (
     BusSpec,
     Centre,
@@ -123,6 +130,7 @@ class _SiteReader(TomlReader):
         data = self.parse_file(SITE_SCHEMA)
         if data is None:
             return None
+        check_sections(CORE_TABLES)
         sections = {capability.name: capability.section for capability in capabilities()}
         own = (table for section in sections.values() for table in section.tables)
         self.check_keys(data, (*CORE_TABLES, *own), ())

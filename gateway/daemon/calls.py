@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,17 +12,29 @@ import msgspec
 
 from gateway.base.control import Handler
 from gateway.config import Mistakes
+from gateway.config.capability import CORE_OWNER, check_unique
 from gateway.field.line import Line
 from gateway.field.scan.ask import decode_points, parse_keys, scan_request
 from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import CommandStatus
+from gateway.uplink import Uplink
 
-from .gateway import Gateway
+from .gateway import Gateway, jobs_by_capability
 
 ANSWER_LIMIT_S = 20.0
 """After this time, whoever asked is told that the command is still under way."""
+CORE_CALLS = ("health", "doctor", "read", "command", "lines", "scan", "reload", "verdict", "still")
+"""Each is answered by the method of `Calls` with its name."""
 MAX_MISTAKES = 50
 """Mistakes that one answer names: it is one line on the socket."""
+
+
+def check_jobs() -> None:
+    """Raises `ConfigError` if the jobs of capabilities are not declared, or use the same names."""
+    jobs = [(owner, job) for owner, own in jobs_by_capability().items() for job in own]
+    check_unique("Job.name", ((CORE_OWNER, Uplink.name), *((owner, job.name) for owner, job in jobs)))
+    core_calls = ((CORE_OWNER, call) for call in CORE_CALLS)
+    check_unique("Job.calls", (*core_calls, *((owner, call) for owner, job in jobs for call in job.calls)))
 
 
 class Calls(Mapping[str, Handler]):
@@ -41,16 +54,12 @@ class Calls(Mapping[str, Handler]):
 
     def _handlers(self) -> dict[str, Handler]:
         return {
-            "health": self._health,
-            "doctor": self._doctor,
-            "read": self._read,
-            "command": self._command,
-            "lines": self._lines,
-            "scan": self._scan,
-            "reload": self._reload,
-            "verdict": self._verdict,
-            "still": self._still,
-            **{name: handler for job in self._gateway.jobs for name, handler in job.handlers().items()},
+            **{name: getattr(self, f"_{name}") for name in CORE_CALLS},
+            **{
+                call: functools.partial(job.answer, call)
+                for job in self._gateway.jobs
+                for call in job.calls
+            },
         }
 
     async def _health(self, _: dict[str, Any]) -> dict[str, Any]:

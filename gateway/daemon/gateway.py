@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from importlib import import_module
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +15,7 @@ from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
-from gateway.config.capability import capabilities
+from gateway.config.capability import capabilities, load_declared
 from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal
@@ -76,8 +75,16 @@ def services_of(site: Site) -> list[Service]:
 
 def job_types() -> list[type[Job]]:
     """What the capabilities run in the daemon."""
-    modules = [import_module(capability.jobs) for capability in capabilities() if capability.jobs]
-    return [job for module in modules for job in module.JOBS]
+    return [job for own in jobs_by_capability().values() for job in own]
+
+
+def jobs_by_capability() -> dict[str, Sequence[type[Job]]]:
+    """The `JOBS` of each capability, by its name. Raises `ConfigError`."""
+    return {
+        each.name: load_declared(each.name, each.jobs, "JOBS", Sequence)  # type: ignore[type-abstract]
+        for each in capabilities()
+        if each.jobs
+    }
 
 
 class Gateway:

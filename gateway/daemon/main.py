@@ -20,12 +20,13 @@ from gateway.config.adoption import StartConfiguration
 from gateway.journal import Journal, JournalFailed, Limits
 from gateway.model import Clock, GatewayError
 
-from .calls import Calls
+from .calls import Calls, check_jobs
 from .gateway import Gateway
 
 
 async def run(file: Path, start: StartConfiguration) -> None:
     """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it again."""
+    check_jobs()
     site = start.site
     log_event(
         logging.INFO, "starting",

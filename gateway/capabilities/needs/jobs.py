@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.jobs import Host, Job
 
@@ -17,6 +16,7 @@ class NeedsJob(Job):
     """Registers, shows and erases needs, as the site asks now."""
 
     name = "needs"
+    calls = ("need-register", "need-particulars", "need-update")
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -36,8 +36,8 @@ class NeedsJob(Job):
     async def run(self) -> None:
         await self._registry.run()
 
-    def handlers(self) -> Mapping[str, Handler]:
-        return self._registry.handlers()
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        return await self._registry.handlers()[call](request)
 
 
 JOBS: tuple[type[Job], ...] = (NeedsJob,)
