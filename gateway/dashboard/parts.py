@@ -42,6 +42,10 @@ def page_parts() -> tuple[Part, ...]:
         ((owner, str(request.__struct_config__.tag)) for owner, part in owned for request in part.requests),
     )
     folders = template_folders()
+    static = [(CORE_OWNER, KIT_FOLDER), *((part.name, folders[part.name]) for part in parts[1:])]
+    check_unique(
+        "static/", ((owner, file.name) for owner, folder in static for file in folder.glob("static/*"))
+    )
     for capability, part in zip(capabilities(), parts[1:], strict=True):
         if capability.pages:
             _check_templates(part, folders[part.name])

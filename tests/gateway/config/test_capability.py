@@ -86,9 +86,12 @@ class CapabilityFolder:
         self._site = folder / "site.toml"
         self._site.write_text(SITE_FILE, "utf-8")
         for name, text in RIGHT.items():
-            file = self._folder / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8")
+            self.add(name, text)
+
+    def add(self, name: str, text: str = "") -> None:
+        file = self._folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
 
     def replace(self, name: str, old: str, new: str) -> None:
         file = self._folder / name
@@ -210,6 +213,14 @@ def test_a_template_that_is_missing_is_named(
     loans.remove("templates/loan-items.html")
     assert loans.check() == cli.EX_CONFIG
     assert "capability 'loans': there is no template loan-items.html" in capsys.readouterr().err
+
+
+def test_two_capabilities_cannot_have_a_static_file_of_one_name(
+    loans: CapabilityFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loans.add("static/app.js")
+    assert loans.check() == cli.EX_CONFIG
+    assert "'app.js' in static/ is already used by 'core'" in capsys.readouterr().err
 
 
 def test_every_command_says_so_in_one_sentence(
