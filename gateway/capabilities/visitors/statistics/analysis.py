@@ -111,7 +111,6 @@ class Analyst:
             running=since <= now < until,
             now=now,
             total=whole.count,
-            open_days=len(done),
             bars=tuple(bars),
             by=by,
             peaks=_peaks(bins, per_hour, per_day, inside, zone),

@@ -146,8 +146,6 @@ class Analysis(msgspec.Struct, frozen=True):
     running: bool
     now: int
     total: Count
-    open_days: int
-    """Days that were open, fully counted, and have ended."""
     bars: tuple[Bar, ...]
     by: str
     peaks: dict[str, Peak]

@@ -120,7 +120,6 @@ def test_time_without_counting_is_no_time_without_visitors(tmp_path: Path) -> No
     # Closed on the 8th; nothing is expected of days to come.
     assert shares[3:11] == [1.0, 1.0, 1.0, 1.0, None, 1.0, 1.0, 1.0]
     assert shares[11:] == [None] * 20
-    assert month.open_days == 8
     # Two Tuesdays at ten, of which one was not counted.
     ten = month.heat[1][10]
     assert (ten.mean, ten.days) == (12, 1)
