@@ -40,16 +40,21 @@ class _RunningPart(msgspec.Struct, frozen=True):
 
 
 class Parts:
-    """The parts that run now, each a task of one group."""
+    """The parts that run now, each a task of one group. None runs before this is entered, or after it is
+    left."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
         self._running: dict[str, _RunningPart] = {}
 
-    def get(self, name: str) -> Part | None:
-        """The running part of that name."""
-        running = self._running.get(name)
-        return running.part if running else None
+    async def __aenter__(self) -> Parts:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        for running in self._running.values():
+            running.task.cancel()
+        await self._tasks.__aexit__(*error)
 
     def all(self) -> Mapping[str, Part]:
         """Every running part by its name."""
@@ -71,11 +76,6 @@ class Parts:
                 part = spec.build()
                 task = self._tasks.create_task(part.run(), name=name)
                 self._running[name] = _RunningPart(spec, part, task)
-
-    def cancel(self) -> None:
-        """Cancel every part; their group waits for the end of it."""
-        for running in self._running.values():
-            running.task.cancel()
 
 
 async def _stop(running: _RunningPart) -> None:

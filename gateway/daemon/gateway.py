@@ -95,7 +95,7 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
-        self._parts: Parts | None = None
+        self._parts = Parts()
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
@@ -128,12 +128,11 @@ class Gateway:
                 "hang-up": self._reload_on_signal(reload_requested),
             }
             running = [tasks.create_task(work, name=name) for name, work in core.items()]
-            self._parts = Parts(tasks)
-            self._parts.start_missing(self._composition(self.site))
             try:
-                yield
+                async with self._parts:
+                    self._parts.start_missing(self._composition(self.site))
+                    yield
             finally:
-                self._parts.cancel()
                 for task in (*running, *self._commands):
                     task.cancel()
 
@@ -173,7 +172,7 @@ class Gateway:
     @property
     def parts(self) -> Mapping[str, object]:
         """Whatever runs now, by the name of its task."""
-        return self._parts.all() if self._parts else {}
+        return self._parts.all()
 
     @property
     def lines(self) -> dict[str, Line]:
@@ -261,7 +260,6 @@ class Gateway:
 
     async def _apply(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
-        assert self._parts
         composition = self._composition(site)
         await self._parts.stop_outdated(composition)
         self.site, before = site, self.site
