@@ -1,4 +1,4 @@
-"""`linli config`: the configurations that were adopted, oldest first, or the text of the one that holds."""
+"""`linli config`: the adopted configurations, oldest first, or the text of the current one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`linli dashboard`: the pages, in a process of their own."""
+"""`linli dashboard`: serves the dashboard."""
 
 from __future__ import annotations
 

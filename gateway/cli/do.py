@@ -1,4 +1,4 @@
-"""`linli do`: asks the running gateway for an action, once, and says how it ended."""
+"""`linli do`: sends a command to the running gateway, once, and prints the outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.terminal.site import add_site_argument
 from gateway.words import error_summary, preferred_language, words
 
 EXPIRES_AFTER_MS = 15_000
-"""Milliseconds in which a command must have begun."""
+"""A command that has not started within this time expires."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     if device is None and options.device != GATEWAY:
         known = ", ".join((*site.devices, GATEWAY))
         raise GatewayError("device-unknown", device=options.device, known=known)
-    # What concerns the centre as a whole, such as a drill, is asked of the gateway.
+    # Commands about the centre as a whole, such as a drill, go to the device `gateway`.
     able = (
         available_actions({device.bus: site.buses[device.bus]}, {device.name: device})
         if device
@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    """`lock=3` is a number, `all=true` is true, anything else is text."""
+    """Parse `name=value`: JSON values such as `lock=3` and `all=true`, anything else is text. Raises
+    `GatewayError`."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise GatewayError("do-argument", argument=text)
@@ -74,7 +75,7 @@ def _argument(text: str) -> tuple[str, Any]:
 async def _command(
     site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
 ) -> tuple[str, str]:
-    """Its status, and why. One that takes long is asked after, by its id, until it has ended."""
+    """Its status and the reason. A slow command is queried by its id until it has ended."""
     request = {
         "id": uuid.uuid4().hex,
         "device": device,

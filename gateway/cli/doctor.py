@@ -1,4 +1,4 @@
-"""`linli doctor`: the bus doctor's report; exit code 1 when it has something to say."""
+"""`linli doctor`: the bus doctor's report; exit code 1 if it has found anything."""
 
 from __future__ import annotations
 

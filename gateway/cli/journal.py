@@ -1,4 +1,4 @@
-"""`linli journal`: each device and lane over all days, and the dead letters."""
+"""`linli journal`: totals of each device and lane over all days, and the dead letters."""
 
 from __future__ import annotations
 

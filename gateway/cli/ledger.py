@@ -1,4 +1,4 @@
-"""`linli ledger`: each day, device and lane: measured, delivered, pending, dropped."""
+"""`linli ledger`: measured, delivered, pending and dropped records of each day, device and lane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`linli read`: one reading, by the running gateway, which owns the line; directly when there is none."""
+"""`linli read`: one reading, by the running gateway; directly if none is running."""
 
 from __future__ import annotations
 

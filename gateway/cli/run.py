@@ -1,4 +1,4 @@
-"""`linli run`: the gateway, until it is told to end."""
+"""`linli run`: runs the gateway until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

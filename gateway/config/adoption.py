@@ -1,7 +1,7 @@
-"""Which configuration runs: the site's file, or, where that is wrong, the one that was adopted last.
+"""Which configuration runs: the site file or, if that is wrong, the one that was adopted last.
 
-What was adopted is kept in one file beside the journal, the device models and all, so that neither a
-power cut in the middle of an edit nor a lost file leaves a centre without alarms.
+The adopted configuration is stored in one file beside the journal, with the device models it uses, so that
+neither a power cut in the middle of an edit nor a lost file leaves a centre without alarms.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ Changes = dict[str, dict[str, list[str]]]
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What a configuration must prove, and what holds again if it does not."""
+    """The trial of a configuration: the devices to watch, and what to roll back to."""
 
     sources: dict[str, str]
     """The `Site.sources` to return to."""
     watched: list[str]
     silent: list[str]
-    """Those of them that did not answer before."""
+    """Those of them that were silent before the trial."""
 
 
 class AdoptedConfiguration(msgspec.Struct, frozen=True):
-    """The adopted configuration, as it lies on the disk."""
+    """The adopted configuration as it is stored on the disk."""
 
     file: str
-    """The site's file it came from: another site does not start with it."""
+    """The site file it came from; a start with another site file ignores it."""
     revision: Revision
     sources: dict[str, str]
     trial: Trial | None = None
     rejected: str = ""
-    """The digest of the configuration that was returned from: a restart does not take it up either."""
+    """The digest of the configuration that was rolled back: a restart does not adopt it either."""
 
 
 class StartConfiguration(msgspec.Struct, frozen=True):
-    """What a start runs. `refused` says why it is not the site's file."""
+    """The configuration to start with. `refused`: why it is not the site file."""
 
     site: Site
     kept: AdoptedConfiguration | None
@@ -60,7 +60,7 @@ class StartConfiguration(msgspec.Struct, frozen=True):
 
 
 def choose_configuration(file: Path) -> StartConfiguration:
-    """The site's file if it is right, else what was adopted last. Raises `Mistakes` if there is neither."""
+    """The site file if it is valid, else what was adopted last. Raises `Mistakes` if there is neither."""
     try:
         site = load_site(file)
     except Mistakes as wrong:
@@ -68,7 +68,7 @@ def choose_configuration(file: Path) -> StartConfiguration:
         if not (kept and (last := load_sources(file, kept.sources))):
             raise
         return StartConfiguration(last, kept, tuple(wrong.mistakes))
-    # A file that lacks its end may lack where the journal is.
+    # A truncated file may lack the path of the journal.
     kept = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
     doubt = kept and _reason_against_start(file, site, kept)
     if kept and doubt and (last := load_sources(file, kept.sources)):
@@ -77,23 +77,23 @@ def choose_configuration(file: Path) -> StartConfiguration:
 
 
 def _reason_against_start(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
-    """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
+    """Why a start should not use a valid file; None: it should. A reload uses it all the same."""
     if kept.rejected == site.digest:
         return rollback_mistake(file, kept.revision)
     text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
     if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
-        # TOML may be cut between two tables and still hold: it only lacks devices.
+        # TOML that is cut off between two tables is still valid: it only lacks devices.
         return Mistake(file, text.count("\n") + 1, "", "config-cut", {})
     return None
 
 
 def rollback_mistake(file: Path, revision: Revision) -> Mistake:
-    """Why a file that holds is not followed."""
+    """The file is valid, but its configuration was rolled back."""
     return Mistake(file, 1, "", "config-returned", {"silent": ", ".join(revision.silent)})
 
 
 def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
-    """A site from what was kept of it; None where this version no longer takes it."""
+    """A site from its stored sources; None if this version no longer accepts them."""
     try:
         return load_site(file, kept=sources)
     except Mistakes:
@@ -101,12 +101,12 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 
 def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
-    """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
+    """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
     write_durably(_adopted_file(journal), msgspec.json.encode(kept))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
-    """What was adopted last from that site's file; None if nothing sound is there."""
+    """What was adopted last from that site file; None if there is nothing valid."""
     try:
         kept = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
@@ -116,7 +116,7 @@ def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
 
 
 def changes_between(old: Site, new: Site) -> Changes:
-    """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
+    """What differs. A bus that is added, removed or changed must be opened, closed or restarted."""
     before, after = _comparable_parts(old), _comparable_parts(new)
     return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
 
@@ -139,7 +139,7 @@ def _compare_tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
 
 
 def devices_on(site: Site, bus: str) -> dict[str, Device]:
-    """The devices of a line. It does not care what people call them."""
+    """The devices of a bus, without their titles: a new title does not restart a line."""
     return {
         device.name: msgspec.structs.replace(device, title={})
         for device in site.devices.values()
@@ -152,7 +152,7 @@ def _adopted_file(journal: Path) -> Path:
 
 
 def _journal_named_in(file: Path) -> Path:
-    """Where a file that is wrong or torn still says that the journal lies."""
+    """The path of the journal that an invalid or truncated file names."""
     try:
         written = _JOURNAL_PATH.search(file.read_text("utf-8", "replace"))
         return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()

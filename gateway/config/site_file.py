@@ -38,13 +38,13 @@ CORE_TABLES = (
 )  # fmt: skip
 """The top-level tables that belong to no capability."""
 RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
-"""Of these nothing can change while the gateway runs, nor of `[site]`."""
+"""Changes of these, and of `[site]`, need a restart."""
 
 _PROFILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
 
 def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
-    """What the services of all capabilities conclude: figures by service, by name. `parts`: see `Site`."""
+    """The figures of the services of all capabilities, by service and name. `parts`: see `Site`."""
     found: dict[str, Mapping[str, Figure]] = {}
     for capability in capabilities():
         found |= capability.section.figures(parts[capability.name])
@@ -52,7 +52,7 @@ def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
 
 
 def available_actions(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
-    """Every action that some service or device here can carry out."""
+    """Every action that a service or one of these devices can execute."""
     return frozenset(
         {
             *service_actions(),
@@ -74,8 +74,8 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
 def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Site | None = None) -> Site:
     """Read and check a site. Raises `Mistakes`.
 
-    `kept` are a site's `sources`, read in place of its files; `running` is the site that the new one is
-    to follow without a restart.
+    `kept` are the `sources` of a site, read instead of its files; `running` is the current site: a change
+    that needs a restart is then a mistake.
     """
     reading = _SiteReader(file, kept)
     site = reading.read_site()
@@ -88,12 +88,12 @@ def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Sit
 
 
 def profile_folders(site: Path) -> list[Path]:
-    """Where device models are looked for: beside the site's file first, then those that came along."""
+    """Where device models are searched for: beside the site file first, then those of the distribution."""
     return search_folders(site, "profiles")
 
 
 def search_folders(site: Path, name: str) -> list[Path]:
-    """A folder beside the site's file, and the one of that name that came along."""
+    """The folder of that name beside the site file, and the one of the distribution."""
     shipped = Path(str(files("gateway"))) / name
     checkout = Path(str(files("gateway"))).parent / "config" / name
     return [site.parent / name, shipped if shipped.is_dir() else checkout]
@@ -170,7 +170,7 @@ class _SiteReader(TomlReader):
         )
 
     def check_restart_keys(self, running: Site, site: Site) -> None:
-        """Name what cannot change while the gateway runs."""
+        """Report changes that need a restart."""
         pairs: list[tuple[str, msgspec.Struct | None, msgspec.Struct | None]] = [
             (name, getattr(running, field), getattr(site, field))
             for name, field in (("site", "centre"), *((name, name) for name in RESTART_TABLES))
@@ -187,7 +187,7 @@ class _SiteReader(TomlReader):
                     self.add_mistake((name, key), "needs-restart")
 
     def _read_hours(self, data: Table) -> Hours | None:
-        """The opening hours, if the site says them."""
+        """The opening hours, if the site file gives any."""
         if "hours" not in data:
             return None
         table = data["hours"]
@@ -233,7 +233,7 @@ class _SiteReader(TomlReader):
             profile = self._find_profile(keys.profile, (*path, "profile"))
             bus = buses.get(keys.bus)
             if bus is None:
-                # A bus that is written down but wrong has been told of already.
+                # A bus that is configured wrongly has been reported already.
                 written = data.get("bus", {})
                 if not isinstance(written, dict):
                     continue
@@ -280,7 +280,7 @@ class _SiteReader(TomlReader):
     def _check_uplink_commands(
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
     ) -> None:
-        """A command that nothing here could carry out is a slip of the pen."""
+        """Report allowed commands that no service or device here can execute."""
         known = available_actions(buses, devices)
         for action in uplink.commands if uplink else ():
             if action not in known:

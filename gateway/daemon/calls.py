@@ -1,4 +1,4 @@
-"""What may be asked of the daemon on the control socket."""
+"""The calls that the daemon answers on the control socket."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gateway.services.commands import CommandStatus
 from .gateway import Gateway
 
 ANSWER_LIMIT_S = 20.0
-"""After this time, whoever asked is told that the command is still under way."""
+"""After this time the answer is that the command is still being executed."""
 MAX_MISTAKES = 50
-"""Mistakes that one answer names: it is one line on the socket."""
+"""Mistakes in one answer, which is one line on the socket."""
 
 
 class Calls(Mapping[str, Handler]):
-    """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
+    """Every handler by the name of its call: the core's, and those of the running jobs."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -70,7 +70,7 @@ class Calls(Mapping[str, Handler]):
         }
 
     async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
-        """What each line has for itself: a port, a host."""
+        """The port or host of each line that nothing else can use at the same time."""
         specs = (line.spec for line in self._gateway.lines.values())
         scans = ((spec, spec.driver.scan) for spec in specs)
         places = {
@@ -79,7 +79,7 @@ class Calls(Mapping[str, Handler]):
         return {"lines": places}
 
     def _line(self, request: dict[str, Any]) -> Line:
-        """The line that a request names. Raises `GatewayError`."""
+        """The line that a request names. Raises `GatewayError` if there is none."""
         lines = self._gateway.lines
         line = lines.get(str(request.get("bus")))
         if line is None:
@@ -87,7 +87,7 @@ class Calls(Mapping[str, Handler]):
         return line
 
     async def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request to a stranger on a line of ours."""
+        """One request of a scan to a device that is not configured, on a line of this gateway."""
         line = self._line(request)
         driver = line.spec.driver
         address = parse_keys(driver.address, request.get("address", {}))
@@ -109,7 +109,7 @@ class Calls(Mapping[str, Handler]):
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        # Asked again with the same id, a command that is under way says how far it has come.
+        # A client can repeat the call with the same id, to learn the outcome of a slow command.
         task = self._gateway.begin(self._gateway.engine.command(command))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
         if not done:
@@ -129,7 +129,7 @@ class Calls(Mapping[str, Handler]):
         return await self._gateway.reloader.verdict()
 
     async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A camera's picture, for a person who sets it up; who looked is written down first."""
+        """A camera's picture, for setting it up; who requested it is recorded first."""
         line = self._line(request)
         if not line.spec.stills:
             raise ReadFailed("stills-off")

@@ -1,7 +1,7 @@
 """What runs under one configuration: described as a whole, and replaced as a whole.
 
-A configuration makes one `Composition`. `Parts` makes the running parts follow it: a part whose
-configuration is the same goes on undisturbed, the others end and begin.
+A site has one `Composition`. When it changes, `Parts` stops and starts the parts that differ; a part whose
+own configuration is the same continues undisturbed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class PartSpec(msgspec.Struct, frozen=True):
     """One part of a composition."""
 
     built_from: object
-    """Its part of the configuration: what is equal is not replaced."""
+    """What it is built from: while this is equal, the part is not replaced."""
     build: Callable[[], Part]
     stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
-    """How it ends, where that takes more than being cancelled: given the part and its task."""
+    """Stops the part, given it and its task; by default the task is cancelled."""
 
 
 Composition = Mapping[str, PartSpec]
@@ -61,7 +61,7 @@ class Parts:
         return {name: running.part for name, running in self._running.items()}
 
     async def stop_outdated(self, composition: Composition) -> None:
-        """End, all at the same time, the parts that another composition does not have as they are."""
+        """Stop, all at the same time, the parts that a new composition lacks or builds differently."""
         outdated = [
             self._running.pop(name)
             for name, running in list(self._running.items())
@@ -70,7 +70,7 @@ class Parts:
         await asyncio.gather(*(_stop(running) for running in outdated))
 
     def start_missing(self, composition: Composition) -> None:
-        """Begin the parts of a composition that do not run yet, in its order."""
+        """Start the parts of a composition that do not run yet, in its order."""
         for name, spec in composition.items():
             if name not in self._running:
                 part = spec.build()

@@ -1,4 +1,4 @@
-"""Each message steps the services, and what they conclude goes to the journal.
+"""Passes each message to the services, and their facts and rows to the journal.
 
 Alarms are evaluated and committed before the sample that raised them is even queued.
 """
@@ -36,14 +36,14 @@ Execute = Callable[[Command], Awaitable[None]]
 """Executes a command on its device; raises `GatewayError` when it could not."""
 
 SUMMARY_INTERVAL_S = 60.0
-"""A summary is repeated after this time although nothing changed: its age shows that the gateway runs."""
+"""After this time an unchanged summary is published again: its age shows that the gateway runs."""
 
 
 class StepResult(NamedTuple):
-    """What one message did."""
+    """The effect of one message."""
 
     changed: bool
-    """Whether any service changed its state or concluded anything."""
+    """Whether any service changed its rows or returned facts."""
     urgent: bool
     """Whether that must be committed at once."""
 
@@ -68,14 +68,14 @@ class Engine:
         """The last summary of each service, and its monotonic time in seconds."""
         self._execute = execute or _no_device
         self._on_alarm = on_alarm
-        """Called when an alarm has changed, before it is written down."""
+        """Called when an alarm has changed, before that is written to the journal."""
 
     def _set_services(self, services: Iterable[Service]) -> None:
         self._services = list(services)
         self._commands = next(service for service in self._services if isinstance(service, Commands))
 
     async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
-        """Go on under another configuration with the same rows; what it no longer has comes to an end.
+        """Continue under another configuration with the same rows; services close what it no longer has.
         Returns when that is safe on the disk."""
         self._set_services(services)
         if self._step(adopted, self._services).urgent:
@@ -90,7 +90,7 @@ class Engine:
                 try:
                     rows[key] = decode(body)
                 except msgspec.DecodeError as error:
-                    # Of an earlier version: to start without the row is better than not to start at all.
+                    # Of an earlier version: starting without the row is better than not starting.
                     log_event(
                         logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
                     )
@@ -106,7 +106,7 @@ class Engine:
         return service.summary(self._rows[name])
 
     async def sample(self, sample: Sample) -> None:
-        """Take in one reading. Returns when an alarm it raised is safe on the disk."""
+        """Process one sample. Returns when an alarm it raised is safe on the disk."""
         if self._step(sample, self._services).urgent:
             await self._commit()
         self._journal.sample(sample)
@@ -138,18 +138,18 @@ class Engine:
         return order
 
     def record(self, fact: Fact) -> None:
-        """Write down something that is no service's conclusion."""
+        """Record a fact that comes from no service."""
         self._journal.append("", [fact], {})
 
     async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Pass a service the outcomes of what it asked for; returns when that is committed."""
+        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
         asked = [each for each in self._services if each.name == service]
         results = [self._step(outcome, asked) for outcome in outcomes]
         if any(result.urgent for result in results):
             await self._commit()
 
     async def run(self) -> None:
-        """Step every service with a tick each second, and publish the summaries that have changed."""
+        """Pass every service a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
             if self._step(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
@@ -164,7 +164,8 @@ class Engine:
         return order
 
     async def _perform(self, command: Command) -> tuple[CommandStatus, str]:
-        """Let the services act that know the action, else the device: the outcome and its detail."""
+        """Execute a command by the services that know the action, else by the device. Returns the outcome
+        and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
@@ -203,11 +204,11 @@ class Engine:
         try:
             await self._journal.commit()
         except JournalFailed:
-            # The journal keeps it and tries again; the daemon logs the failure once.
+            # It stays pending in the journal, which tries again; `Gateway` logs the failure once.
             return
 
     def _publish_summaries(self) -> bool:
-        """Publish each summary that has changed or is old; True if a conclusion from it is urgent."""
+        """Publish each summary that has changed or is old. Returns whether to commit at once."""
         urgent = False
         now = self._clock.mono()
         for service in self._services:

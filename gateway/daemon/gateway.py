@@ -1,4 +1,4 @@
-"""A running gateway: the engine, and the parts that its configuration asks for."""
+"""A running gateway: the engine, and the parts that its configuration requires."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ from .reload import Reloader
 
 REPORT_INTERVAL_S = 60.0
 DELIVERY_LIMIT_S = 30.0
-"""Three tries of ten seconds, after which an alarm that the platform has not acknowledged is a fault of its
-own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
+"""Three attempts of ten seconds; then an alarm that the platform has not acknowledged raises a local fault
+(GB 26875.1-2011, 4.1.2 and 4.1.3)."""
 OWN_FIGURES_INTERVAL_S = 5.0
 
 T = TypeVar("T")
 
 
 def services_of(site: Site) -> list[Service]:
-    """All services that a site asks for: those of the capabilities in their order, then the core's own."""
+    """All services of a site: those of the capabilities in their order, then the core's."""
     upstream = site.uplink.commands if site.uplink else ()
-    # Whoever reaches the control socket has a credential, and may ask for everything there is.
+    # Access to the control socket is restricted already; from there, every action is allowed.
     local = available_actions(site.buses, site.devices)
     allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
     own = (service for capability in capabilities() for service in capability.section.services(site))
@@ -75,13 +75,13 @@ def services_of(site: Site) -> list[Service]:
 
 
 def job_types() -> list[type[Job]]:
-    """What the capabilities run in the daemon."""
+    """The jobs of all capabilities."""
     modules = [import_module(capability.jobs) for capability in capabilities() if capability.jobs]
     return [job for module in modules for job in module.JOBS]
 
 
 class Gateway:
-    """The parts of a running gateway, and what they may ask of each other."""
+    """The parts of a running gateway, and the `Host` of its jobs."""
 
     def __init__(
         self, file: Path, start: StartConfiguration, journal: Journal, clock: Clock, disk_failure: str = ""
@@ -100,7 +100,7 @@ class Gateway:
         self._undelivered_since: float | None = None
 
     async def restore(self) -> None:
-        """Take up what the journal kept, under the configuration that holds."""
+        """Restore the state from the journal, and apply the current configuration to it."""
         await self.engine.restore()
         for job in job_types():
             await job.prepare(self)
@@ -137,7 +137,7 @@ class Gateway:
                     task.cancel()
 
     def _composition(self, site: Site) -> Composition:
-        """What a site asks to run."""
+        """The parts that a site requires."""
         lines = {
             f"bus-{name}": PartSpec(
                 (spec, devices_on(site, name)), functools.partial(self._line, name), stop=_stop_line
@@ -171,7 +171,7 @@ class Gateway:
 
     @property
     def parts(self) -> Mapping[str, object]:
-        """Whatever runs now, by the name of its task."""
+        """The running parts, by the name of their task."""
         return self._parts.all()
 
     @property
@@ -217,19 +217,19 @@ class Gateway:
         return await self.finish(self.engine.command(command))
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work to its end even if whoever asked for it goes away."""
+        """Run work to its end even if the caller is cancelled."""
         return await asyncio.shield(self.begin(work))
 
     def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start work that ends with the gateway at the latest, whoever asked for it."""
+        """Start work that outlives its caller, and is cancelled when the gateway stops."""
         task = asyncio.create_task(work)
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
         return task
 
     def health(self) -> dict[str, Any]:
-        """In order means: what is measured reaches the disk, and what the site's file says is what runs.
-        What the field or the network lacks is told beside it."""
+        """The answer of /healthz. `ok`: measurements reach the disk, and the site file is what runs. Buses
+        and uplink are reported beside it."""
         return {
             "ok": not self._trouble() and not self.reloader.refused,
             "version": __version__,
@@ -250,7 +250,7 @@ class Gateway:
         return found
 
     def _trouble(self) -> str:
-        """What keeps measurements from the disk; empty when nothing does."""
+        """Why measurements do not reach the disk; empty if they do."""
         failure = self.journal.failure
         return str(failure.facts.get("reason")) if failure else self._disk_failure
 
@@ -259,7 +259,7 @@ class Gateway:
             job.alarm_changed()
 
     async def _apply(self, site: Site, revision: Revision) -> None:
-        """Close, restart and open what the revision changes; all else goes on undisturbed."""
+        """Stop, replace and start what the revision changes; everything else continues undisturbed."""
         composition = self._composition(site)
         await self._parts.stop_outdated(composition)
         self.site, before = site, self.site
@@ -276,7 +276,7 @@ class Gateway:
         await self.engine.adopt(services_of(self.site), adopted)
 
     async def _reload_on_signal(self, requested: asyncio.Event) -> None:
-        """SIGHUP: as `linli reload`, but what there is to say goes to the log alone."""
+        """SIGHUP: as `linli reload`, with the result in the log only."""
         while True:
             await requested.wait()
             requested.clear()
@@ -284,7 +284,7 @@ class Gateway:
                 await self.reloader.reload("signal")
 
     async def _report_own_figures(self) -> None:
-        """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
+        """Publish the gateway's own figures as samples of a device, to which rules and alarms apply."""
         published: dict[str, Value] = {}
         due = 0.0
         while True:
@@ -308,7 +308,7 @@ class Gateway:
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
-        """Whether the platform owes the acknowledgement of an alarm for too long."""
+        """Whether the platform has not acknowledged an alarm for too long."""
         lane, now = Lane.ALARM, self.clock.mono()
         if not self.uplink or self.journal.delivered[lane] >= self.journal.committed[lane]:
             self._undelivered_since = None
@@ -317,7 +317,7 @@ class Gateway:
         return self._undelivered_since is not None and now - self._undelivered_since > DELIVERY_LIMIT_S
 
     async def _feed_watchdog(self) -> None:
-        """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
+        """Feed systemd's watchdog as long as the event loop runs, and log failures of the journal once."""
         every = watchdog_interval_s() or OWN_FIGURES_INTERVAL_S
         logged = False
         while True:

@@ -1,4 +1,4 @@
-"""The daemon from its start to its end. The nesting is the order of shutdown, inside out."""
+"""The daemon from start to end. The nesting of the contexts is the order of shutdown, inside out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .gateway import Gateway
 
 
 async def run(file: Path, start: StartConfiguration) -> None:
-    """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it again."""
+    """Run the configuration chosen for that site file, until SIGTERM or SIGINT; SIGHUP reloads the file."""
     site = start.site
     log_event(
         logging.INFO, "starting",
@@ -53,9 +53,8 @@ async def run(file: Path, start: StartConfiguration) -> None:
 
 @contextlib.asynccontextmanager
 async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal, str]]:
-    """The journal; where its disk takes nothing, one in the runtime folder, which is memory, and why.
-
-    A centre whose card has died still wants its alarms.
+    """The journal and ""; if its disk cannot be written, a journal in the runtime folder, which is in
+    memory, and the reason. A centre whose card has failed still needs its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
     limits = Limits(cap=options.cap, daily=options.daily, endurance=options.endurance)

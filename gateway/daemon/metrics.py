@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, and whether the gateway is well: read from the live objects when asked."""
+"""Prometheus metrics and the health check, read from the live objects on request."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class GatewayCollector(Collector):
             yield delays
 
     def _collect_figures(self) -> Iterable[Metric]:
-        """What the capabilities conclude."""
+        """The figures that capabilities declare."""
         figures = GaugeMetricFamily(
             "linli_figure", "A figure that a service of the centre concludes.", labels=["service", "figure"]
         )
@@ -144,9 +144,9 @@ class GatewayCollector(Collector):
 
 
 async def serve(options: MetricsOptions, collector: Collector, health: Health) -> None:
-    """Answer /metrics and /healthz on the event loop itself: a blocked loop does not look well.
+    """Answer /metrics and /healthz on the event loop itself, so that a blocked loop does not look healthy.
 
-    A port that is taken costs the figures, not the gateway.
+    If the port is taken, that is logged, and the gateway runs without metrics.
     """
     try:
         sock = socket.create_server((options.host, options.port))
@@ -194,5 +194,5 @@ def _application(collector: Collector, health: Health) -> Any:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
-        """Signals are the daemon's business."""
+        """The daemon handles signals itself."""
         yield

@@ -1,7 +1,7 @@
 """Adopting another configuration while the gateway runs, and rolling back one that silences devices.
 
-The whole file is right, or nothing of it is adopted. What was adopted has a revision number, and a copy on
-the disk before anything changes.
+A file is adopted as a whole or not at all. What is adopted has a revision number, and is stored on the disk
+before anything changes.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from .engine import Engine
 MIN_TRIAL_S, MAX_TRIAL_S = 15.0, 120.0
 """A trial lasts three polls of the slowest device that is watched, within these limits."""
 MAX_REPORTED_MISTAKES = 5
-"""Of the file, in the answer to `health`."""
+"""Mistakes of the site file in the answer to `health`."""
 VERDICT_WAIT_S = 10.0
-"""So long a question for the verdict waits at most."""
+"""How long a call for the verdict waits for the end of the trial."""
 
 ApplyRevision = Callable[[Site, Revision], Awaitable[None]]
-"""Stops, replaces and starts what the revision changes; everything else goes on undisturbed."""
+"""Stops, replaces and starts what the revision changes; everything else continues undisturbed."""
 
 
 class Reloader:
-    """The configuration that holds, and the only way to another one."""
+    """The current configuration, and the only way to change it."""
 
     def __init__(
         self,
@@ -60,21 +60,21 @@ class Reloader:
         self._trial_started, self._trial_ended = asyncio.Event(), asyncio.Event()
         self.site = choice.site
         self.refused: tuple[Mistake, ...] = choice.refused
-        """Why the site's file is not what runs."""
+        """Why the site file is not what runs; empty if it is."""
 
     @property
     def revision(self) -> Revision:
-        """Of the configuration that holds; from `start` on."""
+        """The revision of the current configuration; known from `start` on."""
         assert self._kept
         return self._kept.revision
 
     @property
     def trial(self) -> Trial | None:
-        """What the configuration has yet to prove."""
+        """The trial that the current configuration is in, if any."""
         return self._kept.trial if self._kept else None
 
     async def start(self) -> None:
-        """Give the configuration of the start its revision number: the one it had, if it is not new."""
+        """Give the configuration of the start its revision number: the previous one, if it is not new."""
         rows = self._engine.rows(Configuration.name)
         known: list[Revision] = [self._kept.revision] if self._kept else []
         known += [rows[str(number)]] if (number := newest_revision(rows)) else []
@@ -91,7 +91,7 @@ class Reloader:
         if self.refused:
             log_event(logging.ERROR, "config-last-good", revision=last.number)
         if self._kept.trial:
-            # The process ended in the middle of it.
+            # The process ended during a trial: start it again.
             self._in_progress = True
             self._trial_started.set()
 
@@ -107,8 +107,8 @@ class Reloader:
             self._trial_ended.set()
 
     async def reload(self, by: str, *, returning: bool = True) -> dict[str, Any]:
-        """Adopt the site's file as it is now. Raises `Mistakes`, or another `GatewayError`, and then
-        nothing has changed. Without `returning` there is no trial, and no rollback."""
+        """Adopt the site file as it is now. Raises `Mistakes` or another `GatewayError`; then nothing has
+        changed. Without `returning` there is no trial and no rollback."""
         try:
             if self._in_progress:
                 raise GatewayError("reload-under-way")
@@ -122,7 +122,7 @@ class Reloader:
             raise
 
     async def verdict(self) -> dict[str, Any]:
-        """How the trial ended; `pending` if it still runs after `VERDICT_WAIT_S`."""
+        """How the trial ended; `pending` if it is still running after `VERDICT_WAIT_S`."""
         if self._in_progress:
             await self._clock.wait(self._trial_ended, VERDICT_WAIT_S)
         revision = self.revision
@@ -133,7 +133,7 @@ class Reloader:
         }
 
     def health(self) -> dict[str, Any]:
-        """The revision, and what is wrong with the file, in every language."""
+        """The revision, and the mistakes of the site file in every language."""
         return {
             "revision": self.revision.number,
             "digest": self.revision.digest,
@@ -204,14 +204,14 @@ class Reloader:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
     async def _save(self, kept: AdoptedConfiguration) -> None:
-        """Save the copy; a full or dead disk costs the copy, not the gateway."""
+        """Store the configuration; on a full or failed disk that is logged, and the gateway continues."""
         try:
             await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, kept)
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
     def _trial(self, old: Site, new: Site, changes: Changes) -> Trial | None:
-        """To watch: devices of both, on lines that are opened again; None if none of them answered."""
+        """The devices to watch: those of both sites on buses that are reopened; None if all were silent."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]
@@ -234,7 +234,7 @@ class Reloader:
         log_event(logging.INFO, "config-proved", revision=kept.revision.number)
 
     async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
-        """Run what ran before; the file stays as it is, to be corrected."""
+        """Adopt the previous configuration; the site file stays as it is, to be corrected."""
         new, number = self.site, self.revision.number
         revision = self._next_revision(self.revision, old, "rollback", adoption.changes_between(new, old))
         kept = self._adopted(msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest)
@@ -247,7 +247,7 @@ class Reloader:
         )  # fmt: skip
 
     def _expected_interval_s(self, name: str) -> float:
-        """Seconds between two messages; the uplink reports once, immediately."""
+        """Seconds between two samples; the uplink reports once, immediately."""
         return self.site.devices[name].every if name != Uplink.name else 0.0
 
     def _trial_duration_s(self, trial: Trial) -> float:
@@ -255,7 +255,7 @@ class Reloader:
         return min(MAX_TRIAL_S, max(MIN_TRIAL_S, MISSES_UNTIL_OFFLINE * slowest))
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
-        """Whether nothing good came in that time; a device that reports less often is not judged."""
+        """Whether it has sent nothing good since then; False for one that reports less often than that."""
         sample = self._journal.latest.get(name)
         if sample is None or sample.at.mono <= since:
             return MISSES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds

@@ -53,9 +53,9 @@ from .follower import Follower
 from .parts import Part, static_folders, template_folders
 
 HEARTBEAT_INTERVAL_S = 15.0
-"""Of silence, after which an event stream sends that it is still there."""
+"""After this time without a change an event stream sends a heartbeat."""
 COMMAND_LIFETIME_MS = 15_000
-"""A command must have begun within this time: a click means now."""
+"""A command that has not started within this time expires: a click means now."""
 MAX_NAME_CHARACTERS = 40
 ICON = KIT_FOLDER / "static" / "icon.svg"
 
@@ -72,7 +72,7 @@ SECURITY_HEADERS = {
 
 
 class CommandAnswer(NamedTuple):
-    """How it went, as a code of HTTP, a word for the page's script and a sentence."""
+    """The outcome of a command: HTTP status code, status word for the page's script, and sentence."""
 
     code: int
     status: str
@@ -80,8 +80,8 @@ class CommandAnswer(NamedTuple):
 
 
 class AccessMiddleware:
-    """Admits requests with a session; the form that asks for the key is open to all. Adds the security
-    headers to every response."""
+    """Admits requests with a session, and those that need none (see `Dashboard.rejection`). Adds the
+    security headers to every response."""
 
     def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
         self._app = app
@@ -104,7 +104,7 @@ class AccessMiddleware:
 
 
 class Dashboard:
-    """The handlers, and what they share; the `PageContext` of the parts."""
+    """The request handlers and their shared state; the `PageContext` of the parts."""
 
     def __init__(self, settings: Settings, parts: Sequence[Part], access: Access, clock: Clock) -> None:
         self._settings = settings
@@ -120,12 +120,12 @@ class Dashboard:
 
     @property
     def settings(self) -> Settings:
-        """As the gateway has them now."""
+        """Those of the configuration that the gateway runs now."""
         return self.follower.settings
 
     @property
     def view(self) -> View:
-        """As the gateway is now."""
+        """The current view."""
         return self.follower.view
 
     def application(self) -> Starlette:
@@ -151,7 +151,7 @@ class Dashboard:
         )
 
     def rejection(self, request: Request) -> Response | None:
-        """The answer to a request that goes no further; None: it may."""
+        """The response to a request that is not admitted; None if it is."""
         if request.method not in {"GET", "HEAD"} and not same_origin(request.headers):
             return Response(status_code=403)
         path = request.url.path
@@ -167,13 +167,13 @@ class Dashboard:
     def page(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
-        """The page of that name, by a template that extends `page.html`, with more facts for it."""
+        """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         lang = language(request)
         html = self._pages.page(name, self.view, lang, self.follower.now_ms(), template, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
-        """A page without frame and menu, by a template that extends `base.html`."""
+        """A page without frame and menu. `template` extends `base.html`."""
         lang = language(request)
         html = self._pages.plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
@@ -182,7 +182,7 @@ class Dashboard:
         return self.plain_page(request, "core/login.html", status, problem=problem)
 
     def _log_in(self, request: Request, key: str, name: str) -> Response:
-        """Exchange a key for a session, and leave no key in the address bar."""
+        """Exchange a key for a session; the redirect removes the key from the address bar."""
         lang = language(request)
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
@@ -229,7 +229,7 @@ class Dashboard:
         )
 
     async def _stream(self, page: str, lang: str) -> AsyncIterator[bytes]:
-        """All regions first, for the page may be older than the stream; then those that change."""
+        """All regions first, as the page may be older than the stream; then those that change."""
         seen: View | None = None
         sent: dict[str, str] = {}
         yield b"retry: 2000\n\n"
@@ -255,7 +255,7 @@ class Dashboard:
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
 
     async def _execute(self, person: str, lang: str, wanted: CommandRequest) -> CommandAnswer:
-        """Ask the daemon for what is wanted, of one device after the other until one refuses."""
+        """Send the command to one target device after the other, until one does not execute it."""
         part = self.view.parts[self._requests[type(wanted)]]
         context = RequestContext(self.settings, self.view, part, lang)
         target = wanted.target(context)
@@ -273,7 +273,7 @@ class Dashboard:
     async def _send_command(
         self, person: str, lang: str, done: str, device: str, action: str, arguments: dict[str, Any]
     ) -> CommandAnswer:
-        """Ask the daemon, once, and put into words how it went."""
+        """Send a command to the daemon, once. Returns the outcome in words."""
         try:
             answer = await control.call(
                 self._settings.control,
@@ -313,7 +313,7 @@ async def _favicon(_request: Request) -> Response:
 
 
 def _static_files() -> StaticFiles:
-    """Those of the kit and of every part."""
+    """The static files of the kit and of every part."""
     static = StaticFiles()
     static.all_directories = [folder for folder in static_folders() if folder.is_dir()]
     return static

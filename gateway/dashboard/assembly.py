@@ -1,4 +1,4 @@
-"""From what was read to the `View`. Pure."""
+"""Builds the `View` from a snapshot. Pure."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from .core import bus_reports
 from .parts import Part
 
 UPLINK = "uplink"
-"""The device name that the connection to the platform goes by."""
+"""The device name under which the uplink reports."""
 
 _SEVERITY = list(Condition)
 
 
 def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
-    """The view of what has been read at a moment."""
+    """The view of a snapshot, at the time `now`."""
     parts = tuple(parts)
     gateway = _gateway_state(snapshot)
     infos = {info.name: info for info in settings.devices}
@@ -59,7 +59,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
             for info in settings.devices
         ),
     )
-    # A part may show the figures of the others, which therefore come first.
+    # A part may show the figures of the others, so all figures are computed first.
     figures = {
         name: figure
         for part in parts
@@ -93,7 +93,7 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
 def _annotated(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
-    """With what the parts add: safety devices first, then what is urgent, then the worst."""
+    """The rows with the parts' annotations; sorted by safety, urgency and condition."""
     annotated = []
     for row in rows:
         found = {part.name: part.annotate(views[part.name], row.name) for part in parts}
@@ -112,7 +112,7 @@ def _device_row(
     away: bool,
     now: Stamp,
 ) -> DeviceRow:
-    """While the daemon is `away`, no device is read: every reading is stale."""
+    """While the daemon is `away`, no device is polled: every reading is stale."""
     actions = tuple(action for action in info.actions if action not in own.actions)
     row = DeviceRow(
         name=info.name,

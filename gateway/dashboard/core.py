@@ -1,4 +1,4 @@
-"""The core's own part of the pages: the overview with all devices, and what the bus doctor reports."""
+"""The core's own part of the pages: the overview with all devices, and the bus doctor's report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BusReports = tuple[BusReport, ...] | None
 
 
 class OperateDevice(DeviceRequest, frozen=True, tag="do"):
-    """A person wants a device to do something that it offers."""
+    """Executes an action of a device."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Following the journal and the daemon: one poller for all who look."""
+"""Follows the journal and the daemon, once for all open pages."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ DOCTOR_INTERVAL_S = 30.0
 BACKLOG_INTERVAL_S = 5.0
 
 RESPONSE_TIMEOUT_S = 5.0
-"""How long the daemon may take to say how it is."""
+"""Timeout of a call to the daemon."""
 
 BACKLOG_PAUSE_FACTOR = 20
-"""After a count of the backlog, pause for this many times its duration: a long one takes a while."""
+"""After counting the backlog, pause for this many times the duration of the count."""
 
 MAX_PACKS_SEARCHED = 600
-"""Rows of telemetry to go back for the latest sample of each device: about ten minutes."""
+"""How many packs of telemetry to search back for the latest sample of each device: ten minutes."""
 
 POINT_SEARCH_TIMEOUT_S = 1.0
-"""How long to go on going back for points that the latest samples do not hold."""
+"""How long to search back for points that are not in the latest samples."""
 
 BATCH_PACKS = 50
 
@@ -50,7 +50,7 @@ class Follower:
 
     def __init__(self, settings: Settings, parts: Iterable[Part], clock: Clock) -> None:
         self.settings = settings
-        """As the gateway has them now."""
+        """Those of the configuration that the gateway runs now."""
         self._parts = tuple(parts)
         self._services = tuple(service for part in self._parts for service in part.services)
         self._removed_rows_s = {
@@ -65,7 +65,7 @@ class Follower:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Poll in the background; everything was read once when this is entered."""
+        """Poll in the background; returns when everything has been read once."""
         await self._poll_health()
         await self._poll_doctor()
         journal_read = asyncio.Event()
@@ -85,7 +85,7 @@ class Follower:
                 task.cancel()
 
     def close(self) -> None:
-        """End every wait for a change."""
+        """End every `wait_for_change`."""
         self.closed = True
         self._changed.send()
 
@@ -94,7 +94,7 @@ class Follower:
         return self._clock.now().wall
 
     async def wait_for_change(self, seen: View | None, timeout_s: float) -> bool:
-        """Wait until there is another view than `seen`; False at the timeout."""
+        """Wait until there is another view than `seen`. Returns False at the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.view is seen and not self.closed:
@@ -105,7 +105,7 @@ class Follower:
         return build_view(self._parts, self.settings, self._snapshot, self._clock.now())
 
     def _update(self, **changes: object) -> None:
-        """Build the view again, whether or not something was read: readings grow old by themselves."""
+        """Build the view again, even if nothing has changed: readings become stale with time."""
         self._snapshot = msgspec.structs.replace(self._snapshot, **changes)
         view = self._build_view()
         if view != self.view:
@@ -139,7 +139,7 @@ class Follower:
         self._update(buses=buses)
 
     async def _count_backlog(self) -> None:
-        """On a connection of its own: after a long outage the count takes a while."""
+        """Uses its own connection: after a long outage, counting takes a while."""
         while True:
             pending, pause_s = None, BACKLOG_INTERVAL_S
             started = self._clock.mono()
@@ -164,7 +164,7 @@ class Follower:
             await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
     async def _read_journal(self, journal_read: asyncio.Event) -> None:
-        """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
+        """Read until the file at the journal's path is replaced. Raises `JournalFailed`."""
         path = self.settings.journal
         async with Reader.open(path) as reader:
             file, version = _file_identity(path), None
@@ -188,7 +188,7 @@ class Follower:
                 await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
     def _removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
-        """The rows that have gone since they were read before, and those that went a short while ago."""
+        """The rows that were removed recently: since the last read, or within `PagePart.removed_rows_s`."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())
         recent = (each for each in before if now.seconds_since(each[1], unknown=inf) < kept_s)
@@ -196,13 +196,13 @@ class Follower:
         return (*recent, *gone)
 
     async def _follow_configuration(self, revision: int) -> None:
-        """The gateway may have adopted another configuration since the last one was read."""
+        """Load the settings again if the gateway has adopted another configuration."""
         if revision != self._revision:
             self._revision = revision
             self.settings = await asyncio.to_thread(adopted, self.settings, self._parts)
 
     async def _search_latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], PointValues]:
-        """The latest sample of each device and the last value of each point, as far back as reasonable."""
+        """The latest sample of each device and the last value of each point, within the search limits."""
         samples: dict[str, Record] = {}
         values: PointValues = {}
         before, searched, started = last + 1, 0, self._clock.mono()

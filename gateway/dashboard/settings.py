@@ -1,4 +1,4 @@
-"""What a site's configuration says of its dashboard."""
+"""The dashboard's settings of a site."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .parts import Part
 
 
 def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> Settings:
-    """The settings of the pages that are made of these parts."""
+    """The settings of pages that consist of these parts."""
     title = site.centre.title
     return Settings(
         file=file,
@@ -49,7 +49,7 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
 
 
 def adopted(settings: Settings, parts: Iterable[Part]) -> Settings:
-    """With the configuration that the gateway runs with; unchanged where it is unknown."""
+    """The settings with the configuration that the gateway has adopted; unchanged if that is unknown."""
     kept = load_adopted(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:

@@ -1,4 +1,4 @@
-"""The part of a capability that brings no pages: a tile for each of its services that gives a summary."""
+"""The part of a capability without pages of its own: a tile for each service that has a summary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.web.view import SUMMARY_INTERVAL_S, is_stale, wall_ms
 
 
 class ServiceSummary(msgspec.Struct, frozen=True):
-    """The latest summary of a service; there are no `values` before the first one."""
+    """The latest summary of a service; `values` is empty before the first one."""
 
     service: str
     values: Mapping[str, Value]

@@ -1,7 +1,7 @@
-"""Turning a view into HTML.
+"""Renders a view as HTML.
 
 A page is a frame around regions; the live stream sends the regions that have changed. Rendering
-depends on the view and the language alone, so that equal views make equal regions.
+depends on the view and the language only, so equal views give equal regions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
 
 class _Slot(NamedTuple):
-    """A part's template somewhere on a page."""
+    """A template, and the part whose view it shows."""
 
     part: str
     template: str
@@ -50,7 +50,7 @@ class Pages:
         self._frame = [(part.name, region) for part in parts for region in part.frame_regions]
         self._regions = {name: [*self._frame, *self._own_regions(name)] for name in self._pages}
         self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
-        """By language, of the latest view, those regions that somebody looks at."""
+        """By language: the regions of the latest view that were rendered so far."""
         self._environment = environment(folders)
         self._environment.globals |= {
             "Condition": Condition,
@@ -77,7 +77,7 @@ class Pages:
         return name in self._pages
 
     def _own_regions(self, page: str) -> list[tuple[str, str]]:
-        """Those of a page after the frame, each with its part."""
+        """The regions of a page after the frame, each with its part."""
         owner, declared = self._pages[page]
         added = {HOME: "home_regions", KIOSK: "kiosk_regions"}.get(page)
         return [
@@ -102,14 +102,14 @@ class Pages:
         return {region: last[1][region] for _, region in self._regions[page]}
 
     def heading(self, view: View, lang: str) -> str:
-        """The document's title: what is urgent first, for a tab in the background."""
+        """The document's title; urgent news comes first, as a background tab shows only its start."""
         site = title_in(self._settings.title, lang, translate(lang, "dashboard.product"))
         urgent = (part.heading(view.parts.get(part.name), lang) for part in self._parts)
         return " · ".join((*list(filter(None, urgent))[:1], site))
 
     def page(self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds; `facts` is what the template
-        of a page that is not made of regions alone shows beside them."""
+        """The whole page of that name. `now` is Unix time in milliseconds; `facts` are further variables
+        for a template of its own."""
         owner, _ = self._pages[name]
         return self._environment.get_template(template or "page.html").render(
             self._facts(lang),
@@ -135,12 +135,12 @@ class Pages:
         return [page for _, page in sorted(listed, key=lambda each: each[0])]
 
     def plain(self, template: str, lang: str, **facts: object) -> str:
-        """A page of its own, for those who have no business with alarms."""
+        """A page without frame, menu and alarms, for the public."""
         known = self._facts(lang)
         return self._environment.get_template(template).render(known | {"heading": known["site"]} | facts)
 
     def _facts(self, lang: str) -> dict[str, object]:
-        """What every template may use."""
+        """The variables that every template has."""
         return {
             "lang": lang,
             "other": next(each for each in LANGUAGES if each != lang),
@@ -158,7 +158,7 @@ class Pages:
         }
 
     def _when(self, day: str, at: int | None, seconds: bool = False) -> str:
-        """Local time, with the date when it is not the day that is shown."""
+        """Local time, with the date if it is not the current day."""
         if at is None:
             return ""
         local = datetime.fromtimestamp(at / 1000, self._zone)
@@ -167,17 +167,17 @@ class Pages:
 
 
 def _file_of(part: str, template: str) -> str:
-    """A part may use the template of another: `part/template`."""
+    """The file of a template; `part/template` is one of another part."""
     return f"{template if '/' in template else f'{part}/{template}'}.html"
 
 
 def label(lang: str, table: str, key: str) -> str:
-    """The word of a table; what has none there stands for itself."""
+    """The word for a key in a table of words; the key itself if there is none."""
     return words(lang).get(f"{table}.{key}", key)
 
 
 def _localized(lang: str, texts: dict[str, str]) -> str:
-    """What somebody wrote in both languages, or in one."""
+    """The text in a language; in the other one if that is missing."""
     return title_in(texts, lang, "")
 
 
