@@ -1,4 +1,4 @@
-"""`[needs]`: what residents may ask for, who sees to it, and where what they said is kept."""
+"""`[needs]`: the categories of needs, who handles them, and where particulars are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_CATEGORIES: Mapping[str, tuple[float, str]] = {
     "complaint": (5, "street-office"),
     "other": (7, ""),
 }
-"""Days and referral of the categories of a site that names none."""
+"""Days and referral of each category, if the site names none."""
 DEFAULT_REFERRALS = ("property", "clinic", "mediators", "street-office")
 Text = str | dict[str, str]
 
@@ -47,14 +47,14 @@ def _is_web_address(text: str) -> bool:
 
 
 class NeedsOptions(msgspec.Struct, frozen=True):
-    """Where the particulars lie, and the key to them."""
+    """The files with the particulars, and with the master key."""
 
     path: Path
     key: Path
 
 
 class NeedsSite(msgspec.Struct, frozen=True, kw_only=True):
-    """How residents' needs are received and where they are kept; nothing where they are not registered."""
+    """How residents' needs are received and stored; None if the site does not register any."""
 
     options: NeedsOptions | None = None
     reception: Reception | None = None
@@ -81,7 +81,7 @@ class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
         "key": (lambda keys: keys.key != keys.path, "needs-key-path"),
-        # Later, the particulars of one that is opened again would be gone.
+        # The particulars of a need that is reopened later would have been erased.
         "reopen_days": (lambda keys: keys.reopen_days <= keys.keep_days, "needs-reopen"),
     }
 
@@ -100,7 +100,7 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(draft: SiteDraft) -> NeedsSite:
-    """What the site says of its residents' needs; nothing where they are not registered."""
+    """Read `[needs]`."""
     reader = draft.reader
     if "needs" not in draft.data:
         return NeedsSite()
@@ -165,7 +165,7 @@ def _read_titles(reading: TomlReader, key: str, given: Mapping[str, Text]) -> di
 
 
 def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """What things are called that the site did not name."""
+    """Titles from the language files, by name."""
     return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
 
 

@@ -1,4 +1,4 @@
-"""What the pages show of the parcel lockers: a tile, and every compartment with a button that opens it."""
+"""The pages of parcel lockers: a tile, and every compartment with a button that opens it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN_ACTION = "open"
 
 
 class CompartmentRow(msgspec.Struct, frozen=True):
-    """One compartment: `free`, `occupied`, `open`, `shut` (no sensor looks inside) or `unknown`."""
+    """One compartment: `free`, `occupied`, `open`, `shut` (without an item sensor) or `unknown`."""
 
     number: int
     state: str
@@ -38,7 +38,7 @@ class ParcelsView(msgspec.Struct, frozen=True):
 
 
 class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
-    """A person wants a compartment opened."""
+    """Opens a compartment."""
 
     lock: int
 
@@ -54,7 +54,7 @@ class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
 
 
 def parcels_view(_settings: None, given: PartInput) -> ParcelsView:
-    """What the service's rows and its summary say."""
+    """The view of the service's rows and summary."""
     rows: Mapping[str, Compartment] = given.rows(Lockers)
     return ParcelsView(
         compartments=place_count(given.snapshot.samples.get(Lockers.name), given.now),
@@ -93,7 +93,7 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     summaries=(Lockers.name,),
     view=parcels_view,
     own_kinds={
-        # Compartments are shown and opened one by one.
+        # Compartments are shown and opened in their own region.
         PARCEL_LOCKER_KIND: OwnKind(
             actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point
         )

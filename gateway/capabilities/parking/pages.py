@@ -1,4 +1,4 @@
-"""What the pages show of the parking bays: a tile."""
+"""The tile of parking bays."""
 
 from __future__ import annotations
 

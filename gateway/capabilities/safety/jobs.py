@@ -18,8 +18,8 @@ from .site import SafetySite
 
 
 class OutputsJob(Job):
-    """Controls the outputs. A reload that does not change them does not switch them again: somebody may
-    have switched one by hand."""
+    """Controls the outputs. A reload that does not change them does not switch them again, as one may have
+    been switched by hand."""
 
     name = "outputs"
     reports_as = OUTPUTS_DEVICE

@@ -1,4 +1,4 @@
-"""`linli needs`: where the residents' needs stand, without personal data."""
+"""`linli needs`: residents' needs and their statistics, without personal data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Those that are open, and figures of all; with `--csv` the list of all."""
+    """Print the open needs and the figures of all; with `--csv` the list of all."""
     site, lang = load_running_site(options), preferred_language()
     reception, zone = site.part(NeedsSite).reception, ZoneInfo(site.centre.timezone)
     if reception is None:

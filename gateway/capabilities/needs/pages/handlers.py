@@ -1,4 +1,4 @@
-"""The routes of residents' needs: the form, and the list of those who see to them."""
+"""The routes of residents' needs: the form for residents, and the list for staff."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ from .passes import ALLOWED_REQUESTS, COOKIE, KIOSK, PHONE, PHONE_LIFETIME_S, Pa
 from .view import NeedsSettings
 
 KIOSK_IDLE_S = 60
-"""After which a kiosk clears what was typed."""
+"""A kiosk clears its form after this time without input."""
 MAX_LISTED = 200
-"""Needs that one page lists."""
+"""Needs per page of the list."""
 DESK = "desk"
 STEPS = ("accept", "refer", "done", "close", "withdraw", "reopen", "change", "note", "correct", "erase")
 FormFields = Mapping[str, str]
 
 
 class NeedsHandlers(PartHandlers):
-    """A person with a session is at the desk; a resident with a pass may register a need."""
+    """A person with a session is staff; a resident with a pass may register a need."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._passes = Passes(context.access, context.clock.mono)
 
     def routes(self) -> list[Route]:
-        """Those of the form, then those of the desk."""
+        """Those of the form, then those for staff."""
         return [
             Route("/need", self._need, methods=["GET", "POST"]),
             Route("/need/state", self._state, methods=["POST"]),
@@ -73,7 +73,7 @@ class NeedsHandlers(PartHandlers):
         ]
 
     def admits(self, request: Request) -> bool:
-        """Whether a request without a session may go on, for it has a pass or brings one."""
+        """Whether a request without a session has a pass, in a cookie or its address."""
         path, method = request.url.path, request.method.replace("HEAD", "GET")
         channel = request.state.channel = self._passes.channel(request.cookies.get(COOKIE))
         arriving = path == "/need" and method == "GET" and "pass" in request.query_params
@@ -83,7 +83,7 @@ class NeedsHandlers(PartHandlers):
         return self._expired(request) if request.url.path == "/need" else None
 
     def _expired(self, request: Request) -> Response:
-        """The pass is too old, or there was none."""
+        """A page that says that the pass is missing or too old, for paths that need one."""
         return self._plain(request, "need-expired.html", 401)
 
     def _channel(self, request: Request) -> str:
@@ -164,7 +164,7 @@ class NeedsHandlers(PartHandlers):
         )  # fmt: skip
 
     async def _state(self, request: Request) -> Response:
-        """Where the need of a receipt stands."""
+        """The progress of the need with the number of a receipt."""
         lang, address = language(request), client_address(request)
         typed = (await _fields(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
@@ -180,14 +180,14 @@ class NeedsHandlers(PartHandlers):
         return self._form(request, {}, lookup={"number": number, "need": need, "problem": ""})
 
     async def _qr(self, request: Request) -> Response:
-        """The way to the form for a phone, with a fresh pass in it."""
+        """The QR code of the form's address with a new pass."""
         address = self._form_address(request)
         if not address:
             return Response(status_code=404)
         return Response(svg(f"{address}/need?pass={self._passes.issue(PHONE)}"), media_type="image/svg+xml")
 
     def _form_address(self, request: Request) -> str:
-        """Where phones reach us; empty when they do not, or may not register."""
+        """The address for phones; empty if there is none, or phones may not register."""
         if self._reception is None or not self._reception.phone_per_hour:
             return ""
         if self._reception.address:
@@ -227,7 +227,7 @@ class NeedsHandlers(PartHandlers):
     def _chosen(
         self, request: Request, rows: list[tuple[str, Need]], otherwise: str
     ) -> list[tuple[str, Need]]:
-        """The needs that the address asks for."""
+        """The needs that the query selects."""
         wanted = _filters(request, otherwise)
         return [(number, need) for number, need in rows if _is_wanted(need, wanted)]
 
@@ -239,7 +239,7 @@ class NeedsHandlers(PartHandlers):
         try:
             action, args = self._parse_step(given)
             note, fields = given.get("note", ""), normalized_fields(given)
-            # Checked here already: what is far too long does not even reach the daemon.
+            # Checked here already, so that overlong text does not reach the daemon.
             wrong = field_errors(fields) if action == "need-correct" else {}
             if wrong or len(note) > MAX_LENGTHS["text"]:
                 raise GatewayError(next(iter(wrong.values()), "need-long"))
@@ -254,7 +254,7 @@ class NeedsHandlers(PartHandlers):
         return RedirectResponse(f"/needs/{number}?done={action.removeprefix('need-')}", 303)
 
     def _parse_step(self, given: FormFields) -> tuple[str, dict[str, Any]]:
-        """What a form of the desk asks for. Raises `GatewayError`."""
+        """Execute a form of the staff's list. Raises `GatewayError`."""
         step = given.get("step", "")
         if step not in STEPS:
             raise GatewayError("command-form", reason="step")
@@ -273,7 +273,7 @@ class NeedsHandlers(PartHandlers):
         return f"need-{step}", args
 
     async def _particulars(self, request: Request) -> Response:
-        """What a person told us, shown once; that it was looked at is on record."""
+        """The particulars of a need, shown once; the access is recorded."""
         number, lang = request.path_params["number"], language(request)
         try:
             if request.state.person == NAMELESS:
@@ -300,7 +300,7 @@ class NeedsHandlers(PartHandlers):
         return self._page(request, "need-one.html", status, number=number, need=need, done=done, **facts)
 
     async def _become_kiosk(self, request: Request) -> Response:
-        """This screen is for everybody from now on: it keeps nothing but the pass to the form."""
+        """Turn this screen into a public kiosk: its session ends, and it keeps only a pass to the form."""
         response = RedirectResponse("/need", 303)
         set_cookie(request, response, COOKIE, self._passes.issue(KIOSK))
         response.delete_cookie(SESSION_COOKIE)
@@ -336,7 +336,7 @@ class NeedsHandlers(PartHandlers):
         return self._context.plain_page(request, f"needs/{template}", status, **shared, **facts)
 
     def _page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
-        """A page of the dashboard."""
+        """A page of the dashboard, for staff."""
         shared = self._words(language(request))
         return self._context.page(request, "needs", f"needs/{template}", status, **shared, **facts)
 
@@ -370,7 +370,7 @@ def _error_sentence(lang: str, error: GatewayError) -> str:
 
 
 async def _fields(request: Request) -> dict[str, str]:
-    """The fields of a form; none of one that has too many."""
+    """The fields of a form; empty if there are too many."""
     try:
         return await read_form(request)
     except ValueError:
@@ -378,7 +378,7 @@ async def _fields(request: Request) -> dict[str, str]:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether it leads to this machine alone, or nowhere."""
+    """Whether an address is empty, or that of this machine only."""
     host = ""
     try:
         host = urlsplit(address).hostname or ""

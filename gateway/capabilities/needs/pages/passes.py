@@ -1,4 +1,4 @@
-"""What may be done without a session: registering a need, and how often."""
+"""Passes and rate limits of requests without a session, which can only register needs and look them up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ COOKIE = "linli-need"
 PURPOSE = "needs"
 KIOSK, PHONE = "kiosk", "phone"
 PHONE_LIFETIME_S = 3600
-"""A phone's pass lasts until the form is read and filled in; a kiosk's stays."""
+"""Lifetime of a pass: long enough for a phone to fill in the form; a kiosk keeps its pass."""
 ALLOWED_REQUESTS = {
     KIOSK: frozenset({"GET /need", "POST /need", "POST /need/state", "GET /need/qr.svg"}),
     PHONE: frozenset({"GET /need", "POST /need"}),
 }
-"""All that a pass opens."""
+"""The paths that a pass admits to."""
 
 HOUR_S = 3600.0
 NEEDS_PER_PHONE = Rate(5, 600.0)
@@ -26,7 +26,7 @@ WRONG_NUMBERS = Rate(20, 600.0)
 
 
 class Passes:
-    """Which channel a pass is for, and whether its holder has to wait."""
+    """Issues and checks passes, and limits the rate of their use."""
 
     def __init__(self, access: Access, mono: Callable[[], float]) -> None:
         self._access = access
@@ -35,41 +35,41 @@ class Passes:
         self._wrong_numbers = RateLimiter(mono)
 
     def issue(self, channel: str) -> str:
-        """A new pass."""
+        """A new pass for a channel."""
         return self._access.sign_token(PURPOSE, channel)
 
     def channel(self, token: str | None) -> str | None:
-        """What a pass is for; None when it is not ours or too old."""
+        """The channel of a pass; None if it is invalid or too old."""
         channel = self._access.token_content(PURPOSE, token, SESSION_LIFETIME_S)
         if channel == PHONE:
             return self._access.token_content(PURPOSE, token, PHONE_LIFETIME_S)
         return channel
 
     def registration_wait_s(self, channel: str, address: str, phones_per_hour: int) -> int:
-        """Seconds before this one may register another need."""
+        """Seconds until this client may register another need."""
         if channel == PHONE:
             all_phones = self._by_channel.wait_s(PHONE, Rate(phones_per_hour, HOUR_S))
             return max(all_phones, self._by_address.wait_s(address, NEEDS_PER_PHONE))
         return self._by_channel.wait_s(KIOSK, NEEDS_OF_KIOSKS) if channel == KIOSK else 0
 
     def count_registration(self, channel: str, address: str) -> None:
-        """A need is about to be registered."""
+        """Count a need that is about to be registered."""
         self._by_channel.record(channel)
         self._by_address.record(address)
 
     def uncount_registration(self, channel: str, address: str) -> None:
-        """It was not registered."""
+        """Undo the count: the need was not registered."""
         self._by_channel.undo(channel)
         self._by_address.undo(address)
 
     def lookup_wait_s(self, address: str) -> int:
-        """Seconds before this one may look up another number."""
+        """Seconds until this client may look up another number."""
         return self._wrong_numbers.wait_s(address, WRONG_NUMBERS)
 
     def count_lookup(self, address: str) -> None:
-        """A number is about to be looked up."""
+        """Count a number that is about to be looked up."""
         self._wrong_numbers.record(address)
 
     def uncount_lookup(self, address: str) -> None:
-        """There was such a number."""
+        """Undo the count: the number exists."""
         self._wrong_numbers.undo(address)

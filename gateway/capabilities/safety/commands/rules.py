@@ -1,5 +1,5 @@
 """`linli rules`: the alarms that the rules of the site file and of the device profiles would have raised
-on the readings in the journal. A new rule can be tested before it alarms anybody."""
+on the readings in the journal. A new rule can be tested before it is used."""
 
 from __future__ import annotations
 

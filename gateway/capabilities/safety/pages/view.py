@@ -1,4 +1,4 @@
-"""What the pages show of safety. Pure."""
+"""The view of safety. Pure."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
 UNACKNOWLEDGED = (AlarmState.ACTIVE, AlarmState.CLEARED)
-"""The states of an alarm that nobody has acknowledged."""
+"""The states of an alarm that has not been acknowledged."""
 
 NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
 
 
 class PlanStepRow(msgspec.Struct, frozen=True):
-    """One step of an emergency plan, and who did it when; `by` is empty while it is not done."""
+    """One step of an emergency plan, and who marked it as done, and when; `by` is empty before that."""
 
     key: str
     by: str = ""
@@ -53,12 +53,12 @@ class PlanStepRow(msgspec.Struct, frozen=True):
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """What is being done about an alarm."""
+    """The progress of an emergency plan."""
 
     steps: tuple[PlanStepRow, ...]
     found: int | None
     by: str
-    """Who counted."""
+    """The person who counted."""
     at: int | None
 
     @property
@@ -80,20 +80,20 @@ class AlarmRow(msgspec.Struct, frozen=True):
     raised: int | None
     by: str
     rule: dict[str, str] = {}
-    """What the site's rule calls it, if one has raised it."""
+    """The title of the site's rule that has raised it, by language; empty for a point's own alarm."""
     drill: bool = False
     sounds: bool = False
     muted_by: str = ""
     inside: int | None = None
-    """How many people must be found, on a fire alarm."""
+    """On a fire alarm, the number of people to be found."""
     case: CaseRow | None = None
-    """Shown with the first of the alarms that it serves."""
+    """The plan, shown with the first of the alarms that it covers."""
     output: str = ""
-    """The siren, valve or door that does not obey."""
+    """The output that has failed to confirm."""
 
 
 class EndedRow(msgspec.Struct, frozen=True):
-    """One alarm that ended a moment ago."""
+    """One alarm that ended recently."""
 
     id: str
     name: str
@@ -104,8 +104,8 @@ class EndedRow(msgspec.Struct, frozen=True):
 
 
 class OutOfServiceRow(msgspec.Struct, frozen=True):
-    """Something that is out of service: a shelved `alarm`, or a device with the hazards it does not warn
-    of meanwhile."""
+    """Something out of service: a shelved `alarm`, or a device with the hazards that it does not detect
+    meanwhile."""
 
     mode: Mode
     device: str
@@ -120,7 +120,7 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
 
 class OutputRow(msgspec.Struct, frozen=True):
     """One siren, valve or door: `on`, `off`, `unknown`, `waiting` to go on, or `failed` to confirm; `why`
-    are the alarms that ask for it."""
+    are the alarms that require it."""
 
     name: str
     title: dict[str, str]
@@ -131,8 +131,8 @@ class OutputRow(msgspec.Struct, frozen=True):
 
 
 class DetectorRow(msgspec.Struct, frozen=True):
-    """One point that a walk-test tries. `tested` is when it last proved that it works; in a test, `ticked`
-    is when its button was pressed."""
+    """One point of the walk test. `tested` is when it last worked; in test mode, `ticked` is when its
+    button was pressed."""
 
     device: str
     title: dict[str, str]
@@ -155,7 +155,7 @@ class BatteryRow(msgspec.Struct, frozen=True):
 
 
 class PatrolRoundRow(msgspec.Struct, frozen=True):
-    """A patrol's present round: who was at which checkpoint, and when."""
+    """The current round of a patrol: who was at which checkpoint, and when."""
 
     open: bool
     done: bool
@@ -164,7 +164,7 @@ class PatrolRoundRow(msgspec.Struct, frozen=True):
 
 
 class FindingRow(msgspec.Struct, frozen=True):
-    """A finding that somebody has reported, and until when it is to be closed."""
+    """An open finding, and its deadline."""
 
     id: str
     where: str
@@ -177,33 +177,33 @@ class FindingRow(msgspec.Struct, frozen=True):
 
 
 class SafetyAnnotation(DeviceAnnotation, frozen=True):
-    """What is added to a device's row."""
+    """Safety's annotation of a device's row."""
 
     hazards: tuple[Hazard, ...] = ()
-    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
+    """The hazards of its alarms that have not ended; such a device is never shown as simply good."""
     modes: tuple[Mode, ...] = ()
-    """In which ways it is out of service."""
+    """The modes that it is in."""
 
 
 class SafetyView(msgspec.Struct, frozen=True):
-    """Alarms and all that people do about them."""
+    """Alarms, and the work about them."""
 
     alarms: tuple[AlarmRow, ...]
     ended: tuple[EndedRow, ...]
     drills: tuple[AlarmRow, ...] = ()
-    """Practice alarms: never among `alarms`."""
+    """Drills, which are never among `alarms`."""
     out: tuple[OutOfServiceRow, ...] = ()
     outputs: tuple[OutputRow, ...] = ()
     detectors: tuple[DetectorRow, ...] = ()
     batteries: tuple[BatteryRow, ...] = ()
-    """Those that are running low, the lowest first."""
+    """Low batteries, the lowest first."""
     rounds: dict[str, PatrolRoundRow] = {}
     findings: tuple[FindingRow, ...] = ()
-    """The open ones, the one that is due first at the top."""
+    """Open findings, the earliest deadline first."""
     plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
     severities: tuple[str, ...] = ()
-    """Of a finding."""
+    """The severities of findings."""
 
     @property
     def unacknowledged(self) -> int:
@@ -211,24 +211,24 @@ class SafetyView(msgspec.Struct, frozen=True):
 
     @property
     def sounding(self) -> bool:
-        """Whether there is a sound to be muted."""
+        """Whether any alarm is sounding."""
         return any(alarm.sounds for alarm in (*self.alarms, *self.drills))
 
     @property
     def drill_hazards(self) -> tuple[Hazard, ...]:
-        """What a drill can be begun for."""
+        """The hazards that a drill can be started for."""
         running = {drill.hazard for drill in self.drills}
         return tuple(hazard for hazard in Hazard if hazard not in running and hazard not in NOT_DRILLED)
 
     @property
     def out_counts(self) -> dict[Mode, int]:
-        """How many rows of `out` are of each mode that is there."""
+        """The number of rows of `out` by mode."""
         modes = [row.mode for row in self.out]
         return {mode: modes.count(mode) for mode in modes}
 
 
 def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
-    """What the services' rows say."""
+    """The view of the services' rows."""
     now = given.now
     alarms: Mapping[str, Alarm] = given.rows(Safety)
     standing = _alarm_rows(settings, given)
@@ -258,7 +258,7 @@ def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
 
 
 def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
-    """What is added to the row of that device."""
+    """The annotation of that device's row."""
     hazards = (
         alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK_POINT
     )
@@ -268,7 +268,7 @@ def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
 
 
 def reminders(part: SafetyView) -> Iterable[Reminder]:
-    """What somebody should see to. What is disabled or in test stands in the header of every page."""
+    """What needs attention. Disabled and tested devices are also in the header of every page."""
     overdue = sum(finding.overdue for finding in part.findings)
     counts = (
         ("shelved", part.out_counts.get(Mode.SHELVED, 0), "/safety#out"),
@@ -365,7 +365,7 @@ def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
 
 
 def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
-    """A device is one row, whatever it could warn of: people take it out and put it back as a whole."""
+    """One row for a device with all its hazards, as it is disabled and enabled as a whole."""
     found: dict[tuple[object, ...], OutOfServiceRow] = {}
     rows: Mapping[str, Alarm] = given.rows(Safety)
     for alarm in rows.values():
@@ -398,7 +398,7 @@ def _output_row(
     alarms: Iterable[AlarmRow],
     states: Record | None,
 ) -> OutputRow:
-    """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
+    """The state that it last confirmed; a missing confirmation is an alarm of its own."""
     asking_alarms = {alarm.id for alarm in alarms_requiring(output, rows.values())}
     fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
     failed = fault is not None and fault.state in (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED)

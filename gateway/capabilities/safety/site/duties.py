@@ -1,5 +1,4 @@
-"""What a site asks of its people: emergency plans (files of their own), `[tests]`, `[patrol.…]` and
-`[hazards]`."""
+"""The duties of the staff: emergency plans (separate files), `[tests]`, `[patrol.…]` and `[hazards]`."""
 
 from __future__ import annotations
 
@@ -20,9 +19,9 @@ from gateway.words import words
 
 PLAN_SCHEMA = "linli/plan/1"
 PLAN_SOURCE_PREFIX = "plans/"
-"""Begins the name of a plan among the sources of a site."""
+"""Prefix of plans in `Site.sources`."""
 MAX_PLAN_STEPS = 32
-"""Steps of a plan: nobody follows more."""
+"""A longer plan would not be followed."""
 MAX_INTERVAL_DAYS = 366
 Text = str | dict[str, str]
 
@@ -32,8 +31,8 @@ def _is_filled_in(text: Text) -> bool:
 
 
 class Duties(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
-    device, and hours in which a finding is to be closed, by severity."""
+    """Plans by hazard, patrols by name, days between tests by kind of device, and hours in which a finding
+    is to be closed, by severity."""
 
     plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
@@ -93,7 +92,7 @@ def load_plan(file: Path) -> EmergencyPlan:
 
 
 def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
-    """A plan and the text of its file; `kept` is what the file once said."""
+    """A plan and the text of its file; `kept` is a stored text to read instead. Raises `Mistakes`."""
     reading = _PlanReader(file, kept)
     plan = reading.read_plan()
     if reading.mistakes:
@@ -138,7 +137,7 @@ class _PlanReader(TomlReader):
 
 
 def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
-    """Everything the site asks of its people."""
+    """Read all duties."""
     return Duties(
         plans=plans,
         patrols=_read_patrols(reading, data),
@@ -150,8 +149,8 @@ def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Emergen
 def read_plans(
     reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
-    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
-    `plans/hazard`; `kept` are such texts, read in place of the files."""
+    """The plan of each hazard, from the first folder that has one, and the texts that were read, by
+    `plans/hazard`; `kept` are such texts, read instead of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
     if kept is None:
         for folder in reversed(folders):
@@ -199,16 +198,16 @@ def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
 
 
 def _round_minutes(every: float | str) -> int | None:
-    """Minutes between two rounds; None if that is no time."""
+    """Minutes between two rounds; None if `every` is invalid."""
     if isinstance(every, str):
-        # A day's round has the whole of its span, past midnight too.
+        # A daily round may use its whole span, also past midnight.
         return {"daily": 1440, "weekly": WEEKLY}.get(every)
     minutes = round(every * 60) if 0 < every <= 24 else 0
     return minutes or None
 
 
 def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float]:
-    """`[tests]`: days between two tests, by kind; 0 is never."""
+    """`[tests]`: days between two tests, by kind of device; 0: never."""
     table = _read_numbers(reading, data, "tests", MAX_INTERVAL_DAYS)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
@@ -217,7 +216,7 @@ def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float
 
 
 def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]:
-    """`[hazards]`: hours in which a hazard is to be closed, by severity."""
+    """`[hazards]`: hours in which a finding is to be closed, by severity."""
     table = _read_numbers(reading, data, "hazards", MAX_INTERVAL_DAYS * 24)
     reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():

@@ -1,6 +1,6 @@
-"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to notify of an alarm, and how.
+"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: who is notified of alarms, and how.
 
-A plan that could leave an alarm with nobody to be told is a mistake.
+A plan that could leave an alarm without anyone to notify is a mistake.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.model.hours import DAYS, Hours, parse_week
 
 TABLES = ("contact", "roster", "channel", "escalation")
 DEFAULT_PLAN = "default"
-"""The plan of every hazard that has none of its own."""
+"""The plan of every hazard without one of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
 
 
@@ -69,7 +69,7 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to notify of alarms, by which channels, and when."""
+    """Who is notified of alarms, by which channels, and when."""
 
     contacts: dict[str, Contact] = {}
     channels: dict[str, ConfiguredChannel] = {}
@@ -84,7 +84,7 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def duty_roster(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
-        """Who is on duty; everybody of the roster while no clock can tell."""
+        """Who is on duty; everyone on the roster while the local time is unknown."""
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
             time = local(at)
@@ -95,13 +95,13 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reachable_by(configured: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
-    """Whom a channel reaches by an address of their own; None: a group."""
+    """The contacts that a channel reaches by their own address; None: it reaches a group."""
     needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
 def read_notification_settings(reading: TomlReader, data: Table) -> NotificationSettings:
-    """Contacts, roster, channels and plans, as far as they hold together."""
+    """Contacts, roster, channels and plans, as far as they are valid."""
     people = {
         name: Contact(
             name=name,
@@ -115,7 +115,7 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
     channels = dict(_read_channels(reading, data))
     shifts = tuple(_read_shifts(reading, data, people))
     found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
-    # What is wrong above would be told again, and misleadingly, as missing here.
+    # Plans are checked against what is valid above; names that were reported there are skipped.
     plans = _read_plans(reading, data, found)
     default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
@@ -170,7 +170,7 @@ def _contact_names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tu
 def _check_names(
     reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
-    """Names that nothing stands for; what is written but wrong has been told of already."""
+    """Report unknown names, except those of tables that have been reported as wrong already."""
     section = "contact" if path[-1] != "by" else "channel"
     written = data.get(section, {})
     for name in names:
@@ -205,7 +205,7 @@ def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -
 def _check_plan(
     reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: NotificationSettings
 ) -> None:
-    """Whether somebody is told at each step, whoever is on duty."""
+    """Report steps that would notify no one, at any time of the roster."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
         reading.add_mistake((*path, "steps"), "plan-order")
@@ -235,16 +235,16 @@ def _check_plan(
 
 
 def first_hole(shifts: Iterable[Shift]) -> str | None:
-    """A time when nobody is on duty, as `tue 20:00` or a date; None: there is none.
+    """The first time when no one is on duty, such as `tue 20:00` or a date and time; None: there is none.
 
-    Duty changes only where a span begins or ends, or a day does.
+    Only the boundaries of shifts and days need to be checked: duty changes nowhere else.
     """
     shifts = tuple(shifts)
     monday = datetime(2024, 1, 1)  # noqa: DTZ001  local time, whatever the zone
     closed = {day for shift in shifts for day in shift.hours.closed}
     minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
     begins = [(DAYS[n], monday + timedelta(days=n)) for n in range(7)]
-    # The day after, too: a night shift that was not begun is missing in the morning.
+    # The following day too: a night shift that does not start is missing in the morning.
     for day in sorted(closed):
         midnight = datetime.combine(day, datetime.min.time())
         begins += [(f"{each:%Y-%m-%d}", each) for each in (midnight, midnight + timedelta(days=1))]

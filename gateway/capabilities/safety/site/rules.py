@@ -1,6 +1,6 @@
-"""`[rule.…]` and `[output.…]`: what a site itself says of its safety.
+"""`[rule.…]` and `[output.…]`: a site's own alarm rules, and its outputs.
 
-A rule that can never hold, or that names what does not exist, is a mistake like any other.
+A rule that can never be true, or names something that does not exist, is a mistake.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
-    """Every rule of the site that holds together, and those that are the alarms of figures."""
+    """Every valid rule of the site, and those of figures with an alarm."""
     reader, opening = draft.reader, draft.hours
     points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in draft.devices.items()}
     points |= {
@@ -74,7 +74,7 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
 
 
 def _rules_of_figures(figures: Figures) -> dict[str, Rule]:
-    """The alarms that capabilities ask for themselves."""
+    """The rules of figures with an alarm."""
     return {
         figure.rule: msgspec.structs.replace(
             rule_of_point(service, name, figure.point.alarm),
@@ -129,7 +129,7 @@ def _check_condition(
     condition: RuleCondition,
     points: Mapping[str, Mapping[str, Point]],
 ) -> None:
-    """What is wrong with one condition."""
+    """Report what is wrong with one condition."""
 
     def mistake(key: str, **facts: Any) -> None:
         reading.add_mistake((*path, "when"), key, number=number, **facts)
@@ -153,7 +153,7 @@ def _check_condition(
     boolean = name == LINK_POINT or point.is_boolean
     if boolean and condition.test_names[0] not in ("is", "missing", "stuck"):
         mistake("rule-boolean", point=condition.point, test=condition.test_names[0])
-    # Points of some drivers do not say what they turn out to be; one with a unit is a number.
+    # Some drivers do not declare the type of a point; one with a unit is a number.
     wanted = condition.equals
     if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):
         mistake("rule-kind", point=condition.point, value=wanted)
@@ -164,7 +164,7 @@ def _check_condition(
 
 
 def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
-    """What can never hold at the same time."""
+    """Report conditions that can never be true at the same time."""
     if not 0 <= keys.need <= len(keys.when):
         reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
         return
@@ -180,7 +180,7 @@ def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: Rule
 
 
 def read_outputs(draft: SiteDraft) -> dict[str, Output]:
-    """Every output whose device can do what is asked of it."""
+    """Every output with a known device; reports actions that the device does not have."""
     reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
     for name, table in reading.named_tables(draft.data, "output"):

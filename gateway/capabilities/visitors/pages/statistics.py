@@ -1,5 +1,5 @@
-"""The page of the visitors' statistics, and what can be taken away from it. It reads the statistics file
-and the journal, and writes neither."""
+"""The page of visitor statistics, and its downloads. It reads the statistics file and the journal, and
+writes neither."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ Query = Mapping[str, str]
 T = TypeVar("T")
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_LISTED_ROWS = 100
-"""Rows of a table on the page; the downloads have them all."""
+"""Maximum rows of a table on the page; downloads have all rows."""
 
 
 class Question(NamedTuple):
-    """A question as it was understood, and what was wrong with it (keys of `visitors`)."""
+    """An analysed query, and what was wrong with it (keys of `visitors`)."""
 
     analysis: Analysis
     analyst: Analyst
@@ -68,18 +68,18 @@ class Question(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of a file, in letters that every system takes."""
+        """A file name without ending, of ASCII characters."""
         span = self.analysis.period
         return f"visitors-{self.analysis.place}-{span.unit}-{span.since}"
 
     def link(self, **other: object) -> str:
-        """The same question, or one that differs in something."""
+        """The query string of this analysis with some values replaced."""
         span = self.analysis.period
         return urlencode({"unit": span.unit, "day": span.since, "place": self.analysis.place, **other})
 
 
 class StatisticsHandlers(PartHandlers):
-    """The page, and what can be taken away from it."""
+    """The page and its downloads."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
@@ -133,7 +133,7 @@ class StatisticsHandlers(PartHandlers):
 
 
 def _unavailable(request: Request, failure: StatisticsFailed) -> Response:
-    """A file that cannot be made, and why."""
+    """A download that cannot be created, and why."""
     return PlainTextResponse(translate(language(request), f"error.{failure.key}", **failure.facts), 503)
 
 
@@ -142,14 +142,14 @@ def _download_headers(name: str) -> dict[str, str]:
 
 
 class Answers:
-    """Answers one question after the other: each takes a while."""
+    """Runs one query after the other, as each takes a while."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context
         self._turn = asyncio.Lock()
 
     async def facts(self, query: Query, lang: str) -> dict[str, Any]:
-        """What the page shows."""
+        """The variables of the page."""
 
         def show(question: Question) -> dict[str, Any]:
             analysis, formatter = question.analysis, question.formatter
@@ -191,7 +191,7 @@ class Answers:
         return await self._answer(query, lang, show)
 
     async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
-        """The name of a file, and where it was made. Raises `StatisticsFailed`."""
+        """The name of a file, and its temporary path. Raises `StatisticsFailed`."""
 
         def show(question: Question) -> tuple[str, Path]:
             from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
@@ -218,7 +218,7 @@ class Answers:
             figures = await open_figures(settings.statistics_file, journal)
 
             def work() -> T:
-                # Closed in here: the request may be cancelled before this has ended.
+                # Closed in this thread, as the request may be cancelled before it has ended.
                 with contextlib.closing(figures):
                     return show(
                         _parse_question(query, Analyst(figures, centre, now), Formatter(lang, centre))
@@ -252,5 +252,5 @@ def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Que
 
 
 def _latest_rows(table: ReportTable) -> tuple[ReportTable, int]:
-    """The latest rows, and how many there are."""
+    """The latest rows, and the number of all."""
     return table._replace(rows=table.rows[-MAX_LISTED_ROWS:]), len(table.rows)

@@ -1,4 +1,4 @@
-"""The page of cameras, with what sets one up, and the notice to those who walk past them."""
+"""The page for setting up cameras, and the privacy notice."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .cameras import CameraInfo
 from .settings import VisitorsSettings
 
 SCRIPT_SENTENCES = ("in", "line", "zone", "person", "stills-off", "copied", "copy-failed")
-"""What the script says that draws lines and zones."""
+"""Keys of the sentences for the script that draws lines and zones."""
 
 
 class CameraHandlers(PartHandlers):
-    """The page, what a camera sees now, and the notice."""
+    """The page, a camera's current picture, and the notice."""
 
     def routes(self) -> list[Route]:
         return [
@@ -44,7 +44,7 @@ class CameraHandlers(PartHandlers):
         return self._context.page(request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning)
 
     async def _still(self, request: Request) -> Response:
-        """What a camera sees now, for a person who sets it up; every request is on record."""
+        """A camera's current picture, for setting it up; every request is recorded."""
         lang = language(request)
         try:
             bus = msgspec.json.decode(await read_body(request), type=dict[str, str])["camera"]
@@ -68,7 +68,7 @@ class CameraHandlers(PartHandlers):
 
 
 def _script_data(lang: str, cameras: tuple[CameraInfo, ...]) -> dict[str, str]:
-    """What the script that draws lines and zones must know, as JSON."""
+    """JSON for the script that draws lines and zones."""
     sentences = {key: translate(lang, f"tune.{key}") for key in SCRIPT_SENTENCES}
     new_names = {
         key: {each: translate(each, f"tune.{key}") for each in LANGUAGES}

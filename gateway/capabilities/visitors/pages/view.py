@@ -1,4 +1,4 @@
-"""What the pages show of visitors. Pure."""
+"""The view of visitors. Pure."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ INSIDE = f"{Visitors.name}.inside"
 
 
 class VisitorsView(msgspec.Struct, frozen=True):
-    """Today's visitors; None where there is no figure of today."""
+    """Today's visitors; None if there is no figure of today."""
 
     inside: int | None
     came: int | None
     left: int | None
     silent_counters: int
-    """Door counters without a sound reading."""
+    """Door counters without a valid reading."""
     visits: Visits
     cameras: tuple[CameraInfo, ...] = ()
 
 
 def figures(_settings: VisitorsSettings, given: PartInput) -> Mapping[str, int]:
-    """How many people are inside."""
+    """The number of people in the centre."""
     summary = _todays_summary(given.rows(Visitors), given.day)
     return {INSIDE: summary["inside"]} if "inside" in summary else {}
 
 
 def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
-    """What the service's rows say."""
+    """The view of the service's rows."""
     rows = given.rows(Visitors)
     summary = _todays_summary(rows, given.day)
     titles = {name: info.title for name, info in given.infos.items()}
@@ -56,13 +56,13 @@ def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
 
 
 def reminders(part: VisitorsView) -> Iterable[Reminder]:
-    """What somebody should see to."""
+    """Counters that need attention."""
     count = sum(camera.stills for camera in part.cameras)
     return [Reminder("dashboard.remind-stills", count, "/cameras", order=20)]
 
 
 def _todays_summary(rows: Rows, day: str) -> Mapping[str, Any]:
-    """Nothing while the rows are those of another day: yesterday's visitors are not today's."""
+    """Empty while the rows are those of another day: yesterday's visitors are not today's."""
     if rows.get(DAY_KEY, Day()).day not in {"", day}:
         return {}
     return Visitors({}).summary(rows)
