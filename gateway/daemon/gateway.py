@@ -110,18 +110,11 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:
         """Everything runs while this is entered."""
-        collector = metrics.GatewayCollector(
-            self.journal,
-            lambda: self.lines,
-            lambda: self.uplink,
-            lambda: self.reloader.revision.number,
-            self._figures,
-        )
         async with asyncio.TaskGroup() as tasks:
             core = {
                 "journal": self.journal.run(),
                 "engine": self.engine.run(),
-                "metrics": metrics.serve(self.site.metrics, collector, self.health),
+                "metrics": metrics.serve(self.site.metrics, self),
                 "watchdog": self._feed_watchdog(),
                 "report": self._report_own_figures(),
                 "reload": self.reloader.run(),
@@ -241,7 +234,7 @@ class Gateway:
             "buses": {name: line.counters.up for name, line in self.lines.items()},
         }
 
-    def _figures(self) -> dict[str, dict[str, Value]]:
+    def figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
         found: dict[str, dict[str, Value]] = {}
         for service, declared in figures_of(self.site.parts).items():

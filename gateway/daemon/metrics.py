@@ -6,8 +6,8 @@ import contextlib
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 import uvicorn
@@ -24,33 +24,48 @@ from gateway.model import Value
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.wire.mqtt import Connection
 
-Health = Callable[[], dict[str, Any]]
+from .reload import Reloader
+
+
+class MeasuredGateway(Protocol):
+    """The gateway, as far as metrics and health check use it."""
+
+    journal: Journal
+    reloader: Reloader
+
+    @property
+    def lines(self) -> Mapping[str, Line]:
+        """The open lines by the name of their bus."""
+        ...
+
+    @property
+    def uplink(self) -> Uplink | None:
+        """The connection to the platform, if the site has one."""
+        ...
+
+    def figures(self) -> Mapping[str, Mapping[str, Value]]:
+        """The present figures that capabilities declare, by service."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """The answer of /healthz; `ok` decides its status."""
+        ...
 
 
 class GatewayCollector(Collector):
     """The gateway's own figures: prefix `linli_`, base units, `_total` for counters."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        lines: Callable[[], Mapping[str, Line]],
-        uplink: Callable[[], Uplink | None],
-        revision: Callable[[], int],
-        figures: Callable[[], Mapping[str, Mapping[str, Value]]],
-    ) -> None:
-        self._journal = journal
-        self._lines = lines
-        self._figures = figures
-        self._uplink = uplink
-        self._revision = revision
+    def __init__(self, gateway: MeasuredGateway) -> None:
+        self._gateway = gateway
+        self._journal = gateway.journal
 
     def collect(self) -> Iterable[Metric]:
         yield from self._collect_buses()
         yield from self._collect_journal()
         yield from self._collect_figures()
         text = "The revision of the configuration that holds."
-        yield GaugeMetricFamily("linli_config_revision", text, value=self._revision())
-        if uplink := self._uplink():
+        yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
+        if uplink := self._gateway.uplink:
             online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
             online.add_metric([], uplink.online)
             yield online
@@ -74,7 +89,7 @@ class GatewayCollector(Collector):
         figures = GaugeMetricFamily(
             "linli_figure", "A figure that a service of the centre concludes.", labels=["service", "figure"]
         )
-        for service, values in self._figures().items():
+        for service, values in self._gateway.figures().items():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     figures.add_metric([service, name], value)
@@ -88,7 +103,7 @@ class GatewayCollector(Collector):
             "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
-        for line in self._lines().values():
+        for line in self._gateway.lines.values():
             label, stats = [line.spec.name], line.counters
             up.add_metric(label, stats.up)
             polls.add_metric(label, stats.polls)
@@ -143,7 +158,7 @@ class GatewayCollector(Collector):
         yield from (rows, well, commits)
 
 
-async def serve(options: MetricsOptions, collector: Collector, health: Health) -> None:
+async def serve(options: MetricsOptions, gateway: MeasuredGateway) -> None:
     """Answer /metrics and /healthz on the event loop itself, so that a blocked loop does not look healthy.
 
     If the port is taken, that is logged, and the gateway runs without metrics.
@@ -154,7 +169,7 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
         log_event(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
         return
     config = uvicorn.Config(
-        _application(collector, health),
+        _application(gateway),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -170,9 +185,9 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
         sock.close()
 
 
-def _application(collector: Collector, health: Health) -> Any:
+def _application(gateway: MeasuredGateway) -> Any:
     registry = CollectorRegistry()
-    registry.register(collector)
+    registry.register(GatewayCollector(gateway))
     ProcessCollector(registry=registry)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -182,7 +197,7 @@ def _application(collector: Collector, health: Health) -> Any:
         if scope["path"] == "/metrics":
             status, kind, body = 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
         elif scope["path"] == "/healthz":
-            state = health()
+            state = gateway.health()
             status, kind, body = 200 if state["ok"] else 503, "application/json", msgspec.json.encode(state)
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
