@@ -1,4 +1,4 @@
-"""The pages of safety: the alarms on every page, the page of duties, and the walk test."""
+"""The pages of safety: the alarms on every page, the page of duties, and that of the walk test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages show of lockers and bays, as a function of rows and samples; the lockers in a real browser."""
+"""The pages of lockers and bays: as a function of rows and samples, and in a real browser."""
 
 from __future__ import annotations
 
