@@ -231,15 +231,8 @@ class _SiteReader(TomlReader):
             if keys is None:
                 continue
             profile = self._find_profile(keys.profile, (*path, "profile"))
-            bus = buses.get(keys.bus)
+            bus = self._find_bus(keys.bus, buses, data, (*path, "bus"))
             if bus is None:
-                # A bus that is configured wrongly has been reported already.
-                written = data.get("bus", {})
-                if not isinstance(written, dict):
-                    continue
-                if keys.bus not in written:
-                    known = ", ".join(written) or "–"
-                    self.add_mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
                 continue
             address = self.build_struct(bus.driver.address, address_table, path)
             if profile is None or address is None:
@@ -276,6 +269,15 @@ class _SiteReader(TomlReader):
                 self.add_mistake(path, error.key, 0, **error.facts)
             devices[name] = device
         return devices
+
+    def _find_bus(
+        self, name: str, buses: dict[str, BusSpec], data: Table, path: tuple[str, ...]
+    ) -> BusSpec | None:
+        """Report an unknown bus; one that is configured wrongly has been reported already."""
+        configured = data.get("bus", {})
+        if name not in buses and isinstance(configured, dict) and name not in configured:
+            self.add_mistake(path, "bus-unknown", bus=name, known=", ".join(configured) or "–")
+        return buses.get(name)
 
     def _check_uplink_commands(
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
