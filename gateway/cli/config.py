@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from gateway.config import Site
 from gateway.config.adoption import load_adopted
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import GatewayError, Revision
 from gateway.services.configuration import Configuration
 from gateway.terminal.printing import cli_text, print_table
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _print_revisions(site: Site, *, as_json: bool) -> None:
-    async with Reader.open(site.journal.path) as reader:
+    async with JournalReader.open(site.journal.path) as reader:
         rows = (await reader.state(Configuration.name)).values()
     revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
     if as_json:

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.base import control
 from gateway.config import Site, available_actions, load_site, service_actions
-from gateway.model import GATEWAY, GatewayError
+from gateway.model import GATEWAY_DEVICE, GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument
 from gateway.words import error_summary, preferred_language, words
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     device = site.devices.get(options.device)
-    if device is None and options.device != GATEWAY:
-        known = ", ".join((*site.devices, GATEWAY))
+    if device is None and options.device != GATEWAY_DEVICE:
+        known = ", ".join((*site.devices, GATEWAY_DEVICE))
         raise GatewayError("device-unknown", device=options.device, known=known)
     # What concerns the centre as a whole, such as a drill, is asked of the gateway.
     able = (
@@ -86,7 +86,7 @@ async def _command(
     }
     waiting = False
     while True:
-        answer = await control.call(site.control.socket, "command", **request)
+        answer = await control.call_daemon(site.control.socket, "command", **request)
         if answer["status"] != "accepted":
             return answer["status"], error_summary(preferred_language(), answer["detail"])
         if not waiting:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     site = load_running_site(options)
-    buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
+    buses = asyncio.run(control.call_daemon(site.control.socket, "doctor"))["buses"]
     if options.json:
         print(json.dumps(buses, indent=2, ensure_ascii=False))
     else:

@@ -23,9 +23,11 @@ from .reading import Mistake, Mistakes
 from .site import Site, configuration_digest
 from .site_file import load_site
 
-_JOURNAL_PATH = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
+_JOURNAL_PATH_PATTERN = re.compile(
+    r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M
+)
 
-Changes = dict[str, dict[str, list[str]]]
+ConfigurationChanges = dict[str, dict[str, list[str]]]
 """See `Revision.changes`."""
 
 
@@ -64,7 +66,7 @@ def choose_configuration(file: Path) -> StartConfiguration:
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = load_adopted(file, _journal_named_in(file))
+        kept = load_adopted(file, _journal_path_in(file))
         if not (kept and (last := load_sources(file, kept.sources))):
             raise
         return StartConfiguration(last, kept, tuple(wrong.mistakes))
@@ -115,7 +117,7 @@ def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
     return kept if sound and kept.file == str(file.resolve()) else None
 
 
-def changes_between(old: Site, new: Site) -> Changes:
+def changes_between(old: Site, new: Site) -> ConfigurationChanges:
     """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
     before, after = _comparable_parts(old), _comparable_parts(new)
     return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
@@ -151,10 +153,10 @@ def _adopted_file(journal: Path) -> Path:
     return journal.with_suffix(".adopted")
 
 
-def _journal_named_in(file: Path) -> Path:
+def _journal_path_in(file: Path) -> Path:
     """Where a file that is wrong or torn still says that the journal lies."""
     try:
-        written = _JOURNAL_PATH.search(file.read_text("utf-8", "replace"))
+        written = _JOURNAL_PATH_PATTERN.search(file.read_text("utf-8", "replace"))
         return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()
     except (OSError, TypeError, ValueError):
         return _default_journal()

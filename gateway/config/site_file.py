@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import Checks, ConfigError, Device
-from gateway.model.hours import Hours, parse_week
+from gateway.model.hours import WeeklyHours, parse_week
 
 from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
 from .options import (
@@ -186,7 +186,7 @@ class _SiteReader(TomlReader):
                 if getattr(before, key) != getattr(after, key):
                     self.add_mistake((name, key), "needs-restart")
 
-    def _read_hours(self, data: Table) -> Hours | None:
+    def _read_hours(self, data: Table) -> WeeklyHours | None:
         """The opening hours, if the site says them."""
         if "hours" not in data:
             return None

@@ -13,7 +13,7 @@ from gateway.base.control import Handler
 from gateway.config import Mistakes
 from gateway.field.line import Line
 from gateway.field.scan.ask import decode_points, parse_keys, scan_request
-from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
+from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import CommandStatus
 
 from .gateway import Gateway
@@ -135,6 +135,6 @@ class Calls(Mapping[str, Handler]):
             raise ReadFailed("stills-off")
         gateway = self._gateway
         body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
-        gateway.record(Fact(Lane.EVENT, GATEWAY, "still", gateway.clock.now(), body))
+        gateway.record(Fact(Lane.EVENT, GATEWAY_DEVICE, "still", gateway.clock.now(), body))
         await gateway.journal.commit()
         return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

@@ -16,9 +16,9 @@ from gateway.base.log import log_event
 from gateway.config import NAME_PATTERN
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
-    Adopted,
     Clock,
     Command,
+    ConfigurationAdopted,
     Fact,
     GatewayError,
     Lane,
@@ -74,7 +74,7 @@ class Engine:
         self._services = list(services)
         self._commands = next(service for service in self._services if isinstance(service, Commands))
 
-    async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
+    async def adopt(self, services: Iterable[Service], adopted: ConfigurationAdopted) -> None:
         """Go on under another configuration with the same rows; what it no longer has comes to an end.
         Returns when that is safe on the disk."""
         self._set_services(services)

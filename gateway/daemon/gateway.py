@@ -21,10 +21,10 @@ from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal
 from gateway.model import (
-    GATEWAY,
-    Adopted,
+    GATEWAY_DEVICE,
     Clock,
     Command,
+    ConfigurationAdopted,
     Fact,
     GatewayError,
     Lane,
@@ -70,7 +70,7 @@ def services_of(site: Site) -> list[Service]:
         Presence(),
         Timekeeping(),
         Configuration(),
-        Commands(allowed, {*site.devices, GATEWAY}),
+        Commands(allowed, {*site.devices, GATEWAY_DEVICE}),
     ]
 
 
@@ -271,10 +271,14 @@ class Gateway:
         self._parts.start_missing(composition)
 
     async def _adopt(self, revision: Revision) -> None:
-        present = {*self.site.devices, GATEWAY, *(job.reports_as for job in job_types() if job.reports_as)}
+        present = {
+            *self.site.devices,
+            GATEWAY_DEVICE,
+            *(job.reports_as for job in job_types() if job.reports_as),
+        }
         if self.site.uplink:
             present.add(Uplink.name)
-        adopted = Adopted(revision, self.clock.now(), frozenset(present))
+        adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(present))
         await self.engine.adopt(services_of(self.site), adopted)
 
     async def _reload_on_signal(self, requested: asyncio.Event) -> None:
@@ -306,7 +310,7 @@ class Gateway:
                     "records_dropped": journal.dropped,
                     "dead_letters": journal.dead_letters,
                 }
-                await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
+                await self.engine.sample(Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures}))
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:

@@ -17,7 +17,7 @@ from gateway.base.log import log_event
 from gateway.base.systemd import notify
 from gateway.config import Site
 from gateway.config.adoption import StartConfiguration
-from gateway.journal import Journal, JournalFailed, Limits
+from gateway.journal import Journal, JournalFailed, StorageLimits
 from gateway.model import Clock, GatewayError
 
 from .calls import Calls
@@ -41,7 +41,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
         gateway = Gateway(file, start, journal, clock, disk_failure)
         await gateway.restore()
         async with (
-            control.serve(site.control.socket, Calls(gateway)),
+            control.serve_control_socket(site.control.socket, Calls(gateway)),
             gateway.running(reload_requested),
         ):
             log_event(logging.INFO, "ready")
@@ -58,7 +58,7 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
     A centre whose card has died still wants its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
-    limits = Limits(cap=options.cap, daily=options.daily, endurance=options.endurance)
+    limits = StorageLimits(cap=options.cap, daily=options.daily, endurance=options.endurance)
     spare = site.control.socket.parent / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:

@@ -17,9 +17,9 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
-from gateway.config.adoption import AdoptedConfiguration, Changes, StartConfiguration, Trial
+from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import MISSES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
+from gateway.model import FAILURES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import Presence
 from gateway.uplink import Uplink
@@ -196,7 +196,9 @@ class Reloader:
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
         )  # fmt: skip
 
-    def _next_revision(self, last: Revision | None, site: Site, by: str, changes: Changes) -> Revision:
+    def _next_revision(
+        self, last: Revision | None, site: Site, by: str, changes: ConfigurationChanges
+    ) -> Revision:
         number = last.number + 1 if last else 1
         return Revision(number, site.digest, self._clock.now(), by, changes)
 
@@ -210,7 +212,7 @@ class Reloader:
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
-    def _trial(self, old: Site, new: Site, changes: Changes) -> Trial | None:
+    def _trial(self, old: Site, new: Site, changes: ConfigurationChanges) -> Trial | None:
         """To watch: devices of both, on lines that are opened again; None if none of them answered."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
@@ -252,11 +254,11 @@ class Reloader:
 
     def _trial_duration_s(self, trial: Trial) -> float:
         slowest = max(map(self._expected_interval_s, trial.watched))
-        return min(MAX_TRIAL_S, max(MIN_TRIAL_S, MISSES_UNTIL_OFFLINE * slowest))
+        return min(MAX_TRIAL_S, max(MIN_TRIAL_S, FAILURES_UNTIL_OFFLINE * slowest))
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """Whether nothing good came in that time; a device that reports less often is not judged."""
         sample = self._journal.latest.get(name)
         if sample is None or sample.at.mono <= since:
-            return MISSES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
+            return FAILURES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

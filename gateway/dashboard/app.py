@@ -275,7 +275,7 @@ class Dashboard:
     ) -> CommandAnswer:
         """Ask the daemon, once, and put into words how it went."""
         try:
-            answer = await control.call(
+            answer = await control.call_daemon(
                 self._settings.control,
                 "command",
                 id=uuid.uuid4().hex,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY, Quality, Record, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, Quality, Record, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
@@ -76,7 +76,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         day=given.day,
         devices=_annotated(given.devices, parts, views),
         uplink=_uplink(given.rows(Presence).get(UPLINK), snapshot.pending, now),
-        storage=_storage(snapshot.samples.get(GATEWAY)),
+        storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
     )

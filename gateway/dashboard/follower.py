@@ -14,7 +14,7 @@ import msgspec
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.base.tasks import Signal
-from gateway.journal import JournalFailed, Pack, Reader
+from gateway.journal import JournalFailed, JournalReader, RecordPack
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.web.settings import Settings
@@ -121,7 +121,7 @@ class Follower:
         health: Health | None = None
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                answer = await control.call(self.settings.control, "health")
+                answer = await control.call_daemon(self.settings.control, "health")
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
             health = Health("" if journal == "ok" else journal, refused)
@@ -135,7 +135,7 @@ class Follower:
         buses = None
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                buses = (await control.call(self.settings.control, "doctor"))["buses"]
+                buses = (await control.call_daemon(self.settings.control, "doctor"))["buses"]
         self._update(buses=buses)
 
     async def _count_backlog(self) -> None:
@@ -144,7 +144,7 @@ class Follower:
             pending, pause_s = None, BACKLOG_INTERVAL_S
             started = self._clock.mono()
             with contextlib.suppress(JournalFailed):
-                async with Reader.open(self.settings.journal) as reader:
+                async with JournalReader.open(self.settings.journal) as reader:
                     pending = sum([await reader.pending(lane) for lane in Lane])
                     duration_s = self._clock.mono() - started
                     pause_s = max(BACKLOG_INTERVAL_S, BACKLOG_PAUSE_FACTOR * duration_s)
@@ -166,7 +166,7 @@ class Follower:
     async def _read_journal(self, journal_read: asyncio.Event) -> None:
         """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
         path = self.settings.journal
-        async with Reader.open(path) as reader:
+        async with JournalReader.open(path) as reader:
             file, version = _file_identity(path), None
             after = await reader.last(Lane.TELEMETRY)
             samples, values = await self._search_latest(reader, after)
@@ -201,7 +201,9 @@ class Follower:
             self._revision = revision
             self.settings = await asyncio.to_thread(adopted, self.settings, self._parts)
 
-    async def _search_latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], PointValues]:
+    async def _search_latest(
+        self, reader: JournalReader, last: int
+    ) -> tuple[dict[str, Record], PointValues]:
         """The latest sample of each device and the last value of each point, as far back as reasonable."""
         samples: dict[str, Record] = {}
         values: PointValues = {}
@@ -229,12 +231,12 @@ class Follower:
         return samples, values
 
 
-def _by_device(packs: Iterable[Pack]) -> dict[str, Record]:
+def _by_device(packs: Iterable[RecordPack]) -> dict[str, Record]:
     """The latest sample of each device in packs that come oldest first."""
     return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
 
 
-def _by_point(packs: Iterable[Pack]) -> PointValues:
+def _by_point(packs: Iterable[RecordPack]) -> PointValues:
     """The last value of each point in packs that come oldest first, with the time of its sample."""
     values: dict[str, dict[str, tuple[Value, Stamp]]] = {}
     for record in (record for pack in packs for record in pack.records if record.kind == "sample"):
@@ -249,7 +251,7 @@ def _merged(older: PointValues, newer: PointValues) -> PointValues:
     }
 
 
-async def _service_rows(reader: Reader, service: type[Service]) -> Rows:
+async def _service_rows(reader: JournalReader, service: type[Service]) -> Rows:
     """A service's rows; one that cannot be read is left out, as the reader does with records."""
     rows = {}
     for key, body in (await reader.state(service.name)).items():

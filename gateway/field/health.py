@@ -11,7 +11,7 @@ import msgspec
 from gateway.base.log import error_text, log_event
 from gateway.config import BusSpec
 from gateway.model import (
-    MISSES_UNTIL_OFFLINE,
+    FAILURES_UNTIL_OFFLINE,
     Clock,
     Device,
     FailureKind,
@@ -113,7 +113,7 @@ class LineHealth:
         self.counters.failures += 1
         health.tally.current(self._clock.mono()).failures[failed.kind] += 1
         health.failures_in_a_row += 1
-        if health.failures_in_a_row >= MISSES_UNTIL_OFFLINE or health.offline:
+        if health.failures_in_a_row >= FAILURES_UNTIL_OFFLINE or health.offline:
             await self._report_outage(health, failed)
 
     async def record_silence(self, health: DeviceHealth) -> None:
@@ -156,7 +156,7 @@ class LineHealth:
 
 def silence_limit_s(device: Device) -> float:
     """Seconds without a message after which a device that reports by itself is offline."""
-    return MISSES_UNTIL_OFFLINE * device.every
+    return FAILURES_UNTIL_OFFLINE * device.every
 
 
 def silence_error(device: Device) -> ReadFailed:

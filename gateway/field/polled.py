@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.base.log import log_event
 from gateway.model import (
-    MISSES_UNTIL_OFFLINE,
+    FAILURES_UNTIL_OFFLINE,
     Bus,
     Clock,
     Command,
@@ -102,7 +102,7 @@ class PolledLine:
             return 1.0
         devices = self._health.devices.values() if failures else ()
         failing = sum(device.failures_in_a_row > 0 for device in devices)
-        if failing < 2 or (health.safety and failures < MISSES_UNTIL_OFFLINE):
+        if failing < 2 or (health.safety and failures < FAILURES_UNTIL_OFFLINE):
             return MAX_DEVICE_SHARE
         return max(MAX_DEVICE_SHARE / failing, 1 / count)
 

@@ -7,7 +7,7 @@ import heapq
 import zlib
 from collections.abc import Iterable
 
-from gateway.model import MISSES_UNTIL_OFFLINE
+from gateway.model import FAILURES_UNTIL_OFFLINE
 
 from .health import DeviceHealth
 
@@ -41,8 +41,8 @@ class ScheduledDevice:
             # Soon at first, so that an outage is known; then less and less often.
             delay_s = (
                 min(period_s, 1.0)
-                if failures < MISSES_UNTIL_OFFLINE
-                else backoff_s(period_s, failures - MISSES_UNTIL_OFFLINE)
+                if failures < FAILURES_UNTIL_OFFLINE
+                else backoff_s(period_s, failures - FAILURES_UNTIL_OFFLINE)
             )
             self.due = now + delay_s
         else:

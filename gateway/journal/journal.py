@@ -20,13 +20,13 @@ import msgspec
 
 from gateway.base.failpoint import failpoint
 from gateway.base.tasks import Signal, run_to_end
-from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
+from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp
 
 from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
-from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Reader, Stream, utc_day
+from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
 from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
-from .space import Limits, Reserve, Wear
+from .space import CardWear, DiskReserve, StorageLimits
 from .statements import (
     add_day,
     delete_packs,
@@ -55,7 +55,7 @@ MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
 """A larger file is checked while it is already in use."""
 
 
-class Window(msgspec.Struct):
+class TelemetryWindow(msgspec.Struct):
     """The telemetry of one commit; `pos` is None until it is committed."""
 
     records: list[Record] = []
@@ -72,7 +72,7 @@ class _Pending(msgspec.Struct):
     events: list[Record] = []
     changes: dict[tuple[str, str], Row | None] = {}
     cursors: dict[Lane, int] = {}
-    gaps: list[tuple[str, Gap]] = []
+    gaps: list[tuple[str, LedgerGap]] = []
     dead_letters: list[tuple[Record, str]] = []
     deletions: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
@@ -94,29 +94,29 @@ class Journal:
         writer: JournalDatabase,
         reader: JournalDatabase,
         clock: Clock,
-        limits: Limits,
+        limits: StorageLimits,
         window: float,
         day_of: DayOf,
         runtime: Path | None,
     ) -> None:
-        self.reader = Reader(reader, day_of, self._fail_on_damage)
+        self.reader = JournalReader(reader, day_of, self._fail_on_damage)
         self._runtime = runtime
         self._tail: Tail | None = None
         self._numbers: dict[Stream, int] = {}
         self._writer = writer
         self._clock = clock
         self._limits = limits
-        self._reserve = Reserve(writer.path)
+        self._reserve = DiskReserve(writer.path)
         self._streams: dict[Stream, int] = {}
         self._committed_seq: dict[str, int] = {}
         self._days: Counter[tuple[str, Lane, str]] = Counter()
         self._pending = _Pending()
         self._wake = asyncio.Event()
         self._window_due = False
-        self._windows: deque[Window] = deque([Window()])
+        self._windows: deque[TelemetryWindow] = deque([TelemetryWindow()])
         self._checkpoint_due = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        self.wear = Wear(clock, limits, window)
+        self.wear = CardWear(clock, limits, window)
         self.latest: dict[str, Record] = {}
         """The newest sample of each device, since the start."""
         self.changed = Signal()
@@ -146,7 +146,7 @@ class Journal:
         path: Path,
         clock: Clock,
         window: float = 1.0,
-        limits: Limits | None = None,
+        limits: StorageLimits | None = None,
         day_of: DayOf | None = None,
         runtime: Path | None = None,
     ) -> AsyncIterator[Journal]:
@@ -156,18 +156,18 @@ class Journal:
         not committed yet survives the end of the process. Everything pending is committed on exit.
         Raises `JournalFailed`.
         """
-        limits = limits or Limits()
+        limits = limits or StorageLimits()
         path.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             damaged_copy = None
             finish_replacement(path)
             try:
-                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
+                journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             except JournalDamaged:
                 await stack.aclose()
-                Reserve(path).release()
+                DiskReserve(path).release()
                 damaged_copy = await replace_damaged(path, limits.pages)
-                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
+                journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             journal.damaged_copy = damaged_copy
             journal._tasks = [
                 asyncio.create_task(journal._write(), name="journal-writer"),
@@ -198,14 +198,14 @@ class Journal:
         self._streams, self._days = await self.reader.counts()
         self._numbers = dict(self._streams)
         clean = await self.reader.meta("clean")
-        if clean == DAMAGED:
+        if clean == DAMAGE_REASON:
             await self._record_damage()
         if clean == "0" and not self._recover_tail():
             # Some of these numbers may have been sent before the power cut; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
                     last = self._streams[lane, device] = written + MAX_SENT_UNCOMMITTED
-                    gap = Gap(lane, device, written + 1, last, MAX_SENT_UNCOMMITTED, UNCERTAIN)
+                    gap = LedgerGap(lane, device, written + 1, last, MAX_SENT_UNCOMMITTED, CRASH_REASON)
                     self._record_gap(self.reader.day_of(self._clock.now()), gap)
         # A checkpoint: numbers are skipped in the transaction that records the gap, or not at all.
         await self._commit(telemetry=True)
@@ -244,7 +244,7 @@ class Journal:
         last = self._streams.get(stream, 0)
         if seq > last:
             self._streams[stream] = seq
-            gap = Gap(*stream, last + 1, seq, seq - last, DAMAGED)
+            gap = LedgerGap(*stream, last + 1, seq, seq - last, DAMAGE_REASON)
             self._record_gap(self.reader.day_of(self._clock.now()), gap)
 
     async def _record_damage(self) -> None:
@@ -281,7 +281,7 @@ class Journal:
         self.changed.send()
         return record
 
-    def append(self, service: str, facts: Iterable[Fact], changes: Changes) -> None:
+    def append(self, service: str, facts: Iterable[Fact], changes: RowChanges) -> None:
         """Add facts and the rows that changed with them; both are committed in the next transaction."""
         for fact in facts:
             record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
@@ -307,7 +307,7 @@ class Journal:
         for record in records:
             lost.setdefault(self._ledger_key(record), []).append(record.seq)
         for (day, lane, device), seqs in lost.items():
-            self._record_gap(day, Gap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
+            self._record_gap(day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
 
     def dead_letter(self, record: Record, reason: str) -> None:
         """Move a record that the broker refuses to the dead-letter table."""
@@ -316,7 +316,7 @@ class Journal:
         # A gap record that is itself refused must not cause another one.
         self._record_gap(
             self.reader.day_of(record.at),
-            Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
+            LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
             ledger_only=record.kind == "gap",
         )
 
@@ -324,17 +324,17 @@ class Journal:
         """Alarms that could not be written: they are sent at once, and again when they are committed."""
         return list(self._pending.alarms) if self.failure else []
 
-    def window_after(self, pos: int) -> Window | None:
+    def window_after(self, pos: int) -> TelemetryWindow | None:
         """The window that follows a position, if it is still in memory."""
         if pos >= self.committed[Lane.TELEMETRY]:
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
     def _record_gap(
-        self, day: str, gap: Gap, *, ledger_only: bool = False, already_counted: bool = False
+        self, day: str, gap: LedgerGap, *, ledger_only: bool = False, already_counted: bool = False
     ) -> None:
         if not already_counted:
-            self.dropped += gap.count if gap.reason != UNCERTAIN else 0
+            self.dropped += gap.count if gap.reason != CRASH_REASON else 0
             self._pending.gaps.append((day, gap))
         if ledger_only:
             return
@@ -394,7 +394,7 @@ class Journal:
         except JournalFailed as failure:
             self.failure = failure
             self._pending.put_back(pending)
-            _resolve(pending.waiting, failure)
+            _resolve_waiting(pending.waiting, failure)
             self.commit_attempted.send()
             if isinstance(failure, JournalDamaged):
                 # The next start moves the file aside and copies its sound rows.
@@ -404,11 +404,11 @@ class Journal:
         self.failure = None
         while len(self._windows) > MAX_COMMITTED_WINDOWS and self._windows[0].pos is not None:
             self._windows.popleft()
-        _resolve(pending.waiting, None)
+        _resolve_waiting(pending.waiting, None)
         self.commit_attempted.send()
         self.changed.send()
 
-    async def _transact(self, pending: _Pending, windows: list[Window], closing: bool) -> None:
+    async def _transact(self, pending: _Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
@@ -449,7 +449,7 @@ class Journal:
         self._days = Counter() if checkpoint else self._days + days
         self.commits += bool(statements)
 
-    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[Window]) -> None:
+    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[TelemetryWindow]) -> None:
         """Remove what is committed from the tail, and store the committed numbers in it."""
         numbers = {(record.lane, record.device): record.seq for record in committed}
         self._numbers |= numbers
@@ -459,10 +459,10 @@ class Journal:
         else:
             tail.commit(numbers)
 
-    def _due_windows(self) -> list[Window]:
+    def _due_windows(self) -> list[TelemetryWindow]:
         """Close the open window; returns those closed and not committed, oldest first."""
         if self._windows[-1].records:
-            self._windows.append(Window())
+            self._windows.append(TelemetryWindow())
         return [window for window in self._windows if window.pos is None and window.records]
 
     def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
@@ -530,19 +530,19 @@ class Journal:
             raise
 
 
-async def _start(
+async def _open_journal(
     stack: AsyncExitStack,
     path: Path,
     clock: Clock,
     window: float,
-    limits: Limits,
+    limits: StorageLimits,
     day_of: DayOf | None,
     runtime: Path | None,
 ) -> Journal:
     small = path.exists() and path.stat().st_size <= MAX_BYTES_CHECKED_AT_START
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
-    Reserve(path).release_if_disk_full()
+    DiskReserve(path).release_if_disk_full()
     writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
@@ -551,7 +551,7 @@ async def _start(
     return journal
 
 
-def _resolve(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
+def _resolve_waiting(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
     for future in waiting:
         if future.done():
             continue

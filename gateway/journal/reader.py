@@ -15,19 +15,19 @@ import msgspec
 from gateway.model import Lane, Record, Stamp
 
 from .database import JournalDatabase, connect
-from .rows import unpack
+from .rows import unpack_records
 
 LANES = tuple(Lane)
-UPLINK = "uplink"
-DAMAGED = "damaged"
+UPLINK_READER = "uplink"
+DAMAGE_REASON = "damaged"
 """The reason of a gap due to damage, and the value of `meta.clean` until all such gaps are recorded."""
-UNCERTAIN = "restart"
+CRASH_REASON = "restart"
 """The reason of a gap due to a crash: see `LedgerRow`."""
 
 Stream = tuple[Lane, str]
 
 
-class Pack(msgspec.Struct, frozen=True):
+class RecordPack(msgspec.Struct, frozen=True):
     """A row of a lane: the records that were committed together at `pos`."""
 
     pos: int
@@ -43,7 +43,7 @@ def utc_day(at: Stamp) -> str:
     return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
 
 
-class Gap(msgspec.Struct, frozen=True):
+class LedgerGap(msgspec.Struct, frozen=True):
     """Sequence numbers `first` to `last` of a stream, `count` of which were lost."""
 
     lane: Lane
@@ -85,7 +85,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Reader:
+class JournalReader:
     """Queries on the journal. Damaged rows are left out and counted in `damaged`."""
 
     def __init__(
@@ -102,12 +102,12 @@ class Reader:
 
     @staticmethod
     @asynccontextmanager
-    async def open(path: Path, day_of: DayOf = utc_day) -> AsyncIterator[Reader]:
+    async def open(path: Path, day_of: DayOf = utc_day) -> AsyncIterator[JournalReader]:
         """A read-only reader; raises `JournalFailed` when there is no journal yet."""
         async with connect(path, readonly=True) as database:
-            yield Reader(database, day_of)
+            yield JournalReader(database, day_of)
 
-    async def read(self, lane: Lane, after: int, limit: int) -> list[Pack]:
+    async def read(self, lane: Lane, after: int, limit: int) -> list[RecordPack]:
         """The next `limit` packs of a lane, oldest first."""
         return self._packs(
             await self._database.rows(
@@ -117,7 +117,7 @@ class Reader:
             )
         )
 
-    async def before(self, lane: Lane, pos: int, limit: int) -> list[Pack]:
+    async def before(self, lane: Lane, pos: int, limit: int) -> list[RecordPack]:
         """The `limit` packs of a lane before `pos`, newest first."""
         return self._packs(
             await self._database.rows(
@@ -127,14 +127,14 @@ class Reader:
             )
         )
 
-    def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
+    def _packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
         packs = []
         for pos, body, crc in rows:
             try:
-                packs.append(Pack(pos, unpack(body, crc)))
+                packs.append(RecordPack(pos, unpack_records(body, crc)))
             except ValueError:
                 self.damaged += 1
-                packs.append(Pack(pos, []))
+                packs.append(RecordPack(pos, []))
         if self.damaged:
             self._on_damage()
         return packs
@@ -146,7 +146,7 @@ class Reader:
         )
         return rows[0][0] if rows else 0
 
-    async def cursor(self, lane: Lane, reader: str = UPLINK) -> int:
+    async def cursor(self, lane: Lane, reader: str = UPLINK_READER) -> int:
         """The position a reader has reached."""
         rows = await self._database.rows(
             "SELECT pos FROM cursor WHERE reader = ? AND lane = ?", reader, int(lane)
@@ -206,7 +206,7 @@ class Reader:
         for lane in LANES:
             async for record in self.records(lane, await self.cursor(lane)):
                 pending[self.day_of(record.at), lane, record.device] += 1
-        gaps: dict[tuple[str, Lane, str], list[Gap]] = {}
+        gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
         for day, gap in await self.gaps():
             gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
         return [
@@ -214,10 +214,10 @@ class Reader:
             for key in sorted(measured.keys() | gaps.keys())
         ]
 
-    async def gaps(self) -> list[tuple[str, Gap]]:
+    async def gaps(self) -> list[tuple[str, LedgerGap]]:
         """Every gap of the ledger with its day, oldest first."""
         return [
-            (str(day), Gap(Lane(lane), *rest))
+            (str(day), LedgerGap(Lane(lane), *rest))
             for day, lane, *rest in await self._database.rows(
                 "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
             )
@@ -233,11 +233,13 @@ class Reader:
         return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
 
 
-def _ledger_row(key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[Gap]) -> LedgerRow:
+def _ledger_row(
+    key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[LedgerGap]
+) -> LedgerRow:
     dropped: Counter[str] = Counter()
     for gap in gaps:
         dropped[gap.reason] += gap.count
-    uncertain = dropped.pop(UNCERTAIN, 0) + dropped.pop(DAMAGED, 0)
+    uncertain = dropped.pop(CRASH_REASON, 0) + dropped.pop(DAMAGE_REASON, 0)
     delivered = measured - pending - dropped.total()
     spans = [(gap.first, gap.last, gap.reason) for gap in gaps]
     return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, spans)

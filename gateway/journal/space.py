@@ -16,13 +16,13 @@ RESERVE_BYTES = 2 * 1024 * 1024
 """Size of a file of zeros that is deleted when the disk is full, so that alarms still fit."""
 MAX_WAL_BYTES = 8 * 1024 * 1024
 """Size of the write-ahead log that is counted against the cap."""
-ALARM_SHARE = 0.05
+ALARM_RESERVED_SHARE = 0.05
 """Fraction of the cap that only alarms may use."""
 DAY_S = 86_400.0
 MAX_WINDOW_S = 10.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class StorageLimits(msgspec.Struct, frozen=True, kw_only=True):
     """In bytes: `cap` for database, log and reserve together; `daily` for the writes of a day; `endurance`
     for those of the card's life."""
 
@@ -38,10 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def telemetry_pages(self) -> int:
         """Pages it may have before telemetry is evicted."""
-        return int(self.pages * (1 - ALARM_SHARE))
+        return int(self.pages * (1 - ALARM_RESERVED_SHARE))
 
 
-class Reserve:
+class DiskReserve:
     """The file of zeros beside the journal."""
 
     def __init__(self, journal: Path) -> None:
@@ -78,14 +78,14 @@ class Reserve:
         return self._path.stat().st_size if self._path.exists() else 0
 
 
-class Wear:
+class CardWear:
     """Bytes this process writes to the card, and how long the card will last.
 
     From /proc/self/io: `write_bytes` minus `cancelled_write_bytes`. The rate leaves out the first minute,
     in which a journal may be created.
     """
 
-    def __init__(self, clock: Clock, limits: Limits, window: float) -> None:
+    def __init__(self, clock: Clock, limits: StorageLimits, window: float) -> None:
         self._clock = clock
         self._limits = limits
         self._base = window

@@ -26,7 +26,7 @@ class Hazard(StrEnum):
     FAULT = "fault"
 
 
-LATCHING = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS})
+LATCHING_HAZARDS = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS})
 """Alarms that stay until a named person resets them, even if the condition is gone
 (GB 26875.1-2011; GB 14287.5-2025)."""
 

@@ -10,7 +10,7 @@ from gateway.model.alarm import AlarmSpec, Hazard
 from gateway.model.checks import Checks
 from gateway.model.sample import Value
 
-MISSES_UNTIL_OFFLINE = 3
+FAILURES_UNTIL_OFFLINE = 3
 """Polls without a reply, or missing messages, before a device counts as offline."""
 
 
@@ -104,4 +104,4 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds that a device which pushes has to confirm the action."""
         declared = self.actions.get(action)
         within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
-        return within or MISSES_UNTIL_OFFLINE * self.every
+        return within or FAILURES_UNTIL_OFFLINE * self.every

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
     Outcome,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -61,7 +61,7 @@ class Commands(Service):
         self._allowed = allowed
         self._devices = frozenset(devices)
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Command):
             return ({}, []) if message.id in rows else self._evaluate(message)
         if isinstance(message, Outcome) and message.command in rows:
@@ -78,11 +78,11 @@ class Commands(Service):
             for key, order in rows.items()
         }
 
-    def _evaluate(self, command: Command) -> tuple[Changes, list[Fact]]:
+    def _evaluate(self, command: Command) -> tuple[RowChanges, list[Fact]]:
         reason = self._denial_reason(command)
         order = CommandRow(
             # A command for an unknown device must not create a stream of that name.
-            command.device if command.device in self._devices else GATEWAY,
+            command.device if command.device in self._devices else GATEWAY_DEVICE,
             command.action,
             command.origin,
             command.by,
@@ -106,13 +106,13 @@ class Commands(Service):
         return ""
 
 
-def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[Changes, list[Fact]]:
+def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
     order = msgspec.structs.replace(order, status=CommandStatus(outcome.status), detail=outcome.detail)
     return {key: order}, [_fact("outcome", key, order, outcome.at)]
 
 
-def _remove_expired(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-    changes: Changes = {}
+def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+    changes: RowChanges = {}
     facts: list[Fact] = []
     for key, order in rows.items():
         if order.status is CommandStatus.INTERRUPTED:

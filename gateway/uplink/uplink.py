@@ -18,7 +18,7 @@ from typing import TypeVar
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
-from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
+from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
@@ -340,7 +340,7 @@ class Uplink:
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
 
 
-def _records(packs: list[Pack]) -> list[Record]:
+def _records(packs: list[RecordPack]) -> list[Record]:
     return [record for pack in packs for record in pack.records]
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from gateway.base.files import create_durably
-from gateway.base.rate_limit import Rate, RateLimiter
+from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.model import ConfigError
 
 COOKIE = "linli-session"
 SESSION_LIFETIME_S = 365 * 86_400
 """A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
 
-WRONG_KEYS = Rate(5, 60.0)
+WRONG_KEYS = RateLimit(5, 60.0)
 """After which an address has to wait."""
 
 

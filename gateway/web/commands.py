@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
-from gateway.model import GATEWAY
+from gateway.model import GATEWAY_DEVICE
 
 from .settings import Settings
 from .view import View
@@ -34,7 +34,7 @@ class RequestContext(NamedTuple):
 class Target(NamedTuple):
     """Which devices a command goes to, one after the other, and what it is about in words."""
 
-    devices: Sequence[str] = (GATEWAY,)
+    devices: Sequence[str] = (GATEWAY_DEVICE,)
     facts: Mapping[str, str] = {}
 
 

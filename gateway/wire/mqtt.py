@@ -41,7 +41,7 @@ FIRST_FAILURE_CODE = 0x80
 """MQTT 5, 2.4: reason codes from here on mean failure."""
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingMessage(msgspec.Struct, frozen=True):
     """A message from the broker."""
 
     topic: str
@@ -66,7 +66,7 @@ class Connection:
         self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
         """Messages that wait until the broker has acknowledged some of those before them."""
         self._receive_maximum = 0xFFFF
-        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(MAX_INBOX_MESSAGES)
+        self._inbox: asyncio.Queue[IncomingMessage] = asyncio.Queue(MAX_INBOX_MESSAGES)
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
         self.max_packet_bytes = 0
@@ -99,7 +99,7 @@ class Connection:
             topic, payload, retain, done = self._outbox.popleft()
             info = self._client.publish(topic, payload, qos=1, retain=retain)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+                _fail_future(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
             else:
                 self._unacknowledged[info.mid] = done
 
@@ -120,7 +120,7 @@ class Connection:
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
 
-    async def messages(self) -> AsyncIterator[Incoming]:
+    async def messages(self) -> AsyncIterator[IncomingMessage]:
         """Messages of the subscriptions, until `LinkDown`."""
         while True:
             getting = asyncio.ensure_future(self._inbox.get())
@@ -145,7 +145,7 @@ class Connection:
         self._unacknowledged.clear()
         self._outbox.clear()
         for future in futures:
-            _fail(future, error)
+            _fail_future(future, error)
 
     async def keep_alive(self) -> None:
         """Send pings and check for their replies."""
@@ -173,9 +173,9 @@ class Connection:
         if future is None or future.done():
             return
         if code.value >= FIRST_FAILURE_CODE:
-            _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
+            _fail_future(future, LinkDown("message-refused", reason=str(code), code=code.value))
         elif code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
-            _fail(future, LinkDown("nobody-subscribed"))
+            _fail_future(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 
@@ -186,7 +186,7 @@ class Connection:
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         try:
-            self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+            self._inbox.put_nowait(IncomingMessage(message.topic, bytes(message.payload), message.retain))
         except asyncio.QueueFull:
             Connection.dropped += 1
             self._dropped_in_a_row += 1
@@ -263,10 +263,10 @@ async def connect(
         stack.callback(connection.close)
         try:
             if options.username:
-                client.username_pw_set(options.username, _password(options.password_file))
+                client.username_pw_set(options.username, _read_password(options.password_file))
             if url.scheme == "mqtts":
                 client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
-            await _open(client, url, version)
+            await _connect_client(client, url, version)
             keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")
             stack.callback(keepalive.cancel)
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
@@ -278,19 +278,19 @@ async def connect(
         yield connection
 
 
-async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
+async def _connect_client(client: paho.Client, url: SplitResult, version: int) -> None:
     """Connect in a thread: name lookup and TLS handshake block."""
     properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
     port = url.port or (8883 if url.scheme == "mqtts" else 1883)
     await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE_S, properties=properties)
 
 
-def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
+def _fail_future(future: asyncio.Future[Any], error: LinkDown) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # Marks it as retrieved: not every caller awaits it.
 
 
-def _password(file: Path | None) -> str | None:
+def _read_password(file: Path | None) -> str | None:
     """Read for each connection, so that a new password needs no restart."""
     return file.read_text().strip() if file else None

@@ -24,7 +24,7 @@ from rig import DAEMON_CORES, OTHER_CORES, Daemon, Rig, wait_until
 
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
-from gateway.journal.rows import unpack
+from gateway.journal.rows import unpack_records
 from gateway.model import Sample
 
 Figures = dict[str, float]
@@ -289,7 +289,7 @@ class _CommitWatcher:
             rows = self._database.execute("SELECT pos, body, crc FROM alarm WHERE pos > ?", (self._pos,))
             for pos, body, crc in rows.fetchall():
                 self._pos = pos
-                for record in unpack(body, crc):
+                for record in unpack_records(body, crc):
                     self.seen[record.device, record.seq] = now
             if time.monotonic() >= end:
                 return

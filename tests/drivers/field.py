@@ -54,5 +54,5 @@ async def run(site: Site) -> None:
 
 
 if __name__ == "__main__":
-    log.setup("en")
+    log.setup_logging("en")
     asyncio.run(run(load_site(Path(sys.argv[1]))))

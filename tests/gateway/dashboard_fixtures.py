@@ -188,7 +188,7 @@ class House:
     async def _live(self, up: asyncio.Event) -> None:
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
-            control.serve(self.settings.control, await self._handlers(self._journal)),
+            control.serve_control_socket(self.settings.control, await self._handlers(self._journal)),
         ):
             up.set()
             await self._leave.wait()

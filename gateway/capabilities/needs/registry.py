@@ -21,7 +21,7 @@ from gateway.base.control import Handler
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY_S, Need, Needs, Reception
-from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
+from gateway.model import GATEWAY_DEVICE, Clock, Command, GatewayError, Rows
 from gateway.services.commands import CommandRow, CommandStatus
 
 from .particulars import (
@@ -209,7 +209,7 @@ class NeedsRegistry:
         fields = {
             "id": uuid.uuid4().hex,
             "at": now,
-            "device": GATEWAY,
+            "device": GATEWAY_DEVICE,
             "action": action,
             "args": args,
             "expires": now.wall + COMMAND_LIFETIME_MS,

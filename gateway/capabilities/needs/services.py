@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -150,7 +150,7 @@ class Needs(Service):
     def __init__(self, reception: Reception | None = None) -> None:
         self._reception = reception
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Tick):
             return self._process_tick(rows, message.at)
         if not isinstance(message, Command) or message.action not in self.actions:
@@ -190,7 +190,7 @@ class Needs(Service):
             "overdue": sum(row.overdue for row in owed),
         }
 
-    def _register(self, rows: Rows, key: str, command: Command) -> tuple[Changes, list[Fact]]:
+    def _register(self, rows: Rows, key: str, command: Command) -> tuple[RowChanges, list[Fact]]:
         assert self._reception
         args, at = command.args, command.at
         category = str(args["category"])
@@ -203,7 +203,7 @@ class Needs(Service):
             sealed=args.get("sealed") is True,
             once=str(args.get("once", "")),
         )
-        changes: Changes = {key: need}
+        changes: RowChanges = {key: need}
         if len(rows) >= MAX_NEEDS:
             over = [(row.ended.wall, old) for old, row in rows.items() if row.ended and not row.sealed]
             changes |= {old: None for _, old in sorted(over)[:1]}
@@ -239,8 +239,8 @@ class Needs(Service):
             row = _without_particulars(row, at)
         return msgspec.structs.replace(row, **change), detail
 
-    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
         if self._reception is None or not at.is_set:
             return changes, facts
@@ -365,4 +365,4 @@ def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
         "overdue": row.overdue,
         **more,
     }
-    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, kind, at, body, durable=True)

@@ -171,7 +171,7 @@ class Scanner:
     async def _ask_gateway(self) -> None:
         """Ask a running gateway which targets it uses. Raises `GatewayError` when it does not answer."""
         try:
-            answer = await control.call(self._socket, "lines")
+            answer = await control.call_daemon(self._socket, "lines")
         except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
@@ -248,7 +248,9 @@ class Scanner:
 
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": encode_points(points)}
-            answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
+            answer = await control.call_daemon(
+                self._socket, "scan", bus=bus, address=keys, model=model, **more
+            )
             if "nobody" in answer:
                 failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
                 if failed.kind.late_reply_possible and target.startswith("tcp:"):

@@ -19,7 +19,7 @@ from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
 from gateway.field.line import Line
-from gateway.journal import Journal, Reader
+from gateway.journal import Journal, JournalReader
 from gateway.model import Lane, Sample
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.wire.codec import convert_values
@@ -270,6 +270,6 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
         assert stands(engine), "nor does another detector"
         await peer.ask(packet(components(component(1, 1))).encode())
     assert fires == [True, True, True, False]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         changes = [record.body["change"] async for record in reader.records(Lane.ALARM, 0)]
     assert changes.count("raised") == 1

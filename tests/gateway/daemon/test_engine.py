@@ -11,7 +11,7 @@ import pytest
 
 from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
-from gateway.journal import Journal, JournalFailed, Reader
+from gateway.journal import Journal, JournalFailed, JournalReader
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
 from gateway.services.commands import CommandStatus
 from gateway.services.driver_state import DriverState, saved_states
@@ -35,7 +35,7 @@ async def engine(path: Path, clock: FakeClock, **hooks: Any) -> AsyncIterator[tu
 
 
 async def records(path: Path, lane: Lane) -> list[Record]:
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         return [record async for record in reader.records(lane, 0)]
 
 
@@ -54,7 +54,7 @@ async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path
     clock, path = FakeClock(), tmp_path / "journal.db"
     async with engine(path, clock) as (it, _):
         await it.sample(Sample("locker", clock.now(), {"x": 1}, driver_state=b"held"))
-        async with Reader.open(path) as reader:
+        async with JournalReader.open(path) as reader:
             assert saved_states(it.rows(DriverState.name)) == {"locker": b"held"}
             assert set(await reader.state(DriverState.name)) == {"locker"}
     async with engine(path, clock) as (it, _):

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.journal import Journal, JournalDamaged, JournalFailed, Limits, Pack, Reader
+from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalReader, RecordPack, StorageLimits
 from gateway.journal.journal import MAX_COMMITTED_WINDOWS, MAX_SENT_UNCOMMITTED, MAX_UNWRITTEN_WINDOWS
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
@@ -32,7 +32,7 @@ async def journal(
     path: Path, clock: FakeClock | None = None, **options: int
 ) -> AsyncIterator[tuple[Journal, FakeClock]]:
     clock = clock or FakeClock()
-    async with Journal.open(path, clock, 1.0, Limits(**options)) as opened:
+    async with Journal.open(path, clock, 1.0, StorageLimits(**options)) as opened:
         yield opened, clock
 
 
@@ -51,7 +51,7 @@ async def window(journal: Journal, clock: FakeClock) -> None:
 
 
 async def records(path: Path, lane: Lane) -> list[Record]:
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         return [record async for record in reader.records(lane, 0)]
 
 
@@ -81,7 +81,7 @@ async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(
         (record,) = await records(path, ALARM)
         assert record.body == {"n": 7}
         assert await records(path, TELEMETRY) == []
-        async with Reader.open(path) as reader:
+        async with JournalReader.open(path) as reader:
             assert msgspec.msgpack.decode((await reader.state("s"))["k"], type=Row) == Row(7)
 
 
@@ -323,7 +323,7 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
         row = rows[TELEMETRY, "d"]
         assert (row.measured, row.delivered, row.pending, row.dropped) == (10, 4, 5, {"thinned": 1})
         assert row.gaps == [(5, 5, "thinned")]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         again = {(row.lane, row.device): row for row in await reader.ledger()}
     assert again[TELEMETRY, "d"] == row
 
@@ -341,7 +341,7 @@ async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Pa
             ("2026-11-21", 1),
             ("2026-11-22", 2),
         ]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         assert [(row.day, row.measured) for row in await reader.ledger()] == [
             ("2026-11-21", 1), ("2026-11-22", 2),
         ]  # fmt: skip
@@ -490,7 +490,7 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
 async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
-    async with journal(path) as (j, clock), Reader.open(path) as reader:
+    async with journal(path) as (j, clock), JournalReader.open(path) as reader:
         seen = await reader.data_version()
         for _ in range(3):
             j.append("s", [fact(clock)], {})
@@ -505,8 +505,8 @@ async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:
             j.append("s", [fact(clock)], {})
             await j.commit()
         await j._writer.transact([("UPDATE alarm SET body = zeroblob(20) WHERE pos = 2", ())])
-        async with Reader.open(path) as reader:
-            packs: list[Pack] = await reader.read(ALARM, 0, 10)
+        async with JournalReader.open(path) as reader:
+            packs: list[RecordPack] = await reader.read(ALARM, 0, 10)
             assert [len(pack.records) for pack in packs] == [1, 0, 1]
             assert reader.damaged == 1
         with pytest.raises(JournalDamaged):

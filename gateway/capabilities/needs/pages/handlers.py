@@ -316,7 +316,7 @@ class NeedsHandlers(PartHandlers):
         return {}
 
     async def _call_daemon(self, name: str, /, **request: Any) -> dict[str, Any]:
-        return await control.call(self._context.settings.control, name, **request)
+        return await control.call_daemon(self._context.settings.control, name, **request)
 
     def _words(self, lang: str) -> dict[str, Any]:
         reception = self._reception

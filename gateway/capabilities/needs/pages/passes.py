@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.base.rate_limit import Rate, RateLimiter
+from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.web.access import SESSION_LIFETIME_S, Access
 
 COOKIE = "linli-need"
@@ -19,9 +19,9 @@ ALLOWED_REQUESTS = {
 """All that a pass opens."""
 
 HOUR_S = 3600.0
-NEEDS_PER_PHONE = Rate(5, 600.0)
-NEEDS_OF_KIOSKS = Rate(60, HOUR_S)
-WRONG_NUMBERS = Rate(20, 600.0)
+NEEDS_PER_PHONE = RateLimit(5, 600.0)
+NEEDS_OF_KIOSKS = RateLimit(60, HOUR_S)
+WRONG_NUMBERS = RateLimit(20, 600.0)
 """Wrong receipt numbers per address."""
 
 
@@ -48,7 +48,7 @@ class Passes:
     def registration_wait_s(self, channel: str, address: str, phones_per_hour: int) -> int:
         """Seconds before this one may register another need."""
         if channel == PHONE:
-            all_phones = self._by_channel.wait_s(PHONE, Rate(phones_per_hour, HOUR_S))
+            all_phones = self._by_channel.wait_s(PHONE, RateLimit(phones_per_hour, HOUR_S))
             return max(all_phones, self._by_address.wait_s(address, NEEDS_PER_PHONE))
         return self._by_channel.wait_s(KIOSK, NEEDS_OF_KIOSKS) if channel == KIOSK else 0
 

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -95,8 +95,8 @@ class Patrols(Service):
         self._patrols = patrols
         self._local_time = local_time
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
         if isinstance(message, Tick):
             changes |= {name: None for name in rows if name not in self._patrols}
@@ -164,7 +164,7 @@ class Patrols(Service):
 
 
 def _fact(kind: str, at: Stamp, **body: Any) -> Fact:
-    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, kind, at, body, durable=True)
 
 
 _replace = msgspec.structs.replace

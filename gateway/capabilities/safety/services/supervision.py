@@ -12,12 +12,12 @@ from math import inf
 import msgspec
 
 from gateway.model import (
-    Changes,
     Device,
     Fact,
     Hazard,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -90,7 +90,7 @@ class Supervision(Service):
         }
         self._last_check_minute = -1
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Sample):
             return self._process_sample(rows, message), []
         if isinstance(message, Fact) and message.kind == "alarm":
@@ -109,8 +109,8 @@ class Supervision(Service):
             "silent": sum(not row.alive for row in rows.values()),
         }
 
-    def _process_sample(self, rows: Rows, sample: Sample) -> Changes:
-        changes: Changes = {}
+    def _process_sample(self, rows: Rows, sample: Sample) -> RowChanges:
+        changes: RowChanges = {}
         for point in self._points.get(sample.device, ()):
             key = f"{sample.device}/{point}"
             row: Sensor = rows.get(key) or Sensor(since=sample.at)
@@ -127,7 +127,7 @@ class Supervision(Service):
                 changes[key] = row
         return changes
 
-    def _process_alarm(self, rows: Rows, fact: Fact) -> Changes:
+    def _process_alarm(self, rows: Rows, fact: Fact) -> RowChanges:
         body = fact.body
         key = str(body["id"]).rpartition("/")[0]
         if key not in self._interval_days:
@@ -143,8 +143,8 @@ class Supervision(Service):
             row = _replace(row, tested=fact.at, tested_by="", due=False)
         return {key: row} if row != rows.get(key) else {}
 
-    def _mark_due(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def _mark_due(self, rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts = []
         for key, old in rows.items():
             if key not in self._interval_days:

@@ -23,7 +23,7 @@ from gateway.capabilities.safety.services.escalation import (
 )
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
-from gateway.model.hours import DAYS, Hours, parse_week
+from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours, parse_week
 
 TABLES = ("contact", "roster", "channel", "escalation")
 DEFAULT_PLAN = "default"
@@ -49,7 +49,7 @@ class Shift(msgspec.Struct, frozen=True):
     """`[roster.…]`: who is on duty, and when."""
 
     contacts: tuple[str, ...]
-    hours: Hours
+    hours: WeeklyHours
 
 
 class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,7 +243,7 @@ def first_hole(shifts: Iterable[Shift]) -> str | None:
     monday = datetime(2024, 1, 1)  # noqa: DTZ001  local time, whatever the zone
     closed = {day for shift in shifts for day in shift.hours.closed}
     minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
-    begins = [(DAYS[n], monday + timedelta(days=n)) for n in range(7)]
+    begins = [(WEEKDAY_KEYS[n], monday + timedelta(days=n)) for n in range(7)]
     # The day after, too: a night shift that was not begun is missing in the morning.
     for day in sorted(closed):
         midnight = datetime.combine(day, datetime.min.time())

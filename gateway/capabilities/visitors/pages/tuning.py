@@ -49,7 +49,7 @@ class CameraHandlers(PartHandlers):
         try:
             bus = msgspec.json.decode(await read_body(request), type=dict[str, str])["camera"]
             socket = self._context.settings.control
-            answer = await control.call(socket, "still", bus=bus, by=request.state.person)
+            answer = await control.call_daemon(socket, "still", bus=bus, by=request.state.person)
         except (ValueError, KeyError):
             return JSONResponse({"message": translate(lang, "dashboard.form-wrong")}, 400)
         except GatewayError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import Stamp
-from gateway.model.hours import MINUTES_PER_DAY, Hours
+from gateway.model.hours import MINUTES_PER_DAY, WeeklyHours
 
 SLOT_MINUTES = 5
 SLOTS_PER_DAY = MINUTES_PER_DAY // SLOT_MINUTES
@@ -88,7 +88,7 @@ def _first_busy_slot(counts: list[int]) -> int | None:
     return None
 
 
-def opening_report(day: Day, hours: Hours | None) -> dict[str, Any]:
+def opening_report(day: Day, hours: WeeklyHours | None) -> dict[str, Any]:
     """The body of the fact `opening-day`."""
     spans = sorted(hours.on(date.fromisoformat(day.day))) if hours else []
     found = observed_opening(day.came, day.left)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
+from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
@@ -58,7 +58,7 @@ def read_period(
     if overlap * OVERLAP_DIVISOR > seconds:
         # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
         silent = sample.at.seconds_since(counter.at, unknown=0.0)
-        stuck = silent > MISSES_UNTIL_OFFLINE * max(interval_s, seconds)
+        stuck = silent > FAILURES_UNTIL_OFFLINE * max(interval_s, seconds)
         return CounterReading(counter, why="clock" if stuck else "")
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
         fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))

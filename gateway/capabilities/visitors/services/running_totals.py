@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
+from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
@@ -133,7 +133,7 @@ class _TotalEvaluation:
             missing = max(came - new for came, new in zip(passed, totals, strict=True))
             # A counter that was offline for long probably lost its power.
             if missing > FEW_PEOPLE + self._twice_mean_count(
-                min(self._reading_intervals(since), 1 + MISSES_UNTIL_OFFLINE)
+                min(self._reading_intervals(since), 1 + FAILURES_UNTIL_OFFLINE)
             ):
                 return None
         return passed

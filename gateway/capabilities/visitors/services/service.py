@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    Adopted,
-    Changes,
     Command,
+    ConfigurationAdopted,
     Device,
     Fact,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -22,7 +22,7 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
@@ -61,7 +61,7 @@ class Visitors(Service):
         self,
         devices: Mapping[str, Device],
         layout: Layout | None = None,
-        hours: Hours | None = None,
+        hours: WeeklyHours | None = None,
         local: LocalTime = lambda _: None,
     ) -> None:
         self._layout = with_counters(layout or Layout(), devices.values())
@@ -80,7 +80,7 @@ class Visitors(Service):
         """When a trusted running total of each counter was last read. After a restart of the gateway: when
         it last changed."""
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         transition = VisitorsStep(rows, message.at)
         if isinstance(message, Sample):
             if message.device in self._doors and message.device in self._properties:
@@ -90,7 +90,7 @@ class Visitors(Service):
                 self._process_tick(transition, message)
         elif isinstance(message, Command):
             self._execute_command(transition, message)
-        elif isinstance(message, Adopted):
+        elif isinstance(message, ConfigurationAdopted):
             self._adopt_configuration(transition)
         return transition.changes, transition.facts
 

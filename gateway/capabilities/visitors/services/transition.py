@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from gateway.model import Changes, Fact, Row, Rows, Stamp
+from gateway.model import Fact, Row, RowChanges, Rows, Stamp
 
 from .opening_hours import Day
 
@@ -38,7 +38,7 @@ class VisitorsStep:
     def __init__(self, rows: Rows, at: Stamp) -> None:
         self._rows = rows
         self.at = at
-        self.changes: Changes = {}
+        self.changes: RowChanges = {}
         self.facts: list[Fact] = []
 
     @property

@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Adopted,
+    GATEWAY_DEVICE,
     AlarmSpec,
-    Changes,
     Command,
+    ConfigurationAdopted,
     Device,
     Fact,
     Hazard,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -32,7 +32,7 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LocalClock, Rule, rule_of_point, rules_of_device
@@ -119,11 +119,12 @@ class Safety(Service):
         devices: Mapping[str, Device],
         rules: Iterable[Rule] = (),
         local_time: LocalClock = lambda _: None,
-        opening_hours: Hours | None = None,
+        opening_hours: WeeklyHours | None = None,
         inside_figure: str = "",
     ) -> None:
         own = (
-            rule_of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in GATEWAY_FAULT_POINTS
+            rule_of_point(GATEWAY_DEVICE, point, AlarmSpec(hazard=Hazard.FAULT))
+            for point in GATEWAY_FAULT_POINTS
         )
         profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
         self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
@@ -142,7 +143,7 @@ class Safety(Service):
             "drill": self._start_drill,
         }
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         changes = _ChangeSet(rows, message.at)
         if isinstance(message, Sample):
             if message.device == self._inside_service:
@@ -159,7 +160,7 @@ class Safety(Service):
                     alarm.muted_until is None or _has_passed(alarm.muted_until, message.at)
                 ):
                     changes.record(key, _replace(changes.get(key) or alarm, muted=False), "unmuted")
-        elif isinstance(message, Adopted):
+        elif isinstance(message, ConfigurationAdopted):
             self._apply_configuration(changes)
         elif isinstance(message, Command) and message.action in self._commands:
             self._commands[message.action](changes, message)
@@ -272,7 +273,7 @@ class Safety(Service):
         key = f"drill/{hazard}"
         alarm = Alarm(
             id=_occurrence_id(key, changes.at),
-            device=GATEWAY,
+            device=GATEWAY_DEVICE,
             point="drill",
             hazard=Hazard(str(hazard)),
             raised=changes.at,
@@ -292,7 +293,7 @@ class _ChangeSet:
     def __init__(self, rows: Rows, at: Stamp) -> None:
         self._old_rows = rows
         self.at = at
-        self.rows: Changes = {}
+        self.rows: RowChanges = {}
         self.facts: list[Fact] = []
 
     @property

@@ -24,7 +24,7 @@ from gateway.capabilities.safety.services.escalation import (
     notice_key,
     retry_delay_s,
 )
-from gateway.model import LATCHING, Fact, Hazard, Lane, Outcome, Stamp
+from gateway.model import LATCHING_HAZARDS, Fact, Hazard, Lane, Outcome, Stamp
 from tests.gateway.services.kit import Fold, adopted, at, tick
 
 PLAN = EscalationPlan(
@@ -65,7 +65,7 @@ def alarm(
 ) -> Fact:
     body: dict[str, Any] = {
         "id": key, "change": change, "state": state, "point": "smoke", "hazard": hazard, "value": True,
-        "latch": hazard in LATCHING,
+        "latch": hazard in LATCHING_HAZARDS,
         "raised": at(0).wall, "by": by, "mode": mode, "why": "",
     }  # fmt: skip
     return Fact(Lane.ALARM, "smoke", "alarm", at(second, boot), body)

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.capabilities.visitors.services import COUNTER_KIND, Counter, Layout, Visitors
 from gateway.model import ClockQuality, Command, Device, Fact, Point, Sample, Stamp, Tick
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 from tests.gateway.services.kit import Fold
 
 WIDEST = 2**64 - 1
@@ -64,7 +64,7 @@ class Centre(Fold):
         self,
         *counters: Device,
         layout: Layout | None = None,
-        hours: Hours | None = None,
+        hours: WeeklyHours | None = None,
         every: float = 1.0,
     ) -> None:
         self.counters = {each.name: each for each in counters or (counter("d", every),)}

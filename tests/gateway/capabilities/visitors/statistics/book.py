@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.capabilities.visitors.services import facts
 from gateway.journal import Journal
-from gateway.model import Changes, ClockQuality, Fact, Stamp
+from gateway.model import ClockQuality, Fact, RowChanges, Stamp
 from tests.clock import FakeClock
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -39,7 +39,7 @@ def covered(text: str, counter: str = "south", why: str = "") -> Fact:
     return facts.coverage(counter, stamp(text), why)
 
 
-def write(path: Path, packs: Iterable[Iterable[Fact]], changes: Changes | None = None) -> None:
+def write(path: Path, packs: Iterable[Iterable[Fact]], changes: RowChanges | None = None) -> None:
     """Each pack in one transaction of the journal."""
 
     async def append() -> None:

@@ -25,7 +25,7 @@ from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import writer
 from gateway.capabilities.visitors.statistics.aggregation import Aggregator, Bin, split_by_quarter_hour
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.journal import Journal, Reader
+from gateway.journal import Journal, JournalReader
 from gateway.model import Fact, Lane, Record, Sample
 from gateway.services.timekeeping import Boot
 from tests.clock import FakeClock
@@ -49,7 +49,7 @@ def fold_in(path: Path, journal: Path) -> None:
     async def work() -> None:
         database = connect(path)
         try:
-            async with Reader.open(journal) as reader:
+            async with JournalReader.open(journal) as reader:
                 await writer.catch_up(database, reader)
         finally:
             database.close()
@@ -343,7 +343,7 @@ class Awake(SystemClock):
 
 async def kept(file: Path, journal: Path) -> None:
     """The daemon's task, until it waits for its next hour."""
-    async with Reader.open(journal) as reader:
+    async with JournalReader.open(journal) as reader:
         with pytest.raises(Slept):
             await statistics.maintain_statistics(file, reader, Awake())
 
@@ -396,7 +396,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
     file = tmp_path / "folder" / "statistics.db"
 
     async def live() -> None:
-        async with Reader.open(tmp_path / "journal.db") as reader:
+        async with JournalReader.open(tmp_path / "journal.db") as reader:
             task = asyncio.create_task(statistics.maintain_statistics(file, reader, SystemClock()))
             await asyncio.sleep(0.3)
             (tmp_path / "folder").unlink()
@@ -429,7 +429,7 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     assert away is not None
     assert away.body == {"since": last}
     await asyncio.to_thread(write, path, [[away]])
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         aggregator, _ = await writer.aggregate_next({}, reader, 10)
     assert aggregator.batch.gaps == {(last, last + 3_659_000, "", "away")}
 
