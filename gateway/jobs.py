@@ -25,15 +25,15 @@ class Host(Protocol):
         """The present state of a service."""
         ...
 
-    async def sample(self, sample: Sample) -> None:
+    async def publish_sample(self, sample: Sample) -> None:
         """Publish readings of the job's own; returns when an alarm they raised is safe on the disk."""
         ...
 
-    def record(self, fact: Fact) -> None:
+    def record_fact(self, fact: Fact) -> None:
         """Write down something that is no service's conclusion."""
         ...
 
-    async def command(self, command: Command) -> CommandRow:
+    async def submit_command(self, command: Command) -> CommandRow:
         """Have a command authorised, carried out at most once, and audited. Raises `GatewayError`."""
         ...
 
@@ -41,7 +41,7 @@ class Host(Protocol):
         """Have a device act, without asking who may. Raises `GatewayError` when it did not."""
         ...
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
         """Tell a service how what it asked for has ended; returns when that is safe on the disk."""
         ...
 

@@ -52,9 +52,9 @@ async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> A
         path.unlink(missing_ok=True)
 
 
-async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
+async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict[str, Any]:
     try:
-        request = msgspec.json.decode(line, type=dict[str, Any])
+        request = msgspec.json.decode(request_line, type=dict[str, Any])
         handler = handlers[str(request.pop("call"))]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return {"error": "call-unknown", "facts": {"known": ", ".join(handlers)}}

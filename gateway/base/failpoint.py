@@ -11,7 +11,7 @@ _calls_until_kill = int(_times or 1)
 
 def failpoint(stage: str) -> None:
     """Kill the process if the environment asks for it at this stage; else do nothing."""
-    global _left
+    global _calls_until_kill  # noqa: PLW0603
     if stage == _stage:
         _calls_until_kill -= 1
         if _calls_until_kill == 0:

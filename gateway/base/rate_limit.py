@@ -41,7 +41,7 @@ class RateLimiter:
         while len(self._events) > MAX_KEYS:
             self._events.popitem(last=False)
 
-    def undo(self, key: str) -> None:
+    def remove_last(self, key: str) -> None:
         """Remove the key's last event: it did not happen after all."""
         if events := self._events.get(key):
             events.pop()

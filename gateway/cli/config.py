@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
 
 async def _print_revisions(site: Site, *, as_json: bool) -> None:
     async with JournalReader.open(site.journal.path) as reader:
-        rows = (await reader.state(Configuration.name)).values()
+        rows = (await reader.service_rows(Configuration.name)).values()
     revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
     if as_json:
         print(json.dumps([{**asdict(each), "at": each.at.wall} for each in revisions], indent=2))

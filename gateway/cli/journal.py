@@ -27,7 +27,11 @@ def run(options: argparse.Namespace) -> None:
 
 async def _print_journal(site: Site, *, as_json: bool) -> None:
     async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows, epoch, dead = await reader.ledger(), await reader.meta("epoch"), await reader.dead_letters()
+        rows, epoch, dead = (
+            await reader.ledger(),
+            await reader.read_meta("epoch"),
+            await reader.dead_letters(),
+        )
     totals: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         total = totals.setdefault((row.lane.name.lower(), row.device), [0, 0, 0])

@@ -57,7 +57,7 @@ class StartConfiguration(msgspec.Struct, frozen=True):
     """What a start runs. `refused` says why it is not the site's file."""
 
     site: Site
-    kept: AdoptedConfiguration | None
+    adopted: AdoptedConfiguration | None
     refused: tuple[Mistake, ...] = ()
 
 
@@ -66,23 +66,23 @@ def choose_configuration(file: Path) -> StartConfiguration:
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = load_adopted(file, _journal_path_in(file))
-        if not (kept and (last := load_sources(file, kept.sources))):
+        adopted = load_adopted(file, _journal_path_in(file))
+        if not (adopted and (last := load_sources(file, adopted.sources))):
             raise
-        return StartConfiguration(last, kept, tuple(wrong.mistakes))
+        return StartConfiguration(last, adopted, tuple(wrong.mistakes))
     # A file that lacks its end may lack where the journal is.
-    kept = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
-    doubt = kept and _reason_against_start(file, site, kept)
-    if kept and doubt and (last := load_sources(file, kept.sources)):
-        return StartConfiguration(last, kept, (doubt,))
-    return StartConfiguration(site, kept)
+    adopted = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
+    doubt = adopted and _reason_against_start(file, site, adopted)
+    if adopted and doubt and (last := load_sources(file, adopted.sources)):
+        return StartConfiguration(last, adopted, (doubt,))
+    return StartConfiguration(site, adopted)
 
 
-def _reason_against_start(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
+def _reason_against_start(file: Path, site: Site, adopted: AdoptedConfiguration) -> Mistake | None:
     """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
-    if kept.rejected == site.digest:
-        return rollback_mistake(file, kept.revision)
-    text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
+    if adopted.rejected == site.digest:
+        return rollback_mistake(file, adopted.revision)
+    text, last = site.sources[""].rstrip(), adopted.sources[""].rstrip()
     if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
         # TOML may be cut between two tables and still hold: it only lacks devices.
         return Mistake(file, text.count("\n") + 1, "", "config-cut", {})
@@ -97,24 +97,24 @@ def rollback_mistake(file: Path, revision: Revision) -> Mistake:
 def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
     """A site from what was kept of it; None where this version no longer takes it."""
     try:
-        return load_site(file, kept=sources)
+        return load_site(file, saved_sources=sources)
     except Mistakes:
         return None
 
 
-def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
+def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
     """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
-    write_durably(_adopted_file(journal), msgspec.json.encode(kept))
+    write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
     """What was adopted last from that site's file; None if nothing sound is there."""
     try:
-        kept = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
+        adopted = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
         return None
-    sound = configuration_digest(kept.sources) == kept.revision.digest and "" in kept.sources
-    return kept if sound and kept.file == str(file.resolve()) else None
+    sound = configuration_digest(adopted.sources) == adopted.revision.digest and "" in adopted.sources
+    return adopted if sound and adopted.file == str(file.resolve()) else None
 
 
 def changes_between(old: Site, new: Site) -> ConfigurationChanges:

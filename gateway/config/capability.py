@@ -57,7 +57,7 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]
     """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
-    kept: Mapping[str, str] | None
+    saved_sources: Mapping[str, str] | None
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
     """Here go the texts of such files, each under a name of its own."""

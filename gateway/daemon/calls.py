@@ -110,7 +110,7 @@ class Calls(Mapping[str, Handler]):
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
         # Asked again with the same id, a command that is under way says how far it has come.
-        task = self._gateway.begin(self._gateway.engine.command(command))
+        task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
         done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
         if not done:
             return {"status": CommandStatus.ACCEPTED, "detail": ""}
@@ -121,7 +121,7 @@ class Calls(Mapping[str, Handler]):
         returning = request.get("returning") is not False
         reloader = self._gateway.reloader
         try:
-            return await self._gateway.finish(reloader.reload("console", returning=returning))
+            return await self._gateway.run_shielded(reloader.reload("console", returning=returning))
         except Mistakes as wrong:
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
@@ -135,6 +135,6 @@ class Calls(Mapping[str, Handler]):
             raise ReadFailed("stills-off")
         gateway = self._gateway
         body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
-        gateway.record(Fact(Lane.EVENT, GATEWAY_DEVICE, "still", gateway.clock.now(), body))
+        gateway.record_fact(Fact(Lane.EVENT, GATEWAY_DEVICE, "still", gateway.clock.now(), body))
         await gateway.journal.commit()
         return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

@@ -86,7 +86,7 @@ class Engine:
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             rows = {}
-            for key, body in (await self._journal.reader.state(service.name)).items():
+            for key, body in (await self._journal.reader.service_rows(service.name)).items():
                 try:
                     rows[key] = decode(body)
                 except msgspec.DecodeError as error:
@@ -105,13 +105,13 @@ class Engine:
         service = next(service for service in self._services if service.name == name)
         return service.summary(self._rows[name])
 
-    async def sample(self, sample: Sample) -> None:
+    async def publish_sample(self, sample: Sample) -> None:
         """Take in one reading. Returns when an alarm it raised is safe on the disk."""
         if self._step(sample, self._services).urgent:
             await self._commit()
-        self._journal.sample(sample)
+        self._journal.append_sample(sample)
 
-    async def command(self, command: Command) -> CommandRow:
+    async def submit_command(self, command: Command) -> CommandRow:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
@@ -137,11 +137,11 @@ class Engine:
         )  # fmt: skip
         return order
 
-    def record(self, fact: Fact) -> None:
+    def record_fact(self, fact: Fact) -> None:
         """Write down something that is no service's conclusion."""
         self._journal.append("", [fact], {})
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
         """Pass a service the outcomes of what it asked for; returns when that is committed."""
         asked = [each for each in self._services if each.name == service]
         results = [self._step(outcome, asked) for outcome in outcomes]
@@ -218,7 +218,7 @@ class Engine:
                 sample = Sample(service.name, self._clock.now(), values)
                 followers = [each for each in self._services if each.follows_summaries]
                 urgent = self._step(sample, followers).urgent or urgent
-                self._journal.sample(sample)
+                self._journal.append_sample(sample)
         return urgent
 
 

@@ -157,7 +157,7 @@ class Gateway:
             self.site.buses[bus],
             devices,
             self.clock,
-            self.engine.sample,
+            self.engine.publish_sample,
             lambda: saved_states(self.engine.rows(DriverState.name)),
         )
 
@@ -168,7 +168,14 @@ class Gateway:
             self.journal.epoch,
             lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
         )
-        return Uplink(self.site.uplink, dialect, self.journal, self.clock, self.command, self.engine.sample)
+        return Uplink(
+            self.site.uplink,
+            dialect,
+            self.journal,
+            self.clock,
+            self.submit_command,
+            self.engine.publish_sample,
+        )
 
     @property
     def parts(self) -> Mapping[str, object]:
@@ -202,26 +209,26 @@ class Gateway:
     def rows(self, service: str) -> Rows:
         return self.engine.rows(service)
 
-    async def sample(self, sample: Sample) -> None:
-        await self.engine.sample(sample)
+    async def publish_sample(self, sample: Sample) -> None:
+        await self.engine.publish_sample(sample)
 
-    def record(self, fact: Fact) -> None:
-        self.engine.record(fact)
+    def record_fact(self, fact: Fact) -> None:
+        self.engine.record_fact(fact)
 
     async def execute(self, command: Command) -> None:
         await self.line_of(command.device).execute(command)
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        await self.engine.conclude(service, outcomes)
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        await self.engine.report_outcomes(service, outcomes)
 
-    async def command(self, command: Command) -> CommandRow:
-        return await self.finish(self.engine.command(command))
+    async def submit_command(self, command: Command) -> CommandRow:
+        return await self.run_shielded(self.engine.submit_command(command))
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run_shielded(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work to its end even if whoever asked for it goes away."""
-        return await asyncio.shield(self.begin(work))
+        return await asyncio.shield(self.start_background_task(work))
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def start_background_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start work that ends with the gateway at the latest, whoever asked for it."""
         task = asyncio.create_task(work)
         self._commands.add(task)
@@ -310,7 +317,9 @@ class Gateway:
                     "records_dropped": journal.dropped,
                     "dead_letters": journal.dead_letters,
                 }
-                await self.engine.sample(Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures}))
+                await self.engine.publish_sample(
+                    Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures})
+                )
             await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:

@@ -58,7 +58,9 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
     A centre whose card has died still wants its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
-    limits = StorageLimits(cap=options.cap, daily=options.daily, endurance=options.endurance)
+    limits = StorageLimits(
+        cap_bytes=options.cap, daily_bytes=options.daily, endurance_bytes=options.endurance
+    )
     spare = site.control.socket.parent / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:

@@ -51,7 +51,7 @@ class Reloader:
         apply: ApplyRevision,
     ) -> None:
         self._file = file
-        self._kept = choice.kept
+        self._adopted_configuration = choice.adopted
         self._engine = engine
         self._journal = journal
         self._clock = clock
@@ -65,32 +65,38 @@ class Reloader:
     @property
     def revision(self) -> Revision:
         """Of the configuration that holds; from `start` on."""
-        assert self._kept
-        return self._kept.revision
+        assert self._adopted_configuration
+        return self._adopted_configuration.revision
 
     @property
     def trial(self) -> Trial | None:
         """What the configuration has yet to prove."""
-        return self._kept.trial if self._kept else None
+        return self._adopted_configuration.trial if self._adopted_configuration else None
 
     async def start(self) -> None:
         """Give the configuration of the start its revision number: the one it had, if it is not new."""
         rows = self._engine.rows(Configuration.name)
-        known: list[Revision] = [self._kept.revision] if self._kept else []
+        known: list[Revision] = (
+            [self._adopted_configuration.revision] if self._adopted_configuration else []
+        )
         known += [rows[str(number)]] if (number := newest_revision(rows)) else []
         last = max(known, key=lambda revision: revision.number, default=None)
         if last is None or last.digest != self.site.digest:
-            old = adoption.load_sources(self._file, self._kept.sources) if self._kept else None
+            old = (
+                adoption.load_sources(self._file, self._adopted_configuration.sources)
+                if self._adopted_configuration
+                else None
+            )
             changes = adoption.changes_between(old, self.site) if old else {}
             last = self._next_revision(last, self.site, "start", changes)
-        if self._kept is None or self._kept.revision != last:
-            self._kept = self._adopted(last, self.site)
-            await self._save(self._kept)
+        if self._adopted_configuration is None or self._adopted_configuration.revision != last:
+            self._adopted_configuration = self._make_adopted(last, self.site)
+            await self._save(self._adopted_configuration)
         for mistake in self.refused:
             log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))
         if self.refused:
             log_event(logging.ERROR, "config-last-good", revision=last.number)
-        if self._kept.trial:
+        if self._adopted_configuration.trial:
             # The process ended in the middle of it.
             self._in_progress = True
             self._trial_started.set()
@@ -100,9 +106,9 @@ class Reloader:
         while True:
             await self._trial_started.wait()
             self._trial_started.clear()
-            assert self._kept
-            if trial := self._kept.trial:
-                await self._run_trial(self._kept, trial)
+            assert self._adopted_configuration
+            if trial := self._adopted_configuration.trial:
+                await self._run_trial(self._adopted_configuration, trial)
             self._in_progress = False
             self._trial_ended.set()
 
@@ -164,35 +170,35 @@ class Reloader:
             return {"revision": self.revision.number, "adopted": False, "changes": {}, "trial": 0}
         changes = adoption.changes_between(old, new)
         trial = self._trial(old, new, changes) if returning else None
-        kept = self._adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
+        adopted = self._make_adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
         try:
-            await asyncio.to_thread(adoption.save_adopted, old.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, old.journal.path, adopted)
         except OSError as error:
             raise GatewayError("config-unkept", reason=error) from error
-        await self._adopt(new, kept)
+        await self._adopt(new, adopted)
         self.refused = ()
         seconds = self._trial_duration_s(trial) if trial else 0
         if trial:
             log_event(
-                logging.INFO, "config-on-trial", revision=kept.revision.number, seconds=round(seconds)
+                logging.INFO, "config-on-trial", revision=adopted.revision.number, seconds=round(seconds)
             )
             self._trial_started.set()
         return {
-            "revision": kept.revision.number,
+            "revision": adopted.revision.number,
             "adopted": True,
             "changes": changes,
             "trial": round(seconds),
         }
 
-    async def _adopt(self, site: Site, kept: AdoptedConfiguration) -> None:
+    async def _adopt(self, site: Site, adopted: AdoptedConfiguration) -> None:
         failpoint("config-kept")
-        self._kept, self.site = kept, site
-        await self._apply(site, kept.revision)
+        self._adopted_configuration, self.site = adopted, site
+        await self._apply(site, adopted.revision)
         failpoint("config-switched")
-        lines = kept.revision.changes.get("bus", {})
+        lines = adopted.revision.changes.get("bus", {})
         log_event(
             logging.INFO, "config-adopted",
-            revision=kept.revision.number, by=kept.revision.by,
+            revision=adopted.revision.number, by=adopted.revision.by,
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
         )  # fmt: skip
 
@@ -202,13 +208,13 @@ class Reloader:
         number = last.number + 1 if last else 1
         return Revision(number, site.digest, self._clock.now(), by, changes)
 
-    def _adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
+    def _make_adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
-    async def _save(self, kept: AdoptedConfiguration) -> None:
+    async def _save(self, adopted: AdoptedConfiguration) -> None:
         """Save the copy; a full or dead disk costs the copy, not the gateway."""
         try:
-            await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, adopted)
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
@@ -222,7 +228,7 @@ class Reloader:
         silent = [name for name in watched if name not in links or not links[name].online]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
-    async def _run_trial(self, kept: AdoptedConfiguration, trial: Trial) -> None:
+    async def _run_trial(self, adopted: AdoptedConfiguration, trial: Trial) -> None:
         since, seconds = self._clock.now().mono, self._trial_duration_s(trial)
         await self._clock.sleep(seconds)
         silent = [name for name in trial.watched if self._is_silent(name, since, seconds)]
@@ -231,21 +237,23 @@ class Reloader:
             if old:
                 await self._roll_back(old, tuple(name for name in silent if name not in trial.silent))
                 return
-        self._kept = msgspec.structs.replace(kept, trial=None)
-        await self._save(self._kept)
-        log_event(logging.INFO, "config-proved", revision=kept.revision.number)
+        self._adopted_configuration = msgspec.structs.replace(adopted, trial=None)
+        await self._save(self._adopted_configuration)
+        log_event(logging.INFO, "config-proved", revision=adopted.revision.number)
 
     async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
         """Run what ran before; the file stays as it is, to be corrected."""
         new, number = self.site, self.revision.number
         revision = self._next_revision(self.revision, old, "rollback", adoption.changes_between(new, old))
-        kept = self._adopted(msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest)
-        await self._save(kept)
-        self.refused = (adoption.rollback_mistake(self._file, kept.revision),)
-        await self._adopt(old, kept)
+        adopted = self._make_adopted(
+            msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest
+        )
+        await self._save(adopted)
+        self.refused = (adoption.rollback_mistake(self._file, adopted.revision),)
+        await self._adopt(old, adopted)
         log_event(
             logging.ERROR, "config-returned",
-            refused=number, revision=kept.revision.number, silent=", ".join(silent),
+            refused=number, revision=adopted.revision.number, silent=", ".join(silent),
         )  # fmt: skip
 
     def _expected_interval_s(self, name: str) -> float:

@@ -145,7 +145,7 @@ class Follower:
             started = self._clock.mono()
             with contextlib.suppress(JournalFailed):
                 async with JournalReader.open(self.settings.journal) as reader:
-                    pending = sum([await reader.pending(lane) for lane in Lane])
+                    pending = sum([await reader.pending_count(lane) for lane in Lane])
                     duration_s = self._clock.mono() - started
                     pause_s = max(BACKLOG_INTERVAL_S, BACKLOG_PAUSE_FACTOR * duration_s)
             self._update(pending=pending)
@@ -168,7 +168,7 @@ class Follower:
         path = self.settings.journal
         async with JournalReader.open(path) as reader:
             file, version = _file_identity(path), None
-            after = await reader.last(Lane.TELEMETRY)
+            after = await reader.last_pos(Lane.TELEMETRY)
             samples, values = await self._search_latest(reader, after)
             while file == _file_identity(path):
                 if version == (version := await reader.data_version()):
@@ -178,7 +178,7 @@ class Follower:
                         service.name: await _service_rows(reader, service) for service in self._services
                     }
                     await self._follow_configuration(newest_revision(rows[Configuration.name]))
-                    while packs := await reader.read(Lane.TELEMETRY, after, BATCH_PACKS):
+                    while packs := await reader.read_after(Lane.TELEMETRY, after, BATCH_PACKS):
                         after = packs[-1].pos
                         samples = {**samples, **_by_device(packs)}
                         values = _merged(values, _by_point(packs))
@@ -191,7 +191,7 @@ class Follower:
         """The rows that have gone since they were read before, and those that went a short while ago."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())
-        recent = (each for each in before if now.seconds_since(each[1], unknown=inf) < kept_s)
+        recent = (each for each in before if now.seconds_since(each[1], if_unknown=inf) < kept_s)
         gone = ((row, now) for key, row in self._snapshot.service(service).items() if key not in rows)
         return (*recent, *gone)
 
@@ -221,7 +221,7 @@ class Follower:
             return complete or self._clock.mono() - started > POINT_SEARCH_TIMEOUT_S
 
         while searched < MAX_PACKS_SEARCHED and not is_enough():
-            packs = await reader.before(Lane.TELEMETRY, before, BATCH_PACKS)
+            packs = await reader.read_before(Lane.TELEMETRY, before, BATCH_PACKS)
             if not packs:
                 break
             before, searched = packs[-1].pos, searched + len(packs)
@@ -254,7 +254,7 @@ def _merged(older: PointValues, newer: PointValues) -> PointValues:
 async def _service_rows(reader: JournalReader, service: type[Service]) -> Rows:
     """A service's rows; one that cannot be read is left out, as the reader does with records."""
     rows = {}
-    for key, body in (await reader.state(service.name)).items():
+    for key, body in (await reader.service_rows(service.name)).items():
         with contextlib.suppress(msgspec.DecodeError):
             rows[key] = msgspec.msgpack.decode(body, type=service.row)
     return rows

@@ -26,7 +26,7 @@ async def find_gaps(
     reported: set[tuple[str, str, int]] = set()
     for lane in LANES:
         after = 0
-        while packs := await reader.read(lane, after, ROWS_PER_READ):
+        while packs := await reader.read_after(lane, after, ROWS_PER_READ):
             after = packs[-1].pos
             for pos, record in ((row.pos, record) for row in packs for record in row.records):
                 stream = lane, record.device

@@ -77,7 +77,7 @@ class _Pending(msgspec.Struct):
     deletions: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
 
-    def put_back(self, older: _Pending) -> None:
+    def prepend(self, older: _Pending) -> None:
         """After a failed transaction: prepend its contents."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
@@ -102,11 +102,11 @@ class Journal:
         self.reader = JournalReader(reader, day_of, self._fail_on_damage)
         self._runtime = runtime
         self._tail: Tail | None = None
-        self._numbers: dict[Stream, int] = {}
+        self._last_numbers: dict[Stream, int] = {}
         self._writer = writer
         self._clock = clock
         self._limits = limits
-        self._reserve = DiskReserve(writer.path)
+        self._disk_reserve = DiskReserve(writer.path)
         self._streams: dict[Stream, int] = {}
         self._committed_seq: dict[str, int] = {}
         self._days: Counter[tuple[str, Lane, str]] = Counter()
@@ -166,7 +166,7 @@ class Journal:
             except JournalDamaged:
                 await stack.aclose()
                 DiskReserve(path).release()
-                damaged_copy = await replace_damaged(path, limits.pages)
+                damaged_copy = await replace_damaged(path, limits.max_pages)
                 journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             journal.damaged_copy = damaged_copy
             journal._tasks = [
@@ -189,15 +189,15 @@ class Journal:
         await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
-        self.epoch = await self.reader.meta("epoch")
+        self.epoch = await self.reader.read_meta("epoch")
         if self._runtime:
             self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
         for lane in LANES:
-            self.committed[lane] = await self.reader.last(lane)
-            self.delivered[lane] = await self.reader.cursor(lane)
-        self._streams, self._days = await self.reader.counts()
-        self._numbers = dict(self._streams)
-        clean = await self.reader.meta("clean")
+            self.committed[lane] = await self.reader.last_pos(lane)
+            self.delivered[lane] = await self.reader.cursor_pos(lane)
+        self._streams, self._days = await self.reader.stream_and_day_counts()
+        self._last_numbers = dict(self._streams)
+        clean = await self.reader.read_meta("clean")
         if clean == DAMAGE_REASON:
             await self._record_damage()
         if clean == "0" and not self._recover_tail():
@@ -210,18 +210,18 @@ class Journal:
         # A checkpoint: numbers are skipped in the transaction that records the gap, or not at all.
         await self._commit(telemetry=True)
         if isinstance(self.failure, JournalFull):
-            self._reserve.release()
+            self._disk_reserve.release()
             await self._commit(telemetry=True)
         if self.failure:
             raise self.failure
         if self._tail:
-            self._numbers = dict(self._streams)
-            self._tail.reset(self._numbers, [])
+            self._last_numbers = dict(self._streams)
+            self._tail.reset(self._last_numbers, [])
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
         self.dead_letters = await self.reader.dead_letter_count()
-        self._reserve.fill()
+        self._disk_reserve.fill()
         await self._make_room()
 
     def _recover_tail(self) -> bool:
@@ -261,14 +261,14 @@ class Journal:
         mark_damaged(self._writer.path)
         raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
 
-    def sample(self, sample: Sample) -> Record:
+    def append_sample(self, sample: Sample) -> Record:
         """Add a sample to the open window, where this process can read it at once."""
         body: dict[str, Any] = {"quality": sample.quality, "values": sample.values}
         if sample.bad:
             body["bad"] = sample.bad
         if sample.error:
             body["error"] = sample.error
-        record = self._number(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
+        record = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         window = self._windows[-1]
         committed = self._committed_seq.get(record.device)
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
@@ -284,7 +284,7 @@ class Journal:
     def append(self, service: str, facts: Iterable[Fact], changes: RowChanges) -> None:
         """Add facts and the rows that changed with them; both are committed in the next transaction."""
         for fact in facts:
-            record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
+            record = self._numbered_record(fact.lane, fact.device, fact.kind, fact.at, fact.body)
             (self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events).append(record)
         for key, row in changes.items():
             self._pending.changes[service, key] = row
@@ -345,7 +345,9 @@ class Journal:
     def _ledger_key(self, record: Record) -> tuple[str, Lane, str]:
         return self.reader.day_of(record.at), record.lane, record.device
 
-    def _number(self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]) -> Record:
+    def _numbered_record(
+        self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]
+    ) -> Record:
         seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
         return Record(lane, device, seq, kind, at, body)
 
@@ -369,7 +371,7 @@ class Journal:
             await self._commit(telemetry=telemetry, closing=closing)
             if isinstance(self.failure, JournalFull):
                 # The reserve makes room for the alarms; without telemetry they may fit.
-                self._reserve.release()
+                self._disk_reserve.release()
                 await self._evict(Lane.TELEMETRY)
             elif telemetry and self.failure is None:
                 await self._make_room()
@@ -393,7 +395,7 @@ class Journal:
             await self._transact(pending, windows, closing)
         except JournalFailed as failure:
             self.failure = failure
-            self._pending.put_back(pending)
+            self._pending.prepend(pending)
             _resolve_waiting(pending.waiting, failure)
             self.commit_attempted.send()
             if isinstance(failure, JournalDamaged):
@@ -452,10 +454,10 @@ class Journal:
     def _update_tail(self, tail: Tail, committed: list[Record], windows: list[TelemetryWindow]) -> None:
         """Remove what is committed from the tail, and store the committed numbers in it."""
         numbers = {(record.lane, record.device): record.seq for record in committed}
-        self._numbers |= numbers
+        self._last_numbers |= numbers
         if windows:
             later = (record for window in self._windows if window.pos is None for record in window.records)
-            tail.reset(self._numbers, later)
+            tail.reset(self._last_numbers, later)
         else:
             tail.commit(numbers)
 
@@ -482,17 +484,17 @@ class Journal:
 
     async def _make_room(self) -> None:
         """Stay below the cap: evict the oldest telemetry first, then events, alarms last."""
-        while (used := await self._writer.used_pages()) > self._limits.telemetry_pages:
+        while (used := await self._writer.used_pages()) > self._limits.max_telemetry_pages:
             if await self._evict(Lane.TELEMETRY) or await self._evict(Lane.EVENT):
                 continue
-            if used <= self._limits.pages or not await self._evict(Lane.ALARM):
+            if used <= self._limits.max_pages or not await self._evict(Lane.ALARM):
                 break
-        self._reserve.fill()
-        self.size_bytes = self._writer.size() + self._reserve.size()
+        self._disk_reserve.fill()
+        self.size_bytes = self._writer.size() + self._disk_reserve.size_bytes()
 
     async def _evict(self, lane: Lane) -> bool:
         """Delete the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
-        packs = await self.reader.read(lane, 0, ROWS_PER_EVICTION)
+        packs = await self.reader.read_after(lane, 0, ROWS_PER_EVICTION)
         if not packs:
             return False
         until, delivered = packs[-1].pos, self.delivered[lane]
@@ -543,7 +545,7 @@ async def _open_journal(
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
     DiskReserve(path).release_if_disk_full()
-    writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
+    writer = await stack.enter_async_context(connect(path, pages=limits.max_pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)

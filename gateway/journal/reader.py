@@ -107,9 +107,9 @@ class JournalReader:
         async with connect(path, readonly=True) as database:
             yield JournalReader(database, day_of)
 
-    async def read(self, lane: Lane, after: int, limit: int) -> list[RecordPack]:
+    async def read_after(self, lane: Lane, after: int, limit: int) -> list[RecordPack]:
         """The next `limit` packs of a lane, oldest first."""
-        return self._packs(
+        return self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos > ? ORDER BY pos LIMIT ?",  # noqa: S608
                 after,
@@ -117,9 +117,9 @@ class JournalReader:
             )
         )
 
-    async def before(self, lane: Lane, pos: int, limit: int) -> list[RecordPack]:
+    async def read_before(self, lane: Lane, pos: int, limit: int) -> list[RecordPack]:
         """The `limit` packs of a lane before `pos`, newest first."""
-        return self._packs(
+        return self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos < ? ORDER BY pos DESC LIMIT ?",  # noqa: S608
                 pos,
@@ -127,7 +127,7 @@ class JournalReader:
             )
         )
 
-    def _packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
+    def _decode_packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
         packs = []
         for pos, body, crc in rows:
             try:
@@ -139,34 +139,34 @@ class JournalReader:
             self._on_damage()
         return packs
 
-    async def last(self, lane: Lane) -> int:
+    async def last_pos(self, lane: Lane) -> int:
         """The newest position of a lane, 0 when it is empty; it never goes back."""
         rows = await self._database.rows(
             "SELECT seq FROM sqlite_sequence WHERE name = ?", lane.name.lower()
         )
         return rows[0][0] if rows else 0
 
-    async def cursor(self, lane: Lane, reader: str = UPLINK_READER) -> int:
+    async def cursor_pos(self, lane: Lane, reader: str = UPLINK_READER) -> int:
         """The position a reader has reached."""
         rows = await self._database.rows(
             "SELECT pos FROM cursor WHERE reader = ? AND lane = ?", reader, int(lane)
         )
         return rows[0][0] if rows else 0
 
-    async def pending(self, lane: Lane) -> int:
+    async def pending_count(self, lane: Lane) -> int:
         """Records of a lane that the platform has not acknowledged."""
         rows = await self._database.rows(
             f"SELECT coalesce(sum(count), 0) FROM {lane.name} WHERE pos > ?",  # noqa: S608
-            await self.cursor(lane),
+            await self.cursor_pos(lane),
         )
         return int(rows[0][0])
 
-    async def meta(self, key: str) -> str:
+    async def read_meta(self, key: str) -> str:
         """A fact about the journal itself; `epoch` is its identity."""
         rows = await self._database.rows("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0][0])
 
-    async def state(self, service: str) -> dict[str, bytes]:
+    async def service_rows(self, service: str) -> dict[str, bytes]:
         """A service's rows, as MessagePack."""
         return dict(await self._database.rows("SELECT key, body FROM state WHERE service = ?", service))
 
@@ -174,7 +174,7 @@ class JournalReader:
         """A number that changes when another connection commits."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 
-    async def counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
+    async def stream_and_day_counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
         """The last sequence number of each stream as of the last commit, and the records of each day,
         lane and device since the last checkpoint."""
         streams = {
@@ -182,7 +182,7 @@ class JournalReader:
             for lane, device, written in await self._database.rows("SELECT * FROM stream")
         }
         days: Counter[tuple[str, Lane, str]] = Counter()
-        for lane, pos in zip(LANES, json.loads(await self.meta("checkpoint")), strict=True):
+        for lane, pos in zip(LANES, json.loads(await self.read_meta("checkpoint")), strict=True):
             async for record in self.records(lane, pos):
                 stream = lane, record.device
                 streams[stream] = max(streams.get(stream, 0), record.seq)
@@ -191,7 +191,7 @@ class JournalReader:
 
     async def records(self, lane: Lane, after: int) -> AsyncIterator[Record]:
         """Every record of a lane after a position, a few rows in memory at a time."""
-        while packs := await self.read(lane, after, 64):
+        while packs := await self.read_after(lane, after, 64):
             for pack in packs:
                 for record in pack.records:
                     yield record
@@ -199,12 +199,12 @@ class JournalReader:
 
     async def ledger(self) -> list[LedgerRow]:
         """Per day, lane and device: measured, delivered, pending, dropped."""
-        _, measured = await self.counts()
+        _, measured = await self.stream_and_day_counts()
         for day, lane, device, count in await self._database.rows("SELECT * FROM day"):
             measured[day, Lane(lane), device] += count
         pending: Counter[tuple[str, Lane, str]] = Counter()
         for lane in LANES:
-            async for record in self.records(lane, await self.cursor(lane)):
+            async for record in self.records(lane, await self.cursor_pos(lane)):
                 pending[self.day_of(record.at), lane, record.device] += 1
         gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
         for day, gap in await self.gaps():

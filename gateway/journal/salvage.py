@@ -124,7 +124,10 @@ async def salvage(damaged: Path, into: JournalDatabase) -> None:
                 await into.transact(_insert(table, [row for row in rows if _is_sound(row, lane, streams)]))
             ends.append(end)
         await into.transact([
-            *_insert("stream", [(*key, written + SKIPPED_SEQUENCE_NUMBERS) for key, written in streams.items()]),
+            *_insert(
+                "stream",
+                [(*key, written + SKIPPED_SEQUENCE_NUMBERS) for key, written in streams.items()],
+            ),
             # Positions must not go back either: nothing is read below a cursor.
             ("DELETE FROM sqlite_sequence", ()),
             *_insert("sqlite_sequence", list(zip(_LANES, ends, strict=True))),

@@ -41,12 +41,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     below: float | None = None
     hysteresis: float = 0.0
 
-    def exceeded(self, value: Value, already: bool = False) -> bool:
-        """Whether the value is out of bounds; `already`: whether it was before, so that hysteresis
+    def exceeded(self, value: Value, was_exceeded: bool = False) -> bool:
+        """Whether the value is out of bounds; `was_exceeded`: whether it was before, so that hysteresis
         applies."""
         if isinstance(value, bool | str):
             return value is True
-        band = self.hysteresis if already else 0.0
+        band = self.hysteresis if was_exceeded else 0.0
         high = self.above is not None and value > self.above - band
         low = self.below is not None and value < self.below + band
         return high or low

@@ -28,14 +28,16 @@ class WeeklyHours(msgspec.Struct, frozen=True):
         minute = local.hour * 60 + local.minute
         today = local.date()
         yesterday = date.fromordinal(today.toordinal() - 1)
-        return self._on(today, minute) or self._on(yesterday, minute + MINUTES_PER_DAY)
+        return self._contains_minute(today, minute) or self._contains_minute(
+            yesterday, minute + MINUTES_PER_DAY
+        )
 
-    def on(self, day: date) -> tuple[MinuteSpan, ...]:
+    def spans_on(self, day: date) -> tuple[MinuteSpan, ...]:
         """The spans that start on a day."""
         return () if day in self.closed else self.week[day.weekday()]
 
-    def _on(self, day: date, minute: int) -> bool:
-        return any(since <= minute < until for since, until in self.on(day))
+    def _contains_minute(self, day: date, minute: int) -> bool:
+        return any(since <= minute < until for since, until in self.spans_on(day))
 
 
 def parse_span(text: str) -> MinuteSpan:

@@ -54,27 +54,29 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
         return self.wall_if_set
 
     @overload
-    def seconds_since(self, earlier: Stamp, *, unknown: float, stepped_back: float = 0.0) -> float: ...
+    def seconds_since(
+        self, earlier: Stamp, *, if_unknown: float, if_stepped_back: float = 0.0
+    ) -> float: ...
 
     @overload
     def seconds_since(
-        self, earlier: Stamp, *, unknown: None = None, stepped_back: float = 0.0
+        self, earlier: Stamp, *, if_unknown: None = None, if_stepped_back: float = 0.0
     ) -> float | None: ...
 
     def seconds_since(
-        self, earlier: Stamp, *, unknown: float | None = None, stepped_back: float = 0.0
+        self, earlier: Stamp, *, if_unknown: float | None = None, if_stepped_back: float = 0.0
     ) -> float | None:
         """Seconds from `earlier` to this stamp, by the monotonic clock within a boot, else by the wall
         clock.
 
-        `unknown` is the answer where either clock was not set, and `stepped_back` where the wall clock
-        says that `earlier` came later, so one of the two was wrong.
+        `if_unknown` is the answer where either clock was not set, and `if_stepped_back` where the wall
+        clock says that `earlier` came later, so one of the two was wrong.
         """
         if self.boot == earlier.boot:
             return (self.mono - earlier.mono) / 1e9
         if not (self.is_set and earlier.is_set):
-            return unknown
-        return (self.wall - earlier.wall) / 1e3 if self.wall >= earlier.wall else stepped_back
+            return if_unknown
+        return (self.wall - earlier.wall) / 1e3 if self.wall >= earlier.wall else if_stepped_back
 
 
 class Clock(Protocol):

@@ -65,7 +65,7 @@ class Commands(Service):
         if isinstance(message, Command):
             return ({}, []) if message.id in rows else self._evaluate(message)
         if isinstance(message, Outcome) and message.command in rows:
-            return _finish(message.command, rows[message.command], message)
+            return _record_outcome(message.command, rows[message.command], message)
         if isinstance(message, Tick):
             return _remove_expired(rows, message.at)
         return {}, []
@@ -106,9 +106,9 @@ class Commands(Service):
         return ""
 
 
-def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
-    order = msgspec.structs.replace(order, status=CommandStatus(outcome.status), detail=outcome.detail)
-    return {key: order}, [_fact("outcome", key, order, outcome.at)]
+def _record_outcome(key: str, row: CommandRow, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
+    row = msgspec.structs.replace(row, status=CommandStatus(outcome.status), detail=outcome.detail)
+    return {key: row}, [_fact("outcome", key, row, outcome.at)]
 
 
 def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
@@ -117,7 +117,7 @@ def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
     for key, order in rows.items():
         if order.status is CommandStatus.INTERRUPTED:
             ended = Outcome(key, CommandStatus.UNKNOWN, at, "restart")
-            changed, finished = _finish(key, order, ended)
+            changed, finished = _record_outcome(key, order, ended)
             changes |= changed
             facts += finished
         elif order.expires + RETENTION_MS < at.wall:
@@ -125,14 +125,14 @@ def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
     return changes, facts
 
 
-def _fact(kind: str, key: str, order: CommandRow, at: Stamp, **more: Any) -> Fact:
+def _fact(kind: str, key: str, row: CommandRow, at: Stamp, **more: Any) -> Fact:
     body = {
         "id": key,
-        "action": order.action,
-        "origin": order.origin,
-        "by": order.by,
-        "status": order.status,
-        "detail": order.detail,
+        "action": row.action,
+        "origin": row.origin,
+        "by": row.by,
+        "status": row.status,
+        "detail": row.detail,
         **more,
     }
-    return Fact(Lane.EVENT, order.device, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, row.device, kind, at, body, durable=True)

@@ -69,7 +69,7 @@ class Thinning:
         last, last_place = self._decided.get(record.device, (0, ("", 0)))
         if record.seq <= last:
             return key in self._kept
-        keep = place != last_place or now.seconds_since(record.at, unknown=0.0) <= self._after
+        keep = place != last_place or now.seconds_since(record.at, if_unknown=0.0) <= self._after
         self._decided[record.device] = record.seq, place
         if keep:
             self._kept.add(key)

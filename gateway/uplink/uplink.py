@@ -189,7 +189,7 @@ class Uplink:
         if lane is Lane.ALARM:
             now = self._clock.now()
             for record in records:
-                seconds = now.seconds_since(record.at, unknown=0.0)
+                seconds = now.seconds_since(record.at, if_unknown=0.0)
                 self.alarm_delay_counts[bisect.bisect_left(ALARM_DELAY_BUCKETS_S, seconds)] += 1
                 self.alarm_delay_sum_s += seconds
 
@@ -202,7 +202,7 @@ class Uplink:
                 await journal.commit_attempted.wait()
                 continue
             end = journal.committed[lane]
-            packs = await journal.reader.read(lane, pos, ROWS_PER_READ[lane])
+            packs = await journal.reader.read_after(lane, pos, ROWS_PER_READ[lane])
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
             batch = sender.batch()
@@ -243,7 +243,7 @@ class Uplink:
         """Send the next rows of the backlog; returns their last position."""
         began = self._clock.mono()
         end = self._journal.committed[Lane.TELEMETRY]
-        packs = await self._journal.reader.read(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
+        packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
         records, batch = _records(packs), sender.batch()
         if self._thinning:

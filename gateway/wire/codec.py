@@ -44,7 +44,7 @@ def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
 
 
 def convert_values(
-    points: Mapping[str, Point], wire: Mapping[str, Value]
+    points: Mapping[str, Point], wire_values: Mapping[str, Value]
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """Apply each point's scaling and limits.
 
@@ -55,11 +55,11 @@ def convert_values(
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     for name, point in points.items():
-        if name not in wire:
+        if name not in wire_values:
             if not point.optional:
                 bad[name] = "missing"
             continue
-        raw = wire[name]
+        raw = wire_values[name]
         if isinstance(raw, int) and not -MAX_INTEGER_MAGNITUDE < raw < MAX_INTEGER_MAGNITUDE:
             bad[name] = "out-of-range"
             continue

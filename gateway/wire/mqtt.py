@@ -154,37 +154,55 @@ class Connection:
             self._client.loop_misc()
 
     def _on_connect(
-        self, _c: Any, _u: Any, _f: Any, code: ReasonCode, properties: Properties | None
+        self,
+        _client: Any,
+        _userdata: Any,
+        _flags: Any,
+        reason_code: ReasonCode,
+        properties: Properties | None,
     ) -> None:
-        if code.value >= FIRST_FAILURE_CODE:
-            self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
+        if reason_code.value >= FIRST_FAILURE_CODE:
+            self.fail_all(LinkDown("broker-refused", reason=str(reason_code), code=reason_code.value))
         elif not self.connected.done():
             self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
             self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
-    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
-        self.fail_all(LinkDown("broker-lost", reason=str(code)))
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, _flags: Any, reason_code: ReasonCode, _properties: Any
+    ) -> None:
+        self.fail_all(LinkDown("broker-lost", reason=str(reason_code)))
 
-    def _on_publish(self, _c: Any, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
-        future = self._unacknowledged.pop(mid, None)
+    def _on_publish(
+        self, _client: Any, _userdata: Any, message_id: int, reason_code: ReasonCode, _properties: Any
+    ) -> None:
+        future = self._unacknowledged.pop(message_id, None)
         if self._outbox:
             self._loop.call_soon(self._send_outbox)
         if future is None or future.done():
             return
-        if code.value >= FIRST_FAILURE_CODE:
-            _fail_future(future, LinkDown("message-refused", reason=str(code), code=code.value))
-        elif code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
+        if reason_code.value >= FIRST_FAILURE_CODE:
+            _fail_future(
+                future, LinkDown("message-refused", reason=str(reason_code), code=reason_code.value)
+            )
+        elif reason_code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
             _fail_future(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 
-    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
-        for code in codes:
+    def _on_subscribe(
+        self,
+        _client: Any,
+        _userdata: Any,
+        _message_id: int,
+        reason_codes: list[ReasonCode],
+        _properties: Any,
+    ) -> None:
+        for code in reason_codes:
             if code.value >= FIRST_FAILURE_CODE:
                 self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
 
-    def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:
             self._inbox.put_nowait(IncomingMessage(message.topic, bytes(message.payload), message.retain))
         except asyncio.QueueFull:
@@ -193,7 +211,7 @@ class Connection:
             if self._dropped_in_a_row == 1:
                 log_event(logging.WARNING, "inbox-full", topic=message.topic, count=MAX_INBOX_MESSAGES)
 
-    def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
         # Nagle's algorithm would delay an alarm until earlier packets are acknowledged.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
@@ -201,15 +219,15 @@ class Connection:
 
     def _add_reader(self, sock: Any) -> None:
         if sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
+            self._loop.add_reader(sock.fileno(), self._read_socket)
 
-    def _read(self) -> None:
+    def _read_socket(self) -> None:
         self._client.loop_read()
         # Data that TLS has already decrypted does not make the socket readable.
         while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
             self._client.loop_read()
 
-    def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())
 
@@ -223,14 +241,14 @@ class Connection:
         # paho closes its socket when it is collected, which may be after the loop.
         client.on_socket_close = client.on_socket_unregister_write = None
 
-    def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_register_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._call_on_loop(self._add_writer, sock)
 
     def _add_writer(self, sock: Any) -> None:
         if sock.fileno() >= 0:
             self._loop.add_writer(sock.fileno(), self._client.loop_write)
 
-    def _on_unregister_write(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_unregister_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._call_on_loop(self._loop.remove_writer, sock.fileno())
 
     def _call_on_loop(self, call: Callable[..., object], *args: Any) -> None:

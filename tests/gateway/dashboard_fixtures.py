@@ -242,7 +242,7 @@ class House:
 
         async def say() -> None:
             assert self._journal
-            self._journal.sample(Sample(device, self.now(ago), values, error=error))
+            self._journal.append_sample(Sample(device, self.now(ago), values, error=error))
 
         self.do(say())
 

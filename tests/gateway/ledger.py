@@ -20,7 +20,7 @@ def read_journal(path: Path) -> dict[Key, dict[str, Any]]:
 
     async def read() -> dict[Key, dict[str, Any]]:
         async with JournalReader.open(path) as reader:
-            epoch = await reader.meta("epoch")
+            epoch = await reader.read_meta("epoch")
             return {
                 Key(epoch, record.device, lane.name.lower(), record.seq): {
                     "seq": record.seq,
@@ -43,7 +43,7 @@ def pending(path: Path) -> int:
 
     async def count() -> int:
         async with JournalReader.open(path) as reader:
-            return sum([await reader.pending(lane) for lane in Lane])
+            return sum([await reader.pending_count(lane) for lane in Lane])
 
     return asyncio.run(count())
 

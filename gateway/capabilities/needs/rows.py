@@ -16,7 +16,7 @@ from gateway.journal import JournalReader
 async def read_rows(journal: Path) -> dict[str, Need]:
     """All needs by number; unreadable ones are left out. Raises `JournalFailed`."""
     async with JournalReader.open(journal) as reader:
-        stored = await reader.state(Needs.name)
+        stored = await reader.service_rows(Needs.name)
     # Decoding thousands would block the event loop.
     return await asyncio.to_thread(_decode_rows, stored)
 

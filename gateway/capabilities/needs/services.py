@@ -334,7 +334,7 @@ def _resolve_referral(args: Mapping[str, Any], category: Category | None) -> str
 
 def _seconds_since_end(row: Need, at: Stamp) -> float:
     """Seconds since the need ended; 0 if it is open."""
-    return at.seconds_since(row.ended, unknown=0.0) if row.ended else 0.0
+    return at.seconds_since(row.ended, if_unknown=0.0) if row.ended else 0.0
 
 
 def _without_particulars(row: Need, at: Stamp) -> Need:

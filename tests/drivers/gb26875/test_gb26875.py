@@ -231,7 +231,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
 
             async def sink(sample: Sample) -> None:
                 fires.append(sample.values["fire"] is True)
-                await engine.sample(sample)
+                await engine.publish_sample(sample)
 
             bus = Line(
                 spec,

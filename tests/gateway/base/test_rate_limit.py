@@ -21,7 +21,7 @@ def test_a_key_waits_until_its_oldest_event_leaves_the_window() -> None:
 
 def test_an_event_is_undone_and_a_key_is_reset() -> None:
     limiter, rate = RateLimiter(lambda: 0.0), RateLimit(1, 60.0)
-    limiter.record("a"), limiter.undo("a"), limiter.undo("never seen")
+    limiter.record("a"), limiter.remove_last("a"), limiter.remove_last("never seen")
     assert limiter.wait_s("a", rate) == 0
     limiter.record("a")
     assert limiter.wait_s("a", rate) == 61

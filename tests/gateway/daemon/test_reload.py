@@ -45,7 +45,7 @@ class Rig:
     async def says(self, *names: str, error: str = "") -> None:
         for name in names:
             values = {} if error else {"smoke": False}
-            await self.engine.sample(Sample(name, self.clock.now(), values, error=error))
+            await self.engine.publish_sample(Sample(name, self.clock.now(), values, error=error))
 
     async def verdict(self, seconds: float) -> dict[str, Any]:
         await self.clock.advance(seconds)

@@ -21,7 +21,7 @@ def alarms(path: Path) -> dict[str, Alarm]:
 
     async def read() -> dict[str, Alarm]:
         async with JournalReader.open(path) as reader:
-            rows = await reader.state("safety")
+            rows = await reader.service_rows("safety")
             return {key: msgspec.msgpack.decode(body, type=Alarm) for key, body in rows.items()}
 
     return asyncio.run(read())

@@ -163,7 +163,7 @@ class Gateway:
         )
 
     def measure(self, value: object = 0, device: str = "d") -> Record:
-        return self.journal.sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]
+        return self.journal.append_sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]
 
     def tell(self, lane: Lane, value: object = 0, device: str = "d") -> None:
         self.journal.append("", [Fact(lane, device, "told", self.clock.now(), {"x": value})], {})

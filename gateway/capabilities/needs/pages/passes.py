@@ -59,8 +59,8 @@ class Passes:
 
     def uncount_registration(self, channel: str, address: str) -> None:
         """It was not registered."""
-        self._by_channel.undo(channel)
-        self._by_address.undo(address)
+        self._by_channel.remove_last(channel)
+        self._by_address.remove_last(address)
 
     def lookup_wait_s(self, address: str) -> int:
         """Seconds before this one may look up another number."""
@@ -72,4 +72,4 @@ class Passes:
 
     def uncount_lookup(self, address: str) -> None:
         """There was such a number."""
-        self._wrong_numbers.undo(address)
+        self._wrong_numbers.remove_last(address)

@@ -54,7 +54,7 @@ async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> Per
     """Read a year or a month from the journal, with the stamps from before the clock was set corrected."""
     local = local_time(site.centre.timezone)
     async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows = await reader.state(Timekeeping.name)
+        rows = await reader.service_rows(Timekeeping.name)
         boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
         log = PeriodLog(period, site.devices, lambda at: local(correct_stamp(boots, at)))
         for lane in lanes:

@@ -346,7 +346,7 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
         if alarm.stands
         and alarm.mode is not Mode.DRILL
-        and now.seconds_since(at, unknown=inf) < ENDED_SHOWN_S
+        and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )
 
 

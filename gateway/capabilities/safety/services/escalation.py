@@ -413,7 +413,7 @@ def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[RowChanges, list[Fac
 
 def _seconds_between(earlier: Stamp, later: Stamp) -> float:
     """Infinite where no clock can tell: a message too early is better than none."""
-    return later.seconds_since(earlier, unknown=inf, stepped_back=inf)
+    return later.seconds_since(earlier, if_unknown=inf, if_stepped_back=inf)
 
 
 _replace = msgspec.structs.replace

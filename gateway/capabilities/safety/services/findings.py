@@ -115,7 +115,7 @@ def _mark_overdue(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
 
 
 def _is_overdue(row: Finding, at: Stamp) -> bool:
-    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR_S
+    return at.seconds_since(row.at, if_unknown=0.0) >= row.hours * HOUR_S
 
 
 def _text_argument(command: Command, name: str) -> str:

@@ -186,7 +186,7 @@ def _redated(stamp: Stamp, now: Stamp) -> Stamp:
 
 
 def _has_elapsed(since: Stamp, now: Stamp, seconds: float) -> bool:
-    return now.seconds_since(since, unknown=inf) >= seconds
+    return now.seconds_since(since, if_unknown=inf) >= seconds
 
 
 _replace = msgspec.structs.replace

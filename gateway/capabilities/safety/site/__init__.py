@@ -41,7 +41,7 @@ class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
 def read(draft: SiteDraft) -> SafetySite:
     """All but the rules, which may be about other capabilities' figures."""
     outputs = rules.read_outputs(draft)
-    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.kept)
+    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.saved_sources)
     draft.sources.update(texts)
     asked = duties.read_duties(draft.reader, draft.data, plans)
     return SafetySite(

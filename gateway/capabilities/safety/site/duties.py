@@ -92,9 +92,9 @@ def load_plan(file: Path) -> EmergencyPlan:
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
-    """A plan and the text of its file; `kept` is what the file once said."""
-    reading = _PlanReader(file, kept)
+def _read_plan(file: Path, saved_text: str | None = None) -> tuple[EmergencyPlan, str]:
+    """A plan and the text of its file; `saved_text` is what the file once said."""
+    reading = _PlanReader(file, saved_text)
     plan = reading.read_plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -148,18 +148,18 @@ def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Emergen
 
 
 def read_plans(
-    reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
+    reading: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """Of each hazard the plan in the first folder that has one, and the texts they were read from by
-    `plans/hazard`; `kept` are such texts, read in place of the files."""
+    `plans/hazard`; `saved_sources` are such texts, read in place of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
-    if kept is None:
+    if saved_sources is None:
         for folder in reversed(folders):
             files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
     else:
         texts = {
             name.removeprefix(PLAN_SOURCE_PREFIX): text
-            for name, text in kept.items()
+            for name, text in saved_sources.items()
             if name.startswith(PLAN_SOURCE_PREFIX)
         }
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}

@@ -55,7 +55,7 @@ def with_coverage(day: Day, seen: bool, at: Stamp) -> Day:
         return day if day.uncounted_since else msgspec.structs.replace(day, uncounted_since=at)
     if day.uncounted_since is None:
         return day
-    uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, unknown=0.0)
+    uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown=0.0)
     return msgspec.structs.replace(day, uncounted_since=None, uncounted_s=uncounted_s)
 
 
@@ -90,7 +90,7 @@ def _first_busy_slot(counts: list[int]) -> int | None:
 
 def opening_report(day: Day, hours: WeeklyHours | None) -> dict[str, Any]:
     """The body of the fact `opening-day`."""
-    spans = sorted(hours.on(date.fromisoformat(day.day))) if hours else []
+    spans = sorted(hours.spans_on(date.fromisoformat(day.day))) if hours else []
     found = observed_opening(day.came, day.left)
     late = found[0] - spans[0][0] if found and spans else None
     # Opening hours that extend past midnight do not end on this day.

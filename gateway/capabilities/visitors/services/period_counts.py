@@ -57,7 +57,7 @@ def read_period(
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP_DIVISOR > seconds:
         # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
-        silent = sample.at.seconds_since(counter.at, unknown=0.0)
+        silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
         stuck = silent > FAILURES_UNTIL_OFFLINE * max(interval_s, seconds)
         return CounterReading(counter, why="clock" if stuck else "")
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):

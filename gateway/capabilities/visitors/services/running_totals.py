@@ -52,7 +52,10 @@ def read_total(
     counter: Counter, sample: Sample, properties: CounterProperties, last_read: Stamp
 ) -> CounterReading:
     """Evaluate a running total. `last_read` is when the last trusted one was read."""
-    if counter.restarted_at and sample.at.seconds_since(counter.restarted_at, unknown=0.0) > MAX_LATENESS_S:
+    if (
+        counter.restarted_at
+        and sample.at.seconds_since(counter.restarted_at, if_unknown=0.0) > MAX_LATENESS_S
+    ):
         counter = _replace(counter, totals_before_restart=(), restarted_at=None)
     evaluation = _TotalEvaluation(counter, sample, properties, last_read)
     totals = evaluation.reported_totals()
@@ -177,7 +180,7 @@ class _TotalEvaluation:
         ]
 
     def _reading_intervals(self, since: Stamp) -> float:
-        return 1 + self._at.seconds_since(since, unknown=0.0) / self._properties.interval_s
+        return 1 + self._at.seconds_since(since, if_unknown=0.0) / self._properties.interval_s
 
     def _may_predate_restart(self, totals: InOut, increase: InOut) -> bool:
         """Whether a total above the trusted one may be from before the restart: it arrived late, or there
@@ -275,7 +278,7 @@ class _TotalEvaluation:
         if self._was_measured_earlier():
             return lasting
         increase = self._passed_if_consistent(self._total, unconfirmed.last, self._last_read)
-        intervals = self._at.seconds_since(unconfirmed.since, unknown=0.0) / self._properties.interval_s
+        intervals = self._at.seconds_since(unconfirmed.since, if_unknown=0.0) / self._properties.interval_s
         if increase is not None:
             return intervals >= MIN_NEXT_READING_INTERVALS or not self._may_predate_restart(
                 unconfirmed.last, increase

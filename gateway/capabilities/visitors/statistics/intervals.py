@@ -123,7 +123,7 @@ def opening_intervals(hours: WeeklyHours, since: date, until: date, zone: ZoneIn
     return Intervals(
         (_minute_of_day_s(day, first, zone), _minute_of_day_s(day, last, zone))
         for day in days_between(since, until)
-        for first, last in hours.on(day)
+        for first, last in hours.spans_on(day)
     )
 
 

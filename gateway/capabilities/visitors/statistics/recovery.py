@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 1 << 30
 
 async def first_complete_quarter(journal: JournalReader, correct: CorrectStamp) -> int | None:
     """The first quarter of which the journal has all records; None if it has no dated ones."""
-    for pack in await journal.read(Lane.EVENT, 0, 64):
+    for pack in await journal.read_after(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
         walls = [at.wall for at in stamps if at.is_set]
         if walls:

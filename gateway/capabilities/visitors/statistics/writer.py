@@ -75,7 +75,9 @@ async def _open_database(path: Path, journal: JournalReader) -> AsyncIterator[St
         database = await asyncio.to_thread(_open_checked, path)
     except StatisticsDamaged as damage:
         first_complete = await first_complete_quarter(journal, await _stamp_corrector(journal))
-        aside = await asyncio.to_thread(_rebuild_damaged, path, first_complete, await journal.meta("epoch"))
+        aside = await asyncio.to_thread(
+            _rebuild_damaged, path, first_complete, await journal.read_meta("epoch")
+        )
         log_event(
             logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"]
         )
@@ -121,11 +123,11 @@ async def aggregate_next(
     cursors: Mapping[str, Cursor], journal: JournalReader, max_rows: int
 ) -> tuple[Aggregator, bool]:
     """Aggregate the next rows of the journal, about `max_rows`; returns whether there may be more."""
-    aggregator = Aggregator(await journal.meta("epoch"), cursors, await _stamp_corrector(journal))
-    if await journal.last(Lane.EVENT) < aggregator.cursor.position:
+    aggregator = Aggregator(await journal.read_meta("epoch"), cursors, await _stamp_corrector(journal))
+    if await journal.last_pos(Lane.EVENT) < aggregator.cursor.position:
         aggregator.restart_from_first_row()
     after, count = aggregator.cursor.position, 0
-    while packs := await journal.read(Lane.EVENT, after, ROWS_PER_READ):
+    while packs := await journal.read_after(Lane.EVENT, after, ROWS_PER_READ):
         for pack in packs:
             aggregator.add_row(pack.pos, pack.records)
         after, count = packs[-1].pos, count + len(packs)
@@ -137,17 +139,17 @@ async def aggregate_next(
 
 async def _stamp_corrector(journal: JournalReader) -> CorrectStamp:
     """A function that corrects stamps by what the journal knows of each boot."""
-    rows = await journal.state(Timekeeping.name)
+    rows = await journal.service_rows(Timekeeping.name)
     boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
     return lambda at: correct_stamp(boots, at)
 
 
 async def detect_downtime(journal: JournalReader, now: Stamp) -> Fact | None:
     """At the start: the fact that says since when the gateway had not been running, or None."""
-    packs = await journal.before(Lane.TELEMETRY, await journal.last(Lane.TELEMETRY) + 1, 1)
+    packs = await journal.read_before(Lane.TELEMETRY, await journal.last_pos(Lane.TELEMETRY) + 1, 1)
     if not packs or not packs[0].records:
         return None
     last = (await _stamp_corrector(journal))(packs[0].records[-1].at)
-    if not last.is_set or now.seconds_since(last, unknown=inf) < MIN_DOWNTIME_S:
+    if not last.is_set or now.seconds_since(last, if_unknown=inf) < MIN_DOWNTIME_S:
         return None
     return Fact(Lane.EVENT, GATEWAY_DEVICE, GATEWAY_DOWN, now, {"since": last.wall})

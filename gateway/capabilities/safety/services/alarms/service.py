@@ -402,7 +402,7 @@ def _stamp_after(at: Stamp, seconds: float) -> Stamp:
 
 def _has_passed(deadline: Stamp, now: Stamp) -> bool:
     """Where no clock can tell, protection resumes too early rather than too late."""
-    return now.seconds_since(deadline, unknown=inf, stepped_back=-inf) >= 0
+    return now.seconds_since(deadline, if_unknown=inf, if_stepped_back=-inf) >= 0
 
 
 def _new_alarm(rule: Rule, at: Stamp) -> Alarm:

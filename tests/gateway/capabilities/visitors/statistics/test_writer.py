@@ -419,7 +419,7 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", FakeClock()
     assert await told_at_start(path, clock) is None
     async with Journal.open(path, clock, 0.1) as journal:
-        journal.sample(Sample("south", clock.now(), {"in": 1}))
+        journal.append_sample(Sample("south", clock.now(), {"in": 1}))
         await journal.commit()
     last = clock.now().wall
     await clock.advance(59)
