@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .tracks import PROVED_AFTER_S, PendingCrossing, Track, Vector
+from .tracks import SEPARATE_AFTER_S, PendingCrossing, Track, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -43,9 +43,9 @@ SAME_PERSON_DISTANCE_PERSONS = 0.7
 """Distance between the centres in any direction."""
 THIN_PAIR_DISTANCE_PERSONS = 1.2
 """Distance between the centres of two people who touch. Seen from above, they are one person if either has
-less than `THIN_AREA`."""
-THIN_AREA = 0.55
-MIN_FOLLOWED_BEFORE_S = 0.18
+less than `MIN_WHOLE_PERSON_AREA`."""
+MIN_WHOLE_PERSON_AREA = 0.55
+MIN_TRACK_AGE_S = 0.18
 """In an oblique view a track that is younger than this at the line is a part of somebody else."""
 
 
@@ -183,14 +183,11 @@ class LineCounter:
         if track is other or abs(crossing.t - counted.t) > SAME_PERSON_WITHIN_S:
             return False
         if not self._overhead:
-            if (
-                crossing.t - track.path[min(track.own_path_start, len(track.path) - 1)][0]
-                < MIN_FOLLOWED_BEFORE_S
-            ):
+            if crossing.t - track.path[min(track.own_path_start, len(track.path) - 1)][0] < MIN_TRACK_AGE_S:
                 return True
             if track.is_separate and other.is_separate:
                 return False
-        elif track.room_s >= PROVED_AFTER_S and other.room_s >= PROVED_AFTER_S:
+        elif track.room_s >= SEPARATE_AFTER_S and other.room_s >= SEPARATE_AFTER_S:
             return False
         there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
         off = (crossing.position - there) / track.size_at_line
@@ -199,7 +196,7 @@ class LineCounter:
         across = abs(float(off @ direction))
         along = abs(float(off[0] * direction[1] - off[1] * direction[0]))
         distance = float(np.hypot(across, along))
-        thin = self._overhead and min(track.mean_area, other.mean_area) < THIN_AREA
+        thin = self._overhead and min(track.mean_area, other.mean_area) < MIN_WHOLE_PERSON_AREA
         return (
             across < along < SAME_PERSON_BEHIND_PERSONS
             or distance < SAME_PERSON_DISTANCE_PERSONS

@@ -29,14 +29,14 @@ LOST_AFTER_S = 1.0
 """A track ends when it has not been seen for this time."""
 MIN_PERSON_VOTES_S = 0.18
 """The votes (seconds for, less seconds against) from which a track is a person."""
-DROPPED_VOTES_S = -0.35
+MIN_KEPT_VOTES_S = -0.35
 """A track with fewer votes ends."""
 MAX_VOTES_S = 0.66
 ROOM_TOLERANCE_PERSONS = {True: (0.6, 0.25), False: (0.6, 0.5)}
 """By how much area and length may fall short of whole persons; by whether the view is overhead."""
 MIN_SEPARATION_PERSONS = 0.8
 """Two tracks this far apart are separate persons."""
-PROVED_AFTER_S = 0.98
+SEPARATE_AFTER_S = 0.98
 """In an oblique view, two tracks with room for both for this time stay two even when one hides the
 other."""
 MIN_SHADE_PERSONS = 0.25
@@ -133,7 +133,7 @@ class Track:
     @property
     def is_separate(self) -> bool:
         """Whether the track was seen to be separate from others."""
-        return self.alone_s >= MIN_PERSON_VOTES_S or self.room_s >= PROVED_AFTER_S
+        return self.alone_s >= MIN_PERSON_VOTES_S or self.room_s >= SEPARATE_AFTER_S
 
     @property
     def is_person(self) -> bool:
@@ -191,7 +191,7 @@ class Tracker:
         ended = [
             track
             for track in self.tracks
-            if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < DROPPED_VOTES_S
+            if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < MIN_KEPT_VOTES_S
         ]
         if len(point_tracks):
             self._start_tracks(points, point_tracks, blobs, t, frame_number)
@@ -245,7 +245,7 @@ class Tracker:
                 room = len(tracks_in) - rank <= blobs.room[blob]
                 track.has_room = room or (not self._overhead and track.is_separate)
                 track.votes_s = min(track.votes_s + (dt if track.has_room else -1.5 * dt), MAX_VOTES_S)
-                if track.room_s < PROVED_AFTER_S:
+                if track.room_s < SEPARATE_AFTER_S:
                     track.room_s = max(track.room_s + (dt if room else -dt), 0.0)
         if self._overhead:
             for track, shade in zip(self.tracks, blobs.shade[1:], strict=True):

@@ -70,7 +70,7 @@ STATE_FORMATS: dict[int, tuple[int, int, int, tuple[Field | Literal[""], ...]]] 
 OPERATION_FORMATS = {OPERATION: (10, 2), DEVICE_OPERATION: (8, 0)}
 RESET, MANUAL_ALARM, ALARM_CLEARED, DUTY_ANSWERED = 1 << 0, 1 << 2, 1 << 3, 1 << 5
 ALARM_STATES: frozenset[Field] = frozenset({"fire", "manual_alarm"})
-KEPT_ON_RESET: frozenset[Field] = frozenset({"disabled", "reset"})
+STATES_KEPT_ON_RESET: frozenset[Field] = frozenset({"disabled", "reset"})
 """States that a reset does not clear."""
 
 
@@ -177,7 +177,7 @@ class Panel:
         return self._parts[key].holds if key in self._parts else frozenset()
 
     def _reset(self, system: bytes) -> None:
-        self._reduce_system(system, lambda holds: holds & KEPT_ON_RESET)
+        self._reduce_system(system, lambda holds: holds & STATES_KEPT_ON_RESET)
 
     def _reduce_system(self, system: bytes, what: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
         for key, part in list(self._parts.items()):

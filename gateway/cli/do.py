@@ -48,19 +48,19 @@ def run(options: argparse.Namespace) -> int:
     action = words(preferred_language()).get(f"action.{options.action}", options.action)
     name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
-    args = dict(_argument(text) for text in options.args)
+    args = dict(_parse_argument(text) for text in options.args)
     if not options.yes:
         if not sys.stdin.isatty():
             raise GatewayError("do-unasked")
         if input(cli_text("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
             print(cli_text("do-left"))
             return 1
-    status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
+    status, why = asyncio.run(_run_command(site, options.device, options.action, args, facts))
     print(cli_text(f"do-{status}", reason=why, **facts))
     return 0 if status == "done" else 1
 
 
-def _argument(text: str) -> tuple[str, Any]:
+def _parse_argument(text: str) -> tuple[str, Any]:
     """`lock=3` is a number, `all=true` is true, anything else is text."""
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -71,7 +71,7 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
-async def _command(
+async def _run_command(
     site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
 ) -> tuple[str, str]:
     """Its status, and why. One that takes long is asked after, by its id, until it has ended."""

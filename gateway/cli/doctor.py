@@ -38,7 +38,7 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     rows = [
         ["–" if (cell := row.get(name)) is None else cell for name in names]
         for device in report["devices"]
-        for row in [{**device, "state": translate(language, f"doctor.{_state(device)}")}]
+        for row in [{**device, "state": translate(language, f"doctor.{_device_state(device)}")}]
     ]
     print_table([translate(language, f"doctor.{name}") for name in names], rows)
     for finding in report["findings"]:
@@ -50,5 +50,5 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     print()
 
 
-def _state(device: dict[str, Any]) -> str:
+def _device_state(device: dict[str, Any]) -> str:
     return "offline" if device["offline"] else "online"

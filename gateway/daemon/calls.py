@@ -12,19 +12,19 @@ import msgspec
 from gateway.base.control import Handler
 from gateway.config import Mistakes
 from gateway.field.line import Line
-from gateway.field.scan.ask import decode_points, parse_keys, scan_request
+from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
 from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import CommandStatus
 
 from .gateway import Gateway
 
-ANSWER_LIMIT_S = 20.0
+COMMAND_RESPONSE_TIMEOUT_S = 20.0
 """After this time, whoever asked is told that the command is still under way."""
 MAX_MISTAKES = 50
 """Mistakes that one answer names: it is one line on the socket."""
 
 
-class Calls(Mapping[str, Handler]):
+class ControlCalls(Mapping[str, Handler]):
     """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -95,7 +95,7 @@ class Calls(Mapping[str, Handler]):
             if device.bus == line.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
         points = decode_points(driver, request["points"]) if "points" in request else None
-        ask = scan_request(driver, address, str(request.get("model")), points)
+        ask = make_scan_request(driver, address, str(request.get("model")), points)
         try:
             answer = await line.request_for_scan(ask)
         except ReadFailed as failed:
@@ -111,7 +111,7 @@ class Calls(Mapping[str, Handler]):
             raise GatewayError("command-form", reason="origin")
         # Asked again with the same id, a command that is under way says how far it has come.
         task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
+        done, _ = await asyncio.wait({task}, timeout=COMMAND_RESPONSE_TIMEOUT_S)
         if not done:
             return {"status": CommandStatus.ACCEPTED, "detail": ""}
         order = task.result()

@@ -1,6 +1,6 @@
 """What runs under one configuration: described as a whole, and replaced as a whole.
 
-A configuration makes one `Composition`. `Parts` makes the running parts follow it: a part whose
+A configuration makes one `Composition`. `Components` makes the running parts follow it: a part whose
 configuration is the same goes on undisturbed, the others end and begin.
 """
 
@@ -13,45 +13,45 @@ from typing import Any, Protocol
 import msgspec
 
 
-class Part(Protocol):
+class Component(Protocol):
     """Something that runs until it is cancelled."""
 
     async def run(self) -> None: ...
 
 
-class PartSpec(msgspec.Struct, frozen=True):
+class ComponentSpec(msgspec.Struct, frozen=True):
     """One part of a composition."""
 
     built_from: object
     """Its part of the configuration: what is equal is not replaced."""
-    build: Callable[[], Part]
+    build: Callable[[], Component]
     stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
     """How it ends, where that takes more than being cancelled: given the part and its task."""
 
 
-Composition = Mapping[str, PartSpec]
+Composition = Mapping[str, ComponentSpec]
 """Every part, by the name of its task."""
 
 
-class _RunningPart(msgspec.Struct, frozen=True):
-    spec: PartSpec
-    part: Part
+class _RunningComponent(msgspec.Struct, frozen=True):
+    spec: ComponentSpec
+    part: Component
     task: asyncio.Task[None]
 
 
-class Parts:
+class Components:
     """The parts that run now, each a task of one group."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
-        self._running: dict[str, _RunningPart] = {}
+        self._running: dict[str, _RunningComponent] = {}
 
-    def get(self, name: str) -> Part | None:
+    def get(self, name: str) -> Component | None:
         """The running part of that name."""
         running = self._running.get(name)
         return running.part if running else None
 
-    def all(self) -> Mapping[str, Part]:
+    def all(self) -> Mapping[str, Component]:
         """Every running part by its name."""
         return {name: running.part for name, running in self._running.items()}
 
@@ -70,7 +70,7 @@ class Parts:
             if name not in self._running:
                 part = spec.build()
                 task = self._tasks.create_task(part.run(), name=name)
-                self._running[name] = _RunningPart(spec, part, task)
+                self._running[name] = _RunningComponent(spec, part, task)
 
     def cancel(self) -> None:
         """Cancel every part; their group waits for the end of it."""
@@ -78,7 +78,7 @@ class Parts:
             running.task.cancel()
 
 
-async def _stop(running: _RunningPart) -> None:
+async def _stop(running: _RunningComponent) -> None:
     if running.spec.stop:
         await running.spec.stop(running.part, running.task)
         return

@@ -41,18 +41,18 @@ from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping, correct_stamp
-from gateway.uplink import Native, Uplink
+from gateway.uplink import NativeDialect, Uplink
 
 from . import metrics
-from .composition import Composition, Parts, PartSpec
+from .composition import Components, ComponentSpec, Composition
 from .engine import Engine
 from .reload import Reloader
 
-REPORT_INTERVAL_S = 60.0
-DELIVERY_LIMIT_S = 30.0
+SELF_REPORT_INTERVAL_S = 60.0
+ALARM_DELIVERY_LIMIT_S = 30.0
 """Three tries of ten seconds, after which an alarm that the platform has not acknowledged is a fault of its
 own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
-OWN_FIGURES_INTERVAL_S = 5.0
+SELF_CHECK_INTERVAL_S = 5.0
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
-        self._parts: Parts | None = None
+        self._parts: Components | None = None
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
@@ -128,7 +128,7 @@ class Gateway:
                 "hang-up": self._reload_on_signal(reload_requested),
             }
             running = [tasks.create_task(work, name=name) for name, work in core.items()]
-            self._parts = Parts(tasks)
+            self._parts = Components(tasks)
             self._parts.start_missing(self._composition(self.site))
             try:
                 yield
@@ -140,14 +140,15 @@ class Gateway:
     def _composition(self, site: Site) -> Composition:
         """What a site asks to run."""
         lines = {
-            f"bus-{name}": PartSpec(
+            f"bus-{name}": ComponentSpec(
                 (spec, devices_on(site, name)), functools.partial(self._line, name), stop=_stop_line
             )
             for name, spec in site.buses.items()
         }
-        uplink = {"uplink": PartSpec(site.uplink, self._uplink)} if site.uplink else {}
+        uplink = {"uplink": ComponentSpec(site.uplink, self._uplink)} if site.uplink else {}
         jobs = {
-            job.name: PartSpec(job.built_from(site), functools.partial(job, self)) for job in job_types()
+            job.name: ComponentSpec(job.built_from(site), functools.partial(job, self))
+            for job in job_types()
         }
         return {**lines, **uplink, **jobs}
 
@@ -163,7 +164,7 @@ class Gateway:
 
     def _uplink(self) -> Uplink:
         assert self.site.uplink
-        dialect = Native(
+        dialect = NativeDialect(
             self.site.centre.id,
             self.journal.epoch,
             lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
@@ -309,7 +310,7 @@ class Gateway:
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
             if flags != published or self.clock.mono() >= due:
-                published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
+                published, due = flags, self.clock.mono() + SELF_REPORT_INTERVAL_S
                 figures = {
                     "journal_bytes": journal.size_bytes,
                     "written_per_day": round(journal.wear.bytes_per_day),
@@ -320,7 +321,7 @@ class Gateway:
                 await self.engine.publish_sample(
                     Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures})
                 )
-            await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
+            await self.clock.sleep(SELF_CHECK_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
         """Whether the platform owes the acknowledgement of an alarm for too long."""
@@ -329,11 +330,13 @@ class Gateway:
             self._undelivered_since = None
         elif self._undelivered_since is None:
             self._undelivered_since = now
-        return self._undelivered_since is not None and now - self._undelivered_since > DELIVERY_LIMIT_S
+        return (
+            self._undelivered_since is not None and now - self._undelivered_since > ALARM_DELIVERY_LIMIT_S
+        )
 
     async def _feed_watchdog(self) -> None:
         """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
-        every = watchdog_interval_s() or OWN_FIGURES_INTERVAL_S
+        every = watchdog_interval_s() or SELF_CHECK_INTERVAL_S
         logged = False
         while True:
             notify("WATCHDOG=1")
@@ -343,7 +346,7 @@ class Gateway:
             elif logged and not failure:
                 log_event(logging.INFO, "journal-well")
             logged = failure is not None
-            await self.clock.sleep(min(every, OWN_FIGURES_INTERVAL_S))
+            await self.clock.sleep(min(every, SELF_CHECK_INTERVAL_S))
 
 
 async def _stop_line(line: Line, task: asyncio.Task[None]) -> None:

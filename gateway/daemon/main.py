@@ -20,7 +20,7 @@ from gateway.config.adoption import StartConfiguration
 from gateway.journal import Journal, JournalFailed, StorageLimits
 from gateway.model import Clock, GatewayError
 
-from .calls import Calls
+from .calls import ControlCalls
 from .gateway import Gateway
 
 
@@ -41,7 +41,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
         gateway = Gateway(file, start, journal, clock, disk_failure)
         await gateway.restore()
         async with (
-            control.serve_control_socket(site.control.socket, Calls(gateway)),
+            control.serve_control_socket(site.control.socket, ControlCalls(gateway)),
             gateway.running(reload_requested),
         ):
             log_event(logging.INFO, "ready")
@@ -66,7 +66,7 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
     async with contextlib.AsyncExitStack() as stack:
         for path in (options.path, spare):
             try:
-                stack.enter_context(_locked(path))
+                stack.enter_context(_journal_lock(path))
                 opening = Journal.open(path, clock, options.window, limits, day_of, spare.parent)
                 journal = await stack.enter_async_context(opening)
                 break
@@ -79,7 +79,7 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
 
 
 @contextlib.contextmanager
-def _locked(journal: Path) -> Iterator[None]:
+def _journal_lock(journal: Path) -> Iterator[None]:
     """Two daemons on one journal would give the same numbers to different records.
 
     Raises `GatewayError` when another one has it; the kernel ends the lock with the process.

@@ -30,18 +30,18 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
-from gateway.web.access import COOKIE, Access
+from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
 from gateway.web.pages import Pages
 from gateway.web.part import HOME, KIOSK
 from gateway.web.requests import (
-    NAMELESS,
+    ANONYMOUS_PERSON,
     client_address,
-    language,
+    is_same_origin,
     read_body,
     read_form,
     remember_language,
-    same_origin,
+    request_language,
     set_cookie,
 )
 from gateway.web.settings import Settings
@@ -57,7 +57,7 @@ HEARTBEAT_INTERVAL_S = 15.0
 COMMAND_LIFETIME_MS = 15_000
 """A command must have begun within this time: a click means now."""
 MAX_NAME_CHARACTERS = 40
-ICON = KIT_FOLDER / "static" / "icon.svg"
+FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -152,10 +152,10 @@ class Dashboard:
 
     def rejection(self, request: Request) -> Response | None:
         """The answer to a request that goes no further; None: it may."""
-        if request.method not in {"GET", "HEAD"} and not same_origin(request.headers):
+        if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             return Response(status_code=403)
         path = request.url.path
-        request.state.person = self.access.person(request.cookies.get(COOKIE))
+        request.state.person = self.access.person(request.cookies.get(SESSION_COOKIE))
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
@@ -168,13 +168,13 @@ class Dashboard:
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
         """The page of that name, by a template that extends `page.html`, with more facts for it."""
-        lang = language(request)
+        lang = request_language(request)
         html = self._pages.page(name, self.view, lang, self.follower.now_ms(), template, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
         """A page without frame and menu, by a template that extends `base.html`."""
-        lang = language(request)
+        lang = request_language(request)
         html = self._pages.plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
@@ -183,7 +183,7 @@ class Dashboard:
 
     def _log_in(self, request: Request, key: str, name: str) -> Response:
         """Exchange a key for a session, and leave no key in the address bar."""
-        lang = language(request)
+        lang = request_language(request)
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
             answer = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait_s))
@@ -191,10 +191,10 @@ class Dashboard:
             return answer
         if not self.access.check_key(address, key):
             return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
-        name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or NAMELESS
+        name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember_language(request, lang, RedirectResponse(home, 303))
-        set_cookie(request, response, COOKIE, self.access.session(name))
+        set_cookie(request, response, SESSION_COOKIE, self.access.session(name))
         return response
 
     async def _home(self, request: Request) -> Response:
@@ -215,7 +215,7 @@ class Dashboard:
 
     async def _logout(self, _request: Request) -> Response:
         response = RedirectResponse("/", 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(SESSION_COOKIE)
         return response
 
     async def _events(self, request: Request) -> Response:
@@ -223,7 +223,7 @@ class Dashboard:
         if page not in self._pages:
             return Response(status_code=404)
         return StreamingResponse(
-            self._stream(page, language(request)),
+            self._stream(page, request_language(request)),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
@@ -245,7 +245,7 @@ class Dashboard:
             yield _event("view", {"now": self.follower.now_ms(), "title": heading, "regions": changed})
 
     async def _command(self, request: Request) -> Response:
-        lang = language(request)
+        lang = request_language(request)
         try:
             wanted = self._decoder.decode(await read_body(request))
         except ValueError:
@@ -309,7 +309,7 @@ def _outcome(lang: str, status: str, detail: str, done: str) -> CommandAnswer:
 
 
 async def _favicon(_request: Request) -> Response:
-    return FileResponse(ICON)
+    return FileResponse(FAVICON_FILE)
 
 
 def _static_files() -> StaticFiles:

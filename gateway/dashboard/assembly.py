@@ -16,11 +16,11 @@ from gateway.web.part import OwnKind, PartInput
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (
-    Condition,
+    DeviceCondition,
     DeviceRow,
     DiagnosisRow,
     GatewayState,
-    OrderRow,
+    LastCommandRow,
     PointRow,
     StorageStatus,
     UplinkStatus,
@@ -32,10 +32,10 @@ from gateway.web.view import (
 from .core import bus_reports
 from .parts import Part
 
-UPLINK = "uplink"
+UPLINK_DEVICE = "uplink"
 """The device name that the connection to the platform goes by."""
 
-_SEVERITY = list(Condition)
+_CONDITIONS_BY_SEVERITY = list(DeviceCondition)
 
 
 def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
@@ -74,8 +74,8 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
         day=given.day,
-        devices=_annotated(given.devices, parts, views),
-        uplink=_uplink(given.rows(Presence).get(UPLINK), snapshot.pending, now),
+        devices=_with_annotations(given.devices, parts, views),
+        uplink=_uplink(given.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
         storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
@@ -90,7 +90,7 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
     return GatewayState.TROUBLE if snapshot.trouble or snapshot.health.trouble else GatewayState.RUNNING
 
 
-def _annotated(
+def _with_annotations(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
     """With what the parts add: safety devices first, then what is urgent, then the worst."""
@@ -100,7 +100,10 @@ def _annotated(
         added = {name: annotation for name, annotation in found.items() if annotation is not None}
         annotated.append(msgspec.structs.replace(row, annotations=added))
     return tuple(
-        sorted(annotated, key=lambda row: (not row.safety, not row.urgent, _SEVERITY.index(row.condition)))
+        sorted(
+            annotated,
+            key=lambda row: (not row.safety, not row.urgent, _CONDITIONS_BY_SEVERITY.index(row.condition)),
+        )
     )
 
 
@@ -119,9 +122,9 @@ def _device_row(
         title=info.title,
         kind=info.kind,
         safety=info.safety,
-        condition=Condition.NONE,
+        condition=DeviceCondition.NONE,
         actions=actions,
-        order=_last_order(info.name, actions, snapshot.service(Commands.name), now),
+        order=_last_command(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )
     link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
@@ -133,12 +136,12 @@ def _device_row(
         since = lost.since if lost else sample.at if sample else None
         error = sample.body.get("error", "") if sample else lost.error if lost else ""
         return msgspec.structs.replace(
-            row, condition=Condition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
+            row, condition=DeviceCondition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
         )
     at = wall_ms(sample.at, now)
-    condition = Condition.UNCERTAIN if sample.body.get("bad") else Condition.GOOD
+    condition = DeviceCondition.UNCERTAIN if sample.body.get("bad") else DeviceCondition.GOOD
     if away or is_stale(at, info.interval_s, now):
-        condition = Condition.STALE
+        condition = DeviceCondition.STALE
     values = _point_rows(info, own, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
 
@@ -166,14 +169,14 @@ def _point_rows(
     return tuple(rows)
 
 
-def _last_order(
+def _last_command(
     device: str, actions: Iterable[str], orders: Mapping[str, CommandRow], now: Stamp
-) -> OrderRow | None:
+) -> LastCommandRow | None:
     own = [order for order in orders.values() if order.device == device and order.action in actions]
     if not own:
         return None
     last = max(own, key=lambda order: order.at.wall)
-    return OrderRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
+    return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
 
 
 def _storage(sample: Record | None) -> StorageStatus | None:

@@ -18,12 +18,12 @@ from gateway.journal import JournalFailed, JournalReader, RecordPack
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.web.settings import Settings
-from gateway.web.snapshot import Health, PointValues, Snapshot
+from gateway.web.snapshot import DaemonHealth, PointValues, Snapshot
 from gateway.web.view import View
 
 from .assembly import build_view
 from .parts import Part
-from .settings import adopted
+from .settings import adopted_settings
 
 JOURNAL_POLL_INTERVAL_S = 0.5
 HEALTH_INTERVAL_S = 2.0
@@ -42,7 +42,7 @@ MAX_PACKS_SEARCHED = 600
 POINT_SEARCH_TIMEOUT_S = 1.0
 """How long to go on going back for points that the latest samples do not hold."""
 
-BATCH_PACKS = 50
+PACKS_PER_BATCH = 50
 
 
 class Follower:
@@ -118,17 +118,17 @@ class Follower:
             await work()
 
     async def _poll_health(self) -> None:
-        health: Health | None = None
+        health: DaemonHealth | None = None
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
                 answer = await control.call_daemon(self.settings.control, "health")
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
-            health = Health("" if journal == "ok" else journal, refused)
+            health = DaemonHealth("" if journal == "ok" else journal, refused)
         except (DaemonNotRunning, TimeoutError):
             pass
         except GatewayError as error:
-            health = Health(error.key)
+            health = DaemonHealth(error.key)
         self._update(health=health)
 
     async def _poll_doctor(self) -> None:
@@ -178,10 +178,10 @@ class Follower:
                         service.name: await _service_rows(reader, service) for service in self._services
                     }
                     await self._follow_configuration(newest_revision(rows[Configuration.name]))
-                    while packs := await reader.read_after(Lane.TELEMETRY, after, BATCH_PACKS):
+                    while packs := await reader.read_after(Lane.TELEMETRY, after, PACKS_PER_BATCH):
                         after = packs[-1].pos
-                        samples = {**samples, **_by_device(packs)}
-                        values = _merged(values, _by_point(packs))
+                        samples = {**samples, **_latest_by_device(packs)}
+                        values = _merge_point_values(values, _latest_by_point(packs))
                     removed = {name: self._removed(name, rows[name]) for name in self._removed_rows_s}
                     self._update(rows=rows, samples=samples, values=values, removed=removed, trouble="")
                 journal_read.set()
@@ -199,7 +199,7 @@ class Follower:
         """The gateway may have adopted another configuration since the last one was read."""
         if revision != self._revision:
             self._revision = revision
-            self.settings = await asyncio.to_thread(adopted, self.settings, self._parts)
+            self.settings = await asyncio.to_thread(adopted_settings, self.settings, self._parts)
 
     async def _search_latest(
         self, reader: JournalReader, last: int
@@ -221,22 +221,22 @@ class Follower:
             return complete or self._clock.mono() - started > POINT_SEARCH_TIMEOUT_S
 
         while searched < MAX_PACKS_SEARCHED and not is_enough():
-            packs = await reader.read_before(Lane.TELEMETRY, before, BATCH_PACKS)
+            packs = await reader.read_before(Lane.TELEMETRY, before, PACKS_PER_BATCH)
             if not packs:
                 break
             before, searched = packs[-1].pos, searched + len(packs)
             packs.reverse()
-            samples = {**_by_device(packs), **samples}
-            values = _merged(_by_point(packs), values)
+            samples = {**_latest_by_device(packs), **samples}
+            values = _merge_point_values(_latest_by_point(packs), values)
         return samples, values
 
 
-def _by_device(packs: Iterable[RecordPack]) -> dict[str, Record]:
+def _latest_by_device(packs: Iterable[RecordPack]) -> dict[str, Record]:
     """The latest sample of each device in packs that come oldest first."""
     return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
 
 
-def _by_point(packs: Iterable[RecordPack]) -> PointValues:
+def _latest_by_point(packs: Iterable[RecordPack]) -> PointValues:
     """The last value of each point in packs that come oldest first, with the time of its sample."""
     values: dict[str, dict[str, tuple[Value, Stamp]]] = {}
     for record in (record for pack in packs for record in pack.records if record.kind == "sample"):
@@ -245,7 +245,7 @@ def _by_point(packs: Iterable[RecordPack]) -> PointValues:
     return values
 
 
-def _merged(older: PointValues, newer: PointValues) -> PointValues:
+def _merge_point_values(older: PointValues, newer: PointValues) -> PointValues:
     return {
         device: {**older.get(device, {}), **newer.get(device, {})} for device in older.keys() | newer.keys()
     }

@@ -13,9 +13,9 @@ from .health import DeviceHealth
 
 MAX_PROBE_INTERVAL_S = 60.0
 """Between two polls of a device that has been offline for long."""
-UNLIMITED_POLL_S = 0.25
+MAX_UNLIMITED_POLL_S = 0.25
 """A device whose poll takes no longer may be polled as often as configured, whatever its share."""
-PHASES = 32
+PHASE_COUNT = 32
 """Phases a device may have: polls never bunch up, yet one wake-up serves those of several lines."""
 
 
@@ -26,7 +26,7 @@ class ScheduledDevice:
         self.health = health
         self.device = health.device
         self.safety = health.safety
-        self.phase = zlib.crc32(self.device.name.encode()) % PHASES / PHASES
+        self.phase = zlib.crc32(self.device.name.encode()) % PHASE_COUNT / PHASE_COUNT
         self.due = 0.0
 
     def schedule_next(self, now: float, start: float, spent_s: float, max_share: float) -> int:
@@ -48,7 +48,7 @@ class ScheduledDevice:
         else:
             anchor = start + self.phase * period_s
             self.due = anchor + max(0.0, (now - anchor) // period_s + 1) * period_s
-        if spent_s > UNLIMITED_POLL_S:
+        if spent_s > MAX_UNLIMITED_POLL_S:
             self.due = max(self.due, now + spent_s / max_share - spent_s)
         missed = 0 if failures else max(0, round((self.due - was_due) / period_s) - 1)
         tally = self.health.tally.current(now)

@@ -14,7 +14,7 @@ from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
-from .native import Message, Native
+from .native import Message, NativeDialect
 
 MAX_IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages per lane: no lane waits for another, and together they stay below the limits of
@@ -28,12 +28,12 @@ MAX_LOST_CONNECTIONS = 3
 MAX_SINGLE_SENDS = 1000
 """Messages sent singly after a broken connection: a suspect that the journal has evicted in the meantime is
 never acknowledged."""
-BLAME_WITHIN_S = 2.0
+MAX_BLAME_DELAY_S = 2.0
 """A message is blamed for the end of a connection if it was sent at most so long before."""
 REFUSAL_REASONS = {0x90: "topic", 0x95: "oversize", 0x99: "format"}
 """Permanent reasons to refuse one message (MQTT 5, 2.4), and the reason of the dead letter."""
 
-Key = tuple[Lane, str, int]
+RecordKey = tuple[Lane, str, int]
 T = TypeVar("T")
 
 
@@ -86,9 +86,9 @@ class PoisonDetector:
     """
 
     def __init__(self) -> None:
-        self._lost_connections: dict[Key, int] = {}
+        self._lost_connections: dict[RecordKey, int] = {}
         """Connections that each suspect has been blamed for."""
-        self._poisonous: set[Key] = set()
+        self._poisonous: set[RecordKey] = set()
         self._single_sends_left = 0
 
     @property
@@ -101,9 +101,11 @@ class PoisonDetector:
 
         `prompt`: the broker closed the connection.
         """
-        blame = self.sends_singly and prompt and len(in_flight) == 1 and in_flight[0][1] <= BLAME_WITHIN_S
+        blame = (
+            self.sends_singly and prompt and len(in_flight) == 1 and in_flight[0][1] <= MAX_BLAME_DELAY_S
+        )
         for records, _ in in_flight:
-            for key in map(_key, records):
+            for key in map(_record_key, records):
                 lost = self._lost_connections[key] = self._lost_connections.get(key, 0) + blame
                 if lost >= MAX_LOST_CONNECTIONS:
                     del self._lost_connections[key]
@@ -112,21 +114,21 @@ class PoisonDetector:
 
     def message_refused(self, records: Iterable[Record]) -> None:
         """The broker has refused a message with these: the next connection finds out which one it is."""
-        self._lost_connections |= dict.fromkeys(map(_key, records), 1)
+        self._lost_connections |= dict.fromkeys(map(_record_key, records), 1)
 
     def message_acknowledged(self, records: Iterable[Record]) -> None:
         """The broker has acknowledged a message with these."""
-        for key in map(_key, records):
+        for key in map(_record_key, records):
             self._lost_connections.pop(key, None)
         self._single_sends_left -= 1
         if not self._single_sends_left:
             self._lost_connections.clear()
 
     def is_suspect(self, record: Record) -> bool:
-        return self._lost_connections.get(_key(record), 0) > 0
+        return self._lost_connections.get(_record_key(record), 0) > 0
 
     def is_poison(self, record: Record) -> bool:
-        return _key(record) in self._poisonous
+        return _record_key(record) in self._poisonous
 
 
 class DeliveryBatch:
@@ -150,7 +152,7 @@ class LaneSender:
         journal: Journal,
         link: mqtt.Connection,
         clock: Clock,
-        dialect: Native,
+        dialect: NativeDialect,
         poison: PoisonDetector,
         single_send: asyncio.Lock,
         count: Callable[[Lane, Sequence[Record]], None],
@@ -284,5 +286,5 @@ def split_to_fit(
         yield from split_to_fit(make, items[middle:], limit)
 
 
-def _key(record: Record) -> Key:
+def _record_key(record: Record) -> RecordKey:
     return record.lane, record.device, record.seq

@@ -28,7 +28,7 @@ from gateway.model import (
 from gateway.services.commands import CommandRow
 
 Message = tuple[str, bytes]
-Correct = Callable[[Stamp], Stamp]
+CorrectStamp = Callable[[Stamp], Stamp]
 """Corrects a stamp from a clock that was not set."""
 
 MAX_COMMAND_BYTES = 8192
@@ -135,13 +135,13 @@ class Status(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_command = msgspec.json.Decoder(CommandMessage).decode
+_decode_command = msgspec.json.Decoder(CommandMessage).decode
 
 
-class Native:
+class NativeDialect:
     """Records to messages, messages to commands."""
 
-    def __init__(self, site: str, epoch: str, correct: Correct = lambda at: at) -> None:
+    def __init__(self, site: str, epoch: str, correct: CorrectStamp = lambda at: at) -> None:
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
         self._correct = correct
@@ -151,8 +151,8 @@ class Native:
         """Records of one stream, in order, as one message."""
         first = records[0]
         entries = [Entry(*self._entry(record)) for record in records]
-        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill)
-        return f"{self._root}/{first.device}/{_name(first.lane)}", _encode(envelope)
+        envelope = Envelope(self._epoch, first.device, _lane_name(first.lane), entries, backfill)
+        return f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope)
 
     def latest(self, records: Iterable[Record]) -> Message:
         """The newest record of each device."""
@@ -168,7 +168,9 @@ class Native:
 
     def ledger(self, rows: Iterable[LedgerRow]) -> Message:
         """The ledger."""
-        entries = [LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _name(row.lane)}) for row in rows]
+        entries = [
+            LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _lane_name(row.lane)}) for row in rows
+        ]
         return f"{self._root}/ledger", _encode(Ledger(self._epoch, entries))
 
     def _entry(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
@@ -180,7 +182,7 @@ class Native:
         if len(payload) > MAX_COMMAND_BYTES:
             raise GatewayError("command-form", reason=f"> {MAX_COMMAND_BYTES} bytes")
         try:
-            asked = _command(payload)
+            asked = _decode_command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
         return Command(
@@ -203,7 +205,7 @@ class Native:
         return f"{self._root}/status", _encode(Status(online))
 
 
-def _name(lane: Lane) -> LaneName:
+def _lane_name(lane: Lane) -> LaneName:
     return lane.name.lower()  # type: ignore[return-value]
 
 

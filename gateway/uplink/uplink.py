@@ -24,7 +24,7 @@ from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
-from .native import Message, Native
+from .native import Message, NativeDialect
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
 """A row of telemetry is a whole window: more at a time would delay an alarm."""
@@ -39,7 +39,7 @@ SHORT_CONNECTION_S = 30.0
 MAX_SHORT_CONNECTIONS = 3
 """After more than this many connections in a row that each ended within `SHORT_CONNECTION_S`, the next ones
 are delayed as well."""
-MAX_STEP_AFTER_CONNECTION = 4
+MAX_DOUBLINGS_AFTER_CONNECTION = 4
 """Step of the back-off that this delay is limited to: 8 s."""
 ALARM_DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
 """A fire alarm must reach the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
@@ -47,8 +47,8 @@ MAX_OPEN_COMMANDS = 256
 """Commands from the platform that are not finished; a battery sensor may take hours for one."""
 
 T = TypeVar("T")
-Execute = Callable[[Command], Awaitable[CommandRow]]
-Sink = Callable[[Sample], Awaitable[None]]
+ExecuteCommand = Callable[[Command], Awaitable[CommandRow]]
+SampleSink = Callable[[Sample], Awaitable[None]]
 
 
 class Uplink:
@@ -59,11 +59,11 @@ class Uplink:
     def __init__(
         self,
         options: UplinkOptions,
-        dialect: Native,
+        dialect: NativeDialect,
         journal: Journal,
         clock: Clock,
-        execute: Execute,
-        sink: Sink,
+        execute: ExecuteCommand,
+        sink: SampleSink,
     ) -> None:
         self._options = options
         self._dialect = dialect
@@ -103,7 +103,7 @@ class Uplink:
                 lasted = self._clock.mono() - began
                 if self._link:
                     brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
-                    attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_STEP_AFTER_CONNECTION)
+                    attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_DOUBLINGS_AFTER_CONNECTION)
                 await self._mark_offline(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
             except JournalFailed as failed:
                 await self._mark_offline(failed)
@@ -169,7 +169,7 @@ class Uplink:
                 ledger=self._send_ledger(link),
                 commands=self._receive_commands(link),
                 watch=self._check_senders(lanes),
-                end=_wait_for_end(link),
+                end=_wait_for_disconnect(link),
             )
         except JournalDamaged:
             raise
@@ -206,7 +206,7 @@ class Uplink:
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
             batch = sender.batch()
-            await sender.send(batch, _records(packs))
+            await sender.send(batch, _records_of_packs(packs))
             sender.complete(batch, pos)
 
     async def _send_uncommitted_alarms(self, link: mqtt.Connection) -> None:
@@ -245,7 +245,7 @@ class Uplink:
         end = self._journal.committed[Lane.TELEMETRY]
         packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
-        records, batch = _records(packs), sender.batch()
+        records, batch = _records_of_packs(packs), sender.batch()
         if self._thinning:
             records, batch.thinned = self._thinning.split(records, self._clock.now())
             batch.on_acknowledged = functools.partial(self._thinning.acknowledged, records)
@@ -340,9 +340,9 @@ class Uplink:
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
 
 
-def _records(packs: list[RecordPack]) -> list[Record]:
+def _records_of_packs(packs: list[RecordPack]) -> list[Record]:
     return [record for pack in packs for record in pack.records]
 
 
-async def _wait_for_end(link: mqtt.Connection) -> None:
+async def _wait_for_disconnect(link: mqtt.Connection) -> None:
     await asyncio.shield(link.ended)

@@ -17,11 +17,11 @@ from gateway.base.files import create_durably
 from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.model import ConfigError
 
-COOKIE = "linli-session"
+SESSION_COOKIE = "linli-session"
 SESSION_LIFETIME_S = 365 * 86_400
 """A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
 
-WRONG_KEYS = RateLimit(5, 60.0)
+WRONG_KEY_LIMIT = RateLimit(5, 60.0)
 """After which an address has to wait."""
 
 
@@ -49,7 +49,7 @@ class Access:
 
     def wait_s(self, address: str) -> int:
         """Seconds until this address may try again."""
-        return self._wrong_keys.wait_s(address, WRONG_KEYS)
+        return self._wrong_keys.wait_s(address, WRONG_KEY_LIMIT)
 
     def check_key(self, address: str, key: str) -> bool:
         """Whether the key is right; a wrong one is counted."""
@@ -65,7 +65,7 @@ class Access:
 
     def person(self, cookie: str | None) -> str | None:
         """Whose cookie this is; None when it is not ours or too old."""
-        return _content(self._sessions, cookie, SESSION_LIFETIME_S)
+        return _verified_content(self._sessions, cookie, SESSION_LIFETIME_S)
 
     def sign_token(self, purpose: str, content: str) -> str:
         """A token that is no session: it is good for that purpose alone."""
@@ -73,10 +73,10 @@ class Access:
 
     def token_content(self, purpose: str, token: str | None, max_age_s: int) -> str | None:
         """What a token holds; None when it is not ours, for another purpose or too old."""
-        return _content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
+        return _verified_content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
 
 
-def _content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
+def _verified_content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
     try:
         return str(serializer.loads(token or "", max_age=max_age_s))
     except BadSignature:

@@ -19,7 +19,7 @@ from gateway.words import LANGUAGES, error_summary, translate, words
 from .part import HOME, KIOSK, Page, PagePart
 from .settings import Settings, title_in
 from .templating import Markup, environment
-from .view import Condition, View
+from .view import DeviceCondition, View
 
 MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
@@ -27,7 +27,7 @@ MAX_VALUES = 6
 AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
 
-class _Slot(NamedTuple):
+class _TemplateSlot(NamedTuple):
     """A part's template somewhere on a page."""
 
     part: str
@@ -53,7 +53,7 @@ class Pages:
         """By language, of the latest view, those regions that somebody looks at."""
         self._environment = environment(folders)
         self._environment.globals |= {
-            "Condition": Condition,
+            "Condition": DeviceCondition,
             "MAX_VALUES": MAX_VALUES,
             "HOME": HOME,
             "KIOSK": KIOSK,
@@ -61,7 +61,7 @@ class Pages:
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],
             "tiles": [
-                _Slot(name, _file_of(name, tile.template))
+                _TemplateSlot(name, _template_file(name, tile.template))
                 for tile, name in sorted(
                     ((tile, part.name) for part in parts for tile in part.tiles),
                     key=lambda each: each[0].order,
@@ -85,9 +85,11 @@ class Pages:
             *((part.name, region) for part in self._parts if added for region in getattr(part, added)),
         ]
 
-    def _slots(self, field: str) -> list[_Slot]:
+    def _slots(self, field: str) -> list[_TemplateSlot]:
         templates = ((part.name, getattr(part, field)) for part in self._parts)
-        return [_Slot(name, _file_of(name, template)) for name, template in templates if template]
+        return [
+            _TemplateSlot(name, _template_file(name, template)) for name, template in templates if template
+        ]
 
     def regions(self, page: str, view: View, lang: str) -> dict[str, str]:
         """The HTML of each region of a page."""
@@ -97,7 +99,7 @@ class Pages:
         facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
         for part, region in self._regions[page]:
             if region not in last[1]:
-                template = self._environment.get_template(_file_of(part, region))
+                template = self._environment.get_template(_template_file(part, region))
                 last[1][region] = template.render(facts, part=view.parts.get(part))
         return {region: last[1][region] for _, region in self._regions[page]}
 
@@ -166,7 +168,7 @@ class Pages:
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
 
 
-def _file_of(part: str, template: str) -> str:
+def _template_file(part: str, template: str) -> str:
     """A part may use the template of another: `part/template`."""
     return f"{template if '/' in template else f'{part}/{template}'}.html"
 

@@ -13,13 +13,13 @@ from gateway.words import LANGUAGES
 
 from .access import SESSION_LIFETIME_S
 
-NAMELESS = "dashboard"
+ANONYMOUS_PERSON = "dashboard"
 """The person of a session that was opened without a name."""
 MAX_BODY_BYTES = 65_536
 MAX_FORM_FIELDS = 32
 
 
-def same_origin(headers: Headers) -> bool:
+def is_same_origin(headers: Headers) -> bool:
     """Whether a page of ours sent this: browsers say so in one of two ways, strangers in none."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is None and origin is None:
@@ -29,7 +29,7 @@ def same_origin(headers: Headers) -> bool:
     )
 
 
-def language(request: Request) -> str:
+def request_language(request: Request) -> str:
     """What was asked for, else what was last chosen, else what the browser likes best."""
     for choice in (request.query_params.get("lang"), request.cookies.get("lang")):
         if choice in LANGUAGES:

@@ -31,7 +31,7 @@ class GatewayState(StrEnum):
     RUNNING = "running"
 
 
-class Condition(StrEnum):
+class DeviceCondition(StrEnum):
     """How far a device's reading can be trusted, worst first."""
 
     OFFLINE = "offline"
@@ -52,7 +52,7 @@ class PointRow(msgspec.Struct, frozen=True):
     at: int | None = None
 
 
-class OrderRow(msgspec.Struct, frozen=True):
+class LastCommandRow(msgspec.Struct, frozen=True):
     """The last command that a device was given, and its outcome."""
 
     action: str
@@ -97,12 +97,12 @@ class DeviceRow(msgspec.Struct, frozen=True):
     title: dict[str, str]
     kind: str
     safety: bool
-    condition: Condition
+    condition: DeviceCondition
     values: tuple[PointRow, ...] = ()
     at: int | None = None
     error: str = ""
     actions: tuple[str, ...] = ()
-    order: OrderRow | None = None
+    order: LastCommandRow | None = None
     diagnoses: tuple[DiagnosisRow, ...] = ()
     annotations: Mapping[str, DeviceAnnotation] = {}
     """By the name of the part that adds it."""

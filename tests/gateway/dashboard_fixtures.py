@@ -29,7 +29,7 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
@@ -300,7 +300,7 @@ class House:
         self.rows("safety", **{f"{device}__{point}": row})
         return name
 
-    def out(self, device: str, mode: Mode, why: str = "", seconds: float = 3600) -> None:
+    def out(self, device: str, mode: AlarmMode, why: str = "", seconds: float = 3600) -> None:
         """Take a device out of service, for a while."""
         hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
         row = Alarm(
@@ -329,7 +329,7 @@ class House:
         """A drill has begun."""
         row = Alarm(
             id="drill/fire/1", device="gateway", point="drill", hazard=Hazard.FIRE, state=AlarmState.ACTIVE,
-            raised=self.now(5), mode=Mode.DRILL, mode_by="王芳",
+            raised=self.now(5), mode=AlarmMode.DRILL, mode_by="王芳",
         )  # fmt: skip
         self.rows("safety", drill__fire=row)
         return row.id

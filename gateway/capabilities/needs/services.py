@@ -59,18 +59,18 @@ class NeedState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-OPEN = frozenset({NeedState.REGISTERED, NeedState.ACCEPTED, NeedState.REFERRED})
+OPEN_STATES = frozenset({NeedState.REGISTERED, NeedState.ACCEPTED, NeedState.REFERRED})
 """States in which action is still due."""
 CHANNELS = ("kiosk", "phone", "desk")
 OUTCOMES = ("met", "partly", "unmet")
 
 _STATE_CHANGES: Mapping[str, tuple[frozenset[NeedState], NeedState]] = {
-    "need-accept": (OPEN, NeedState.ACCEPTED),
-    "need-refer": (OPEN, NeedState.REFERRED),
-    "need-done": (OPEN, NeedState.DONE),
-    "need-close": (OPEN | {NeedState.DONE}, NeedState.CLOSED),
-    "need-withdraw": (OPEN | {NeedState.DONE}, NeedState.WITHDRAWN),
-    "need-reopen": (frozenset(NeedState) - OPEN, NeedState.ACCEPTED),
+    "need-accept": (OPEN_STATES, NeedState.ACCEPTED),
+    "need-refer": (OPEN_STATES, NeedState.REFERRED),
+    "need-done": (OPEN_STATES, NeedState.DONE),
+    "need-close": (OPEN_STATES | {NeedState.DONE}, NeedState.CLOSED),
+    "need-withdraw": (OPEN_STATES | {NeedState.DONE}, NeedState.WITHDRAWN),
+    "need-reopen": (frozenset(NeedState) - OPEN_STATES, NeedState.ACCEPTED),
 }
 """For each command the states in which it is allowed, and the state to which it leads."""
 _ACTIONS_WITHOUT_STATE_CHANGE = frozenset(
@@ -183,7 +183,7 @@ class Needs(Service):
     def summary(self, rows: Rows) -> dict[str, Value]:
         if self._reception is None:
             return {}
-        owed = [row for row in rows.values() if row.state in OPEN]
+        owed = [row for row in rows.values() if row.state in OPEN_STATES]
         return {
             "open": len(owed),
             "new": sum(row.state is NeedState.REGISTERED for row in owed),
@@ -218,7 +218,7 @@ class Needs(Service):
         detail = ""
         if action in _STATE_CHANGES:
             to = _STATE_CHANGES[action][1]
-            change = {"state": to, "ended": None if to in OPEN else row.ended or at}
+            change = {"state": to, "ended": None if to in OPEN_STATES else row.ended or at}
         if action == "need-accept":
             detail = _resolve_owner(args, row, category)
             change |= {"owner": detail}
@@ -246,7 +246,7 @@ class Needs(Service):
             return changes, facts
         retention_s = self._reception.keep_days * DAY_S
         for key, row in rows.items():
-            if row.state in OPEN:
+            if row.state in OPEN_STATES:
                 if (is_overdue := at.wall >= row.due) != row.overdue:
                     changes[key] = turned = msgspec.structs.replace(row, overdue=is_overdue)
                     facts += [_fact("need-overdue", key, turned, at)] if is_overdue else []
@@ -272,7 +272,7 @@ def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any])
         return "need-category"
     if args.get("channel") not in CHANNELS:
         return "need-channel"
-    full = sum(row.state in OPEN for row in rows.values()) >= reception.most_open
+    full = sum(row.state in OPEN_STATES for row in rows.values()) >= reception.most_open
     return "needs-full" if full else ""
 
 
@@ -339,7 +339,7 @@ def _seconds_since_end(row: Need, at: Stamp) -> float:
 
 def _without_particulars(row: Need, at: Stamp) -> Need:
     """The need without particulars; an open one is withdrawn, as it can no longer be handled."""
-    if row.state in OPEN:
+    if row.state in OPEN_STATES:
         return msgspec.structs.replace(row, sealed=False, state=NeedState.WITHDRAWN, ended=at)
     return msgspec.structs.replace(row, sealed=False)
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.capabilities.needs.services import OPEN, Need, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, Need, NeedState, Reception
 from gateway.words import translate
 
 DAY_S = 86_400.0
@@ -40,17 +40,17 @@ class NeedsFigures(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.referred / self.registered if self.registered else None
 
 
-def figures(needs: Iterable[Need]) -> NeedsFigures:
+def needs_figures(needs: Iterable[Need]) -> NeedsFigures:
     """The statistics of all these needs."""
     needs = list(needs)
-    owed = [need for need in needs if need.state in OPEN]
+    owed = [need for need in needs if need.state in OPEN_STATES]
     durations_days = [days for need in needs if (days := days_to_end(need)) is not None]
     rated = [need.satisfaction for need in needs if need.satisfaction]
     return NeedsFigures(
         registered=len(needs),
         open=len(owed),
         overdue=sum(need.overdue for need in owed),
-        late=sum(need.overdue for need in needs if need.state not in OPEN),
+        late=sum(need.overdue for need in needs if need.state not in OPEN_STATES),
         referred=sum(need.referred for need in needs),
         days=median(durations_days) if durations_days else None,
         satisfaction=fmean(rated) if rated else None,
@@ -62,7 +62,7 @@ def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[s
     groups: dict[str, list[Need]] = {}
     for need in needs:
         groups.setdefault(of(need), []).append(need)
-    return {name: figures(groups[name]) for name in sorted(groups)}
+    return {name: needs_figures(groups[name]) for name in sorted(groups)}
 
 
 def days_to_end(need: Need) -> float | None:

@@ -38,9 +38,9 @@ from gateway.model import (
 from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
-from .ask import encode_points, parse_keys, scan_request
-from .match import contradicts, matching_profiles
-from .ports import BY_ID, port_users, ports_by_id, stable_name
+from .match import contradicts_identity, matching_profiles
+from .ports import SERIAL_BY_ID_FOLDER, port_users, ports_by_id, stable_name
+from .requests import encode_points, make_scan_request, parse_keys
 from .tables import FoundDevice
 
 SERIAL_TIMEOUT_S, TCP_TIMEOUT_S = 0.08, 0.3
@@ -48,7 +48,7 @@ SERIAL_TIMEOUT_S, TCP_TIMEOUT_S = 0.08, 0.3
 BITS_PER_EXCHANGE = 20 * 11
 """Of a request and its reply."""
 DEFAULT_BAUD = 9600
-MAX_BREAKS_IN_A_ROW = 3
+MAX_DISCONNECTS_IN_A_ROW = 3
 """How often in a row a bus may go down before it is given up."""
 MAX_PARALLEL_CONNECTS, CONNECT_TIMEOUT_S = 64, 1.0
 """Hosts of a network that are tried at once, and the time each has to accept a connection."""
@@ -60,8 +60,8 @@ MAX_MESSAGES_PER_DEVICE = 20
 
 Table = dict[str, Any]
 AskDevice = Callable[..., Awaitable[Table]]
-"""Address keys, a model's name and its points to an answer of `ask.scan_request`. Raises `ReadFailed`
-without a reply, `LinkDown` when the bus is down for good."""
+"""Address keys, a model's name and its points to an answer of `requests.make_scan_request`. Raises
+`ReadFailed` without a reply, `LinkDown` when the bus is down for good."""
 
 
 class ScanReport(Protocol):
@@ -115,7 +115,7 @@ class Scanner:
         self._gateway_buses: dict[str, str] = {}
         """By target, the bus of the running gateway that uses it."""
 
-    async def scan_ports(self, ports: Sequence[str], by_id: Path = BY_ID) -> None:
+    async def scan_ports(self, ports: Sequence[str], by_id: Path = SERIAL_BY_ID_FOLDER) -> None:
         """Scan serial ports one after the other; without any, all that have a stable name."""
         await self._ask_gateway()
         chosen = [stable_name(port, by_id) for port in ports] or [str(name) for name in ports_by_id(by_id)]
@@ -128,7 +128,7 @@ class Scanner:
                 self._report.announce(f"error.{down.key}", **down.facts)
 
     async def _scan_port(self, port: str) -> None:
-        if bus := self._gateway_buses.get(_canonical(port)):
+        if bus := self._gateway_buses.get(_canonical_target(port)):
             await self._scan_through_gateway(port, bus)
         elif others := port_users(port):
             self._report.announce("scan.held", place=port, users=", ".join(others))
@@ -147,7 +147,7 @@ class Scanner:
 
         async def scan_host(place: str) -> None:
             try:
-                if bus := self._gateway_buses.get(await asyncio.to_thread(_canonical, place)):
+                if bus := self._gateway_buses.get(await asyncio.to_thread(_canonical_target, place)):
                     await self._scan_through_gateway(place, bus)
                     return
                 async with connecting:
@@ -175,7 +175,9 @@ class Scanner:
         except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
-        self._gateway_buses = {await asyncio.to_thread(_canonical, place): bus for bus, place in lines}
+        self._gateway_buses = {
+            await asyncio.to_thread(_canonical_target, place): bus for bus, place in lines
+        }
 
     async def scan_by_listening(self, target: str) -> None:
         """Find the devices that report by themselves to a broker or by radio."""
@@ -214,9 +216,9 @@ class Scanner:
     async def _scan_through_gateway(self, target: str, bus: str) -> None:
         """Ask through the running gateway, which uses the target: between its own polls."""
         spec = self._site.buses.get(bus) if self._site else None
-        if spec is None or _canonical(
+        if spec is None or _canonical_target(
             spec.driver.scan.target_of(spec.options) if spec.driver.scan else ""
-        ) != _canonical(target):
+        ) != _canonical_target(target):
             self._report.announce("scan.differs", place=target, bus=bus)
             return
         name = next(name for name, driver in self._drivers.items() if driver is spec.driver)
@@ -317,7 +319,7 @@ class Scanner:
         """What each model reads from the device, for the models whose registers it has."""
         wires: dict[str, list[dict[str, Value]]] = {}
         for model, profile in self._models_of(driver).items():
-            if contradicts(profile, identity):
+            if contradicts_identity(profile, identity):
                 continue
             try:
                 wires[model] = [(await ask(address, model, profile.points))["wire"]]
@@ -417,9 +419,9 @@ class Scanner:
         """The name of the site's bus at this target with these options; empty if it has none."""
         scan = driver.scan
         assert scan
-        real = _canonical(target)
+        real = _canonical_target(target)
         for spec in self._site.buses.values() if self._site else ():
-            if spec.driver is driver and _canonical(place := scan.target_of(spec.options)) == real:
+            if spec.driver is driver and _canonical_target(place := scan.target_of(spec.options)) == real:
                 ours = {key: str(getattr(spec.options, key)).replace(place, real) for key in table}
                 if scan.shareable or ours == {
                     key: str(v).replace(target, real) for key, v in table.items()
@@ -434,7 +436,9 @@ class Scanner:
         for device in self._site.devices.values() if self._site else ():
             assert self._site
             spec = self._site.buses[device.bus]
-            if spec.driver is not driver or _canonical(scan.target_of(spec.options)) != _canonical(target):
+            if spec.driver is not driver or _canonical_target(
+                scan.target_of(spec.options)
+            ) != _canonical_target(target):
                 continue
             if all(str(getattr(device.address, k)).lower() == str(v).lower() for k, v in keys.items()):
                 return device.name
@@ -476,7 +480,7 @@ class _ScannedBus:
 
     async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
         """As `AskDevice`."""
-        ask = scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
+        ask = make_scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:
             bus = self._bus or await self._connect()
             answer = await ask(bus)
@@ -484,7 +488,7 @@ class _ScannedBus:
             self._bus = None
             await self._open.aclose()
             self._breaks_in_a_row += 1
-            if self._breaks_in_a_row == MAX_BREAKS_IN_A_ROW or down.key == "line-open":
+            if self._breaks_in_a_row == MAX_DISCONNECTS_IN_A_ROW or down.key == "line-open":
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
@@ -510,7 +514,7 @@ def _describe_bus(target: str, table: Table) -> str:
     return " ".join(word for word in words if word) or "–"
 
 
-def _canonical(place: str) -> str:
+def _canonical_target(place: str) -> str:
     """One name for a target that has several."""
     if "://" not in place and not place.endswith(":"):
         return os.path.realpath(place)

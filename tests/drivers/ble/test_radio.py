@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from drivers.ble import DRIVER, Address, Options, connect
-from drivers.ble.formats import BTHOME, RUUVI, BlePoint
+from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, BlePoint
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.field.line import Line
@@ -92,7 +92,7 @@ async def test_an_advertisement_becomes_a_sample_once(bluez: BlueZ) -> None:
                  device("door", "AA:00:00:00:00:02", opening="door", battery="battery"))  # fmt: skip
     async with running(Options(), tag, door) as rig:
         bluez.advertise("AA:00:00:00:00:09", b"\x40\x29\x01", service=BTHOME)  # a stranger
-        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI)
+        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI_COMPANY_ID)
         for data in ("40 0001 1A01", "40 0001 1A01", "40 0002 1A00", "40 0003 0255 08", "41", "", "40 1A",
                      "40 0004 0163"):  # fmt: skip
             bluez.advertise("AA:00:00:00:00:02", bytes.fromhex(data), service=BTHOME)

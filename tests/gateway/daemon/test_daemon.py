@@ -400,7 +400,7 @@ every = 60
 async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "ANSWER_LIMIT_S", 0.3)
+    monkeypatch.setattr(calls, "COMMAND_RESPONSE_TIMEOUT_S", 0.3)
     with mqtt_broker(tmp_path) as broker:
         file = tmp_path / "site.toml"
         file.write_text(VALVE.format(folder=tmp_path, url=broker.url, port=free_port()))

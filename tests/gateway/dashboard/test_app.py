@@ -13,7 +13,7 @@ from http.cookies import SimpleCookie
 import pytest
 
 from gateway.dashboard import application
-from gateway.web.access import WRONG_KEYS
+from gateway.web.access import WRONG_KEY_LIMIT
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
@@ -64,7 +64,7 @@ def test_a_session_over_https_stays_on_https(served: Served) -> None:
 
 
 def test_wrong_keys_are_refused_and_then_ignored_for_a_while(served: Served) -> None:
-    for _ in range(WRONG_KEYS.events):
+    for _ in range(WRONG_KEY_LIMIT.events):
         assert served.ask("GET", "/?key=wrong")[0] == 401
     status, headers, text = served.ask("POST", "/login", f"key={KEY}")
     assert status == 429

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
 from gateway.services.timekeeping import MAX_BOOTS, MAX_DRIFT_MS, Timekeeping, correct_stamp
-from gateway.uplink import Native
+from gateway.uplink import NativeDialect
 from tests.gateway.services.kit import Fold
 from tests.gateway.uplink.kit import Shifted, Witness, eventually, free_port, gateway, mosquitto, witness
 
@@ -103,8 +103,8 @@ async def test_what_1970_stamped_arrives_with_the_right_time(
     clock, fold = Pi(), Fold(Timekeeping())
     true: list[int] = []
 
-    def aware(site: str, epoch: str) -> Native:
-        return Native(site, epoch, lambda at: correct_stamp(fold.rows, at))
+    def aware(site: str, epoch: str) -> NativeDialect:
+        return NativeDialect(site, epoch, lambda at: correct_stamp(fold.rows, at))
 
     monkeypatch.setattr("tests.gateway.uplink.kit.Native", aware)
     async with gateway(tmp_path, clock=clock) as it:

@@ -19,7 +19,7 @@ from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
-from gateway.uplink import Native, Uplink
+from gateway.uplink import NativeDialect, Uplink
 
 ROOT = "linli/v1/centre"
 
@@ -185,7 +185,7 @@ class Gateway:
 
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", **options}
-        dialect = Native("centre", self.journal.epoch)
+        dialect = NativeDialect("centre", self.journal.epoch)
         self.uplink = Uplink(
             UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
         )

@@ -12,14 +12,14 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import Draft7Validator
 
 from gateway.model import ClockQuality, GatewayError, Stamp
-from gateway.uplink.native import Native, asyncapi
+from gateway.uplink.native import NativeDialect, asyncapi
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
 
 AT = Stamp(1_795_000_000_000, 1, "boot", ClockQuality.SYNCED)
 FINE = {"id": "a", "device": "locker-1", "action": "open", "expires": 1, "args": {"lock": 1}}
 HUGE = 10**40
-DIALECT = Native("demo", "epoch")
+DIALECT = NativeDialect("demo", "epoch")
 
 
 def test_a_command_in_order() -> None:

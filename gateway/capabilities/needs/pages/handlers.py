@@ -20,35 +20,46 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
-from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, OUTCOMES, Need, NeedState, Reception
 from gateway.capabilities.needs.statistics import (
     category_title,
-    figures,
     figures_by_group,
     localized_title,
     month_registered,
+    needs_figures,
     needs_table,
     newest_first,
 )
 from gateway.journal import JournalFailed
 from gateway.model import GatewayError
-from gateway.web.access import COOKIE as SESSION_COOKIE
+from gateway.web.access import SESSION_COOKIE as SESSION_COOKIE
 from gateway.web.access import SESSION_LIFETIME_S
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
-from gateway.web.requests import NAMELESS, client_address, language, read_form, set_cookie
+from gateway.web.requests import ANONYMOUS_PERSON, client_address, read_form, request_language, set_cookie
 from gateway.web.spreadsheet import as_csv
 from gateway.words import translate
 
-from .passes import ALLOWED_REQUESTS, COOKIE, KIOSK, PHONE, PHONE_LIFETIME_S, Passes
+from .passes import ALLOWED_REQUESTS, KIOSK, PASS_COOKIE, PHONE, PHONE_LIFETIME_S, Passes
 from .view import NeedsSettings
 
 KIOSK_IDLE_S = 60
 """After which a kiosk clears what was typed."""
 MAX_LISTED = 200
 """Needs that one page lists."""
-DESK = "desk"
-STEPS = ("accept", "refer", "done", "close", "withdraw", "reopen", "change", "note", "correct", "erase")
+DESK_CHANNEL = "desk"
+STEP_NAMES = (
+    "accept",
+    "refer",
+    "done",
+    "close",
+    "withdraw",
+    "reopen",
+    "change",
+    "note",
+    "correct",
+    "erase",
+)
 FormFields = Mapping[str, str]
 
 
@@ -75,7 +86,7 @@ class NeedsHandlers(PartHandlers):
     def admits(self, request: Request) -> bool:
         """Whether a request without a session may go on, for it has a pass or brings one."""
         path, method = request.url.path, request.method.replace("HEAD", "GET")
-        channel = request.state.channel = self._passes.channel(request.cookies.get(COOKIE))
+        channel = request.state.channel = self._passes.channel(request.cookies.get(PASS_COOKIE))
         arriving = path == "/need" and method == "GET" and "pass" in request.query_params
         return arriving or f"{method} {path}" in ALLOWED_REQUESTS.get(channel or "", ())
 
@@ -87,7 +98,7 @@ class NeedsHandlers(PartHandlers):
         return self._plain(request, "need-expired.html", 401)
 
     def _channel(self, request: Request) -> str:
-        return DESK if request.state.person is not None else request.state.channel or PHONE
+        return DESK_CHANNEL if request.state.person is not None else request.state.channel or PHONE
 
     @property
     def _reception(self) -> Reception | None:
@@ -110,12 +121,12 @@ class NeedsHandlers(PartHandlers):
             return self._expired(request)
         lifetime_s = PHONE_LIFETIME_S if channel == PHONE else SESSION_LIFETIME_S
         response = RedirectResponse("/need", 303)
-        set_cookie(request, response, COOKIE, token, lifetime_s)
+        set_cookie(request, response, PASS_COOKIE, token, lifetime_s)
         return response
 
     async def _register(self, request: Request, reception: Reception) -> Response:
-        given = await _fields(request)
-        channel, lang = self._channel(request), language(request)
+        given = await _form_fields(request)
+        channel, lang = self._channel(request), request_language(request)
         fields = normalized_fields(given)
         wrong = field_errors(fields)
         if given.get("category") not in reception.categories:
@@ -159,14 +170,14 @@ class NeedsHandlers(PartHandlers):
         return self._plain(
             request, "need-form.html", status, given=given, wrong=wrong, problem=problem, lookup=lookup,
             once=given.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
-            wrong_names=[translate(language(request), f"need.field-{name}") for name in wrong],
+            wrong_names=[translate(request_language(request), f"need.field-{name}") for name in wrong],
             qr=channel == KIOSK and self._form_address(request),
         )  # fmt: skip
 
     async def _state(self, request: Request) -> Response:
         """Where the need of a receipt stands."""
-        lang, address = language(request), client_address(request)
-        typed = (await _fields(request)).get("number", "")
+        lang, address = request_language(request), client_address(request)
+        typed = (await _form_fields(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
         if wait_s := self._passes.lookup_wait_s(address):
             lookup = {"number": number, "problem": translate(lang, "need.wait", minutes=-(-wait_s // 60))}
@@ -208,7 +219,7 @@ class NeedsHandlers(PartHandlers):
             needs=shown[:MAX_LISTED],
             count=len(shown),
             states=NeedState,
-            all=figures(needs),
+            all=needs_figures(needs),
             by_state={state: sum(need.state is state for need in needs) for state in NeedState},
             by_category=figures_by_group(needs, lambda need: need.category),
             by_month=dict(
@@ -219,7 +230,7 @@ class NeedsHandlers(PartHandlers):
 
     async def _csv(self, request: Request) -> Response:
         shown = self._chosen(request, newest_first(await self._rows()), "")
-        text = "".join(as_csv(needs_table(shown, self._reception, language(request), self._zone)))
+        text = "".join(as_csv(needs_table(shown, self._reception, request_language(request), self._zone)))
         today = datetime.fromtimestamp(self._context.clock.now().wall / 1000, self._zone).date()
         disposition = f'attachment; filename="needs-{today}.csv"'
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})
@@ -229,13 +240,13 @@ class NeedsHandlers(PartHandlers):
     ) -> list[tuple[str, Need]]:
         """The needs that the address asks for."""
         wanted = _filters(request, otherwise)
-        return [(number, need) for number, need in rows if _is_wanted(need, wanted)]
+        return [(number, need) for number, need in rows if _matches_filters(need, wanted)]
 
     async def _one(self, request: Request) -> Response:
         number = request.path_params["number"]
         if request.method == "GET":
             return await self._show(request, number)
-        given, lang = await _fields(request), language(request)
+        given, lang = await _form_fields(request), request_language(request)
         try:
             action, args = self._parse_step(given)
             note, fields = given.get("note", ""), normalized_fields(given)
@@ -256,7 +267,7 @@ class NeedsHandlers(PartHandlers):
     def _parse_step(self, given: FormFields) -> tuple[str, dict[str, Any]]:
         """What a form of the desk asks for. Raises `GatewayError`."""
         step = given.get("step", "")
-        if step not in STEPS:
+        if step not in STEP_NAMES:
             raise GatewayError("command-form", reason="step")
         args: dict[str, Any] = {
             name: given[name] for name in ("owner", "to", "outcome", "category") if given.get(name)
@@ -274,9 +285,9 @@ class NeedsHandlers(PartHandlers):
 
     async def _particulars(self, request: Request) -> Response:
         """What a person told us, shown once; that it was looked at is on record."""
-        number, lang = request.path_params["number"], language(request)
+        number, lang = request.path_params["number"], request_language(request)
         try:
-            if request.state.person == NAMELESS:
+            if request.state.person == ANONYMOUS_PERSON:
                 raise GatewayError("need-nameless")
             particulars = await self._call_daemon("need-particulars", id=number, by=request.state.person)
         except GatewayError as error:
@@ -292,17 +303,17 @@ class NeedsHandlers(PartHandlers):
             "given": {},
             "problem": "",
             "outcomes": OUTCOMES,
-            "OPEN": OPEN,
+            "OPEN": OPEN_STATES,
             **more,
         }
         step = request.query_params.get("done", "")
-        done = step if step in STEPS else ""
+        done = step if step in STEP_NAMES else ""
         return self._page(request, "need-one.html", status, number=number, need=need, done=done, **facts)
 
     async def _become_kiosk(self, request: Request) -> Response:
         """This screen is for everybody from now on: it keeps nothing but the pass to the form."""
         response = RedirectResponse("/need", 303)
-        set_cookie(request, response, COOKIE, self._passes.issue(KIOSK))
+        set_cookie(request, response, PASS_COOKIE, self._passes.issue(KIOSK))
         response.delete_cookie(SESSION_COOKIE)
         return response
 
@@ -332,12 +343,12 @@ class NeedsHandlers(PartHandlers):
         """A page for residents."""
         channel = self._channel(request)
         idle_s = KIOSK_IDLE_S if channel == KIOSK else 0
-        shared = {"channel": channel, "idle_s": idle_s, **self._words(language(request))}
+        shared = {"channel": channel, "idle_s": idle_s, **self._words(request_language(request))}
         return self._context.plain_page(request, f"needs/{template}", status, **shared, **facts)
 
     def _page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
         """A page of the dashboard."""
-        shared = self._words(language(request))
+        shared = self._words(request_language(request))
         return self._context.page(request, "needs", f"needs/{template}", status, **shared, **facts)
 
 
@@ -349,10 +360,10 @@ def _filters(request: Request, state: str) -> dict[str, str]:
     }
 
 
-def _is_wanted(need: Need, wanted: Mapping[str, str]) -> bool:
+def _matches_filters(need: Need, wanted: Mapping[str, str]) -> bool:
     state = wanted["state"]
     return (
-        state in ("", need.state, "open" if need.state in OPEN else "")
+        state in ("", need.state, "open" if need.state in OPEN_STATES else "")
         and wanted["category"] in ("", need.category)
         and wanted["owner"] in ("", need.owner)
         and (need.overdue or not wanted["overdue"])
@@ -369,7 +380,7 @@ def _error_sentence(lang: str, error: GatewayError) -> str:
     return translate(lang, f"error.{error.key}", **error.facts)
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def _form_fields(request: Request) -> dict[str, str]:
     """The fields of a form; none of one that has too many."""
     try:
         return await read_form(request)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.web.access import SESSION_LIFETIME_S, Access
 
-COOKIE = "linli-need"
-PURPOSE = "needs"
+PASS_COOKIE = "linli-need"
+TOKEN_PURPOSE = "needs"
 KIOSK, PHONE = "kiosk", "phone"
 PHONE_LIFETIME_S = 3600
 """A phone's pass lasts until the form is read and filled in; a kiosk's stays."""
@@ -19,9 +19,9 @@ ALLOWED_REQUESTS = {
 """All that a pass opens."""
 
 HOUR_S = 3600.0
-NEEDS_PER_PHONE = RateLimit(5, 600.0)
-NEEDS_OF_KIOSKS = RateLimit(60, HOUR_S)
-WRONG_NUMBERS = RateLimit(20, 600.0)
+PHONE_REGISTRATION_LIMIT = RateLimit(5, 600.0)
+KIOSK_REGISTRATION_LIMIT = RateLimit(60, HOUR_S)
+LOOKUP_LIMIT = RateLimit(20, 600.0)
 """Wrong receipt numbers per address."""
 
 
@@ -36,21 +36,21 @@ class Passes:
 
     def issue(self, channel: str) -> str:
         """A new pass."""
-        return self._access.sign_token(PURPOSE, channel)
+        return self._access.sign_token(TOKEN_PURPOSE, channel)
 
     def channel(self, token: str | None) -> str | None:
         """What a pass is for; None when it is not ours or too old."""
-        channel = self._access.token_content(PURPOSE, token, SESSION_LIFETIME_S)
+        channel = self._access.token_content(TOKEN_PURPOSE, token, SESSION_LIFETIME_S)
         if channel == PHONE:
-            return self._access.token_content(PURPOSE, token, PHONE_LIFETIME_S)
+            return self._access.token_content(TOKEN_PURPOSE, token, PHONE_LIFETIME_S)
         return channel
 
     def registration_wait_s(self, channel: str, address: str, phones_per_hour: int) -> int:
         """Seconds before this one may register another need."""
         if channel == PHONE:
             all_phones = self._by_channel.wait_s(PHONE, RateLimit(phones_per_hour, HOUR_S))
-            return max(all_phones, self._by_address.wait_s(address, NEEDS_PER_PHONE))
-        return self._by_channel.wait_s(KIOSK, NEEDS_OF_KIOSKS) if channel == KIOSK else 0
+            return max(all_phones, self._by_address.wait_s(address, PHONE_REGISTRATION_LIMIT))
+        return self._by_channel.wait_s(KIOSK, KIOSK_REGISTRATION_LIMIT) if channel == KIOSK else 0
 
     def count_registration(self, channel: str, address: str) -> None:
         """A need is about to be registered."""
@@ -64,7 +64,7 @@ class Passes:
 
     def lookup_wait_s(self, address: str) -> int:
         """Seconds before this one may look up another number."""
-        return self._wrong_numbers.wait_s(address, WRONG_NUMBERS)
+        return self._wrong_numbers.wait_s(address, LOOKUP_LIMIT)
 
     def count_lookup(self, address: str) -> None:
         """A number is about to be looked up."""

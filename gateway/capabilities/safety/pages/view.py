@@ -12,8 +12,8 @@ from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
     OUTPUTS_DEVICE,
     Alarm,
+    AlarmMode,
     AlarmState,
-    Mode,
     Output,
     Safety,
     alarms_requiring,
@@ -38,10 +38,10 @@ from .settings import SafetySettings
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
-UNACKNOWLEDGED = (AlarmState.ACTIVE, AlarmState.CLEARED)
+UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
 """The states of an alarm that nobody has acknowledged."""
 
-NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
+HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
 
 class PlanStepRow(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
     """Something that is out of service: a shelved `alarm`, or a device with the hazards it does not warn
     of meanwhile."""
 
-    mode: Mode
+    mode: AlarmMode
     device: str
     title: dict[str, str]
     hazards: tuple[Hazard, ...]
@@ -181,7 +181,7 @@ class SafetyAnnotation(DeviceAnnotation, frozen=True):
 
     hazards: tuple[Hazard, ...] = ()
     """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
-    modes: tuple[Mode, ...] = ()
+    modes: tuple[AlarmMode, ...] = ()
     """In which ways it is out of service."""
 
 
@@ -207,7 +207,7 @@ class SafetyView(msgspec.Struct, frozen=True):
 
     @property
     def unacknowledged(self) -> int:
-        return sum(alarm.state in UNACKNOWLEDGED for alarm in self.alarms)
+        return sum(alarm.state in UNACKNOWLEDGED_STATES for alarm in self.alarms)
 
     @property
     def sounding(self) -> bool:
@@ -218,10 +218,12 @@ class SafetyView(msgspec.Struct, frozen=True):
     def drill_hazards(self) -> tuple[Hazard, ...]:
         """What a drill can be begun for."""
         running = {drill.hazard for drill in self.drills}
-        return tuple(hazard for hazard in Hazard if hazard not in running and hazard not in NOT_DRILLED)
+        return tuple(
+            hazard for hazard in Hazard if hazard not in running and hazard not in HAZARDS_WITHOUT_DRILL
+        )
 
     @property
-    def out_counts(self) -> dict[Mode, int]:
+    def out_counts(self) -> dict[AlarmMode, int]:
         """How many rows of `out` are of each mode that is there."""
         modes = [row.mode for row in self.out]
         return {mode: modes.count(mode) for mode in modes}
@@ -271,7 +273,7 @@ def reminders(part: SafetyView) -> Iterable[Reminder]:
     """What somebody should see to. What is disabled or in test stands in the header of every page."""
     overdue = sum(finding.overdue for finding in part.findings)
     counts = (
-        ("shelved", part.out_counts.get(Mode.SHELVED, 0), "/safety#out"),
+        ("shelved", part.out_counts.get(AlarmMode.SHELVED, 0), "/safety#out"),
         ("outputs", sum(row.state == "failed" for row in part.outputs), "/safety#outputs"),
         ("overdue", overdue, "/safety#hazards"),
         ("hazards", len(part.findings) - overdue, "/safety#hazards"),
@@ -290,7 +292,7 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     alarms = sorted(
         (alarm for alarm in rows.values() if alarm.stands),
         key=lambda alarm: (
-            alarm.state not in UNACKNOWLEDGED,
+            alarm.state not in UNACKNOWLEDGED_STATES,
             hazards.index(alarm.hazard),
             -alarm.raised.wall,
         ),
@@ -319,7 +321,7 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
             raised=wall_ms(alarm.raised, given.now),
             by=alarm.acknowledged_by,
             rule=alarm.title,
-            drill=alarm.mode is Mode.DRILL,
+            drill=alarm.mode is AlarmMode.DRILL,
             sounds=alarm.sounds,
             muted_by=alarm.mode_by if alarm.muted else "",
             inside=inside if alarm.hazard is Hazard.FIRE else None,
@@ -345,7 +347,7 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
         )
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
         if alarm.stands
-        and alarm.mode is not Mode.DRILL
+        and alarm.mode is not AlarmMode.DRILL
         and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )
 
@@ -369,10 +371,10 @@ def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
     found: dict[tuple[object, ...], OutOfServiceRow] = {}
     rows: Mapping[str, Alarm] = given.rows(Safety)
     for alarm in rows.values():
-        if alarm.mode is None or alarm.mode is Mode.DRILL:
+        if alarm.mode is None or alarm.mode is AlarmMode.DRILL:
             continue
         until = wall_ms(alarm.until, given.now) if alarm.until else None
-        shelved = alarm.mode is Mode.SHELVED
+        shelved = alarm.mode is AlarmMode.SHELVED
         key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
         old = found.get(key)
         found[key] = OutOfServiceRow(
@@ -386,7 +388,7 @@ def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
             why=alarm.why,
             until=until,
         )
-    order = (Mode.DISABLED, Mode.SHELVED, Mode.TEST)
+    order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))
 
 

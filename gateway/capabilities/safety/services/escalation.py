@@ -29,7 +29,7 @@ from gateway.model import (
     Value,
 )
 
-ON_DUTY = "duty"
+DUTY_RECIPIENT = "duty"
 """In a step, the name for the contacts who are on duty at that moment."""
 TEST_DEVICE = "gateway"
 """The device that a test of a channel is recorded for."""
@@ -289,7 +289,7 @@ class Escalation(Service):
         """Channel, contact (empty for a group) and the contacts to mention."""
         people: dict[str, None] = {}
         for name in step.tell:
-            on_duty = (self._on_duty(at) or plan.fallback_contacts) if name == ON_DUTY else (name,)
+            on_duty = (self._on_duty(at) or plan.fallback_contacts) if name == DUTY_RECIPIENT else (name,)
             people |= dict.fromkeys(on_duty)
         for channel in step.by:
             reachable = self._reachable[channel]

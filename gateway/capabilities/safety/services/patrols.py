@@ -29,7 +29,7 @@ from gateway.model import (
 from .alarms.rules import LocalClock
 
 MINUTES_PER_DAY = 1440
-WEEKLY = 0
+WEEKLY_INTERVAL = 0
 """The value of `Patrol.interval_minutes` for a patrol that is due once a week."""
 
 
@@ -56,7 +56,7 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
                 day.weekday() in self.weekdays
                 and 0 <= minutes_in < self.span_minutes[1] - self.span_minutes[0]
             ):
-                if self.interval_minutes == WEEKLY:
+                if self.interval_minutes == WEEKLY_INTERVAL:
                     year, week, _ = day.isocalendar()
                     return f"{year}-W{week:02}"
                 return f"{day}/{minutes_in // self.interval_minutes + 1:02}"
@@ -133,7 +133,7 @@ class Patrols(Service):
         if row is None:
             return PatrolRound(round=current, since=at, excused=True)
         # A weekly round goes on outside its hours.
-        if current == row.round or (not current and patrol.interval_minutes == WEEKLY):
+        if current == row.round or (not current and patrol.interval_minutes == WEEKLY_INTERVAL):
             return row
         missed = row.missed
         # A clock that was set back ends no round.

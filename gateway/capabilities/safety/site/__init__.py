@@ -96,7 +96,7 @@ def _check_plan(file: Path) -> str:
 
 
 SITE = SiteSection(
-    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.TABLES),
+    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.NOTIFICATION_TABLES),
     read=read,
     resolve=resolve,
     figures=lambda part: {

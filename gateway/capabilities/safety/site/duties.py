@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
-from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
+from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL, Patrol
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
@@ -202,7 +202,7 @@ def _round_minutes(every: float | str) -> int | None:
     """Minutes between two rounds; None if that is no time."""
     if isinstance(every, str):
         # A day's round has the whole of its span, past midnight too.
-        return {"daily": 1440, "weekly": WEEKLY}.get(every)
+        return {"daily": 1440, "weekly": WEEKLY_INTERVAL}.get(every)
     minutes = round(every * 60) if 0 < every <= 24 else 0
     return minutes or None
 

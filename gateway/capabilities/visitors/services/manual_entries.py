@@ -13,14 +13,14 @@ from .bookings import MAX_BOOKINGS, Booking, booking_from_command
 from .layout import Layout
 from .occupancy import Place
 from .opening_hours import SLOT_MINUTES
-from .transition import BOOKING_PREFIX, PLACE_PREFIX, VisitorsStep
+from .transition import BOOKING_PREFIX, PLACE_PREFIX, VisitorsTransition
 
 MAX_INSIDE = 99_999
 MAX_LOOKBACK_MINUTES = 24 * 60
 """How far back a visiting group may be marked."""
 
 
-def add_booking(transition: VisitorsStep, command: Command, layout: Layout) -> None:
+def add_booking(transition: VisitorsTransition, command: Command, layout: Layout) -> None:
     """`book` {title, class, room, door, from, until, expected}."""
     booking, others = (
         booking_from_command(command, layout),
@@ -40,7 +40,7 @@ def add_booking(transition: VisitorsStep, command: Command, layout: Layout) -> N
     transition.facts.append(facts.booking(transition.at, "made", key, booking.by, booking.body()))
 
 
-def cancel_booking(transition: VisitorsStep, command: Command) -> None:
+def cancel_booking(transition: VisitorsTransition, command: Command) -> None:
     """`cancel-booking` {booking}."""
     key = str(command.args.get("booking"))
     booking = dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)).get(key)
@@ -51,7 +51,7 @@ def cancel_booking(transition: VisitorsStep, command: Command) -> None:
         transition.delete(key)
 
 
-def mark_tour(transition: VisitorsStep, command: Command, local: datetime | None) -> None:
+def mark_tour(transition: VisitorsTransition, command: Command, local: datetime | None) -> None:
     """`mark-tour` {count, minutes}: `count` of those who came within the last minutes were a group."""
     count, minutes = (
         _integer_argument(command, "count", 1, MAX_INSIDE),
@@ -73,7 +73,7 @@ def mark_tour(transition: VisitorsStep, command: Command, local: datetime | None
     transition.facts.append(facts.tour_marked(transition.at, count, span, _author(command)))
 
 
-def correct_inside(transition: VisitorsStep, command: Command, layout: Layout) -> str | None:
+def correct_inside(transition: VisitorsTransition, command: Command, layout: Layout) -> str | None:
     """`correct-inside` {room, inside}: set the number of people inside. Returns the room, None if
     invalid."""
     room, inside = str(command.args.get("room", "")), _integer_argument(command, "inside", 0, MAX_INSIDE)

@@ -26,7 +26,7 @@ from gateway.model.hours import WeeklyHours
 
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
-from .counters import Counter, CounterProperties, CounterReading, InOut, PassedCount, counts_visitors
+from .counters import Counter, CounterProperties, CounterReading, InOutCount, PassedCount, counts_visitors
 from .door_balances import activate_counter, count_reading
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .occupancy import Flow, Place, close_place, update_crowding, with_passage
@@ -40,7 +40,7 @@ from .transition import (
     DOOR_PREFIX,
     PLACE_PREFIX,
     DoorTally,
-    VisitorsStep,
+    VisitorsTransition,
 )
 
 FINAL_REPORT_TIMEOUT_S = 3600.0
@@ -81,7 +81,7 @@ class Visitors(Service):
         it last changed."""
 
     def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
-        transition = VisitorsStep(rows, message.at)
+        transition = VisitorsTransition(rows, message.at)
         if isinstance(message, Sample):
             if message.device in self._doors and message.device in self._properties:
                 self._process_sample(transition, message)
@@ -94,7 +94,7 @@ class Visitors(Service):
             self._adopt_configuration(transition)
         return transition.changes, transition.facts
 
-    def _adopt_configuration(self, transition: VisitorsStep) -> None:
+    def _adopt_configuration(self, transition: VisitorsTransition) -> None:
         """Remove counters that are no longer configured, and reset the balance of counters that are new at
         their door."""
         rows = dict(transition.rows_of_kind(COUNTER_PREFIX, Counter))
@@ -134,7 +134,7 @@ class Visitors(Service):
                 values |= {f"door.{name}.in": tally.came, f"door.{name}.out": tally.left}
         return values
 
-    def _process_sample(self, transition: VisitorsStep, sample: Sample) -> None:
+    def _process_sample(self, transition: VisitorsTransition, sample: Sample) -> None:
         """Process a sample of a counter."""
         name = sample.device
         old = transition.get(COUNTER_PREFIX + name, Counter(at=sample.at))
@@ -181,7 +181,9 @@ class Visitors(Service):
             return reading._replace(counter=known, passed=None, why="invalid" if invalid else reading.why)
         return reading
 
-    def _count_at_door(self, transition: VisitorsStep, counter: str, passed: PassedCount | None) -> None:
+    def _count_at_door(
+        self, transition: VisitorsTransition, counter: str, passed: PassedCount | None
+    ) -> None:
         """Count at the door what one of its counters reports. `passed` is None if the report is not
         trusted."""
         name, door = self._doors[counter]
@@ -209,7 +211,7 @@ class Visitors(Service):
                 self._record_crossing(transition, each, name, door, each_passed)
 
     def _record_crossing(
-        self, transition: VisitorsStep, counter: str, name: str, door: Door, passed: PassedCount
+        self, transition: VisitorsTransition, counter: str, name: str, door: Door, passed: PassedCount
     ) -> None:
         """Record that people have passed a door."""
         when = transition.at.wall if passed.span is None else sum(passed.span) // 2
@@ -257,7 +259,7 @@ class Visitors(Service):
             transition.put(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
 
     def _record_attendance(
-        self, transition: VisitorsStep, name: str, door: Door, passed: PassedCount, when: int
+        self, transition: VisitorsTransition, name: str, door: Door, passed: PassedCount, when: int
     ) -> int:
         """Count people for the bookings of that time; returns how many of them belong to visiting
         groups."""
@@ -287,7 +289,7 @@ class Visitors(Service):
         }
         return (room for room in self._layout.rooms if room in (door.outer, door.inner) or room not in own)
 
-    def _process_tick(self, transition: VisitorsStep, tick: Tick) -> None:
+    def _process_tick(self, transition: VisitorsTransition, tick: Tick) -> None:
         day, local = transition.day, self._local(tick.at)
         # A clock that is set back does not end the day.
         day_ended = bool(day.day) and day.day < tick.day
@@ -316,7 +318,7 @@ class Visitors(Service):
                 transition.facts.append(attendance)
                 transition.put(key, _replace(booking, reported=True))
 
-    def _report_ended_day(self, transition: VisitorsStep, day: Day, local: datetime | None) -> Day:
+    def _report_ended_day(self, transition: VisitorsTransition, day: Day, local: datetime | None) -> Day:
         """Report the day that has ended, once its last periods have arrived."""
         if day.previous_day_report is None:
             return day
@@ -336,7 +338,7 @@ class Visitors(Service):
             return False
         return local in self._hours or local - timedelta(seconds=self._layout.settle_s) in self._hours
 
-    def _all_entrances_counted(self, transition: VisitorsStep) -> bool:
+    def _all_entrances_counted(self, transition: VisitorsTransition) -> bool:
         """Whether every entrance has a trustworthy counter."""
         return all(
             transition.get(DOOR_PREFIX + name, DoorTally()).active
@@ -355,7 +357,7 @@ class Visitors(Service):
         ]
         return min(FINAL_REPORT_TIMEOUT_S, max(intervals_s, default=0.0))
 
-    def _end_day(self, transition: VisitorsStep, day: Day) -> previous_day.DayReport | None:
+    def _end_day(self, transition: VisitorsTransition, day: Day) -> previous_day.DayReport | None:
         """The report on a day that has ended; None if there are no doors. Resets the counts of the day, and
         removes the rows of what is no longer configured."""
         tallies = dict(transition.rows_of_kind(DOOR_PREFIX, DoorTally))
@@ -397,7 +399,7 @@ class Visitors(Service):
                 transition.delete(key)
         return body
 
-    def _counter_totals(self, transition: VisitorsStep, key: str) -> dict[str, list[int]]:
+    def _counter_totals(self, transition: VisitorsTransition, key: str) -> dict[str, list[int]]:
         """The counts of each counter of a door: `[in, out]`."""
         door = self._layout.doors.get(key.removeprefix(DOOR_PREFIX))
         rows = (
@@ -410,7 +412,7 @@ class Visitors(Service):
         )
         return {each: [row.came, row.left] for each, row in rows.items()}
 
-    def _close_places(self, transition: VisitorsStep) -> None:
+    def _close_places(self, transition: VisitorsTransition) -> None:
         for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
             room = key.removeprefix(PLACE_PREFIX)
             empty, new_facts = close_place(place, room, transition.at)
@@ -418,7 +420,7 @@ class Visitors(Service):
             transition.facts += new_facts
             self._update_crowding(transition, room)
 
-    def _update_crowding(self, transition: VisitorsStep, room: str) -> None:
+    def _update_crowding(self, transition: VisitorsTransition, room: str) -> None:
         """Update whether a place is nearly full."""
         place, new_facts = update_crowding(
             transition.get(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
@@ -426,7 +428,7 @@ class Visitors(Service):
         transition.put(PLACE_PREFIX + room, place)
         transition.facts += new_facts
 
-    def _execute_command(self, transition: VisitorsStep, command: Command) -> None:
+    def _execute_command(self, transition: VisitorsTransition, command: Command) -> None:
         if command.action == "book":
             manual_entries.add_booking(transition, command, self._layout)
         elif command.action == "cancel-booking":
@@ -438,12 +440,12 @@ class Visitors(Service):
             if room is not None:
                 self._update_crowding(transition, room)
 
-    def _ended_day_report(self, transition: VisitorsStep, day: str) -> previous_day.DayReport | None:
+    def _ended_day_report(self, transition: VisitorsTransition, day: str) -> previous_day.DayReport | None:
         """The open report on that day, if it is the one that has just ended."""
         body = transition.day.previous_day_report
         return body if body and body["day"] == day else None
 
-    def _is_today(self, transition: VisitorsStep, day: str) -> bool:
+    def _is_today(self, transition: VisitorsTransition, day: str) -> bool:
         """Whether a period belongs to the current day; an empty `day` means now."""
         return not day or day == transition.day.day
 
@@ -452,7 +454,7 @@ class Visitors(Service):
         return local.tzinfo if local else None
 
 
-def _place_passage(door: Door, room: str, passed: PassedCount) -> InOut:
+def _place_passage(door: Door, room: str, passed: PassedCount) -> InOutCount:
     """How many entered and left a room by a door; an empty `room` means the centre."""
     came, left = passed.came, passed.left
     if room:

@@ -32,7 +32,7 @@ class DoorTally(Row, frozen=True, kw_only=True, tag="door", omit_defaults=True):
     """All counters of the door at the last report of one."""
 
 
-class VisitorsStep:
+class VisitorsTransition:
     """Collects changed rows and new facts."""
 
     def __init__(self, rows: Rows, at: Stamp) -> None:

@@ -9,7 +9,7 @@ from msgspec import msgpack
 from msgspec.structs import asdict, replace
 
 from gateway.capabilities.needs import services as needs
-from gateway.capabilities.needs.services import OPEN, Category, Need, Needs, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, Category, Need, Needs, NeedState, Reception
 from gateway.model import ClockQuality, Command, Fact, Lane, Tick
 from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
@@ -73,24 +73,16 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
     assert fold.service.summary(fold.rows) == {"open": 0, "new": 0, "overdue": 0}
 
 
-@pytest.mark.parametrize("state", NeedState)
-@pytest.mark.parametrize("action", ["accept", "refer", "done", "close", "withdraw", "reopen"])
-def test_each_state_is_open_to_what_makes_sense_in_it(state: NeedState, action: str) -> None:
-    fold = desk()
-    register(fold)
-    ended = None if state in OPEN else at(1)
-    fold.rows[ONE] = replace(fold.rows[ONE], state=state, ended=ended)
-    before = dict(fold.rows)
-    facts = do(fold, action, 2, outcome="unmet")
-    allowed = {
-        "accept": OPEN, "refer": OPEN, "done": OPEN, "close": OPEN | {NeedState.DONE},
-        "withdraw": OPEN | {NeedState.DONE}, "reopen": set(NeedState) - OPEN,
-    }[action]  # fmt: skip
-    assert bool(facts) == (state in allowed)
-    if state not in allowed:
-        assert fold.rows == before
-        assert why(fold, action, 2, outcome="unmet") == "need-state"
-    assert (fold.rows[ONE].ended is None) == (fold.rows[ONE].state in OPEN)
+        @pytest.mark.parametrize("state", NeedState) @pytest.mark.parametrize("action", ["accept", "refer",
+        "done", "close", "withdraw", "reopen"]) def test_each_state_is_open_to_what_makes_sense_in_it(state:
+        NeedState, action: str) -> None: fold = desk() register(fold) ended = None if state in OPEN_STATES
+        else at(1) fold.rows[ONE] = replace(fold.rows[ONE], state=state, ended=ended) before =
+        dict(fold.rows) facts = do(fold, action, 2, outcome="unmet") allowed = { "accept": OPEN_STATES,
+        "refer": OPEN_STATES, "done": OPEN_STATES, "close": OPEN_STATES | {NeedState.DONE}, "withdraw":
+        OPEN_STATES | {NeedState.DONE}, "reopen": set(NeedState) - OPEN_STATES, }[action]  # fmt: skip
+        assert bool(facts) == (state in allowed) if state not in allowed: assert fold.rows == before assert
+        why(fold, action, 2, outcome="unmet") == "need-state" assert (fold.rows[ONE].ended is None) ==
+        (fold.rows[ONE].state in OPEN_STATES)
 
 
 def test_an_overdue_need_is_told_of_once_and_a_later_date_mends_it() -> None:
@@ -254,5 +246,5 @@ def test_nothing_that_is_typed_gets_into_a_row_or_a_fact(
         assert all("张".encode() not in msgpack.encode(fact.body) for fact in facts)
         assert "张".encode() not in msgpack.encode(fold.rows)
         row = fold.rows[ONE]
-        assert (row.ended is None) == (row.state in OPEN)
-        assert not (row.state in OPEN and not row.sealed)
+        assert (row.ended is None) == (row.state in OPEN_STATES)
+        assert not (row.state in OPEN_STATES and not row.sealed)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.base import control
-from gateway.field.scan.ask import decode_points, encode_points
+from gateway.field.scan.requests import decode_points, encode_points
 from gateway.journal import JournalReader
 from gateway.model import GatewayError, Lane
 from tests.drivers.conftest import Line

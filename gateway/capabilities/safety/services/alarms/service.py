@@ -42,7 +42,7 @@ GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", 
 _HOUR_S = 3600.0
 
 
-class Mode(StrEnum):
+class AlarmMode(StrEnum):
     """What a person has decided about an alarm. All but a drill end after a limited time."""
 
     SHELVED = "shelved"
@@ -57,7 +57,7 @@ class Mode(StrEnum):
 
 MAX_MUTE_S = 7 * _HOUR_S
 """After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
-MAX_MODE_S = {Mode.SHELVED: 8 * _HOUR_S, Mode.DISABLED: 24 * _HOUR_S, Mode.TEST: 2 * _HOUR_S}
+MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, AlarmMode.TEST: 2 * _HOUR_S}
 """The longest time that each mode may last, whatever was requested."""
 
 
@@ -77,7 +77,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     muted: bool = False
     """Its sound is off; a new alarm sounds again (GB 20517-2025, 5.11)."""
     muted_until: Stamp | None = None
-    mode: Mode | None = None
+    mode: AlarmMode | None = None
     until: Stamp | None = None
     """When the mode ends."""
     mode_by: str = ""
@@ -89,9 +89,9 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     def stands(self) -> bool:
         """Whether people must deal with it now."""
         return self.state is not AlarmState.NORMAL and self.mode not in (
-            Mode.SHELVED,
-            Mode.DISABLED,
-            Mode.TEST,
+            AlarmMode.SHELVED,
+            AlarmMode.DISABLED,
+            AlarmMode.TEST,
         )
 
     @property
@@ -177,9 +177,9 @@ class Safety(Service):
         return {
             "alarms": sum(alarm.stands for alarm in alarms),
             "unacknowledged": sum(alarm.stands and alarm.state in unacknowledged for alarm in alarms),
-            "shelved": sum(alarm.mode is Mode.SHELVED for alarm in alarms),
-            "disabled": sum(alarm.mode is Mode.DISABLED for alarm in alarms),
-            "test": sum(alarm.mode is Mode.TEST for alarm in alarms),
+            "shelved": sum(alarm.mode is AlarmMode.SHELVED for alarm in alarms),
+            "disabled": sum(alarm.mode is AlarmMode.DISABLED for alarm in alarms),
+            "test": sum(alarm.mode is AlarmMode.TEST for alarm in alarms),
         }
 
     def _resume_rules(self, rows: Rows) -> None:
@@ -190,7 +190,7 @@ class Safety(Service):
         """Remove the alarms whose rule is no longer configured: nothing would clear them."""
         self._resume_rules(changes.alarms)
         for key, alarm in changes.alarms.items():
-            if key not in self._evaluator.rules and alarm.mode is not Mode.DRILL:
+            if key not in self._evaluator.rules and alarm.mode is not AlarmMode.DRILL:
                 changes.record(
                     key, _replace(alarm, state=AlarmState.NORMAL, mode=None, until=None), "removed"
                 )
@@ -200,9 +200,9 @@ class Safety(Service):
         rule = change.rule
         old = changes.get(rule.id)
         mode = old.mode if old else None
-        if mode is Mode.DISABLED:
+        if mode is AlarmMode.DISABLED:
             return
-        if mode is Mode.TEST:
+        if mode is AlarmMode.TEST:
             assert old is not None
             if change.holds:
                 changes.record(rule.id, _replace(old, tested=True, value=change.value), "tested")
@@ -235,7 +235,7 @@ class Safety(Service):
     def _disable_alarms(self, changes: _ChangeSet, command: Command) -> None:
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
-            alarm = _with_mode(alarm, Mode.DISABLED, command, changes.at)
+            alarm = _with_mode(alarm, AlarmMode.DISABLED, command, changes.at)
             changes.record(rule.id, _replace(alarm, state=AlarmState.NORMAL, muted=False), "disabled")
 
     def _start_test(self, changes: _ChangeSet, command: Command) -> None:
@@ -243,11 +243,11 @@ class Safety(Service):
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
             if alarm.state is AlarmState.NORMAL and alarm.mode is None:
-                alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, changes.at)
+                alarm = _with_mode(_replace(alarm, tested=False), AlarmMode.TEST, command, changes.at)
                 changes.record(rule.id, alarm, "test-begun")
 
     def _end_disable_or_test(self, changes: _ChangeSet, command: Command) -> None:
-        wanted = Mode.TEST if command.action == "end-test" else Mode.DISABLED
+        wanted = AlarmMode.TEST if command.action == "end-test" else AlarmMode.DISABLED
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id)
             if alarm is not None and alarm.mode is wanted:
@@ -258,8 +258,10 @@ class Safety(Service):
         alarm = changes.get(key)
         if alarm is None or alarm.mode is None:
             return
-        change = {Mode.SHELVED: "unshelved", Mode.DISABLED: "enabled"}.get(alarm.mode, "test-ended")
-        raises = alarm.mode in (Mode.DISABLED, Mode.TEST) and self._evaluator.holds(key)
+        change = {AlarmMode.SHELVED: "unshelved", AlarmMode.DISABLED: "enabled"}.get(
+            alarm.mode, "test-ended"
+        )
+        raises = alarm.mode in (AlarmMode.DISABLED, AlarmMode.TEST) and self._evaluator.holds(key)
         changes.record(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
         rule = self._evaluator.rules.get(key)
         if raises and rule is not None:
@@ -278,7 +280,7 @@ class Safety(Service):
             hazard=Hazard(str(hazard)),
             raised=changes.at,
             value=True,
-            mode=Mode.DRILL,
+            mode=AlarmMode.DRILL,
             mode_by=command.by,
             latch=True,
         )
@@ -313,7 +315,7 @@ class _ChangeSet:
 
     def record(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
         """Store an alarm as it is now, with a fact of what has changed."""
-        is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, Mode.DRILL)
+        is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, AlarmMode.DRILL)
         self.rows[key] = None if is_normal else alarm
         body = {
             "id": alarm.id,
@@ -347,7 +349,7 @@ def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
     """A reset is recorded with the person's name. It ends a drill in any state."""
     for key, alarm in _alarms_named_by(changes, command):
         signed = _replace(alarm, acknowledged_by=command.by)
-        if alarm.mode is Mode.DRILL:
+        if alarm.mode is AlarmMode.DRILL:
             changes.record(key, _replace(signed, state=AlarmState.NORMAL), "closed")
         else:
             changes.apply_event(key, signed, AlarmEvent.RESET)
@@ -365,12 +367,12 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
 def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
         if alarm.stands and alarm.mode is None:
-            changes.record(key, _with_mode(alarm, Mode.SHELVED, command, changes.at), "shelved")
+            changes.record(key, _with_mode(alarm, AlarmMode.SHELVED, command, changes.at), "shelved")
 
 
 def _unshelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
-        if alarm.mode is Mode.SHELVED:
+        if alarm.mode is AlarmMode.SHELVED:
             changes.record(
                 key, _replace(alarm, mode=None, until=None, muted=False, mode_by=command.by), "unshelved"
             )
@@ -381,7 +383,7 @@ def _alarms_named_by(changes: _ChangeSet, command: Command) -> list[tuple[str, A
     return [(key, alarm) for key, alarm in changes.alarms.items() if alarm.id == wanted]
 
 
-def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
+def _with_mode(alarm: Alarm, mode: AlarmMode, command: Command, at: Stamp) -> Alarm:
     requested = command.args.get("seconds")
     max_s = MAX_MODE_S[mode]
     seconds = (

@@ -16,7 +16,7 @@ Table = dict[str, Any]
 ScanRequest = Callable[[Bus], Awaitable[Table]]
 
 
-def scan_request(
+def make_scan_request(
     driver: Driver, address: Any, model: str = "", points: Mapping[str, Point] | None = None
 ) -> ScanRequest:
     """Without points: whether a device is at that address (the driver's `Address`); the answer is
