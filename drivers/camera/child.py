@@ -93,7 +93,7 @@ def _count_video(channel: socket.socket) -> None:
     with capture.VideoSource(job.url, fps=job.fps, rotation_deg=job.rotation_deg, real_time=True) as video:
         t = 0.0
         for frame in video:
-            t = frame.t
+            t = frame.time_s
             loop.process_frame(frame)
         loop.finish(t)
 
@@ -151,7 +151,7 @@ class CameraLoop:
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._last_sent: dict[str, tuple[float, ValuesMessage]] = {}
-        self._first_frame_t = float("inf")
+        self._first_frame_s = float("inf")
 
     def process_frame(self, frame: vision.Frame) -> None:
         """Analyse a frame, and send the messages that are due."""
@@ -161,28 +161,28 @@ class CameraLoop:
         if self.relearn_requested:
             self.relearn_requested = False
             self._monitor = PictureMonitor()
-        self._monitor.check_frame(frame.image, frame.t)
+        self._monitor.check_frame(frame.image, frame.time_s)
         # A bad picture is analysed too, so that the background is known afterwards.
-        self._count(self._counter.process_frame(*frame))
-        self._first_frame_t = min(self._first_frame_t, frame.t)
-        if frame.t - self._first_frame_t >= WARM_UP_S:
-            self._statistics.add_frame(frame.t)
+        self._count_crossings(self._counter.process_frame(*frame))
+        self._first_frame_s = min(self._first_frame_s, frame.time_s)
+        if frame.time_s - self._first_frame_s >= WARM_UP_S:
+            self._statistics.add_frame(frame.time_s)
             if self._statistics.is_due:
                 self._send(HeartbeatMessage())
-            self._report(frame.t)
+            self._report_values(frame.time_s)
 
     def finish(self, t: float) -> None:
         """After the last frame: count the crossings that were not confirmed yet."""
-        self._count(self._counter.finish())
-        if t - self._first_frame_t >= WARM_UP_S:
-            self._report(t)
+        self._count_crossings(self._counter.finish())
+        if t - self._first_frame_s >= WARM_UP_S:
+            self._report_values(t)
 
-    def _count(self, crossings: Iterable[Crossing]) -> None:
+    def _count_crossings(self, crossings: Iterable[Crossing]) -> None:
         if self._monitor.picture is PictureQuality.GOOD:
             for crossing in crossings:
                 self._totals[crossing.line][crossing.direction] += 1
 
-    def _report(self, t: float) -> None:
+    def _report_values(self, t: float) -> None:
         picture, known = self._monitor.picture, self._counter.calibrated
         tampered = picture is not PictureQuality.GOOD
         state: Values = {

@@ -50,8 +50,8 @@ class Crossing(NamedTuple):
     """
 
     line: str
-    t: float
-    frame: int
+    time_s: float
+    frame_number: int
     direction: Direction
     calibrated: bool
 
@@ -133,7 +133,7 @@ class PeopleCounter:
 
     def finish(self) -> list[Crossing]:
         """After the last frame: the crossings that were not confirmed yet."""
-        found = self._finished_crossings(self._tracker.tracks, self._tracker.t)
+        found = self._finished_crossings(self._tracker.tracks, self._tracker.time_s)
         self._tracker.tracks = []
         return found
 
@@ -142,8 +142,8 @@ class PeopleCounter:
         return [
             Crossing(
                 counter.name,
-                crossing.t,
-                crossing.n,
+                crossing.time_s,
+                crossing.frame_number,
                 "in" if crossing.side > 0 else "out",
                 self.calibrated,
             )
@@ -209,7 +209,7 @@ class PeopleCounter:
         new = KEEP_NEW_S if self._tracker.depth_known else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if t - track.last_moved_t < (KEEP_STANDING_S if track.is_person else new):
+            if t - track.last_moved_s < (KEEP_STANDING_S if track.is_person else new):
                 (x1, y1), (x2, y2) = (
                     np.array([track.position - 0.75, track.position + 0.75]) * person_px
                 ).astype(int)

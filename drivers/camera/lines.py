@@ -100,7 +100,7 @@ class LineCounter:
             if (
                 current_side != track.sides[self.name]
                 and abs(distance) >= MIN_PAST_LINE_PERSONS
-                and track.last_seen_t == t
+                and track.last_seen_s == t
             ):
                 track.pending_crossings[self.name] = self._locate_crossing(
                     track, scale, current_side, t, settled
@@ -109,7 +109,7 @@ class LineCounter:
         if current_side == track.sides[self.name] and abs(distance) >= MIN_PAST_LINE_PERSONS:
             del track.pending_crossings[self.name]
             return None
-        if t < crossing.t + crossing.confirm_after_s and not ended:
+        if t < crossing.time_s + crossing.confirm_after_s and not ended:
             return None
         del track.pending_crossings[self.name]
         track.sides[self.name] = crossing.side
@@ -143,7 +143,10 @@ class LineCounter:
             # From above, size is most reliable near the line; in an oblique view people hide each other
             # there.
             if not self._overhead
-            or (when > crossing.t - 2 and abs(self._distance_past(position, scale)) < track.size_at_line)
+            or (
+                when > crossing.time_s - 2
+                and abs(self._distance_past(position, scale)) < track.size_at_line
+            )
         ]
         return (
             track.mean_area
@@ -168,7 +171,7 @@ class LineCounter:
             for t, _, position, _ in track.path
         ]
         before, beyond = MIN_DISTANCE_TO_LINE_PERSONS
-        furthest = max(far for t, far in distance if t >= crossing.t)
+        furthest = max(far for t, far in distance if t >= crossing.time_s)
         return min(far for _, far in distance) < -before and furthest > beyond
 
     def _is_part_of_counted(
@@ -180,16 +183,19 @@ class LineCounter:
         scale: PersonScale,
     ) -> bool:
         """Whether this is a part of somebody who was counted: a leg, a bag, a pushchair."""
-        if track is other or abs(crossing.t - counted.t) > SAME_PERSON_WITHIN_S:
+        if track is other or abs(crossing.time_s - counted.time_s) > SAME_PERSON_WITHIN_S:
             return False
         if not self._overhead:
-            if crossing.t - track.path[min(track.own_path_start, len(track.path) - 1)][0] < MIN_TRACK_AGE_S:
+            if (
+                crossing.time_s - track.path[min(track.own_path_start, len(track.path) - 1)][0]
+                < MIN_TRACK_AGE_S
+            ):
                 return True
             if track.is_separate and other.is_separate:
                 return False
         elif track.room_s >= SEPARATE_AFTER_S and other.room_s >= SEPARATE_AFTER_S:
             return False
-        there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
+        there = min(other.path, key=lambda each: abs(each[0] - crossing.time_s))[2]
         off = (crossing.position - there) / track.size_at_line
         direction = np.subtract(self._points[1], self._points[0]) / scale.person
         direction /= np.hypot(*direction)

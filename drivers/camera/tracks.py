@@ -84,8 +84,8 @@ class PendingCrossing(NamedTuple):
     after how many seconds it is confirmed, and whether the exposure was stable."""
 
     side: int
-    t: float
-    n: int
+    time_s: float
+    frame_number: int
     position: Vector
     confirm_after_s: float
     settled: bool
@@ -96,9 +96,9 @@ class Track:
     """A person, or what may be one, who is followed."""
 
     position: Vector
-    last_seen_t: float
+    last_seen_s: float
     start: Vector
-    last_moved_t: float
+    last_moved_s: float
     """When the track last moved by a third of a person."""
     path: list[tuple[float, int, Vector, bool]]
     """Time in seconds, frame number, position, and whether there was room, for each frame."""
@@ -149,7 +149,7 @@ class Tracker:
         are as large as people. `level`: the position of the line down the picture, in persons; None: all
         people have the same size."""
         self.tracks: list[Track] = []
-        self.t = 0.0
+        self.time_s = 0.0
         """Time of the last frame, in seconds."""
         self._overhead = overhead
         self._line_level = level
@@ -164,8 +164,8 @@ class Tracker:
 
     def update(self, points: ForegroundPoints, t: float, frame_number: int) -> list[Track]:
         """Process the points of a frame. Returns the tracks that have ended."""
-        dt = min(max(t - self.t, 1e-3), 0.5)
-        self.t = t
+        dt = min(max(t - self.time_s, 1e-3), 0.5)
+        self.time_s = t
         for track in self.tracks:
             track.position = track.position + track.speed * dt
             track.size_at_line = track.size * float(self._expected_size(track.position[1]))
@@ -183,15 +183,15 @@ class Tracker:
             self._update_positions(blobs, t, dt)
             self._update_votes(blobs, dt, settled=points.settled)
             for track in self.tracks:
-                if track.last_seen_t == t:
+                if track.last_seen_s == t:
                     self._record_path(track, t, frame_number)
         for track in self.tracks:
-            if track.last_seen_t < t:
+            if track.last_seen_s < t:
                 track.speed = track.speed * 0.9
         ended = [
             track
             for track in self.tracks
-            if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < MIN_KEPT_VOTES_S
+            if t - track.last_seen_s > LOST_AFTER_S or track.votes_s < MIN_KEPT_VOTES_S
         ]
         if len(point_tracks):
             self._start_tracks(points, point_tracks, blobs, t, frame_number)
@@ -215,7 +215,7 @@ class Tracker:
             track.area_seen = float(areas[i])
             if track.area_seen < MIN_SEEN_AREA * track.size_at_line**2:
                 continue
-            track.last_seen_t = t
+            track.last_seen_s = t
             fresh = min(max(dt / AREA_AVERAGING_S, 1 / len(track.path)), 1.0)
             track.mean_area += fresh * (track.area_seen / track.size_at_line**2 - track.mean_area)
             track.shade += fresh * (float(blobs.shade[i]) - track.shade)
@@ -277,7 +277,7 @@ class Tracker:
             track.path, track.own_path_start = track.path[half:], max(track.own_path_start - half, 0)
         track.max_distance = max(track.max_distance, float(np.abs(track.position - track.start).max()))
         if np.abs(track.position - track.last_rest).max() > 0.3:
-            track.last_moved_t, track.last_rest = t, track.position
+            track.last_moved_s, track.last_rest = t, track.position
 
     def _start_tracks(
         self,
@@ -321,7 +321,7 @@ class Tracker:
         ends.sort(key=lambda end: float(np.hypot(*(end - track.position))))
         for other in self.tracks:
             if (
-                other.last_seen_t < t
+                other.last_seen_s < t
                 and np.hypot(*(other.position - track.position)) < MAX_POINT_DISTANCE_PERSONS
             ):
                 track.position, other.position = ends

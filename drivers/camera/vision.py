@@ -36,8 +36,8 @@ class Frame(NamedTuple):
     """`t`: seconds since the start; `n`: frame number from 0, including dropped frames."""
 
     image: Image
-    t: float
-    n: int
+    time_s: float
+    number: int
 
 
 def shrink(image: Image, width: int) -> Image:

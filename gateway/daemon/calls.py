@@ -66,7 +66,7 @@ class ControlCalls(Mapping[str, Handler]):
             "raw": reading.raw,
             "values": reading.sample.values,
             "bad": reading.sample.bad,
-            "seconds": reading.seconds,
+            "seconds": reading.duration_s,
         }
 
     async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class ControlCalls(Mapping[str, Handler]):
         points = decode_points(driver, request["points"]) if "points" in request else None
         ask = make_scan_request(driver, address, str(request.get("model")), points)
         try:
-            answer = await line.request_for_scan(ask)
+            answer = await line.run_scan_request(ask)
         except ReadFailed as failed:
             return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)

@@ -35,7 +35,7 @@ Composition = Mapping[str, ComponentSpec]
 
 class _RunningComponent(msgspec.Struct, frozen=True):
     spec: ComponentSpec
-    part: Component
+    component: Component
     task: asyncio.Task[None]
 
 
@@ -49,11 +49,11 @@ class Components:
     def get(self, name: str) -> Component | None:
         """The running part of that name."""
         running = self._running.get(name)
-        return running.part if running else None
+        return running.component if running else None
 
     def all(self) -> Mapping[str, Component]:
         """Every running part by its name."""
-        return {name: running.part for name, running in self._running.items()}
+        return {name: running.component for name, running in self._running.items()}
 
     async def stop_outdated(self, composition: Composition) -> None:
         """End, all at the same time, the parts that another composition does not have as they are."""
@@ -80,7 +80,7 @@ class Components:
 
 async def _stop(running: _RunningComponent) -> None:
     if running.spec.stop:
-        await running.spec.stop(running.part, running.task)
+        await running.spec.stop(running.component, running.task)
         return
     running.task.cancel()
     await asyncio.wait({running.task})

@@ -78,7 +78,7 @@ class Engine:
         """Go on under another configuration with the same rows; what it no longer has comes to an end.
         Returns when that is safe on the disk."""
         self._set_services(services)
-        if self._step(adopted, self._services).urgent:
+        if self._process_message(adopted, self._services).urgent:
             await self._commit()
 
     async def restore(self) -> None:
@@ -107,7 +107,7 @@ class Engine:
 
     async def publish_sample(self, sample: Sample) -> None:
         """Take in one reading. Returns when an alarm it raised is safe on the disk."""
-        if self._step(sample, self._services).urgent:
+        if self._process_message(sample, self._services).urgent:
             await self._commit()
         self._journal.append_sample(sample)
 
@@ -119,7 +119,7 @@ class Engine:
         orders = self._rows[self._commands.name]
         if command.id in orders:
             return orders[command.id]  # type: ignore[no-any-return]
-        self._step(command, [self._commands])
+        self._process_message(command, [self._commands])
         try:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
             await self._journal.commit()
@@ -127,7 +127,7 @@ class Engine:
             self._set_outcome(command, CommandStatus.FAILED, failure.key)
         order: CommandRow = orders[command.id]
         if order.status is CommandStatus.ACCEPTED:
-            status, detail = await self._perform(command)
+            status, detail = await self._execute_command(command)
             order = self._set_outcome(command, status, detail)
             await self._commit()
         log_event(
@@ -144,7 +144,7 @@ class Engine:
     async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
         """Pass a service the outcomes of what it asked for; returns when that is committed."""
         asked = [each for each in self._services if each.name == service]
-        results = [self._step(outcome, asked) for outcome in outcomes]
+        results = [self._process_message(outcome, asked) for outcome in outcomes]
         if any(result.urgent for result in results):
             await self._commit()
 
@@ -152,30 +152,30 @@ class Engine:
         """Step every service with a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
-            if self._step(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
+            if self._process_message(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
                 await self._commit()
             if self._publish_summaries():
                 await self._commit()
             await self._clock.sleep(1.0)
 
     def _set_outcome(self, command: Command, status: CommandStatus, detail: str) -> CommandRow:
-        self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+        self._process_message(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _perform(self, command: Command) -> tuple[CommandStatus, str]:
+    async def _execute_command(self, command: Command) -> tuple[CommandStatus, str]:
         """Let the services act that know the action, else the device: the outcome and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
-                changed = self._step(command, own).changed
+                changed = self._process_message(command, own).changed
                 return (CommandStatus.DONE, "") if changed else (CommandStatus.FAILED, "nothing-to-do")
             await self._execute(command)
         except GatewayError as error:
             return CommandStatus.FAILED, error.key
         return CommandStatus.DONE, ""
 
-    def _step(self, message: Message, services: Iterable[Service]) -> StepResult:
+    def _process_message(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""
         changed = urgent = False
         for service in services:
@@ -196,7 +196,7 @@ class Engine:
                     log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
                     self._on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
-                    urgent = self._step(fact, followers).urgent or urgent
+                    urgent = self._process_message(fact, followers).urgent or urgent
         return StepResult(changed, urgent)
 
     async def _commit(self) -> None:
@@ -217,7 +217,7 @@ class Engine:
                 self._published[service.name] = now, values
                 sample = Sample(service.name, self._clock.now(), values)
                 followers = [each for each in self._services if each.follows_summaries]
-                urgent = self._step(sample, followers).urgent or urgent
+                urgent = self._process_message(sample, followers).urgent or urgent
                 self._journal.append_sample(sample)
         return urgent
 

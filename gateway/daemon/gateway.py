@@ -95,7 +95,7 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
-        self._parts: Components | None = None
+        self._components: Components | None = None
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
@@ -115,7 +115,7 @@ class Gateway:
             lambda: self.lines,
             lambda: self.uplink,
             lambda: self.reloader.revision.number,
-            self._figures,
+            self._capability_figures,
         )
         async with asyncio.TaskGroup() as tasks:
             core = {
@@ -128,12 +128,12 @@ class Gateway:
                 "hang-up": self._reload_on_signal(reload_requested),
             }
             running = [tasks.create_task(work, name=name) for name, work in core.items()]
-            self._parts = Components(tasks)
-            self._parts.start_missing(self._composition(self.site))
+            self._components = Components(tasks)
+            self._components.start_missing(self._composition(self.site))
             try:
                 yield
             finally:
-                self._parts.cancel()
+                self._components.cancel()
                 for task in (*running, *self._commands):
                     task.cancel()
 
@@ -141,18 +141,18 @@ class Gateway:
         """What a site asks to run."""
         lines = {
             f"bus-{name}": ComponentSpec(
-                (spec, devices_on(site, name)), functools.partial(self._line, name), stop=_stop_line
+                (spec, devices_on(site, name)), functools.partial(self._build_line, name), stop=_stop_line
             )
             for name, spec in site.buses.items()
         }
-        uplink = {"uplink": ComponentSpec(site.uplink, self._uplink)} if site.uplink else {}
+        uplink = {"uplink": ComponentSpec(site.uplink, self._build_uplink)} if site.uplink else {}
         jobs = {
             job.name: ComponentSpec(job.built_from(site), functools.partial(job, self))
             for job in job_types()
         }
         return {**lines, **uplink, **jobs}
 
-    def _line(self, bus: str) -> Line:
+    def _build_line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
         return Line(
             self.site.buses[bus],
@@ -162,7 +162,7 @@ class Gateway:
             lambda: saved_states(self.engine.rows(DriverState.name)),
         )
 
-    def _uplink(self) -> Uplink:
+    def _build_uplink(self) -> Uplink:
         assert self.site.uplink
         dialect = NativeDialect(
             self.site.centre.id,
@@ -179,24 +179,24 @@ class Gateway:
         )
 
     @property
-    def parts(self) -> Mapping[str, object]:
+    def components(self) -> Mapping[str, object]:
         """Whatever runs now, by the name of its task."""
-        return self._parts.all() if self._parts else {}
+        return self._components.all() if self._components else {}
 
     @property
     def lines(self) -> dict[str, Line]:
         """The open lines by the name of their bus."""
-        return {part.spec.name: part for part in self.parts.values() if isinstance(part, Line)}
+        return {part.spec.name: part for part in self.components.values() if isinstance(part, Line)}
 
     @property
     def uplink(self) -> Uplink | None:
         """The connection to the platform, if the site has one."""
-        return next((part for part in self.parts.values() if isinstance(part, Uplink)), None)
+        return next((part for part in self.components.values() if isinstance(part, Uplink)), None)
 
     @property
     def jobs(self) -> list[Job]:
         """The jobs of the capabilities."""
-        return [part for part in self.parts.values() if isinstance(part, Job)]
+        return [part for part in self.components.values() if isinstance(part, Job)]
 
     def line_of(self, device: str) -> Line:
         """The line of a device. Raises `GatewayError`."""
@@ -240,17 +240,17 @@ class Gateway:
         """In order means: what is measured reaches the disk, and what the site's file says is what runs.
         What the field or the network lacks is told beside it."""
         return {
-            "ok": not self._trouble() and not self.reloader.refused,
+            "ok": not self._disk_trouble() and not self.reloader.refused,
             "version": __version__,
             "started": self._started.wall,
             "clock": self.clock.now().clock,
-            "journal": self._trouble() or "ok",
+            "journal": self._disk_trouble() or "ok",
             "config": self.reloader.health(),
             "uplink": self.uplink.online if self.uplink else None,
-            "buses": {name: line.counters.up for name, line in self.lines.items()},
+            "buses": {name: line.counters.is_up for name, line in self.lines.items()},
         }
 
-    def _figures(self) -> dict[str, dict[str, Value]]:
+    def _capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
         found: dict[str, dict[str, Value]] = {}
         for service, declared in figures_of(self.site.parts).items():
@@ -258,7 +258,7 @@ class Gateway:
             found[service] = {name: values[name] for name in declared if name in values}
         return found
 
-    def _trouble(self) -> str:
+    def _disk_trouble(self) -> str:
         """What keeps measurements from the disk; empty when nothing does."""
         failure = self.journal.failure
         return str(failure.facts.get("reason")) if failure else self._disk_failure
@@ -269,14 +269,14 @@ class Gateway:
 
     async def _apply(self, site: Site, revision: Revision) -> None:
         """Close, restart and open what the revision changes; all else goes on undisturbed."""
-        assert self._parts
+        assert self._components
         composition = self._composition(site)
-        await self._parts.stop_outdated(composition)
+        await self._components.stop_outdated(composition)
         self.site, before = site, self.site
         for device in before.devices.keys() - site.devices.keys():
             self.journal.latest.pop(device, None)
         await self._adopt(revision)
-        self._parts.start_missing(composition)
+        self._components.start_missing(composition)
 
     async def _adopt(self, revision: Revision) -> None:
         present = {
@@ -304,7 +304,7 @@ class Gateway:
         while True:
             journal = self.journal
             flags: dict[str, Value] = {
-                "journal_failing": bool(self._trouble()),
+                "journal_failing": bool(self._disk_trouble()),
                 "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
@@ -350,4 +350,4 @@ class Gateway:
 
 
 async def _stop_line(line: Line, task: asyncio.Task[None]) -> None:
-    await line.end(task)
+    await line.stop(task)

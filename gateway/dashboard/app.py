@@ -99,7 +99,7 @@ class AccessMiddleware:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        rejection = self._dashboard.rejection(Request(scope))
+        rejection = self._dashboard.rejection_response(Request(scope))
         await (rejection or self._app)(scope, receive, send_hardened)
 
 
@@ -136,11 +136,11 @@ class Dashboard:
 
         return Starlette(
             routes=[
-                Route("/", self._home),
+                Route("/", self._home_page),
                 *(Route(f"/{name}", self._plain_route) for name in self._plain_routes),
                 *(route for handlers in self._handlers for route in handlers.routes()),
-                Route("/login", self._login, methods=["POST"]),
-                Route("/logout", self._logout, methods=["POST"]),
+                Route("/login", self._login_response, methods=["POST"]),
+                Route("/logout", self._logout_response, methods=["POST"]),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
@@ -150,36 +150,40 @@ class Dashboard:
             lifespan=lifespan,
         )
 
-    def rejection(self, request: Request) -> Response | None:
+    def rejection_response(self, request: Request) -> Response | None:
         """The answer to a request that goes no further; None: it may."""
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             return Response(status_code=403)
         path = request.url.path
-        request.state.person = self.access.person(request.cookies.get(SESSION_COOKIE))
+        request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
-        if path.startswith("/static/") or any(handlers.admits(request) for handlers in self._handlers):
+        if path.startswith("/static/") or any(
+            handlers.is_allowed_without_session(request) for handlers in self._handlers
+        ):
             return None
-        answers = (handlers.rejection(request) for handlers in self._handlers)
+        answers = (handlers.rejection_response(request) for handlers in self._handlers)
         return next(filter(None, answers), None) or self._ask_for_key(request, 401)
 
-    def page(
+    def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
         """The page of that name, by a template that extends `page.html`, with more facts for it."""
         lang = request_language(request)
-        html = self._pages.page(name, self.view, lang, self.follower.now_ms(), template, **facts)
+        html = self._pages.render_page(name, self.view, lang, self.follower.now_ms(), template, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
-    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
+    def plain_page_response(
+        self, request: Request, template: str, status: int = 200, **facts: object
+    ) -> Response:
         """A page without frame and menu, by a template that extends `base.html`."""
         lang = request_language(request)
-        html = self._pages.plain(template, lang, **facts)
+        html = self._pages.render_plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
-        return self.plain_page(request, "core/login.html", status, problem=problem)
+        return self.plain_page_response(request, "core/login.html", status, problem=problem)
 
     def _log_in(self, request: Request, key: str, name: str) -> Response:
         """Exchange a key for a session, and leave no key in the address bar."""
@@ -194,26 +198,26 @@ class Dashboard:
         name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember_language(request, lang, RedirectResponse(home, 303))
-        set_cookie(request, response, SESSION_COOKIE, self.access.session(name))
+        set_cookie(request, response, SESSION_COOKIE, self.access.sign_session(name))
         return response
 
-    async def _home(self, request: Request) -> Response:
+    async def _home_page(self, request: Request) -> Response:
         query = request.query_params
         if "key" in query:
             return self._log_in(request, query["key"], query.get("name", ""))
-        return self.page(request, KIOSK if KIOSK in query else HOME)
+        return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
-        return self.page(request, request.url.path.removeprefix("/"))
+        return self.page_response(request, request.url.path.removeprefix("/"))
 
-    async def _login(self, request: Request) -> Response:
+    async def _login_response(self, request: Request) -> Response:
         try:
             form = await read_form(request)
         except ValueError:
             return Response(status_code=400)
         return self._log_in(request, form.get("key", "").strip(), form.get("name", ""))
 
-    async def _logout(self, _request: Request) -> Response:
+    async def _logout_response(self, _request: Request) -> Response:
         response = RedirectResponse("/", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response
@@ -223,12 +227,12 @@ class Dashboard:
         if page not in self._pages:
             return Response(status_code=404)
         return StreamingResponse(
-            self._stream(page, request_language(request)),
+            self._stream_events(page, request_language(request)),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream(self, page: str, lang: str) -> AsyncIterator[bytes]:
+    async def _stream_events(self, page: str, lang: str) -> AsyncIterator[bytes]:
         """All regions first, for the page may be older than the stream; then those that change."""
         seen: View | None = None
         sent: dict[str, str] = {}
@@ -238,10 +242,10 @@ class Dashboard:
                 yield _event("beat", {"now": self.follower.now_ms()})
                 continue
             seen = self.view
-            regions = self._pages.regions(page, seen, lang)
+            regions = self._pages.render_regions(page, seen, lang)
             changed = {name: html for name, html in regions.items() if sent.get(name) != html}
             sent = regions
-            heading = self._pages.heading(seen, lang)
+            heading = self._pages.document_title(seen, lang)
             yield _event("view", {"now": self.follower.now_ms(), "title": heading, "regions": changed})
 
     async def _command(self, request: Request) -> Response:

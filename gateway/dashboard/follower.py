@@ -182,12 +182,14 @@ class Follower:
                         after = packs[-1].pos
                         samples = {**samples, **_latest_by_device(packs)}
                         values = _merge_point_values(values, _latest_by_point(packs))
-                    removed = {name: self._removed(name, rows[name]) for name in self._removed_rows_s}
+                    removed = {
+                        name: self._recently_removed(name, rows[name]) for name in self._removed_rows_s
+                    }
                     self._update(rows=rows, samples=samples, values=values, removed=removed, trouble="")
                 journal_read.set()
                 await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
-    def _removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
+    def _recently_removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
         """The rows that have gone since they were read before, and those that went a short while ago."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())

@@ -35,7 +35,7 @@ class DeviceSnapshot(msgspec.Struct, frozen=True):
     """What is known of a device at the moment of a report."""
 
     name: str
-    offline: bool
+    is_offline: bool
     tally: PollTally
     covered_s: float
     """Seconds that the tally covers."""
@@ -131,7 +131,7 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
     latencies_s = {f"p{percent}": tally.latency_s(percent / 100) for percent in (50, 90, 99)}
     return {
         "device": device.name,
-        "offline": device.offline,
+        "offline": device.is_offline,
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,

@@ -96,7 +96,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """The actions of its profile, each the driver's `Action`."""
 
     @property
-    def safety(self) -> bool:
+    def is_safety_device(self) -> bool:
         """Whether one of its points is an alarm: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
 

@@ -70,15 +70,15 @@ class Uplink:
         self._journal = journal
         self._clock = clock
         self._execute = execute
-        self._sink = sink
+        self._publish_sample = sink
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
         self._poison = PoisonDetector()
         self._version = 5
-        self._slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
+        self._command_slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
         self._reported_offline = False
         self._link: mqtt.Connection | None = None
         self.online = False
-        self.sent = dict.fromkeys(Lane, 0)
+        self.acknowledged_messages = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
         self.alarm_delay_counts = [0] * (len(ALARM_DELAY_BUCKETS_S) + 1)
         """Alarms by the time from the measurement to the platform's acknowledgement: one count for each of
@@ -88,7 +88,7 @@ class Uplink:
 
     async def run(self) -> None:
         # A command that is being executed outlives the connection that brought it.
-        async with asyncio.TaskGroup() as self._answers:
+        async with asyncio.TaskGroup() as self._command_tasks:
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:
@@ -113,12 +113,12 @@ class Uplink:
 
     async def _mark_online(self, link: mqtt.Connection) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
-        proof = link.publish(*self._dialect.status(True), retain=True)
+        proof = link.publish(*self._dialect.status_message(True), retain=True)
         link.subscribe(self._dialect.command_topic)
         self._link, self.online, self._reported_offline = link, True, False
         log_event(logging.INFO, "uplink-up", url=self._options.url)
-        await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
-        if self._poison.sends_singly:
+        await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
+        if self._poison.must_send_singly:
             try:
                 async with asyncio.timeout(mqtt.RESPONSE_TIMEOUT_S):
                     await asyncio.shield(proof)
@@ -134,11 +134,11 @@ class Uplink:
                 # Two clients with one id disconnect each other; few brokers say so (MQTT 5, 0x8E).
                 why = error_text("broker-unsteady", reason=why)
             log_event(logging.WARNING, "uplink-down", reason=why)
-            await self._sink(Sample(self.name, self._clock.now(), error=error.key))
+            await self._publish_sample(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
-        will = self._dialect.status(False)
+        will = self._dialect.status_message(False)
         async with mqtt.connect(self._options, will=will, version=self._version) as link:
             await self._deliver(link)
 
@@ -177,15 +177,15 @@ class Uplink:
             # The disk does not answer now: what is in memory is sent over the next connection.
             raise LinkDown(failed.key, **failed.facts) from failed
         except LinkDown as down:
-            in_flight = [message for lane in lanes for message in lane.in_flight()]
-            self._poison.connection_lost(in_flight, prompt=down.key == "broker-lost")
+            in_flight = [message for lane in lanes for message in lane.messages_in_flight()]
+            self._poison.record_lost_connection(in_flight, prompt=down.key == "broker-lost")
             raise
         finally:
             # After a proper disconnect the broker does not publish the will.
-            link.publish(*self._dialect.status(False), retain=True)
+            link.publish(*self._dialect.status_message(False), retain=True)
 
     def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
-        self.sent[lane] += 1
+        self.acknowledged_messages[lane] += 1
         if lane is Lane.ALARM:
             now = self._clock.now()
             for record in records:
@@ -205,9 +205,9 @@ class Uplink:
             packs = await journal.reader.read_after(lane, pos, ROWS_PER_READ[lane])
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
-            batch = sender.batch()
+            batch = sender.start_batch()
             await sender.send(batch, _records_of_packs(packs))
-            sender.complete(batch, pos)
+            sender.complete_batch(batch, pos)
 
     async def _send_uncommitted_alarms(self, link: mqtt.Connection) -> None:
         """Send alarms at once that a failing disk cannot store."""
@@ -217,7 +217,7 @@ class Uplink:
             alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
                 if (alarm.device, alarm.seq) not in sent:
-                    link.publish(*self._dialect.urgent(alarm))
+                    link.publish(*self._dialect.urgent_message(alarm))
             sent = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _send_telemetry(self, sender: LaneSender) -> None:
@@ -229,7 +229,7 @@ class Uplink:
             if window is None:
                 pos = await self._catch_up(sender, pos)
                 continue
-            batch, sent = sender.batch(), 0
+            batch, sent = sender.start_batch(), 0
             while window.pos is None or sent < len(window.records):
                 if fresh := window.records[sent : window.ready]:
                     sent += len(fresh)
@@ -237,7 +237,7 @@ class Uplink:
                 else:
                     await journal.changed.wait()
             pos = window.pos
-            sender.complete(batch, pos)
+            sender.complete_batch(batch, pos)
 
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns their last position."""
@@ -245,12 +245,12 @@ class Uplink:
         end = self._journal.committed[Lane.TELEMETRY]
         packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
-        records, batch = _records_of_packs(packs), sender.batch()
+        records, batch = _records_of_packs(packs), sender.start_batch()
         if self._thinning:
-            records, batch.thinned = self._thinning.split(records, self._clock.now())
-            batch.on_acknowledged = functools.partial(self._thinning.acknowledged, records)
+            records, batch.thinned = self._thinning.split_records(records, self._clock.now())
+            batch.on_acknowledged = functools.partial(self._thinning.remove_acknowledged, records)
         await sender.send(batch, records, backfill=True)
-        sender.complete(batch, pos)
+        sender.complete_batch(batch, pos)
         if self._options.rate:
             points = sum(len(record.body["values"]) for record in records)
             spent = self._clock.mono() - began
@@ -261,22 +261,22 @@ class Uplink:
         """While a backlog is being sent, publish the latest values as well."""
         while True:
             # While messages go singly, nothing else may be in flight.
-            if self._is_behind() and not self._poison.sends_singly:
+            if self._is_behind() and not self._poison.must_send_singly:
                 is_poison = self._poison.is_poison
                 latest = [record for record in self._journal.latest.values() if not is_poison(record)]
-                self._publish_fitting(link, self._dialect.latest, latest)
+                self._publish_fitting(link, self._dialect.latest_message, latest)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
     async def _send_ledger(self, link: mqtt.Connection) -> None:
         """Publish the ledger, by which the platform can prove that no record is missing."""
         while True:
             await self._clock.sleep(LATEST_INTERVAL_S)
-            if self._is_behind() or self._poison.sends_singly:
+            if self._is_behind() or self._poison.must_send_singly:
                 continue
             rows = await self._journal.reader.ledger()
             days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
             rows = [row for row in rows if row.day in days]
-            self._publish_fitting(link, self._dialect.ledger, rows, retain=True)
+            self._publish_fitting(link, self._dialect.ledger_message, rows, retain=True)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     def _is_behind(self) -> bool:
@@ -300,23 +300,25 @@ class Uplink:
             try:
                 if message.retained:
                     raise GatewayError("command-form", reason="retained")
-                command = self._dialect.command(message.payload, self._clock.now())
+                command = self._dialect.parse_command(message.payload, self._clock.now())
             except GatewayError as error:
                 why = error_text(error.key, **error.facts)
                 log_event(logging.WARNING, "command-refused", topic=message.topic, reason=why)
                 continue
-            await self._slots.acquire()
-            task = self._answers.create_task(self._answer(command), name=f"command-{command.id}")
-            task.add_done_callback(lambda _: self._slots.release())
+            await self._command_slots.acquire()
+            task = self._command_tasks.create_task(
+                self._execute_and_reply(command), name=f"command-{command.id}"
+            )
+            task.add_done_callback(lambda _: self._command_slots.release())
 
-    async def _answer(self, command: Command) -> None:
+    async def _execute_and_reply(self, command: Command) -> None:
         try:
             order = await self._execute(command)
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
         else:
-            await self._reply(self._dialect.reply(command.id, order))
+            await self._reply(self._dialect.reply_message(command.id, order))
 
     async def _reply(self, message: Message) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""
@@ -334,8 +336,8 @@ class Uplink:
         while True:
             await self._clock.sleep(1.0)
             for sender in senders:
-                if sender.refused:
-                    raise sender.refused
+                if sender.fatal_refusal:
+                    raise sender.fatal_refusal
                 if sender.is_stalled():
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
 

@@ -59,11 +59,11 @@ class Access:
         self._wrong_keys.record(address)
         return False
 
-    def session(self, name: str) -> str:
+    def sign_session(self, name: str) -> str:
         """A cookie for somebody who was admitted."""
         return self._sessions.dumps(name)
 
-    def person(self, cookie: str | None) -> str | None:
+    def session_person(self, cookie: str | None) -> str | None:
         """Whose cookie this is; None when it is not ours or too old."""
         return _verified_content(self._sessions, cookie, SESSION_LIFETIME_S)
 

@@ -107,13 +107,15 @@ class PageContext(Protocol):
         """The machine's."""
         ...
 
-    def page(
+    def page_response(
         self, request: Request, name: str, template: str, status: int = 200, **facts: object
     ) -> Response:
         """The page of that name, by a template that extends `page.html`, with more facts for it."""
         ...
 
-    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
+    def plain_page_response(
+        self, request: Request, template: str, status: int = 200, **facts: object
+    ) -> Response:
         """A page without frame and menu, by a template that extends `base.html`."""
         ...
 
@@ -128,11 +130,11 @@ class PartHandlers:
         """In the order in which they are tried."""
         return []
 
-    def admits(self, _request: Request) -> bool:
+    def is_allowed_without_session(self, _request: Request) -> bool:
         """Whether a request without a session may go on."""
         return False
 
-    def rejection(self, _request: Request) -> Response | None:
+    def rejection_response(self, _request: Request) -> Response | None:
         """The answer to a request that nobody admits; None: the form that asks for the key."""
         return None
 

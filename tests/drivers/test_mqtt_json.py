@@ -182,7 +182,7 @@ async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
-            while not bus.counters.up:
+            while not bus.counters.is_up:
                 await asyncio.sleep(0.02)
         yield bus
     finally:
@@ -225,7 +225,7 @@ async def test_an_order_that_cannot_arrive_has_failed(broker: Broker) -> None:
     async with supervised(broker, valve("zigbee2mqtt/gone")) as bus:
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await bus.execute(command("open-valve"))
-        assert bus.counters.up
+        assert bus.counters.is_up
     async with supervised(broker, valve("yard", "siren/generic-tasmota")) as bus:
         with pytest.raises(ReadFailed, match="mqtt-topic-parts"):
             await bus.execute(command("siren-on"))

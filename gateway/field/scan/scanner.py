@@ -111,7 +111,7 @@ class Scanner:
         self._report = report
         self._clock = clock
         self._options = options
-        self._socket = control_socket
+        self._control_socket = control_socket
         self._gateway_buses: dict[str, str] = {}
         """By target, the bus of the running gateway that uses it."""
 
@@ -171,7 +171,7 @@ class Scanner:
     async def _ask_gateway(self) -> None:
         """Ask a running gateway which targets it uses. Raises `GatewayError` when it does not answer."""
         try:
-            answer = await control.call_daemon(self._socket, "lines")
+            answer = await control.call_daemon(self._control_socket, "lines")
         except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
@@ -251,7 +251,7 @@ class Scanner:
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": encode_points(points)}
             answer = await control.call_daemon(
-                self._socket, "scan", bus=bus, address=keys, model=model, **more
+                self._control_socket, "scan", bus=bus, address=keys, model=model, **more
             )
             if "nobody" in answer:
                 failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
@@ -276,37 +276,37 @@ class Scanner:
     ) -> int:
         """Report the devices at these addresses. Returns how many there are."""
         driver, found = self._drivers[name], 0
-        bus = bus or self._site_bus(driver, target, table)
-        async for address, identity in self._responding(target, ask, addresses):
+        bus = bus or self._find_site_bus(driver, target, table)
+        async for address, identity in self._responding_addresses(target, ask, addresses):
             device = FoundDevice(
                 driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
             )
-            device.configured_as = self._site_device(driver, target, address)
+            device.configured_as = self._find_site_device(driver, target, address)
             if not device.configured_as:
                 wires = await self._try_models(driver, ask, address, identity)
-                device.matches = matching_profiles(self._models_of(driver), identity, wires)
+                device.matches = matching_profiles(self._models_of_driver(driver), identity, wires)
             self._report.add_device(device)
             found += 1
         return found
 
-    async def _responding(
+    async def _responding_addresses(
         self, target: str, ask: AskDevice, addresses: Sequence[Table]
     ) -> AsyncIterator[tuple[Table, dict[str, str]]]:
         """The addresses that reply, with the identity of the device there. Some devices on TCP reply at any
         address: where all of some unlikely ones do, the first address stands for the device."""
         count = len(addresses)
         unlikely = [count - 2, count * 3 // 5, count // 3] if count >= 16 else []
-        known = {index: await self._probe(ask, addresses[index]) for index in unlikely}
+        known = {index: await self._probe_address(ask, addresses[index]) for index in unlikely}
         if known and all(identity is not None for identity in known.values()):
             self._report.announce("scan.any", place=target)
             addresses, known = addresses[:1], {}
         for index, address in enumerate(addresses):
             self._report.progress(target, index, len(addresses))
-            identity = known[index] if index in known else await self._probe(ask, address)
+            identity = known[index] if index in known else await self._probe_address(ask, address)
             if identity is not None:
                 yield address, identity
 
-    async def _probe(self, ask: AskDevice, address: Table) -> dict[str, str] | None:
+    async def _probe_address(self, ask: AskDevice, address: Table) -> dict[str, str] | None:
         try:
             identity: dict[str, str] = (await ask(address))["says"]
         except ReadFailed:
@@ -318,7 +318,7 @@ class Scanner:
     ) -> dict[str, list[dict[str, Value]]]:
         """What each model reads from the device, for the models whose registers it has."""
         wires: dict[str, list[dict[str, Value]]] = {}
-        for model, profile in self._models_of(driver).items():
+        for model, profile in self._models_of_driver(driver).items():
             if contradicts_identity(profile, identity):
                 continue
             try:
@@ -351,7 +351,7 @@ class Scanner:
         driver = self._drivers[name]
         assert driver.scan
         assert driver.scan.overhear
-        bus = self._site_bus(driver, target, table)
+        bus = self._find_site_bus(driver, target, table)
         options = self._site.buses[bus].options if self._site and bus else parse_keys(driver.options, table)
         known: dict[str, tuple[FoundDevice, list[Raw]]] = {}
         async for overheard in driver.scan.overhear(options):
@@ -368,7 +368,7 @@ class Scanner:
                     identity={},
                     bus_table=table,
                     bus=bus,
-                    configured_as=self._site_device(driver, target, overheard.address),
+                    configured_as=self._find_site_device(driver, target, overheard.address),
                     pushes=True,
                 )
                 known[key] = device, []
@@ -388,14 +388,14 @@ class Scanner:
         ):
             messages.append(overheard.raw)
             device.received = values_by_path(overheard.raw) or {"": driver.format_raw(overheard.raw)}
-        models = self._models_of(driver)
+        models = self._models_of_driver(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]
             for name, profile in models.items()
         }
         device.matches = matching_profiles(models, device.identity, wires)
 
-    def _models_of(self, driver: Driver) -> dict[str, Profile]:
+    def _models_of_driver(self, driver: Driver) -> dict[str, Profile]:
         return {name: profile for name, profile in self._models.items() if profile.driver is driver}
 
     def _candidate_buses(self, target: str, *, pushes: bool = False) -> list[tuple[str, Table]]:
@@ -413,9 +413,9 @@ class Scanner:
                         tables.append((name, table))
                 offers.append(tables)
         found = [one for some in itertools.zip_longest(*offers) for one in some if one]
-        return sorted(found, key=lambda one: not self._site_bus(self._drivers[one[0]], target, one[1]))
+        return sorted(found, key=lambda one: not self._find_site_bus(self._drivers[one[0]], target, one[1]))
 
-    def _site_bus(self, driver: Driver, target: str, table: Table) -> str:
+    def _find_site_bus(self, driver: Driver, target: str, table: Table) -> str:
         """The name of the site's bus at this target with these options; empty if it has none."""
         scan = driver.scan
         assert scan
@@ -429,7 +429,7 @@ class Scanner:
                     return spec.name
         return ""
 
-    def _site_device(self, driver: Driver, target: str, keys: Table) -> str:
+    def _find_site_device(self, driver: Driver, target: str, keys: Table) -> str:
         """The name of the site's device at this address; empty if it has none."""
         scan = driver.scan
         assert scan
@@ -468,15 +468,15 @@ class _ScannedBus:
         self._options = parse_keys(driver.options, table)
         self.timeout_s = timeout_s
         self._clock = clock
-        self._open = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
         self._bus: Bus | None = None
-        self._breaks_in_a_row = 0
+        self._disconnects_in_a_row = 0
 
     async def __aenter__(self) -> _ScannedBus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._open.aclose()
+        await self._exit_stack.aclose()
 
     async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
         """As `AskDevice`."""
@@ -486,9 +486,9 @@ class _ScannedBus:
             answer = await ask(bus)
         except LinkDown as down:
             self._bus = None
-            await self._open.aclose()
-            self._breaks_in_a_row += 1
-            if self._breaks_in_a_row == MAX_DISCONNECTS_IN_A_ROW or down.key == "line-open":
+            await self._exit_stack.aclose()
+            self._disconnects_in_a_row += 1
+            if self._disconnects_in_a_row == MAX_DISCONNECTS_IN_A_ROW or down.key == "line-open":
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
@@ -496,11 +496,11 @@ class _ScannedBus:
                 # A late reply could be taken for that of the next request.
                 await self._clock.sleep(2 * self.timeout_s)
             raise
-        self._breaks_in_a_row = 0
+        self._disconnects_in_a_row = 0
         return answer
 
     async def _connect(self) -> Bus:
-        bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
+        bus = await self._exit_stack.enter_async_context(self._driver.connect(self._options, ()))
         assert isinstance(bus, Bus)
         bus.timeout_s = self.timeout_s
         self._bus = bus

@@ -195,14 +195,21 @@ def test_what_speaks_no_format_of_ours_says_nothing(service: dict[int, bytes]) -
     assert parse_advertisement(raw(MAC), None, service, {RUUVI_COMPANY_ID: b"\x03"}) is None
 
 
-    @given( st.binary(max_size=40), st.sampled_from([BTHOME, XIAOMI, RUUVI_COMPANY_ID]), st.none() |
-    st.just(raw(KEY)), st.sampled_from([b"", b"\x40", b"\x41", b"\x58\x58", b"\x50\x50", b"\x05"]), )  #
-    fmt: skip def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None, start:
-    bytes) -> None: data = start + data points = {"smoke": BlePoint(field="smoke",
-    alarm=AlarmSpec(hazard=Hazard.FIRE)), "t": BlePoint(field="temperature", scale=0.1, min=0)}  # fmt: skip
-    packet = None with contextlib.suppress(ReadFailed): packet = parse_advertisement(raw(MAC), key, {kind:
-    data}, {kind: data}) if packet is not None: convert_values(points, decode(points, packet)) assert
-    packet.data.hex(" ") in format_raw(packet)
+@given(
+    st.binary(max_size=40), st.sampled_from([BTHOME, XIAOMI, RUUVI_COMPANY_ID]),
+    st.none() | st.just(raw(KEY)),
+    st.sampled_from([b"", b"\x40", b"\x41", b"\x58\x58", b"\x50\x50", b"\x05"]),
+)  # fmt: skip
+def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None, start: bytes) -> None:
+    data = start + data
+    points = {"smoke": BlePoint(field="smoke", alarm=AlarmSpec(hazard=Hazard.FIRE)),
+              "t": BlePoint(field="temperature", scale=0.1, min=0)}  # fmt: skip
+    packet = None
+    with contextlib.suppress(ReadFailed):
+        packet = parse_advertisement(raw(MAC), key, {kind: data}, {kind: data})
+    if packet is not None:
+        convert_values(points, decode(points, packet))
+        assert packet.data.hex(" ") in format_raw(packet)
 
 
 @given(st.binary(min_size=16, max_size=16).filter(lambda key: key not in (raw(KEY), raw(BTHOME_KEY))))

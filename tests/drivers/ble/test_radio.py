@@ -69,7 +69,7 @@ async def running(options: Options, *devices: Device) -> AsyncIterator[Rig]:
     rig = Rig(options, *devices)
     task = asyncio.create_task(rig.task.run())
     try:
-        await rig.until(lambda: rig.task.counters.up)
+        await rig.until(lambda: rig.task.counters.is_up)
         yield rig
     finally:
         task.cancel()
@@ -163,7 +163,7 @@ async def test_an_adapter_that_was_pulled_out_and_put_back(bluez: BlueZ) -> None
     async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
         bluez.unplug()
         await rig.until(lambda: any(sample.error == "ble-scan" for sample in rig.samples))
-        assert not rig.task.counters.up
+        assert not rig.task.counters.is_up
         bluez.plug()
         await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
 

@@ -164,7 +164,7 @@ def test_published_and_captured_packets(told: str, frame: str, command: int, hol
     assert rest == b""
     assert (found.sound, found.command) == (True, command), told
     assert found.encode() == data
-    assert Panel().apply_packet(found).holds == holds
+    assert Panel().apply_packet(found).active_states == holds
 
 
 @given(
@@ -200,7 +200,7 @@ async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:
     bus = Line(spec, (device(),), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
-        await until(lambda: bus.counters.up)
+        await until(lambda: bus.counters.is_up)
         async with calling(port) as peer:
             for data in (components(component(FIRE, text="三楼走廊")), operation(1)):
                 await peer.ask(packet(data).encode())
@@ -242,7 +242,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
             )
             running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
             try:
-                await until(lambda: bus.counters.up)
+                await until(lambda: bus.counters.is_up)
                 yield engine
                 # No word of farewell: what follows knows what was committed, and no more.
                 power_cut()

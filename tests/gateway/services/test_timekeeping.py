@@ -106,7 +106,7 @@ async def test_what_1970_stamped_arrives_with_the_right_time(
     def aware(site: str, epoch: str) -> NativeDialect:
         return NativeDialect(site, epoch, lambda at: correct_stamp(fold.rows, at))
 
-    monkeypatch.setattr("tests.gateway.uplink.kit.Native", aware)
+    monkeypatch.setattr("tests.gateway.uplink.kit.NativeDialect", aware)
     async with gateway(tmp_path, clock=clock) as it:
         step(fold, clock.now())
         for n in range(5):

@@ -74,12 +74,12 @@ def test_the_memory_of_addresses_is_bounded() -> None:
 
 def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
     access = Access("right", Time())
-    cookie = access.session("王芳")
-    assert access.person(cookie) == "王芳"
-    assert Access("right", Time()).person(cookie) == "王芳"
-    assert Access("other", Time()).person(cookie) is None
-    assert access.person("x" + cookie) is None
-    assert access.person(None) is None
+    cookie = access.sign_session("王芳")
+    assert access.session_person(cookie) == "王芳"
+    assert Access("right", Time()).session_person(cookie) == "王芳"
+    assert Access("other", Time()).session_person(cookie) is None
+    assert access.session_person("x" + cookie) is None
+    assert access.session_person(None) is None
 
 
 def test_a_token_is_good_for_its_purpose_alone() -> None:
@@ -87,6 +87,6 @@ def test_a_token_is_good_for_its_purpose_alone() -> None:
     token = access.sign_token("needs", "phone")
     assert access.token_content("needs", token, 60) == "phone"
     assert access.token_content("rooms", token, 60) is None
-    assert access.token_content("needs", access.session("phone"), 60) is None
-    assert access.person(token) is None
+    assert access.token_content("needs", access.sign_session("phone"), 60) is None
+    assert access.session_person(token) is None
     assert Access("other", Time()).token_content("needs", token, 60) is None

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.web.access import SESSION_LIFETIME_S, Access
 
-PASS_COOKIE = "linli-need"
-TOKEN_PURPOSE = "needs"
+COOKIE_NAME = "linli-need"
+SIGNING_PURPOSE = "needs"
 KIOSK, PHONE = "kiosk", "phone"
 PHONE_LIFETIME_S = 3600
 """A phone's pass lasts until the form is read and filled in; a kiosk's stays."""
@@ -34,15 +34,15 @@ class Passes:
         self._by_channel = RateLimiter(mono)
         self._wrong_numbers = RateLimiter(mono)
 
-    def issue(self, channel: str) -> str:
+    def issue_pass(self, channel: str) -> str:
         """A new pass."""
-        return self._access.sign_token(TOKEN_PURPOSE, channel)
+        return self._access.sign_token(SIGNING_PURPOSE, channel)
 
-    def channel(self, token: str | None) -> str | None:
+    def pass_channel(self, token: str | None) -> str | None:
         """What a pass is for; None when it is not ours or too old."""
-        channel = self._access.token_content(TOKEN_PURPOSE, token, SESSION_LIFETIME_S)
+        channel = self._access.token_content(SIGNING_PURPOSE, token, SESSION_LIFETIME_S)
         if channel == PHONE:
-            return self._access.token_content(TOKEN_PURPOSE, token, PHONE_LIFETIME_S)
+            return self._access.token_content(SIGNING_PURPOSE, token, PHONE_LIFETIME_S)
         return channel
 
     def registration_wait_s(self, channel: str, address: str, phones_per_hour: int) -> int:

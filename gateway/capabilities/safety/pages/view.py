@@ -290,7 +290,7 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
     hazards = list(Hazard)
     alarms = sorted(
-        (alarm for alarm in rows.values() if alarm.stands),
+        (alarm for alarm in rows.values() if alarm.is_current),
         key=lambda alarm: (
             alarm.state not in UNACKNOWLEDGED_STATES,
             hazards.index(alarm.hazard),
@@ -322,7 +322,7 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
             by=alarm.acknowledged_by,
             rule=alarm.title,
             drill=alarm.mode is AlarmMode.DRILL,
-            sounds=alarm.sounds,
+            sounds=alarm.is_sounding,
             muted_by=alarm.mode_by if alarm.muted else "",
             inside=inside if alarm.hazard is Hazard.FIRE else None,
             case=_case_row(case, given.now) if case and is_first else None,
@@ -346,7 +346,7 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
             at=wall_ms(at, now),
         )
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
-        if alarm.stands
+        if alarm.is_current
         and alarm.mode is not AlarmMode.DRILL
         and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )

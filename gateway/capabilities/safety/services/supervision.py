@@ -81,7 +81,7 @@ class Supervision(Service):
         self, devices: Mapping[str, Device], test_interval_days: Mapping[str, float] = TEST_INTERVAL_DAYS
     ) -> None:
         self._points = {
-            device.name: _testable_points(device) for device in devices.values() if device.safety
+            device.name: _testable_points(device) for device in devices.values() if device.is_safety_device
         }
         self._interval_days = {
             f"{name}/{point}": test_interval_days.get(devices[name].kind, 0.0)

@@ -97,7 +97,9 @@ class StatisticsHandlers(PartHandlers):
     async def _page(self, request: Request) -> Response:
         facts = await self._answers.facts(request.query_params, request_language(request))
         query = facts["question"].link() if facts["question"] else ""
-        return self._context.page(request, "visitors", "visitors/visitors.html", query=query, **facts)
+        return self._context.page_response(
+            request, "visitors", "visitors/visitors.html", query=query, **facts
+        )
 
     async def _table(self, request: Request) -> Response:
         try:
@@ -148,7 +150,7 @@ class StatisticsAnswers:
 
     def __init__(self, context: PageContext) -> None:
         self._context = context
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def facts(self, query: Query, lang: str) -> dict[str, Any]:
         """What the page shows."""
@@ -174,7 +176,7 @@ class StatisticsAnswers:
             }
 
         try:
-            return await self._answer(query, lang, show)
+            return await self._analyse_and_show(query, lang, show)
         except StatisticsMissing:
             return {"question": None, "trouble": self._formatter(lang).text("none")}
         except StatisticsFailed as failure:
@@ -190,7 +192,7 @@ class StatisticsAnswers:
             table = question.formatter.bars_table(unit, question.analyst.bars(place, span, unit))
             return question.name, list(as_csv([table.heads, *table.rows]))
 
-        return await self._answer(query, lang, show)
+        return await self._analyse_and_show(query, lang, show)
 
     async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
         """The name of a file, and where it was made. Raises `StatisticsFailed`."""
@@ -204,19 +206,19 @@ class StatisticsAnswers:
             )
             return question.name, folder / "book.xlsx"
 
-        return await self._answer(query, lang, show)
+        return await self._analyse_and_show(query, lang, show)
 
     async def report(self, query: Query, lang: str, style: str) -> str:
         """A page to print. Raises `StatisticsFailed`."""
         site = title_in(self._context.settings.title, lang, "")
-        return await self._answer(
+        return await self._analyse_and_show(
             query, lang, lambda question: report_html(question.analysis, question.formatter, site, style)
         )
 
-    async def _answer(self, query: Query, lang: str, show: Callable[[StatisticsQuery], T]) -> T:
+    async def _analyse_and_show(self, query: Query, lang: str, show: Callable[[StatisticsQuery], T]) -> T:
         settings, now = self._settings, self._context.clock.now().wall // 1000
         journal, centre = self._context.settings.journal, settings.centre
-        async with self._turn:
+        async with self._lock:
             figures = await open_figures(settings.statistics_file, journal)
 
             def work() -> T:

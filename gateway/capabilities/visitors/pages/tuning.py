@@ -41,7 +41,9 @@ class CameraHandlers(PartHandlers):
     async def _page(self, request: Request) -> Response:
         cameras = self._settings.cameras
         tuning = _script_data(request_language(request), cameras)
-        return self._context.page(request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning)
+        return self._context.page_response(
+            request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning
+        )
 
     async def _still(self, request: Request) -> Response:
         """What a camera sees now, for a person who sets it up; every request is on record."""
@@ -58,7 +60,7 @@ class CameraHandlers(PartHandlers):
 
     async def _privacy(self, request: Request) -> Response:
         lang = request_language(request)
-        return self._context.plain_page(
+        return self._context.plain_page_response(
             request,
             "visitors/privacy.html",
             heading=translate(lang, "privacy.title"),

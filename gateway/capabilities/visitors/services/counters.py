@@ -99,7 +99,7 @@ class CounterProperties(NamedTuple):
 
     wraps: InOutCount
     interval_s: float
-    has: tuple[bool, bool]
+    has_in_out: tuple[bool, bool]
 
     @classmethod
     def from_device(cls, device: Device) -> CounterProperties:
@@ -115,7 +115,7 @@ class PassedCount(NamedTuple):
     left: int
     span: Interval | None = None
     day: str = ""
-    once: bool = False
+    is_reported_once: bool = False
     """The counter reports it only once: it must be stored before the report is acknowledged."""
 
 

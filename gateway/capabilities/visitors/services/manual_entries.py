@@ -36,7 +36,7 @@ def add_booking(transition: VisitorsTransition, command: Command, layout: Layout
     number = command.at.wall
     while (key := f"{BOOKING_PREFIX}{number:x}") in others:
         number += 1
-    transition.put(key, booking)
+    transition.set_row(key, booking)
     transition.facts.append(facts.booking(transition.at, "made", key, booking.by, booking.body()))
 
 
@@ -48,7 +48,7 @@ def cancel_booking(transition: VisitorsTransition, command: Command) -> None:
         transition.facts.append(
             facts.booking(transition.at, "cancelled", key, _author(command), booking.body())
         )
-        transition.delete(key)
+        transition.delete_row(key)
 
 
 def mark_tour(transition: VisitorsTransition, command: Command, local: datetime | None) -> None:
@@ -57,7 +57,7 @@ def mark_tour(transition: VisitorsTransition, command: Command, local: datetime 
         _integer_argument(command, "count", 1, MAX_INSIDE),
         _integer_argument(command, "minutes", 1, MAX_LOOKBACK_MINUTES),
     )
-    centre = transition.get(PLACE_PREFIX, Place())
+    centre = transition.get_row(PLACE_PREFIX, Place())
     if count is None or minutes is None:
         return
     came = centre.today.came
@@ -68,7 +68,7 @@ def mark_tour(transition: VisitorsTransition, command: Command, local: datetime 
         )
     if count > min(came, centre.today.came - centre.tours):
         return
-    transition.put(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
+    transition.set_row(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
     span = command.at.wall - minutes * 60_000, command.at.wall
     transition.facts.append(facts.tour_marked(transition.at, count, span, _author(command)))
 
@@ -79,8 +79,8 @@ def correct_inside(transition: VisitorsTransition, command: Command, layout: Lay
     room, inside = str(command.args.get("room", "")), _integer_argument(command, "inside", 0, MAX_INSIDE)
     if room not in ("", *layout.rooms) or inside is None:
         return None
-    place = transition.get(PLACE_PREFIX + room, Place())
-    transition.put(PLACE_PREFIX + room, msgspec.structs.replace(place, inside=inside, presumed_left=0))
+    place = transition.get_row(PLACE_PREFIX + room, Place())
+    transition.set_row(PLACE_PREFIX + room, msgspec.structs.replace(place, inside=inside, presumed_left=0))
     transition.facts.append(
         facts.visitor_corrected(transition.at, room, place.inside, inside, _author(command))
     )

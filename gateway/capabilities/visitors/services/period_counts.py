@@ -89,7 +89,7 @@ def read_period(
         return CounterReading(
             updated, None, (facts.counter_implausible(sample.device, sample.at, body), *missing)
         )
-    passed = PassedCount(came, left, once=True)
+    passed = PassedCount(came, left, is_reported_once=True)
     if not clock_is_fast:
         day = (start.astimezone(zone) if zone else start).date().isoformat()
         passed = passed._replace(span=(span[0] * 1000, span[1] * 1000), day=day)

@@ -90,7 +90,7 @@ class _TotalEvaluation:
 
     def reported_totals(self) -> InOutCount | None:
         """The totals of the sample; a missing one is taken to be unchanged, if it is known. Else None."""
-        counter, has = self._counter, self._properties.has
+        counter, has = self._counter, self._properties.has_in_out
         known = counter.total
         if (
             known

@@ -100,12 +100,12 @@ class Visitors(Service):
         rows = dict(transition.rows_of_kind(COUNTER_PREFIX, Counter))
         for key in rows:
             if key.removeprefix(COUNTER_PREFIX) not in self._properties:
-                transition.delete(key)
+                transition.delete_row(key)
         for name, door in self._layout.doors.items():
-            tally = transition.get(DOOR_PREFIX + name, DoorTally())
+            tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
             for each in set(door.counters) - set(tally.counters):
                 if COUNTER_PREFIX + each in rows:
-                    transition.put(
+                    transition.set_row(
                         COUNTER_PREFIX + each, _replace(rows[COUNTER_PREFIX + each], door_balance=(0, 0))
                     )
 
@@ -137,7 +137,7 @@ class Visitors(Service):
     def _process_sample(self, transition: VisitorsTransition, sample: Sample) -> None:
         """Process a sample of a counter."""
         name = sample.device
-        old = transition.get(COUNTER_PREFIX + name, Counter(at=sample.at))
+        old = transition.get_row(COUNTER_PREFIX + name, Counter(at=sample.at))
         reading = self._evaluate_sample(old, sample)
         if reading is None:
             return
@@ -152,8 +152,8 @@ class Visitors(Service):
             body = previous_day.add_counter_passage(
                 day, self._doors[name][0], name, (passed.came, passed.left)
             )
-            transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
-        transition.put(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
+            transition.set_row(DAY_KEY, _replace(transition.day, previous_day_report=body))
+        transition.set_row(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
         self._count_at_door(transition, name, passed if trusted or reading.passed else None)
 
     def _evaluate_sample(self, counter: Counter, sample: Sample) -> CounterReading | None:
@@ -187,9 +187,10 @@ class Visitors(Service):
         """Count at the door what one of its counters reports. `passed` is None if the report is not
         trusted."""
         name, door = self._doors[counter]
-        tally = transition.get(DOOR_PREFIX + name, DoorTally())
+        tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
         known = {
-            each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at)) for each in door.counters
+            each: transition.get_row(COUNTER_PREFIX + each, Counter(at=transition.at))
+            for each in door.counters
         }
         balances = {each: row.door_balance for each, row in known.items()}
         active = next((each for each, row in known.items() if row.why == ""), "")
@@ -204,8 +205,8 @@ class Visitors(Service):
             counted.append((counter, passed._replace(came=news[0], left=news[1])))
         for each, balance in balances.items():
             if balance != known[each].door_balance:
-                transition.put(COUNTER_PREFIX + each, _replace(known[each], door_balance=balance))
-        transition.put(DOOR_PREFIX + name, _replace(tally, counters=door.counters))
+                transition.set_row(COUNTER_PREFIX + each, _replace(known[each], door_balance=balance))
+        transition.set_row(DOOR_PREFIX + name, _replace(tally, counters=door.counters))
         for each, each_passed in counted:
             if each_passed.came or each_passed.left:
                 self._record_crossing(transition, each, name, door, each_passed)
@@ -225,25 +226,25 @@ class Visitors(Service):
             span=passed.span,
             tours=tours,
             where=where,
-            durable=passed.once,
+            durable=passed.is_reported_once,
         )
         transition.facts.append(fact)
         if not self._is_today(transition, passed.day):
             if body := self._ended_day_report(transition, passed.day):
                 flows = {room: _place_passage(door, room, passed) for room in ("", *self._layout.rooms)}
                 body = previous_day.add_door_passage(body, name, (passed.came, passed.left), tours, flows)
-                transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
+                transition.set_row(DAY_KEY, _replace(transition.day, previous_day_report=body))
             return
-        tally = transition.get(DOOR_PREFIX + name, DoorTally())
-        transition.put(
+        tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
+        transition.set_row(
             DOOR_PREFIX + name,
             _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left),
         )
         for room in ("", *self._layout.rooms):
             came, left = _place_passage(door, room, passed)
             if came or left:
-                place = transition.get(PLACE_PREFIX + room, Place())
-                transition.put(
+                place = transition.get_row(PLACE_PREFIX + room, Place())
+                transition.set_row(
                     PLACE_PREFIX + room,
                     with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
                 )
@@ -256,7 +257,7 @@ class Visitors(Service):
                 opening_hours.add_to_slot(minute, day.came, came),
                 opening_hours.add_to_slot(minute, day.left, left),
             )
-            transition.put(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
+            transition.set_row(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
 
     def _record_attendance(
         self, transition: VisitorsTransition, name: str, door: Door, passed: PassedCount, when: int
@@ -275,7 +276,7 @@ class Visitors(Service):
             flow = (
                 (passed.came, passed.left) if booking.door else _place_passage(door, booking.room, passed)
             )
-            transition.put(key, with_attendance(booking, *flow, group))
+            transition.set_row(key, with_attendance(booking, *flow, group))
         return tours
 
     def _rooms_entered_through(self, door: Door) -> Iterator[str]:
@@ -305,7 +306,7 @@ class Visitors(Service):
         settling = self._is_open(local)
         if (day.open and not settling) or (day_ended and not self._is_open(local and _midnight(local))):
             self._close_places(transition)
-        transition.put(DAY_KEY, _replace(day, open=settling))
+        transition.set_row(DAY_KEY, _replace(day, open=settling))
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
             if (
                 not booking.reported
@@ -316,7 +317,7 @@ class Visitors(Service):
                     transition.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
                 transition.facts.append(attendance)
-                transition.put(key, _replace(booking, reported=True))
+                transition.set_row(key, _replace(booking, reported=True))
 
     def _report_ended_day(self, transition: VisitorsTransition, day: Day, local: datetime | None) -> Day:
         """Report the day that has ended, once its last periods have arrived."""
@@ -341,7 +342,7 @@ class Visitors(Service):
     def _all_entrances_counted(self, transition: VisitorsTransition) -> bool:
         """Whether every entrance has a trustworthy counter."""
         return all(
-            transition.get(DOOR_PREFIX + name, DoorTally()).active
+            transition.get_row(DOOR_PREFIX + name, DoorTally()).active
             for name, door in self._layout.doors.items()
             if door.is_entrance
         )
@@ -363,7 +364,7 @@ class Visitors(Service):
         tallies = dict(transition.rows_of_kind(DOOR_PREFIX, DoorTally))
         if not tallies:
             return None
-        centre = transition.get(PLACE_PREFIX, Place())
+        centre = transition.get_row(PLACE_PREFIX, Place())
         body: dict[str, Any] = {
             "day": day.day,
             **_flow_body(centre.today),
@@ -388,15 +389,19 @@ class Visitors(Service):
             )
         for key, tally in tallies.items():
             known = key.removeprefix(DOOR_PREFIX) in self._layout.doors
-            transition.put(key, _replace(tally, came=0, left=0)) if known else transition.delete(key)
+            transition.set_row(key, _replace(tally, came=0, left=0)) if known else transition.delete_row(
+                key
+            )
         for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
             known = key.removeprefix(PLACE_PREFIX) in ("", *self._layout.rooms)
-            transition.put(key, _replace(place, today=Flow(), tours=0)) if known else transition.delete(key)
+            transition.set_row(
+                key, _replace(place, today=Flow(), tours=0)
+            ) if known else transition.delete_row(key)
         for key, counter in transition.rows_of_kind(COUNTER_PREFIX, Counter):
-            transition.put(key, _replace(counter, came=0, left=0))
+            transition.set_row(key, _replace(counter, came=0, left=0))
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
             if booking.reported:
-                transition.delete(key)
+                transition.delete_row(key)
         return body
 
     def _counter_totals(self, transition: VisitorsTransition, key: str) -> dict[str, list[int]]:
@@ -404,7 +409,7 @@ class Visitors(Service):
         door = self._layout.doors.get(key.removeprefix(DOOR_PREFIX))
         rows = (
             {
-                each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at))
+                each: transition.get_row(COUNTER_PREFIX + each, Counter(at=transition.at))
                 for each in door.counters
             }
             if door
@@ -416,16 +421,16 @@ class Visitors(Service):
         for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
             room = key.removeprefix(PLACE_PREFIX)
             empty, new_facts = close_place(place, room, transition.at)
-            transition.put(key, empty)
+            transition.set_row(key, empty)
             transition.facts += new_facts
             self._update_crowding(transition, room)
 
     def _update_crowding(self, transition: VisitorsTransition, room: str) -> None:
         """Update whether a place is nearly full."""
         place, new_facts = update_crowding(
-            transition.get(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
+            transition.get_row(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
         )
-        transition.put(PLACE_PREFIX + room, place)
+        transition.set_row(PLACE_PREFIX + room, place)
         transition.facts += new_facts
 
     def _execute_command(self, transition: VisitorsTransition, command: Command) -> None:

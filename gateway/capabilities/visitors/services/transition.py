@@ -43,9 +43,9 @@ class VisitorsTransition:
 
     @property
     def day(self) -> Day:
-        return self.get(DAY_KEY, Day())
+        return self.get_row(DAY_KEY, Day())
 
-    def get(self, key: str, default: R) -> R:
+    def get_row(self, key: str, default: R) -> R:
         """The row with that key, including changes; its type follows from the key's prefix."""
         row = self.changes[key] if key in self.changes else self._rows.get(key)
         return default if row is None else row  # type: ignore[return-value]
@@ -55,11 +55,11 @@ class VisitorsTransition:
         rows = {**self._rows, **self.changes}
         return [(key, row) for key, row in rows.items() if key.startswith(prefix) and isinstance(row, kind)]
 
-    def put(self, key: str, row: Row) -> None:
+    def set_row(self, key: str, row: Row) -> None:
         if row == self._rows.get(key):
             self.changes.pop(key, None)
         else:
             self.changes[key] = row
 
-    def delete(self, key: str) -> None:
+    def delete_row(self, key: str) -> None:
         self.changes[key] = None

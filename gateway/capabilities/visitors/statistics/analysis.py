@@ -72,7 +72,7 @@ class Analyst:
         self._gaps = [
             (since // 1000, until // 1000, counter, why) for since, until, counter, why in figures.gaps()
         ]
-        self.unheard = [
+        self.never_reported_counters = [
             counter
             for each in centre.doors.values()
             for counter in each
@@ -129,7 +129,7 @@ class Analyst:
             since=self.begins_at_s,
             undated=self._figures.undated(),
             behind=self._figures.behind,
-            unheard=tuple(self.unheard),
+            unheard=tuple(self.never_reported_counters),
         )
 
     def bars(self, place: str, span: Period, by: str) -> list[Bar]:
@@ -189,19 +189,21 @@ class Analyst:
         uncounted = Intervals([(first_day, self._now)])
         for counter, changes in ((each, self._coverage_changes.get(each)) for each in counters):
             if changes:
-                uncounted = uncounted.intersection(self._uncounted(counter, changes, first_day))
+                uncounted = uncounted.intersection(self._uncounted_intervals(counter, changes, first_day))
         return Intervals([(first_day, self._now)]), uncounted
 
     def _day_start(self, at: int) -> int:
         """The local midnight before a moment, Unix seconds."""
         return midnight_s(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
 
-    def _uncounted(self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int) -> Intervals:
+    def _uncounted_intervals(
+        self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int
+    ) -> Intervals:
         """The times in which a counter did not count."""
         gone = [(since, until) for since, until, whose, _ in self._gaps if whose in ("", counter)]
-        return Intervals([*self._untrusted(changes, first_day), *gone])
+        return Intervals([*self._untrusted_intervals(changes, first_day), *gone])
 
-    def _untrusted(self, changes: Sequence[tuple[int, bool]], began: int) -> Iterator[Interval]:
+    def _untrusted_intervals(self, changes: Sequence[tuple[int, bool]], began: int) -> Iterator[Interval]:
         for at, covered in changes:
             if covered:
                 yield began, at // 1000
@@ -215,7 +217,7 @@ class Analyst:
         spans = [
             (first, last, counter, "untrusted")
             for counter, changes in self._coverage_changes.items()
-            for first, last in self._untrusted(changes, changes[0][0] // 1000)
+            for first, last in self._untrusted_intervals(changes, changes[0][0] // 1000)
         ]
         return sorted(each for each in [*self._gaps, *spans] if max(each[0], since) < min(each[1], until))
 

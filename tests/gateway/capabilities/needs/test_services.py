@@ -73,16 +73,25 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
     assert fold.service.summary(fold.rows) == {"open": 0, "new": 0, "overdue": 0}
 
 
-        @pytest.mark.parametrize("state", NeedState) @pytest.mark.parametrize("action", ["accept", "refer",
-        "done", "close", "withdraw", "reopen"]) def test_each_state_is_open_to_what_makes_sense_in_it(state:
-        NeedState, action: str) -> None: fold = desk() register(fold) ended = None if state in OPEN_STATES
-        else at(1) fold.rows[ONE] = replace(fold.rows[ONE], state=state, ended=ended) before =
-        dict(fold.rows) facts = do(fold, action, 2, outcome="unmet") allowed = { "accept": OPEN_STATES,
-        "refer": OPEN_STATES, "done": OPEN_STATES, "close": OPEN_STATES | {NeedState.DONE}, "withdraw":
-        OPEN_STATES | {NeedState.DONE}, "reopen": set(NeedState) - OPEN_STATES, }[action]  # fmt: skip
-        assert bool(facts) == (state in allowed) if state not in allowed: assert fold.rows == before assert
-        why(fold, action, 2, outcome="unmet") == "need-state" assert (fold.rows[ONE].ended is None) ==
-        (fold.rows[ONE].state in OPEN_STATES)
+@pytest.mark.parametrize("state", NeedState)
+@pytest.mark.parametrize("action", ["accept", "refer", "done", "close", "withdraw", "reopen"])
+def test_each_state_is_open_to_what_makes_sense_in_it(state: NeedState, action: str) -> None:
+    fold = desk()
+    register(fold)
+    ended = None if state in OPEN_STATES else at(1)
+    fold.rows[ONE] = replace(fold.rows[ONE], state=state, ended=ended)
+    before = dict(fold.rows)
+    facts = do(fold, action, 2, outcome="unmet")
+    allowed = {
+        "accept": OPEN_STATES, "refer": OPEN_STATES, "done": OPEN_STATES,
+        "close": OPEN_STATES | {NeedState.DONE},
+        "withdraw": OPEN_STATES | {NeedState.DONE}, "reopen": set(NeedState) - OPEN_STATES,
+    }[action]  # fmt: skip
+    assert bool(facts) == (state in allowed)
+    if state not in allowed:
+        assert fold.rows == before
+        assert why(fold, action, 2, outcome="unmet") == "need-state"
+    assert (fold.rows[ONE].ended is None) == (fold.rows[ONE].state in OPEN_STATES)
 
 
 def test_an_overdue_need_is_told_of_once_and_a_later_date_mends_it() -> None:

@@ -38,13 +38,13 @@ class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
 
 def alarms_requiring(output: Output, alarms: Iterable[Alarm]) -> list[Alarm]:
     """The alarms that require an output to be on; empty when it must be off."""
-    standing = [alarm for alarm in alarms if alarm.stands]
+    standing = [alarm for alarm in alarms if alarm.is_current]
     if any(alarm.hazard in output.unless and alarm.mode is not AlarmMode.DRILL for alarm in standing):
         return []
     return [
         alarm
         for alarm in standing
         if alarm.hazard in output.hazards
-        and (alarm.sounds or not output.sound)
+        and (alarm.is_sounding or not output.sound)
         and (output.drill or alarm.mode is not AlarmMode.DRILL)
     ]

@@ -87,7 +87,7 @@ def rules_of_device(device: Device, opening_hours: WeeklyHours | None = None) ->
     for name, point in device.points.items():
         if spec := point.alarm:
             yield rule_of_point(device.name, name, spec, opening_hours)
-    if device.safety:
+    if device.is_safety_device:
         yield rule_of_point(device.name, LINK_POINT, AlarmSpec(hazard=Hazard.FAULT, off_delay=0.0))
 
 

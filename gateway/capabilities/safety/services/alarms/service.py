@@ -86,7 +86,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """Its condition held at least once while it was in test."""
 
     @property
-    def stands(self) -> bool:
+    def is_current(self) -> bool:
         """Whether people must deal with it now."""
         return self.state is not AlarmState.NORMAL and self.mode not in (
             AlarmMode.SHELVED,
@@ -95,9 +95,9 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def sounds(self) -> bool:
+    def is_sounding(self) -> bool:
         """Whether it requires a siren."""
-        return self.stands and self.state is not AlarmState.LATCHED and not self.muted
+        return self.is_current and self.state is not AlarmState.LATCHED and not self.muted
 
 
 class Safety(Service):
@@ -175,8 +175,8 @@ class Safety(Service):
         alarms: list[Alarm] = list(rows.values())
         unacknowledged = (AlarmState.ACTIVE, AlarmState.CLEARED)
         return {
-            "alarms": sum(alarm.stands for alarm in alarms),
-            "unacknowledged": sum(alarm.stands and alarm.state in unacknowledged for alarm in alarms),
+            "alarms": sum(alarm.is_current for alarm in alarms),
+            "unacknowledged": sum(alarm.is_current and alarm.state in unacknowledged for alarm in alarms),
             "shelved": sum(alarm.mode is AlarmMode.SHELVED for alarm in alarms),
             "disabled": sum(alarm.mode is AlarmMode.DISABLED for alarm in alarms),
             "test": sum(alarm.mode is AlarmMode.TEST for alarm in alarms),
@@ -359,14 +359,14 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
     """Mute one alarm, or all that sound now; the alarms still stand."""
     alarm_id = command.args.get("alarm")
     for key, alarm in changes.alarms.items():
-        if alarm.sounds and alarm_id in (None, alarm.id):
+        if alarm.is_sounding and alarm_id in (None, alarm.id):
             until = _stamp_after(changes.at, MAX_MUTE_S)
             changes.record(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
 def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
-        if alarm.stands and alarm.mode is None:
+        if alarm.is_current and alarm.mode is None:
             changes.record(key, _with_mode(alarm, AlarmMode.SHELVED, command, changes.at), "shelved")
 
 

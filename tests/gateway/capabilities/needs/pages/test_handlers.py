@@ -45,7 +45,7 @@ def passes(key: str = KEY) -> Passes:
 
 
 def cookie_for(channel: str) -> str:
-    return f"linli-need={passes().issue(channel)}"
+    return f"linli-need={passes().issue_pass(channel)}"
 
 
 @pytest.mark.parametrize("channel", ["phone", "kiosk"])
@@ -94,7 +94,7 @@ def test_a_pass_becomes_a_cookie_and_leaves_the_address(served: Served) -> None:
 
 def test_a_phones_pass_ends_after_an_hour_and_a_kiosks_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     issued = passes()
-    phone, kiosk = issued.issue("phone"), issued.issue("kiosk")
+    phone, kiosk = issued.issue_pass("phone"), issued.issue_pass("kiosk")
     now = time.time()
     for seconds, expected in (
         (PHONE_LIFETIME_S - 5, ("phone", "kiosk")),
@@ -102,8 +102,8 @@ def test_a_phones_pass_ends_after_an_hour_and_a_kiosks_stays(monkeypatch: pytest
         (SESSION_LIFETIME_S + 5, (None, None)),
     ):
         monkeypatch.setattr(time, "time", lambda later=now + seconds: later)
-        assert (issued.channel(phone), issued.channel(kiosk)) == expected
-    assert passes("another key").channel(kiosk) is None
+        assert (issued.pass_channel(phone), issued.pass_channel(kiosk)) == expected
+    assert passes("another key").pass_channel(kiosk) is None
 
 
 def test_a_form_with_something_missing_says_what_and_keeps_what_was_typed(
