@@ -87,7 +87,7 @@ class LineCounter:
         self._recent_crossings: list[tuple[Track, PendingCrossing]] = []
 
     def update(
-        self, track: Track, scale: PersonScale, t: float, *, settled: bool, ended: bool
+        self, track: Track, scale: PersonScale, time_s: float, *, settled: bool, ended: bool
     ) -> PendingCrossing | None:
         """Update with a track at `t` seconds. Returns a confirmed crossing. `settled`: the exposure is
         stable; `ended`: the track has ended."""
@@ -100,16 +100,16 @@ class LineCounter:
             if (
                 current_side != track.sides[self.name]
                 and abs(distance) >= MIN_PAST_LINE_PERSONS
-                and track.last_seen_s == t
+                and track.last_seen_s == time_s
             ):
                 track.pending_crossings[self.name] = self._locate_crossing(
-                    track, scale, current_side, t, settled
+                    track, scale, current_side, time_s, settled
                 )
             return None
         if current_side == track.sides[self.name] and abs(distance) >= MIN_PAST_LINE_PERSONS:
             del track.pending_crossings[self.name]
             return None
-        if t < crossing.time_s + crossing.confirm_after_s and not ended:
+        if time_s < crossing.time_s + crossing.confirm_after_s and not ended:
             return None
         del track.pending_crossings[self.name]
         track.sides[self.name] = crossing.side
@@ -123,7 +123,7 @@ class LineCounter:
         return signed_distance(self._points, position * scale.person, scale.ground)
 
     def _locate_crossing(
-        self, track: Track, scale: PersonScale, current_side: int, t: float, settled: bool
+        self, track: Track, scale: PersonScale, current_side: int, time_s: float, settled: bool
     ) -> PendingCrossing:
         """Find the frame and the position in which the line was crossed."""
         beyond = list(
@@ -133,7 +133,7 @@ class LineCounter:
         )
         when, n, before, _ = track.path[max(len(track.path) - len(beyond) - 1, 0)]
         position = (before + (beyond[-1][2] if beyond else track.position)) / 2
-        return PendingCrossing(current_side, when, n, position, t - when + CONFIRM_CROSSING_S, settled)
+        return PendingCrossing(current_side, when, n, position, time_s - when + CONFIRM_CROSSING_S, settled)
 
     def _is_genuine(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
         own = track.path[track.own_path_start :]

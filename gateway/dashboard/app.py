@@ -258,18 +258,18 @@ class Dashboard:
             answer = await self._execute(request.state.person, lang, wanted)
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
 
-    async def _execute(self, person: str, lang: str, wanted: CommandRequest) -> CommandAnswer:
+    async def _execute(self, person: str, lang: str, request: CommandRequest) -> CommandAnswer:
         """Ask the daemon for what is wanted, of one device after the other until one refuses."""
-        part = self.view.parts[self._requests[type(wanted)]]
+        part = self.view.parts[self._requests[type(request)]]
         context = RequestContext(self.settings, self.view, part, lang)
-        target = wanted.target(context)
-        answer = CommandAnswer(404, "failed", translate(lang, wanted.no_target_sentence))
+        target = request.target(context)
+        answer = CommandAnswer(404, "failed", translate(lang, request.no_target_sentence))
         if not target.devices:
             return answer
-        arguments = wanted.arguments(context)
-        done = translate(lang, wanted.done_sentence(context), **{**arguments, **target.facts})
+        arguments = request.arguments(context)
+        done = translate(lang, request.done_sentence(context), **{**arguments, **target.facts})
         for device in target.devices:
-            answer = await self._send_command(person, lang, done, device, wanted.action, arguments)
+            answer = await self._send_command(person, lang, done, device, request.action, arguments)
             if answer.status != CommandStatus.DONE:
                 break
         return answer

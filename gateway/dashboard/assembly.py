@@ -109,14 +109,14 @@ def _with_annotations(
 
 def _device_row(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     snapshot: Snapshot,
     diagnoses: Iterable[DiagnosisRow],
-    away: bool,
+    is_daemon_away: bool,
     now: Stamp,
 ) -> DeviceRow:
-    """While the daemon is `away`, no device is read: every reading is stale."""
-    actions = tuple(action for action in info.actions if action not in own.actions)
+    """While the daemon is `is_daemon_away`, no device is read: every reading is stale."""
+    actions = tuple(action for action in info.actions if action not in own_kind.actions)
     row = DeviceRow(
         name=info.name,
         title=info.title,
@@ -140,15 +140,15 @@ def _device_row(
         )
     at = wall_ms(sample.at, now)
     condition = DeviceCondition.UNCERTAIN if sample.body.get("bad") else DeviceCondition.GOOD
-    if away or is_stale(at, info.interval_s, now):
+    if is_daemon_away or is_stale(at, info.interval_s, now):
         condition = DeviceCondition.STALE
-    values = _point_rows(info, own, sample, snapshot.values.get(info.name, {}), now)
+    values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
 
 
 def _point_rows(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     sample: Record,
     earlier: Mapping[str, tuple[Value, Stamp]],
     now: Stamp,
@@ -158,7 +158,7 @@ def _point_rows(
     bad: dict[str, str] = sample.body.get("bad", {})
     rows = []
     for point in dict.fromkeys((*values, *bad, *(p for p in info.units if p in earlier))):
-        if own.is_own_point(point):
+        if own_kind.is_own_point(point):
             continue
         unit = info.units.get(point, "")
         if point in values or point in bad:

@@ -93,13 +93,13 @@ class Follower:
         """Unix time in milliseconds."""
         return self._clock.now().wall
 
-    async def wait_for_change(self, seen: View | None, timeout_s: float) -> bool:
-        """Wait until there is another view than `seen`; False at the timeout."""
+    async def wait_for_change(self, last_view: View | None, timeout_s: float) -> bool:
+        """Wait until there is another view than `last_view`; False at the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.view is seen and not self.closed:
+                while self.view is last_view and not self.closed:
                     await self._changed.wait()
-        return self.view is not seen
+        return self.view is not last_view
 
     def _build_view(self) -> View:
         return build_view(self._parts, self.settings, self._snapshot, self._clock.now())

@@ -57,13 +57,13 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose(
-    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> list[Diagnosis]:
     """What is wrong with a line, the line itself first; empty when nothing is.
 
     `timeout_s` is the time that a device has to reply in, if known.
     """
-    if not up:
+    if not is_up:
         return [Diagnosis("line-down")]
     polled = [device for device in devices if device.tally.polls >= MIN_POLLS]
     used = utilisation(devices)
@@ -145,12 +145,14 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
 
 
 def line_report(
-    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> dict[str, Any]:
     """A line, its devices and their diagnoses, as `linli doctor` and the dashboard get it."""
     return {
-        "up": up,
+        "up": is_up,
         "use": round(100 * utilisation(devices), 1),
         "devices": [device_report(device) for device in devices],
-        "findings": [msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(up, devices, timeout_s)],
+        "findings": [
+            msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(is_up, devices, timeout_s)
+        ],
     }

@@ -65,12 +65,12 @@ class Line:
         """One reading of a device, outside of its schedule. Raises `GatewayError`."""
         return await self._require_open_line().read(self.health.devices[name].device)
 
-    async def run_scan_request(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+    async def run_scan_request(self, send_request: Callable[[Bus], Awaitable[Any]]) -> Any:
         """One request of a scan. Raises `GatewayError`; `ReadFailed` is the result of the request."""
         line = self._require_open_line()
         if isinstance(line, PushedLine):
             raise GatewayError("scan-speaks", bus=self.spec.name)
-        return await line.run_scan_request(ask)
+        return await line.run_scan_request(send_request)
 
     async def capture_still(self) -> bytes:
         """What a camera sees now, as JPEG. Raises `GatewayError`."""
@@ -98,11 +98,11 @@ class Line:
             self.health.openings_without_sample += 1
             await self._clock.sleep(backoff_s(MIN_REOPEN_DELAY_S, attempts, MAX_REOPEN_DELAY_S) * jitter)
 
-    async def stop(self, running: asyncio.Task[None]) -> None:
+    async def stop(self, run_task: asyncio.Task[None]) -> None:
         """Cancel the task of `run` between two transactions, so that no late reply is misread."""
         async with self._transaction:
-            running.cancel()
-            await asyncio.wait({running})
+            run_task.cancel()
+            await asyncio.wait({run_task})
         self._reject_requests(LinkDown("line-down", reason=self.spec.name))
 
     async def _run_until_down(self) -> None:

@@ -127,15 +127,15 @@ class PolledLine:
         tally.add_latency(self._clock.mono() - started)
         return self._health.to_sample(health.device, raw)
 
-    async def _read_again(self, health: DeviceHealth, first: Sample) -> Sample:
+    async def _read_again(self, health: DeviceHealth, first_sample: Sample) -> Sample:
         """A new alarm is read twice and the second reading counts, so that one false reading raises none.
         If the second reading fails, the first one counts."""
         try:
             second = await self._read_counted(health)
         except ReadFailed:
-            await self._health.accept_sample(health, first)
+            await self._health.accept_sample(health, first_sample)
             raise
-        if health.new_alarms(first) - health.alarming_points(second):
+        if health.new_alarms(first_sample) - health.alarming_points(second):
             health.tally.current(self._clock.mono()).unconfirmed += 1
             log_event(logging.WARNING, "alarm-unconfirmed", device=health.device.name)
         return second
@@ -197,10 +197,10 @@ class PolledLine:
         finally:
             request.close()
 
-    async def run_scan_request(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+    async def run_scan_request(self, send_request: Callable[[Bus], Awaitable[Any]]) -> Any:
         """One request of a scan, when no device is due and no safety device is delayed for long. Raises
         `GatewayError`; `ReadFailed` is the result of the request itself."""
-        request = LineRequest(self._name, lambda: ask(self._bus))
+        request = LineRequest(self._name, lambda: send_request(self._bus))
         self._scan_requests.put_nowait(request)
         self._wake.set()
         try:
@@ -209,10 +209,10 @@ class PolledLine:
         except TimeoutError as error:
             raise GatewayError("scan-busy", bus=self._name) from error
 
-    def _spare_s(self, now: float) -> float:
+    def _spare_s(self, now_s: float) -> float:
         """Seconds until a safety device has been delayed for as long as it may be."""
         limits = (
-            scheduled.due_s + MAX_SAFETY_DELAY_PERIODS * scheduled.device.every - now
+            scheduled.due_s + MAX_SAFETY_DELAY_PERIODS * scheduled.device.every - now_s
             for scheduled in self._devices if scheduled.is_safety_device
         )  # fmt: skip
         return min(limits, default=SCAN_REQUEST_S)

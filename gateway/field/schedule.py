@@ -29,7 +29,7 @@ class ScheduledDevice:
         self.phase = zlib.crc32(self.device.name.encode()) % PHASE_COUNT / PHASE_COUNT
         self.due_s = 0.0
 
-    def schedule_next(self, now: float, start: float, spent_s: float, max_share: float) -> int:
+    def schedule_next(self, now_s: float, start_s: float, spent_s: float, max_share: float) -> int:
         """Set the time of the next poll: in the device's own phase, counted from `start`, and so that it
         uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
 
@@ -44,14 +44,14 @@ class ScheduledDevice:
                 if failures < FAILURES_UNTIL_OFFLINE
                 else backoff_s(period_s, failures - FAILURES_UNTIL_OFFLINE)
             )
-            self.due_s = now + delay_s
+            self.due_s = now_s + delay_s
         else:
-            anchor = start + self.phase * period_s
-            self.due_s = anchor + max(0.0, (now - anchor) // period_s + 1) * period_s
+            anchor = start_s + self.phase * period_s
+            self.due_s = anchor + max(0.0, (now_s - anchor) // period_s + 1) * period_s
         if spent_s > MAX_UNLIMITED_POLL_S:
-            self.due_s = max(self.due_s, now + spent_s / max_share - spent_s)
+            self.due_s = max(self.due_s, now_s + spent_s / max_share - spent_s)
         missed = 0 if failures else max(0, round((self.due_s - was_due) / period_s) - 1)
-        tally = self.health.tally.current(now)
+        tally = self.health.tally.current(now_s)
         tally.busy_s += spent_s
         tally.missed += missed
         return missed

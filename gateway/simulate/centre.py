@@ -276,9 +276,9 @@ class Centre:
         if self.lockers[lock].parcel == parcel:
             self.unlock(lock)
 
-    def _measure_bay(self, n: int) -> None:
-        bay = self.bays[n]
-        base, noise = (500 + 25 * n, 4) if bay.occupied else (1950 + 50 * n, 20)
+    def _measure_bay(self, bay_number: int) -> None:
+        bay = self.bays[bay_number]
+        base, noise = (500 + 25 * bay_number, 4) if bay.occupied else (1950 + 50 * bay_number, 20)
         bay.distance = round(self._noise_source.gauss(base, noise))
 
     def _measure_sensors(self, elapsed: float) -> None:

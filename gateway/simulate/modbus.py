@@ -124,11 +124,13 @@ class TcpSlave(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve_tcp(listening: socket.socket, units: UnitTables, faults: Faults) -> AsyncIterator[None]:
+async def serve_tcp(
+    listening_socket: socket.socket, units: UnitTables, faults: Faults
+) -> AsyncIterator[None]:
     """Serve the TCP wire within the block."""
     masters: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: TcpSlave(units, faults, masters), sock=listening)
+    server = await loop.create_server(lambda: TcpSlave(units, faults, masters), sock=listening_socket)
     try:
         yield
     finally:

@@ -44,9 +44,9 @@ class Thinning:
     final, even on another connection: the record may have arrived already.
     """
 
-    def __init__(self, after: float, to: float) -> None:
-        self._min_age_s = after
-        self._interval_ns = round(to * 1e9)
+    def __init__(self, min_age_s: float, interval_s: float) -> None:
+        self._min_age_s = min_age_s
+        self._interval_ns = round(interval_s * 1e9)
         self._last_decisions: dict[str, tuple[int, tuple[str, int]]] = {}
         """Per device, the last record decided on, and the interval of the last one to send."""
         self._selected: set[tuple[str, int]] = set()
@@ -97,15 +97,15 @@ class PoisonDetector:
         return bool(self._lost_connections)
 
     def record_lost_connection(
-        self, in_flight: Sequence[tuple[Sequence[Record], float]], *, prompt: bool
+        self, in_flight: Sequence[tuple[Sequence[Record], float]], *, closed_by_broker: bool
     ) -> None:
         """The connection ended with these messages in flight, each with the seconds since it was sent.
 
-        `prompt`: the broker closed the connection.
+        `closed_by_broker`: the broker closed the connection.
         """
         blame = (
             self.must_send_singly
-            and prompt
+            and closed_by_broker
             and len(in_flight) == 1
             and in_flight[0][1] <= MAX_BLAME_DELAY_S
         )
@@ -160,7 +160,7 @@ class LaneSender:
         dialect: NativeDialect,
         poison: PoisonDetector,
         single_send: asyncio.Lock,
-        count: Callable[[Lane, Sequence[Record]], None],
+        count_acknowledged: Callable[[Lane, Sequence[Record]], None],
     ) -> None:
         self.lane = lane
         self._journal = journal
@@ -169,7 +169,7 @@ class LaneSender:
         self._dialect = dialect
         self._poison = poison
         self._single_send = single_send
-        self._count_acknowledged = count
+        self._count_acknowledged = count_acknowledged
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT[lane])
         self._batches: deque[DeliveryBatch] = deque()
         self._in_flight: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
@@ -281,18 +281,20 @@ class LaneSender:
 
 
 def split_to_fit(
-    make: Callable[[Sequence[T]], Message], items: Sequence[T], limit: int
+    build_message: Callable[[Sequence[T]], Message], items: Sequence[T], max_bytes: int
 ) -> Iterator[tuple[Sequence[T], Message | None]]:
-    """Messages of the items, halved until each fits `limit` bytes; None for an item that cannot fit."""
-    topic, payload = make(items)
-    if len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES <= (limit or DEFAULT_MAX_PACKET_BYTES):
+    """Messages of the items, halved until each fits `max_bytes` bytes; None for an item that cannot fit."""
+    topic, payload = build_message(items)
+    if len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES <= (
+        max_bytes or DEFAULT_MAX_PACKET_BYTES
+    ):
         yield items, (topic, payload)
     elif len(items) == 1:
         yield items, None
     else:
         middle = len(items) // 2
-        yield from split_to_fit(make, items[:middle], limit)
-        yield from split_to_fit(make, items[middle:], limit)
+        yield from split_to_fit(build_message, items[:middle], max_bytes)
+        yield from split_to_fit(build_message, items[middle:], max_bytes)
 
 
 def _record_key(record: Record) -> RecordKey:

@@ -141,10 +141,10 @@ _decode_command = msgspec.json.Decoder(CommandMessage).decode
 class NativeDialect:
     """Records to messages, messages to commands."""
 
-    def __init__(self, site: str, epoch: str, correct: CorrectStamp = lambda at: at) -> None:
+    def __init__(self, site: str, epoch: str, correct_stamp: CorrectStamp = lambda at: at) -> None:
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
-        self._correct_stamp = correct
+        self._correct_stamp = correct_stamp
         self.command_topic = f"{self._root}/command"
 
     def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
@@ -196,9 +196,9 @@ class NativeDialect:
             by=asked.by[:64],
         )
 
-    def reply_message(self, command: str, order: CommandRow) -> Message:
+    def reply_message(self, command_id: str, row: CommandRow) -> Message:
         return f"{self._root}/reply", _encode({
-            "id": command, "status": order.status, "detail": order.detail
+            "id": command_id, "status": row.status, "detail": row.detail
         })  # fmt: skip
 
     def status_message(self, online: bool) -> Message:

@@ -63,14 +63,14 @@ class Uplink:
         journal: Journal,
         clock: Clock,
         execute: ExecuteCommand,
-        sink: SampleSink,
+        publish_sample: SampleSink,
     ) -> None:
         self._options = options
         self._dialect = dialect
         self._journal = journal
         self._clock = clock
         self._execute = execute
-        self._publish_sample = sink
+        self._publish_sample = publish_sample
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
         self._poison = PoisonDetector()
         self._version = 5
@@ -178,7 +178,7 @@ class Uplink:
             raise LinkDown(failed.key, **failed.facts) from failed
         except LinkDown as down:
             in_flight = [message for lane in lanes for message in lane.messages_in_flight()]
-            self._poison.record_lost_connection(in_flight, prompt=down.key == "broker-lost")
+            self._poison.record_lost_connection(in_flight, closed_by_broker=down.key == "broker-lost")
             raise
         finally:
             # After a proper disconnect the broker does not publish the will.
@@ -286,12 +286,12 @@ class Uplink:
     def _publish_fitting(
         self,
         link: mqtt.Connection,
-        make: Callable[[Sequence[T]], Message],
+        build_message: Callable[[Sequence[T]], Message],
         items: Sequence[T],
         *,
         retain: bool = False,
     ) -> None:
-        for _, message in split_to_fit(make, items, link.max_packet_bytes) if items else ():
+        for _, message in split_to_fit(build_message, items, link.max_packet_bytes) if items else ():
             if message:
                 link.publish(*message, retain=retain)
 

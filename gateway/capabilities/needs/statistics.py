@@ -57,11 +57,11 @@ def needs_figures(needs: Iterable[Need]) -> NeedsFigures:
     )
 
 
-def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, NeedsFigures]:
+def figures_by_group(needs: Iterable[Need], group_of: Callable[[Need], str]) -> dict[str, NeedsFigures]:
     """The statistics of each group, sorted by the group's name."""
     groups: dict[str, list[Need]] = {}
     for need in needs:
-        groups.setdefault(of(need), []).append(need)
+        groups.setdefault(group_of(need), []).append(need)
     return {name: needs_figures(groups[name]) for name in sorted(groups)}
 
 

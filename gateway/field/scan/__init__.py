@@ -73,27 +73,29 @@ def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
         print(report.as_json(site) if arguments.json else report.as_tables(site))
 
 
-async def _run_scan(scanner: Scanner, what: str, targets: list[str]) -> None:
-    if what == "serial":
+async def _run_scan(scanner: Scanner, medium: str, targets: list[str]) -> None:
+    if medium == "serial":
         await scanner.scan_ports(targets)
-    elif what == "tcp":
+    elif medium == "tcp":
         await scanner.scan_hosts(targets)
     else:
         for target in targets:
             await scanner.scan_by_listening(target)
 
 
-def _check_targets(what: str, given: list[str]) -> list[str]:
+def _check_targets(medium: str, targets: list[str]) -> list[str]:
     """Raises `GatewayError` where a target is missing, or none of its kind."""
-    if what == "ble":
-        return [f"ble:{adapter.removeprefix('ble:')}" for adapter in given or [""]]
-    wrong = [target for target in given if what == "mqtt" and not target.startswith(BROKER_URL_PREFIXES)]
-    if what == "serial":
-        given = [str(Path(target).absolute()) if Path(target).exists() else target for target in given]
-        wrong += [target for target in given if not target.startswith("/")]
-    if wrong or (not given and what != "serial"):
-        raise GatewayError(f"scan-target-{what}", target=", ".join(wrong) or "–")
-    return given
+    if medium == "ble":
+        return [f"ble:{adapter.removeprefix('ble:')}" for adapter in targets or [""]]
+    wrong = [
+        target for target in targets if medium == "mqtt" and not target.startswith(BROKER_URL_PREFIXES)
+    ]
+    if medium == "serial":
+        targets = [str(Path(target).absolute()) if Path(target).exists() else target for target in targets]
+        wrong += [target for target in targets if not target.startswith("/")]
+    if wrong or (not targets and medium != "serial"):
+        raise GatewayError(f"scan-target-{medium}", target=", ".join(wrong) or "–")
+    return targets
 
 
 class ScanPrinter(ScanReport):

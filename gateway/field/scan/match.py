@@ -31,12 +31,13 @@ class ProfileMatch(msgspec.Struct, frozen=True):
 def matching_profiles(
     models: Mapping[str, Profile],
     identity: Mapping[str, str],
-    wires: Mapping[str, Sequence[Mapping[str, Value]]],
+    wire_readings: Mapping[str, Sequence[Mapping[str, Value]]],
 ) -> list[ProfileMatch]:
     """The models that match, by falling weight. `wires`: the values that were read, or the messages that
     were received, decoded by each model."""
     matches = (
-        match_profile(name, profile, identity, wires.get(name, ())) for name, profile in models.items()
+        match_profile(name, profile, identity, wire_readings.get(name, ()))
+        for name, profile in models.items()
     )
     found = [match for match in matches if match]
     if len(found) > 1 and not any(match.values for match in found):
@@ -45,7 +46,7 @@ def matching_profiles(
 
 
 def match_profile(
-    name: str, profile: Profile, identity: Mapping[str, str], wires: Sequence[Mapping[str, Value]]
+    name: str, profile: Profile, identity: Mapping[str, str], wire_readings: Sequence[Mapping[str, Value]]
 ) -> ProfileMatch | None:
     """None where the model does not match."""
     if contradicts_identity(profile, identity):
@@ -55,12 +56,12 @@ def match_profile(
     weight = FINGERPRINT_WEIGHT * sum(key in identity for key in profile.fingerprint)
     weight += MODEL_NAME_WEIGHT * _identity_names_model(profile, identity)
     values: dict[str, Value] = {}
-    for wire in wires:
+    for wire in wire_readings:
         found, bad = convert_values(profile.points, wire)
         if found and (bad or (asked and not _are_known_choices(profile.points, wire))):
             return None
         values |= found
-    if not values and (wires or not weight):
+    if not values and (wire_readings or not weight):
         return None
     weight += sum(_point_weight(profile.points[point]) for point in values)
     return ProfileMatch(name, weight, values)
@@ -93,7 +94,7 @@ def _point_weight(point: Point) -> int:
     return 1 + LIMIT_WEIGHT * limits + CHOICE_WEIGHT * (point.equals is not None)
 
 
-def _are_known_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -> bool:
+def _are_known_choices(points: Mapping[str, Point], wire_values: Mapping[str, Value]) -> bool:
     """Points that compare the same place on the wire with numbers tell together which states exist: from 0
     to one more than the largest of them."""
     last: dict[object, int] = {}
@@ -103,7 +104,7 @@ def _are_known_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -
         last[_wire_location(point)] = max(last.get(_wire_location(point), 0), *states, 0)
     states_of = {name: point for name, point in points.items() if point.equals is not None}
     return all(
-        not isinstance(value := wire.get(name), int) or 0 <= value <= last[_wire_location(point)] + 1
+        not isinstance(value := wire_values.get(name), int) or 0 <= value <= last[_wire_location(point)] + 1
         for name, point in states_of.items()
     )
 

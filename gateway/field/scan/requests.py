@@ -41,11 +41,11 @@ def make_scan_request(
     return ask
 
 
-def parse_keys(kind: type[T], keys: Any) -> T:
+def parse_keys(struct_type: type[T], keys: Any) -> T:
     """A driver's options, address or point from the keys of a table. Raises `GatewayError`."""
     if not isinstance(keys, dict):
         raise GatewayError("command-form", reason=keys)
-    built, mistakes = struct_from_table(kind, keys)
+    built, mistakes = struct_from_table(struct_type, keys)
     for mistake in mistakes:
         raise GatewayError(mistake.key, **mistake.facts)
     assert built

@@ -270,51 +270,51 @@ class Scanner:
         name: str,
         target: str,
         table: Table,
-        ask: AskDevice,
+        ask_device: AskDevice,
         addresses: Sequence[Table],
         bus: str = "",
     ) -> int:
         """Report the devices at these addresses. Returns how many there are."""
         driver, found = self._drivers[name], 0
         bus = bus or self._find_site_bus(driver, target, table)
-        async for address, identity in self._responding_addresses(target, ask, addresses):
+        async for address, identity in self._responding_addresses(target, ask_device, addresses):
             device = FoundDevice(
                 driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
             )
             device.configured_as = self._find_site_device(driver, target, address)
             if not device.configured_as:
-                wires = await self._try_models(driver, ask, address, identity)
+                wires = await self._try_models(driver, ask_device, address, identity)
                 device.matches = matching_profiles(self._models_of_driver(driver), identity, wires)
             self._report.add_device(device)
             found += 1
         return found
 
     async def _responding_addresses(
-        self, target: str, ask: AskDevice, addresses: Sequence[Table]
+        self, target: str, ask_device: AskDevice, addresses: Sequence[Table]
     ) -> AsyncIterator[tuple[Table, dict[str, str]]]:
         """The addresses that reply, with the identity of the device there. Some devices on TCP reply at any
         address: where all of some unlikely ones do, the first address stands for the device."""
         count = len(addresses)
         unlikely = [count - 2, count * 3 // 5, count // 3] if count >= 16 else []
-        known = {index: await self._probe_address(ask, addresses[index]) for index in unlikely}
+        known = {index: await self._probe_address(ask_device, addresses[index]) for index in unlikely}
         if known and all(identity is not None for identity in known.values()):
             self._report.announce("scan.any", place=target)
             addresses, known = addresses[:1], {}
         for index, address in enumerate(addresses):
             self._report.progress(target, index, len(addresses))
-            identity = known[index] if index in known else await self._probe_address(ask, address)
+            identity = known[index] if index in known else await self._probe_address(ask_device, address)
             if identity is not None:
                 yield address, identity
 
-    async def _probe_address(self, ask: AskDevice, address: Table) -> dict[str, str] | None:
+    async def _probe_address(self, ask_device: AskDevice, address: Table) -> dict[str, str] | None:
         try:
-            identity: dict[str, str] = (await ask(address))["says"]
+            identity: dict[str, str] = (await ask_device(address))["says"]
         except ReadFailed:
             return None
         return identity
 
     async def _try_models(
-        self, driver: Driver, ask: AskDevice, address: Table, identity: Mapping[str, str]
+        self, driver: Driver, ask_device: AskDevice, address: Table, identity: Mapping[str, str]
     ) -> dict[str, list[dict[str, Value]]]:
         """What each model reads from the device, for the models whose registers it has."""
         wires: dict[str, list[dict[str, Value]]] = {}
@@ -322,7 +322,7 @@ class Scanner:
             if contradicts_identity(profile, identity):
                 continue
             try:
-                wires[model] = [(await ask(address, model, profile.points))["wire"]]
+                wires[model] = [(await ask_device(address, model, profile.points))["wire"]]
             except ReadFailed:
                 continue
         return wires

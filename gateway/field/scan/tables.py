@@ -52,9 +52,10 @@ class FoundDevice(msgspec.Struct, kw_only=True):
         return ", ".join(f"{key} = {toml_value(value)}" for key, value in self.address.items())
 
 
-def site_tables(found: Sequence[FoundDevice], taken: Collection[str], language: str) -> str:
-    """Tables for every device that is not configured; `taken` are the names that the site's file has."""
-    used = {*taken, *reserved_names()}
+def site_tables(found: Sequence[FoundDevice], configured_names: Collection[str], language: str) -> str:
+    """Tables for every device that is not configured; `configured_names` are the names that the site's file
+    has."""
+    used = {*configured_names, *reserved_names()}
     buses: dict[str, tuple[str, list[str]]] = {}
     for device in found:
         if device.configured_as:
@@ -116,11 +117,11 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
 
 
-def _unused_name(wanted: str, used: set[str]) -> str:
-    name, number = wanted, 1
+def _unused_name(preferred_name: str, used: set[str]) -> str:
+    name, number = preferred_name, 1
     while name in used:
         number += 1
-        name = f"{wanted}-{number}"
+        name = f"{preferred_name}-{number}"
     used.add(name)
     return name
 

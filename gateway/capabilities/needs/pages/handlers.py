@@ -159,17 +159,20 @@ class NeedsHandlers(PartHandlers):
     def _form_response(
         self,
         request: Request,
-        given: FormFields,
-        wrong: Mapping[str, str] = {},
+        typed_fields: FormFields,
+        wrong_fields: Mapping[str, str] = {},
         problem: str = "",
         status: int = 200,
         lookup: Mapping[str, Any] | None = None,
     ) -> Response:
         channel = self._request_channel(request)
         return self._resident_page(
-            request, "need-form.html", status, given=given, wrong=wrong, problem=problem, lookup=lookup,
-            once=given.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
-            wrong_names=[translate(request_language(request), f"need.field-{name}") for name in wrong],
+            request, "need-form.html", status, given=typed_fields, wrong=wrong_fields, problem=problem,
+            lookup=lookup,
+            once=typed_fields.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
+            wrong_names=[
+                translate(request_language(request), f"need.field-{name}") for name in wrong_fields
+            ],
             qr=channel == KIOSK and self._form_address(request),
         )  # fmt: skip
 
@@ -237,11 +240,11 @@ class NeedsHandlers(PartHandlers):
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})
 
     def _filtered_needs(
-        self, request: Request, rows: list[tuple[str, Need]], otherwise: str
+        self, request: Request, rows: list[tuple[str, Need]], default_state: str
     ) -> list[tuple[str, Need]]:
         """The needs that the address asks for."""
-        wanted = _filters(request, otherwise)
-        return [(number, need) for number, need in rows if _matches_filters(need, wanted)]
+        filters = _filters(request, default_state)
+        return [(number, need) for number, need in rows if _matches_filters(need, filters)]
 
     async def _need_page(self, request: Request) -> Response:
         number = request.path_params["number"]
@@ -265,19 +268,23 @@ class NeedsHandlers(PartHandlers):
             )
         return RedirectResponse(f"/needs/{number}?done={action.removeprefix('need-')}", 303)
 
-    def _parse_step(self, given: FormFields) -> tuple[str, dict[str, Any]]:
+    def _parse_step(self, typed_fields: FormFields) -> tuple[str, dict[str, Any]]:
         """What a form of the desk asks for. Raises `GatewayError`."""
-        step = given.get("step", "")
+        step = typed_fields.get("step", "")
         if step not in STEP_NAMES:
             raise GatewayError("command-form", reason="step")
         args: dict[str, Any] = {
-            name: given[name] for name in ("owner", "to", "outcome", "category") if given.get(name)
+            name: typed_fields[name]
+            for name in ("owner", "to", "outcome", "category")
+            if typed_fields.get(name)
         }
-        if given.get("satisfaction"):
-            args["satisfaction"] = int(given["satisfaction"]) if given["satisfaction"] in "12345" else -1
-        if given.get("due"):
+        if typed_fields.get("satisfaction"):
+            args["satisfaction"] = (
+                int(typed_fields["satisfaction"]) if typed_fields["satisfaction"] in "12345" else -1
+            )
+        if typed_fields.get("due"):
             try:
-                day = date.fromisoformat(given["due"])
+                day = date.fromisoformat(typed_fields["due"])
                 end = datetime.combine(day + timedelta(days=1), time(), self._zone)
             except (ValueError, OverflowError) as error:
                 raise GatewayError("need-due") from error
@@ -367,13 +374,13 @@ def _filters(request: Request, state: str) -> dict[str, str]:
     }
 
 
-def _matches_filters(need: Need, wanted: Mapping[str, str]) -> bool:
-    state = wanted["state"]
+def _matches_filters(need: Need, filters: Mapping[str, str]) -> bool:
+    state = filters["state"]
     return (
         state in ("", need.state, "open" if need.state in OPEN_STATES else "")
-        and wanted["category"] in ("", need.category)
-        and wanted["owner"] in ("", need.owner)
-        and (need.overdue or not wanted["overdue"])
+        and filters["category"] in ("", need.category)
+        and filters["owner"] in ("", need.owner)
+        and (need.overdue or not filters["overdue"])
     )
 
 

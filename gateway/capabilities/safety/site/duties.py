@@ -226,15 +226,15 @@ def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]
     return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _read_numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
+def _read_numbers(reading: TomlReader, data: Table, section: str, maximum: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
         reading.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.add_mistake((section, key), "number-range", most=most)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+            reading.add_mistake((section, key), "number-range", most=maximum)
         else:
             found[key] = value
     return found

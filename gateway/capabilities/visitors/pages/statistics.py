@@ -215,7 +215,9 @@ class StatisticsAnswers:
             query, lang, lambda question: report_html(question.analysis, question.formatter, site, style)
         )
 
-    async def _analyse_and_show(self, query: Query, lang: str, show: Callable[[StatisticsQuery], T]) -> T:
+    async def _analyse_and_show(
+        self, query: Query, lang: str, format_result: Callable[[StatisticsQuery], T]
+    ) -> T:
         settings, now = self._settings, self._context.clock.now().wall // 1000
         journal, centre = self._context.settings.journal, settings.centre
         async with self._lock:
@@ -224,7 +226,7 @@ class StatisticsAnswers:
             def work() -> T:
                 # Closed in here: the request may be cancelled before this has ended.
                 with contextlib.closing(figures):
-                    return show(
+                    return format_result(
                         _parse_question(query, Analyst(figures, centre, now), Formatter(lang, centre))
                     )
 

@@ -38,8 +38,9 @@ def activate_counter(balances: Balances, counter: str) -> tuple[InOutCount, Bala
     return counted, {**after, counter: (max(0, came), max(0, left))}
 
 
-def _add_counted(balances: Balances, counter: str, news: InOutCount) -> tuple[InOutCount, Balances]:
+def _add_counted(balances: Balances, counter: str, counted: InOutCount) -> tuple[InOutCount, Balances]:
     after = {
-        name: (max(0, came + news[0]), max(0, left + news[1])) for name, (came, left) in balances.items()
+        name: (max(0, came + counted[0]), max(0, left + counted[1]))
+        for name, (came, left) in balances.items()
     }
-    return news, {**after, counter: NONE_PASSED}
+    return counted, {**after, counter: NONE_PASSED}

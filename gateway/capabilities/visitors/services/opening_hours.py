@@ -49,9 +49,9 @@ class Day(
     """The report on the day before, until its last periods have arrived."""
 
 
-def with_coverage(day: Day, seen: bool, at: Stamp) -> Day:
-    """The day after an update on whether every outer door is counted (`seen`)."""
-    if not seen:
+def with_coverage(day: Day, is_all_counted: bool, at: Stamp) -> Day:
+    """The day after an update on whether every outer door is counted (`is_all_counted`)."""
+    if not is_all_counted:
         return day if day.uncounted_since else msgspec.structs.replace(day, uncounted_since=at)
     if day.uncounted_since is None:
         return day
@@ -59,12 +59,12 @@ def with_coverage(day: Day, seen: bool, at: Stamp) -> Day:
     return msgspec.structs.replace(day, uncounted_since=None, uncounted_s=uncounted_s)
 
 
-def add_to_slot(minute: int, slots: bytes, more: int) -> bytes:
-    """The slots with `more` people added at a minute of the day."""
-    if not more:
+def add_to_slot(minute: int, slots: bytes, people: int) -> bytes:
+    """The slots with `people` people added at a minute of the day."""
+    if not people:
         return slots
     counts = bytearray(slots)
-    counts[minute // SLOT_MINUTES] = min(255, counts[minute // SLOT_MINUTES] + more)
+    counts[minute // SLOT_MINUTES] = min(255, counts[minute // SLOT_MINUTES] + people)
     return bytes(counts)
 
 

@@ -112,11 +112,11 @@ def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Cou
     return msgspec.structs.replace(counter, missing_reported_until_s=gaps[-1][1]), new_facts
 
 
-def _with_interval(spans: tuple[Interval, ...], new: Interval) -> tuple[Interval, ...]:
+def _with_interval(spans: tuple[Interval, ...], new_interval: Interval) -> tuple[Interval, ...]:
     """The intervals with a new one, sorted and merged; if there are too many, the smallest gap is
     closed."""
     joined: list[Interval] = []
-    for since, until in sorted((*spans, new)):
+    for since, until in sorted((*spans, new_interval)):
         if joined and since <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(until, joined[-1][1])
         else:

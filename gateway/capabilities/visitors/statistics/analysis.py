@@ -84,17 +84,17 @@ class Analyst:
         """The centre, its doors and rooms, and former ones that have figures."""
         return list(dict.fromkeys([CENTRE, *self._centre.places, *self._figures.places()]))
 
-    def analyse(self, place: str, span: Period, by: str = "") -> Analysis:
-        """The complete analysis of a place in a period; `by` is the unit of the bars."""
+    def analyse(self, place: str, span: Period, bar_unit: str = "") -> Analysis:
+        """The complete analysis of a place in a period; `bar_unit` is the unit of the bars."""
         zone, now = self._centre.zone, self._now
         since, until = midnight_s(span.since, zone), midnight_s(span.until, zone)
-        by = by or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
+        bar_unit = bar_unit or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
         bins = self._bins(place, since, until)
         coverage = self._coverage(place, span)
         per_day = self._bars(slots_between("day", span.since, span.until, zone), bins, coverage)
         per_hour = self._bars(slots_between("hour", span.since, span.until, zone), bins, coverage)
-        bars = {"day": per_day, "hour": per_hour}.get(by) or self._bars(
-            slots_between(by, span.since, span.until, zone), bins, coverage
+        bars = {"day": per_day, "hour": per_hour}.get(bar_unit) or self._bars(
+            slots_between(bar_unit, span.since, span.until, zone), bins, coverage
         )
         start = datetime.combine(span.since, time(), zone)
         (whole,) = self._bars([Slot(since, until, start)], bins, coverage)
@@ -113,7 +113,7 @@ class Analyst:
             total=whole.count,
             open_days=len(done),
             bars=tuple(bars),
-            by=by,
+            by=bar_unit,
             peaks=_peaks(bins, per_hour, per_day, inside, zone),
             heat=_heat_map(per_hour, coverage, now),
             week=_weekday_means(counted),
@@ -132,12 +132,12 @@ class Analyst:
             unheard=tuple(self.never_reported_counters),
         )
 
-    def bars(self, place: str, span: Period, by: str) -> list[Bar]:
-        """The counts of a place in a period, in slots of the unit `by`."""
+    def bars(self, place: str, span: Period, bar_unit: str) -> list[Bar]:
+        """The counts of a place in a period, in slots of the unit `bar_unit`."""
         zone = self._centre.zone
         bins = self._bins(place, midnight_s(span.since, zone), midnight_s(span.until, zone))
         return self._bars(
-            slots_between(by, span.since, span.until, zone), bins, self._coverage(place, span)
+            slots_between(bar_unit, span.since, span.until, zone), bins, self._coverage(place, span)
         )
 
     def _bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
@@ -146,11 +146,11 @@ class Analyst:
         return [(at * QUARTER_S, counts) for at, counts in bins]
 
     def _bars(
-        self, among: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
+        self, slots: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
     ) -> list[Bar]:
         """The count of each slot; the slots must be consecutive."""
         bars, number = [], 0
-        for slot in among:
+        for slot in slots:
             came = went = tours = 0
             while number < len(bins) and bins[number][0] < slot.until:
                 counts = bins[number][1]
