@@ -45,7 +45,7 @@ async def _print_revisions(site: Site, *, as_json: bool) -> None:
         rows = (await reader.service_rows(Configuration.name)).values()
     revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
     if as_json:
-        print(json.dumps([{**asdict(each), "at": each.at.wall} for each in revisions], indent=2))
+        print(json.dumps([{**asdict(each), "at": each.at.wall_ms} for each in revisions], indent=2))
         return
     zone = ZoneInfo(site.centre.timezone)
     print_table(
@@ -53,7 +53,7 @@ async def _print_revisions(site: Site, *, as_json: bool) -> None:
         [
             (
                 each.number,
-                datetime.datetime.fromtimestamp(each.at.wall / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                datetime.datetime.fromtimestamp(each.at.wall_ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
                 cli_text(f"by-{each.by}"),
                 each.digest,
                 "; ".join(changes_of(each.changes)),

@@ -242,7 +242,7 @@ class Gateway:
         return {
             "ok": not self._disk_trouble() and not self.reloader.refused,
             "version": __version__,
-            "started": self._started.wall,
+            "started": self._started.wall_ms,
             "clock": self.clock.now().clock,
             "journal": self._disk_trouble() or "ok",
             "config": self.reloader.health(),

@@ -144,7 +144,7 @@ class Reloader:
             "revision": self.revision.number,
             "digest": self.revision.digest,
             "by": self.revision.by,
-            "at": self.revision.at.wall,
+            "at": self.revision.at.wall_ms,
             "on_trial": self.trial is not None,
             "refused": {
                 each: [mistake.text(each) for mistake in self.refused[:MAX_REPORTED_MISTAKES]]
@@ -229,7 +229,7 @@ class Reloader:
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
     async def _run_trial(self, adopted: AdoptedConfiguration, trial: Trial) -> None:
-        since, seconds = self._clock.now().mono, self._trial_duration_s(trial)
+        since, seconds = self._clock.now().mono_ns, self._trial_duration_s(trial)
         await self._clock.sleep(seconds)
         silent = [name for name in trial.watched if self._is_silent(name, since, seconds)]
         if len(silent) > len(trial.silent):
@@ -267,6 +267,6 @@ class Reloader:
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """Whether nothing good came in that time; a device that reports less often is not judged."""
         sample = self._journal.latest.get(name)
-        if sample is None or sample.at.mono <= since:
+        if sample is None or sample.at.mono_ns <= since:
             return FAILURES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

@@ -288,7 +288,7 @@ class Dashboard:
                 args=arguments,
                 by=person,
                 origin="dashboard",
-                expires=self.clock.now().wall + COMMAND_LIFETIME_MS,
+                expires=self.clock.now().wall_ms + COMMAND_LIFETIME_MS,
             )
         except DaemonNotRunning:
             return CommandAnswer(503, "failed", translate(lang, "dashboard.no-answer"))

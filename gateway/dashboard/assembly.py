@@ -50,7 +50,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
     given = PartInput(
         snapshot=snapshot,
         now=now,
-        day=datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat(),
+        day=datetime.fromtimestamp(now.wall_ms / 1000, zone).date().isoformat(),
         infos=infos,
         devices=tuple(
             _device_row(
@@ -175,7 +175,7 @@ def _last_command(
     own = [order for order in orders.values() if order.device == device and order.action in actions]
     if not own:
         return None
-    last = max(own, key=lambda order: order.at.wall)
+    last = max(own, key=lambda order: order.at.wall_ms)
     return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
 
 

@@ -91,7 +91,7 @@ class Follower:
 
     def now_ms(self) -> int:
         """Unix time in milliseconds."""
-        return self._clock.now().wall
+        return self._clock.now().wall_ms
 
     async def wait_for_change(self, last_view: View | None, timeout_s: float) -> bool:
         """Wait until there is another view than `last_view`; False at the timeout."""

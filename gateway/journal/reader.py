@@ -40,7 +40,7 @@ DayOf = Callable[[Stamp], str]
 
 def utc_day(at: Stamp) -> str:
     """The day in UTC, where no time zone is configured."""
-    return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
+    return datetime.datetime.fromtimestamp(at.wall_ms / 1000, datetime.UTC).date().isoformat()
 
 
 class LedgerGap(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ class Tail:
                         committed[stream] = max(record.seq, committed.get(stream, 0))
                     else:
                         records[record.device, record.seq] = record
-        order = sorted(records.values(), key=lambda record: (record.at.mono, record.seq))
+        order = sorted(records.values(), key=lambda record: (record.at.mono_ns, record.seq))
         return RecoveredTail(committed, order) if trusted else None
 
     def reset(self, committed: Mapping[Stream, int], records: Iterable[Record]) -> None:

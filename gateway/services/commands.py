@@ -101,7 +101,7 @@ class Commands(Service):
             return "not-allowed"
         if not command.at.is_set:
             return "clock-unset"
-        if command.expires <= command.at.wall:
+        if command.expires <= command.at.wall_ms:
             return "expired"
         return ""
 
@@ -120,7 +120,7 @@ def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
             changed, finished = _record_outcome(key, order, ended)
             changes |= changed
             facts += finished
-        elif order.expires + RETENTION_MS < at.wall:
+        elif order.expires + RETENTION_MS < at.wall_ms:
             changes[key] = None
     return changes, facts
 

@@ -45,7 +45,7 @@ class Timekeeping(Service):
         if not isinstance(message, Tick):
             return {}, []
         at = message.at
-        zero = at.wall - at.mono // 1_000_000
+        zero = at.wall_ms - at.mono_ns // 1_000_000
         old: Boot | None = rows.get(at.boot)
         if old is not None and abs(zero - old.zero) <= MAX_DRIFT_MS and old.clock == at.clock:
             return {}, []
@@ -63,4 +63,4 @@ def correct_stamp(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
     boot = boots.get(at.boot)
     if at.is_set or boot is None or boot.clock is ClockQuality.UNSET:
         return at
-    return Stamp(boot.zero + at.mono // 1_000_000, at.mono, at.boot, ClockQuality.CORRECTED)
+    return Stamp(boot.zero + at.mono_ns // 1_000_000, at.mono_ns, at.boot, ClockQuality.CORRECTED)

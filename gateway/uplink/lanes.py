@@ -65,7 +65,7 @@ class Thinning:
         self._selected.difference_update((record.device, record.seq) for record in records)
 
     def _is_selected(self, record: Record, now: Stamp) -> bool:
-        key, place = (record.device, record.seq), (record.at.boot, record.at.mono // self._interval_ns)
+        key, place = (record.device, record.seq), (record.at.boot, record.at.mono_ns // self._interval_ns)
         last, last_place = self._last_decisions.get(record.device, (0, ("", 0)))
         if record.seq <= last:
             return key in self._selected

@@ -163,7 +163,7 @@ class NativeDialect:
         """An alarm that the disk could not store."""
         at = self._correct_stamp(alarm.at)
         return f"{self._root}/urgent", _encode(
-            Urgent(alarm.device, alarm.kind, at.wall, at.clock, at.mono, at.boot, alarm.body)
+            Urgent(alarm.device, alarm.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, alarm.body)
         )
 
     def ledger_message(self, rows: Iterable[LedgerRow]) -> Message:
@@ -175,7 +175,7 @@ class NativeDialect:
 
     def _entry_fields(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
         at = self._correct_stamp(record.at)
-        return record.seq, record.kind, at.wall, at.clock, at.mono, at.boot, record.body
+        return record.seq, record.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, record.body
 
     def parse_command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""

@@ -178,12 +178,12 @@ def wall_ms(at: Stamp, now: Stamp) -> int | None:
     wall = at.wall_by(now)
     if wall is None:
         return None
-    return at.wall if abs(wall - at.wall) < CLOCK_STEP_MS else wall // 1000 * 1000
+    return at.wall_ms if abs(wall - at.wall_ms) < CLOCK_STEP_MS else wall // 1000 * 1000
 
 
 def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
     """Whether three readings are missing, and a little more. `at` is Unix time in milliseconds."""
-    return at is None or now.wall - at > (3 * interval_s + 5) * 1000
+    return at is None or now.wall_ms - at > (3 * interval_s + 5) * 1000
 
 
 def place_count(summary: Record | None, now: Stamp) -> PlaceCount:

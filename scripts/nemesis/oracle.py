@@ -257,7 +257,7 @@ def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, in
     except ValueError:
         return
     for record in records:
-        content = _content(record.kind, record.at.mono, record.at.boot, record.body)
+        content = _content(record.kind, record.at.mono_ns, record.at.boot, record.body)
         yield (record.device, lane), record.seq, content
 
 

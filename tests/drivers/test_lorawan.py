@@ -521,7 +521,7 @@ async def commanded(broker: Broker, device: Device) -> AsyncIterator[tuple[Line,
 
 def command(action: str, seconds: float = 10) -> Command:
     at = SystemClock().now()
-    expires = at.wall + int(seconds * 1000)
+    expires = at.wall_ms + int(seconds * 1000)
     return Command(id="1", at=at, device="sensor", action=action, expires=expires, origin="console")
 
 

@@ -192,7 +192,9 @@ async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
 
 def command(action: str) -> Command:
     at = SystemClock().now()
-    return Command(id="1", at=at, device="valve", action=action, expires=at.wall + 10_000, origin="console")
+    return Command(
+        id="1", at=at, device="valve", action=action, expires=at.wall_ms + 10_000, origin="console"
+    )
 
 
 async def test_a_valve_is_shut_when_its_next_message_says_so(broker: Broker) -> None:

@@ -235,7 +235,9 @@ class House:
 
     def now(self, ago: float = 0.0) -> Stamp:
         now = self.clock.now()
-        return msgspec.structs.replace(now, wall=now.wall - int(ago * 1000), mono=now.mono - int(ago * 1e9))
+        return msgspec.structs.replace(
+            now, wall_ms=now.wall_ms - int(ago * 1000), mono_ns=now.mono_ns - int(ago * 1e9)
+        )
 
     def says(self, device: str, ago: float = 0.0, error: str = "", **values: Value) -> None:
         """A sample of a device, or a service's summary."""
@@ -270,7 +272,7 @@ class House:
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:
         """Something is booked for an hour."""
-        since = self.now(ago).wall
+        since = self.now(ago).wall_ms
         key = f"{BOOKING_PREFIX}{since:x}"
         row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
         self.rows("visitors", **{key.replace("/", "__"): row})
@@ -278,7 +280,9 @@ class House:
 
     def local_day(self) -> str:
         """The date at the site."""
-        return datetime.fromtimestamp(self.now().wall / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
+        return (
+            datetime.fromtimestamp(self.now().wall_ms / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
+        )
 
     def alarm(self, state: AlarmState | None, device: str = "smoke", value: Value = True) -> str:
         """Put the alarm of a device into a state; None closes it. Returns the alarm's id."""
@@ -344,7 +348,7 @@ class House:
     def ordered(self, device: str, action: str, status: CommandStatus, detail: str = "") -> None:
         """What became of a command."""
         at = self.now(65)
-        order = CommandRow(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)
+        order = CommandRow(device, action, "dashboard", "Wang", at, at.wall_ms + 15_000, status, detail)
         self.rows("commands", c1=order)
 
     def compartment(self, number: int, occupied: bool, door_open: bool = False, live: bool = True) -> None:

@@ -25,9 +25,9 @@ def read_journal(path: Path) -> dict[Key, dict[str, Any]]:
                 Key(epoch, record.device, lane.name.lower(), record.seq): {
                     "seq": record.seq,
                     "kind": record.kind,
-                    "at": record.at.wall,
+                    "at": record.at.wall_ms,
                     "clock": str(record.at.clock),
-                    "mono": record.at.mono,
+                    "mono": record.at.mono_ns,
                     "boot": record.at.boot,
                     "data": msgspec.to_builtins(record.body),
                 }

@@ -205,7 +205,7 @@ class Needs(Service):
         )
         changes: RowChanges = {key: need}
         if len(rows) >= MAX_NEEDS:
-            over = [(row.ended.wall, old) for old, row in rows.items() if row.ended and not row.sealed]
+            over = [(row.ended.wall_ms, old) for old, row in rows.items() if row.ended and not row.sealed]
             changes |= {old: None for _, old in sorted(over)[:1]}
         return changes, [_fact("need-registered", key, need, at, by=command.by)]
 
@@ -247,10 +247,10 @@ class Needs(Service):
         retention_s = self._reception.keep_days * DAY_S
         for key, row in rows.items():
             if row.state in OPEN_STATES:
-                if (is_overdue := at.wall >= row.due) != row.overdue:
+                if (is_overdue := at.wall_ms >= row.due) != row.overdue:
                     changes[key] = turned = msgspec.structs.replace(row, overdue=is_overdue)
                     facts += [_fact("need-overdue", key, turned, at)] if is_overdue else []
-            elif row.sealed and at.mono >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
+            elif row.sealed and at.mono_ns >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
                 step = NeedStep(what="erase", at=at, detail="retention")
                 changes[key] = erased = _with_step(_without_particulars(row, at), step)
                 facts.append(_fact("need-erased", key, erased, at))
@@ -259,7 +259,7 @@ class Needs(Service):
     def _due(self, category: str, at: Stamp) -> int:
         assert self._reception
         known = self._reception.categories.get(category)
-        return at.wall + round((known.days if known else 7) * DAY_S * 1000)
+        return at.wall_ms + round((known.days if known else 7) * DAY_S * 1000)
 
 
 def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any]) -> str:
@@ -301,7 +301,7 @@ def _objection_to_args(reception: Reception, row: Need, command: Command) -> str
         "need-outcome": action != "need-close"
         or (args.get("outcome") in OUTCOMES and type(stars) is int and 0 <= stars <= 5),
         "need-due": "due" not in args
-        or (type(due) is int and row.created.wall <= due <= command.at.wall + MAX_DEFERRAL_MS),
+        or (type(due) is int and row.created.wall_ms <= due <= command.at.wall_ms + MAX_DEFERRAL_MS),
     }
     return next((key for key, holds in conditions.items() if not holds), "")
 
@@ -355,7 +355,7 @@ def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
         "category": row.category,
         "channel": row.channel,
         "state": row.state,
-        "created": row.created.wall,
+        "created": row.created.wall_ms,
         "due": row.due,
         "owner": row.owner,
         "referral": row.referral,

@@ -75,12 +75,12 @@ def days_to_end(need: Need) -> float | None:
 
 def month_registered(need: Need, zone: ZoneInfo) -> str:
     """The local month of registration, `2026-11`."""
-    return f"{datetime.fromtimestamp(need.created.wall / 1000, zone):%Y-%m}"
+    return f"{datetime.fromtimestamp(need.created.wall_ms / 1000, zone):%Y-%m}"
 
 
 def newest_first(rows: Mapping[str, Need]) -> list[tuple[str, Need]]:
     """Needs with their numbers, newest first."""
-    return sorted(rows.items(), key=lambda item: item[1].created.wall, reverse=True)
+    return sorted(rows.items(), key=lambda item: item[1].created.wall_ms, reverse=True)
 
 
 def needs_table(
@@ -118,9 +118,9 @@ def _table_row(
         translate(lang, f"need-state.{need.state}"),
         localized_title(reception.owners, need.owner, lang) if reception else need.owner,
         localized_title(reception.referrals, need.referral, lang) if reception else need.referral,
-        local(need.created.wall),
+        local(need.created.wall_ms),
         local(need.due, "%Y-%m-%d"),
-        local(need.ended.wall) if need.ended else "",
+        local(need.ended.wall_ms) if need.ended else "",
         "" if days is None else f"{days:.1f}",
         translate(lang, "need.yes") if need.overdue else "",
         translate(lang, f"need-outcome.{need.outcome}") if need.outcome else "",

@@ -42,7 +42,7 @@ async def records(path: Path, lane: Lane) -> list[Record]:
 def order(clock: FakeClock, key: str = "c1", target: str = "locker", action: str = "open") -> Command:
     at = clock.now()
     return Command(
-        id=key, at=at, device=target, action=action, expires=at.wall + 60_000, origin="upstream", by="王"
+        id=key, at=at, device=target, action=action, expires=at.wall_ms + 60_000, origin="upstream", by="王"
     )
 
 
@@ -226,7 +226,7 @@ async def test_a_summary_is_told_when_it_changes_and_each_minute(tmp_path: Path)
         await journal.commit()
         await clock.advance(1)
         running.cancel()
-    told = [r.at.mono / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
+    told = [r.at.mono_ns / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
     assert len(told) == 3
     assert all(
         SUMMARY_INTERVAL_S <= later - earlier < SUMMARY_INTERVAL_S + 2

@@ -141,7 +141,7 @@ def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -
     assert json.loads(text) == {"status": "done", "message": "“东侧快递柜”2 号格已打开"}
     (command,) = house.commands
     assert command.pop("id")
-    assert 0 < command.pop("expires") - house.now().wall <= 15_000
+    assert 0 < command.pop("expires") - house.now().wall_ms <= 15_000
     assert command == {
         "device": "locker",
         "action": "open",
@@ -216,7 +216,7 @@ def test_before_the_first_start_of_the_gateway_the_page_waits(house: House) -> N
 
 def test_what_was_told_before_the_page_started_is_found_in_the_journal(house: House) -> None:
     house.furnish()
-    said = house.now(300).wall
+    said = house.now(300).wall_ms
     house.says("gas", ago=300, valve=True)
     for _ in range(3):
         house.says("gas", lel=2.5)

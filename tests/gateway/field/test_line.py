@@ -568,7 +568,7 @@ async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
 
 
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
-    assert FakeClock().now().wall == START
+    assert FakeClock().now().wall_ms == START
     first, again, other = (ScheduledDevice(DeviceHealth(a_device(name), 0.0)).phase for name in "aab")
     assert first == again != other
 

@@ -39,7 +39,7 @@ def sample(name: str, second: float = 0, error: str = "", **values: Any) -> Samp
 def command(action: str, device: str = "d", second: float = 0, **fields: Any) -> Command:
     defaults: dict[str, Any] = {
         "id": "c1",
-        "expires": at(second + 60).wall,
+        "expires": at(second + 60).wall_ms,
         "origin": "upstream",
         "by": "王",
     }

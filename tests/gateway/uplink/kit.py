@@ -95,8 +95,8 @@ class Shifted(SystemClock):
 
     def now(self) -> Stamp:
         at = super().now()
-        wall = at.wall + round((self.shift + self.leap) * 1000)
-        return Stamp(wall, at.mono + round(self.shift * 1e9), at.boot, at.clock)
+        wall = at.wall_ms + round((self.shift + self.leap) * 1000)
+        return Stamp(wall, at.mono_ns + round(self.shift * 1e9), at.boot, at.clock)
 
 
 @contextmanager

@@ -244,7 +244,7 @@ def test_thinning_chooses_the_same_however_its_batches_fall() -> None:
             thinning.remove_acknowledged(some)
             kept += some
         assert kept == whole
-    assert set(Counter(record.at.mono // 60_000_000_000 for record in whole).values()) == {1}
+    assert set(Counter(record.at.mono_ns // 60_000_000_000 for record in whole).values()) == {1}
 
 
 def test_thinning_goes_by_no_clock_that_leaps() -> None:

@@ -235,7 +235,7 @@ class NeedsHandlers(PartHandlers):
     async def _csv_download(self, request: Request) -> Response:
         shown = self._filtered_needs(request, newest_first(await self._rows()), "")
         text = "".join(as_csv(needs_table(shown, self._reception, request_language(request), self._zone)))
-        today = datetime.fromtimestamp(self._context.clock.now().wall / 1000, self._zone).date()
+        today = datetime.fromtimestamp(self._context.clock.now().wall_ms / 1000, self._zone).date()
         disposition = f'attachment; filename="needs-{today}.csv"'
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})
 

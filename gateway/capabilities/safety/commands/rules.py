@@ -43,7 +43,7 @@ async def _print_replay(site: Site, days: float, *, as_json: bool) -> None:
     count = 0
     async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         async for record in reader.records(Lane.TELEMETRY, 0):
-            if record.at.wall >= since_ms and (sample := sample_of_record(record)):
+            if record.at.wall_ms >= since_ms and (sample := sample_of_record(record)):
                 replay.process_sample(sample)
                 count += 1
     if as_json:

@@ -294,7 +294,7 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
         key=lambda alarm: (
             alarm.state not in UNACKNOWLEDGED_STATES,
             hazards.index(alarm.hazard),
-            -alarm.raised.wall,
+            -alarm.raised.wall_ms,
         ),
     )
     shown_cases: set[str] = set()
@@ -345,7 +345,7 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
             rule=alarm.title,
             at=wall_ms(at, now),
         )
-        for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
+        for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
         if alarm.is_current
         and alarm.mode is not AlarmMode.DRILL
         and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S

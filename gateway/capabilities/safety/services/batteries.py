@@ -88,7 +88,7 @@ class Batteries(Service):
     def _record_level(
         self, old: Battery | None, sample: Sample, level: float
     ) -> tuple[RowChanges, list[Fact]]:
-        name, today = sample.device, sample.at.wall // DAY_MS
+        name, today = sample.device, sample.at.wall_ms // DAY_MS
         unit = self._units[name]
         if old is not None and old.unit == unit:
             if today == old.days[-1][0]:

@@ -224,7 +224,7 @@ def _final_report(case: EmergencyCase, fact: Fact) -> Fact:
     found = case.muster.found if case.muster else None
     body = {
         "hazard": case.hazard,
-        "raised": case.raised.wall,
+        "raised": case.raised.wall_ms,
         "by": case.by,
         "acknowledged": _action_body(case, case.acknowledged),
         "steps": {step: _action_body(case, case.done[step]) for step in case.steps if step in case.done},

@@ -319,7 +319,7 @@ def due_notices(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
             notice.change != "raised",
             notice.alarm.drill,
             order.index(notice.alarm.hazard),
-            notice.created_at.wall,
+            notice.created_at.wall_ms,
         )
 
     return dict(sorted(due.items(), key=urgency))

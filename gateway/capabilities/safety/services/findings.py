@@ -85,7 +85,7 @@ class Findings(Service):
         )
         if any((row.where, row.what, row.by) == (where, what, finding.by) for row in rows.values()):
             return {}, []
-        number = command.at.wall
+        number = command.at.wall_ms
         while (key := f"hazard/{number:x}") in rows:
             number += 1
         return {key: finding}, [_fact("hazard-found", key, finding, command.at, due_hours=finding.hours)]
@@ -129,7 +129,7 @@ def _fact(kind: str, key: str, row: Finding, at: Stamp, **more: Any) -> Fact:
         "where": row.where,
         "what": row.what,
         "severity": row.severity,
-        "found": row.at.wall,
+        "found": row.at.wall_ms,
         "by": row.by,
         **more,
     }

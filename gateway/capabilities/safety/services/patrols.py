@@ -156,7 +156,7 @@ class Patrols(Service):
         if row.done or not row.round or row.visits.keys() < checkpoints.keys():
             return row
         people = sorted({visit.by for visit in row.visits.values()})
-        first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall)
+        first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall_ms)
         took = command.at.seconds_since(first)
         seconds = None if took is None else round(took)
         facts.append(_fact("patrol-done", command.at, **where, by=people, seconds=seconds))

@@ -95,8 +95,8 @@ class Supervision(Service):
             return self._process_sample(rows, message), []
         if isinstance(message, Fact) and message.kind == "alarm":
             return self._process_alarm(rows, message), []
-        if isinstance(message, Tick) and message.at.mono // MINUTE_NS != self._last_check_minute:
-            self._last_check_minute = message.at.mono // MINUTE_NS
+        if isinstance(message, Tick) and message.at.mono_ns // MINUTE_NS != self._last_check_minute:
+            self._last_check_minute = message.at.mono_ns // MINUTE_NS
             return self._mark_due(rows, message.at)
         return {}, []
 
@@ -161,7 +161,7 @@ class Supervision(Service):
                 changes[key] = row
             if due and not old.due:
                 device, _, point = key.rpartition("/")
-                body = {"point": point, "days": days, "tested": row.tested and row.tested.wall}
+                body = {"point": point, "days": days, "tested": row.tested and row.tested.wall_ms}
                 facts.append(Fact(Lane.EVENT, device, "test-due", at, body, durable=True))
         return changes, facts
 
@@ -182,7 +182,7 @@ def _redated(stamp: Stamp, now: Stamp) -> Stamp:
     if stamp.is_set or not now.is_set:
         return stamp
     wall = stamp.wall_by(now)
-    return now if wall is None else _replace(stamp, wall=wall, clock=now.clock)
+    return now if wall is None else _replace(stamp, wall_ms=wall, clock=now.clock)
 
 
 def _has_elapsed(since: Stamp, now: Stamp, seconds: float) -> bool:

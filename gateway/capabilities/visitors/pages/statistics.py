@@ -218,7 +218,7 @@ class StatisticsAnswers:
     async def _analyse_and_show(
         self, query: Query, lang: str, format_result: Callable[[StatisticsQuery], T]
     ) -> T:
-        settings, now = self._settings, self._context.clock.now().wall // 1000
+        settings, now = self._settings, self._context.clock.now().wall_ms // 1000
         journal, centre = self._context.settings.journal, settings.centre
         async with self._lock:
             figures = await open_figures(settings.statistics_file, journal)

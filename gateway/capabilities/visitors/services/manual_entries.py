@@ -33,7 +33,7 @@ def add_booking(transition: VisitorsTransition, command: Command, layout: Layout
         or any(booking.body() == each.body() for each in others.values())
     ):
         return
-    number = command.at.wall
+    number = command.at.wall_ms
     while (key := f"{BOOKING_PREFIX}{number:x}") in others:
         number += 1
     transition.set_row(key, booking)
@@ -69,7 +69,7 @@ def mark_tour(transition: VisitorsTransition, command: Command, local: datetime 
     if count > min(came, centre.today.came - centre.tours):
         return
     transition.set_row(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
-    span = command.at.wall - minutes * 60_000, command.at.wall
+    span = command.at.wall_ms - minutes * 60_000, command.at.wall_ms
     transition.facts.append(facts.tour_marked(transition.at, count, span, _author(command)))
 
 

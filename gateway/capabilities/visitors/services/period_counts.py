@@ -47,11 +47,11 @@ def read_period(
         return CounterReading(counter)
     span = round(start.timestamp()), round(end.timestamp())
     seconds = span[1] - span[0]
-    by_totals = counter.total is not None and span[0] * 1000 < last_read.wall
+    by_totals = counter.total is not None and span[0] * 1000 < last_read.wall_ms
     if not 0 < seconds <= MAX_PERIOD_S or by_totals:
         return CounterReading(counter)
     clock_is_set = sample.at.is_set
-    now = sample.at.wall / 1000
+    now = sample.at.wall_ms / 1000
     clock_is_fast = clock_is_set and span[1] > now + FAST_CLOCK_S
     known = counter.future_intervals_s if clock_is_fast else counter.counted_intervals_s
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
@@ -98,7 +98,7 @@ def read_period(
 
 def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Counter, tuple[Fact, ...]]:
     """Report gaps between counted periods that are no longer expected to be filled."""
-    until = sample.at.wall // 1000 - MISSING_AFTER_S
+    until = sample.at.wall_ms // 1000 - MISSING_AFTER_S
     gaps = [
         (earlier[1], later[0])
         for earlier, later in pairwise(counter.counted_intervals_s)

@@ -215,7 +215,7 @@ class Visitors(Service):
         self, transition: VisitorsTransition, counter: str, name: str, door: Door, passed: PassedCount
     ) -> None:
         """Record that people have passed a door."""
-        when = transition.at.wall if passed.span is None else sum(passed.span) // 2
+        when = transition.at.wall_ms if passed.span is None else sum(passed.span) // 2
         tours = self._record_attendance(transition, name, door, passed, when)
         where = {"door": name, "from": door.outer, "to": door.inner} if door.configured else None
         fact = facts.crossing(
@@ -249,7 +249,7 @@ class Visitors(Service):
                     with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
                 )
                 self._update_crowding(transition, room)
-        day, local = transition.day, self._local(_replace(transition.at, wall=when))
+        day, local = transition.day, self._local(_replace(transition.at, wall_ms=when))
         if door.is_entrance and local is not None and local.date().isoformat() == day.day:
             came, left = _place_passage(door, "", passed)
             minute = local.hour * 60 + local.minute
@@ -310,7 +310,7 @@ class Visitors(Service):
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
             if (
                 not booking.reported
-                and tick.at.wall >= booking.until + self._report_delay_s(booking) * 1000
+                and tick.at.wall_ms >= booking.until + self._report_delay_s(booking) * 1000
             ):
                 flow = booking.flow
                 attendance = facts.attendance(
@@ -327,7 +327,7 @@ class Visitors(Service):
         counters = [row for _, row in transition.rows_of_kind(COUNTER_PREFIX, Counter)]
         if (
             previous_day.is_period_awaited(counters, midnight)
-            and 0 <= transition.at.wall / 1000 - midnight < FINAL_REPORT_TIMEOUT_S
+            and 0 <= transition.at.wall_ms / 1000 - midnight < FINAL_REPORT_TIMEOUT_S
         ):
             return day
         transition.facts.append(facts.visitor_day(transition.at, **day.previous_day_report))

@@ -25,7 +25,7 @@ async def first_complete_quarter(journal: JournalReader, correct: CorrectStamp) 
     """The first quarter of which the journal has all records; None if it has no dated ones."""
     for pack in await journal.read_after(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
-        walls = [at.wall for at in stamps if at.is_set]
+        walls = [at.wall_ms for at in stamps if at.is_set]
         if walls:
             # The quarter of its oldest record is incomplete, unless that is the first record ever.
             return min(walls) // QUARTER_MS + (pack.pos > 1)

@@ -152,4 +152,4 @@ async def detect_downtime(journal: JournalReader, now: Stamp) -> Fact | None:
     last = (await _stamp_corrector(journal))(packs[0].records[-1].at)
     if not last.is_set or now.seconds_since(last, if_unknown=inf) < MIN_DOWNTIME_S:
         return None
-    return Fact(Lane.EVENT, GATEWAY_DEVICE, GATEWAY_DOWN, now, {"since": last.wall})
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, GATEWAY_DOWN, now, {"since": last.wall_ms})

@@ -21,7 +21,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 
 
 def need(state: NeedState, created: float = 0, ended: float | None = None, **more: Any) -> Need:
-    given = {"category": "repair", "channel": "desk", "due": at(created + 3 * DAY).wall, **more}
+    given = {"category": "repair", "channel": "desk", "due": at(created + 3 * DAY).wall_ms, **more}
     over = None if ended is None else at(ended)
     return Need(state=state, created=at(created), ended=over, **given)
 

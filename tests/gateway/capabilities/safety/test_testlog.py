@@ -99,7 +99,7 @@ class Gateway:
         self.step(
             Command(
                 id=f"{second}", at=at, device=device, action=action, args=args,
-                expires=at.wall + 1, origin="console", by=by,
+                expires=at.wall_ms + 1, origin="console", by=by,
             )
         )  # fmt: skip
 

@@ -325,7 +325,7 @@ class _ChangeSet:
             "hazard": alarm.hazard,
             "latch": alarm.latch,
             "value": alarm.value,
-            "raised": alarm.raised.wall,
+            "raised": alarm.raised.wall_ms,
             "by": alarm.mode_by if change in _MODE_CHANGES else alarm.acknowledged_by,
             "mode": alarm.mode or "",
             "why": alarm.why,
@@ -399,7 +399,9 @@ def _with_mode(alarm: Alarm, mode: AlarmMode, command: Command, at: Stamp) -> Al
 
 
 def _stamp_after(at: Stamp, seconds: float) -> Stamp:
-    return _replace(at, wall=at.wall + round(seconds * 1e3), mono=at.mono + round(seconds * 1e9))
+    return _replace(
+        at, wall_ms=at.wall_ms + round(seconds * 1e3), mono_ns=at.mono_ns + round(seconds * 1e9)
+    )
 
 
 def _has_passed(deadline: Stamp, now: Stamp) -> bool:
@@ -420,7 +422,7 @@ def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
 
 
 def _occurrence_id(key: str, at: Stamp) -> str:
-    return f"{key}/{at.wall:x}"
+    return f"{key}/{at.wall_ms:x}"
 
 
 _replace = msgspec.structs.replace

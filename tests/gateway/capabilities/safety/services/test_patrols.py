@@ -47,7 +47,7 @@ def visit(text: str, checkpoint: str = "kitchen", by: str = "王", **args: Any) 
         device="gateway",
         action="check-in",
         args=args,
-        expires=at.wall + 1,
+        expires=at.wall_ms + 1,
         origin="console",
         by=by,
     )

@@ -25,13 +25,13 @@ def at(second: float, boot: str = "boot", clock: ClockQuality = ClockQuality.SYN
 
 
 def wall(second: float) -> int:
-    return at(second).wall
+    return at(second).wall_ms
 
 
 def local(stamp: Stamp) -> datetime | None:
     if stamp.clock is ClockQuality.UNSET:
         return None
-    return datetime.fromtimestamp(stamp.wall / 1000, UTC).astimezone(ZONE)
+    return datetime.fromtimestamp(stamp.wall_ms / 1000, UTC).astimezone(ZONE)
 
 
 def day(second: float) -> str:
@@ -113,7 +113,7 @@ class Centre(Fold):
         return self.step(
             Command(
                 id="c", at=stamp, device="gateway", action=action, args=args,
-                expires=stamp.wall + 60_000, origin="dashboard", by="王",
+                expires=stamp.wall_ms + 60_000, origin="dashboard", by="王",
             )
         )  # fmt: skip
 

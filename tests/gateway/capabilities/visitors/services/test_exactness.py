@@ -32,7 +32,7 @@ def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> In
     crossings, days, second = [], [], 0.0
     centre.tick(0)
     for sample in samples:
-        now = (sample.at.mono / 1e9) - 1_000_000
+        now = (sample.at.mono_ns / 1e9) - 1_000_000
         while second + DAY / 4 < now:
             second += DAY / 4
             days += told(centre.tick(second), "visitor-day")

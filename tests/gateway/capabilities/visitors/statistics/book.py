@@ -28,7 +28,7 @@ def stamp(text: str, zone: ZoneInfo = SHANGHAI) -> Stamp:
 
 
 def quarter(text: str, zone: ZoneInfo = SHANGHAI) -> int:
-    return stamp(text, zone).wall // 900_000
+    return stamp(text, zone).wall_ms // 900_000
 
 
 def crossing(text: str, came: int, left: int, counter: str = "south", **more: Any) -> Fact:

@@ -47,7 +47,7 @@ def test_a_camera_in_the_dark_is_tampered_with_while_the_site_is_open_alone() ->
     devices = {"d": device("d", "door-counter", tamper=Point(alarm=spec))}
     local = datetime(2026, 11, 21, 21, 0)  # noqa: DTZ001
     week = parse_week({"mon-sun": "08:00-21:30"}, ())
-    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono / 1e9), week))
+    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono_ns / 1e9), week))
     assert changes(fold.step(sample("d", second=1, tamper=True))) == ["raised"]
     assert changes(fold.step(sample("d", second=2, tamper=False))) == ["cleared"]
     assert changes(fold.step(sample("d", second=3600, tamper=True))) == []
