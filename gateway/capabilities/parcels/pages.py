@@ -101,4 +101,5 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     tiles=(Tile("lockers-tile", order=40),),
     home_regions=("lockers",),
     requests=(OpenCompartment,),
+    styles=("parcels.css",),
 )

@@ -16,4 +16,5 @@ PAGES: PagePart[None, PlaceCount] = PagePart(
     summaries=(Parking.name,),
     view=_bays,
     tiles=(Tile("bays-tile", order=30),),
+    styles=("parking.css",),
 )

@@ -15,8 +15,8 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
-from .https_post import is_safe_url, post_to_robot
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from ..https_post import is_safe_url, post_to_robot
 
 MAX_TEXT_BYTES = 16_000
 """The limit for the text; that for the whole message is 20,000."""

@@ -18,7 +18,7 @@ import msgspec
 from gateway.model import Checks, LinkDown, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
 MAX_BODY_BYTES = 64_000
 

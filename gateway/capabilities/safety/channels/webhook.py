@@ -19,8 +19,8 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact
-from .https_post import is_safe_url, post_json
+from ..channel import AlarmMessage, Channel, Contact
+from ..https_post import is_safe_url, post_json
 
 MAX_TEXT_BYTES = 64_000
 

@@ -48,4 +48,5 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_state="device-state",
     device_actions="device-actions",
     requests=REQUESTS,
+    styles=("safety.css",),
 )

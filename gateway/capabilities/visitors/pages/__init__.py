@@ -52,4 +52,5 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
     tiles=(Tile("inside-tile", order=10), Tile("crossings-tile", order=20)),
     requests=(Book, CancelBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
+    styles=("visitors.css",),
 )

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.capabilities.safety.channels import DeliveryFailed
-from gateway.capabilities.safety.channels.https_post import is_safe_url
 from gateway.capabilities.safety.channels.webhook import CHANNEL, Options
+from gateway.capabilities.safety.https_post import is_safe_url
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, Web, secret
 
 
