@@ -25,24 +25,24 @@ class Host(Protocol):
         """The present state of a service."""
         ...
 
-    async def sample(self, sample: Sample) -> None:
-        """Publish a sample. Returns when an alarm it raised is safe on the disk."""
+    async def publish_sample(self, sample: Sample) -> None:
+        """Publish readings of the job's own; returns when an alarm they raised is safe on the disk."""
         ...
 
-    def record(self, fact: Fact) -> None:
-        """Record a fact that comes from no service."""
+    def record_fact(self, fact: Fact) -> None:
+        """Write down something that is no service's conclusion."""
         ...
 
-    async def command(self, command: Command) -> CommandRow:
-        """Authorise a command, execute it at most once, and record its outcome. Raises `GatewayError`."""
+    async def submit_command(self, command: Command) -> CommandRow:
+        """Have a command authorised, carried out at most once, and audited. Raises `GatewayError`."""
         ...
 
     async def execute(self, command: Command) -> None:
         """Execute a command on its device without authorisation. Raises `GatewayError` if that failed."""
         ...
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Tell a service how what it asked for has ended; returns when that is safe on the disk."""
         ...
 
 

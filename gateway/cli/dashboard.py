@@ -14,5 +14,5 @@ add_arguments = add_site_argument
 
 def run(options: argparse.Namespace) -> None:
     site = load_running_site(options)
-    log.setup(site.centre.language)
+    log.setup_logging(site.centre.language)
     asyncio.run(dashboard.run(dashboard.settings_of(site, options.config)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.base import control
 from gateway.config import Site, available_actions, load_site, service_actions
-from gateway.model import GATEWAY, GatewayError
+from gateway.model import GATEWAY_DEVICE, GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument
 from gateway.words import error_summary, preferred_language, words
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     device = site.devices.get(options.device)
-    if device is None and options.device != GATEWAY:
-        known = ", ".join((*site.devices, GATEWAY))
+    if device is None and options.device != GATEWAY_DEVICE:
+        known = ", ".join((*site.devices, GATEWAY_DEVICE))
         raise GatewayError("device-unknown", device=options.device, known=known)
     # Commands about the centre as a whole, such as a drill, go to the device `gateway`.
     able = (
@@ -48,21 +48,20 @@ def run(options: argparse.Namespace) -> int:
     action = words(preferred_language()).get(f"action.{options.action}", options.action)
     name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
-    args = dict(_argument(text) for text in options.args)
+    args = dict(_parse_argument(text) for text in options.args)
     if not options.yes:
         if not sys.stdin.isatty():
             raise GatewayError("do-unasked")
         if input(cli_text("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
             print(cli_text("do-left"))
             return 1
-    status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
+    status, why = asyncio.run(_run_command(site, options.device, options.action, args, facts))
     print(cli_text(f"do-{status}", reason=why, **facts))
     return 0 if status == "done" else 1
 
 
-def _argument(text: str) -> tuple[str, Any]:
-    """Parse `name=value`: JSON values such as `lock=3` and `all=true`, anything else is text. Raises
-    `GatewayError`."""
+def _parse_argument(text: str) -> tuple[str, Any]:
+    """`lock=3` is a number, `all=true` is true, anything else is text."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise GatewayError("do-argument", argument=text)
@@ -72,7 +71,7 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
-async def _command(
+async def _run_command(
     site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
 ) -> tuple[str, str]:
     """Its status and the reason. A slow command is queried by its id until it has ended."""
@@ -87,7 +86,7 @@ async def _command(
     }
     waiting = False
     while True:
-        answer = await control.call(site.control.socket, "command", **request)
+        answer = await control.call_daemon(site.control.socket, "command", **request)
         if answer["status"] != "accepted":
             return answer["status"], error_summary(preferred_language(), answer["detail"])
         if not waiting:

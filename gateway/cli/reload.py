@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
-    answer = await control.call(socket, "reload", returning=not options.no_return)
+    answer = await control.call_daemon(socket, "reload", returning=not options.no_return)
     if "mistakes" in answer:
         raise Mistakes([Mistake(**{**each, "file": Path(each["file"])}) for each in answer["mistakes"]])
     number = answer["revision"]
@@ -53,7 +53,7 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
     print(cli_text("on-trial", seconds=answer["trial"]), flush=True)
     if options.no_wait:
         return
-    while (verdict := await control.call(socket, "verdict"))["pending"]:
+    while (verdict := await control.call_daemon(socket, "verdict"))["pending"]:
         pass
     if verdict["revision"] != number:
         silent = ", ".join(verdict["silent"])

@@ -23,9 +23,11 @@ from .reading import Mistake, Mistakes
 from .site import Site, configuration_digest
 from .site_file import load_site
 
-_JOURNAL_PATH = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
+_JOURNAL_PATH_PATTERN = re.compile(
+    r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M
+)
 
-Changes = dict[str, dict[str, list[str]]]
+ConfigurationChanges = dict[str, dict[str, list[str]]]
 """See `Revision.changes`."""
 
 
@@ -55,7 +57,7 @@ class StartConfiguration(msgspec.Struct, frozen=True):
     """The configuration to start with. `refused`: why it is not the site file."""
 
     site: Site
-    kept: AdoptedConfiguration | None
+    adopted: AdoptedConfiguration | None
     refused: tuple[Mistake, ...] = ()
 
 
@@ -64,23 +66,23 @@ def choose_configuration(file: Path) -> StartConfiguration:
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = load_adopted(file, _journal_named_in(file))
-        if not (kept and (last := load_sources(file, kept.sources))):
+        adopted = load_adopted(file, _journal_path_in(file))
+        if not (adopted and (last := load_sources(file, adopted.sources))):
             raise
-        return StartConfiguration(last, kept, tuple(wrong.mistakes))
-    # A truncated file may lack the path of the journal.
-    kept = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
-    doubt = kept and _reason_against_start(file, site, kept)
-    if kept and doubt and (last := load_sources(file, kept.sources)):
-        return StartConfiguration(last, kept, (doubt,))
-    return StartConfiguration(site, kept)
+        return StartConfiguration(last, adopted, tuple(wrong.mistakes))
+    # A file that lacks its end may lack where the journal is.
+    adopted = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
+    doubt = adopted and _reason_against_start(file, site, adopted)
+    if adopted and doubt and (last := load_sources(file, adopted.sources)):
+        return StartConfiguration(last, adopted, (doubt,))
+    return StartConfiguration(site, adopted)
 
 
-def _reason_against_start(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
-    """Why a start should not use a valid file; None: it should. A reload uses it all the same."""
-    if kept.rejected == site.digest:
-        return rollback_mistake(file, kept.revision)
-    text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
+def _reason_against_start(file: Path, site: Site, adopted: AdoptedConfiguration) -> Mistake | None:
+    """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
+    if adopted.rejected == site.digest:
+        return rollback_mistake(file, adopted.revision)
+    text, last = site.sources[""].rstrip(), adopted.sources[""].rstrip()
     if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
         # TOML that is cut off between two tables is still valid: it only lacks devices.
         return Mistake(file, text.count("\n") + 1, "", "config-cut", {})
@@ -95,28 +97,28 @@ def rollback_mistake(file: Path, revision: Revision) -> Mistake:
 def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
     """A site from its stored sources; None if this version no longer accepts them."""
     try:
-        return load_site(file, kept=sources)
+        return load_site(file, saved_sources=sources)
     except Mistakes:
         return None
 
 
-def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
-    """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
-    write_durably(_adopted_file(journal), msgspec.json.encode(kept))
+def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
+    """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
+    write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
     """What was adopted last from that site file; None if there is nothing valid."""
     try:
-        kept = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
+        adopted = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
         return None
-    sound = configuration_digest(kept.sources) == kept.revision.digest and "" in kept.sources
-    return kept if sound and kept.file == str(file.resolve()) else None
+    sound = configuration_digest(adopted.sources) == adopted.revision.digest and "" in adopted.sources
+    return adopted if sound and adopted.file == str(file.resolve()) else None
 
 
-def changes_between(old: Site, new: Site) -> Changes:
-    """What differs. A bus that is added, removed or changed must be opened, closed or restarted."""
+def changes_between(old: Site, new: Site) -> ConfigurationChanges:
+    """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
     before, after = _comparable_parts(old), _comparable_parts(new)
     return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
 
@@ -151,10 +153,10 @@ def _adopted_file(journal: Path) -> Path:
     return journal.with_suffix(".adopted")
 
 
-def _journal_named_in(file: Path) -> Path:
-    """The path of the journal that an invalid or truncated file names."""
+def _journal_path_in(file: Path) -> Path:
+    """Where a file that is wrong or torn still says that the journal lies."""
     try:
-        written = _JOURNAL_PATH.search(file.read_text("utf-8", "replace"))
+        written = _JOURNAL_PATH_PATTERN.search(file.read_text("utf-8", "replace"))
         return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()
     except (OSError, TypeError, ValueError):
         return _default_journal()

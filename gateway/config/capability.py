@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import GATEWAY, Device, Point, Service
-from gateway.model.hours import Hours
+from gateway.model import GATEWAY_DEVICE, Device, Point, Service
+from gateway.model.hours import WeeklyHours
 from gateway.services import CORE_SERVICES
 
 from .options import BusSpec
@@ -53,11 +53,11 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     buses: Mapping[str, BusSpec]
     devices: Mapping[str, Device]
     """Those that are sound."""
-    hours: Hours | None
+    hours: WeeklyHours | None
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]
     """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
-    kept: Mapping[str, str] | None
+    saved_sources: Mapping[str, str] | None
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
     """Here go the texts of such files, each under a name of its own."""
@@ -134,4 +134,4 @@ def service_actions() -> frozenset[str]:
 def reserved_names() -> frozenset[str]:
     """What no device may be called: the gateway, its uplink, and what its services report as."""
     own = (name for capability in capabilities() for name in capability.section.reserved)
-    return frozenset({GATEWAY, "uplink", *own, *(kind.name for kind in service_types())})
+    return frozenset({GATEWAY_DEVICE, "uplink", *own, *(kind.name for kind in service_types())})

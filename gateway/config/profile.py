@@ -43,10 +43,9 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
 
 
-def load_profile(file: Path, kept: str | None = None) -> Profile:
-    """Read and check one device model; `kept` is a stored text to read instead of the file. Raises
-    `Mistakes`."""
-    reading = _ProfileReader(file, kept)
+def load_profile(file: Path, saved_text: str | None = None) -> Profile:
+    """Read and check one device model, or what its file once said. Raises `Mistakes`."""
+    reading = _ProfileReader(file, saved_text)
     profile = reading.read_profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)

@@ -61,9 +61,9 @@ class TomlReader:
     `kept` is a stored text to read instead of the file.
     """
 
-    def __init__(self, file: Path, kept: str | None = None) -> None:
+    def __init__(self, file: Path, saved_text: str | None = None) -> None:
         self._file = file
-        self._kept = kept
+        self._saved_text = saved_text
         self.text = ""
         """The text of the file."""
         self._lines: dict[tuple[str, ...], int] = {}
@@ -94,19 +94,21 @@ class TomlReader:
         if not NAME_PATTERN.fullmatch(name):
             self.add_mistake(path, "name-form", name=name)
 
-    def read_section(self, kind: type[T], data: Table, name: str, required: bool = False) -> T | None:
+    def read_section(
+        self, struct_type: type[T], data: Table, name: str, required: bool = False
+    ) -> T | None:
         table = data.get(name, {})
         if required and name not in data:
             self.add_mistake((), "key-missing", key=f"[{name}]")
             return None
-        return self.build_struct(kind, table, (name,))
+        return self.build_struct(struct_type, table, (name,))
 
-    def build_struct(self, kind: type[T], table: Any, path: tuple[str, ...]) -> T | None:
-        """A struct from a table; reports every field that is wrong, missing or unknown. None if any is."""
+    def build_struct(self, struct_type: type[T], table: Any, path: tuple[str, ...]) -> T | None:
+        """A struct from a table, with every field that is wrong, missing or unknown named."""
         if not isinstance(table, dict):
             self.add_mistake(path, "table-expected", key=".".join(path))
             return None
-        built, mistakes = struct_from_table(kind, table)
+        built, mistakes = struct_from_table(struct_type, table)
         self._add_field_mistakes(path, mistakes)
         return built
 
@@ -118,7 +120,7 @@ class TomlReader:
             self.add_mistake((*path, *mistake.path), mistake.key, **mistake.facts)
 
     def parse_file(self, schema: str) -> Table | None:
-        text = self._kept
+        text = self._saved_text
         try:
             if text is None:
                 with self._file.open(encoding="utf-8") as file:
@@ -159,11 +161,11 @@ class FieldMistake(msgspec.Struct, frozen=True):
     facts: dict[str, object] = {}
 
 
-def struct_from_table(kind: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
+def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
     """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
     or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
-    checks: Checks = getattr(kind, "CHECKS", {})
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    checks: Checks = getattr(struct_type, "CHECKS", {})
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
     mistakes = list(_unknown_keys(table, fields))
     values: Table = {}
     for name, field in fields.items():
@@ -186,8 +188,8 @@ def struct_from_table(kind: type[T], table: Table) -> tuple[T | None, list[Field
             mistakes.append(FieldMistake((name,), sentence))
     if mistakes:
         return None, mistakes
-    built = kind(**values)
-    struct_checks: Checks = getattr(kind, "STRUCT_CHECKS", {})
+    built = struct_type(**values)
+    struct_checks: Checks = getattr(struct_type, "STRUCT_CHECKS", {})
     return built, [
         FieldMistake((name,), sentence)
         for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
@@ -213,16 +215,16 @@ def localized(title: str | Mapping[str, str]) -> dict[str, str]:
     return {language: title.get(language, first) for language in LANGUAGES}
 
 
-def _check_passes(holds: Callable[[Any], bool], value: Any) -> bool:
-    """Whether a check holds; one that raises `ValueError` (not a URL at all) does not."""
+def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:
+    """A test that chokes on the value (no url at all) has failed."""
     try:
-        return holds(value)
+        return check(value)
     except ValueError:
         return False
 
 
-def _decode_path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
+def _decode_path(field_type: type, value: Any) -> Any:
+    if field_type is Path and isinstance(value, str):
         return Path(value)
     raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
 

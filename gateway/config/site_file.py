@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import Checks, ConfigError, Device
-from gateway.model.hours import Hours, parse_week
+from gateway.model.hours import WeeklyHours, parse_week
 
 from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
 from .options import (
@@ -71,13 +71,15 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
 
 
-def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Site | None = None) -> Site:
+def load_site(
+    file: Path, *, saved_sources: Mapping[str, str] | None = None, running: Site | None = None
+) -> Site:
     """Read and check a site. Raises `Mistakes`.
 
-    `kept` are the `sources` of a site, read instead of its files; `running` is the current site: a change
-    that needs a restart is then a mistake.
+    `saved_sources` are a site's `sources`, read in place of its files; `running` is the site that the new
+    one is to follow without a restart.
     """
-    reading = _SiteReader(file, kept)
+    reading = _SiteReader(file, saved_sources)
     site = reading.read_site()
     if site and running:
         reading.check_restart_keys(running, site)
@@ -114,9 +116,9 @@ def load_profiles(site: Path) -> dict[str, Profile]:
 class _SiteReader(TomlReader):
     """The file of a site."""
 
-    def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
-        super().__init__(file, None if kept is None else kept[""])
-        self._sources = kept
+    def __init__(self, file: Path, saved_sources: Mapping[str, str] | None) -> None:
+        super().__init__(file, None if saved_sources is None else saved_sources[""])
+        self._saved_sources = saved_sources
         self._profiles: dict[str, Profile | None] = {}
 
     def read_site(self) -> Site | None:
@@ -143,7 +145,7 @@ class _SiteReader(TomlReader):
             devices=devices,
             hours=hours,
             folders=lambda name: search_folders(self._file, name),
-            kept=self._sources,
+            saved_sources=self._saved_sources,
             sources={},
         )
         parts = {name: section.read(draft) for name, section in sections.items()}
@@ -186,8 +188,8 @@ class _SiteReader(TomlReader):
                 if getattr(before, key) != getattr(after, key):
                     self.add_mistake((name, key), "needs-restart")
 
-    def _read_hours(self, data: Table) -> Hours | None:
-        """The opening hours, if the site file gives any."""
+    def _read_hours(self, data: Table) -> WeeklyHours | None:
+        """The opening hours, if the site says them."""
         if "hours" not in data:
             return None
         table = data["hours"]
@@ -293,13 +295,13 @@ class _SiteReader(TomlReader):
         if name in self._profiles:
             return self._profiles[name]
         folders = profile_folders(self._file)
-        kept = self._sources.get(name) if self._sources else None
+        saved_text = self._saved_sources.get(name) if self._saved_sources else None
         for folder in folders:
             file = folder / f"{name}.toml"
-            if kept is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
+            if saved_text is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
                 self._profiles[name] = None
                 try:
-                    self._profiles[name] = load_profile(file, kept)
+                    self._profiles[name] = load_profile(file, saved_text)
                 except Mistakes as wrong:
                     self.mistakes += wrong.mistakes
                 return self._profiles[name]

@@ -12,20 +12,20 @@ import msgspec
 from gateway.base.control import Handler
 from gateway.config import Mistakes
 from gateway.field.line import Line
-from gateway.field.scan.ask import decode_points, parse_keys, scan_request
-from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
+from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
+from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import CommandStatus
 
 from .gateway import Gateway
 
-ANSWER_LIMIT_S = 20.0
-"""After this time the answer is that the command is still being executed."""
+COMMAND_RESPONSE_TIMEOUT_S = 20.0
+"""After this time, whoever asked is told that the command is still under way."""
 MAX_MISTAKES = 50
 """Mistakes in one answer, which is one line on the socket."""
 
 
-class Calls(Mapping[str, Handler]):
-    """Every handler by the name of its call: the core's, and those of the running jobs."""
+class ControlCalls(Mapping[str, Handler]):
+    """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -66,7 +66,7 @@ class Calls(Mapping[str, Handler]):
             "raw": reading.raw,
             "values": reading.sample.values,
             "bad": reading.sample.bad,
-            "seconds": reading.seconds,
+            "seconds": reading.duration_s,
         }
 
     async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +95,9 @@ class Calls(Mapping[str, Handler]):
             if device.bus == line.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
         points = decode_points(driver, request["points"]) if "points" in request else None
-        ask = scan_request(driver, address, str(request.get("model")), points)
+        ask = make_scan_request(driver, address, str(request.get("model")), points)
         try:
-            answer = await line.request_for_scan(ask)
+            answer = await line.run_scan_request(ask)
         except ReadFailed as failed:
             return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)
@@ -109,9 +109,9 @@ class Calls(Mapping[str, Handler]):
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        # A client can repeat the call with the same id, to learn the outcome of a slow command.
-        task = self._gateway.begin(self._gateway.engine.command(command))
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
+        # Asked again with the same id, a command that is under way says how far it has come.
+        task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
+        done, _ = await asyncio.wait({task}, timeout=COMMAND_RESPONSE_TIMEOUT_S)
         if not done:
             return {"status": CommandStatus.ACCEPTED, "detail": ""}
         order = task.result()
@@ -121,7 +121,7 @@ class Calls(Mapping[str, Handler]):
         returning = request.get("returning") is not False
         reloader = self._gateway.reloader
         try:
-            return await self._gateway.finish(reloader.reload("console", returning=returning))
+            return await self._gateway.run_shielded(reloader.reload("console", returning=returning))
         except Mistakes as wrong:
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
@@ -135,6 +135,6 @@ class Calls(Mapping[str, Handler]):
             raise ReadFailed("stills-off")
         gateway = self._gateway
         body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
-        gateway.record(Fact(Lane.EVENT, GATEWAY, "still", gateway.clock.now(), body))
+        gateway.record_fact(Fact(Lane.EVENT, GATEWAY_DEVICE, "still", gateway.clock.now(), body))
         await gateway.journal.commit()
         return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

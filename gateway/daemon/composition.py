@@ -1,7 +1,7 @@
 """What runs under one configuration: described as a whole, and replaced as a whole.
 
-A site has one `Composition`. When it changes, `Parts` stops and starts the parts that differ; a part whose
-own configuration is the same continues undisturbed.
+A configuration makes one `Composition`. `Components` makes the running parts follow it: a part whose
+configuration is the same goes on undisturbed, the others end and begin.
 """
 
 from __future__ import annotations
@@ -13,52 +13,47 @@ from typing import Any, Protocol
 import msgspec
 
 
-class Part(Protocol):
+class Component(Protocol):
     """Something that runs until it is cancelled."""
 
     async def run(self) -> None: ...
 
 
-class PartSpec(msgspec.Struct, frozen=True):
+class ComponentSpec(msgspec.Struct, frozen=True):
     """One part of a composition."""
 
     built_from: object
-    """What it is built from: while this is equal, the part is not replaced."""
-    build: Callable[[], Part]
+    """Its part of the configuration: what is equal is not replaced."""
+    build: Callable[[], Component]
     stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
     """Stops the part, given it and its task; by default the task is cancelled."""
 
 
-Composition = Mapping[str, PartSpec]
+Composition = Mapping[str, ComponentSpec]
 """Every part, by the name of its task."""
 
 
-class _RunningPart(msgspec.Struct, frozen=True):
-    spec: PartSpec
-    part: Part
+class _RunningComponent(msgspec.Struct, frozen=True):
+    spec: ComponentSpec
+    component: Component
     task: asyncio.Task[None]
 
 
-class Parts:
-    """The parts that run now, each a task of one group. None runs before this is entered, or after it is
-    left."""
+class Components:
+    """The parts that run now, each a task of one group."""
 
-    def __init__(self) -> None:
-        self._tasks = asyncio.TaskGroup()
-        self._running: dict[str, _RunningPart] = {}
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._running: dict[str, _RunningComponent] = {}
 
-    async def __aenter__(self) -> Parts:
-        await self._tasks.__aenter__()
-        return self
+    def get(self, name: str) -> Component | None:
+        """The running part of that name."""
+        running = self._running.get(name)
+        return running.component if running else None
 
-    async def __aexit__(self, *error: Any) -> None:
-        for running in self._running.values():
-            running.task.cancel()
-        await self._tasks.__aexit__(*error)
-
-    def all(self) -> Mapping[str, Part]:
+    def all(self) -> Mapping[str, Component]:
         """Every running part by its name."""
-        return {name: running.part for name, running in self._running.items()}
+        return {name: running.component for name, running in self._running.items()}
 
     async def stop_outdated(self, composition: Composition) -> None:
         """Stop, all at the same time, the parts that a new composition lacks or builds differently."""
@@ -75,12 +70,12 @@ class Parts:
             if name not in self._running:
                 part = spec.build()
                 task = self._tasks.create_task(part.run(), name=name)
-                self._running[name] = _RunningPart(spec, part, task)
+                self._running[name] = _RunningComponent(spec, part, task)
 
 
-async def _stop(running: _RunningPart) -> None:
+async def _stop(running: _RunningComponent) -> None:
     if running.spec.stop:
-        await running.spec.stop(running.part, running.task)
+        await running.spec.stop(running.component, running.task)
         return
     running.task.cancel()
     await asyncio.wait({running.task})

@@ -16,9 +16,9 @@ from gateway.base.log import log_event
 from gateway.config import NAME_PATTERN
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
-    Adopted,
     Clock,
     Command,
+    ConfigurationAdopted,
     Fact,
     GatewayError,
     Lane,
@@ -74,11 +74,11 @@ class Engine:
         self._services = list(services)
         self._commands = next(service for service in self._services if isinstance(service, Commands))
 
-    async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
-        """Continue under another configuration with the same rows; services close what it no longer has.
+    async def adopt(self, services: Iterable[Service], adopted: ConfigurationAdopted) -> None:
+        """Go on under another configuration with the same rows; what it no longer has comes to an end.
         Returns when that is safe on the disk."""
         self._set_services(services)
-        if self._step(adopted, self._services).urgent:
+        if self._process_message(adopted, self._services).urgent:
             await self._commit()
 
     async def restore(self) -> None:
@@ -86,7 +86,7 @@ class Engine:
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             rows = {}
-            for key, body in (await self._journal.reader.state(service.name)).items():
+            for key, body in (await self._journal.reader.service_rows(service.name)).items():
                 try:
                     rows[key] = decode(body)
                 except msgspec.DecodeError as error:
@@ -105,13 +105,13 @@ class Engine:
         service = next(service for service in self._services if service.name == name)
         return service.summary(self._rows[name])
 
-    async def sample(self, sample: Sample) -> None:
-        """Process one sample. Returns when an alarm it raised is safe on the disk."""
-        if self._step(sample, self._services).urgent:
+    async def publish_sample(self, sample: Sample) -> None:
+        """Take in one reading. Returns when an alarm it raised is safe on the disk."""
+        if self._process_message(sample, self._services).urgent:
             await self._commit()
-        self._journal.sample(sample)
+        self._journal.append_sample(sample)
 
-    async def command(self, command: Command) -> CommandRow:
+    async def submit_command(self, command: Command) -> CommandRow:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
@@ -119,7 +119,7 @@ class Engine:
         orders = self._rows[self._commands.name]
         if command.id in orders:
             return orders[command.id]  # type: ignore[no-any-return]
-        self._step(command, [self._commands])
+        self._process_message(command, [self._commands])
         try:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
             await self._journal.commit()
@@ -127,7 +127,7 @@ class Engine:
             self._set_outcome(command, CommandStatus.FAILED, failure.key)
         order: CommandRow = orders[command.id]
         if order.status is CommandStatus.ACCEPTED:
-            status, detail = await self._perform(command)
+            status, detail = await self._execute_command(command)
             order = self._set_outcome(command, status, detail)
             await self._commit()
         log_event(
@@ -137,14 +137,14 @@ class Engine:
         )  # fmt: skip
         return order
 
-    def record(self, fact: Fact) -> None:
-        """Record a fact that comes from no service."""
+    def record_fact(self, fact: Fact) -> None:
+        """Write down something that is no service's conclusion."""
         self._journal.append("", [fact], {})
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Pass a service the outcomes of what it asked for; returns when that is committed."""
         asked = [each for each in self._services if each.name == service]
-        results = [self._step(outcome, asked) for outcome in outcomes]
+        results = [self._process_message(outcome, asked) for outcome in outcomes]
         if any(result.urgent for result in results):
             await self._commit()
 
@@ -152,31 +152,30 @@ class Engine:
         """Pass every service a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
-            if self._step(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
+            if self._process_message(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
                 await self._commit()
             if self._publish_summaries():
                 await self._commit()
             await self._clock.sleep(1.0)
 
     def _set_outcome(self, command: Command, status: CommandStatus, detail: str) -> CommandRow:
-        self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+        self._process_message(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _perform(self, command: Command) -> tuple[CommandStatus, str]:
-        """Execute a command by the services that know the action, else by the device. Returns the outcome
-        and its detail."""
+    async def _execute_command(self, command: Command) -> tuple[CommandStatus, str]:
+        """Let the services act that know the action, else the device: the outcome and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
-                changed = self._step(command, own).changed
+                changed = self._process_message(command, own).changed
                 return (CommandStatus.DONE, "") if changed else (CommandStatus.FAILED, "nothing-to-do")
             await self._execute(command)
         except GatewayError as error:
             return CommandStatus.FAILED, error.key
         return CommandStatus.DONE, ""
 
-    def _step(self, message: Message, services: Iterable[Service]) -> StepResult:
+    def _process_message(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""
         changed = urgent = False
         for service in services:
@@ -197,7 +196,7 @@ class Engine:
                     log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
                     self._on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
-                    urgent = self._step(fact, followers).urgent or urgent
+                    urgent = self._process_message(fact, followers).urgent or urgent
         return StepResult(changed, urgent)
 
     async def _commit(self) -> None:
@@ -218,8 +217,8 @@ class Engine:
                 self._published[service.name] = now, values
                 sample = Sample(service.name, self._clock.now(), values)
                 followers = [each for each in self._services if each.follows_summaries]
-                urgent = self._step(sample, followers).urgent or urgent
-                self._journal.sample(sample)
+                urgent = self._process_message(sample, followers).urgent or urgent
+                self._journal.append_sample(sample)
         return urgent
 
 

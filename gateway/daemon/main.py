@@ -17,10 +17,10 @@ from gateway.base.log import log_event
 from gateway.base.systemd import notify
 from gateway.config import Site
 from gateway.config.adoption import StartConfiguration
-from gateway.journal import Journal, JournalFailed, Limits
+from gateway.journal import Journal, JournalFailed, StorageLimits
 from gateway.model import Clock, GatewayError
 
-from .calls import Calls
+from .calls import ControlCalls
 from .gateway import Gateway
 
 
@@ -41,7 +41,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
         gateway = Gateway(file, start, journal, clock, disk_failure)
         await gateway.restore()
         async with (
-            control.serve(site.control.socket, Calls(gateway)),
+            control.serve_control_socket(site.control.socket, ControlCalls(gateway)),
             gateway.running(reload_requested),
         ):
             log_event(logging.INFO, "ready")
@@ -57,13 +57,15 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
     memory, and the reason. A centre whose card has failed still needs its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
-    limits = Limits(cap=options.cap, daily=options.daily, endurance=options.endurance)
+    limits = StorageLimits(
+        cap_bytes=options.cap, daily_bytes=options.daily, endurance_bytes=options.endurance
+    )
     spare = site.control.socket.parent / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:
         for path in (options.path, spare):
             try:
-                stack.enter_context(_locked(path))
+                stack.enter_context(_journal_lock(path))
                 opening = Journal.open(path, clock, options.window, limits, day_of, spare.parent)
                 journal = await stack.enter_async_context(opening)
                 break
@@ -76,7 +78,7 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
 
 
 @contextlib.contextmanager
-def _locked(journal: Path) -> Iterator[None]:
+def _journal_lock(journal: Path) -> Iterator[None]:
     """Two daemons on one journal would give the same numbers to different records.
 
     Raises `GatewayError` when another one has it; the kernel ends the lock with the process.

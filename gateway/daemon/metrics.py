@@ -72,7 +72,7 @@ class GatewayCollector(Collector):
             sent = CounterMetricFamily(
                 "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
             )
-            for lane, count in uplink.sent.items():
+            for lane, count in uplink.acknowledged_messages.items():
                 sent.add_metric([lane.name.lower()], count)
             yield sent
             delays = HistogramMetricFamily(
@@ -105,7 +105,7 @@ class GatewayCollector(Collector):
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
         for line in self._gateway.lines.values():
             label, stats = [line.spec.name], line.counters
-            up.add_metric(label, stats.up)
+            up.add_metric(label, stats.is_up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)
             missed.add_metric(label, stats.missed)

@@ -9,18 +9,18 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY, Quality, Record, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, Quality, Record, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (
-    Condition,
+    DeviceCondition,
     DeviceRow,
     DiagnosisRow,
     GatewayState,
-    OrderRow,
+    LastCommandRow,
     PointRow,
     StorageStatus,
     UplinkStatus,
@@ -32,10 +32,10 @@ from gateway.web.view import (
 from .core import bus_reports
 from .parts import Part
 
-UPLINK = "uplink"
-"""The device name under which the uplink reports."""
+UPLINK_DEVICE = "uplink"
+"""The device name that the connection to the platform goes by."""
 
-_SEVERITY = list(Condition)
+_CONDITIONS_BY_SEVERITY = list(DeviceCondition)
 
 
 def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
@@ -50,7 +50,7 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
     given = PartInput(
         snapshot=snapshot,
         now=now,
-        day=datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat(),
+        day=datetime.fromtimestamp(now.wall_ms / 1000, zone).date().isoformat(),
         infos=infos,
         devices=tuple(
             _device_row(
@@ -74,9 +74,9 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
         day=given.day,
-        devices=_annotated(given.devices, parts, views),
-        uplink=_uplink(given.rows(Presence).get(UPLINK), snapshot.pending, now),
-        storage=_storage(snapshot.samples.get(GATEWAY)),
+        devices=_with_annotations(given.devices, parts, views),
+        uplink=_uplink(given.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
+        storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
     )
@@ -90,7 +90,7 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
     return GatewayState.TROUBLE if snapshot.trouble or snapshot.health.trouble else GatewayState.RUNNING
 
 
-def _annotated(
+def _with_annotations(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
     """The rows with the parts' annotations; sorted by safety, urgency and condition."""
@@ -100,28 +100,31 @@ def _annotated(
         added = {name: annotation for name, annotation in found.items() if annotation is not None}
         annotated.append(msgspec.structs.replace(row, annotations=added))
     return tuple(
-        sorted(annotated, key=lambda row: (not row.safety, not row.urgent, _SEVERITY.index(row.condition)))
+        sorted(
+            annotated,
+            key=lambda row: (not row.safety, not row.urgent, _CONDITIONS_BY_SEVERITY.index(row.condition)),
+        )
     )
 
 
 def _device_row(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     snapshot: Snapshot,
     diagnoses: Iterable[DiagnosisRow],
-    away: bool,
+    is_daemon_away: bool,
     now: Stamp,
 ) -> DeviceRow:
-    """While the daemon is `away`, no device is polled: every reading is stale."""
-    actions = tuple(action for action in info.actions if action not in own.actions)
+    """While the daemon is `is_daemon_away`, no device is read: every reading is stale."""
+    actions = tuple(action for action in info.actions if action not in own_kind.actions)
     row = DeviceRow(
         name=info.name,
         title=info.title,
         kind=info.kind,
         safety=info.safety,
-        condition=Condition.NONE,
+        condition=DeviceCondition.NONE,
         actions=actions,
-        order=_last_order(info.name, actions, snapshot.service(Commands.name), now),
+        order=_last_command(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )
     link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
@@ -133,19 +136,19 @@ def _device_row(
         since = lost.since if lost else sample.at if sample else None
         error = sample.body.get("error", "") if sample else lost.error if lost else ""
         return msgspec.structs.replace(
-            row, condition=Condition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
+            row, condition=DeviceCondition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
         )
     at = wall_ms(sample.at, now)
-    condition = Condition.UNCERTAIN if sample.body.get("bad") else Condition.GOOD
-    if away or is_stale(at, info.interval_s, now):
-        condition = Condition.STALE
-    values = _point_rows(info, own, sample, snapshot.values.get(info.name, {}), now)
+    condition = DeviceCondition.UNCERTAIN if sample.body.get("bad") else DeviceCondition.GOOD
+    if is_daemon_away or is_stale(at, info.interval_s, now):
+        condition = DeviceCondition.STALE
+    values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
 
 
 def _point_rows(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     sample: Record,
     earlier: Mapping[str, tuple[Value, Stamp]],
     now: Stamp,
@@ -155,7 +158,7 @@ def _point_rows(
     bad: dict[str, str] = sample.body.get("bad", {})
     rows = []
     for point in dict.fromkeys((*values, *bad, *(p for p in info.units if p in earlier))):
-        if own.is_own_point(point):
+        if own_kind.is_own_point(point):
             continue
         unit = info.units.get(point, "")
         if point in values or point in bad:
@@ -166,14 +169,14 @@ def _point_rows(
     return tuple(rows)
 
 
-def _last_order(
+def _last_command(
     device: str, actions: Iterable[str], orders: Mapping[str, CommandRow], now: Stamp
-) -> OrderRow | None:
+) -> LastCommandRow | None:
     own = [order for order in orders.values() if order.device == device and order.action in actions]
     if not own:
         return None
-    last = max(own, key=lambda order: order.at.wall)
-    return OrderRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
+    last = max(own, key=lambda order: order.at.wall_ms)
+    return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
 
 
 def _storage(sample: Record | None) -> StorageStatus | None:

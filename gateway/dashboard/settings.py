@@ -41,15 +41,15 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             kind=device.kind,
             interval_s=device.every,
             units={key: point.unit for key, point in device.points.items()},
-            safety=device.safety,
+            safety=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
         )
         for device in site.devices.values()
     )
 
 
-def adopted(settings: Settings, parts: Iterable[Part]) -> Settings:
-    """The settings with the configuration that the gateway has adopted; unchanged if that is unknown."""
+def adopted_settings(settings: Settings, parts: Iterable[Part]) -> Settings:
+    """With the configuration that the gateway runs with; unchanged where it is unknown."""
     kept = load_adopted(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
-from gateway.model import GATEWAY
+from gateway.model import GATEWAY_DEVICE
 
 from .settings import Settings
 from .view import View
@@ -34,7 +34,7 @@ class RequestContext(NamedTuple):
 class Target(NamedTuple):
     """The devices that a command goes to, in this order, and values for the sentence about it."""
 
-    devices: Sequence[str] = (GATEWAY,)
+    devices: Sequence[str] = (GATEWAY_DEVICE,)
     facts: Mapping[str, str] = {}
 
 

@@ -107,14 +107,16 @@ class PageContext(Protocol):
         """The clock of the machine."""
         ...
 
-    def page(
+    def page_response(
         self, request: Request, name: str, template: str, status: int = 200, **facts: object
     ) -> Response:
         """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         ...
 
-    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
-        """A page without frame and menu. `template` extends `base.html`."""
+    def plain_page_response(
+        self, request: Request, template: str, status: int = 200, **facts: object
+    ) -> Response:
+        """A page without frame and menu, by a template that extends `base.html`."""
         ...
 
 
@@ -128,12 +130,12 @@ class PartHandlers:
         """In the order in which they are tried."""
         return []
 
-    def admits(self, _request: Request) -> bool:
-        """Whether to admit a request without a session."""
+    def is_allowed_without_session(self, _request: Request) -> bool:
+        """Whether a request without a session may go on."""
         return False
 
-    def rejection(self, _request: Request) -> Response | None:
-        """The response to a request that is not admitted; None: the form that asks for the key."""
+    def rejection_response(self, _request: Request) -> Response | None:
+        """The answer to a request that nobody admits; None: the form that asks for the key."""
         return None
 
 

@@ -13,8 +13,8 @@ PointValues = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
 """By device and point: the last value, and when it was measured."""
 
 
-class Health(msgspec.Struct, frozen=True):
-    """What the daemon reports about itself; `trouble` is empty if there is none."""
+class DaemonHealth(msgspec.Struct, frozen=True):
+    """What the daemon reports of itself; `trouble` is empty when all is well."""
 
     trouble: str = ""
     refused: Mapping[str, list[str]] = {}
@@ -30,7 +30,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The latest sample of each device, services' summaries included."""
     pending: int | None = None
     """How many records are still to be delivered."""
-    health: Health | None = None
+    health: DaemonHealth | None = None
     """None: the daemon does not answer."""
     trouble: str = ""
     """Why the journal cannot be read."""

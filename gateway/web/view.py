@@ -31,7 +31,7 @@ class GatewayState(StrEnum):
     RUNNING = "running"
 
 
-class Condition(StrEnum):
+class DeviceCondition(StrEnum):
     """How far a device's reading can be trusted, worst first."""
 
     OFFLINE = "offline"
@@ -52,7 +52,7 @@ class PointRow(msgspec.Struct, frozen=True):
     at: int | None = None
 
 
-class OrderRow(msgspec.Struct, frozen=True):
+class LastCommandRow(msgspec.Struct, frozen=True):
     """The last command that a device was given, and its outcome."""
 
     action: str
@@ -97,12 +97,12 @@ class DeviceRow(msgspec.Struct, frozen=True):
     title: dict[str, str]
     kind: str
     safety: bool
-    condition: Condition
+    condition: DeviceCondition
     values: tuple[PointRow, ...] = ()
     at: int | None = None
     error: str = ""
     actions: tuple[str, ...] = ()
-    order: OrderRow | None = None
+    order: LastCommandRow | None = None
     diagnoses: tuple[DiagnosisRow, ...] = ()
     annotations: Mapping[str, DeviceAnnotation] = {}
     """By the name of the part that adds it."""
@@ -178,13 +178,12 @@ def wall_ms(at: Stamp, now: Stamp) -> int | None:
     wall = at.wall_by(now)
     if wall is None:
         return None
-    return at.wall if abs(wall - at.wall) < CLOCK_STEP_MS else wall // 1000 * 1000
+    return at.wall_ms if abs(wall - at.wall_ms) < CLOCK_STEP_MS else wall // 1000 * 1000
 
 
 def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
-    """Whether a reading is older than three intervals and five seconds. `at` is Unix time in milliseconds;
-    None: unknown, which is stale."""
-    return at is None or now.wall - at > (3 * interval_s + 5) * 1000
+    """Whether three readings are missing, and a little more. `at` is Unix time in milliseconds."""
+    return at is None or now.wall_ms - at > (3 * interval_s + 5) * 1000
 
 
 def place_count(summary: Record | None, now: Stamp) -> PlaceCount:

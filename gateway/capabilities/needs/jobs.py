@@ -24,7 +24,7 @@ class NeedsJob(Job):
             lambda: host.site.part(NeedsSite).reception,
             lambda: host.site.part(NeedsSite).options,
             lambda: host.rows(Needs.name),
-            host.command,
+            host.submit_command,
             host.clock,
         )
 

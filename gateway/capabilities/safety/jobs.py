@@ -30,8 +30,8 @@ class OutputsJob(Job):
             host.site.part(SafetySite).outputs,
             lambda: host.rows(Safety.name).values(),
             host.execute,
-            host.sample,
-            host.record,
+            host.publish_sample,
+            host.record_fact,
             host.clock,
         )
 
@@ -65,7 +65,7 @@ class NotificationsJob(Job):
                 local_time(site.centre.timezone),
             ),
             lambda: host.rows(Escalation.name),
-            lambda outcomes: host.conclude(Escalation.name, outcomes),
+            lambda outcomes: host.report_outcomes(Escalation.name, outcomes),
             host.clock,
         )
 

@@ -21,7 +21,7 @@ class StatisticsJob(Job):
     @classmethod
     async def prepare(cls, host: Host) -> None:
         if downtime := await statistics.detect_downtime(host.journal.reader, host.clock.now()):
-            host.record(downtime)
+            host.record_fact(downtime)
 
     async def run(self) -> None:
         file = statistics_file(self._host.site)

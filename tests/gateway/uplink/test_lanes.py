@@ -107,7 +107,7 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
 async def test_random_breaks_condemn_nobody(
     tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "MAX_STEP_AFTER_CONNECTION", 0)
+    monkeypatch.setattr(uplink_module, "MAX_DOUBLINGS_AFTER_CONNECTION", 0)
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 300, 0)
         it.start(taker.port)
@@ -233,27 +233,27 @@ def aged(seq: int, second: float, boot: str = "boot", clock: ClockQuality = Cloc
 def test_thinning_chooses_the_same_however_its_batches_fall() -> None:
     records = [aged(n + 1, n * 7.0) for n in range(200)]
     now = aged(0, 10_000).at
-    whole, _ = Thinning(100, 60).split(records, now)
+    whole, _ = Thinning(100, 60).split_records(records, now)
     for size in (1, 7, 32):
         thinning, kept = Thinning(100, 60), list[Record]()
         for start in range(0, 200, size):
             batch = records[start : start + size]
-            some, lost = thinning.split(batch, now)
-            again, lost_again = thinning.split(batch, aged(0, 20_000).at)
+            some, lost = thinning.split_records(batch, now)
+            again, lost_again = thinning.split_records(batch, aged(0, 20_000).at)
             assert (again, lost_again) == (some, lost), "another connection, another choice"
-            thinning.acknowledged(some)
+            thinning.remove_acknowledged(some)
             kept += some
         assert kept == whole
-    assert set(Counter(record.at.mono // 60_000_000_000 for record in whole).values()) == {1}
+    assert set(Counter(record.at.mono_ns // 60_000_000_000 for record in whole).values()) == {1}
 
 
 def test_thinning_goes_by_no_clock_that_leaps() -> None:
     records = [aged(n + 1, n) for n in range(100)]
     leapt = Stamp(10**15, 100 * 10**9, "boot", ClockQuality.SYNCED)
-    assert Thinning(3600, 60).split(records, leapt) == (records, [])
+    assert Thinning(3600, 60).split_records(records, leapt) == (records, [])
     unset = [aged(n + 1, n, "old", ClockQuality.UNSET) for n in range(100)]
-    assert Thinning(3600, 60).split(unset, leapt) == (unset, [])
+    assert Thinning(3600, 60).split_records(unset, leapt) == (unset, [])
     old = [aged(n + 1, n, "old") for n in range(100)]
-    kept, lost = Thinning(3600, 60).split(old, leapt)
+    kept, lost = Thinning(3600, 60).split_records(old, leapt)
     assert [record.seq for record in kept] == [1, 61]
     assert len(lost) == 98

@@ -380,7 +380,7 @@ async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
         for n in range(count):
             clock.shift = n * step - 8000.0
             record = it.measure(n)
-            places[record.seq] = record.at.mono // (interval * 10**9)
+            places[record.seq] = record.at.mono_ns // (interval * 10**9)
             await it.close_window()
         clock.shift = 0.0
         it.start(way.port, thin_after=4500, thin_to=interval)

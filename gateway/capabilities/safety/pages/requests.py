@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from gateway.model import GATEWAY, Hazard
+from gateway.model import GATEWAY_DEVICE, Hazard
 from gateway.web.commands import (
     NO_TARGET,
     CommandRequest,
@@ -37,8 +37,8 @@ class AlarmRequest(CommandRequest, frozen=True):
             *((row, row.hazards[0]) for row in part.out if row.alarm == self.alarm),
         ]
         for row, hazard in shown:
-            # Alarms of rules and outputs have no configured device: the command goes to the gateway.
-            device = row.device if context.settings.device(row.device) else GATEWAY
+            # The alarm of a rule or a siren is the gateway's: there is no such device.
+            device = row.device if context.settings.device(row.device) else GATEWAY_DEVICE
             where = title_in(row.rule or row.title, context.lang, label(context.lang, "kind", row.device))
             return Target((device,), {"hazard": label(context.lang, "hazard", hazard), "device": where})
         return NO_TARGET

@@ -12,8 +12,8 @@ from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
     OUTPUTS_DEVICE,
     Alarm,
+    AlarmMode,
     AlarmState,
-    Mode,
     Output,
     Safety,
     alarms_requiring,
@@ -38,10 +38,10 @@ from .settings import SafetySettings
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
-UNACKNOWLEDGED = (AlarmState.ACTIVE, AlarmState.CLEARED)
-"""The states of an alarm that has not been acknowledged."""
+UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
+"""The states of an alarm that nobody has acknowledged."""
 
-NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
+HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
 
 class PlanStepRow(msgspec.Struct, frozen=True):
@@ -107,7 +107,7 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
     """Something out of service: a shelved `alarm`, or a device with the hazards that it does not detect
     meanwhile."""
 
-    mode: Mode
+    mode: AlarmMode
     device: str
     title: dict[str, str]
     hazards: tuple[Hazard, ...]
@@ -180,9 +180,9 @@ class SafetyAnnotation(DeviceAnnotation, frozen=True):
     """Safety's annotation of a device's row."""
 
     hazards: tuple[Hazard, ...] = ()
-    """The hazards of its alarms that have not ended; such a device is never shown as simply good."""
-    modes: tuple[Mode, ...] = ()
-    """The modes that it is in."""
+    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
+    modes: tuple[AlarmMode, ...] = ()
+    """In which ways it is out of service."""
 
 
 class SafetyView(msgspec.Struct, frozen=True):
@@ -207,7 +207,7 @@ class SafetyView(msgspec.Struct, frozen=True):
 
     @property
     def unacknowledged(self) -> int:
-        return sum(alarm.state in UNACKNOWLEDGED for alarm in self.alarms)
+        return sum(alarm.state in UNACKNOWLEDGED_STATES for alarm in self.alarms)
 
     @property
     def sounding(self) -> bool:
@@ -218,11 +218,13 @@ class SafetyView(msgspec.Struct, frozen=True):
     def drill_hazards(self) -> tuple[Hazard, ...]:
         """The hazards that a drill can be started for."""
         running = {drill.hazard for drill in self.drills}
-        return tuple(hazard for hazard in Hazard if hazard not in running and hazard not in NOT_DRILLED)
+        return tuple(
+            hazard for hazard in Hazard if hazard not in running and hazard not in HAZARDS_WITHOUT_DRILL
+        )
 
     @property
-    def out_counts(self) -> dict[Mode, int]:
-        """The number of rows of `out` by mode."""
+    def out_counts(self) -> dict[AlarmMode, int]:
+        """How many rows of `out` are of each mode that is there."""
         modes = [row.mode for row in self.out]
         return {mode: modes.count(mode) for mode in modes}
 
@@ -271,7 +273,7 @@ def reminders(part: SafetyView) -> Iterable[Reminder]:
     """What needs attention. Disabled and tested devices are also in the header of every page."""
     overdue = sum(finding.overdue for finding in part.findings)
     counts = (
-        ("shelved", part.out_counts.get(Mode.SHELVED, 0), "/safety#out"),
+        ("shelved", part.out_counts.get(AlarmMode.SHELVED, 0), "/safety#out"),
         ("outputs", sum(row.state == "failed" for row in part.outputs), "/safety#outputs"),
         ("overdue", overdue, "/safety#hazards"),
         ("hazards", len(part.findings) - overdue, "/safety#hazards"),
@@ -288,11 +290,11 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
     hazards = list(Hazard)
     alarms = sorted(
-        (alarm for alarm in rows.values() if alarm.stands),
+        (alarm for alarm in rows.values() if alarm.is_current),
         key=lambda alarm: (
-            alarm.state not in UNACKNOWLEDGED,
+            alarm.state not in UNACKNOWLEDGED_STATES,
             hazards.index(alarm.hazard),
-            -alarm.raised.wall,
+            -alarm.raised.wall_ms,
         ),
     )
     shown_cases: set[str] = set()
@@ -319,8 +321,8 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
             raised=wall_ms(alarm.raised, given.now),
             by=alarm.acknowledged_by,
             rule=alarm.title,
-            drill=alarm.mode is Mode.DRILL,
-            sounds=alarm.sounds,
+            drill=alarm.mode is AlarmMode.DRILL,
+            sounds=alarm.is_sounding,
             muted_by=alarm.mode_by if alarm.muted else "",
             inside=inside if alarm.hazard is Hazard.FIRE else None,
             case=_case_row(case, given.now) if case and is_first else None,
@@ -343,10 +345,10 @@ def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
             rule=alarm.title,
             at=wall_ms(at, now),
         )
-        for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
-        if alarm.stands
-        and alarm.mode is not Mode.DRILL
-        and now.seconds_since(at, unknown=inf) < ENDED_SHOWN_S
+        for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
+        if alarm.is_current
+        and alarm.mode is not AlarmMode.DRILL
+        and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )
 
 
@@ -369,10 +371,10 @@ def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
     found: dict[tuple[object, ...], OutOfServiceRow] = {}
     rows: Mapping[str, Alarm] = given.rows(Safety)
     for alarm in rows.values():
-        if alarm.mode is None or alarm.mode is Mode.DRILL:
+        if alarm.mode is None or alarm.mode is AlarmMode.DRILL:
             continue
         until = wall_ms(alarm.until, given.now) if alarm.until else None
-        shelved = alarm.mode is Mode.SHELVED
+        shelved = alarm.mode is AlarmMode.SHELVED
         key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
         old = found.get(key)
         found[key] = OutOfServiceRow(
@@ -386,7 +388,7 @@ def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
             why=alarm.why,
             until=until,
         )
-    order = (Mode.DISABLED, Mode.SHELVED, Mode.TEST)
+    order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))
 
 

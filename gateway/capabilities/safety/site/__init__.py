@@ -41,7 +41,7 @@ class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
 def read(draft: SiteDraft) -> SafetySite:
     """Everything but the rules, which may use figures of other capabilities."""
     outputs = rules.read_outputs(draft)
-    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.kept)
+    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.saved_sources)
     draft.sources.update(texts)
     asked = duties.read_duties(draft.reader, draft.data, plans)
     return SafetySite(
@@ -96,7 +96,7 @@ def _check_plan(file: Path) -> str:
 
 
 SITE = SiteSection(
-    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.TABLES),
+    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.NOTIFICATION_TABLES),
     read=read,
     resolve=resolve,
     figures=lambda part: {

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
-from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
+from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL, Patrol
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
@@ -91,9 +91,9 @@ def load_plan(file: Path) -> EmergencyPlan:
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
-    """A plan and the text of its file; `kept` is a stored text to read instead. Raises `Mistakes`."""
-    reading = _PlanReader(file, kept)
+def _read_plan(file: Path, saved_text: str | None = None) -> tuple[EmergencyPlan, str]:
+    """A plan and the text of its file; `saved_text` is what the file once said."""
+    reading = _PlanReader(file, saved_text)
     plan = reading.read_plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -147,18 +147,18 @@ def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Emergen
 
 
 def read_plans(
-    reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
+    reading: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
-    """The plan of each hazard, from the first folder that has one, and the texts that were read, by
-    `plans/hazard`; `kept` are such texts, read instead of the files."""
+    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
+    `plans/hazard`; `saved_sources` are such texts, read in place of the files."""
     files: dict[str, tuple[Path, str | None]] = {}
-    if kept is None:
+    if saved_sources is None:
         for folder in reversed(folders):
             files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
     else:
         texts = {
             name.removeprefix(PLAN_SOURCE_PREFIX): text
-            for name, text in kept.items()
+            for name, text in saved_sources.items()
             if name.startswith(PLAN_SOURCE_PREFIX)
         }
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
@@ -200,8 +200,8 @@ def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
 def _round_minutes(every: float | str) -> int | None:
     """Minutes between two rounds; None if `every` is invalid."""
     if isinstance(every, str):
-        # A daily round may use its whole span, also past midnight.
-        return {"daily": 1440, "weekly": WEEKLY}.get(every)
+        # A day's round has the whole of its span, past midnight too.
+        return {"daily": 1440, "weekly": WEEKLY_INTERVAL}.get(every)
     minutes = round(every * 60) if 0 < every <= 24 else 0
     return minutes or None
 
@@ -225,15 +225,15 @@ def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]
     return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _read_numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
+def _read_numbers(reading: TomlReader, data: Table, section: str, maximum: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
         reading.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.add_mistake((section, key), "number-range", most=most)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+            reading.add_mistake((section, key), "number-range", most=maximum)
         else:
             found[key] = value
     return found

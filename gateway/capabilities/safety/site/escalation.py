@@ -15,7 +15,7 @@ import msgspec
 from gateway.capabilities.safety.channels import Contact, is_email, load_channel
 from gateway.capabilities.safety.notifications import ConfiguredChannel
 from gateway.capabilities.safety.services.escalation import (
-    ON_DUTY,
+    DUTY_RECIPIENT,
     DutyRoster,
     EscalationPlan,
     EscalationStep,
@@ -23,9 +23,9 @@ from gateway.capabilities.safety.services.escalation import (
 )
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
-from gateway.model.hours import DAYS, Hours, parse_week
+from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours, parse_week
 
-TABLES = ("contact", "roster", "channel", "escalation")
+NOTIFICATION_TABLES = ("contact", "roster", "channel", "escalation")
 DEFAULT_PLAN = "default"
 """The plan of every hazard without one of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
@@ -49,7 +49,7 @@ class Shift(msgspec.Struct, frozen=True):
     """`[roster.…]`: who is on duty, and when."""
 
     contacts: tuple[str, ...]
-    hours: Hours
+    hours: WeeklyHours
 
 
 class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reachable_contacts(self) -> ReachableContacts:
         return {
-            name: reachable_by(configured, self.contacts.values())
+            name: contacts_reachable_by(configured, self.contacts.values())
             for name, configured in self.channels.items()
         }
 
@@ -94,8 +94,10 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
         return on_duty
 
 
-def reachable_by(configured: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
-    """The contacts that a channel reaches by their own address; None: it reaches a group."""
+def contacts_reachable_by(
+    configured: ConfiguredChannel, people: Iterable[Contact]
+) -> frozenset[str] | None:
+    """Whom a channel reaches by an address of their own; None: a group."""
     needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
@@ -126,7 +128,7 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
 
 def _read_contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
     for name, table in reading.named_tables(data, "contact"):
-        if name == ON_DUTY:
+        if name == DUTY_RECIPIENT:
             reading.add_mistake(("contact", name), "name-reserved", name=name)
         if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
@@ -215,27 +217,27 @@ def _check_plan(
         if not step.tell or not step.by:
             reading.add_mistake(at, "plan-nobody", number=number)
             continue
-        named = [name for name in step.tell if name != ON_DUTY]
+        named = [name for name in step.tell if name != DUTY_RECIPIENT]
         _check_names(reading, at, named, found.contacts, data)
         _check_names(reading, (*at, "by"), step.by, found.channels, data)
-        if ON_DUTY in step.tell:
+        if DUTY_RECIPIENT in step.tell:
             named += [name for shift in found.shifts for name in shift.contacts]
             named += keys.fallback
-            hole = first_hole(found.shifts)
+            hole = first_uncovered_time(found.shifts)
             if hole is not None and not keys.fallback:
                 reading.add_mistake(at, "roster-hole", number=number, hole=hole)
         channels = [found.channels[name] for name in step.by if name in found.channels]
         if len(channels) < len(step.by):
             continue
-        sets = [reachable_by(configured, found.contacts.values()) for configured in channels]
+        sets = [contacts_reachable_by(configured, found.contacts.values()) for configured in channels]
         for name in dict.fromkeys(named):
             if name in found.contacts and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
                 reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 
 
-def first_hole(shifts: Iterable[Shift]) -> str | None:
-    """The first time when no one is on duty, such as `tue 20:00` or a date and time; None: there is none.
+def first_uncovered_time(shifts: Iterable[Shift]) -> str | None:
+    """A time when nobody is on duty, as `tue 20:00` or a date; None: there is none.
 
     Only the boundaries of shifts and days need to be checked: duty changes nowhere else.
     """
@@ -243,8 +245,8 @@ def first_hole(shifts: Iterable[Shift]) -> str | None:
     monday = datetime(2024, 1, 1)  # noqa: DTZ001  local time, whatever the zone
     closed = {day for shift in shifts for day in shift.hours.closed}
     minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
-    begins = [(DAYS[n], monday + timedelta(days=n)) for n in range(7)]
-    # The following day too: a night shift that does not start is missing in the morning.
+    begins = [(WEEKDAY_KEYS[n], monday + timedelta(days=n)) for n in range(7)]
+    # The day after, too: a night shift that was not begun is missing in the morning.
     for day in sorted(closed):
         midnight = datetime.combine(day, datetime.min.time())
         begins += [(f"{each:%Y-%m-%d}", each) for each in (midnight, midnight + timedelta(days=1))]

@@ -20,8 +20,8 @@ from gateway.capabilities.safety.services.alarms import (
 )
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
-from gateway.model import LATCHING, Checks, Hazard, Point
-from gateway.model.hours import Hours, every_day
+from gateway.model import LATCHING_HAZARDS, Checks, Hazard, Point
+from gateway.model.hours import WeeklyHours, parse_every_day
 
 MAX_DELAY_S = 86_400.0
 
@@ -100,12 +100,12 @@ def _build_rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] |
         applies_at=applies,
         on_delay_s=keys.delay,
         off_delay_s=keys.off_delay,
-        latching=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+        latching=keys.hazard in LATCHING_HAZARDS if keys.latch is None else keys.latch,
     )
 
 
 def _applies_during(
-    reading: TomlReader, path: tuple[str, ...], text: str, opening: Hours | None
+    reading: TomlReader, path: tuple[str, ...], text: str, opening: WeeklyHours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
         return None
@@ -116,7 +116,7 @@ def _applies_during(
         is_open = opening.__contains__
         return is_open if text == "open" else lambda local: not is_open(local)
     try:
-        return every_day(text).__contains__
+        return parse_every_day(text).__contains__
     except ValueError:
         reading.add_mistake((*path, "during"), "hours-form", text=text)
         return None

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.base import control
 from gateway.model import GatewayError
 from gateway.web.part import PartHandlers
-from gateway.web.requests import language, read_body
+from gateway.web.requests import read_body, request_language
 from gateway.web.settings import title_in
 from gateway.words import LANGUAGES, translate
 
@@ -40,16 +40,18 @@ class CameraHandlers(PartHandlers):
 
     async def _page(self, request: Request) -> Response:
         cameras = self._settings.cameras
-        tuning = _script_data(language(request), cameras)
-        return self._context.page(request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning)
+        tuning = _script_data(request_language(request), cameras)
+        return self._context.page_response(
+            request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning
+        )
 
     async def _still(self, request: Request) -> Response:
-        """A camera's current picture, for setting it up; every request is recorded."""
-        lang = language(request)
+        """What a camera sees now, for a person who sets it up; every request is on record."""
+        lang = request_language(request)
         try:
             bus = msgspec.json.decode(await read_body(request), type=dict[str, str])["camera"]
             socket = self._context.settings.control
-            answer = await control.call(socket, "still", bus=bus, by=request.state.person)
+            answer = await control.call_daemon(socket, "still", bus=bus, by=request.state.person)
         except (ValueError, KeyError):
             return JSONResponse({"message": translate(lang, "dashboard.form-wrong")}, 400)
         except GatewayError as error:
@@ -57,8 +59,8 @@ class CameraHandlers(PartHandlers):
         return Response(base64.b64decode(answer["jpeg"]), media_type="image/jpeg")
 
     async def _privacy(self, request: Request) -> Response:
-        lang = language(request)
-        return self._context.plain_page(
+        lang = request_language(request)
+        return self._context.plain_page_response(
             request,
             "visitors/privacy.html",
             heading=translate(lang, "privacy.title"),

@@ -10,7 +10,7 @@ import msgspec
 from gateway.capabilities.visitors.services import COUNTER_KIND, DAY_KEY, Day, Visitors
 from gateway.model import Rows
 from gateway.web.part import PartInput
-from gateway.web.view import Condition, Reminder
+from gateway.web.view import DeviceCondition, Reminder
 
 from .cameras import CameraInfo
 from .settings import VisitorsSettings
@@ -47,7 +47,7 @@ def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
         came=summary.get("in"),
         left=summary.get("out"),
         silent_counters=sum(
-            device.kind == COUNTER_KIND and device.condition is not Condition.GOOD
+            device.kind == COUNTER_KIND and device.condition is not DeviceCondition.GOOD
             for device in given.devices
         ),
         visits=visits_of(rows, settings.layout, titles, given.day, given.now),

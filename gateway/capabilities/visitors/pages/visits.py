@@ -151,7 +151,7 @@ def _place(name: str, title: dict[str, str], row: Place, limit: int | None, toda
 def _drift(drift: Drift) -> DriftRow:
     flow = drift.flow
     percent = round(100 * (drift.inside + flow.unseen) / flow.came, 1) if flow.came else None
-    return DriftRow(drift.at.wall, drift.inside, flow.came, flow.left, flow.unseen, percent)
+    return DriftRow(drift.at.wall_ms, drift.inside, flow.came, flow.left, flow.unseen, percent)
 
 
 def _door(name: str, door: Door, rows: Rows, titles: Mapping[str, dict[str, str]], today: bool) -> DoorRow:
@@ -185,8 +185,8 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
                     left=row.flow.left,
                     peak=row.peak,
                     by=row.by,
-                    live=row.covers(now.wall, layout.grace_s),
-                    over=now.wall >= row.until,
+                    live=row.covers(now.wall_ms, layout.grace_s),
+                    over=now.wall_ms >= row.until,
                     final=row.reported,
                 )
             )

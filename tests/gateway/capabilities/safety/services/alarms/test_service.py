@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Rule, RuleCondition, Safety
+from gateway.capabilities.safety.services.alarms import (
+    Alarm,
+    AlarmMode,
+    AlarmState,
+    Rule,
+    RuleCondition,
+    Safety,
+)
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Point, Stamp, Tick
 from gateway.model.hours import parse_week
 from tests.gateway.services.kit import DAY, Fold, command, device, sample, tick
@@ -40,7 +47,7 @@ def test_a_camera_in_the_dark_is_tampered_with_while_the_site_is_open_alone() ->
     devices = {"d": device("d", "door-counter", tamper=Point(alarm=spec))}
     local = datetime(2026, 11, 21, 21, 0)  # noqa: DTZ001
     week = parse_week({"mon-sun": "08:00-21:30"}, ())
-    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono / 1e9), week))
+    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono_ns / 1e9), week))
     assert changes(fold.step(sample("d", second=1, tamper=True))) == ["raised"]
     assert changes(fold.step(sample("d", second=2, tamper=False))) == ["cleared"]
     assert changes(fold.step(sample("d", second=3600, tamper=True))) == []
@@ -139,7 +146,7 @@ def test_a_shelved_alarm_comes_back_by_itself() -> None:
     fold.step(sample("f", 0, warm=12))
     assert act(fold, "shelve", "f/warm", seconds=600, why="门在修") == ["shelved"]
     row = fold.rows["f/warm"]
-    assert (row.mode, row.mode_by, row.why, row.stands) == (Mode.SHELVED, "王", "门在修", False)
+    assert (row.mode, row.mode_by, row.why, row.stands) == (AlarmMode.SHELVED, "王", "门在修", False)
     assert fold.step(tick(599)) == []
     (fact,) = fold.step(tick(600))
     assert (fact.body["change"], fact.body["why"]) == ("unshelved", "expired")
@@ -292,7 +299,7 @@ def test_no_sequence_of_acts_loses_a_fire(acts: list[str]) -> None:
         else:
             act(fold, doing, second=now, point="smoke")
         row = fold.rows.get("d/smoke")
-        if row is not None and row.mode in (Mode.DISABLED, Mode.TEST):
+        if row is not None and row.mode in (AlarmMode.DISABLED, AlarmMode.TEST):
             owed.clear()
             continue
         if smoke and quiet:
