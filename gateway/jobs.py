@@ -26,15 +26,15 @@ class Host(Protocol):
         ...
 
     async def publish_sample(self, sample: Sample) -> None:
-        """Publish readings of the job's own; returns when an alarm they raised is safe on the disk."""
+        """Publish a sample. Returns when an alarm it raised is safe on the disk."""
         ...
 
     def record_fact(self, fact: Fact) -> None:
-        """Write down something that is no service's conclusion."""
+        """Record a fact that comes from no service."""
         ...
 
     async def submit_command(self, command: Command) -> CommandRow:
-        """Have a command authorised, carried out at most once, and audited. Raises `GatewayError`."""
+        """Authorise a command, execute it at most once, and record its outcome. Raises `GatewayError`."""
         ...
 
     async def execute(self, command: Command) -> None:
@@ -42,7 +42,7 @@ class Host(Protocol):
         ...
 
     async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Tell a service how what it asked for has ended; returns when that is safe on the disk."""
+        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
         ...
 
 

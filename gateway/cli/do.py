@@ -61,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _parse_argument(text: str) -> tuple[str, Any]:
-    """`lock=3` is a number, `all=true` is true, anything else is text."""
+    """Parse `name=value`: JSON values such as `lock=3` and `all=true`, anything else is text. Raises
+    `GatewayError`."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise GatewayError("do-argument", argument=text)

@@ -70,7 +70,7 @@ def choose_configuration(file: Path) -> StartConfiguration:
         if not (adopted and (last := load_sources(file, adopted.sources))):
             raise
         return StartConfiguration(last, adopted, tuple(wrong.mistakes))
-    # A file that lacks its end may lack where the journal is.
+    # A truncated file may lack the path of the journal.
     adopted = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
     doubt = adopted and _reason_against_start(file, site, adopted)
     if adopted and doubt and (last := load_sources(file, adopted.sources)):
@@ -79,7 +79,7 @@ def choose_configuration(file: Path) -> StartConfiguration:
 
 
 def _reason_against_start(file: Path, site: Site, adopted: AdoptedConfiguration) -> Mistake | None:
-    """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
+    """Why a start should not use a valid file; None: it should. A reload uses it all the same."""
     if adopted.rejected == site.digest:
         return rollback_mistake(file, adopted.revision)
     text, last = site.sources[""].rstrip(), adopted.sources[""].rstrip()
@@ -103,7 +103,7 @@ def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
 
 
 def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
-    """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
+    """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
     write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
 
 
@@ -118,7 +118,7 @@ def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
 
 
 def changes_between(old: Site, new: Site) -> ConfigurationChanges:
-    """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
+    """What differs. A bus that is added, removed or changed must be opened, closed or restarted."""
     before, after = _comparable_parts(old), _comparable_parts(new)
     return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
 
@@ -154,7 +154,7 @@ def _adopted_file(journal: Path) -> Path:
 
 
 def _journal_path_in(file: Path) -> Path:
-    """Where a file that is wrong or torn still says that the journal lies."""
+    """The path of the journal that an invalid or truncated file names."""
     try:
         written = _JOURNAL_PATH_PATTERN.search(file.read_text("utf-8", "replace"))
         return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()

@@ -44,7 +44,8 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_profile(file: Path, saved_text: str | None = None) -> Profile:
-    """Read and check one device model, or what its file once said. Raises `Mistakes`."""
+    """Read and check one device model; `saved_text` is read instead of the file, if given. Raises
+    `Mistakes`."""
     reading = _ProfileReader(file, saved_text)
     profile = reading.read_profile()
     if reading.mistakes:

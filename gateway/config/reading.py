@@ -58,7 +58,7 @@ class Mistakes(ConfigError):
 class TomlReader:
     """Reads one file, and collects mistakes instead of stopping at the first.
 
-    `kept` is a stored text to read instead of the file.
+    `saved_text` is read instead of the file, if given.
     """
 
     def __init__(self, file: Path, saved_text: str | None = None) -> None:
@@ -104,7 +104,7 @@ class TomlReader:
         return self.build_struct(struct_type, table, (name,))
 
     def build_struct(self, struct_type: type[T], table: Any, path: tuple[str, ...]) -> T | None:
-        """A struct from a table, with every field that is wrong, missing or unknown named."""
+        """A struct from a table; reports every field that is wrong, missing or unknown. None if any is."""
         if not isinstance(table, dict):
             self.add_mistake(path, "table-expected", key=".".join(path))
             return None
@@ -216,7 +216,7 @@ def localized(title: str | Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:
-    """A test that chokes on the value (no url at all) has failed."""
+    """Whether a check holds; one that raises `ValueError` (not a URL at all) does not."""
     try:
         return check(value)
     except ValueError:

@@ -36,9 +36,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     buses: dict[str, BusSpec]
     devices: dict[str, Device]
     sources: dict[str, str]
-    """The text of the site's file under `""`, and that of each device model under its name."""
+    """The text of the site file under `""`, and that of each device model under its name."""
     hours: WeeklyHours | None = None
-    """When it is open to visitors."""
+    """Opening hours."""
     parts: dict[str, Any] = {}
     """What each capability has read, by the capability's name."""
 

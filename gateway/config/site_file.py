@@ -76,8 +76,8 @@ def load_site(
 ) -> Site:
     """Read and check a site. Raises `Mistakes`.
 
-    `saved_sources` are a site's `sources`, read in place of its files; `running` is the site that the new
-    one is to follow without a restart.
+    `saved_sources` are the `sources` of a site, read instead of its files; `running` is the current site: a
+    change that needs a restart is then a mistake.
     """
     reading = _SiteReader(file, saved_sources)
     site = reading.read_site()
@@ -189,7 +189,7 @@ class _SiteReader(TomlReader):
                     self.add_mistake((name, key), "needs-restart")
 
     def _read_hours(self, data: Table) -> WeeklyHours | None:
-        """The opening hours, if the site says them."""
+        """The opening hours, if the site file gives any."""
         if "hours" not in data:
             return None
         table = data["hours"]

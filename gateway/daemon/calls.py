@@ -19,13 +19,13 @@ from gateway.services.commands import CommandStatus
 from .gateway import Gateway
 
 COMMAND_RESPONSE_TIMEOUT_S = 20.0
-"""After this time, whoever asked is told that the command is still under way."""
+"""After this time the answer is that the command is still being executed."""
 MAX_MISTAKES = 50
 """Mistakes in one answer, which is one line on the socket."""
 
 
 class ControlCalls(Mapping[str, Handler]):
-    """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
+    """Every handler by the name of its call: the core's, and those of the running jobs."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -109,7 +109,7 @@ class ControlCalls(Mapping[str, Handler]):
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        # Asked again with the same id, a command that is under way says how far it has come.
+        # A client can repeat the call with the same id, to learn the outcome of a slow command.
         task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
         done, _ = await asyncio.wait({task}, timeout=COMMAND_RESPONSE_TIMEOUT_S)
         if not done:

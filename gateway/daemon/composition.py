@@ -23,7 +23,7 @@ class ComponentSpec(msgspec.Struct, frozen=True):
     """One part of a composition."""
 
     built_from: object
-    """Its part of the configuration: what is equal is not replaced."""
+    """What it is built from: while this is equal, the part is not replaced."""
     build: Callable[[], Component]
     stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
     """Stops the part, given it and its task; by default the task is cancelled."""
@@ -40,16 +40,21 @@ class _RunningComponent(msgspec.Struct, frozen=True):
 
 
 class Components:
-    """The parts that run now, each a task of one group."""
+    """The parts that run now, each a task of one group. None runs before this is entered, or after it is
+    left."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
         self._running: dict[str, _RunningComponent] = {}
 
-    def get(self, name: str) -> Component | None:
-        """The running part of that name."""
-        running = self._running.get(name)
-        return running.component if running else None
+    async def __aenter__(self) -> Components:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        for running in self._running.values():
+            running.task.cancel()
+        await self._tasks.__aexit__(*error)
 
     def all(self) -> Mapping[str, Component]:
         """Every running part by its name."""

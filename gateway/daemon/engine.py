@@ -75,7 +75,7 @@ class Engine:
         self._commands = next(service for service in self._services if isinstance(service, Commands))
 
     async def adopt(self, services: Iterable[Service], adopted: ConfigurationAdopted) -> None:
-        """Go on under another configuration with the same rows; what it no longer has comes to an end.
+        """Continue under another configuration with the same rows; services close what it no longer has.
         Returns when that is safe on the disk."""
         self._set_services(services)
         if self._process_message(adopted, self._services).urgent:
@@ -106,7 +106,7 @@ class Engine:
         return service.summary(self._rows[name])
 
     async def publish_sample(self, sample: Sample) -> None:
-        """Take in one reading. Returns when an alarm it raised is safe on the disk."""
+        """Process one sample. Returns when an alarm it raised is safe on the disk."""
         if self._process_message(sample, self._services).urgent:
             await self._commit()
         self._journal.append_sample(sample)
@@ -138,11 +138,11 @@ class Engine:
         return order
 
     def record_fact(self, fact: Fact) -> None:
-        """Write down something that is no service's conclusion."""
+        """Record a fact that comes from no service."""
         self._journal.append("", [fact], {})
 
     async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Pass a service the outcomes of what it asked for; returns when that is committed."""
+        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
         asked = [each for each in self._services if each.name == service]
         results = [self._process_message(outcome, asked) for outcome in outcomes]
         if any(result.urgent for result in results):
@@ -164,7 +164,8 @@ class Engine:
         return order
 
     async def _execute_command(self, command: Command) -> tuple[CommandStatus, str]:
-        """Let the services act that know the action, else the device: the outcome and its detail."""
+        """Execute a command by the services that know the action, else by the device. Returns the outcome
+        and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:

@@ -50,8 +50,8 @@ from .reload import Reloader
 
 SELF_REPORT_INTERVAL_S = 60.0
 ALARM_DELIVERY_LIMIT_S = 30.0
-"""Three tries of ten seconds, after which an alarm that the platform has not acknowledged is a fault of its
-own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
+"""Three attempts of ten seconds; then an alarm that the platform has not acknowledged raises a local fault
+(GB 26875.1-2011, 4.1.2 and 4.1.3)."""
 SELF_CHECK_INTERVAL_S = 5.0
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
-        self._components: Components | None = None
+        self._components = Components()
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
@@ -110,13 +110,6 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:
         """Everything runs while this is entered."""
-        collector = metrics.GatewayCollector(
-            self.journal,
-            lambda: self.lines,
-            lambda: self.uplink,
-            lambda: self.reloader.revision.number,
-            self._capability_figures,
-        )
         async with asyncio.TaskGroup() as tasks:
             core = {
                 "journal": self.journal.run(),
@@ -128,14 +121,11 @@ class Gateway:
                 "hang-up": self._reload_on_signal(reload_requested),
             }
             running = [tasks.create_task(work, name=name) for name, work in core.items()]
-            self._components = Components(tasks)
-            self._components.start_missing(self._composition(self.site))
             try:
-                async with self._parts:
-                    self._parts.start_missing(self._composition(self.site))
+                async with self._components:
+                    self._components.start_missing(self._composition(self.site))
                     yield
             finally:
-                self._components.cancel()
                 for task in (*running, *self._commands):
                     task.cancel()
 
@@ -182,8 +172,8 @@ class Gateway:
 
     @property
     def components(self) -> Mapping[str, object]:
-        """Whatever runs now, by the name of its task."""
-        return self._components.all() if self._components else {}
+        """The running parts, by the name of their task."""
+        return self._components.all()
 
     @property
     def lines(self) -> dict[str, Line]:
@@ -228,11 +218,11 @@ class Gateway:
         return await self.run_shielded(self.engine.submit_command(command))
 
     async def run_shielded(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work to its end even if whoever asked for it goes away."""
+        """Run work to its end even if the caller is cancelled."""
         return await asyncio.shield(self.start_background_task(work))
 
     def start_background_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start work that ends with the gateway at the latest, whoever asked for it."""
+        """Start work that outlives its caller, and is cancelled when the gateway stops."""
         task = asyncio.create_task(work)
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
@@ -252,7 +242,7 @@ class Gateway:
             "buses": {name: line.counters.is_up for name, line in self.lines.items()},
         }
 
-    def _capability_figures(self) -> dict[str, dict[str, Value]]:
+    def capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
         found: dict[str, dict[str, Value]] = {}
         for service, declared in figures_of(self.site.parts).items():
@@ -261,7 +251,7 @@ class Gateway:
         return found
 
     def _disk_trouble(self) -> str:
-        """What keeps measurements from the disk; empty when nothing does."""
+        """Why measurements do not reach the disk; empty if they do."""
         failure = self.journal.failure
         return str(failure.facts.get("reason")) if failure else self._disk_failure
 
@@ -270,8 +260,7 @@ class Gateway:
             job.alarm_changed()
 
     async def _apply(self, site: Site, revision: Revision) -> None:
-        """Close, restart and open what the revision changes; all else goes on undisturbed."""
-        assert self._components
+        """Stop, replace and start what the revision changes; everything else continues undisturbed."""
         composition = self._composition(site)
         await self._components.stop_outdated(composition)
         self.site, before = site, self.site
@@ -337,7 +326,7 @@ class Gateway:
         )
 
     async def _feed_watchdog(self) -> None:
-        """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
+        """Feed systemd's watchdog as long as the event loop runs, and log failures of the journal once."""
         every = watchdog_interval_s() or SELF_CHECK_INTERVAL_S
         logged = False
         while True:

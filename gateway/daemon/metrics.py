@@ -43,7 +43,7 @@ class MeasuredGateway(Protocol):
         """The connection to the platform, if the site has one."""
         ...
 
-    def figures(self) -> Mapping[str, Mapping[str, Value]]:
+    def capability_figures(self) -> Mapping[str, Mapping[str, Value]]:
         """The present figures that capabilities declare, by service."""
         ...
 
@@ -89,7 +89,7 @@ class GatewayCollector(Collector):
         figures = GaugeMetricFamily(
             "linli_figure", "A figure that a service of the centre concludes.", labels=["service", "figure"]
         )
-        for service, values in self._gateway.figures().items():
+        for service, values in self._gateway.capability_figures().items():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     figures.add_metric([service, name], value)

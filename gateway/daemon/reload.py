@@ -64,13 +64,13 @@ class Reloader:
 
     @property
     def revision(self) -> Revision:
-        """Of the configuration that holds; from `start` on."""
+        """The revision of the current configuration; known from `start` on."""
         assert self._adopted_configuration
         return self._adopted_configuration.revision
 
     @property
     def trial(self) -> Trial | None:
-        """What the configuration has yet to prove."""
+        """The trial that the current configuration is in, if any."""
         return self._adopted_configuration.trial if self._adopted_configuration else None
 
     async def start(self) -> None:
@@ -97,7 +97,7 @@ class Reloader:
         if self.refused:
             log_event(logging.ERROR, "config-last-good", revision=last.number)
         if self._adopted_configuration.trial:
-            # The process ended in the middle of it.
+            # The process ended during a trial: start it again.
             self._in_progress = True
             self._trial_started.set()
 
@@ -212,14 +212,14 @@ class Reloader:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
     async def _save(self, adopted: AdoptedConfiguration) -> None:
-        """Save the copy; a full or dead disk costs the copy, not the gateway."""
+        """Store the configuration; on a full or failed disk that is logged, and the gateway continues."""
         try:
             await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, adopted)
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
     def _trial(self, old: Site, new: Site, changes: ConfigurationChanges) -> Trial | None:
-        """To watch: devices of both, on lines that are opened again; None if none of them answered."""
+        """The devices to watch: those of both sites on buses that are reopened; None if all were silent."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]

@@ -151,7 +151,7 @@ class Dashboard:
         )
 
     def rejection_response(self, request: Request) -> Response | None:
-        """The answer to a request that goes no further; None: it may."""
+        """The response to a request that is not admitted; None if it is."""
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             return Response(status_code=403)
         path = request.url.path
@@ -169,7 +169,7 @@ class Dashboard:
     def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
-        """The page of that name, by a template that extends `page.html`, with more facts for it."""
+        """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         lang = request_language(request)
         html = self._pages.render_page(name, self.view, lang, self.follower.now_ms(), template, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
@@ -177,7 +177,7 @@ class Dashboard:
     def plain_page_response(
         self, request: Request, template: str, status: int = 200, **facts: object
     ) -> Response:
-        """A page without frame and menu, by a template that extends `base.html`."""
+        """A page without frame and menu. `template` extends `base.html`."""
         lang = request_language(request)
         html = self._pages.render_plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
@@ -186,7 +186,7 @@ class Dashboard:
         return self.plain_page_response(request, "core/login.html", status, problem=problem)
 
     def _log_in(self, request: Request, key: str, name: str) -> Response:
-        """Exchange a key for a session, and leave no key in the address bar."""
+        """Exchange a key for a session; the redirect removes the key from the address bar."""
         lang = request_language(request)
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
@@ -233,7 +233,7 @@ class Dashboard:
         )
 
     async def _stream_events(self, page: str, lang: str) -> AsyncIterator[bytes]:
-        """All regions first, for the page may be older than the stream; then those that change."""
+        """All regions first, as the page may be older than the stream; then those that change."""
         seen: View | None = None
         sent: dict[str, str] = {}
         yield b"retry: 2000\n\n"
@@ -259,7 +259,7 @@ class Dashboard:
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
 
     async def _execute(self, person: str, lang: str, request: CommandRequest) -> CommandAnswer:
-        """Ask the daemon for what is wanted, of one device after the other until one refuses."""
+        """Send the command to one target device after the other, until one does not execute it."""
         part = self.view.parts[self._requests[type(request)]]
         context = RequestContext(self.settings, self.view, part, lang)
         target = request.target(context)

@@ -33,7 +33,7 @@ from .core import bus_reports
 from .parts import Part
 
 UPLINK_DEVICE = "uplink"
-"""The device name that the connection to the platform goes by."""
+"""The device name under which the uplink reports."""
 
 _CONDITIONS_BY_SEVERITY = list(DeviceCondition)
 

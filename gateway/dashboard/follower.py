@@ -190,7 +190,7 @@ class Follower:
                 await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
     def _recently_removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
-        """The rows that have gone since they were read before, and those that went a short while ago."""
+        """The rows that were removed recently: since the last read, or within `PagePart.removed_rows_s`."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())
         recent = (each for each in before if now.seconds_since(each[1], if_unknown=inf) < kept_s)
@@ -206,7 +206,7 @@ class Follower:
     async def _search_latest(
         self, reader: JournalReader, last: int
     ) -> tuple[dict[str, Record], PointValues]:
-        """The latest sample of each device and the last value of each point, as far back as reasonable."""
+        """The latest sample of each device and the last value of each point, within the search limits."""
         samples: dict[str, Record] = {}
         values: PointValues = {}
         before, searched, started = last + 1, 0, self._clock.mono()

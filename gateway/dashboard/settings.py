@@ -49,7 +49,7 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
 
 
 def adopted_settings(settings: Settings, parts: Iterable[Part]) -> Settings:
-    """With the configuration that the gateway runs with; unchanged where it is unknown."""
+    """The settings with the configuration that the gateway has adopted; unchanged if that is unknown."""
     kept = load_adopted(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:

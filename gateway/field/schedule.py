@@ -30,7 +30,7 @@ class ScheduledDevice:
         self.due_s = 0.0
 
     def schedule_next(self, now_s: float, start_s: float, spent_s: float, max_share: float) -> int:
-        """Set the time of the next poll: in the device's own phase, counted from `start`, and so that it
+        """Set the time of the next poll: in the device's own phase, counted from `start_s`, and so that it
         uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
 
         Returns how many polls were missed because the line was busy.

@@ -130,7 +130,7 @@ async def connect(
 ) -> AsyncIterator[JournalDatabase]:
     """Open the file; a writer creates it and brings its schema up to date.
 
-    `max_pages` caps its size; with `check` the whole file is checked first. Raises `JournalFailed`, or its
+    `pages` caps its size; with `check` the whole file is checked first. Raises `JournalFailed`, or its
     subclass `JournalDamaged` when the file is unusable.
     """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"

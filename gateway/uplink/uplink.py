@@ -75,6 +75,7 @@ class Uplink:
         self._poison = PoisonDetector()
         self._version = 5
         self._command_slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
+        self._command_tasks = asyncio.TaskGroup()
         self._reported_offline = False
         self._link: mqtt.Connection | None = None
         self.online = False
@@ -88,7 +89,7 @@ class Uplink:
 
     async def run(self) -> None:
         # A command that is being executed outlives the connection that brought it.
-        async with asyncio.TaskGroup() as self._command_tasks:
+        async with self._command_tasks:
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:

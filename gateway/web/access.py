@@ -22,7 +22,7 @@ SESSION_LIFETIME_S = 365 * 86_400
 """Long, as a wall screen has no keyboard. Deleting the key file ends all sessions."""
 
 WRONG_KEY_LIMIT = RateLimit(5, 60.0)
-"""After which an address has to wait."""
+"""After more wrong keys an address has to wait."""
 
 
 def read_key(path: Path) -> str:
@@ -60,11 +60,11 @@ class Access:
         return False
 
     def sign_session(self, name: str) -> str:
-        """A cookie for somebody who was admitted."""
+        """A session cookie for the person of that name."""
         return self._sessions.dumps(name)
 
     def session_person(self, cookie: str | None) -> str | None:
-        """Whose cookie this is; None when it is not ours or too old."""
+        """The name in a session cookie; None if it is invalid or too old."""
         return _verified_content(self._sessions, cookie, SESSION_LIFETIME_S)
 
     def sign_token(self, purpose: str, content: str) -> str:
@@ -72,7 +72,7 @@ class Access:
         return URLSafeTimedSerializer(self._secret, salt=purpose).dumps(content)
 
     def token_content(self, purpose: str, token: str | None, max_age_s: int) -> str | None:
-        """What a token holds; None when it is not ours, for another purpose or too old."""
+        """The content of a token; None if it is invalid, for another purpose or too old."""
         return _verified_content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
 
 

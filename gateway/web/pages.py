@@ -28,7 +28,7 @@ AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
 
 class _TemplateSlot(NamedTuple):
-    """A part's template somewhere on a page."""
+    """A template, and the part whose view it shows."""
 
     part: str
     template: str
@@ -107,7 +107,7 @@ class Pages:
         return {region: last[1][region] for _, region in self._regions[page]}
 
     def document_title(self, view: View, lang: str) -> str:
-        """The document's title: what is urgent first, for a tab in the background."""
+        """The document's title; urgent news comes first, as a background tab shows only its start."""
         site = title_in(self._settings.title, lang, translate(lang, "dashboard.product"))
         urgent = (part.heading(view.parts.get(part.name), lang) for part in self._parts)
         return " · ".join((*list(filter(None, urgent))[:1], site))
@@ -115,8 +115,8 @@ class Pages:
     def render_page(
         self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object
     ) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds; `facts` is what the template
-        of a page that is not made of regions alone shows beside them."""
+        """The whole page of that name. `now` is Unix time in milliseconds; `facts` are further variables
+        for a template of its own."""
         owner, _ = self._pages[name]
         return self._environment.get_template(template or "page.html").render(
             self._template_facts(lang),
@@ -144,12 +144,12 @@ class Pages:
         return [page for _, page in sorted(listed, key=lambda each: each[0])]
 
     def render_plain(self, template: str, lang: str, **facts: object) -> str:
-        """A page of its own, for those who have no business with alarms."""
+        """A page without frame, menu and alarms, for the public."""
         known = self._template_facts(lang)
         return self._environment.get_template(template).render(known | {"heading": known["site"]} | facts)
 
     def _template_facts(self, lang: str) -> dict[str, object]:
-        """What every template may use."""
+        """The variables that every template has."""
         return {
             "lang": lang,
             "other": next(each for each in LANGUAGES if each != lang),
@@ -167,7 +167,7 @@ class Pages:
         }
 
     def _format_time(self, day: str, at: int | None, seconds: bool = False) -> str:
-        """Local time, with the date when it is not the day that is shown."""
+        """Local time, with the date if it is not the current day."""
         if at is None:
             return ""
         local = datetime.fromtimestamp(at / 1000, self._zone)
@@ -176,7 +176,7 @@ class Pages:
 
 
 def _template_file(part: str, template: str) -> str:
-    """A part may use the template of another: `part/template`."""
+    """The file of a template; `part/template` is one of another part."""
     return f"{template if '/' in template else f'{part}/{template}'}.html"
 
 

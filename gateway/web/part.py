@@ -116,7 +116,7 @@ class PageContext(Protocol):
     def plain_page_response(
         self, request: Request, template: str, status: int = 200, **facts: object
     ) -> Response:
-        """A page without frame and menu, by a template that extends `base.html`."""
+        """A page without frame and menu. `template` extends `base.html`."""
         ...
 
 
@@ -131,11 +131,11 @@ class PartHandlers:
         return []
 
     def is_allowed_without_session(self, _request: Request) -> bool:
-        """Whether a request without a session may go on."""
+        """Whether to admit a request without a session."""
         return False
 
     def rejection_response(self, _request: Request) -> Response | None:
-        """The answer to a request that nobody admits; None: the form that asks for the key."""
+        """The response to a request that is not admitted; None: the form that asks for the key."""
         return None
 
 

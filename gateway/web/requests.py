@@ -14,13 +14,14 @@ from gateway.words import LANGUAGES
 from .access import SESSION_LIFETIME_S
 
 ANONYMOUS_PERSON = "dashboard"
-"""The person of a session that was opened without a name."""
+"""The name of a person who logged in without a name."""
 MAX_BODY_BYTES = 65_536
 MAX_FORM_FIELDS = 32
 
 
 def is_same_origin(headers: Headers) -> bool:
-    """Whether a page of ours sent this: browsers say so in one of two ways, strangers in none."""
+    """Whether a page of this dashboard sent the request, by `Sec-Fetch-Site` or `Origin`; False without
+    either."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is None and origin is None:
         return False
@@ -30,7 +31,7 @@ def is_same_origin(headers: Headers) -> bool:
 
 
 def request_language(request: Request) -> str:
-    """What was asked for, else what was last chosen, else what the browser likes best."""
+    """The language of the query, else of the cookie, else of `Accept-Language`, else the default."""
     for choice in (request.query_params.get("lang"), request.cookies.get("lang")):
         if choice in LANGUAGES:
             return choice

@@ -14,7 +14,7 @@ PointValues = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
 
 
 class DaemonHealth(msgspec.Struct, frozen=True):
-    """What the daemon reports of itself; `trouble` is empty when all is well."""
+    """What the daemon reports about itself; `trouble` is empty if there is none."""
 
     trouble: str = ""
     refused: Mapping[str, list[str]] = {}

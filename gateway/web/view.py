@@ -182,7 +182,8 @@ def wall_ms(at: Stamp, now: Stamp) -> int | None:
 
 
 def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
-    """Whether three readings are missing, and a little more. `at` is Unix time in milliseconds."""
+    """Whether a reading is older than three intervals and five seconds. `at` is Unix time in milliseconds;
+    None: unknown, which is stale."""
     return at is None or now.wall_ms - at > (3 * interval_s + 5) * 1000
 
 

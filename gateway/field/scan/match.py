@@ -33,8 +33,8 @@ def matching_profiles(
     identity: Mapping[str, str],
     wire_readings: Mapping[str, Sequence[Mapping[str, Value]]],
 ) -> list[ProfileMatch]:
-    """The models that match, by falling weight. `wires`: the values that were read, or the messages that
-    were received, decoded by each model."""
+    """The models that match, by falling weight. `wire_readings`: the values that were read, or the
+    messages that were received, decoded by each model."""
     matches = (
         match_profile(name, profile, identity, wire_readings.get(name, ()))
         for name, profile in models.items()

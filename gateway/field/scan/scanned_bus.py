@@ -8,11 +8,11 @@ from typing import Any
 
 from gateway.model import Bus, Clock, Driver, LinkDown, Point, ReadFailed
 
-from .ask import parse_keys, scan_request
+from .requests import make_scan_request, parse_keys
 
 Table = dict[str, Any]
 
-MAX_BREAKS_IN_A_ROW = 3
+MAX_DISCONNECTS_IN_A_ROW = 3
 """How often in a row a bus may go down before it is given up."""
 
 
@@ -24,27 +24,27 @@ class ScannedBus:
         self._options = parse_keys(driver.options, table)
         self.timeout_s = timeout_s
         self._clock = clock
-        self._open = AsyncExitStack()
+        self._exit_stack = AsyncExitStack()
         self._bus: Bus | None = None
-        self._breaks_in_a_row = 0
+        self._disconnects_in_a_row = 0
 
     async def __aenter__(self) -> ScannedBus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._open.aclose()
+        await self._exit_stack.aclose()
 
     async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
         """As `scanner.AskDevice`."""
-        ask = scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
+        ask = make_scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:
             bus = self._bus or await self._connect()
             answer = await ask(bus)
         except LinkDown as down:
             self._bus = None
-            await self._open.aclose()
-            self._breaks_in_a_row += 1
-            if self._breaks_in_a_row == MAX_BREAKS_IN_A_ROW or down.key == "line-open":
+            await self._exit_stack.aclose()
+            self._disconnects_in_a_row += 1
+            if self._disconnects_in_a_row == MAX_DISCONNECTS_IN_A_ROW or down.key == "line-open":
                 raise
             raise ReadFailed(down.key) from down
         except ReadFailed as failed:
@@ -52,11 +52,11 @@ class ScannedBus:
                 # A late reply could be taken for that of the next request.
                 await self._clock.sleep(2 * self.timeout_s)
             raise
-        self._breaks_in_a_row = 0
+        self._disconnects_in_a_row = 0
         return answer
 
     async def _connect(self) -> Bus:
-        bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
+        bus = await self._exit_stack.enter_async_context(self._driver.connect(self._options, ()))
         assert isinstance(bus, Bus)
         bus.timeout_s = self.timeout_s
         self._bus = bus

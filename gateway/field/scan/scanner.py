@@ -33,7 +33,8 @@ from gateway.wire.codec import values_by_path
 from ..polled import SCAN_REQUEST_S
 from .match import contradicts_identity, matching_profiles
 from .ports import SERIAL_BY_ID_FOLDER, port_users, ports_by_id, stable_name
-from .requests import encode_points, make_scan_request, parse_keys
+from .requests import encode_points, parse_keys
+from .scanned_bus import ScannedBus
 from .tables import FoundDevice
 from .targets import CONNECT_TIMEOUT_S, accepts_connection, canonical_target, host_targets
 
@@ -42,10 +43,8 @@ SERIAL_TIMEOUT_S, TCP_TIMEOUT_S = 0.08, 0.3
 BITS_PER_EXCHANGE = 20 * 11
 """Of a request and its reply."""
 DEFAULT_BAUD = 9600
-MAX_DISCONNECTS_IN_A_ROW = 3
-"""How often in a row a bus may go down before it is given up."""
-MAX_PARALLEL_CONNECTS, CONNECT_TIMEOUT_S = 64, 1.0
-"""Hosts of a network that are tried at once, and the time each has to accept a connection."""
+MAX_PARALLEL_CONNECTS = 64
+"""Hosts of a network that are tried at once."""
 MAX_PARALLEL_HOSTS = 8
 """Hosts whose devices are asked at once."""
 MAX_MESSAGES_PER_DEVICE = 20
@@ -121,7 +120,7 @@ class Scanner:
                 self._report.announce(f"error.{down.key}", **down.facts)
 
     async def _scan_port(self, port: str) -> None:
-        if bus := self._gateway_buses.get(_canonical_target(port)):
+        if bus := self._gateway_buses.get(canonical_target(port)):
             await self._scan_through_gateway(port, bus)
         elif others := port_users(port):
             self._report.announce("scan.held", place=port, users=", ".join(others))
@@ -140,7 +139,7 @@ class Scanner:
 
         async def scan_host(place: str) -> None:
             try:
-                if bus := self._gateway_buses.get(await asyncio.to_thread(_canonical_target, place)):
+                if bus := self._gateway_buses.get(await asyncio.to_thread(canonical_target, place)):
                     await self._scan_through_gateway(place, bus)
                     return
                 async with connecting:
@@ -169,7 +168,7 @@ class Scanner:
             return
         lines = answer["lines"].items()
         self._gateway_buses = {
-            await asyncio.to_thread(_canonical_target, place): bus for bus, place in lines
+            await asyncio.to_thread(canonical_target, place): bus for bus, place in lines
         }
 
     async def scan_by_listening(self, target: str) -> None:
@@ -209,9 +208,9 @@ class Scanner:
     async def _scan_through_gateway(self, target: str, bus: str) -> None:
         """Ask through the running gateway, which uses the target: between its own polls."""
         spec = self._site.buses.get(bus) if self._site else None
-        if spec is None or _canonical_target(
+        if spec is None or canonical_target(
             spec.driver.scan.target_of(spec.options) if spec.driver.scan else ""
-        ) != _canonical_target(target):
+        ) != canonical_target(target):
             self._report.announce("scan.differs", place=target, bus=bus)
             return
         name = next(name for name, driver in self._drivers.items() if driver is spec.driver)
@@ -412,9 +411,9 @@ class Scanner:
         """The name of the site's bus at this target with these options; empty if it has none."""
         scan = driver.scan
         assert scan
-        real = _canonical_target(target)
+        real = canonical_target(target)
         for spec in self._site.buses.values() if self._site else ():
-            if spec.driver is driver and _canonical_target(place := scan.target_of(spec.options)) == real:
+            if spec.driver is driver and canonical_target(place := scan.target_of(spec.options)) == real:
                 ours = {key: str(getattr(spec.options, key)).replace(place, real) for key in table}
                 if scan.shareable or ours == {
                     key: str(v).replace(target, real) for key, v in table.items()
@@ -429,9 +428,9 @@ class Scanner:
         for device in self._site.devices.values() if self._site else ():
             assert self._site
             spec = self._site.buses[device.bus]
-            if spec.driver is not driver or _canonical_target(
+            if spec.driver is not driver or canonical_target(
                 scan.target_of(spec.options)
-            ) != _canonical_target(target):
+            ) != canonical_target(target):
                 continue
             if all(str(getattr(device.address, k)).lower() == str(v).lower() for k, v in keys.items()):
                 return device.name
@@ -453,98 +452,8 @@ class Scanner:
         return self._options.timeout_s or default_s + characters_s
 
 
-class _ScannedBus:
-    """A bus that this process opens itself, when it is needed and again when it was down."""
-
-    def __init__(self, driver: Driver, table: Table, timeout_s: float, clock: Clock) -> None:
-        self._driver = driver
-        self._options = parse_keys(driver.options, table)
-        self.timeout_s = timeout_s
-        self._clock = clock
-        self._exit_stack = AsyncExitStack()
-        self._bus: Bus | None = None
-        self._disconnects_in_a_row = 0
-
-    async def __aenter__(self) -> _ScannedBus:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._exit_stack.aclose()
-
-    async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
-        """As `AskDevice`."""
-        ask = make_scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
-        try:
-            bus = self._bus or await self._connect()
-            answer = await ask(bus)
-        except LinkDown as down:
-            self._bus = None
-            await self._exit_stack.aclose()
-            self._disconnects_in_a_row += 1
-            if self._disconnects_in_a_row == MAX_DISCONNECTS_IN_A_ROW or down.key == "line-open":
-                raise
-            raise ReadFailed(down.key) from down
-        except ReadFailed as failed:
-            if points is not None and bus.settle_s and failed.kind.late_reply_possible:
-                # A late reply could be taken for that of the next request.
-                await self._clock.sleep(2 * self.timeout_s)
-            raise
-        self._disconnects_in_a_row = 0
-        return answer
-
-    async def _connect(self) -> Bus:
-        bus = await self._exit_stack.enter_async_context(self._driver.connect(self._options, ()))
-        assert isinstance(bus, Bus)
-        bus.timeout_s = self.timeout_s
-        self._bus = bus
-        return bus
-
-
 def _describe_bus(target: str, table: Table) -> str:
     """A bus's options in short."""
     kind = "tcp" if target.startswith("tcp:") else ""
     words = (str(value).replace(target, kind).rstrip(":") for value in table.values())
     return " ".join(word for word in words if word) or "–"
-
-
-def _canonical_target(place: str) -> str:
-    """One name for a target that has several."""
-    if "://" not in place and not place.endswith(":"):
-        return os.path.realpath(place)
-    if not place.startswith("tcp://"):
-        return place
-    host, _, port = place.removeprefix("tcp://").rpartition(":")
-    try:
-        return f"tcp://{socket.getaddrinfo(host.strip('[]'), None)[0][4][0]}:{port}"
-    except OSError:
-        return place
-
-
-def _host_targets(target: str, ports: Sequence[int]) -> list[str]:
-    """The places that a host, a host with its port, or a network stands for; `ports` are those of hosts
-    that are given without one. Raises `GatewayError`."""
-    target = target.removeprefix("tcp://")
-    try:
-        if "/" in target:
-            network = ipaddress.ip_network(target, strict=False)
-            if network.num_addresses > MAX_NETWORK_ADDRESSES:
-                raise GatewayError("scan-network-large", most=MAX_NETWORK_ADDRESSES)
-            return [f"tcp://{host}:{port}" for host in network.hosts() for port in ports]
-        url = urlsplit(f"//{target}")
-        own = [url.port] if url.port else ports
-    except ValueError as error:
-        raise GatewayError("scan-target", target=target, reason=error) from error
-    if not url.hostname:
-        raise GatewayError("scan-target", target=target, reason="")
-    return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
-
-
-async def _accepts_connection(place: str) -> bool:
-    url = urlsplit(place)
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(url.hostname, url.port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

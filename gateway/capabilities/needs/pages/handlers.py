@@ -45,7 +45,7 @@ from .view import NeedsSettings
 KIOSK_IDLE_S = 60
 """A kiosk clears its form after this time without input."""
 MAX_LISTED = 200
-"""Needs that one page lists."""
+"""Needs per page of the list."""
 DESK_CHANNEL = "desk"
 STEP_NAMES = (
     "accept",
@@ -83,7 +83,7 @@ class NeedsHandlers(PartHandlers):
         ]
 
     def is_allowed_without_session(self, request: Request) -> bool:
-        """Whether a request without a session may go on, for it has a pass or brings one."""
+        """Whether a request without a session has a pass, in a cookie or its address."""
         path, method = request.url.path, request.method.replace("HEAD", "GET")
         channel = request.state.channel = self._passes.pass_channel(request.cookies.get(COOKIE_NAME))
         arriving = path == "/need" and method == "GET" and "pass" in request.query_params
@@ -93,7 +93,7 @@ class NeedsHandlers(PartHandlers):
         return self._expired_response(request) if request.url.path == "/need" else None
 
     def _expired_response(self, request: Request) -> Response:
-        """The pass is too old, or there was none."""
+        """A page that says that the pass is missing or too old, for paths that need one."""
         return self._resident_page(request, "need-expired.html", 401)
 
     def _request_channel(self, request: Request) -> str:
@@ -177,7 +177,7 @@ class NeedsHandlers(PartHandlers):
         )  # fmt: skip
 
     async def _receipt_state(self, request: Request) -> Response:
-        """Where the need of a receipt stands."""
+        """The progress of the need with the number of a receipt."""
         lang, address = request_language(request), client_address(request)
         typed = (await _form_fields(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
@@ -193,7 +193,7 @@ class NeedsHandlers(PartHandlers):
         return self._form_response(request, {}, lookup={"number": number, "need": need, "problem": ""})
 
     async def _qr_code(self, request: Request) -> Response:
-        """The way to the form for a phone, with a fresh pass in it."""
+        """The QR code of the form's address with a new pass."""
         address = self._form_address(request)
         if not address:
             return Response(status_code=404)
@@ -242,7 +242,7 @@ class NeedsHandlers(PartHandlers):
     def _filtered_needs(
         self, request: Request, rows: list[tuple[str, Need]], default_state: str
     ) -> list[tuple[str, Need]]:
-        """The needs that the address asks for."""
+        """The needs that the query selects."""
         filters = _filters(request, default_state)
         return [(number, need) for number, need in rows if _matches_filters(need, filters)]
 
@@ -269,7 +269,7 @@ class NeedsHandlers(PartHandlers):
         return RedirectResponse(f"/needs/{number}?done={action.removeprefix('need-')}", 303)
 
     def _parse_step(self, typed_fields: FormFields) -> tuple[str, dict[str, Any]]:
-        """What a form of the desk asks for. Raises `GatewayError`."""
+        """Execute a form of the staff's list. Raises `GatewayError`."""
         step = typed_fields.get("step", "")
         if step not in STEP_NAMES:
             raise GatewayError("command-form", reason="step")
@@ -292,7 +292,7 @@ class NeedsHandlers(PartHandlers):
         return f"need-{step}", args
 
     async def _show_particulars(self, request: Request) -> Response:
-        """What a person told us, shown once; that it was looked at is on record."""
+        """The particulars of a need, shown once; the access is recorded."""
         number, lang = request.path_params["number"], request_language(request)
         try:
             if request.state.person == ANONYMOUS_PERSON:
@@ -361,7 +361,7 @@ class NeedsHandlers(PartHandlers):
         return self._context.plain_page_response(request, f"needs/{template}", status, **shared, **facts)
 
     def _dashboard_page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
-        """A page of the dashboard."""
+        """A page of the dashboard, for staff."""
         shared = self._template_facts(request_language(request))
         return self._context.page_response(request, "needs", f"needs/{template}", status, **shared, **facts)
 
@@ -395,7 +395,7 @@ def _error_sentence(lang: str, error: GatewayError) -> str:
 
 
 async def _form_fields(request: Request) -> dict[str, str]:
-    """The fields of a form; none of one that has too many."""
+    """The fields of a form; empty if there are too many."""
     try:
         return await read_form(request)
     except ValueError:

@@ -35,11 +35,11 @@ class Passes:
         self._wrong_numbers = RateLimiter(mono)
 
     def issue_pass(self, channel: str) -> str:
-        """A new pass."""
+        """A new pass for a channel."""
         return self._access.sign_token(SIGNING_PURPOSE, channel)
 
     def pass_channel(self, token: str | None) -> str | None:
-        """What a pass is for; None when it is not ours or too old."""
+        """The channel of a pass; None if it is invalid or too old."""
         channel = self._access.token_content(SIGNING_PURPOSE, token, SESSION_LIFETIME_S)
         if channel == PHONE:
             return self._access.token_content(SIGNING_PURPOSE, token, PHONE_LIFETIME_S)
@@ -58,12 +58,12 @@ class Passes:
         self._by_address.record(address)
 
     def uncount_registration(self, channel: str, address: str) -> None:
-        """It was not registered."""
+        """Undo the count: the need was not registered."""
         self._by_channel.remove_last(channel)
         self._by_address.remove_last(address)
 
     def lookup_wait_s(self, address: str) -> int:
-        """Seconds before this one may look up another number."""
+        """Seconds until this client may look up another number."""
         return self._wrong_numbers.wait_s(address, LOOKUP_LIMIT)
 
     def count_lookup(self, address: str) -> None:
@@ -71,5 +71,5 @@ class Passes:
         self._wrong_numbers.record(address)
 
     def uncount_lookup(self, address: str) -> None:
-        """There was such a number."""
+        """Undo the count: the number exists."""
         self._wrong_numbers.remove_last(address)

@@ -37,7 +37,7 @@ class AlarmRequest(CommandRequest, frozen=True):
             *((row, row.hazards[0]) for row in part.out if row.alarm == self.alarm),
         ]
         for row, hazard in shown:
-            # The alarm of a rule or a siren is the gateway's: there is no such device.
+            # Alarms of rules and outputs have no configured device: the command goes to the gateway.
             device = row.device if context.settings.device(row.device) else GATEWAY_DEVICE
             where = title_in(row.rule or row.title, context.lang, label(context.lang, "kind", row.device))
             return Target((device,), {"hazard": label(context.lang, "hazard", hazard), "device": where})

@@ -39,7 +39,7 @@ ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
 UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
-"""The states of an alarm that nobody has acknowledged."""
+"""The states of an alarm that has not been acknowledged."""
 
 HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
@@ -180,9 +180,9 @@ class SafetyAnnotation(DeviceAnnotation, frozen=True):
     """Safety's annotation of a device's row."""
 
     hazards: tuple[Hazard, ...] = ()
-    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
+    """The hazards of its alarms that have not ended; such a device is never shown as simply good."""
     modes: tuple[AlarmMode, ...] = ()
-    """In which ways it is out of service."""
+    """The modes that it is in."""
 
 
 class SafetyView(msgspec.Struct, frozen=True):
@@ -224,7 +224,7 @@ class SafetyView(msgspec.Struct, frozen=True):
 
     @property
     def out_counts(self) -> dict[AlarmMode, int]:
-        """How many rows of `out` are of each mode that is there."""
+        """The number of rows of `out` by mode."""
         modes = [row.mode for row in self.out]
         return {mode: modes.count(mode) for mode in modes}
 

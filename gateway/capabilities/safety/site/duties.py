@@ -149,8 +149,9 @@ def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, Emergen
 def read_plans(
     reading: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
-    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
-    `plans/hazard`; `saved_sources` are such texts, read in place of the files."""
+    """The plan of each hazard, from the first folder that has one, and the texts that were read, by
+    `plans/hazard`; `saved_sources` are such texts, read instead of the
+    files."""
     files: dict[str, tuple[Path, str | None]] = {}
     if saved_sources is None:
         for folder in reversed(folders):
@@ -200,7 +201,7 @@ def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
 def _round_minutes(every: float | str) -> int | None:
     """Minutes between two rounds; None if `every` is invalid."""
     if isinstance(every, str):
-        # A day's round has the whole of its span, past midnight too.
+        # A daily round may use its whole span, also past midnight.
         return {"daily": 1440, "weekly": WEEKLY_INTERVAL}.get(every)
     minutes = round(every * 60) if 0 < every <= 24 else 0
     return minutes or None

@@ -97,7 +97,7 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
 def contacts_reachable_by(
     configured: ConfiguredChannel, people: Iterable[Contact]
 ) -> frozenset[str] | None:
-    """Whom a channel reaches by an address of their own; None: a group."""
+    """The contacts that a channel reaches by their own address; None: it reaches a group."""
     needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
@@ -237,7 +237,7 @@ def _check_plan(
 
 
 def first_uncovered_time(shifts: Iterable[Shift]) -> str | None:
-    """A time when nobody is on duty, as `tue 20:00` or a date; None: there is none.
+    """The first time when no one is on duty, such as `tue 20:00` or a date and time; None: there is none.
 
     Only the boundaries of shifts and days need to be checked: duty changes nowhere else.
     """
@@ -246,7 +246,7 @@ def first_uncovered_time(shifts: Iterable[Shift]) -> str | None:
     closed = {day for shift in shifts for day in shift.hours.closed}
     minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
     begins = [(WEEKDAY_KEYS[n], monday + timedelta(days=n)) for n in range(7)]
-    # The day after, too: a night shift that was not begun is missing in the morning.
+    # The following day too: a night shift that does not start is missing in the morning.
     for day in sorted(closed):
         midnight = datetime.combine(day, datetime.min.time())
         begins += [(f"{each:%Y-%m-%d}", each) for each in (midnight, midnight + timedelta(days=1))]

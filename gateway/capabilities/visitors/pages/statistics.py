@@ -59,7 +59,7 @@ MAX_LISTED_ROWS = 100
 
 
 class StatisticsQuery(NamedTuple):
-    """A question as it was understood, and what was wrong with it (keys of `visitors`)."""
+    """A query: place, period and unit, and what was wrong with it (keys of `visitors`)."""
 
     analysis: Analysis
     analyst: Analyst
@@ -135,7 +135,7 @@ class StatisticsHandlers(PartHandlers):
 
 
 def _unavailable(request: Request, failure: StatisticsFailed) -> Response:
-    """A file that cannot be made, and why."""
+    """A download that cannot be created, and why."""
     return PlainTextResponse(
         translate(request_language(request), f"error.{failure.key}", **failure.facts), 503
     )
@@ -146,7 +146,7 @@ def _download_headers(name: str) -> dict[str, str]:
 
 
 class StatisticsAnswers:
-    """Answers one question after the other: each takes a while."""
+    """Runs one query after the other, as each takes a while."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context

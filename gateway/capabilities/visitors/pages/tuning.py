@@ -46,7 +46,7 @@ class CameraHandlers(PartHandlers):
         )
 
     async def _still(self, request: Request) -> Response:
-        """What a camera sees now, for a person who sets it up; every request is on record."""
+        """A camera's current picture, for setting it up; every request is recorded."""
         lang = request_language(request)
         try:
             bus = msgspec.json.decode(await read_body(request), type=dict[str, str])["camera"]
