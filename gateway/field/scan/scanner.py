@@ -201,7 +201,7 @@ class Scanner:
             self._report.announce("scan.line", place=target, driver=name, line=summary, seconds=seconds)
             try:
                 async with bus:
-                    found = await self._ask_addresses(name, target, table, bus.ask, addresses)
+                    found = await self._ask_addresses(name, target, table, bus.send_request, addresses)
             except LinkDown as down:
                 # Some ports do not support every speed and parity.
                 if str(down) not in reported:
@@ -478,7 +478,9 @@ class _ScannedBus:
     async def __aexit__(self, *_: object) -> None:
         await self._exit_stack.aclose()
 
-    async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
+    async def send_request(
+        self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None
+    ) -> Table:
         """As `AskDevice`."""
         ask = make_scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:
