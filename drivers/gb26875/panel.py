@@ -179,10 +179,10 @@ class Panel:
     def _reset(self, system: bytes) -> None:
         self._reduce_system(system, lambda holds: holds & STATES_KEPT_ON_RESET)
 
-    def _reduce_system(self, system: bytes, what: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
+    def _reduce_system(self, system: bytes, states: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
         for key, part in list(self._parts.items()):
             if key[1:3] == system:
-                self._set_part(key, ComponentState(what(part.active_states), part.description))
+                self._set_part(key, ComponentState(states(part.active_states), part.description))
 
     def _set_part(self, key: bytes, part: ComponentState) -> None:
         old = self._parts.get(key)

@@ -238,7 +238,7 @@ class Gateway:
             "clock": self.clock.now().clock,
             "journal": self._disk_trouble() or "ok",
             "config": self.reloader.health(),
-            "uplink": self.uplink.online if self.uplink else None,
+            "uplink": self.uplink.is_online if self.uplink else None,
             "buses": {name: line.counters.is_up for name, line in self.lines.items()},
         }
 
@@ -265,7 +265,7 @@ class Gateway:
         await self._components.stop_outdated(composition)
         self.site, before = site, self.site
         for device in before.devices.keys() - site.devices.keys():
-            self.journal.latest.pop(device, None)
+            self.journal.latest_samples.pop(device, None)
         await self._adopt(revision)
         self._components.start_missing(composition)
 
@@ -304,10 +304,10 @@ class Gateway:
                 published, due = flags, self.clock.mono() + SELF_REPORT_INTERVAL_S
                 figures = {
                     "journal_bytes": journal.size_bytes,
-                    "written_per_day": round(journal.wear.bytes_per_day),
-                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
-                    "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead_letters,
+                    "written_per_day": round(journal.card_wear.bytes_per_day),
+                    "card_years": round(min(journal.card_wear.lifetime_years, 99.0), 1),
+                    "records_dropped": journal.dropped_count,
+                    "dead_letters": journal.dead_letter_count,
                 }
                 await self.engine.publish_sample(
                     Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures})
@@ -317,7 +317,7 @@ class Gateway:
     def _is_alarm_undelivered(self) -> bool:
         """Whether the platform has not acknowledged an alarm for too long."""
         lane, now = Lane.ALARM, self.clock.mono()
-        if not self.uplink or self.journal.delivered[lane] >= self.journal.committed[lane]:
+        if not self.uplink or self.journal.delivered_pos[lane] >= self.journal.committed_pos[lane]:
             self._undelivered_since = None
         elif self._undelivered_since is None:
             self._undelivered_since = now

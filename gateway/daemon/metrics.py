@@ -67,7 +67,7 @@ class GatewayCollector(Collector):
         yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
         if uplink := self._gateway.uplink:
             online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
-            online.add_metric([], uplink.online)
+            online.add_metric([], uplink.is_online)
             yield online
             sent = CounterMetricFamily(
                 "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
@@ -117,7 +117,7 @@ class GatewayCollector(Collector):
             "linli_journal_unacknowledged_rows", "Rows the platform has not acknowledged.", labels=["lane"]
         )
         for lane in LANES:
-            behind = self._journal.committed[lane] - self._journal.delivered[lane]
+            behind = self._journal.committed_pos[lane] - self._journal.delivered_pos[lane]
             rows.add_metric([lane.name.lower()], behind)
         journal = self._journal
         for name, text, value in (
@@ -129,24 +129,28 @@ class GatewayCollector(Collector):
             (
                 "linli_journal_window_seconds",
                 "Seconds between two commits of telemetry.",
-                journal.wear.window_s,
+                journal.card_wear.window_s,
             ),
             (
                 "linli_storage_written_bytes_per_day",
                 "Bytes a day to the card at today's pace.",
-                journal.wear.bytes_per_day,
+                journal.card_wear.bytes_per_day,
             ),
             (
                 "linli_storage_life_years",
                 "How long the card lasts at that pace.",
-                journal.wear.lifetime_years,
+                journal.card_wear.lifetime_years,
             ),
-            ("linli_dead_letters", "Records the broker would not take.", journal.dead_letters),
+            ("linli_dead_letters", "Records the broker would not take.", journal.dead_letter_count),
         ):
             yield GaugeMetricFamily(name, text, value=value)
         for name, text, count in (
-            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.bytes_written),
-            ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
+            ("linli_storage_written_bytes", "Bytes written to the card.", journal.card_wear.bytes_written),
+            (
+                "linli_records_dropped",
+                "Records given up, each told in a gap record.",
+                journal.dropped_count,
+            ),
             ("linli_mqtt_dropped", "MQTT messages that came too fast to be taken.", Connection.dropped),
             ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.reader.damaged),
         ):
@@ -154,7 +158,7 @@ class GatewayCollector(Collector):
         well = GaugeMetricFamily("linli_journal_writable", "Whether the last commit succeeded.")
         well.add_metric([], self._journal.failure is None)
         commits = CounterMetricFamily("linli_journal_commits", "Transactions, each synced to the disk.")
-        commits.add_metric([], self._journal.commits)
+        commits.add_metric([], self._journal.commit_count)
         yield from (rows, well, commits)
 
 

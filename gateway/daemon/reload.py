@@ -266,7 +266,7 @@ class Reloader:
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """Whether it has sent nothing good since then; False for one that reports less often than that."""
-        sample = self._journal.latest.get(name)
+        sample = self._journal.latest_samples.get(name)
         if sample is None or sample.at.mono_ns <= since:
             return FAILURES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

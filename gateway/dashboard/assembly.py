@@ -47,11 +47,11 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
     reports = bus_reports(snapshot.buses, infos)
     diagnoses = [diagnosis for report in reports or () for diagnosis in report.diagnoses]
     zone = ZoneInfo(settings.timezone)
-    given = PartInput(
+    part_input = PartInput(
         snapshot=snapshot,
         now=now,
         day=datetime.fromtimestamp(now.wall_ms / 1000, zone).date().isoformat(),
-        infos=infos,
+        device_infos=infos,
         devices=tuple(
             _device_row(
                 info, own.get(info.kind, OwnKind()), snapshot, diagnoses, gateway is GatewayState.AWAY, now
@@ -63,19 +63,19 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
     figures = {
         name: figure
         for part in parts
-        for name, figure in part.figures(settings.parts.get(part.name), given).items()
+        for name, figure in part.figures(settings.parts.get(part.name), part_input).items()
     }
-    given = msgspec.structs.replace(given, figures=figures)
-    views = {part.name: part.view(settings.parts.get(part.name), given) for part in parts}
+    part_input = msgspec.structs.replace(part_input, figures=figures)
+    views = {part.name: part.view(settings.parts.get(part.name), part_input) for part in parts}
     reminders = [each for part in parts for each in part.reminders(views[part.name]) if each.count]
     return View(
         gateway=gateway,
         trouble=snapshot.trouble or (snapshot.health.trouble if snapshot.health else ""),
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
-        day=given.day,
-        devices=_with_annotations(given.devices, parts, views),
-        uplink=_uplink(given.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
+        day=part_input.day,
+        devices=_with_annotations(part_input.devices, parts, views),
+        uplink=_uplink(part_input.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
         storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
@@ -102,7 +102,11 @@ def _with_annotations(
     return tuple(
         sorted(
             annotated,
-            key=lambda row: (not row.safety, not row.urgent, _CONDITIONS_BY_SEVERITY.index(row.condition)),
+            key=lambda row: (
+                not row.is_safety_device,
+                not row.urgent,
+                _CONDITIONS_BY_SEVERITY.index(row.condition),
+            ),
         )
     )
 
@@ -121,7 +125,7 @@ def _device_row(
         name=info.name,
         title=info.title,
         kind=info.kind,
-        safety=info.safety,
+        is_safety_device=info.is_safety_device,
         condition=DeviceCondition.NONE,
         actions=actions,
         order=_last_command(info.name, actions, snapshot.service(Commands.name), now),

@@ -62,8 +62,8 @@ def bus_reports(buses: Mapping[str, Any] | None, infos: Mapping[str, DeviceInfo]
     )
 
 
-def _view(_settings: None, given: PartInput) -> BusReports:
-    return bus_reports(given.snapshot.buses, given.infos)
+def _view(_settings: None, part_input: PartInput) -> BusReports:
+    return bus_reports(part_input.snapshot.buses, part_input.device_infos)
 
 
 def _reminders(reports: BusReports) -> Iterable[Reminder]:

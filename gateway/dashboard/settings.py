@@ -41,7 +41,7 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             kind=device.kind,
             interval_s=device.every,
             units={key: point.unit for key, point in device.points.items()},
-            safety=device.is_safety_device,
+            is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
         )
         for device in site.devices.values()

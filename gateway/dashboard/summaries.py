@@ -32,9 +32,9 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     return PagePart(name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80),))
 
 
-def _summary(service: str, given: PartInput) -> ServiceSummary:
-    sample = given.snapshot.samples.get(service)
+def _summary(service: str, part_input: PartInput) -> ServiceSummary:
+    sample = part_input.snapshot.samples.get(service)
     if sample is None:
         return ServiceSummary(service, {}, stale=False)
-    stale = is_stale(wall_ms(sample.at, given.now), SUMMARY_INTERVAL_S, given.now)
+    stale = is_stale(wall_ms(sample.at, part_input.now), SUMMARY_INTERVAL_S, part_input.now)
     return ServiceSummary(service, sample.body["values"], stale)

@@ -60,7 +60,7 @@ class TelemetryWindow(msgspec.Struct):
 
     records: list[Record] = []
     pos: int | None = None
-    ready: int = 0
+    ready_count: int = 0
     """How many records, from the first, may be sent: all once committed; before that, those whose
     sequence number cannot be used again after a crash."""
 
@@ -109,29 +109,29 @@ class Journal:
         self._disk_reserve = DiskReserve(writer.path)
         self._streams: dict[Stream, int] = {}
         self._committed_seq: dict[str, int] = {}
-        self._days: Counter[tuple[str, Lane, str]] = Counter()
+        self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
         self._pending = _Pending()
         self._wake = asyncio.Event()
         self._window_due = False
         self._windows: deque[TelemetryWindow] = deque([TelemetryWindow()])
-        self._checkpoint_due = float("-inf")
+        self._checkpoint_due_s = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        self.wear = CardWear(clock, limits, window)
-        self.latest: dict[str, Record] = {}
+        self.card_wear = CardWear(clock, limits, window)
+        self.latest_samples: dict[str, Record] = {}
         """The newest sample of each device, since the start."""
         self.changed = Signal()
         """Sent for each new sample and each commit."""
         self.commit_attempted = Signal()
         """Sent after each commit, whether it succeeded or failed; not for each sample."""
         self.epoch = ""
-        self.committed = dict.fromkeys(LANES, 0)
+        self.committed_pos = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
-        self.delivered = dict.fromkeys(LANES, 0)
+        self.delivered_pos = dict.fromkeys(LANES, 0)
         """The position up to which the platform has acknowledged each lane."""
-        self.commits = 0
-        self.dropped = 0
+        self.commit_count = 0
+        self.dropped_count = 0
         """Records dropped since the start."""
-        self.dead_letters = 0
+        self.dead_letter_count = 0
         """Records in the dead-letter table."""
         self.size_bytes = 0
         """Bytes on the disk, log and reserve included, when last measured."""
@@ -193,9 +193,9 @@ class Journal:
         if self._runtime:
             self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
         for lane in LANES:
-            self.committed[lane] = await self.reader.last_pos(lane)
-            self.delivered[lane] = await self.reader.cursor_pos(lane)
-        self._streams, self._days = await self.reader.stream_and_day_counts()
+            self.committed_pos[lane] = await self.reader.last_pos(lane)
+            self.delivered_pos[lane] = await self.reader.cursor_pos(lane)
+        self._streams, self._day_counts = await self.reader.stream_and_day_counts()
         self._last_numbers = dict(self._streams)
         clean = await self.reader.read_meta("clean")
         if clean == DAMAGE_REASON:
@@ -220,7 +220,7 @@ class Journal:
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
-        self.dead_letters = await self.reader.dead_letter_count()
+        self.dead_letter_count = await self.reader.dead_letter_count()
         self._disk_reserve.fill()
         await self._make_room()
 
@@ -249,7 +249,7 @@ class Journal:
 
     async def _record_damage(self) -> None:
         """Record every number that may be lost to damage, and again each gap whose record is lost."""
-        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered)
+        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered_pos)
         day = self.reader.day_of(self._clock.now())
         for gap in lost:
             self._record_gap(day, gap)
@@ -272,12 +272,12 @@ class Journal:
         window = self._windows[-1]
         committed = self._committed_seq.get(record.device)
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
-        if safe and window.ready == len(window.records):
-            window.ready += 1
+        if safe and window.ready_count == len(window.records):
+            window.ready_count += 1
         window.records.append(record)
         if self._tail:
             self._tail.add(record)
-        self.latest[record.device] = record
+        self.latest_samples[record.device] = record
         self.changed.send()
         return record
 
@@ -298,8 +298,8 @@ class Journal:
 
     def acknowledge(self, lane: Lane, pos: int) -> None:
         """The platform has acknowledged a lane up to `pos`; written with the next commit."""
-        if pos > self.delivered[lane]:
-            self.delivered[lane] = self._pending.cursors[lane] = pos
+        if pos > self.delivered_pos[lane]:
+            self.delivered_pos[lane] = self._pending.cursors[lane] = pos
 
     def drop(self, records: Iterable[Record], reason: str) -> None:
         """Record that these will never be delivered, and why, in the ledger and for the platform."""
@@ -312,7 +312,7 @@ class Journal:
     def dead_letter(self, record: Record, reason: str) -> None:
         """Move a record that the broker refuses to the dead-letter table."""
         self._pending.dead_letters.append((record, reason))
-        self.dead_letters += 1
+        self.dead_letter_count += 1
         # A gap record that is itself refused must not cause another one.
         self._record_gap(
             self.reader.day_of(record.at),
@@ -326,7 +326,7 @@ class Journal:
 
     def window_after(self, pos: int) -> TelemetryWindow | None:
         """The window that follows a position, if it is still in memory."""
-        if pos >= self.committed[Lane.TELEMETRY]:
+        if pos >= self.committed_pos[Lane.TELEMETRY]:
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
@@ -334,7 +334,7 @@ class Journal:
         self, day: str, gap: LedgerGap, *, ledger_only: bool = False, already_counted: bool = False
     ) -> None:
         if not already_counted:
-            self.dropped += gap.count if gap.reason != CRASH_REASON else 0
+            self.dropped_count += gap.count if gap.reason != CRASH_REASON else 0
             self._pending.gaps.append((day, gap))
         if ledger_only:
             return
@@ -353,8 +353,8 @@ class Journal:
 
     async def _close_windows(self) -> None:
         while True:
-            await self._clock.sleep(self.wear.window_s)
-            self.wear.adapt_window()
+            await self._clock.sleep(self.card_wear.window_s)
+            self.card_wear.adapt_window()
             self._window_due = True
             self._wake.set()
 
@@ -431,25 +431,25 @@ class Journal:
         statements += [set_stream((Lane.TELEMETRY, device), 0) for device in fresh]
         days = Counter(self._ledger_key(record) for _, records in packs for record in records)
         # A deleted row may hold the only trace of numbers used since the last checkpoint.
-        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due
+        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due_s
         if checkpoint:
-            statements += self._checkpoint(len(windows), self._days + days, closing)
+            statements += self._checkpoint(len(windows), self._day_counts + days, closing)
         stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
         failpoint(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
         failpoint(f"after-{stage}")
         for (lane, _), pos in zip(packs, ids, strict=False):
-            self.committed[lane] = pos
+            self.committed_pos[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
-            window.pos, window.ready = pos, len(window.records)
+            window.pos, window.ready_count = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
         if self._tail:
             self._update_tail(self._tail, [record for _, records in packs for record in records], windows)
         if checkpoint:
-            self._checkpoint_due = self._clock.mono() + CHECKPOINT_INTERVAL_S
-        self._days = Counter() if checkpoint else self._days + days
-        self.commits += bool(statements)
+            self._checkpoint_due_s = self._clock.mono() + CHECKPOINT_INTERVAL_S
+        self._day_counts = Counter() if checkpoint else self._day_counts + days
+        self.commit_count += bool(statements)
 
     def _update_tail(self, tail: Tail, committed: list[Record], windows: list[TelemetryWindow]) -> None:
         """Remove what is committed from the tail, and store the committed numbers in it."""
@@ -497,7 +497,7 @@ class Journal:
         packs = await self.reader.read_after(lane, 0, ROWS_PER_EVICTION)
         if not packs:
             return False
-        until, delivered = packs[-1].pos, self.delivered[lane]
+        until, delivered = packs[-1].pos, self.delivered_pos[lane]
         self.drop((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
         self._pending.deletions.append(delete_packs(lane, until))
         self.acknowledge(lane, until)
@@ -515,10 +515,10 @@ class Journal:
         self._windows.remove(window)
         records = list(window.records)
         # A reader still in this window finds its end; records that were not ready are not sent.
-        del window.records[window.ready :]
-        window.pos = self.committed[Lane.TELEMETRY]
+        del window.records[window.ready_count :]
+        window.pos = self.committed_pos[Lane.TELEMETRY]
         self.changed.send()
-        self._days += Counter(map(self._ledger_key, records))
+        self._day_counts += Counter(map(self._ledger_key, records))
         self.drop(records, "disk")
 
     async def verify(self) -> None:

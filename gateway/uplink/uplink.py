@@ -78,7 +78,7 @@ class Uplink:
         self._command_tasks = asyncio.TaskGroup()
         self._reported_offline = False
         self._link: mqtt.Connection | None = None
-        self.online = False
+        self.is_online = False
         self.acknowledged_messages = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
         self.alarm_delay_counts = [0] * (len(ALARM_DELAY_BUCKETS_S) + 1)
@@ -116,7 +116,7 @@ class Uplink:
         """Publish the status; its acknowledgement proves that the connection works."""
         proof = link.publish(*self._dialect.status_message(True), retain=True)
         link.subscribe(self._dialect.command_topic)
-        self._link, self.online, self._reported_offline = link, True, False
+        self._link, self.is_online, self._reported_offline = link, True, False
         log_event(logging.INFO, "uplink-up", url=self._options.url)
         await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
         if self._poison.must_send_singly:
@@ -127,7 +127,7 @@ class Uplink:
                 raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S)) from error
 
     async def _mark_offline(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
-        self._link, self.online = None, False
+        self._link, self.is_online = None, False
         if not self._reported_offline:
             self._reported_offline = True
             why = error_text(error.key, **error.facts)
@@ -197,12 +197,12 @@ class Uplink:
     async def _send_committed(self, sender: LaneSender) -> None:
         """Send a lane of alarms or events as the journal commits them, in order."""
         lane, journal = sender.lane, self._journal
-        pos = journal.delivered[lane]
+        pos = journal.delivered_pos[lane]
         while True:
-            if pos >= journal.committed[lane]:
+            if pos >= journal.committed_pos[lane]:
                 await journal.commit_attempted.wait()
                 continue
-            end = journal.committed[lane]
+            end = journal.committed_pos[lane]
             packs = await journal.reader.read_after(lane, pos, ROWS_PER_READ[lane])
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
@@ -224,7 +224,7 @@ class Uplink:
     async def _send_telemetry(self, sender: LaneSender) -> None:
         """Send the open window as it fills; before that, the rows of the journal."""
         journal = self._journal
-        pos = journal.delivered[Lane.TELEMETRY]
+        pos = journal.delivered_pos[Lane.TELEMETRY]
         while True:
             window = journal.window_after(pos)
             if window is None:
@@ -232,7 +232,7 @@ class Uplink:
                 continue
             batch, sent = sender.start_batch(), 0
             while window.pos is None or sent < len(window.records):
-                if fresh := window.records[sent : window.ready]:
+                if fresh := window.records[sent : window.ready_count]:
                     sent += len(fresh)
                     await sender.send(batch, fresh)
                 else:
@@ -243,7 +243,7 @@ class Uplink:
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns their last position."""
         began = self._clock.mono()
-        end = self._journal.committed[Lane.TELEMETRY]
+        end = self._journal.committed_pos[Lane.TELEMETRY]
         packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
         records, batch = _records_of_packs(packs), sender.start_batch()
@@ -264,7 +264,9 @@ class Uplink:
             # While messages go singly, nothing else may be in flight.
             if self._is_behind() and not self._poison.must_send_singly:
                 is_poison = self._poison.is_poison
-                latest = [record for record in self._journal.latest.values() if not is_poison(record)]
+                latest = [
+                    record for record in self._journal.latest_samples.values() if not is_poison(record)
+                ]
                 self._publish_fitting(link, self._dialect.latest_message, latest)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
@@ -282,7 +284,9 @@ class Uplink:
 
     def _is_behind(self) -> bool:
         journal = self._journal
-        return journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > MAX_ROWS_BEHIND
+        return (
+            journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY] > MAX_ROWS_BEHIND
+        )
 
     def _publish_fitting(
         self,

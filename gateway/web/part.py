@@ -38,7 +38,7 @@ class PartInput(msgspec.Struct, frozen=True):
     now: Stamp
     day: str
     """The local date."""
-    infos: Mapping[str, DeviceInfo]
+    device_infos: Mapping[str, DeviceInfo]
     """The configured devices."""
     devices: tuple[DeviceRow, ...] = ()
     """The current row of each of them."""
@@ -51,7 +51,7 @@ class PartInput(msgspec.Struct, frozen=True):
 
     def title_of(self, device: str) -> dict[str, str]:
         """What people call a device, by language."""
-        info = self.infos.get(device)
+        info = self.device_infos.get(device)
         return info.title if info else {}
 
 
@@ -143,11 +143,11 @@ def _no_settings(_site: Site) -> Any:
     return None
 
 
-def _no_view(_settings: Any, _given: PartInput) -> Any:
+def _no_view(_settings: Any, _part_input: PartInput) -> Any:
     return None
 
 
-def _no_figures(_settings: Any, _given: PartInput) -> Mapping[str, int]:
+def _no_figures(_settings: Any, _part_input: PartInput) -> Mapping[str, int]:
     return {}
 
 

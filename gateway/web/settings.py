@@ -20,7 +20,7 @@ class DeviceInfo(msgspec.Struct, frozen=True):
     """Seconds between readings; the longest silence to expect of a device that pushes."""
     units: dict[str, str] = {}
     """The unit of each point."""
-    safety: bool = False
+    is_safety_device: bool = False
     actions: tuple[str, ...] = ()
     """The actions that the dashboard offers."""
 
@@ -51,6 +51,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return next((device for device in self.devices if device.name == name), None)
 
 
-def title_in(titles: Mapping[str, str], lang: str, otherwise: str) -> str:
-    """A title in a language, else in any, else `otherwise`."""
-    return titles.get(lang) or next(filter(None, titles.values()), otherwise)
+def title_in(titles: Mapping[str, str], lang: str, default: str) -> str:
+    """A title in a language, else in any, else `default`."""
+    return titles.get(lang) or next(filter(None, titles.values()), default)

@@ -96,7 +96,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     name: str
     title: dict[str, str]
     kind: str
-    safety: bool
+    is_safety_device: bool
     condition: DeviceCondition
     values: tuple[PointRow, ...] = ()
     at: int | None = None

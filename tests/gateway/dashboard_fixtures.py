@@ -59,14 +59,14 @@ NASTY = "<img src=x onerror=document.title='owned'>\"'"
 
 DEVICES = (
     DeviceInfo("counter", {"zh": "南门客流", "en": "South door"}, "door-counter", 5),
-    DeviceInfo("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True),
+    DeviceInfo("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, is_safety_device=True),
     DeviceInfo(
         "gas",
         {"zh": "厨房燃气", "en": "Kitchen gas"},
         "gas",
         5,
         {"lel": "%LEL", "valve": ""},
-        safety=True,
+        is_safety_device=True,
         actions=("close-valve", "whistle"),
     ),
     DeviceInfo(

@@ -22,7 +22,7 @@ NOON = 1_790_000_000_000
 DAY = "2026-09-21"
 MONO = 10**15
 
-SMOKE = DeviceInfo("smoke", {"zh": "烟感"}, "smoke", 10, safety=True)
+SMOKE = DeviceInfo("smoke", {"zh": "烟感"}, "smoke", 10, is_safety_device=True)
 DOOR = DeviceInfo("door", {"zh": "南门"}, "door-counter", 10)
 
 

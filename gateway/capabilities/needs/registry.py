@@ -134,7 +134,7 @@ class NeedsRegistry:
             self._check_objections(command)
             store = self._store()
             await asyncio.to_thread(
-                store.put, number, msgspec.convert(fields, Particulars), command.at.wall_ms
+                store.insert, number, msgspec.convert(fields, Particulars), command.at.wall_ms
             )
             failpoint("need-sealed")
             try:

@@ -136,32 +136,32 @@ def read(draft: SiteDraft) -> NeedsSite:
 
 
 def _read_categories(
-    reading: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
+    reader: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
 ) -> dict[str, Category]:
     found: dict[str, Category] = {}
     for name, table in tables.items():
         path = ("needs", "category", name)
-        reading.check_name(name, path)
-        keys = reading.build_struct(_CategoryKeys, table, path)
+        reader.check_name(name, path)
+        keys = reader.build_struct(_CategoryKeys, table, path)
         if keys is None:
             continue
         for key, given, known in (("owner", keys.owner, owners), ("referral", keys.referral, referrals)):
             if given and given not in known:
-                reading.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
+                reader.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
         found[name] = Category(
             title=localized(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
         )
     return found
 
 
-def _read_titles(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
-    for name, title in given.items():
+def _read_titles(reader: TomlReader, key: str, titles: Mapping[str, Text]) -> dict[str, dict[str, str]]:
+    for name, title in titles.items():
         path = ("needs", key, name)
-        reading.check_name(name, path)
+        reader.check_name(name, path)
         if not title or not all(each.strip() for each in localized(title).values()):
-            reading.add_mistake(path, "title-empty")
+            reader.add_mistake(path, "title-empty")
             return {}
-    return {name: localized(title) for name, title in given.items()}
+    return {name: localized(title) for name, title in titles.items()}
 
 
 def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:

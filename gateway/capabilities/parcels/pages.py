@@ -53,13 +53,15 @@ class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
         return NO_TARGET
 
 
-def parcels_view(_settings: None, given: PartInput) -> ParcelsView:
+def parcels_view(_settings: None, part_input: PartInput) -> ParcelsView:
     """The view of the service's rows and summary."""
-    rows: Mapping[str, Compartment] = given.rows(Lockers)
+    rows: Mapping[str, Compartment] = part_input.rows(Lockers)
     return ParcelsView(
-        compartments=place_count(given.snapshot.samples.get(Lockers.name), given.now),
+        compartments=place_count(part_input.snapshot.samples.get(Lockers.name), part_input.now),
         cabinets=tuple(
-            _cabinet(info, rows) for info in given.infos.values() if info.kind == PARCEL_LOCKER_KIND
+            _cabinet(info, rows)
+            for info in part_input.device_infos.values()
+            if info.kind == PARCEL_LOCKER_KIND
         ),
     )
 

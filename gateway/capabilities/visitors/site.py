@@ -143,12 +143,12 @@ def figures(part: VisitorsSite) -> Figures:
     return {Visitors.name: found}
 
 
-def _read_rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
+def _read_rooms(reader: TomlReader, data: Table) -> dict[str, Room]:
     rooms = {}
-    for name, table in reading.named_tables(data, "room"):
+    for name, table in reader.named_tables(data, "room"):
         if name in (OUTSIDE, CENTRE):
-            reading.add_mistake(("room", name), "name-reserved", name=name)
-        keys = reading.build_struct(_RoomKeys, table, ("room", name))
+            reader.add_mistake(("room", name), "name-reserved", name=name)
+        keys = reader.build_struct(_RoomKeys, table, ("room", name))
         if keys is not None:
             rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
     return rooms
@@ -160,31 +160,31 @@ def _table_names(data: Table, section: str) -> list[str]:
     return list(tables) if isinstance(tables, dict) else []
 
 
-def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
+def _read_doors(reader: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts_visitors(device)]
     # A device that is configured wrongly has been reported already.
     already_reported = [name for name in _table_names(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_table_names(data, "room"))
-    for name, table in reading.named_tables(data, "door"):
+    for name, table in reader.named_tables(data, "door"):
         path = ("door", name)
-        keys = reading.build_struct(_DoorKeys, table, path)
+        keys = reader.build_struct(_DoorKeys, table, path)
         if keys is None:
             continue
         if name in counters and name not in keys.counters:
-            reading.add_mistake(path, "door-name", name=name)
+            reader.add_mistake(path, "door-name", name=name)
         for counter in keys.counters:
             if counter in taken:
                 other = taken[counter]
-                reading.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
+                reader.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
             elif counter not in counters and counter not in already_reported:
                 known = ", ".join(counters) or "–"
-                reading.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
+                reader.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name
         for key, side in (("from", keys.outer), ("to", keys.inner)):
             if side not in places:
-                reading.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
+                reader.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
         doors[name] = Door(
             title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )

@@ -34,7 +34,9 @@ class ScannedBus:
     async def __aexit__(self, *_: object) -> None:
         await self._exit_stack.aclose()
 
-    async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
+    async def send_request(
+        self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None
+    ) -> Table:
         """As `scanner.AskDevice`."""
         ask = make_scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
         try:

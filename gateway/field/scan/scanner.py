@@ -193,7 +193,7 @@ class Scanner:
             self._report.announce("scan.line", place=target, driver=name, line=summary, seconds=seconds)
             try:
                 async with bus:
-                    found = await self._ask_addresses(name, target, table, bus.ask, addresses)
+                    found = await self._ask_addresses(name, target, table, bus.send_request, addresses)
             except LinkDown as down:
                 # Some ports do not support every speed and parity.
                 if str(down) not in reported:

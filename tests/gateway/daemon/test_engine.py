@@ -77,12 +77,12 @@ async def test_an_alarm_is_safe_before_its_sample_is_queued(tmp_path: Path) -> N
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, journal):
         taking = asyncio.create_task(it.publish_sample(fire(clock)))
-        while not journal.committed[ALARM]:
-            assert not journal.latest
+        while not journal.committed_pos[ALARM]:
+            assert not journal.latest_samples
             await asyncio.sleep(0)
         await taking
         assert [record.device for record in await records(path, ALARM)] == ["smoke"]
-        assert list(journal.latest) == ["smoke"]
+        assert list(journal.latest_samples) == ["smoke"]
 
 
 async def test_a_journal_that_fails_does_not_stop_the_engine(

@@ -122,7 +122,10 @@ def test_nobody_knows_when_a_reading_before_the_last_boot_without_a_clock_was() 
 
 
 def test_safety_devices_come_first_and_the_worst_of_them() -> None:
-    cards = [DeviceInfo(name, {}, "smoke", 10, safety=name[0] == "s") for name in ("o1", "s1", "o2", "s2")]
+    cards = [
+        DeviceInfo(name, {}, "smoke", 10, is_safety_device=name[0] == "s")
+        for name in ("o1", "s1", "o2", "s2")
+    ]
     samples = sample("s1"), sample("o1"), sample("o2", error="x"), sample("s2", error="x")
     seen = view(*cards, samples=samples)
     assert [line.name for line in seen.devices] == ["s2", "s1", "o2", "o1"]

@@ -62,14 +62,14 @@ async def seqs(path: Path, lane: Lane, device: str = "d") -> list[int]:
 async def test_samples_of_a_window_are_one_row(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        before = j.commits
+        before = j.commit_count
         for n in range(5):
             j.append_sample(sample(clock, value=n))
         await window(j, clock)
         (pack,) = await j.reader.read_after(TELEMETRY, 0, 10)
         assert [record.body["values"]["x"] for record in pack.records] == [0, 1, 2, 3, 4]
         assert [record.seq for record in pack.records] == [1, 2, 3, 4, 5]
-        assert j.commits == before + 1
+        assert j.commit_count == before + 1
 
 
 async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(tmp_path: Path) -> None:
@@ -138,14 +138,14 @@ async def test_a_new_device_leaves_once_it_is_known_on_the_disk(tmp_path: Path) 
         j.append_sample(sample(clock))
         first = j.window_after(0)
         assert first is not None
-        assert first.ready == 0
+        assert first.ready_count == 0
         await window(j, clock)
-        assert first.ready == 1
+        assert first.ready_count == 1
         assert first.pos is not None
         j.append_sample(sample(clock))
         second = j.window_after(first.pos)
         assert second is not None
-        assert second.ready == 1
+        assert second.ready_count == 1
 
 
 async def test_no_more_leaves_ahead_of_the_disk_than_a_crash_would_skip(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_no_more_leaves_ahead_of_the_disk_than_a_crash_would_skip(tmp_path
             j.append_sample(sample(clock))
         open_window = j.window_after(1)
         assert open_window is not None
-        assert open_window.ready == MAX_SENT_UNCOMMITTED
+        assert open_window.ready_count == MAX_SENT_UNCOMMITTED
 
 
 async def test_the_window_after_a_position_comes_from_memory_or_not_at_all(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ async def test_the_window_after_a_position_comes_from_memory_or_not_at_all(tmp_p
         for _ in range(MAX_COMMITTED_WINDOWS * 3):
             j.append_sample(sample(clock))
             await window(j, clock)
-        last = j.committed[TELEMETRY]
+        last = j.committed_pos[TELEMETRY]
         assert j.window_after(0) is None
         recent = j.window_after(last - 1)
         assert recent is not None
@@ -183,7 +183,7 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
         j.acknowledge(ALARM, 2)
         j.acknowledge(ALARM, 1)
     async with journal(path) as (j, _):
-        assert j.delivered[ALARM] == 2
+        assert j.delivered_pos[ALARM] == 2
         assert [pack.pos for pack in await j.reader.read_after(ALARM, 2, 10)] == [3]
         assert await j.reader.pending_count(ALARM) == 1
 
@@ -298,7 +298,7 @@ async def test_numbers_of_evicted_records_are_not_used_again(tmp_path: Path) -> 
         for _ in range(5):
             j.append("s", [fact(clock, EVENT)], {})
             await j.commit()
-        j.acknowledge(EVENT, j.committed[EVENT])
+        j.acknowledge(EVENT, j.committed_pos[EVENT])
         assert await j._evict(EVENT)
         assert await seqs(path, EVENT) == []
         path = crashed(path)
@@ -370,7 +370,7 @@ async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path:
             j.append_sample(Sample("d", clock.now(), {"x": noise[n % 100 :] + str(n)}))
             await window(j, clock)
         assert j.size_bytes <= 16_000_000
-        assert j.dropped > 0
+        assert j.dropped_count > 0
         oldest = (await j.reader.read_after(TELEMETRY, 0, 1))[0].records[0].seq
         gaps = [r.body async for r in j.reader.records(EVENT, 0) if r.kind == "gap"]
         lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
@@ -390,9 +390,9 @@ async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> Non
         for n in range(1200):
             j.append_sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await window(j, clock)
-            j.acknowledge(TELEMETRY, j.committed[TELEMETRY])
+            j.acknowledge(TELEMETRY, j.committed_pos[TELEMETRY])
         assert (await j.reader.read_after(TELEMETRY, 0, 1))[0].pos > 1
-        assert j.dropped == 0
+        assert j.dropped_count == 0
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None
     mark_damaged(path)
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
-        assert j.delivered == dict.fromkeys(Lane, 0)
+        assert j.delivered_pos == dict.fromkeys(Lane, 0)
         assert j.append_sample(sample(clock)).seq > SKIPPED_SEQUENCE_NUMBERS
         assert len([r async for r in j.reader.records(Lane.TELEMETRY, 0)]) == 60
         assert set(await j.reader.service_rows("s")) == {"k"}
@@ -169,7 +169,7 @@ async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Pa
         assert {gap["reason"] for gap in gaps} == {"damaged"}
         assert j.append_sample(sample(clock)).seq == 11 + SKIPPED_SEQUENCE_NUMBERS
         await window(j, clock)
-        assert j.committed[Lane.TELEMETRY] == 11
+        assert j.committed_pos[Lane.TELEMETRY] == 11
         assert min(pack.pos for pack in await j.reader.read_after(Lane.EVENT, 0, 9)) > 10, (
             "nobody looks below a cursor"
         )

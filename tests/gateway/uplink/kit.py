@@ -181,7 +181,7 @@ class Gateway:
         await self.journal.commit()
 
     def caught_up(self) -> bool:
-        return all(self.journal.delivered[lane] == self.journal.committed[lane] for lane in Lane)
+        return all(self.journal.delivered_pos[lane] == self.journal.committed_pos[lane] for lane in Lane)
 
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", **options}

@@ -67,7 +67,7 @@ async def test_a_poison_record_is_found_and_nothing_else_is_lost(
     async with gateway(tmp_path) as it:
         await fill(it, lane, 400, 222)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await eventually(lambda: gaps(taker))
         await it.journal.commit()
         assert await buried(it) == [(lane, 222, "poison")]
@@ -85,7 +85,7 @@ async def test_the_newest_sample_may_be_poison(tmp_path: Path, taker: Broker) ->
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 100, 100)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 100, "poison")]
         for lane in Lane:
@@ -98,7 +98,7 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
         for n in range(1, 200):
             put(it, TELEMETRY, MARK if n == 50 else n)
             await asyncio.sleep(0.01)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 50, "poison")]
         assert missing(taker, TELEMETRY, 199) == {50}
@@ -112,14 +112,14 @@ async def test_random_breaks_condemn_nobody(
         await fill(it, TELEMETRY, 300, 0)
         it.start(taker.port)
         for n in range(10):
-            await eventually(lambda: it.uplink.online)
+            await eventually(lambda: it.uplink.is_online)
             await asyncio.sleep(0.003 * n)
             taker.cut()
-            await eventually(lambda: not it.uplink.online)
+            await eventually(lambda: not it.uplink.is_online)
             if n % 3 == 0:
                 await fill(it, TELEMETRY, 50, 0)
         await eventually(it.caught_up, 30)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 500) == set()
 
@@ -134,7 +134,7 @@ async def test_a_broker_that_acknowledges_nothing_condemns_nobody(
         await eventually(lambda: taker.connections >= 4, 20)
         taker.mute = False
         await eventually(it.caught_up, 30)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 100) == set()
 
@@ -173,7 +173,7 @@ async def test_a_record_refused_for_its_form_is_buried(tmp_path: Path, taker: Br
     async with gateway(tmp_path) as it:
         await fill(it, lane, 100, 33)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         await eventually(lambda: gaps(taker))
         assert await buried(it) == [(lane, 33, "format")]
@@ -190,10 +190,10 @@ async def test_a_refusal_that_may_pass_loses_nothing(tmp_path: Path, taker: Brok
         it.start(taker.port)
         await asyncio.sleep(2.5)
         assert 2 <= taker.connections <= 5
-        assert it.journal.delivered == dict.fromkeys(Lane, 0)
+        assert it.journal.delivered_pos == dict.fromkeys(Lane, 0)
         taker.refuse = b""
         await eventually(it.caught_up, 20)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 50) == set()
 

@@ -33,9 +33,9 @@ class NeedsView(msgspec.Struct, frozen=True):
     """Whether phones have an address to open, and may register."""
 
 
-def needs_view(settings: NeedsSettings, given: PartInput) -> NeedsView:
+def needs_view(settings: NeedsSettings, part_input: PartInput) -> NeedsView:
     """The view of the service's summary."""
-    summary = given.snapshot.samples.get(Needs.name)
+    summary = part_input.snapshot.samples.get(Needs.name)
     values = summary.body["values"] if summary else {}
     reception = settings.reception
     return NeedsView(

@@ -91,7 +91,7 @@ class SafetyDeviceRequest(DeviceRequest, frozen=True):
 
     def target(self, context: RequestContext) -> Target:
         device = context.settings.device(self.device)
-        if device is None or not device.safety:
+        if device is None or not device.is_safety_device:
             return NO_TARGET
         return Target((device.name,), {"device": title_in(device.title, context.lang, device.name)})
 

@@ -229,30 +229,30 @@ class SafetyView(msgspec.Struct, frozen=True):
         return {mode: modes.count(mode) for mode in modes}
 
 
-def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
+def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
     """The view of the services' rows."""
-    now = given.now
-    alarms: Mapping[str, Alarm] = given.rows(Safety)
-    standing = _alarm_rows(settings, given)
-    supervision: Mapping[str, Sensor] = given.rows(Supervision)
-    output_states = given.snapshot.samples.get(OUTPUTS_DEVICE)
+    now = part_input.now
+    alarms: Mapping[str, Alarm] = part_input.rows(Safety)
+    standing = _alarm_rows(settings, part_input)
+    supervision: Mapping[str, Sensor] = part_input.rows(Supervision)
+    output_states = part_input.snapshot.samples.get(OUTPUTS_DEVICE)
     return SafetyView(
         alarms=tuple(alarm for alarm in standing if not alarm.drill),
-        ended=_ended_rows(given),
+        ended=_ended_rows(part_input),
         drills=tuple(alarm for alarm in standing if alarm.drill),
-        out=_out_of_service_rows(given),
+        out=_out_of_service_rows(part_input),
         outputs=tuple(
-            _output_row(name, output, given.title_of(output.device), alarms, standing, output_states)
+            _output_row(name, output, part_input.title_of(output.device), alarms, standing, output_states)
             for name, output in settings.outputs.items()
         ),
         detectors=tuple(
-            _detector_row(device, given.title_of(device), point, supervision, now)
-            for device in given.infos
+            _detector_row(device, part_input.title_of(device), point, supervision, now)
+            for device in part_input.device_infos
             for point in settings.tested_points.get(device, ())
         ),
-        batteries=_battery_rows(given),
-        rounds={name: _round_row(row, now) for name, row in given.rows(Patrols).items()},
-        findings=_finding_rows(given.rows(Findings), now),
+        batteries=_battery_rows(part_input),
+        rounds={name: _round_row(row, now) for name, row in part_input.rows(Patrols).items()},
+        findings=_finding_rows(part_input.rows(Findings), now),
         plans=settings.plans,
         patrols=settings.patrols,
         severities=tuple(settings.finding_hours),
@@ -284,10 +284,10 @@ def reminders(part: SafetyView) -> Iterable[Reminder]:
     return [Reminder(f"dashboard.remind-{key}", count, link, order=10) for key, count, link in counts]
 
 
-def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, ...]:
+def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmRow, ...]:
     """Unacknowledged first, then the most urgent hazard, then the newest."""
-    rows: Mapping[str, Alarm] = given.rows(Safety)
-    cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
+    rows: Mapping[str, Alarm] = part_input.rows(Safety)
+    cases: Mapping[str, EmergencyCase] = part_input.rows(EmergencyPlans)
     hazards = list(Hazard)
     alarms = sorted(
         (alarm for alarm in rows.values() if alarm.is_current),
@@ -302,12 +302,14 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     def row(alarm: Alarm) -> AlarmRow:
         is_output = alarm.device == OUTPUTS_DEVICE
         output = settings.outputs.get(alarm.point.removesuffix(".failed")) if is_output else None
-        info = given.infos.get(output.device if output else alarm.device)
+        info = part_input.device_infos.get(output.device if output else alarm.device)
         key, case = find_case(cases, alarm.id) or ("", None)
         is_first = key not in shown_cases
         shown_cases.add(key)
         inside = (
-            case.inside if case and case.inside is not None else given.figures.get(settings.people_inside)
+            case.inside
+            if case and case.inside is not None
+            else part_input.figures.get(settings.people_inside)
         )
         return AlarmRow(
             id=alarm.id,
@@ -318,29 +320,29 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
             point=alarm.point,
             value=alarm.value,
             unit=info.units.get(alarm.point, "") if info else "",
-            raised=wall_ms(alarm.raised, given.now),
+            raised=wall_ms(alarm.raised, part_input.now),
             by=alarm.acknowledged_by,
             rule=alarm.title,
             drill=alarm.mode is AlarmMode.DRILL,
             sounds=alarm.is_sounding,
             muted_by=alarm.mode_by if alarm.muted else "",
             inside=inside if alarm.hazard is Hazard.FIRE else None,
-            case=_case_row(case, given.now) if case and is_first else None,
+            case=_case_row(case, part_input.now) if case and is_first else None,
             output=alarm.point.removesuffix(".failed") if output else "",
         )
 
     return tuple(row(alarm) for alarm in alarms)
 
 
-def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
+def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
     """Newest first."""
-    now = given.now
-    removed: tuple[tuple[Alarm, Stamp], ...] = given.snapshot.removed.get(Safety.name, ())
+    now = part_input.now
+    removed: tuple[tuple[Alarm, Stamp], ...] = part_input.snapshot.removed.get(Safety.name, ())
     return tuple(
         EndedRow(
             id=alarm.id,
             name=alarm.device,
-            title=given.title_of(alarm.device),
+            title=part_input.title_of(alarm.device),
             hazard=alarm.hazard,
             rule=alarm.title,
             at=wall_ms(at, now),
@@ -366,21 +368,21 @@ def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
     )
 
 
-def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
+def _out_of_service_rows(part_input: PartInput) -> tuple[OutOfServiceRow, ...]:
     """One row for a device with all its hazards, as it is disabled and enabled as a whole."""
     found: dict[tuple[object, ...], OutOfServiceRow] = {}
-    rows: Mapping[str, Alarm] = given.rows(Safety)
+    rows: Mapping[str, Alarm] = part_input.rows(Safety)
     for alarm in rows.values():
         if alarm.mode is None or alarm.mode is AlarmMode.DRILL:
             continue
-        until = wall_ms(alarm.until, given.now) if alarm.until else None
+        until = wall_ms(alarm.until, part_input.now) if alarm.until else None
         shelved = alarm.mode is AlarmMode.SHELVED
         key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
         old = found.get(key)
         found[key] = OutOfServiceRow(
             mode=alarm.mode,
             device=alarm.device,
-            title=given.title_of(alarm.device),
+            title=part_input.title_of(alarm.device),
             hazards=tuple(dict.fromkeys((*(old.hazards if old else ()), alarm.hazard))),
             rule=alarm.title if shelved else {},
             alarm=alarm.id if shelved else "",
@@ -436,12 +438,12 @@ def _detector_row(
     )
 
 
-def _battery_rows(given: PartInput) -> tuple[BatteryRow, ...]:
-    batteries: Mapping[str, Battery] = given.rows(Batteries)
+def _battery_rows(part_input: PartInput) -> tuple[BatteryRow, ...]:
+    batteries: Mapping[str, Battery] = part_input.rows(Batteries)
     rows = (
-        BatteryRow(name, given.title_of(name), row.level, row.unit, row.left)
+        BatteryRow(name, part_input.title_of(name), row.level, row.unit, row.left)
         for name, row in batteries.items()
-        if name in given.infos and row.left is not None and row.left <= LOW_DAYS_LEFT
+        if name in part_input.device_infos and row.left is not None and row.left <= LOW_DAYS_LEFT
     )
     return tuple(sorted(rows, key=lambda row: row.days_left))
 

@@ -213,9 +213,9 @@ def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Row
     return {key: _replace(case, muster=muster)}, [_fact(case, "muster", command.at, **body)]
 
 
-def _headcount(inside: int | None, found: int | None) -> dict[str, int | None]:
+def _headcount(inside: int | None, people_found: int | None) -> dict[str, int | None]:
     """How many were inside and how many of them are missing; None where that is not known."""
-    missing = None if inside is None or found is None else max(0, inside - found)
+    missing = None if inside is None or people_found is None else max(0, inside - people_found)
     return {"inside": inside, "missing": missing}
 
 

@@ -136,18 +136,18 @@ class _PlanReader(TomlReader):
         )
 
 
-def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
+def read_duties(reader: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
     """Read all duties."""
     return Duties(
         plans=plans,
-        patrols=_read_patrols(reading, data),
-        tests=_read_test_intervals(reading, data),
-        hazards=_read_closing_hours(reading, data),
+        patrols=_read_patrols(reader, data),
+        tests=_read_test_intervals(reader, data),
+        hazards=_read_closing_hours(reader, data),
     )
 
 
 def read_plans(
-    reading: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
+    reader: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
     """The plan of each hazard, from the first folder that has one, and the texts that were read, by
     `plans/hazard`; `saved_sources` are such texts, read instead of the
@@ -169,24 +169,24 @@ def read_plans(
         try:
             plan, sources[PLAN_SOURCE_PREFIX + name] = _read_plan(file, text)
         except Mistakes as wrong:
-            reading.mistakes += wrong.mistakes
+            reader.mistakes += wrong.mistakes
         else:
             found[plan.hazard] = plan
     return found, sources
 
 
-def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
+def _read_patrols(reader: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
-    for name, table in reading.named_tables(data, "patrol"):
+    for name, table in reader.named_tables(data, "patrol"):
         path = ("patrol", name)
-        keys = reading.build_struct(_PatrolKeys, table, path)
+        keys = reader.build_struct(_PatrolKeys, table, path)
         if keys is None:
             continue
         for checkpoint in keys.checkpoints:
-            reading.check_name(checkpoint, (*path, "checkpoints"))
+            reader.check_name(checkpoint, (*path, "checkpoints"))
         minutes = _round_minutes(keys.every)
         if minutes is None:
-            reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
+            reader.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
             title=localized(keys.title or name),
@@ -207,34 +207,34 @@ def _round_minutes(every: float | str) -> int | None:
     return minutes or None
 
 
-def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_test_intervals(reader: TomlReader, data: Table) -> Mapping[str, float]:
     """`[tests]`: days between two tests, by kind of device; 0: never."""
-    table = _read_numbers(reading, data, "tests", MAX_INTERVAL_DAYS)
+    table = _read_numbers(reader, data, "tests", MAX_INTERVAL_DAYS)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
-        reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+        reader.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
     return {**TEST_INTERVAL_DAYS, **table}
 
 
-def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]:
+def _read_closing_hours(reader: TomlReader, data: Table) -> Mapping[str, float]:
     """`[hazards]`: hours in which a finding is to be closed, by severity."""
-    table = _read_numbers(reading, data, "hazards", MAX_INTERVAL_DAYS * 24)
-    reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
+    table = _read_numbers(reader, data, "hazards", MAX_INTERVAL_DAYS * 24)
+    reader.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
-            reading.add_mistake(("hazards", severity), "positive")
+            reader.add_mistake(("hazards", severity), "positive")
     return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _read_numbers(reading: TomlReader, data: Table, section: str, maximum: float) -> dict[str, float]:
+def _read_numbers(reader: TomlReader, data: Table, section: str, maximum: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
-        reading.add_mistake((section,), "table-expected", key=section)
+        reader.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
-            reading.add_mistake((section, key), "number-range", most=maximum)
+            reader.add_mistake((section, key), "number-range", most=maximum)
         else:
             found[key] = value
     return found

@@ -102,7 +102,7 @@ def contacts_reachable_by(
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
-def read_notification_settings(reading: TomlReader, data: Table) -> NotificationSettings:
+def read_notification_settings(reader: TomlReader, data: Table) -> NotificationSettings:
     """Contacts, roster, channels and plans, as far as they are valid."""
     people = {
         name: Contact(
@@ -112,13 +112,13 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
             email=keys.email,
             wecom=keys.wecom,
         )
-        for name, keys in _read_contacts(reading, data)
+        for name, keys in _read_contacts(reader, data)
     }
-    channels = dict(_read_channels(reading, data))
-    shifts = tuple(_read_shifts(reading, data, people))
+    channels = dict(_read_channels(reader, data))
+    shifts = tuple(_read_shifts(reader, data, people))
     found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
     # Plans are checked against what is valid above; names that were reported there are skipped.
-    plans = _read_plans(reading, data, found)
+    plans = _read_plans(reader, data, found)
     default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
     return msgspec.structs.replace(
@@ -126,51 +126,51 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
     )
 
 
-def _read_contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
-    for name, table in reading.named_tables(data, "contact"):
+def _read_contacts(reader: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+    for name, table in reader.named_tables(data, "contact"):
         if name == DUTY_RECIPIENT:
-            reading.add_mistake(("contact", name), "name-reserved", name=name)
-        if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
+            reader.add_mistake(("contact", name), "name-reserved", name=name)
+        if keys := reader.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
 
 
-def _read_channels(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
-    for name, table in reading.named_tables(data, "channel"):
+def _read_channels(reader: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
+    for name, table in reader.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
-            reading.add_mistake(path, "key-missing", key="type")
+            reader.add_mistake(path, "key-missing", key="type")
             continue
         try:
             channel = load_channel(str(table.pop("type")))
         except ConfigError as error:
-            reading.add_mistake((*path, "type"), error.key, 0, **error.facts)
+            reader.add_mistake((*path, "type"), error.key, 0, **error.facts)
             continue
-        options = reading.build_struct(channel.options, table, path)
+        options = reader.build_struct(channel.options, table, path)
         if options is not None:
             yield name, ConfiguredChannel(channel, options)
 
 
-def _read_shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
-    for name, table in reading.named_tables(data, "roster"):
+def _read_shifts(reader: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
+    for name, table in reader.named_tables(data, "roster"):
         path = ("roster", name)
-        contacts = _contact_names(reading, (*path, "contacts"), table.pop("contacts", None))
-        _check_names(reading, (*path, "contacts"), contacts, people, data)
+        contacts = _contact_names(reader, (*path, "contacts"), table.pop("contacts", None))
+        _check_names(reader, (*path, "contacts"), contacts, people, data)
         closed = table.pop("closed", ())
         try:
             yield Shift(contacts, parse_week(table, closed))
         except (TypeError, ValueError) as error:
-            reading.add_mistake(path, "hours-form", text=error)
+            reader.add_mistake(path, "hours-form", text=error)
 
 
-def _contact_names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return tuple(given)
-    reading.add_mistake(path, "roster-contacts")
+def _contact_names(reader: TomlReader, path: tuple[str, ...], names: Any) -> tuple[str, ...]:
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    reader.add_mistake(path, "roster-contacts")
     return ()
 
 
 def _check_names(
-    reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
+    reader: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
     """Report unknown names, except those of tables that have been reported as wrong already."""
     section = "contact" if path[-1] != "by" else "channel"
@@ -178,22 +178,24 @@ def _check_names(
     for name in names:
         if name not in known and not (isinstance(written, dict) and name in written):
             key = f"{section}-unknown-name"
-            reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
+            reader.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -> dict[str, EscalationPlan]:
+def _read_plans(
+    reader: TomlReader, data: Table, settings: NotificationSettings
+) -> dict[str, EscalationPlan]:
     plans: dict[str, EscalationPlan] = {}
-    for name, table in reading.named_tables(data, "escalation"):
+    for name, table in reader.named_tables(data, "escalation"):
         path = ("escalation", name)
         if name != DEFAULT_PLAN and name not in list(Hazard):
-            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
+            reader.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
             continue
-        before = len(reading.mistakes)
-        keys = reading.build_struct(PlanKeys, table, path)
+        before = len(reader.mistakes)
+        keys = reader.build_struct(PlanKeys, table, path)
         if keys is None:
             continue
-        _check_plan(reading, data, path, keys, found)
-        if len(reading.mistakes) == before:
+        _check_plan(reader, data, path, keys, settings)
+        if len(reader.mistakes) == before:
             plans[name] = EscalationPlan(
                 steps=keys.steps,
                 repeat_interval_s=keys.repeat,
@@ -205,35 +207,35 @@ def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -
 
 
 def _check_plan(
-    reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: NotificationSettings
+    reader: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, settings: NotificationSettings
 ) -> None:
     """Report steps that would notify no one, at any time of the roster."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
-        reading.add_mistake((*path, "steps"), "plan-order")
-    _check_names(reading, (*path, "fallback"), keys.fallback, found.contacts, data)
+        reader.add_mistake((*path, "steps"), "plan-order")
+    _check_names(reader, (*path, "fallback"), keys.fallback, settings.contacts, data)
     for number, step in enumerate(keys.steps, 1):
         at = (*path, "steps")
         if not step.tell or not step.by:
-            reading.add_mistake(at, "plan-nobody", number=number)
+            reader.add_mistake(at, "plan-nobody", number=number)
             continue
         named = [name for name in step.tell if name != DUTY_RECIPIENT]
-        _check_names(reading, at, named, found.contacts, data)
-        _check_names(reading, (*at, "by"), step.by, found.channels, data)
+        _check_names(reader, at, named, settings.contacts, data)
+        _check_names(reader, (*at, "by"), step.by, settings.channels, data)
         if DUTY_RECIPIENT in step.tell:
-            named += [name for shift in found.shifts for name in shift.contacts]
+            named += [name for shift in settings.shifts for name in shift.contacts]
             named += keys.fallback
-            hole = first_uncovered_time(found.shifts)
+            hole = first_uncovered_time(settings.shifts)
             if hole is not None and not keys.fallback:
-                reading.add_mistake(at, "roster-hole", number=number, hole=hole)
-        channels = [found.channels[name] for name in step.by if name in found.channels]
+                reader.add_mistake(at, "roster-hole", number=number, hole=hole)
+        channels = [settings.channels[name] for name in step.by if name in settings.channels]
         if len(channels) < len(step.by):
             continue
-        sets = [contacts_reachable_by(configured, found.contacts.values()) for configured in channels]
+        sets = [contacts_reachable_by(configured, settings.contacts.values()) for configured in channels]
         for name in dict.fromkeys(named):
-            if name in found.contacts and not any(whom is None or name in whom for whom in sets):
+            if name in settings.contacts and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
-                reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
+                reader.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 
 
 def first_uncovered_time(shifts: Iterable[Shift]) -> str | None:

@@ -105,25 +105,25 @@ def _build_rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] |
 
 
 def _applies_during(
-    reading: TomlReader, path: tuple[str, ...], text: str, opening: WeeklyHours | None
+    reader: TomlReader, path: tuple[str, ...], text: str, opening: WeeklyHours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
         return None
     if text in ("open", "closed"):
         if opening is None:
-            reading.add_mistake((*path, "during"), "rule-no-hours", during=text)
+            reader.add_mistake((*path, "during"), "rule-no-hours", during=text)
             return None
         is_open = opening.__contains__
         return is_open if text == "open" else lambda local: not is_open(local)
     try:
         return parse_every_day(text).__contains__
     except ValueError:
-        reading.add_mistake((*path, "during"), "hours-form", text=text)
+        reader.add_mistake((*path, "during"), "hours-form", text=text)
         return None
 
 
 def _check_condition(
-    reading: TomlReader,
+    reader: TomlReader,
     path: tuple[str, ...],
     number: int,
     condition: RuleCondition,
@@ -132,7 +132,7 @@ def _check_condition(
     """Report what is wrong with one condition."""
 
     def mistake(key: str, **facts: Any) -> None:
-        reading.add_mistake((*path, "when"), key, number=number, **facts)
+        reader.add_mistake((*path, "when"), key, number=number, **facts)
 
     device, _, name = condition.point.partition(".")
     if device not in points:
@@ -163,10 +163,10 @@ def _check_condition(
             mistake("rule-positive", test=test)
 
 
-def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
+def _check_contradictions(reader: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
     """Report conditions that can never be true at the same time."""
     if not 0 <= keys.need <= len(keys.when):
-        reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
+        reader.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
         return
     if keys.need not in (0, len(keys.when)):
         return
@@ -176,7 +176,7 @@ def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: Rule
         low = max((c.above for c in same if c.above is not None and c.below is None), default=None)
         high = min((c.below for c in same if c.below is not None and c.above is None), default=None)
         if len(wanted) > 1 or (low is not None and high is not None and low >= high):
-            reading.add_mistake((*path, "when"), "rule-contradiction", point=point)
+            reader.add_mistake((*path, "when"), "rule-contradiction", point=point)
 
 
 def read_outputs(draft: SiteDraft) -> dict[str, Output]:

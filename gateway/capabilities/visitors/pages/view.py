@@ -31,26 +31,26 @@ class VisitorsView(msgspec.Struct, frozen=True):
     cameras: tuple[CameraInfo, ...] = ()
 
 
-def figures(_settings: VisitorsSettings, given: PartInput) -> Mapping[str, int]:
+def figures(_settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
     """The number of people in the centre."""
-    summary = _todays_summary(given.rows(Visitors), given.day)
+    summary = _todays_summary(part_input.rows(Visitors), part_input.day)
     return {INSIDE: summary["inside"]} if "inside" in summary else {}
 
 
-def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
+def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> VisitorsView:
     """The view of the service's rows."""
-    rows = given.rows(Visitors)
-    summary = _todays_summary(rows, given.day)
-    titles = {name: info.title for name, info in given.infos.items()}
+    rows = part_input.rows(Visitors)
+    summary = _todays_summary(rows, part_input.day)
+    titles = {name: info.title for name, info in part_input.device_infos.items()}
     return VisitorsView(
         inside=summary.get("inside"),
         came=summary.get("in"),
         left=summary.get("out"),
         silent_counters=sum(
             device.kind == COUNTER_KIND and device.condition is not DeviceCondition.GOOD
-            for device in given.devices
+            for device in part_input.devices
         ),
-        visits=visits_of(rows, settings.layout, titles, given.day, given.now),
+        visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
         cameras=settings.cameras,
     )
 
