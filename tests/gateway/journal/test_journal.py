@@ -204,7 +204,7 @@ async def main():
             for device in ("a", "b"):
                 record = journal.append_sample(Sample(device, clock.now(), {"n": n}))
                 window = journal._windows[-1]
-                if window.ready == len(window.records):
+                if window.ready_count == len(window.records):
                     print("left", device, record.seq, n)
             if n % 5 == 0:
                 journal.append("s", [Fact(Lane.ALARM, "a", "alarm", clock.now(), {"n": n})], {})

@@ -295,13 +295,13 @@ def test_who_looks_sees_this_moment_and_nothing_twice(tmp_path: Path) -> None:
 WORK = """
 import asyncio, sys
 from pathlib import Path
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.capabilities.visitors.statistics import writer
 from gateway.capabilities.visitors.statistics.database import connect
 
 async def work():
     database = connect(Path(sys.argv[2]))
-    async with Reader.open(Path(sys.argv[1])) as reader:
+    async with JournalReader.open(Path(sys.argv[1])) as reader:
         await writer.catch_up(database, reader)
     database.close()
 
