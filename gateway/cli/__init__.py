@@ -1,4 +1,4 @@
-"""`linli`: one command a file, imported when it is the one that was asked for."""
+"""The program `linli`: one file for each command, imported only when that command is called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.terminal.printing import cli_text, error_sentence
 from gateway.words import preferred_language, translate
 
 EX_CONFIG = 78
-"""sysexits.h: something was found in a configuration file; systemd does not restart on it."""
+"""sysexits.h: a configuration file is wrong; the systemd units do not restart on it."""
 CORE_COMMANDS = (
     "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "ledger",
     "asyncapi", "scan", "simulate",
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             arguments
         )
         code = int(options.run(options) or 0)
-        if sys.stdout is not None:  # Whoever began us may have closed it.
+        if sys.stdout is not None:  # The parent process may have closed it.
             sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error_sentence(error), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read along (`| head`) has seen enough; nor does Python's farewell to the stream matter.
+        # The reader (`| head`) has ended. Redirect stdout, so that Python's flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
-    """Knows all commands by name, and the options of the chosen one."""
+    """A parser with the names of all commands, and the options of the chosen one."""
     parser = argparse.ArgumentParser("linli", description=cli_text("about"))
     parser.add_argument("--version", action="version", version=f"linli {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="…")

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.model import GATEWAY, ConfigError, Device, Point, Service
-from gateway.model.hours import Hours
+from gateway.model import GATEWAY_DEVICE, ConfigError, Device, Point, Service
+from gateway.model.hours import WeeklyHours
 from gateway.services import CORE_SERVICES
 
 from .options import BusSpec
@@ -28,7 +28,7 @@ PACKAGE = "gateway.capabilities"
 CORE_OWNER = "core"
 """Stands for the core wherever a capability is named."""
 
-_CORE_NAMES = (GATEWAY, "uplink")
+_CORE_NAMES = (GATEWAY_DEVICE, "uplink")
 """What reports like a device without being one, beside the services."""
 
 T = TypeVar("T")
@@ -60,11 +60,11 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     buses: Mapping[str, BusSpec]
     devices: Mapping[str, Device]
     """Those that are sound."""
-    hours: Hours | None
+    hours: WeeklyHours | None
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]
     """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
-    kept: Mapping[str, str] | None
+    saved_sources: Mapping[str, str] | None
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
     """Here go the texts of such files, each under a name of its own."""

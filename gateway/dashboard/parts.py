@@ -1,4 +1,4 @@
-"""Which parts the pages are made of: the core's own, and one of each capability."""
+"""The parts of the pages: the core's, and one for each capability."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _regions(part: Part) -> set[str]:
 
 
 def template_folders() -> Mapping[str, Path]:
-    """The folder of each part, by its name; its `templates` and `static` lie in it."""
+    """By part: the folder with its `templates` and `static`."""
     packages = {each.name: import_module(f"{PACKAGE}.{each.name}") for each in capabilities()}
     folders = {name: Path(package.__path__[0]) for name, package in packages.items()}
     return {CORE.name: Path(__file__).parent, **folders}

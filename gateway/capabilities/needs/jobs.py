@@ -1,4 +1,4 @@
-"""The job of needs in the daemon: the registry that registers, shows and erases them."""
+"""The background job of needs: runs the registry that stores, shows and erases them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .site import NeedsSite
 
 
 class NeedsJob(Job):
-    """Registers, shows and erases needs, as the site asks now."""
+    """Runs the registry, which reads the current configuration."""
 
     name = "needs"
     calls = ("need-register", "need-particulars", "need-update")
@@ -24,13 +24,13 @@ class NeedsJob(Job):
             lambda: host.site.part(NeedsSite).reception,
             lambda: host.site.part(NeedsSite).options,
             lambda: host.rows(Needs.name),
-            host.command,
+            host.submit_command,
             host.clock,
         )
 
     @staticmethod
     def built_from(site: Site) -> object:
-        # Categories may change under it; where the particulars lie cannot.
+        # The registry reads categories when it needs them; a new path needs a restart.
         return None
 
     async def run(self) -> None:

@@ -16,8 +16,8 @@ from .site import SafetySite
 
 
 class OutputsJob(Job):
-    """Controls the outputs. A reload that does not change them does not switch them again: somebody may
-    have switched one by hand."""
+    """Controls the outputs. A reload that does not change them does not switch them again, as one may have
+    been switched by hand."""
 
     name = "outputs"
     reports_as = OUTPUTS_DEVICE
@@ -28,8 +28,8 @@ class OutputsJob(Job):
             host.site.part(SafetySite).outputs,
             lambda: host.rows(Safety.name).values(),
             host.execute,
-            host.sample,
-            host.record,
+            host.publish_sample,
+            host.record_fact,
             host.clock,
         )
 
@@ -64,7 +64,7 @@ class NotificationsJob(Job):
                 local_time(site.centre.timezone),
             ),
             lambda: host.rows(Escalation.name),
-            lambda outcomes: host.conclude(Escalation.name, outcomes),
+            lambda outcomes: host.report_outcomes(Escalation.name, outcomes),
             host.clock,
         )
 

@@ -47,7 +47,7 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
         "text": {"content": message.render(MAX_TEXT_BYTES) + mentions},
         "at": {"atMobiles": mobiles, "isAtAll": False},
     }
-    query = {"access_token": token, "timestamp": str(at.wall), "sign": sign(secret, at.wall)}
+    query = {"access_token": token, "timestamp": str(at.wall_ms), "sign": sign(secret, at.wall_ms)}
     await post_to_robot(options.url, query, payload)
 
 

@@ -39,13 +39,13 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
     secret = read_secret(options.secret_file)
     body = msgspec.json.encode(
         {
-            "at": at.wall,
+            "at": at.wall_ms,
             "text": message.render(MAX_TEXT_BYTES),
             "people": [contact.name for contact in contacts],
             "alarms": message.alarms,
         }
     )
-    timestamp = str(at.wall // 1000)
+    timestamp = str(at.wall_ms // 1000)
     headers = {
         "X-Linli-Timestamp": timestamp,
         "X-Linli-Signature": f"sha256={sign(secret, timestamp, body)}",

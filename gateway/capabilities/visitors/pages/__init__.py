@@ -1,4 +1,4 @@
-"""What the pages show of visitors: visits, statistics and cameras."""
+"""The pages of visitors: visits, statistics and cameras."""
 
 from __future__ import annotations
 
