@@ -121,11 +121,12 @@ def _read_layout(draft: SiteDraft) -> Layout:
 
 
 def figures(part: VisitorsSite) -> Figures:
-    """The figures of the centre, its rooms and its doors; a place with a limit raises an alarm above it."""
+    """The figures of the centre, its rooms and its doors; a place with a limit raises an alarm above it. The
+    centre is first, as rules are evaluated in this order."""
     layout = part.layout
     rooms = (f"room.{name}.{figure}" for name in layout.rooms for figure in ("inside", "in", "out"))
     doors = (f"door.{name}.{figure}" for name in layout.doors for figure in ("in", "out"))
-    found = {name: Figure() for name in ("in", "out", "tours", "near", *rooms, *doors)}
+    found = {name: Figure() for name in ("inside", "in", "out", "tours", "near", *rooms, *doors)}
     found["inside"] = Figure(people_inside=True)
     for room, limit in layout.limits():
         name = f"room.{room}.inside" if room else "inside"
