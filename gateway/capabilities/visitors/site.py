@@ -121,7 +121,7 @@ def _read_layout(draft: SiteDraft) -> Layout:
 
 
 def figures(part: VisitorsSite) -> Figures:
-    """The figures of the centre, its rooms and its doors; a place with a limit raises an alarm above it. The
+    """Those of the centre, its rooms and its doors; a place with a limit raises an alarm above it. The
     centre is first, as rules are evaluated in this order."""
     layout = part.layout
     rooms = (f"room.{name}.{figure}" for name in layout.rooms for figure in ("inside", "in", "out"))
