@@ -153,7 +153,7 @@ def format_reading(raw: PinReading) -> str:
     return "\n".join([*levels, *(f"{' → '.join(key)}: {count}×" for key, count in raw.counts.items())])
 
 
-def check_device(device: Device, others: tuple[Device, ...]) -> None:
+def check_device(device: Device, other_devices: tuple[Device, ...]) -> None:
     """Each line of the model has a line of the chip, which no other device has. Raises `ConfigError`."""
     points: dict[str, PinPoint] = device.points
     lines = {name for name, point in points.items() if not point.counts}
@@ -167,7 +167,7 @@ def check_device(device: Device, others: tuple[Device, ...]) -> None:
     if wrong:
         raise ConfigError("gpio-model", lines=", ".join(sorted(wrong)), profile=device.profile)
     taken: dict[str, str] = {}
-    for other in (*others, device):
+    for other in (*other_devices, device):
         for line in map(str, other.address.lines.values()):
             if line in taken and other is device:
                 raise ConfigError("gpio-taken", line=line, other=taken[line])

@@ -35,7 +35,7 @@ UNKNOWN_STATE = 0xFF
 MAX_SCANNED_BOARDS = 32
 """Few boards have switches for a higher number."""
 
-Flags = tuple[bool | None, ...]
+LockFlags = tuple[bool | None, ...]
 """The state of each lock, lock 1 first; None if the board reports it as unknown."""
 
 
@@ -69,8 +69,8 @@ class BoardStatus(msgspec.Struct, frozen=True):
     """A status reply: the frame, and what it says of each lock and of each item sensor."""
 
     frame: bytes
-    doors: Flags
-    items: Flags
+    doors: LockFlags
+    items: LockFlags
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Board to the request for its status, without the checksum."""
     open_request: Callable[[int, int], bytes]
     """Board and lock to the request to open, without the checksum."""
-    parse_flags: Callable[[bytes, int], tuple[Flags, Flags] | None]
+    parse_flags: Callable[[bytes, int], tuple[LockFlags, LockFlags] | None]
     """Doors and items of a complete frame with a right checksum, if it is that board's status."""
 
     def add_checksum(self, body: bytes) -> bytes:
@@ -98,37 +98,37 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return body + bytes((self.checksum(body),))
 
 
-def _sum(data: bytes) -> int:
+def _sum_checksum(data: bytes) -> int:
     return sum(data) & 0xFF
 
 
-def _xor(data: bytes) -> int:
+def _xor_checksum(data: bytes) -> int:
     return functools.reduce(operator.xor, data, 0)
 
 
-def _bits(data: bytes) -> Flags:
+def _unpack_bits(data: bytes) -> LockFlags:
     return tuple(bool(byte >> bit & 1) for byte in data for bit in range(8))
 
 
-def _cu16(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+def _parse_cu16_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
     if frame[1] >> 4 != board or frame[2] != 0x36 or frame[7] != 0x03:
         return None
-    return _bits(frame[3:5]), _bits(frame[5:7])
+    return _unpack_bits(frame[3:5]), _unpack_bits(frame[5:7])
 
 
-def _cu48b(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+def _parse_cu48b_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
     if frame[1] != board or frame[3] != 0x75 or frame[16] != 0x03:
         return None
-    return _bits(frame[4:10]), _bits(frame[10:16])
+    return _unpack_bits(frame[4:10]), _unpack_bits(frame[10:16])
 
 
-def _xor24(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+def _parse_xor24_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
     if frame[1] != board or frame[5] != 0x33:
         return None
-    return _bits(frame[4:1:-1]), ()
+    return _unpack_bits(frame[4:1:-1]), ()
 
 
-def _wkly(frame: bytes, board: int) -> tuple[Flags, Flags] | None:
+def _parse_wkly_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
     if len(frame) < 10 or frame[5:8] != bytes((board, 0x84, 0)) or len(frame) != 10 + frame[8]:
         return None
     return tuple(None if state == UNKNOWN_STATE else bool(state) for state in frame[9:-1]), ()
@@ -141,10 +141,10 @@ DIALECTS = {
         max_locks=16,
         reply_start=b"\x02",
         reply_bytes=9,
-        checksum=_sum,
+        checksum=_sum_checksum,
         status_request=lambda board: bytes((0x02, board << 4, 0x30, 0x03)),
         open_request=lambda board, lock: bytes((0x02, board << 4 | lock - 1, 0x31, 0x03)),
-        parse_flags=_cu16,
+        parse_flags=_parse_cu16_status,
     ),
     "cu48b": Dialect(
         baud=19200,
@@ -152,10 +152,10 @@ DIALECTS = {
         max_locks=48,
         reply_start=b"\x02",
         reply_bytes=18,
-        checksum=_sum,
+        checksum=_sum_checksum,
         status_request=lambda board: bytes((0x02, board, 0, 0x60, 0x03)),
         open_request=lambda board, lock: bytes((0x02, board, lock - 1, 0x61, 0x03)),
-        parse_flags=_cu48b,
+        parse_flags=_parse_cu48b_status,
     ),
     "xor24": Dialect(
         baud=9600,
@@ -163,10 +163,10 @@ DIALECTS = {
         max_locks=24,
         reply_start=b"\x80",
         reply_bytes=7,
-        checksum=_xor,
+        checksum=_xor_checksum,
         status_request=lambda board: bytes((0x80, board, 0, 0x33)),
         open_request=lambda board, lock: bytes((0x8A, board, lock, 0x11)),
-        parse_flags=_xor24,
+        parse_flags=_parse_xor24_status,
     ),
     "wkly": Dialect(
         baud=9600,
@@ -174,10 +174,10 @@ DIALECTS = {
         max_locks=245,
         reply_start=WKLY_START,
         reply_bytes=0,
-        checksum=_xor,
+        checksum=_xor_checksum,
         status_request=lambda board: WKLY_START + bytes((8, board, 0x84)),
         open_request=lambda board, lock: WKLY_START + bytes((9, board, 0x82, lock)),
-        parse_flags=_wkly,
+        parse_flags=_parse_wkly_status,
     ),
 }
 

@@ -36,7 +36,7 @@ from gateway.model import (
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
-from gateway.wire.press import PressEnd, PressPoint, end_presses, message_of, with_press_end
+from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
@@ -180,7 +180,7 @@ class _DownlinkEvent(msgspec.Struct, rename="camel"):
 
 def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     """Decode a message to its numbers; what it does not contain is left out."""
-    uplink: LorawanUplink = message_of(raw)
+    uplink: LorawanUplink = original_message(raw)
     records = dict(_split_records(points, uplink.data)) if any(p.channel for p in points.values()) else {}
     values: dict[str, Value] = {}
     for name, point in points.items():
@@ -228,7 +228,7 @@ def parse_example(fields: Mapping[str, Any]) -> Raw:
 
 
 def format_raw(raw: Raw) -> str:
-    uplink: LorawanUplink = message_of(raw)
+    uplink: LorawanUplink = original_message(raw)
     ended = " (over)" if isinstance(raw, PressEnd) else ""
     return f"fPort {uplink.port}: {uplink.data.hex(' ').upper()}{ended}"
 

@@ -24,7 +24,7 @@ from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import values_at
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
-from gateway.wire.press import PressEnd, PressPoint, end_presses, message_of, with_press_end
+from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
 """Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""
@@ -64,7 +64,7 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
 
 def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
     """Decode a parsed message to values; what it does not contain is left out."""
-    found = values_at(message_of(raw), {name: point.path for name, point in points.items()})
+    found = values_at(original_message(raw), {name: point.path for name, point in points.items()})
     return end_presses(points, raw, found)
 
 
@@ -76,7 +76,7 @@ def parse_example(fields: Mapping[str, Any]) -> Any:
 
 def format_raw(raw: Any) -> str:
     ended = " (over)" if isinstance(raw, PressEnd) else ""
-    return msgspec.json.encode(message_of(raw)).decode() + ended
+    return msgspec.json.encode(original_message(raw)).decode() + ended
 
 
 class JsonListener(Listener):

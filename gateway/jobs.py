@@ -1,12 +1,11 @@
-"""The kit of background work: what a capability runs in the daemon beside its services."""
+"""The contract of background jobs: what a capability runs in the daemon beside its services."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
 
-from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Outcome, Rows, Sample
@@ -14,45 +13,47 @@ from gateway.services.commands import CommandRow
 
 
 class Host(Protocol):
-    """What the daemon lends to a job."""
+    """The daemon, as far as jobs may use it."""
 
     clock: Clock
     journal: Journal
     site: Site
-    """The configuration that holds now."""
+    """The current configuration."""
 
     def rows(self, service: str) -> Rows:
         """The present state of a service."""
         ...
 
-    async def sample(self, sample: Sample) -> None:
-        """Publish readings of the job's own; returns when an alarm they raised is safe on the disk."""
+    async def publish_sample(self, sample: Sample) -> None:
+        """Publish a sample. Returns when an alarm it raised is safe on the disk."""
         ...
 
-    def record(self, fact: Fact) -> None:
-        """Write down something that is no service's conclusion."""
+    def record_fact(self, fact: Fact) -> None:
+        """Record a fact that comes from no service."""
         ...
 
-    async def command(self, command: Command) -> CommandRow:
-        """Have a command authorised, carried out at most once, and audited. Raises `GatewayError`."""
+    async def submit_command(self, command: Command) -> CommandRow:
+        """Authorise a command, execute it at most once, and record its outcome. Raises `GatewayError`."""
         ...
 
     async def execute(self, command: Command) -> None:
-        """Have a device act, without asking who may. Raises `GatewayError` when it did not."""
+        """Execute a command on its device without authorisation. Raises `GatewayError` if that failed."""
         ...
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Tell a service how what it asked for has ended; returns when that is safe on the disk."""
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
         ...
 
 
 class Job(ABC):
-    """One task of the daemon. It is replaced by a new one when a reload changes what it is built from."""
+    """One background task of the daemon, replaced when a reload changes what it is built from."""
 
     name: ClassVar[str]
-    """Of the task; unique."""
+    """The unique name of its task."""
     reports_as: ClassVar[str] = ""
     """The device that its own samples are of, if it publishes any."""
+    calls: ClassVar[tuple[str, ...]] = ()
+    """The calls of the control socket that it answers; unique among all jobs and the core."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -60,7 +61,7 @@ class Job(ABC):
     @staticmethod
     @abstractmethod
     def built_from(site: Site) -> object:
-        """Its part of the site: while that is equal, a reload leaves the job alone."""
+        """Its part of the site: while this is equal, a reload does not replace the job."""
 
     @abstractmethod
     async def run(self) -> None:
@@ -68,11 +69,11 @@ class Job(ABC):
 
     @classmethod  # noqa: B027
     async def prepare(cls, host: Host) -> None:
-        """Called once at the daemon's start: the state is restored, and nothing has been measured yet."""
+        """Called once when the daemon starts, after the state was restored and before the first sample."""
 
     def alarm_changed(self) -> None:  # noqa: B027
-        """Called when an alarm has changed, before it is written down."""
+        """Called when an alarm has changed, before that is written to the journal."""
 
-    def handlers(self) -> Mapping[str, Handler]:
-        """The calls of the control socket that it answers, by name."""
-        return {}
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer one of `calls`; both sides are JSON. Raises `GatewayError`, which the caller receives."""
+        raise NotImplementedError(call)

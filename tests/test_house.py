@@ -140,7 +140,7 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         ("gpiod", r"drivers/gpio\.py"),
         ("h11", r"drivers/http_push\.py"),
         # Once for devices, once for people: one side asks, the other tells.
-        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/channels/https_post\.py"),
+        ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/https_post\.py"),
         ("paho", r"gateway/wire/mqtt\.py"),
         ("prometheus_client", r"gateway/daemon/metrics\.py"),
         # What asks, and what hears.

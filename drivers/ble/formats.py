@@ -19,7 +19,7 @@ MAX_COUNTER_AFTER_RESTART = 100
 device was restarted (its battery was changed)."""
 BTHOME, XIAOMI = 0xFCD2, 0xFE95
 """16-bit service UUIDs."""
-RUUVI = 0x0499
+RUUVI_COMPANY_ID = 0x0499
 """Bluetooth company identifier."""
 SERVICE_DATA, MANUFACTURER_DATA = 0x16, 0xFF
 """Types of an advertisement's parts (Assigned Numbers, 2.3)."""
@@ -87,7 +87,7 @@ XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
 """`idle` in seconds since the last motion; `press` is 0 single, 1 double, 2 long."""
 NO_MOTION_AFTER_S = 30
 """The manufacturer's own applications report no motion after this time."""
-FIELDS = {
+KNOWN_FIELDS = {
     *BTHOME_FLAGS.values(),
     *(name for name, _, _ in BTHOME_QUANTITIES.values()),
     *(name for quantities in XIAOMI_OBJECTS.values() for name, _, _ in quantities),
@@ -103,7 +103,7 @@ class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
-        "field": (lambda field: field.partition(".")[0] in FIELDS, "ble-field"),
+        "field": (lambda field: field.partition(".")[0] in KNOWN_FIELDS, "ble-field"),
     }
 
 
@@ -134,8 +134,8 @@ def parse_advertisement(
         return parse_bthome(mac, key, service[BTHOME])
     if XIAOMI in service:
         return parse_xiaomi(mac, key, service[XIAOMI])
-    if RUUVI in manufacturer:
-        return parse_ruuvi(manufacturer[RUUVI])
+    if RUUVI_COMPANY_ID in manufacturer:
+        return parse_ruuvi(manufacturer[RUUVI_COMPANY_ID])
     return None
 
 
@@ -335,7 +335,7 @@ def identify_sender(
             "format": "mibeacon",
             "product": f"{int.from_bytes(service[XIAOMI][2:4], 'little'):04x}",
         }
-    elif RUUVI in manufacturer:
+    elif RUUVI_COMPANY_ID in manufacturer:
         identity["format"] = "ruuvi"
     else:
         return None

@@ -13,7 +13,7 @@ from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, R
 
 from .formats import (
     BTHOME,
-    RUUVI,
+    RUUVI_COMPANY_ID,
     XIAOMI,
     BlePacket,
     decode,
@@ -170,7 +170,7 @@ async def _start_scanner(
         )
         patterns: list[OrPatternLike] = [
             OrPattern(0, kind, number.to_bytes(2, "little"))
-            for kind, number in ((service, BTHOME), (service, XIAOMI), (manufacturer, RUUVI))
+            for kind, number in ((service, BTHOME), (service, XIAOMI), (manufacturer, RUUVI_COMPANY_ID))
         ]
         scanner = BleakScanner(
             on_advertisement, scanning_mode="passive", bluez={**bluez, "or_patterns": patterns}

@@ -86,9 +86,9 @@ class VideoSource:
                 turned = cv2.rotate(image, ROTATIONS[self._rotation_deg]) if self._rotation_deg else image
                 yield vision.Frame(turned.astype(np.uint8, copy=False), t, n)
 
-    def _file_time_s(self, n: int) -> float:
+    def _file_time_s(self, frame_number: int) -> float:
         """The time of the file's n-th frame, in seconds."""
-        return n / self._rate if self._rate else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        return frame_number / self._rate if self._rate else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
 
 def unreadable_error(source: str) -> GatewayError:

@@ -93,7 +93,7 @@ def _count_video(channel: socket.socket) -> None:
     with capture.VideoSource(job.url, fps=job.fps, rotation_deg=job.rotation_deg, real_time=True) as video:
         t = 0.0
         for frame in video:
-            t = frame.t
+            t = frame.time_s
             loop.process_frame(frame)
         loop.finish(t)
 
@@ -151,7 +151,7 @@ class CameraLoop:
             vision.Detector(Path(job.model), job.sha256) if job.model else None,
         )
         self._last_sent: dict[str, tuple[float, ValuesMessage]] = {}
-        self._first_frame_t = float("inf")
+        self._first_frame_s = float("inf")
 
     def process_frame(self, frame: vision.Frame) -> None:
         """Analyse a frame, and send the messages that are due."""
@@ -161,28 +161,28 @@ class CameraLoop:
         if self.relearn_requested:
             self.relearn_requested = False
             self._monitor = PictureMonitor()
-        self._monitor.check_frame(frame.image, frame.t)
+        self._monitor.check_frame(frame.image, frame.time_s)
         # A bad picture is analysed too, so that the background is known afterwards.
-        self._count(self._counter.process_frame(*frame))
-        self._first_frame_t = min(self._first_frame_t, frame.t)
-        if frame.t - self._first_frame_t >= WARM_UP_S:
-            self._statistics.add_frame(frame.t)
+        self._count_crossings(self._counter.process_frame(*frame))
+        self._first_frame_s = min(self._first_frame_s, frame.time_s)
+        if frame.time_s - self._first_frame_s >= WARM_UP_S:
+            self._statistics.add_frame(frame.time_s)
             if self._statistics.is_due:
                 self._send(HeartbeatMessage())
-            self._report(frame.t)
+            self._report_values(frame.time_s)
 
-    def finish(self, t: float) -> None:
+    def finish(self, time_s: float) -> None:
         """After the last frame: count the crossings that were not confirmed yet."""
-        self._count(self._counter.finish())
-        if t - self._first_frame_t >= WARM_UP_S:
-            self._report(t)
+        self._count_crossings(self._counter.finish())
+        if time_s - self._first_frame_s >= WARM_UP_S:
+            self._report_values(time_s)
 
-    def _count(self, crossings: Iterable[Crossing]) -> None:
+    def _count_crossings(self, crossings: Iterable[Crossing]) -> None:
         if self._monitor.picture is PictureQuality.GOOD:
             for crossing in crossings:
                 self._totals[crossing.line][crossing.direction] += 1
 
-    def _report(self, t: float) -> None:
+    def _report_values(self, time_s: float) -> None:
         picture, known = self._monitor.picture, self._counter.calibrated
         tampered = picture is not PictureQuality.GOOD
         state: Values = {
@@ -196,26 +196,30 @@ class CameraLoop:
             if name not in self._last_sent:
                 # Start at zero, so that crossings since the start are a change.
                 self._send_values(
-                    ValuesMessage(name, {"in": 0, "out": 0, **state}), t, line.interval_s, 0.0
+                    ValuesMessage(name, {"in": 0, "out": 0, **state}), time_s, line.interval_s, 0.0
                 )
-            self._send_values(ValuesMessage(name, {**self._totals[name], **state}), t, line.interval_s, 0.0)
+            self._send_values(
+                ValuesMessage(name, {**self._totals[name], **state}), time_s, line.interval_s, 0.0
+            )
         for name, zone in self._job.zones.items():
             occupancy = self._counter.occupancy[name]
             self._send_values(
                 ValuesMessage(name, {"occupancy": occupancy, **state}),
-                t,
+                time_s,
                 zone.interval_s,
                 OCCUPANCY_INTERVAL_S,
             )
 
     def _send_values(
-        self, message: ValuesMessage, t: float, interval_s: float, min_interval_s: float
+        self, message: ValuesMessage, time_s: float, interval_s: float, min_interval_s: float
     ) -> None:
         """Send the values of a device when they have changed, or when its interval is over."""
         when, last = self._last_sent.get(message.device, (float("-inf"), None))
         changed = last is None or _without_statistics(message) != _without_statistics(last)
-        if t - when >= REPORT_INTERVAL_SHARE * interval_s or (changed and t - when >= min_interval_s):
-            self._last_sent[message.device] = t, message
+        if time_s - when >= REPORT_INTERVAL_SHARE * interval_s or (
+            changed and time_s - when >= min_interval_s
+        ):
+            self._last_sent[message.device] = time_s, message
             self._send(message)
 
 
@@ -236,13 +240,13 @@ class FrameStatistics:
         self.is_due = False
         """Whether this is the first frame, or a second has passed since `values` were updated."""
 
-    def add_frame(self, t: float) -> None:
+    def add_frame(self, time_s: float) -> None:
         """Add a frame at `t` seconds."""
         self._frames += 1
-        self.is_due = self._since is None or t - self._since >= HEARTBEAT_INTERVAL_S
+        self.is_due = self._since is None or time_s - self._since >= HEARTBEAT_INTERVAL_S
         if self.is_due:
             cpu = time.process_time()
             if self._since is not None:
-                fps = round(self._frames / (t - self._since), 1)
+                fps = round(self._frames / (time_s - self._since), 1)
                 self.values = {"fps": fps, "cost": round((cpu - self._cpu) / self._frames * 1000, 1)}
-            self._frames, self._since, self._cpu = 0, t, cpu
+            self._frames, self._since, self._cpu = 0, time_s, cpu

@@ -50,8 +50,8 @@ class Crossing(NamedTuple):
     """
 
     line: str
-    t: float
-    frame: int
+    time_s: float
+    frame_number: int
     direction: Direction
     calibrated: bool
 
@@ -102,7 +102,7 @@ class PeopleCounter:
             found.append((x, y, width, height))
         return found
 
-    def process_frame(self, frame: vision.Image, t: float, frame_number: int) -> list[Crossing]:
+    def process_frame(self, frame: vision.Image, time_s: float, frame_number: int) -> list[Crossing]:
         """Process the `frame_number`-th frame, (height, width, 3) BGR, at `t` seconds, which must not
         decrease."""
         self._aspect_ratio = frame.shape[0] / frame.shape[1]
@@ -112,19 +112,19 @@ class PeopleCounter:
             )
         )
         image = vision.shrink(frame, width)
-        mask, solid = self._background.find_foreground(image, t)
+        mask, solid = self._background.find_foreground(image, time_s)
         person_px = self._person * (mask.shape[1], mask.shape[0])
         points = self._foreground_points(mask, solid, person_px)
         if self._detector:
-            if len(points.positions) and t - self._last_detection_t < DETECTION_INTERVAL_S:
+            if len(points.positions) and time_s - self._last_detection_t < DETECTION_INTERVAL_S:
                 return []
-            self._last_detection_t = t
+            self._last_detection_t = time_s
             people = self._detector.find_people(frame) if len(points.positions) else []
             mask, labels = vision.ellipse_mask(people, mask.shape)
             points = self._sample_points(labels, np.ones(mask.shape), person_px)
-        ended = self._tracker.update(points, t, frame_number)
-        self._background.learn(image, self._pixels_to_keep(mask, person_px, t))
-        found = self._finished_crossings(ended, t)
+        ended = self._tracker.update(points, time_s, frame_number)
+        self._background.learn(image, self._pixels_to_keep(mask, person_px, time_s))
+        found = self._finished_crossings(ended, time_s)
         self._learn_person_size(ended)
         there = [track.position * self._person for track in self._tracker.tracks if track.is_person]
         for name, zone in self._zones.items():
@@ -133,17 +133,17 @@ class PeopleCounter:
 
     def finish(self) -> list[Crossing]:
         """After the last frame: the crossings that were not confirmed yet."""
-        found = self._finished_crossings(self._tracker.tracks, self._tracker.t)
+        found = self._finished_crossings(self._tracker.tracks, self._tracker.time_s)
         self._tracker.tracks = []
         return found
 
-    def _finished_crossings(self, ended: list[Track], t: float) -> list[Crossing]:
+    def _finished_crossings(self, ended: list[Track], time_s: float) -> list[Crossing]:
         scale = self._person_scale
         return [
             Crossing(
                 counter.name,
-                crossing.t,
-                crossing.n,
+                crossing.time_s,
+                crossing.frame_number,
                 "in" if crossing.side > 0 else "out",
                 self.calibrated,
             )
@@ -151,7 +151,7 @@ class PeopleCounter:
             for counter in self._line_counters
             if (
                 crossing := counter.update(
-                    track, scale, t, settled=self._background.settled, ended=track in ended
+                    track, scale, time_s, settled=self._background.settled, ended=track in ended
                 )
             )
         ]
@@ -204,12 +204,12 @@ class PeopleCounter:
             settled=self._background.settled,
         )
 
-    def _pixels_to_keep(self, mask: vision.Image, person_px: Vector, t: float) -> vision.Image:
+    def _pixels_to_keep(self, mask: vision.Image, person_px: Vector, time_s: float) -> vision.Image:
         """The pixels of people, which must not be learned as background, even if they stand still."""
         new = KEEP_NEW_S if self._tracker.depth_known else 0.0
         keep = np.zeros_like(mask)
         for track in self._tracker.tracks:
-            if t - track.last_moved_t < (KEEP_STANDING_S if track.is_person else new):
+            if time_s - track.last_moved_s < (KEEP_STANDING_S if track.is_person else new):
                 (x1, y1), (x2, y2) = (
                     np.array([track.position - 0.75, track.position + 0.75]) * person_px
                 ).astype(int)

@@ -79,25 +79,25 @@ class PictureMonitor:
         self._usual_light = 0.0
         self._reference: Edges | None = None
 
-    def check_frame(self, frame: vision.Image, t: float) -> PictureQuality:
+    def check_frame(self, frame: vision.Image, time_s: float) -> PictureQuality:
         """Process a frame, (height, width, 3), at `t` seconds. Returns the state of the picture."""
-        if self._mean is None or t >= self._next_check_t:
-            self._next_check_t = t + CHECK_INTERVAL_S
-            found = self._assess(frame, t)
+        if self._mean is None or time_s >= self._next_check_t:
+            self._next_check_t = time_s + CHECK_INTERVAL_S
+            found = self._assess(frame, time_s)
             if found is not self._candidate:
-                self._candidate, self._candidate_since = found, t
+                self._candidate, self._candidate_since = found, time_s
             thawed = self.picture is PictureQuality.FROZEN and found is PictureQuality.GOOD
-            if thawed or t - self._candidate_since >= CONFIRM_AFTER_S[found]:
+            if thawed or time_s - self._candidate_since >= CONFIRM_AFTER_S[found]:
                 self.picture = found
         return self.picture
 
-    def _assess(self, frame: vision.Image, t: float) -> PictureQuality:
+    def _assess(self, frame: vision.Image, time_s: float) -> PictureQuality:
         raw = frame[::4, ::4]
         if self._raw is None or not np.array_equal(raw, self._raw):
-            self._raw, self._last_change_t = raw.copy(), t
+            self._raw, self._last_change_t = raw.copy(), time_s
         grey = vision.shrink(frame, CHECK_WIDTH_PX).mean(axis=2, dtype=np.float32)
         if self._mean is None:
-            self._mean, self._usual_light, self._started_t = grey, float(grey.mean()), t
+            self._mean, self._usual_light, self._started_t = grey, float(grey.mean()), time_s
         difference = grey - self._mean
         # For normal noise, the standard deviation.
         typical = 2.7 * float(np.percentile(np.abs(difference), 20))
@@ -106,7 +106,7 @@ class PictureMonitor:
         else:
             self._mean = self._mean + np.float32(CHECK_INTERVAL_S / AVERAGING_S) * difference
             self._noise += CHECK_INTERVAL_S / AVERAGING_S * (typical - self._noise)
-        if t - self._last_change_t >= FROZEN_AFTER_S:
+        if time_s - self._last_change_t >= FROZEN_AFTER_S:
             return PictureQuality.FROZEN
         current = _edges(self._mean, self._noise)
         if self._is_dark(current):
@@ -114,7 +114,7 @@ class PictureMonitor:
         self._usual_light += (
             CHECK_INTERVAL_S / USUAL_LIGHT_AVERAGING_S * (current.mean_grey - self._usual_light)
         )
-        if t - self._started_t < REFERENCE_AFTER_S:
+        if time_s - self._started_t < REFERENCE_AFTER_S:
             return PictureQuality.GOOD
         if self._reference is None or not self._reference.is_clear:
             self._reference = current

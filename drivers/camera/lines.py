@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .tracks import PROVED_AFTER_S, PendingCrossing, Track, Vector
+from .tracks import SEPARATE_AFTER_S, PendingCrossing, Track, Vector
 
 Point = tuple[float, float]
 """x and y, in 0–1 of the picture's width and height, y down."""
@@ -43,9 +43,9 @@ SAME_PERSON_DISTANCE_PERSONS = 0.7
 """Distance between the centres in any direction."""
 THIN_PAIR_DISTANCE_PERSONS = 1.2
 """Distance between the centres of two people who touch. Seen from above, they are one person if either has
-less than `THIN_AREA`."""
-THIN_AREA = 0.55
-MIN_FOLLOWED_BEFORE_S = 0.18
+less than `MIN_WHOLE_PERSON_AREA`."""
+MIN_WHOLE_PERSON_AREA = 0.55
+MIN_TRACK_AGE_S = 0.18
 """In an oblique view a track that is younger than this at the line is a part of somebody else."""
 
 
@@ -87,7 +87,7 @@ class LineCounter:
         self._recent_crossings: list[tuple[Track, PendingCrossing]] = []
 
     def update(
-        self, track: Track, scale: PersonScale, t: float, *, settled: bool, ended: bool
+        self, track: Track, scale: PersonScale, time_s: float, *, settled: bool, ended: bool
     ) -> PendingCrossing | None:
         """Update with a track at `t` seconds. Returns a confirmed crossing. `settled`: the exposure is
         stable; `ended`: the track has ended."""
@@ -100,16 +100,16 @@ class LineCounter:
             if (
                 current_side != track.sides[self.name]
                 and abs(distance) >= MIN_PAST_LINE_PERSONS
-                and track.last_seen_t == t
+                and track.last_seen_s == time_s
             ):
                 track.pending_crossings[self.name] = self._locate_crossing(
-                    track, scale, current_side, t, settled
+                    track, scale, current_side, time_s, settled
                 )
             return None
         if current_side == track.sides[self.name] and abs(distance) >= MIN_PAST_LINE_PERSONS:
             del track.pending_crossings[self.name]
             return None
-        if t < crossing.t + crossing.confirm_after_s and not ended:
+        if time_s < crossing.time_s + crossing.confirm_after_s and not ended:
             return None
         del track.pending_crossings[self.name]
         track.sides[self.name] = crossing.side
@@ -123,7 +123,7 @@ class LineCounter:
         return signed_distance(self._points, position * scale.person, scale.ground)
 
     def _locate_crossing(
-        self, track: Track, scale: PersonScale, current_side: int, t: float, settled: bool
+        self, track: Track, scale: PersonScale, current_side: int, time_s: float, settled: bool
     ) -> PendingCrossing:
         """Find the frame and the position in which the line was crossed."""
         beyond = list(
@@ -133,7 +133,7 @@ class LineCounter:
         )
         when, n, before, _ = track.path[max(len(track.path) - len(beyond) - 1, 0)]
         position = (before + (beyond[-1][2] if beyond else track.position)) / 2
-        return PendingCrossing(current_side, when, n, position, t - when + CONFIRM_CROSSING_S, settled)
+        return PendingCrossing(current_side, when, n, position, time_s - when + CONFIRM_CROSSING_S, settled)
 
     def _is_genuine(self, track: Track, crossing: PendingCrossing, scale: PersonScale) -> bool:
         own = track.path[track.own_path_start :]
@@ -143,7 +143,10 @@ class LineCounter:
             # From above, size is most reliable near the line; in an oblique view people hide each other
             # there.
             if not self._overhead
-            or (when > crossing.t - 2 and abs(self._distance_past(position, scale)) < track.size_at_line)
+            or (
+                when > crossing.time_s - 2
+                and abs(self._distance_past(position, scale)) < track.size_at_line
+            )
         ]
         return (
             track.mean_area
@@ -168,7 +171,7 @@ class LineCounter:
             for t, _, position, _ in track.path
         ]
         before, beyond = MIN_DISTANCE_TO_LINE_PERSONS
-        furthest = max(far for t, far in distance if t >= crossing.t)
+        furthest = max(far for t, far in distance if t >= crossing.time_s)
         return min(far for _, far in distance) < -before and furthest > beyond
 
     def _is_part_of_counted(
@@ -180,26 +183,26 @@ class LineCounter:
         scale: PersonScale,
     ) -> bool:
         """Whether this is a part of somebody who was counted: a leg, a bag, a pushchair."""
-        if track is other or abs(crossing.t - counted.t) > SAME_PERSON_WITHIN_S:
+        if track is other or abs(crossing.time_s - counted.time_s) > SAME_PERSON_WITHIN_S:
             return False
         if not self._overhead:
             if (
-                crossing.t - track.path[min(track.own_path_start, len(track.path) - 1)][0]
-                < MIN_FOLLOWED_BEFORE_S
+                crossing.time_s - track.path[min(track.own_path_start, len(track.path) - 1)][0]
+                < MIN_TRACK_AGE_S
             ):
                 return True
             if track.is_separate and other.is_separate:
                 return False
-        elif track.room_s >= PROVED_AFTER_S and other.room_s >= PROVED_AFTER_S:
+        elif track.room_s >= SEPARATE_AFTER_S and other.room_s >= SEPARATE_AFTER_S:
             return False
-        there = min(other.path, key=lambda each: abs(each[0] - crossing.t))[2]
+        there = min(other.path, key=lambda each: abs(each[0] - crossing.time_s))[2]
         off = (crossing.position - there) / track.size_at_line
         direction = np.subtract(self._points[1], self._points[0]) / scale.person
         direction /= np.hypot(*direction)
         across = abs(float(off @ direction))
         along = abs(float(off[0] * direction[1] - off[1] * direction[0]))
         distance = float(np.hypot(across, along))
-        thin = self._overhead and min(track.mean_area, other.mean_area) < THIN_AREA
+        thin = self._overhead and min(track.mean_area, other.mean_area) < MIN_WHOLE_PERSON_AREA
         return (
             across < along < SAME_PERSON_BEHIND_PERSONS
             or distance < SAME_PERSON_DISTANCE_PERSONS

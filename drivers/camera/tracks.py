@@ -29,14 +29,14 @@ LOST_AFTER_S = 1.0
 """A track ends when it has not been seen for this time."""
 MIN_PERSON_VOTES_S = 0.18
 """The votes (seconds for, less seconds against) from which a track is a person."""
-DROPPED_VOTES_S = -0.35
+MIN_KEPT_VOTES_S = -0.35
 """A track with fewer votes ends."""
 MAX_VOTES_S = 0.66
 ROOM_TOLERANCE_PERSONS = {True: (0.6, 0.25), False: (0.6, 0.5)}
 """By how much area and length may fall short of whole persons; by whether the view is overhead."""
 MIN_SEPARATION_PERSONS = 0.8
 """Two tracks this far apart are separate persons."""
-PROVED_AFTER_S = 0.98
+SEPARATE_AFTER_S = 0.98
 """In an oblique view, two tracks with room for both for this time stay two even when one hides the
 other."""
 MIN_SHADE_PERSONS = 0.25
@@ -84,8 +84,8 @@ class PendingCrossing(NamedTuple):
     after how many seconds it is confirmed, and whether the exposure was stable."""
 
     side: int
-    t: float
-    n: int
+    time_s: float
+    frame_number: int
     position: Vector
     confirm_after_s: float
     settled: bool
@@ -96,9 +96,9 @@ class Track:
     """A person, or what may be one, who is followed."""
 
     position: Vector
-    last_seen_t: float
+    last_seen_s: float
     start: Vector
-    last_moved_t: float
+    last_moved_s: float
     """When the track last moved by a third of a person."""
     path: list[tuple[float, int, Vector, bool]]
     """Time in seconds, frame number, position, and whether there was room, for each frame."""
@@ -133,7 +133,7 @@ class Track:
     @property
     def is_separate(self) -> bool:
         """Whether the track was seen to be separate from others."""
-        return self.alone_s >= MIN_PERSON_VOTES_S or self.room_s >= PROVED_AFTER_S
+        return self.alone_s >= MIN_PERSON_VOTES_S or self.room_s >= SEPARATE_AFTER_S
 
     @property
     def is_person(self) -> bool:
@@ -149,7 +149,7 @@ class Tracker:
         are as large as people. `level`: the position of the line down the picture, in persons; None: all
         people have the same size."""
         self.tracks: list[Track] = []
-        self.t = 0.0
+        self.time_s = 0.0
         """Time of the last frame, in seconds."""
         self._overhead = overhead
         self._line_level = level
@@ -162,10 +162,10 @@ class Tracker:
             return np.ones_like(y)
         return np.clip(1 + SIZE_PER_PERSON_DOWN * (y - self._line_level), *EXPECTED_SIZE_RANGE)
 
-    def update(self, points: ForegroundPoints, t: float, frame_number: int) -> list[Track]:
+    def update(self, points: ForegroundPoints, time_s: float, frame_number: int) -> list[Track]:
         """Process the points of a frame. Returns the tracks that have ended."""
-        dt = min(max(t - self.t, 1e-3), 0.5)
-        self.t = t
+        dt = min(max(time_s - self.time_s, 1e-3), 0.5)
+        self.time_s = time_s
         for track in self.tracks:
             track.position = track.position + track.speed * dt
             track.size_at_line = track.size * float(self._expected_size(track.position[1]))
@@ -180,21 +180,21 @@ class Tracker:
                 overhead=self._overhead,
                 deep=self.depth_known,
             )
-            self._update_positions(blobs, t, dt)
+            self._update_positions(blobs, time_s, dt)
             self._update_votes(blobs, dt, settled=points.settled)
             for track in self.tracks:
-                if track.last_seen_t == t:
-                    self._record_path(track, t, frame_number)
+                if track.last_seen_s == time_s:
+                    self._record_path(track, time_s, frame_number)
         for track in self.tracks:
-            if track.last_seen_t < t:
+            if track.last_seen_s < time_s:
                 track.speed = track.speed * 0.9
         ended = [
             track
             for track in self.tracks
-            if t - track.last_seen_t > LOST_AFTER_S or track.votes_s < DROPPED_VOTES_S
+            if time_s - track.last_seen_s > LOST_AFTER_S or track.votes_s < MIN_KEPT_VOTES_S
         ]
         if len(point_tracks):
-            self._start_tracks(points, point_tracks, blobs, t, frame_number)
+            self._start_tracks(points, point_tracks, blobs, time_s, frame_number)
         self.tracks = [track for track in self.tracks if track not in ended]
         return ended
 
@@ -207,7 +207,7 @@ class Tracker:
         distances = np.hypot(*np.moveaxis(points.positions[:, None] - centres, 2, 0)) / scales
         return np.where(distances.min(axis=1) < MAX_POINT_DISTANCE_PERSONS, distances.argmin(axis=1) + 1, 0)
 
-    def _update_positions(self, blobs: Blobs, t: float, dt: float) -> None:
+    def _update_positions(self, blobs: Blobs, time_s: float, elapsed_s: float) -> None:
         """Move the tracks to where they are seen."""
         offsets = [blobs.centres[i] - track.position for i, track in enumerate(self.tracks, 1)]
         areas = blobs.area_by_track.sum(axis=0)
@@ -215,8 +215,8 @@ class Tracker:
             track.area_seen = float(areas[i])
             if track.area_seen < MIN_SEEN_AREA * track.size_at_line**2:
                 continue
-            track.last_seen_t = t
-            fresh = min(max(dt / AREA_AVERAGING_S, 1 / len(track.path)), 1.0)
+            track.last_seen_s = time_s
+            fresh = min(max(elapsed_s / AREA_AVERAGING_S, 1 / len(track.path)), 1.0)
             track.mean_area += fresh * (track.area_seen / track.size_at_line**2 - track.mean_area)
             track.shade += fresh * (float(blobs.shade[i]) - track.shade)
             offset = offsets[i - 1]
@@ -228,9 +228,9 @@ class Tracker:
             else:
                 gain, drift = 0.3, 0.6 * offset
             track.position = track.position + drift
-            track.speed = track.speed + min(gain, 30 * gain * dt) * offset / max(dt, 1 / 15)
+            track.speed = track.speed + min(gain, 30 * gain * elapsed_s) * offset / max(elapsed_s, 1 / 15)
 
-    def _update_votes(self, blobs: Blobs, dt: float, *, settled: bool) -> None:
+    def _update_votes(self, blobs: Blobs, elapsed_s: float, *, settled: bool) -> None:
         """Vote for or against the tracks of each blob, by the number of people it has room for."""
         positions = np.array([track.position for track in self.tracks]).reshape(-1, 2)
         for track in self.tracks:
@@ -238,53 +238,55 @@ class Tracker:
         for blob, area in enumerate(blobs.area_seen):
             tracks_in = [self.tracks[i - 1] for i in blobs.tracks_in(blob)]
             if len(tracks_in) == 1:
-                self._update_lone_track(tracks_in[0], float(area), blobs.sizes[blob], positions, dt)
+                self._update_lone_track(tracks_in[0], float(area), blobs.sizes[blob], positions, elapsed_s)
                 continue
             weakest = sorted(tracks_in, key=evidence)
             for rank, track in enumerate(weakest):
                 room = len(tracks_in) - rank <= blobs.room[blob]
                 track.has_room = room or (not self._overhead and track.is_separate)
-                track.votes_s = min(track.votes_s + (dt if track.has_room else -1.5 * dt), MAX_VOTES_S)
-                if track.room_s < PROVED_AFTER_S:
-                    track.room_s = max(track.room_s + (dt if room else -dt), 0.0)
+                track.votes_s = min(
+                    track.votes_s + (elapsed_s if track.has_room else -1.5 * elapsed_s), MAX_VOTES_S
+                )
+                if track.room_s < SEPARATE_AFTER_S:
+                    track.room_s = max(track.room_s + (elapsed_s if room else -elapsed_s), 0.0)
         if self._overhead:
             for track, shade in zip(self.tracks, blobs.shade[1:], strict=True):
                 if any(may_be_shadow(each, track, float(shade), settled=settled) for each in self.tracks):
-                    track.votes_s = min(track.votes_s - 3 * dt, 0.4 * MAX_VOTES_S)
+                    track.votes_s = min(track.votes_s - 3 * elapsed_s, 0.4 * MAX_VOTES_S)
                     track.has_room = False
 
     def _update_lone_track(
-        self, track: Track, area: float, size: Vector, positions: NDArray[np.float64], dt: float
+        self, track: Track, area: float, size: Vector, positions: NDArray[np.float64], elapsed_s: float
     ) -> None:
         """Update the only track of a blob. `position`: the positions of all tracks."""
         track.has_room = True
         if area <= MIN_NEW_AREA:
             return
-        track.votes_s = min(track.votes_s + dt, MAX_VOTES_S)
+        track.votes_s = min(track.votes_s + elapsed_s, MAX_VOTES_S)
         size = np.sqrt(area) * track.size / track.size_at_line
         track.size += 0.1 * (float(np.clip(size, *SIZE_RANGE)) - track.size)
         if (
             area > MIN_NEW_AREA_BESIDE_OTHERS * track.size_at_line**2
             and (np.hypot(*(positions - track.position).T) < MIN_SEPARATION_PERSONS).sum() == 1
         ):
-            track.alone_s += dt
+            track.alone_s += elapsed_s
             track.sizes = [*track.sizes[-100:], size]
 
-    def _record_path(self, track: Track, t: float, frame_number: int) -> None:
-        track.path.append((t, frame_number, track.position, track.has_room))
+    def _record_path(self, track: Track, time_s: float, frame_number: int) -> None:
+        track.path.append((time_s, frame_number, track.position, track.has_room))
         if len(track.path) > MAX_PATH_FRAMES:
             half = MAX_PATH_FRAMES // 2
             track.path, track.own_path_start = track.path[half:], max(track.own_path_start - half, 0)
         track.max_distance = max(track.max_distance, float(np.abs(track.position - track.start).max()))
         if np.abs(track.position - track.last_rest).max() > 0.3:
-            track.last_moved_t, track.last_rest = t, track.position
+            track.last_moved_s, track.last_rest = time_s, track.position
 
     def _start_tracks(
         self,
         points: ForegroundPoints,
         point_tracks: NDArray[np.int64],
         blobs: Blobs,
-        t: float,
+        time_s: float,
         frame_number: int,
     ) -> None:
         for blob, room in enumerate(blobs.room):
@@ -297,18 +299,18 @@ class Tracker:
                 free = (points.blob == blob) & (point_tracks == 0)
                 middle = densest_spot(points.positions[free], points.area[free], min_area)
                 if middle is not None:
-                    path = [(t, frame_number, middle, False)]
+                    path = [(time_s, frame_number, middle, False)]
                     self.tracks.append(
-                        Track(middle, t, middle, t, path, last_rest=middle, size_at_line=expected)
+                        Track(middle, time_s, middle, time_s, path, last_rest=middle, size_at_line=expected)
                     )
                     continue
             if tracks_in and room > len(tracks_in):
                 i = max(tracks_in, key=lambda i: float(blobs.area_by_track[blob, i]))
                 mine = (points.blob == blob) & (point_tracks == i)
-                self._split_track(self.tracks[i - 1], points.positions[mine], points.area[mine], t)
+                self._split_track(self.tracks[i - 1], points.positions[mine], points.area[mine], time_s)
 
     def _split_track(
-        self, track: Track, positions: NDArray[np.float64], area: NDArray[np.float64], t: float
+        self, track: Track, positions: NDArray[np.float64], area: NDArray[np.float64], time_s: float
     ) -> None:
         """Split a track that turned out to be two people."""
         if len(positions) < 8:
@@ -321,7 +323,7 @@ class Tracker:
         ends.sort(key=lambda end: float(np.hypot(*(end - track.position))))
         for other in self.tracks:
             if (
-                other.last_seen_t < t
+                other.last_seen_s < time_s
                 and np.hypot(*(other.position - track.position)) < MAX_POINT_DISTANCE_PERSONS
             ):
                 track.position, other.position = ends

@@ -36,8 +36,8 @@ class Frame(NamedTuple):
     """`t`: seconds since the start; `n`: frame number from 0, including dropped frames."""
 
     image: Image
-    t: float
-    n: int
+    time_s: float
+    number: int
 
 
 def shrink(image: Image, width: int) -> Image:
@@ -88,7 +88,7 @@ class Background:
         """Whether the exposure is stable."""
         return not self._recent or self._recent[-1][0] - self._exposure_changed_t > EXPOSURE_SETTLED_AFTER_S
 
-    def find_foreground(self, image: Image, t: float) -> tuple[Image, NDArray[np.bool_]]:
+    def find_foreground(self, image: Image, time_s: float) -> tuple[Image, NDArray[np.bool_]]:
         """Returns the foreground as a mask (0 or 255), and which of its pixels are more than light or
         shade: they move, or have another colour."""
         stops = [BRIGHTNESS_STOPS[plane] for plane in cv2.split(image)]
@@ -99,18 +99,18 @@ class Background:
             self._reset_model()
         if self._recent:
             before, last = self._recent[-1]
-            self._frame_interval_s = min(t - before, MOTION_INTERVAL_S)
+            self._frame_interval_s = min(time_s - before, MOTION_INTERVAL_S)
             now, then = grey[::3, ::3], last[::3, ::3]
             change = (now - then)[np.minimum(now, then) < BRIGHTNESS_STOPS[245]]
             if (
                 change.size
                 and abs(float(np.median(change))) > EXPOSURE_CHANGE_STOPS_PER_S * self._frame_interval_s
             ):
-                self._exposure_changed_t = t
+                self._exposure_changed_t = time_s
                 self._reset_model()
-        while len(self._recent) > 1 and self._recent[1][0] <= t - MOTION_INTERVAL_S:
+        while len(self._recent) > 1 and self._recent[1][0] <= time_s - MOTION_INTERVAL_S:
             del self._recent[0]
-        self._recent.append((t, grey))
+        self._recent.append((time_s, grey))
         if not self.settled:
             mask = cv2.medianBlur(self._moving_pixels(), 5)
             return mask.astype(np.uint8, copy=False), mask > 0
@@ -160,11 +160,11 @@ def local_share(part: NDArray[np.bool_], whole: Image, width: int, height: int) 
     return np.asarray(both[0] / np.maximum(both[1], 1e-3), np.float32)
 
 
-def label_blobs(mask: Image, least: float) -> NDArray[np.int32]:
-    """Number the connected areas of a mask from 1; those of fewer than `least` pixels are 0."""
+def label_blobs(mask: Image, min_area: float) -> NDArray[np.int32]:
+    """Number the connected areas of a mask from 1; those of fewer than `min_area` pixels are 0."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     numbers = np.arange(count)
-    numbers[stats[:, cv2.CC_STAT_AREA] < least] = 0
+    numbers[stats[:, cv2.CC_STAT_AREA] < min_area] = 0
     numbers[0] = 0
     return np.asarray(numbers[labels], np.int32)
 
@@ -177,8 +177,8 @@ class Detector:
     width, height and class scores.
     """
 
-    def __init__(self, path: Path, sha256: str, *, size: int = 352, least: float = 0.4) -> None:
-        """`least`: the lowest score of a person. Raises `ConfigError`."""
+    def __init__(self, path: Path, sha256: str, *, size: int = 352, min_score: float = 0.4) -> None:
+        """`min_score`: the lowest score of a person. Raises `ConfigError`."""
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
@@ -190,7 +190,7 @@ class Detector:
         except cv2.error as error:
             raise ConfigError("model-unreadable", file=path, reason=error.err) from None
         self._size = size
-        self._min_score = least
+        self._min_score = min_score
 
     def find_people(self, image: Image) -> list[tuple[float, float, float, float]]:
         """x, y, width, height of each person, in 0–1."""

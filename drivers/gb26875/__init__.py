@@ -32,7 +32,7 @@ class FirePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 def decode(points: Mapping[str, FirePoint], raw: PanelReading) -> dict[str, Value]:
     """A boolean a point, and the place of the newest fire ("" without one)."""
     return {
-        name: raw.where if point.field == "where" else point.field in raw.holds
+        name: raw.fire_location if point.field == "where" else point.field in raw.active_states
         for name, point in points.items()
     }
 

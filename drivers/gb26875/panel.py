@@ -70,15 +70,15 @@ STATE_FORMATS: dict[int, tuple[int, int, int, tuple[Field | Literal[""], ...]]] 
 OPERATION_FORMATS = {OPERATION: (10, 2), DEVICE_OPERATION: (8, 0)}
 RESET, MANUAL_ALARM, ALARM_CLEARED, DUTY_ANSWERED = 1 << 0, 1 << 2, 1 << 3, 1 << 5
 ALARM_STATES: frozenset[Field] = frozenset({"fire", "manual_alarm"})
-KEPT_ON_RESET: frozenset[Field] = frozenset({"disabled", "reset"})
+STATES_KEPT_ON_RESET: frozenset[Field] = frozenset({"disabled", "reset"})
 """States that a reset does not clear."""
 
 
 class PanelReading(msgspec.Struct, frozen=True):
     """The states behind one transmission device after a packet."""
 
-    holds: frozenset[Field]
-    where: str
+    active_states: frozenset[Field]
+    fire_location: str
     packet: bytes
     saved_state: bytes
 
@@ -86,7 +86,7 @@ class PanelReading(msgspec.Struct, frozen=True):
 class ComponentState(msgspec.Struct, frozen=True):
     """The states of one component, system or the device itself."""
 
-    holds: frozenset[Field]
+    active_states: frozenset[Field]
     description: str = ""
 
 
@@ -120,12 +120,12 @@ class Panel:
                 # A reset that is repeated must not clear what was reported after it.
                 self._last_operation = packet.sequence, packet.data
                 self._apply_operations(kind, packet.data)
-        holds = frozenset[Field]().union(*(part.holds for part in self._parts.values()))
+        holds = frozenset[Field]().union(*(part.active_states for part in self._parts.values()))
         return PanelReading(holds, self._newest_fire(), packet.encode(), self._encode_state())
 
     def state_queries(self) -> list[bytes]:
         """The data units of the requests for the present states, after a reconnection."""
-        parts = sorted(self._parts.items(), key=lambda item: not item[1].holds & ALARM_STATES)
+        parts = sorted(self._parts.items(), key=lambda item: not item[1].active_states & ALARM_STATES)
         components = [key[1:3] + key[4:] for key, _ in parts if key[0] == COMPONENT]
         del components[MAX_QUERIED_COMPONENTS:]
         pages = [
@@ -136,7 +136,7 @@ class Panel:
         return [bytes((kind, len(whom))) + b"".join(whom) for kind, whom in asked if whom]
 
     def _encode_state(self) -> bytes:
-        parts = [(key, sorted(part.holds), part.description) for key, part in self._parts.items()]
+        parts = [(key, sorted(part.active_states), part.description) for key, part in self._parts.items()]
         return msgspec.msgpack.encode(PanelState(parts, list(self._systems)))
 
     def _apply_states(self, kind: bytes, data: bytes) -> None:
@@ -146,7 +146,7 @@ class Panel:
                 break
             status = int.from_bytes(part[identity : identity + width], "little")
             holds = frozenset(name for bit, name in enumerate(names, 1) if name and status >> bit & 1)
-            was_reset = "reset" in self._held_by(kind + part[:identity])
+            was_reset = "reset" in self._states_of(kind + part[:identity])
             if kind[0] == SYSTEM and "reset" in holds and not was_reset:
                 self._reset(part[:identity])
             if kind[0] != DEVICE:
@@ -173,30 +173,32 @@ class Panel:
         if len(self._systems) < MAX_SYSTEMS_PER_PACKET:
             self._systems[system] = None
 
-    def _held_by(self, key: bytes) -> frozenset[Field]:
-        return self._parts[key].holds if key in self._parts else frozenset()
+    def _states_of(self, key: bytes) -> frozenset[Field]:
+        return self._parts[key].active_states if key in self._parts else frozenset()
 
     def _reset(self, system: bytes) -> None:
-        self._reduce_system(system, lambda holds: holds & KEPT_ON_RESET)
+        self._reduce_system(system, lambda holds: holds & STATES_KEPT_ON_RESET)
 
-    def _reduce_system(self, system: bytes, what: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
+    def _reduce_system(self, system: bytes, states: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
         for key, part in list(self._parts.items()):
             if key[1:3] == system:
-                self._set_part(key, ComponentState(what(part.holds), part.description))
+                self._set_part(key, ComponentState(states(part.active_states), part.description))
 
     def _set_part(self, key: bytes, part: ComponentState) -> None:
         old = self._parts.get(key)
-        if not part.holds or ("fire" in part.holds and (old is None or "fire" not in old.holds)):
+        if not part.active_states or (
+            "fire" in part.active_states and (old is None or "fire" not in old.active_states)
+        ):
             self._parts.pop(key, None)  # The newest fire stands last.
-        if not part.holds:
+        if not part.active_states:
             return
         if key not in self._parts and len(self._parts) >= MAX_PARTS:
-            quiet = (key for key, old in self._parts.items() if not old.holds & ALARM_STATES)
+            quiet = (key for key, old in self._parts.items() if not old.active_states & ALARM_STATES)
             del self._parts[next(quiet, next(iter(self._parts)))]
         self._parts[key] = part
 
     def _newest_fire(self) -> str:
-        fires = [key for key, part in self._parts.items() if "fire" in part.holds]
+        fires = [key for key, part in self._parts.items() if "fire" in part.active_states]
         components = [key for key in fires if key[0] == COMPONENT]
         if not fires:
             return ""

@@ -33,7 +33,16 @@ from gateway.model import Bus, Device, FailureKind, LinkDown, ReadFailed, Value
 
 from .framer import READ_FUNCTIONS, ReplyFramer, payload_bytes
 from .options import TCP_PORT, Address, Options
-from .registers import BITS, MAX_COUNT, Registers, Request, Table, WriteAction, plan_requests, split_refused
+from .registers import (
+    BIT_TABLES,
+    MAX_REQUEST_COUNT,
+    Registers,
+    Request,
+    Table,
+    WriteAction,
+    plan_requests,
+    split_refused,
+)
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
@@ -150,21 +159,25 @@ class ModbusBus(Bus):
                 # It may refuse an earlier request, or the registers that were added: this tells nothing.
                 raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
             raise _refusal("modbus-exception", reply, unit=unit, first=first, count=count)
-        return [int(bit) for bit in reply.bits[:count]] if table in BITS else list(reply.registers[:count])
+        return (
+            [int(bit) for bit in reply.bits[:count]]
+            if table in BIT_TABLES
+            else list(reply.registers[:count])
+        )
 
     def _distinguishable_count(self, unit: int, request: Request) -> int:
         """The count to request, so that no earlier reply that may still arrive looks like the one to this
         request. Raises `ReadFailed` if there is no such count."""
         table, first, count = request
         now, stray_possible = time.monotonic(), self._stray_reply_possible(unit)
-        max_count = min(MAX_COUNT[table], 0x10000 - first)
+        max_count = min(MAX_REQUEST_COUNT[table], 0x10000 - first)
         while count <= max_count:
             shape = unit, table, payload_bytes(READ_FUNCTIONS[table], count)
             asked, when = self._last_request_by_shape.get(shape, (first, now))
             if asked == first or not stray_possible or now - when > LATE_REPLY_WINDOW_S:
                 self._last_request_by_shape[shape] = first, now
                 return count
-            count += 8 if table in BITS else 1
+            count += 8 if table in BIT_TABLES else 1
         raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
 
     def _stray_reply_possible(self, unit: int) -> bool:

@@ -18,11 +18,11 @@ FORMATS: dict[Type, str] = {
     "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
 }  # fmt: skip
 WORD_COUNTS = {kind: struct.calcsize(code) // 2 for kind, code in FORMATS.items()}
-BITS = ("coil", "discrete")
-MAX_COUNT = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
+BIT_TABLES = ("coil", "discrete")
+MAX_REQUEST_COUNT = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
-MAX_HOLE = 8
+MAX_HOLE_REGISTERS = 8
 """Registers without a point that a request may read in order to cover two points at once."""
 MAX_HOLE_BY_JOIN = {"next": 0, "never": -1}
 """The same next to points that allow fewer."""
@@ -63,12 +63,12 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def is_boolean(self) -> bool:
-        return self.table in BITS or super().is_boolean
+        return self.table in BIT_TABLES or super().is_boolean
 
     @property
     def bits(self) -> int:
         """How many bits its number has."""
-        return 1 if self.table in BITS else 16 * self.width
+        return 1 if self.table in BIT_TABLES else 16 * self.width
 
     @property
     def first(self) -> int:
@@ -76,7 +76,7 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
     @property
     def width(self) -> int:
-        return 1 if self.table in BITS else WORD_COUNTS[self.type]
+        return 1 if self.table in BIT_TABLES else WORD_COUNTS[self.type]
 
 
 class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -89,7 +89,7 @@ class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True)
     CHECKS: ClassVar[Checks] = {"address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address")}
 
 
-def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE) -> list[Request]:
+def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE_REGISTERS) -> list[Request]:
     """The fewest requests that cover the points, over holes up to `max_hole` where the points allow it."""
     spans: dict[tuple[Table, int, int], int] = {}
     for point in points:
@@ -102,7 +102,11 @@ def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE) -> 
         if requests:
             open_table, begin, count = requests[-1]
             joined_count = max(end, begin + count) - begin
-            if table == open_table and first <= begin + count + hole and joined_count <= MAX_COUNT[table]:
+            if (
+                table == open_table
+                and first <= begin + count + hole
+                and joined_count <= MAX_REQUEST_COUNT[table]
+            ):
                 requests[-1] = table, begin, joined_count
                 continue
         requests.append((table, first, end - first))
@@ -126,7 +130,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
     values: dict[str, Value] = {}
     for name, point in points.items():
         cells, first = raw.get(point.table, {}), point.first
-        if point.type == "uint16" and point.order == "ABCD" and point.table not in BITS:
+        if point.type == "uint16" and point.order == "ABCD" and point.table not in BIT_TABLES:
             if first in cells:  # Most points are such: this is the hot path.
                 values[name] = cells[first]
             continue
@@ -134,7 +138,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
             words = [cells[address] for address in range(first, first + point.width)]
         except KeyError:
             continue
-        if point.table in BITS:
+        if point.table in BIT_TABLES:
             values[name] = bool(words[0])
             continue
         if point.order in ("CDAB", "DCBA"):

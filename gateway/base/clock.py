@@ -58,7 +58,7 @@ def local_day(timezone: str) -> Callable[[Stamp], str]:
     def day(quarter: int) -> str:
         return datetime.datetime.fromtimestamp(quarter * 900, zone).date().isoformat()
 
-    return lambda at: day(at.wall // 900_000)
+    return lambda at: day(at.wall_ms // 900_000)
 
 
 def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
@@ -66,7 +66,7 @@ def local_time(timezone: str) -> Callable[[Stamp], datetime.datetime | None]:
     zone = ZoneInfo(timezone)
 
     def local(at: Stamp) -> datetime.datetime | None:
-        return datetime.datetime.fromtimestamp(at.wall / 1000, zone) if at.is_set else None
+        return datetime.datetime.fromtimestamp(at.wall_ms / 1000, zone) if at.is_set else None
 
     return local
 

@@ -29,7 +29,7 @@ class DaemonNotRunning(GatewayError):
 
 
 @contextlib.asynccontextmanager
-async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
+async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
     """Answer `{"call": name, …}` with the handler of that name."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -52,9 +52,9 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
         path.unlink(missing_ok=True)
 
 
-async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, Any]:
+async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict[str, Any]:
     try:
-        request = msgspec.json.decode(line, type=dict[str, Any])
+        request = msgspec.json.decode(request_line, type=dict[str, Any])
         handler = handlers[str(request.pop("call"))]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         return {"error": "call-unknown", "facts": {"known": ", ".join(handlers)}}
@@ -64,7 +64,7 @@ async def _respond(handlers: Mapping[str, Handler], line: bytes) -> dict[str, An
         return {"error": error.key, "facts": {k: str(v) for k, v in error.facts.items()}}
 
 
-async def call(
+async def call_daemon(
     path: Path, name: str, timeout_s: float = RESPONSE_TIMEOUT_S, /, **request: Any
 ) -> dict[str, Any]:
     """Send a request. Raises `DaemonNotRunning`, or the `GatewayError` that the daemon raised."""

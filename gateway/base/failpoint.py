@@ -6,13 +6,13 @@ import os
 import signal
 
 _stage, _, _times = os.environ.get("LINLI_KILL_AT", "").partition(":")
-_left = int(_times or 1)
+_calls_until_kill = int(_times or 1)
 
 
 def failpoint(stage: str) -> None:
     """Kill the process if the environment asks for it at this stage; else do nothing."""
-    global _left  # noqa: PLW0603
+    global _calls_until_kill  # noqa: PLW0603
     if stage == _stage:
-        _left -= 1
-        if _left == 0:
+        _calls_until_kill -= 1
+        if _calls_until_kill == 0:
             os.kill(os.getpid(), signal.SIGKILL)

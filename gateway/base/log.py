@@ -13,13 +13,13 @@ import sys
 
 from gateway.words import preferred_language, translate
 
-_PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_log = logging.getLogger("linli")
+_SYSLOG_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_logger = logging.getLogger("linli")
 _language = preferred_language()
 
 
-def setup(language: str) -> None:
+def setup_logging(language: str) -> None:
     """Write the log to standard error; with a priority prefix for systemd's journal."""
     global _language  # noqa: PLW0603
     _language = language
@@ -27,7 +27,7 @@ def setup(language: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s" if under_systemd else "%(asctime)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    _log.setLevel(logging.INFO)
+    _logger.setLevel(logging.INFO)
 
 
 def language() -> str:
@@ -39,8 +39,10 @@ def log_event(level: int, key: str, /, **facts: object) -> None:
     """Log the sentence `log.<key>`, followed by the key and `name=value` for each fact."""
     plain = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
     # Text from outside must not start a new line or move the cursor.
-    sentence = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", translate(_language, f"log.{key}", **facts))
-    _log.log(level, "%s  [%s]", sentence, plain)
+    sentence = _CONTROL_CHARACTERS.sub(
+        "\N{REPLACEMENT CHARACTER}", translate(_language, f"log.{key}", **facts)
+    )
+    _logger.log(level, "%s  [%s]", sentence, plain)
 
 
 def error_text(key: str, **facts: object) -> str:
@@ -52,5 +54,5 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if "JOURNAL_STREAM" in os.environ:
-            return f"<{_PRIORITY.get(record.levelno, 6)}>{text}"
+            return f"<{_SYSLOG_PRIORITIES.get(record.levelno, 6)}>{text}"
         return text

@@ -11,7 +11,7 @@ MAX_KEYS = 1024
 MAX_EVENTS_PER_KEY = 1000
 
 
-class Rate(NamedTuple):
+class RateLimit(NamedTuple):
     """At most so many events in any so many seconds."""
 
     events: int
@@ -25,7 +25,7 @@ class RateLimiter:
         self._mono = mono
         self._events: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def wait_s(self, key: str, rate: Rate) -> int:
+    def wait_s(self, key: str, rate: RateLimit) -> int:
         """Whole seconds until the key may have another event, rounded up; 0: now."""
         events, now = self._events.get(key, deque()), self._mono()
         while events and events[0] <= now - rate.seconds:
@@ -41,7 +41,7 @@ class RateLimiter:
         while len(self._events) > MAX_KEYS:
             self._events.popitem(last=False)
 
-    def undo(self, key: str) -> None:
+    def remove_last(self, key: str) -> None:
         """Remove the key's last event: it did not happen after all."""
         if events := self._events.get(key):
             events.pop()

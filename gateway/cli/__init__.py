@@ -1,21 +1,21 @@
-"""`linli`: one command a file, imported when it is the one that was asked for."""
+"""The program `linli`: one file for each command, imported only when that command is called."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway import __version__
-from gateway.config.capability import capabilities
+from gateway.config.capability import CORE_OWNER, capabilities, check_unique, load_declared
 from gateway.model import ConfigError, GatewayError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.words import preferred_language, translate
 
 EX_CONFIG = 78
-"""sysexits.h: something was found in a configuration file; systemd does not restart on it."""
+"""sysexits.h: a configuration file is wrong; the systemd units do not restart on it."""
 CORE_COMMANDS = (
     "run", "check", "reload", "config", "dashboard", "read", "do", "doctor", "journal", "ledger",
     "asyncapi", "scan", "simulate",
@@ -25,21 +25,23 @@ CORE_COMMANDS = (
 def commands() -> dict[str, str]:
     """Each command and its module, which has `add_arguments(parser)` and `run(options)`; the latter may
     return an exit code."""
-    found = {name: f"{__package__}.{name}" for name in CORE_COMMANDS}
-    for capability in capabilities():
-        found |= capability.commands
-    return found
+    own = [(each.name, name, module) for each in capabilities() for name, module in each.commands.items()]
+    check_unique(
+        "Capability.commands",
+        (*((CORE_OWNER, name) for name in CORE_COMMANDS), *((owner, name) for owner, name, _ in own)),
+    )
+    return {name: f"{__package__}.{name}" for name in CORE_COMMANDS} | {name: path for _, name, path in own}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
-        arguments
-    )
     try:
+        options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
+            arguments
+        )
         code = int(options.run(options) or 0)
-        if sys.stdout is not None:  # Whoever began us may have closed it.
+        if sys.stdout is not None:  # The parent process may have closed it.
             sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error_sentence(error), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read along (`| head`) has seen enough; nor does Python's farewell to the stream matter.
+        # The reader (`| head`) has ended. Redirect stdout, so that Python's flush at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -62,14 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:
-    """Knows all commands by name, and the options of the chosen one."""
+    """A parser with the names of all commands, and the options of the chosen one."""
     parser = argparse.ArgumentParser("linli", description=cli_text("about"))
     parser.add_argument("--version", action="version", version=f"linli {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="…")
     for name, path in commands().items():
         command = subparsers.add_parser(name, help=cli_text(name), description=cli_text(name))
         if name == chosen:
-            module = import_module(path)
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            add_arguments, run = load_command(name, path)
+            add_arguments(command)
+            command.set_defaults(run=run)
     return parser
+
+
+def load_command(name: str, module: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`add_arguments` and `run` of a command. Raises `ConfigError` if its capability is wrong."""
+    owner = next((each.name for each in capabilities() if name in each.commands), CORE_OWNER)
+    add_arguments: Any = load_declared(owner, module, "add_arguments", Callable)  # type: ignore[arg-type]
+    run: Any = load_declared(owner, module, "run", Callable)  # type: ignore[arg-type]
+    return add_arguments, run

@@ -1,4 +1,4 @@
-"""`linli asyncapi`: what travels to the platform, as an AsyncAPI document."""
+"""`linli asyncapi`: the messages of the uplink, as an AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.uplink.native import asyncapi
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """The command has no options."""
 
 
 def run(_: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`linli check`: sites, device models with their worked examples, and the documents of capabilities."""
+"""`linli check`: checks site files, device models with their examples, and documents of capabilities."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from msgspec.structs import asdict
 
 from gateway.config import Mistakes, Profile, Site, load_profile, load_site, run_example
 from gateway.config.capability import capabilities
+from gateway.daemon.calls import check_jobs
+from gateway.dashboard.parts import page_parts
 from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.terminal.site import DEFAULT_SITE
 from gateway.words import preferred_language
 
-from . import EX_CONFIG
+from . import EX_CONFIG, commands, load_command
 
 STABLE_NAME_FOLDERS = (Path("/dev/serial/by-id"), Path("/dev/v4l/by-id"), Path("/dev/linli"))
-"""Where serial ports and cameras have names that stay: by what they are, and by the socket."""
+"""Folders with stable names of serial ports and cameras, by device or by USB socket."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     worst = 0
+    _check_capabilities()
     documents = {name: check for each in capabilities() for name, check in each.section.documents.items()}
     for file in options.files:
         try:
@@ -51,8 +54,16 @@ def run(options: argparse.Namespace) -> int:
     return worst
 
 
+def _check_capabilities() -> None:
+    """What only the daemon, the dashboard or a command would find out. Raises `ConfigError`."""
+    for name, module in commands().items():
+        load_command(name, module)
+    check_jobs()
+    page_parts()
+
+
 def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]]:
-    """Buses at ports whose number may be another one tomorrow, and the names that stay."""
+    """Buses whose port has a number that can change: bus, port, and the stable names of that port."""
     names: dict[str, list[str]] = {}
     for link in (link for folder in STABLE_NAME_FOLDERS for link in sorted(folder.glob("*"))):
         names.setdefault(str(link.resolve()), []).append(str(link))
@@ -68,7 +79,7 @@ def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]
 
 
 def _schema_of(file: Path) -> str:
-    """What the first line says a file is: `site`, `profile`, or a document of a capability."""
+    """The schema that the first line names: `site`, `profile`, or a document of a capability."""
     try:
         with file.open("rb") as opened:
             found = re.search(rb"linli/(\w+)/", opened.readline(200))

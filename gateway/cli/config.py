@@ -1,4 +1,4 @@
-"""`linli config`: the configurations that were adopted, oldest first, or the text of the one that holds."""
+"""`linli config`: the adopted configurations, oldest first, or the text of the current one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec.structs import asdict
 
 from gateway.config import Site
 from gateway.config.adoption import load_adopted
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import GatewayError, Revision
 from gateway.services.configuration import Configuration
 from gateway.terminal.printing import cli_text, print_table
@@ -41,11 +41,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _print_revisions(site: Site, *, as_json: bool) -> None:
-    async with Reader.open(site.journal.path) as reader:
-        rows = (await reader.state(Configuration.name)).values()
+    async with JournalReader.open(site.journal.path) as reader:
+        rows = (await reader.service_rows(Configuration.name)).values()
     revisions = sorted((msgspec.msgpack.decode(row, type=Revision) for row in rows), key=lambda r: r.number)
     if as_json:
-        print(json.dumps([{**asdict(each), "at": each.at.wall} for each in revisions], indent=2))
+        print(json.dumps([{**asdict(each), "at": each.at.wall_ms} for each in revisions], indent=2))
         return
     zone = ZoneInfo(site.centre.timezone)
     print_table(
@@ -53,7 +53,7 @@ async def _print_revisions(site: Site, *, as_json: bool) -> None:
         [
             (
                 each.number,
-                datetime.datetime.fromtimestamp(each.at.wall / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
+                datetime.datetime.fromtimestamp(each.at.wall_ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S"),
                 cli_text(f"by-{each.by}"),
                 each.digest,
                 "; ".join(changes_of(each.changes)),

@@ -1,4 +1,4 @@
-"""`linli dashboard`: the pages, in a process of their own."""
+"""`linli dashboard`: serves the dashboard."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ add_arguments = add_site_argument
 
 def run(options: argparse.Namespace) -> None:
     site = load_running_site(options)
-    log.setup(site.centre.language)
+    log.setup_logging(site.centre.language)
     asyncio.run(dashboard.run(dashboard.settings_of(site, options.config)))

@@ -1,4 +1,4 @@
-"""`linli do`: asks the running gateway for an action, once, and says how it ended."""
+"""`linli do`: sends a command to the running gateway, once, and prints the outcome."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 from gateway.base import control
 from gateway.config import Site, available_actions, load_site, service_actions
-from gateway.model import GATEWAY, GatewayError
+from gateway.model import GATEWAY_DEVICE, GatewayError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import add_site_argument
 from gateway.words import error_summary, preferred_language, words
 
 EXPIRES_AFTER_MS = 15_000
-"""Milliseconds in which a command must have begun."""
+"""A command that has not started within this time expires."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     device = site.devices.get(options.device)
-    if device is None and options.device != GATEWAY:
-        known = ", ".join((*site.devices, GATEWAY))
+    if device is None and options.device != GATEWAY_DEVICE:
+        known = ", ".join((*site.devices, GATEWAY_DEVICE))
         raise GatewayError("device-unknown", device=options.device, known=known)
-    # What concerns the centre as a whole, such as a drill, is asked of the gateway.
+    # Commands about the centre as a whole, such as a drill, go to the device `gateway`.
     able = (
         available_actions({device.bus: site.buses[device.bus]}, {device.name: device})
         if device
@@ -48,20 +48,21 @@ def run(options: argparse.Namespace) -> int:
     action = words(preferred_language()).get(f"action.{options.action}", options.action)
     name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
-    args = dict(_argument(text) for text in options.args)
+    args = dict(_parse_argument(text) for text in options.args)
     if not options.yes:
         if not sys.stdin.isatty():
             raise GatewayError("do-unasked")
         if input(cli_text("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
             print(cli_text("do-left"))
             return 1
-    status, why = asyncio.run(_command(site, options.device, options.action, args, facts))
+    status, why = asyncio.run(_run_command(site, options.device, options.action, args, facts))
     print(cli_text(f"do-{status}", reason=why, **facts))
     return 0 if status == "done" else 1
 
 
-def _argument(text: str) -> tuple[str, Any]:
-    """`lock=3` is a number, `all=true` is true, anything else is text."""
+def _parse_argument(text: str) -> tuple[str, Any]:
+    """Parse `name=value`: JSON values such as `lock=3` and `all=true`, anything else is text. Raises
+    `GatewayError`."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise GatewayError("do-argument", argument=text)
@@ -71,10 +72,10 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
-async def _command(
+async def _run_command(
     site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
 ) -> tuple[str, str]:
-    """Its status, and why. One that takes long is asked after, by its id, until it has ended."""
+    """Its status and the reason. A slow command is queried by its id until it has ended."""
     request = {
         "id": uuid.uuid4().hex,
         "device": device,
@@ -86,7 +87,7 @@ async def _command(
     }
     waiting = False
     while True:
-        answer = await control.call(site.control.socket, "command", **request)
+        answer = await control.call_daemon(site.control.socket, "command", **request)
         if answer["status"] != "accepted":
             return answer["status"], error_summary(preferred_language(), answer["detail"])
         if not waiting:

@@ -1,4 +1,4 @@
-"""`linli doctor`: the bus doctor's report; exit code 1 when it has something to say."""
+"""`linli doctor`: the bus doctor's report; exit code 1 if it has found anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     site = load_running_site(options)
-    buses = asyncio.run(control.call(site.control.socket, "doctor"))["buses"]
+    buses = asyncio.run(control.call_daemon(site.control.socket, "doctor"))["buses"]
     if options.json:
         print(json.dumps(buses, indent=2, ensure_ascii=False))
     else:
@@ -38,7 +38,7 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     rows = [
         ["–" if (cell := row.get(name)) is None else cell for name in names]
         for device in report["devices"]
-        for row in [{**device, "state": translate(language, f"doctor.{_state(device)}")}]
+        for row in [{**device, "state": translate(language, f"doctor.{_device_state(device)}")}]
     ]
     print_table([translate(language, f"doctor.{name}") for name in names], rows)
     for finding in report["findings"]:
@@ -50,5 +50,5 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     print()
 
 
-def _state(device: dict[str, Any]) -> str:
+def _device_state(device: dict[str, Any]) -> str:
     return "offline" if device["offline"] else "online"

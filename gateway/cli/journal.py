@@ -1,4 +1,4 @@
-"""`linli journal`: each device and lane over all days, and the dead letters."""
+"""`linli journal`: totals of each device and lane over all days, and the dead letters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from gateway.base.clock import local_day
 from gateway.config import Site
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 
@@ -26,8 +26,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _print_journal(site: Site, *, as_json: bool) -> None:
-    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows, epoch, dead = await reader.ledger(), await reader.meta("epoch"), await reader.dead_letters()
+    async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows, epoch, dead = (
+            await reader.ledger(),
+            await reader.read_meta("epoch"),
+            await reader.dead_letters(),
+        )
     totals: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         total = totals.setdefault((row.lane.name.lower(), row.device), [0, 0, 0])

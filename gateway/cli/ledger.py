@@ -1,4 +1,4 @@
-"""`linli ledger`: each day, device and lane: measured, delivered, pending, dropped."""
+"""`linli ledger`: measured, delivered, pending and dropped records of each day, device and lane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from gateway.base.clock import local_day
 from gateway.config import Site
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
-    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+    async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         rows = [row for row in await reader.ledger() if day in (None, row.day)]
     if as_json:
         print(json.dumps([{**asdict(row), "lane": row.lane.name.lower()} for row in rows], indent=2))

@@ -1,4 +1,4 @@
-"""`linli read`: one reading, by the running gateway, which owns the line; directly when there is none."""
+"""`linli read`: one reading, by the running gateway; directly if none is running."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def _read_device(site: Site, name: str) -> None:
     if device is None:
         raise GatewayError("device-unknown", device=name, known=", ".join(site.devices))
     try:
-        answer = await control.call(site.control.socket, "read", device=name)
+        answer = await control.call_daemon(site.control.socket, "read", device=name)
         how = cli_text("by-daemon")
     except control.DaemonNotRunning:
         answer = await read_once(site.buses[device.bus], device)

@@ -1,4 +1,4 @@
-"""`linli reload`: asks the running gateway to take up its site's file, and waits for the verdict."""
+"""`linli reload`: makes the running gateway adopt its site file, and waits for the end of the trial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Asked for at the socket that the running gateway listens on, whatever the new file says."""
+    """Calls the socket of the running configuration, even if the new file names another one."""
     try:
         site = load_site(options.config)
         kept = load_adopted(options.config, site.journal.path)
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
-    answer = await control.call(socket, "reload", returning=not options.no_return)
+    answer = await control.call_daemon(socket, "reload", returning=not options.no_return)
     if "mistakes" in answer:
         raise Mistakes([Mistake(**{**each, "file": Path(each["file"])}) for each in answer["mistakes"]])
     number = answer["revision"]
@@ -53,7 +53,7 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
     print(cli_text("on-trial", seconds=answer["trial"]), flush=True)
     if options.no_wait:
         return
-    while (verdict := await control.call(socket, "verdict"))["pending"]:
+    while (verdict := await control.call_daemon(socket, "verdict"))["pending"]:
         pass
     if verdict["revision"] != number:
         silent = ", ".join(verdict["silent"])
@@ -62,7 +62,7 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
 
 
 def changes_of(changes: dict[str, dict[str, list[str]]]) -> list[str]:
-    """What a revision changed, a line each."""
+    """What a revision changed, one sentence each."""
     return [
         cli_text(f"{kind}-{how}", names=", ".join(names))
         for kind, found in changes.items()

@@ -1,4 +1,4 @@
-"""`linli run`: the gateway, until it is told to end."""
+"""`linli run`: runs the gateway until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ add_arguments = add_site_argument
 
 def run(options: argparse.Namespace) -> None:
     choice = choose_configuration(options.config)
-    log.setup(choice.site.centre.language)
+    log.setup_logging(choice.site.centre.language)
     asyncio.run(main.run(options.config, choice))

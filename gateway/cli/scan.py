@@ -1,4 +1,4 @@
-"""`linli scan`: who is on a line, with every protocol there is."""
+"""`linli scan`: finds devices, with every driver that can scan."""
 
 from __future__ import annotations
 

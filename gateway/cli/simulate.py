@@ -1,4 +1,4 @@
-"""`linli simulate`: a simulated centre, until it is interrupted."""
+"""`linli simulate`: runs a simulated centre until it is interrupted."""
 
 from __future__ import annotations
 

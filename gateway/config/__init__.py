@@ -1,4 +1,4 @@
-"""What people write down of their centre: its site, and the models of its devices."""
+"""Site files and device models: reading, checking, and the structs they become."""
 
 from .capability import reserved_names, service_actions
 from .options import (

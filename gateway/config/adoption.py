@@ -1,7 +1,7 @@
-"""Which configuration runs: the site's file, or, where that is wrong, the one that was adopted last.
+"""Which configuration runs: the site file or, if that is wrong, the one that was adopted last.
 
-What was adopted is kept in one file beside the journal, the device models and all, so that neither a
-power cut in the middle of an edit nor a lost file leaves a centre without alarms.
+The adopted configuration is stored in one file beside the journal, with the device models it uses, so that
+neither a power cut in the middle of an edit nor a lost file leaves a centre without alarms.
 """
 
 from __future__ import annotations
@@ -23,100 +23,102 @@ from .reading import Mistake, Mistakes
 from .site import Site, configuration_digest
 from .site_file import load_site
 
-_JOURNAL_PATH = re.compile(r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M)
+_JOURNAL_PATH_PATTERN = re.compile(
+    r"^\s*\[journal\][^\n]*\n(?:(?!\s*\[)[^\n]*\n)*?\s*(path\s*=[^\n]*)", re.M
+)
 
-Changes = dict[str, dict[str, list[str]]]
+ConfigurationChanges = dict[str, dict[str, list[str]]]
 """See `Revision.changes`."""
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What a configuration must prove, and what holds again if it does not."""
+    """The trial of a configuration: the devices to watch, and what to roll back to."""
 
     sources: dict[str, str]
     """The `Site.sources` to return to."""
     watched: list[str]
     silent: list[str]
-    """Those of them that did not answer before."""
+    """Those of them that were silent before the trial."""
 
 
 class AdoptedConfiguration(msgspec.Struct, frozen=True):
-    """The adopted configuration, as it lies on the disk."""
+    """The adopted configuration as it is stored on the disk."""
 
     file: str
-    """The site's file it came from: another site does not start with it."""
+    """The site file it came from; a start with another site file ignores it."""
     revision: Revision
     sources: dict[str, str]
     trial: Trial | None = None
     rejected: str = ""
-    """The digest of the configuration that was returned from: a restart does not take it up either."""
+    """The digest of the configuration that was rolled back: a restart does not adopt it either."""
 
 
 class StartConfiguration(msgspec.Struct, frozen=True):
-    """What a start runs. `refused` says why it is not the site's file."""
+    """The configuration to start with. `refused`: why it is not the site file."""
 
     site: Site
-    kept: AdoptedConfiguration | None
+    adopted: AdoptedConfiguration | None
     refused: tuple[Mistake, ...] = ()
 
 
 def choose_configuration(file: Path) -> StartConfiguration:
-    """The site's file if it is right, else what was adopted last. Raises `Mistakes` if there is neither."""
+    """The site file if it is valid, else what was adopted last. Raises `Mistakes` if there is neither."""
     try:
         site = load_site(file)
     except Mistakes as wrong:
-        kept = load_adopted(file, _journal_named_in(file))
-        if not (kept and (last := load_sources(file, kept.sources))):
+        adopted = load_adopted(file, _journal_path_in(file))
+        if not (adopted and (last := load_sources(file, adopted.sources))):
             raise
-        return StartConfiguration(last, kept, tuple(wrong.mistakes))
-    # A file that lacks its end may lack where the journal is.
-    kept = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
-    doubt = kept and _reason_against_start(file, site, kept)
-    if kept and doubt and (last := load_sources(file, kept.sources)):
-        return StartConfiguration(last, kept, (doubt,))
-    return StartConfiguration(site, kept)
+        return StartConfiguration(last, adopted, tuple(wrong.mistakes))
+    # A truncated file may lack the path of the journal.
+    adopted = load_adopted(file, site.journal.path) or load_adopted(file, _default_journal())
+    doubt = adopted and _reason_against_start(file, site, adopted)
+    if adopted and doubt and (last := load_sources(file, adopted.sources)):
+        return StartConfiguration(last, adopted, (doubt,))
+    return StartConfiguration(site, adopted)
 
 
-def _reason_against_start(file: Path, site: Site, kept: AdoptedConfiguration) -> Mistake | None:
-    """Why nobody would want a start to follow a file that holds; who does can say so by a reload."""
-    if kept.rejected == site.digest:
-        return rollback_mistake(file, kept.revision)
-    text, last = site.sources[""].rstrip(), kept.sources[""].rstrip()
+def _reason_against_start(file: Path, site: Site, adopted: AdoptedConfiguration) -> Mistake | None:
+    """Why a start should not use a valid file; None: it should. A reload uses it all the same."""
+    if adopted.rejected == site.digest:
+        return rollback_mistake(file, adopted.revision)
+    text, last = site.sources[""].rstrip(), adopted.sources[""].rstrip()
     if text != last and (last.startswith(text) or (not site.devices and "[device." in last)):
-        # TOML may be cut between two tables and still hold: it only lacks devices.
+        # TOML that is cut off between two tables is still valid: it only lacks devices.
         return Mistake(file, text.count("\n") + 1, "", "config-cut", {})
     return None
 
 
 def rollback_mistake(file: Path, revision: Revision) -> Mistake:
-    """Why a file that holds is not followed."""
+    """The file is valid, but its configuration was rolled back."""
     return Mistake(file, 1, "", "config-returned", {"silent": ", ".join(revision.silent)})
 
 
 def load_sources(file: Path, sources: Mapping[str, str]) -> Site | None:
-    """A site from what was kept of it; None where this version no longer takes it."""
+    """A site from its stored sources; None if this version no longer accepts them."""
     try:
-        return load_site(file, kept=sources)
+        return load_site(file, saved_sources=sources)
     except Mistakes:
         return None
 
 
-def save_adopted(journal: Path, kept: AdoptedConfiguration) -> None:
-    """Put it on the disk: the old or the new is there, whenever the power goes. Raises `OSError`."""
-    write_durably(_adopted_file(journal), msgspec.json.encode(kept))
+def save_adopted(journal: Path, adopted: AdoptedConfiguration) -> None:
+    """Replace the stored configuration; a power cut leaves the old or the new one. Raises `OSError`."""
+    write_durably(_adopted_file(journal), msgspec.json.encode(adopted))
 
 
 def load_adopted(file: Path, journal: Path) -> AdoptedConfiguration | None:
-    """What was adopted last from that site's file; None if nothing sound is there."""
+    """What was adopted last from that site file; None if there is nothing valid."""
     try:
-        kept = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
+        adopted = msgspec.json.decode(_adopted_file(journal).read_bytes(), type=AdoptedConfiguration)
     except (OSError, ValueError):
         return None
-    sound = configuration_digest(kept.sources) == kept.revision.digest and "" in kept.sources
-    return kept if sound and kept.file == str(file.resolve()) else None
+    sound = configuration_digest(adopted.sources) == adopted.revision.digest and "" in adopted.sources
+    return adopted if sound and adopted.file == str(file.resolve()) else None
 
 
-def changes_between(old: Site, new: Site) -> Changes:
-    """What differs. A line that is added, removed or changed must be opened, closed or restarted."""
+def changes_between(old: Site, new: Site) -> ConfigurationChanges:
+    """What differs. A bus that is added, removed or changed must be opened, closed or restarted."""
     before, after = _comparable_parts(old), _comparable_parts(new)
     return {kind: found for kind in before if (found := _compare_tables(before[kind], after[kind]))}
 
@@ -139,7 +141,7 @@ def _compare_tables(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
 
 
 def devices_on(site: Site, bus: str) -> dict[str, Device]:
-    """The devices of a line. It does not care what people call them."""
+    """The devices of a bus, without their titles: a new title does not restart a line."""
     return {
         device.name: msgspec.structs.replace(device, title={})
         for device in site.devices.values()
@@ -151,10 +153,10 @@ def _adopted_file(journal: Path) -> Path:
     return journal.with_suffix(".adopted")
 
 
-def _journal_named_in(file: Path) -> Path:
-    """Where a file that is wrong or torn still says that the journal lies."""
+def _journal_path_in(file: Path) -> Path:
+    """The path of the journal that an invalid or truncated file names."""
     try:
-        written = _JOURNAL_PATH.search(file.read_text("utf-8", "replace"))
+        written = _JOURNAL_PATH_PATTERN.search(file.read_text("utf-8", "replace"))
         return Path(tomllib.loads(written[1])["path"]) if written else _default_journal()
     except (OSError, TypeError, ValueError):
         return _default_journal()

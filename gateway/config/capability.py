@@ -8,16 +8,16 @@ it finds the folders, and derives every list from the declarations.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.model import GATEWAY, Device, Point, Service
-from gateway.model.hours import Hours
+from gateway.model import GATEWAY_DEVICE, ConfigError, Device, Point, Service
+from gateway.model.hours import WeeklyHours
 from gateway.services import CORE_SERVICES
 
 from .options import BusSpec
@@ -25,6 +25,13 @@ from .reading import Table, TomlReader
 from .site import Site
 
 PACKAGE = "gateway.capabilities"
+CORE_OWNER = "core"
+"""Stands for the core wherever a capability is named."""
+
+_CORE_NAMES = (GATEWAY_DEVICE, "uplink")
+"""What reports like a device without being one, beside the services."""
+
+T = TypeVar("T")
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +62,11 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     """Those that are sound."""
     core_is_valid: bool
     """Whether the core's own tables have no mistakes."""
-    hours: Hours | None
+    hours: WeeklyHours | None
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]
     """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
-    kept: Mapping[str, str] | None
+    saved_sources: Mapping[str, str] | None
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
     """Here go the texts of such files, each under a name of its own."""
@@ -109,17 +116,79 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def section(self) -> SiteSection:
         """What it reads from the site file."""
-        found = import_module(self.site).SITE if self.site else SiteSection()
-        assert isinstance(found, SiteSection)
-        return found
+        return load_declared(self.name, self.site, "SITE", SiteSection) if self.site else SiteSection()
 
 
 @functools.cache
 def capabilities() -> tuple[Capability, ...]:
-    """Every capability that is installed, in their order."""
-    folders = iter_modules(import_module(PACKAGE).__path__)
-    found = [import_module(f"{PACKAGE}.{folder.name}").CAPABILITY for folder in folders if folder.ispkg]
+    """Every capability that is installed, in their order. Raises `ConfigError`."""
+    found = []
+    for folder in iter_modules(import_module(PACKAGE).__path__):
+        if folder.ispkg:
+            module = f"{PACKAGE}.{folder.name}"
+            capability = load_declared(folder.name, module, "CAPABILITY", Capability)
+            check_declared_name(folder.name, "CAPABILITY", capability.name)
+            found.append(capability)
     return tuple(sorted(found, key=lambda capability: (capability.order, capability.name)))
+
+
+def load_declared(capability: str, module: str, attribute: str, kind: type[T]) -> T:
+    """What a module of a capability declares. Raises `ConfigError` if it does not."""
+    try:
+        declared = getattr(import_module(module), attribute, None)
+    except ImportError as error:
+        facts = {"capability": capability, "module": module, "reason": error}
+        raise ConfigError("capability-module", **facts) from error
+    if not isinstance(declared, kind):
+        facts = {"capability": capability, "module": module, "attribute": attribute}
+        raise ConfigError("capability-declaration", kind=kind.__name__, **facts)
+    return declared
+
+
+def check_declared_name(capability: str, attribute: str, name: str) -> None:
+    """Raises `ConfigError` unless a declaration has the name of the capability's folder."""
+    if name != capability:
+        raise ConfigError("capability-name", capability=capability, attribute=attribute, name=name)
+
+
+def check_unique(declaration: str, names: Iterable[tuple[str, str]]) -> None:
+    """Raises `ConfigError` if a name is declared twice. `names`: who declares a name (a capability, or
+    `CORE_OWNER`), and the name; `declaration`: where, such as `Page.name`."""
+    owners: dict[str, str] = {}
+    for owner, name in names:
+        if name in owners:
+            facts = {"declaration": declaration, "name": name, "other": owners[name]}
+            raise ConfigError("capability-twice", capability=owner, **facts)
+        owners[name] = owner
+
+
+def check_sections(core_tables: Iterable[str]) -> None:
+    """Raises `ConfigError` if capabilities, or one of them and the core, use the same names."""
+    sections = {capability.name: capability.section for capability in capabilities()}
+    services = [(owner, kind) for owner, section in sections.items() for kind in section.service_types]
+    services += [(CORE_OWNER, kind) for kind in CORE_SERVICES]
+    check_unique(
+        "SiteSection.tables",
+        [
+            *((CORE_OWNER, table) for table in core_tables),
+            *((owner, table) for owner, section in sections.items() for table in section.tables),
+        ],
+    )
+    check_unique(
+        "Service.name",
+        [
+            *((CORE_OWNER, name) for name in _CORE_NAMES),
+            *((owner, name) for owner, section in sections.items() for name in section.reserved),
+            *((owner, kind.name) for owner, kind in services),
+        ],
+    )
+    check_unique(
+        "Service.actions", ((owner, action) for owner, kind in services for action in kind.actions)
+    )
+    check_unique(
+        "SiteSection.documents",
+        ((owner, schema) for owner, section in sections.items() for schema in section.documents),
+    )
 
 
 def service_types() -> tuple[type[Service], ...]:
@@ -136,4 +205,4 @@ def service_actions() -> frozenset[str]:
 def reserved_names() -> frozenset[str]:
     """What no device may be called: the gateway, its uplink, and what its services report as."""
     own = (name for capability in capabilities() for name in capability.section.reserved)
-    return frozenset({GATEWAY, "uplink", *own, *(kind.name for kind in service_types())})
+    return frozenset({*_CORE_NAMES, *own, *(kind.name for kind in service_types())})

@@ -20,8 +20,8 @@ def _is_port(number: int) -> bool:
 
 
 class Centre(msgspec.Struct, frozen=True, kw_only=True):
-    """`[site]`: who this is. `id` names the site upstream; `language` is that of the log; `contact` is whom
-    visitors may ask about the protection of personal information (name, telephone, e-mail)."""
+    """`[site]`. `id` names the site upstream; `language` is that of the log; `contact` is the person to ask
+    about the protection of personal information (name, telephone, e-mail)."""
 
     id: str
     title: str | dict[str, str]
@@ -38,9 +38,9 @@ class Centre(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[journal]`: where it lies, the seconds of telemetry a power cut may cost, the bytes it may take,
-    the bytes a day that may be written, and those the card bears in its life (a consumer card of 32 GB:
-    some 30 TB)."""
+    """`[journal]`: its path, seconds between commits of telemetry (`window`), its maximum size in bytes
+    (`cap`), the bytes that may be written per day (`daily`), and in the card's whole life (`endurance`; a
+    consumer card of 32 GB: about 30 TB)."""
 
     path: Path = Path("/var/lib/linli/journal.db")
     window: float = 1.0
@@ -63,7 +63,7 @@ class ControlOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[metrics]`: where /metrics and /healthz answer; loopback unless said otherwise."""
+    """`[metrics]`: the address of /metrics and /healthz; loopback by default."""
 
     host: str = "127.0.0.1"
     port: int = 9109
@@ -72,7 +72,7 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[dashboard]`: where it listens, and the file that keeps its access key."""
+    """`[dashboard]`: its address, and the file with its access key."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -90,14 +90,15 @@ class BusSpec(msgspec.Struct, frozen=True):
 
     @property
     def stills(self) -> bool:
-        """Whether it is a camera that a person may look at."""
+        """Whether it is a camera whose picture may be shown on the dashboard."""
         return self.driver.allows_stills is not None and self.driver.allows_stills(self.options)
 
 
 class UplinkOptions(BrokerOptions, frozen=True, kw_only=True):
     """`[uplink]`: the platform's broker, the commands it may give (none unless listed), and how a backlog
-    leaves: at most `rate` points a second (0: as fast as it is acknowledged); history older than
-    `thin_after` seconds (0: never) thinned to one record a device and `thin_to` seconds, for metered links.
+    is sent: at most `rate` points per second (0: as fast as it is acknowledged); telemetry older than
+    `thin_after` seconds (0: never) is thinned to one record per device and `thin_to` seconds, for metered
+    links.
     """
 
     commands: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A device model, from TOML: where its values are, what it can be told to do, and worked examples."""
+"""A device model, from TOML: its points, its actions and its worked examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROFILE_SCHEMA = "linli/profile/1"
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A device model: what a file below config/profiles says."""
+    """A device model: the contents of one file of `config/profiles/`."""
 
     kind: str
     maker: str
@@ -28,9 +28,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     actions: dict[str, Action]
     examples: tuple[Table, ...]
     fingerprint: dict[str, str]
-    """What a device of this model says of itself to a scan: patterns with * and ?, whatever the case."""
+    """How a device of this model identifies itself to a scan: patterns with * and ?, case-insensitive."""
     text: str
-    """The file itself."""
+    """The text of the file."""
 
 
 class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +43,10 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
 
 
-def load_profile(file: Path, kept: str | None = None) -> Profile:
-    """Read and check one device model, or what its file once said. Raises `Mistakes`."""
-    reading = _ProfileReader(file, kept)
+def load_profile(file: Path, saved_text: str | None = None) -> Profile:
+    """Read and check one device model; `saved_text` is read instead of the file, if given. Raises
+    `Mistakes`."""
+    reading = _ProfileReader(file, saved_text)
     profile = reading.read_profile()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -54,9 +55,9 @@ def load_profile(file: Path, kept: str | None = None) -> Profile:
 
 
 def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
-    """What a worked example promises, and what decoding it gives: values, and those left out.
+    """The expected and the actual result of an example, each as values and reasons for bad points.
 
-    Points that the example does not mention are not compared.
+    Points that the example does not name are left out of both. Raises `ConfigError`.
     """
     values, bad = convert_values(
         profile.points, profile.driver.decode(profile.points, _raw_reading(profile, example))
@@ -136,7 +137,7 @@ class _ProfileReader(TomlReader):
             if driver.action is None:
                 self.add_mistake(path, "actions-none", driver=driver_name(driver))
                 continue
-            # What a service or the driver itself does would never reach the profile's action.
+            # An action of a service or of the driver would take precedence over the profile's.
             if name in (*service_actions(), *driver.actions):
                 self.add_mistake(path, "name-reserved", name=name)
             action = self.build_struct(driver.action, table, path)

@@ -1,4 +1,4 @@
-"""Reading a file that somebody wrote by hand: every mistake is found at once, with its line and mend."""
+"""Reading TOML files written by hand: all mistakes are found at once, with line and remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.model import Checks, ConfigError, Driver
 from gateway.words import LANGUAGES, translate
 
 MAX_FILE_CHARACTERS = 1 << 20
-"""Bytes of a file that somebody may have written by hand."""
+"""A larger file is refused."""
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
 
@@ -26,7 +26,7 @@ Table = dict[str, Any]
 
 
 class Mistake(msgspec.Struct, frozen=True):
-    """One thing to mend."""
+    """One mistake in a file."""
 
     file: Path
     line: int
@@ -40,7 +40,7 @@ class Mistake(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line}: {where}{translate(language, f'error.{self.key}', **self.facts)}"
 
     def as_json(self) -> dict[str, Any]:
-        """For the control socket; the reader puts it into words."""
+        """For the control socket; the receiver makes the sentence."""
         facts = {name: str(fact) for name, fact in self.facts.items()}
         return {
             "file": str(self.file), "line": self.line, "where": self.where, "key": self.key, "facts": facts,
@@ -56,16 +56,16 @@ class Mistakes(ConfigError):
 
 
 class TomlReader:
-    """One file being read: collects mistakes instead of stopping at the first.
+    """Reads one file, and collects mistakes instead of stopping at the first.
 
-    `kept` is what the file once said, to be read in its place.
+    `saved_text` is read instead of the file, if given.
     """
 
-    def __init__(self, file: Path, kept: str | None = None) -> None:
+    def __init__(self, file: Path, saved_text: str | None = None) -> None:
         self._file = file
-        self._kept = kept
+        self._saved_text = saved_text
         self.text = ""
-        """What was read."""
+        """The text of the file."""
         self._lines: dict[tuple[str, ...], int] = {}
         self.mistakes: list[Mistake] = []
 
@@ -94,19 +94,21 @@ class TomlReader:
         if not NAME_PATTERN.fullmatch(name):
             self.add_mistake(path, "name-form", name=name)
 
-    def read_section(self, kind: type[T], data: Table, name: str, required: bool = False) -> T | None:
+    def read_section(
+        self, struct_type: type[T], data: Table, name: str, required: bool = False
+    ) -> T | None:
         table = data.get(name, {})
         if required and name not in data:
             self.add_mistake((), "key-missing", key=f"[{name}]")
             return None
-        return self.build_struct(kind, table, (name,))
+        return self.build_struct(struct_type, table, (name,))
 
-    def build_struct(self, kind: type[T], table: Any, path: tuple[str, ...]) -> T | None:
-        """A struct from a table, with every field that is wrong, missing or unknown named."""
+    def build_struct(self, struct_type: type[T], table: Any, path: tuple[str, ...]) -> T | None:
+        """A struct from a table; reports every field that is wrong, missing or unknown. None if any is."""
         if not isinstance(table, dict):
             self.add_mistake(path, "table-expected", key=".".join(path))
             return None
-        built, mistakes = struct_from_table(kind, table)
+        built, mistakes = struct_from_table(struct_type, table)
         self._add_field_mistakes(path, mistakes)
         return built
 
@@ -118,7 +120,7 @@ class TomlReader:
             self.add_mistake((*path, *mistake.path), mistake.key, **mistake.facts)
 
     def parse_file(self, schema: str) -> Table | None:
-        text = self._kept
+        text = self._saved_text
         try:
             if text is None:
                 with self._file.open(encoding="utf-8") as file:
@@ -136,7 +138,7 @@ class TomlReader:
             self.add_mistake((), "file-unreadable", reason=error)
             return None
         except (ValueError, RecursionError) as error:
-            # What tomllib passes on of Python's own limits: digits of a number, depth of nesting.
+            # Python's own limits, which tomllib does not catch: digits of a number, depth of nesting.
             self.add_mistake((), "toml", reason=error)
             return None
         self.text = text
@@ -159,11 +161,11 @@ class FieldMistake(msgspec.Struct, frozen=True):
     facts: dict[str, object] = {}
 
 
-def struct_from_table(kind: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
+def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
     """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
     or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
-    checks: Checks = getattr(kind, "CHECKS", {})
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    checks: Checks = getattr(struct_type, "CHECKS", {})
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
     mistakes = list(_unknown_keys(table, fields))
     values: Table = {}
     for name, field in fields.items():
@@ -186,8 +188,8 @@ def struct_from_table(kind: type[T], table: Table) -> tuple[T | None, list[Field
             mistakes.append(FieldMistake((name,), sentence))
     if mistakes:
         return None, mistakes
-    built = kind(**values)
-    struct_checks: Checks = getattr(kind, "STRUCT_CHECKS", {})
+    built = struct_type(**values)
+    struct_checks: Checks = getattr(struct_type, "STRUCT_CHECKS", {})
     return built, [
         FieldMistake((name,), sentence)
         for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
@@ -206,23 +208,23 @@ def driver_name(driver: Driver) -> str:
 
 
 def localized(title: str | Mapping[str, str]) -> dict[str, str]:
-    """A title in every language; one given without a language serves for all."""
+    """A title in every language; one that is given without a language is used for all."""
     if isinstance(title, str):
         return dict.fromkeys(LANGUAGES, title)
     first = next(iter(title.values()))
     return {language: title.get(language, first) for language in LANGUAGES}
 
 
-def _check_passes(holds: Callable[[Any], bool], value: Any) -> bool:
-    """A test that chokes on the value (no url at all) has failed."""
+def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:
+    """Whether a check holds; one that raises `ValueError` (not a URL at all) does not."""
     try:
-        return holds(value)
+        return check(value)
     except ValueError:
         return False
 
 
-def _decode_path(kind: type, value: Any) -> Any:
-    if kind is Path and isinstance(value, str):
+def _decode_path(field_type: type, value: Any) -> Any:
+    if field_type is Path and isinstance(value, str):
         return Path(value)
     raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
 
@@ -233,8 +235,8 @@ _ASSIGNMENT_PATTERN = re.compile(rf"\s*({_KEY_PATTERN}(?:\s*\.\s*{_KEY_PATTERN})
 
 
 def _line_numbers(text: str, data: Table) -> dict[tuple[str, ...], int]:
-    """The line of each table and key. `tomllib` keeps none; what only looks like a key (inside a
-    multi-line string) is told apart by not being in the data."""
+    """The line number of each table and key, which `tomllib` does not give. What only looks like a key
+    (inside a multi-line string) is recognised by not being in the data."""
     lines: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.model import Device
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from .options import (
     BusSpec,
@@ -36,9 +36,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     buses: dict[str, BusSpec]
     devices: dict[str, Device]
     sources: dict[str, str]
-    """The text of the site's file under `""`, and that of each device model under its name."""
-    hours: Hours | None = None
-    """When it is open to visitors."""
+    """The text of the site file under `""`, and that of each device model under its name."""
+    hours: WeeklyHours | None = None
+    """Opening hours."""
     parts: dict[str, Any] = {}
     """What each capability has read, by the capability's name."""
 
@@ -48,7 +48,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> str:
-        """What tells this configuration from every other one."""
+        """Identifies this configuration: see `configuration_digest`."""
         return configuration_digest(self.sources)
 
 

@@ -16,9 +16,16 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import Checks, ConfigError, Device
-from gateway.model.hours import Hours, parse_week
+from gateway.model.hours import WeeklyHours, parse_week
 
-from .capability import Figure, SiteDraft, capabilities, reserved_names, service_actions
+from .capability import (
+    Figure,
+    SiteDraft,
+    capabilities,
+    check_sections,
+    reserved_names,
+    service_actions,
+)
 from .options import (
     BusSpec,
     Centre,
@@ -38,13 +45,13 @@ CORE_TABLES = (
 )  # fmt: skip
 """The top-level tables that belong to no capability."""
 RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
-"""Of these nothing can change while the gateway runs, nor of `[site]`."""
+"""Changes of these, and of `[site]`, need a restart."""
 
 _PROFILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
 
 def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
-    """What the services of all capabilities conclude: figures by service, by name. `parts`: see `Site`."""
+    """The figures of the services of all capabilities, by service and name. `parts`: see `Site`."""
     found: dict[str, Mapping[str, Figure]] = {}
     for capability in capabilities():
         found |= capability.section.figures(parts[capability.name])
@@ -52,7 +59,7 @@ def figures_of(parts: Mapping[str, Any]) -> dict[str, Mapping[str, Figure]]:
 
 
 def available_actions(buses: Mapping[str, BusSpec], devices: Mapping[str, Device]) -> frozenset[str]:
-    """Every action that some service or device here can carry out."""
+    """Every action that a service or one of these devices can execute."""
     return frozenset(
         {
             *service_actions(),
@@ -71,13 +78,15 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
 
 
-def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Site | None = None) -> Site:
+def load_site(
+    file: Path, *, saved_sources: Mapping[str, str] | None = None, running: Site | None = None
+) -> Site:
     """Read and check a site. Raises `Mistakes`.
 
-    `kept` are a site's `sources`, read in place of its files; `running` is the site that the new one is
-    to follow without a restart.
+    `saved_sources` are the `sources` of a site, read instead of its files; `running` is the current site: a
+    change that needs a restart is then a mistake.
     """
-    reading = _SiteReader(file, kept)
+    reading = _SiteReader(file, saved_sources)
     site = reading.read_site()
     if site and running:
         reading.check_restart_keys(running, site)
@@ -88,12 +97,12 @@ def load_site(file: Path, *, kept: Mapping[str, str] | None = None, running: Sit
 
 
 def profile_folders(site: Path) -> list[Path]:
-    """Where device models are looked for: beside the site's file first, then those that came along."""
+    """Where device models are searched for: beside the site file first, then those of the distribution."""
     return search_folders(site, "profiles")
 
 
 def search_folders(site: Path, name: str) -> list[Path]:
-    """A folder beside the site's file, and the one of that name that came along."""
+    """The folder of that name beside the site file, and the one of the distribution."""
     shipped = Path(str(files("gateway"))) / name
     checkout = Path(str(files("gateway"))).parent / "config" / name
     return [site.parent / name, shipped if shipped.is_dir() else checkout]
@@ -114,15 +123,16 @@ def load_profiles(site: Path) -> dict[str, Profile]:
 class _SiteReader(TomlReader):
     """The file of a site."""
 
-    def __init__(self, file: Path, kept: Mapping[str, str] | None) -> None:
-        super().__init__(file, None if kept is None else kept[""])
-        self._sources = kept
+    def __init__(self, file: Path, saved_sources: Mapping[str, str] | None) -> None:
+        super().__init__(file, None if saved_sources is None else saved_sources[""])
+        self._saved_sources = saved_sources
         self._profiles: dict[str, Profile | None] = {}
 
     def read_site(self) -> Site | None:
         data = self.parse_file(SITE_SCHEMA)
         if data is None:
             return None
+        check_sections(CORE_TABLES)
         sections = {capability.name: capability.section for capability in capabilities()}
         own = (table for section in sections.values() for table in section.tables)
         self.check_keys(data, (*CORE_TABLES, *own), ())
@@ -144,7 +154,7 @@ class _SiteReader(TomlReader):
             core_is_valid=not self.mistakes,
             hours=hours,
             folders=lambda name: search_folders(self._file, name),
-            kept=self._sources,
+            saved_sources=self._saved_sources,
             sources={},
         )
         parts = {name: section.read(draft) for name, section in sections.items()}
@@ -171,7 +181,7 @@ class _SiteReader(TomlReader):
         )
 
     def check_restart_keys(self, running: Site, site: Site) -> None:
-        """Name what cannot change while the gateway runs."""
+        """Report changes that need a restart."""
         pairs: list[tuple[str, msgspec.Struct | None, msgspec.Struct | None]] = [
             (name, getattr(running, field), getattr(site, field))
             for name, field in (("site", "centre"), *((name, name) for name in RESTART_TABLES))
@@ -187,8 +197,8 @@ class _SiteReader(TomlReader):
                 if getattr(before, key) != getattr(after, key):
                     self.add_mistake((name, key), "needs-restart")
 
-    def _read_hours(self, data: Table) -> Hours | None:
-        """The opening hours, if the site says them."""
+    def _read_hours(self, data: Table) -> WeeklyHours | None:
+        """The opening hours, if the site file gives any."""
         if "hours" not in data:
             return None
         table = data["hours"]
@@ -232,15 +242,8 @@ class _SiteReader(TomlReader):
             if keys is None:
                 continue
             profile = self._find_profile(keys.profile, (*path, "profile"))
-            bus = buses.get(keys.bus)
+            bus = self._find_bus(keys.bus, buses, data, (*path, "bus"))
             if bus is None:
-                # A bus that is written down but wrong has been told of already.
-                written = data.get("bus", {})
-                if not isinstance(written, dict):
-                    continue
-                if keys.bus not in written:
-                    known = ", ".join(written) or "–"
-                    self.add_mistake((*path, "bus"), "bus-unknown", bus=keys.bus, known=known)
                 continue
             address = self.build_struct(bus.driver.address, address_table, path)
             if profile is None or address is None:
@@ -278,10 +281,19 @@ class _SiteReader(TomlReader):
             devices[name] = device
         return devices
 
+    def _find_bus(
+        self, name: str, buses: dict[str, BusSpec], data: Table, path: tuple[str, ...]
+    ) -> BusSpec | None:
+        """Report an unknown bus; one that is configured wrongly has been reported already."""
+        configured = data.get("bus", {})
+        if name not in buses and isinstance(configured, dict) and name not in configured:
+            self.add_mistake(path, "bus-unknown", bus=name, known=", ".join(configured) or "–")
+        return buses.get(name)
+
     def _check_uplink_commands(
         self, uplink: UplinkOptions | None, buses: dict[str, BusSpec], devices: dict[str, Device]
     ) -> None:
-        """A command that nothing here could carry out is a slip of the pen."""
+        """Report allowed commands that no service or device here can execute."""
         known = available_actions(buses, devices)
         for action in uplink.commands if uplink else ():
             if action not in known:
@@ -292,13 +304,13 @@ class _SiteReader(TomlReader):
         if name in self._profiles:
             return self._profiles[name]
         folders = profile_folders(self._file)
-        kept = self._sources.get(name) if self._sources else None
+        saved_text = self._saved_sources.get(name) if self._saved_sources else None
         for folder in folders:
             file = folder / f"{name}.toml"
-            if kept is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
+            if saved_text is not None or (_PROFILE_NAME_PATTERN.fullmatch(name) and file.is_file()):
                 self._profiles[name] = None
                 try:
-                    self._profiles[name] = load_profile(file, kept)
+                    self._profiles[name] = load_profile(file, saved_text)
                 except Mistakes as wrong:
                     self.mistakes += wrong.mistakes
                 return self._profiles[name]

@@ -1,9 +1,10 @@
-"""What may be asked of the daemon on the control socket."""
+"""The calls that the daemon answers on the control socket."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,20 +12,32 @@ import msgspec
 
 from gateway.base.control import Handler
 from gateway.config import Mistakes
+from gateway.config.capability import CORE_OWNER, check_unique
 from gateway.field.line import Line
-from gateway.field.scan.ask import decode_points, parse_keys, scan_request
-from gateway.model import GATEWAY, Command, Fact, GatewayError, Lane, ReadFailed
+from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
+from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed
 from gateway.services.commands import CommandStatus
+from gateway.uplink import Uplink
 
-from .gateway import Gateway
+from .gateway import Gateway, jobs_by_capability
 
-ANSWER_LIMIT_S = 20.0
-"""After this time, whoever asked is told that the command is still under way."""
+COMMAND_RESPONSE_TIMEOUT_S = 20.0
+"""After this time the answer is that the command is still being executed."""
+CORE_CALLS = ("health", "doctor", "read", "command", "lines", "scan", "reload", "verdict", "still")
+"""Each is answered by the method of `ControlCalls` with its name."""
 MAX_MISTAKES = 50
-"""Mistakes that one answer names: it is one line on the socket."""
+"""Mistakes in one answer, which is one line on the socket."""
 
 
-class Calls(Mapping[str, Handler]):
+def check_jobs() -> None:
+    """Raises `ConfigError` if the jobs of capabilities are not declared, or use the same names."""
+    jobs = [(owner, job) for owner, own in jobs_by_capability().items() for job in own]
+    check_unique("Job.name", ((CORE_OWNER, Uplink.name), *((owner, job.name) for owner, job in jobs)))
+    core_calls = ((CORE_OWNER, call) for call in CORE_CALLS)
+    check_unique("Job.calls", (*core_calls, *((owner, call) for owner, job in jobs for call in job.calls)))
+
+
+class ControlCalls(Mapping[str, Handler]):
     """Every handler by the name of its call: the core's own, and those of the jobs that run now."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,16 +54,12 @@ class Calls(Mapping[str, Handler]):
 
     def _handlers(self) -> dict[str, Handler]:
         return {
-            "health": self._health,
-            "doctor": self._doctor,
-            "read": self._read,
-            "command": self._command,
-            "lines": self._lines,
-            "scan": self._scan,
-            "reload": self._reload,
-            "verdict": self._verdict,
-            "still": self._still,
-            **{name: handler for job in self._gateway.jobs for name, handler in job.handlers().items()},
+            **{name: getattr(self, f"_{name}") for name in CORE_CALLS},
+            **{
+                call: functools.partial(job.answer, call)
+                for job in self._gateway.jobs
+                for call in job.calls
+            },
         }
 
     async def _health(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -66,11 +75,11 @@ class Calls(Mapping[str, Handler]):
             "raw": reading.raw,
             "values": reading.sample.values,
             "bad": reading.sample.bad,
-            "seconds": reading.seconds,
+            "seconds": reading.duration_s,
         }
 
     async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
-        """What each line has for itself: a port, a host."""
+        """The port or host of each line that nothing else can use at the same time."""
         specs = (line.spec for line in self._gateway.lines.values())
         scans = ((spec, spec.driver.scan) for spec in specs)
         places = {
@@ -79,7 +88,7 @@ class Calls(Mapping[str, Handler]):
         return {"lines": places}
 
     def _line(self, request: dict[str, Any]) -> Line:
-        """The line that a request names. Raises `GatewayError`."""
+        """The line that a request names. Raises `GatewayError` if there is none."""
         lines = self._gateway.lines
         line = lines.get(str(request.get("bus")))
         if line is None:
@@ -87,7 +96,7 @@ class Calls(Mapping[str, Handler]):
         return line
 
     async def _scan(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One request to a stranger on a line of ours."""
+        """One request of a scan to a device that is not configured, on a line of this gateway."""
         line = self._line(request)
         driver = line.spec.driver
         address = parse_keys(driver.address, request.get("address", {}))
@@ -95,9 +104,9 @@ class Calls(Mapping[str, Handler]):
             if device.bus == line.spec.name and device.address == address:
                 raise GatewayError("scan-configured", device=device.name)
         points = decode_points(driver, request["points"]) if "points" in request else None
-        ask = scan_request(driver, address, str(request.get("model")), points)
+        ask = make_scan_request(driver, address, str(request.get("model")), points)
         try:
-            answer = await line.request_for_scan(ask)
+            answer = await line.run_scan_request(ask)
         except ReadFailed as failed:
             return {"nobody": failed.key, "kind": failed.kind}
         return dict(answer)
@@ -109,9 +118,9 @@ class Calls(Mapping[str, Handler]):
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
             raise GatewayError("command-form", reason="origin")
-        # Asked again with the same id, a command that is under way says how far it has come.
-        task = self._gateway.begin(self._gateway.engine.command(command))
-        done, _ = await asyncio.wait({task}, timeout=ANSWER_LIMIT_S)
+        # A client can repeat the call with the same id, to learn the outcome of a slow command.
+        task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
+        done, _ = await asyncio.wait({task}, timeout=COMMAND_RESPONSE_TIMEOUT_S)
         if not done:
             return {"status": CommandStatus.ACCEPTED, "detail": ""}
         order = task.result()
@@ -121,7 +130,7 @@ class Calls(Mapping[str, Handler]):
         returning = request.get("returning") is not False
         reloader = self._gateway.reloader
         try:
-            return await self._gateway.finish(reloader.reload("console", returning=returning))
+            return await self._gateway.run_shielded(reloader.reload("console", returning=returning))
         except Mistakes as wrong:
             return {"mistakes": [mistake.as_json() for mistake in wrong.mistakes[:MAX_MISTAKES]]}
 
@@ -129,12 +138,12 @@ class Calls(Mapping[str, Handler]):
         return await self._gateway.reloader.verdict()
 
     async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A camera's picture, for a person who sets it up; who looked is written down first."""
+        """A camera's picture, for setting it up; who requested it is recorded first."""
         line = self._line(request)
         if not line.spec.stills:
             raise ReadFailed("stills-off")
         gateway = self._gateway
         body = {"camera": line.spec.name, "by": str(request.get("by", ""))[:64]}
-        gateway.record(Fact(Lane.EVENT, GATEWAY, "still", gateway.clock.now(), body))
+        gateway.record_fact(Fact(Lane.EVENT, GATEWAY_DEVICE, "still", gateway.clock.now(), body))
         await gateway.journal.commit()
         return {"jpeg": base64.b64encode(await line.capture_still()).decode()}

@@ -1,6 +1,6 @@
 """What runs under one configuration: described as a whole, and replaced as a whole.
 
-A configuration makes one `Composition`. `Parts` makes the running parts follow it: a part whose
+A configuration makes one `Composition`. `Components` makes the running parts follow it: a part whose
 configuration is the same goes on undisturbed, the others end and begin.
 """
 
@@ -13,50 +13,55 @@ from typing import Any, Protocol
 import msgspec
 
 
-class Part(Protocol):
+class Component(Protocol):
     """Something that runs until it is cancelled."""
 
     async def run(self) -> None: ...
 
 
-class PartSpec(msgspec.Struct, frozen=True):
+class ComponentSpec(msgspec.Struct, frozen=True):
     """One part of a composition."""
 
     built_from: object
-    """Its part of the configuration: what is equal is not replaced."""
-    build: Callable[[], Part]
+    """What it is built from: while this is equal, the part is not replaced."""
+    build: Callable[[], Component]
     stop: Callable[[Any, asyncio.Task[None]], Awaitable[None]] | None = None
-    """How it ends, where that takes more than being cancelled: given the part and its task."""
+    """Stops the part, given it and its task; by default the task is cancelled."""
 
 
-Composition = Mapping[str, PartSpec]
+Composition = Mapping[str, ComponentSpec]
 """Every part, by the name of its task."""
 
 
-class _RunningPart(msgspec.Struct, frozen=True):
-    spec: PartSpec
-    part: Part
+class _RunningComponent(msgspec.Struct, frozen=True):
+    spec: ComponentSpec
+    component: Component
     task: asyncio.Task[None]
 
 
-class Parts:
-    """The parts that run now, each a task of one group."""
+class Components:
+    """The parts that run now, each a task of one group. None runs before this is entered, or after it is
+    left."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
-        self._running: dict[str, _RunningPart] = {}
+    def __init__(self) -> None:
+        self._tasks = asyncio.TaskGroup()
+        self._running: dict[str, _RunningComponent] = {}
 
-    def get(self, name: str) -> Part | None:
-        """The running part of that name."""
-        running = self._running.get(name)
-        return running.part if running else None
+    async def __aenter__(self) -> Components:
+        await self._tasks.__aenter__()
+        return self
 
-    def all(self) -> Mapping[str, Part]:
+    async def __aexit__(self, *error: Any) -> None:
+        for running in self._running.values():
+            running.task.cancel()
+        await self._tasks.__aexit__(*error)
+
+    def all(self) -> Mapping[str, Component]:
         """Every running part by its name."""
-        return {name: running.part for name, running in self._running.items()}
+        return {name: running.component for name, running in self._running.items()}
 
     async def stop_outdated(self, composition: Composition) -> None:
-        """End, all at the same time, the parts that another composition does not have as they are."""
+        """Stop, all at the same time, the parts that a new composition lacks or builds differently."""
         outdated = [
             self._running.pop(name)
             for name, running in list(self._running.items())
@@ -65,22 +70,17 @@ class Parts:
         await asyncio.gather(*(_stop(running) for running in outdated))
 
     def start_missing(self, composition: Composition) -> None:
-        """Begin the parts of a composition that do not run yet, in its order."""
+        """Start the parts of a composition that do not run yet, in its order."""
         for name, spec in composition.items():
             if name not in self._running:
                 part = spec.build()
                 task = self._tasks.create_task(part.run(), name=name)
-                self._running[name] = _RunningPart(spec, part, task)
-
-    def cancel(self) -> None:
-        """Cancel every part; their group waits for the end of it."""
-        for running in self._running.values():
-            running.task.cancel()
+                self._running[name] = _RunningComponent(spec, part, task)
 
 
-async def _stop(running: _RunningPart) -> None:
+async def _stop(running: _RunningComponent) -> None:
     if running.spec.stop:
-        await running.spec.stop(running.part, running.task)
+        await running.spec.stop(running.component, running.task)
         return
     running.task.cancel()
     await asyncio.wait({running.task})

@@ -1,4 +1,4 @@
-"""Each message steps the services, and what they conclude goes to the journal.
+"""Passes each message to the services, and their facts and rows to the journal.
 
 Alarms are evaluated and committed before the sample that raised them is even queued.
 """
@@ -16,9 +16,9 @@ from gateway.base.log import log_event
 from gateway.config import NAME_PATTERN
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
-    Adopted,
     Clock,
     Command,
+    ConfigurationAdopted,
     Fact,
     GatewayError,
     Lane,
@@ -36,14 +36,14 @@ Execute = Callable[[Command], Awaitable[None]]
 """Executes a command on its device; raises `GatewayError` when it could not."""
 
 SUMMARY_INTERVAL_S = 60.0
-"""A summary is repeated after this time although nothing changed: its age shows that the gateway runs."""
+"""After this time an unchanged summary is published again: its age shows that the gateway runs."""
 
 
 class StepResult(NamedTuple):
-    """What one message did."""
+    """The effect of one message."""
 
     changed: bool
-    """Whether any service changed its state or concluded anything."""
+    """Whether any service changed its rows or returned facts."""
     urgent: bool
     """Whether that must be committed at once."""
 
@@ -68,17 +68,17 @@ class Engine:
         """The last summary of each service, and its monotonic time in seconds."""
         self._execute = execute or _no_device
         self._on_alarm = on_alarm
-        """Called when an alarm has changed, before it is written down."""
+        """Called when an alarm has changed, before that is written to the journal."""
 
     def _set_services(self, services: Iterable[Service]) -> None:
         self._services = list(services)
         self._commands = next(service for service in self._services if isinstance(service, Commands))
 
-    async def adopt(self, services: Iterable[Service], adopted: Adopted) -> None:
-        """Go on under another configuration with the same rows; what it no longer has comes to an end.
+    async def adopt(self, services: Iterable[Service], adopted: ConfigurationAdopted) -> None:
+        """Continue under another configuration with the same rows; services close what it no longer has.
         Returns when that is safe on the disk."""
         self._set_services(services)
-        if self._step(adopted, self._services).urgent:
+        if self._process_message(adopted, self._services).urgent:
             await self._commit()
 
     async def restore(self) -> None:
@@ -86,11 +86,11 @@ class Engine:
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             rows = {}
-            for key, body in (await self._journal.reader.state(service.name)).items():
+            for key, body in (await self._journal.reader.service_rows(service.name)).items():
                 try:
                     rows[key] = decode(body)
                 except msgspec.DecodeError as error:
-                    # Of an earlier version: to start without the row is better than not to start at all.
+                    # Of an earlier version: starting without the row is better than not starting.
                     log_event(
                         logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
                     )
@@ -105,13 +105,13 @@ class Engine:
         service = next(service for service in self._services if service.name == name)
         return service.summary(self._rows[name])
 
-    async def sample(self, sample: Sample) -> None:
-        """Take in one reading. Returns when an alarm it raised is safe on the disk."""
-        if self._step(sample, self._services).urgent:
+    async def publish_sample(self, sample: Sample) -> None:
+        """Process one sample. Returns when an alarm it raised is safe on the disk."""
+        if self._process_message(sample, self._services).urgent:
             await self._commit()
-        self._journal.sample(sample)
+        self._journal.append_sample(sample)
 
-    async def command(self, command: Command) -> CommandRow:
+    async def submit_command(self, command: Command) -> CommandRow:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
@@ -119,7 +119,7 @@ class Engine:
         orders = self._rows[self._commands.name]
         if command.id in orders:
             return orders[command.id]  # type: ignore[no-any-return]
-        self._step(command, [self._commands])
+        self._process_message(command, [self._commands])
         try:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
             await self._journal.commit()
@@ -127,7 +127,7 @@ class Engine:
             self._set_outcome(command, CommandStatus.FAILED, failure.key)
         order: CommandRow = orders[command.id]
         if order.status is CommandStatus.ACCEPTED:
-            status, detail = await self._perform(command)
+            status, detail = await self._execute_command(command)
             order = self._set_outcome(command, status, detail)
             await self._commit()
         log_event(
@@ -137,45 +137,46 @@ class Engine:
         )  # fmt: skip
         return order
 
-    def record(self, fact: Fact) -> None:
-        """Write down something that is no service's conclusion."""
+    def record_fact(self, fact: Fact) -> None:
+        """Record a fact that comes from no service."""
         self._journal.append("", [fact], {})
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        """Pass a service the outcomes of what it asked for; returns when that is committed."""
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        """Pass a service the outcomes of what it requested. Returns when the result is committed."""
         asked = [each for each in self._services if each.name == service]
-        results = [self._step(outcome, asked) for outcome in outcomes]
+        results = [self._process_message(outcome, asked) for outcome in outcomes]
         if any(result.urgent for result in results):
             await self._commit()
 
     async def run(self) -> None:
-        """Step every service with a tick each second, and publish the summaries that have changed."""
+        """Pass every service a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
-            if self._step(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
+            if self._process_message(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
                 await self._commit()
             if self._publish_summaries():
                 await self._commit()
             await self._clock.sleep(1.0)
 
     def _set_outcome(self, command: Command, status: CommandStatus, detail: str) -> CommandRow:
-        self._step(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+        self._process_message(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _perform(self, command: Command) -> tuple[CommandStatus, str]:
-        """Let the services act that know the action, else the device: the outcome and its detail."""
+    async def _execute_command(self, command: Command) -> tuple[CommandStatus, str]:
+        """Execute a command by the services that know the action, else by the device. Returns the outcome
+        and its detail."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
-                changed = self._step(command, own).changed
+                changed = self._process_message(command, own).changed
                 return (CommandStatus.DONE, "") if changed else (CommandStatus.FAILED, "nothing-to-do")
             await self._execute(command)
         except GatewayError as error:
             return CommandStatus.FAILED, error.key
         return CommandStatus.DONE, ""
 
-    def _step(self, message: Message, services: Iterable[Service]) -> StepResult:
+    def _process_message(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""
         changed = urgent = False
         for service in services:
@@ -196,18 +197,18 @@ class Engine:
                     log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
                     self._on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
-                    urgent = self._step(fact, followers).urgent or urgent
+                    urgent = self._process_message(fact, followers).urgent or urgent
         return StepResult(changed, urgent)
 
     async def _commit(self) -> None:
         try:
             await self._journal.commit()
         except JournalFailed:
-            # The journal keeps it and tries again; the daemon logs the failure once.
+            # It stays pending in the journal, which tries again; `Gateway` logs the failure once.
             return
 
     def _publish_summaries(self) -> bool:
-        """Publish each summary that has changed or is old; True if a conclusion from it is urgent."""
+        """Publish each summary that has changed or is old. Returns whether to commit at once."""
         urgent = False
         now = self._clock.mono()
         for service in self._services:
@@ -217,8 +218,8 @@ class Engine:
                 self._published[service.name] = now, values
                 sample = Sample(service.name, self._clock.now(), values)
                 followers = [each for each in self._services if each.follows_summaries]
-                urgent = self._step(sample, followers).urgent or urgent
-                self._journal.sample(sample)
+                urgent = self._process_message(sample, followers).urgent or urgent
+                self._journal.append_sample(sample)
         return urgent
 
 

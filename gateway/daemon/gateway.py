@@ -1,4 +1,4 @@
-"""A running gateway: the engine, and the parts that its configuration asks for."""
+"""A running gateway: the engine, and the parts that its configuration requires."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from importlib import import_module
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,15 +15,15 @@ from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
-from gateway.config.capability import capabilities
+from gateway.config.capability import capabilities, load_declared
 from gateway.field.line import Line
 from gateway.jobs import Job
 from gateway.journal import Journal
 from gateway.model import (
-    GATEWAY,
-    Adopted,
+    GATEWAY_DEVICE,
     Clock,
     Command,
+    ConfigurationAdopted,
     Fact,
     GatewayError,
     Lane,
@@ -41,26 +40,26 @@ from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.services.presence import Presence
 from gateway.services.timekeeping import Timekeeping, correct_stamp
-from gateway.uplink import Native, Uplink
+from gateway.uplink import NativeDialect, Uplink
 
 from . import metrics
-from .composition import Composition, Parts, PartSpec
+from .composition import Components, ComponentSpec, Composition
 from .engine import Engine
 from .reload import Reloader
 
-REPORT_INTERVAL_S = 60.0
-DELIVERY_LIMIT_S = 30.0
-"""Three tries of ten seconds, after which an alarm that the platform has not acknowledged is a fault of its
-own, to be heard here (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
-OWN_FIGURES_INTERVAL_S = 5.0
+SELF_REPORT_INTERVAL_S = 60.0
+ALARM_DELIVERY_LIMIT_S = 30.0
+"""Three attempts of ten seconds; then an alarm that the platform has not acknowledged raises a local fault
+(GB 26875.1-2011, 4.1.2 and 4.1.3)."""
+SELF_CHECK_INTERVAL_S = 5.0
 
 T = TypeVar("T")
 
 
 def services_of(site: Site) -> list[Service]:
-    """All services that a site asks for: those of the capabilities in their order, then the core's own."""
+    """All services of a site: those of the capabilities in their order, then the core's."""
     upstream = site.uplink.commands if site.uplink else ()
-    # Whoever reaches the control socket has a credential, and may ask for everything there is.
+    # Access to the control socket is restricted already; from there, every action is allowed.
     local = available_actions(site.buses, site.devices)
     allowed = {"upstream": frozenset(upstream), "dashboard": local, "console": local}
     own = (service for capability in capabilities() for service in capability.section.services(site))
@@ -70,18 +69,26 @@ def services_of(site: Site) -> list[Service]:
         Presence(),
         Timekeeping(),
         Configuration(),
-        Commands(allowed, {*site.devices, GATEWAY}),
+        Commands(allowed, {*site.devices, GATEWAY_DEVICE}),
     ]
 
 
 def job_types() -> list[type[Job]]:
     """What the capabilities run in the daemon."""
-    modules = [import_module(capability.jobs) for capability in capabilities() if capability.jobs]
-    return [job for module in modules for job in module.JOBS]
+    return [job for own in jobs_by_capability().values() for job in own]
+
+
+def jobs_by_capability() -> dict[str, Sequence[type[Job]]]:
+    """The `JOBS` of each capability, by its name. Raises `ConfigError`."""
+    return {
+        each.name: load_declared(each.name, each.jobs, "JOBS", Sequence)  # type: ignore[type-abstract]
+        for each in capabilities()
+        if each.jobs
+    }
 
 
 class Gateway:
-    """The parts of a running gateway, and what they may ask of each other."""
+    """The parts of a running gateway, and the `Host` of its jobs."""
 
     def __init__(
         self, file: Path, start: StartConfiguration, journal: Journal, clock: Clock, disk_failure: str = ""
@@ -95,12 +102,12 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()
-        self._parts: Parts | None = None
+        self._components = Components()
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
     async def restore(self) -> None:
-        """Take up what the journal kept, under the configuration that holds."""
+        """Restore the state from the journal, and apply the current configuration to it."""
         await self.engine.restore()
         for job in job_types():
             await job.prepare(self)
@@ -110,85 +117,85 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:
         """Everything runs while this is entered."""
-        collector = metrics.GatewayCollector(
-            self.journal,
-            lambda: self.lines,
-            lambda: self.uplink,
-            lambda: self.reloader.revision.number,
-            self._figures,
-        )
         async with asyncio.TaskGroup() as tasks:
             core = {
                 "journal": self.journal.run(),
                 "engine": self.engine.run(),
-                "metrics": metrics.serve(self.site.metrics, collector, self.health),
+                "metrics": metrics.serve(self.site.metrics, self),
                 "watchdog": self._feed_watchdog(),
                 "report": self._report_own_figures(),
                 "reload": self.reloader.run(),
                 "hang-up": self._reload_on_signal(reload_requested),
             }
             running = [tasks.create_task(work, name=name) for name, work in core.items()]
-            self._parts = Parts(tasks)
-            self._parts.start_missing(self._composition(self.site))
             try:
-                yield
+                async with self._components:
+                    self._components.start_missing(self._composition(self.site))
+                    yield
             finally:
-                self._parts.cancel()
                 for task in (*running, *self._commands):
                     task.cancel()
 
     def _composition(self, site: Site) -> Composition:
-        """What a site asks to run."""
+        """The parts that a site requires."""
         lines = {
-            f"bus-{name}": PartSpec(
-                (spec, devices_on(site, name)), functools.partial(self._line, name), stop=_stop_line
+            f"bus-{name}": ComponentSpec(
+                (spec, devices_on(site, name)), functools.partial(self._build_line, name), stop=_stop_line
             )
             for name, spec in site.buses.items()
         }
-        uplink = {"uplink": PartSpec(site.uplink, self._uplink)} if site.uplink else {}
+        uplink = {"uplink": ComponentSpec(site.uplink, self._build_uplink)} if site.uplink else {}
         jobs = {
-            job.name: PartSpec(job.built_from(site), functools.partial(job, self)) for job in job_types()
+            job.name: ComponentSpec(job.built_from(site), functools.partial(job, self))
+            for job in job_types()
         }
         return {**lines, **uplink, **jobs}
 
-    def _line(self, bus: str) -> Line:
+    def _build_line(self, bus: str) -> Line:
         devices = tuple(device for device in self.site.devices.values() if device.bus == bus)
         return Line(
             self.site.buses[bus],
             devices,
             self.clock,
-            self.engine.sample,
+            self.engine.publish_sample,
             lambda: saved_states(self.engine.rows(DriverState.name)),
         )
 
-    def _uplink(self) -> Uplink:
+    def _build_uplink(self) -> Uplink:
         assert self.site.uplink
-        dialect = Native(
+        dialect = NativeDialect(
             self.site.centre.id,
             self.journal.epoch,
             lambda at: correct_stamp(self.engine.rows(Timekeeping.name), at),
         )
-        return Uplink(self.site.uplink, dialect, self.journal, self.clock, self.command, self.engine.sample)
+        return Uplink(
+            self.site.uplink,
+            dialect,
+            self.journal,
+            self.clock,
+            self.submit_command,
+            self.engine.publish_sample,
+        )
 
     @property
-    def parts(self) -> Mapping[str, object]:
-        """Whatever runs now, by the name of its task."""
-        return self._parts.all() if self._parts else {}
+    def components(self) -> Mapping[str, object]:
+        """The running parts, by the name of their task."""
+        return self._components.all()
 
     @property
     def lines(self) -> dict[str, Line]:
         """The open lines by the name of their bus."""
-        return {part.spec.name: part for part in self.parts.values() if isinstance(part, Line)}
+        return {part.spec.name: part for part in self.components.values() if isinstance(part, Line)}
 
     @property
     def uplink(self) -> Uplink | None:
         """The connection to the platform, if the site has one."""
-        return next((part for part in self.parts.values() if isinstance(part, Uplink)), None)
+        return next((part for part in self.components.values() if isinstance(part, Uplink)), None)
 
     @property
     def jobs(self) -> list[Job]:
         """The jobs of the capabilities."""
-        return [part for part in self.parts.values() if isinstance(part, Job)]
+        return [part for part in self.components.values() if isinstance(part, Job)]
 
     def line_of(self, device: str) -> Line:
         """The line of a device. Raises `GatewayError`."""
@@ -202,47 +209,47 @@ class Gateway:
     def rows(self, service: str) -> Rows:
         return self.engine.rows(service)
 
-    async def sample(self, sample: Sample) -> None:
-        await self.engine.sample(sample)
+    async def publish_sample(self, sample: Sample) -> None:
+        await self.engine.publish_sample(sample)
 
-    def record(self, fact: Fact) -> None:
-        self.engine.record(fact)
+    def record_fact(self, fact: Fact) -> None:
+        self.engine.record_fact(fact)
 
     async def execute(self, command: Command) -> None:
         await self.line_of(command.device).execute(command)
 
-    async def conclude(self, service: str, outcomes: Iterable[Outcome]) -> None:
-        await self.engine.conclude(service, outcomes)
+    async def report_outcomes(self, service: str, outcomes: Iterable[Outcome]) -> None:
+        await self.engine.report_outcomes(service, outcomes)
 
-    async def command(self, command: Command) -> CommandRow:
-        return await self.finish(self.engine.command(command))
+    async def submit_command(self, command: Command) -> CommandRow:
+        return await self.run_shielded(self.engine.submit_command(command))
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work to its end even if whoever asked for it goes away."""
-        return await asyncio.shield(self.begin(work))
+    async def run_shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work to its end even if the caller is cancelled."""
+        return await asyncio.shield(self.start_background_task(work))
 
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start work that ends with the gateway at the latest, whoever asked for it."""
+    def start_background_task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start work that outlives its caller, and is cancelled when the gateway stops."""
         task = asyncio.create_task(work)
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
         return task
 
     def health(self) -> dict[str, Any]:
-        """In order means: what is measured reaches the disk, and what the site's file says is what runs.
-        What the field or the network lacks is told beside it."""
+        """The answer of /healthz. `ok`: measurements reach the disk, and the site file is what runs. Buses
+        and uplink are reported beside it."""
         return {
-            "ok": not self._trouble() and not self.reloader.refused,
+            "ok": not self._disk_trouble() and not self.reloader.refused,
             "version": __version__,
-            "started": self._started.wall,
+            "started": self._started.wall_ms,
             "clock": self.clock.now().clock,
-            "journal": self._trouble() or "ok",
+            "journal": self._disk_trouble() or "ok",
             "config": self.reloader.health(),
-            "uplink": self.uplink.online if self.uplink else None,
-            "buses": {name: line.counters.up for name, line in self.lines.items()},
+            "uplink": self.uplink.is_online if self.uplink else None,
+            "buses": {name: line.counters.is_up for name, line in self.lines.items()},
         }
 
-    def _figures(self) -> dict[str, dict[str, Value]]:
+    def capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
         found: dict[str, dict[str, Value]] = {}
         for service, declared in figures_of(self.site.parts).items():
@@ -250,8 +257,8 @@ class Gateway:
             found[service] = {name: values[name] for name in declared if name in values}
         return found
 
-    def _trouble(self) -> str:
-        """What keeps measurements from the disk; empty when nothing does."""
+    def _disk_trouble(self) -> str:
+        """Why measurements do not reach the disk; empty if they do."""
         failure = self.journal.failure
         return str(failure.facts.get("reason")) if failure else self._disk_failure
 
@@ -260,25 +267,28 @@ class Gateway:
             job.alarm_changed()
 
     async def _apply(self, site: Site, revision: Revision) -> None:
-        """Close, restart and open what the revision changes; all else goes on undisturbed."""
-        assert self._parts
+        """Stop, replace and start what the revision changes; everything else continues undisturbed."""
         composition = self._composition(site)
-        await self._parts.stop_outdated(composition)
+        await self._components.stop_outdated(composition)
         self.site, before = site, self.site
         for device in before.devices.keys() - site.devices.keys():
-            self.journal.latest.pop(device, None)
+            self.journal.latest_samples.pop(device, None)
         await self._adopt(revision)
-        self._parts.start_missing(composition)
+        self._components.start_missing(composition)
 
     async def _adopt(self, revision: Revision) -> None:
-        present = {*self.site.devices, GATEWAY, *(job.reports_as for job in job_types() if job.reports_as)}
+        present = {
+            *self.site.devices,
+            GATEWAY_DEVICE,
+            *(job.reports_as for job in job_types() if job.reports_as),
+        }
         if self.site.uplink:
             present.add(Uplink.name)
-        adopted = Adopted(revision, self.clock.now(), frozenset(present))
+        adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(present))
         await self.engine.adopt(services_of(self.site), adopted)
 
     async def _reload_on_signal(self, requested: asyncio.Event) -> None:
-        """SIGHUP: as `linli reload`, but what there is to say goes to the log alone."""
+        """SIGHUP: as `linli reload`, with the result in the log only."""
         while True:
             await requested.wait()
             requested.clear()
@@ -286,41 +296,45 @@ class Gateway:
                 await self.reloader.reload("signal")
 
     async def _report_own_figures(self) -> None:
-        """The gateway's own figures, as of any device: a damaged journal is raised like a fault."""
+        """Publish the gateway's own figures as samples of a device, to which rules and alarms apply."""
         published: dict[str, Value] = {}
         due = 0.0
         while True:
             journal = self.journal
             flags: dict[str, Value] = {
-                "journal_failing": bool(self._trouble()),
+                "journal_failing": bool(self._disk_trouble()),
                 "journal_damaged": journal.damaged_copy is not None,
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
             if flags != published or self.clock.mono() >= due:
-                published, due = flags, self.clock.mono() + REPORT_INTERVAL_S
+                published, due = flags, self.clock.mono() + SELF_REPORT_INTERVAL_S
                 figures = {
                     "journal_bytes": journal.size_bytes,
-                    "written_per_day": round(journal.wear.bytes_per_day),
-                    "card_years": round(min(journal.wear.lifetime_years, 99.0), 1),
-                    "records_dropped": journal.dropped,
-                    "dead_letters": journal.dead_letters,
+                    "written_per_day": round(journal.card_wear.bytes_per_day),
+                    "card_years": round(min(journal.card_wear.lifetime_years, 99.0), 1),
+                    "records_dropped": journal.dropped_count,
+                    "dead_letters": journal.dead_letter_count,
                 }
-                await self.engine.sample(Sample(GATEWAY, self.clock.now(), {**flags, **figures}))
-            await self.clock.sleep(OWN_FIGURES_INTERVAL_S)
+                await self.engine.publish_sample(
+                    Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures})
+                )
+            await self.clock.sleep(SELF_CHECK_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
-        """Whether the platform owes the acknowledgement of an alarm for too long."""
+        """Whether the platform has not acknowledged an alarm for too long."""
         lane, now = Lane.ALARM, self.clock.mono()
-        if not self.uplink or self.journal.delivered[lane] >= self.journal.committed[lane]:
+        if not self.uplink or self.journal.delivered_pos[lane] >= self.journal.committed_pos[lane]:
             self._undelivered_since = None
         elif self._undelivered_since is None:
             self._undelivered_since = now
-        return self._undelivered_since is not None and now - self._undelivered_since > DELIVERY_LIMIT_S
+        return (
+            self._undelivered_since is not None and now - self._undelivered_since > ALARM_DELIVERY_LIMIT_S
+        )
 
     async def _feed_watchdog(self) -> None:
-        """Keep systemd's watchdog fed while the loop turns, and log the journal's failures once."""
-        every = watchdog_interval_s() or OWN_FIGURES_INTERVAL_S
+        """Feed systemd's watchdog as long as the event loop runs, and log failures of the journal once."""
+        every = watchdog_interval_s() or SELF_CHECK_INTERVAL_S
         logged = False
         while True:
             notify("WATCHDOG=1")
@@ -330,8 +344,8 @@ class Gateway:
             elif logged and not failure:
                 log_event(logging.INFO, "journal-well")
             logged = failure is not None
-            await self.clock.sleep(min(every, OWN_FIGURES_INTERVAL_S))
+            await self.clock.sleep(min(every, SELF_CHECK_INTERVAL_S))
 
 
 async def _stop_line(line: Line, task: asyncio.Task[None]) -> None:
-    await line.end(task)
+    await line.stop(task)

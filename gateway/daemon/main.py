@@ -1,4 +1,4 @@
-"""The daemon from its start to its end. The nesting is the order of shutdown, inside out."""
+"""The daemon from start to end. The nesting of the contexts is the order of shutdown, inside out."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from gateway.base.log import log_event
 from gateway.base.systemd import notify
 from gateway.config import Site
 from gateway.config.adoption import StartConfiguration
-from gateway.journal import Journal, JournalFailed, Limits
+from gateway.journal import Journal, JournalFailed, StorageLimits
 from gateway.model import Clock, GatewayError
 
-from .calls import Calls
+from .calls import ControlCalls, check_jobs
 from .gateway import Gateway
 
 
 async def run(file: Path, start: StartConfiguration) -> None:
-    """Run what was chosen for the site of that file, until SIGTERM or SIGINT; SIGHUP reads it again."""
+    """Run the configuration chosen for that site file, until SIGTERM or SIGINT; SIGHUP reloads the file."""
+    check_jobs()
     site = start.site
     log_event(
         logging.INFO, "starting",
@@ -41,7 +42,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
         gateway = Gateway(file, start, journal, clock, disk_failure)
         await gateway.restore()
         async with (
-            control.serve(site.control.socket, Calls(gateway)),
+            control.serve_control_socket(site.control.socket, ControlCalls(gateway)),
             gateway.running(reload_requested),
         ):
             log_event(logging.INFO, "ready")
@@ -53,18 +54,19 @@ async def run(file: Path, start: StartConfiguration) -> None:
 
 @contextlib.asynccontextmanager
 async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal, str]]:
-    """The journal; where its disk takes nothing, one in the runtime folder, which is memory, and why.
-
-    A centre whose card has died still wants its alarms.
+    """The journal and ""; if its disk cannot be written, a journal in the runtime folder, which is in
+    memory, and the reason. A centre whose card has failed still needs its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
-    limits = Limits(cap=options.cap, daily=options.daily, endurance=options.endurance)
+    limits = StorageLimits(
+        cap_bytes=options.cap, daily_bytes=options.daily, endurance_bytes=options.endurance
+    )
     spare = site.control.socket.parent / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:
         for path in (options.path, spare):
             try:
-                stack.enter_context(_locked(path))
+                stack.enter_context(_journal_lock(path))
                 opening = Journal.open(path, clock, options.window, limits, day_of, spare.parent)
                 journal = await stack.enter_async_context(opening)
                 break
@@ -77,7 +79,7 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
 
 
 @contextlib.contextmanager
-def _locked(journal: Path) -> Iterator[None]:
+def _journal_lock(journal: Path) -> Iterator[None]:
     """Two daemons on one journal would give the same numbers to different records.
 
     Raises `GatewayError` when another one has it; the kernel ends the lock with the process.

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, and whether the gateway is well: read from the live objects when asked."""
+"""Prometheus metrics and the health check, read from the live objects on request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 import uvicorn
@@ -24,40 +24,55 @@ from gateway.model import Value
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.wire.mqtt import Connection
 
-Health = Callable[[], dict[str, Any]]
+from .reload import Reloader
+
+
+class MeasuredGateway(Protocol):
+    """The gateway, as far as metrics and health check use it."""
+
+    journal: Journal
+    reloader: Reloader
+
+    @property
+    def lines(self) -> Mapping[str, Line]:
+        """The open lines by the name of their bus."""
+        ...
+
+    @property
+    def uplink(self) -> Uplink | None:
+        """The connection to the platform, if the site has one."""
+        ...
+
+    def capability_figures(self) -> Mapping[str, Mapping[str, Value]]:
+        """The present figures that capabilities declare, by service."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """The answer of /healthz; `ok` decides its status."""
+        ...
 
 
 class GatewayCollector(Collector):
     """The gateway's own figures: prefix `linli_`, base units, `_total` for counters."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        lines: Callable[[], Mapping[str, Line]],
-        uplink: Callable[[], Uplink | None],
-        revision: Callable[[], int],
-        figures: Callable[[], Mapping[str, Mapping[str, Value]]],
-    ) -> None:
-        self._journal = journal
-        self._lines = lines
-        self._figures = figures
-        self._uplink = uplink
-        self._revision = revision
+    def __init__(self, gateway: MeasuredGateway) -> None:
+        self._gateway = gateway
+        self._journal = gateway.journal
 
     def collect(self) -> Iterable[Metric]:
         yield from self._collect_buses()
         yield from self._collect_journal()
         yield from self._collect_figures()
         text = "The revision of the configuration that holds."
-        yield GaugeMetricFamily("linli_config_revision", text, value=self._revision())
-        if uplink := self._uplink():
+        yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
+        if uplink := self._gateway.uplink:
             online = GaugeMetricFamily("linli_uplink_up", "Whether the platform is connected.")
-            online.add_metric([], uplink.online)
+            online.add_metric([], uplink.is_online)
             yield online
             sent = CounterMetricFamily(
                 "linli_uplink_messages", "Messages the platform has acknowledged.", labels=["lane"]
             )
-            for lane, count in uplink.sent.items():
+            for lane, count in uplink.acknowledged_messages.items():
                 sent.add_metric([lane.name.lower()], count)
             yield sent
             delays = HistogramMetricFamily(
@@ -70,11 +85,11 @@ class GatewayCollector(Collector):
             yield delays
 
     def _collect_figures(self) -> Iterable[Metric]:
-        """What the capabilities conclude."""
+        """The figures that capabilities declare."""
         figures = GaugeMetricFamily(
             "linli_figure", "A figure that a service of the centre concludes.", labels=["service", "figure"]
         )
-        for service, values in self._figures().items():
+        for service, values in self._gateway.capability_figures().items():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     figures.add_metric([service, name], value)
@@ -88,9 +103,9 @@ class GatewayCollector(Collector):
             "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
-        for line in self._lines().values():
+        for line in self._gateway.lines.values():
             label, stats = [line.spec.name], line.counters
-            up.add_metric(label, stats.up)
+            up.add_metric(label, stats.is_up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)
             missed.add_metric(label, stats.missed)
@@ -102,7 +117,7 @@ class GatewayCollector(Collector):
             "linli_journal_unacknowledged_rows", "Rows the platform has not acknowledged.", labels=["lane"]
         )
         for lane in LANES:
-            behind = self._journal.committed[lane] - self._journal.delivered[lane]
+            behind = self._journal.committed_pos[lane] - self._journal.delivered_pos[lane]
             rows.add_metric([lane.name.lower()], behind)
         journal = self._journal
         for name, text, value in (
@@ -114,24 +129,28 @@ class GatewayCollector(Collector):
             (
                 "linli_journal_window_seconds",
                 "Seconds between two commits of telemetry.",
-                journal.wear.window_s,
+                journal.card_wear.window_s,
             ),
             (
                 "linli_storage_written_bytes_per_day",
                 "Bytes a day to the card at today's pace.",
-                journal.wear.bytes_per_day,
+                journal.card_wear.bytes_per_day,
             ),
             (
                 "linli_storage_life_years",
                 "How long the card lasts at that pace.",
-                journal.wear.lifetime_years,
+                journal.card_wear.lifetime_years,
             ),
-            ("linli_dead_letters", "Records the broker would not take.", journal.dead_letters),
+            ("linli_dead_letters", "Records the broker would not take.", journal.dead_letter_count),
         ):
             yield GaugeMetricFamily(name, text, value=value)
         for name, text, count in (
-            ("linli_storage_written_bytes", "Bytes written to the card.", journal.wear.bytes_written),
-            ("linli_records_dropped", "Records given up, each told in a gap record.", journal.dropped),
+            ("linli_storage_written_bytes", "Bytes written to the card.", journal.card_wear.bytes_written),
+            (
+                "linli_records_dropped",
+                "Records given up, each told in a gap record.",
+                journal.dropped_count,
+            ),
             ("linli_mqtt_dropped", "MQTT messages that came too fast to be taken.", Connection.dropped),
             ("linli_journal_damaged_rows", "Rows whose checksum is wrong.", journal.reader.damaged),
         ):
@@ -139,14 +158,14 @@ class GatewayCollector(Collector):
         well = GaugeMetricFamily("linli_journal_writable", "Whether the last commit succeeded.")
         well.add_metric([], self._journal.failure is None)
         commits = CounterMetricFamily("linli_journal_commits", "Transactions, each synced to the disk.")
-        commits.add_metric([], self._journal.commits)
+        commits.add_metric([], self._journal.commit_count)
         yield from (rows, well, commits)
 
 
-async def serve(options: MetricsOptions, collector: Collector, health: Health) -> None:
-    """Answer /metrics and /healthz on the event loop itself: a blocked loop does not look well.
+async def serve(options: MetricsOptions, gateway: MeasuredGateway) -> None:
+    """Answer /metrics and /healthz on the event loop itself, so that a blocked loop does not look healthy.
 
-    A port that is taken costs the figures, not the gateway.
+    If the port is taken, that is logged, and the gateway runs without metrics.
     """
     try:
         sock = socket.create_server((options.host, options.port))
@@ -154,7 +173,7 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
         log_event(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
         return
     config = uvicorn.Config(
-        _application(collector, health),
+        _application(gateway),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -170,9 +189,9 @@ async def serve(options: MetricsOptions, collector: Collector, health: Health) -
         sock.close()
 
 
-def _application(collector: Collector, health: Health) -> Any:
+def _application(gateway: MeasuredGateway) -> Any:
     registry = CollectorRegistry()
-    registry.register(collector)
+    registry.register(GatewayCollector(gateway))
     ProcessCollector(registry=registry)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -182,7 +201,7 @@ def _application(collector: Collector, health: Health) -> Any:
         if scope["path"] == "/metrics":
             status, kind, body = 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
         elif scope["path"] == "/healthz":
-            state = health()
+            state = gateway.health()
             status, kind, body = 200 if state["ok"] else 503, "application/json", msgspec.json.encode(state)
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -194,5 +213,5 @@ def _application(collector: Collector, health: Health) -> Any:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
-        """Signals are the daemon's business."""
+        """The daemon handles signals itself."""
         yield

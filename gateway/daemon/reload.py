@@ -1,7 +1,7 @@
 """Adopting another configuration while the gateway runs, and rolling back one that silences devices.
 
-The whole file is right, or nothing of it is adopted. What was adopted has a revision number, and a copy on
-the disk before anything changes.
+A file is adopted as a whole or not at all. What is adopted has a revision number, and is stored on the disk
+before anything changes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
-from gateway.config.adoption import AdoptedConfiguration, Changes, StartConfiguration, Trial
+from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import MISSES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
+from gateway.model import FAILURES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import Presence
 from gateway.uplink import Uplink
@@ -30,16 +30,16 @@ from .engine import Engine
 MIN_TRIAL_S, MAX_TRIAL_S = 15.0, 120.0
 """A trial lasts three polls of the slowest device that is watched, within these limits."""
 MAX_REPORTED_MISTAKES = 5
-"""Of the file, in the answer to `health`."""
+"""Mistakes of the site file in the answer to `health`."""
 VERDICT_WAIT_S = 10.0
-"""So long a question for the verdict waits at most."""
+"""How long a call for the verdict waits for the end of the trial."""
 
 ApplyRevision = Callable[[Site, Revision], Awaitable[None]]
-"""Stops, replaces and starts what the revision changes; everything else goes on undisturbed."""
+"""Stops, replaces and starts what the revision changes; everything else continues undisturbed."""
 
 
 class Reloader:
-    """The configuration that holds, and the only way to another one."""
+    """The current configuration, and the only way to change it."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Reloader:
         apply: ApplyRevision,
     ) -> None:
         self._file = file
-        self._kept = choice.kept
+        self._adopted_configuration = choice.adopted
         self._engine = engine
         self._journal = journal
         self._clock = clock
@@ -60,38 +60,44 @@ class Reloader:
         self._trial_started, self._trial_ended = asyncio.Event(), asyncio.Event()
         self.site = choice.site
         self.refused: tuple[Mistake, ...] = choice.refused
-        """Why the site's file is not what runs."""
+        """Why the site file is not what runs; empty if it is."""
 
     @property
     def revision(self) -> Revision:
-        """Of the configuration that holds; from `start` on."""
-        assert self._kept
-        return self._kept.revision
+        """The revision of the current configuration; known from `start` on."""
+        assert self._adopted_configuration
+        return self._adopted_configuration.revision
 
     @property
     def trial(self) -> Trial | None:
-        """What the configuration has yet to prove."""
-        return self._kept.trial if self._kept else None
+        """The trial that the current configuration is in, if any."""
+        return self._adopted_configuration.trial if self._adopted_configuration else None
 
     async def start(self) -> None:
-        """Give the configuration of the start its revision number: the one it had, if it is not new."""
+        """Give the configuration of the start its revision number: the previous one, if it is not new."""
         rows = self._engine.rows(Configuration.name)
-        known: list[Revision] = [self._kept.revision] if self._kept else []
+        known: list[Revision] = (
+            [self._adopted_configuration.revision] if self._adopted_configuration else []
+        )
         known += [rows[str(number)]] if (number := newest_revision(rows)) else []
         last = max(known, key=lambda revision: revision.number, default=None)
         if last is None or last.digest != self.site.digest:
-            old = adoption.load_sources(self._file, self._kept.sources) if self._kept else None
+            old = (
+                adoption.load_sources(self._file, self._adopted_configuration.sources)
+                if self._adopted_configuration
+                else None
+            )
             changes = adoption.changes_between(old, self.site) if old else {}
             last = self._next_revision(last, self.site, "start", changes)
-        if self._kept is None or self._kept.revision != last:
-            self._kept = self._adopted(last, self.site)
-            await self._save(self._kept)
+        if self._adopted_configuration is None or self._adopted_configuration.revision != last:
+            self._adopted_configuration = self._make_adopted(last, self.site)
+            await self._save(self._adopted_configuration)
         for mistake in self.refused:
             log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))
         if self.refused:
             log_event(logging.ERROR, "config-last-good", revision=last.number)
-        if self._kept.trial:
-            # The process ended in the middle of it.
+        if self._adopted_configuration.trial:
+            # The process ended during a trial: start it again.
             self._in_progress = True
             self._trial_started.set()
 
@@ -100,15 +106,15 @@ class Reloader:
         while True:
             await self._trial_started.wait()
             self._trial_started.clear()
-            assert self._kept
-            if trial := self._kept.trial:
-                await self._run_trial(self._kept, trial)
+            assert self._adopted_configuration
+            if trial := self._adopted_configuration.trial:
+                await self._run_trial(self._adopted_configuration, trial)
             self._in_progress = False
             self._trial_ended.set()
 
     async def reload(self, by: str, *, returning: bool = True) -> dict[str, Any]:
-        """Adopt the site's file as it is now. Raises `Mistakes`, or another `GatewayError`, and then
-        nothing has changed. Without `returning` there is no trial, and no rollback."""
+        """Adopt the site file as it is now. Raises `Mistakes` or another `GatewayError`; then nothing has
+        changed. Without `returning` there is no trial and no rollback."""
         try:
             if self._in_progress:
                 raise GatewayError("reload-under-way")
@@ -122,7 +128,7 @@ class Reloader:
             raise
 
     async def verdict(self) -> dict[str, Any]:
-        """How the trial ended; `pending` if it still runs after `VERDICT_WAIT_S`."""
+        """How the trial ended; `pending` if it is still running after `VERDICT_WAIT_S`."""
         if self._in_progress:
             await self._clock.wait(self._trial_ended, VERDICT_WAIT_S)
         revision = self.revision
@@ -133,12 +139,12 @@ class Reloader:
         }
 
     def health(self) -> dict[str, Any]:
-        """The revision, and what is wrong with the file, in every language."""
+        """The revision, and the mistakes of the site file in every language."""
         return {
             "revision": self.revision.number,
             "digest": self.revision.digest,
             "by": self.revision.by,
-            "at": self.revision.at.wall,
+            "at": self.revision.at.wall_ms,
             "on_trial": self.trial is not None,
             "refused": {
                 each: [mistake.text(each) for mistake in self.refused[:MAX_REPORTED_MISTAKES]]
@@ -164,54 +170,56 @@ class Reloader:
             return {"revision": self.revision.number, "adopted": False, "changes": {}, "trial": 0}
         changes = adoption.changes_between(old, new)
         trial = self._trial(old, new, changes) if returning else None
-        kept = self._adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
+        adopted = self._make_adopted(self._next_revision(self.revision, new, by, changes), new, trial=trial)
         try:
-            await asyncio.to_thread(adoption.save_adopted, old.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, old.journal.path, adopted)
         except OSError as error:
             raise GatewayError("config-unkept", reason=error) from error
-        await self._adopt(new, kept)
+        await self._adopt(new, adopted)
         self.refused = ()
         seconds = self._trial_duration_s(trial) if trial else 0
         if trial:
             log_event(
-                logging.INFO, "config-on-trial", revision=kept.revision.number, seconds=round(seconds)
+                logging.INFO, "config-on-trial", revision=adopted.revision.number, seconds=round(seconds)
             )
             self._trial_started.set()
         return {
-            "revision": kept.revision.number,
+            "revision": adopted.revision.number,
             "adopted": True,
             "changes": changes,
             "trial": round(seconds),
         }
 
-    async def _adopt(self, site: Site, kept: AdoptedConfiguration) -> None:
+    async def _adopt(self, site: Site, adopted: AdoptedConfiguration) -> None:
         failpoint("config-kept")
-        self._kept, self.site = kept, site
-        await self._apply(site, kept.revision)
+        self._adopted_configuration, self.site = adopted, site
+        await self._apply(site, adopted.revision)
         failpoint("config-switched")
-        lines = kept.revision.changes.get("bus", {})
+        lines = adopted.revision.changes.get("bus", {})
         log_event(
             logging.INFO, "config-adopted",
-            revision=kept.revision.number, by=kept.revision.by,
+            revision=adopted.revision.number, by=adopted.revision.by,
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
         )  # fmt: skip
 
-    def _next_revision(self, last: Revision | None, site: Site, by: str, changes: Changes) -> Revision:
+    def _next_revision(
+        self, last: Revision | None, site: Site, by: str, changes: ConfigurationChanges
+    ) -> Revision:
         number = last.number + 1 if last else 1
         return Revision(number, site.digest, self._clock.now(), by, changes)
 
-    def _adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
+    def _make_adopted(self, revision: Revision, site: Site, **more: Any) -> AdoptedConfiguration:
         return AdoptedConfiguration(str(self._file.resolve()), revision, site.sources, **more)
 
-    async def _save(self, kept: AdoptedConfiguration) -> None:
-        """Save the copy; a full or dead disk costs the copy, not the gateway."""
+    async def _save(self, adopted: AdoptedConfiguration) -> None:
+        """Store the configuration; on a full or failed disk that is logged, and the gateway continues."""
         try:
-            await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, kept)
+            await asyncio.to_thread(adoption.save_adopted, self.site.journal.path, adopted)
         except OSError as error:
             log_event(logging.ERROR, "config-unkept", reason=error)
 
-    def _trial(self, old: Site, new: Site, changes: Changes) -> Trial | None:
-        """To watch: devices of both, on lines that are opened again; None if none of them answered."""
+    def _trial(self, old: Site, new: Site, changes: ConfigurationChanges) -> Trial | None:
+        """The devices to watch: those of both sites on buses that are reopened; None if all were silent."""
         lines = changes.get("bus", {})
         opened = {*lines.get("added", ()), *lines.get("changed", ())}
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]
@@ -220,8 +228,8 @@ class Reloader:
         silent = [name for name in watched if name not in links or not links[name].online]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
-    async def _run_trial(self, kept: AdoptedConfiguration, trial: Trial) -> None:
-        since, seconds = self._clock.now().mono, self._trial_duration_s(trial)
+    async def _run_trial(self, adopted: AdoptedConfiguration, trial: Trial) -> None:
+        since, seconds = self._clock.now().mono_ns, self._trial_duration_s(trial)
         await self._clock.sleep(seconds)
         silent = [name for name in trial.watched if self._is_silent(name, since, seconds)]
         if len(silent) > len(trial.silent):
@@ -229,34 +237,36 @@ class Reloader:
             if old:
                 await self._roll_back(old, tuple(name for name in silent if name not in trial.silent))
                 return
-        self._kept = msgspec.structs.replace(kept, trial=None)
-        await self._save(self._kept)
-        log_event(logging.INFO, "config-proved", revision=kept.revision.number)
+        self._adopted_configuration = msgspec.structs.replace(adopted, trial=None)
+        await self._save(self._adopted_configuration)
+        log_event(logging.INFO, "config-proved", revision=adopted.revision.number)
 
     async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
-        """Run what ran before; the file stays as it is, to be corrected."""
+        """Adopt the previous configuration; the site file stays as it is, to be corrected."""
         new, number = self.site, self.revision.number
         revision = self._next_revision(self.revision, old, "rollback", adoption.changes_between(new, old))
-        kept = self._adopted(msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest)
-        await self._save(kept)
-        self.refused = (adoption.rollback_mistake(self._file, kept.revision),)
-        await self._adopt(old, kept)
+        adopted = self._make_adopted(
+            msgspec.structs.replace(revision, silent=silent), old, rejected=new.digest
+        )
+        await self._save(adopted)
+        self.refused = (adoption.rollback_mistake(self._file, adopted.revision),)
+        await self._adopt(old, adopted)
         log_event(
             logging.ERROR, "config-returned",
-            refused=number, revision=kept.revision.number, silent=", ".join(silent),
+            refused=number, revision=adopted.revision.number, silent=", ".join(silent),
         )  # fmt: skip
 
     def _expected_interval_s(self, name: str) -> float:
-        """Seconds between two messages; the uplink reports once, immediately."""
+        """Seconds between two samples; the uplink reports once, immediately."""
         return self.site.devices[name].every if name != Uplink.name else 0.0
 
     def _trial_duration_s(self, trial: Trial) -> float:
         slowest = max(map(self._expected_interval_s, trial.watched))
-        return min(MAX_TRIAL_S, max(MIN_TRIAL_S, MISSES_UNTIL_OFFLINE * slowest))
+        return min(MAX_TRIAL_S, max(MIN_TRIAL_S, FAILURES_UNTIL_OFFLINE * slowest))
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
-        """Whether nothing good came in that time; a device that reports less often is not judged."""
-        sample = self._journal.latest.get(name)
-        if sample is None or sample.at.mono <= since:
-            return MISSES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
+        """Whether it has sent nothing good since then; False for one that reports less often than that."""
+        sample = self._journal.latest_samples.get(name)
+        if sample is None or sample.at.mono_ns <= since:
+            return FAILURES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

@@ -1,4 +1,4 @@
-"""The pages of the people who run the centre: reads the journal, asks the daemon, writes nothing."""
+"""The dashboard process: it reads the journal, calls the daemon, and writes nothing."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .parts import page_parts
 __all__ = ["Settings", "application", "run", "settings_of"]
 
 SHUTDOWN_TIMEOUT_S = 2
-"""For connections to end; event streams end by themselves before."""
+"""Time for connections to end; event streams have ended before that."""
 MAX_CONNECTIONS = 256
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
-    """What a site's configuration says of its dashboard."""
+    """The dashboard's settings of a site."""
     return _settings.settings_of(site, page_parts(), file)
 
 
 def application(settings: Settings) -> Starlette:
-    """The ASGI application. Raises `ConfigError` when there is no access key and none can be made."""
+    """The ASGI application. Raises `ConfigError` if there is no access key and none can be created."""
     return _dashboard(settings).application()
 
 
@@ -43,13 +43,13 @@ def _dashboard(settings: Settings) -> Dashboard:
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; exits 1 when it can see nothing any more. Raises `ConfigError`."""
+    """Serve until SIGTERM or SIGINT; exit with 1 if the follower has ended. Raises `ConfigError`."""
     dashboard = _dashboard(settings)
     config = uvicorn.Config(
         dashboard.application(),
         host=settings.host,
         port=settings.port,
-        # The access log would hold the key of the first visit.
+        # The access log would contain the key of a login by URL.
         access_log=False,
         log_config=None,
         log_level="warning",
@@ -64,7 +64,7 @@ async def run(settings: Settings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Ends the event streams first: a server that waits for them waits for ever."""
+    """Ends the event streams first: they would never end by themselves."""
 
     def __init__(self, config: uvicorn.Config, follower: Follower) -> None:
         super().__init__(config)
@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
                 log_event(logging.INFO, "dashboard-up", url=f"http://{host}:{port}/")
 
     async def on_tick(self, counter: int) -> bool:
-        """A dashboard that sees nothing any more ends, so that it is started again."""
+        """Also exit when the follower has ended, so that systemd restarts the process."""
         return await super().on_tick(counter) or self._follower.closed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

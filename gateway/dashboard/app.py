@@ -30,18 +30,18 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
-from gateway.web.access import COOKIE, Access
+from gateway.web.access import SESSION_COOKIE, Access
 from gateway.web.commands import CommandRequest, RequestContext
 from gateway.web.pages import Pages
 from gateway.web.part import HOME, KIOSK
 from gateway.web.requests import (
-    NAMELESS,
+    ANONYMOUS_PERSON,
     client_address,
-    language,
+    is_same_origin,
     read_body,
     read_form,
     remember_language,
-    same_origin,
+    request_language,
     set_cookie,
 )
 from gateway.web.settings import Settings
@@ -53,11 +53,11 @@ from .follower import Follower
 from .parts import Part, static_folders, template_folders
 
 HEARTBEAT_INTERVAL_S = 15.0
-"""Of silence, after which an event stream sends that it is still there."""
+"""After this time without a change an event stream sends a heartbeat."""
 COMMAND_LIFETIME_MS = 15_000
-"""A command must have begun within this time: a click means now."""
+"""A command that has not started within this time expires: a click means now."""
 MAX_NAME_CHARACTERS = 40
-ICON = KIT_FOLDER / "static" / "icon.svg"
+FAVICON_FILE = KIT_FOLDER / "static" / "icon.svg"
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -72,7 +72,7 @@ SECURITY_HEADERS = {
 
 
 class CommandAnswer(NamedTuple):
-    """How it went, as a code of HTTP, a word for the page's script and a sentence."""
+    """The outcome of a command: HTTP status code, status word for the page's script, and sentence."""
 
     code: int
     status: str
@@ -80,8 +80,8 @@ class CommandAnswer(NamedTuple):
 
 
 class AccessMiddleware:
-    """Admits requests with a session; the form that asks for the key is open to all. Adds the security
-    headers to every response."""
+    """Admits requests with a session, and those that need none (see `Dashboard.rejection`). Adds the
+    security headers to every response."""
 
     def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
         self._app = app
@@ -99,12 +99,12 @@ class AccessMiddleware:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        rejection = self._dashboard.rejection(Request(scope))
+        rejection = self._dashboard.rejection_response(Request(scope))
         await (rejection or self._app)(scope, receive, send_hardened)
 
 
 class Dashboard:
-    """The handlers, and what they share; the `PageContext` of the parts."""
+    """The request handlers and their shared state; the `PageContext` of the parts."""
 
     def __init__(self, settings: Settings, parts: Sequence[Part], access: Access, clock: Clock) -> None:
         self._settings = settings
@@ -120,12 +120,12 @@ class Dashboard:
 
     @property
     def settings(self) -> Settings:
-        """As the gateway has them now."""
+        """Those of the configuration that the gateway runs now."""
         return self.follower.settings
 
     @property
     def view(self) -> View:
-        """As the gateway is now."""
+        """The current view."""
         return self.follower.view
 
     def application(self) -> Starlette:
@@ -136,11 +136,11 @@ class Dashboard:
 
         return Starlette(
             routes=[
-                Route("/", self._home),
+                Route("/", self._home_page),
                 *(Route(f"/{name}", self._plain_route) for name in self._plain_routes),
                 *(route for handlers in self._handlers for route in handlers.routes()),
-                Route("/login", self._login, methods=["POST"]),
-                Route("/logout", self._logout, methods=["POST"]),
+                Route("/login", self._login_response, methods=["POST"]),
+                Route("/logout", self._logout_response, methods=["POST"]),
                 Route("/events", self._events),
                 Route("/command", self._command, methods=["POST"]),
                 Route("/favicon.ico", _favicon),
@@ -150,40 +150,44 @@ class Dashboard:
             lifespan=lifespan,
         )
 
-    def rejection(self, request: Request) -> Response | None:
-        """The answer to a request that goes no further; None: it may."""
-        if request.method not in {"GET", "HEAD"} and not same_origin(request.headers):
+    def rejection_response(self, request: Request) -> Response | None:
+        """The response to a request that is not admitted; None if it is."""
+        if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             return Response(status_code=403)
         path = request.url.path
-        request.state.person = self.access.person(request.cookies.get(COOKIE))
+        request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
-        if path.startswith("/static/") or any(handlers.admits(request) for handlers in self._handlers):
+        if path.startswith("/static/") or any(
+            handlers.is_allowed_without_session(request) for handlers in self._handlers
+        ):
             return None
-        answers = (handlers.rejection(request) for handlers in self._handlers)
+        answers = (handlers.rejection_response(request) for handlers in self._handlers)
         return next(filter(None, answers), None) or self._ask_for_key(request, 401)
 
-    def page(
+    def page_response(
         self, request: Request, name: str, template: str = "", status: int = 200, **facts: object
     ) -> Response:
-        """The page of that name, by a template that extends `page.html`, with more facts for it."""
-        lang = language(request)
-        html = self._pages.page(name, self.view, lang, self.follower.now_ms(), template, **facts)
+        """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
+        lang = request_language(request)
+        html = self._pages.render_page(name, self.view, lang, self.follower.now_ms(), template, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
-    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
-        """A page without frame and menu, by a template that extends `base.html`."""
-        lang = language(request)
-        html = self._pages.plain(template, lang, **facts)
+    def plain_page_response(
+        self, request: Request, template: str, status: int = 200, **facts: object
+    ) -> Response:
+        """A page without frame and menu. `template` extends `base.html`."""
+        lang = request_language(request)
+        html = self._pages.render_plain(template, lang, **facts)
         return remember_language(request, lang, HTMLResponse(html, status))
 
     def _ask_for_key(self, request: Request, status: int, problem: str = "") -> Response:
-        return self.plain_page(request, "core/login.html", status, problem=problem)
+        return self.plain_page_response(request, "core/login.html", status, problem=problem)
 
     def _log_in(self, request: Request, key: str, name: str) -> Response:
-        """Exchange a key for a session, and leave no key in the address bar."""
-        lang = language(request)
+        """Exchange a key for a session; the redirect removes the key from the address bar."""
+        lang = request_language(request)
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
             answer = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait_s))
@@ -191,31 +195,31 @@ class Dashboard:
             return answer
         if not self.access.check_key(address, key):
             return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
-        name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or NAMELESS
+        name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember_language(request, lang, RedirectResponse(home, 303))
-        set_cookie(request, response, COOKIE, self.access.session(name))
+        set_cookie(request, response, SESSION_COOKIE, self.access.sign_session(name))
         return response
 
-    async def _home(self, request: Request) -> Response:
+    async def _home_page(self, request: Request) -> Response:
         query = request.query_params
         if "key" in query:
             return self._log_in(request, query["key"], query.get("name", ""))
-        return self.page(request, KIOSK if KIOSK in query else HOME)
+        return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
-        return self.page(request, request.url.path.removeprefix("/"))
+        return self.page_response(request, request.url.path.removeprefix("/"))
 
-    async def _login(self, request: Request) -> Response:
+    async def _login_response(self, request: Request) -> Response:
         try:
             form = await read_form(request)
         except ValueError:
             return Response(status_code=400)
         return self._log_in(request, form.get("key", "").strip(), form.get("name", ""))
 
-    async def _logout(self, _request: Request) -> Response:
+    async def _logout_response(self, _request: Request) -> Response:
         response = RedirectResponse("/", 303)
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(SESSION_COOKIE)
         return response
 
     async def _events(self, request: Request) -> Response:
@@ -223,13 +227,13 @@ class Dashboard:
         if page not in self._pages:
             return Response(status_code=404)
         return StreamingResponse(
-            self._stream(page, language(request)),
+            self._stream_events(page, request_language(request)),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream(self, page: str, lang: str) -> AsyncIterator[bytes]:
-        """All regions first, for the page may be older than the stream; then those that change."""
+    async def _stream_events(self, page: str, lang: str) -> AsyncIterator[bytes]:
+        """All regions first, as the page may be older than the stream; then those that change."""
         seen: View | None = None
         sent: dict[str, str] = {}
         yield b"retry: 2000\n\n"
@@ -238,14 +242,14 @@ class Dashboard:
                 yield _event("beat", {"now": self.follower.now_ms()})
                 continue
             seen = self.view
-            regions = self._pages.regions(page, seen, lang)
+            regions = self._pages.render_regions(page, seen, lang)
             changed = {name: html for name, html in regions.items() if sent.get(name) != html}
             sent = regions
-            heading = self._pages.heading(seen, lang)
+            heading = self._pages.document_title(seen, lang)
             yield _event("view", {"now": self.follower.now_ms(), "title": heading, "regions": changed})
 
     async def _command(self, request: Request) -> Response:
-        lang = language(request)
+        lang = request_language(request)
         try:
             wanted = self._decoder.decode(await read_body(request))
         except ValueError:
@@ -254,18 +258,18 @@ class Dashboard:
             answer = await self._execute(request.state.person, lang, wanted)
         return JSONResponse({"status": answer.status, "message": answer.message}, answer.code)
 
-    async def _execute(self, person: str, lang: str, wanted: CommandRequest) -> CommandAnswer:
-        """Ask the daemon for what is wanted, of one device after the other until one refuses."""
-        part = self.view.parts[self._requests[type(wanted)]]
+    async def _execute(self, person: str, lang: str, request: CommandRequest) -> CommandAnswer:
+        """Send the command to one target device after the other, until one does not execute it."""
+        part = self.view.parts[self._requests[type(request)]]
         context = RequestContext(self.settings, self.view, part, lang)
-        target = wanted.target(context)
-        answer = CommandAnswer(404, "failed", translate(lang, wanted.no_target_sentence))
+        target = request.target(context)
+        answer = CommandAnswer(404, "failed", translate(lang, request.no_target_sentence))
         if not target.devices:
             return answer
-        arguments = wanted.arguments(context)
-        done = translate(lang, wanted.done_sentence(context), **{**arguments, **target.facts})
+        arguments = request.arguments(context)
+        done = translate(lang, request.done_sentence(context), **{**arguments, **target.facts})
         for device in target.devices:
-            answer = await self._send_command(person, lang, done, device, wanted.action, arguments)
+            answer = await self._send_command(person, lang, done, device, request.action, arguments)
             if answer.status != CommandStatus.DONE:
                 break
         return answer
@@ -273,9 +277,9 @@ class Dashboard:
     async def _send_command(
         self, person: str, lang: str, done: str, device: str, action: str, arguments: dict[str, Any]
     ) -> CommandAnswer:
-        """Ask the daemon, once, and put into words how it went."""
+        """Send a command to the daemon, once. Returns the outcome in words."""
         try:
-            answer = await control.call(
+            answer = await control.call_daemon(
                 self._settings.control,
                 "command",
                 id=uuid.uuid4().hex,
@@ -284,7 +288,7 @@ class Dashboard:
                 args=arguments,
                 by=person,
                 origin="dashboard",
-                expires=self.clock.now().wall + COMMAND_LIFETIME_MS,
+                expires=self.clock.now().wall_ms + COMMAND_LIFETIME_MS,
             )
         except DaemonNotRunning:
             return CommandAnswer(503, "failed", translate(lang, "dashboard.no-answer"))
@@ -309,11 +313,11 @@ def _outcome(lang: str, status: str, detail: str, done: str) -> CommandAnswer:
 
 
 async def _favicon(_request: Request) -> Response:
-    return FileResponse(ICON)
+    return FileResponse(FAVICON_FILE)
 
 
 def _static_files() -> StaticFiles:
-    """Those of the kit and of every part."""
+    """The static files of the kit and of every part."""
     static = StaticFiles()
     static.all_directories = [folder for folder in static_folders() if folder.is_dir()]
     return static

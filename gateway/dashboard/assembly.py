@@ -1,4 +1,4 @@
-"""From what was read to the `View`. Pure."""
+"""Builds the `View` from a snapshot. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY, Quality, Record, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, Quality, Record, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import (
-    Condition,
+    DeviceCondition,
     DeviceRow,
     DiagnosisRow,
     GatewayState,
-    OrderRow,
+    LastCommandRow,
     PointRow,
     StorageStatus,
     UplinkStatus,
@@ -32,14 +32,14 @@ from gateway.web.view import (
 from .core import bus_reports
 from .parts import Part
 
-UPLINK = "uplink"
-"""The device name that the connection to the platform goes by."""
+UPLINK_DEVICE = "uplink"
+"""The device name under which the uplink reports."""
 
-_SEVERITY = list(Condition)
+_CONDITIONS_BY_SEVERITY = list(DeviceCondition)
 
 
 def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
-    """The view of what has been read at a moment."""
+    """The view of a snapshot, at the time `now`."""
     parts = tuple(parts)
     gateway = _gateway_state(snapshot)
     infos = {info.name: info for info in settings.devices}
@@ -47,11 +47,11 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
     reports = bus_reports(snapshot.buses, infos)
     diagnoses = [diagnosis for report in reports or () for diagnosis in report.diagnoses]
     zone = ZoneInfo(settings.timezone)
-    given = PartInput(
+    part_input = PartInput(
         snapshot=snapshot,
         now=now,
-        day=datetime.fromtimestamp(now.wall / 1000, zone).date().isoformat(),
-        infos=infos,
+        day=datetime.fromtimestamp(now.wall_ms / 1000, zone).date().isoformat(),
+        device_infos=infos,
         devices=tuple(
             _device_row(
                 info, own.get(info.kind, OwnKind()), snapshot, diagnoses, gateway is GatewayState.AWAY, now
@@ -59,24 +59,24 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
             for info in settings.devices
         ),
     )
-    # A part may show the figures of the others, which therefore come first.
+    # A part may show the figures of the others, so all figures are computed first.
     figures = {
         name: figure
         for part in parts
-        for name, figure in part.figures(settings.parts.get(part.name), given).items()
+        for name, figure in part.figures(settings.parts.get(part.name), part_input).items()
     }
-    given = msgspec.structs.replace(given, figures=figures)
-    views = {part.name: part.view(settings.parts.get(part.name), given) for part in parts}
+    part_input = msgspec.structs.replace(part_input, figures=figures)
+    views = {part.name: part.view(settings.parts.get(part.name), part_input) for part in parts}
     reminders = [each for part in parts for each in part.reminders(views[part.name]) if each.count]
     return View(
         gateway=gateway,
         trouble=snapshot.trouble or (snapshot.health.trouble if snapshot.health else ""),
         refused=snapshot.health.refused if snapshot.health else {},
         known=snapshot.rows is not None,
-        day=given.day,
-        devices=_annotated(given.devices, parts, views),
-        uplink=_uplink(given.rows(Presence).get(UPLINK), snapshot.pending, now),
-        storage=_storage(snapshot.samples.get(GATEWAY)),
+        day=part_input.day,
+        devices=_with_annotations(part_input.devices, parts, views),
+        uplink=_uplink(part_input.rows(Presence).get(UPLINK_DEVICE), snapshot.pending, now),
+        storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
     )
@@ -90,38 +90,45 @@ def _gateway_state(snapshot: Snapshot) -> GatewayState:
     return GatewayState.TROUBLE if snapshot.trouble or snapshot.health.trouble else GatewayState.RUNNING
 
 
-def _annotated(
+def _with_annotations(
     rows: Iterable[DeviceRow], parts: tuple[Part, ...], views: Mapping[str, object]
 ) -> tuple[DeviceRow, ...]:
-    """With what the parts add: safety devices first, then what is urgent, then the worst."""
+    """The rows with the parts' annotations; sorted by safety, urgency and condition."""
     annotated = []
     for row in rows:
         found = {part.name: part.annotate(views[part.name], row.name) for part in parts}
         added = {name: annotation for name, annotation in found.items() if annotation is not None}
         annotated.append(msgspec.structs.replace(row, annotations=added))
     return tuple(
-        sorted(annotated, key=lambda row: (not row.safety, not row.urgent, _SEVERITY.index(row.condition)))
+        sorted(
+            annotated,
+            key=lambda row: (
+                not row.is_safety_device,
+                not row.urgent,
+                _CONDITIONS_BY_SEVERITY.index(row.condition),
+            ),
+        )
     )
 
 
 def _device_row(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     snapshot: Snapshot,
     diagnoses: Iterable[DiagnosisRow],
-    away: bool,
+    is_daemon_away: bool,
     now: Stamp,
 ) -> DeviceRow:
-    """While the daemon is `away`, no device is read: every reading is stale."""
-    actions = tuple(action for action in info.actions if action not in own.actions)
+    """While the daemon is `is_daemon_away`, no device is read: every reading is stale."""
+    actions = tuple(action for action in info.actions if action not in own_kind.actions)
     row = DeviceRow(
         name=info.name,
         title=info.title,
         kind=info.kind,
-        safety=info.safety,
-        condition=Condition.NONE,
+        is_safety_device=info.is_safety_device,
+        condition=DeviceCondition.NONE,
         actions=actions,
-        order=_last_order(info.name, actions, snapshot.service(Commands.name), now),
+        order=_last_command(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )
     link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
@@ -133,19 +140,19 @@ def _device_row(
         since = lost.since if lost else sample.at if sample else None
         error = sample.body.get("error", "") if sample else lost.error if lost else ""
         return msgspec.structs.replace(
-            row, condition=Condition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
+            row, condition=DeviceCondition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
         )
     at = wall_ms(sample.at, now)
-    condition = Condition.UNCERTAIN if sample.body.get("bad") else Condition.GOOD
-    if away or is_stale(at, info.interval_s, now):
-        condition = Condition.STALE
-    values = _point_rows(info, own, sample, snapshot.values.get(info.name, {}), now)
+    condition = DeviceCondition.UNCERTAIN if sample.body.get("bad") else DeviceCondition.GOOD
+    if is_daemon_away or is_stale(at, info.interval_s, now):
+        condition = DeviceCondition.STALE
+    values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
 
 
 def _point_rows(
     info: DeviceInfo,
-    own: OwnKind,
+    own_kind: OwnKind,
     sample: Record,
     earlier: Mapping[str, tuple[Value, Stamp]],
     now: Stamp,
@@ -155,7 +162,7 @@ def _point_rows(
     bad: dict[str, str] = sample.body.get("bad", {})
     rows = []
     for point in dict.fromkeys((*values, *bad, *(p for p in info.units if p in earlier))):
-        if own.is_own_point(point):
+        if own_kind.is_own_point(point):
             continue
         unit = info.units.get(point, "")
         if point in values or point in bad:
@@ -166,14 +173,14 @@ def _point_rows(
     return tuple(rows)
 
 
-def _last_order(
+def _last_command(
     device: str, actions: Iterable[str], orders: Mapping[str, CommandRow], now: Stamp
-) -> OrderRow | None:
+) -> LastCommandRow | None:
     own = [order for order in orders.values() if order.device == device and order.action in actions]
     if not own:
         return None
-    last = max(own, key=lambda order: order.at.wall)
-    return OrderRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
+    last = max(own, key=lambda order: order.at.wall_ms)
+    return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
 
 
 def _storage(sample: Record | None) -> StorageStatus | None:

@@ -1,4 +1,4 @@
-"""The core's own part of the pages: the overview with all devices, and what the bus doctor reports."""
+"""The core's own part of the pages: the overview with all devices, and the bus doctor's report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BusReports = tuple[BusReport, ...] | None
 
 
 class OperateDevice(DeviceRequest, frozen=True, tag="do"):
-    """A person wants a device to do something that it offers."""
+    """Executes an action of a device."""
 
     name: str
 
@@ -62,8 +62,8 @@ def bus_reports(buses: Mapping[str, Any] | None, infos: Mapping[str, DeviceInfo]
     )
 
 
-def _view(_settings: None, given: PartInput) -> BusReports:
-    return bus_reports(given.snapshot.buses, given.infos)
+def _view(_settings: None, part_input: PartInput) -> BusReports:
+    return bus_reports(part_input.snapshot.buses, part_input.device_infos)
 
 
 def _reminders(reports: BusReports) -> Iterable[Reminder]:

@@ -1,4 +1,4 @@
-"""Following the journal and the daemon: one poller for all who look."""
+"""Follows the journal and the daemon, once for all open pages."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import msgspec
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.base.tasks import Signal
-from gateway.journal import JournalFailed, Pack, Reader
+from gateway.journal import JournalFailed, JournalReader, RecordPack
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.web.settings import Settings
-from gateway.web.snapshot import Health, PointValues, Snapshot
+from gateway.web.snapshot import DaemonHealth, PointValues, Snapshot
 from gateway.web.view import View
 
 from .assembly import build_view
 from .parts import Part
-from .settings import adopted
+from .settings import adopted_settings
 
 JOURNAL_POLL_INTERVAL_S = 0.5
 HEALTH_INTERVAL_S = 2.0
@@ -31,18 +31,18 @@ DOCTOR_INTERVAL_S = 30.0
 BACKLOG_INTERVAL_S = 5.0
 
 RESPONSE_TIMEOUT_S = 5.0
-"""How long the daemon may take to say how it is."""
+"""Timeout of a call to the daemon."""
 
 BACKLOG_PAUSE_FACTOR = 20
-"""After a count of the backlog, pause for this many times its duration: a long one takes a while."""
+"""After counting the backlog, pause for this many times the duration of the count."""
 
 MAX_PACKS_SEARCHED = 600
-"""Rows of telemetry to go back for the latest sample of each device: about ten minutes."""
+"""How many packs of telemetry to search back for the latest sample of each device: ten minutes."""
 
 POINT_SEARCH_TIMEOUT_S = 1.0
-"""How long to go on going back for points that the latest samples do not hold."""
+"""How long to search back for points that are not in the latest samples."""
 
-BATCH_PACKS = 50
+PACKS_PER_BATCH = 50
 
 
 class Follower:
@@ -50,7 +50,7 @@ class Follower:
 
     def __init__(self, settings: Settings, parts: Iterable[Part], clock: Clock) -> None:
         self.settings = settings
-        """As the gateway has them now."""
+        """Those of the configuration that the gateway runs now."""
         self._parts = tuple(parts)
         self._services = tuple(service for part in self._parts for service in part.services)
         self._removed_rows_s = {
@@ -65,7 +65,7 @@ class Follower:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Poll in the background; everything was read once when this is entered."""
+        """Poll in the background; returns when everything has been read once."""
         await self._poll_health()
         await self._poll_doctor()
         journal_read = asyncio.Event()
@@ -85,27 +85,27 @@ class Follower:
                 task.cancel()
 
     def close(self) -> None:
-        """End every wait for a change."""
+        """End every `wait_for_change`."""
         self.closed = True
         self._changed.send()
 
     def now_ms(self) -> int:
         """Unix time in milliseconds."""
-        return self._clock.now().wall
+        return self._clock.now().wall_ms
 
-    async def wait_for_change(self, seen: View | None, timeout_s: float) -> bool:
-        """Wait until there is another view than `seen`; False at the timeout."""
+    async def wait_for_change(self, last_view: View | None, timeout_s: float) -> bool:
+        """Wait until there is another view than `last_view`; False at the timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.view is seen and not self.closed:
+                while self.view is last_view and not self.closed:
                     await self._changed.wait()
-        return self.view is not seen
+        return self.view is not last_view
 
     def _build_view(self) -> View:
         return build_view(self._parts, self.settings, self._snapshot, self._clock.now())
 
     def _update(self, **changes: object) -> None:
-        """Build the view again, whether or not something was read: readings grow old by themselves."""
+        """Build the view again, even if nothing has changed: readings become stale with time."""
         self._snapshot = msgspec.structs.replace(self._snapshot, **changes)
         view = self._build_view()
         if view != self.view:
@@ -118,34 +118,34 @@ class Follower:
             await work()
 
     async def _poll_health(self) -> None:
-        health: Health | None = None
+        health: DaemonHealth | None = None
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                answer = await control.call(self.settings.control, "health")
+                answer = await control.call_daemon(self.settings.control, "health")
             journal = str(answer.get("journal", "ok"))
             refused = answer.get("config", {}).get("refused", {})
-            health = Health("" if journal == "ok" else journal, refused)
+            health = DaemonHealth("" if journal == "ok" else journal, refused)
         except (DaemonNotRunning, TimeoutError):
             pass
         except GatewayError as error:
-            health = Health(error.key)
+            health = DaemonHealth(error.key)
         self._update(health=health)
 
     async def _poll_doctor(self) -> None:
         buses = None
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                buses = (await control.call(self.settings.control, "doctor"))["buses"]
+                buses = (await control.call_daemon(self.settings.control, "doctor"))["buses"]
         self._update(buses=buses)
 
     async def _count_backlog(self) -> None:
-        """On a connection of its own: after a long outage the count takes a while."""
+        """Uses its own connection: after a long outage, counting takes a while."""
         while True:
             pending, pause_s = None, BACKLOG_INTERVAL_S
             started = self._clock.mono()
             with contextlib.suppress(JournalFailed):
-                async with Reader.open(self.settings.journal) as reader:
-                    pending = sum([await reader.pending(lane) for lane in Lane])
+                async with JournalReader.open(self.settings.journal) as reader:
+                    pending = sum([await reader.pending_count(lane) for lane in Lane])
                     duration_s = self._clock.mono() - started
                     pause_s = max(BACKLOG_INTERVAL_S, BACKLOG_PAUSE_FACTOR * duration_s)
             self._update(pending=pending)
@@ -164,11 +164,11 @@ class Follower:
             await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
     async def _read_journal(self, journal_read: asyncio.Event) -> None:
-        """Read until the file at the journal's path is another one. Raises `JournalFailed`."""
+        """Read until the file at the journal's path is replaced. Raises `JournalFailed`."""
         path = self.settings.journal
-        async with Reader.open(path) as reader:
+        async with JournalReader.open(path) as reader:
             file, version = _file_identity(path), None
-            after = await reader.last(Lane.TELEMETRY)
+            after = await reader.last_pos(Lane.TELEMETRY)
             samples, values = await self._search_latest(reader, after)
             while file == _file_identity(path):
                 if version == (version := await reader.data_version()):
@@ -178,31 +178,35 @@ class Follower:
                         service.name: await _service_rows(reader, service) for service in self._services
                     }
                     await self._follow_configuration(newest_revision(rows[Configuration.name]))
-                    while packs := await reader.read(Lane.TELEMETRY, after, BATCH_PACKS):
+                    while packs := await reader.read_after(Lane.TELEMETRY, after, PACKS_PER_BATCH):
                         after = packs[-1].pos
-                        samples = {**samples, **_by_device(packs)}
-                        values = _merged(values, _by_point(packs))
-                    removed = {name: self._removed(name, rows[name]) for name in self._removed_rows_s}
+                        samples = {**samples, **_latest_by_device(packs)}
+                        values = _merge_point_values(values, _latest_by_point(packs))
+                    removed = {
+                        name: self._recently_removed(name, rows[name]) for name in self._removed_rows_s
+                    }
                     self._update(rows=rows, samples=samples, values=values, removed=removed, trouble="")
                 journal_read.set()
                 await self._clock.sleep(JOURNAL_POLL_INTERVAL_S)
 
-    def _removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
-        """The rows that have gone since they were read before, and those that went a short while ago."""
+    def _recently_removed(self, service: str, rows: Rows) -> tuple[tuple[Any, Stamp], ...]:
+        """The rows that were removed recently: since the last read, or within `PagePart.removed_rows_s`."""
         now, kept_s = self._clock.now(), self._removed_rows_s[service]
         before = self._snapshot.removed.get(service, ())
-        recent = (each for each in before if now.seconds_since(each[1], unknown=inf) < kept_s)
+        recent = (each for each in before if now.seconds_since(each[1], if_unknown=inf) < kept_s)
         gone = ((row, now) for key, row in self._snapshot.service(service).items() if key not in rows)
         return (*recent, *gone)
 
     async def _follow_configuration(self, revision: int) -> None:
-        """The gateway may have adopted another configuration since the last one was read."""
+        """Load the settings again if the gateway has adopted another configuration."""
         if revision != self._revision:
             self._revision = revision
-            self.settings = await asyncio.to_thread(adopted, self.settings, self._parts)
+            self.settings = await asyncio.to_thread(adopted_settings, self.settings, self._parts)
 
-    async def _search_latest(self, reader: Reader, last: int) -> tuple[dict[str, Record], PointValues]:
-        """The latest sample of each device and the last value of each point, as far back as reasonable."""
+    async def _search_latest(
+        self, reader: JournalReader, last: int
+    ) -> tuple[dict[str, Record], PointValues]:
+        """The latest sample of each device and the last value of each point, within the search limits."""
         samples: dict[str, Record] = {}
         values: PointValues = {}
         before, searched, started = last + 1, 0, self._clock.mono()
@@ -219,22 +223,22 @@ class Follower:
             return complete or self._clock.mono() - started > POINT_SEARCH_TIMEOUT_S
 
         while searched < MAX_PACKS_SEARCHED and not is_enough():
-            packs = await reader.before(Lane.TELEMETRY, before, BATCH_PACKS)
+            packs = await reader.read_before(Lane.TELEMETRY, before, PACKS_PER_BATCH)
             if not packs:
                 break
             before, searched = packs[-1].pos, searched + len(packs)
             packs.reverse()
-            samples = {**_by_device(packs), **samples}
-            values = _merged(_by_point(packs), values)
+            samples = {**_latest_by_device(packs), **samples}
+            values = _merge_point_values(_latest_by_point(packs), values)
         return samples, values
 
 
-def _by_device(packs: Iterable[Pack]) -> dict[str, Record]:
+def _latest_by_device(packs: Iterable[RecordPack]) -> dict[str, Record]:
     """The latest sample of each device in packs that come oldest first."""
     return {record.device: record for pack in packs for record in pack.records if record.kind == "sample"}
 
 
-def _by_point(packs: Iterable[Pack]) -> PointValues:
+def _latest_by_point(packs: Iterable[RecordPack]) -> PointValues:
     """The last value of each point in packs that come oldest first, with the time of its sample."""
     values: dict[str, dict[str, tuple[Value, Stamp]]] = {}
     for record in (record for pack in packs for record in pack.records if record.kind == "sample"):
@@ -243,16 +247,16 @@ def _by_point(packs: Iterable[Pack]) -> PointValues:
     return values
 
 
-def _merged(older: PointValues, newer: PointValues) -> PointValues:
+def _merge_point_values(older: PointValues, newer: PointValues) -> PointValues:
     return {
         device: {**older.get(device, {}), **newer.get(device, {})} for device in older.keys() | newer.keys()
     }
 
 
-async def _service_rows(reader: Reader, service: type[Service]) -> Rows:
+async def _service_rows(reader: JournalReader, service: type[Service]) -> Rows:
     """A service's rows; one that cannot be read is left out, as the reader does with records."""
     rows = {}
-    for key, body in (await reader.state(service.name)).items():
+    for key, body in (await reader.service_rows(service.name)).items():
         with contextlib.suppress(msgspec.DecodeError):
             rows[key] = msgspec.msgpack.decode(body, type=service.row)
     return rows

@@ -1,4 +1,4 @@
-"""What a site's configuration says of its dashboard."""
+"""The dashboard's settings of a site."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .parts import Part
 
 
 def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> Settings:
-    """The settings of the pages that are made of these parts."""
+    """The settings of pages that consist of these parts."""
     title = site.centre.title
     return Settings(
         file=file,
@@ -41,15 +41,15 @@ def device_infos(site: Site) -> tuple[DeviceInfo, ...]:
             kind=device.kind,
             interval_s=device.every,
             units={key: point.unit for key, point in device.points.items()},
-            safety=device.safety,
+            is_safety_device=device.is_safety_device,
             actions=(*site.buses[device.bus].driver.actions, *device.actions),
         )
         for device in site.devices.values()
     )
 
 
-def adopted(settings: Settings, parts: Iterable[Part]) -> Settings:
-    """With the configuration that the gateway runs with; unchanged where it is unknown."""
+def adopted_settings(settings: Settings, parts: Iterable[Part]) -> Settings:
+    """The settings with the configuration that the gateway has adopted; unchanged if that is unknown."""
     kept = load_adopted(settings.file, settings.journal) if settings.file else None
     site = load_sources(settings.file, kept.sources) if settings.file and kept else None
     if site is None:

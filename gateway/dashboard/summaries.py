@@ -1,4 +1,4 @@
-"""The part of a capability that brings no pages: a tile for each of its services that gives a summary."""
+"""The part of a capability without pages of its own: a tile for each service that has a summary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.web.view import SUMMARY_INTERVAL_S, is_stale, wall_ms
 
 
 class ServiceSummary(msgspec.Struct, frozen=True):
-    """The latest summary of a service; there are no `values` before the first one."""
+    """The latest summary of a service; `values` is empty before the first one."""
 
     service: str
     values: Mapping[str, Value]
@@ -32,9 +32,9 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     return PagePart(name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80),))
 
 
-def _summary(service: str, given: PartInput) -> ServiceSummary:
-    sample = given.snapshot.samples.get(service)
+def _summary(service: str, part_input: PartInput) -> ServiceSummary:
+    sample = part_input.snapshot.samples.get(service)
     if sample is None:
         return ServiceSummary(service, {}, stale=False)
-    stale = is_stale(wall_ms(sample.at, given.now), SUMMARY_INTERVAL_S, given.now)
+    stale = is_stale(wall_ms(sample.at, part_input.now), SUMMARY_INTERVAL_S, part_input.now)
     return ServiceSummary(service, sample.body["values"], stale)

@@ -19,7 +19,7 @@ async def write_and_confirm(
     """Write once, then return as soon as the values reported since show the effect, in one report or in
     several. Raises `ReadFailed`: the command has expired, was refused, or has shown no effect when the
     reports end."""
-    if clock.now().wall >= command.expires:
+    if clock.now().wall_ms >= command.expires:
         raise ReadFailed("too-late")
     expected = await bus.write(device, command.action, command.args)
     reported: dict[str, Value] = {}

@@ -17,15 +17,15 @@ from .tally import PollTally
 
 MIN_POLLS = 5
 """Polls before a device is diagnosed."""
-DAMAGED = (FailureKind.DAMAGED, FailureKind.OUT_OF_STEP)
+DAMAGE_KINDS = (FailureKind.DAMAGED, FailureKind.OUT_OF_STEP)
 """Something came, but not whole, or not from the device that was asked."""
-REFUSED = (FailureKind.REFUSED,)
-SILENT = (FailureKind.TIMEOUT, FailureKind.SILENT)
+REFUSAL_KINDS = (FailureKind.REFUSED,)
+SILENCE_KINDS = (FailureKind.TIMEOUT, FailureKind.SILENT)
 NOISY_FRACTION, LOSSY_FRACTION = 0.02, 0.02
 """Damaged replies, and missing ones, per poll, from which on they are reported."""
-SLOW_FRACTION = 0.5
+SLOW_TIMEOUT_FRACTION = 0.5
 """The part of its timeout that a device may need for a reply."""
-GREEDY_SHARE = 0.3
+GREEDY_LINE_SHARE = 0.3
 """The part of a full line's time that one device may use."""
 FULL_UTILISATION, FULL_MISSED_FRACTION = 0.9, 0.01
 """Utilisation of a line, and missed polls, from which on it is full."""
@@ -35,7 +35,7 @@ class DeviceSnapshot(msgspec.Struct, frozen=True):
     """What is known of a device at the moment of a report."""
 
     name: str
-    offline: bool
+    is_offline: bool
     tally: PollTally
     covered_s: float
     """Seconds that the tally covers."""
@@ -57,25 +57,25 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose(
-    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> list[Diagnosis]:
     """What is wrong with a line, the line itself first; empty when nothing is.
 
     `timeout_s` is the time that a device has to reply in, if known.
     """
-    if not up:
+    if not is_up:
         return [Diagnosis("line-down")]
     polled = [device for device in devices if device.tally.polls >= MIN_POLLS]
     used = utilisation(devices)
     found: list[Diagnosis] = []
     mute = [device for device in polled if not device.tally.readings]
     if len(mute) == len(devices) > 1:
-        noisy = any(_failure_fraction(device.tally, DAMAGED) > 0.5 for device in mute)
+        noisy = any(_failure_fraction(device.tally, DAMAGE_KINDS) > 0.5 for device in mute)
         return [Diagnosis("line-noise" if noisy else "line-silent", facts={"count": len(mute)})]
     missed = sum(device.tally.missed for device in devices)
     polls = sum(device.tally.polls for device in devices)
     if used > FULL_UTILISATION and missed > FULL_MISSED_FRACTION * (polls + missed):
-        found.append(Diagnosis("line-full", facts={"use": _percent(used), "missed": missed}))
+        found.append(Diagnosis("line-full", facts={"use": _to_percent(used), "missed": missed}))
     for device in polled:
         found += _diagnose_device(device, used, timeout_s)
     return found
@@ -90,8 +90,10 @@ def _diagnose_device(
     device: DeviceSnapshot, line_utilisation: float, timeout_s: float | None
 ) -> Iterable[Diagnosis]:
     tally = device.tally
-    facts: dict[str, Any] = {"share": _percent(device.line_share)}
-    damaged, refused, lost = (_failure_fraction(tally, kinds) for kinds in (DAMAGED, REFUSED, SILENT))
+    facts: dict[str, Any] = {"share": _to_percent(device.line_share)}
+    damaged, refused, lost = (
+        _failure_fraction(tally, kinds) for kinds in (DAMAGE_KINDS, REFUSAL_KINDS, SILENCE_KINDS)
+    )
     slowest_s = tally.latency_s(0.99)
 
     def diagnosis(key: str, **more: Any) -> Diagnosis:
@@ -104,12 +106,12 @@ def _diagnose_device(
     elif refused > 0.5:
         yield diagnosis("device-refuses")
     elif damaged > NOISY_FRACTION:
-        yield diagnosis("device-noisy", damaged=_percent(damaged))
+        yield diagnosis("device-noisy", damaged=_to_percent(damaged))
     elif lost > LOSSY_FRACTION and not device.pushes:
-        yield diagnosis("device-lossy", lost=_percent(lost))
-    elif slowest_s and timeout_s and slowest_s > SLOW_FRACTION * timeout_s:
+        yield diagnosis("device-lossy", lost=_to_percent(lost))
+    elif slowest_s and timeout_s and slowest_s > SLOW_TIMEOUT_FRACTION * timeout_s:
         yield diagnosis("device-slow", ms=round(slowest_s * 1000), allowed=round(timeout_s * 1000))
-    elif device.line_share > GREEDY_SHARE and line_utilisation > FULL_UTILISATION:
+    elif device.line_share > GREEDY_LINE_SHARE and line_utilisation > FULL_UTILISATION:
         yield diagnosis("device-greedy")
     if tally.unconfirmed:
         yield diagnosis("device-jumpy", count=tally.unconfirmed)
@@ -119,7 +121,7 @@ def _failure_fraction(tally: PollTally, kinds: Iterable[FailureKind]) -> float:
     return sum(tally.failures[kind] for kind in kinds) / tally.polls
 
 
-def _percent(fraction: float) -> int:
+def _to_percent(fraction: float) -> int:
     return round(100 * fraction)
 
 
@@ -129,13 +131,13 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
     latencies_s = {f"p{percent}": tally.latency_s(percent / 100) for percent in (50, 90, 99)}
     return {
         "device": device.name,
-        "offline": device.offline,
+        "offline": device.is_offline,
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,
-        "silent": sum(tally.failures[kind] for kind in SILENT),
-        "damaged": sum(tally.failures[kind] for kind in DAMAGED),
-        "refused": sum(tally.failures[kind] for kind in REFUSED),
+        "silent": sum(tally.failures[kind] for kind in SILENCE_KINDS),
+        "damaged": sum(tally.failures[kind] for kind in DAMAGE_KINDS),
+        "refused": sum(tally.failures[kind] for kind in REFUSAL_KINDS),
         "unconfirmed": tally.unconfirmed,
         "share": round(100 * device.line_share, 1),
         **{name: None if value is None else round(value * 1000, 1) for name, value in latencies_s.items()},
@@ -143,12 +145,14 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
 
 
 def line_report(
-    up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> dict[str, Any]:
     """A line, its devices and their diagnoses, as `linli doctor` and the dashboard get it."""
     return {
-        "up": up,
+        "up": is_up,
         "use": round(100 * utilisation(devices), 1),
         "devices": [device_report(device) for device in devices],
-        "findings": [msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(up, devices, timeout_s)],
+        "findings": [
+            msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(is_up, devices, timeout_s)
+        ],
     }

@@ -11,7 +11,7 @@ import msgspec
 from gateway.base.log import error_text, log_event
 from gateway.config import BusSpec
 from gateway.model import (
-    MISSES_UNTIL_OFFLINE,
+    FAILURES_UNTIL_OFFLINE,
     Clock,
     Device,
     FailureKind,
@@ -34,13 +34,13 @@ class LiveReading(msgspec.Struct):
 
     raw: str
     sample: Sample
-    seconds: float
+    duration_s: float
 
 
 class LineCounters(msgspec.Struct):
     """Counts of a line since the start."""
 
-    up: bool = False
+    is_up: bool = False
     polls: int = 0
     failures: int = 0
     missed: int = 0
@@ -52,10 +52,10 @@ class DeviceHealth:
 
     def __init__(self, device: Device, now: float) -> None:
         self.device = device
-        self.safety = device.safety
+        self.is_safety_device = device.is_safety_device
         self.tally = SlidingTally(now)
         self.failures_in_a_row = 0
-        self.offline = False
+        self.is_offline = False
         """Whether its outage has been reported."""
         self._alarming: frozenset[str] = frozenset()
 
@@ -65,7 +65,7 @@ class DeviceHealth:
 
     def alarming_points(self, sample: Sample) -> frozenset[str]:
         """The points that are an alarm by this sample."""
-        if not self.safety:
+        if not self.is_safety_device:
             return frozenset()
         specs = {name: self.device.points[name].alarm for name in sample.values}
         return frozenset(
@@ -75,8 +75,8 @@ class DeviceHealth:
     def record_sample(self, sample: Sample) -> None:
         self.failures_in_a_row = 0
         self._alarming = self.alarming_points(sample)
-        if self.offline:
-            self.offline = False
+        if self.is_offline:
+            self.is_offline = False
             log_event(logging.INFO, "device-online", device=self.device.name)
 
 
@@ -113,7 +113,7 @@ class LineHealth:
         self.counters.failures += 1
         health.tally.current(self._clock.mono()).failures[failed.kind] += 1
         health.failures_in_a_row += 1
-        if health.failures_in_a_row >= MISSES_UNTIL_OFFLINE or health.offline:
+        if health.failures_in_a_row >= FAILURES_UNTIL_OFFLINE or health.is_offline:
             await self._report_outage(health, failed)
 
     async def record_silence(self, health: DeviceHealth) -> None:
@@ -122,24 +122,24 @@ class LineHealth:
 
     def mark_up(self) -> None:
         """The line is open."""
-        if not self.counters.up:
+        if not self.counters.is_up:
             log_event(logging.INFO, "bus-up", bus=self.spec.name)
-        self.counters.up = True
+        self.counters.is_up = True
 
     async def mark_down(self, error: LinkDown) -> None:
         """The line, and with it each of its devices, cannot be reached."""
-        if self.counters.up or self.counters.failures == 0:
+        if self.counters.is_up or self.counters.failures == 0:
             reason = error_text(error.key, **error.facts)
             log_event(logging.WARNING, "bus-down", bus=self.spec.name, reason=reason)
-        self.counters.up = False
+        self.counters.is_up = False
         self.counters.failures += 1
         for health in self.devices.values():
             await self._report_outage(health, error)
 
     async def _report_outage(self, health: DeviceHealth, error: GatewayError) -> None:
         """An outage is a sample too; it is logged once, when it begins."""
-        if not health.offline:
-            health.offline = True
+        if not health.is_offline:
+            health.is_offline = True
             reason = error_text(error.key, **error.facts)
             log_event(logging.WARNING, "device-offline", device=health.device.name, reason=reason)
         await self._sink(Sample(health.device.name, self._clock.now(), error=error.key))
@@ -148,15 +148,15 @@ class LineHealth:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""
         now = self._clock.mono()
         snapshots = [
-            DeviceSnapshot(name, health.offline, *health.tally.total(now), pushes=pushes)
+            DeviceSnapshot(name, health.is_offline, *health.tally.total(now), pushes=pushes)
             for name, health in self.devices.items()
         ]
-        return line_report(self.counters.up, snapshots, getattr(self.spec.options, "timeout", None))
+        return line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
 
 
 def silence_limit_s(device: Device) -> float:
     """Seconds without a message after which a device that reports by itself is offline."""
-    return MISSES_UNTIL_OFFLINE * device.every
+    return FAILURES_UNTIL_OFFLINE * device.every
 
 
 def silence_error(device: Device) -> ReadFailed:

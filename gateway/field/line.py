@@ -40,7 +40,7 @@ class Line:
         self._devices = devices
         self._clock = clock
         self._saved_states = saved_states
-        self._open: PolledLine | PushedLine | None = None
+        self._open_line: PolledLine | PushedLine | None = None
         self._listener: Listener | None = None
         self._quirks: dict[str, Any] = {}
         self._transaction = asyncio.Lock()
@@ -52,25 +52,25 @@ class Line:
 
     def report(self) -> dict[str, Any]:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""
-        return self.health.report(pushes=isinstance(self._open, PushedLine))
+        return self.health.report(pushes=isinstance(self._open_line, PushedLine))
 
     async def execute(self, command: Command) -> None:
         """Execute a command at the next transaction boundary, and confirm it. Raises `GatewayError`."""
         device = self.health.devices[command.device].device
         if command.action not in (*self.spec.driver.actions, *device.actions):
             raise GatewayError("action-unknown", device=device.name, action=command.action)
-        await self._opened().execute(device, command)
+        await self._require_open_line().execute(device, command)
 
     async def read(self, name: str) -> LiveReading:
         """One reading of a device, outside of its schedule. Raises `GatewayError`."""
-        return await self._opened().read(self.health.devices[name].device)
+        return await self._require_open_line().read(self.health.devices[name].device)
 
-    async def request_for_scan(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+    async def run_scan_request(self, send_request: Callable[[Bus], Awaitable[Any]]) -> Any:
         """One request of a scan. Raises `GatewayError`; `ReadFailed` is the result of the request."""
-        line = self._opened()
+        line = self._require_open_line()
         if isinstance(line, PushedLine):
             raise GatewayError("scan-speaks", bus=self.spec.name)
-        return await line.request_for_scan(ask)
+        return await line.run_scan_request(send_request)
 
     async def capture_still(self) -> bytes:
         """What a camera sees now, as JPEG. Raises `GatewayError`."""
@@ -78,15 +78,15 @@ class Line:
             raise GatewayError("line-down", reason=self.spec.name)
         return await self._listener.capture_still()
 
-    def _opened(self) -> PolledLine | PushedLine:
-        if self._open is None:
+    def _require_open_line(self) -> PolledLine | PushedLine:
+        if self._open_line is None:
             raise GatewayError("line-down", reason=self.spec.name)
-        return self._open
+        return self._open_line
 
     async def run(self) -> None:
         """Keep the line open, until cancelled."""
         while True:
-            error = await run_in_own_task(exception_of(self._serve()))
+            error = await run_in_own_task(exception_of(self._run_until_down()))
             if not isinstance(error, LinkDown):
                 log_event(logging.ERROR, "crashed", bus=self.spec.name)
                 logging.getLogger("linli").error("", exc_info=error)
@@ -98,14 +98,14 @@ class Line:
             self.health.openings_without_sample += 1
             await self._clock.sleep(backoff_s(MIN_REOPEN_DELAY_S, attempts, MAX_REOPEN_DELAY_S) * jitter)
 
-    async def end(self, running: asyncio.Task[None]) -> None:
+    async def stop(self, run_task: asyncio.Task[None]) -> None:
         """Cancel the task of `run` between two transactions, so that no late reply is misread."""
         async with self._transaction:
-            running.cancel()
-            await asyncio.wait({running})
+            run_task.cancel()
+            await asyncio.wait({run_task})
         self._reject_requests(LinkDown("line-down", reason=self.spec.name))
 
-    async def _serve(self) -> None:
+    async def _run_until_down(self) -> None:
         """Open the line and keep it going until it is down."""
         async with self.spec.driver.connect(self.spec.options, self._devices) as bus:
             self.health.mark_up()
@@ -113,15 +113,15 @@ class Line:
                 self._listener = bus
                 self._restore_states(bus)
             if not isinstance(bus, Bus):
-                self._open = PushedLine(bus, self.health, self._clock)
-                await self._open.run()
+                self._open_line = PushedLine(bus, self.health, self._clock)
+                await self._open_line.run()
                 return
             bus.quirks = self._quirks
-            self._open = PolledLine(bus, self.health, self._clock, self._transaction)
+            self._open_line = PolledLine(bus, self.health, self._clock, self._transaction)
             if isinstance(bus, Listener):
                 messages = PushedLine(bus, self.health, self._clock).receive_messages()
-                await run_all(polls=self._open.run(), messages=messages)
-            await self._open.run()
+                await run_all(polls=self._open_line.run(), messages=messages)
+            await self._open_line.run()
 
     def _restore_states(self, bus: Listener) -> None:
         """Return to the driver what it had saved of its devices."""
@@ -131,6 +131,6 @@ class Line:
                 bus.restore_state(name, saved_states[name])
 
     def _reject_requests(self, error: LinkDown) -> None:
-        line, self._open, self._listener = self._open, None, None
+        line, self._open_line, self._listener = self._open_line, None, None
         if line:
             line.reject_requests(error)

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.base.log import log_event
 from gateway.model import (
-    MISSES_UNTIL_OFFLINE,
+    FAILURES_UNTIL_OFFLINE,
     Bus,
     Clock,
     Command,
@@ -65,9 +65,9 @@ class PolledLine:
         opened = self._clock.mono()
         start = math.floor(opened)  # All lines count from whole seconds, so their phases coincide.
         for scheduled in self._devices:
-            scheduled.due = opened + scheduled.phase * min(scheduled.device.every, 1.0)
-        safety = PollQueue(scheduled for scheduled in self._devices if scheduled.safety)
-        others = PollQueue(scheduled for scheduled in self._devices if not scheduled.safety)
+            scheduled.due_s = opened + scheduled.phase * min(scheduled.device.every, 1.0)
+        safety = PollQueue(scheduled for scheduled in self._devices if scheduled.is_safety_device)
+        others = PollQueue(scheduled for scheduled in self._devices if not scheduled.is_safety_device)
         safety_turns = 0
         while True:
             while not self._requests.empty():
@@ -75,16 +75,16 @@ class PolledLine:
                     await self._serve_request(self._requests.get_nowait())
             now = self._clock.mono()
             first, second = (safety, others) if safety_turns < MAX_SAFETY_TURNS else (others, safety)
-            queue = first if first.next_due <= now else second
-            if queue.next_due > now:
+            queue = first if first.next_due_s <= now else second
+            if queue.next_due_s > now:
                 if not self._scan_requests.empty() and self._spare_s(now) >= SCAN_REQUEST_S:
                     await self._serve_scan_request(self._scan_requests.get_nowait())
                     continue
                 self._wake.clear()
-                await self._clock.wait(self._wake, min(first.next_due, second.next_due) - now)
+                await self._clock.wait(self._wake, min(first.next_due_s, second.next_due_s) - now)
                 continue
             scheduled = queue.pop()
-            safety_turns = safety_turns + 1 if scheduled.safety else 0
+            safety_turns = safety_turns + 1 if scheduled.is_safety_device else 0
             async with self._transaction:
                 await self._poll(scheduled.health)
             ended = self._clock.mono()
@@ -102,7 +102,7 @@ class PolledLine:
             return 1.0
         devices = self._health.devices.values() if failures else ()
         failing = sum(device.failures_in_a_row > 0 for device in devices)
-        if failing < 2 or (health.safety and failures < MISSES_UNTIL_OFFLINE):
+        if failing < 2 or (health.is_safety_device and failures < FAILURES_UNTIL_OFFLINE):
             return MAX_DEVICE_SHARE
         return max(MAX_DEVICE_SHARE / failing, 1 / count)
 
@@ -127,22 +127,22 @@ class PolledLine:
         tally.add_latency(self._clock.mono() - started)
         return self._health.to_sample(health.device, raw)
 
-    async def _read_again(self, health: DeviceHealth, first: Sample) -> Sample:
+    async def _read_again(self, health: DeviceHealth, first_sample: Sample) -> Sample:
         """A new alarm is read twice and the second reading counts, so that one false reading raises none.
         If the second reading fails, the first one counts."""
         try:
             second = await self._read_counted(health)
         except ReadFailed:
-            await self._health.accept_sample(health, first)
+            await self._health.accept_sample(health, first_sample)
             raise
-        if health.new_alarms(first) - health.alarming_points(second):
+        if health.new_alarms(first_sample) - health.alarming_points(second):
             health.tally.current(self._clock.mono()).unconfirmed += 1
             log_event(logging.WARNING, "alarm-unconfirmed", device=health.device.name)
         return second
 
     async def read(self, device: Device) -> LiveReading:
         """One reading before the next poll. Raises `ReadFailed` or `LinkDown`."""
-        reading: LiveReading = await self._request(device, lambda: self._read_live(device))
+        reading: LiveReading = await self._run_between_polls(device, lambda: self._read_live(device))
         return reading
 
     async def _read_live(self, device: Device) -> LiveReading:
@@ -157,7 +157,7 @@ class PolledLine:
         """Send a command before the next poll, and read until it shows its effect. Raises `ReadFailed` or
         `LinkDown`."""
         reports = self._confirmation_readings(device)
-        await self._request(
+        await self._run_between_polls(
             device, lambda: write_and_confirm(self._bus, device, command, self._clock, reports)
         )
 
@@ -173,7 +173,7 @@ class PolledLine:
             await self._health.accept_sample(self._health.devices[device.name], sample)
             yield sample.values
 
-    async def _request(self, device: Device, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def _run_between_polls(self, device: Device, work: Callable[[], Awaitable[Any]]) -> Any:
         async def work_and_count() -> Any:
             started = self._clock.mono()
             try:
@@ -197,10 +197,10 @@ class PolledLine:
         finally:
             request.close()
 
-    async def request_for_scan(self, ask: Callable[[Bus], Awaitable[Any]]) -> Any:
+    async def run_scan_request(self, send_request: Callable[[Bus], Awaitable[Any]]) -> Any:
         """One request of a scan, when no device is due and no safety device is delayed for long. Raises
         `GatewayError`; `ReadFailed` is the result of the request itself."""
-        request = LineRequest(self._name, lambda: ask(self._bus))
+        request = LineRequest(self._name, lambda: send_request(self._bus))
         self._scan_requests.put_nowait(request)
         self._wake.set()
         try:
@@ -209,11 +209,11 @@ class PolledLine:
         except TimeoutError as error:
             raise GatewayError("scan-busy", bus=self._name) from error
 
-    def _spare_s(self, now: float) -> float:
+    def _spare_s(self, now_s: float) -> float:
         """Seconds until a safety device has been delayed for as long as it may be."""
         limits = (
-            scheduled.due + MAX_SAFETY_DELAY_PERIODS * scheduled.device.every - now
-            for scheduled in self._devices if scheduled.safety
+            scheduled.due_s + MAX_SAFETY_DELAY_PERIODS * scheduled.device.every - now_s
+            for scheduled in self._devices if scheduled.is_safety_device
         )  # fmt: skip
         return min(limits, default=SCAN_REQUEST_S)
 

@@ -86,7 +86,7 @@ class PushedLine:
             now = self._clock.mono()
             for name, last_message in self._last_message.items():
                 health = self._health.devices[name]
-                if now - last_message > silence_limit_s(health.device) and not health.offline:
+                if now - last_message > silence_limit_s(health.device) and not health.is_offline:
                     await self._health.record_silence(health)
 
     async def read(self, device: Device) -> LiveReading:

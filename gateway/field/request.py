@@ -14,7 +14,7 @@ class LineRequest:
 
     def __init__(self, bus: str, work: Callable[[], Awaitable[Any]]) -> None:
         self._bus = bus
-        self._work = work
+        self._perform_work = work
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     @property
@@ -25,7 +25,7 @@ class LineRequest:
     async def perform(self) -> None:
         """Do the work, and return its result or its error to the caller. Raises that error as well."""
         try:
-            result = await self._work()
+            result = await self._perform_work()
         except (LinkDown, ReadFailed) as error:
             self.reject(error)
             raise

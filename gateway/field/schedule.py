@@ -7,15 +7,15 @@ import heapq
 import zlib
 from collections.abc import Iterable
 
-from gateway.model import MISSES_UNTIL_OFFLINE
+from gateway.model import FAILURES_UNTIL_OFFLINE
 
 from .health import DeviceHealth
 
 MAX_PROBE_INTERVAL_S = 60.0
 """Between two polls of a device that has been offline for long."""
-UNLIMITED_POLL_S = 0.25
+MAX_UNLIMITED_POLL_S = 0.25
 """A device whose poll takes no longer may be polled as often as configured, whatever its share."""
-PHASES = 32
+PHASE_COUNT = 32
 """Phases a device may have: polls never bunch up, yet one wake-up serves those of several lines."""
 
 
@@ -25,33 +25,33 @@ class ScheduledDevice:
     def __init__(self, health: DeviceHealth) -> None:
         self.health = health
         self.device = health.device
-        self.safety = health.safety
-        self.phase = zlib.crc32(self.device.name.encode()) % PHASES / PHASES
-        self.due = 0.0
+        self.is_safety_device = health.is_safety_device
+        self.phase = zlib.crc32(self.device.name.encode()) % PHASE_COUNT / PHASE_COUNT
+        self.due_s = 0.0
 
-    def schedule_next(self, now: float, start: float, spent_s: float, max_share: float) -> int:
-        """Set the time of the next poll: in the device's own phase, counted from `start`, and so that it
+    def schedule_next(self, now_s: float, start_s: float, spent_s: float, max_share: float) -> int:
+        """Set the time of the next poll: in the device's own phase, counted from `start_s`, and so that it
         uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
 
         Returns how many polls were missed because the line was busy.
         """
         period_s, failures = self.device.every, self.health.failures_in_a_row
-        was_due = self.due
+        was_due = self.due_s
         if failures:
             # Soon at first, so that an outage is known; then less and less often.
             delay_s = (
                 min(period_s, 1.0)
-                if failures < MISSES_UNTIL_OFFLINE
-                else backoff_s(period_s, failures - MISSES_UNTIL_OFFLINE)
+                if failures < FAILURES_UNTIL_OFFLINE
+                else backoff_s(period_s, failures - FAILURES_UNTIL_OFFLINE)
             )
-            self.due = now + delay_s
+            self.due_s = now_s + delay_s
         else:
-            anchor = start + self.phase * period_s
-            self.due = anchor + max(0.0, (now - anchor) // period_s + 1) * period_s
-        if spent_s > UNLIMITED_POLL_S:
-            self.due = max(self.due, now + spent_s / max_share - spent_s)
-        missed = 0 if failures else max(0, round((self.due - was_due) / period_s) - 1)
-        tally = self.health.tally.current(now)
+            anchor = start_s + self.phase * period_s
+            self.due_s = anchor + max(0.0, (now_s - anchor) // period_s + 1) * period_s
+        if spent_s > MAX_UNLIMITED_POLL_S:
+            self.due_s = max(self.due_s, now_s + spent_s / max_share - spent_s)
+        missed = 0 if failures else max(0, round((self.due_s - was_due) / period_s) - 1)
+        tally = self.health.tally.current(now_s)
         tally.busy_s += spent_s
         tally.missed += missed
         return missed
@@ -66,16 +66,16 @@ class PollQueue:
     """Devices by the time they are due."""
 
     def __init__(self, devices: Iterable[ScheduledDevice]) -> None:
-        self._heap = [(scheduled.due, scheduled.device.name, scheduled) for scheduled in devices]
+        self._heap = [(scheduled.due_s, scheduled.device.name, scheduled) for scheduled in devices]
         heapq.heapify(self._heap)
 
     @property
-    def next_due(self) -> float:
+    def next_due_s(self) -> float:
         """Monotonic seconds; infinite for an empty queue."""
         return self._heap[0][0] if self._heap else float("inf")
 
     def push(self, scheduled: ScheduledDevice) -> None:
-        heapq.heappush(self._heap, (scheduled.due, scheduled.device.name, scheduled))
+        heapq.heappush(self._heap, (scheduled.due_s, scheduled.device.name, scheduled))
 
     def pop(self) -> ScheduledDevice:
         return heapq.heappop(self._heap)[2]

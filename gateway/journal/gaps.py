@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from gateway.model import Lane
 
-from .reader import DAMAGED, LANES, Gap, Reader, Stream
-from .salvage import SKIPPED_NUMBERS
+from .reader import DAMAGE_REASON, LANES, JournalReader, LedgerGap, Stream
+from .salvage import SKIPPED_SEQUENCE_NUMBERS
 
 ROWS_PER_READ = 64
 
 
 async def find_gaps(
-    reader: Reader, streams: Mapping[Stream, int], delivered: Mapping[Lane, int]
-) -> tuple[list[Gap], list[tuple[str, Gap]]]:
+    reader: JournalReader, streams: Mapping[Stream, int], delivered: Mapping[Lane, int]
+) -> tuple[list[LedgerGap], list[tuple[str, LedgerGap]]]:
     """Missing numbers that no gap names yet; and gaps of the ledger, with their day, whose record is lost.
 
     `streams` maps each stream to its last number after salvage skipped some; `delivered` each lane to the
@@ -26,7 +26,7 @@ async def find_gaps(
     reported: set[tuple[str, str, int]] = set()
     for lane in LANES:
         after = 0
-        while packs := await reader.read(lane, after, ROWS_PER_READ):
+        while packs := await reader.read_after(lane, after, ROWS_PER_READ):
             after = packs[-1].pos
             for pos, record in ((row.pos, record) for row in packs for record in row.records):
                 stream = lane, record.device
@@ -39,7 +39,7 @@ async def find_gaps(
     for stream, written in streams.items():
         first = last.get(stream, 0) + 1
         # It is unknown which of the skipped numbers were used.
-        found.append((stream, first, written, max(0, written - SKIPPED_NUMBERS + 1 - first)))
+        found.append((stream, first, written, max(0, written - SKIPPED_SEQUENCE_NUMBERS + 1 - first)))
     gaps = []
     for (lane, device), first, end, lost in found:
         named = sum(
@@ -47,7 +47,7 @@ async def find_gaps(
             for _, gap in known
             if (gap.lane, gap.device) == (lane, device)
         )
-        gaps.append(Gap(lane, device, first, end, max(0, lost - named), DAMAGED))
+        gaps.append(LedgerGap(lane, device, first, end, max(0, lost - named), DAMAGE_REASON))
     unreported = [
         (day, gap) for day, gap in known if (gap.lane.name.lower(), gap.device, gap.first) not in reported
     ]

@@ -20,13 +20,13 @@ import msgspec
 
 from gateway.base.failpoint import failpoint
 from gateway.base.tasks import Signal, run_to_end
-from gateway.model import Changes, Clock, Fact, Lane, Record, Row, Sample, Stamp
+from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp
 
 from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
-from .reader import DAMAGED, LANES, UNCERTAIN, DayOf, Gap, Reader, Stream, utc_day
+from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
 from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
-from .space import Limits, Reserve, Wear
+from .space import CardWear, DiskReserve, StorageLimits
 from .statements import (
     add_day,
     delete_packs,
@@ -55,12 +55,12 @@ MAX_BYTES_CHECKED_AT_START = 64 * 1024 * 1024
 """A larger file is checked while it is already in use."""
 
 
-class Window(msgspec.Struct):
+class TelemetryWindow(msgspec.Struct):
     """The telemetry of one commit; `pos` is None until it is committed."""
 
     records: list[Record] = []
     pos: int | None = None
-    ready: int = 0
+    ready_count: int = 0
     """How many records, from the first, may be sent: all once committed; before that, those whose
     sequence number cannot be used again after a crash."""
 
@@ -72,12 +72,12 @@ class _Pending(msgspec.Struct):
     events: list[Record] = []
     changes: dict[tuple[str, str], Row | None] = {}
     cursors: dict[Lane, int] = {}
-    gaps: list[tuple[str, Gap]] = []
+    gaps: list[tuple[str, LedgerGap]] = []
     dead_letters: list[tuple[Record, str]] = []
     deletions: list[Statement] = []
     waiting: list[asyncio.Future[None]] = []
 
-    def put_back(self, older: _Pending) -> None:
+    def prepend(self, older: _Pending) -> None:
         """After a failed transaction: prepend its contents."""
         self.alarms[:0], self.events[:0] = older.alarms, older.events
         self.gaps[:0], self.dead_letters[:0] = older.gaps, older.dead_letters
@@ -94,44 +94,44 @@ class Journal:
         writer: JournalDatabase,
         reader: JournalDatabase,
         clock: Clock,
-        limits: Limits,
+        limits: StorageLimits,
         window: float,
         day_of: DayOf,
         runtime: Path | None,
     ) -> None:
-        self.reader = Reader(reader, day_of, self._fail_on_damage)
+        self.reader = JournalReader(reader, day_of, self._fail_on_damage)
         self._runtime = runtime
         self._tail: Tail | None = None
-        self._numbers: dict[Stream, int] = {}
+        self._last_numbers: dict[Stream, int] = {}
         self._writer = writer
         self._clock = clock
         self._limits = limits
-        self._reserve = Reserve(writer.path)
+        self._disk_reserve = DiskReserve(writer.path)
         self._streams: dict[Stream, int] = {}
         self._committed_seq: dict[str, int] = {}
-        self._days: Counter[tuple[str, Lane, str]] = Counter()
+        self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
         self._pending = _Pending()
         self._wake = asyncio.Event()
         self._window_due = False
-        self._windows: deque[Window] = deque([Window()])
-        self._checkpoint_due = float("-inf")
+        self._windows: deque[TelemetryWindow] = deque([TelemetryWindow()])
+        self._checkpoint_due_s = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
-        self.wear = Wear(clock, limits, window)
-        self.latest: dict[str, Record] = {}
+        self.card_wear = CardWear(clock, limits, window)
+        self.latest_samples: dict[str, Record] = {}
         """The newest sample of each device, since the start."""
         self.changed = Signal()
         """Sent for each new sample and each commit."""
         self.commit_attempted = Signal()
         """Sent after each commit, whether it succeeded or failed; not for each sample."""
         self.epoch = ""
-        self.committed = dict.fromkeys(LANES, 0)
+        self.committed_pos = dict.fromkeys(LANES, 0)
         """The newest position of each lane."""
-        self.delivered = dict.fromkeys(LANES, 0)
+        self.delivered_pos = dict.fromkeys(LANES, 0)
         """The position up to which the platform has acknowledged each lane."""
-        self.commits = 0
-        self.dropped = 0
+        self.commit_count = 0
+        self.dropped_count = 0
         """Records dropped since the start."""
-        self.dead_letters = 0
+        self.dead_letter_count = 0
         """Records in the dead-letter table."""
         self.size_bytes = 0
         """Bytes on the disk, log and reserve included, when last measured."""
@@ -146,7 +146,7 @@ class Journal:
         path: Path,
         clock: Clock,
         window: float = 1.0,
-        limits: Limits | None = None,
+        limits: StorageLimits | None = None,
         day_of: DayOf | None = None,
         runtime: Path | None = None,
     ) -> AsyncIterator[Journal]:
@@ -156,18 +156,18 @@ class Journal:
         not committed yet survives the end of the process. Everything pending is committed on exit.
         Raises `JournalFailed`.
         """
-        limits = limits or Limits()
+        limits = limits or StorageLimits()
         path.parent.mkdir(parents=True, exist_ok=True)
         async with AsyncExitStack() as stack:
             damaged_copy = None
             finish_replacement(path)
             try:
-                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
+                journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             except JournalDamaged:
                 await stack.aclose()
-                Reserve(path).release()
-                damaged_copy = await replace_damaged(path, limits.pages)
-                journal = await _start(stack, path, clock, window, limits, day_of, runtime)
+                DiskReserve(path).release()
+                damaged_copy = await replace_damaged(path, limits.max_pages)
+                journal = await _open_journal(stack, path, clock, window, limits, day_of, runtime)
             journal.damaged_copy = damaged_copy
             journal._tasks = [
                 asyncio.create_task(journal._write(), name="journal-writer"),
@@ -189,39 +189,39 @@ class Journal:
         await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
-        self.epoch = await self.reader.meta("epoch")
+        self.epoch = await self.reader.read_meta("epoch")
         if self._runtime:
             self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
         for lane in LANES:
-            self.committed[lane] = await self.reader.last(lane)
-            self.delivered[lane] = await self.reader.cursor(lane)
-        self._streams, self._days = await self.reader.counts()
-        self._numbers = dict(self._streams)
-        clean = await self.reader.meta("clean")
-        if clean == DAMAGED:
+            self.committed_pos[lane] = await self.reader.last_pos(lane)
+            self.delivered_pos[lane] = await self.reader.cursor_pos(lane)
+        self._streams, self._day_counts = await self.reader.stream_and_day_counts()
+        self._last_numbers = dict(self._streams)
+        clean = await self.reader.read_meta("clean")
+        if clean == DAMAGE_REASON:
             await self._record_damage()
         if clean == "0" and not self._recover_tail():
             # Some of these numbers may have been sent before the power cut; none may be used again.
             for (lane, device), written in list(self._streams.items()):
                 if lane is Lane.TELEMETRY:
                     last = self._streams[lane, device] = written + MAX_SENT_UNCOMMITTED
-                    gap = Gap(lane, device, written + 1, last, MAX_SENT_UNCOMMITTED, UNCERTAIN)
+                    gap = LedgerGap(lane, device, written + 1, last, MAX_SENT_UNCOMMITTED, CRASH_REASON)
                     self._record_gap(self.reader.day_of(self._clock.now()), gap)
         # A checkpoint: numbers are skipped in the transaction that records the gap, or not at all.
         await self._commit(telemetry=True)
         if isinstance(self.failure, JournalFull):
-            self._reserve.release()
+            self._disk_reserve.release()
             await self._commit(telemetry=True)
         if self.failure:
             raise self.failure
         if self._tail:
-            self._numbers = dict(self._streams)
-            self._tail.reset(self._numbers, [])
+            self._last_numbers = dict(self._streams)
+            self._tail.reset(self._last_numbers, [])
         for (lane, device), written in self._streams.items():
             if lane is Lane.TELEMETRY:
                 self._committed_seq[device] = written
-        self.dead_letters = await self.reader.dead_letter_count()
-        self._reserve.fill()
+        self.dead_letter_count = await self.reader.dead_letter_count()
+        self._disk_reserve.fill()
         await self._make_room()
 
     def _recover_tail(self) -> bool:
@@ -244,12 +244,12 @@ class Journal:
         last = self._streams.get(stream, 0)
         if seq > last:
             self._streams[stream] = seq
-            gap = Gap(*stream, last + 1, seq, seq - last, DAMAGED)
+            gap = LedgerGap(*stream, last + 1, seq, seq - last, DAMAGE_REASON)
             self._record_gap(self.reader.day_of(self._clock.now()), gap)
 
     async def _record_damage(self) -> None:
         """Record every number that may be lost to damage, and again each gap whose record is lost."""
-        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered)
+        lost, unreported = await find_gaps(self.reader, self._streams, self.delivered_pos)
         day = self.reader.day_of(self._clock.now())
         for gap in lost:
             self._record_gap(day, gap)
@@ -261,30 +261,30 @@ class Journal:
         mark_damaged(self._writer.path)
         raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
 
-    def sample(self, sample: Sample) -> Record:
+    def append_sample(self, sample: Sample) -> Record:
         """Add a sample to the open window, where this process can read it at once."""
         body: dict[str, Any] = {"quality": sample.quality, "values": sample.values}
         if sample.bad:
             body["bad"] = sample.bad
         if sample.error:
             body["error"] = sample.error
-        record = self._number(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
+        record = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         window = self._windows[-1]
         committed = self._committed_seq.get(record.device)
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
-        if safe and window.ready == len(window.records):
-            window.ready += 1
+        if safe and window.ready_count == len(window.records):
+            window.ready_count += 1
         window.records.append(record)
         if self._tail:
             self._tail.add(record)
-        self.latest[record.device] = record
+        self.latest_samples[record.device] = record
         self.changed.send()
         return record
 
-    def append(self, service: str, facts: Iterable[Fact], changes: Changes) -> None:
+    def append(self, service: str, facts: Iterable[Fact], changes: RowChanges) -> None:
         """Add facts and the rows that changed with them; both are committed in the next transaction."""
         for fact in facts:
-            record = self._number(fact.lane, fact.device, fact.kind, fact.at, fact.body)
+            record = self._numbered_record(fact.lane, fact.device, fact.kind, fact.at, fact.body)
             (self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events).append(record)
         for key, row in changes.items():
             self._pending.changes[service, key] = row
@@ -298,8 +298,8 @@ class Journal:
 
     def acknowledge(self, lane: Lane, pos: int) -> None:
         """The platform has acknowledged a lane up to `pos`; written with the next commit."""
-        if pos > self.delivered[lane]:
-            self.delivered[lane] = self._pending.cursors[lane] = pos
+        if pos > self.delivered_pos[lane]:
+            self.delivered_pos[lane] = self._pending.cursors[lane] = pos
 
     def drop(self, records: Iterable[Record], reason: str) -> None:
         """Record that these will never be delivered, and why, in the ledger and for the platform."""
@@ -307,16 +307,16 @@ class Journal:
         for record in records:
             lost.setdefault(self._ledger_key(record), []).append(record.seq)
         for (day, lane, device), seqs in lost.items():
-            self._record_gap(day, Gap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
+            self._record_gap(day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
 
     def dead_letter(self, record: Record, reason: str) -> None:
         """Move a record that the broker refuses to the dead-letter table."""
         self._pending.dead_letters.append((record, reason))
-        self.dead_letters += 1
+        self.dead_letter_count += 1
         # A gap record that is itself refused must not cause another one.
         self._record_gap(
             self.reader.day_of(record.at),
-            Gap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
+            LedgerGap(record.lane, record.device, record.seq, record.seq, 1, "dead"),
             ledger_only=record.kind == "gap",
         )
 
@@ -324,17 +324,17 @@ class Journal:
         """Alarms that could not be written: they are sent at once, and again when they are committed."""
         return list(self._pending.alarms) if self.failure else []
 
-    def window_after(self, pos: int) -> Window | None:
+    def window_after(self, pos: int) -> TelemetryWindow | None:
         """The window that follows a position, if it is still in memory."""
-        if pos >= self.committed[Lane.TELEMETRY]:
+        if pos >= self.committed_pos[Lane.TELEMETRY]:
             return next(window for window in self._windows if window.pos is None)
         return next((window for window in self._windows if window.pos == pos + 1), None)
 
     def _record_gap(
-        self, day: str, gap: Gap, *, ledger_only: bool = False, already_counted: bool = False
+        self, day: str, gap: LedgerGap, *, ledger_only: bool = False, already_counted: bool = False
     ) -> None:
         if not already_counted:
-            self.dropped += gap.count if gap.reason != UNCERTAIN else 0
+            self.dropped_count += gap.count if gap.reason != CRASH_REASON else 0
             self._pending.gaps.append((day, gap))
         if ledger_only:
             return
@@ -345,14 +345,16 @@ class Journal:
     def _ledger_key(self, record: Record) -> tuple[str, Lane, str]:
         return self.reader.day_of(record.at), record.lane, record.device
 
-    def _number(self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]) -> Record:
+    def _numbered_record(
+        self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]
+    ) -> Record:
         seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
         return Record(lane, device, seq, kind, at, body)
 
     async def _close_windows(self) -> None:
         while True:
-            await self._clock.sleep(self.wear.window_s)
-            self.wear.adapt_window()
+            await self._clock.sleep(self.card_wear.window_s)
+            self.card_wear.adapt_window()
             self._window_due = True
             self._wake.set()
 
@@ -369,7 +371,7 @@ class Journal:
             await self._commit(telemetry=telemetry, closing=closing)
             if isinstance(self.failure, JournalFull):
                 # The reserve makes room for the alarms; without telemetry they may fit.
-                self._reserve.release()
+                self._disk_reserve.release()
                 await self._evict(Lane.TELEMETRY)
             elif telemetry and self.failure is None:
                 await self._make_room()
@@ -393,8 +395,8 @@ class Journal:
             await self._transact(pending, windows, closing)
         except JournalFailed as failure:
             self.failure = failure
-            self._pending.put_back(pending)
-            _resolve(pending.waiting, failure)
+            self._pending.prepend(pending)
+            _resolve_waiting(pending.waiting, failure)
             self.commit_attempted.send()
             if isinstance(failure, JournalDamaged):
                 # The next start moves the file aside and copies its sound rows.
@@ -404,11 +406,11 @@ class Journal:
         self.failure = None
         while len(self._windows) > MAX_COMMITTED_WINDOWS and self._windows[0].pos is not None:
             self._windows.popleft()
-        _resolve(pending.waiting, None)
+        _resolve_waiting(pending.waiting, None)
         self.commit_attempted.send()
         self.changed.send()
 
-    async def _transact(self, pending: _Pending, windows: list[Window], closing: bool) -> None:
+    async def _transact(self, pending: _Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
         packs += [(Lane.TELEMETRY, window.records) for window in windows]
@@ -429,40 +431,40 @@ class Journal:
         statements += [set_stream((Lane.TELEMETRY, device), 0) for device in fresh]
         days = Counter(self._ledger_key(record) for _, records in packs for record in records)
         # A deleted row may hold the only trace of numbers used since the last checkpoint.
-        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due
+        checkpoint = closing or bool(pending.deletions) or self._clock.mono() >= self._checkpoint_due_s
         if checkpoint:
-            statements += self._checkpoint(len(windows), self._days + days, closing)
+            statements += self._checkpoint(len(windows), self._day_counts + days, closing)
         stage = "alarm-commit" if pending.alarms else "window-commit" if windows else "other-commit"
         failpoint(f"before-{stage}")
         ids = await self._writer.transact(statements) if statements else []
         failpoint(f"after-{stage}")
         for (lane, _), pos in zip(packs, ids, strict=False):
-            self.committed[lane] = pos
+            self.committed_pos[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
-            window.pos, window.ready = pos, len(window.records)
+            window.pos, window.ready_count = pos, len(window.records)
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
         if self._tail:
             self._update_tail(self._tail, [record for _, records in packs for record in records], windows)
         if checkpoint:
-            self._checkpoint_due = self._clock.mono() + CHECKPOINT_INTERVAL_S
-        self._days = Counter() if checkpoint else self._days + days
-        self.commits += bool(statements)
+            self._checkpoint_due_s = self._clock.mono() + CHECKPOINT_INTERVAL_S
+        self._day_counts = Counter() if checkpoint else self._day_counts + days
+        self.commit_count += bool(statements)
 
-    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[Window]) -> None:
+    def _update_tail(self, tail: Tail, committed: list[Record], windows: list[TelemetryWindow]) -> None:
         """Remove what is committed from the tail, and store the committed numbers in it."""
         numbers = {(record.lane, record.device): record.seq for record in committed}
-        self._numbers |= numbers
+        self._last_numbers |= numbers
         if windows:
             later = (record for window in self._windows if window.pos is None for record in window.records)
-            tail.reset(self._numbers, later)
+            tail.reset(self._last_numbers, later)
         else:
             tail.commit(numbers)
 
-    def _due_windows(self) -> list[Window]:
+    def _due_windows(self) -> list[TelemetryWindow]:
         """Close the open window; returns those closed and not committed, oldest first."""
         if self._windows[-1].records:
-            self._windows.append(Window())
+            self._windows.append(TelemetryWindow())
         return [window for window in self._windows if window.pos is None and window.records]
 
     def _checkpoint(self, due: int, days: Counter[tuple[str, Lane, str]], closing: bool) -> list[Statement]:
@@ -482,20 +484,20 @@ class Journal:
 
     async def _make_room(self) -> None:
         """Stay below the cap: evict the oldest telemetry first, then events, alarms last."""
-        while (used := await self._writer.used_pages()) > self._limits.telemetry_pages:
+        while (used := await self._writer.used_pages()) > self._limits.max_telemetry_pages:
             if await self._evict(Lane.TELEMETRY) or await self._evict(Lane.EVENT):
                 continue
-            if used <= self._limits.pages or not await self._evict(Lane.ALARM):
+            if used <= self._limits.max_pages or not await self._evict(Lane.ALARM):
                 break
-        self._reserve.fill()
-        self.size_bytes = self._writer.size() + self._reserve.size()
+        self._disk_reserve.fill()
+        self.size_bytes = self._writer.size() + self._disk_reserve.size_bytes()
 
     async def _evict(self, lane: Lane) -> bool:
         """Delete the oldest rows of a lane; what was not delivered becomes gaps. False if it is empty."""
-        packs = await self.reader.read(lane, 0, ROWS_PER_EVICTION)
+        packs = await self.reader.read_after(lane, 0, ROWS_PER_EVICTION)
         if not packs:
             return False
-        until, delivered = packs[-1].pos, self.delivered[lane]
+        until, delivered = packs[-1].pos, self.delivered_pos[lane]
         self.drop((record for pack in packs if pack.pos > delivered for record in pack.records), "space")
         self._pending.deletions.append(delete_packs(lane, until))
         self.acknowledge(lane, until)
@@ -513,10 +515,10 @@ class Journal:
         self._windows.remove(window)
         records = list(window.records)
         # A reader still in this window finds its end; records that were not ready are not sent.
-        del window.records[window.ready :]
-        window.pos = self.committed[Lane.TELEMETRY]
+        del window.records[window.ready_count :]
+        window.pos = self.committed_pos[Lane.TELEMETRY]
         self.changed.send()
-        self._days += Counter(map(self._ledger_key, records))
+        self._day_counts += Counter(map(self._ledger_key, records))
         self.drop(records, "disk")
 
     async def verify(self) -> None:
@@ -530,20 +532,20 @@ class Journal:
             raise
 
 
-async def _start(
+async def _open_journal(
     stack: AsyncExitStack,
     path: Path,
     clock: Clock,
     window: float,
-    limits: Limits,
+    limits: StorageLimits,
     day_of: DayOf | None,
     runtime: Path | None,
 ) -> Journal:
     small = path.exists() and path.stat().st_size <= MAX_BYTES_CHECKED_AT_START
     if is_marked_damaged(path):
         raise JournalDamaged("journal-open", path=path, reason="damaged")
-    Reserve(path).release_if_disk_full()
-    writer = await stack.enter_async_context(connect(path, pages=limits.pages, check=small))
+    DiskReserve(path).release_if_disk_full()
+    writer = await stack.enter_async_context(connect(path, pages=limits.max_pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
@@ -551,7 +553,7 @@ async def _start(
     return journal
 
 
-def _resolve(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
+def _resolve_waiting(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:
     for future in waiting:
         if future.done():
             continue

@@ -15,19 +15,19 @@ import msgspec
 from gateway.model import Lane, Record, Stamp
 
 from .database import JournalDatabase, connect
-from .rows import unpack
+from .rows import unpack_records
 
 LANES = tuple(Lane)
-UPLINK = "uplink"
-DAMAGED = "damaged"
+UPLINK_READER = "uplink"
+DAMAGE_REASON = "damaged"
 """The reason of a gap due to damage, and the value of `meta.clean` until all such gaps are recorded."""
-UNCERTAIN = "restart"
+CRASH_REASON = "restart"
 """The reason of a gap due to a crash: see `LedgerRow`."""
 
 Stream = tuple[Lane, str]
 
 
-class Pack(msgspec.Struct, frozen=True):
+class RecordPack(msgspec.Struct, frozen=True):
     """A row of a lane: the records that were committed together at `pos`."""
 
     pos: int
@@ -40,10 +40,10 @@ DayOf = Callable[[Stamp], str]
 
 def utc_day(at: Stamp) -> str:
     """The day in UTC, where no time zone is configured."""
-    return datetime.datetime.fromtimestamp(at.wall / 1000, datetime.UTC).date().isoformat()
+    return datetime.datetime.fromtimestamp(at.wall_ms / 1000, datetime.UTC).date().isoformat()
 
 
-class Gap(msgspec.Struct, frozen=True):
+class LedgerGap(msgspec.Struct, frozen=True):
     """Sequence numbers `first` to `last` of a stream, `count` of which were lost."""
 
     lane: Lane
@@ -85,7 +85,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Reader:
+class JournalReader:
     """Queries on the journal. Damaged rows are left out and counted in `damaged`."""
 
     def __init__(
@@ -102,14 +102,14 @@ class Reader:
 
     @staticmethod
     @asynccontextmanager
-    async def open(path: Path, day_of: DayOf = utc_day) -> AsyncIterator[Reader]:
+    async def open(path: Path, day_of: DayOf = utc_day) -> AsyncIterator[JournalReader]:
         """A read-only reader; raises `JournalFailed` when there is no journal yet."""
         async with connect(path, readonly=True) as database:
-            yield Reader(database, day_of)
+            yield JournalReader(database, day_of)
 
-    async def read(self, lane: Lane, after: int, limit: int) -> list[Pack]:
+    async def read_after(self, lane: Lane, after: int, limit: int) -> list[RecordPack]:
         """The next `limit` packs of a lane, oldest first."""
-        return self._packs(
+        return self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos > ? ORDER BY pos LIMIT ?",  # noqa: S608
                 after,
@@ -117,9 +117,9 @@ class Reader:
             )
         )
 
-    async def before(self, lane: Lane, pos: int, limit: int) -> list[Pack]:
+    async def read_before(self, lane: Lane, pos: int, limit: int) -> list[RecordPack]:
         """The `limit` packs of a lane before `pos`, newest first."""
-        return self._packs(
+        return self._decode_packs(
             await self._database.rows(
                 f"SELECT pos, body, crc FROM {lane.name} WHERE pos < ? ORDER BY pos DESC LIMIT ?",  # noqa: S608
                 pos,
@@ -127,46 +127,46 @@ class Reader:
             )
         )
 
-    def _packs(self, rows: list[tuple[Any, ...]]) -> list[Pack]:
+    def _decode_packs(self, rows: list[tuple[Any, ...]]) -> list[RecordPack]:
         packs = []
         for pos, body, crc in rows:
             try:
-                packs.append(Pack(pos, unpack(body, crc)))
+                packs.append(RecordPack(pos, unpack_records(body, crc)))
             except ValueError:
                 self.damaged += 1
-                packs.append(Pack(pos, []))
+                packs.append(RecordPack(pos, []))
         if self.damaged:
             self._on_damage()
         return packs
 
-    async def last(self, lane: Lane) -> int:
+    async def last_pos(self, lane: Lane) -> int:
         """The newest position of a lane, 0 when it is empty; it never goes back."""
         rows = await self._database.rows(
             "SELECT seq FROM sqlite_sequence WHERE name = ?", lane.name.lower()
         )
         return rows[0][0] if rows else 0
 
-    async def cursor(self, lane: Lane, reader: str = UPLINK) -> int:
+    async def cursor_pos(self, lane: Lane, reader: str = UPLINK_READER) -> int:
         """The position a reader has reached."""
         rows = await self._database.rows(
             "SELECT pos FROM cursor WHERE reader = ? AND lane = ?", reader, int(lane)
         )
         return rows[0][0] if rows else 0
 
-    async def pending(self, lane: Lane) -> int:
+    async def pending_count(self, lane: Lane) -> int:
         """Records of a lane that the platform has not acknowledged."""
         rows = await self._database.rows(
             f"SELECT coalesce(sum(count), 0) FROM {lane.name} WHERE pos > ?",  # noqa: S608
-            await self.cursor(lane),
+            await self.cursor_pos(lane),
         )
         return int(rows[0][0])
 
-    async def meta(self, key: str) -> str:
+    async def read_meta(self, key: str) -> str:
         """A fact about the journal itself; `epoch` is its identity."""
         rows = await self._database.rows("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0][0])
 
-    async def state(self, service: str) -> dict[str, bytes]:
+    async def service_rows(self, service: str) -> dict[str, bytes]:
         """A service's rows, as MessagePack."""
         return dict(await self._database.rows("SELECT key, body FROM state WHERE service = ?", service))
 
@@ -174,7 +174,7 @@ class Reader:
         """A number that changes when another connection commits."""
         return int((await self._database.rows("PRAGMA data_version"))[0][0])
 
-    async def counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
+    async def stream_and_day_counts(self) -> tuple[dict[Stream, int], Counter[tuple[str, Lane, str]]]:
         """The last sequence number of each stream as of the last commit, and the records of each day,
         lane and device since the last checkpoint."""
         streams = {
@@ -182,7 +182,7 @@ class Reader:
             for lane, device, written in await self._database.rows("SELECT * FROM stream")
         }
         days: Counter[tuple[str, Lane, str]] = Counter()
-        for lane, pos in zip(LANES, json.loads(await self.meta("checkpoint")), strict=True):
+        for lane, pos in zip(LANES, json.loads(await self.read_meta("checkpoint")), strict=True):
             async for record in self.records(lane, pos):
                 stream = lane, record.device
                 streams[stream] = max(streams.get(stream, 0), record.seq)
@@ -191,7 +191,7 @@ class Reader:
 
     async def records(self, lane: Lane, after: int) -> AsyncIterator[Record]:
         """Every record of a lane after a position, a few rows in memory at a time."""
-        while packs := await self.read(lane, after, 64):
+        while packs := await self.read_after(lane, after, 64):
             for pack in packs:
                 for record in pack.records:
                     yield record
@@ -199,14 +199,14 @@ class Reader:
 
     async def ledger(self) -> list[LedgerRow]:
         """Per day, lane and device: measured, delivered, pending, dropped."""
-        _, measured = await self.counts()
+        _, measured = await self.stream_and_day_counts()
         for day, lane, device, count in await self._database.rows("SELECT * FROM day"):
             measured[day, Lane(lane), device] += count
         pending: Counter[tuple[str, Lane, str]] = Counter()
         for lane in LANES:
-            async for record in self.records(lane, await self.cursor(lane)):
+            async for record in self.records(lane, await self.cursor_pos(lane)):
                 pending[self.day_of(record.at), lane, record.device] += 1
-        gaps: dict[tuple[str, Lane, str], list[Gap]] = {}
+        gaps: dict[tuple[str, Lane, str], list[LedgerGap]] = {}
         for day, gap in await self.gaps():
             gaps.setdefault((day, gap.lane, gap.device), []).append(gap)
         return [
@@ -214,10 +214,10 @@ class Reader:
             for key in sorted(measured.keys() | gaps.keys())
         ]
 
-    async def gaps(self) -> list[tuple[str, Gap]]:
+    async def gaps(self) -> list[tuple[str, LedgerGap]]:
         """Every gap of the ledger with its day, oldest first."""
         return [
-            (str(day), Gap(Lane(lane), *rest))
+            (str(day), LedgerGap(Lane(lane), *rest))
             for day, lane, *rest in await self._database.rows(
                 "SELECT day, lane, device, first, last, count, reason FROM gap ORDER BY id"
             )
@@ -233,11 +233,13 @@ class Reader:
         return [DeadLetter(Lane(lane), device, seq, reason) for lane, device, seq, reason in rows]
 
 
-def _ledger_row(key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[Gap]) -> LedgerRow:
+def _ledger_row(
+    key: tuple[str, Lane, str], measured: int, pending: int, gaps: list[LedgerGap]
+) -> LedgerRow:
     dropped: Counter[str] = Counter()
     for gap in gaps:
         dropped[gap.reason] += gap.count
-    uncertain = dropped.pop(UNCERTAIN, 0) + dropped.pop(DAMAGED, 0)
+    uncertain = dropped.pop(CRASH_REASON, 0) + dropped.pop(DAMAGE_REASON, 0)
     delivered = measured - pending - dropped.total()
     spans = [(gap.first, gap.last, gap.reason) for gap in gaps]
     return LedgerRow(*key, measured, delivered, pending, dict(dropped), uncertain, spans)

@@ -15,7 +15,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
 
 
-def pack(records: Iterable[Record]) -> tuple[bytes, int]:
+def pack_records(records: Iterable[Record]) -> tuple[bytes, int]:
     """A row's body and its CRC-32."""
     plain = _encode(list(records))
     deflated = zlib.compress(plain, 1)
@@ -23,7 +23,7 @@ def pack(records: Iterable[Record]) -> tuple[bytes, int]:
     return body, zlib.crc32(body)
 
 
-def unpack(body: bytes, crc: int) -> list[Record]:
+def unpack_records(body: bytes, crc: int) -> list[Record]:
     """The records of a row. Raises `ValueError` when the row is damaged."""
     if zlib.crc32(body) != crc:
         raise ValueError("crc")

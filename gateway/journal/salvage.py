@@ -16,8 +16,8 @@ from gateway.base.failpoint import failpoint
 from gateway.model import Lane
 
 from .database import JournalDatabase, JournalFailed, Statement, connect
-from .reader import DAMAGED
-from .rows import unpack
+from .reader import DAMAGE_REASON
+from .rows import unpack_records
 
 DATABASE_SUFFIXES = ("", "-wal", "-shm")
 DAMAGE_MARK_SUFFIX = "-damaged"
@@ -25,7 +25,7 @@ SALVAGE_SUFFIX = "-salvage"
 ROWS_PER_READ = 64
 MAX_DAMAGED_COPIES = 2
 """Damaged files kept for inspection; they do not count against the cap."""
-SKIPPED_NUMBERS = 1_000_000
+SKIPPED_SEQUENCE_NUMBERS = 1_000_000
 """Sequence numbers skipped per stream: some may have been used in the damaged part."""
 
 Rows = list[tuple[Any, ...]]
@@ -124,11 +124,14 @@ async def salvage(damaged: Path, into: JournalDatabase) -> None:
                 await into.transact(_insert(table, [row for row in rows if _is_sound(row, lane, streams)]))
             ends.append(end)
         await into.transact([
-            *_insert("stream", [(*key, written + SKIPPED_NUMBERS) for key, written in streams.items()]),
+            *_insert(
+                "stream",
+                [(*key, written + SKIPPED_SEQUENCE_NUMBERS) for key, written in streams.items()],
+            ),
             # Positions must not go back either: nothing is read below a cursor.
             ("DELETE FROM sqlite_sequence", ()),
             *_insert("sqlite_sequence", list(zip(_LANES, ends, strict=True))),
-            *_insert("meta", [("clean", DAMAGED), ("checkpoint", meta.get("checkpoint", str(ends)))]),
+            *_insert("meta", [("clean", DAMAGE_REASON), ("checkpoint", meta.get("checkpoint", str(ends)))]),
         ])  # fmt: skip
 
 
@@ -174,7 +177,7 @@ async def _read_span(damaged: JournalDatabase, table: str, after: int, until: in
 def _is_sound(row: tuple[Any, ...], lane: Lane, streams: dict[tuple[int, str], int]) -> bool:
     """Whether a row is intact; its sequence numbers are entered in `streams`."""
     try:
-        records = unpack(row[2], row[3])
+        records = unpack_records(row[2], row[3])
     except (ValueError, TypeError):
         return False
     for record in records:

@@ -16,32 +16,32 @@ RESERVE_BYTES = 2 * 1024 * 1024
 """Size of a file of zeros that is deleted when the disk is full, so that alarms still fit."""
 MAX_WAL_BYTES = 8 * 1024 * 1024
 """Size of the write-ahead log that is counted against the cap."""
-ALARM_SHARE = 0.05
+ALARM_RESERVED_SHARE = 0.05
 """Fraction of the cap that only alarms may use."""
 DAY_S = 86_400.0
 MAX_WINDOW_S = 10.0
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """In bytes: `cap` for database, log and reserve together; `daily` for the writes of a day; `endurance`
-    for those of the card's life."""
+class StorageLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """In bytes: `cap_bytes` for database, log and reserve together; `daily_bytes` for the writes of a day;
+    `endurance_bytes` for those of the card's life."""
 
-    cap: int = JournalOptions().cap
-    daily: int = JournalOptions().daily
-    endurance: int = JournalOptions().endurance
+    cap_bytes: int = JournalOptions().cap
+    daily_bytes: int = JournalOptions().daily
+    endurance_bytes: int = JournalOptions().endurance
 
     @property
-    def pages(self) -> int:
+    def max_pages(self) -> int:
         """Pages the database may ever have."""
-        return max(2048, (self.cap - MAX_WAL_BYTES - RESERVE_BYTES) // PAGE_BYTES)
+        return max(2048, (self.cap_bytes - MAX_WAL_BYTES - RESERVE_BYTES) // PAGE_BYTES)
 
     @property
-    def telemetry_pages(self) -> int:
+    def max_telemetry_pages(self) -> int:
         """Pages it may have before telemetry is evicted."""
-        return int(self.pages * (1 - ALARM_SHARE))
+        return int(self.max_pages * (1 - ALARM_RESERVED_SHARE))
 
 
-class Reserve:
+class DiskReserve:
     """The file of zeros beside the journal."""
 
     def __init__(self, journal: Path) -> None:
@@ -50,10 +50,10 @@ class Reserve:
     def fill(self) -> bool:
         """Create the file if it is missing; False while there is no room."""
         try:
-            if self.size() == RESERVE_BYTES:
+            if self.size_bytes() == RESERVE_BYTES:
                 return True
             # After a release, creating it at once would fill the disk again.
-            if self._free() < 2 * RESERVE_BYTES:
+            if self._free_bytes() < 2 * RESERVE_BYTES:
                 return False
             write_synced(self._path, bytes(RESERVE_BYTES))
         except OSError:
@@ -63,10 +63,10 @@ class Reserve:
 
     def release_if_disk_full(self) -> None:
         """Before a start: without room for its log, a database cannot even be read."""
-        if self.size() and self._free() < RESERVE_BYTES:
+        if self.size_bytes() and self._free_bytes() < RESERVE_BYTES:
             self.release()
 
-    def _free(self) -> int:
+    def _free_bytes(self) -> int:
         disk = os.statvfs(self._path.parent)
         return disk.f_bavail * disk.f_frsize
 
@@ -74,59 +74,59 @@ class Reserve:
         """Delete the file to free its space."""
         self._path.unlink(missing_ok=True)
 
-    def size(self) -> int:
+    def size_bytes(self) -> int:
         return self._path.stat().st_size if self._path.exists() else 0
 
 
-class Wear:
+class CardWear:
     """Bytes this process writes to the card, and how long the card will last.
 
     From /proc/self/io: `write_bytes` minus `cancelled_write_bytes`. The rate leaves out the first minute,
     in which a journal may be created.
     """
 
-    def __init__(self, clock: Clock, limits: Limits, window: float) -> None:
+    def __init__(self, clock: Clock, limits: StorageLimits, window: float) -> None:
         self._clock = clock
         self._limits = limits
-        self._base = window
-        self._since = clock.mono()
-        self._first = _process_bytes_written()
-        self._base_written = self._first
-        self._settled = False
-        self._mark = self._since, self._first
+        self._configured_window_s = window
+        self._rate_since_s = clock.mono()
+        self._bytes_at_start = _process_bytes_written()
+        self._bytes_at_rate_start = self._bytes_at_start
+        self._first_minute_over = False
+        self._last_adaptation = self._rate_since_s, self._bytes_at_start
         self.window_s = window
         """Seconds between two commits of telemetry: longer while the daily budget is exceeded."""
 
     @property
     def bytes_written(self) -> int:
         """Bytes since the start."""
-        return _process_bytes_written() - self._first
+        return _process_bytes_written() - self._bytes_at_start
 
     @property
     def bytes_per_day(self) -> float:
         """At the rate since the start; 0 while that is unknown."""
-        written = _process_bytes_written() - self._base_written if self._settled else 0
-        return written / max(1.0, self._clock.mono() - self._since) * DAY_S
+        written = _process_bytes_written() - self._bytes_at_rate_start if self._first_minute_over else 0
+        return written / max(1.0, self._clock.mono() - self._rate_since_s) * DAY_S
 
     @property
     def lifetime_years(self) -> float:
         """How long the card will last at that rate."""
-        return self._limits.endurance / max(1.0, self.bytes_per_day) / 365.25
+        return self._limits.endurance_bytes / max(1.0, self.bytes_per_day) / 365.25
 
     def adapt_window(self) -> None:
         """Lengthen or shorten the window by the rate since the last call."""
         now, written = self._clock.mono(), _process_bytes_written()
-        seconds = now - self._mark[0]
+        seconds = now - self._last_adaptation[0]
         if seconds < 60:
             return
-        if not self._settled:
-            self._settled, self._since, self._base_written = True, now, written
-        pace = (written - self._mark[1]) / seconds * DAY_S
-        self._mark = now, written
-        if pace > self._limits.daily:
+        if not self._first_minute_over:
+            self._first_minute_over, self._rate_since_s, self._bytes_at_rate_start = True, now, written
+        pace = (written - self._last_adaptation[1]) / seconds * DAY_S
+        self._last_adaptation = now, written
+        if pace > self._limits.daily_bytes:
             self.window_s = min(MAX_WINDOW_S, self.window_s * 2)
-        elif pace < self._limits.daily / 2:
-            self.window_s = max(self._base, self.window_s / 2)
+        elif pace < self._limits.daily_bytes / 2:
+            self.window_s = max(self._configured_window_s, self.window_s / 2)
 
 
 def _process_bytes_written() -> int:

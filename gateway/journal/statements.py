@@ -7,15 +7,15 @@ import msgspec
 from gateway.model import Lane, Record, Row
 
 from .database import Statement
-from .reader import UPLINK, Gap, Stream
-from .rows import pack
+from .reader import UPLINK_READER, LedgerGap, Stream
+from .rows import pack_records
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def insert_pack(lane: Lane, records: list[Record]) -> Statement:
     """Add a row to a lane."""
-    body, crc = pack(records)
+    body, crc = pack_records(records)
     return (
         f"INSERT INTO {lane.name} (count, body, crc) VALUES (?, ?, ?)",  # noqa: S608
         (len(records), body, crc),
@@ -36,7 +36,7 @@ def set_state(service: str, key: str, row: Row | None) -> Statement:
 
 def set_cursor(lane: Lane, pos: int) -> Statement:
     """Store the position that the platform has acknowledged."""
-    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK, int(lane), pos)
+    return "INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (UPLINK_READER, int(lane), pos)
 
 
 def set_stream(stream: Stream, written: int) -> Statement:
@@ -67,7 +67,7 @@ def set_clean(clean: bool) -> Statement:
     return "UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(clean)),)
 
 
-def insert_gap(day: str, gap: Gap) -> Statement:
+def insert_gap(day: str, gap: LedgerGap) -> Statement:
     """Add a gap to the ledger."""
     return (
         "INSERT INTO gap (day, lane, device, first, last, count, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -77,7 +77,7 @@ def insert_gap(day: str, gap: Gap) -> Statement:
 
 def insert_dead_letter(record: Record, reason: str) -> Statement:
     """Add a record to the dead-letter table."""
-    body, crc = pack([record])
+    body, crc = pack_records([record])
     return (
         "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
         (int(record.lane), record.device, record.seq, reason, body, crc),

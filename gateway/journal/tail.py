@@ -25,7 +25,7 @@ from .reader import Stream
 COMMITTED_KIND = "committed"
 """The kind of a frame that only gives the last number of a stream."""
 NO_STAMP = Stamp(0, 0, "", ClockQuality.UNSET)
-_FRAME = struct.Struct("<II")
+_FRAME_HEADER = struct.Struct("<II")
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
@@ -63,7 +63,7 @@ class Tail:
                         committed[stream] = max(record.seq, committed.get(stream, 0))
                     else:
                         records[record.device, record.seq] = record
-        order = sorted(records.values(), key=lambda record: (record.at.mono, record.seq))
+        order = sorted(records.values(), key=lambda record: (record.at.mono_ns, record.seq))
         return RecoveredTail(committed, order) if trusted else None
 
     def reset(self, committed: Mapping[Stream, int], records: Iterable[Record]) -> None:
@@ -117,16 +117,16 @@ def _committed_frame(stream: Stream, seq: int) -> bytes:
 
 def _record_frame(record: Record) -> bytes:
     body = _encode(record)
-    return _FRAME.pack(len(body), zlib.crc32(body)) + body
+    return _FRAME_HEADER.pack(len(body), zlib.crc32(body)) + body
 
 
 def _sound_frames(data: bytes) -> Iterable[Record]:
     """The intact frames. A kill may cut the last one short; its record was not sent then."""
     at = 0
-    while at + _FRAME.size <= len(data):
-        length, crc = _FRAME.unpack_from(data, at)
-        body = data[at + _FRAME.size : at + _FRAME.size + length]
+    while at + _FRAME_HEADER.size <= len(data):
+        length, crc = _FRAME_HEADER.unpack_from(data, at)
+        body = data[at + _FRAME_HEADER.size : at + _FRAME_HEADER.size + length]
         if len(body) < length or zlib.crc32(body) != crc:
             return
         yield _decode(body)
-        at += _FRAME.size + length
+        at += _FRAME_HEADER.size + length

@@ -3,32 +3,40 @@
 Nothing here does I/O, and nothing here imports anything of ours: every other module imports this one.
 """
 
-from gateway.model.alarm import LATCHING, AlarmSpec, Hazard, Limit
+from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
-from gateway.model.device import MISSES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
+from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
-from gateway.model.record import GATEWAY, Fact, Lane, Record
+from gateway.model.record import GATEWAY_DEVICE, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
-from gateway.model.service import Adopted, Changes, Message, Revision, Row, Rows, Service, Tick
+from gateway.model.service import (
+    ConfigurationAdopted,
+    Message,
+    Revision,
+    Row,
+    RowChanges,
+    Rows,
+    Service,
+    Tick,
+)
 from gateway.model.time import Clock, ClockQuality, Stamp
 
 __all__ = [
-    "GATEWAY",
-    "LATCHING",
-    "MISSES_UNTIL_OFFLINE",
+    "FAILURES_UNTIL_OFFLINE",
+    "GATEWAY_DEVICE",
+    "LATCHING_HAZARDS",
     "Action",
-    "Adopted",
     "AlarmSpec",
     "Argument",
     "Bus",
-    "Changes",
     "Checks",
     "Clock",
     "ClockQuality",
     "Command",
     "ConfigError",
+    "ConfigurationAdopted",
     "Device",
     "Driver",
     "Fact",
@@ -53,6 +61,7 @@ __all__ = [
     "Record",
     "Revision",
     "Row",
+    "RowChanges",
     "Rows",
     "Sample",
     "Scan",

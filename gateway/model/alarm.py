@@ -26,7 +26,7 @@ class Hazard(StrEnum):
     FAULT = "fault"
 
 
-LATCHING = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS})
+LATCHING_HAZARDS = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS})
 """Alarms that stay until a named person resets them, even if the condition is gone
 (GB 26875.1-2011; GB 14287.5-2025)."""
 
@@ -41,12 +41,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     below: float | None = None
     hysteresis: float = 0.0
 
-    def exceeded(self, value: Value, already: bool = False) -> bool:
-        """Whether the value is out of bounds; `already`: whether it was before, so that hysteresis
+    def exceeded(self, value: Value, was_exceeded: bool = False) -> bool:
+        """Whether the value is out of bounds; `was_exceeded`: whether it was before, so that hysteresis
         applies."""
         if isinstance(value, bool | str):
             return value is True
-        band = self.hysteresis if already else 0.0
+        band = self.hysteresis if was_exceeded else 0.0
         high = self.above is not None and value > self.above - band
         low = self.below is not None and value < self.below + band
         return high or low

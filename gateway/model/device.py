@@ -10,7 +10,7 @@ from gateway.model.alarm import AlarmSpec, Hazard
 from gateway.model.checks import Checks
 from gateway.model.sample import Value
 
-MISSES_UNTIL_OFFLINE = 3
+FAILURES_UNTIL_OFFLINE = 3
 """Polls without a reply, or missing messages, before a device counts as offline."""
 
 
@@ -96,7 +96,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """The actions of its profile, each the driver's `Action`."""
 
     @property
-    def safety(self) -> bool:
+    def is_safety_device(self) -> bool:
         """Whether one of its points is an alarm: such devices are polled first."""
         return any(point.alarm for point in self.points.values())
 
@@ -104,4 +104,4 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds that a device which pushes has to confirm the action."""
         declared = self.actions.get(action)
         within = declared.confirm_within if isinstance(declared, ListenerAction) else 0.0
-        return within or MISSES_UNTIL_OFFLINE * self.every
+        return within or FAILURES_UNTIL_OFFLINE * self.every

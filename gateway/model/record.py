@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.model.time import Stamp
 
-GATEWAY = "gateway"
+GATEWAY_DEVICE = "gateway"
 """The name of the gateway itself as a device, for facts about the whole centre."""
 
 

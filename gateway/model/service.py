@@ -36,7 +36,7 @@ class Revision(msgspec.Struct, frozen=True):
     """The devices that stayed silent and so caused a `rollback`."""
 
 
-class Adopted(msgspec.Struct, frozen=True):
+class ConfigurationAdopted(msgspec.Struct, frozen=True):
     """The configuration that applies from now on, with the names of its devices, the gateway and its uplink
     included."""
 
@@ -45,7 +45,7 @@ class Adopted(msgspec.Struct, frozen=True):
     device_names: frozenset[str]
 
 
-Message = Sample | Command | Outcome | Tick | Fact | Adopted
+Message = Sample | Command | Outcome | Tick | Fact | ConfigurationAdopted
 """What a service receives; a `Fact` is one of the alarm lane, for services with `follows_alarms`."""
 
 
@@ -53,7 +53,7 @@ Row = msgspec.Struct
 Rows = Mapping[str, Any]
 """A service's whole state: a table of frozen rows."""
 
-Changes = dict[str, Row | None]
+RowChanges = dict[str, Row | None]
 """The rows to change, by key; None deletes."""
 
 
@@ -76,7 +76,7 @@ class Service(ABC):
     """Its rows are committed as soon as they change."""
 
     @abstractmethod
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         """Process one message."""
 
     def restore(self, rows: Rows) -> Rows:

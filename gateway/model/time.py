@@ -25,24 +25,24 @@ class ClockQuality(StrEnum):
 class Stamp(msgspec.Struct, frozen=True, array_like=True):
     """When something was measured.
 
-    `wall` is Unix time in milliseconds, `mono` nanoseconds since `boot` (the kernel's boot id):
+    `wall_ms` is Unix time in milliseconds, `mono_ns` nanoseconds since `boot` (the kernel's boot id):
     the order within one boot never depends on the wall clock.
     """
 
-    wall: int
-    mono: int
+    wall_ms: int
+    mono_ns: int
     boot: str
     clock: ClockQuality
 
     @property
     def is_set(self) -> bool:
-        """Whether `wall` is a real time."""
+        """Whether `wall_ms` is a real time."""
         return self.clock is not ClockQuality.UNSET
 
     @property
     def wall_if_set(self) -> int | None:
         """Unix time in milliseconds; None from a clock that was not set."""
-        return self.wall if self.is_set else None
+        return self.wall_ms if self.is_set else None
 
     def wall_by(self, now: Stamp) -> int | None:
         """Unix time in milliseconds by the clock as it stands `now`, which may have been set since.
@@ -50,31 +50,35 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
         None for a stamp of another boot from a clock that was not set.
         """
         if self.boot == now.boot:
-            return now.wall - (now.mono - self.mono) // 1_000_000
+            return now.wall_ms - (now.mono_ns - self.mono_ns) // 1_000_000
         return self.wall_if_set
 
     @overload
-    def seconds_since(self, earlier: Stamp, *, unknown: float, stepped_back: float = 0.0) -> float: ...
+    def seconds_since(
+        self, earlier: Stamp, *, if_unknown: float, if_stepped_back: float = 0.0
+    ) -> float: ...
 
     @overload
     def seconds_since(
-        self, earlier: Stamp, *, unknown: None = None, stepped_back: float = 0.0
+        self, earlier: Stamp, *, if_unknown: None = None, if_stepped_back: float = 0.0
     ) -> float | None: ...
 
     def seconds_since(
-        self, earlier: Stamp, *, unknown: float | None = None, stepped_back: float = 0.0
+        self, earlier: Stamp, *, if_unknown: float | None = None, if_stepped_back: float = 0.0
     ) -> float | None:
         """Seconds from `earlier` to this stamp, by the monotonic clock within a boot, else by the wall
         clock.
 
-        `unknown` is the answer where either clock was not set, and `stepped_back` where the wall clock
-        says that `earlier` came later, so one of the two was wrong.
+        `if_unknown` is the answer where either clock was not set, and `if_stepped_back` where the wall
+        clock says that `earlier` came later, so one of the two was wrong.
         """
         if self.boot == earlier.boot:
-            return (self.mono - earlier.mono) / 1e9
+            return (self.mono_ns - earlier.mono_ns) / 1e9
         if not (self.is_set and earlier.is_set):
-            return unknown
-        return (self.wall - earlier.wall) / 1e3 if self.wall >= earlier.wall else stepped_back
+            return if_unknown
+        return (
+            (self.wall_ms - earlier.wall_ms) / 1e3 if self.wall_ms >= earlier.wall_ms else if_stepped_back
+        )
 
 
 class Clock(Protocol):

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
     Outcome,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -61,11 +61,11 @@ class Commands(Service):
         self._allowed = allowed
         self._devices = frozenset(devices)
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Command):
             return ({}, []) if message.id in rows else self._evaluate(message)
         if isinstance(message, Outcome) and message.command in rows:
-            return _finish(message.command, rows[message.command], message)
+            return _record_outcome(message.command, rows[message.command], message)
         if isinstance(message, Tick):
             return _remove_expired(rows, message.at)
         return {}, []
@@ -78,11 +78,11 @@ class Commands(Service):
             for key, order in rows.items()
         }
 
-    def _evaluate(self, command: Command) -> tuple[Changes, list[Fact]]:
+    def _evaluate(self, command: Command) -> tuple[RowChanges, list[Fact]]:
         reason = self._denial_reason(command)
         order = CommandRow(
             # A command for an unknown device must not create a stream of that name.
-            command.device if command.device in self._devices else GATEWAY,
+            command.device if command.device in self._devices else GATEWAY_DEVICE,
             command.action,
             command.origin,
             command.by,
@@ -101,38 +101,38 @@ class Commands(Service):
             return "not-allowed"
         if not command.at.is_set:
             return "clock-unset"
-        if command.expires <= command.at.wall:
+        if command.expires <= command.at.wall_ms:
             return "expired"
         return ""
 
 
-def _finish(key: str, order: CommandRow, outcome: Outcome) -> tuple[Changes, list[Fact]]:
-    order = msgspec.structs.replace(order, status=CommandStatus(outcome.status), detail=outcome.detail)
-    return {key: order}, [_fact("outcome", key, order, outcome.at)]
+def _record_outcome(key: str, row: CommandRow, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
+    row = msgspec.structs.replace(row, status=CommandStatus(outcome.status), detail=outcome.detail)
+    return {key: row}, [_fact("outcome", key, row, outcome.at)]
 
 
-def _remove_expired(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-    changes: Changes = {}
+def _remove_expired(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+    changes: RowChanges = {}
     facts: list[Fact] = []
     for key, order in rows.items():
         if order.status is CommandStatus.INTERRUPTED:
             ended = Outcome(key, CommandStatus.UNKNOWN, at, "restart")
-            changed, finished = _finish(key, order, ended)
+            changed, finished = _record_outcome(key, order, ended)
             changes |= changed
             facts += finished
-        elif order.expires + RETENTION_MS < at.wall:
+        elif order.expires + RETENTION_MS < at.wall_ms:
             changes[key] = None
     return changes, facts
 
 
-def _fact(kind: str, key: str, order: CommandRow, at: Stamp, **more: Any) -> Fact:
+def _fact(kind: str, key: str, row: CommandRow, at: Stamp, **more: Any) -> Fact:
     body = {
         "id": key,
-        "action": order.action,
-        "origin": order.origin,
-        "by": order.by,
-        "status": order.status,
-        "detail": order.detail,
+        "action": row.action,
+        "origin": row.origin,
+        "by": row.by,
+        "status": row.status,
+        "detail": row.detail,
         **more,
     }
-    return Fact(Lane.EVENT, order.device, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, row.device, kind, at, body, durable=True)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import GATEWAY, Adopted, Changes, Fact, Lane, Message, Revision, Rows, Service
+from gateway.model import (
+    GATEWAY_DEVICE,
+    ConfigurationAdopted,
+    Fact,
+    Lane,
+    Message,
+    Revision,
+    RowChanges,
+    Rows,
+    Service,
+)
 
 MAX_REVISIONS = 32
 """The newest are kept."""
@@ -16,14 +26,14 @@ class Configuration(Service):
     name = "configuration"
     row = Revision
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        if not isinstance(message, Adopted) or str(message.revision.number) in rows:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        if not isinstance(message, ConfigurationAdopted) or str(message.revision.number) in rows:
             return {}, []
         revision = message.revision
-        changes: Changes = {key: None for key in rows if int(key) <= revision.number - MAX_REVISIONS}
+        changes: RowChanges = {key: None for key in rows if int(key) <= revision.number - MAX_REVISIONS}
         body = msgspec.structs.asdict(revision)
         del body["at"]
-        fact = Fact(Lane.EVENT, GATEWAY, "config", revision.at, body, durable=True)
+        fact = Fact(Lane.EVENT, GATEWAY_DEVICE, "config", revision.at, body, durable=True)
         return {**changes, str(revision.number): revision}, [fact]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import Changes, Fact, Message, Rows, Sample, Service
+from gateway.model import Fact, Message, RowChanges, Rows, Sample, Service
 
 
 class DriverStateRow(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class DriverState(Service):
     row = DriverStateRow
     durable = True
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if not isinstance(message, Sample) or message.driver_state is None:
             return {}, []
         row = DriverStateRow(message.driver_state)

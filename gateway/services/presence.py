@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.model import Adopted, Changes, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import (
+    ConfigurationAdopted,
+    Fact,
+    Lane,
+    Message,
+    RowChanges,
+    Rows,
+    Sample,
+    Service,
+    Stamp,
+    Value,
+)
 
 
 class PresenceRow(msgspec.Struct, frozen=True):
@@ -21,8 +32,8 @@ class Presence(Service):
     name = "presence"
     row = PresenceRow
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        if isinstance(message, Adopted):
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        if isinstance(message, ConfigurationAdopted):
             return {name: None for name in rows if name not in message.device_names}, []
         if not isinstance(message, Sample):
             return {}, []

@@ -7,7 +7,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import GATEWAY, Changes, ClockQuality, Fact, Lane, Message, Rows, Service, Stamp, Tick
+from gateway.model import (
+    GATEWAY_DEVICE,
+    ClockQuality,
+    Fact,
+    Lane,
+    Message,
+    RowChanges,
+    Rows,
+    Service,
+    Stamp,
+    Tick,
+)
 
 MAX_DRIFT_MS = 500
 """How far the wall clock may move against the monotonic one without a record: NTP slews."""
@@ -30,21 +41,21 @@ class Timekeeping(Service):
     name = "timekeeping"
     row = Boot
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if not isinstance(message, Tick):
             return {}, []
         at = message.at
-        zero = at.wall - at.mono // 1_000_000
+        zero = at.wall_ms - at.mono_ns // 1_000_000
         old: Boot | None = rows.get(at.boot)
         if old is not None and abs(zero - old.zero) <= MAX_DRIFT_MS and old.clock == at.clock:
             return {}, []
         order = old.order if old else max((boot.order for boot in rows.values()), default=0) + 1
-        changes: Changes = {at.boot: Boot(zero, at.clock, order)}
+        changes: RowChanges = {at.boot: Boot(zero, at.clock, order)}
         changes |= {key: None for key, boot in rows.items() if boot.order <= order - MAX_BOOTS}
         if old is None:
             return changes, []
         body = {"leap": zero - old.zero, "before": old.clock, "clock": at.clock}
-        return changes, [Fact(Lane.EVENT, GATEWAY, "clock", at, body)]
+        return changes, [Fact(Lane.EVENT, GATEWAY_DEVICE, "clock", at, body)]
 
 
 def correct_stamp(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
@@ -52,4 +63,4 @@ def correct_stamp(boots: Mapping[str, Boot], at: Stamp) -> Stamp:
     boot = boots.get(at.boot)
     if at.is_set or boot is None or boot.clock is ClockQuality.UNSET:
         return at
-    return Stamp(boot.zero + at.mono // 1_000_000, at.mono, at.boot, ClockQuality.CORRECTED)
+    return Stamp(boot.zero + at.mono_ns // 1_000_000, at.mono_ns, at.boot, ClockQuality.CORRECTED)

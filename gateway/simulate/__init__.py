@@ -31,55 +31,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir", type=Path, required=True,
         help="串口链接 rs485 和 lockers 的目录 · where the serial lines rs485 and lockers appear",
     )  # fmt: skip
-    parser.add_argument("--modbus-port", type=port, default=15020, metavar="N", help="0 = 任意 · any")
-    parser.add_argument("--console-port", type=port, default=15080, metavar="N", help="0 = 任意 · any")
+    parser.add_argument("--modbus-port", type=parse_port, default=15020, metavar="N", help="0 = 任意 · any")
     parser.add_argument(
-        "--broker", type=broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
+        "--console-port", type=parse_port, default=15080, metavar="N", help="0 = 任意 · any"
+    )
+    parser.add_argument(
+        "--broker", type=parse_broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
         help="MQTT 服务器 · MQTT broker",
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="同一种子，同一天 · same seed, same day"
     )
     parser.add_argument(
-        "--speed", type=speed, default=1.0, metavar="X",
+        "--speed", type=parse_speed, default=1.0, metavar="X",
         help="每一真实秒的模拟秒数 · simulated seconds per real second",
     )  # fmt: skip
     parser.add_argument(
-        "--start", type=time_of_day, metavar="HH:MM",
+        "--start", type=parse_time_of_day, metavar="HH:MM",
         help="从几点开始（默认：现在）· time of day to begin at (default: now)",
     )  # fmt: skip
 
 
-def port(text: str) -> int:
+def parse_port(text: str) -> int:
     """A port number."""
     if not 0 <= (number := int(text)) <= 65535:
         raise ValueError(text)
     return number
 
 
-def broker(text: str) -> tuple[str, int]:
+def parse_broker(text: str) -> tuple[str, int]:
     """`HOST:PORT`."""
     host, _, number = text.rpartition(":")
-    return host or LOOPBACK, port(number)
+    return host or LOOPBACK, parse_port(number)
 
 
-def speed(text: str) -> float:
+def parse_speed(text: str) -> float:
     """Simulated seconds per real second."""
     if not 0 < (times := float(text)) <= 3600:
         raise ValueError(text)
     return times
 
 
-def time_of_day(text: str) -> datetime.time:
+def parse_time_of_day(text: str) -> datetime.time:
     """`HH:MM`."""
     return datetime.datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 - a time of day
 
 
 def _read_command(world: World) -> None:
-    from .actions import perform_line  # noqa: PLC0415
+    from .actions import perform_text  # noqa: PLC0415
 
     if serve_serial_line := sys.stdin.readline():
-        print(perform_line(world, serve_serial_line), file=sys.stderr)
+        print(perform_text(world, serve_serial_line), file=sys.stderr)
     else:
         asyncio.get_running_loop().remove_reader(sys.stdin)
 

@@ -231,7 +231,7 @@ def perform(world: World, name: str, arguments_text: Mapping[str, str]) -> dict[
     return {"action": name, **arguments, **chosen}
 
 
-def perform_line(world: World, line: str) -> str:
+def perform_text(world: World, line: str) -> str:
     """Perform the action typed on the terminal; returns the text to print."""
     name, *words = line.split() or [""]
     action = ACTIONS.get(name)

@@ -118,20 +118,20 @@ class Centre:
         self.smoke = {1: SmokeDetector(), 2: SmokeDetector(), 3: SmokeDetector()}
         self.electrical, self.gas, self.fridge = ElectricalMonitor(), GasDetector(), FridgeSensor()
         self.leaking = self.call_point = self.sos = False
-        self._forced: dict[str, float] = {}
+        self._forced_readings: dict[str, float] = {}
         for door in self.doors.values():
             door.blocked = False
         self._measure_sensors(0.0)
 
     def force_reading(self, sensor: str, value: float) -> None:
         """Make `gas` (%LEL), `residual` (mA) or `fridge` (°C) read this value until `clear_hazards`."""
-        self._forced[sensor] = value
+        self._forced_readings[sensor] = value
         self._measure_sensors(0.0)
 
     def set_gas_leak(self, *, on: bool) -> None:
         """Let the gas rise towards 60 %LEL, or clear."""
         self.leaking = on
-        self._forced.pop("gas", None)
+        self._forced_readings.pop("gas", None)
         self._measure_sensors(0.0)
 
     def set_detector_status(self, unit: int, status: int) -> None:
@@ -276,9 +276,9 @@ class Centre:
         if self.lockers[lock].parcel == parcel:
             self.unlock(lock)
 
-    def _measure_bay(self, n: int) -> None:
-        bay = self.bays[n]
-        base, noise = (500 + 25 * n, 4) if bay.occupied else (1950 + 50 * n, 20)
+    def _measure_bay(self, bay_number: int) -> None:
+        bay = self.bays[bay_number]
+        base, noise = (500 + 25 * bay_number, 4) if bay.occupied else (1950 + 50 * bay_number, 20)
         bay.distance = round(self._noise_source.gauss(base, noise))
 
     def _measure_sensors(self, elapsed: float) -> None:
@@ -297,11 +297,11 @@ class Centre:
         self.electrical.current = round(max(0.0, load + noise(0, 0.4)), 1)
         self.electrical.cables = [round(room + 4 + i + load / 6 + noise(0, 0.1), 1) for i in range(3)]
         residual = min(60.0, max(20.0, noise(38, 6)))
-        self.electrical.residual = round(self._forced.get("residual", residual))
+        self.electrical.residual = round(self._forced_readings.get("residual", residual))
         gas = min(60.0, self.gas.lel + 1.5 * elapsed) if self.leaking else max(0.0, noise(0.2, 0.2))
-        self.gas.lel = round(self._forced.get("gas", gas), 1)
+        self.gas.lel = round(self._forced_readings.get("gas", gas), 1)
         self.gas.temperature = round(room + 2 + noise(0, 0.1), 1)
         compressor = 0.6 * math.sin(self.now / (20 * 60) * math.tau)
         fridge = 4.2 + compressor + noise(0, 0.05)
-        self.fridge.temperature = round(self._forced.get("fridge", fridge), 1)
+        self.fridge.temperature = round(self._forced_readings.get("fridge", fridge), 1)
         self.fridge.humidity = round(noise(61, 1))

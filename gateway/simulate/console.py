@@ -67,14 +67,14 @@ class Server(uvicorn.Server):
         yield
 
 
-async def serve(world: World, listening: socket.socket) -> None:
+async def serve(world: World, listening_socket: socket.socket) -> None:
     """Serve the console until cancelled."""
     config = uvicorn.Config(
         application(world), log_level="warning", access_log=False, lifespan="off",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    serving = asyncio.create_task(server.serve(sockets=[listening_socket]))
     try:
         await asyncio.shield(serving)
     finally:

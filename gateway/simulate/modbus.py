@@ -18,7 +18,7 @@ from .devices import RegisterTables
 from .faults import Faults
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, NO_TARGET = 1, 2, 3, 0x0B
-MBAP = struct.Struct(">HHHB")
+MBAP_HEADER = struct.Struct(">HHHB")
 
 UnitTables = Callable[[int], RegisterTables | None]
 """The present tables of a unit; None when there is no such unit."""
@@ -93,14 +93,14 @@ class TcpSlave(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        while len(self.buffer) >= MBAP.size:
-            transaction, protocol, length, unit = MBAP.unpack_from(self.buffer)
+        while len(self.buffer) >= MBAP_HEADER.size:
+            transaction, protocol, length, unit = MBAP_HEADER.unpack_from(self.buffer)
             if protocol or not 2 <= length <= 254:
                 self.transport.close()  # not Modbus: resynchronisation is impossible
                 return
             if len(self.buffer) < 6 + length:
                 return
-            request = bytes(self.buffer[MBAP.size : 6 + length])
+            request = bytes(self.buffer[MBAP_HEADER.size : 6 + length])
             del self.buffer[: 6 + length]
             self._reply(transaction, unit, request)
 
@@ -112,7 +112,7 @@ class TcpSlave(asyncio.Protocol):
         pdu = (
             exception_response(request[0], NO_TARGET) if tables is None else build_response(tables, request)
         )
-        frame = MBAP.pack(transaction, 0, len(pdu) + 1, unit) + pdu
+        frame = MBAP_HEADER.pack(transaction, 0, len(pdu) + 1, unit) + pdu
         if delay:
             asyncio.get_running_loop().call_later(delay, self._send, frame)
         else:
@@ -124,11 +124,13 @@ class TcpSlave(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve_tcp(listening: socket.socket, units: UnitTables, faults: Faults) -> AsyncIterator[None]:
+async def serve_tcp(
+    listening_socket: socket.socket, units: UnitTables, faults: Faults
+) -> AsyncIterator[None]:
     """Serve the TCP wire within the block."""
     masters: set[asyncio.Transport] = set()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: TcpSlave(units, faults, masters), sock=listening)
+    server = await loop.create_server(lambda: TcpSlave(units, faults, masters), sock=listening_socket)
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""The kit that commands are made of."""
+"""The toolkit for commands."""

@@ -28,7 +28,7 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def single_line_cells(cells: Sequence[str]) -> list[str]:
-    """Cells on one line each; what people wrote does not steer a terminal."""
+    """Cells on one line each, without control characters, which could change the terminal."""
     lines = (cell.replace("\n", "; ") for cell in cells)
     return ["".join(letter if letter.isprintable() else " " for letter in line) for line in lines]
 

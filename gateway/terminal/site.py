@@ -1,4 +1,4 @@
-"""The site file that a command works on."""
+"""The site file that a command uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_site_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load_running_site(options: argparse.Namespace) -> Site:
-    """The site as `linli run` would take it. Raises `Mistakes`."""
+    """The site that `linli run` would start with; mistakes of the file are printed. Raises `Mistakes`."""
 
     choice = choose_configuration(options.config)
     for mistake in choice.refused:

@@ -14,7 +14,7 @@ from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
 
-from .native import Message, Native
+from .native import Message, NativeDialect
 
 MAX_IN_FLIGHT = {Lane.ALARM: 4, Lane.EVENT: 4, Lane.TELEMETRY: 12}
 """Unacknowledged messages per lane: no lane waits for another, and together they stay below the limits of
@@ -28,12 +28,12 @@ MAX_LOST_CONNECTIONS = 3
 MAX_SINGLE_SENDS = 1000
 """Messages sent singly after a broken connection: a suspect that the journal has evicted in the meantime is
 never acknowledged."""
-BLAME_WITHIN_S = 2.0
+MAX_BLAME_DELAY_S = 2.0
 """A message is blamed for the end of a connection if it was sent at most so long before."""
 REFUSAL_REASONS = {0x90: "topic", 0x95: "oversize", 0x99: "format"}
 """Permanent reasons to refuse one message (MQTT 5, 2.4), and the reason of the dead letter."""
 
-Key = tuple[Lane, str, int]
+RecordKey = tuple[Lane, str, int]
 T = TypeVar("T")
 
 
@@ -44,35 +44,35 @@ class Thinning:
     final, even on another connection: the record may have arrived already.
     """
 
-    def __init__(self, after: float, to: float) -> None:
-        self._after = after
-        self._to = round(to * 1e9)
-        self._decided: dict[str, tuple[int, tuple[str, int]]] = {}
+    def __init__(self, min_age_s: float, interval_s: float) -> None:
+        self._min_age_s = min_age_s
+        self._interval_ns = round(interval_s * 1e9)
+        self._last_decisions: dict[str, tuple[int, tuple[str, int]]] = {}
         """Per device, the last record decided on, and the interval of the last one to send."""
-        self._kept: set[tuple[str, int]] = set()
+        self._selected: set[tuple[str, int]] = set()
         """To be sent, and not yet acknowledged."""
 
-    def split(self, records: Sequence[Record], now: Stamp) -> tuple[list[Record], list[Record]]:
+    def split_records(self, records: Sequence[Record], now: Stamp) -> tuple[list[Record], list[Record]]:
         """The records to send, and those to drop."""
         kept: list[Record] = []
         lost: list[Record] = []
         for record in records:
-            (kept if self._is_sent(record, now) else lost).append(record)
+            (kept if self._is_selected(record, now) else lost).append(record)
         return kept, lost
 
-    def acknowledged(self, records: Iterable[Record]) -> None:
+    def remove_acknowledged(self, records: Iterable[Record]) -> None:
         """Remove the decisions about records that have been acknowledged."""
-        self._kept.difference_update((record.device, record.seq) for record in records)
+        self._selected.difference_update((record.device, record.seq) for record in records)
 
-    def _is_sent(self, record: Record, now: Stamp) -> bool:
-        key, place = (record.device, record.seq), (record.at.boot, record.at.mono // self._to)
-        last, last_place = self._decided.get(record.device, (0, ("", 0)))
+    def _is_selected(self, record: Record, now: Stamp) -> bool:
+        key, place = (record.device, record.seq), (record.at.boot, record.at.mono_ns // self._interval_ns)
+        last, last_place = self._last_decisions.get(record.device, (0, ("", 0)))
         if record.seq <= last:
-            return key in self._kept
-        keep = place != last_place or now.seconds_since(record.at, unknown=0.0) <= self._after
-        self._decided[record.device] = record.seq, place
+            return key in self._selected
+        keep = place != last_place or now.seconds_since(record.at, if_unknown=0.0) <= self._min_age_s
+        self._last_decisions[record.device] = record.seq, place
         if keep:
-            self._kept.add(key)
+            self._selected.add(key)
         return keep
 
 
@@ -86,47 +86,54 @@ class PoisonDetector:
     """
 
     def __init__(self) -> None:
-        self._lost_connections: dict[Key, int] = {}
+        self._lost_connections: dict[RecordKey, int] = {}
         """Connections that each suspect has been blamed for."""
-        self._poisonous: set[Key] = set()
+        self._poisonous: set[RecordKey] = set()
         self._single_sends_left = 0
 
     @property
-    def sends_singly(self) -> bool:
+    def must_send_singly(self) -> bool:
         """Whether messages must be sent singly."""
         return bool(self._lost_connections)
 
-    def connection_lost(self, in_flight: Sequence[tuple[Sequence[Record], float]], *, prompt: bool) -> None:
+    def record_lost_connection(
+        self, in_flight: Sequence[tuple[Sequence[Record], float]], *, closed_by_broker: bool
+    ) -> None:
         """The connection ended with these messages in flight, each with the seconds since it was sent.
 
-        `prompt`: the broker closed the connection.
+        `closed_by_broker`: the broker closed the connection.
         """
-        blame = self.sends_singly and prompt and len(in_flight) == 1 and in_flight[0][1] <= BLAME_WITHIN_S
+        blame = (
+            self.must_send_singly
+            and closed_by_broker
+            and len(in_flight) == 1
+            and in_flight[0][1] <= MAX_BLAME_DELAY_S
+        )
         for records, _ in in_flight:
-            for key in map(_key, records):
+            for key in map(_record_key, records):
                 lost = self._lost_connections[key] = self._lost_connections.get(key, 0) + blame
                 if lost >= MAX_LOST_CONNECTIONS:
                     del self._lost_connections[key]
                     self._poisonous.add(key)
         self._single_sends_left = MAX_SINGLE_SENDS
 
-    def message_refused(self, records: Iterable[Record]) -> None:
+    def record_refusal(self, records: Iterable[Record]) -> None:
         """The broker has refused a message with these: the next connection finds out which one it is."""
-        self._lost_connections |= dict.fromkeys(map(_key, records), 1)
+        self._lost_connections |= dict.fromkeys(map(_record_key, records), 1)
 
-    def message_acknowledged(self, records: Iterable[Record]) -> None:
+    def record_acknowledgement(self, records: Iterable[Record]) -> None:
         """The broker has acknowledged a message with these."""
-        for key in map(_key, records):
+        for key in map(_record_key, records):
             self._lost_connections.pop(key, None)
         self._single_sends_left -= 1
         if not self._single_sends_left:
             self._lost_connections.clear()
 
     def is_suspect(self, record: Record) -> bool:
-        return self._lost_connections.get(_key(record), 0) > 0
+        return self._lost_connections.get(_record_key(record), 0) > 0
 
     def is_poison(self, record: Record) -> bool:
-        return _key(record) in self._poisonous
+        return _record_key(record) in self._poisonous
 
 
 class DeliveryBatch:
@@ -150,10 +157,10 @@ class LaneSender:
         journal: Journal,
         link: mqtt.Connection,
         clock: Clock,
-        dialect: Native,
+        dialect: NativeDialect,
         poison: PoisonDetector,
         single_send: asyncio.Lock,
-        count: Callable[[Lane, Sequence[Record]], None],
+        count_acknowledged: Callable[[Lane, Sequence[Record]], None],
     ) -> None:
         self.lane = lane
         self._journal = journal
@@ -162,15 +169,15 @@ class LaneSender:
         self._dialect = dialect
         self._poison = poison
         self._single_send = single_send
-        self._count = count
+        self._count_acknowledged = count_acknowledged
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT[lane])
         self._batches: deque[DeliveryBatch] = deque()
         self._in_flight: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
-        self._progress = 0.0
-        self.refused: LinkDown | None = None
+        self._last_progress_s = 0.0
+        self.fatal_refusal: LinkDown | None = None
         """The refusal that must end this connection."""
 
-    def batch(self) -> DeliveryBatch:
+    def start_batch(self) -> DeliveryBatch:
         """Start the next batch."""
         self._batches.append(DeliveryBatch())
         return self._batches[-1]
@@ -179,21 +186,21 @@ class LaneSender:
         self, batch: DeliveryBatch, records: Sequence[Record], *, backfill: bool = False
     ) -> None:
         """Publish records of a batch, while the messages in flight allow it."""
-        make = functools.partial(self._dialect.records, backfill=backfill)
+        make = functools.partial(self._dialect.records_message, backfill=backfill)
         batch.dead_letters += [(record, "poison") for record in records if self._poison.is_poison(record)]
         sound = [record for record in records if not self._poison.is_poison(record)]
-        for group in self._groups(sound):
+        for group in self._group_by_device(sound):
             for part, message in split_to_fit(make, group, self._link.max_packet_bytes):
                 if message is None:
                     batch.dead_letters.append((part[0], "oversize"))
-                elif self._poison.sends_singly:
+                elif self._poison.must_send_singly:
                     async with self._single_send:
-                        await self._publish(batch, part, message)
-                        await self._all_acknowledged()
+                        await self._publish_records(batch, part, message)
+                        await self._wait_for_acknowledgements()
                 else:
-                    await self._publish(batch, part, message)
+                    await self._publish_records(batch, part, message)
 
-    def _groups(self, records: Iterable[Record]) -> Iterator[list[Record]]:
+    def _group_by_device(self, records: Iterable[Record]) -> Iterator[list[Record]]:
         """The records by device, in order; suspects separately."""
         streams: dict[str, list[Record]] = {}
         for record in records:
@@ -204,60 +211,64 @@ class LaneSender:
             ):
                 yield list(run)
 
-    async def _publish(self, batch: DeliveryBatch, records: Sequence[Record], message: Message) -> None:
+    async def _publish_records(
+        self, batch: DeliveryBatch, records: Sequence[Record], message: Message
+    ) -> None:
         await self._slots.acquire()
         if not self._in_flight:
-            self._progress = self._clock.mono()
+            self._last_progress_s = self._clock.mono()
         batch.unacknowledged += 1
         future = self._link.publish(*message)
         failpoint("published")
         self._in_flight[future] = records, self._clock.mono()
-        future.add_done_callback(functools.partial(self._acknowledged, batch))
+        future.add_done_callback(functools.partial(self._on_acknowledgement, batch))
 
-    async def _all_acknowledged(self) -> None:
+    async def _wait_for_acknowledgements(self) -> None:
         while self._in_flight:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0)  # The futures' callbacks run after this task.
             if self._link.ended.done():
                 self._link.ended.result()
 
-    def complete(self, batch: DeliveryBatch, pos: int) -> None:
+    def complete_batch(self, batch: DeliveryBatch, pos: int) -> None:
         """All of the batch has been sent; it ends at `pos`."""
         batch.pos = pos
-        self._advance()
+        self._advance_cursor()
 
     def is_stalled(self) -> bool:
         """Whether an acknowledgement is overdue."""
-        return bool(self._in_flight) and self._clock.mono() - self._progress > mqtt.RESPONSE_TIMEOUT_S
+        return (
+            bool(self._in_flight) and self._clock.mono() - self._last_progress_s > mqtt.RESPONSE_TIMEOUT_S
+        )
 
-    def in_flight(self) -> list[tuple[Sequence[Record], float]]:
+    def messages_in_flight(self) -> list[tuple[Sequence[Record], float]]:
         """Unacknowledged messages, each with the seconds since it was sent."""
         now = self._clock.mono()
         return [(records, now - sent) for records, sent in self._in_flight.values()]
 
-    def _acknowledged(self, batch: DeliveryBatch, future: asyncio.Future[None]) -> None:
+    def _on_acknowledgement(self, batch: DeliveryBatch, future: asyncio.Future[None]) -> None:
         failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
         records, _ = self._in_flight[future]
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = REFUSAL_REASONS.get(int(str(error.facts["code"])))
             if reason and len(records) > 1:
-                self._poison.message_refused(records)
+                self._poison.record_refusal(records)
             if reason is None or len(records) > 1:
-                self.refused = error
+                self.fatal_refusal = error
                 return
             batch.dead_letters.append((records[0], reason))
         elif error or future.cancelled():
             return  # The connection is over; the record is still in the journal.
         del self._in_flight[future]
-        self._poison.message_acknowledged(records)
+        self._poison.record_acknowledgement(records)
         self._slots.release()
         batch.unacknowledged -= 1
-        self._progress = self._clock.mono()
-        self._count(self.lane, records)
-        self._advance()
+        self._last_progress_s = self._clock.mono()
+        self._count_acknowledged(self.lane, records)
+        self._advance_cursor()
 
-    def _advance(self) -> None:
+    def _advance_cursor(self) -> None:
         while self._batches and not self._batches[0].unacknowledged and self._batches[0].pos is not None:
             batch = self._batches.popleft()
             if batch.thinned:
@@ -270,19 +281,21 @@ class LaneSender:
 
 
 def split_to_fit(
-    make: Callable[[Sequence[T]], Message], items: Sequence[T], limit: int
+    build_message: Callable[[Sequence[T]], Message], items: Sequence[T], max_bytes: int
 ) -> Iterator[tuple[Sequence[T], Message | None]]:
-    """Messages of the items, halved until each fits `limit` bytes; None for an item that cannot fit."""
-    topic, payload = make(items)
-    if len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES <= (limit or DEFAULT_MAX_PACKET_BYTES):
+    """Messages of the items, halved until each fits `max_bytes` bytes; None for an item that cannot fit."""
+    topic, payload = build_message(items)
+    if len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD_BYTES <= (
+        max_bytes or DEFAULT_MAX_PACKET_BYTES
+    ):
         yield items, (topic, payload)
     elif len(items) == 1:
         yield items, None
     else:
         middle = len(items) // 2
-        yield from split_to_fit(make, items[:middle], limit)
-        yield from split_to_fit(make, items[middle:], limit)
+        yield from split_to_fit(build_message, items[:middle], max_bytes)
+        yield from split_to_fit(build_message, items[middle:], max_bytes)
 
 
-def _key(record: Record) -> Key:
+def _record_key(record: Record) -> RecordKey:
     return record.lane, record.device, record.seq

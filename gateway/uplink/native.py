@@ -28,7 +28,7 @@ from gateway.model import (
 from gateway.services.commands import CommandRow
 
 Message = tuple[str, bytes]
-Correct = Callable[[Stamp], Stamp]
+CorrectStamp = Callable[[Stamp], Stamp]
 """Corrects a stamp from a clock that was not set."""
 
 MAX_COMMAND_BYTES = 8192
@@ -135,52 +135,54 @@ class Status(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_command = msgspec.json.Decoder(CommandMessage).decode
+_decode_command = msgspec.json.Decoder(CommandMessage).decode
 
 
-class Native:
+class NativeDialect:
     """Records to messages, messages to commands."""
 
-    def __init__(self, site: str, epoch: str, correct: Correct = lambda at: at) -> None:
+    def __init__(self, site: str, epoch: str, correct_stamp: CorrectStamp = lambda at: at) -> None:
         self._root = f"linli/v1/{site}"
         self._epoch = epoch
-        self._correct = correct
+        self._correct_stamp = correct_stamp
         self.command_topic = f"{self._root}/command"
 
-    def records(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
+    def records_message(self, records: Sequence[Record], *, backfill: bool = False) -> Message:
         """Records of one stream, in order, as one message."""
         first = records[0]
-        entries = [Entry(*self._entry(record)) for record in records]
-        envelope = Envelope(self._epoch, first.device, _name(first.lane), entries, backfill)
-        return f"{self._root}/{first.device}/{_name(first.lane)}", _encode(envelope)
+        entries = [Entry(*self._entry_fields(record)) for record in records]
+        envelope = Envelope(self._epoch, first.device, _lane_name(first.lane), entries, backfill)
+        return f"{self._root}/{first.device}/{_lane_name(first.lane)}", _encode(envelope)
 
-    def latest(self, records: Iterable[Record]) -> Message:
+    def latest_message(self, records: Iterable[Record]) -> Message:
         """The newest record of each device."""
-        entries = [LatestEntry(*self._entry(record), record.device) for record in records]
+        entries = [LatestEntry(*self._entry_fields(record), record.device) for record in records]
         return f"{self._root}/latest", _encode(Latest(self._epoch, entries))
 
-    def urgent(self, alarm: Record) -> Message:
+    def urgent_message(self, alarm: Record) -> Message:
         """An alarm that the disk could not store."""
-        at = self._correct(alarm.at)
+        at = self._correct_stamp(alarm.at)
         return f"{self._root}/urgent", _encode(
-            Urgent(alarm.device, alarm.kind, at.wall, at.clock, at.mono, at.boot, alarm.body)
+            Urgent(alarm.device, alarm.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, alarm.body)
         )
 
-    def ledger(self, rows: Iterable[LedgerRow]) -> Message:
+    def ledger_message(self, rows: Iterable[LedgerRow]) -> Message:
         """The ledger."""
-        entries = [LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _name(row.lane)}) for row in rows]
+        entries = [
+            LedgerEntry(**{**msgspec.structs.asdict(row), "lane": _lane_name(row.lane)}) for row in rows
+        ]
         return f"{self._root}/ledger", _encode(Ledger(self._epoch, entries))
 
-    def _entry(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
-        at = self._correct(record.at)
-        return record.seq, record.kind, at.wall, at.clock, at.mono, at.boot, record.body
+    def _entry_fields(self, record: Record) -> tuple[int, str, int, ClockQuality, int, str, dict[str, Any]]:
+        at = self._correct_stamp(record.at)
+        return record.seq, record.kind, at.wall_ms, at.clock, at.mono_ns, at.boot, record.body
 
-    def command(self, payload: bytes, at: Stamp) -> Command:
+    def parse_command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""
         if len(payload) > MAX_COMMAND_BYTES:
             raise GatewayError("command-form", reason=f"> {MAX_COMMAND_BYTES} bytes")
         try:
-            asked = _command(payload)
+            asked = _decode_command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GatewayError("command-form", reason=error) from error
         return Command(
@@ -194,16 +196,16 @@ class Native:
             by=asked.by[:64],
         )
 
-    def reply(self, command: str, order: CommandRow) -> Message:
+    def reply_message(self, command_id: str, row: CommandRow) -> Message:
         return f"{self._root}/reply", _encode({
-            "id": command, "status": order.status, "detail": order.detail
+            "id": command_id, "status": row.status, "detail": row.detail
         })  # fmt: skip
 
-    def status(self, online: bool) -> Message:
+    def status_message(self, online: bool) -> Message:
         return f"{self._root}/status", _encode(Status(online))
 
 
-def _name(lane: Lane) -> LaneName:
+def _lane_name(lane: Lane) -> LaneName:
     return lane.name.lower()  # type: ignore[return-value]
 
 

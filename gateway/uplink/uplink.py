@@ -18,13 +18,13 @@ from typing import TypeVar
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
-from gateway.journal import Journal, JournalDamaged, JournalFailed, Pack
+from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
 from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
 from .lanes import LaneSender, PoisonDetector, Thinning, split_to_fit
-from .native import Message, Native
+from .native import Message, NativeDialect
 
 ROWS_PER_READ = {Lane.ALARM: 32, Lane.EVENT: 32, Lane.TELEMETRY: 4}
 """A row of telemetry is a whole window: more at a time would delay an alarm."""
@@ -39,7 +39,7 @@ SHORT_CONNECTION_S = 30.0
 MAX_SHORT_CONNECTIONS = 3
 """After more than this many connections in a row that each ended within `SHORT_CONNECTION_S`, the next ones
 are delayed as well."""
-MAX_STEP_AFTER_CONNECTION = 4
+MAX_DOUBLINGS_AFTER_CONNECTION = 4
 """Step of the back-off that this delay is limited to: 8 s."""
 ALARM_DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 100.0)
 """A fire alarm must reach the centre within 10 s (GB 26875.1-2011, 4.1.2)."""
@@ -47,8 +47,8 @@ MAX_OPEN_COMMANDS = 256
 """Commands from the platform that are not finished; a battery sensor may take hours for one."""
 
 T = TypeVar("T")
-Execute = Callable[[Command], Awaitable[CommandRow]]
-Sink = Callable[[Sample], Awaitable[None]]
+ExecuteCommand = Callable[[Command], Awaitable[CommandRow]]
+SampleSink = Callable[[Sample], Awaitable[None]]
 
 
 class Uplink:
@@ -59,26 +59,27 @@ class Uplink:
     def __init__(
         self,
         options: UplinkOptions,
-        dialect: Native,
+        dialect: NativeDialect,
         journal: Journal,
         clock: Clock,
-        execute: Execute,
-        sink: Sink,
+        execute: ExecuteCommand,
+        publish_sample: SampleSink,
     ) -> None:
         self._options = options
         self._dialect = dialect
         self._journal = journal
         self._clock = clock
         self._execute = execute
-        self._sink = sink
+        self._publish_sample = publish_sample
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
         self._poison = PoisonDetector()
         self._version = 5
-        self._slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
+        self._command_slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
+        self._command_tasks = asyncio.TaskGroup()
         self._reported_offline = False
         self._link: mqtt.Connection | None = None
-        self.online = False
-        self.sent = dict.fromkeys(Lane, 0)
+        self.is_online = False
+        self.acknowledged_messages = dict.fromkeys(Lane, 0)
         """Messages acknowledged since the start."""
         self.alarm_delay_counts = [0] * (len(ALARM_DELAY_BUCKETS_S) + 1)
         """Alarms by the time from the measurement to the platform's acknowledgement: one count for each of
@@ -88,7 +89,7 @@ class Uplink:
 
     async def run(self) -> None:
         # A command that is being executed outlives the connection that brought it.
-        async with asyncio.TaskGroup() as self._answers:
+        async with self._command_tasks:
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:
@@ -103,7 +104,7 @@ class Uplink:
                 lasted = self._clock.mono() - began
                 if self._link:
                     brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
-                    attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_STEP_AFTER_CONNECTION)
+                    attempts = min(max(0, brief - MAX_SHORT_CONNECTIONS), MAX_DOUBLINGS_AFTER_CONNECTION)
                 await self._mark_offline(down, is_unsteady=brief > MAX_SHORT_CONNECTIONS)
             except JournalFailed as failed:
                 await self._mark_offline(failed)
@@ -113,12 +114,12 @@ class Uplink:
 
     async def _mark_online(self, link: mqtt.Connection) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
-        proof = link.publish(*self._dialect.status(True), retain=True)
+        proof = link.publish(*self._dialect.status_message(True), retain=True)
         link.subscribe(self._dialect.command_topic)
-        self._link, self.online, self._reported_offline = link, True, False
+        self._link, self.is_online, self._reported_offline = link, True, False
         log_event(logging.INFO, "uplink-up", url=self._options.url)
-        await self._sink(Sample(self.name, self._clock.now(), {"connected": True}))
-        if self._poison.sends_singly:
+        await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
+        if self._poison.must_send_singly:
             try:
                 async with asyncio.timeout(mqtt.RESPONSE_TIMEOUT_S):
                     await asyncio.shield(proof)
@@ -126,7 +127,7 @@ class Uplink:
                 raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S)) from error
 
     async def _mark_offline(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
-        self._link, self.online = None, False
+        self._link, self.is_online = None, False
         if not self._reported_offline:
             self._reported_offline = True
             why = error_text(error.key, **error.facts)
@@ -134,11 +135,11 @@ class Uplink:
                 # Two clients with one id disconnect each other; few brokers say so (MQTT 5, 0x8E).
                 why = error_text("broker-unsteady", reason=why)
             log_event(logging.WARNING, "uplink-down", reason=why)
-            await self._sink(Sample(self.name, self._clock.now(), error=error.key))
+            await self._publish_sample(Sample(self.name, self._clock.now(), error=error.key))
 
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
-        will = self._dialect.status(False)
+        will = self._dialect.status_message(False)
         async with mqtt.connect(self._options, will=will, version=self._version) as link:
             await self._deliver(link)
 
@@ -169,7 +170,7 @@ class Uplink:
                 ledger=self._send_ledger(link),
                 commands=self._receive_commands(link),
                 watch=self._check_senders(lanes),
-                end=_wait_for_end(link),
+                end=_wait_for_disconnect(link),
             )
         except JournalDamaged:
             raise
@@ -177,37 +178,37 @@ class Uplink:
             # The disk does not answer now: what is in memory is sent over the next connection.
             raise LinkDown(failed.key, **failed.facts) from failed
         except LinkDown as down:
-            in_flight = [message for lane in lanes for message in lane.in_flight()]
-            self._poison.connection_lost(in_flight, prompt=down.key == "broker-lost")
+            in_flight = [message for lane in lanes for message in lane.messages_in_flight()]
+            self._poison.record_lost_connection(in_flight, closed_by_broker=down.key == "broker-lost")
             raise
         finally:
             # After a proper disconnect the broker does not publish the will.
-            link.publish(*self._dialect.status(False), retain=True)
+            link.publish(*self._dialect.status_message(False), retain=True)
 
     def _count_acknowledged(self, lane: Lane, records: Sequence[Record]) -> None:
-        self.sent[lane] += 1
+        self.acknowledged_messages[lane] += 1
         if lane is Lane.ALARM:
             now = self._clock.now()
             for record in records:
-                seconds = now.seconds_since(record.at, unknown=0.0)
+                seconds = now.seconds_since(record.at, if_unknown=0.0)
                 self.alarm_delay_counts[bisect.bisect_left(ALARM_DELAY_BUCKETS_S, seconds)] += 1
                 self.alarm_delay_sum_s += seconds
 
     async def _send_committed(self, sender: LaneSender) -> None:
         """Send a lane of alarms or events as the journal commits them, in order."""
         lane, journal = sender.lane, self._journal
-        pos = journal.delivered[lane]
+        pos = journal.delivered_pos[lane]
         while True:
-            if pos >= journal.committed[lane]:
+            if pos >= journal.committed_pos[lane]:
                 await journal.commit_attempted.wait()
                 continue
-            end = journal.committed[lane]
-            packs = await journal.reader.read(lane, pos, ROWS_PER_READ[lane])
+            end = journal.committed_pos[lane]
+            packs = await journal.reader.read_after(lane, pos, ROWS_PER_READ[lane])
             # Without rows up to `end` these were evicted; rows committed meanwhile were not.
             pos = packs[-1].pos if packs else end
-            batch = sender.batch()
-            await sender.send(batch, _records(packs))
-            sender.complete(batch, pos)
+            batch = sender.start_batch()
+            await sender.send(batch, _records_of_packs(packs))
+            sender.complete_batch(batch, pos)
 
     async def _send_uncommitted_alarms(self, link: mqtt.Connection) -> None:
         """Send alarms at once that a failing disk cannot store."""
@@ -217,40 +218,40 @@ class Uplink:
             alarms = self._journal.uncommitted_alarms()
             for alarm in alarms:
                 if (alarm.device, alarm.seq) not in sent:
-                    link.publish(*self._dialect.urgent(alarm))
+                    link.publish(*self._dialect.urgent_message(alarm))
             sent = {(alarm.device, alarm.seq) for alarm in alarms}
 
     async def _send_telemetry(self, sender: LaneSender) -> None:
         """Send the open window as it fills; before that, the rows of the journal."""
         journal = self._journal
-        pos = journal.delivered[Lane.TELEMETRY]
+        pos = journal.delivered_pos[Lane.TELEMETRY]
         while True:
             window = journal.window_after(pos)
             if window is None:
                 pos = await self._catch_up(sender, pos)
                 continue
-            batch, sent = sender.batch(), 0
+            batch, sent = sender.start_batch(), 0
             while window.pos is None or sent < len(window.records):
-                if fresh := window.records[sent : window.ready]:
+                if fresh := window.records[sent : window.ready_count]:
                     sent += len(fresh)
                     await sender.send(batch, fresh)
                 else:
                     await journal.changed.wait()
             pos = window.pos
-            sender.complete(batch, pos)
+            sender.complete_batch(batch, pos)
 
     async def _catch_up(self, sender: LaneSender, after: int) -> int:
         """Send the next rows of the backlog; returns their last position."""
         began = self._clock.mono()
-        end = self._journal.committed[Lane.TELEMETRY]
-        packs = await self._journal.reader.read(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
+        end = self._journal.committed_pos[Lane.TELEMETRY]
+        packs = await self._journal.reader.read_after(Lane.TELEMETRY, after, ROWS_PER_READ[Lane.TELEMETRY])
         pos = packs[-1].pos if packs else end
-        records, batch = _records(packs), sender.batch()
+        records, batch = _records_of_packs(packs), sender.start_batch()
         if self._thinning:
-            records, batch.thinned = self._thinning.split(records, self._clock.now())
-            batch.on_acknowledged = functools.partial(self._thinning.acknowledged, records)
+            records, batch.thinned = self._thinning.split_records(records, self._clock.now())
+            batch.on_acknowledged = functools.partial(self._thinning.remove_acknowledged, records)
         await sender.send(batch, records, backfill=True)
-        sender.complete(batch, pos)
+        sender.complete_batch(batch, pos)
         if self._options.rate:
             points = sum(len(record.body["values"]) for record in records)
             spent = self._clock.mono() - began
@@ -261,37 +262,41 @@ class Uplink:
         """While a backlog is being sent, publish the latest values as well."""
         while True:
             # While messages go singly, nothing else may be in flight.
-            if self._is_behind() and not self._poison.sends_singly:
+            if self._is_behind() and not self._poison.must_send_singly:
                 is_poison = self._poison.is_poison
-                latest = [record for record in self._journal.latest.values() if not is_poison(record)]
-                self._publish_fitting(link, self._dialect.latest, latest)
+                latest = [
+                    record for record in self._journal.latest_samples.values() if not is_poison(record)
+                ]
+                self._publish_fitting(link, self._dialect.latest_message, latest)
             await self._clock.sleep(LATEST_INTERVAL_S)
 
     async def _send_ledger(self, link: mqtt.Connection) -> None:
         """Publish the ledger, by which the platform can prove that no record is missing."""
         while True:
             await self._clock.sleep(LATEST_INTERVAL_S)
-            if self._is_behind() or self._poison.sends_singly:
+            if self._is_behind() or self._poison.must_send_singly:
                 continue
             rows = await self._journal.reader.ledger()
             days = sorted({row.day for row in rows})[-LEDGER_DAYS:]
             rows = [row for row in rows if row.day in days]
-            self._publish_fitting(link, self._dialect.ledger, rows, retain=True)
+            self._publish_fitting(link, self._dialect.ledger_message, rows, retain=True)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
     def _is_behind(self) -> bool:
         journal = self._journal
-        return journal.committed[Lane.TELEMETRY] - journal.delivered[Lane.TELEMETRY] > MAX_ROWS_BEHIND
+        return (
+            journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY] > MAX_ROWS_BEHIND
+        )
 
     def _publish_fitting(
         self,
         link: mqtt.Connection,
-        make: Callable[[Sequence[T]], Message],
+        build_message: Callable[[Sequence[T]], Message],
         items: Sequence[T],
         *,
         retain: bool = False,
     ) -> None:
-        for _, message in split_to_fit(make, items, link.max_packet_bytes) if items else ():
+        for _, message in split_to_fit(build_message, items, link.max_packet_bytes) if items else ():
             if message:
                 link.publish(*message, retain=retain)
 
@@ -300,23 +305,25 @@ class Uplink:
             try:
                 if message.retained:
                     raise GatewayError("command-form", reason="retained")
-                command = self._dialect.command(message.payload, self._clock.now())
+                command = self._dialect.parse_command(message.payload, self._clock.now())
             except GatewayError as error:
                 why = error_text(error.key, **error.facts)
                 log_event(logging.WARNING, "command-refused", topic=message.topic, reason=why)
                 continue
-            await self._slots.acquire()
-            task = self._answers.create_task(self._answer(command), name=f"command-{command.id}")
-            task.add_done_callback(lambda _: self._slots.release())
+            await self._command_slots.acquire()
+            task = self._command_tasks.create_task(
+                self._execute_and_reply(command), name=f"command-{command.id}"
+            )
+            task.add_done_callback(lambda _: self._command_slots.release())
 
-    async def _answer(self, command: Command) -> None:
+    async def _execute_and_reply(self, command: Command) -> None:
         try:
             order = await self._execute(command)
         except GatewayError as error:
             why = error_text(error.key, **error.facts)
             log_event(logging.ERROR, "command-refused", topic=self._dialect.command_topic, reason=why)
         else:
-            await self._reply(self._dialect.reply(command.id, order))
+            await self._reply(self._dialect.reply_message(command.id, order))
 
     async def _reply(self, message: Message) -> None:
         """Publish until the platform has acknowledged it, over any number of connections."""
@@ -334,15 +341,15 @@ class Uplink:
         while True:
             await self._clock.sleep(1.0)
             for sender in senders:
-                if sender.refused:
-                    raise sender.refused
+                if sender.fatal_refusal:
+                    raise sender.fatal_refusal
                 if sender.is_stalled():
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
 
 
-def _records(packs: list[Pack]) -> list[Record]:
+def _records_of_packs(packs: list[RecordPack]) -> list[Record]:
     return [record for pack in packs for record in pack.records]
 
 
-async def _wait_for_end(link: mqtt.Connection) -> None:
+async def _wait_for_disconnect(link: mqtt.Connection) -> None:
     await asyncio.shield(link.ended)

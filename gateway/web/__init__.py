@@ -1,1 +1,1 @@
-"""The kit that web pages are made of."""
+"""The toolkit for web pages."""

@@ -1,6 +1,6 @@
-"""Who may come in: one key in a file, a signed cookie, and a wait after wrong keys.
+"""Access control: one key in a file, signed session cookies, and a waiting time after wrong keys.
 
-The only file that knows itsdangerous.
+The only file that uses itsdangerous.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from gateway.base.files import create_durably
-from gateway.base.rate_limit import Rate, RateLimiter
+from gateway.base.rate_limit import RateLimit, RateLimiter
 from gateway.model import ConfigError
 
-COOKIE = "linli-session"
+SESSION_COOKIE = "linli-session"
 SESSION_LIFETIME_S = 365 * 86_400
-"""A wall screen has nobody to type the key. Deleting the key file ends all sessions."""
+"""Long, as a wall screen has no keyboard. Deleting the key file ends all sessions."""
 
-WRONG_KEYS = Rate(5, 60.0)
-"""After which an address has to wait."""
+WRONG_KEY_LIMIT = RateLimit(5, 60.0)
+"""After more wrong keys an address has to wait."""
 
 
 def read_key(path: Path) -> str:
-    """The access key; the first start makes one. Raises `ConfigError`."""
+    """The access key; created if there is none. Raises `ConfigError`."""
     try:
         if not path.exists():
             create_durably(path, f"{secrets.token_urlsafe(16)}\n".encode())
@@ -49,7 +49,7 @@ class Access:
 
     def wait_s(self, address: str) -> int:
         """Seconds until this address may try again."""
-        return self._wrong_keys.wait_s(address, WRONG_KEYS)
+        return self._wrong_keys.wait_s(address, WRONG_KEY_LIMIT)
 
     def check_key(self, address: str, key: str) -> bool:
         """Whether the key is right; a wrong one is counted."""
@@ -59,24 +59,24 @@ class Access:
         self._wrong_keys.record(address)
         return False
 
-    def session(self, name: str) -> str:
-        """A cookie for somebody who was admitted."""
+    def sign_session(self, name: str) -> str:
+        """A session cookie for the person of that name."""
         return self._sessions.dumps(name)
 
-    def person(self, cookie: str | None) -> str | None:
-        """Whose cookie this is; None when it is not ours or too old."""
-        return _content(self._sessions, cookie, SESSION_LIFETIME_S)
+    def session_person(self, cookie: str | None) -> str | None:
+        """The name in a session cookie; None if it is invalid or too old."""
+        return _verified_content(self._sessions, cookie, SESSION_LIFETIME_S)
 
     def sign_token(self, purpose: str, content: str) -> str:
-        """A token that is no session: it is good for that purpose alone."""
+        """A signed token that is valid for that purpose only."""
         return URLSafeTimedSerializer(self._secret, salt=purpose).dumps(content)
 
     def token_content(self, purpose: str, token: str | None, max_age_s: int) -> str | None:
-        """What a token holds; None when it is not ours, for another purpose or too old."""
-        return _content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
+        """The content of a token; None if it is invalid, for another purpose or too old."""
+        return _verified_content(URLSafeTimedSerializer(self._secret, salt=purpose), token, max_age_s)
 
 
-def _content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
+def _verified_content(serializer: URLSafeTimedSerializer, token: str | None, max_age_s: int) -> str | None:
     try:
         return str(serializer.loads(token or "", max_age=max_age_s))
     except BadSignature:

@@ -1,4 +1,4 @@
-"""What a click may ask for. A request is checked against what the page shows before the daemon is asked."""
+"""Requests: clicks that become commands. Each is checked against the view before the daemon is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
-from gateway.model import GATEWAY
+from gateway.model import GATEWAY_DEVICE
 
 from .settings import Settings
 from .view import View
@@ -16,36 +16,36 @@ from .view import View
 _WORD_START = re.compile("(?<!^)(?=[A-Z])")
 
 NonEmptyText = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
-"""What a person has to write."""
+"""Text that a person must enter."""
 PeopleCount = Annotated[int, msgspec.Meta(ge=0, le=99_999)]
 DurationS = Annotated[int, msgspec.Meta(ge=60, le=86_400)]
 
 
 class RequestContext(NamedTuple):
-    """What is known when a request is made."""
+    """The state of the dashboard when a request is made."""
 
     settings: Settings
     view: View
     part: Any
-    """What the part that brings the request shows."""
+    """The view of the part that the request belongs to."""
     lang: str
 
 
 class Target(NamedTuple):
-    """Which devices a command goes to, one after the other, and what it is about in words."""
+    """The devices that a command goes to, in this order, and values for the sentence about it."""
 
-    devices: Sequence[str] = (GATEWAY,)
+    devices: Sequence[str] = (GATEWAY_DEVICE,)
     facts: Mapping[str, str] = {}
 
 
 NO_TARGET = Target(())
-"""The request makes no sense: what it names is not there."""
+"""The request names something that does not exist."""
 
 
 class CommandRequest(
     msgspec.Struct, frozen=True, tag_field="action", tag=lambda name: _WORD_START.sub("-", name).lower()
 ):
-    """A request is named as the command that it becomes; its fields are the command's arguments."""
+    """A request has the name of the command that it becomes; its fields are the command's arguments."""
 
     no_target_sentence: ClassVar[str] = "dashboard.form-wrong"
     """The key of the answer when there is no target."""
@@ -61,15 +61,15 @@ class CommandRequest(
         return self.tag
 
     def target(self, _context: RequestContext) -> Target:
-        """Whom it concerns; `NO_TARGET` if it makes no sense."""
+        """The target of the command; `NO_TARGET` if the request is not possible now."""
         return Target()
 
     def arguments(self, _context: RequestContext) -> dict[str, Any]:
-        """Those of the command."""
+        """The arguments of the command."""
         return msgspec.structs.asdict(self)
 
     def done_sentence(self, _context: RequestContext) -> str:
-        """The key of the answer when it is done; the arguments and the target's facts fill it in."""
+        """The key of the sentence when it is done; the arguments and the target's facts are its values."""
         return f"dashboard.done-{self.tag}"
 
 

@@ -1,7 +1,7 @@
-"""Turning a view into HTML.
+"""Renders a view as HTML.
 
 A page is a frame around regions; the live stream sends the regions that have changed. Rendering
-depends on the view and the language alone, so that equal views make equal regions.
+depends on the view and the language only, so equal views give equal regions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.words import LANGUAGES, error_summary, translate, words
 from .part import HOME, KIOSK, Page, PagePart
 from .settings import Settings, title_in
 from .templating import Markup, environment
-from .view import Condition, View
+from .view import DeviceCondition, View
 
 MAX_VALUES = 6
 """Values of one device that are listed; the rest are counted."""
@@ -27,8 +27,8 @@ MAX_VALUES = 6
 AGE_UNITS = ("now", "seconds", "minutes", "hours", "days")
 
 
-class _Slot(NamedTuple):
-    """A part's template somewhere on a page."""
+class _TemplateSlot(NamedTuple):
+    """A template, and the part whose view it shows."""
 
     part: str
     template: str
@@ -50,10 +50,10 @@ class Pages:
         self._frame = [(part.name, region) for part in parts for region in part.frame_regions]
         self._regions = {name: [*self._frame, *self._own_regions(name)] for name in self._pages}
         self._rendered: dict[str, tuple[View, dict[str, str]]] = {}
-        """By language, of the latest view, those regions that somebody looks at."""
+        """By language: the regions of the latest view that were rendered so far."""
         self._environment = environment(folders)
         self._environment.globals |= {
-            "Condition": Condition,
+            "Condition": DeviceCondition,
             "MAX_VALUES": MAX_VALUES,
             "HOME": HOME,
             "KIOSK": KIOSK,
@@ -61,15 +61,15 @@ class Pages:
             "styles": [style for part in parts for style in part.styles],
             "frame": [region for _, region in self._frame],
             "tiles": [
-                _Slot(name, _file_of(name, tile.template))
+                _TemplateSlot(name, _template_file(name, tile.template))
                 for tile, name in sorted(
                     ((tile, part.name) for part in parts for tile in part.tiles),
                     key=lambda each: each[0].order,
                 )
             ],
-            "statuses": self._slots("status"),
-            "device_states": self._slots("device_state"),
-            "device_actions": self._slots("device_actions"),
+            "statuses": self._template_slots("status"),
+            "device_states": self._template_slots("device_state"),
+            "device_actions": self._template_slots("device_actions"),
         }
 
     def __contains__(self, name: object) -> bool:
@@ -77,7 +77,7 @@ class Pages:
         return name in self._pages
 
     def _own_regions(self, page: str) -> list[tuple[str, str]]:
-        """Those of a page after the frame, each with its part."""
+        """The regions of a page after the frame, each with its part."""
         owner, declared = self._pages[page]
         added = {HOME: "home_regions", KIOSK: "kiosk_regions"}.get(page)
         return [
@@ -85,41 +85,50 @@ class Pages:
             *((part.name, region) for part in self._parts if added for region in getattr(part, added)),
         ]
 
-    def _slots(self, field: str) -> list[_Slot]:
+    def _template_slots(self, field: str) -> list[_TemplateSlot]:
         templates = ((part.name, getattr(part, field)) for part in self._parts)
-        return [_Slot(name, _file_of(name, template)) for name, template in templates if template]
+        return [
+            _TemplateSlot(name, _template_file(name, template)) for name, template in templates if template
+        ]
 
-    def regions(self, page: str, view: View, lang: str) -> dict[str, str]:
+    def render_regions(self, page: str, view: View, lang: str) -> dict[str, str]:
         """The HTML of each region of a page."""
         last = self._rendered.get(lang)
         if last is None or last[0] is not view:
             self._rendered[lang] = last = view, {}
-        facts = self._facts(lang) | {"view": view, "when": functools.partial(self._when, view.day)}
+        facts = self._template_facts(lang) | {
+            "view": view,
+            "when": functools.partial(self._format_time, view.day),
+        }
         for part, region in self._regions[page]:
             if region not in last[1]:
-                template = self._environment.get_template(_file_of(part, region))
+                template = self._environment.get_template(_template_file(part, region))
                 last[1][region] = template.render(facts, part=view.parts.get(part))
         return {region: last[1][region] for _, region in self._regions[page]}
 
-    def heading(self, view: View, lang: str) -> str:
-        """The document's title: what is urgent first, for a tab in the background."""
+    def document_title(self, view: View, lang: str) -> str:
+        """The document's title; urgent news comes first, as a background tab shows only its start."""
         site = title_in(self._settings.title, lang, translate(lang, "dashboard.product"))
         urgent = (part.heading(view.parts.get(part.name), lang) for part in self._parts)
         return " · ".join((*list(filter(None, urgent))[:1], site))
 
-    def page(self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object) -> str:
-        """The whole page of that name. `now` is Unix time in milliseconds; `facts` is what the template
-        of a page that is not made of regions alone shows beside them."""
+    def render_page(
+        self, name: str, view: View, lang: str, now: int, template: str = "", **facts: object
+    ) -> str:
+        """The whole page of that name. `now` is Unix time in milliseconds; `facts` are further variables
+        for a template of its own."""
         owner, _ = self._pages[name]
         return self._environment.get_template(template or "page.html").render(
-            self._facts(lang),
-            when=functools.partial(self._when, view.day),
+            self._template_facts(lang),
+            when=functools.partial(self._format_time, view.day),
             view=view,
             part=view.parts.get(owner),
             page=name,
             menu=self._menu(view),
-            heading=self.heading(view, lang),
-            regions={region: Markup(text) for region, text in self.regions(name, view, lang).items()},
+            heading=self.document_title(view, lang),
+            regions={
+                region: Markup(text) for region, text in self.render_regions(name, view, lang).items()
+            },
             now=now,
             timezone=self._settings.timezone,
             ago={unit: translate(lang, f"dashboard.ago-{unit}", n="{n}") for unit in AGE_UNITS},
@@ -134,13 +143,13 @@ class Pages:
         ]
         return [page for _, page in sorted(listed, key=lambda each: each[0])]
 
-    def plain(self, template: str, lang: str, **facts: object) -> str:
-        """A page of its own, for those who have no business with alarms."""
-        known = self._facts(lang)
+    def render_plain(self, template: str, lang: str, **facts: object) -> str:
+        """A page without frame, menu and alarms, for the public."""
+        known = self._template_facts(lang)
         return self._environment.get_template(template).render(known | {"heading": known["site"]} | facts)
 
-    def _facts(self, lang: str) -> dict[str, object]:
-        """What every template may use."""
+    def _template_facts(self, lang: str) -> dict[str, object]:
+        """The variables that every template has."""
         return {
             "lang": lang,
             "other": next(each for each in LANGUAGES if each != lang),
@@ -157,8 +166,8 @@ class Pages:
             "figures": lambda device: {row.point: row.value for row in device.values},
         }
 
-    def _when(self, day: str, at: int | None, seconds: bool = False) -> str:
-        """Local time, with the date when it is not the day that is shown."""
+    def _format_time(self, day: str, at: int | None, seconds: bool = False) -> str:
+        """Local time, with the date if it is not the current day."""
         if at is None:
             return ""
         local = datetime.fromtimestamp(at / 1000, self._zone)
@@ -166,18 +175,18 @@ class Pages:
         return clock if local.date().isoformat() == day else f"{local:%Y-%m-%d} {clock}"
 
 
-def _file_of(part: str, template: str) -> str:
-    """A part may use the template of another: `part/template`."""
+def _template_file(part: str, template: str) -> str:
+    """The file of a template; `part/template` is one of another part."""
     return f"{template if '/' in template else f'{part}/{template}'}.html"
 
 
 def label(lang: str, table: str, key: str) -> str:
-    """The word of a table; what has none there stands for itself."""
+    """The word for a key in a table of words; the key itself if there is none."""
     return words(lang).get(f"{table}.{key}", key)
 
 
 def _localized(lang: str, texts: dict[str, str]) -> str:
-    """What somebody wrote in both languages, or in one."""
+    """The text in a language; in the other one if that is missing."""
     return title_in(texts, lang, "")
 
 

@@ -1,8 +1,8 @@
-"""What a capability brings to the pages: data and pure functions, in one declaration.
+"""The pages of a capability: data and pure functions, in one declaration.
 
-The module that `Capability.pages` names has a `PAGES = PagePart(…)`. Its templates lie in `templates/` of
-the capability's folder, its scripts and styles in `static/`. A template of a part is given `part`, what the
-part shows, beside `view`, what all pages show.
+The module that `Capability.pages` names has a `PAGES = PagePart(…)`. Its templates are in `templates/` of
+the capability's folder, its scripts and styles in `static/`. A template has the variables `part`, the
+part's own view, and `view`, that of all pages.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ V = TypeVar("V")
 
 
 class PartInput(msgspec.Struct, frozen=True):
-    """What a part's view is made of."""
+    """The input of a part's view function."""
 
     snapshot: Snapshot
     now: Stamp
     day: str
     """The local date."""
-    infos: Mapping[str, DeviceInfo]
+    device_infos: Mapping[str, DeviceInfo]
     """The configured devices."""
     devices: tuple[DeviceRow, ...] = ()
-    """How each of them is."""
+    """The current row of each of them."""
     figures: Mapping[str, int] = {}
-    """What all parts offer, by `service.figure`."""
+    """The figures of all parts, by `service.figure`."""
 
     def rows(self, service: type[Service]) -> Rows:
         """The rows of a service."""
@@ -51,7 +51,7 @@ class PartInput(msgspec.Struct, frozen=True):
 
     def title_of(self, device: str) -> dict[str, str]:
         """What people call a device, by language."""
-        info = self.infos.get(device)
+        info = self.device_infos.get(device)
         return info.title if info else {}
 
 
@@ -78,43 +78,45 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class OwnKind(msgspec.Struct, frozen=True):
-    """What a part itself shows and offers of a kind of device: the list of devices leaves it out."""
+    """Points and actions of a kind of device that a part shows itself; the list of devices omits them."""
 
     actions: frozenset[str] = frozenset()
     is_own_point: Callable[[str], bool] = lambda _point: False
 
 
 class PageContext(Protocol):
-    """What handlers may use of the process that serves the pages."""
+    """The dashboard, as far as handlers may use it."""
 
     @property
     def settings(self) -> Settings:
-        """As the gateway has them now."""
+        """Those of the configuration that the gateway runs now."""
         ...
 
     @property
     def view(self) -> View:
-        """As the gateway is now."""
+        """The current view."""
         ...
 
     @property
     def access(self) -> Access:
-        """Signs cookies."""
+        """Checks and signs cookies."""
         ...
 
     @property
     def clock(self) -> Clock:
-        """The machine's."""
+        """The clock of the machine."""
         ...
 
-    def page(
+    def page_response(
         self, request: Request, name: str, template: str, status: int = 200, **facts: object
     ) -> Response:
-        """The page of that name, by a template that extends `page.html`, with more facts for it."""
+        """The page of that name. `template` extends `page.html`; `facts` are further variables for it."""
         ...
 
-    def plain_page(self, request: Request, template: str, status: int = 200, **facts: object) -> Response:
-        """A page without frame and menu, by a template that extends `base.html`."""
+    def plain_page_response(
+        self, request: Request, template: str, status: int = 200, **facts: object
+    ) -> Response:
+        """A page without frame and menu. `template` extends `base.html`."""
         ...
 
 
@@ -128,12 +130,12 @@ class PartHandlers:
         """In the order in which they are tried."""
         return []
 
-    def admits(self, _request: Request) -> bool:
-        """Whether a request without a session may go on."""
+    def is_allowed_without_session(self, _request: Request) -> bool:
+        """Whether to admit a request without a session."""
         return False
 
-    def rejection(self, _request: Request) -> Response | None:
-        """The answer to a request that nobody admits; None: the form that asks for the key."""
+    def rejection_response(self, _request: Request) -> Response | None:
+        """The response to a request that is not admitted; None: the form that asks for the key."""
         return None
 
 
@@ -141,11 +143,11 @@ def _no_settings(_site: Site) -> Any:
     return None
 
 
-def _no_view(_settings: Any, _given: PartInput) -> Any:
+def _no_view(_settings: Any, _part_input: PartInput) -> Any:
     return None
 
 
-def _no_figures(_settings: Any, _given: PartInput) -> Mapping[str, int]:
+def _no_figures(_settings: Any, _part_input: PartInput) -> Mapping[str, int]:
     return {}
 
 
@@ -165,28 +167,28 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     """A capability's part of the dashboard. Templates are named without folder and ending."""
 
     name: str
-    """The capability's."""
+    """The name of the capability."""
     settings: Callable[[Site], S] = _no_settings
-    """What the part must know of the site."""
+    """The part's settings of a site."""
 
     services: tuple[type[Service], ...] = ()
-    """Whose rows are read from the journal."""
+    """The services whose rows are read from the journal."""
     removed_rows_s: Mapping[str, float] = {}
-    """By service: for how many seconds rows that are gone are still shown."""
+    """By service: for how many seconds removed rows stay in `Snapshot.removed`."""
     summaries: tuple[str, ...] = ()
     """The services whose latest summary is searched for in the journal at the start."""
 
     figures: Callable[[S, PartInput], Mapping[str, int]] = _no_figures
-    """Plain figures for the views of the other parts, by `service.figure`."""
+    """Figures for the views of the other parts, by `service.figure`."""
     view: Callable[[S, PartInput], V] = _no_view
-    """What the part shows. Pure: equal views are not sent again."""
+    """The part's view. Pure: equal views are not sent again."""
     annotate: Callable[[V, str], DeviceAnnotation | None] = _no_annotation
-    """What it adds to the row of that device."""
+    """What the part adds to the row of a device."""
     own_kinds: Mapping[str, OwnKind] = {}
     """By kind of device."""
     reminders: Callable[[V], Iterable[Reminder]] = _no_reminders
     heading: Callable[[V, str], str] = _no_heading
-    """What comes before the site's title in the document's title, in a language."""
+    """Urgent news before the site's title in the document's title; arguments: view and language."""
 
     pages: tuple[Page, ...] = ()
     home_regions: tuple[str, ...] = ()
@@ -195,15 +197,15 @@ class PagePart(msgspec.Struct, Generic[S, V], frozen=True, kw_only=True):
     """At the top of every page."""
     tiles: tuple[Tile, ...] = ()
     status: str = ""
-    """The template of what stands in every page's header."""
+    """A template in the header of every page."""
     device_state: str = ""
-    """The template of what is added beside a device's quality."""
+    """A template beside a device's condition."""
     device_actions: str = ""
-    """The template of what is added to a device's buttons."""
+    """A template beside a device's buttons."""
     scripts: tuple[str, ...] = ()
     styles: tuple[str, ...] = ()
     """Files in `static/` that every page loads."""
 
     requests: tuple[type[CommandRequest], ...] = ()
-    """What a click may ask for."""
+    """The requests that the part accepts."""
     handlers: Callable[[PageContext], PartHandlers] = PartHandlers

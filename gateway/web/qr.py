@@ -1,4 +1,4 @@
-"""QR codes: the only file that knows segno."""
+"""QR codes. The only file that uses segno."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import segno
 
 
 def svg(text: str) -> bytes:
-    """A picture of any size, dark on white whatever the colours around it."""
+    """A scalable picture, always dark on white."""
     out = io.BytesIO()
     code = segno.make(text, micro=False, error="m")
     code.save(out, kind="svg", border=4, light="#fff", omitsize=True, xmldecl=False)

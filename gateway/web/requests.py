@@ -1,4 +1,4 @@
-"""What every handler asks of a request, and what a browser is to keep."""
+"""Helpers of request handlers: origin, language, cookies, address, body and form."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from gateway.words import LANGUAGES
 
 from .access import SESSION_LIFETIME_S
 
-NAMELESS = "dashboard"
-"""The person of a session that was opened without a name."""
+ANONYMOUS_PERSON = "dashboard"
+"""The name of a person who logged in without a name."""
 MAX_BODY_BYTES = 65_536
 MAX_FORM_FIELDS = 32
 
 
-def same_origin(headers: Headers) -> bool:
-    """Whether a page of ours sent this: browsers say so in one of two ways, strangers in none."""
+def is_same_origin(headers: Headers) -> bool:
+    """Whether a page of this dashboard sent the request, by `Sec-Fetch-Site` or `Origin`; False without
+    either."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is None and origin is None:
         return False
@@ -29,8 +30,8 @@ def same_origin(headers: Headers) -> bool:
     )
 
 
-def language(request: Request) -> str:
-    """What was asked for, else what was last chosen, else what the browser likes best."""
+def request_language(request: Request) -> str:
+    """The language of the query, else of the cookie, else of `Accept-Language`, else the default."""
     for choice in (request.query_params.get("lang"), request.cookies.get("lang")):
         if choice in LANGUAGES:
             return choice
@@ -42,7 +43,7 @@ def language(request: Request) -> str:
 
 
 def remember_language(request: Request, lang: str, response: Response) -> Response:
-    """Keep a language that was asked for."""
+    """Store the language of the query in a cookie."""
     if request.query_params.get("lang") == lang:
         set_cookie(request, response, "lang", lang)
     return response
@@ -51,7 +52,7 @@ def remember_language(request: Request, lang: str, response: Response) -> Respon
 def set_cookie(
     request: Request, response: Response, name: str, value: str, max_age_s: int = SESSION_LIFETIME_S
 ) -> None:
-    """A cookie for our pages alone."""
+    """Set a cookie that only these pages receive."""
     response.set_cookie(
         name,
         value,
@@ -68,7 +69,7 @@ def client_address(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """Raises `HTTPException` when it is too long."""
+    """The body. Raises `HTTPException` if it is longer than `MAX_BODY_BYTES`."""
     body = b""
     async for chunk in request.stream():
         body += chunk

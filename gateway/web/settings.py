@@ -1,4 +1,4 @@
-"""What the pages must know before they are served: where things are, and what the site is called."""
+"""The settings of the pages: paths, address, titles and devices."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ class DeviceInfo(msgspec.Struct, frozen=True):
 
     name: str
     title: dict[str, str]
-    """What people call it, by language."""
+    """By language."""
     kind: str
     interval_s: float
     """Seconds between readings; the longest silence to expect of a device that pushes."""
     units: dict[str, str] = {}
     """The unit of each point."""
-    safety: bool = False
+    is_safety_device: bool = False
     actions: tuple[str, ...] = ()
-    """What it can be asked to do by a click."""
+    """The actions that the dashboard offers."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of the dashboard, and of each capability's pages."""
 
     file: Path | None = None
-    """The site's file; without it, a change of the configuration is not followed."""
+    """The site file; without it, changes of the configuration are not followed."""
     journal: Path
     control: Path
     """The daemon's control socket."""
     access: Path
-    """The file with the access key; made with a random one when missing."""
+    """The file with the access key; created with a random key if it is missing."""
     host: str = "127.0.0.1"
     port: int = 8080
     """0 takes any free port."""
     title: dict[str, str]
     """The site's title, by language."""
     timezone: str
-    """IANA name: local times and the local day."""
+    """IANA name, for local times and the local day."""
     devices: tuple[DeviceInfo, ...] = ()
     parts: Mapping[str, Any] = {}
-    """What each page part made of the site, by the part's name."""
+    """The settings of each page part, by the part's name."""
 
     def device(self, name: str) -> DeviceInfo | None:
         """The configured device of that name."""
         return next((device for device in self.devices if device.name == name), None)
 
 
-def title_in(titles: Mapping[str, str], lang: str, otherwise: str) -> str:
-    """A title in a language, or in any."""
-    return titles.get(lang) or next(filter(None, titles.values()), otherwise)
+def title_in(titles: Mapping[str, str], lang: str, default: str) -> str:
+    """A title in a language, else in any, else `default`."""
+    return titles.get(lang) or next(filter(None, titles.values()), default)

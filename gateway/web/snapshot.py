@@ -1,4 +1,4 @@
-"""What has been read of the journal and of the daemon."""
+"""What the dashboard has read from the journal and the daemon."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ PointValues = Mapping[str, Mapping[str, tuple[Value, Stamp]]]
 """By device and point: the last value, and when it was measured."""
 
 
-class Health(msgspec.Struct, frozen=True):
-    """What the daemon reports of itself; `trouble` is empty when all is well."""
+class DaemonHealth(msgspec.Struct, frozen=True):
+    """What the daemon reports about itself; `trouble` is empty if there is none."""
 
     trouble: str = ""
     refused: Mapping[str, list[str]] = {}
-    """Why it does not run what the site's file says, by language."""
+    """Why it does not run the site file: sentences by language; empty if it does."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What has been read so far."""
+    """The latest state that was read."""
 
     rows: Mapping[str, Rows] | None = None
     """Each service's rows; None when there is no journal."""
     samples: Mapping[str, Record] = {}
-    """The latest sample of each device, pseudo-devices included."""
+    """The latest sample of each device, services' summaries included."""
     pending: int | None = None
     """How many records are still to be delivered."""
-    health: Health | None = None
+    health: DaemonHealth | None = None
     """None: the daemon does not answer."""
     trouble: str = ""
     """Why the journal cannot be read."""
     values: PointValues = {}
-    """Many a device reports its points in different messages."""
+    """Beside `samples`, as some devices send their points in several messages."""
     removed: Mapping[str, tuple[tuple[Any, Stamp], ...]] = {}
-    """By service: rows that were seen to go, and when, as long as a part wants them (`removed_rows_s`)."""
+    """By service: rows that were removed, and when; kept for `PagePart.removed_rows_s`."""
     buses: Mapping[str, Any] | None = None
     """The bus doctor's report of each bus; None while it has not answered."""
 

@@ -11,8 +11,8 @@ Cell = str | int | float | date | None
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """Without it Excel takes UTF-8 for the code page of the machine."""
-ROWS_PER_PIECE = 256
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+ROWS_PER_CHUNK = 256
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 """The first characters of a formula in a spreadsheet (OWASP, CSV injection)."""
 
 
@@ -24,18 +24,18 @@ def as_csv(rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     write = csv.writer(text).writerow
     for number, row in enumerate(rows, 1):
         write([_safe_cell(cell) for cell in row])
-        if number % ROWS_PER_PIECE == 0:
-            yield _drain(text)
-    yield _drain(text)
+        if number % ROWS_PER_CHUNK == 0:
+            yield _read_and_clear(text)
+    yield _read_and_clear(text)
 
 
 def _safe_cell(cell: Cell) -> Cell:
     if isinstance(cell, float):
         return round(float(cell), 4)
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_PREFIXES) else cell
 
 
-def _drain(text: io.StringIO) -> str:
+def _read_and_clear(text: io.StringIO) -> str:
     piece = text.getvalue()
     text.seek(0)
     text.truncate()

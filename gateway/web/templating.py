@@ -1,4 +1,4 @@
-"""How templates are found and rendered: the only file that knows Jinja2."""
+"""Finding and rendering templates. The only file that uses Jinja2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["KIT_FOLDER", "Markup", "environment"]
 
 
 def environment(folders: Mapping[str, Path]) -> jinja2.Environment:
-    """Templates of the kit by their file's name, those in the `templates` of a folder as `name/file`."""
+    """Templates of the kit by file name, those in `templates` of a part's folder as `part/file`. `folders`:
+    by part."""
     return jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [

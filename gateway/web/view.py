@@ -1,5 +1,5 @@
-"""Everything the pages show, as one value: each widget is drawn from the same `View`, so no two of them
-can disagree."""
+"""Everything that the pages show, as one value: all regions are rendered from the same `View`, so they
+cannot disagree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLOCK_STEP_MS = 2000
 
 
 class GatewayState(StrEnum):
-    """How the gateway is."""
+    """The state of the gateway."""
 
     WAITING = "waiting"
     """There is no journal: it has never run."""
@@ -31,7 +31,7 @@ class GatewayState(StrEnum):
     RUNNING = "running"
 
 
-class Condition(StrEnum):
+class DeviceCondition(StrEnum):
     """How far a device's reading can be trusted, worst first."""
 
     OFFLINE = "offline"
@@ -52,7 +52,7 @@ class PointRow(msgspec.Struct, frozen=True):
     at: int | None = None
 
 
-class OrderRow(msgspec.Struct, frozen=True):
+class LastCommandRow(msgspec.Struct, frozen=True):
     """The last command that a device was given, and its outcome."""
 
     action: str
@@ -80,14 +80,14 @@ class BusReport(msgspec.Struct, frozen=True):
     devices: tuple[dict[str, Any], ...]
     diagnoses: tuple[DiagnosisRow, ...]
     titles: dict[str, dict[str, str]]
-    """What people call its devices."""
+    """The titles of its devices, by device and language."""
 
 
 class DeviceAnnotation(msgspec.Struct, frozen=True):
     """What a capability adds to the row of a device; a part derives its own from this one."""
 
     urgent: bool = False
-    """The row is marked, and stands before the others."""
+    """The row is marked and sorted before the others."""
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
@@ -96,13 +96,13 @@ class DeviceRow(msgspec.Struct, frozen=True):
     name: str
     title: dict[str, str]
     kind: str
-    safety: bool
-    condition: Condition
+    is_safety_device: bool
+    condition: DeviceCondition
     values: tuple[PointRow, ...] = ()
     at: int | None = None
     error: str = ""
     actions: tuple[str, ...] = ()
-    order: OrderRow | None = None
+    order: LastCommandRow | None = None
     diagnoses: tuple[DiagnosisRow, ...] = ()
     annotations: Mapping[str, DeviceAnnotation] = {}
     """By the name of the part that adds it."""
@@ -122,7 +122,7 @@ class UplinkStatus(msgspec.Struct, frozen=True):
 
 
 class StorageStatus(msgspec.Struct, frozen=True):
-    """What the journal costs the memory card, and what it could not deliver."""
+    """Wear of the memory card, and records that were not delivered."""
 
     bytes_per_day: int
     card_years: float
@@ -135,14 +135,14 @@ class StorageStatus(msgspec.Struct, frozen=True):
 
 
 class Reminder(msgspec.Struct, frozen=True):
-    """Something that somebody should see to: `count` fills in the sentence, `link` leads to it."""
+    """Something to attend to: `count` is a value of the sentence, `link` leads to the page."""
 
     sentence: str
     """Its key in the words."""
     count: int
     link: str
     order: int = 100
-    """The lowest first."""
+    """Lower comes first."""
 
 
 class PlaceCount(msgspec.Struct, frozen=True):
@@ -156,13 +156,13 @@ class PlaceCount(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """What the pages show: of the gateway and its devices, and of each capability."""
+    """What the pages show of the gateway, its devices and each capability."""
 
     gateway: GatewayState
     trouble: str
     refused: Mapping[str, list[str]]
     known: bool
-    """Whether anything was ever read: without it, no alarm is not the same as no danger."""
+    """Whether the journal has been read: before that, no alarm does not mean no danger."""
     day: str
     """The local date: what happened on another day is shown with its date."""
     devices: tuple[DeviceRow, ...]
@@ -170,24 +170,25 @@ class View(msgspec.Struct, frozen=True):
     storage: StorageStatus | None = None
     reminders: tuple[Reminder, ...] = ()
     parts: Mapping[str, Any] = {}
-    """What each page part shows, by the part's name."""
+    """The view of each page part, by the part's name."""
 
 
 def wall_ms(at: Stamp, now: Stamp) -> int | None:
-    """When a stamp was made, by the clock as it is set now (Unix milliseconds); None when unknown."""
+    """The time of a stamp by the clock as it is set now (Unix milliseconds); None if unknown."""
     wall = at.wall_by(now)
     if wall is None:
         return None
-    return at.wall if abs(wall - at.wall) < CLOCK_STEP_MS else wall // 1000 * 1000
+    return at.wall_ms if abs(wall - at.wall_ms) < CLOCK_STEP_MS else wall // 1000 * 1000
 
 
 def is_stale(at: int | None, interval_s: float, now: Stamp) -> bool:
-    """Whether three readings are missing, and a little more. `at` is Unix time in milliseconds."""
-    return at is None or now.wall - at > (3 * interval_s + 5) * 1000
+    """Whether a reading is older than three intervals and five seconds. `at` is Unix time in milliseconds;
+    None: unknown, which is stale."""
+    return at is None or now.wall_ms - at > (3 * interval_s + 5) * 1000
 
 
 def place_count(summary: Record | None, now: Stamp) -> PlaceCount:
-    """Of the summary that a service gives of its bays or compartments."""
+    """The counts in a service's summary of bays or compartments."""
     if summary is None or "total" not in summary.body["values"]:
         return PlaceCount()
     values = summary.body["values"]

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from gateway.model import Point, Raw, Value
 
-NON_NUMERIC = (bool, str)
+NON_NUMERIC_TYPES = (bool, str)
 """Types of values that are not quantities."""
-INTEGER_LIMIT = 2**64
+MAX_INTEGER_MAGNITUDE = 2**64
 """JSON may contain larger integers; no other wire format does."""
 
 
@@ -44,7 +44,7 @@ def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
 
 
 def convert_values(
-    points: Mapping[str, Point], wire: Mapping[str, Value]
+    points: Mapping[str, Point], wire_values: Mapping[str, Value]
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """Apply each point's scaling and limits.
 
@@ -55,15 +55,15 @@ def convert_values(
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     for name, point in points.items():
-        if name not in wire:
+        if name not in wire_values:
             if not point.optional:
                 bad[name] = "missing"
             continue
-        raw = wire[name]
-        if isinstance(raw, int) and not -INTEGER_LIMIT < raw < INTEGER_LIMIT:
+        raw = wire_values[name]
+        if isinstance(raw, int) and not -MAX_INTEGER_MAGNITUDE < raw < MAX_INTEGER_MAGNITUDE:
             bad[name] = "out-of-range"
             continue
-        value = _convert(point, raw)
+        value = _scaled_value(point, raw)
         if isinstance(value, float) and not math.isfinite(value):
             bad[name] = "not-a-number"
         elif value is None or not _has_right_type(point, value):
@@ -71,7 +71,7 @@ def convert_values(
         elif not _is_in_range(point, value):
             bad[name] = "out-of-range"
         else:
-            values[name] = _threshold(point, value)
+            values[name] = _thresholded_value(point, value)
     return values, bad
 
 
@@ -80,39 +80,39 @@ def _has_right_type(point: Point, value: Value) -> bool:
     alarm = point.alarm
     level = alarm is not None and (alarm.above is not None or alarm.below is not None)
     thresholded = point.true_above is not None or point.true_below is not None
-    if not isinstance(value, NON_NUMERIC):
+    if not isinstance(value, NON_NUMERIC_TYPES):
         return alarm is None or level or thresholded
     quantity = level or thresholded or point.min is not None or point.max is not None
     return not quantity and (alarm is None or isinstance(value, bool))
 
 
-def _convert(point: Point, value: Value) -> Value | None:
+def _scaled_value(point: Point, value: Value) -> Value | None:
     if point.bit is not None:
         return bool(value >> point.bit & 1) if isinstance(value, int) else None
     if point.equals is not None:
         return value in point.equals if isinstance(point.equals, tuple) else value == point.equals
     plain = point.scale == 1 and point.offset == 0 and point.decimals is None
-    if plain or isinstance(value, NON_NUMERIC):
+    if plain or isinstance(value, NON_NUMERIC_TYPES):
         return value
     scaled = value * point.scale + point.offset
-    return round(scaled, _decimals(point.scale) if point.decimals is None else point.decimals)
+    return round(scaled, _decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
 
 
 @functools.cache
-def _decimals(scale: float) -> int:
+def _decimals_of_scale(scale: float) -> int:
     """As many decimals as the scale has: 0.1 gives one, instead of 23.400000000000002."""
     text = f"{scale:.9f}".rstrip("0")
     return len(text.partition(".")[2])
 
 
 def _is_in_range(point: Point, value: Value) -> bool:
-    if isinstance(value, NON_NUMERIC):
+    if isinstance(value, NON_NUMERIC_TYPES):
         return True
     return (point.min is None or value >= point.min) and (point.max is None or value <= point.max)
 
 
-def _threshold(point: Point, value: Value) -> Value:
-    if isinstance(value, NON_NUMERIC):
+def _thresholded_value(point: Point, value: Value) -> Value:
+    if isinstance(value, NON_NUMERIC_TYPES):
         return value
     if point.true_above is not None:
         return value > point.true_above

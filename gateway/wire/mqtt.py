@@ -41,7 +41,7 @@ FIRST_FAILURE_CODE = 0x80
 """MQTT 5, 2.4: reason codes from here on mean failure."""
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingMessage(msgspec.Struct, frozen=True):
     """A message from the broker."""
 
     topic: str
@@ -66,7 +66,7 @@ class Connection:
         self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
         """Messages that wait until the broker has acknowledged some of those before them."""
         self._receive_maximum = 0xFFFF
-        self._inbox: asyncio.Queue[Incoming] = asyncio.Queue(MAX_INBOX_MESSAGES)
+        self._inbox: asyncio.Queue[IncomingMessage] = asyncio.Queue(MAX_INBOX_MESSAGES)
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
         self.max_packet_bytes = 0
@@ -99,7 +99,7 @@ class Connection:
             topic, payload, retain, done = self._outbox.popleft()
             info = self._client.publish(topic, payload, qos=1, retain=retain)
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                _fail(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+                _fail_future(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
             else:
                 self._unacknowledged[info.mid] = done
 
@@ -120,7 +120,7 @@ class Connection:
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
 
-    async def messages(self) -> AsyncIterator[Incoming]:
+    async def messages(self) -> AsyncIterator[IncomingMessage]:
         """Messages of the subscriptions, until `LinkDown`."""
         while True:
             getting = asyncio.ensure_future(self._inbox.get())
@@ -145,7 +145,7 @@ class Connection:
         self._unacknowledged.clear()
         self._outbox.clear()
         for future in futures:
-            _fail(future, error)
+            _fail_future(future, error)
 
     async def keep_alive(self) -> None:
         """Send pings and check for their replies."""
@@ -154,46 +154,64 @@ class Connection:
             self._client.loop_misc()
 
     def _on_connect(
-        self, _c: Any, _u: Any, _f: Any, code: ReasonCode, properties: Properties | None
+        self,
+        _client: Any,
+        _userdata: Any,
+        _flags: Any,
+        reason_code: ReasonCode,
+        properties: Properties | None,
     ) -> None:
-        if code.value >= FIRST_FAILURE_CODE:
-            self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
+        if reason_code.value >= FIRST_FAILURE_CODE:
+            self.fail_all(LinkDown("broker-refused", reason=str(reason_code), code=reason_code.value))
         elif not self.connected.done():
             self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
             self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
             self.connected.set_result(None)
 
-    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, code: ReasonCode, _p: Any) -> None:
-        self.fail_all(LinkDown("broker-lost", reason=str(code)))
+    def _on_disconnect(
+        self, _client: Any, _userdata: Any, _flags: Any, reason_code: ReasonCode, _properties: Any
+    ) -> None:
+        self.fail_all(LinkDown("broker-lost", reason=str(reason_code)))
 
-    def _on_publish(self, _c: Any, _u: Any, mid: int, code: ReasonCode, _p: Any) -> None:
-        future = self._unacknowledged.pop(mid, None)
+    def _on_publish(
+        self, _client: Any, _userdata: Any, message_id: int, reason_code: ReasonCode, _properties: Any
+    ) -> None:
+        future = self._unacknowledged.pop(message_id, None)
         if self._outbox:
             self._loop.call_soon(self._send_outbox)
         if future is None or future.done():
             return
-        if code.value >= FIRST_FAILURE_CODE:
-            _fail(future, LinkDown("message-refused", reason=str(code), code=code.value))
-        elif code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
-            _fail(future, LinkDown("nobody-subscribed"))
+        if reason_code.value >= FIRST_FAILURE_CODE:
+            _fail_future(
+                future, LinkDown("message-refused", reason=str(reason_code), code=reason_code.value)
+            )
+        elif reason_code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
+            _fail_future(future, LinkDown("nobody-subscribed"))
         else:
             future.set_result(None)
 
-    def _on_subscribe(self, _c: Any, _u: Any, _mid: int, codes: list[ReasonCode], _p: Any) -> None:
-        for code in codes:
+    def _on_subscribe(
+        self,
+        _client: Any,
+        _userdata: Any,
+        _message_id: int,
+        reason_codes: list[ReasonCode],
+        _properties: Any,
+    ) -> None:
+        for code in reason_codes:
             if code.value >= FIRST_FAILURE_CODE:
                 self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
 
-    def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:
-            self._inbox.put_nowait(Incoming(message.topic, bytes(message.payload), message.retain))
+            self._inbox.put_nowait(IncomingMessage(message.topic, bytes(message.payload), message.retain))
         except asyncio.QueueFull:
             Connection.dropped += 1
             self._dropped_in_a_row += 1
             if self._dropped_in_a_row == 1:
                 log_event(logging.WARNING, "inbox-full", topic=message.topic, count=MAX_INBOX_MESSAGES)
 
-    def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
         # Nagle's algorithm would delay an alarm until earlier packets are acknowledged.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
@@ -201,15 +219,15 @@ class Connection:
 
     def _add_reader(self, sock: Any) -> None:
         if sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
+            self._loop.add_reader(sock.fileno(), self._read_socket)
 
-    def _read(self) -> None:
+    def _read_socket(self) -> None:
         self._client.loop_read()
         # Data that TLS has already decrypted does not make the socket readable.
         while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
             self._client.loop_read()
 
-    def _on_socket_close(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.remove_writer(sock.fileno())
 
@@ -223,14 +241,14 @@ class Connection:
         # paho closes its socket when it is collected, which may be after the loop.
         client.on_socket_close = client.on_socket_unregister_write = None
 
-    def _on_register_write(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_register_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._call_on_loop(self._add_writer, sock)
 
     def _add_writer(self, sock: Any) -> None:
         if sock.fileno() >= 0:
             self._loop.add_writer(sock.fileno(), self._client.loop_write)
 
-    def _on_unregister_write(self, _c: Any, _u: Any, sock: Any) -> None:
+    def _on_unregister_write(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._call_on_loop(self._loop.remove_writer, sock.fileno())
 
     def _call_on_loop(self, call: Callable[..., object], *args: Any) -> None:
@@ -263,10 +281,10 @@ async def connect(
         stack.callback(connection.close)
         try:
             if options.username:
-                client.username_pw_set(options.username, _password(options.password_file))
+                client.username_pw_set(options.username, _read_password(options.password_file))
             if url.scheme == "mqtts":
                 client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
-            await _open(client, url, version)
+            await _connect_client(client, url, version)
             keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")
             stack.callback(keepalive.cancel)
             async with asyncio.timeout(RESPONSE_TIMEOUT_S):
@@ -278,19 +296,19 @@ async def connect(
         yield connection
 
 
-async def _open(client: paho.Client, url: SplitResult, version: int) -> None:
+async def _connect_client(client: paho.Client, url: SplitResult, version: int) -> None:
     """Connect in a thread: name lookup and TLS handshake block."""
     properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
     port = url.port or (8883 if url.scheme == "mqtts" else 1883)
     await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE_S, properties=properties)
 
 
-def _fail(future: asyncio.Future[Any], error: LinkDown) -> None:
+def _fail_future(future: asyncio.Future[Any], error: LinkDown) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # Marks it as retrieved: not every caller awaits it.
 
 
-def _password(file: Path | None) -> str | None:
+def _read_password(file: Path | None) -> str | None:
     """Read for each connection, so that a new password needs no restart."""
     return file.read_text().strip() if file else None

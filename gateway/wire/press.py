@@ -23,7 +23,7 @@ class PressEnd(msgspec.Struct, frozen=True):
     raw: Raw
 
 
-def message_of(raw: Raw) -> Raw:
+def original_message(raw: Raw) -> Raw:
     """The message that a reading, or the end of its presses, comes from."""
     return raw.raw if isinstance(raw, PressEnd) else raw
 

@@ -27,7 +27,7 @@ class SerialPort:
     def __init__(self, port: serial.Serial) -> None:
         self._port = port
         self._buffer = bytearray()
-        self._arrived = asyncio.Event()
+        self._data_arrived = asyncio.Event()
         self._error: Exception | None = None
 
     def send(self, frame: bytes) -> None:
@@ -52,8 +52,8 @@ class SerialPort:
         """Wait for at least one byte; returns all that were received."""
         while not self._buffer:
             self._raise_if_failed()
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._data_arrived.clear()
+            await self._data_arrived.wait()
         data = bytes(self._buffer)
         self._buffer.clear()
         return data
@@ -66,8 +66,8 @@ class SerialPort:
                     self._raise_if_failed()
                     if (reply := parse(bytes(self._buffer))) is not None:
                         return reply
-                    self._arrived.clear()
-                    await self._arrived.wait()
+                    self._data_arrived.clear()
+                    await self._data_arrived.wait()
         if self._buffer:
             raise ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(self._buffer))
         raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0)
@@ -84,7 +84,7 @@ class SerialPort:
             self._buffer += data
             # Noise may arrive for hours; no reply is longer than this.
             del self._buffer[:-MAX_BUFFER_BYTES]
-        self._arrived.set()
+        self._data_arrived.set()
 
     def close(self) -> None:
         """Close the port, if it is open."""

@@ -23,7 +23,11 @@ def words(language: str) -> Mapping[str, str]:
     """All sentences of a language by dotted key: the core's, and those that lie with each capability."""
     sentences: dict[str, str] = {}
     for file in _language_files(language):
-        for table, texts in tomllib.loads(file.read_text("utf-8")).items():
+        try:
+            tables = tomllib.loads(file.read_text("utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{file}: {error}") from error
+        for table, texts in tables.items():
             for key, text in texts.items():
                 dotted = f"{table}.{key}"
                 if dotted in sentences:

@@ -287,7 +287,7 @@ def siren(workload: Workload) -> Figures:
             delays.append(panel.query("press"))
             expires = round(time.time() * 1000) + 10_000
             asked = {"id": f"mute-{number}", "device": "gateway", "action": "mute", "origin": "console"}
-            asyncio.run(control.call(socket, "command", by="bench", expires=expires, **asked))
+            asyncio.run(control.call_daemon(socket, "command", by="bench", expires=expires, **asked))
             panel.query("quiet")
             # Until the release of the call point has been read as well.
             time.sleep(0.4)

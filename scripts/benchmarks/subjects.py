@@ -24,7 +24,7 @@ from rig import DAEMON_CORES, OTHER_CORES, Daemon, Rig, wait_until
 
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
-from gateway.journal.rows import unpack
+from gateway.journal.rows import unpack_records
 from gateway.model import Sample
 
 Figures = dict[str, float]
@@ -175,7 +175,7 @@ async def _append_flat_out(path: Path, seconds: float) -> float:
         while time.monotonic() < began + seconds:
             for device in range(50):
                 values = {f"value.{i}": 20.0 + (count + i) % 97 / 10 for i in range(20)}
-                journal.sample(Sample(f"d{device}", clock.now(), dict(values)))
+                journal.append_sample(Sample(f"d{device}", clock.now(), dict(values)))
                 count += 20
             await asyncio.sleep(0)
     return count / (time.monotonic() - began)
@@ -189,7 +189,7 @@ async def _append_slowly(path: Path, window: float, seconds: float) -> float:
         before, count = _written(), 0
         while count < 10 * seconds:
             values: dict[str, Any] = {"level": dice.uniform(0, 40)}
-            record = journal.sample(Sample(f"thermometer-hall-{count % 10:02}", clock.now(), values))
+            record = journal.append_sample(Sample(f"thermometer-hall-{count % 10:02}", clock.now(), values))
             assert 95 <= len(msgspec.msgpack.encode(record)) <= 105
             count += 1
             await asyncio.sleep(0.1)
@@ -261,7 +261,7 @@ async def _write_backlog(path: Path, points: int) -> set[tuple[str, int]]:
             for device in range(100):
                 values: dict[str, Any] = {"stamp": 0}
                 values |= {f"value.{i}": 20.0 + (len(written) + i) % 97 / 10 for i in range(1, 20)}
-                record = journal.sample(Sample(f"d{device:03}", clock.now(), values))
+                record = journal.append_sample(Sample(f"d{device:03}", clock.now(), values))
                 written.add((record.device, record.seq))
             await journal.commit()
     return written
@@ -289,7 +289,7 @@ class _CommitWatcher:
             rows = self._database.execute("SELECT pos, body, crc FROM alarm WHERE pos > ?", (self._pos,))
             for pos, body, crc in rows.fetchall():
                 self._pos = pos
-                for record in unpack(body, crc):
+                for record in unpack_records(body, crc):
                     self.seen[record.device, record.seq] = now
             if time.monotonic() >= end:
                 return

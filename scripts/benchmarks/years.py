@@ -24,7 +24,7 @@ from gateway.capabilities.visitors.statistics.export import workbook_tables
 from gateway.capabilities.visitors.statistics.formatting import Formatter
 from gateway.capabilities.visitors.statistics.results import CentreLayout, period_containing
 from gateway.capabilities.visitors.statistics.workbook import write_workbook
-from gateway.journal import Journal, Reader
+from gateway.journal import Journal, JournalReader
 from gateway.model import ClockQuality, Stamp
 
 DOOR_COUNT, YEAR_COUNT = 10, 10
@@ -124,7 +124,7 @@ async def _crossings(path: Path, count: int) -> int:
 
 async def _catch_up(journal: Path, file: Path) -> None:
     database = connect(file)
-    async with Reader.open(journal) as reader:
+    async with JournalReader.open(journal) as reader:
         await writer.catch_up(database, reader)
     database.close()
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.rows import unpack
+from gateway.journal.rows import unpack_records
 
 LANES = ("alarm", "event", "telemetry")
 ACCEPTED_GAP_REASONS = {"space", "dead", "damaged", "thinned"}
@@ -253,11 +253,11 @@ class Observer:
 
 def _records(lane: str, body: bytes, crc: int) -> Iterator[tuple[Stream, int, int]]:
     try:
-        records = unpack(body, crc)
+        records = unpack_records(body, crc)
     except ValueError:
         return
     for record in records:
-        content = _content(record.kind, record.at.mono, record.at.boot, record.body)
+        content = _content(record.kind, record.at.mono_ns, record.at.boot, record.body)
         yield (record.device, lane), record.seq, content
 
 

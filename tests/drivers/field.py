@@ -40,7 +40,7 @@ async def run(site: Site) -> None:
         device, action = line.split()
         now = clock.now()
         order = Command(
-            id=action, at=now, device=device, action=action, expires=now.wall + 9000, origin="console"
+            id=action, at=now, device=device, action=action, expires=now.wall_ms + 9000, origin="console"
         )
         try:
             await buses[site.devices[device].bus].execute(order)
@@ -54,5 +54,5 @@ async def run(site: Site) -> None:
 
 
 if __name__ == "__main__":
-    log.setup("en")
+    log.setup_logging("en")
     asyncio.run(run(load_site(Path(sys.argv[1]))))

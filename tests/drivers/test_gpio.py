@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from drivers.gpio import Options, PinPoint, PinStates, connect, decode, format_reading, parse_example
 from gateway.config import Mistakes, load_site
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane, LinkDown
 from tests.drivers.conftest import FOREIGN
 from tests.drivers.gpiochip import GpioChip
@@ -438,7 +438,7 @@ def test_a_short_press_is_an_alarm_in_the_journal(
     assert daemon.returncode == 0
 
     async def alarms() -> list[tuple[str, object]]:
-        async with Reader.open(tmp_path / "journal.db") as reader:
+        async with JournalReader.open(tmp_path / "journal.db") as reader:
             return [(r.device, r.body["change"]) async for r in reader.records(Lane.ALARM, 0)]
 
     assert asyncio.run(alarms()) == [("call", "raised"), ("call", "cleared")]

@@ -246,7 +246,7 @@ async def test_a_command_that_the_adapter_took_with_it_has_failed_and_is_not_rep
             device="d",
             action=action,
             args=args,
-            expires=now.wall + 60_000,
+            expires=now.wall_ms + 60_000,
             origin="upstream",
         )
         with pytest.raises(GatewayError, match="line-down"):

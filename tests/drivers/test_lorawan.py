@@ -521,7 +521,7 @@ async def commanded(broker: Broker, device: Device) -> AsyncIterator[tuple[Line,
 
 def command(action: str, seconds: float = 10) -> Command:
     at = SystemClock().now()
-    expires = at.wall + int(seconds * 1000)
+    expires = at.wall_ms + int(seconds * 1000)
     return Command(id="1", at=at, device="sensor", action=action, expires=expires, origin="console")
 
 
@@ -596,7 +596,7 @@ async def test_a_downlink_that_nobody_would_take_has_failed(broker: Broker) -> N
     async with commanded(broker, sensor(GAS)) as (bus, _):
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await bus.execute(command("reboot"))
-        assert bus.counters.up
+        assert bus.counters.is_up
 
 
 async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> None:

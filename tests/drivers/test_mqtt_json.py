@@ -182,7 +182,7 @@ async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(10):
-            while not bus.counters.up:
+            while not bus.counters.is_up:
                 await asyncio.sleep(0.02)
         yield bus
     finally:
@@ -192,7 +192,9 @@ async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
 
 def command(action: str) -> Command:
     at = SystemClock().now()
-    return Command(id="1", at=at, device="valve", action=action, expires=at.wall + 10_000, origin="console")
+    return Command(
+        id="1", at=at, device="valve", action=action, expires=at.wall_ms + 10_000, origin="console"
+    )
 
 
 async def test_a_valve_is_shut_when_its_next_message_says_so(broker: Broker) -> None:
@@ -225,7 +227,7 @@ async def test_an_order_that_cannot_arrive_has_failed(broker: Broker) -> None:
     async with supervised(broker, valve("zigbee2mqtt/gone")) as bus:
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await bus.execute(command("open-valve"))
-        assert bus.counters.up
+        assert bus.counters.is_up
     async with supervised(broker, valve("yard", "siren/generic-tasmota")) as bus:
         with pytest.raises(ReadFailed, match="mqtt-topic-parts"):
             await bus.execute(command("siren-on"))

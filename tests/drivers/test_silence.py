@@ -64,7 +64,7 @@ async def watched(driver: Driver, options: msgspec.Struct, device: Device) -> As
     bus = FieldLine(BusSpec("line", driver, options), (device,), SystemClock(), alarms.take)
     task = asyncio.create_task(bus.run())
     try:
-        await until(lambda: bus.counters.up)
+        await until(lambda: bus.counters.is_up)
         yield alarms
     finally:
         task.cancel()

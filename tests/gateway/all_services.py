@@ -15,8 +15,8 @@ from gateway.capabilities.safety.services.patrols import Patrols
 from gateway.capabilities.safety.services.supervision import Supervision
 from gateway.capabilities.safety.site import Duties
 from gateway.capabilities.visitors.services import Layout, Visitors
-from gateway.model import GATEWAY, Device, Service
-from gateway.model.hours import Hours
+from gateway.model import GATEWAY_DEVICE, Device, Service
+from gateway.model.hours import WeeklyHours
 from gateway.services.commands import Commands
 from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState
@@ -31,7 +31,7 @@ def services(
     local: LocalClock = lambda _: None,
     duties: Duties | None = None,
     layout: Layout | None = None,
-    hours: Hours | None = None,
+    hours: WeeklyHours | None = None,
     reception: Reception | None = None,
 ) -> list[Service]:
     """In the order of the daemon. `allowed` maps a command's origin to the actions it may ask for."""
@@ -51,5 +51,7 @@ def services(
         Presence(),
         Timekeeping(),
         Configuration(),
-        Commands({origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY}),
+        Commands(
+            {origin: frozenset(actions) for origin, actions in allowed.items()}, {*devices, GATEWAY_DEVICE}
+        ),
     ]

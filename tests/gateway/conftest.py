@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gateway.journal.rows import unpack
+from gateway.journal.rows import unpack_records
 from tests.gateway.simulate.conftest import Simulator, eventually, free_port, simulator
 
 ROOT = Path(__file__).parents[2]
@@ -279,7 +279,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
 def _kept(centre: Centre) -> set[str]:
     with closing(sqlite3.connect(f"{centre.daemon.journal.as_uri()}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT body, crc FROM telemetry").fetchall()
-    return {record.device for row in rows for record in unpack(*row)}
+    return {record.device for row in rows for record in unpack_records(*row)}
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from gateway.base.clock import SystemClock
 from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.parcels.services import Compartment
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.patrols import Patrol
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
@@ -59,14 +59,14 @@ NASTY = "<img src=x onerror=document.title='owned'>\"'"
 
 DEVICES = (
     DeviceInfo("counter", {"zh": "南门客流", "en": "South door"}, "door-counter", 5),
-    DeviceInfo("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, safety=True),
+    DeviceInfo("smoke", {"zh": "一层活动室烟感", "en": "Hall smoke"}, "smoke", 5, is_safety_device=True),
     DeviceInfo(
         "gas",
         {"zh": "厨房燃气", "en": "Kitchen gas"},
         "gas",
         5,
         {"lel": "%LEL", "valve": ""},
-        safety=True,
+        is_safety_device=True,
         actions=("close-valve", "whistle"),
     ),
     DeviceInfo(
@@ -188,7 +188,7 @@ class House:
     async def _live(self, up: asyncio.Event) -> None:
         async with (
             Journal.open(self.settings.journal, self.clock, 0.1) as self._journal,
-            control.serve(self.settings.control, await self._handlers(self._journal)),
+            control.serve_control_socket(self.settings.control, await self._handlers(self._journal)),
         ):
             up.set()
             await self._leave.wait()
@@ -235,14 +235,16 @@ class House:
 
     def now(self, ago: float = 0.0) -> Stamp:
         now = self.clock.now()
-        return msgspec.structs.replace(now, wall=now.wall - int(ago * 1000), mono=now.mono - int(ago * 1e9))
+        return msgspec.structs.replace(
+            now, wall_ms=now.wall_ms - int(ago * 1000), mono_ns=now.mono_ns - int(ago * 1e9)
+        )
 
     def says(self, device: str, ago: float = 0.0, error: str = "", **values: Value) -> None:
         """A sample of a device, or a service's summary."""
 
         async def say() -> None:
             assert self._journal
-            self._journal.sample(Sample(device, self.now(ago), values, error=error))
+            self._journal.append_sample(Sample(device, self.now(ago), values, error=error))
 
         self.do(say())
 
@@ -270,7 +272,7 @@ class House:
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:
         """Something is booked for an hour."""
-        since = self.now(ago).wall
+        since = self.now(ago).wall_ms
         key = f"{BOOKING_PREFIX}{since:x}"
         row = Booking(title=title, since=since, until=since + 3_600_000, by="王芳", **fields)
         self.rows("visitors", **{key.replace("/", "__"): row})
@@ -278,7 +280,9 @@ class House:
 
     def local_day(self) -> str:
         """The date at the site."""
-        return datetime.fromtimestamp(self.now().wall / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
+        return (
+            datetime.fromtimestamp(self.now().wall_ms / 1000, ZoneInfo("Asia/Shanghai")).date().isoformat()
+        )
 
     def alarm(self, state: AlarmState | None, device: str = "smoke", value: Value = True) -> str:
         """Put the alarm of a device into a state; None closes it. Returns the alarm's id."""
@@ -300,7 +304,7 @@ class House:
         self.rows("safety", **{f"{device}__{point}": row})
         return name
 
-    def out(self, device: str, mode: Mode, why: str = "", seconds: float = 3600) -> None:
+    def out(self, device: str, mode: AlarmMode, why: str = "", seconds: float = 3600) -> None:
         """Take a device out of service, for a while."""
         hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
         row = Alarm(
@@ -329,7 +333,7 @@ class House:
         """A drill has begun."""
         row = Alarm(
             id="drill/fire/1", device="gateway", point="drill", hazard=Hazard.FIRE, state=AlarmState.ACTIVE,
-            raised=self.now(5), mode=Mode.DRILL, mode_by="王芳",
+            raised=self.now(5), mode=AlarmMode.DRILL, mode_by="王芳",
         )  # fmt: skip
         self.rows("safety", drill__fire=row)
         return row.id
@@ -344,7 +348,7 @@ class House:
     def ordered(self, device: str, action: str, status: CommandStatus, detail: str = "") -> None:
         """What became of a command."""
         at = self.now(65)
-        order = CommandRow(device, action, "dashboard", "Wang", at, at.wall + 15_000, status, detail)
+        order = CommandRow(device, action, "dashboard", "Wang", at, at.wall_ms + 15_000, status, detail)
         self.rows("commands", c1=order)
 
     def compartment(self, number: int, occupied: bool, door_open: bool = False, live: bool = True) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane
 from tests.gateway.conftest import Key, Witness
 from tests.gateway.simulate.conftest import eventually
@@ -19,15 +19,15 @@ def read_journal(path: Path) -> dict[Key, dict[str, Any]]:
     """Every record of the journal, as the native dialect tells it."""
 
     async def read() -> dict[Key, dict[str, Any]]:
-        async with Reader.open(path) as reader:
-            epoch = await reader.meta("epoch")
+        async with JournalReader.open(path) as reader:
+            epoch = await reader.read_meta("epoch")
             return {
                 Key(epoch, record.device, lane.name.lower(), record.seq): {
                     "seq": record.seq,
                     "kind": record.kind,
-                    "at": record.at.wall,
+                    "at": record.at.wall_ms,
                     "clock": str(record.at.clock),
-                    "mono": record.at.mono,
+                    "mono": record.at.mono_ns,
                     "boot": record.at.boot,
                     "data": msgspec.to_builtins(record.body),
                 }
@@ -42,8 +42,8 @@ def pending(path: Path) -> int:
     """Records the platform has not acknowledged."""
 
     async def count() -> int:
-        async with Reader.open(path) as reader:
-            return sum([await reader.pending(lane) for lane in Lane])
+        async with JournalReader.open(path) as reader:
+            return sum([await reader.pending_count(lane) for lane in Lane])
 
     return asyncio.run(count())
 

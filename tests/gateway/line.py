@@ -169,7 +169,7 @@ class Rig:
             at=at,
             device=device,
             action=action,
-            expires=at.wall + int(seconds * 1000),
+            expires=at.wall_ms + int(seconds * 1000),
             origin="console",
         )
 

@@ -15,14 +15,14 @@ from gateway.dashboard.assembly import build_view
 from gateway.dashboard.parts import page_parts
 from gateway.model import ClockQuality, Hazard, Lane, Record, Stamp, Value
 from gateway.web.settings import DeviceInfo, Settings
-from gateway.web.snapshot import Health, Snapshot
+from gateway.web.snapshot import DaemonHealth, Snapshot
 from gateway.web.view import View
 
 NOON = 1_790_000_000_000
 DAY = "2026-09-21"
 MONO = 10**15
 
-SMOKE = DeviceInfo("smoke", {"zh": "烟感"}, "smoke", 10, safety=True)
+SMOKE = DeviceInfo("smoke", {"zh": "烟感"}, "smoke", 10, is_safety_device=True)
 DOOR = DeviceInfo("door", {"zh": "南门"}, "door-counter", 10)
 
 
@@ -67,7 +67,7 @@ def view_of(
 def view(
     *devices: DeviceInfo,
     samples: tuple[Record, ...] = (),
-    health: Health | None = Health(),  # noqa: B008
+    health: DaemonHealth | None = DaemonHealth(),  # noqa: B008
     pending: int | None = None,
     safety_settings: SafetySettings = SafetySettings(),  # noqa: B008
     buses: dict[str, object] | None = None,

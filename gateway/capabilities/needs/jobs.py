@@ -1,10 +1,9 @@
-"""The job of needs in the daemon: the registry that registers, shows and erases them."""
+"""The background job of needs: runs the registry that stores, shows and erases them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.jobs import Host, Job
 
@@ -14,9 +13,10 @@ from .site import NeedsSite
 
 
 class NeedsJob(Job):
-    """Registers, shows and erases needs, as the site asks now."""
+    """Runs the registry, which reads the current configuration."""
 
     name = "needs"
+    calls = ("need-register", "need-particulars", "need-update")
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -24,20 +24,20 @@ class NeedsJob(Job):
             lambda: host.site.part(NeedsSite).reception,
             lambda: host.site.part(NeedsSite).options,
             lambda: host.rows(Needs.name),
-            host.command,
+            host.submit_command,
             host.clock,
         )
 
     @staticmethod
     def built_from(site: Site) -> object:
-        # Categories may change under it; where the particulars lie cannot.
+        # The registry reads categories when it needs them; a new path needs a restart.
         return None
 
     async def run(self) -> None:
         await self._registry.run()
 
-    def handlers(self) -> Mapping[str, Handler]:
-        return self._registry.handlers()
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        return await self._registry.handlers()[call](request)
 
 
 JOBS: tuple[type[Job], ...] = (NeedsJob,)

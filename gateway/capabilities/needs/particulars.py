@@ -55,9 +55,9 @@ def _is_invisible(letter: str) -> bool:
     return unicodedata.category(letter) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
-def normalized_fields(given: Mapping[str, Any]) -> dict[str, str]:
+def normalized_fields(typed_fields: Mapping[str, Any]) -> dict[str, str]:
     """The normalized fields of a form; all but `text` become a single line."""
-    fields = {name: normalize_text(str(given.get(name) or "")) for name in MAX_LENGTHS}
+    fields = {name: normalize_text(str(typed_fields.get(name) or "")) for name in MAX_LENGTHS}
     one_line = {name: text.replace("\n", " ") for name, text in fields.items() if name != "text"}
     return fields | one_line | {"phone": unicodedata.normalize("NFKC", one_line["phone"])}
 

@@ -21,7 +21,7 @@ from gateway.base.control import Handler
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY_S, Need, Needs, Reception
-from gateway.model import GATEWAY, Clock, Command, GatewayError, Rows
+from gateway.model import GATEWAY_DEVICE, Clock, Command, GatewayError, Rows
 from gateway.services.commands import CommandRow, CommandStatus
 
 from .particulars import (
@@ -106,7 +106,7 @@ class NeedsRegistry:
 
     def _is_past_retention(self, at: int) -> bool:
         reception = self._reception()
-        return reception is not None and self._clock.now().wall - at > reception.keep_days * DAY_S * 1000
+        return reception is not None and self._clock.now().wall_ms - at > reception.keep_days * DAY_S * 1000
 
     def _store(self) -> ParticularsStore:
         options = self._options()
@@ -134,7 +134,7 @@ class NeedsRegistry:
             self._check_objections(command)
             store = self._store()
             await asyncio.to_thread(
-                store.put, number, msgspec.convert(fields, Particulars), command.at.wall
+                store.insert, number, msgspec.convert(fields, Particulars), command.at.wall_ms
             )
             failpoint("need-sealed")
             try:
@@ -184,7 +184,7 @@ class NeedsRegistry:
                 corrected = msgspec.structs.replace(previous, **fields)
                 await asyncio.to_thread(self._store().replace, number, corrected)
             elif text and action != "need-erase":
-                await self._add_note(number, Note(command.at.wall, command.by, action[5:], text))
+                await self._add_note(number, Note(command.at.wall_ms, command.by, action[5:], text))
             await self._execute(command)
         if action == "need-erase":
             failpoint("need-erased")
@@ -209,10 +209,10 @@ class NeedsRegistry:
         fields = {
             "id": uuid.uuid4().hex,
             "at": now,
-            "device": GATEWAY,
+            "device": GATEWAY_DEVICE,
             "action": action,
             "args": args,
-            "expires": now.wall + COMMAND_LIFETIME_MS,
+            "expires": now.wall_ms + COMMAND_LIFETIME_MS,
             "origin": "dashboard",
             "by": str(request.get("by") or "")[:MAX_AUTHOR_LENGTH],
         }

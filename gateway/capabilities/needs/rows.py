@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 
 from gateway.capabilities.needs.services import Need, Needs
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 
 
 async def read_rows(journal: Path) -> dict[str, Need]:
     """All needs by number; unreadable ones are left out. Raises `JournalFailed`."""
-    async with Reader.open(journal) as reader:
-        stored = await reader.state(Needs.name)
+    async with JournalReader.open(journal) as reader:
+        stored = await reader.service_rows(Needs.name)
     # Decoding thousands would block the event loop.
     return await asyncio.to_thread(_decode_rows, stored)
 

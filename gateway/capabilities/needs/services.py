@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -59,18 +59,18 @@ class NeedState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-OPEN = frozenset({NeedState.REGISTERED, NeedState.ACCEPTED, NeedState.REFERRED})
+OPEN_STATES = frozenset({NeedState.REGISTERED, NeedState.ACCEPTED, NeedState.REFERRED})
 """States in which action is still due."""
 CHANNELS = ("kiosk", "phone", "desk")
 OUTCOMES = ("met", "partly", "unmet")
 
 _STATE_CHANGES: Mapping[str, tuple[frozenset[NeedState], NeedState]] = {
-    "need-accept": (OPEN, NeedState.ACCEPTED),
-    "need-refer": (OPEN, NeedState.REFERRED),
-    "need-done": (OPEN, NeedState.DONE),
-    "need-close": (OPEN | {NeedState.DONE}, NeedState.CLOSED),
-    "need-withdraw": (OPEN | {NeedState.DONE}, NeedState.WITHDRAWN),
-    "need-reopen": (frozenset(NeedState) - OPEN, NeedState.ACCEPTED),
+    "need-accept": (OPEN_STATES, NeedState.ACCEPTED),
+    "need-refer": (OPEN_STATES, NeedState.REFERRED),
+    "need-done": (OPEN_STATES, NeedState.DONE),
+    "need-close": (OPEN_STATES | {NeedState.DONE}, NeedState.CLOSED),
+    "need-withdraw": (OPEN_STATES | {NeedState.DONE}, NeedState.WITHDRAWN),
+    "need-reopen": (frozenset(NeedState) - OPEN_STATES, NeedState.ACCEPTED),
 }
 """For each command the states in which it is allowed, and the state to which it leads."""
 _ACTIONS_WITHOUT_STATE_CHANGE = frozenset(
@@ -150,7 +150,7 @@ class Needs(Service):
     def __init__(self, reception: Reception | None = None) -> None:
         self._reception = reception
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Tick):
             return self._process_tick(rows, message.at)
         if not isinstance(message, Command) or message.action not in self.actions:
@@ -183,14 +183,14 @@ class Needs(Service):
     def summary(self, rows: Rows) -> dict[str, Value]:
         if self._reception is None:
             return {}
-        owed = [row for row in rows.values() if row.state in OPEN]
+        owed = [row for row in rows.values() if row.state in OPEN_STATES]
         return {
             "open": len(owed),
             "new": sum(row.state is NeedState.REGISTERED for row in owed),
             "overdue": sum(row.overdue for row in owed),
         }
 
-    def _register(self, rows: Rows, key: str, command: Command) -> tuple[Changes, list[Fact]]:
+    def _register(self, rows: Rows, key: str, command: Command) -> tuple[RowChanges, list[Fact]]:
         assert self._reception
         args, at = command.args, command.at
         category = str(args["category"])
@@ -203,9 +203,9 @@ class Needs(Service):
             sealed=args.get("sealed") is True,
             once=str(args.get("once", "")),
         )
-        changes: Changes = {key: need}
+        changes: RowChanges = {key: need}
         if len(rows) >= MAX_NEEDS:
-            over = [(row.ended.wall, old) for old, row in rows.items() if row.ended and not row.sealed]
+            over = [(row.ended.wall_ms, old) for old, row in rows.items() if row.ended and not row.sealed]
             changes |= {old: None for _, old in sorted(over)[:1]}
         return changes, [_fact("need-registered", key, need, at, by=command.by)]
 
@@ -218,7 +218,7 @@ class Needs(Service):
         detail = ""
         if action in _STATE_CHANGES:
             to = _STATE_CHANGES[action][1]
-            change = {"state": to, "ended": None if to in OPEN else row.ended or at}
+            change = {"state": to, "ended": None if to in OPEN_STATES else row.ended or at}
         if action == "need-accept":
             detail = _resolve_owner(args, row, category)
             change |= {"owner": detail}
@@ -239,18 +239,18 @@ class Needs(Service):
             row = _without_particulars(row, at)
         return msgspec.structs.replace(row, **change), detail
 
-    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
         if self._reception is None or not at.is_set:
             return changes, facts
         retention_s = self._reception.keep_days * DAY_S
         for key, row in rows.items():
-            if row.state in OPEN:
-                if (is_overdue := at.wall >= row.due) != row.overdue:
+            if row.state in OPEN_STATES:
+                if (is_overdue := at.wall_ms >= row.due) != row.overdue:
                     changes[key] = turned = msgspec.structs.replace(row, overdue=is_overdue)
                     facts += [_fact("need-overdue", key, turned, at)] if is_overdue else []
-            elif row.sealed and at.mono >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
+            elif row.sealed and at.mono_ns >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
                 step = NeedStep(what="erase", at=at, detail="retention")
                 changes[key] = erased = _with_step(_without_particulars(row, at), step)
                 facts.append(_fact("need-erased", key, erased, at))
@@ -259,7 +259,7 @@ class Needs(Service):
     def _due(self, category: str, at: Stamp) -> int:
         assert self._reception
         known = self._reception.categories.get(category)
-        return at.wall + round((known.days if known else 7) * DAY_S * 1000)
+        return at.wall_ms + round((known.days if known else 7) * DAY_S * 1000)
 
 
 def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any]) -> str:
@@ -272,7 +272,7 @@ def _objection_to_new(reception: Reception, rows: Rows, args: Mapping[str, Any])
         return "need-category"
     if args.get("channel") not in CHANNELS:
         return "need-channel"
-    full = sum(row.state in OPEN for row in rows.values()) >= reception.most_open
+    full = sum(row.state in OPEN_STATES for row in rows.values()) >= reception.most_open
     return "needs-full" if full else ""
 
 
@@ -301,7 +301,7 @@ def _objection_to_args(reception: Reception, row: Need, command: Command) -> str
         "need-outcome": action != "need-close"
         or (args.get("outcome") in OUTCOMES and type(stars) is int and 0 <= stars <= 5),
         "need-due": "due" not in args
-        or (type(due) is int and row.created.wall <= due <= command.at.wall + MAX_DEFERRAL_MS),
+        or (type(due) is int and row.created.wall_ms <= due <= command.at.wall_ms + MAX_DEFERRAL_MS),
     }
     return next((key for key, holds in conditions.items() if not holds), "")
 
@@ -334,12 +334,12 @@ def _resolve_referral(args: Mapping[str, Any], category: Category | None) -> str
 
 def _seconds_since_end(row: Need, at: Stamp) -> float:
     """Seconds since the need ended; 0 if it is open."""
-    return at.seconds_since(row.ended, unknown=0.0) if row.ended else 0.0
+    return at.seconds_since(row.ended, if_unknown=0.0) if row.ended else 0.0
 
 
 def _without_particulars(row: Need, at: Stamp) -> Need:
     """The need without particulars; an open one is withdrawn, as it can no longer be handled."""
-    if row.state in OPEN:
+    if row.state in OPEN_STATES:
         return msgspec.structs.replace(row, sealed=False, state=NeedState.WITHDRAWN, ended=at)
     return msgspec.structs.replace(row, sealed=False)
 
@@ -355,7 +355,7 @@ def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
         "category": row.category,
         "channel": row.channel,
         "state": row.state,
-        "created": row.created.wall,
+        "created": row.created.wall_ms,
         "due": row.due,
         "owner": row.owner,
         "referral": row.referral,
@@ -365,4 +365,4 @@ def _fact(kind: str, key: str, row: Need, at: Stamp, **more: Any) -> Fact:
         "overdue": row.overdue,
         **more,
     }
-    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, kind, at, body, durable=True)

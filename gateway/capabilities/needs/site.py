@@ -1,4 +1,4 @@
-"""`[needs]`: what residents may ask for, who sees to it, and where what they said is kept."""
+"""`[needs]`: the categories of needs, who handles them, and where particulars are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_CATEGORIES: Mapping[str, tuple[float, str]] = {
     "complaint": (5, "street-office"),
     "other": (7, ""),
 }
-"""Days and referral of the categories of a site that names none."""
+"""Days and referral of each category, if the site names none."""
 DEFAULT_REFERRALS = ("property", "clinic", "mediators", "street-office")
 Text = str | dict[str, str]
 
@@ -47,14 +47,14 @@ def _is_web_address(text: str) -> bool:
 
 
 class NeedsOptions(msgspec.Struct, frozen=True):
-    """Where the particulars lie, and the key to them."""
+    """The files with the particulars, and with the master key."""
 
     path: Path
     key: Path
 
 
 class NeedsSite(msgspec.Struct, frozen=True, kw_only=True):
-    """How residents' needs are received and where they are kept; nothing where they are not registered."""
+    """How residents' needs are received and stored; None if the site does not register any."""
 
     options: NeedsOptions | None = None
     reception: Reception | None = None
@@ -81,7 +81,7 @@ class _NeedsKeys(msgspec.Struct, frozen=True, kw_only=True):
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
         "key": (lambda keys: keys.key != keys.path, "needs-key-path"),
-        # Later, the particulars of one that is opened again would be gone.
+        # The particulars of a need that is reopened later would have been erased.
         "reopen_days": (lambda keys: keys.reopen_days <= keys.keep_days, "needs-reopen"),
     }
 
@@ -100,7 +100,7 @@ class _CategoryKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(draft: SiteDraft) -> NeedsSite:
-    """What the site says of its residents' needs; nothing where they are not registered."""
+    """Read `[needs]`."""
     reader = draft.reader
     if "needs" not in draft.data:
         return NeedsSite()
@@ -136,36 +136,36 @@ def read(draft: SiteDraft) -> NeedsSite:
 
 
 def _read_categories(
-    reading: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
+    reader: TomlReader, tables: Table, owners: Mapping[str, Any], referrals: Mapping[str, Any]
 ) -> dict[str, Category]:
     found: dict[str, Category] = {}
     for name, table in tables.items():
         path = ("needs", "category", name)
-        reading.check_name(name, path)
-        keys = reading.build_struct(_CategoryKeys, table, path)
+        reader.check_name(name, path)
+        keys = reader.build_struct(_CategoryKeys, table, path)
         if keys is None:
             continue
         for key, given, known in (("owner", keys.owner, owners), ("referral", keys.referral, referrals)):
             if given and given not in known:
-                reading.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
+                reader.add_mistake((*path, key), "needs-name", name=given, known=", ".join(known) or "–")
         found[name] = Category(
             title=localized(keys.title), days=keys.days, owner=keys.owner, referral=keys.referral
         )
     return found
 
 
-def _read_titles(reading: TomlReader, key: str, given: Mapping[str, Text]) -> dict[str, dict[str, str]]:
-    for name, title in given.items():
+def _read_titles(reader: TomlReader, key: str, titles: Mapping[str, Text]) -> dict[str, dict[str, str]]:
+    for name, title in titles.items():
         path = ("needs", key, name)
-        reading.check_name(name, path)
+        reader.check_name(name, path)
         if not title or not all(each.strip() for each in localized(title).values()):
-            reading.add_mistake(path, "title-empty")
+            reader.add_mistake(path, "title-empty")
             return {}
-    return {name: localized(title) for name, title in given.items()}
+    return {name: localized(title) for name, title in titles.items()}
 
 
 def _default_titles(table: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """What things are called that the site did not name."""
+    """Titles from the language files, by name."""
     return {name: {lang: translate(lang, f"{table}.{name}") for lang in LANGUAGES} for name in names}
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.capabilities.needs.services import OPEN, Need, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, Need, NeedState, Reception
 from gateway.words import translate
 
 DAY_S = 86_400.0
@@ -40,29 +40,29 @@ class NeedsFigures(msgspec.Struct, frozen=True, kw_only=True):
         return 100 * self.referred / self.registered if self.registered else None
 
 
-def figures(needs: Iterable[Need]) -> NeedsFigures:
+def needs_figures(needs: Iterable[Need]) -> NeedsFigures:
     """The statistics of all these needs."""
     needs = list(needs)
-    owed = [need for need in needs if need.state in OPEN]
+    owed = [need for need in needs if need.state in OPEN_STATES]
     durations_days = [days for need in needs if (days := days_to_end(need)) is not None]
     rated = [need.satisfaction for need in needs if need.satisfaction]
     return NeedsFigures(
         registered=len(needs),
         open=len(owed),
         overdue=sum(need.overdue for need in owed),
-        late=sum(need.overdue for need in needs if need.state not in OPEN),
+        late=sum(need.overdue for need in needs if need.state not in OPEN_STATES),
         referred=sum(need.referred for need in needs),
         days=median(durations_days) if durations_days else None,
         satisfaction=fmean(rated) if rated else None,
     )
 
 
-def figures_by_group(needs: Iterable[Need], of: Callable[[Need], str]) -> dict[str, NeedsFigures]:
+def figures_by_group(needs: Iterable[Need], group_of: Callable[[Need], str]) -> dict[str, NeedsFigures]:
     """The statistics of each group, sorted by the group's name."""
     groups: dict[str, list[Need]] = {}
     for need in needs:
-        groups.setdefault(of(need), []).append(need)
-    return {name: figures(groups[name]) for name in sorted(groups)}
+        groups.setdefault(group_of(need), []).append(need)
+    return {name: needs_figures(groups[name]) for name in sorted(groups)}
 
 
 def days_to_end(need: Need) -> float | None:
@@ -75,12 +75,12 @@ def days_to_end(need: Need) -> float | None:
 
 def month_registered(need: Need, zone: ZoneInfo) -> str:
     """The local month of registration, `2026-11`."""
-    return f"{datetime.fromtimestamp(need.created.wall / 1000, zone):%Y-%m}"
+    return f"{datetime.fromtimestamp(need.created.wall_ms / 1000, zone):%Y-%m}"
 
 
 def newest_first(rows: Mapping[str, Need]) -> list[tuple[str, Need]]:
     """Needs with their numbers, newest first."""
-    return sorted(rows.items(), key=lambda item: item[1].created.wall, reverse=True)
+    return sorted(rows.items(), key=lambda item: item[1].created.wall_ms, reverse=True)
 
 
 def needs_table(
@@ -118,9 +118,9 @@ def _table_row(
         translate(lang, f"need-state.{need.state}"),
         localized_title(reception.owners, need.owner, lang) if reception else need.owner,
         localized_title(reception.referrals, need.referral, lang) if reception else need.referral,
-        local(need.created.wall),
+        local(need.created.wall_ms),
         local(need.due, "%Y-%m-%d"),
-        local(need.ended.wall) if need.ended else "",
+        local(need.ended.wall_ms) if need.ended else "",
         "" if days is None else f"{days:.1f}",
         translate(lang, "need.yes") if need.overdue else "",
         translate(lang, f"need-outcome.{need.outcome}") if need.outcome else "",

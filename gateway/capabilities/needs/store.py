@@ -52,7 +52,7 @@ class ParticularsStore:
         self._path = path
         self._key_file = key_file
 
-    def put(self, number: str, particulars: Particulars, at: int) -> None:
+    def insert(self, number: str, particulars: Particulars, at: int) -> None:
         """Seal and store the particulars of a need that is about to be registered."""
         with self._open() as database:
             master = self._master_key(database)

@@ -1,4 +1,4 @@
-"""What the pages show of the parcel lockers: a tile, and every compartment with a button that opens it."""
+"""The pages of parcel lockers: a tile, and every compartment with a button that opens it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN_ACTION = "open"
 
 
 class CompartmentRow(msgspec.Struct, frozen=True):
-    """One compartment: `free`, `occupied`, `open`, `shut` (no sensor looks inside) or `unknown`."""
+    """One compartment: `free`, `occupied`, `open`, `shut` (without an item sensor) or `unknown`."""
 
     number: int
     state: str
@@ -38,7 +38,7 @@ class ParcelsView(msgspec.Struct, frozen=True):
 
 
 class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
-    """A person wants a compartment opened."""
+    """Opens a compartment."""
 
     lock: int
 
@@ -53,13 +53,15 @@ class OpenCompartment(DeviceRequest, frozen=True, tag=OPEN_ACTION):
         return NO_TARGET
 
 
-def parcels_view(_settings: None, given: PartInput) -> ParcelsView:
-    """What the service's rows and its summary say."""
-    rows: Mapping[str, Compartment] = given.rows(Lockers)
+def parcels_view(_settings: None, part_input: PartInput) -> ParcelsView:
+    """The view of the service's rows and summary."""
+    rows: Mapping[str, Compartment] = part_input.rows(Lockers)
     return ParcelsView(
-        compartments=place_count(given.snapshot.samples.get(Lockers.name), given.now),
+        compartments=place_count(part_input.snapshot.samples.get(Lockers.name), part_input.now),
         cabinets=tuple(
-            _cabinet(info, rows) for info in given.infos.values() if info.kind == PARCEL_LOCKER_KIND
+            _cabinet(info, rows)
+            for info in part_input.device_infos.values()
+            if info.kind == PARCEL_LOCKER_KIND
         ),
     )
 
@@ -93,7 +95,7 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     summaries=(Lockers.name,),
     view=parcels_view,
     own_kinds={
-        # Compartments are shown and opened one by one.
+        # Compartments are shown and opened in their own region.
         PARCEL_LOCKER_KIND: OwnKind(
             actions=frozenset({OPEN_ACTION}), is_own_point=lambda point: "." in point
         )
@@ -101,4 +103,5 @@ PAGES: PagePart[None, ParcelsView] = PagePart(
     tiles=(Tile("lockers-tile", order=40),),
     home_regions=("lockers",),
     requests=(OpenCompartment,),
+    styles=("parcels.css",),
 )

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import (
+    ConfigurationAdopted,
+    Device,
+    Fact,
+    Lane,
+    Message,
+    RowChanges,
+    Rows,
+    Sample,
+    Service,
+    Stamp,
+    Value,
+)
 
 PARCEL_LOCKER_KIND = "parcel-locker"
 
@@ -45,10 +57,10 @@ class Lockers(Service):
         }
         """By device the numbers of its compartments, and whether each has an item sensor."""
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
-        if isinstance(message, Adopted):
+        if isinstance(message, ConfigurationAdopted):
             known = {
                 f"{device}/{n}" for device, compartments in self._compartments.items() for n in compartments
             }

@@ -1,4 +1,4 @@
-"""What parcel lockers need of the site: its devices alone."""
+"""Parcel lockers have no table of their own: the service follows from the devices."""
 
 from __future__ import annotations
 

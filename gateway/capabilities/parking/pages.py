@@ -1,4 +1,4 @@
-"""What the pages show of the parking bays: a tile."""
+"""The tile of parking bays."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from gateway.web.part import PagePart, PartInput, Tile
 from gateway.web.view import PlaceCount, place_count
 
 
-def _bays(_settings: None, given: PartInput) -> PlaceCount:
-    return place_count(given.snapshot.samples.get(Parking.name), given.now)
+def _bays(_settings: None, part_input: PartInput) -> PlaceCount:
+    return place_count(part_input.snapshot.samples.get(Parking.name), part_input.now)
 
 
 PAGES: PagePart[None, PlaceCount] = PagePart(
@@ -16,4 +16,5 @@ PAGES: PagePart[None, PlaceCount] = PagePart(
     summaries=(Parking.name,),
     view=_bays,
     tiles=(Tile("bays-tile", order=30),),
+    styles=("parking.css",),
 )

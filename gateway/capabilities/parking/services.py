@@ -6,7 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import Adopted, Changes, Device, Fact, Lane, Message, Rows, Sample, Service, Stamp, Value
+from gateway.model import (
+    ConfigurationAdopted,
+    Device,
+    Fact,
+    Lane,
+    Message,
+    RowChanges,
+    Rows,
+    Sample,
+    Service,
+    Stamp,
+    Value,
+)
 
 PARKING_BAY_KIND = "parking-bay"
 
@@ -32,10 +44,10 @@ class Parking(Service):
             if device.kind == PARKING_BAY_KIND
         }
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
-        if isinstance(message, Adopted):
+        if isinstance(message, ConfigurationAdopted):
             known = {f"{device}/{point}" for device, points in self._bays.items() for point in points}
             return {key: None for key in rows if key not in known}, facts
         if not isinstance(message, Sample):

@@ -1,4 +1,4 @@
-"""What parking needs of the site: its devices alone."""
+"""Parking has no table of its own: the service follows from the devices."""
 
 from __future__ import annotations
 

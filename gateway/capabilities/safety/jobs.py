@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gateway.base.clock import local_time
-from gateway.base.control import Handler
 from gateway.config import Site, localized
 from gateway.jobs import Host, Job
 
@@ -18,8 +16,8 @@ from .site import SafetySite
 
 
 class OutputsJob(Job):
-    """Controls the outputs. A reload that does not change them does not switch them again: somebody may
-    have switched one by hand."""
+    """Controls the outputs. A reload that does not change them does not switch them again, as one may have
+    been switched by hand."""
 
     name = "outputs"
     reports_as = OUTPUTS_DEVICE
@@ -30,8 +28,8 @@ class OutputsJob(Job):
             host.site.part(SafetySite).outputs,
             lambda: host.rows(Safety.name).values(),
             host.execute,
-            host.sample,
-            host.record,
+            host.publish_sample,
+            host.record_fact,
             host.clock,
         )
 
@@ -50,6 +48,7 @@ class NotificationsJob(Job):
     """Delivers the notices of the escalation service."""
 
     name = "notifications"
+    calls = ("notify-test",)
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -65,7 +64,7 @@ class NotificationsJob(Job):
                 local_time(site.centre.timezone),
             ),
             lambda: host.rows(Escalation.name),
-            lambda outcomes: host.conclude(Escalation.name, outcomes),
+            lambda outcomes: host.report_outcomes(Escalation.name, outcomes),
             host.clock,
         )
 
@@ -79,10 +78,7 @@ class NotificationsJob(Job):
     def alarm_changed(self) -> None:
         self._notifier.check_now()
 
-    def handlers(self) -> Mapping[str, Handler]:
-        return {"notify-test": self._answer_test}
-
-    async def _answer_test(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
         return {"channels": await self._notifier.send_test(str(request.get("contact")))}
 
 

@@ -234,9 +234,9 @@ class Notifier:
     def _details(self, notice: Notice, now: Stamp) -> list[str]:
         alarm = notice.alarm
         lines = [self._change_text(notice)]
-        raised = self._context.local_time(msgspec.structs.replace(now, wall=alarm.raised))
+        raised = self._context.local_time(msgspec.structs.replace(now, wall_ms=alarm.raised))
         if raised is not None:
-            minutes = max(0, now.wall - alarm.raised) // 60_000
+            minutes = max(0, now.wall_ms - alarm.raised) // 60_000
             lines.append(self._translate("since", time=f"{raised:%m-%d %H:%M:%S}", minutes=minutes))
         if not isinstance(alarm.value, bool) and alarm.value != "":
             device = self._context.devices.get(alarm.device)

@@ -85,8 +85,8 @@ class OutputController:
     async def _switch(self, name: str, device: str, action: str) -> GatewayError | None:
         """Switch once; returns the error if the device did not confirm."""
         at = self._clock.now()
-        expires = at.wall + SWITCH_EXPIRY_MS
-        command_id = f"{name}/{at.mono:x}"
+        expires = at.wall_ms + SWITCH_EXPIRY_MS
+        command_id = f"{name}/{at.mono_ns:x}"
         try:
             await self._execute(
                 Command(

@@ -45,9 +45,9 @@ class RuleReplay:
     def process_sample(self, sample: Sample) -> None:
         """Evaluate the time since the sample before, then this sample."""
         # The journal spans restarts: only the wall clock orders it.
-        at = _by_wall_clock(sample.at, sample.at.wall)
+        at = _by_wall_clock(sample.at, sample.at.wall_ms)
         if self._last:
-            for wall_ms in range(self._last.wall + TIME_STEP_MS, at.wall, TIME_STEP_MS):
+            for wall_ms in range(self._last.wall_ms + TIME_STEP_MS, at.wall_ms, TIME_STEP_MS):
                 between = _by_wall_clock(at, wall_ms)
                 self._record_changes(self._evaluator.evaluate_time(between), between)
         self._record_changes(self._evaluator.evaluate_sample(msgspec.structs.replace(sample, at=at)), at)
@@ -58,12 +58,12 @@ class RuleReplay:
         for rule, holds, value in changes:
             if holds:
                 self._open[rule.id] = len(self.alarms)
-                self.alarms.append(ReplayedAlarm(rule.id, at.wall, None, value))
+                self.alarms.append(ReplayedAlarm(rule.id, at.wall_ms, None, value))
             elif rule.id in self._open:
                 index = self._open.pop(rule.id)
-                self.alarms[index] = msgspec.structs.replace(self.alarms[index], ended=at.wall)
+                self.alarms[index] = msgspec.structs.replace(self.alarms[index], ended=at.wall_ms)
 
 
 def _by_wall_clock(at: Stamp, wall_ms: int) -> Stamp:
     """A stamp whose monotonic time is its wall-clock time."""
-    return msgspec.structs.replace(at, wall=wall_ms, mono=wall_ms * 1_000_000, boot="")
+    return msgspec.structs.replace(at, wall_ms=wall_ms, mono_ns=wall_ms * 1_000_000, boot="")

@@ -53,7 +53,7 @@ class PeriodLog:
 
     def __init__(self, period: str, devices: Mapping[str, Device], local_time: LocalClock) -> None:
         self.period = period
-        self.sensors = {name: SensorLog() for name, device in devices.items() if device.safety}
+        self.sensors = {name: SensorLog() for name, device in devices.items() if device.is_safety_device}
         self.events: dict[str, list[LoggedEvent]] = {kind: [] for kind in sorted(EVENT_KINDS)}
         self.earlier_findings: dict[str, LoggedEvent] = {}
         """Findings reported earlier and still open when the period began, by id."""

@@ -1,4 +1,4 @@
-"""What visitors run in the daemon: the statistics follow the journal."""
+"""The background job of visitors: keeps the statistics up to date with the journal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .site import statistics_file
 
 
 class StatisticsJob(Job):
-    """Keeps the visitors of all years."""
+    """Maintains the statistics file."""
 
     name = "statistics"
 
@@ -21,7 +21,7 @@ class StatisticsJob(Job):
     @classmethod
     async def prepare(cls, host: Host) -> None:
         if downtime := await statistics.detect_downtime(host.journal.reader, host.clock.now()):
-            host.record(downtime)
+            host.record_fact(downtime)
 
     async def run(self) -> None:
         file = statistics_file(self._host.site)

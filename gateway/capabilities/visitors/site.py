@@ -1,4 +1,4 @@
-"""`[visitors]`, `[room.…]` and `[door.…]`: how people walk through a centre, and how many may be there."""
+"""`[visitors]`, `[room.…]` and `[door.…]`: rooms, doors, and limits of the number of people."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .services import (
 )
 
 CROWD_HYSTERESIS = 0.05
-"""Of its limit a place must become emptier by so much before it is no longer crowded."""
+"""The fraction of its limit by which a place must fall below it before it is no longer crowded."""
 MINUTES_PER_HOUR = 60
 Text = str | dict[str, str]
 
@@ -79,25 +79,25 @@ class _DoorKeys(msgspec.Struct, frozen=True, kw_only=True, rename={"outer": "fro
 
 
 class StatisticsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[statistics]`: where the visitors of all years are kept; beside the journal unless it says."""
+    """`[statistics]`: the path of the statistics file; by default beside the journal."""
 
     path: Path | None = None
 
 
 class VisitorsSite(msgspec.Struct, frozen=True, kw_only=True):
-    """The rooms and doors that visitors walk through, and where the statistics are kept."""
+    """Rooms, doors and limits, and the path of the statistics file."""
 
     layout: Layout = Layout()
     statistics: StatisticsOptions = StatisticsOptions()
 
 
 def statistics_file(site: Site) -> Path:
-    """Where the visitors of all years are kept."""
+    """The path of the statistics file."""
     return site.part(VisitorsSite).statistics.path or site.journal.path.with_name("statistics.db")
 
 
 def read(draft: SiteDraft) -> VisitorsSite:
-    """The rooms and doors that hold together."""
+    """Read the valid rooms and doors."""
     statistics = (
         draft.reader.read_section(StatisticsOptions, draft.data, "statistics") or StatisticsOptions()
     )
@@ -122,8 +122,8 @@ def _read_layout(draft: SiteDraft) -> Layout:
 
 
 def figures(part: VisitorsSite) -> Figures:
-    """Those of the centre, its rooms and its doors; a place with a limit is crowded above it. The centre is
-    first: rules are evaluated in this order."""
+    """Those of the centre, its rooms and its doors; a place with a limit raises an alarm above it. The
+    centre is first, as rules are evaluated in this order."""
     layout = part.layout
     rooms = (f"room.{name}.{figure}" for name in layout.rooms for figure in ("inside", "in", "out"))
     doors = (f"door.{name}.{figure}" for name in layout.doors for figure in ("in", "out"))
@@ -145,48 +145,48 @@ def figures(part: VisitorsSite) -> Figures:
     return {Visitors.name: found}
 
 
-def _read_rooms(reading: TomlReader, data: Table) -> dict[str, Room]:
+def _read_rooms(reader: TomlReader, data: Table) -> dict[str, Room]:
     rooms = {}
-    for name, table in reading.named_tables(data, "room"):
+    for name, table in reader.named_tables(data, "room"):
         if name in (OUTSIDE, CENTRE):
-            reading.add_mistake(("room", name), "name-reserved", name=name)
-        keys = reading.build_struct(_RoomKeys, table, ("room", name))
+            reader.add_mistake(("room", name), "name-reserved", name=name)
+        keys = reader.build_struct(_RoomKeys, table, ("room", name))
         if keys is not None:
             rooms[name] = Room(title=localized(keys.title or name), limit=keys.limit)
     return rooms
 
 
 def _table_names(data: Table, section: str) -> list[str]:
-    """The names of a section's tables, with those that are wrong."""
+    """The names of a section's tables, invalid ones included."""
     tables = data.get(section)
     return list(tables) if isinstance(tables, dict) else []
 
 
-def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
+def _read_doors(reader: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts_visitors(device)]
-    # One that is written down but wrong has been reported already.
+    # A device that is configured wrongly has been reported already.
     already_reported = [name for name in _table_names(data, "device") if name not in devices]
     places = (OUTSIDE, CENTRE, *_table_names(data, "room"))
-    for name, table in reading.named_tables(data, "door"):
+    for name, table in reader.named_tables(data, "door"):
         path = ("door", name)
-        keys = reading.build_struct(_DoorKeys, table, path)
+        keys = reader.build_struct(_DoorKeys, table, path)
         if keys is None:
             continue
         if name in counters and name not in keys.counters:
-            reading.add_mistake(path, "door-name", name=name)
+            reader.add_mistake(path, "door-name", name=name)
         for counter in keys.counters:
             if counter in taken:
                 other = taken[counter]
-                reading.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
+                reader.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
             elif counter not in counters and counter not in already_reported:
                 known = ", ".join(counters) or "–"
-                reading.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
+                reader.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name
         for key, side in (("from", keys.outer), ("to", keys.inner)):
             if side not in places:
-                reading.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
+                reader.add_mistake((*path, key), "door-side", side=side, known=", ".join(places))
         doors[name] = Door(
             title=localized(keys.title or name), counters=keys.counters, outer=keys.outer, inner=keys.inner
         )
@@ -194,7 +194,7 @@ def _read_doors(reading: TomlReader, data: Table, devices: Mapping[str, Device])
 
 
 def services(site: Site) -> list[Service]:
-    """The one service that follows visitors."""
+    """The service that counts visitors."""
     layout = site.part(VisitorsSite).layout
     return [Visitors(site.devices, layout, site.hours, local_time(site.centre.timezone))]
 

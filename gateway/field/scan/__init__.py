@@ -24,7 +24,7 @@ from .tables import FoundDevice, describe, site_tables
 
 __all__ = ["add_arguments", "run"]
 
-BROKERS = ("mqtt://", "mqtts://")
+BROKER_URL_PREFIXES = ("mqtt://", "mqtts://")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("what", choices=("serial", "tcp", "ble", "mqtt"), help=word("what"))
     parser.add_argument("target", nargs="*", help=word("target"))
-    parser.add_argument("--units", type=_numbers, metavar="1-32", help=word("units"))
+    parser.add_argument("--units", type=_parse_numbers, metavar="1-32", help=word("units"))
     parser.add_argument("--baud", type=int, help=word("baud"))
     parser.add_argument("--parity", choices=("N", "E", "O"), help=word("baud"))
-    parser.add_argument("--seconds", type=_seconds, help=word("seconds"))
-    parser.add_argument("--timeout", type=_seconds, help=word("timeout"))
+    parser.add_argument("--seconds", type=_parse_seconds, help=word("seconds"))
+    parser.add_argument("--timeout", type=_parse_seconds, help=word("timeout"))
     parser.add_argument("--username", help=word("username"))
     parser.add_argument("--password-file", type=Path, help=word("username"))
     parser.add_argument("--json", action="store_true", help=word("json"))
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
     """Scan, and print what was found, even when that is interrupted. Raises `GatewayError`."""
-    targets = _targets(arguments.what, arguments.target)
+    targets = _check_targets(arguments.what, arguments.target)
     site = load_site(arguments.config) if arguments.config.exists() else None
     keys = {"baud", "parity", "username", "password_file"}
     options = ScanOptions(
@@ -67,33 +67,35 @@ def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
         control_socket=(site.control if site else ControlOptions()).socket,
     )
     try:
-        asyncio.run(_scan(scanner, arguments.what, targets))
+        asyncio.run(_run_scan(scanner, arguments.what, targets))
     finally:
         report.end_line()
         print(report.as_json(site) if arguments.json else report.as_tables(site))
 
 
-async def _scan(scanner: Scanner, what: str, targets: list[str]) -> None:
-    if what == "serial":
+async def _run_scan(scanner: Scanner, medium: str, targets: list[str]) -> None:
+    if medium == "serial":
         await scanner.scan_ports(targets)
-    elif what == "tcp":
+    elif medium == "tcp":
         await scanner.scan_hosts(targets)
     else:
         for target in targets:
             await scanner.scan_by_listening(target)
 
 
-def _targets(what: str, given: list[str]) -> list[str]:
+def _check_targets(medium: str, targets: list[str]) -> list[str]:
     """Raises `GatewayError` where a target is missing, or none of its kind."""
-    if what == "ble":
-        return [f"ble:{adapter.removeprefix('ble:')}" for adapter in given or [""]]
-    wrong = [target for target in given if what == "mqtt" and not target.startswith(BROKERS)]
-    if what == "serial":
-        given = [str(Path(target).absolute()) if Path(target).exists() else target for target in given]
-        wrong += [target for target in given if not target.startswith("/")]
-    if wrong or (not given and what != "serial"):
-        raise GatewayError(f"scan-target-{what}", target=", ".join(wrong) or "–")
-    return given
+    if medium == "ble":
+        return [f"ble:{adapter.removeprefix('ble:')}" for adapter in targets or [""]]
+    wrong = [
+        target for target in targets if medium == "mqtt" and not target.startswith(BROKER_URL_PREFIXES)
+    ]
+    if medium == "serial":
+        targets = [str(Path(target).absolute()) if Path(target).exists() else target for target in targets]
+        wrong += [target for target in targets if not target.startswith("/")]
+    if wrong or (not targets and medium != "serial"):
+        raise GatewayError(f"scan-target-{medium}", target=", ".join(wrong) or "–")
+    return targets
 
 
 class ScanPrinter(ScanReport):
@@ -126,7 +128,7 @@ class ScanPrinter(ScanReport):
             self._bar_shown = False
 
     def as_tables(self, site: Site | None) -> str:
-        return site_tables(self.found, _taken(site), self._language)
+        return site_tables(self.found, _configured_names(site), self._language)
 
     def as_json(self, site: Site | None) -> str:
         found = [
@@ -148,11 +150,11 @@ class ScanPrinter(ScanReport):
         return json.dumps(whole, indent=2, ensure_ascii=False, default=str)
 
 
-def _taken(site: Site | None) -> set[str]:
+def _configured_names(site: Site | None) -> set[str]:
     return {*site.buses, *site.devices} if site else set()
 
 
-def _numbers(text: str) -> frozenset[int]:
+def _parse_numbers(text: str) -> frozenset[int]:
     """`1-16,32`: numbers and ranges."""
     found: set[int] = set()
     for part in text.split(","):
@@ -161,7 +163,7 @@ def _numbers(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds <= 3600:
         raise ValueError(text)

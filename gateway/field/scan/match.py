@@ -31,12 +31,13 @@ class ProfileMatch(msgspec.Struct, frozen=True):
 def matching_profiles(
     models: Mapping[str, Profile],
     identity: Mapping[str, str],
-    wires: Mapping[str, Sequence[Mapping[str, Value]]],
+    wire_readings: Mapping[str, Sequence[Mapping[str, Value]]],
 ) -> list[ProfileMatch]:
-    """The models that match, by falling weight. `wires`: the values that were read, or the messages that
-    were received, decoded by each model."""
+    """The models that match, by falling weight. `wire_readings`: the values that were read, or the
+    messages that were received, decoded by each model."""
     matches = (
-        match_profile(name, profile, identity, wires.get(name, ())) for name, profile in models.items()
+        match_profile(name, profile, identity, wire_readings.get(name, ()))
+        for name, profile in models.items()
     )
     found = [match for match in matches if match]
     if len(found) > 1 and not any(match.values for match in found):
@@ -45,28 +46,28 @@ def matching_profiles(
 
 
 def match_profile(
-    name: str, profile: Profile, identity: Mapping[str, str], wires: Sequence[Mapping[str, Value]]
+    name: str, profile: Profile, identity: Mapping[str, str], wire_readings: Sequence[Mapping[str, Value]]
 ) -> ProfileMatch | None:
     """None where the model does not match."""
-    if contradicts(profile, identity):
+    if contradicts_identity(profile, identity):
         return None
     # A register may hold anything; a message is at least of the format that it was taken for.
     asked = profile.driver.scan is not None and profile.driver.scan.candidate_addresses is not None
     weight = FINGERPRINT_WEIGHT * sum(key in identity for key in profile.fingerprint)
-    weight += MODEL_NAME_WEIGHT * _names_model(profile, identity)
+    weight += MODEL_NAME_WEIGHT * _identity_names_model(profile, identity)
     values: dict[str, Value] = {}
-    for wire in wires:
+    for wire in wire_readings:
         found, bad = convert_values(profile.points, wire)
-        if found and (bad or (asked and not _among_choices(profile.points, wire))):
+        if found and (bad or (asked and not _are_known_choices(profile.points, wire))):
             return None
         values |= found
-    if not values and (wires or not weight):
+    if not values and (wire_readings or not weight):
         return None
     weight += sum(_point_weight(profile.points[point]) for point in values)
     return ProfileMatch(name, weight, values)
 
 
-def contradicts(profile: Profile, identity: Mapping[str, str]) -> bool:
+def contradicts_identity(profile: Profile, identity: Mapping[str, str]) -> bool:
     """Whether the device's identity rules the model out."""
     return any(
         key in identity and not fnmatchcase(identity[key].lower(), pattern.lower())
@@ -74,15 +75,17 @@ def contradicts(profile: Profile, identity: Mapping[str, str]) -> bool:
     )
 
 
-def _names_model(profile: Profile, identity: Mapping[str, str]) -> bool:
+def _identity_names_model(profile: Profile, identity: Mapping[str, str]) -> bool:
     """Whether the device's identity contains the maker's name for the model, such as "EM300-ZLD"."""
-    code = _letters(profile.model.split()[0])
+    code = _letters_and_digits(profile.model.split()[0])
     distinctive = len(code) >= 4 and any(letter.isdigit() for letter in code)
     generic = profile.maker.lower().startswith("generic")
-    return distinctive and not generic and any(code in _letters(text) for text in identity.values())
+    return (
+        distinctive and not generic and any(code in _letters_and_digits(text) for text in identity.values())
+    )
 
 
-def _letters(text: str) -> str:
+def _letters_and_digits(text: str) -> str:
     return "".join(letter for letter in text.lower() if letter.isalnum())
 
 
@@ -91,7 +94,7 @@ def _point_weight(point: Point) -> int:
     return 1 + LIMIT_WEIGHT * limits + CHOICE_WEIGHT * (point.equals is not None)
 
 
-def _among_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -> bool:
+def _are_known_choices(points: Mapping[str, Point], wire_values: Mapping[str, Value]) -> bool:
     """Points that compare the same place on the wire with numbers tell together which states exist: from 0
     to one more than the largest of them."""
     last: dict[object, int] = {}
@@ -101,7 +104,7 @@ def _among_choices(points: Mapping[str, Point], wire: Mapping[str, Value]) -> bo
         last[_wire_location(point)] = max(last.get(_wire_location(point), 0), *states, 0)
     states_of = {name: point for name, point in points.items() if point.equals is not None}
     return all(
-        not isinstance(value := wire.get(name), int) or 0 <= value <= last[_wire_location(point)] + 1
+        not isinstance(value := wire_values.get(name), int) or 0 <= value <= last[_wire_location(point)] + 1
         for name, point in states_of.items()
     )
 

@@ -6,19 +6,19 @@ import contextlib
 import os
 from pathlib import Path
 
-BY_ID = Path("/dev/serial/by-id")
+SERIAL_BY_ID_FOLDER = Path("/dev/serial/by-id")
 """Names that stay the same after a reboot. Other ports are scanned only when they are named: on a
 Raspberry Pi they are the console and the Bluetooth chip."""
-PTY_MASTER = "ptmx"
+PTY_MASTER_DEVICE = "ptmx"
 
 
-def stable_name(port: str, by_id: Path = BY_ID) -> str:
+def stable_name(port: str, by_id: Path = SERIAL_BY_ID_FOLDER) -> str:
     """The name to write into a configuration."""
     real = os.path.realpath(port)
     return next((str(name) for name in ports_by_id(by_id) if os.path.realpath(name) == real), port)
 
 
-def ports_by_id(by_id: Path = BY_ID) -> list[Path]:
+def ports_by_id(by_id: Path = SERIAL_BY_ID_FOLDER) -> list[Path]:
     """Every port with a stable name, by that name."""
     return sorted(by_id.iterdir()) if by_id.is_dir() else []
 
@@ -28,12 +28,12 @@ def port_users(port: str) -> list[str]:
     of a pseudo-terminal is the device itself, and none of its users."""
     real = os.path.realpath(port)
     others = (p for p in Path("/proc").iterdir() if p.name.isdecimal() and int(p.name) != os.getpid())
-    using = (process for process in others if _is_user(_open_files(process), real))
+    using = (process for process in others if _has_port_open(_open_files(process), real))
     return [f"{process.name} ({_process_name(process)})" for process in using]
 
 
-def _is_user(files: list[str], port: str) -> bool:
-    return port in files and not any(file.endswith(PTY_MASTER) for file in files)
+def _has_port_open(files: list[str], port: str) -> bool:
+    return port in files and not any(file.endswith(PTY_MASTER_DEVICE) for file in files)
 
 
 def _open_files(process: Path) -> list[str]:

@@ -7,15 +7,10 @@ that another program has open is left alone, and so is a line on which there is 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import itertools
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,11 +18,9 @@ from gateway.base import control
 from gateway.base.tasks import root_error
 from gateway.config import Profile, Site
 from gateway.model import (
-    Bus,
     Clock,
     Driver,
     FailureKind,
-    GatewayError,
     LinkDown,
     OverheardDevice,
     Point,
@@ -38,30 +31,29 @@ from gateway.model import (
 from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
-from .ask import encode_points, parse_keys, scan_request
-from .match import contradicts, matching_profiles
-from .ports import BY_ID, port_users, ports_by_id, stable_name
+from .match import contradicts_identity, matching_profiles
+from .ports import SERIAL_BY_ID_FOLDER, port_users, ports_by_id, stable_name
+from .requests import encode_points, parse_keys
+from .scanned_bus import ScannedBus
 from .tables import FoundDevice
+from .targets import CONNECT_TIMEOUT_S, accepts_connection, canonical_target, host_targets
 
 SERIAL_TIMEOUT_S, TCP_TIMEOUT_S = 0.08, 0.3
 """Time for a reply; on a serial line that of the characters is added."""
 BITS_PER_EXCHANGE = 20 * 11
 """Of a request and its reply."""
 DEFAULT_BAUD = 9600
-MAX_BREAKS_IN_A_ROW = 3
-"""How often in a row a bus may go down before it is given up."""
-MAX_PARALLEL_CONNECTS, CONNECT_TIMEOUT_S = 64, 1.0
-"""Hosts of a network that are tried at once, and the time each has to accept a connection."""
+MAX_PARALLEL_CONNECTS = 64
+"""Hosts of a network that are tried at once."""
 MAX_PARALLEL_HOSTS = 8
 """Hosts whose devices are asked at once."""
-MAX_NETWORK_ADDRESSES = 1024
 MAX_MESSAGES_PER_DEVICE = 20
 """Different messages of one device that are compared with the models."""
 
 Table = dict[str, Any]
 AskDevice = Callable[..., Awaitable[Table]]
-"""Address keys, a model's name and its points to an answer of `ask.scan_request`. Raises `ReadFailed`
-without a reply, `LinkDown` when the bus is down for good."""
+"""Address keys, a model's name and its points to an answer of `requests.make_scan_request`. Raises
+`ReadFailed` without a reply, `LinkDown` when the bus is down for good."""
 
 
 class ScanReport(Protocol):
@@ -111,11 +103,11 @@ class Scanner:
         self._report = report
         self._clock = clock
         self._options = options
-        self._socket = control_socket
+        self._control_socket = control_socket
         self._gateway_buses: dict[str, str] = {}
         """By target, the bus of the running gateway that uses it."""
 
-    async def scan_ports(self, ports: Sequence[str], by_id: Path = BY_ID) -> None:
+    async def scan_ports(self, ports: Sequence[str], by_id: Path = SERIAL_BY_ID_FOLDER) -> None:
         """Scan serial ports one after the other; without any, all that have a stable name."""
         await self._ask_gateway()
         chosen = [stable_name(port, by_id) for port in ports] or [str(name) for name in ports_by_id(by_id)]
@@ -128,7 +120,7 @@ class Scanner:
                 self._report.announce(f"error.{down.key}", **down.facts)
 
     async def _scan_port(self, port: str) -> None:
-        if bus := self._gateway_buses.get(_canonical(port)):
+        if bus := self._gateway_buses.get(canonical_target(port)):
             await self._scan_through_gateway(port, bus)
         elif others := port_users(port):
             self._report.announce("scan.held", place=port, users=", ".join(others))
@@ -142,16 +134,16 @@ class Scanner:
         await self._ask_gateway()
         scans = (driver.scan for driver in self._drivers.values())
         ports = sorted({scan.tcp_port for scan in scans if scan and scan.tcp_port})
-        places = [place for target in targets for place in _host_targets(target, ports)]
+        places = [place for target in targets for place in host_targets(target, ports)]
         connecting, asking = asyncio.Semaphore(MAX_PARALLEL_CONNECTS), asyncio.Semaphore(MAX_PARALLEL_HOSTS)
 
         async def scan_host(place: str) -> None:
             try:
-                if bus := self._gateway_buses.get(await asyncio.to_thread(_canonical, place)):
+                if bus := self._gateway_buses.get(await asyncio.to_thread(canonical_target, place)):
                     await self._scan_through_gateway(place, bus)
                     return
                 async with connecting:
-                    if len(places) > 1 and not await _accepts_connection(place):
+                    if len(places) > 1 and not await accepts_connection(place):
                         return
                 async with asking:
                     await self._scan_target(place, TCP_TIMEOUT_S)
@@ -171,11 +163,13 @@ class Scanner:
     async def _ask_gateway(self) -> None:
         """Ask a running gateway which targets it uses. Raises `GatewayError` when it does not answer."""
         try:
-            answer = await control.call(self._socket, "lines")
+            answer = await control.call_daemon(self._control_socket, "lines")
         except control.DaemonNotRunning:
             return
         lines = answer["lines"].items()
-        self._gateway_buses = {await asyncio.to_thread(_canonical, place): bus for bus, place in lines}
+        self._gateway_buses = {
+            await asyncio.to_thread(canonical_target, place): bus for bus, place in lines
+        }
 
     async def scan_by_listening(self, target: str) -> None:
         """Find the devices that report by themselves to a broker or by radio."""
@@ -192,14 +186,14 @@ class Scanner:
         self._report.announce("scan.begin", place=target, lines=len(tables), seconds=round(needed_s))
         reported: set[str] = set()
         for name, table in tables:
-            bus = _ScannedBus(self._drivers[name], table, self._timeout_s(table, timeout_s), self._clock)
+            bus = ScannedBus(self._drivers[name], table, self._timeout_s(table, timeout_s), self._clock)
             addresses = self._candidate_addresses(name, table)
             seconds = round(len(addresses) * bus.timeout_s)
             summary = _describe_bus(target, table)
             self._report.announce("scan.line", place=target, driver=name, line=summary, seconds=seconds)
             try:
                 async with bus:
-                    found = await self._ask_addresses(name, target, table, bus.ask, addresses)
+                    found = await self._ask_addresses(name, target, table, bus.send_request, addresses)
             except LinkDown as down:
                 # Some ports do not support every speed and parity.
                 if str(down) not in reported:
@@ -214,9 +208,9 @@ class Scanner:
     async def _scan_through_gateway(self, target: str, bus: str) -> None:
         """Ask through the running gateway, which uses the target: between its own polls."""
         spec = self._site.buses.get(bus) if self._site else None
-        if spec is None or _canonical(
+        if spec is None or canonical_target(
             spec.driver.scan.target_of(spec.options) if spec.driver.scan else ""
-        ) != _canonical(target):
+        ) != canonical_target(target):
             self._report.announce("scan.differs", place=target, bus=bus)
             return
         name = next(name for name, driver in self._drivers.items() if driver is spec.driver)
@@ -248,7 +242,9 @@ class Scanner:
 
         async def ask(keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
             more = {} if points is None else {"points": encode_points(points)}
-            answer = await control.call(self._socket, "scan", bus=bus, address=keys, model=model, **more)
+            answer = await control.call_daemon(
+                self._control_socket, "scan", bus=bus, address=keys, model=model, **more
+            )
             if "nobody" in answer:
                 failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
                 if failed.kind.late_reply_possible and target.startswith("tcp:"):
@@ -266,59 +262,59 @@ class Scanner:
         name: str,
         target: str,
         table: Table,
-        ask: AskDevice,
+        ask_device: AskDevice,
         addresses: Sequence[Table],
         bus: str = "",
     ) -> int:
         """Report the devices at these addresses. Returns how many there are."""
         driver, found = self._drivers[name], 0
-        bus = bus or self._site_bus(driver, target, table)
-        async for address, identity in self._responding(target, ask, addresses):
+        bus = bus or self._find_site_bus(driver, target, table)
+        async for address, identity in self._responding_addresses(target, ask_device, addresses):
             device = FoundDevice(
                 driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
             )
-            device.configured_as = self._site_device(driver, target, address)
+            device.configured_as = self._find_site_device(driver, target, address)
             if not device.configured_as:
-                wires = await self._try_models(driver, ask, address, identity)
-                device.matches = matching_profiles(self._models_of(driver), identity, wires)
+                wires = await self._try_models(driver, ask_device, address, identity)
+                device.matches = matching_profiles(self._models_of_driver(driver), identity, wires)
             self._report.add_device(device)
             found += 1
         return found
 
-    async def _responding(
-        self, target: str, ask: AskDevice, addresses: Sequence[Table]
+    async def _responding_addresses(
+        self, target: str, ask_device: AskDevice, addresses: Sequence[Table]
     ) -> AsyncIterator[tuple[Table, dict[str, str]]]:
         """The addresses that reply, with the identity of the device there. Some devices on TCP reply at any
         address: where all of some unlikely ones do, the first address stands for the device."""
         count = len(addresses)
         unlikely = [count - 2, count * 3 // 5, count // 3] if count >= 16 else []
-        known = {index: await self._probe(ask, addresses[index]) for index in unlikely}
+        known = {index: await self._probe_address(ask_device, addresses[index]) for index in unlikely}
         if known and all(identity is not None for identity in known.values()):
             self._report.announce("scan.any", place=target)
             addresses, known = addresses[:1], {}
         for index, address in enumerate(addresses):
             self._report.progress(target, index, len(addresses))
-            identity = known[index] if index in known else await self._probe(ask, address)
+            identity = known[index] if index in known else await self._probe_address(ask_device, address)
             if identity is not None:
                 yield address, identity
 
-    async def _probe(self, ask: AskDevice, address: Table) -> dict[str, str] | None:
+    async def _probe_address(self, ask_device: AskDevice, address: Table) -> dict[str, str] | None:
         try:
-            identity: dict[str, str] = (await ask(address))["says"]
+            identity: dict[str, str] = (await ask_device(address))["says"]
         except ReadFailed:
             return None
         return identity
 
     async def _try_models(
-        self, driver: Driver, ask: AskDevice, address: Table, identity: Mapping[str, str]
+        self, driver: Driver, ask_device: AskDevice, address: Table, identity: Mapping[str, str]
     ) -> dict[str, list[dict[str, Value]]]:
         """What each model reads from the device, for the models whose registers it has."""
         wires: dict[str, list[dict[str, Value]]] = {}
-        for model, profile in self._models_of(driver).items():
-            if contradicts(profile, identity):
+        for model, profile in self._models_of_driver(driver).items():
+            if contradicts_identity(profile, identity):
                 continue
             try:
-                wires[model] = [(await ask(address, model, profile.points))["wire"]]
+                wires[model] = [(await ask_device(address, model, profile.points))["wire"]]
             except ReadFailed:
                 continue
         return wires
@@ -347,7 +343,7 @@ class Scanner:
         driver = self._drivers[name]
         assert driver.scan
         assert driver.scan.overhear
-        bus = self._site_bus(driver, target, table)
+        bus = self._find_site_bus(driver, target, table)
         options = self._site.buses[bus].options if self._site and bus else parse_keys(driver.options, table)
         known: dict[str, tuple[FoundDevice, list[Raw]]] = {}
         async for overheard in driver.scan.overhear(options):
@@ -364,7 +360,7 @@ class Scanner:
                     identity={},
                     bus_table=table,
                     bus=bus,
-                    configured_as=self._site_device(driver, target, overheard.address),
+                    configured_as=self._find_site_device(driver, target, overheard.address),
                     pushes=True,
                 )
                 known[key] = device, []
@@ -384,14 +380,14 @@ class Scanner:
         ):
             messages.append(overheard.raw)
             device.received = values_by_path(overheard.raw) or {"": driver.format_raw(overheard.raw)}
-        models = self._models_of(driver)
+        models = self._models_of_driver(driver)
         wires = {
             name: [driver.decode(profile.points, raw) for raw in messages]
             for name, profile in models.items()
         }
         device.matches = matching_profiles(models, device.identity, wires)
 
-    def _models_of(self, driver: Driver) -> dict[str, Profile]:
+    def _models_of_driver(self, driver: Driver) -> dict[str, Profile]:
         return {name: profile for name, profile in self._models.items() if profile.driver is driver}
 
     def _candidate_buses(self, target: str, *, pushes: bool = False) -> list[tuple[str, Table]]:
@@ -409,15 +405,15 @@ class Scanner:
                         tables.append((name, table))
                 offers.append(tables)
         found = [one for some in itertools.zip_longest(*offers) for one in some if one]
-        return sorted(found, key=lambda one: not self._site_bus(self._drivers[one[0]], target, one[1]))
+        return sorted(found, key=lambda one: not self._find_site_bus(self._drivers[one[0]], target, one[1]))
 
-    def _site_bus(self, driver: Driver, target: str, table: Table) -> str:
+    def _find_site_bus(self, driver: Driver, target: str, table: Table) -> str:
         """The name of the site's bus at this target with these options; empty if it has none."""
         scan = driver.scan
         assert scan
-        real = _canonical(target)
+        real = canonical_target(target)
         for spec in self._site.buses.values() if self._site else ():
-            if spec.driver is driver and _canonical(place := scan.target_of(spec.options)) == real:
+            if spec.driver is driver and canonical_target(place := scan.target_of(spec.options)) == real:
                 ours = {key: str(getattr(spec.options, key)).replace(place, real) for key in table}
                 if scan.shareable or ours == {
                     key: str(v).replace(target, real) for key, v in table.items()
@@ -425,14 +421,16 @@ class Scanner:
                     return spec.name
         return ""
 
-    def _site_device(self, driver: Driver, target: str, keys: Table) -> str:
+    def _find_site_device(self, driver: Driver, target: str, keys: Table) -> str:
         """The name of the site's device at this address; empty if it has none."""
         scan = driver.scan
         assert scan
         for device in self._site.devices.values() if self._site else ():
             assert self._site
             spec = self._site.buses[device.bus]
-            if spec.driver is not driver or _canonical(scan.target_of(spec.options)) != _canonical(target):
+            if spec.driver is not driver or canonical_target(
+                scan.target_of(spec.options)
+            ) != canonical_target(target):
                 continue
             if all(str(getattr(device.address, k)).lower() == str(v).lower() for k, v in keys.items()):
                 return device.name
@@ -454,98 +452,8 @@ class Scanner:
         return self._options.timeout_s or default_s + characters_s
 
 
-class _ScannedBus:
-    """A bus that this process opens itself, when it is needed and again when it was down."""
-
-    def __init__(self, driver: Driver, table: Table, timeout_s: float, clock: Clock) -> None:
-        self._driver = driver
-        self._options = parse_keys(driver.options, table)
-        self.timeout_s = timeout_s
-        self._clock = clock
-        self._open = AsyncExitStack()
-        self._bus: Bus | None = None
-        self._breaks_in_a_row = 0
-
-    async def __aenter__(self) -> _ScannedBus:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._open.aclose()
-
-    async def ask(self, keys: Table, model: str = "", points: Mapping[str, Point] | None = None) -> Table:
-        """As `AskDevice`."""
-        ask = scan_request(self._driver, parse_keys(self._driver.address, keys), model, points)
-        try:
-            bus = self._bus or await self._connect()
-            answer = await ask(bus)
-        except LinkDown as down:
-            self._bus = None
-            await self._open.aclose()
-            self._breaks_in_a_row += 1
-            if self._breaks_in_a_row == MAX_BREAKS_IN_A_ROW or down.key == "line-open":
-                raise
-            raise ReadFailed(down.key) from down
-        except ReadFailed as failed:
-            if points is not None and bus.settle_s and failed.kind.late_reply_possible:
-                # A late reply could be taken for that of the next request.
-                await self._clock.sleep(2 * self.timeout_s)
-            raise
-        self._breaks_in_a_row = 0
-        return answer
-
-    async def _connect(self) -> Bus:
-        bus = await self._open.enter_async_context(self._driver.connect(self._options, ()))
-        assert isinstance(bus, Bus)
-        bus.timeout_s = self.timeout_s
-        self._bus = bus
-        return bus
-
-
 def _describe_bus(target: str, table: Table) -> str:
     """A bus's options in short."""
     kind = "tcp" if target.startswith("tcp:") else ""
     words = (str(value).replace(target, kind).rstrip(":") for value in table.values())
     return " ".join(word for word in words if word) or "–"
-
-
-def _canonical(place: str) -> str:
-    """One name for a target that has several."""
-    if "://" not in place and not place.endswith(":"):
-        return os.path.realpath(place)
-    if not place.startswith("tcp://"):
-        return place
-    host, _, port = place.removeprefix("tcp://").rpartition(":")
-    try:
-        return f"tcp://{socket.getaddrinfo(host.strip('[]'), None)[0][4][0]}:{port}"
-    except OSError:
-        return place
-
-
-def _host_targets(target: str, ports: Sequence[int]) -> list[str]:
-    """The places that a host, a host with its port, or a network stands for; `ports` are those of hosts
-    that are given without one. Raises `GatewayError`."""
-    target = target.removeprefix("tcp://")
-    try:
-        if "/" in target:
-            network = ipaddress.ip_network(target, strict=False)
-            if network.num_addresses > MAX_NETWORK_ADDRESSES:
-                raise GatewayError("scan-network-large", most=MAX_NETWORK_ADDRESSES)
-            return [f"tcp://{host}:{port}" for host in network.hosts() for port in ports]
-        url = urlsplit(f"//{target}")
-        own = [url.port] if url.port else ports
-    except ValueError as error:
-        raise GatewayError("scan-target", target=target, reason=error) from error
-    if not url.hostname:
-        raise GatewayError("scan-target", target=target, reason="")
-    return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
-
-
-async def _accepts_connection(place: str) -> bool:
-    url = urlsplit(place)
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await asyncio.open_connection(url.hostname, url.port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True

@@ -52,75 +52,83 @@ class FoundDevice(msgspec.Struct, kw_only=True):
         return ", ".join(f"{key} = {toml_value(value)}" for key, value in self.address.items())
 
 
-def site_tables(found: Sequence[FoundDevice], taken: Collection[str], language: str) -> str:
-    """Tables for every device that is not configured; `taken` are the names that the site's file has."""
-    used = {*taken, *reserved_names()}
+def site_tables(devices: Sequence[FoundDevice], configured_names: Collection[str], language: str) -> str:
+    """Tables for every device that is not configured; `configured_names` are the names that the site's file
+    has."""
+    used = {*configured_names, *reserved_names()}
     buses: dict[str, tuple[str, list[str]]] = {}
-    for device in found:
+    for device in devices:
         if device.configured_as:
             continue
         key = device.bus or f"{device.driver} {device.bus_table}"
         if key not in buses:
             name = device.bus or _unused_name(device.driver.replace("_", "-"), used)
-            new = _table(f"bus.{name}", driver=device.driver, **device.bus_table)
+            new = _toml_table(f"bus.{name}", driver=device.driver, **device.bus_table)
             buses[key] = name, [] if device.bus else [new]
         name, tables = buses[key]
-        tables.append(_device(device, name, used, language))
+        tables.append(_device_table(device, name, used, language))
     return "\n".join(table for _, tables in buses.values() for table in tables)
 
 
-def _device(found: FoundDevice, bus: str, used: set[str], language: str) -> str:
-    comment = f"# {describe(found, language)}"
-    if not found.matches:
+def _device_table(device: FoundDevice, bus: str, used: set[str], language: str) -> str:
+    comment = f"# {describe(device, language)}"
+    if not device.matches:
         return f"{comment}\n"
-    best = found.matches[0].profile
+    best = device.matches[0].profile
     kind = best.partition("/")[0]
-    value = str(next(iter(found.address.values())))
-    called = found.identity.get("name") or value
+    value = str(next(iter(device.address.values())))
+    called = device.identity.get("name") or value
     name = _unused_name(_slug(f"{kind}-{_slug(called) or _slug(value)}"), used)
     title = {language: f"{translate(language, f'kind.{kind}')} {called}" for language in LANGUAGES}
-    every = {"every": DEFAULT_SILENCE_S} if found.pushes else {}
-    keys = {"profile": best, "title": title, "bus": bus, **found.address, **found.keys_to_fill_in, **every}
-    return f"{comment}\n{_table(f'device.{name}', **keys)}"
+    every = {"every": DEFAULT_SILENCE_S} if device.pushes else {}
+    keys = {
+        "profile": best,
+        "title": title,
+        "bus": bus,
+        **device.address,
+        **device.keys_to_fill_in,
+        **every,
+    }
+    return f"{comment}\n{_toml_table(f'device.{name}', **keys)}"
 
 
-def describe(found: FoundDevice, language: str) -> str:
+def describe(device: FoundDevice, language: str) -> str:
     """One line about a device. Characters that cannot be printed, which a device may send, are left out."""
-    return "".join(letter if letter.isprintable() else " " for letter in _describe(found, language))
+    return "".join(letter if letter.isprintable() else " " for letter in _description(device, language))
 
 
-def _describe(found: FoundDevice, language: str) -> str:
-    identity = _list(found.identity)
-    who = f"{found.label} ({identity})" if identity else found.label
-    if found.configured_as:
-        return translate(language, "scan.configured", who=who, device=found.configured_as)
-    if not found.matches:
-        needs = ", ".join(found.keys_to_fill_in)
+def _description(device: FoundDevice, language: str) -> str:
+    identity = _listed_values(device.identity)
+    who = f"{device.label} ({identity})" if identity else device.label
+    if device.configured_as:
+        return translate(language, "scan.configured", who=who, device=device.configured_as)
+    if not device.matches:
+        needs = ", ".join(device.keys_to_fill_in)
         key = "scan.needs" if needs else "scan.fits-none"
-        return translate(language, key, who=who, heard=_list(found.received) or "–", needs=needs)
-    first, *others = found.matches
-    facts = {"who": who, "profile": first.profile, "values": _list(first.values) or "–"}
+        return translate(language, key, who=who, heard=_listed_values(device.received) or "–", needs=needs)
+    first, *others = device.matches
+    facts = {"who": who, "profile": first.profile, "values": _listed_values(first.values) or "–"}
     also = ", ".join(match.profile for match in others[:MAX_LISTED])
     if len(others) > MAX_LISTED:
         also += " …"
     return translate(language, "scan.fits-several" if others else "scan.fits-one", also=also, **facts)
 
 
-def _list(values: Mapping[str, Value]) -> str:
+def _listed_values(values: Mapping[str, Value]) -> str:
     first = list(values.items())[:MAX_LISTED]
-    shown = [f"{_short(name)} = {_short(toml_value(value))}" for name, value in first]
+    shown = [f"{_shortened(name)} = {_shortened(toml_value(value))}" for name, value in first]
     return ", ".join(shown) + (" …" if len(values) > MAX_LISTED else "")
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
 
 
-def _unused_name(wanted: str, used: set[str]) -> str:
-    name, number = wanted, 1
+def _unused_name(preferred_name: str, used: set[str]) -> str:
+    name, number = preferred_name, 1
     while name in used:
         number += 1
-        name = f"{wanted}-{number}"
+        name = f"{preferred_name}-{number}"
     used.add(name)
     return name
 
@@ -131,7 +139,7 @@ def _slug(text: str) -> str:
     return slug if NAME_PATTERN.fullmatch(slug) else ""
 
 
-def _table(name: str, **keys: Any) -> str:
+def _toml_table(name: str, **keys: Any) -> str:
     return "\n".join((f"[{name}]", *(f"{key} = {toml_value(value)}" for key, value in keys.items()), ""))
 
 

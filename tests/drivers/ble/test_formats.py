@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from drivers.ble.formats import (
     BTHOME,
-    RUUVI,
+    RUUVI_COMPANY_ID,
     XIAOMI,
     BlePacket,
     BlePoint,
@@ -192,11 +192,12 @@ def test_ruuvi_format_5() -> None:
 @pytest.mark.parametrize("service", [{}, {0x1234: b"@\x09\x60"}, {BTHOME: b""}, {BTHOME: b"\x20\x09\x60"},
                                      {XIAOMI: b"\x30\x58\x97\x09\x66"}, {BTHOME: b"\x41\x00"}])  # fmt: skip
 def test_what_speaks_no_format_of_ours_says_nothing(service: dict[int, bytes]) -> None:
-    assert parse_advertisement(raw(MAC), None, service, {RUUVI: b"\x03"}) is None
+    assert parse_advertisement(raw(MAC), None, service, {RUUVI_COMPANY_ID: b"\x03"}) is None
 
 
 @given(
-    st.binary(max_size=40), st.sampled_from([BTHOME, XIAOMI, RUUVI]), st.none() | st.just(raw(KEY)),
+    st.binary(max_size=40), st.sampled_from([BTHOME, XIAOMI, RUUVI_COMPANY_ID]),
+    st.none() | st.just(raw(KEY)),
     st.sampled_from([b"", b"\x40", b"\x41", b"\x58\x58", b"\x50\x50", b"\x05"]),
 )  # fmt: skip
 def test_reading_fails_in_no_other_way(data: bytes, kind: int, key: bytes | None, start: bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from drivers.ble import DRIVER, Address, Options, connect
-from drivers.ble.formats import BTHOME, RUUVI, BlePoint
+from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, BlePoint
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.field.line import Line
@@ -69,7 +69,7 @@ async def running(options: Options, *devices: Device) -> AsyncIterator[Rig]:
     rig = Rig(options, *devices)
     task = asyncio.create_task(rig.task.run())
     try:
-        await rig.until(lambda: rig.task.counters.up)
+        await rig.until(lambda: rig.task.counters.is_up)
         yield rig
     finally:
         task.cancel()
@@ -92,7 +92,7 @@ async def test_an_advertisement_becomes_a_sample_once(bluez: BlueZ) -> None:
                  device("door", "AA:00:00:00:00:02", opening="door", battery="battery"))  # fmt: skip
     async with running(Options(), tag, door) as rig:
         bluez.advertise("AA:00:00:00:00:09", b"\x40\x29\x01", service=BTHOME)  # a stranger
-        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI)
+        bluez.advertise("AA:00:00:00:00:01", FORMAT_5, maker=RUUVI_COMPANY_ID)
         for data in ("40 0001 1A01", "40 0001 1A01", "40 0002 1A00", "40 0003 0255 08", "41", "", "40 1A",
                      "40 0004 0163"):  # fmt: skip
             bluez.advertise("AA:00:00:00:00:02", bytes.fromhex(data), service=BTHOME)
@@ -163,7 +163,7 @@ async def test_an_adapter_that_was_pulled_out_and_put_back(bluez: BlueZ) -> None
     async with running(Options(silence=0.3), device("a", MAC, smoke="smoke")) as rig:
         bluez.unplug()
         await rig.until(lambda: any(sample.error == "ble-scan" for sample in rig.samples))
-        assert not rig.task.counters.up
+        assert not rig.task.counters.is_up
         bluez.plug()
         await rig.until(lambda: {"smoke": True} in rig.values("a"), says_smoke(bluez))
 

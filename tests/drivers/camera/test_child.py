@@ -74,7 +74,7 @@ def message() -> list[tuple[float, CameraMessage]]:
     now = 0.0
     loop = CameraLoop(job(), lambda message: said.append((now, message)))
     for frame in film():
-        now = frame.t
+        now = frame.time_s
         loop.process_frame(frame)
     return said
 
@@ -125,7 +125,7 @@ def test_the_first_word_is_that_pictures_come(pace: float) -> None:
     said: list[CameraMessage] = []
     loop = CameraLoop(job(), said.append)
     for frame in film(WARM_UP_S + 1):
-        loop.process_frame(frame._replace(t=frame.t * pace))
+        loop.process_frame(frame._replace(time_s=frame.time_s * pace))
     assert isinstance(said[0], HeartbeatMessage), "the gateway waits for it"
 
 
@@ -133,7 +133,7 @@ def test_who_comes_before_anything_is_said_is_told_of_as_news() -> None:
     said: list[CameraMessage] = []
     loop = CameraLoop(job(), said.append)
     for frame in film(7):
-        loop.process_frame(frame._replace(t=frame.t / 2))
+        loop.process_frame(frame._replace(time_s=frame.time_s / 2))
     counts = [
         each.values["in"] for each in said if isinstance(each, ValuesMessage) and each.device == "door"
     ]

@@ -22,7 +22,7 @@ def count(
     names = {f"line-{number}": line for number, line in enumerate(lines or [CountingLine(MIDLINE, PERSON)])}
     counter = counter or PeopleCounter("overhead", names)
     found = [crossing for frame in frames for crossing in counter.process_frame(*frame)]
-    return sorted([*found, *counter.finish()], key=lambda each: each.t)
+    return sorted([*found, *counter.finish()], key=lambda each: each.time_s)
 
 
 def count_scene(scene: scenes.Scene, seconds: float) -> list[Crossing]:
@@ -31,7 +31,7 @@ def count_scene(scene: scenes.Scene, seconds: float) -> list[Crossing]:
     width, height = scene.person.tolist()
     frames = (Frame(image, n / scene.fps, n) for n, image in enumerate(scene.frames()))
     line = CountingLine(((x1, y1), (x2, y2)), (width, height))
-    return count(takewhile(lambda frame: frame.t < seconds, frames), line)
+    return count(takewhile(lambda frame: frame.time_s < seconds, frames), line)
 
 
 def directions(crossings: list[Crossing]) -> list[str]:
@@ -41,8 +41,8 @@ def directions(crossings: list[Crossing]) -> list[str]:
 def test_somebody_is_counted_when_their_middle_crosses() -> None:
     found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5)), walk(8, (-0.1, 0.4), (1.1, 0.6))], 13))
     assert directions(found) == ["in", "out"]
-    assert [each.t for each in found] == pytest.approx([4, 10], abs=0.3)
-    assert all(each.frame == pytest.approx(each.t * FPS) for each in found)
+    assert [each.time_s for each in found] == pytest.approx([4, 10], abs=0.3)
+    assert all(each.frame_number == pytest.approx(each.time_s * FPS) for each in found)
     assert all(each.calibrated for each in found)
 
 
@@ -59,7 +59,7 @@ def test_who_walks_towards_a_camera_at_a_slant_or_away_is_one_all_the_way(toward
         found += counter.process_frame(*frame)
         followed.append(len(counter.boxes))
     assert [each.direction for each in found] == ["in" if towards else "out"]
-    assert found[0].t == pytest.approx(2 + 6 * (0.615 if towards else 0.385), abs=0.5)
+    assert found[0].time_s == pytest.approx(2 + 6 * (0.615 if towards else 0.385), abs=0.5)
     assert max(followed) == 1
 
 
@@ -92,14 +92,14 @@ def test_whoever_stands_for_long_and_then_crosses_is_counted_once() -> None:
 
     found = count(play([Walker(path)], 19))
     assert directions(found) == ["in"]
-    assert found[0].t == pytest.approx(15.5, abs=0.4)
+    assert found[0].time_s == pytest.approx(15.5, abs=0.4)
 
 
 def test_whoever_passes_beyond_the_end_of_a_line_is_not_counted() -> None:
     half = CountingLine(((0.5, 0.0), (0.5, 0.5)), PERSON)
     people = [walk(2, (1.1, 0.8), (-0.1, 0.8)), walk(8, (1.1, 0.25), (-0.1, 0.25))]
     found = count(play(people, 13), half)
-    assert [each.t for each in found] == pytest.approx([10], abs=0.3)
+    assert [each.time_s for each in found] == pytest.approx([10], abs=0.3)
 
 
 @pytest.mark.parametrize("ahead", [-0.16, 0.16])
@@ -149,7 +149,7 @@ def test_each_line_of_a_camera_counts_for_itself() -> None:
     lines = [CountingLine(((x, 0.0), (x, 1.0)), PERSON) for x in (0.7, 0.3)]
     found = count(play([walk(2, (1.1, 0.5), (-0.1, 0.5))], 8), *lines)
     assert [each.line for each in found] == ["line-0", "line-1"]
-    assert found[0].t < found[1].t
+    assert found[0].time_s < found[1].time_s
 
 
 def test_a_zone_knows_who_is_in_it_and_how_large_a_person_is() -> None:
@@ -197,6 +197,8 @@ def test_rain_is_followed_by_no_more_than_can_be_afforded() -> None:
     for frame in play([], 2):
         drops = random.random(frame.image.shape[:2])[::6, ::6] < 0.1
         wet = np.kron(drops, np.ones((6, 6), bool))[: frame.image.shape[0], : frame.image.shape[1]]
-        counter.process_frame(np.where(wet[..., None], np.uint8(250), frame.image), frame.t, frame.n)
+        counter.process_frame(
+            np.where(wet[..., None], np.uint8(250), frame.image), frame.time_s, frame.number
+        )
         most = max(most, len(counter.boxes))
     assert most == MAX_TRACKS

@@ -24,8 +24,10 @@ def film(path: Path, rate: float, frames: int) -> Path:
 def test_at_most_15_frames_a_second_are_looked_at(tmp_path: Path, rate: float, every: int) -> None:
     with capture.VideoSource(str(film(tmp_path / "a.mp4", rate, 40))) as video:
         frames = list(video)
-    assert [frame.n for frame in frames] == list(range(0, 40, every))
-    assert [frame.t for frame in frames] == pytest.approx([frame.n / rate for frame in frames], abs=0.01)
+    assert [frame.number for frame in frames] == list(range(0, 40, every))
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        [frame.number / rate for frame in frames], abs=0.01
+    )
     assert video.frames_read == video.frames == 40
 
 

@@ -44,7 +44,7 @@ async def test_a_video_is_counted_at_its_own_pace_and_begins_again(watching: Wat
         await field.says("cam-door", **{"in": 1, "out": 0})
         left = await field.says("cam-door", **{"in": 1, "out": 1})
         # No faster than people walk.
-        assert (left.at.mono - first.at.mono) / 1e9 > 2.5
+        assert (left.at.mono_ns - first.at.mono_ns) / 1e9 > 2.5
         assert any(sample.values.get("occupancy") for sample in field.of("cam-hall"))
         await field.says("cam-door", error="camera-ended")
         # It goes on from there.
@@ -247,7 +247,7 @@ async def test_a_person_can_say_that_the_picture_is_right(watching: Watching, vi
         await field.says("cam-door")
         now = SystemClock().now()
         for action in ("relearn", "dance"):
-            until = now.wall + 60_000
+            until = now.wall_ms + 60_000
             command = Command(
                 id=action, at=now, device="cam-door", action=action, expires=until, origin="console"
             )

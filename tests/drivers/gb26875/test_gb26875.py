@@ -19,7 +19,7 @@ from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.daemon.engine import Engine
 from gateway.field.line import Line
-from gateway.journal import Journal, Reader
+from gateway.journal import Journal, JournalReader
 from gateway.model import Lane, Sample
 from gateway.services.driver_state import DriverState, saved_states
 from gateway.wire.codec import convert_values
@@ -164,7 +164,7 @@ def test_published_and_captured_packets(told: str, frame: str, command: int, hol
     assert rest == b""
     assert (found.sound, found.command) == (True, command), told
     assert found.encode() == data
-    assert Panel().apply_packet(found).holds == holds
+    assert Panel().apply_packet(found).active_states == holds
 
 
 @given(
@@ -200,7 +200,7 @@ async def test_a_fire_becomes_a_sample_and_a_reset_ends_it() -> None:
     bus = Line(spec, (device(),), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
     try:
-        await until(lambda: bus.counters.up)
+        await until(lambda: bus.counters.is_up)
         async with calling(port) as peer:
             for data in (components(component(FIRE, text="三楼走廊")), operation(1)):
                 await peer.ask(packet(data).encode())
@@ -231,7 +231,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
 
             async def sink(sample: Sample) -> None:
                 fires.append(sample.values["fire"] is True)
-                await engine.sample(sample)
+                await engine.publish_sample(sample)
 
             bus = Line(
                 spec,
@@ -242,7 +242,7 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
             )
             running = asyncio.create_task(journal.run()), asyncio.create_task(bus.run())
             try:
-                await until(lambda: bus.counters.up)
+                await until(lambda: bus.counters.is_up)
                 yield engine
                 # No word of farewell: what follows knows what was committed, and no more.
                 power_cut()
@@ -270,6 +270,6 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
         assert stands(engine), "nor does another detector"
         await peer.ask(packet(components(component(1, 1))).encode())
     assert fires == [True, True, True, False]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         changes = [record.body["change"] async for record in reader.records(Lane.ALARM, 0)]
     assert changes.count("raised") == 1

@@ -168,7 +168,9 @@ async def test_a_write_changes_the_cell_of_a_serial_slave_as_a_master_of_another
 
 def told(action: str) -> Command:
     now = SystemClock().now()
-    return Command(id="c", at=now, device="d", action=action, expires=now.wall + 60_000, origin="upstream")
+    return Command(
+        id="c", at=now, device="d", action=action, expires=now.wall_ms + 60_000, origin="upstream"
+    )
 
 
 async def test_a_command_is_done_once_the_device_shows_it(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drivers.modbus.registers import (
-    MAX_COUNT,
+    MAX_REQUEST_COUNT,
     Join,
     RegisterPoint,
     Table,
@@ -73,7 +73,7 @@ def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoi
         assert any(needs([point]) <= request for request in whole)
     needed = needs(wanted)
     for table, first, count in requests:
-        assert 1 <= count <= MAX_COUNT[table]
+        assert 1 <= count <= MAX_REQUEST_COUNT[table]
         assert (table, first) in needed
         assert (table, first + count - 1) in needed
         lonely = 0
@@ -83,7 +83,7 @@ def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoi
     # Neighbours that fit together are together.
     for (table, first, count), (other, begin, more) in itertools.pairwise(requests):
         end = max(begin + more, first + count)
-        assert table != other or begin > first + count + gap or end - first > MAX_COUNT[table]
+        assert table != other or begin > first + count + gap or end - first > MAX_REQUEST_COUNT[table]
 
 
 @given(st.lists(points, min_size=1, max_size=20))

@@ -122,31 +122,31 @@ async def serving(tmp_path: Path) -> AsyncIterator[Path]:
     async def echo(request: dict[str, Any]) -> dict[str, Any]:
         return request
 
-    async with control.serve(tmp_path / "run" / "c.sock", {"refuse": refuse, "echo": echo}):
+    async with control.serve_control_socket(tmp_path / "run" / "c.sock", {"refuse": refuse, "echo": echo}):
         yield tmp_path / "run" / "c.sock"
 
 
 async def test_call_gives_the_answer_or_the_error(serving: Path) -> None:
-    assert await control.call(serving, "echo", a=1) == {"a": 1}
+    assert await control.call_daemon(serving, "echo", a=1) == {"a": 1}
     with pytest.raises(GatewayError) as met:
-        await control.call(serving, "refuse", device="x")
+        await control.call_daemon(serving, "refuse", device="x")
     assert (met.value.key, met.value.facts) == ("device-unknown", {"device": "x", "known": ""})
 
 
 async def test_nobody_there_is_told_apart_from_silence(tmp_path: Path) -> None:
     with pytest.raises(control.DaemonNotRunning):
-        await control.call(tmp_path / "none.sock", "health")
+        await control.call_daemon(tmp_path / "none.sock", "health")
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(tmp_path / "left.sock"))
     with pytest.raises(control.DaemonNotRunning):
-        await control.call(tmp_path / "left.sock", "health")
+        await control.call_daemon(tmp_path / "left.sock", "health")
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     async with await asyncio.start_unix_server(hang_up, tmp_path / "mute.sock"):
         with pytest.raises(GatewayError) as met:
-            await control.call(tmp_path / "mute.sock", "health")
+            await control.call_daemon(tmp_path / "mute.sock", "health")
     assert met.value.key == "daemon-silent"
 
 
@@ -154,7 +154,7 @@ async def test_what_a_crash_left_behind_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "c.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    async with control.serve(path, {}):
+    async with control.serve_control_socket(path, {}):
         with pytest.raises(GatewayError, match="call-unknown"):
-            await control.call(path, "health")
+            await control.call_daemon(path, "health")
     assert not path.exists()

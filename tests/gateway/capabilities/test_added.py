@@ -10,7 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,36 @@ class Tree:
         }
 
 
+@contextmanager
+def dashboard(tree: Tree, folder: Path) -> Iterator[Callable[[str], str]]:
+    """`linli dashboard`, and what it answers to somebody with the access key."""
+    (folder / "access.key").write_text("the-key-of-the-house\n", "utf-8")
+    (folder / "access.key").chmod(0o600)
+    jar = urllib.request.HTTPCookieProcessor()
+    opener = urllib.request.build_opener(jar)
+
+    def get(path: str) -> str:
+        address = f"http://127.0.0.1:{tree.dashboard}{path}"
+        request = urllib.request.Request(address, headers={"accept-language": "en"})
+        with opener.open(request, timeout=5) as answer:
+            body: bytes = answer.read()
+        return body.decode()
+
+    def enters() -> bool:
+        try:
+            return bool(get("/?key=the-key-of-the-house"))
+        except urllib.error.URLError:
+            return False
+
+    process = subprocess.Popen(tree.command("dashboard"), cwd=tree.root, env=tree.environment)
+    try:
+        eventually(enters)
+        yield get
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     with running(tmp_path) as broker:
@@ -173,6 +204,10 @@ def test_it_runs(tree: Tree, broker: Broker, tmp_path: Path) -> None:
         # The rule on its figure has raised an alarm.
         eventually(lambda: "No meeting room is free" in (tmp_path / "log.txt").read_text("utf-8")
                    or "rule/full" in (tmp_path / "log.txt").read_text("utf-8"))  # fmt: skip
+        with dashboard(tree, tmp_path) as get:
+            assert "Meeting rooms" in get("/")
+            eventually(lambda: "blue (8): in use" in get("/meeting-rooms"))
+            assert "会议室" in get("/meeting-rooms?lang=zh")
         done = tree.linli("do", "gateway", "vacate-room", "room=blue", "--yes")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "blue free" in tree.linli("meeting-rooms").stdout

@@ -21,7 +21,7 @@ from gateway.base import control
 from gateway.config import Site, load_site
 from gateway.config.adoption import StartConfiguration
 from gateway.daemon import calls, main
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import GatewayError, Lane, Record
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import connect
@@ -36,7 +36,7 @@ def journal(path: Path, lane: Lane) -> list[Record]:
     """Every record of a lane, read from outside."""
 
     async def read() -> list[Record]:
-        async with Reader.open(path) as reader:
+        async with JournalReader.open(path) as reader:
             return [record async for record in reader.records(lane, 0)]
 
     return asyncio.run(read())
@@ -400,7 +400,7 @@ every = 60
 async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "ANSWER_LIMIT_S", 0.3)
+    monkeypatch.setattr(calls, "COMMAND_RESPONSE_TIMEOUT_S", 0.3)
     with mqtt_broker(tmp_path) as broker:
         file = tmp_path / "site.toml"
         file.write_text(VALVE.format(folder=tmp_path, url=broker.url, port=free_port()))
@@ -408,7 +408,7 @@ async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_as
         async with hearing(broker, "zigbee2mqtt/valve/set") as told:
             running = asyncio.create_task(main.run(file, StartConfiguration(site, None)))
             ask = functools.partial(
-                control.call,
+                control.call_daemon,
                 site.control.socket,
                 "command",
                 id="once",
@@ -437,7 +437,7 @@ async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_as
 
 async def up(site: Site) -> bool:
     with contextlib.suppress(GatewayError):
-        return bool((await control.call(site.control.socket, "health"))["buses"]["zigbee"])
+        return bool((await control.call_daemon(site.control.socket, "health"))["buses"]["zigbee"])
     return False
 
 
@@ -450,12 +450,12 @@ def test_a_reload_leaves_alone_what_it_does_not_change(running: Centre) -> None:
         assert before in text
         running.daemon.site.write_text(text.replace(before, after), "utf-8")
         asked = {"by": "test", "returning": False}
-        assert asyncio.run(control.call(running.daemon.socket, "reload", **asked))["adopted"]
+        assert asyncio.run(control.call_daemon(running.daemon.socket, "reload", **asked))["adopted"]
 
     eventually(lambda: running.witness.latest("desk").get("quality") == "good")
     switch = {"device": "desk", "action": "siren-on", "origin": "console", "id": "by-hand"}
     expires = round(time.time() * 1000) + 10_000
-    asyncio.run(control.call(running.daemon.socket, "command", expires=expires, **switch))
+    asyncio.run(control.call_daemon(running.daemon.socket, "command", expires=expires, **switch))
     eventually(siren)
     adopt("above = 150", "above = 140")
     orders = len(running.witness.find("desk", "event", action="siren-off"))

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
-from gateway.journal import Journal, JournalFailed, Reader
+from gateway.journal import Journal, JournalFailed, JournalReader
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
 from gateway.services.commands import CommandStatus
 from gateway.services.driver_state import DriverState, saved_states
@@ -35,14 +35,14 @@ async def engine(path: Path, clock: FakeClock, **hooks: Any) -> AsyncIterator[tu
 
 
 async def records(path: Path, lane: Lane) -> list[Record]:
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         return [record async for record in reader.records(lane, 0)]
 
 
 def order(clock: FakeClock, key: str = "c1", target: str = "locker", action: str = "open") -> Command:
     at = clock.now()
     return Command(
-        id=key, at=at, device=target, action=action, expires=at.wall + 60_000, origin="upstream", by="王"
+        id=key, at=at, device=target, action=action, expires=at.wall_ms + 60_000, origin="upstream", by="王"
     )
 
 
@@ -53,10 +53,10 @@ def fire(clock: FakeClock) -> Sample:
 async def test_what_a_driver_must_remember_is_on_the_disk_at_once(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "journal.db"
     async with engine(path, clock) as (it, _):
-        await it.sample(Sample("locker", clock.now(), {"x": 1}, driver_state=b"held"))
-        async with Reader.open(path) as reader:
+        await it.publish_sample(Sample("locker", clock.now(), {"x": 1}, driver_state=b"held"))
+        async with JournalReader.open(path) as reader:
             assert saved_states(it.rows(DriverState.name)) == {"locker": b"held"}
-            assert set(await reader.state(DriverState.name)) == {"locker"}
+            assert set(await reader.service_rows(DriverState.name)) == {"locker"}
     async with engine(path, clock) as (it, _):
         assert saved_states(it.rows(DriverState.name)) == {"locker": b"held"}
 
@@ -76,13 +76,13 @@ async def test_a_row_of_another_version_keeps_nothing_from_starting(
 async def test_an_alarm_is_safe_before_its_sample_is_queued(tmp_path: Path) -> None:
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, journal):
-        taking = asyncio.create_task(it.sample(fire(clock)))
-        while not journal.committed[ALARM]:
-            assert not journal.latest
+        taking = asyncio.create_task(it.publish_sample(fire(clock)))
+        while not journal.committed_pos[ALARM]:
+            assert not journal.latest_samples
             await asyncio.sleep(0)
         await taking
         assert [record.device for record in await records(path, ALARM)] == ["smoke"]
-        assert list(journal.latest) == ["smoke"]
+        assert list(journal.latest_samples) == ["smoke"]
 
 
 async def test_a_journal_that_fails_does_not_stop_the_engine(
@@ -101,12 +101,12 @@ async def test_a_journal_that_fails_does_not_stop_the_engine(
         running = asyncio.create_task(it.run())
         with monkeypatch.context() as patch:
             patch.setattr(journal._writer, "transact", refuse)
-            await it.sample(fire(clock))
+            await it.publish_sample(fire(clock))
             await clock.advance(3)
-            assert (await it.command(order(clock))).status is CommandStatus.FAILED
+            assert (await it.submit_command(order(clock))).status is CommandStatus.FAILED
             assert it.rows("commands")["c1"].status is CommandStatus.FAILED
             assert not running.done()
-        await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
+        await it.publish_sample(Sample("smoke", clock.now(), {"smoke": False}))
         await journal.commit()
         assert executed == [], "what is not written down is not done"
         assert [record.device for record in await records(path, ALARM)][:1] == ["smoke"]
@@ -130,7 +130,7 @@ async def test_the_siren_does_not_wait_for_a_disk(tmp_path: Path, monkeypatch: p
             raise JournalFailed("journal-write", path="", reason="no space")
 
         monkeypatch.setattr(journal._writer, "transact", refuse)
-        await it.sample(fire(clock))
+        await it.publish_sample(fire(clock))
         assert heard == [["smoke/smoke"]]
         monkeypatch.setattr(journal._writer, "transact", transact)
 
@@ -138,12 +138,12 @@ async def test_the_siren_does_not_wait_for_a_disk(tmp_path: Path, monkeypatch: p
 async def test_a_restart_takes_up_the_state(tmp_path: Path) -> None:
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, _):
-        await it.sample(fire(clock))
+        await it.publish_sample(fire(clock))
         before = dict(it.rows("safety"))
         assert before
     async with engine(path, clock) as (it, _):
         assert it.rows("safety").keys() == before.keys()
-        await it.sample(fire(clock))
+        await it.publish_sample(fire(clock))
     assert len(await records(path, ALARM)) == 1, "the fire is known already"
 
 
@@ -156,13 +156,13 @@ async def test_a_command_is_written_down_before_it_is_done_and_done_once(tmp_pat
         await gate.wait()
 
     async with engine(path, clock, execute=execute) as (it, _):
-        both = [asyncio.create_task(it.command(order(clock))) for _ in range(2)]
+        both = [asyncio.create_task(it.submit_command(order(clock))) for _ in range(2)]
         while not found:
             await asyncio.sleep(0.001)
         assert (await both[1]).status is CommandStatus.ACCEPTED
         gate.set()
         assert (await both[0]).status is CommandStatus.DONE
-        assert (await it.command(order(clock))).status is CommandStatus.DONE
+        assert (await it.submit_command(order(clock))).status is CommandStatus.DONE
     assert found == ["command c1"]
     kinds = [(record.kind, record.body["status"]) for record in await records(path, EVENT)]
     assert kinds == [("command", "accepted"), ("outcome", "done")]
@@ -175,9 +175,9 @@ async def test_a_command_that_fails_or_is_not_allowed_is_told(tmp_path: Path) ->
         raise GatewayError("no-answer")
 
     async with engine(path, clock, execute=execute) as (it, _):
-        failed = await it.command(order(clock))
+        failed = await it.submit_command(order(clock))
         assert (failed.status, failed.detail) == (CommandStatus.FAILED, "no-answer")
-        denied = await it.command(order(clock, "c2", action="explode"))
+        denied = await it.submit_command(order(clock, "c2", action="explode"))
         assert (denied.status, denied.detail) == (CommandStatus.DENIED, "not-allowed")
     told = [(r.kind, r.body["id"], r.body["status"]) for r in await records(path, EVENT)]
     assert told == [("command", "c1", "accepted"), ("outcome", "c1", "failed"), ("command", "c2", "denied")]
@@ -189,7 +189,7 @@ async def test_a_name_that_is_no_name_is_never_written_down(tmp_path: Path, name
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, _):
         with pytest.raises(GatewayError, match="command-form"):
-            await it.command(order(clock, target=name))
+            await it.submit_command(order(clock, target=name))
     assert await records(path, EVENT) == []
 
 
@@ -204,14 +204,14 @@ async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: P
         await asyncio.Event().wait()
 
     async with engine(path, clock, execute=hang) as (it, _):
-        task = asyncio.create_task(it.command(order(clock)))
+        task = asyncio.create_task(it.submit_command(order(clock)))
         await started.wait()
         task.cancel()
     async with engine(path, clock, execute=hang) as (it, journal):
         running = asyncio.create_task(it.run())
         await clock.settle()
         await journal.commit()
-        assert (await it.command(order(clock))).status is CommandStatus.UNKNOWN
+        assert (await it.submit_command(order(clock))).status is CommandStatus.UNKNOWN
         running.cancel()
     assert executed == ["c1"]
     assert [r.body["status"] for r in await records(path, EVENT)] == ["accepted", "unknown"]
@@ -220,13 +220,13 @@ async def test_an_interrupted_command_is_unknown_and_not_tried_again(tmp_path: P
 async def test_a_summary_is_told_when_it_changes_and_each_minute(tmp_path: Path) -> None:
     path, clock = tmp_path / "j.db", FakeClock()
     async with engine(path, clock) as (it, journal):
-        await it.sample(Sample("smoke", clock.now(), {"smoke": False}))
+        await it.publish_sample(Sample("smoke", clock.now(), {"smoke": False}))
         running = asyncio.create_task(it.run())
         await clock.advance(2.5 * SUMMARY_INTERVAL_S)
         await journal.commit()
         await clock.advance(1)
         running.cancel()
-    told = [r.at.mono / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
+    told = [r.at.mono_ns / 1e9 for r in await records(path, TELEMETRY) if r.device == "safety"]
     assert len(told) == 3
     assert all(
         SUMMARY_INTERVAL_S <= later - earlier < SUMMARY_INTERVAL_S + 2

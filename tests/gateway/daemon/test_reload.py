@@ -15,7 +15,7 @@ from gateway.config.adoption import choose_configuration, load_adopted
 from gateway.daemon.engine import Engine
 from gateway.daemon.reload import MAX_TRIAL_S, MIN_TRIAL_S, Reloader
 from gateway.journal import Journal
-from gateway.model import Adopted, GatewayError, Lane, Record, Revision, Sample
+from gateway.model import ConfigurationAdopted, GatewayError, Lane, Record, Revision, Sample
 from tests.clock import FakeClock
 from tests.gateway.all_services import services
 from tests.gateway.sites import HEAD, bus, device
@@ -39,13 +39,13 @@ class Rig:
         await self.adopt(site, revision)
 
     async def adopt(self, site: Site, revision: Revision) -> None:
-        adopted = Adopted(revision, self.clock.now(), frozenset(site.devices))
+        adopted = ConfigurationAdopted(revision, self.clock.now(), frozenset(site.devices))
         await self.engine.adopt(services(site.devices, {}), adopted)
 
     async def says(self, *names: str, error: str = "") -> None:
         for name in names:
             values = {} if error else {"smoke": False}
-            await self.engine.sample(Sample(name, self.clock.now(), values, error=error))
+            await self.engine.publish_sample(Sample(name, self.clock.now(), values, error=error))
 
     async def verdict(self, seconds: float) -> dict[str, Any]:
         await self.clock.advance(seconds)

@@ -26,7 +26,7 @@ import pytest
 
 from gateway.config.adoption import load_adopted
 from gateway.daemon.reload import MIN_TRIAL_S
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane, Record
 from tests.gateway.conftest import ROOT, Centre, linli
 from tests.gateway.simulate.conftest import eventually, free_port
@@ -137,7 +137,7 @@ class House:
 
     def records(self, lane: Lane) -> list[Record]:
         async def read() -> list[Record]:
-            async with Reader.open(self.folder / "journal.db") as reader:
+            async with JournalReader.open(self.folder / "journal.db") as reader:
                 return [record async for record in reader.records(lane, 0)]
 
         return asyncio.run(read())

@@ -13,7 +13,7 @@ from http.cookies import SimpleCookie
 import pytest
 
 from gateway.dashboard import application
-from gateway.web.access import WRONG_KEYS
+from gateway.web.access import WRONG_KEY_LIMIT
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
 OPEN = {"/login", "/static", "/favicon.ico"}
@@ -64,7 +64,7 @@ def test_a_session_over_https_stays_on_https(served: Served) -> None:
 
 
 def test_wrong_keys_are_refused_and_then_ignored_for_a_while(served: Served) -> None:
-    for _ in range(WRONG_KEYS.events):
+    for _ in range(WRONG_KEY_LIMIT.events):
         assert served.ask("GET", "/?key=wrong")[0] == 401
     status, headers, text = served.ask("POST", "/login", f"key={KEY}")
     assert status == 429
@@ -141,7 +141,7 @@ def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -
     assert json.loads(text) == {"status": "done", "message": "“东侧快递柜”2 号格已打开"}
     (command,) = house.commands
     assert command.pop("id")
-    assert 0 < command.pop("expires") - house.now().wall <= 15_000
+    assert 0 < command.pop("expires") - house.now().wall_ms <= 15_000
     assert command == {
         "device": "locker",
         "action": "open",
@@ -216,7 +216,7 @@ def test_before_the_first_start_of_the_gateway_the_page_waits(house: House) -> N
 
 def test_what_was_told_before_the_page_started_is_found_in_the_journal(house: House) -> None:
     house.furnish()
-    said = house.now(300).wall
+    said = house.now(300).wall_ms
     house.says("gas", ago=300, valve=True)
     for _ in range(3):
         house.says("gas", lel=2.5)

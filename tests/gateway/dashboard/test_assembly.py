@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.pages import SafetySettings
-from gateway.capabilities.safety.services.alarms import AlarmState, Mode, Output
+from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.batteries import Battery
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckpointVisit, PatrolRound
@@ -15,8 +15,8 @@ from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo
-from gateway.web.snapshot import Health, Snapshot
-from gateway.web.view import Condition, GatewayState, OrderRow, PlaceCount, PointRow
+from gateway.web.snapshot import DaemonHealth, Snapshot
+from gateway.web.view import DeviceCondition, GatewayState, LastCommandRow, PlaceCount, PointRow
 from gateway.words import words
 from tests.gateway.views import DOOR, MONO, NOON, SMOKE, alarm, at, sample, view, view_of
 
@@ -30,28 +30,29 @@ def test_without_a_journal_everything_is_unknown_and_every_device_is_listed() ->
     assert not seen.known
     assert (visitors.inside, visitors.came, visitors.left) == (None, None, None)
     assert seen.parts["parking"] == seen.parts["parcels"].compartments == PlaceCount()
-    assert [line.condition for line in seen.devices] == [Condition.NONE, Condition.NONE]
+    assert [line.condition for line in seen.devices] == [DeviceCondition.NONE, DeviceCondition.NONE]
 
 
 @pytest.mark.parametrize(
     ("health", "trouble", "expected"),
     [
-        (Health(), "", GatewayState.RUNNING),
+        (DaemonHealth(), "", GatewayState.RUNNING),
         (None, "", GatewayState.AWAY),
-        (Health("disk-full"), "", GatewayState.TROUBLE),
-        (Health(), "journal-read", GatewayState.TROUBLE),
+        (DaemonHealth("disk-full"), "", GatewayState.TROUBLE),
+        (DaemonHealth(), "journal-read", GatewayState.TROUBLE),
     ],
 )
-def test_how_the_gateway_is(health: Health | None, trouble: str, expected: GatewayState) -> None:
+def test_how_the_gateway_is(health: DaemonHealth | None, trouble: str, expected: GatewayState) -> None:
     seen = view_of(snapshot=Snapshot({}, health=health, trouble=trouble))
     assert seen.gateway is expected
     assert seen.known
 
 
 @pytest.mark.parametrize(
-    ("ago", "expected"), [(0, Condition.GOOD), (34, Condition.GOOD), (36, Condition.STALE)]
+    ("ago", "expected"),
+    [(0, DeviceCondition.GOOD), (34, DeviceCondition.GOOD), (36, DeviceCondition.STALE)],
 )
-def test_a_reading_grows_old_but_keeps_its_time(ago: float, expected: Condition) -> None:
+def test_a_reading_grows_old_but_keeps_its_time(ago: float, expected: DeviceCondition) -> None:
     (line,) = view(SMOKE, samples=(sample("smoke", at(ago), smoke=False),)).devices
     assert line.condition is expected
     assert line.at == NOON - ago * 1000
@@ -59,21 +60,21 @@ def test_a_reading_grows_old_but_keeps_its_time(ago: float, expected: Condition)
 
 def test_while_the_daemon_is_away_every_reading_is_old() -> None:
     (line,) = view(SMOKE, samples=(sample("smoke", smoke=False),), health=None).devices
-    assert line.condition is Condition.STALE
+    assert line.condition is DeviceCondition.STALE
 
 
 def test_an_outage_is_as_old_as_its_beginning() -> None:
     link = PresenceRow(False, at(500), "line-down")
     (line,) = view(SMOKE, samples=(sample("smoke", error="timeout"),), presence={"smoke": link}).devices
-    assert (line.condition, line.error, line.at) == (Condition.OFFLINE, "timeout", NOON - 500_000)
+    assert (line.condition, line.error, line.at) == (DeviceCondition.OFFLINE, "timeout", NOON - 500_000)
     (line,) = view(SMOKE, presence={"smoke": link}).devices
-    assert (line.condition, line.error) == (Condition.OFFLINE, "line-down")
+    assert (line.condition, line.error) == (DeviceCondition.OFFLINE, "line-down")
 
 
 def test_an_impossible_value_is_shown_as_missing() -> None:
     record = sample("door", bad={"out": "range"}, **{"in": 3})
     (line,) = view(DOOR, samples=(record,)).devices
-    assert line.condition is Condition.UNCERTAIN
+    assert line.condition is DeviceCondition.UNCERTAIN
     assert line.values == (PointRow("in", 3), PointRow("out", None))
 
 
@@ -81,7 +82,7 @@ def test_what_earlier_messages_said_is_shown_with_its_own_age() -> None:
     card = replace(DOOR, units={"in": "", "out": "", "battery": "%", "test": ""})
     latest = sample("door", at(3), bad={"out": "out-of-range"}, **{"in": 3})
     earlier = {"in": (2, at(60)), "out": (7, at(60)), "battery": (80, at(7200)), "gone": (1, at(60))}
-    snapshot = Snapshot({}, {"door": latest}, None, Health(), values={"door": earlier})
+    snapshot = Snapshot({}, {"door": latest}, None, DaemonHealth(), values={"door": earlier})
     (line,) = view_of(card, snapshot=snapshot).devices
     assert line.at == NOON - 3000
     assert line.values == (
@@ -103,25 +104,28 @@ def test_the_last_thing_a_device_was_told_is_on_its_line() -> None:
         "4": order(20, "reset-counts", CommandStatus.DONE, "other"),
     }
     (line,) = view(card, commands=rows).devices
-    assert line.order == OrderRow("reset-counts", "accepted", "", "Wang", NOON - 60_000)
+    assert line.order == LastCommandRow("reset-counts", "accepted", "", "Wang", NOON - 60_000)
     assert view(DOOR, commands=rows).devices[0].order is None
 
 
 def test_ages_survive_a_step_of_the_clock() -> None:
     stamp = at(20, step=-3_600_000)
     (line,) = view(SMOKE, samples=(sample("smoke", stamp, smoke=False),)).devices
-    assert line.condition is Condition.GOOD
+    assert line.condition is DeviceCondition.GOOD
     assert line.at == NOON - 20_000
 
 
 def test_nobody_knows_when_a_reading_before_the_last_boot_without_a_clock_was() -> None:
     stamp = at(20, boot="earlier", clock=ClockQuality.UNSET)
     (line,) = view(SMOKE, samples=(sample("smoke", stamp, smoke=False),)).devices
-    assert (line.condition, line.at) == (Condition.STALE, None)
+    assert (line.condition, line.at) == (DeviceCondition.STALE, None)
 
 
 def test_safety_devices_come_first_and_the_worst_of_them() -> None:
-    cards = [DeviceInfo(name, {}, "smoke", 10, safety=name[0] == "s") for name in ("o1", "s1", "o2", "s2")]
+    cards = [
+        DeviceInfo(name, {}, "smoke", 10, is_safety_device=name[0] == "s")
+        for name in ("o1", "s1", "o2", "s2")
+    ]
     samples = sample("s1"), sample("o1"), sample("o2", error="x"), sample("s2", error="x")
     seen = view(*cards, samples=samples)
     assert [line.name for line in seen.devices] == ["s2", "s1", "o2", "o1"]
@@ -134,7 +138,7 @@ def test_the_uplink() -> None:
 
 
 def test_the_same_facts_a_second_later_are_the_same_view() -> None:
-    snapshot = Snapshot({}, {"smoke": sample("smoke", smoke=False)}, health=Health())
+    snapshot = Snapshot({}, {"smoke": sample("smoke", smoke=False)}, health=DaemonHealth())
     later = Stamp(NOON + 1003, MONO + 10**9, "b", ClockQuality.SYNCED)
     assert view_of(SMOKE, snapshot=snapshot) == view_of(SMOKE, snapshot=snapshot, now=later)
 
@@ -158,9 +162,9 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
         samples=(sample("needs", open=3, new=1, overdue=1),),
         safety={
             "outputs/siren.failed": alarm(AlarmState.ACTIVE, "outputs", Hazard.FAULT),
-            "a": replace(alarm(AlarmState.NORMAL), mode=Mode.TEST),
-            "b": replace(alarm(AlarmState.NORMAL, "door"), mode=Mode.DISABLED),
-            "c": replace(alarm(AlarmState.ACTIVE, "door"), mode=Mode.SHELVED),
+            "a": replace(alarm(AlarmState.NORMAL), mode=AlarmMode.TEST),
+            "b": replace(alarm(AlarmState.NORMAL, "door"), mode=AlarmMode.DISABLED),
+            "c": replace(alarm(AlarmState.ACTIVE, "door"), mode=AlarmMode.SHELVED),
         },
     )
     safety = seen.parts["safety"]

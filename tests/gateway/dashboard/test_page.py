@@ -7,7 +7,7 @@ from markupsafe import escape
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from gateway.capabilities.safety.services.alarms import AlarmState, Mode
+from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState
 from gateway.services.commands import CommandStatus
 from tests.gateway.browser import Page
 from tests.gateway.dashboard_fixtures import KEY, NASTY, House, Served
@@ -207,7 +207,7 @@ def test_each_page_fits_reads_without_a_script_and_says_what_it_is_not(
     page: Page, house: House, path: str
 ) -> None:
     house.case(house.alarm(AlarmState.ACTIVE))
-    house.out("gas", Mode.DISABLED, NASTY * 3)
+    house.out("gas", AlarmMode.DISABLED, NASTY * 3)
     page.driver.get(f"{page.url}/{path}")
     page.shows("火警", "#alarms")
     assert "未经消防产品认证" in page.text("footer")

@@ -11,6 +11,7 @@ import pytest
 import gateway.capabilities
 from gateway.config.capability import capabilities
 from gateway.dashboard.parts import page_parts, template_folders
+from gateway.model import ConfigError
 from gateway.web.pages import Pages
 from gateway.web.settings import Settings
 from tests.gateway.views import sample, view
@@ -62,7 +63,7 @@ def shown(page: str) -> str:
         journal=Path(), control=Path(), access=Path(), title={"en": "Here"}, timezone="Asia/Shanghai"
     )
     pages = Pages(settings, page_parts(), template_folders())
-    return pages.page(page, view(samples=(sample("rooms", free=3),)), "en", 0)
+    return pages.render_page(page, view(samples=(sample("rooms", free=3),)), "en", 0)
 
 
 def test_a_capability_in_its_own_folder_brings_a_page_and_a_tile(folder: Path) -> None:
@@ -87,5 +88,7 @@ def test_a_capability_without_pages_has_its_summary_on_a_tile(folder: Path) -> N
 def test_two_parts_cannot_have_a_page_of_one_name(folder: Path) -> None:
     (folder / "__init__.py").write_text(CAPABILITY.format(fields=WITH_PAGES))
     (folder / "pages.py").write_text(PAGES.format(page="visits"))
-    with pytest.raises(ValueError, match="page visits"):
+    with pytest.raises(ConfigError, match="capability-twice") as refused:
         page_parts()
+    assert refused.value.facts["name"] == "visits"
+    assert {refused.value.facts["capability"], refused.value.facts["other"]} == {"rooms", "visitors"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import gateway.dashboard
-from gateway.capabilities.safety.services.alarms import AlarmState, Mode
+from gateway.capabilities.safety.services.alarms import AlarmMode, AlarmState
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.dashboard.parts import page_parts
 from gateway.model import Hazard
-from gateway.web.view import Condition
+from gateway.web.view import DeviceCondition
 from gateway.words import LANGUAGES, error_summary, words
 
 SOURCE = Path(gateway.dashboard.__file__).parents[1]
@@ -20,7 +20,7 @@ SOURCE = Path(gateway.dashboard.__file__).parents[1]
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_word_of_the_vocabulary_is_there(lang: str) -> None:
-    tables = {"hazard": Hazard, "alarm-state": AlarmState, "quality": Condition, "mode": Mode}
+    tables = {"hazard": Hazard, "alarm-state": AlarmState, "quality": DeviceCondition, "mode": AlarmMode}
     for table, vocabulary in tables.items():
         for word in vocabulary:
             assert f"{table}.{word}" in words(lang), f"{table}.{word}"

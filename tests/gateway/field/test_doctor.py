@@ -20,7 +20,7 @@ def a_device(
     tally = PollTally(polls=100, busy_s=busy_s, failures=failures, **fields.pop("counts", {}))
     for _ in range(tally.readings):
         tally.add_latency(latency_s)
-    return DeviceSnapshot(name, offline=not tally.readings, tally=tally, covered_s=COVERED_S, **fields)
+    return DeviceSnapshot(name, is_offline=not tally.readings, tally=tally, covered_s=COVERED_S, **fields)
 
 
 WELL = a_device("well")

@@ -125,7 +125,7 @@ async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any
         rig.bus.answers["a"] = rig.bus.away = LinkDown("line-down", reason="gone")
         await rig.clock.advance(1.1)
         assert [rig.of(name)[-1].error for name in "ab"] == ["line-down"] * 2
-        assert not rig.line.counters.up
+        assert not rig.line.counters.is_up
         await rig.clock.advance(3600)
         tries = rig.bus.opened[1:]
         gaps = [b - a for a, b in itertools.pairwise(tries)]
@@ -135,7 +135,7 @@ async def test_a_line_that_goes_down_takes_its_devices_and_is_reopened(told: Any
         del rig.bus.answers["a"]
         await rig.clock.advance(5)
         assert [rig.of(name)[-1].quality for name in "ab"] == [Quality.GOOD] * 2
-        assert rig.line.counters.up
+        assert rig.line.counters.is_up
     down = ["bus-down", "device-offline", "device-offline"]
     assert told() == ["bus-up", *down, "bus-up", "device-online", "device-online"]
 
@@ -315,7 +315,7 @@ async def test_a_reading_on_demand_is_out_of_turn() -> None:
         result = await reading
     assert result.sample.values == {"x": 7, "y": 2}
     assert result.sample in rig.samples
-    assert result.seconds == pytest.approx(0.01)
+    assert result.duration_s == pytest.approx(0.01)
 
 
 async def test_a_reading_on_demand_that_fails_says_why() -> None:
@@ -480,7 +480,7 @@ async def test_a_device_that_pushes_is_not_told_what_is_refused_too_late_or_unas
             await refused
         rig.pushing.put_nowait(("a", {"x": 5, "y": 2}))
         await rig.clock.advance(1)
-        assert rig.line.counters.up
+        assert rig.line.counters.is_up
     assert len(rig.bus.writes) == 1
 
 
@@ -508,9 +508,9 @@ async def test_a_write_that_finds_the_line_dead_reopens_it(told: Any) -> None:
         await rig.clock.advance(0.1)
         with pytest.raises(LinkDown):
             await command
-        assert not rig.line.counters.up
+        assert not rig.line.counters.is_up
         await rig.clock.advance(5)
-        assert rig.line.counters.up
+        assert rig.line.counters.is_up
     assert told() == ["bus-up", "bus-down", "device-offline", "bus-up"]
 
 
@@ -524,7 +524,7 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
         await rig.clock.advance(1)
         result = await reading
         assert result.sample.values == {"x": 3, "y": 2}
-        assert result.seconds == pytest.approx(4)
+        assert result.duration_s == pytest.approx(4)
         rig.bus.away = LinkDown("broker-away", url="", reason="x")
         rig.pushing.put_nowait(("a", rig.bus.away))
         await rig.clock.advance(0.1)
@@ -568,7 +568,7 @@ async def finished(rig: Rig, work: Coroutine[Any, Any, T]) -> T:
 
 
 def test_the_wall_clock_of_a_sample_is_that_of_its_reading() -> None:
-    assert FakeClock().now().wall == START
+    assert FakeClock().now().wall_ms == START
     first, again, other = (ScheduledDevice(DeviceHealth(a_device(name), 0.0)).phase for name in "aab")
     assert first == again != other
 
@@ -580,7 +580,7 @@ async def test_a_line_ends_between_two_transactions_and_nobody_waits_for_it() ->
     await rig.until_asking("a")
     asked = asyncio.create_task(rig.line.read("a"))
     await rig.clock.settle()
-    ending = asyncio.create_task(rig.line.end(running))
+    ending = asyncio.create_task(rig.line.stop(running))
     await rig.clock.advance(0.2)
     assert rig.bus.asking
     assert not ending.done()

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.capabilities.safety.services.alarms import Alarm
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from tests.gateway.conftest import Centre
 from tests.gateway.ledger import account, pending, read_journal
 from tests.gateway.simulate.conftest import eventually
@@ -20,8 +20,8 @@ def alarms(path: Path) -> dict[str, Alarm]:
     """The alarms that stand, as the journal keeps them."""
 
     async def read() -> dict[str, Alarm]:
-        async with Reader.open(path) as reader:
-            rows = await reader.state("safety")
+        async with JournalReader.open(path) as reader:
+            rows = await reader.service_rows("safety")
             return {key: msgspec.msgpack.decode(body, type=Alarm) for key, body in rows.items()}
 
     return asyncio.run(read())

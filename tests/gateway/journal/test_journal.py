@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.journal import Journal, JournalDamaged, JournalFailed, Limits, Pack, Reader
+from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalReader, RecordPack, StorageLimits
 from gateway.journal.journal import MAX_COMMITTED_WINDOWS, MAX_SENT_UNCOMMITTED, MAX_UNWRITTEN_WINDOWS
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
@@ -32,7 +32,7 @@ async def journal(
     path: Path, clock: FakeClock | None = None, **options: int
 ) -> AsyncIterator[tuple[Journal, FakeClock]]:
     clock = clock or FakeClock()
-    async with Journal.open(path, clock, 1.0, Limits(**options)) as opened:
+    async with Journal.open(path, clock, 1.0, StorageLimits(**options)) as opened:
         yield opened, clock
 
 
@@ -51,7 +51,7 @@ async def window(journal: Journal, clock: FakeClock) -> None:
 
 
 async def records(path: Path, lane: Lane) -> list[Record]:
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         return [record async for record in reader.records(lane, 0)]
 
 
@@ -62,27 +62,27 @@ async def seqs(path: Path, lane: Lane, device: str = "d") -> list[int]:
 async def test_samples_of_a_window_are_one_row(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        before = j.commits
+        before = j.commit_count
         for n in range(5):
-            j.sample(sample(clock, value=n))
+            j.append_sample(sample(clock, value=n))
         await window(j, clock)
-        (pack,) = await j.reader.read(TELEMETRY, 0, 10)
+        (pack,) = await j.reader.read_after(TELEMETRY, 0, 10)
         assert [record.body["values"]["x"] for record in pack.records] == [0, 1, 2, 3, 4]
         assert [record.seq for record in pack.records] == [1, 2, 3, 4, 5]
-        assert j.commits == before + 1
+        assert j.commit_count == before + 1
 
 
 async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         j.append("s", [fact(clock, n=7)], {"k": Row(7)})
         await j.commit()
         (record,) = await records(path, ALARM)
         assert record.body == {"n": 7}
         assert await records(path, TELEMETRY) == []
-        async with Reader.open(path) as reader:
-            assert msgspec.msgpack.decode((await reader.state("s"))["k"], type=Row) == Row(7)
+        async with JournalReader.open(path) as reader:
+            assert msgspec.msgpack.decode((await reader.service_rows("s"))["k"], type=Row) == Row(7)
 
 
 @pytest.mark.parametrize("turns", range(8))
@@ -110,13 +110,13 @@ async def test_a_row_that_is_gone_is_deleted(tmp_path: Path) -> None:
         await j.commit()
         j.append("s", [], {"k": None})
         await j.commit()
-        assert await j.reader.state("s") == {}
+        assert await j.reader.service_rows("s") == {}
 
 
 async def test_everything_pending_is_committed_on_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         j.append("s", [fact(clock, EVENT)], {})
     assert await seqs(path, TELEMETRY) == [1]
     assert await seqs(path, EVENT) == [1]
@@ -126,7 +126,7 @@ async def test_sequence_numbers_go_on_after_an_orderly_restart(tmp_path: Path) -
     path = tmp_path / "j.db"
     for _ in range(3):
         async with journal(path) as (j, clock):
-            j.sample(sample(clock))
+            j.append_sample(sample(clock))
             j.append("s", [fact(clock), fact(clock, EVENT)], {})
     for lane in Lane:
         assert await seqs(path, lane) == [1, 2, 3]
@@ -135,36 +135,36 @@ async def test_sequence_numbers_go_on_after_an_orderly_restart(tmp_path: Path) -
 async def test_a_new_device_leaves_once_it_is_known_on_the_disk(tmp_path: Path) -> None:
     """A crash would otherwise hand out its first numbers twice."""
     async with journal(tmp_path / "j.db") as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         first = j.window_after(0)
         assert first is not None
-        assert first.ready == 0
+        assert first.ready_count == 0
         await window(j, clock)
-        assert first.ready == 1
+        assert first.ready_count == 1
         assert first.pos is not None
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         second = j.window_after(first.pos)
         assert second is not None
-        assert second.ready == 1
+        assert second.ready_count == 1
 
 
 async def test_no_more_leaves_ahead_of_the_disk_than_a_crash_would_skip(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         await window(j, clock)
         for _ in range(MAX_SENT_UNCOMMITTED + 50):
-            j.sample(sample(clock))
+            j.append_sample(sample(clock))
         open_window = j.window_after(1)
         assert open_window is not None
-        assert open_window.ready == MAX_SENT_UNCOMMITTED
+        assert open_window.ready_count == MAX_SENT_UNCOMMITTED
 
 
 async def test_the_window_after_a_position_comes_from_memory_or_not_at_all(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
         for _ in range(MAX_COMMITTED_WINDOWS * 3):
-            j.sample(sample(clock))
+            j.append_sample(sample(clock))
             await window(j, clock)
-        last = j.committed[TELEMETRY]
+        last = j.committed_pos[TELEMETRY]
         assert j.window_after(0) is None
         recent = j.window_after(last - 1)
         assert recent is not None
@@ -183,9 +183,9 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
         j.acknowledge(ALARM, 2)
         j.acknowledge(ALARM, 1)
     async with journal(path) as (j, _):
-        assert j.delivered[ALARM] == 2
-        assert [pack.pos for pack in await j.reader.read(ALARM, 2, 10)] == [3]
-        assert await j.reader.pending(ALARM) == 1
+        assert j.delivered_pos[ALARM] == 2
+        assert [pack.pos for pack in await j.reader.read_after(ALARM, 2, 10)] == [3]
+        assert await j.reader.pending_count(ALARM) == 1
 
 
 CRASH = """
@@ -202,9 +202,9 @@ async def main():
         while True:
             n += 1
             for device in ("a", "b"):
-                record = journal.sample(Sample(device, clock.now(), {"n": n}))
+                record = journal.append_sample(Sample(device, clock.now(), {"n": n}))
                 window = journal._windows[-1]
-                if window.ready == len(window.records):
+                if window.ready_count == len(window.records):
                     print("left", device, record.seq, n)
             if n % 5 == 0:
                 journal.append("s", [Fact(Lane.ALARM, "a", "alarm", clock.now(), {"n": n})], {})
@@ -278,14 +278,14 @@ async def test_numbers_are_passed_over_together_with_the_word_of_it(tmp_path: Pa
     """Killed again and again at the start: every number is a record's or in a gap record."""
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         await window(j, clock)
         path = crashed(path)
     for _ in range(3):
         async with journal(path):
             path = crashed(path)
     async with journal(path) as (j, clock):
-        last = j.sample(sample(clock)).seq
+        last = j.append_sample(sample(clock)).seq
         gaps = [r.body for r in [r async for r in j.reader.records(EVENT, 0)] if r.kind == "gap"]
     covered = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
     assert covered == set(range(2, last))
@@ -298,7 +298,7 @@ async def test_numbers_of_evicted_records_are_not_used_again(tmp_path: Path) -> 
         for _ in range(5):
             j.append("s", [fact(clock, EVENT)], {})
             await j.commit()
-        j.acknowledge(EVENT, j.committed[EVENT])
+        j.acknowledge(EVENT, j.committed_pos[EVENT])
         assert await j._evict(EVENT)
         assert await seqs(path, EVENT) == []
         path = crashed(path)
@@ -312,10 +312,10 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
         for _ in range(10):
-            j.sample(sample(clock))
+            j.append_sample(sample(clock))
             await window(j, clock)
         j.acknowledge(TELEMETRY, 4)
-        first = (await j.reader.read(TELEMETRY, 4, 1))[0].records[0]
+        first = (await j.reader.read_after(TELEMETRY, 4, 1))[0].records[0]
         j.drop([first], "thinned")
         j.acknowledge(TELEMETRY, 5)
         await j.commit()
@@ -323,7 +323,7 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
         row = rows[TELEMETRY, "d"]
         assert (row.measured, row.delivered, row.pending, row.dropped) == (10, 4, 5, {"thinned": 1})
         assert row.gaps == [(5, 5, "thinned")]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         again = {(row.lane, row.device): row for row in await reader.ledger()}
     assert again[TELEMETRY, "d"] == row
 
@@ -331,17 +331,17 @@ async def test_the_ledger_accounts_for_every_record(tmp_path: Path) -> None:
 async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
-        j.sample(sample(clock))
+        j.append_sample(sample(clock))
         await window(j, clock)
         await clock.advance(400)
         clock.wall += 86_400_000
-        j.sample(sample(clock)), j.sample(sample(clock))
+        j.append_sample(sample(clock)), j.append_sample(sample(clock))
         await window(j, clock)
         assert [(row.day, row.measured) for row in await j.reader.ledger()] == [
             ("2026-11-21", 1),
             ("2026-11-22", 2),
         ]
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         assert [(row.day, row.measured) for row in await reader.ledger()] == [
             ("2026-11-21", 1), ("2026-11-22", 2),
         ]  # fmt: skip
@@ -349,7 +349,7 @@ async def test_the_ledger_keeps_days_apart_and_survives_checkpoints(tmp_path: Pa
 
 async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
-        record = j.sample(sample(clock))
+        record = j.append_sample(sample(clock))
         await window(j, clock)
         j.dead_letter(record, "oversize")
         await j.commit()
@@ -363,15 +363,15 @@ async def test_a_dead_letter_is_kept_counted_and_told(tmp_path: Path) -> None:
 async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     noise = os.urandom(3000).hex()
-    async with journal(path, cap=16_000_000) as (j, clock):
+    async with journal(path, cap_bytes=16_000_000) as (j, clock):
         j.append("s", [fact(clock, n=1)], {})
         await j.commit()
         for n in range(1500):
-            j.sample(Sample("d", clock.now(), {"x": noise[n % 100 :] + str(n)}))
+            j.append_sample(Sample("d", clock.now(), {"x": noise[n % 100 :] + str(n)}))
             await window(j, clock)
         assert j.size_bytes <= 16_000_000
-        assert j.dropped > 0
-        oldest = (await j.reader.read(TELEMETRY, 0, 1))[0].records[0].seq
+        assert j.dropped_count > 0
+        oldest = (await j.reader.read_after(TELEMETRY, 0, 1))[0].records[0].seq
         gaps = [r.body async for r in j.reader.records(EVENT, 0) if r.kind == "gap"]
         lost = {n for gap in gaps for n in range(gap["first"], gap["last"] + 1)}
         assert lost == set(range(1, oldest))
@@ -386,13 +386,13 @@ async def test_below_the_cap_the_oldest_telemetry_goes_and_alarms_stay(tmp_path:
 
 async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> None:
     noise = os.urandom(6000).hex()
-    async with journal(tmp_path / "j.db", cap=16_000_000) as (j, clock):
+    async with journal(tmp_path / "j.db", cap_bytes=16_000_000) as (j, clock):
         for n in range(1200):
-            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            j.append_sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await window(j, clock)
-            j.acknowledge(TELEMETRY, j.committed[TELEMETRY])
-        assert (await j.reader.read(TELEMETRY, 0, 1))[0].pos > 1
-        assert j.dropped == 0
+            j.acknowledge(TELEMETRY, j.committed_pos[TELEMETRY])
+        assert (await j.reader.read_after(TELEMETRY, 0, 1))[0].pos > 1
+        assert j.dropped_count == 0
 
 
 @pytest.fixture
@@ -410,7 +410,7 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
     noise = os.urandom(4000).hex()
     async with journal(path) as (j, clock):
         for n in range(200):
-            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            j.append_sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await window(j, clock)
         stuffing = small_disk / "stuffing"
         with stuffing.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -418,7 +418,7 @@ async def test_a_full_disk_takes_alarms_and_tells_what_it_cost(small_disk: Path)
                 file.write(bytes(4096))
         failed = 0
         for n in range(2500):
-            j.sample(Sample("d", clock.now(), {"x": noise + str(n)}))
+            j.append_sample(Sample("d", clock.now(), {"x": noise + str(n)}))
             await clock.advance(1.0)
             if n % 100 == 0:
                 j.append("s", [fact(clock, n=n)], {})
@@ -445,7 +445,7 @@ async def test_a_start_on_a_full_disk_takes_alarms(small_disk: Path, crash: bool
     path = small_disk / "j.db"
     async with journal(path) as (j, clock):
         for _ in range(20):
-            j.sample(Sample("d", clock.now(), {"x": os.urandom(4000).hex()}))
+            j.append_sample(Sample("d", clock.now(), {"x": os.urandom(4000).hex()}))
             await window(j, clock)
         if crash:
             path = crashed(path)
@@ -473,7 +473,7 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
             patch.setattr(j._writer, "transact", refuse)
             first = j.window_after(0)
             for n in range(MAX_UNWRITTEN_WINDOWS + 100):
-                j.sample(sample(clock, value=n))
+                j.append_sample(sample(clock, value=n))
                 await clock.advance(1.0)
             assert len(j._windows) <= MAX_UNWRITTEN_WINDOWS + 2
             assert first is not None
@@ -490,11 +490,11 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
 
 async def test_readers_never_stand_in_the_writers_way(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
-    async with journal(path) as (j, clock), Reader.open(path) as reader:
+    async with journal(path) as (j, clock), JournalReader.open(path) as reader:
         seen = await reader.data_version()
         for _ in range(3):
             j.append("s", [fact(clock)], {})
-            await asyncio.gather(j.commit(), reader.ledger(), reader.read(ALARM, 0, 10))
+            await asyncio.gather(j.commit(), reader.ledger(), reader.read_after(ALARM, 0, 10))
         assert await reader.data_version() != seen
 
 
@@ -505,12 +505,12 @@ async def test_a_damaged_row_is_left_out_and_told(tmp_path: Path) -> None:
             j.append("s", [fact(clock)], {})
             await j.commit()
         await j._writer.transact([("UPDATE alarm SET body = zeroblob(20) WHERE pos = 2", ())])
-        async with Reader.open(path) as reader:
-            packs: list[Pack] = await reader.read(ALARM, 0, 10)
+        async with JournalReader.open(path) as reader:
+            packs: list[RecordPack] = await reader.read_after(ALARM, 0, 10)
             assert [len(pack.records) for pack in packs] == [1, 0, 1]
             assert reader.damaged == 1
         with pytest.raises(JournalDamaged):
-            await j.reader.read(ALARM, 0, 10)
+            await j.reader.read_after(ALARM, 0, 10)
     async with journal(path) as (j, _):
         assert j.damaged_copy is not None
         assert [r.seq async for r in j.reader.records(ALARM, 0)] == [1, 3]

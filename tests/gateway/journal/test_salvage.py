@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal import Journal, JournalDamaged, Reader
-from gateway.journal.rows import pack
-from gateway.journal.salvage import SKIPPED_NUMBERS, mark_damaged
+from gateway.journal import Journal, JournalDamaged, JournalReader
+from gateway.journal.rows import pack_records
+from gateway.journal.salvage import SKIPPED_SEQUENCE_NUMBERS, mark_damaged
 from gateway.journal.space import PAGE_BYTES
 from gateway.model import ClockQuality, Lane, Record, Sample, Stamp
 from tests.clock import FakeClock
@@ -27,7 +27,7 @@ async def written(path: Path, windows: int = 60) -> None:
     async with journal(path) as (j, clock):
         for n in range(windows):
             noise = os.urandom(700).hex()
-            j.sample(Sample("d", clock.now(), {"x": n, "noise": noise}))
+            j.append_sample(Sample("d", clock.now(), {"x": n, "noise": noise}))
             await window(j, clock)
             if n % 10 == 0:
                 j.append("s", [fact(clock, n=n)], {"k": Row(n)})
@@ -53,11 +53,11 @@ async def test_zeroed_pages_cost_only_what_stood_on_them(tmp_path: Path, seed: i
         assert len(telemetry) >= 50
         assert len(alarms) >= 5
         assert {r.body["values"]["x"] for r in telemetry} <= set(range(60)), "nothing is made up"
-        record = j.sample(sample(clock))
+        record = j.append_sample(sample(clock))
         assert record.seq not in {r.seq for r in telemetry}
         if j.damaged_copy is not None:
             assert j.damaged_copy.exists()
-            assert record.seq > SKIPPED_NUMBERS
+            assert record.seq > SKIPPED_SEQUENCE_NUMBERS
             assert not path.with_name("j.db-damaged").exists()
         await window(j, clock)
         assert j.failure is None
@@ -102,15 +102,15 @@ async def test_a_cut_file_gives_what_is_left_and_work_goes_on(tmp_path: Path, pa
 async def test_the_identity_is_kept_where_it_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     await written(path)
-    async with Reader.open(path) as reader:
-        epoch = await reader.meta("epoch")
+    async with JournalReader.open(path) as reader:
+        epoch = await reader.read_meta("epoch")
     mark_damaged(path)
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
-        assert j.delivered == dict.fromkeys(Lane, 0)
-        assert j.sample(sample(clock)).seq > SKIPPED_NUMBERS
+        assert j.delivered_pos == dict.fromkeys(Lane, 0)
+        assert j.append_sample(sample(clock)).seq > SKIPPED_SEQUENCE_NUMBERS
         assert len([r async for r in j.reader.records(Lane.TELEMETRY, 0)]) == 60
-        assert set(await j.reader.state("s")) == {"k"}
+        assert set(await j.reader.service_rows("s")) == {"k"}
 
 
 async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ async def test_damage_found_while_running_is_marked_for_the_next_start(tmp_path:
 async def test_a_salvage_that_is_killed_anywhere_is_done_again_or_done(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     await written(path)
-    async with Reader.open(path) as reader:
-        epoch = await reader.meta("epoch")
+    async with JournalReader.open(path) as reader:
+        epoch = await reader.read_meta("epoch")
     mark_damaged(path)
     stages = [*(f"salvage:{n}" for n in range(1, 10)), "quarantine:1", "quarantine:2", "quarantine:1"]
     killed = 0
@@ -141,14 +141,14 @@ async def test_a_salvage_that_is_killed_anywhere_is_done_again_or_done(tmp_path:
     async with journal(path) as (j, clock):
         assert j.epoch == epoch
         assert [r.seq async for r in j.reader.records(Lane.TELEMETRY, 0)] == list(range(1, 61))
-        assert j.sample(sample(clock)).seq > SKIPPED_NUMBERS
+        assert j.append_sample(sample(clock)).seq > SKIPPED_SEQUENCE_NUMBERS
 
 
 async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Path) -> None:
     path = tmp_path / "j.db"
     async with journal(path) as (j, clock):
         for n in range(10):
-            j.sample(sample(clock, value=n))
+            j.append_sample(sample(clock, value=n))
             await window(j, clock)
         j.acknowledge(Lane.TELEMETRY, 4)
         await j.commit()
@@ -163,14 +163,14 @@ async def test_what_damage_cost_is_told_and_positions_never_go_back(tmp_path: Pa
             r.body async for r in j.reader.records(Lane.EVENT, 0) if r.kind == "gap" and r.device == "d"
         ]
         told = [(gap["first"], gap["last"], gap["count"]) for gap in gaps if gap["lane"] == "telemetry"]
-        assert told == [(6, 7, 2), (10, 10 + SKIPPED_NUMBERS, 1)], (
+        assert told == [(6, 7, 2), (10, 10 + SKIPPED_SEQUENCE_NUMBERS, 1)], (
             "2 was delivered; whether skipped ones were used is unknown"
         )
         assert {gap["reason"] for gap in gaps} == {"damaged"}
-        assert j.sample(sample(clock)).seq == 11 + SKIPPED_NUMBERS
+        assert j.append_sample(sample(clock)).seq == 11 + SKIPPED_SEQUENCE_NUMBERS
         await window(j, clock)
-        assert j.committed[Lane.TELEMETRY] == 11
-        assert min(pack.pos for pack in await j.reader.read(Lane.EVENT, 0, 9)) > 10, (
+        assert j.committed_pos[Lane.TELEMETRY] == 11
+        assert min(pack.pos for pack in await j.reader.read_after(Lane.EVENT, 0, 9)) > 10, (
             "nobody looks below a cursor"
         )
         for row in await j.reader.ledger():
@@ -203,7 +203,7 @@ async def test_a_log_torn_in_the_middle_is_noticed(tmp_path: Path) -> None:
 def old_database(path: Path, version: int) -> None:
     """A journal as an earlier version of the software left it."""
     stamp = Stamp(1_795_252_000_000, 1, "boot", ClockQuality.SET)
-    body, crc = pack([Record(Lane.ALARM, "d", 1, "alarm", stamp, {"n": 1})])
+    body, crc = pack_records([Record(Lane.ALARM, "d", 1, "alarm", stamp, {"n": 1})])
     with sqlite3.connect(path) as db:
         for number in range(1, version + 1):
             db.executescript(files("gateway.journal").joinpath(f"schema/{number:04}.sql").read_text())

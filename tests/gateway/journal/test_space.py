@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal.space import MAX_WINDOW_S, RESERVE_BYTES, Limits, Reserve, Wear
+from gateway.journal.space import MAX_WINDOW_S, RESERVE_BYTES, CardWear, DiskReserve, StorageLimits
 from tests.clock import FakeClock
 
 MEGABYTE = 1_000_000
@@ -33,7 +33,7 @@ def write(file: Path, megabytes: int) -> None:
 
 async def test_the_window_widens_while_too_much_is_written_and_narrows_again(file: Path) -> None:
     clock = FakeClock()
-    wear = Wear(clock, Limits(daily=3_000 * MEGABYTE), 1.0)  # Some 2 MB a minute.
+    wear = CardWear(clock, StorageLimits(daily_bytes=3_000 * MEGABYTE), 1.0)  # Some 2 MB a minute.
     windows = []
     for megabytes in (8, 8, 8, 8, 8, 0, 0, 0, 0, 0):
         if megabytes:
@@ -50,7 +50,7 @@ async def test_the_window_widens_while_too_much_is_written_and_narrows_again(fil
 
 async def test_the_window_is_judged_by_the_minute_and_stays_where_the_pace_is_right(file: Path) -> None:
     clock = FakeClock()
-    wear = Wear(clock, Limits(daily=3_000 * MEGABYTE), 1.0)
+    wear = CardWear(clock, StorageLimits(daily_bytes=3_000 * MEGABYTE), 1.0)
     write(file, 50)
     await clock.advance(59)
     wear.adapt_window()
@@ -67,21 +67,21 @@ async def test_the_window_is_judged_by_the_minute_and_stays_where_the_pace_is_ri
 
 def test_a_longer_window_of_the_sites_own_is_kept() -> None:
     clock = FakeClock()
-    wear = Wear(clock, Limits(), 5.0)
+    wear = CardWear(clock, StorageLimits(), 5.0)
     wear.adapt_window()
     assert wear.window_s == 5
 
 
 def test_the_reserve_is_filled_and_given_up(tmp_path: Path) -> None:
-    reserve = Reserve(tmp_path / "j.db")
-    assert reserve.size() == 0
+    reserve = DiskReserve(tmp_path / "j.db")
+    assert reserve.size_bytes() == 0
     assert reserve.fill()
-    assert reserve.size() == RESERVE_BYTES
+    assert reserve.size_bytes() == RESERVE_BYTES
     assert (tmp_path / "j.db-reserve").stat().st_blocks * 512 >= RESERVE_BYTES, "a hole reserves nothing"
     assert reserve.fill()
     reserve.release()
     reserve.release()
-    assert reserve.size() == 0
+    assert reserve.size_bytes() == 0
 
 
 @pytest.fixture
@@ -95,11 +95,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_the_reserve_never_fills_a_disk_that_is_short(disk: Path) -> None:
-    reserve = Reserve(disk / "j.db")
+    reserve = DiskReserve(disk / "j.db")
     assert reserve.fill()
     (disk / "stuffing").write_bytes(bytes(3_000_000))
     reserve.release()
     assert not reserve.fill(), "that would take back at once what was given up"
-    assert reserve.size() == 0
+    assert reserve.size_bytes() == 0
     (disk / "stuffing").unlink()
     assert reserve.fill()

@@ -89,7 +89,7 @@ async def main():
     async with Journal.open(Path(sys.argv[1]) / "j.db", clock, 0.05, runtime=Path(sys.argv[1])) as journal:
         for n in range(1_000_000):
             for device in ("a", "b"):
-                record = journal.sample(Sample(device, clock.now(), {"n": n}))
+                record = journal.append_sample(Sample(device, clock.now(), {"n": n}))
                 print(device, record.seq, n, flush=True)
             await asyncio.sleep(0.001)
 
@@ -144,10 +144,10 @@ async def test_numbers_that_damage_took_are_not_used_again(tmp_path: Path) -> No
         before = [(path, path.read_bytes()), *([(log, log.read_bytes())] if log.exists() else [])]
         journal.append("s", [Fact(Lane.ALARM, "d", "alarm", clock.now(), {"n": 1})], {})
         await journal.commit()
-        journal.sample(Sample("d", clock.now(), {"n": 1}))
+        journal.append_sample(Sample("d", clock.now(), {"n": 1}))
         await clock.advance(1.0)
         await journal.commit()
-        journal.sample(Sample("d", clock.now(), {"n": 2}))
+        journal.append_sample(Sample("d", clock.now(), {"n": 2}))
         tails = [(file, file.read_bytes()) for file in tmp_path.glob("tail-?")]
     for file, data in (*before, *tails):
         file.write_bytes(data)

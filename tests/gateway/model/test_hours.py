@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from gateway.model.hours import Hours, every_day, parse_days, parse_span, parse_week
+from gateway.model.hours import WeeklyHours, parse_days, parse_every_day, parse_span, parse_week
 
 # 2026-11-21 is a Saturday.
 
@@ -13,7 +13,7 @@ def at(text: str) -> datetime:
 
 
 def test_a_span_holds_its_beginning_and_not_its_end() -> None:
-    hours = every_day("08:00-21:30")
+    hours = parse_every_day("08:00-21:30")
     told = {time: at(f"2026-11-21T{time}") in hours for time in ("07:59", "08:00", "21:29", "21:30")}
     assert told == {"07:59": False, "08:00": True, "21:29": True, "21:30": False}
 
@@ -42,9 +42,9 @@ def test_days_go_round_the_end_of_the_week() -> None:
 
 
 def test_the_whole_day() -> None:
-    hours = every_day("00:00-24:00")
+    hours = parse_every_day("00:00-24:00")
     assert at("2026-11-21T23:59") in hours
-    assert isinstance(hours, Hours)
+    assert isinstance(hours, WeeklyHours)
 
 
 @pytest.mark.parametrize(

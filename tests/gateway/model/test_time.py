@@ -34,7 +34,7 @@ def test_seconds_since(earlier: Stamp, later: Stamp, seconds: float | str) -> No
     default = {"unknown": None, "stepped back": 0.0}
     assert later.seconds_since(earlier) == default.get(str(seconds), seconds)
     chosen = {"unknown": math.inf, "stepped back": -math.inf}
-    answer = later.seconds_since(earlier, unknown=math.inf, stepped_back=-math.inf)
+    answer = later.seconds_since(earlier, if_unknown=math.inf, if_stepped_back=-math.inf)
     assert answer == chosen.get(str(seconds), seconds)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.model import (
-    Adopted,
     ClockQuality,
     Command,
+    ConfigurationAdopted,
     Device,
     Fact,
     Message,
@@ -39,15 +39,15 @@ def sample(name: str, second: float = 0, error: str = "", **values: Any) -> Samp
 def command(action: str, device: str = "d", second: float = 0, **fields: Any) -> Command:
     defaults: dict[str, Any] = {
         "id": "c1",
-        "expires": at(second + 60).wall,
+        "expires": at(second + 60).wall_ms,
         "origin": "upstream",
         "by": "王",
     }
     return Command(action=action, device=device, at=at(second), **{**defaults, **fields})
 
 
-def adopted(number: int = 2, *present: str) -> Adopted:
-    return Adopted(Revision(number, "d1", at(number), "console"), at(100), frozenset(present))
+def adopted(number: int = 2, *present: str) -> ConfigurationAdopted:
+    return ConfigurationAdopted(Revision(number, "d1", at(number), "console"), at(100), frozenset(present))
 
 
 def tick(second: float, day: str = DAY) -> Tick:

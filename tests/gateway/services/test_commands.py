@@ -23,7 +23,7 @@ def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
         ({"action": "reboot"}, "not-allowed"),
         ({"action": "open", "origin": "dashboard"}, "not-allowed"),
         ({"action": "open", "device": "no-such-thing"}, "device-unknown"),
-        ({"action": "open", "expires": at(0).wall}, "expired"),
+        ({"action": "open", "expires": at(0).wall_ms}, "expired"),
     ],
 )
 def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, object], reason: str) -> None:
@@ -63,5 +63,5 @@ def test_an_old_command_is_forgotten_but_still_refused() -> None:
     fold.step(command("open"), Outcome("c1", "done", at(1)))
     assert kinds(fold.step(tick(60 + RETENTION_MS / 1000 + 1))) == []
     assert fold.rows == {}
-    fold.step(command("open", second=60 + RETENTION_MS / 1000 + 2, expires=at(60).wall))
+    fold.step(command("open", second=60 + RETENTION_MS / 1000 + 2, expires=at(60).wall_ms))
     assert fold.rows["c1"].status is CommandStatus.DENIED

@@ -16,4 +16,4 @@ def test_it_knows_why_and_since_when() -> None:
     fold = Fold(Presence())
     fold.step(sample("d", 7, error="timeout"), sample("d", 9, error="line-down"))
     link = fold.rows["d"]
-    assert (link.online, link.error, link.since.mono) == (False, "timeout", 7_000_000_000)
+    assert (link.online, link.error, link.since.mono_ns) == (False, "timeout", 7_000_000_000)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
 from gateway.services.timekeeping import MAX_BOOTS, MAX_DRIFT_MS, Timekeeping, correct_stamp
-from gateway.uplink import Native
+from gateway.uplink import NativeDialect
 from tests.gateway.services.kit import Fold
 from tests.gateway.uplink.kit import Shifted, Witness, eventually, free_port, gateway, mosquitto, witness
 
@@ -93,8 +93,8 @@ class Pi(Shifted):
     def now(self) -> Stamp:
         at = super().now()
         if self.set:
-            return Stamp(at.wall, at.mono, at.boot, SET)
-        return Stamp(at.mono // 1_000_000, at.mono, at.boot, UNSET)
+            return Stamp(at.wall_ms, at.mono_ns, at.boot, SET)
+        return Stamp(at.mono_ns // 1_000_000, at.mono_ns, at.boot, UNSET)
 
 
 async def test_what_1970_stamped_arrives_with_the_right_time(
@@ -103,14 +103,14 @@ async def test_what_1970_stamped_arrives_with_the_right_time(
     clock, fold = Pi(), Fold(Timekeeping())
     true: list[int] = []
 
-    def aware(site: str, epoch: str) -> Native:
-        return Native(site, epoch, lambda at: correct_stamp(fold.rows, at))
+    def aware(site: str, epoch: str) -> NativeDialect:
+        return NativeDialect(site, epoch, lambda at: correct_stamp(fold.rows, at))
 
-    monkeypatch.setattr("tests.gateway.uplink.kit.Native", aware)
+    monkeypatch.setattr("tests.gateway.uplink.kit.NativeDialect", aware)
     async with gateway(tmp_path, clock=clock) as it:
         step(fold, clock.now())
         for n in range(5):
-            true.append(Shifted.now(clock).wall)
+            true.append(Shifted.now(clock).wall_ms)
             it.measure(n)
             await it.close_window()
         clock.set = True
@@ -146,7 +146,7 @@ async def test_leaps_of_the_clock_neither_reorder_nor_expire(
         await eventually(it.caught_up)
         await eventually(lambda: len(seen.seqs()) >= 70)
         assert seen.seqs() == list(range(1, 71))
-        assert it.journal.dropped == 0
+        assert it.journal.dropped_count == 0
         order = [record["mono"] for record in seen.records()]
         assert order == sorted(order)
         assert {row.dropped.__len__() for row in await it.journal.reader.ledger()} == {0}

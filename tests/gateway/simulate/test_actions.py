@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.simulate.actions import ACTIONS, ActionRefused, perform, perform_line
+from gateway.simulate.actions import ACTIONS, ActionRefused, perform, perform_text
 from gateway.simulate.centre import HOUR_S, Centre
 from gateway.simulate.faults import Faults
 from gateway.simulate.world import World
@@ -86,10 +86,10 @@ def test_what_cannot_be_done_changes_nothing_and_says_why_twice(
 
 
 def test_the_same_actions_line_by_line(world: World) -> None:
-    assert perform_line(world, "smoke 2 on\n") == '{"action": "smoke", "unit": 2, "on": true}'
+    assert perform_text(world, "smoke 2 on\n") == '{"action": "smoke", "unit": 2, "on": true}'
     assert world.centre().smoke[2].status == 1
-    assert perform_line(world, "detector 2 fault")
+    assert perform_text(world, "detector 2 fault")
     assert world.centre().smoke[2].status == 2
-    assert perform_line(world, "smoke 2 on please") == "smoke unit on"
-    assert "needs on" in perform_line(world, "smoke 2")
-    assert all(name in perform_line(world, "\n") for name in ACTIONS), "an empty line lists them"
+    assert perform_text(world, "smoke 2 on please") == "smoke unit on"
+    assert "needs on" in perform_text(world, "smoke 2")
+    assert all(name in perform_text(world, "\n") for name in ACTIONS), "an empty line lists them"

@@ -19,7 +19,7 @@ from gateway.config.options import UplinkOptions
 from gateway.journal import Journal
 from gateway.model import Clock, Command, Fact, Lane, Record, Sample, Stamp
 from gateway.services.commands import CommandRow, CommandStatus
-from gateway.uplink import Native, Uplink
+from gateway.uplink import NativeDialect, Uplink
 
 ROOT = "linli/v1/centre"
 
@@ -95,8 +95,8 @@ class Shifted(SystemClock):
 
     def now(self) -> Stamp:
         at = super().now()
-        wall = at.wall + round((self.shift + self.leap) * 1000)
-        return Stamp(wall, at.mono + round(self.shift * 1e9), at.boot, at.clock)
+        wall = at.wall_ms + round((self.shift + self.leap) * 1000)
+        return Stamp(wall, at.mono_ns + round(self.shift * 1e9), at.boot, at.clock)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ class Gateway:
         )
 
     def measure(self, value: object = 0, device: str = "d") -> Record:
-        return self.journal.sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]
+        return self.journal.append_sample(Sample(device, self.clock.now(), {"x": value}))  # type: ignore[dict-item]
 
     def tell(self, lane: Lane, value: object = 0, device: str = "d") -> None:
         self.journal.append("", [Fact(lane, device, "told", self.clock.now(), {"x": value})], {})
@@ -181,11 +181,11 @@ class Gateway:
         await self.journal.commit()
 
     def caught_up(self) -> bool:
-        return all(self.journal.delivered[lane] == self.journal.committed[lane] for lane in Lane)
+        return all(self.journal.delivered_pos[lane] == self.journal.committed_pos[lane] for lane in Lane)
 
     def start(self, port: int, **options: Any) -> None:
         named = {"url": f"mqtt://127.0.0.1:{port}", **options}
-        dialect = Native("centre", self.journal.epoch)
+        dialect = NativeDialect("centre", self.journal.epoch)
         self.uplink = Uplink(
             UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink
         )

@@ -67,7 +67,7 @@ async def test_a_poison_record_is_found_and_nothing_else_is_lost(
     async with gateway(tmp_path) as it:
         await fill(it, lane, 400, 222)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await eventually(lambda: gaps(taker))
         await it.journal.commit()
         assert await buried(it) == [(lane, 222, "poison")]
@@ -85,7 +85,7 @@ async def test_the_newest_sample_may_be_poison(tmp_path: Path, taker: Broker) ->
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 100, 100)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 100, "poison")]
         for lane in Lane:
@@ -98,7 +98,7 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
         for n in range(1, 200):
             put(it, TELEMETRY, MARK if n == 50 else n)
             await asyncio.sleep(0.01)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         assert await buried(it) == [(TELEMETRY, 50, "poison")]
         assert missing(taker, TELEMETRY, 199) == {50}
@@ -107,19 +107,19 @@ async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
 async def test_random_breaks_condemn_nobody(
     tmp_path: Path, taker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(uplink_module, "MAX_STEP_AFTER_CONNECTION", 0)
+    monkeypatch.setattr(uplink_module, "MAX_DOUBLINGS_AFTER_CONNECTION", 0)
     async with gateway(tmp_path) as it:
         await fill(it, TELEMETRY, 300, 0)
         it.start(taker.port)
         for n in range(10):
-            await eventually(lambda: it.uplink.online)
+            await eventually(lambda: it.uplink.is_online)
             await asyncio.sleep(0.003 * n)
             taker.cut()
-            await eventually(lambda: not it.uplink.online)
+            await eventually(lambda: not it.uplink.is_online)
             if n % 3 == 0:
                 await fill(it, TELEMETRY, 50, 0)
         await eventually(it.caught_up, 30)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 500) == set()
 
@@ -134,7 +134,7 @@ async def test_a_broker_that_acknowledges_nothing_condemns_nobody(
         await eventually(lambda: taker.connections >= 4, 20)
         taker.mute = False
         await eventually(it.caught_up, 30)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 100) == set()
 
@@ -173,7 +173,7 @@ async def test_a_record_refused_for_its_form_is_buried(tmp_path: Path, taker: Br
     async with gateway(tmp_path) as it:
         await fill(it, lane, 100, 33)
         it.start(taker.port)
-        await eventually(lambda: it.journal.dead_letters and it.caught_up(), 30)
+        await eventually(lambda: it.journal.dead_letter_count and it.caught_up(), 30)
         await it.journal.commit()
         await eventually(lambda: gaps(taker))
         assert await buried(it) == [(lane, 33, "format")]
@@ -190,10 +190,10 @@ async def test_a_refusal_that_may_pass_loses_nothing(tmp_path: Path, taker: Brok
         it.start(taker.port)
         await asyncio.sleep(2.5)
         assert 2 <= taker.connections <= 5
-        assert it.journal.delivered == dict.fromkeys(Lane, 0)
+        assert it.journal.delivered_pos == dict.fromkeys(Lane, 0)
         taker.refuse = b""
         await eventually(it.caught_up, 20)
-        assert it.journal.dead_letters == 0
+        assert it.journal.dead_letter_count == 0
         for lane in Lane:
             assert missing(taker, lane, 50) == set()
 
@@ -233,27 +233,27 @@ def aged(seq: int, second: float, boot: str = "boot", clock: ClockQuality = Cloc
 def test_thinning_chooses_the_same_however_its_batches_fall() -> None:
     records = [aged(n + 1, n * 7.0) for n in range(200)]
     now = aged(0, 10_000).at
-    whole, _ = Thinning(100, 60).split(records, now)
+    whole, _ = Thinning(100, 60).split_records(records, now)
     for size in (1, 7, 32):
         thinning, kept = Thinning(100, 60), list[Record]()
         for start in range(0, 200, size):
             batch = records[start : start + size]
-            some, lost = thinning.split(batch, now)
-            again, lost_again = thinning.split(batch, aged(0, 20_000).at)
+            some, lost = thinning.split_records(batch, now)
+            again, lost_again = thinning.split_records(batch, aged(0, 20_000).at)
             assert (again, lost_again) == (some, lost), "another connection, another choice"
-            thinning.acknowledged(some)
+            thinning.remove_acknowledged(some)
             kept += some
         assert kept == whole
-    assert set(Counter(record.at.mono // 60_000_000_000 for record in whole).values()) == {1}
+    assert set(Counter(record.at.mono_ns // 60_000_000_000 for record in whole).values()) == {1}
 
 
 def test_thinning_goes_by_no_clock_that_leaps() -> None:
     records = [aged(n + 1, n) for n in range(100)]
     leapt = Stamp(10**15, 100 * 10**9, "boot", ClockQuality.SYNCED)
-    assert Thinning(3600, 60).split(records, leapt) == (records, [])
+    assert Thinning(3600, 60).split_records(records, leapt) == (records, [])
     unset = [aged(n + 1, n, "old", ClockQuality.UNSET) for n in range(100)]
-    assert Thinning(3600, 60).split(unset, leapt) == (unset, [])
+    assert Thinning(3600, 60).split_records(unset, leapt) == (unset, [])
     old = [aged(n + 1, n, "old") for n in range(100)]
-    kept, lost = Thinning(3600, 60).split(old, leapt)
+    kept, lost = Thinning(3600, 60).split_records(old, leapt)
     assert [record.seq for record in kept] == [1, 61]
     assert len(lost) == 98

@@ -12,18 +12,18 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import Draft7Validator
 
 from gateway.model import ClockQuality, GatewayError, Stamp
-from gateway.uplink.native import Native, asyncapi
+from gateway.uplink.native import NativeDialect, asyncapi
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
 
 AT = Stamp(1_795_000_000_000, 1, "boot", ClockQuality.SYNCED)
 FINE = {"id": "a", "device": "locker-1", "action": "open", "expires": 1, "args": {"lock": 1}}
 HUGE = 10**40
-DIALECT = Native("demo", "epoch")
+DIALECT = NativeDialect("demo", "epoch")
 
 
 def test_a_command_in_order() -> None:
-    command = DIALECT.command(json.dumps({**FINE, "by": "x" * 100, "later": 1}).encode(), AT)
+    command = DIALECT.parse_command(json.dumps({**FINE, "by": "x" * 100, "later": 1}).encode(), AT)
     assert (command.id, command.device, command.action) == ("a", "locker-1", "open")
     assert (command.args, command.expires, command.at) == ({"lock": 1}, 1, AT)
     assert (command.origin, command.by) == ("upstream", "x" * 64)
@@ -56,7 +56,7 @@ def test_a_command_in_order() -> None:
 )
 def test_a_command_that_could_not_be_kept_or_told_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(GatewayError) as refused:
-        DIALECT.command(json.dumps({**FINE, **change}).encode(), AT)
+        DIALECT.parse_command(json.dumps({**FINE, **change}).encode(), AT)
     assert refused.value.key == "command-form"
 
 
@@ -65,7 +65,7 @@ def test_a_command_that_could_not_be_kept_or_told_is_refused(change: dict[str, A
 )
 def test_what_is_no_command_is_refused(payload: bytes) -> None:
     with pytest.raises(GatewayError):
-        DIALECT.command(payload, AT)
+        DIALECT.parse_command(payload, AT)
 
 
 @given(st.binary(max_size=200) | st.recursive(
@@ -74,7 +74,7 @@ def test_what_is_no_command_is_refused(payload: bytes) -> None:
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_any_bytes_are_a_command_or_refused(payload: bytes) -> None:
     with contextlib.suppress(GatewayError):
-        DIALECT.command(payload, AT)
+        DIALECT.parse_command(payload, AT)
 
 
 DOCUMENT = Path(__file__).parents[3] / "gateway" / "uplink" / "native.asyncapi.json"

@@ -74,16 +74,16 @@ async def test_live_telemetry_leaves_at_once_and_the_cursor_follows_commit_and_p
         it.measure()
         await eventually(lambda: seen.seqs() == [1, 2])
         assert time.monotonic() - began < 1.0
-        assert it.journal.committed[TELEMETRY] == it.journal.delivered[TELEMETRY] == 1
+        assert it.journal.committed_pos[TELEMETRY] == it.journal.delivered_pos[TELEMETRY] == 1
         await it.close_window()
-        await eventually(lambda: it.journal.delivered[TELEMETRY] == 2)
+        await eventually(lambda: it.journal.delivered_pos[TELEMETRY] == 2)
         way.deaf = True
         it.measure()
         await eventually(lambda: seen.seqs() == [1, 2, 3])
         await it.close_window()
         await asyncio.sleep(0.3)
-        assert it.journal.committed[TELEMETRY] == 3
-        assert it.journal.delivered[TELEMETRY] == 2, "only a PUBACK releases"
+        assert it.journal.committed_pos[TELEMETRY] == 3
+        assert it.journal.delivered_pos[TELEMETRY] == 2, "only a PUBACK releases"
 
 
 async def test_a_window_committed_while_part_of_it_is_unsent_is_not_released(
@@ -99,7 +99,7 @@ async def test_a_window_committed_while_part_of_it_is_unsent_is_not_released(
         await it.close_window()
         await asyncio.sleep(0.3)
         assert 30 < len(seen.records()) < 60
-        assert it.journal.delivered[TELEMETRY] == 1
+        assert it.journal.delivered_pos[TELEMETRY] == 1
         way.deaf = False
         way.cut()
         await eventually(it.caught_up)
@@ -380,7 +380,7 @@ async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
         for n in range(count):
             clock.shift = n * step - 8000.0
             record = it.measure(n)
-            places[record.seq] = record.at.mono // (interval * 10**9)
+            places[record.seq] = record.at.mono_ns // (interval * 10**9)
             await it.close_window()
         clock.shift = 0.0
         it.start(way.port, thin_after=4500, thin_to=interval)

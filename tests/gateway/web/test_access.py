@@ -9,7 +9,7 @@ import pytest
 
 from gateway.base.rate_limit import MAX_KEYS
 from gateway.model import ConfigError
-from gateway.web.access import WRONG_KEYS, Access, read_key
+from gateway.web.access import WRONG_KEY_LIMIT, Access, read_key
 
 
 class Time:
@@ -43,19 +43,19 @@ def test_an_unreadable_key_says_so(tmp_path: Path) -> None:
 def test_after_some_wrong_keys_an_address_waits() -> None:
     time = Time()
     access = Access("right", time)
-    for _ in range(WRONG_KEYS.events):
+    for _ in range(WRONG_KEY_LIMIT.events):
         assert access.wait_s("a") == 0
         assert not access.check_key("a", "wrong")
     assert access.wait_s("a") > 0
     assert access.wait_s("b") == 0
-    time.now += WRONG_KEYS.seconds
+    time.now += WRONG_KEY_LIMIT.seconds
     assert access.wait_s("a") == 0
     assert access.check_key("a", "right")
 
 
 def test_a_right_key_forgives() -> None:
     access = Access("right", Time())
-    for _ in range(WRONG_KEYS.events - 1):
+    for _ in range(WRONG_KEY_LIMIT.events - 1):
         access.check_key("a", "wrong")
     assert access.check_key("a", "right")
     assert not access.check_key("a", "wrong")
@@ -65,7 +65,7 @@ def test_a_right_key_forgives() -> None:
 def test_the_memory_of_addresses_is_bounded() -> None:
     access = Access("right", Time())
     for number in range(MAX_KEYS + 5):
-        for _ in range(WRONG_KEYS.events):
+        for _ in range(WRONG_KEY_LIMIT.events):
             access.check_key(str(number), "wrong")
     assert access.wait_s("0") == 0
     assert access.wait_s(str(MAX_KEYS + 4)) > 0
@@ -74,12 +74,12 @@ def test_the_memory_of_addresses_is_bounded() -> None:
 
 def test_a_cookie_is_good_for_the_key_that_made_it() -> None:
     access = Access("right", Time())
-    cookie = access.session("王芳")
-    assert access.person(cookie) == "王芳"
-    assert Access("right", Time()).person(cookie) == "王芳"
-    assert Access("other", Time()).person(cookie) is None
-    assert access.person("x" + cookie) is None
-    assert access.person(None) is None
+    cookie = access.sign_session("王芳")
+    assert access.session_person(cookie) == "王芳"
+    assert Access("right", Time()).session_person(cookie) == "王芳"
+    assert Access("other", Time()).session_person(cookie) is None
+    assert access.session_person("x" + cookie) is None
+    assert access.session_person(None) is None
 
 
 def test_a_token_is_good_for_its_purpose_alone() -> None:
@@ -87,6 +87,6 @@ def test_a_token_is_good_for_its_purpose_alone() -> None:
     token = access.sign_token("needs", "phone")
     assert access.token_content("needs", token, 60) == "phone"
     assert access.token_content("rooms", token, 60) is None
-    assert access.token_content("needs", access.session("phone"), 60) is None
-    assert access.person(token) is None
+    assert access.token_content("needs", access.sign_session("phone"), 60) is None
+    assert access.session_person(token) is None
     assert Access("other", Time()).token_content("needs", token, 60) is None

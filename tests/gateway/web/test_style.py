@@ -8,6 +8,7 @@ from importlib.resources import files
 import pytest
 
 STYLE = files("gateway.web").joinpath("static/style.css").read_text("utf-8")
+CHARTS = files("gateway.capabilities.visitors").joinpath("static/visitors.css").read_text("utf-8")
 LIGHT, DARK = (
     dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
     for block in re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)[:2]
@@ -42,11 +43,11 @@ def test_contrast(scheme: dict[str, str], text: str, paper: str) -> None:
 @pytest.mark.parametrize("shade", range(7))
 def test_contrast_of_the_figures_in_a_heat_map(scheme: dict[str, str], shade: int) -> None:
     """A square is the brand's colour, let through by so much over the card."""
-    found = re.search(rf"\.shade-{shade} \{{ fill-opacity: ([.\d]+); \}}", STYLE)
+    found = re.search(rf"\.shade-{shade} \{{ fill-opacity: ([.\d]+); \}}", CHARTS)
     part = float(found[1]) if found else 1.0
     text = next(
         colour
-        for among, colour in re.findall(r"\.chart :is\((\.on-[^)]*)\) \{ fill: var\(--(\w+)\); \}", STYLE)
+        for among, colour in re.findall(r"\.chart :is\((\.on-[^)]*)\) \{ fill: var\(--(\w+)\); \}", CHARTS)
         if f".on-{shade}" in among.split(", ")
     )
     over, below = scheme["brand"], scheme["card"]

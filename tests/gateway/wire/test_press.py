@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.wire.press import PressEnd, PressPoint, end_presses, message_of, with_press_end
+from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 POINTS = {
     "sos": PressPoint(pulse=True),
@@ -16,7 +16,7 @@ def test_a_press_ends_as_soon_as_it_is_reported() -> None:
     assert end_presses(POINTS, reading, values) == values
     assert end == PressEnd("message")
     assert end_presses(POINTS, end, values) == {"sos": 0, "called": "", "battery": 90}
-    assert message_of(reading) == message_of(end) == "message"
+    assert original_message(reading) == original_message(end) == "message"
 
 
 def test_a_reading_without_a_press_has_no_end() -> None:

@@ -1,4 +1,4 @@
-"""`linli needs`: where the residents' needs stand, without personal data."""
+"""`linli needs`: residents' needs and their statistics, without personal data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gateway.web.spreadsheet import as_csv
 from gateway.words import preferred_language, translate
 
 from ..rows import read_rows
-from ..services import OPEN
+from ..services import OPEN_STATES
 from ..statistics import (
     NeedsFigures,
     category_title,
-    figures,
     figures_by_group,
     month_registered,
+    needs_figures,
     needs_table,
     newest_first,
 )
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Those that are open, and figures of all; with `--csv` the list of all."""
+    """Print the open needs and the figures of all; with `--csv` the list of all."""
     site, lang = load_running_site(options), preferred_language()
     reception, zone = site.part(NeedsSite).reception, ZoneInfo(site.centre.timezone)
     if reception is None:
@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> None:
     if options.csv:
         print("".join(as_csv(needs_table(rows, reception, lang, zone))), end="")
         return
-    heads, *lines = needs_table([item for item in rows if item[1].state in OPEN], reception, lang, zone)
+    heads, *lines = needs_table(
+        [item for item in rows if item[1].state in OPEN_STATES], reception, lang, zone
+    )
     print_table(heads, lines)
     needs = [need for _, need in rows]
     groups = {
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
             translate(lang, f"need.{name}"),
             *(translate(lang, f"need.{field}") for field in NeedsFigures.__struct_fields__),
         ]
-        rows_by_group = {**each, translate(lang, "need.all"): figures(needs)}
+        rows_by_group = {**each, translate(lang, "need.all"): needs_figures(needs)}
         print_table(
             heads,
             [

@@ -1,4 +1,4 @@
-"""What the pages show of residents' needs: the form, and the list of those who see to them."""
+"""The pages of residents' needs: the form for residents, and the list for staff."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGES: PagePart[NeedsSettings, NeedsView] = PagePart(
     reminders=reminders,
     pages=(Page(name="needs", title="dashboard.page-needs", menu_order=30, has_own_route=True),),
     kiosk_regions=("phone",),
-    # The code that leads to the form is renewed wherever it is shown.
+    # The QR code that leads to the form is renewed on every page that shows it.
     scripts=("need.js",),
     styles=("needs.css",),
     handlers=NeedsHandlers,

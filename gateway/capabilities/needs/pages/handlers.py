@@ -1,4 +1,4 @@
-"""The routes of residents' needs: the form, and the list of those who see to them."""
+"""The routes of residents' needs: the form for residents, and the list for staff."""
 
 from __future__ import annotations
 
@@ -20,102 +20,112 @@ from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.capabilities.needs.particulars import MAX_LENGTHS, field_errors, normalized_fields
 from gateway.capabilities.needs.rows import read_rows
-from gateway.capabilities.needs.services import OPEN, OUTCOMES, Need, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, OUTCOMES, Need, NeedState, Reception
 from gateway.capabilities.needs.statistics import (
     category_title,
-    figures,
     figures_by_group,
     localized_title,
     month_registered,
+    needs_figures,
     needs_table,
     newest_first,
 )
 from gateway.journal import JournalFailed
 from gateway.model import GatewayError
-from gateway.web.access import COOKIE as SESSION_COOKIE
-from gateway.web.access import SESSION_LIFETIME_S
+from gateway.web.access import SESSION_COOKIE, SESSION_LIFETIME_S
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
-from gateway.web.requests import NAMELESS, client_address, language, read_form, set_cookie
+from gateway.web.requests import ANONYMOUS_PERSON, client_address, read_form, request_language, set_cookie
 from gateway.web.spreadsheet import as_csv
 from gateway.words import translate
 
-from .passes import ALLOWED_REQUESTS, COOKIE, KIOSK, PHONE, PHONE_LIFETIME_S, Passes
+from .passes import ALLOWED_REQUESTS, COOKIE_NAME, KIOSK, PHONE, PHONE_LIFETIME_S, Passes
 from .view import NeedsSettings
 
 KIOSK_IDLE_S = 60
-"""After which a kiosk clears what was typed."""
+"""A kiosk clears its form after this time without input."""
 MAX_LISTED = 200
-"""Needs that one page lists."""
-DESK = "desk"
-STEPS = ("accept", "refer", "done", "close", "withdraw", "reopen", "change", "note", "correct", "erase")
+"""Needs per page of the list."""
+DESK_CHANNEL = "desk"
+STEP_NAMES = (
+    "accept",
+    "refer",
+    "done",
+    "close",
+    "withdraw",
+    "reopen",
+    "change",
+    "note",
+    "correct",
+    "erase",
+)
 FormFields = Mapping[str, str]
 
 
 class NeedsHandlers(PartHandlers):
-    """A person with a session is at the desk; a resident with a pass may register a need."""
+    """A person with a session is staff; a resident with a pass may register a need."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._passes = Passes(context.access, context.clock.mono)
 
     def routes(self) -> list[Route]:
-        """Those of the form, then those of the desk."""
+        """Those of the form, then those for staff."""
         return [
-            Route("/need", self._need, methods=["GET", "POST"]),
-            Route("/need/state", self._state, methods=["POST"]),
-            Route("/need/qr.svg", self._qr),
-            Route("/needs", self._list),
-            Route("/needs.csv", self._csv),
+            Route("/need", self._form_page, methods=["GET", "POST"]),
+            Route("/need/state", self._receipt_state, methods=["POST"]),
+            Route("/need/qr.svg", self._qr_code),
+            Route("/needs", self._list_page),
+            Route("/needs.csv", self._csv_download),
             Route("/needs/kiosk", self._become_kiosk, methods=["POST"]),
-            Route("/needs/{number}", self._one, methods=["GET", "POST"]),
-            Route("/needs/{number}/particulars", self._particulars, methods=["POST"]),
+            Route("/needs/{number}", self._need_page, methods=["GET", "POST"]),
+            Route("/needs/{number}/particulars", self._show_particulars, methods=["POST"]),
         ]
 
-    def admits(self, request: Request) -> bool:
-        """Whether a request without a session may go on, for it has a pass or brings one."""
+    def is_allowed_without_session(self, request: Request) -> bool:
+        """Whether a request without a session has a pass, in a cookie or its address."""
         path, method = request.url.path, request.method.replace("HEAD", "GET")
-        channel = request.state.channel = self._passes.channel(request.cookies.get(COOKIE))
+        channel = request.state.channel = self._passes.pass_channel(request.cookies.get(COOKIE_NAME))
         arriving = path == "/need" and method == "GET" and "pass" in request.query_params
         return arriving or f"{method} {path}" in ALLOWED_REQUESTS.get(channel or "", ())
 
-    def rejection(self, request: Request) -> Response | None:
-        return self._expired(request) if request.url.path == "/need" else None
+    def rejection_response(self, request: Request) -> Response | None:
+        return self._expired_response(request) if request.url.path == "/need" else None
 
-    def _expired(self, request: Request) -> Response:
-        """The pass is too old, or there was none."""
-        return self._plain(request, "need-expired.html", 401)
+    def _expired_response(self, request: Request) -> Response:
+        """A page that says that the pass is missing or too old, for paths that need one."""
+        return self._resident_page(request, "need-expired.html", 401)
 
-    def _channel(self, request: Request) -> str:
-        return DESK if request.state.person is not None else request.state.channel or PHONE
+    def _request_channel(self, request: Request) -> str:
+        return DESK_CHANNEL if request.state.person is not None else request.state.channel or PHONE
 
     @property
     def _reception(self) -> Reception | None:
         settings: NeedsSettings = self._context.settings.parts["needs"]
         return settings.reception
 
-    async def _need(self, request: Request) -> Response:
+    async def _form_page(self, request: Request) -> Response:
         if "pass" in request.query_params:
             return self._accept_pass(request, request.query_params["pass"])
         if self._reception is None:
-            return self._plain(request, "need-off.html", 404)
+            return self._resident_page(request, "need-off.html", 404)
         if request.method == "POST":
             return await self._register(request, self._reception)
-        return self._form(request, {})
+        return self._form_response(request, {})
 
     def _accept_pass(self, request: Request, token: str) -> Response:
         """Exchange the pass in the address for a cookie."""
-        channel = self._passes.channel(token)
+        channel = self._passes.pass_channel(token)
         if channel is None:
-            return self._expired(request)
+            return self._expired_response(request)
         lifetime_s = PHONE_LIFETIME_S if channel == PHONE else SESSION_LIFETIME_S
         response = RedirectResponse("/need", 303)
-        set_cookie(request, response, COOKIE, token, lifetime_s)
+        set_cookie(request, response, COOKIE_NAME, token, lifetime_s)
         return response
 
     async def _register(self, request: Request, reception: Reception) -> Response:
-        given = await _fields(request)
-        channel, lang = self._channel(request), language(request)
+        given = await _form_fields(request)
+        channel, lang = self._request_channel(request), request_language(request)
         fields = normalized_fields(given)
         wrong = field_errors(fields)
         if given.get("category") not in reception.categories:
@@ -123,12 +133,12 @@ class NeedsHandlers(PartHandlers):
         if not given.get("consent"):
             wrong["consent"] = "need-consent"
         if wrong:
-            return self._form(request, given, wrong, status=422)
+            return self._form_response(request, given, wrong, status=422)
         if wait_s := self._passes.registration_wait_s(
             channel, client_address(request), reception.phone_per_hour
         ):
             problem = translate(lang, "need.wait", minutes=-(-wait_s // 60))
-            response = self._form(request, given, problem=problem, status=429)
+            response = self._form_response(request, given, problem=problem, status=429)
             response.headers["retry-after"] = str(wait_s)
             return response
         self._passes.count_registration(channel, client_address(request))
@@ -143,51 +153,56 @@ class NeedsHandlers(PartHandlers):
             )
         except GatewayError as error:
             self._passes.uncount_registration(channel, client_address(request))
-            return self._form(request, given, problem=_error_sentence(lang, error), status=503)
-        return self._plain(request, "need-receipt.html", number=answer["id"])
+            return self._form_response(request, given, problem=_error_sentence(lang, error), status=503)
+        return self._resident_page(request, "need-receipt.html", number=answer["id"])
 
-    def _form(
+    def _form_response(
         self,
         request: Request,
-        given: FormFields,
-        wrong: Mapping[str, str] = {},
+        typed_fields: FormFields,
+        wrong_fields: Mapping[str, str] = {},
         problem: str = "",
         status: int = 200,
         lookup: Mapping[str, Any] | None = None,
     ) -> Response:
-        channel = self._channel(request)
-        return self._plain(
-            request, "need-form.html", status, given=given, wrong=wrong, problem=problem, lookup=lookup,
-            once=given.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
-            wrong_names=[translate(language(request), f"need.field-{name}") for name in wrong],
+        channel = self._request_channel(request)
+        return self._resident_page(
+            request, "need-form.html", status, given=typed_fields, wrong=wrong_fields, problem=problem,
+            lookup=lookup,
+            once=typed_fields.get("once") or uuid.uuid4().hex, limits=MAX_LENGTHS,
+            wrong_names=[
+                translate(request_language(request), f"need.field-{name}") for name in wrong_fields
+            ],
             qr=channel == KIOSK and self._form_address(request),
         )  # fmt: skip
 
-    async def _state(self, request: Request) -> Response:
-        """Where the need of a receipt stands."""
-        lang, address = language(request), client_address(request)
-        typed = (await _fields(request)).get("number", "")
+    async def _receipt_state(self, request: Request) -> Response:
+        """The progress of the need with the number of a receipt."""
+        lang, address = request_language(request), client_address(request)
+        typed = (await _form_fields(request)).get("number", "")
         number = "".join(digit for digit in typed if digit.isdecimal() and digit.isascii())
         if wait_s := self._passes.lookup_wait_s(address):
             lookup = {"number": number, "problem": translate(lang, "need.wait", minutes=-(-wait_s // 60))}
-            return self._form(request, {}, lookup=lookup, status=429)
+            return self._form_response(request, {}, lookup=lookup, status=429)
         self._passes.count_lookup(address)
         need = (await self._rows()).get(number)
         if need is None:
             lookup = {"number": number, "problem": translate(lang, "error.need-unknown")}
-            return self._form(request, {}, lookup=lookup, status=404)
+            return self._form_response(request, {}, lookup=lookup, status=404)
         self._passes.uncount_lookup(address)
-        return self._form(request, {}, lookup={"number": number, "need": need, "problem": ""})
+        return self._form_response(request, {}, lookup={"number": number, "need": need, "problem": ""})
 
-    async def _qr(self, request: Request) -> Response:
-        """The way to the form for a phone, with a fresh pass in it."""
+    async def _qr_code(self, request: Request) -> Response:
+        """The QR code of the form's address with a new pass."""
         address = self._form_address(request)
         if not address:
             return Response(status_code=404)
-        return Response(svg(f"{address}/need?pass={self._passes.issue(PHONE)}"), media_type="image/svg+xml")
+        return Response(
+            svg(f"{address}/need?pass={self._passes.issue_pass(PHONE)}"), media_type="image/svg+xml"
+        )
 
     def _form_address(self, request: Request) -> str:
-        """Where phones reach us; empty when they do not, or may not register."""
+        """The address for phones; empty if there is none, or phones may not register."""
         if self._reception is None or not self._reception.phone_per_hour:
             return ""
         if self._reception.address:
@@ -195,12 +210,12 @@ class NeedsHandlers(PartHandlers):
         address = f"{request.url.scheme}://{request.headers.get('host', '')}"
         return "" if _is_loopback(address) else address
 
-    async def _list(self, request: Request) -> Response:
+    async def _list_page(self, request: Request) -> Response:
         rows = newest_first(await self._rows())
         needs = [need for _, need in rows]
-        shown = self._chosen(request, rows, "open")
+        shown = self._filtered_needs(request, rows, "open")
         zone = self._zone
-        return self._page(
+        return self._dashboard_page(
             request,
             "needs.html",
             chosen=_filters(request, "open"),
@@ -208,7 +223,7 @@ class NeedsHandlers(PartHandlers):
             needs=shown[:MAX_LISTED],
             count=len(shown),
             states=NeedState,
-            all=figures(needs),
+            all=needs_figures(needs),
             by_state={state: sum(need.state is state for need in needs) for state in NeedState},
             by_category=figures_by_group(needs, lambda need: need.category),
             by_month=dict(
@@ -217,29 +232,29 @@ class NeedsHandlers(PartHandlers):
             qr=self._form_address(request),
         )
 
-    async def _csv(self, request: Request) -> Response:
-        shown = self._chosen(request, newest_first(await self._rows()), "")
-        text = "".join(as_csv(needs_table(shown, self._reception, language(request), self._zone)))
-        today = datetime.fromtimestamp(self._context.clock.now().wall / 1000, self._zone).date()
+    async def _csv_download(self, request: Request) -> Response:
+        shown = self._filtered_needs(request, newest_first(await self._rows()), "")
+        text = "".join(as_csv(needs_table(shown, self._reception, request_language(request), self._zone)))
+        today = datetime.fromtimestamp(self._context.clock.now().wall_ms / 1000, self._zone).date()
         disposition = f'attachment; filename="needs-{today}.csv"'
         return Response(text, media_type="text/csv", headers={"content-disposition": disposition})
 
-    def _chosen(
-        self, request: Request, rows: list[tuple[str, Need]], otherwise: str
+    def _filtered_needs(
+        self, request: Request, rows: list[tuple[str, Need]], default_state: str
     ) -> list[tuple[str, Need]]:
-        """The needs that the address asks for."""
-        wanted = _filters(request, otherwise)
-        return [(number, need) for number, need in rows if _is_wanted(need, wanted)]
+        """The needs that the query selects."""
+        filters = _filters(request, default_state)
+        return [(number, need) for number, need in rows if _matches_filters(need, filters)]
 
-    async def _one(self, request: Request) -> Response:
+    async def _need_page(self, request: Request) -> Response:
         number = request.path_params["number"]
         if request.method == "GET":
-            return await self._show(request, number)
-        given, lang = await _fields(request), language(request)
+            return await self._need_response(request, number)
+        given, lang = await _form_fields(request), request_language(request)
         try:
             action, args = self._parse_step(given)
             note, fields = given.get("note", ""), normalized_fields(given)
-            # Checked here already: what is far too long does not even reach the daemon.
+            # Checked here already, so that overlong text does not reach the daemon.
             wrong = field_errors(fields) if action == "need-correct" else {}
             if wrong or len(note) > MAX_LENGTHS["text"]:
                 raise GatewayError(next(iter(wrong.values()), "need-long"))
@@ -248,61 +263,71 @@ class NeedsHandlers(PartHandlers):
                 fields=fields if action == "need-correct" else {}, by=request.state.person,
             )  # fmt: skip
         except GatewayError as error:
-            return await self._show(
+            return await self._need_response(
                 request, number, given=given, problem=_error_sentence(lang, error), status=409
             )
         return RedirectResponse(f"/needs/{number}?done={action.removeprefix('need-')}", 303)
 
-    def _parse_step(self, given: FormFields) -> tuple[str, dict[str, Any]]:
-        """What a form of the desk asks for. Raises `GatewayError`."""
-        step = given.get("step", "")
-        if step not in STEPS:
+    def _parse_step(self, typed_fields: FormFields) -> tuple[str, dict[str, Any]]:
+        """Execute a form of the staff's list. Raises `GatewayError`."""
+        step = typed_fields.get("step", "")
+        if step not in STEP_NAMES:
             raise GatewayError("command-form", reason="step")
         args: dict[str, Any] = {
-            name: given[name] for name in ("owner", "to", "outcome", "category") if given.get(name)
+            name: typed_fields[name]
+            for name in ("owner", "to", "outcome", "category")
+            if typed_fields.get(name)
         }
-        if given.get("satisfaction"):
-            args["satisfaction"] = int(given["satisfaction"]) if given["satisfaction"] in "12345" else -1
-        if given.get("due"):
+        if typed_fields.get("satisfaction"):
+            args["satisfaction"] = (
+                int(typed_fields["satisfaction"]) if typed_fields["satisfaction"] in "12345" else -1
+            )
+        if typed_fields.get("due"):
             try:
-                day = date.fromisoformat(given["due"])
+                day = date.fromisoformat(typed_fields["due"])
                 end = datetime.combine(day + timedelta(days=1), time(), self._zone)
             except (ValueError, OverflowError) as error:
                 raise GatewayError("need-due") from error
             args["due"] = round(end.timestamp() * 1000) - 1
         return f"need-{step}", args
 
-    async def _particulars(self, request: Request) -> Response:
-        """What a person told us, shown once; that it was looked at is on record."""
-        number, lang = request.path_params["number"], language(request)
+    async def _show_particulars(self, request: Request) -> Response:
+        """The particulars of a need, shown once; the access is recorded."""
+        number, lang = request.path_params["number"], request_language(request)
         try:
-            if request.state.person == NAMELESS:
+            if request.state.person == ANONYMOUS_PERSON:
                 raise GatewayError("need-nameless")
             particulars = await self._call_daemon("need-particulars", id=number, by=request.state.person)
         except GatewayError as error:
-            return await self._show(request, number, problem=_error_sentence(lang, error), status=409)
-        return await self._show(request, number, particulars=particulars)
+            return await self._need_response(
+                request, number, problem=_error_sentence(lang, error), status=409
+            )
+        return await self._need_response(request, number, particulars=particulars)
 
-    async def _show(self, request: Request, number: str, status: int = 200, **more: Any) -> Response:
+    async def _need_response(
+        self, request: Request, number: str, status: int = 200, **more: Any
+    ) -> Response:
         need = (await self._rows()).get(number)
         if need is None:
-            return self._page(request, "need-one.html", 404, number=number, need=None)
+            return self._dashboard_page(request, "need-one.html", 404, number=number, need=None)
         facts = {
             "particulars": None,
             "given": {},
             "problem": "",
             "outcomes": OUTCOMES,
-            "OPEN": OPEN,
+            "OPEN": OPEN_STATES,
             **more,
         }
         step = request.query_params.get("done", "")
-        done = step if step in STEPS else ""
-        return self._page(request, "need-one.html", status, number=number, need=need, done=done, **facts)
+        done = step if step in STEP_NAMES else ""
+        return self._dashboard_page(
+            request, "need-one.html", status, number=number, need=need, done=done, **facts
+        )
 
     async def _become_kiosk(self, request: Request) -> Response:
-        """This screen is for everybody from now on: it keeps nothing but the pass to the form."""
+        """Turn this screen into a public kiosk: its session ends, and it keeps only a pass to the form."""
         response = RedirectResponse("/need", 303)
-        set_cookie(request, response, COOKIE, self._passes.issue(KIOSK))
+        set_cookie(request, response, COOKIE_NAME, self._passes.issue_pass(KIOSK))
         response.delete_cookie(SESSION_COOKIE)
         return response
 
@@ -316,9 +341,9 @@ class NeedsHandlers(PartHandlers):
         return {}
 
     async def _call_daemon(self, name: str, /, **request: Any) -> dict[str, Any]:
-        return await control.call(self._context.settings.control, name, **request)
+        return await control.call_daemon(self._context.settings.control, name, **request)
 
-    def _words(self, lang: str) -> dict[str, Any]:
+    def _template_facts(self, lang: str) -> dict[str, Any]:
         reception = self._reception
         return {
             "reception": reception,
@@ -328,17 +353,17 @@ class NeedsHandlers(PartHandlers):
             "day": lambda at: datetime.fromtimestamp(at / 1000, self._zone).date().isoformat(),
         }
 
-    def _plain(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
+    def _resident_page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
         """A page for residents."""
-        channel = self._channel(request)
+        channel = self._request_channel(request)
         idle_s = KIOSK_IDLE_S if channel == KIOSK else 0
-        shared = {"channel": channel, "idle_s": idle_s, **self._words(language(request))}
-        return self._context.plain_page(request, f"needs/{template}", status, **shared, **facts)
+        shared = {"channel": channel, "idle_s": idle_s, **self._template_facts(request_language(request))}
+        return self._context.plain_page_response(request, f"needs/{template}", status, **shared, **facts)
 
-    def _page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
-        """A page of the dashboard."""
-        shared = self._words(language(request))
-        return self._context.page(request, "needs", f"needs/{template}", status, **shared, **facts)
+    def _dashboard_page(self, request: Request, template: str, status: int = 200, **facts: Any) -> Response:
+        """A page of the dashboard, for staff."""
+        shared = self._template_facts(request_language(request))
+        return self._context.page_response(request, "needs", f"needs/{template}", status, **shared, **facts)
 
 
 def _filters(request: Request, state: str) -> dict[str, str]:
@@ -349,13 +374,13 @@ def _filters(request: Request, state: str) -> dict[str, str]:
     }
 
 
-def _is_wanted(need: Need, wanted: Mapping[str, str]) -> bool:
-    state = wanted["state"]
+def _matches_filters(need: Need, filters: Mapping[str, str]) -> bool:
+    state = filters["state"]
     return (
-        state in ("", need.state, "open" if need.state in OPEN else "")
-        and wanted["category"] in ("", need.category)
-        and wanted["owner"] in ("", need.owner)
-        and (need.overdue or not wanted["overdue"])
+        state in ("", need.state, "open" if need.state in OPEN_STATES else "")
+        and filters["category"] in ("", need.category)
+        and filters["owner"] in ("", need.owner)
+        and (need.overdue or not filters["overdue"])
     )
 
 
@@ -369,8 +394,8 @@ def _error_sentence(lang: str, error: GatewayError) -> str:
     return translate(lang, f"error.{error.key}", **error.facts)
 
 
-async def _fields(request: Request) -> dict[str, str]:
-    """The fields of a form; none of one that has too many."""
+async def _form_fields(request: Request) -> dict[str, str]:
+    """The fields of a form; empty if there are too many."""
     try:
         return await read_form(request)
     except ValueError:
@@ -378,7 +403,7 @@ async def _fields(request: Request) -> dict[str, str]:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether it leads to this machine alone, or nowhere."""
+    """Whether an address is empty, or that of this machine only."""
     host = ""
     try:
         host = urlsplit(address).hostname or ""

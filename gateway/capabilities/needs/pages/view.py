@@ -1,4 +1,4 @@
-"""What the pages show of residents' needs. Pure."""
+"""The view of residents' needs. Pure."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from gateway.web.view import Reminder
 
 
 class NeedsSettings(msgspec.Struct, frozen=True):
-    """How needs are received; None: they are not."""
+    """The configuration of needs; None if they are not registered."""
 
     reception: Reception | None = None
 
 
 def settings(site: Site) -> NeedsSettings:
-    """Of a site's configuration."""
+    """The settings of a site."""
     return NeedsSettings(site.part(NeedsSite).reception)
 
 
 class NeedsView(msgspec.Struct, frozen=True):
-    """How many needs wait for somebody."""
+    """Counts of needs that need attention."""
 
     new: int = 0
     overdue: int = 0
     phones_can_register: bool = False
-    """Phones have a known address to come to, and may register."""
+    """Whether phones have an address to open, and may register."""
 
 
-def needs_view(settings: NeedsSettings, given: PartInput) -> NeedsView:
-    """What the service's summary says."""
-    summary = given.snapshot.samples.get(Needs.name)
+def needs_view(settings: NeedsSettings, part_input: PartInput) -> NeedsView:
+    """The view of the service's summary."""
+    summary = part_input.snapshot.samples.get(Needs.name)
     values = summary.body["values"] if summary else {}
     reception = settings.reception
     return NeedsView(
@@ -46,7 +46,7 @@ def needs_view(settings: NeedsSettings, given: PartInput) -> NeedsView:
 
 
 def reminders(part: NeedsView) -> Iterable[Reminder]:
-    """What somebody should see to."""
+    """New and overdue needs."""
     return [
         Reminder("dashboard.remind-needs-new", part.new, "/needs?state=registered", order=40),
         Reminder("dashboard.remind-needs-overdue", part.overdue, "/needs?overdue=1", order=40),

@@ -2,28 +2,32 @@
 file."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from gateway.model import ConfigError
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
-
-CHANNEL_TYPES = ("dingtalk", "sms", "smtp", "webhook", "wecom")
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
 __all__ = [
-    "CHANNEL_TYPES",
     "AlarmMessage",
     "Channel",
     "Contact",
     "DeliveryFailed",
+    "channel_types",
     "is_email",
     "load_channel",
 ]
 
 
+def channel_types() -> list[str]:
+    """Every type of channel there is."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
 def load_channel(channel_type: str) -> Channel:
     """The channel of a type; its library is imported only now. Raises `ConfigError` for an unknown type."""
-    if channel_type not in CHANNEL_TYPES:
-        raise ConfigError("channel-unknown", channel=channel_type, known=", ".join(CHANNEL_TYPES))
-    channel = import_module(f"gateway.capabilities.safety.channels.{channel_type}").CHANNEL
+    if channel_type not in channel_types():
+        raise ConfigError("channel-unknown", channel=channel_type, known=", ".join(channel_types()))
+    channel = import_module(f"{__name__}.{channel_type}").CHANNEL
     assert isinstance(channel, Channel)
     return channel

@@ -15,8 +15,8 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
-from .https_post import is_safe_url, post_to_robot
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from ..https_post import is_safe_url, post_to_robot
 
 MAX_TEXT_BYTES = 16_000
 """The limit for the text; that for the whole message is 20,000."""
@@ -47,7 +47,7 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
         "text": {"content": message.render(MAX_TEXT_BYTES) + mentions},
         "at": {"atMobiles": mobiles, "isAtAll": False},
     }
-    query = {"access_token": token, "timestamp": str(at.wall), "sign": sign(secret, at.wall)}
+    query = {"access_token": token, "timestamp": str(at.wall_ms), "sign": sign(secret, at.wall_ms)}
     await post_to_robot(options.url, query, payload)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from gateway.model import Checks, ReadFailed, Stamp
 from gateway.wire.serialport import SerialPort, open_port
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed
 
 SINGLE_MESSAGE_UNITS, PART_UNITS = 70, 67
 """The length of a single message, and of each part of a longer one, in UTF-16 code units (TS 23.040,

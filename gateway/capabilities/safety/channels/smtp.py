@@ -18,7 +18,7 @@ import msgspec
 from gateway.model import Checks, LinkDown, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
 MAX_BODY_BYTES = 64_000
 
@@ -87,7 +87,7 @@ def compose_email(
     email["From"] = formataddr(("Linli Gateway", options.sender))
     email["To"] = ", ".join(to)
     email["Subject"] = " ".join(message.headline.split())
-    email["Date"] = format_datetime(datetime.fromtimestamp(at.wall / 1000, UTC))
+    email["Date"] = format_datetime(datetime.fromtimestamp(at.wall_ms / 1000, UTC))
     digest = hashlib.sha256("\n".join((body, *to)).encode()).hexdigest()[:32]
     email["Message-ID"] = f"<{digest}@{options.sender.partition('@')[2]}>"
     email["Auto-Submitted"] = "auto-generated"

@@ -19,8 +19,8 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact
-from .https_post import is_safe_url, post_json
+from ..channel import AlarmMessage, Channel, Contact
+from ..https_post import is_safe_url, post_json
 
 MAX_TEXT_BYTES = 64_000
 
@@ -39,13 +39,13 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
     secret = read_secret(options.secret_file)
     body = msgspec.json.encode(
         {
-            "at": at.wall,
+            "at": at.wall_ms,
             "text": message.render(MAX_TEXT_BYTES),
             "people": [contact.name for contact in contacts],
             "alarms": message.alarms,
         }
     )
-    timestamp = str(at.wall // 1000)
+    timestamp = str(at.wall_ms // 1000)
     headers = {
         "X-Linli-Timestamp": timestamp,
         "X-Linli-Signature": f"sha256={sign(secret, timestamp, body)}",

@@ -12,8 +12,8 @@ import msgspec
 from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
 
-from .channel import AlarmMessage, Channel, Contact, DeliveryFailed
-from .https_post import is_safe_url, post_to_robot
+from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed
+from ..https_post import is_safe_url, post_to_robot
 
 MAX_TEXT_BYTES = 2048
 """The limit for a text message."""

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     site = load_site(options.config)
-    answer = control.call(site.control.socket, "notify-test", 600.0, contact=options.contact)
+    answer = control.call_daemon(site.control.socket, "notify-test", 600.0, contact=options.contact)
     channels = asyncio.run(answer)["channels"]
     for name, error in channels.items():
         print(f"{name}: {error or cli_text('told')}")

@@ -1,5 +1,5 @@
 """`linli rules`: the alarms that the rules of the site file and of the device profiles would have raised
-on the readings in the journal. A new rule can be tested before it alarms anybody."""
+on the readings in the journal. A new rule can be tested before it is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from gateway.base.clock import local_day, local_time
 from gateway.capabilities.safety.site import SafetySite
 from gateway.config import Site, load_site
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane
 from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument
@@ -41,9 +41,9 @@ async def _print_replay(site: Site, days: float, *, as_json: bool) -> None:
     since_ms = (time.time() - 86_400 * days) * 1000
     replay = RuleReplay(rules, local_time(site.centre.timezone))
     count = 0
-    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+    async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
         async for record in reader.records(Lane.TELEMETRY, 0):
-            if record.at.wall >= since_ms and (sample := sample_of_record(record)):
+            if record.at.wall_ms >= since_ms and (sample := sample_of_record(record)):
                 replay.process_sample(sample)
                 count += 1
     if as_json:

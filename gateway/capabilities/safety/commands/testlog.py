@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.base.clock import local_day, local_time
 from gateway.config import Site, load_site
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane
 from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 from gateway.terminal.printing import cli_text, print_table, single_line_cells
@@ -53,8 +53,8 @@ def _parse_month(text: str) -> str:
 async def read_period_log(site: Site, period: str, lanes: Sequence[Lane]) -> PeriodLog:
     """Read a year or a month from the journal, with the stamps from before the clock was set corrected."""
     local = local_time(site.centre.timezone)
-    async with Reader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
-        rows = await reader.state(Timekeeping.name)
+    async with JournalReader.open(site.journal.path, local_day(site.centre.timezone)) as reader:
+        rows = await reader.service_rows(Timekeeping.name)
         boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
         log = PeriodLog(period, site.devices, lambda at: local(correct_stamp(boots, at)))
         for lane in lanes:

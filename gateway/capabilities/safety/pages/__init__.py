@@ -1,4 +1,4 @@
-"""What the pages show of safety: the alarms on every page, and the pages of safety and the walk-test."""
+"""The pages of safety: the alarms on every page, the page of duties, and that of the walk test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
         ),
         Page(name="walk-test", title="dashboard.page-walk-test", regions=("walk",), menu_order=50),
     ),
-    # Nobody may miss an alarm because they are looking at another page.
+    # Alarms are on every page, so that they are not missed on another one.
     frame_regions=("alarms",),
     kiosk_regions=("outputs",),
     tiles=(Tile("alarms-tile", order=90),),
@@ -48,4 +48,5 @@ PAGES: PagePart[SafetySettings, SafetyView] = PagePart(
     device_state="device-state",
     device_actions="device-actions",
     requests=REQUESTS,
+    styles=("safety.css",),
 )

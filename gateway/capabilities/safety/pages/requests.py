@@ -1,4 +1,4 @@
-"""What a click may ask for that concerns alarms, detectors, drills, patrols and findings."""
+"""Requests about alarms, detectors, drills, patrols and findings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from gateway.model import GATEWAY, Hazard
+from gateway.model import GATEWAY_DEVICE, Hazard
 from gateway.web.commands import (
     NO_TARGET,
     CommandRequest,
@@ -25,7 +25,7 @@ from .view import AlarmRow, OutOfServiceRow, SafetyView
 
 
 class AlarmRequest(CommandRequest, frozen=True):
-    """It concerns an alarm that stands, or a drill."""
+    """A request about an alarm that has not ended, or a drill."""
 
     no_target_sentence: ClassVar[str] = "dashboard.gone"
     alarm: str
@@ -37,19 +37,19 @@ class AlarmRequest(CommandRequest, frozen=True):
             *((row, row.hazards[0]) for row in part.out if row.alarm == self.alarm),
         ]
         for row, hazard in shown:
-            # The alarm of a rule or a siren is the gateway's: there is no such device.
-            device = row.device if context.settings.device(row.device) else GATEWAY
+            # Alarms of rules and outputs have no configured device: the command goes to the gateway.
+            device = row.device if context.settings.device(row.device) else GATEWAY_DEVICE
             where = title_in(row.rule or row.title, context.lang, label(context.lang, "kind", row.device))
             return Target((device,), {"hazard": label(context.lang, "hazard", hazard), "device": where})
         return NO_TARGET
 
 
 class Acknowledge(AlarmRequest, frozen=True):
-    """A person has seen an alarm."""
+    """Acknowledges an alarm: a person has seen it."""
 
 
 class Reset(AlarmRequest, frozen=True):
-    """A person has made sure that an alarm is over; a drill ends with it."""
+    """Resets an alarm after a person has checked that it is over; also ends a drill."""
 
     def done_sentence(self, context: RequestContext) -> str:
         part: SafetyView = context.part
@@ -58,57 +58,57 @@ class Reset(AlarmRequest, frozen=True):
 
 
 class Shelve(AlarmRequest, frozen=True):
-    """An alarm is known and being dealt with: it makes no sound for a while."""
+    """Shelves an alarm: no sound and notifications for a limited time."""
 
     seconds: DurationS
     why: NonEmptyText
 
 
 class Unshelve(AlarmRequest, frozen=True):
-    """A shelved alarm counts again."""
+    """Ends the shelving of an alarm."""
 
 
 class CompletePlanStep(AlarmRequest, frozen=True, tag="step"):
-    """A step of the emergency plan is done."""
+    """Marks a step of the emergency plan as done."""
 
     step: str
 
 
 class ReopenPlanStep(AlarmRequest, frozen=True, tag="unstep"):
-    """It is not done, after all."""
+    """Corrects a step that was marked as done by mistake."""
 
     step: str
 
 
 class Muster(AlarmRequest, frozen=True):
-    """So many people were found."""
+    """Records the head count."""
 
     found: PeopleCount
 
 
 class SafetyDeviceRequest(DeviceRequest, frozen=True):
-    """It concerns a configured device of safety."""
+    """A request about a configured safety device."""
 
     def target(self, context: RequestContext) -> Target:
         device = context.settings.device(self.device)
-        if device is None or not device.safety:
+        if device is None or not device.is_safety_device:
             return NO_TARGET
         return Target((device.name,), {"device": title_in(device.title, context.lang, device.name)})
 
 
 class Disable(SafetyDeviceRequest, frozen=True):
-    """A device is out of service (屏蔽) for a while."""
+    """Disables a device (屏蔽) for a limited time."""
 
     seconds: DurationS
     why: NonEmptyText
 
 
 class Enable(SafetyDeviceRequest, frozen=True):
-    """It is back in service."""
+    """Enables a disabled device."""
 
 
 class WalkTestRequest(SafetyDeviceRequest, frozen=True):
-    """It concerns one device, or, with an empty name, all that a walk-test tries."""
+    """A request about one device or, with an empty name, all devices of the walk test."""
 
     def target(self, context: RequestContext) -> Target:
         if self.device:
@@ -119,21 +119,21 @@ class WalkTestRequest(SafetyDeviceRequest, frozen=True):
 
 
 class BeginTest(WalkTestRequest, frozen=True, tag="test"):
-    """Start a test."""
+    """Starts test mode."""
 
     seconds: DurationS
 
 
 class EndTest(WalkTestRequest, frozen=True):
-    """The test is over."""
+    """Ends test mode."""
 
 
 class Mute(CommandRequest, frozen=True):
-    """Silence what sounds now."""
+    """Mutes the current sound."""
 
 
 class Drill(CommandRequest, frozen=True):
-    """Start a practice alarm."""
+    """Starts a drill."""
 
     hazard: Hazard
 
@@ -142,7 +142,7 @@ class Drill(CommandRequest, frozen=True):
 
 
 class CheckIn(CommandRequest, frozen=True):
-    """Somebody on patrol is at a checkpoint."""
+    """Checks in at a checkpoint of a patrol."""
 
     patrol: str
     checkpoint: str
@@ -155,7 +155,7 @@ class CheckIn(CommandRequest, frozen=True):
 
 
 class ReportFinding(CommandRequest, frozen=True, tag="hazard-found"):
-    """Somebody has found something dangerous."""
+    """Reports a finding (隐患)."""
 
     where: NonEmptyText
     what: NonEmptyText
@@ -167,7 +167,7 @@ class ReportFinding(CommandRequest, frozen=True, tag="hazard-found"):
 
 
 class CloseFinding(CommandRequest, frozen=True, tag="hazard-closed"):
-    """Something was done about it."""
+    """Closes a finding."""
 
     id: str
     what: NonEmptyText

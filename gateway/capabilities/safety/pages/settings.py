@@ -1,4 +1,4 @@
-"""What the pages of safety must know of the site."""
+"""The settings of the pages of safety."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class SafetySettings(msgspec.Struct, frozen=True, kw_only=True):
     finding_hours: Mapping[str, float] = msgspec.field(default_factory=lambda: dict(CLOSE_WITHIN_HOURS))
     """Hours in which a finding is to be closed, by severity."""
     tested_points: Mapping[str, tuple[str, ...]] = {}
-    """By device: the points that a walk-test tries."""
+    """By device: the points that a walk test checks."""
     people_inside: str = ""
-    """The figure that says how many people are in the centre: `service.figure`."""
+    """The figure with the number of people in the centre: `service.figure`."""
 
 
 def settings(site: Site) -> SafetySettings:
-    """Of a site's configuration."""
+    """The settings of a site."""
     tested = {
         device.name: tuple(
             name

@@ -1,4 +1,4 @@
-"""What the pages show of safety. Pure."""
+"""The view of safety. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
     OUTPUTS_DEVICE,
     Alarm,
+    AlarmMode,
     AlarmState,
-    Mode,
     Output,
     Safety,
     alarms_requiring,
@@ -38,14 +38,14 @@ from .settings import SafetySettings
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
-UNACKNOWLEDGED = (AlarmState.ACTIVE, AlarmState.CLEARED)
-"""The states of an alarm that nobody has acknowledged."""
+UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
+"""The states of an alarm that has not been acknowledged."""
 
-NOT_DRILLED = (Hazard.FAULT, Hazard.TAMPER)
+HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
 
 class PlanStepRow(msgspec.Struct, frozen=True):
-    """One step of an emergency plan, and who did it when; `by` is empty while it is not done."""
+    """One step of an emergency plan, and who marked it as done, and when; `by` is empty before that."""
 
     key: str
     by: str = ""
@@ -53,12 +53,12 @@ class PlanStepRow(msgspec.Struct, frozen=True):
 
 
 class CaseRow(msgspec.Struct, frozen=True):
-    """What is being done about an alarm."""
+    """The progress of an emergency plan."""
 
     steps: tuple[PlanStepRow, ...]
     found: int | None
     by: str
-    """Who counted."""
+    """The person who counted."""
     at: int | None
 
     @property
@@ -80,20 +80,20 @@ class AlarmRow(msgspec.Struct, frozen=True):
     raised: int | None
     by: str
     rule: dict[str, str] = {}
-    """What the site's rule calls it, if one has raised it."""
+    """The title of the site's rule that has raised it, by language; empty for a point's own alarm."""
     drill: bool = False
     sounds: bool = False
     muted_by: str = ""
     inside: int | None = None
-    """How many people must be found, on a fire alarm."""
+    """On a fire alarm, the number of people to be found."""
     case: CaseRow | None = None
-    """Shown with the first of the alarms that it serves."""
+    """The plan, shown with the first of the alarms that it covers."""
     output: str = ""
-    """The siren, valve or door that does not obey."""
+    """The output that has failed to confirm."""
 
 
 class EndedRow(msgspec.Struct, frozen=True):
-    """One alarm that ended a moment ago."""
+    """One alarm that ended recently."""
 
     id: str
     name: str
@@ -104,10 +104,10 @@ class EndedRow(msgspec.Struct, frozen=True):
 
 
 class OutOfServiceRow(msgspec.Struct, frozen=True):
-    """Something that is out of service: a shelved `alarm`, or a device with the hazards it does not warn
-    of meanwhile."""
+    """Something out of service: a shelved `alarm`, or a device with the hazards that it does not detect
+    meanwhile."""
 
-    mode: Mode
+    mode: AlarmMode
     device: str
     title: dict[str, str]
     hazards: tuple[Hazard, ...]
@@ -120,7 +120,7 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
 
 class OutputRow(msgspec.Struct, frozen=True):
     """One siren, valve or door: `on`, `off`, `unknown`, `waiting` to go on, or `failed` to confirm; `why`
-    are the alarms that ask for it."""
+    are the alarms that require it."""
 
     name: str
     title: dict[str, str]
@@ -131,8 +131,8 @@ class OutputRow(msgspec.Struct, frozen=True):
 
 
 class DetectorRow(msgspec.Struct, frozen=True):
-    """One point that a walk-test tries. `tested` is when it last proved that it works; in a test, `ticked`
-    is when its button was pressed."""
+    """One point of the walk test. `tested` is when it last worked; in test mode, `ticked` is when its
+    button was pressed."""
 
     device: str
     title: dict[str, str]
@@ -155,7 +155,7 @@ class BatteryRow(msgspec.Struct, frozen=True):
 
 
 class PatrolRoundRow(msgspec.Struct, frozen=True):
-    """A patrol's present round: who was at which checkpoint, and when."""
+    """The current round of a patrol: who was at which checkpoint, and when."""
 
     open: bool
     done: bool
@@ -164,7 +164,7 @@ class PatrolRoundRow(msgspec.Struct, frozen=True):
 
 
 class FindingRow(msgspec.Struct, frozen=True):
-    """A finding that somebody has reported, and until when it is to be closed."""
+    """An open finding, and its deadline."""
 
     id: str
     where: str
@@ -177,80 +177,82 @@ class FindingRow(msgspec.Struct, frozen=True):
 
 
 class SafetyAnnotation(DeviceAnnotation, frozen=True):
-    """What is added to a device's row."""
+    """Safety's annotation of a device's row."""
 
     hazards: tuple[Hazard, ...] = ()
-    """What it has raised an alarm of that is not over: such a device is never shown as merely well."""
-    modes: tuple[Mode, ...] = ()
-    """In which ways it is out of service."""
+    """The hazards of its alarms that have not ended; such a device is never shown as simply good."""
+    modes: tuple[AlarmMode, ...] = ()
+    """The modes that it is in."""
 
 
 class SafetyView(msgspec.Struct, frozen=True):
-    """Alarms and all that people do about them."""
+    """Alarms, and the work about them."""
 
     alarms: tuple[AlarmRow, ...]
     ended: tuple[EndedRow, ...]
     drills: tuple[AlarmRow, ...] = ()
-    """Practice alarms: never among `alarms`."""
+    """Drills, which are never among `alarms`."""
     out: tuple[OutOfServiceRow, ...] = ()
     outputs: tuple[OutputRow, ...] = ()
     detectors: tuple[DetectorRow, ...] = ()
     batteries: tuple[BatteryRow, ...] = ()
-    """Those that are running low, the lowest first."""
+    """Low batteries, the lowest first."""
     rounds: dict[str, PatrolRoundRow] = {}
     findings: tuple[FindingRow, ...] = ()
-    """The open ones, the one that is due first at the top."""
+    """Open findings, the earliest deadline first."""
     plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
     severities: tuple[str, ...] = ()
-    """Of a finding."""
+    """The severities of findings."""
 
     @property
     def unacknowledged(self) -> int:
-        return sum(alarm.state in UNACKNOWLEDGED for alarm in self.alarms)
+        return sum(alarm.state in UNACKNOWLEDGED_STATES for alarm in self.alarms)
 
     @property
     def sounding(self) -> bool:
-        """Whether there is a sound to be muted."""
+        """Whether any alarm is sounding."""
         return any(alarm.sounds for alarm in (*self.alarms, *self.drills))
 
     @property
     def drill_hazards(self) -> tuple[Hazard, ...]:
-        """What a drill can be begun for."""
+        """The hazards that a drill can be started for."""
         running = {drill.hazard for drill in self.drills}
-        return tuple(hazard for hazard in Hazard if hazard not in running and hazard not in NOT_DRILLED)
+        return tuple(
+            hazard for hazard in Hazard if hazard not in running and hazard not in HAZARDS_WITHOUT_DRILL
+        )
 
     @property
-    def out_counts(self) -> dict[Mode, int]:
-        """How many rows of `out` are of each mode that is there."""
+    def out_counts(self) -> dict[AlarmMode, int]:
+        """The number of rows of `out` by mode."""
         modes = [row.mode for row in self.out]
         return {mode: modes.count(mode) for mode in modes}
 
 
-def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
-    """What the services' rows say."""
-    now = given.now
-    alarms: Mapping[str, Alarm] = given.rows(Safety)
-    standing = _alarm_rows(settings, given)
-    supervision: Mapping[str, Sensor] = given.rows(Supervision)
-    output_states = given.snapshot.samples.get(OUTPUTS_DEVICE)
+def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
+    """The view of the services' rows."""
+    now = part_input.now
+    alarms: Mapping[str, Alarm] = part_input.rows(Safety)
+    standing = _alarm_rows(settings, part_input)
+    supervision: Mapping[str, Sensor] = part_input.rows(Supervision)
+    output_states = part_input.snapshot.samples.get(OUTPUTS_DEVICE)
     return SafetyView(
         alarms=tuple(alarm for alarm in standing if not alarm.drill),
-        ended=_ended_rows(given),
+        ended=_ended_rows(part_input),
         drills=tuple(alarm for alarm in standing if alarm.drill),
-        out=_out_of_service_rows(given),
+        out=_out_of_service_rows(part_input),
         outputs=tuple(
-            _output_row(name, output, given.title_of(output.device), alarms, standing, output_states)
+            _output_row(name, output, part_input.title_of(output.device), alarms, standing, output_states)
             for name, output in settings.outputs.items()
         ),
         detectors=tuple(
-            _detector_row(device, given.title_of(device), point, supervision, now)
-            for device in given.infos
+            _detector_row(device, part_input.title_of(device), point, supervision, now)
+            for device in part_input.device_infos
             for point in settings.tested_points.get(device, ())
         ),
-        batteries=_battery_rows(given),
-        rounds={name: _round_row(row, now) for name, row in given.rows(Patrols).items()},
-        findings=_finding_rows(given.rows(Findings), now),
+        batteries=_battery_rows(part_input),
+        rounds={name: _round_row(row, now) for name, row in part_input.rows(Patrols).items()},
+        findings=_finding_rows(part_input.rows(Findings), now),
         plans=settings.plans,
         patrols=settings.patrols,
         severities=tuple(settings.finding_hours),
@@ -258,7 +260,7 @@ def safety_view(settings: SafetySettings, given: PartInput) -> SafetyView:
 
 
 def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
-    """What is added to the row of that device."""
+    """The annotation of that device's row."""
     hazards = (
         alarm.hazard for alarm in part.alarms if alarm.device == device and alarm.point != LINK_POINT
     )
@@ -268,10 +270,10 @@ def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
 
 
 def reminders(part: SafetyView) -> Iterable[Reminder]:
-    """What somebody should see to. What is disabled or in test stands in the header of every page."""
+    """What needs attention. Disabled and tested devices are also in the header of every page."""
     overdue = sum(finding.overdue for finding in part.findings)
     counts = (
-        ("shelved", part.out_counts.get(Mode.SHELVED, 0), "/safety#out"),
+        ("shelved", part.out_counts.get(AlarmMode.SHELVED, 0), "/safety#out"),
         ("outputs", sum(row.state == "failed" for row in part.outputs), "/safety#outputs"),
         ("overdue", overdue, "/safety#hazards"),
         ("hazards", len(part.findings) - overdue, "/safety#hazards"),
@@ -282,17 +284,17 @@ def reminders(part: SafetyView) -> Iterable[Reminder]:
     return [Reminder(f"dashboard.remind-{key}", count, link, order=10) for key, count, link in counts]
 
 
-def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, ...]:
+def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmRow, ...]:
     """Unacknowledged first, then the most urgent hazard, then the newest."""
-    rows: Mapping[str, Alarm] = given.rows(Safety)
-    cases: Mapping[str, EmergencyCase] = given.rows(EmergencyPlans)
+    rows: Mapping[str, Alarm] = part_input.rows(Safety)
+    cases: Mapping[str, EmergencyCase] = part_input.rows(EmergencyPlans)
     hazards = list(Hazard)
     alarms = sorted(
-        (alarm for alarm in rows.values() if alarm.stands),
+        (alarm for alarm in rows.values() if alarm.is_current),
         key=lambda alarm: (
-            alarm.state not in UNACKNOWLEDGED,
+            alarm.state not in UNACKNOWLEDGED_STATES,
             hazards.index(alarm.hazard),
-            -alarm.raised.wall,
+            -alarm.raised.wall_ms,
         ),
     )
     shown_cases: set[str] = set()
@@ -300,12 +302,14 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
     def row(alarm: Alarm) -> AlarmRow:
         is_output = alarm.device == OUTPUTS_DEVICE
         output = settings.outputs.get(alarm.point.removesuffix(".failed")) if is_output else None
-        info = given.infos.get(output.device if output else alarm.device)
+        info = part_input.device_infos.get(output.device if output else alarm.device)
         key, case = find_case(cases, alarm.id) or ("", None)
         is_first = key not in shown_cases
         shown_cases.add(key)
         inside = (
-            case.inside if case and case.inside is not None else given.figures.get(settings.people_inside)
+            case.inside
+            if case and case.inside is not None
+            else part_input.figures.get(settings.people_inside)
         )
         return AlarmRow(
             id=alarm.id,
@@ -316,37 +320,37 @@ def _alarm_rows(settings: SafetySettings, given: PartInput) -> tuple[AlarmRow, .
             point=alarm.point,
             value=alarm.value,
             unit=info.units.get(alarm.point, "") if info else "",
-            raised=wall_ms(alarm.raised, given.now),
+            raised=wall_ms(alarm.raised, part_input.now),
             by=alarm.acknowledged_by,
             rule=alarm.title,
-            drill=alarm.mode is Mode.DRILL,
-            sounds=alarm.sounds,
+            drill=alarm.mode is AlarmMode.DRILL,
+            sounds=alarm.is_sounding,
             muted_by=alarm.mode_by if alarm.muted else "",
             inside=inside if alarm.hazard is Hazard.FIRE else None,
-            case=_case_row(case, given.now) if case and is_first else None,
+            case=_case_row(case, part_input.now) if case and is_first else None,
             output=alarm.point.removesuffix(".failed") if output else "",
         )
 
     return tuple(row(alarm) for alarm in alarms)
 
 
-def _ended_rows(given: PartInput) -> tuple[EndedRow, ...]:
+def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
     """Newest first."""
-    now = given.now
-    removed: tuple[tuple[Alarm, Stamp], ...] = given.snapshot.removed.get(Safety.name, ())
+    now = part_input.now
+    removed: tuple[tuple[Alarm, Stamp], ...] = part_input.snapshot.removed.get(Safety.name, ())
     return tuple(
         EndedRow(
             id=alarm.id,
             name=alarm.device,
-            title=given.title_of(alarm.device),
+            title=part_input.title_of(alarm.device),
             hazard=alarm.hazard,
             rule=alarm.title,
             at=wall_ms(at, now),
         )
-        for alarm, at in sorted(removed, key=lambda each: -each[1].mono)
-        if alarm.stands
-        and alarm.mode is not Mode.DRILL
-        and now.seconds_since(at, unknown=inf) < ENDED_SHOWN_S
+        for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
+        if alarm.is_current
+        and alarm.mode is not AlarmMode.DRILL
+        and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )
 
 
@@ -364,21 +368,21 @@ def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
     )
 
 
-def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
-    """A device is one row, whatever it could warn of: people take it out and put it back as a whole."""
+def _out_of_service_rows(part_input: PartInput) -> tuple[OutOfServiceRow, ...]:
+    """One row for a device with all its hazards, as it is disabled and enabled as a whole."""
     found: dict[tuple[object, ...], OutOfServiceRow] = {}
-    rows: Mapping[str, Alarm] = given.rows(Safety)
+    rows: Mapping[str, Alarm] = part_input.rows(Safety)
     for alarm in rows.values():
-        if alarm.mode is None or alarm.mode is Mode.DRILL:
+        if alarm.mode is None or alarm.mode is AlarmMode.DRILL:
             continue
-        until = wall_ms(alarm.until, given.now) if alarm.until else None
-        shelved = alarm.mode is Mode.SHELVED
+        until = wall_ms(alarm.until, part_input.now) if alarm.until else None
+        shelved = alarm.mode is AlarmMode.SHELVED
         key = alarm.mode, alarm.device, alarm.id if shelved else "", alarm.mode_by, alarm.why
         old = found.get(key)
         found[key] = OutOfServiceRow(
             mode=alarm.mode,
             device=alarm.device,
-            title=given.title_of(alarm.device),
+            title=part_input.title_of(alarm.device),
             hazards=tuple(dict.fromkeys((*(old.hazards if old else ()), alarm.hazard))),
             rule=alarm.title if shelved else {},
             alarm=alarm.id if shelved else "",
@@ -386,7 +390,7 @@ def _out_of_service_rows(given: PartInput) -> tuple[OutOfServiceRow, ...]:
             why=alarm.why,
             until=until,
         )
-    order = (Mode.DISABLED, Mode.SHELVED, Mode.TEST)
+    order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))
 
 
@@ -398,7 +402,7 @@ def _output_row(
     alarms: Iterable[AlarmRow],
     states: Record | None,
 ) -> OutputRow:
-    """Whether it is on, as it last confirmed; that it does not confirm is an alarm of its own."""
+    """The state that it last confirmed; a missing confirmation is an alarm of its own."""
     asking_alarms = {alarm.id for alarm in alarms_requiring(output, rows.values())}
     fault = rows.get(f"{OUTPUTS_DEVICE}/{name}.failed")
     failed = fault is not None and fault.state in (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED)
@@ -434,12 +438,12 @@ def _detector_row(
     )
 
 
-def _battery_rows(given: PartInput) -> tuple[BatteryRow, ...]:
-    batteries: Mapping[str, Battery] = given.rows(Batteries)
+def _battery_rows(part_input: PartInput) -> tuple[BatteryRow, ...]:
+    batteries: Mapping[str, Battery] = part_input.rows(Batteries)
     rows = (
-        BatteryRow(name, given.title_of(name), row.level, row.unit, row.left)
+        BatteryRow(name, part_input.title_of(name), row.level, row.unit, row.left)
         for name, row in batteries.items()
-        if name in given.infos and row.left is not None and row.left <= LOW_DAYS_LEFT
+        if name in part_input.device_infos and row.left is not None and row.left <= LOW_DAYS_LEFT
     )
     return tuple(sorted(rows, key=lambda row: row.days_left))
 

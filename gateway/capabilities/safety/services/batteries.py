@@ -13,11 +13,11 @@ from statistics import median
 import msgspec
 
 from gateway.model import (
-    Changes,
     Device,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -76,7 +76,7 @@ class Batteries(Service):
             if BATTERY_POINT in device.points
         }
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Tick):
             return {key: None for key in rows if key not in self._units}, []
         if isinstance(message, Sample) and message.device in self._units and not message.error:
@@ -87,8 +87,8 @@ class Batteries(Service):
 
     def _record_level(
         self, old: Battery | None, sample: Sample, level: float
-    ) -> tuple[Changes, list[Fact]]:
-        name, today = sample.device, sample.at.wall // DAY_MS
+    ) -> tuple[RowChanges, list[Fact]]:
+        name, today = sample.device, sample.at.wall_ms // DAY_MS
         unit = self._units[name]
         if old is not None and old.unit == unit:
             if today == old.days[-1][0]:

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    Changes,
     Command,
     Fact,
     Hazard,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -98,7 +98,7 @@ class EmergencyPlans(Service):
     def __init__(self, plans: Mapping[Hazard, EmergencyPlan]) -> None:
         self._plans = plans
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Fact) and message.kind == "alarm":
             return self._process_alarm(rows, message)
         if isinstance(message, Command) and message.action in self.actions:
@@ -120,7 +120,7 @@ class EmergencyPlans(Service):
             "steps_open": sum(len(case.steps) - len(case.done) for case in cases),
         }
 
-    def _process_alarm(self, rows: Rows, fact: Fact) -> tuple[Changes, list[Fact]]:
+    def _process_alarm(self, rows: Rows, fact: Fact) -> tuple[RowChanges, list[Fact]]:
         body = fact.body
         key = _rule_id(body["id"])
         if body["change"] == "raised":
@@ -139,7 +139,7 @@ class EmergencyPlans(Service):
             return {key: None, case_key: case}, []
         return {key: None, case_key: None}, [_final_report(case, fact)]
 
-    def _open_case(self, rows: Rows, key: str, fact: Fact) -> tuple[Changes, list[Fact]]:
+    def _open_case(self, rows: Rows, key: str, fact: Fact) -> tuple[RowChanges, list[Fact]]:
         """Open a case, or add an alarm or its new occurrence to an open case."""
         body = fact.body
         alarm, hazard = body["id"], Hazard(body["hazard"])
@@ -161,7 +161,7 @@ class EmergencyPlans(Service):
             inside=body.get("inside"),
             steps=tuple(plan.steps),
         )
-        changes: Changes = {}
+        changes: RowChanges = {}
         case_key = key
         if plan.together and not drill:
             case_key = str(hazard)
@@ -184,7 +184,7 @@ def find_case(rows: Rows, alarm_id: str) -> tuple[str, EmergencyCase] | None:
     return key, rows[key]
 
 
-def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
+def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[RowChanges, list[Fact]]:
     """Mark a step as done, or undo that."""
     step, is_undo = command.args.get("step"), command.action == "unstep"
     if not isinstance(step, str) or step not in case.steps or (step in case.done) is not is_undo:
@@ -196,7 +196,7 @@ def _check_step(key: str, case: EmergencyCase, command: Command) -> tuple[Change
     return {key: _replace(case, done=done)}, [_fact(case, command.action, command.at, **body)]
 
 
-def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Changes, list[Fact]]:
+def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[RowChanges, list[Fact]]:
     """Record how many people were found; a later count replaces an earlier one."""
     found = command.args.get("found")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
@@ -213,9 +213,9 @@ def _record_muster(key: str, case: EmergencyCase, command: Command) -> tuple[Cha
     return {key: _replace(case, muster=muster)}, [_fact(case, "muster", command.at, **body)]
 
 
-def _headcount(inside: int | None, found: int | None) -> dict[str, int | None]:
+def _headcount(inside: int | None, people_found: int | None) -> dict[str, int | None]:
     """How many were inside and how many of them are missing; None where that is not known."""
-    missing = None if inside is None or found is None else max(0, inside - found)
+    missing = None if inside is None or people_found is None else max(0, inside - people_found)
     return {"inside": inside, "missing": missing}
 
 
@@ -224,7 +224,7 @@ def _final_report(case: EmergencyCase, fact: Fact) -> Fact:
     found = case.muster.found if case.muster else None
     body = {
         "hazard": case.hazard,
-        "raised": case.raised.wall,
+        "raised": case.raised.wall_ms,
         "by": case.by,
         "acknowledged": _action_body(case, case.acknowledged),
         "steps": {step: _action_body(case, case.done[step]) for step in case.steps if step in case.done},

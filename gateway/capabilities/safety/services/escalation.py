@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import (
-    Adopted,
-    Changes,
+    ConfigurationAdopted,
     Fact,
     Hazard,
     Lane,
     Message,
     Outcome,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -29,7 +29,7 @@ from gateway.model import (
     Value,
 )
 
-ON_DUTY = "duty"
+DUTY_RECIPIENT = "duty"
 """In a step, the name for the contacts who are on duty at that moment."""
 TEST_DEVICE = "gateway"
 """The device that a test of a channel is recorded for."""
@@ -181,8 +181,8 @@ class Escalation(Service):
         self._reachable = reachable
         self._on_duty = on_duty
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         if isinstance(message, Fact) and message.kind == "alarm":
             self._process_alarm(rows, changes, message)
         elif isinstance(message, Tick):
@@ -193,7 +193,7 @@ class Escalation(Service):
                         changes[key] = case
         elif isinstance(message, Outcome):
             return _process_outcome(rows, message)
-        elif isinstance(message, Adopted):
+        elif isinstance(message, ConfigurationAdopted):
             # Remove what the plans and channels no longer have.
             kept = {
                 key: self._without_removed_channels(row) if self._is_configured(row) else None
@@ -222,7 +222,7 @@ class Escalation(Service):
             return row.alarm.hazard in self._plans
         return row.channel in self._reachable
 
-    def _process_alarm(self, rows: Rows, changes: Changes, fact: Fact) -> None:
+    def _process_alarm(self, rows: Rows, changes: RowChanges, fact: Fact) -> None:
         """Open, update or close the case of an alarm."""
         body, at = fact.body, fact.at
         hazard, mode = Hazard(body["hazard"]), body["mode"]
@@ -252,7 +252,7 @@ class Escalation(Service):
         changes[key] = case if body["state"] != "normal" else None
 
     def _advance_case(
-        self, rows: Rows, changes: Changes, case: EscalationCase, at: Stamp
+        self, rows: Rows, changes: RowChanges, case: EscalationCase, at: Stamp
     ) -> EscalationCase:
         """Report a change to the recipients, and take the steps that are due."""
         plan = self._plans[case.alarm.hazard]
@@ -289,7 +289,7 @@ class Escalation(Service):
         """Channel, contact (empty for a group) and the contacts to mention."""
         people: dict[str, None] = {}
         for name in step.tell:
-            on_duty = (self._on_duty(at) or plan.fallback_contacts) if name == ON_DUTY else (name,)
+            on_duty = (self._on_duty(at) or plan.fallback_contacts) if name == DUTY_RECIPIENT else (name,)
             people |= dict.fromkeys(on_duty)
         for channel in step.by:
             reachable = self._reachable[channel]
@@ -319,7 +319,7 @@ def due_notices(rows: Rows, channel: str, now: Stamp) -> dict[str, Notice]:
             notice.change != "raised",
             notice.alarm.drill,
             order.index(notice.alarm.hazard),
-            notice.created_at.wall,
+            notice.created_at.wall_ms,
         )
 
     return dict(sorted(due.items(), key=urgency))
@@ -342,7 +342,7 @@ def notice_key(alarm_id: str, channel: str, contact: str) -> str:
 
 def _add_notice(
     rows: Rows,
-    changes: Changes,
+    changes: RowChanges,
     case: EscalationCase,
     channel: str,
     contact: str,
@@ -366,12 +366,12 @@ def _is_step_due(case: EscalationCase, plan: EscalationPlan, at: Stamp) -> bool:
     return _seconds_between(case.last_step_at, at) >= plan.repeat_interval_s
 
 
-def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]:
+def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
     """Record how a delivery ended; when it failed, schedule a retry or abandon the notice."""
     key, _, number = outcome.command.rpartition("|")
     alarm, channel, contact = key.rsplit("|", 2)
     done = outcome.status == "done"
-    changes: Changes = {}
+    changes: RowChanges = {}
     notice: Notice | None = rows.get(key)
     health = f"|{channel}|{contact}"
     before: ChannelHealth | None = rows.get(health)
@@ -413,7 +413,7 @@ def _process_outcome(rows: Rows, outcome: Outcome) -> tuple[Changes, list[Fact]]
 
 def _seconds_between(earlier: Stamp, later: Stamp) -> float:
     """Infinite where no clock can tell: a message too early is better than none."""
-    return later.seconds_since(earlier, unknown=inf, stepped_back=inf)
+    return later.seconds_since(earlier, if_unknown=inf, if_stepped_back=inf)
 
 
 _replace = msgspec.structs.replace

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -54,7 +54,7 @@ class Findings(Service):
     def __init__(self, close_within_hours: Mapping[str, float] = CLOSE_WITHIN_HOURS) -> None:
         self._close_within_hours = close_within_hours
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Tick):
             return _mark_overdue(rows, message.at)
         if isinstance(message, Command) and message.action == "hazard-found":
@@ -66,7 +66,7 @@ class Findings(Service):
     def summary(self, rows: Rows) -> dict[str, Value]:
         return {"open": len(rows), "overdue": sum(row.overdue for row in rows.values())}
 
-    def _open_finding(self, rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
+    def _open_finding(self, rows: Rows, command: Command) -> tuple[RowChanges, list[Fact]]:
         where, what = _text_argument(command, "where"), _text_argument(command, "what")
         severity = str(command.args.get("severity", "general"))
         if (
@@ -85,13 +85,13 @@ class Findings(Service):
         )
         if any((row.where, row.what, row.by) == (where, what, finding.by) for row in rows.values()):
             return {}, []
-        number = command.at.wall
+        number = command.at.wall_ms
         while (key := f"hazard/{number:x}") in rows:
             number += 1
         return {key: finding}, [_fact("hazard-found", key, finding, command.at, due_hours=finding.hours)]
 
 
-def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
+def _close_finding(rows: Rows, command: Command) -> tuple[RowChanges, list[Fact]]:
     key, done = str(command.args.get("id")), _text_argument(command, "what")
     row: Finding | None = rows.get(key)
     if row is None or not done:
@@ -106,7 +106,7 @@ def _close_finding(rows: Rows, command: Command) -> tuple[Changes, list[Fact]]:
     return {key: None}, [_fact("hazard-closed", key, row, command.at, **body)]
 
 
-def _mark_overdue(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
+def _mark_overdue(rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
     overdue = {key: row for key, row in rows.items() if not row.overdue and _is_overdue(row, at)}
     return (
         {key: msgspec.structs.replace(row, overdue=True) for key, row in overdue.items()},
@@ -115,7 +115,7 @@ def _mark_overdue(rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
 
 
 def _is_overdue(row: Finding, at: Stamp) -> bool:
-    return at.seconds_since(row.at, unknown=0.0) >= row.hours * HOUR_S
+    return at.seconds_since(row.at, if_unknown=0.0) >= row.hours * HOUR_S
 
 
 def _text_argument(command: Command, name: str) -> str:
@@ -129,8 +129,8 @@ def _fact(kind: str, key: str, row: Finding, at: Stamp, **more: Any) -> Fact:
         "where": row.where,
         "what": row.what,
         "severity": row.severity,
-        "found": row.at.wall,
+        "found": row.at.wall_ms,
         "by": row.by,
         **more,
     }
-    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, kind, at, body, durable=True)

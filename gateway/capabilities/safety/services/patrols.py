@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Changes,
+    GATEWAY_DEVICE,
     Command,
     Fact,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Service,
     Stamp,
@@ -29,7 +29,7 @@ from gateway.model import (
 from .alarms.rules import LocalClock
 
 MINUTES_PER_DAY = 1440
-WEEKLY = 0
+WEEKLY_INTERVAL = 0
 """The value of `Patrol.interval_minutes` for a patrol that is due once a week."""
 
 
@@ -56,7 +56,7 @@ class Patrol(msgspec.Struct, frozen=True, kw_only=True):
                 day.weekday() in self.weekdays
                 and 0 <= minutes_in < self.span_minutes[1] - self.span_minutes[0]
             ):
-                if self.interval_minutes == WEEKLY:
+                if self.interval_minutes == WEEKLY_INTERVAL:
                     year, week, _ = day.isocalendar()
                     return f"{year}-W{week:02}"
                 return f"{day}/{minutes_in // self.interval_minutes + 1:02}"
@@ -95,8 +95,8 @@ class Patrols(Service):
         self._patrols = patrols
         self._local_time = local_time
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts: list[Fact] = []
         if isinstance(message, Tick):
             changes |= {name: None for name in rows if name not in self._patrols}
@@ -133,7 +133,7 @@ class Patrols(Service):
         if row is None:
             return PatrolRound(round=current, since=at, excused=True)
         # A weekly round goes on outside its hours.
-        if current == row.round or (not current and patrol.interval_minutes == WEEKLY):
+        if current == row.round or (not current and patrol.interval_minutes == WEEKLY_INTERVAL):
             return row
         missed = row.missed
         # A clock that was set back ends no round.
@@ -156,7 +156,7 @@ class Patrols(Service):
         if row.done or not row.round or row.visits.keys() < checkpoints.keys():
             return row
         people = sorted({visit.by for visit in row.visits.values()})
-        first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall)
+        first = min((visit.at for visit in row.visits.values()), key=lambda at: at.wall_ms)
         took = command.at.seconds_since(first)
         seconds = None if took is None else round(took)
         facts.append(_fact("patrol-done", command.at, **where, by=people, seconds=seconds))
@@ -164,7 +164,7 @@ class Patrols(Service):
 
 
 def _fact(kind: str, at: Stamp, **body: Any) -> Fact:
-    return Fact(Lane.EVENT, GATEWAY, kind, at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, kind, at, body, durable=True)
 
 
 _replace = msgspec.structs.replace

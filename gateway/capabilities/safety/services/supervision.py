@@ -12,12 +12,12 @@ from math import inf
 import msgspec
 
 from gateway.model import (
-    Changes,
     Device,
     Fact,
     Hazard,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -81,7 +81,7 @@ class Supervision(Service):
         self, devices: Mapping[str, Device], test_interval_days: Mapping[str, float] = TEST_INTERVAL_DAYS
     ) -> None:
         self._points = {
-            device.name: _testable_points(device) for device in devices.values() if device.safety
+            device.name: _testable_points(device) for device in devices.values() if device.is_safety_device
         }
         self._interval_days = {
             f"{name}/{point}": test_interval_days.get(devices[name].kind, 0.0)
@@ -90,13 +90,13 @@ class Supervision(Service):
         }
         self._last_check_minute = -1
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Sample):
             return self._process_sample(rows, message), []
         if isinstance(message, Fact) and message.kind == "alarm":
             return self._process_alarm(rows, message), []
-        if isinstance(message, Tick) and message.at.mono // MINUTE_NS != self._last_check_minute:
-            self._last_check_minute = message.at.mono // MINUTE_NS
+        if isinstance(message, Tick) and message.at.mono_ns // MINUTE_NS != self._last_check_minute:
+            self._last_check_minute = message.at.mono_ns // MINUTE_NS
             return self._mark_due(rows, message.at)
         return {}, []
 
@@ -109,8 +109,8 @@ class Supervision(Service):
             "silent": sum(not row.alive for row in rows.values()),
         }
 
-    def _process_sample(self, rows: Rows, sample: Sample) -> Changes:
-        changes: Changes = {}
+    def _process_sample(self, rows: Rows, sample: Sample) -> RowChanges:
+        changes: RowChanges = {}
         for point in self._points.get(sample.device, ()):
             key = f"{sample.device}/{point}"
             row: Sensor = rows.get(key) or Sensor(since=sample.at)
@@ -127,7 +127,7 @@ class Supervision(Service):
                 changes[key] = row
         return changes
 
-    def _process_alarm(self, rows: Rows, fact: Fact) -> Changes:
+    def _process_alarm(self, rows: Rows, fact: Fact) -> RowChanges:
         body = fact.body
         key = str(body["id"]).rpartition("/")[0]
         if key not in self._interval_days:
@@ -143,8 +143,8 @@ class Supervision(Service):
             row = _replace(row, tested=fact.at, tested_by="", due=False)
         return {key: row} if row != rows.get(key) else {}
 
-    def _mark_due(self, rows: Rows, at: Stamp) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def _mark_due(self, rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         facts = []
         for key, old in rows.items():
             if key not in self._interval_days:
@@ -161,7 +161,7 @@ class Supervision(Service):
                 changes[key] = row
             if due and not old.due:
                 device, _, point = key.rpartition("/")
-                body = {"point": point, "days": days, "tested": row.tested and row.tested.wall}
+                body = {"point": point, "days": days, "tested": row.tested and row.tested.wall_ms}
                 facts.append(Fact(Lane.EVENT, device, "test-due", at, body, durable=True))
         return changes, facts
 
@@ -182,11 +182,11 @@ def _redated(stamp: Stamp, now: Stamp) -> Stamp:
     if stamp.is_set or not now.is_set:
         return stamp
     wall = stamp.wall_by(now)
-    return now if wall is None else _replace(stamp, wall=wall, clock=now.clock)
+    return now if wall is None else _replace(stamp, wall_ms=wall, clock=now.clock)
 
 
 def _has_elapsed(since: Stamp, now: Stamp, seconds: float) -> bool:
-    return now.seconds_since(since, unknown=inf) >= seconds
+    return now.seconds_since(since, if_unknown=inf) >= seconds
 
 
 _replace = msgspec.structs.replace

@@ -1,4 +1,4 @@
-"""What the site file says of safety."""
+"""The tables of safety in the site file."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class SafetySite(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[str, Rule] = {}
     outputs: dict[str, Output] = {}
     notification: NotificationSettings = NotificationSettings()
-    """Whom to tell of an alarm, and how."""
+    """Who is notified of alarms, and how."""
     duties: Duties = Duties()
     people_inside: str = ""
-    """The figure that says how many people are in the centre: `service.figure`."""
+    """The figure with the number of people in the centre: `service.figure`."""
 
 
 def read(draft: SiteDraft) -> SafetySite:
-    """All but the rules, which may be about other capabilities' figures."""
+    """Everything but the rules, which may use figures of other capabilities."""
     outputs = rules.read_outputs(draft)
-    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.kept)
+    plans, texts = duties.read_plans(draft.reader, draft.folders("plans"), draft.saved_sources)
     draft.sources.update(texts)
     asked = duties.read_duties(draft.reader, draft.data, plans)
     return SafetySite(
@@ -52,7 +52,7 @@ def read(draft: SiteDraft) -> SafetySite:
 
 
 def resolve(draft: SiteDraft, part: SafetySite, figures: Figures) -> SafetySite:
-    """With the rules."""
+    """The part with its rules."""
     inside = (
         f"{service}.{name}"
         for service, own in figures.items()
@@ -96,7 +96,7 @@ def _check_plan(file: Path) -> str:
 
 
 SITE = SiteSection(
-    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.TABLES),
+    tables=("rule", "output", "tests", "patrol", "hazards", *escalation.NOTIFICATION_TABLES),
     read=read,
     resolve=resolve,
     figures=lambda part: {

@@ -1,5 +1,4 @@
-"""What a site asks of its people: emergency plans (files of their own), `[tests]`, `[patrol.…]` and
-`[hazards]`."""
+"""The duties of the staff: emergency plans (separate files), `[tests]`, `[patrol.…]` and `[hazards]`."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import msgspec
 
 from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, PlanStep
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
-from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol
+from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL, Patrol
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
 from gateway.config.reading import Mistakes, Table, TomlReader, localized
 from gateway.model import Checks, Hazard
@@ -20,9 +19,9 @@ from gateway.words import words
 
 PLAN_SCHEMA = "linli/plan/1"
 PLAN_SOURCE_PREFIX = "plans/"
-"""Begins the name of a plan among the sources of a site."""
+"""Prefix of plans in `Site.sources`."""
 MAX_PLAN_STEPS = 32
-"""Steps of a plan: nobody follows more."""
+"""A longer plan would not be followed."""
 MAX_INTERVAL_DAYS = 366
 Text = str | dict[str, str]
 
@@ -32,8 +31,8 @@ def _is_filled_in(text: Text) -> bool:
 
 
 class Duties(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site asks of its people: plans by hazard, patrols by name, days between tests by kind of
-    device, and hours in which a finding is to be closed, by severity."""
+    """Plans by hazard, patrols by name, days between tests by kind of device, and hours in which a finding
+    is to be closed, by severity."""
 
     plans: Mapping[Hazard, EmergencyPlan] = {}
     patrols: Mapping[str, Patrol] = {}
@@ -92,9 +91,9 @@ def load_plan(file: Path) -> EmergencyPlan:
     return _read_plan(file)[0]
 
 
-def _read_plan(file: Path, kept: str | None = None) -> tuple[EmergencyPlan, str]:
-    """A plan and the text of its file; `kept` is what the file once said."""
-    reading = _PlanReader(file, kept)
+def _read_plan(file: Path, saved_text: str | None = None) -> tuple[EmergencyPlan, str]:
+    """A plan and the text of its file; `saved_text` is what the file once said."""
+    reading = _PlanReader(file, saved_text)
     plan = reading.read_plan()
     if reading.mistakes:
         raise Mistakes(reading.mistakes)
@@ -137,29 +136,30 @@ class _PlanReader(TomlReader):
         )
 
 
-def read_duties(reading: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
-    """Everything the site asks of its people."""
+def read_duties(reader: TomlReader, data: Table, plans: Mapping[Hazard, EmergencyPlan]) -> Duties:
+    """Read all duties."""
     return Duties(
         plans=plans,
-        patrols=_read_patrols(reading, data),
-        tests=_read_test_intervals(reading, data),
-        hazards=_read_closing_hours(reading, data),
+        patrols=_read_patrols(reader, data),
+        tests=_read_test_intervals(reader, data),
+        hazards=_read_closing_hours(reader, data),
     )
 
 
 def read_plans(
-    reading: TomlReader, folders: list[Path], kept: Mapping[str, str] | None
+    reader: TomlReader, folders: list[Path], saved_sources: Mapping[str, str] | None
 ) -> tuple[dict[Hazard, EmergencyPlan], dict[str, str]]:
-    """Of each hazard the plan in the first folder that has one, and the texts they were read from by
-    `plans/hazard`; `kept` are such texts, read in place of the files."""
+    """The plan of each hazard, from the first folder that has one, and the texts that were read, by
+    `plans/hazard`; `saved_sources` are such texts, read instead of the
+    files."""
     files: dict[str, tuple[Path, str | None]] = {}
-    if kept is None:
+    if saved_sources is None:
         for folder in reversed(folders):
             files |= {file.stem: (file, None) for file in sorted(folder.glob("*.toml"))}
     else:
         texts = {
             name.removeprefix(PLAN_SOURCE_PREFIX): text
-            for name, text in kept.items()
+            for name, text in saved_sources.items()
             if name.startswith(PLAN_SOURCE_PREFIX)
         }
         files = {name: (folders[0] / f"{name}.toml", text) for name, text in texts.items()}
@@ -169,24 +169,24 @@ def read_plans(
         try:
             plan, sources[PLAN_SOURCE_PREFIX + name] = _read_plan(file, text)
         except Mistakes as wrong:
-            reading.mistakes += wrong.mistakes
+            reader.mistakes += wrong.mistakes
         else:
             found[plan.hazard] = plan
     return found, sources
 
 
-def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
+def _read_patrols(reader: TomlReader, data: Table) -> dict[str, Patrol]:
     patrols: dict[str, Patrol] = {}
-    for name, table in reading.named_tables(data, "patrol"):
+    for name, table in reader.named_tables(data, "patrol"):
         path = ("patrol", name)
-        keys = reading.build_struct(_PatrolKeys, table, path)
+        keys = reader.build_struct(_PatrolKeys, table, path)
         if keys is None:
             continue
         for checkpoint in keys.checkpoints:
-            reading.check_name(checkpoint, (*path, "checkpoints"))
+            reader.check_name(checkpoint, (*path, "checkpoints"))
         minutes = _round_minutes(keys.every)
         if minutes is None:
-            reading.add_mistake((*path, "every"), "patrol-every", every=keys.every)
+            reader.add_mistake((*path, "every"), "patrol-every", every=keys.every)
             continue
         patrols[name] = Patrol(
             title=localized(keys.title or name),
@@ -199,42 +199,42 @@ def _read_patrols(reading: TomlReader, data: Table) -> dict[str, Patrol]:
 
 
 def _round_minutes(every: float | str) -> int | None:
-    """Minutes between two rounds; None if that is no time."""
+    """Minutes between two rounds; None if `every` is invalid."""
     if isinstance(every, str):
-        # A day's round has the whole of its span, past midnight too.
-        return {"daily": 1440, "weekly": WEEKLY}.get(every)
+        # A daily round may use its whole span, also past midnight.
+        return {"daily": 1440, "weekly": WEEKLY_INTERVAL}.get(every)
     minutes = round(every * 60) if 0 < every <= 24 else 0
     return minutes or None
 
 
-def _read_test_intervals(reading: TomlReader, data: Table) -> Mapping[str, float]:
-    """`[tests]`: days between two tests, by kind; 0 is never."""
-    table = _read_numbers(reading, data, "tests", MAX_INTERVAL_DAYS)
+def _read_test_intervals(reader: TomlReader, data: Table) -> Mapping[str, float]:
+    """`[tests]`: days between two tests, by kind of device; 0: never."""
+    table = _read_numbers(reader, data, "tests", MAX_INTERVAL_DAYS)
     known = {key.removeprefix("kind.") for key in words("en") if key.startswith("kind.")}
     for kind in table.keys() - known:
-        reading.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
+        reader.add_mistake(("tests", kind), "kind-unknown", kind=kind, known=", ".join(sorted(known)))
     return {**TEST_INTERVAL_DAYS, **table}
 
 
-def _read_closing_hours(reading: TomlReader, data: Table) -> Mapping[str, float]:
-    """`[hazards]`: hours in which a hazard is to be closed, by severity."""
-    table = _read_numbers(reading, data, "hazards", MAX_INTERVAL_DAYS * 24)
-    reading.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
+def _read_closing_hours(reader: TomlReader, data: Table) -> Mapping[str, float]:
+    """`[hazards]`: hours in which a finding is to be closed, by severity."""
+    table = _read_numbers(reader, data, "hazards", MAX_INTERVAL_DAYS * 24)
+    reader.check_keys(table, CLOSE_WITHIN_HOURS, ("hazards",))
     for severity, hours in table.items():
         if not hours:
-            reading.add_mistake(("hazards", severity), "positive")
+            reader.add_mistake(("hazards", severity), "positive")
     return {**CLOSE_WITHIN_HOURS, **table}
 
 
-def _read_numbers(reading: TomlReader, data: Table, section: str, most: float) -> dict[str, float]:
+def _read_numbers(reader: TomlReader, data: Table, section: str, maximum: float) -> dict[str, float]:
     table: Any = data.get(section, {})
     if not isinstance(table, dict):
-        reading.add_mistake((section,), "table-expected", key=section)
+        reader.add_mistake((section,), "table-expected", key=section)
         return {}
     found: dict[str, float] = {}
     for key, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-            reading.add_mistake((section, key), "number-range", most=most)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+            reader.add_mistake((section, key), "number-range", most=maximum)
         else:
             found[key] = value
     return found

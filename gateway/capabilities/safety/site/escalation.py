@@ -1,6 +1,6 @@
-"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: whom to notify of an alarm, and how.
+"""`[contact.…]`, `[roster.…]`, `[channel.…]` and `[escalation.…]`: who is notified of alarms, and how.
 
-A plan that could leave an alarm with nobody to be told is a mistake.
+A plan that could leave an alarm without anyone to notify is a mistake.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from gateway.capabilities.safety.channels import Contact, is_email, load_channel
 from gateway.capabilities.safety.notifications import ConfiguredChannel
 from gateway.capabilities.safety.services.escalation import (
-    ON_DUTY,
+    DUTY_RECIPIENT,
     DutyRoster,
     EscalationPlan,
     EscalationStep,
@@ -23,11 +23,11 @@ from gateway.capabilities.safety.services.escalation import (
 )
 from gateway.config.reading import Table, TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
-from gateway.model.hours import DAYS, Hours, parse_week
+from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours, parse_week
 
-TABLES = ("contact", "roster", "channel", "escalation")
+NOTIFICATION_TABLES = ("contact", "roster", "channel", "escalation")
 DEFAULT_PLAN = "default"
-"""The plan of every hazard that has none of its own."""
+"""The plan of every hazard without one of its own."""
 _PHONE = re.compile(r"\+?[0-9]{3,20}")
 
 
@@ -49,7 +49,7 @@ class Shift(msgspec.Struct, frozen=True):
     """`[roster.…]`: who is on duty, and when."""
 
     contacts: tuple[str, ...]
-    hours: Hours
+    hours: WeeklyHours
 
 
 class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class PlanKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to notify of alarms, by which channels, and when."""
+    """Who is notified of alarms, by which channels, and when."""
 
     contacts: dict[str, Contact] = {}
     channels: dict[str, ConfiguredChannel] = {}
@@ -79,12 +79,12 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reachable_contacts(self) -> ReachableContacts:
         return {
-            name: reachable_by(configured, self.contacts.values())
+            name: contacts_reachable_by(configured, self.contacts.values())
             for name, configured in self.channels.items()
         }
 
     def duty_roster(self, local: Callable[[Stamp], datetime | None]) -> DutyRoster:
-        """Who is on duty; everybody of the roster while no clock can tell."""
+        """Who is on duty; everyone on the roster while the local time is unknown."""
 
         def on_duty(at: Stamp) -> tuple[str, ...]:
             time = local(at)
@@ -94,14 +94,16 @@ class NotificationSettings(msgspec.Struct, frozen=True, kw_only=True):
         return on_duty
 
 
-def reachable_by(configured: ConfiguredChannel, people: Iterable[Contact]) -> frozenset[str] | None:
-    """Whom a channel reaches by an address of their own; None: a group."""
+def contacts_reachable_by(
+    configured: ConfiguredChannel, people: Iterable[Contact]
+) -> frozenset[str] | None:
+    """The contacts that a channel reaches by their own address; None: it reaches a group."""
     needs = configured.channel.address_field
     return frozenset(person.name for person in people if getattr(person, needs)) if needs else None
 
 
-def read_notification_settings(reading: TomlReader, data: Table) -> NotificationSettings:
-    """Contacts, roster, channels and plans, as far as they hold together."""
+def read_notification_settings(reader: TomlReader, data: Table) -> NotificationSettings:
+    """Contacts, roster, channels and plans, as far as they are valid."""
     people = {
         name: Contact(
             name=name,
@@ -110,13 +112,13 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
             email=keys.email,
             wecom=keys.wecom,
         )
-        for name, keys in _read_contacts(reading, data)
+        for name, keys in _read_contacts(reader, data)
     }
-    channels = dict(_read_channels(reading, data))
-    shifts = tuple(_read_shifts(reading, data, people))
+    channels = dict(_read_channels(reader, data))
+    shifts = tuple(_read_shifts(reader, data, people))
     found = NotificationSettings(contacts=people, channels=channels, shifts=shifts)
-    # What is wrong above would be told again, and misleadingly, as missing here.
-    plans = _read_plans(reading, data, found)
+    # Plans are checked against what is valid above; names that were reported there are skipped.
+    plans = _read_plans(reader, data, found)
     default = plans.pop(DEFAULT_PLAN, None)
     every = dict.fromkeys(Hazard, default) if default else {}
     return msgspec.structs.replace(
@@ -124,74 +126,76 @@ def read_notification_settings(reading: TomlReader, data: Table) -> Notification
     )
 
 
-def _read_contacts(reading: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
-    for name, table in reading.named_tables(data, "contact"):
-        if name == ON_DUTY:
-            reading.add_mistake(("contact", name), "name-reserved", name=name)
-        if keys := reading.build_struct(ContactKeys, table, ("contact", name)):
+def _read_contacts(reader: TomlReader, data: Table) -> Iterator[tuple[str, ContactKeys]]:
+    for name, table in reader.named_tables(data, "contact"):
+        if name == DUTY_RECIPIENT:
+            reader.add_mistake(("contact", name), "name-reserved", name=name)
+        if keys := reader.build_struct(ContactKeys, table, ("contact", name)):
             yield name, keys
 
 
-def _read_channels(reading: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
-    for name, table in reading.named_tables(data, "channel"):
+def _read_channels(reader: TomlReader, data: Table) -> Iterator[tuple[str, ConfiguredChannel]]:
+    for name, table in reader.named_tables(data, "channel"):
         path = ("channel", name)
         if "type" not in table:
-            reading.add_mistake(path, "key-missing", key="type")
+            reader.add_mistake(path, "key-missing", key="type")
             continue
         try:
             channel = load_channel(str(table.pop("type")))
         except ConfigError as error:
-            reading.add_mistake((*path, "type"), error.key, 0, **error.facts)
+            reader.add_mistake((*path, "type"), error.key, 0, **error.facts)
             continue
-        options = reading.build_struct(channel.options, table, path)
+        options = reader.build_struct(channel.options, table, path)
         if options is not None:
             yield name, ConfiguredChannel(channel, options)
 
 
-def _read_shifts(reading: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
-    for name, table in reading.named_tables(data, "roster"):
+def _read_shifts(reader: TomlReader, data: Table, people: Mapping[str, Contact]) -> Iterator[Shift]:
+    for name, table in reader.named_tables(data, "roster"):
         path = ("roster", name)
-        contacts = _contact_names(reading, (*path, "contacts"), table.pop("contacts", None))
-        _check_names(reading, (*path, "contacts"), contacts, people, data)
+        contacts = _contact_names(reader, (*path, "contacts"), table.pop("contacts", None))
+        _check_names(reader, (*path, "contacts"), contacts, people, data)
         closed = table.pop("closed", ())
         try:
             yield Shift(contacts, parse_week(table, closed))
         except (TypeError, ValueError) as error:
-            reading.add_mistake(path, "hours-form", text=error)
+            reader.add_mistake(path, "hours-form", text=error)
 
 
-def _contact_names(reading: TomlReader, path: tuple[str, ...], given: Any) -> tuple[str, ...]:
-    if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-        return tuple(given)
-    reading.add_mistake(path, "roster-contacts")
+def _contact_names(reader: TomlReader, path: tuple[str, ...], names: Any) -> tuple[str, ...]:
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    reader.add_mistake(path, "roster-contacts")
     return ()
 
 
 def _check_names(
-    reading: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
+    reader: TomlReader, path: tuple[str, ...], names: Iterable[str], known: Mapping[str, Any], data: Table
 ) -> None:
-    """Names that nothing stands for; what is written but wrong has been told of already."""
+    """Report unknown names, except those of tables that have been reported as wrong already."""
     section = "contact" if path[-1] != "by" else "channel"
     written = data.get(section, {})
     for name in names:
         if name not in known and not (isinstance(written, dict) and name in written):
             key = f"{section}-unknown-name"
-            reading.add_mistake(path, key, name=name, known=", ".join(known) or "–")
+            reader.add_mistake(path, key, name=name, known=", ".join(known) or "–")
 
 
-def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -> dict[str, EscalationPlan]:
+def _read_plans(
+    reader: TomlReader, data: Table, settings: NotificationSettings
+) -> dict[str, EscalationPlan]:
     plans: dict[str, EscalationPlan] = {}
-    for name, table in reading.named_tables(data, "escalation"):
+    for name, table in reader.named_tables(data, "escalation"):
         path = ("escalation", name)
         if name != DEFAULT_PLAN and name not in list(Hazard):
-            reading.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
+            reader.add_mistake(path, "plan-hazard", known=", ".join((DEFAULT_PLAN, *Hazard)))
             continue
-        before = len(reading.mistakes)
-        keys = reading.build_struct(PlanKeys, table, path)
+        before = len(reader.mistakes)
+        keys = reader.build_struct(PlanKeys, table, path)
         if keys is None:
             continue
-        _check_plan(reading, data, path, keys, found)
-        if len(reading.mistakes) == before:
+        _check_plan(reader, data, path, keys, settings)
+        if len(reader.mistakes) == before:
             plans[name] = EscalationPlan(
                 steps=keys.steps,
                 repeat_interval_s=keys.repeat,
@@ -203,48 +207,48 @@ def _read_plans(reading: TomlReader, data: Table, found: NotificationSettings) -
 
 
 def _check_plan(
-    reading: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, found: NotificationSettings
+    reader: TomlReader, data: Table, path: tuple[str, ...], keys: PlanKeys, settings: NotificationSettings
 ) -> None:
-    """Whether somebody is told at each step, whoever is on duty."""
+    """Report steps that would notify no one, at any time of the roster."""
     times = [step.after for step in keys.steps]
     if times != sorted(times) or not 0 <= times[0] <= times[-1] <= 86_400:
-        reading.add_mistake((*path, "steps"), "plan-order")
-    _check_names(reading, (*path, "fallback"), keys.fallback, found.contacts, data)
+        reader.add_mistake((*path, "steps"), "plan-order")
+    _check_names(reader, (*path, "fallback"), keys.fallback, settings.contacts, data)
     for number, step in enumerate(keys.steps, 1):
         at = (*path, "steps")
         if not step.tell or not step.by:
-            reading.add_mistake(at, "plan-nobody", number=number)
+            reader.add_mistake(at, "plan-nobody", number=number)
             continue
-        named = [name for name in step.tell if name != ON_DUTY]
-        _check_names(reading, at, named, found.contacts, data)
-        _check_names(reading, (*at, "by"), step.by, found.channels, data)
-        if ON_DUTY in step.tell:
-            named += [name for shift in found.shifts for name in shift.contacts]
+        named = [name for name in step.tell if name != DUTY_RECIPIENT]
+        _check_names(reader, at, named, settings.contacts, data)
+        _check_names(reader, (*at, "by"), step.by, settings.channels, data)
+        if DUTY_RECIPIENT in step.tell:
+            named += [name for shift in settings.shifts for name in shift.contacts]
             named += keys.fallback
-            hole = first_hole(found.shifts)
+            hole = first_uncovered_time(settings.shifts)
             if hole is not None and not keys.fallback:
-                reading.add_mistake(at, "roster-hole", number=number, hole=hole)
-        channels = [found.channels[name] for name in step.by if name in found.channels]
+                reader.add_mistake(at, "roster-hole", number=number, hole=hole)
+        channels = [settings.channels[name] for name in step.by if name in settings.channels]
         if len(channels) < len(step.by):
             continue
-        sets = [reachable_by(configured, found.contacts.values()) for configured in channels]
+        sets = [contacts_reachable_by(configured, settings.contacts.values()) for configured in channels]
         for name in dict.fromkeys(named):
-            if name in found.contacts and not any(whom is None or name in whom for whom in sets):
+            if name in settings.contacts and not any(whom is None or name in whom for whom in sets):
                 by = ", ".join(step.by)
-                reading.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
+                reader.add_mistake(at, "plan-unreached", number=number, contact=name, by=by)
 
 
-def first_hole(shifts: Iterable[Shift]) -> str | None:
-    """A time when nobody is on duty, as `tue 20:00` or a date; None: there is none.
+def first_uncovered_time(shifts: Iterable[Shift]) -> str | None:
+    """The first time when no one is on duty, such as `tue 20:00` or a date and time; None: there is none.
 
-    Duty changes only where a span begins or ends, or a day does.
+    Only the boundaries of shifts and days need to be checked: duty changes nowhere else.
     """
     shifts = tuple(shifts)
     monday = datetime(2024, 1, 1)  # noqa: DTZ001  local time, whatever the zone
     closed = {day for shift in shifts for day in shift.hours.closed}
     minutes = {edge % 1440 for s in shifts for day in s.hours.week for span in day for edge in span} | {0}
-    begins = [(DAYS[n], monday + timedelta(days=n)) for n in range(7)]
-    # The day after, too: a night shift that was not begun is missing in the morning.
+    begins = [(WEEKDAY_KEYS[n], monday + timedelta(days=n)) for n in range(7)]
+    # The following day too: a night shift that does not start is missing in the morning.
     for day in sorted(closed):
         midnight = datetime.combine(day, datetime.min.time())
         begins += [(f"{each:%Y-%m-%d}", each) for each in (midnight, midnight + timedelta(days=1))]

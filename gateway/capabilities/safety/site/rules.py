@@ -1,6 +1,6 @@
-"""`[rule.…]` and `[output.…]`: what a site itself says of its safety.
+"""`[rule.…]` and `[output.…]`: a site's own alarm rules, and its outputs.
 
-A rule that can never hold, or that names what does not exist, is a mistake like any other.
+A rule that can never be true, or names something that does not exist, is a mistake.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gateway.capabilities.safety.services.alarms import (
 )
 from gateway.config.capability import Figures, SiteDraft
 from gateway.config.reading import TomlReader, localized
-from gateway.model import LATCHING, Checks, Hazard, Point
-from gateway.model.hours import Hours, every_day
+from gateway.model import LATCHING_HAZARDS, Checks, Hazard, Point
+from gateway.model.hours import WeeklyHours, parse_every_day
 
 MAX_DELAY_S = 86_400.0
 
@@ -50,7 +50,7 @@ class RuleKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
-    """Every rule of the site that holds together, and those that are the alarms of figures."""
+    """Every valid rule of the site, and those of figures with an alarm."""
     reader, opening = draft.reader, draft.hours
     points: dict[str, Mapping[str, Point]] = {name: device.points for name, device in draft.devices.items()}
     points |= {
@@ -74,7 +74,7 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
 
 
 def _rules_of_figures(figures: Figures) -> dict[str, Rule]:
-    """The alarms that capabilities ask for themselves."""
+    """The rules of figures with an alarm."""
     return {
         figure.rule: msgspec.structs.replace(
             rule_of_point(service, name, figure.point.alarm),
@@ -100,39 +100,39 @@ def _build_rule(name: str, keys: RuleKeys, applies: Callable[[datetime], bool] |
         applies_at=applies,
         on_delay_s=keys.delay,
         off_delay_s=keys.off_delay,
-        latching=keys.hazard in LATCHING if keys.latch is None else keys.latch,
+        latching=keys.hazard in LATCHING_HAZARDS if keys.latch is None else keys.latch,
     )
 
 
 def _applies_during(
-    reading: TomlReader, path: tuple[str, ...], text: str, opening: Hours | None
+    reader: TomlReader, path: tuple[str, ...], text: str, opening: WeeklyHours | None
 ) -> Callable[[datetime], bool] | None:
     if not text:
         return None
     if text in ("open", "closed"):
         if opening is None:
-            reading.add_mistake((*path, "during"), "rule-no-hours", during=text)
+            reader.add_mistake((*path, "during"), "rule-no-hours", during=text)
             return None
         is_open = opening.__contains__
         return is_open if text == "open" else lambda local: not is_open(local)
     try:
-        return every_day(text).__contains__
+        return parse_every_day(text).__contains__
     except ValueError:
-        reading.add_mistake((*path, "during"), "hours-form", text=text)
+        reader.add_mistake((*path, "during"), "hours-form", text=text)
         return None
 
 
 def _check_condition(
-    reading: TomlReader,
+    reader: TomlReader,
     path: tuple[str, ...],
     number: int,
     condition: RuleCondition,
     points: Mapping[str, Mapping[str, Point]],
 ) -> None:
-    """What is wrong with one condition."""
+    """Report what is wrong with one condition."""
 
     def mistake(key: str, **facts: Any) -> None:
-        reading.add_mistake((*path, "when"), key, number=number, **facts)
+        reader.add_mistake((*path, "when"), key, number=number, **facts)
 
     device, _, name = condition.point.partition(".")
     if device not in points:
@@ -153,7 +153,7 @@ def _check_condition(
     boolean = name == LINK_POINT or point.is_boolean
     if boolean and condition.test_names[0] not in ("is", "missing", "stuck"):
         mistake("rule-boolean", point=condition.point, test=condition.test_names[0])
-    # Points of some drivers do not say what they turn out to be; one with a unit is a number.
+    # Some drivers do not declare the type of a point; one with a unit is a number.
     wanted = condition.equals
     if wanted is not None and isinstance(wanted, bool) != boolean and (boolean or point.unit):
         mistake("rule-kind", point=condition.point, value=wanted)
@@ -163,10 +163,10 @@ def _check_condition(
             mistake("rule-positive", test=test)
 
 
-def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
-    """What can never hold at the same time."""
+def _check_contradictions(reader: TomlReader, path: tuple[str, ...], keys: RuleKeys) -> None:
+    """Report conditions that can never be true at the same time."""
     if not 0 <= keys.need <= len(keys.when):
-        reading.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
+        reader.add_mistake((*path, "need"), "rule-need", count=len(keys.when))
         return
     if keys.need not in (0, len(keys.when)):
         return
@@ -176,11 +176,11 @@ def _check_contradictions(reading: TomlReader, path: tuple[str, ...], keys: Rule
         low = max((c.above for c in same if c.above is not None and c.below is None), default=None)
         high = min((c.below for c in same if c.below is not None and c.above is None), default=None)
         if len(wanted) > 1 or (low is not None and high is not None and low >= high):
-            reading.add_mistake((*path, "when"), "rule-contradiction", point=point)
+            reader.add_mistake((*path, "when"), "rule-contradiction", point=point)
 
 
 def read_outputs(draft: SiteDraft) -> dict[str, Output]:
-    """Every output whose device can do what is asked of it."""
+    """Every output with a known device; reports actions that the device does not have."""
     reading, devices = draft.reader, draft.devices
     found: dict[str, Output] = {}
     for name, table in reading.named_tables(draft.data, "output"):

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
         for frame in video:
             _print_crossings(counter.process_frame(*frame), totals)
             if writer:
-                text = f"{frame.t:.1f} s  in {totals['in']}  out {totals['out']}"
+                text = f"{frame.time_s:.1f} s  in {totals['in']}  out {totals['out']}"
                 writer.write(frame.image, counter.boxes, [ends], text)
         _print_crossings(counter.finish(), totals)
     if video.frames_read < 2:  # A picture is read as a video of one frame.
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> None:
 def _print_crossings(crossings: Iterable[Crossing], totals: dict[str, int]) -> None:
     for each in crossings:
         totals[each.direction] += 1
-        crossing = {"t": round(each.t, 3), "frame": each.frame, "direction": each.direction}
+        crossing = {"t": round(each.time_s, 3), "frame": each.frame_number, "direction": each.direction}
         print(json.dumps(crossing | ({} if each.calibrated else {"calibrated": False})), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What the pages show of visitors: visits, statistics and cameras."""
+"""The pages of visitors: visits, statistics and cameras."""
 
 from __future__ import annotations
 
@@ -52,4 +52,5 @@ PAGES: PagePart[VisitorsSettings, VisitorsView] = PagePart(
     tiles=(Tile("inside-tile", order=10), Tile("crossings-tile", order=20)),
     requests=(Book, CancelBooking, MarkTour, CorrectInside),
     handlers=VisitorsHandlers,
+    styles=("visitors.css",),
 )

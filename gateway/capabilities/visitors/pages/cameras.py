@@ -1,4 +1,4 @@
-"""What the pages know of a site's cameras: never more than where in the picture is counted."""
+"""The cameras of a site as the pages know them: only their lines and zones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CountingDevice(msgspec.Struct, frozen=True):
     zone: tuple[PicturePoint, ...] | None
     person: PicturePoint | None
     every: float
-    """Seconds between readings, under the name that it has in the site's file."""
+    """Seconds between readings; named as in the site file."""
 
 
 class CameraInfo(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class CameraInfo(msgspec.Struct, frozen=True):
     name: str
     view: str
     stills: bool
-    """Whether a person may see what it sees, to set it up."""
+    """Whether its picture may be shown, for setting it up."""
     devices: tuple[CountingDevice, ...]
 
 

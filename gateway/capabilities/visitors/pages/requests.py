@@ -1,4 +1,4 @@
-"""What a click may ask for that concerns visitors."""
+"""Requests about visitors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .view import VisitorsView
 
 
 class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"}):
-    """An activity or a visiting group is to come, at that time of the site's; an end that is not after the
-    beginning is on the next day."""
+    """Books an activity or a visiting group, in local time; an end that is not after the start is on the
+    next day."""
 
     title: NonEmptyText
     kind: str
@@ -51,7 +51,7 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
         }  # fmt: skip
 
     def _local_times(self) -> tuple[datetime, datetime]:
-        """Raises `ValueError`, or `OverflowError` at the end of time."""
+        """Raises `ValueError`, or `OverflowError` for a date out of range."""
         day = date.fromisoformat(self.day)
         since, until = (
             datetime.combine(day, time.fromisoformat(each).replace(tzinfo=None))
@@ -61,7 +61,7 @@ class Book(CommandRequest, frozen=True, rename={"since": "from", "kind": "class"
 
 
 class CancelBooking(CommandRequest, frozen=True):
-    """It does not take place after all."""
+    """Cancels a booking."""
 
     booking: str
 
@@ -71,14 +71,14 @@ class CancelBooking(CommandRequest, frozen=True):
 
 
 class MarkTour(CommandRequest, frozen=True):
-    """So many of those who came within the last minutes were a visiting group."""
+    """Marks people who came within the last minutes as a visiting group."""
 
     count: Annotated[int, msgspec.Meta(ge=1, le=99_999)]
     minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)]
 
 
 class CorrectInside(CommandRequest, frozen=True):
-    """Somebody has counted the people in a room, or in the whole centre."""
+    """Corrects the number of people in a room, or in the whole centre."""
 
     inside: PeopleCount
     room: str = ""

@@ -1,4 +1,4 @@
-"""What the pages of visitors must know of the site."""
+"""The settings of the pages of visitors."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class VisitorsSettings(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout = Layout()
     """The rooms and doors that visitors walk through; each counter has a door."""
     statistics_file: Path
-    """The visitors of all years."""
+    """The statistics file."""
     centre: CentreLayout
-    """What the statistics are about: doors, rooms and opening hours."""
+    """Doors, rooms and opening hours, for the statistics."""
     cameras: tuple[CameraInfo, ...] = ()
     contact: dict[str, str] = {}
-    """Whom visitors may ask about personal information, by language."""
+    """The person to ask about personal information, by language."""
 
 
 def settings(site: Site) -> VisitorsSettings:
-    """Of a site's configuration."""
+    """The settings of a site."""
     return VisitorsSettings(
         layout=with_counters(site.part(VisitorsSite).layout, site.devices.values()),
         statistics_file=statistics_file(site),

@@ -1,5 +1,5 @@
-"""The page of the visitors' statistics, and what can be taken away from it. It reads the statistics file
-and the journal, and writes neither."""
+"""The page of visitor statistics, and its downloads. It reads the statistics file and the journal, and
+writes neither."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from gateway.capabilities.visitors.statistics.results import (
 from gateway.capabilities.visitors.statistics.svg import svg_text
 from gateway.model import ConfigError
 from gateway.web.part import PageContext, PartHandlers
-from gateway.web.requests import language
+from gateway.web.requests import request_language
 from gateway.web.settings import title_in
 from gateway.web.spreadsheet import as_csv
 from gateway.words import translate
@@ -55,11 +55,11 @@ Query = Mapping[str, str]
 T = TypeVar("T")
 XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_LISTED_ROWS = 100
-"""Rows of a table on the page; the downloads have them all."""
+"""Maximum rows of a table on the page; downloads have all rows."""
 
 
-class Question(NamedTuple):
-    """A question as it was understood, and what was wrong with it (keys of `visitors`)."""
+class StatisticsQuery(NamedTuple):
+    """A query: place, period and unit, and what was wrong with it (keys of `visitors`)."""
 
     analysis: Analysis
     analyst: Analyst
@@ -68,22 +68,22 @@ class Question(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of a file, in letters that every system takes."""
+        """A file name without ending, of ASCII characters."""
         span = self.analysis.period
         return f"visitors-{self.analysis.place}-{span.unit}-{span.since}"
 
     def link(self, **other: object) -> str:
-        """The same question, or one that differs in something."""
+        """The query string of this analysis with some values replaced."""
         span = self.analysis.period
         return urlencode({"unit": span.unit, "day": span.since, "place": self.analysis.place, **other})
 
 
 class StatisticsHandlers(PartHandlers):
-    """The page, and what can be taken away from it."""
+    """The page and its downloads."""
 
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
-        self._answers = Answers(context)
+        self._answers = StatisticsAnswers(context)
 
     def routes(self) -> list[Route]:
         return [
@@ -95,13 +95,15 @@ class StatisticsHandlers(PartHandlers):
         ]
 
     async def _page(self, request: Request) -> Response:
-        facts = await self._answers.facts(request.query_params, language(request))
+        facts = await self._answers.facts(request.query_params, request_language(request))
         query = facts["question"].link() if facts["question"] else ""
-        return self._context.page(request, "visitors", "visitors/visitors.html", query=query, **facts)
+        return self._context.page_response(
+            request, "visitors", "visitors/visitors.html", query=query, **facts
+        )
 
     async def _table(self, request: Request) -> Response:
         try:
-            name, pieces = await self._answers.table(request.query_params, language(request))
+            name, pieces = await self._answers.table(request.query_params, request_language(request))
         except StatisticsFailed as failure:
             return _unavailable(request, failure)
         return StreamingResponse(
@@ -110,7 +112,7 @@ class StatisticsHandlers(PartHandlers):
 
     async def _workbook(self, request: Request) -> Response:
         folder = tempfile.TemporaryDirectory(prefix="linli-")
-        lang = language(request)
+        lang = request_language(request)
         try:
             name, file = await self._answers.workbook(request.query_params, lang, Path(folder.name))
         except StatisticsFailed as failure:
@@ -122,7 +124,7 @@ class StatisticsHandlers(PartHandlers):
 
     async def _report(self, request: Request) -> Response:
         try:
-            lang = language(request)
+            lang = request_language(request)
             page = await self._answers.report(request.query_params, lang, "/visitors/report.css")
         except StatisticsFailed as failure:
             return _unavailable(request, failure)
@@ -133,25 +135,27 @@ class StatisticsHandlers(PartHandlers):
 
 
 def _unavailable(request: Request, failure: StatisticsFailed) -> Response:
-    """A file that cannot be made, and why."""
-    return PlainTextResponse(translate(language(request), f"error.{failure.key}", **failure.facts), 503)
+    """A download that cannot be created, and why."""
+    return PlainTextResponse(
+        translate(request_language(request), f"error.{failure.key}", **failure.facts), 503
+    )
 
 
 def _download_headers(name: str) -> dict[str, str]:
     return {"content-disposition": f'attachment; filename="{name}"'}
 
 
-class Answers:
-    """Answers one question after the other: each takes a while."""
+class StatisticsAnswers:
+    """Runs one query after the other, as each takes a while."""
 
     def __init__(self, context: PageContext) -> None:
         self._context = context
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def facts(self, query: Query, lang: str) -> dict[str, Any]:
-        """What the page shows."""
+        """The variables of the page."""
 
-        def show(question: Question) -> dict[str, Any]:
+        def show(question: StatisticsQuery) -> dict[str, Any]:
             analysis, formatter = question.analysis, question.formatter
             charts = {
                 "bars": visits_chart,
@@ -172,7 +176,7 @@ class Answers:
             }
 
         try:
-            return await self._answer(query, lang, show)
+            return await self._analyse_and_show(query, lang, show)
         except StatisticsMissing:
             return {"question": None, "trouble": self._formatter(lang).text("none")}
         except StatisticsFailed as failure:
@@ -182,18 +186,18 @@ class Answers:
     async def table(self, query: Query, lang: str) -> tuple[str, list[str]]:
         """The name of a file, and CSV in pieces. Raises `StatisticsFailed`."""
 
-        def show(question: Question) -> tuple[str, list[str]]:
+        def show(question: StatisticsQuery) -> tuple[str, list[str]]:
             place, span = question.analysis.place, question.analysis.period
             unit = finest_slot_unit(span)
             table = question.formatter.bars_table(unit, question.analyst.bars(place, span, unit))
             return question.name, list(as_csv([table.heads, *table.rows]))
 
-        return await self._answer(query, lang, show)
+        return await self._analyse_and_show(query, lang, show)
 
     async def workbook(self, query: Query, lang: str, folder: Path) -> tuple[str, Path]:
-        """The name of a file, and where it was made. Raises `StatisticsFailed`."""
+        """The name of a file, and its temporary path. Raises `StatisticsFailed`."""
 
-        def show(question: Question) -> tuple[str, Path]:
+        def show(question: StatisticsQuery) -> tuple[str, Path]:
             from gateway.capabilities.visitors.statistics.workbook import write_workbook  # noqa: PLC0415
 
             tables = workbook_tables(question.analyst, question.analysis, question.formatter)
@@ -202,25 +206,27 @@ class Answers:
             )
             return question.name, folder / "book.xlsx"
 
-        return await self._answer(query, lang, show)
+        return await self._analyse_and_show(query, lang, show)
 
     async def report(self, query: Query, lang: str, style: str) -> str:
         """A page to print. Raises `StatisticsFailed`."""
         site = title_in(self._context.settings.title, lang, "")
-        return await self._answer(
+        return await self._analyse_and_show(
             query, lang, lambda question: report_html(question.analysis, question.formatter, site, style)
         )
 
-    async def _answer(self, query: Query, lang: str, show: Callable[[Question], T]) -> T:
-        settings, now = self._settings, self._context.clock.now().wall // 1000
+    async def _analyse_and_show(
+        self, query: Query, lang: str, format_result: Callable[[StatisticsQuery], T]
+    ) -> T:
+        settings, now = self._settings, self._context.clock.now().wall_ms // 1000
         journal, centre = self._context.settings.journal, settings.centre
-        async with self._turn:
+        async with self._lock:
             figures = await open_figures(settings.statistics_file, journal)
 
             def work() -> T:
-                # Closed in here: the request may be cancelled before this has ended.
+                # Closed in this thread, as the request may be cancelled before it has ended.
                 with contextlib.closing(figures):
-                    return show(
+                    return format_result(
                         _parse_question(query, Analyst(figures, centre, now), Formatter(lang, centre))
                     )
 
@@ -235,7 +241,7 @@ class Answers:
         return settings
 
 
-def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Question:
+def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> StatisticsQuery:
     problems = []
     unit, day, place = query.get("unit", "week"), analyst.today, query.get("place", CENTRE)
     if unit not in PERIOD_UNITS:
@@ -248,9 +254,11 @@ def _parse_question(query: Query, analyst: Analyst, formatter: Formatter) -> Que
     if place not in analyst.places():
         place = CENTRE
         problems.append("wrong-place")
-    return Question(analyst.analyse(place, period_containing(unit, day)), analyst, formatter, problems)
+    return StatisticsQuery(
+        analyst.analyse(place, period_containing(unit, day)), analyst, formatter, problems
+    )
 
 
 def _latest_rows(table: ReportTable) -> tuple[ReportTable, int]:
-    """The latest rows, and how many there are."""
+    """The latest rows, and the number of all."""
     return table._replace(rows=table.rows[-MAX_LISTED_ROWS:]), len(table.rows)

@@ -1,4 +1,4 @@
-"""The page of cameras, with what sets one up, and the notice to those who walk past them."""
+"""The page for setting up cameras, and the privacy notice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 from gateway.base import control
 from gateway.model import GatewayError
 from gateway.web.part import PartHandlers
-from gateway.web.requests import language, read_body
+from gateway.web.requests import read_body, request_language
 from gateway.web.settings import title_in
 from gateway.words import LANGUAGES, translate
 
@@ -20,11 +20,11 @@ from .cameras import CameraInfo
 from .settings import VisitorsSettings
 
 SCRIPT_SENTENCES = ("in", "line", "zone", "person", "stills-off", "copied", "copy-failed")
-"""What the script says that draws lines and zones."""
+"""Keys of the sentences for the script that draws lines and zones."""
 
 
 class CameraHandlers(PartHandlers):
-    """The page, what a camera sees now, and the notice."""
+    """The page, a camera's current picture, and the notice."""
 
     def routes(self) -> list[Route]:
         return [
@@ -40,16 +40,18 @@ class CameraHandlers(PartHandlers):
 
     async def _page(self, request: Request) -> Response:
         cameras = self._settings.cameras
-        tuning = _script_data(language(request), cameras)
-        return self._context.page(request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning)
+        tuning = _script_data(request_language(request), cameras)
+        return self._context.page_response(
+            request, "cameras", "visitors/tune.html", cameras=cameras, tuning=tuning
+        )
 
     async def _still(self, request: Request) -> Response:
-        """What a camera sees now, for a person who sets it up; every request is on record."""
-        lang = language(request)
+        """A camera's current picture, for setting it up; every request is recorded."""
+        lang = request_language(request)
         try:
             bus = msgspec.json.decode(await read_body(request), type=dict[str, str])["camera"]
             socket = self._context.settings.control
-            answer = await control.call(socket, "still", bus=bus, by=request.state.person)
+            answer = await control.call_daemon(socket, "still", bus=bus, by=request.state.person)
         except (ValueError, KeyError):
             return JSONResponse({"message": translate(lang, "dashboard.form-wrong")}, 400)
         except GatewayError as error:
@@ -57,8 +59,8 @@ class CameraHandlers(PartHandlers):
         return Response(base64.b64decode(answer["jpeg"]), media_type="image/jpeg")
 
     async def _privacy(self, request: Request) -> Response:
-        lang = language(request)
-        return self._context.plain_page(
+        lang = request_language(request)
+        return self._context.plain_page_response(
             request,
             "visitors/privacy.html",
             heading=translate(lang, "privacy.title"),
@@ -68,7 +70,7 @@ class CameraHandlers(PartHandlers):
 
 
 def _script_data(lang: str, cameras: tuple[CameraInfo, ...]) -> dict[str, str]:
-    """What the script that draws lines and zones must know, as JSON."""
+    """JSON for the script that draws lines and zones."""
     sentences = {key: translate(lang, f"tune.{key}") for key in SCRIPT_SENTENCES}
     new_names = {
         key: {each: translate(each, f"tune.{key}") for each in LANGUAGES}

@@ -1,4 +1,4 @@
-"""What the pages show of visitors. Pure."""
+"""The view of visitors. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from gateway.capabilities.visitors.services import COUNTER_KIND, DAY_KEY, Day, Visitors
 from gateway.model import Rows
 from gateway.web.part import PartInput
-from gateway.web.view import Condition, Reminder
+from gateway.web.view import DeviceCondition, Reminder
 
 from .cameras import CameraInfo
 from .settings import VisitorsSettings
@@ -20,49 +20,49 @@ INSIDE = f"{Visitors.name}.inside"
 
 
 class VisitorsView(msgspec.Struct, frozen=True):
-    """Today's visitors; None where there is no figure of today."""
+    """Today's visitors; None if there is no figure of today."""
 
     inside: int | None
     came: int | None
     left: int | None
     silent_counters: int
-    """Door counters without a sound reading."""
+    """Door counters without a valid reading."""
     visits: Visits
     cameras: tuple[CameraInfo, ...] = ()
 
 
-def figures(_settings: VisitorsSettings, given: PartInput) -> Mapping[str, int]:
-    """How many people are inside."""
-    summary = _todays_summary(given.rows(Visitors), given.day)
+def figures(_settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
+    """The number of people in the centre."""
+    summary = _todays_summary(part_input.rows(Visitors), part_input.day)
     return {INSIDE: summary["inside"]} if "inside" in summary else {}
 
 
-def visitors_view(settings: VisitorsSettings, given: PartInput) -> VisitorsView:
-    """What the service's rows say."""
-    rows = given.rows(Visitors)
-    summary = _todays_summary(rows, given.day)
-    titles = {name: info.title for name, info in given.infos.items()}
+def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> VisitorsView:
+    """The view of the service's rows."""
+    rows = part_input.rows(Visitors)
+    summary = _todays_summary(rows, part_input.day)
+    titles = {name: info.title for name, info in part_input.device_infos.items()}
     return VisitorsView(
         inside=summary.get("inside"),
         came=summary.get("in"),
         left=summary.get("out"),
         silent_counters=sum(
-            device.kind == COUNTER_KIND and device.condition is not Condition.GOOD
-            for device in given.devices
+            device.kind == COUNTER_KIND and device.condition is not DeviceCondition.GOOD
+            for device in part_input.devices
         ),
-        visits=visits_of(rows, settings.layout, titles, given.day, given.now),
+        visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
         cameras=settings.cameras,
     )
 
 
 def reminders(part: VisitorsView) -> Iterable[Reminder]:
-    """What somebody should see to."""
+    """Counters that need attention."""
     count = sum(camera.stills for camera in part.cameras)
     return [Reminder("dashboard.remind-stills", count, "/cameras", order=20)]
 
 
 def _todays_summary(rows: Rows, day: str) -> Mapping[str, Any]:
-    """Nothing while the rows are those of another day: yesterday's visitors are not today's."""
+    """Empty while the rows are those of another day: yesterday's visitors are not today's."""
     if rows.get(DAY_KEY, Day()).day not in {"", day}:
         return {}
     return Visitors({}).summary(rows)

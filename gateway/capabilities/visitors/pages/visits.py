@@ -24,7 +24,7 @@ from gateway.model import Rows, Stamp
 
 
 class DriftRow(msgspec.Struct, frozen=True):
-    """What was wrong at the last closing; `percent` is of those who came, None if none did."""
+    """The drift at the last closing; `percent` of those who came, None if there were none."""
 
     at: int
     inside: int
@@ -48,12 +48,12 @@ class PlaceRow(msgspec.Struct, frozen=True):
 
     @property
     def full(self) -> bool:
-        """More are inside than it is made for."""
+        """Whether more people are inside than its limit."""
         return self.limit is not None and self.inside > self.limit
 
 
 class CounterRow(msgspec.Struct, frozen=True):
-    """One of a door's counters; `why` it is not to be trusted, `unheard` where it never sent anything."""
+    """One of a door's counters; `why` it is not reliable (`unheard`: it has never sent anything)."""
 
     title: dict[str, str]
     name: str
@@ -64,7 +64,7 @@ class CounterRow(msgspec.Struct, frozen=True):
 
 
 class DoorRow(msgspec.Struct, frozen=True):
-    """A door, with what it has counted today and what each of its counters has seen."""
+    """A door with its counts of today, and those of each of its counters."""
 
     name: str
     title: dict[str, str]
@@ -74,14 +74,14 @@ class DoorRow(msgspec.Struct, frozen=True):
 
 
 class BookingRow(msgspec.Struct, frozen=True):
-    """A booking; `since` and `until` in Unix milliseconds. `live`: who passes now comes to it; `final`: its
+    """A booking; `since` and `until` in Unix milliseconds. `live`: it is taking place now; `final`: its
     attendance is final."""
 
     id: str
     title: str
     kind: str
     place: dict[str, str]
-    """The title of its room or door; nothing for the whole centre."""
+    """The title of its room or door; empty for the whole centre."""
     since: int
     until: int
     expected: int
@@ -95,7 +95,7 @@ class BookingRow(msgspec.Struct, frozen=True):
 
 
 class Visits(msgspec.Struct, frozen=True):
-    """Today, or the day of the last figures; `places` begins with the centre."""
+    """Today, or the day of the last figures; the centre is first in `places`."""
 
     day: str = ""
     places: tuple[PlaceRow, ...] = ()
@@ -121,8 +121,8 @@ class Visits(msgspec.Struct, frozen=True):
 def visits_of(
     rows: Rows, layout: Layout, titles: Mapping[str, dict[str, str]], day: str, now: Stamp
 ) -> Visits:
-    """What the service's rows say. `layout` is complete: each counter has a door; `titles` are those of the
-    devices."""
+    """The view of the service's rows. `layout` is complete: each counter has a door; `titles` are those of
+    the devices."""
     today = rows.get(DAY_KEY, Day()).day in ("", day)
     rooms = {name: room.title for name, room in layout.rooms.items()}
     limits = dict(layout.limits())
@@ -151,7 +151,7 @@ def _place(name: str, title: dict[str, str], row: Place, limit: int | None, toda
 def _drift(drift: Drift) -> DriftRow:
     flow = drift.flow
     percent = round(100 * (drift.inside + flow.unseen) / flow.came, 1) if flow.came else None
-    return DriftRow(drift.at.wall, drift.inside, flow.came, flow.left, flow.unseen, percent)
+    return DriftRow(drift.at.wall_ms, drift.inside, flow.came, flow.left, flow.unseen, percent)
 
 
 def _door(name: str, door: Door, rows: Rows, titles: Mapping[str, dict[str, str]], today: bool) -> DoorRow:
@@ -185,8 +185,8 @@ def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:
                     left=row.flow.left,
                     peak=row.peak,
                     by=row.by,
-                    live=row.covers(now.wall, layout.grace_s),
-                    over=now.wall >= row.until,
+                    live=row.covers(now.wall_ms, layout.grace_s),
+                    over=now.wall_ms >= row.until,
                     final=row.reported,
                 )
             )

@@ -76,7 +76,7 @@ def booking_from_command(command: Command, layout: Layout) -> Booking | None:
     assert isinstance(expected, int)
     sensible = (
         since < until <= since + MAX_DURATION_MS
-        and command.at.wall < until <= command.at.wall + MAX_ADVANCE_MS
+        and command.at.wall_ms < until <= command.at.wall_ms + MAX_ADVANCE_MS
         and 0 <= expected < MAX_EXPECTED
         and (not room or room in layout.rooms)
         and (not door or door in layout.doors)

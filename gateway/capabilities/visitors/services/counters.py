@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.model import Device, Fact, Point, Sample, Stamp
 
-InOut = tuple[int, int]
+InOutCount = tuple[int, int]
 """In and out."""
 Interval = tuple[int, int]
 """From and until."""
@@ -34,8 +34,8 @@ MAX_REMEMBERED_TOTALS = 48
 class UnconfirmedTotal(msgspec.Struct, frozen=True, array_like=True):
     """Totals that are inconsistent with the trusted one, but consistent with each other."""
 
-    first: InOut
-    last: InOut
+    first: InOutCount
+    last: InOutCount
     since: Stamp
     at: Stamp
     readings: int = 1
@@ -69,10 +69,10 @@ class Counter(
 
     at: Stamp
     """The time of the last trusted reading that changed it."""
-    total: InOut | None = None
-    recent_totals: tuple[InOut, ...] = ()
+    total: InOutCount | None = None
+    recent_totals: tuple[InOutCount, ...] = ()
     """Recent totals, oldest first; the last is `total`."""
-    totals_before_restart: tuple[InOut, ...] = ()
+    totals_before_restart: tuple[InOutCount, ...] = ()
     """Totals before the restart at `restarted_at`."""
     restarted_at: Stamp | None = None
     measured_at_ms: int | None = None
@@ -89,7 +89,7 @@ class Counter(
     came: int = 0
     """What it counted today, whether or not it is the active counter of its door."""
     left: int = 0
-    door_balance: InOut = (0, 0)
+    door_balance: InOutCount = (0, 0)
     """How many people its door has counted that it has not; see `door_balances`."""
 
 
@@ -97,9 +97,9 @@ class CounterProperties(NamedTuple):
     """The configured properties of a counter: where its totals roll over, the interval of its readings, and
     whether it has `in` and `out` (a light barrier in a one-way lane has only one)."""
 
-    wraps: InOut
+    wraps: InOutCount
     interval_s: float
-    has: tuple[bool, bool]
+    has_in_out: tuple[bool, bool]
 
     @classmethod
     def from_device(cls, device: Device) -> CounterProperties:
@@ -115,7 +115,7 @@ class PassedCount(NamedTuple):
     left: int
     span: Interval | None = None
     day: str = ""
-    once: bool = False
+    is_reported_once: bool = False
     """The counter reports it only once: it must be stored before the report is acknowledged."""
 
 
@@ -159,7 +159,7 @@ def count_value(value: object) -> int | None:
     return int(value) if value == value // 1 else None
 
 
-def with_trusted_total(counter: Counter, pair: InOut, sample: Sample) -> Counter:
+def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Counter:
     """The counter with `pair` as its trusted total."""
     measured = time_value(sample, "time")
     time = round(measured.timestamp() * 1000) if measured else None

@@ -7,14 +7,16 @@ many this counter has reported while on standby that the active one has not.
 
 from __future__ import annotations
 
-from .counters import InOut
+from .counters import InOutCount
 
-Balances = dict[str, InOut]
+Balances = dict[str, InOutCount]
 """By counter."""
-NONE_PASSED: InOut = (0, 0)
+NONE_PASSED: InOutCount = (0, 0)
 
 
-def count_reading(balances: Balances, active: str, counter: str, passed: InOut) -> tuple[InOut, Balances]:
+def count_reading(
+    balances: Balances, active: str, counter: str, passed: InOutCount
+) -> tuple[InOutCount, Balances]:
     """Process a reading of one of a door's counters: returns how many of the people are new to the door,
     and the new balances."""
     came, left = balances[counter]
@@ -25,7 +27,7 @@ def count_reading(balances: Balances, active: str, counter: str, passed: InOut) 
     )
 
 
-def activate_counter(balances: Balances, counter: str) -> tuple[InOut, Balances]:
+def activate_counter(balances: Balances, counter: str) -> tuple[InOutCount, Balances]:
     """Make a counter the active one: returns how many people it has reported that the door has not counted,
     and the new balances."""
     came, left = balances[counter]
@@ -36,8 +38,9 @@ def activate_counter(balances: Balances, counter: str) -> tuple[InOut, Balances]
     return counted, {**after, counter: (max(0, came), max(0, left))}
 
 
-def _add_counted(balances: Balances, counter: str, news: InOut) -> tuple[InOut, Balances]:
+def _add_counted(balances: Balances, counter: str, counted: InOutCount) -> tuple[InOutCount, Balances]:
     after = {
-        name: (max(0, came + news[0]), max(0, left + news[1])) for name, (came, left) in balances.items()
+        name: (max(0, came + counted[0]), max(0, left + counted[1]))
+        for name, (came, left) in balances.items()
     }
-    return news, {**after, counter: NONE_PASSED}
+    return counted, {**after, counter: NONE_PASSED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.model import GATEWAY, Fact, Lane, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, Fact, Lane, Stamp, Value
 
 InOut = tuple[int, int]
 """In and out."""
@@ -79,7 +79,7 @@ def visitor_day(at: Stamp, **body: Any) -> Fact:
     `{room: {in, out, unseen}}`, `doors` is `{door: {in, out, counters}}`, where `counters` is `{counter:
     [in, out]}`: the counts of each counter, including those on standby, for comparison. A period that
     arrives even later is only in its `crossing`."""
-    return Fact(Lane.EVENT, GATEWAY, "visitor-day", at, body)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "visitor-day", at, body)
 
 
 def visitor_drift(at: Stamp, room: str, *, inside: int, came: int, left: int, unseen: int) -> Fact:
@@ -90,20 +90,20 @@ def visitor_drift(at: Stamp, room: str, *, inside: int, came: int, left: int, un
     error, if anybody came or left."""
     share = round((inside + unseen) / came, 4) if came else None
     body = {"room": room, "inside": inside, "in": came, "out": left, "unseen": unseen, "share": share}
-    return Fact(Lane.EVENT, GATEWAY, "visitor-drift", at, body)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "visitor-drift", at, body)
 
 
 def visitor_corrected(at: Stamp, room: str, before: int, inside: int, by: str) -> Fact:
     """`visitor-corrected`: staff have counted the people inside: `{room, before, inside, by}`."""
     body = {"room": room, "before": before, "inside": inside, "by": by}
-    return Fact(Lane.EVENT, GATEWAY, "visitor-corrected", at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "visitor-corrected", at, body, durable=True)
 
 
 def crowding(at: Stamp, room: str, inside: int, limit: int, near: bool) -> Fact:
     """`crowding`: a place is nearly full (`near: true`), or is no longer: `{room, inside, limit, near}`.
     More people than the limit are an alarm."""
     body = {"room": room, "inside": inside, "limit": limit, "near": near}
-    return Fact(Lane.EVENT, GATEWAY, "crowding", at, body)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "crowding", at, body)
 
 
 def opening_day(at: Stamp, **body: Any) -> Fact:
@@ -113,7 +113,7 @@ def opening_day(at: Stamp, **body: Any) -> Fact:
     after the published opening and before the published closing (negative: the other way), null where
     either is missing. `covered` is false when a door to the outside was not counted for a quarter of an
     hour or more of the published hours."""
-    return Fact(Lane.EVENT, GATEWAY, "opening-day", at, body)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "opening-day", at, body)
 
 
 def booking(at: Stamp, change: str, key: str, by: str, body: dict[str, Any]) -> Fact:
@@ -121,7 +121,12 @@ def booking(at: Stamp, change: str, key: str, by: str, body: dict[str, Any]) -> 
     by}`; `class` is `activity` (活动人员) or `tour` (参访人员), `room` and `door` are empty for the centre
     and any door."""
     return Fact(
-        Lane.EVENT, GATEWAY, f"booking-{change}", at, {"booking": key, **body, "by": by}, durable=True
+        Lane.EVENT,
+        GATEWAY_DEVICE,
+        f"booking-{change}",
+        at,
+        {"booking": key, **body, "by": by},
+        durable=True,
     )
 
 
@@ -130,7 +135,7 @@ def attendance(at: Stamp, key: str, body: dict[str, Any], *, came: int, left: in
     came, left, peak}`: how many passed from the grace period before its start to its end; `peak` is the
     maximum of those who had come and not left."""
     more = {"came": came, "left": left, "peak": peak}
-    return Fact(Lane.EVENT, GATEWAY, "attendance", at, {"booking": key, **body, **more})
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "attendance", at, {"booking": key, **body, **more})
 
 
 def tour_marked(at: Stamp, count: int, span: Interval, by: str) -> Fact:
@@ -138,4 +143,4 @@ def tour_marked(at: Stamp, count: int, span: Interval, by: str) -> Fact:
     to a visiting group: `{count, since, until, by}`. They are already in `in` of crossings, and in `tours`
     of none."""
     body = {"count": count, "since": span[0], "until": span[1], "by": by}
-    return Fact(Lane.EVENT, GATEWAY, "tour-marked", at, body, durable=True)
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, "tour-marked", at, body, durable=True)

@@ -13,14 +13,14 @@ from .bookings import MAX_BOOKINGS, Booking, booking_from_command
 from .layout import Layout
 from .occupancy import Place
 from .opening_hours import SLOT_MINUTES
-from .transition import BOOKING_PREFIX, PLACE_PREFIX, VisitorsStep
+from .transition import BOOKING_PREFIX, PLACE_PREFIX, VisitorsTransition
 
 MAX_INSIDE = 99_999
 MAX_LOOKBACK_MINUTES = 24 * 60
 """How far back a visiting group may be marked."""
 
 
-def add_booking(transition: VisitorsStep, command: Command, layout: Layout) -> None:
+def add_booking(transition: VisitorsTransition, command: Command, layout: Layout) -> None:
     """`book` {title, class, room, door, from, until, expected}."""
     booking, others = (
         booking_from_command(command, layout),
@@ -33,14 +33,14 @@ def add_booking(transition: VisitorsStep, command: Command, layout: Layout) -> N
         or any(booking.body() == each.body() for each in others.values())
     ):
         return
-    number = command.at.wall
+    number = command.at.wall_ms
     while (key := f"{BOOKING_PREFIX}{number:x}") in others:
         number += 1
-    transition.put(key, booking)
+    transition.set_row(key, booking)
     transition.facts.append(facts.booking(transition.at, "made", key, booking.by, booking.body()))
 
 
-def cancel_booking(transition: VisitorsStep, command: Command) -> None:
+def cancel_booking(transition: VisitorsTransition, command: Command) -> None:
     """`cancel-booking` {booking}."""
     key = str(command.args.get("booking"))
     booking = dict(transition.rows_of_kind(BOOKING_PREFIX, Booking)).get(key)
@@ -48,16 +48,16 @@ def cancel_booking(transition: VisitorsStep, command: Command) -> None:
         transition.facts.append(
             facts.booking(transition.at, "cancelled", key, _author(command), booking.body())
         )
-        transition.delete(key)
+        transition.delete_row(key)
 
 
-def mark_tour(transition: VisitorsStep, command: Command, local: datetime | None) -> None:
+def mark_tour(transition: VisitorsTransition, command: Command, local: datetime | None) -> None:
     """`mark-tour` {count, minutes}: `count` of those who came within the last minutes were a group."""
     count, minutes = (
         _integer_argument(command, "count", 1, MAX_INSIDE),
         _integer_argument(command, "minutes", 1, MAX_LOOKBACK_MINUTES),
     )
-    centre = transition.get(PLACE_PREFIX, Place())
+    centre = transition.get_row(PLACE_PREFIX, Place())
     if count is None or minutes is None:
         return
     came = centre.today.came
@@ -68,19 +68,19 @@ def mark_tour(transition: VisitorsStep, command: Command, local: datetime | None
         )
     if count > min(came, centre.today.came - centre.tours):
         return
-    transition.put(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
-    span = command.at.wall - minutes * 60_000, command.at.wall
+    transition.set_row(PLACE_PREFIX, msgspec.structs.replace(centre, tours=centre.tours + count))
+    span = command.at.wall_ms - minutes * 60_000, command.at.wall_ms
     transition.facts.append(facts.tour_marked(transition.at, count, span, _author(command)))
 
 
-def correct_inside(transition: VisitorsStep, command: Command, layout: Layout) -> str | None:
+def correct_inside(transition: VisitorsTransition, command: Command, layout: Layout) -> str | None:
     """`correct-inside` {room, inside}: set the number of people inside. Returns the room, None if
     invalid."""
     room, inside = str(command.args.get("room", "")), _integer_argument(command, "inside", 0, MAX_INSIDE)
     if room not in ("", *layout.rooms) or inside is None:
         return None
-    place = transition.get(PLACE_PREFIX + room, Place())
-    transition.put(PLACE_PREFIX + room, msgspec.structs.replace(place, inside=inside, presumed_left=0))
+    place = transition.get_row(PLACE_PREFIX + room, Place())
+    transition.set_row(PLACE_PREFIX + room, msgspec.structs.replace(place, inside=inside, presumed_left=0))
     transition.facts.append(
         facts.visitor_corrected(transition.at, room, place.inside, inside, _author(command))
     )

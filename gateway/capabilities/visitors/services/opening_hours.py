@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.model import Stamp
-from gateway.model.hours import MINUTES_PER_DAY, Hours
+from gateway.model.hours import MINUTES_PER_DAY, WeeklyHours
 
 SLOT_MINUTES = 5
 SLOTS_PER_DAY = MINUTES_PER_DAY // SLOT_MINUTES
@@ -49,22 +49,22 @@ class Day(
     """The report on the day before, until its last periods have arrived."""
 
 
-def with_coverage(day: Day, seen: bool, at: Stamp) -> Day:
-    """The day after an update on whether every outer door is counted (`seen`)."""
-    if not seen:
+def with_coverage(day: Day, is_all_counted: bool, at: Stamp) -> Day:
+    """The day after an update on whether every outer door is counted (`is_all_counted`)."""
+    if not is_all_counted:
         return day if day.uncounted_since else msgspec.structs.replace(day, uncounted_since=at)
     if day.uncounted_since is None:
         return day
-    uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, unknown=0.0)
+    uncounted_s = day.uncounted_s + at.seconds_since(day.uncounted_since, if_unknown=0.0)
     return msgspec.structs.replace(day, uncounted_since=None, uncounted_s=uncounted_s)
 
 
-def add_to_slot(minute: int, slots: bytes, more: int) -> bytes:
-    """The slots with `more` people added at a minute of the day."""
-    if not more:
+def add_to_slot(minute: int, slots: bytes, people: int) -> bytes:
+    """The slots with `people` people added at a minute of the day."""
+    if not people:
         return slots
     counts = bytearray(slots)
-    counts[minute // SLOT_MINUTES] = min(255, counts[minute // SLOT_MINUTES] + more)
+    counts[minute // SLOT_MINUTES] = min(255, counts[minute // SLOT_MINUTES] + people)
     return bytes(counts)
 
 
@@ -88,9 +88,9 @@ def _first_busy_slot(counts: list[int]) -> int | None:
     return None
 
 
-def opening_report(day: Day, hours: Hours | None) -> dict[str, Any]:
+def opening_report(day: Day, hours: WeeklyHours | None) -> dict[str, Any]:
     """The body of the fact `opening-day`."""
-    spans = sorted(hours.on(date.fromisoformat(day.day))) if hours else []
+    spans = sorted(hours.spans_on(date.fromisoformat(day.day))) if hours else []
     found = observed_opening(day.came, day.left)
     late = found[0] - spans[0][0] if found and spans else None
     # Opening hours that extend past midnight do not end on this day.

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
+from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
@@ -47,18 +47,18 @@ def read_period(
         return CounterReading(counter)
     span = round(start.timestamp()), round(end.timestamp())
     seconds = span[1] - span[0]
-    by_totals = counter.total is not None and span[0] * 1000 < last_read.wall
+    by_totals = counter.total is not None and span[0] * 1000 < last_read.wall_ms
     if not 0 < seconds <= MAX_PERIOD_S or by_totals:
         return CounterReading(counter)
     clock_is_set = sample.at.is_set
-    now = sample.at.wall / 1000
+    now = sample.at.wall_ms / 1000
     clock_is_fast = clock_is_set and span[1] > now + FAST_CLOCK_S
     known = counter.future_intervals_s if clock_is_fast else counter.counted_intervals_s
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP_DIVISOR > seconds:
         # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
-        silent = sample.at.seconds_since(counter.at, unknown=0.0)
-        stuck = silent > MISSES_UNTIL_OFFLINE * max(interval_s, seconds)
+        silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
+        stuck = silent > FAILURES_UNTIL_OFFLINE * max(interval_s, seconds)
         return CounterReading(counter, why="clock" if stuck else "")
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
         fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
@@ -89,7 +89,7 @@ def read_period(
         return CounterReading(
             updated, None, (facts.counter_implausible(sample.device, sample.at, body), *missing)
         )
-    passed = PassedCount(came, left, once=True)
+    passed = PassedCount(came, left, is_reported_once=True)
     if not clock_is_fast:
         day = (start.astimezone(zone) if zone else start).date().isoformat()
         passed = passed._replace(span=(span[0] * 1000, span[1] * 1000), day=day)
@@ -98,7 +98,7 @@ def read_period(
 
 def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Counter, tuple[Fact, ...]]:
     """Report gaps between counted periods that are no longer expected to be filled."""
-    until = sample.at.wall // 1000 - MISSING_AFTER_S
+    until = sample.at.wall_ms // 1000 - MISSING_AFTER_S
     gaps = [
         (earlier[1], later[0])
         for earlier, later in pairwise(counter.counted_intervals_s)
@@ -112,11 +112,11 @@ def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Cou
     return msgspec.structs.replace(counter, missing_reported_until_s=gaps[-1][1]), new_facts
 
 
-def _with_interval(spans: tuple[Interval, ...], new: Interval) -> tuple[Interval, ...]:
+def _with_interval(spans: tuple[Interval, ...], new_interval: Interval) -> tuple[Interval, ...]:
     """The intervals with a new one, sorted and merged; if there are too many, the smallest gap is
     closed."""
     joined: list[Interval] = []
-    for since, until in sorted((*spans, new)):
+    for since, until in sorted((*spans, new_interval)):
         if joined and since <= joined[-1][1]:
             joined[-1] = joined[-1][0], max(until, joined[-1][1])
         else:

@@ -7,13 +7,13 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .counters import Counter, InOut
+from .counters import Counter, InOutCount
 
 DayReport = dict[str, Any]
 """The body of the fact `visitor-day`."""
 
 
-def add_counter_passage(body: DayReport, door: str, counter: str, passed: InOut) -> DayReport:
+def add_counter_passage(body: DayReport, door: str, counter: str, passed: InOutCount) -> DayReport:
     """The report with more counts of one of a door's counters, active or not."""
     body = copy.deepcopy(body)
     counters = body["doors"].setdefault(door, {"in": 0, "out": 0, "counters": {}})["counters"]
@@ -23,7 +23,7 @@ def add_counter_passage(body: DayReport, door: str, counter: str, passed: InOut)
 
 
 def add_door_passage(
-    body: DayReport, door: str, passed: InOut, tours: int, flows: Mapping[str, InOut]
+    body: DayReport, door: str, passed: InOutCount, tours: int, flows: Mapping[str, InOutCount]
 ) -> DayReport:
     """The report with more passages of a door; `flows` are in and out by room, with an empty name for the
     centre."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from gateway.model import MISSES_UNTIL_OFFLINE, Fact, Sample, Stamp
+from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
@@ -23,7 +23,7 @@ from .counters import (
     Counter,
     CounterProperties,
     CounterReading,
-    InOut,
+    InOutCount,
     PassedCount,
     UnconfirmedTotal,
     count_value,
@@ -36,7 +36,7 @@ ROLLOVER_RANGE_PARTS = 8
 """A total that falls rolled over if it was in the last 1/8 of its range; else it restarted."""
 COMMON_COUNTER_RANGES = 1 << 8, 10_000, 1 << 16, 100_000, 1_000_000, 1 << 24
 """The ranges of counters whose profile has none."""
-FEW_PEOPLE = 3
+MAX_NEGLIGIBLE_PEOPLE = 3
 """So few are reported without an interval, however long ago the last reading was."""
 MAX_LATENESS_S = 6 * 3600.0
 """Totals from before a restart may arrive for so long."""
@@ -52,7 +52,10 @@ def read_total(
     counter: Counter, sample: Sample, properties: CounterProperties, last_read: Stamp
 ) -> CounterReading:
     """Evaluate a running total. `last_read` is when the last trusted one was read."""
-    if counter.restarted_at and sample.at.seconds_since(counter.restarted_at, unknown=0.0) > MAX_LATENESS_S:
+    if (
+        counter.restarted_at
+        and sample.at.seconds_since(counter.restarted_at, if_unknown=0.0) > MAX_LATENESS_S
+    ):
         counter = _replace(counter, totals_before_restart=(), restarted_at=None)
     evaluation = _TotalEvaluation(counter, sample, properties, last_read)
     totals = evaluation.reported_totals()
@@ -63,7 +66,7 @@ def read_total(
     return evaluation.evaluate(totals)
 
 
-def passed_between(before: InOut, after: InOut, wraps: InOut) -> InOut | None:
+def passed_between(before: InOutCount, after: InOutCount, wraps: InOutCount) -> InOutCount | None:
     """How many passed between two totals of a counter, roll-overs included; None if a total has fallen."""
     passed = []
     for old, new, range_ in zip(before, after, wraps, strict=True):
@@ -85,9 +88,9 @@ class _TotalEvaluation:
         self._properties = properties
         self._last_read = last_read
 
-    def reported_totals(self) -> InOut | None:
+    def reported_totals(self) -> InOutCount | None:
         """The totals of the sample; a missing one is taken to be unchanged, if it is known. Else None."""
-        counter, has = self._counter, self._properties.has
+        counter, has = self._counter, self._properties.has_in_out
         known = counter.total
         if (
             known
@@ -100,7 +103,7 @@ class _TotalEvaluation:
         came, left = (old if new is None else new for new, old in zip(values, last, strict=True))
         return None if came is None or left is None else (came, left)
 
-    def evaluate(self, totals: InOut) -> CounterReading:
+    def evaluate(self, totals: InOutCount) -> CounterReading:
         """Decide what the totals mean."""
         counter, at = self._counter, self._at
         passed = self._passed_if_consistent(self._total, totals, self._last_read)
@@ -118,7 +121,9 @@ class _TotalEvaluation:
             with_trusted_total(counter, totals, self._sample), _passed_since(self._last_read, at, passed)
         )
 
-    def _passed_if_consistent(self, before: InOut, totals: InOut, since: Stamp) -> InOut | None:
+    def _passed_if_consistent(
+        self, before: InOutCount, totals: InOutCount, since: Stamp
+    ) -> InOutCount | None:
         """How many passed between two totals; None if they are inconsistent. If both directions fall at
         once it is a restart, unless both were about to roll over."""
         passed = passed_between(before, totals, self._properties.wraps) or self._passed_after_rollover(
@@ -132,13 +137,15 @@ class _TotalEvaluation:
         if passed and any(low) and all(silent):
             missing = max(came - new for came, new in zip(passed, totals, strict=True))
             # A counter that was offline for long probably lost its power.
-            if missing > FEW_PEOPLE + self._twice_mean_count(
-                min(self._reading_intervals(since), 1 + MISSES_UNTIL_OFFLINE)
+            if missing > MAX_NEGLIGIBLE_PEOPLE + self._twice_mean_count(
+                min(self._reading_intervals(since), 1 + FAILURES_UNTIL_OFFLINE)
             ):
                 return None
         return passed
 
-    def _passed_after_rollover(self, before: InOut, totals: InOut, since: Stamp) -> InOut | None:
+    def _passed_after_rollover(
+        self, before: InOutCount, totals: InOutCount, since: Stamp
+    ) -> InOutCount | None:
         """How many passed where one direction fell and the other did not: a roll-over at a common range
         that the profile does not state."""
         fallen = [new < old for old, new in zip(before, totals, strict=True)]
@@ -154,7 +161,10 @@ class _TotalEvaluation:
         )
         return (
             (came, left)
-            if 0 <= min(came, left) <= max(came, left) <= FEW_PEOPLE + self._max_usual_count(since)
+            if 0
+            <= min(came, left)
+            <= max(came, left)
+            <= MAX_NEGLIGIBLE_PEOPLE + self._max_usual_count(since)
             else None
         )
 
@@ -177,16 +187,22 @@ class _TotalEvaluation:
         ]
 
     def _reading_intervals(self, since: Stamp) -> float:
-        return 1 + self._at.seconds_since(since, unknown=0.0) / self._properties.interval_s
+        return 1 + self._at.seconds_since(since, if_unknown=0.0) / self._properties.interval_s
 
-    def _may_predate_restart(self, totals: InOut, increase: InOut) -> bool:
+    def _may_predate_restart(self, totals: InOutCount, increase: InOutCount) -> bool:
         """Whether a total above the trusted one may be from before the restart: it arrived late, or there
         was no restart, and the total is back."""
         past = self._counter.totals_before_restart
-        late = self._was_passed_through(past, totals) if max(increase) > FEW_PEOPLE else totals in past
+        late = (
+            self._was_passed_through(past, totals)
+            if max(increase) > MAX_NEGLIGIBLE_PEOPLE
+            else totals in past
+        )
         return late or self._passed_if_never_restarted(totals, increase) is not None
 
-    def _passed_if_never_restarted(self, totals: InOut, increase: InOut | None) -> InOut | None:
+    def _passed_if_never_restarted(
+        self, totals: InOutCount, increase: InOutCount | None
+    ) -> InOutCount | None:
         """How many passed since the totals before the restart, if the counter did not restart after all:
         the total returns there at once, by more than usually pass, or from a value at which no counter
         starts."""
@@ -197,11 +213,13 @@ class _TotalEvaluation:
         back = passed_between(past[-1], totals, self._properties.wraps) if past else None
         if back is None or max(back) > max_count or max(back) >= max(increase or totals):
             return None
-        if increase and max(back) <= FEW_PEOPLE:
-            max_count = FEW_PEOPLE + self._twice_mean_count(self._reading_intervals(self._last_read))
+        if increase and max(back) <= MAX_NEGLIGIBLE_PEOPLE:
+            max_count = MAX_NEGLIGIBLE_PEOPLE + self._twice_mean_count(
+                self._reading_intervals(self._last_read)
+            )
         return back if max(increase or self._counter.recent_totals[0]) > max_count else None
 
-    def _was_passed_through(self, path: tuple[InOut, ...], totals: InOut) -> bool:
+    def _was_passed_through(self, path: tuple[InOutCount, ...], totals: InOutCount) -> bool:
         """Whether the counter had these totals at a reading, or between two readings."""
         return totals in path or any(
             _is_between(*step, totals, self._properties.wraps) for step in pairwise(path)
@@ -213,7 +231,7 @@ class _TotalEvaluation:
         measured, last = time_value(self._sample, "time"), self._counter.measured_at_ms
         return bool(measured and last and 0 < last - measured.timestamp() * 1000 < DAY_S * 1000)
 
-    def _evaluate_unconfirmed(self, totals: InOut) -> CounterReading:
+    def _evaluate_unconfirmed(self, totals: InOutCount) -> CounterReading:
         """Evaluate a total that is inconsistent with the trusted one, together with earlier unconfirmed
         ones. Once those are confirmed they are accepted, and the newest is evaluated against them."""
         at, unconfirmed = self._at, self._counter.unconfirmed
@@ -275,7 +293,7 @@ class _TotalEvaluation:
         if self._was_measured_earlier():
             return lasting
         increase = self._passed_if_consistent(self._total, unconfirmed.last, self._last_read)
-        intervals = self._at.seconds_since(unconfirmed.since, unknown=0.0) / self._properties.interval_s
+        intervals = self._at.seconds_since(unconfirmed.since, if_unknown=0.0) / self._properties.interval_s
         if increase is not None:
             return intervals >= MIN_NEXT_READING_INTERVALS or not self._may_predate_restart(
                 unconfirmed.last, increase
@@ -292,7 +310,7 @@ class _TotalEvaluation:
         )
         return (lasting or steady) and not self._trusted_total_was_too_high(unconfirmed.last)
 
-    def _trusted_total_was_too_high(self, totals: InOut) -> bool:
+    def _trusted_total_was_too_high(self, totals: InOutCount) -> bool:
         """Whether the trusted total, far above the one before, may have been wrong: the totals now are
         between the two. They are counted again once they exceed it, so that nobody is counted twice."""
         last = self._counter.recent_totals[-2:]
@@ -348,19 +366,21 @@ class _TotalEvaluation:
             return CounterReading(continued, grown, new_facts)
         return CounterReading(continued, PassedCount(*increase))
 
-    def _continued_from_saved_total(self, first: InOut) -> bool:
+    def _continued_from_saved_total(self, first: InOutCount) -> bool:
         """Whether a counter restarted from a total that it had saved a while ago: the total is larger than
         what can have passed since, with a lower threshold if the counter had that total before."""
         if not self._was_passed_through(self._counter.recent_totals, first):
             return max(first) > 2 * (EXTRA_PEOPLE + self._max_usual_count(self._last_read))
-        return max(first) > FEW_PEOPLE + self._twice_mean_count(self._reading_intervals(self._last_read))
+        return max(first) > MAX_NEGLIGIBLE_PEOPLE + self._twice_mean_count(
+            self._reading_intervals(self._last_read)
+        )
 
-    def _implausible_fact(self, totals: InOut) -> Fact:
+    def _implausible_fact(self, totals: InOutCount) -> Fact:
         body = {"before": list(self._total), "after": list(totals)}
         return facts.counter_implausible(self._sample.device, self._at, body)
 
 
-def _is_between(before: InOut, after: InOut, totals: InOut, wraps: InOut) -> bool:
+def _is_between(before: InOutCount, after: InOutCount, totals: InOutCount, wraps: InOutCount) -> bool:
     whole, first, second = (
         passed_between(before, after, wraps),
         passed_between(before, totals, wraps),
@@ -371,11 +391,11 @@ def _is_between(before: InOut, after: InOut, totals: InOut, wraps: InOut) -> boo
     return (first[0] + second[0], first[1] + second[1]) == whole
 
 
-def _passed_since(last_read: Stamp, at: Stamp, passed: InOut) -> PassedCount | None:
+def _passed_since(last_read: Stamp, at: Stamp, passed: InOutCount) -> PassedCount | None:
     if not any(passed):
         return None
     seconds, since, until = at.seconds_since(last_read), last_read.wall_if_set, at.wall_if_set
-    long = max(passed) > FEW_PEOPLE and (seconds is None or seconds >= MIN_REPORTED_INTERVAL_S)
+    long = max(passed) > MAX_NEGLIGIBLE_PEOPLE and (seconds is None or seconds >= MIN_REPORTED_INTERVAL_S)
     span = (since, until) if long and since and until and since < until else None
     return PassedCount(*passed, span)
 

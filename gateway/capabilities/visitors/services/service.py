@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    Adopted,
-    Changes,
     Command,
+    ConfigurationAdopted,
     Device,
     Fact,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -22,11 +22,11 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
-from .counters import Counter, CounterProperties, CounterReading, InOut, PassedCount, counts_visitors
+from .counters import Counter, CounterProperties, CounterReading, InOutCount, PassedCount, counts_visitors
 from .door_balances import activate_counter, count_reading
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .occupancy import Flow, Place, close_place, update_crowding, with_passage
@@ -40,7 +40,7 @@ from .transition import (
     DOOR_PREFIX,
     PLACE_PREFIX,
     DoorTally,
-    VisitorsStep,
+    VisitorsTransition,
 )
 
 FINAL_REPORT_TIMEOUT_S = 3600.0
@@ -61,7 +61,7 @@ class Visitors(Service):
         self,
         devices: Mapping[str, Device],
         layout: Layout | None = None,
-        hours: Hours | None = None,
+        hours: WeeklyHours | None = None,
         local: LocalTime = lambda _: None,
     ) -> None:
         self._layout = with_counters(layout or Layout(), devices.values())
@@ -80,8 +80,8 @@ class Visitors(Service):
         """When a trusted running total of each counter was last read. After a restart of the gateway: when
         it last changed."""
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        transition = VisitorsStep(rows, message.at)
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        transition = VisitorsTransition(rows, message.at)
         if isinstance(message, Sample):
             if message.device in self._doors and message.device in self._properties:
                 self._process_sample(transition, message)
@@ -90,22 +90,22 @@ class Visitors(Service):
                 self._process_tick(transition, message)
         elif isinstance(message, Command):
             self._execute_command(transition, message)
-        elif isinstance(message, Adopted):
+        elif isinstance(message, ConfigurationAdopted):
             self._adopt_configuration(transition)
         return transition.changes, transition.facts
 
-    def _adopt_configuration(self, transition: VisitorsStep) -> None:
+    def _adopt_configuration(self, transition: VisitorsTransition) -> None:
         """Remove counters that are no longer configured, and reset the balance of counters that are new at
         their door."""
         rows = dict(transition.rows_of_kind(COUNTER_PREFIX, Counter))
         for key in rows:
             if key.removeprefix(COUNTER_PREFIX) not in self._properties:
-                transition.delete(key)
+                transition.delete_row(key)
         for name, door in self._layout.doors.items():
-            tally = transition.get(DOOR_PREFIX + name, DoorTally())
+            tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
             for each in set(door.counters) - set(tally.counters):
                 if COUNTER_PREFIX + each in rows:
-                    transition.put(
+                    transition.set_row(
                         COUNTER_PREFIX + each, _replace(rows[COUNTER_PREFIX + each], door_balance=(0, 0))
                     )
 
@@ -134,10 +134,10 @@ class Visitors(Service):
                 values |= {f"door.{name}.in": tally.came, f"door.{name}.out": tally.left}
         return values
 
-    def _process_sample(self, transition: VisitorsStep, sample: Sample) -> None:
+    def _process_sample(self, transition: VisitorsTransition, sample: Sample) -> None:
         """Process a sample of a counter."""
         name = sample.device
-        old = transition.get(COUNTER_PREFIX + name, Counter(at=sample.at))
+        old = transition.get_row(COUNTER_PREFIX + name, Counter(at=sample.at))
         reading = self._evaluate_sample(old, sample)
         if reading is None:
             return
@@ -152,8 +152,8 @@ class Visitors(Service):
             body = previous_day.add_counter_passage(
                 day, self._doors[name][0], name, (passed.came, passed.left)
             )
-            transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
-        transition.put(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
+            transition.set_row(DAY_KEY, _replace(transition.day, previous_day_report=body))
+        transition.set_row(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
         self._count_at_door(transition, name, passed if trusted or reading.passed else None)
 
     def _evaluate_sample(self, counter: Counter, sample: Sample) -> CounterReading | None:
@@ -181,13 +181,16 @@ class Visitors(Service):
             return reading._replace(counter=known, passed=None, why="invalid" if invalid else reading.why)
         return reading
 
-    def _count_at_door(self, transition: VisitorsStep, counter: str, passed: PassedCount | None) -> None:
+    def _count_at_door(
+        self, transition: VisitorsTransition, counter: str, passed: PassedCount | None
+    ) -> None:
         """Count at the door what one of its counters reports. `passed` is None if the report is not
         trusted."""
         name, door = self._doors[counter]
-        tally = transition.get(DOOR_PREFIX + name, DoorTally())
+        tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
         known = {
-            each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at)) for each in door.counters
+            each: transition.get_row(COUNTER_PREFIX + each, Counter(at=transition.at))
+            for each in door.counters
         }
         balances = {each: row.door_balance for each, row in known.items()}
         active = next((each for each, row in known.items() if row.why == ""), "")
@@ -202,17 +205,17 @@ class Visitors(Service):
             counted.append((counter, passed._replace(came=news[0], left=news[1])))
         for each, balance in balances.items():
             if balance != known[each].door_balance:
-                transition.put(COUNTER_PREFIX + each, _replace(known[each], door_balance=balance))
-        transition.put(DOOR_PREFIX + name, _replace(tally, counters=door.counters))
+                transition.set_row(COUNTER_PREFIX + each, _replace(known[each], door_balance=balance))
+        transition.set_row(DOOR_PREFIX + name, _replace(tally, counters=door.counters))
         for each, each_passed in counted:
             if each_passed.came or each_passed.left:
                 self._record_crossing(transition, each, name, door, each_passed)
 
     def _record_crossing(
-        self, transition: VisitorsStep, counter: str, name: str, door: Door, passed: PassedCount
+        self, transition: VisitorsTransition, counter: str, name: str, door: Door, passed: PassedCount
     ) -> None:
         """Record that people have passed a door."""
-        when = transition.at.wall if passed.span is None else sum(passed.span) // 2
+        when = transition.at.wall_ms if passed.span is None else sum(passed.span) // 2
         tours = self._record_attendance(transition, name, door, passed, when)
         where = {"door": name, "from": door.outer, "to": door.inner} if door.configured else None
         fact = facts.crossing(
@@ -223,30 +226,30 @@ class Visitors(Service):
             span=passed.span,
             tours=tours,
             where=where,
-            durable=passed.once,
+            durable=passed.is_reported_once,
         )
         transition.facts.append(fact)
         if not self._is_today(transition, passed.day):
             if body := self._ended_day_report(transition, passed.day):
                 flows = {room: _place_passage(door, room, passed) for room in ("", *self._layout.rooms)}
                 body = previous_day.add_door_passage(body, name, (passed.came, passed.left), tours, flows)
-                transition.put(DAY_KEY, _replace(transition.day, previous_day_report=body))
+                transition.set_row(DAY_KEY, _replace(transition.day, previous_day_report=body))
             return
-        tally = transition.get(DOOR_PREFIX + name, DoorTally())
-        transition.put(
+        tally = transition.get_row(DOOR_PREFIX + name, DoorTally())
+        transition.set_row(
             DOOR_PREFIX + name,
             _replace(tally, came=tally.came + passed.came, left=tally.left + passed.left),
         )
         for room in ("", *self._layout.rooms):
             came, left = _place_passage(door, room, passed)
             if came or left:
-                place = transition.get(PLACE_PREFIX + room, Place())
-                transition.put(
+                place = transition.get_row(PLACE_PREFIX + room, Place())
+                transition.set_row(
                     PLACE_PREFIX + room,
                     with_passage(_replace(place, tours=place.tours + (0 if room else tours)), came, left),
                 )
                 self._update_crowding(transition, room)
-        day, local = transition.day, self._local(_replace(transition.at, wall=when))
+        day, local = transition.day, self._local(_replace(transition.at, wall_ms=when))
         if door.is_entrance and local is not None and local.date().isoformat() == day.day:
             came, left = _place_passage(door, "", passed)
             minute = local.hour * 60 + local.minute
@@ -254,10 +257,10 @@ class Visitors(Service):
                 opening_hours.add_to_slot(minute, day.came, came),
                 opening_hours.add_to_slot(minute, day.left, left),
             )
-            transition.put(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
+            transition.set_row(DAY_KEY, _replace(day, came=slots[0], left=slots[1]))
 
     def _record_attendance(
-        self, transition: VisitorsStep, name: str, door: Door, passed: PassedCount, when: int
+        self, transition: VisitorsTransition, name: str, door: Door, passed: PassedCount, when: int
     ) -> int:
         """Count people for the bookings of that time; returns how many of them belong to visiting
         groups."""
@@ -273,7 +276,7 @@ class Visitors(Service):
             flow = (
                 (passed.came, passed.left) if booking.door else _place_passage(door, booking.room, passed)
             )
-            transition.put(key, with_attendance(booking, *flow, group))
+            transition.set_row(key, with_attendance(booking, *flow, group))
         return tours
 
     def _rooms_entered_through(self, door: Door) -> Iterator[str]:
@@ -287,7 +290,7 @@ class Visitors(Service):
         }
         return (room for room in self._layout.rooms if room in (door.outer, door.inner) or room not in own)
 
-    def _process_tick(self, transition: VisitorsStep, tick: Tick) -> None:
+    def _process_tick(self, transition: VisitorsTransition, tick: Tick) -> None:
         day, local = transition.day, self._local(tick.at)
         # A clock that is set back does not end the day.
         day_ended = bool(day.day) and day.day < tick.day
@@ -303,20 +306,20 @@ class Visitors(Service):
         settling = self._is_open(local)
         if (day.open and not settling) or (day_ended and not self._is_open(local and _midnight(local))):
             self._close_places(transition)
-        transition.put(DAY_KEY, _replace(day, open=settling))
+        transition.set_row(DAY_KEY, _replace(day, open=settling))
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
             if (
                 not booking.reported
-                and tick.at.wall >= booking.until + self._report_delay_s(booking) * 1000
+                and tick.at.wall_ms >= booking.until + self._report_delay_s(booking) * 1000
             ):
                 flow = booking.flow
                 attendance = facts.attendance(
                     transition.at, key, booking.body(), came=flow.came, left=flow.left, peak=booking.peak
                 )
                 transition.facts.append(attendance)
-                transition.put(key, _replace(booking, reported=True))
+                transition.set_row(key, _replace(booking, reported=True))
 
-    def _report_ended_day(self, transition: VisitorsStep, day: Day, local: datetime | None) -> Day:
+    def _report_ended_day(self, transition: VisitorsTransition, day: Day, local: datetime | None) -> Day:
         """Report the day that has ended, once its last periods have arrived."""
         if day.previous_day_report is None:
             return day
@@ -324,7 +327,7 @@ class Visitors(Service):
         counters = [row for _, row in transition.rows_of_kind(COUNTER_PREFIX, Counter)]
         if (
             previous_day.is_period_awaited(counters, midnight)
-            and 0 <= transition.at.wall / 1000 - midnight < FINAL_REPORT_TIMEOUT_S
+            and 0 <= transition.at.wall_ms / 1000 - midnight < FINAL_REPORT_TIMEOUT_S
         ):
             return day
         transition.facts.append(facts.visitor_day(transition.at, **day.previous_day_report))
@@ -336,10 +339,10 @@ class Visitors(Service):
             return False
         return local in self._hours or local - timedelta(seconds=self._layout.settle_s) in self._hours
 
-    def _all_entrances_counted(self, transition: VisitorsStep) -> bool:
+    def _all_entrances_counted(self, transition: VisitorsTransition) -> bool:
         """Whether every entrance has a trustworthy counter."""
         return all(
-            transition.get(DOOR_PREFIX + name, DoorTally()).active
+            transition.get_row(DOOR_PREFIX + name, DoorTally()).active
             for name, door in self._layout.doors.items()
             if door.is_entrance
         )
@@ -355,13 +358,13 @@ class Visitors(Service):
         ]
         return min(FINAL_REPORT_TIMEOUT_S, max(intervals_s, default=0.0))
 
-    def _end_day(self, transition: VisitorsStep, day: Day) -> previous_day.DayReport | None:
+    def _end_day(self, transition: VisitorsTransition, day: Day) -> previous_day.DayReport | None:
         """The report on a day that has ended; None if there are no doors. Resets the counts of the day, and
         removes the rows of what is no longer configured."""
         tallies = dict(transition.rows_of_kind(DOOR_PREFIX, DoorTally))
         if not tallies:
             return None
-        centre = transition.get(PLACE_PREFIX, Place())
+        centre = transition.get_row(PLACE_PREFIX, Place())
         body: dict[str, Any] = {
             "day": day.day,
             **_flow_body(centre.today),
@@ -386,23 +389,27 @@ class Visitors(Service):
             )
         for key, tally in tallies.items():
             known = key.removeprefix(DOOR_PREFIX) in self._layout.doors
-            transition.put(key, _replace(tally, came=0, left=0)) if known else transition.delete(key)
+            transition.set_row(key, _replace(tally, came=0, left=0)) if known else transition.delete_row(
+                key
+            )
         for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
             known = key.removeprefix(PLACE_PREFIX) in ("", *self._layout.rooms)
-            transition.put(key, _replace(place, today=Flow(), tours=0)) if known else transition.delete(key)
+            transition.set_row(
+                key, _replace(place, today=Flow(), tours=0)
+            ) if known else transition.delete_row(key)
         for key, counter in transition.rows_of_kind(COUNTER_PREFIX, Counter):
-            transition.put(key, _replace(counter, came=0, left=0))
+            transition.set_row(key, _replace(counter, came=0, left=0))
         for key, booking in transition.rows_of_kind(BOOKING_PREFIX, Booking):
             if booking.reported:
-                transition.delete(key)
+                transition.delete_row(key)
         return body
 
-    def _counter_totals(self, transition: VisitorsStep, key: str) -> dict[str, list[int]]:
+    def _counter_totals(self, transition: VisitorsTransition, key: str) -> dict[str, list[int]]:
         """The counts of each counter of a door: `[in, out]`."""
         door = self._layout.doors.get(key.removeprefix(DOOR_PREFIX))
         rows = (
             {
-                each: transition.get(COUNTER_PREFIX + each, Counter(at=transition.at))
+                each: transition.get_row(COUNTER_PREFIX + each, Counter(at=transition.at))
                 for each in door.counters
             }
             if door
@@ -410,23 +417,23 @@ class Visitors(Service):
         )
         return {each: [row.came, row.left] for each, row in rows.items()}
 
-    def _close_places(self, transition: VisitorsStep) -> None:
+    def _close_places(self, transition: VisitorsTransition) -> None:
         for key, place in transition.rows_of_kind(PLACE_PREFIX, Place):
             room = key.removeprefix(PLACE_PREFIX)
             empty, new_facts = close_place(place, room, transition.at)
-            transition.put(key, empty)
+            transition.set_row(key, empty)
             transition.facts += new_facts
             self._update_crowding(transition, room)
 
-    def _update_crowding(self, transition: VisitorsStep, room: str) -> None:
+    def _update_crowding(self, transition: VisitorsTransition, room: str) -> None:
         """Update whether a place is nearly full."""
         place, new_facts = update_crowding(
-            transition.get(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
+            transition.get_row(PLACE_PREFIX + room, Place()), room, self._limits.get(room), transition.at
         )
-        transition.put(PLACE_PREFIX + room, place)
+        transition.set_row(PLACE_PREFIX + room, place)
         transition.facts += new_facts
 
-    def _execute_command(self, transition: VisitorsStep, command: Command) -> None:
+    def _execute_command(self, transition: VisitorsTransition, command: Command) -> None:
         if command.action == "book":
             manual_entries.add_booking(transition, command, self._layout)
         elif command.action == "cancel-booking":
@@ -438,12 +445,12 @@ class Visitors(Service):
             if room is not None:
                 self._update_crowding(transition, room)
 
-    def _ended_day_report(self, transition: VisitorsStep, day: str) -> previous_day.DayReport | None:
+    def _ended_day_report(self, transition: VisitorsTransition, day: str) -> previous_day.DayReport | None:
         """The open report on that day, if it is the one that has just ended."""
         body = transition.day.previous_day_report
         return body if body and body["day"] == day else None
 
-    def _is_today(self, transition: VisitorsStep, day: str) -> bool:
+    def _is_today(self, transition: VisitorsTransition, day: str) -> bool:
         """Whether a period belongs to the current day; an empty `day` means now."""
         return not day or day == transition.day.day
 
@@ -452,7 +459,7 @@ class Visitors(Service):
         return local.tzinfo if local else None
 
 
-def _place_passage(door: Door, room: str, passed: PassedCount) -> InOut:
+def _place_passage(door: Door, room: str, passed: PassedCount) -> InOutCount:
     """How many entered and left a room by a door; an empty `room` means the centre."""
     came, left = passed.came, passed.left
     if room:

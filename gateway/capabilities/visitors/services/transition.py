@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from gateway.model import Changes, Fact, Row, Rows, Stamp
+from gateway.model import Fact, Row, RowChanges, Rows, Stamp
 
 from .opening_hours import Day
 
@@ -32,20 +32,20 @@ class DoorTally(Row, frozen=True, kw_only=True, tag="door", omit_defaults=True):
     """All counters of the door at the last report of one."""
 
 
-class VisitorsStep:
+class VisitorsTransition:
     """Collects changed rows and new facts."""
 
     def __init__(self, rows: Rows, at: Stamp) -> None:
         self._rows = rows
         self.at = at
-        self.changes: Changes = {}
+        self.changes: RowChanges = {}
         self.facts: list[Fact] = []
 
     @property
     def day(self) -> Day:
-        return self.get(DAY_KEY, Day())
+        return self.get_row(DAY_KEY, Day())
 
-    def get(self, key: str, default: R) -> R:
+    def get_row(self, key: str, default: R) -> R:
         """The row with that key, including changes; its type follows from the key's prefix."""
         row = self.changes[key] if key in self.changes else self._rows.get(key)
         return default if row is None else row  # type: ignore[return-value]
@@ -55,11 +55,11 @@ class VisitorsStep:
         rows = {**self._rows, **self.changes}
         return [(key, row) for key, row in rows.items() if key.startswith(prefix) and isinstance(row, kind)]
 
-    def put(self, key: str, row: Row) -> None:
+    def set_row(self, key: str, row: Row) -> None:
         if row == self._rows.get(key):
             self.changes.pop(key, None)
         else:
             self.changes[key] = row
 
-    def delete(self, key: str) -> None:
+    def delete_row(self, key: str) -> None:
         self.changes[key] = None

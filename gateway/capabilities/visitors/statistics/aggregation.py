@@ -107,14 +107,14 @@ class Aggregator:
         if not stamped:
             return
         last, newest_ms, skip_until_ms, first_quarter = self.cursor
-        walls = [at.wall for _, at in stamped if at.is_set]
+        walls = [at.wall_ms for _, at in stamped if at.is_set]
         if walls and position > last + 1 and (last or not newest_ms):
             # Rows are missing: deleted to make room, or damaged.
             self._add_gap(newest_ms, min(walls), RECORDS_LOST if last else BEFORE_FIRST_RECORD)
         for record, at in stamped:
             if at.is_set:
-                if at.wall > skip_until_ms:
-                    self._add_record(record, at.wall)
+                if at.wall_ms > skip_until_ms:
+                    self._add_record(record, at.wall_ms)
             elif record.kind in TIMED_KINDS:
                 self.batch.undated.append(record)
         self.cursor = Cursor(position, max([newest_ms, *walls]), skip_until_ms, first_quarter)
@@ -126,7 +126,7 @@ class Aggregator:
         for record in undated:
             at = self._correct(record.at)
             if at.is_set:
-                self._add_record(record, at.wall)
+                self._add_record(record, at.wall_ms)
                 dated.append(record)
         return dated
 

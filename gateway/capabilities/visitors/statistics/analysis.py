@@ -72,7 +72,7 @@ class Analyst:
         self._gaps = [
             (since // 1000, until // 1000, counter, why) for since, until, counter, why in figures.gaps()
         ]
-        self.unheard = [
+        self.never_reported_counters = [
             counter
             for each in centre.doors.values()
             for counter in each
@@ -84,17 +84,17 @@ class Analyst:
         """The centre, its doors and rooms, and former ones that have figures."""
         return list(dict.fromkeys([CENTRE, *self._centre.places, *self._figures.places()]))
 
-    def analyse(self, place: str, span: Period, by: str = "") -> Analysis:
-        """The complete analysis of a place in a period; `by` is the unit of the bars."""
+    def analyse(self, place: str, span: Period, bar_unit: str = "") -> Analysis:
+        """The complete analysis of a place in a period; `bar_unit` is the unit of the bars."""
         zone, now = self._centre.zone, self._now
         since, until = midnight_s(span.since, zone), midnight_s(span.until, zone)
-        by = by or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
+        bar_unit = bar_unit or BAR_UNITS.get(span.unit) or _default_bar_unit(span)
         bins = self._bins(place, since, until)
         coverage = self._coverage(place, span)
         per_day = self._bars(slots_between("day", span.since, span.until, zone), bins, coverage)
         per_hour = self._bars(slots_between("hour", span.since, span.until, zone), bins, coverage)
-        bars = {"day": per_day, "hour": per_hour}.get(by) or self._bars(
-            slots_between(by, span.since, span.until, zone), bins, coverage
+        bars = {"day": per_day, "hour": per_hour}.get(bar_unit) or self._bars(
+            slots_between(bar_unit, span.since, span.until, zone), bins, coverage
         )
         start = datetime.combine(span.since, time(), zone)
         (whole,) = self._bars([Slot(since, until, start)], bins, coverage)
@@ -111,9 +111,8 @@ class Analyst:
             running=since <= now < until,
             now=now,
             total=whole.count,
-            open_days=len(done),
             bars=tuple(bars),
-            by=by,
+            by=bar_unit,
             peaks=_peaks(bins, per_hour, per_day, inside, zone),
             heat=_heat_map(per_hour, coverage, now),
             week=_weekday_means(counted),
@@ -129,15 +128,15 @@ class Analyst:
             since=self.begins_at_s,
             undated=self._figures.undated(),
             behind=self._figures.behind,
-            unheard=tuple(self.unheard),
+            unheard=tuple(self.never_reported_counters),
         )
 
-    def bars(self, place: str, span: Period, by: str) -> list[Bar]:
-        """The counts of a place in a period, in slots of the unit `by`."""
+    def bars(self, place: str, span: Period, bar_unit: str) -> list[Bar]:
+        """The counts of a place in a period, in slots of the unit `bar_unit`."""
         zone = self._centre.zone
         bins = self._bins(place, midnight_s(span.since, zone), midnight_s(span.until, zone))
         return self._bars(
-            slots_between(by, span.since, span.until, zone), bins, self._coverage(place, span)
+            slots_between(bar_unit, span.since, span.until, zone), bins, self._coverage(place, span)
         )
 
     def _bins(self, place: str, since: int, until: int) -> list[tuple[int, Bin]]:
@@ -146,11 +145,11 @@ class Analyst:
         return [(at * QUARTER_S, counts) for at, counts in bins]
 
     def _bars(
-        self, among: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
+        self, slots: Sequence[Slot], bins: Sequence[tuple[int, Bin]], coverage: Coverage
     ) -> list[Bar]:
         """The count of each slot; the slots must be consecutive."""
         bars, number = [], 0
-        for slot in among:
+        for slot in slots:
             came = went = tours = 0
             while number < len(bins) and bins[number][0] < slot.until:
                 counts = bins[number][1]
@@ -189,19 +188,21 @@ class Analyst:
         uncounted = Intervals([(first_day, self._now)])
         for counter, changes in ((each, self._coverage_changes.get(each)) for each in counters):
             if changes:
-                uncounted = uncounted.intersection(self._uncounted(counter, changes, first_day))
+                uncounted = uncounted.intersection(self._uncounted_intervals(counter, changes, first_day))
         return Intervals([(first_day, self._now)]), uncounted
 
     def _day_start(self, at: int) -> int:
         """The local midnight before a moment, Unix seconds."""
         return midnight_s(datetime.fromtimestamp(at, self._centre.zone).date(), self._centre.zone)
 
-    def _uncounted(self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int) -> Intervals:
+    def _uncounted_intervals(
+        self, counter: str, changes: Sequence[tuple[int, bool]], first_day: int
+    ) -> Intervals:
         """The times in which a counter did not count."""
         gone = [(since, until) for since, until, whose, _ in self._gaps if whose in ("", counter)]
-        return Intervals([*self._untrusted(changes, first_day), *gone])
+        return Intervals([*self._untrusted_intervals(changes, first_day), *gone])
 
-    def _untrusted(self, changes: Sequence[tuple[int, bool]], began: int) -> Iterator[Interval]:
+    def _untrusted_intervals(self, changes: Sequence[tuple[int, bool]], began: int) -> Iterator[Interval]:
         for at, covered in changes:
             if covered:
                 yield began, at // 1000
@@ -215,7 +216,7 @@ class Analyst:
         spans = [
             (first, last, counter, "untrusted")
             for counter, changes in self._coverage_changes.items()
-            for first, last in self._untrusted(changes, changes[0][0] // 1000)
+            for first, last in self._untrusted_intervals(changes, changes[0][0] // 1000)
         ]
         return sorted(each for each in [*self._gaps, *spans] if max(each[0], since) < min(each[1], until))
 

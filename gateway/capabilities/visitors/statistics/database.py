@@ -180,7 +180,7 @@ class StatisticsDatabase:
         many("DELETE FROM undated WHERE record = ?", [(_encode(record),) for record in dated])
         ((waiting,),) = self._connection.execute("SELECT count(*) FROM undated")
         many("INSERT OR IGNORE INTO undated VALUES (?, ?, ?)", [
-            (record.at.boot, record.at.mono, _encode(record))
+            (record.at.boot, record.at.mono_ns, _encode(record))
             for record in batch.undated[: max(0, MAX_UNDATED_RECORDS - waiting)]
         ])  # fmt: skip
         many("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?, ?, ?)", [

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 Interval = tuple[int, int]
 """From and until."""
@@ -118,12 +118,12 @@ def slots_between(unit: str, since: date, until: date, zone: ZoneInfo) -> list[S
     return [Slot(at, end, local) for (at, local), end in zip(starts, ends, strict=False) if at < end]
 
 
-def opening_intervals(hours: Hours, since: date, until: date, zone: ZoneInfo) -> Intervals:
+def opening_intervals(hours: WeeklyHours, since: date, until: date, zone: ZoneInfo) -> Intervals:
     """The published opening hours of the days from `since` to before `until`."""
     return Intervals(
         (_minute_of_day_s(day, first, zone), _minute_of_day_s(day, last, zone))
         for day in days_between(since, until)
-        for first, last in hours.on(day)
+        for first, last in hours.spans_on(day)
     )
 
 

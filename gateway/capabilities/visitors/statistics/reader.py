@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from gateway.journal import JournalFailed, Reader
+from gateway.journal import JournalFailed, JournalReader
 
 from .aggregation import AggregationBatch, Bin, CountingGap, StoredFact
 from .database import StatisticsDatabase, connect
@@ -89,7 +89,7 @@ async def open_figures(path: Path, journal: Path) -> VisitorFigures:
         cursors = await asyncio.to_thread(database.cursors)
         tail, behind = AggregationBatch(), False
         with contextlib.suppress(JournalFailed):
-            async with Reader.open(journal) as reader:
+            async with JournalReader.open(journal) as reader:
                 aggregator, behind = await aggregate_next(cursors, reader, MAX_TAIL_ROWS)
                 tail = aggregator.batch
         stack.pop_all()

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.model import Lane
 
 from .aggregation import QUARTER_MS, AggregationBatch, CorrectStamp, Cursor
@@ -21,11 +21,11 @@ FILE_DAMAGED = "damaged"
 MAX_FILE_BYTES = 1 << 30
 
 
-async def first_complete_quarter(journal: Reader, correct: CorrectStamp) -> int | None:
+async def first_complete_quarter(journal: JournalReader, correct: CorrectStamp) -> int | None:
     """The first quarter of which the journal has all records; None if it has no dated ones."""
-    for pack in await journal.read(Lane.EVENT, 0, 64):
+    for pack in await journal.read_after(Lane.EVENT, 0, 64):
         stamps = [correct(record.at) for record in pack.records]
-        walls = [at.wall for at in stamps if at.is_set]
+        walls = [at.wall_ms for at in stamps if at.is_set]
         if walls:
             # The quarter of its oldest record is incomplete, unless that is the first record ever.
             return min(walls) // QUARTER_MS + (pack.pos > 1)

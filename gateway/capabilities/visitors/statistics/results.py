@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.model import ConfigError
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from .aggregation import StoredFact
 from .intervals import Slot, first_day_of, shift_day
@@ -54,7 +54,7 @@ class CentreLayout(msgspec.Struct, frozen=True):
     """The doors (place names) through which each place is counted."""
     titles: Mapping[str, dict[str, str]] = {}
     """The titles of places by language, and of each counter as `door.COUNTER`."""
-    hours: Hours | None = None
+    hours: WeeklyHours | None = None
     """The published hours."""
 
     @property
@@ -146,8 +146,6 @@ class Analysis(msgspec.Struct, frozen=True):
     running: bool
     now: int
     total: Count
-    open_days: int
-    """Days that were open, fully counted, and have ended."""
     bars: tuple[Bar, ...]
     by: str
     peaks: dict[str, Peak]

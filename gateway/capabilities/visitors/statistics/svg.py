@@ -120,8 +120,8 @@ def svg_text(chart: Element) -> str:
     return tostring(chart, encoding="unicode", method="html")
 
 
-def _svg(title: str, high: int = VIEW_HEIGHT) -> Element:
-    frame = {"viewBox": f"0 0 {VIEW_WIDTH} {high}", "role": "img", "aria-label": title, "class": "chart"}
+def _svg(title: str, height: int = VIEW_HEIGHT) -> Element:
+    frame = {"viewBox": f"0 0 {VIEW_WIDTH} {height}", "role": "img", "aria-label": title, "class": "chart"}
     return Element("svg", frame)
 
 

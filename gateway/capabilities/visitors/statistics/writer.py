@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.base.log import error_text, log_event
-from gateway.journal import JournalDamaged, JournalFailed, Reader
-from gateway.model import GATEWAY, Clock, Fact, GatewayError, Lane, Stamp
+from gateway.journal import JournalDamaged, JournalFailed, JournalReader
+from gateway.model import GATEWAY_DEVICE, Clock, Fact, GatewayError, Lane, Stamp
 from gateway.services.timekeeping import Boot, Timekeeping, correct_stamp
 
 from .aggregation import GATEWAY_DOWN, Aggregator, CorrectStamp, Cursor
@@ -43,7 +43,7 @@ MIN_DOWNTIME_S = 60.0
 """A shorter time between the last record and a start is no downtime."""
 
 
-async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None:
+async def maintain_statistics(path: Path, journal: JournalReader, clock: Clock) -> None:
     """Keep the file up to date while the daemon runs. A write failure is logged once and retried. Raises
     `JournalDamaged`: the daemon's next start salvages the journal."""
     failed = False
@@ -67,7 +67,7 @@ async def maintain_statistics(path: Path, journal: Reader, clock: Clock) -> None
 
 
 @contextlib.asynccontextmanager
-async def _open_database(path: Path, journal: Reader) -> AsyncIterator[StatisticsDatabase]:
+async def _open_database(path: Path, journal: JournalReader) -> AsyncIterator[StatisticsDatabase]:
     """Open the file. A damaged one is moved aside and replaced by a new file, filled from the journal and,
     for older quarters, from what can be read of the damaged file."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,9 @@ async def _open_database(path: Path, journal: Reader) -> AsyncIterator[Statistic
         database = await asyncio.to_thread(_open_checked, path)
     except StatisticsDamaged as damage:
         first_complete = await first_complete_quarter(journal, await _stamp_corrector(journal))
-        aside = await asyncio.to_thread(_rebuild_damaged, path, first_complete, await journal.meta("epoch"))
+        aside = await asyncio.to_thread(
+            _rebuild_damaged, path, first_complete, await journal.read_meta("epoch")
+        )
         log_event(
             logging.ERROR, "statistics-damaged", path=path, aside=aside, reason=damage.facts["reason"]
         )
@@ -104,7 +106,7 @@ def _rebuild_damaged(path: Path, first_complete: int | None, epoch: str) -> Path
     return replace_damaged(path)
 
 
-async def catch_up(database: StatisticsDatabase, journal: Reader) -> None:
+async def catch_up(database: StatisticsDatabase, journal: JournalReader) -> None:
     """Aggregate all that the journal holds after the cursor, each batch in one transaction with its
     cursor."""
     more = True
@@ -118,14 +120,14 @@ async def catch_up(database: StatisticsDatabase, journal: Reader) -> None:
 
 
 async def aggregate_next(
-    cursors: Mapping[str, Cursor], journal: Reader, max_rows: int
+    cursors: Mapping[str, Cursor], journal: JournalReader, max_rows: int
 ) -> tuple[Aggregator, bool]:
     """Aggregate the next rows of the journal, about `max_rows`; returns whether there may be more."""
-    aggregator = Aggregator(await journal.meta("epoch"), cursors, await _stamp_corrector(journal))
-    if await journal.last(Lane.EVENT) < aggregator.cursor.position:
+    aggregator = Aggregator(await journal.read_meta("epoch"), cursors, await _stamp_corrector(journal))
+    if await journal.last_pos(Lane.EVENT) < aggregator.cursor.position:
         aggregator.restart_from_first_row()
     after, count = aggregator.cursor.position, 0
-    while packs := await journal.read(Lane.EVENT, after, ROWS_PER_READ):
+    while packs := await journal.read_after(Lane.EVENT, after, ROWS_PER_READ):
         for pack in packs:
             aggregator.add_row(pack.pos, pack.records)
         after, count = packs[-1].pos, count + len(packs)
@@ -135,19 +137,19 @@ async def aggregate_next(
     return aggregator, bool(packs and aggregator.batch.cursors)
 
 
-async def _stamp_corrector(journal: Reader) -> CorrectStamp:
+async def _stamp_corrector(journal: JournalReader) -> CorrectStamp:
     """A function that corrects stamps by what the journal knows of each boot."""
-    rows = await journal.state(Timekeeping.name)
+    rows = await journal.service_rows(Timekeeping.name)
     boots = {key: msgspec.msgpack.decode(body, type=Boot) for key, body in rows.items()}
     return lambda at: correct_stamp(boots, at)
 
 
-async def detect_downtime(journal: Reader, now: Stamp) -> Fact | None:
+async def detect_downtime(journal: JournalReader, now: Stamp) -> Fact | None:
     """At the start: the fact that says since when the gateway had not been running, or None."""
-    packs = await journal.before(Lane.TELEMETRY, await journal.last(Lane.TELEMETRY) + 1, 1)
+    packs = await journal.read_before(Lane.TELEMETRY, await journal.last_pos(Lane.TELEMETRY) + 1, 1)
     if not packs or not packs[0].records:
         return None
     last = (await _stamp_corrector(journal))(packs[0].records[-1].at)
-    if not last.is_set or now.seconds_since(last, unknown=inf) < MIN_DOWNTIME_S:
+    if not last.is_set or now.seconds_since(last, if_unknown=inf) < MIN_DOWNTIME_S:
         return None
-    return Fact(Lane.EVENT, GATEWAY, GATEWAY_DOWN, now, {"since": last.wall})
+    return Fact(Lane.EVENT, GATEWAY_DEVICE, GATEWAY_DOWN, now, {"since": last.wall_ms})

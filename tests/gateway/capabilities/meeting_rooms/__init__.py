@@ -5,6 +5,7 @@ from gateway.config.capability import Capability
 CAPABILITY = Capability(
     name="meeting_rooms",
     site="gateway.capabilities.meeting_rooms.site",
+    pages="gateway.capabilities.meeting_rooms.pages",
     jobs="gateway.capabilities.meeting_rooms.jobs",
     commands={"meeting-rooms": "gateway.capabilities.meeting_rooms.commands.meeting_rooms"},
 )

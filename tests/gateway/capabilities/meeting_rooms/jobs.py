@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
-from gateway.base.control import Handler
 from gateway.config import Site
 from gateway.jobs import Job
 
@@ -17,6 +15,7 @@ class MeetingRoomsJob(Job):
     """The rooms as they are now."""
 
     name = "meeting-rooms"
+    calls = ("meeting-rooms",)
 
     @staticmethod
     def built_from(site: Site) -> object:
@@ -25,10 +24,7 @@ class MeetingRoomsJob(Job):
     async def run(self) -> None:
         await asyncio.Event().wait()
 
-    def handlers(self) -> Mapping[str, Handler]:
-        return {"meeting-rooms": self._answer}
-
-    async def _answer(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
         rows = self._host.rows(MeetingRooms.name)
         return {"rooms": {room: row.in_use for room, row in rows.items()}}
 

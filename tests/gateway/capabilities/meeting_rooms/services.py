@@ -6,7 +6,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.model import GATEWAY, Changes, Command, Fact, Lane, Message, Rows, Sample, Service, Value
+from gateway.model import (
+    GATEWAY_DEVICE,
+    Command,
+    Fact,
+    Lane,
+    Message,
+    RowChanges,
+    Rows,
+    Sample,
+    Service,
+    Value,
+)
 
 
 class RoomState(msgspec.Struct, frozen=True):
@@ -25,8 +36,8 @@ class MeetingRooms(Service):
     def __init__(self, sensors: Mapping[str, str]) -> None:
         self._sensors = sensors
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
-        changes: Changes = {}
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
+        changes: RowChanges = {}
         if isinstance(message, Sample) and isinstance(in_use := message.values.get("occupied"), bool):
             changes = {
                 room: RoomState(in_use)
@@ -37,7 +48,9 @@ class MeetingRooms(Service):
             room = str(message.args.get("room"))
             changes = {room: RoomState(False)} if room in self._sensors else {}
         facts = [
-            Fact(Lane.EVENT, GATEWAY, "meeting-room", message.at, {"room": room, "in_use": row.in_use})
+            Fact(
+                Lane.EVENT, GATEWAY_DEVICE, "meeting-room", message.at, {"room": room, "in_use": row.in_use}
+            )
             for room, row in changes.items()
             if isinstance(row, RoomState)
         ]

@@ -43,7 +43,7 @@ class Office:
             lambda: RECEPTION,
             lambda: self.options,
             lambda: self.engine.rows(Needs.name),
-            self.engine.command,
+            self.engine.submit_command,
             clock,
         )
 

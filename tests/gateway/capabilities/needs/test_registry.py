@@ -148,7 +148,9 @@ async def test_without_its_key_needs_go_on_but_none_is_registered(tmp_path: Path
 
 async def test_where_needs_are_not_registered_every_call_says_so(tmp_path: Path) -> None:
     async with office(tmp_path) as there:
-        desk = NeedsRegistry(lambda: None, lambda: None, dict, there.engine.command, there.engine._clock)
+        desk = NeedsRegistry(
+            lambda: None, lambda: None, dict, there.engine.submit_command, there.engine._clock
+        )
         for name, handler in desk.handlers().items():
             asked = {"text": "x", "action": "need-accept", "args": {"id": "12345678"}, "by": "王芳"}
             assert (await refused(handler(asked)))[0] == "needs-off", name

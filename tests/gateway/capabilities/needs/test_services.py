@@ -9,7 +9,7 @@ from msgspec import msgpack
 from msgspec.structs import asdict, replace
 
 from gateway.capabilities.needs import services as needs
-from gateway.capabilities.needs.services import OPEN, Category, Need, Needs, NeedState, Reception
+from gateway.capabilities.needs.services import OPEN_STATES, Category, Need, Needs, NeedState, Reception
 from gateway.model import ClockQuality, Command, Fact, Lane, Tick
 from tests.gateway.services.kit import Fold, at, command, kinds, tick
 
@@ -55,7 +55,7 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
     assert (fact.kind, fact.lane, fact.durable, fact.device) == (
         "need-registered", Lane.EVENT, True, "gateway",
     )  # fmt: skip
-    assert fact.body["due"] == at(3 * DAY).wall
+    assert fact.body["due"] == at(3 * DAY).wall_ms
     assert do(fold, "accept", 10)[0].body["owner"] == "desk"
     (referred,) = do(fold, "refer", 20)
     assert (referred.body["referral"], referred.body["state"]) == ("property", "referred")
@@ -63,8 +63,8 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
     assert kinds(do(fold, "done", DAY)) == ["need-done"]
     (closed,) = do(fold, "close", 2 * DAY, outcome="met", satisfaction=5)
     assert closed.body == {
-        "id": ONE, "category": "repair", "channel": "kiosk", "state": "closed", "created": at(0).wall,
-        "due": at(3 * DAY).wall, "owner": "nurse", "referral": "property", "outcome": "met",
+        "id": ONE, "category": "repair", "channel": "kiosk", "state": "closed", "created": at(0).wall_ms,
+        "due": at(3 * DAY).wall_ms, "owner": "nurse", "referral": "property", "outcome": "met",
         "satisfaction": 5, "seconds": DAY, "overdue": False, "by": "王",
     }  # fmt: skip
     row = fold.rows[ONE]
@@ -78,19 +78,20 @@ def test_a_need_goes_from_hand_to_hand_until_the_resident_knows_how_it_ended() -
 def test_each_state_is_open_to_what_makes_sense_in_it(state: NeedState, action: str) -> None:
     fold = desk()
     register(fold)
-    ended = None if state in OPEN else at(1)
+    ended = None if state in OPEN_STATES else at(1)
     fold.rows[ONE] = replace(fold.rows[ONE], state=state, ended=ended)
     before = dict(fold.rows)
     facts = do(fold, action, 2, outcome="unmet")
     allowed = {
-        "accept": OPEN, "refer": OPEN, "done": OPEN, "close": OPEN | {NeedState.DONE},
-        "withdraw": OPEN | {NeedState.DONE}, "reopen": set(NeedState) - OPEN,
+        "accept": OPEN_STATES, "refer": OPEN_STATES, "done": OPEN_STATES,
+        "close": OPEN_STATES | {NeedState.DONE},
+        "withdraw": OPEN_STATES | {NeedState.DONE}, "reopen": set(NeedState) - OPEN_STATES,
     }[action]  # fmt: skip
     assert bool(facts) == (state in allowed)
     if state not in allowed:
         assert fold.rows == before
         assert why(fold, action, 2, outcome="unmet") == "need-state"
-    assert (fold.rows[ONE].ended is None) == (fold.rows[ONE].state in OPEN)
+    assert (fold.rows[ONE].ended is None) == (fold.rows[ONE].state in OPEN_STATES)
 
 
 def test_an_overdue_need_is_told_of_once_and_a_later_date_mends_it() -> None:
@@ -101,7 +102,7 @@ def test_an_overdue_need_is_told_of_once_and_a_later_date_mends_it() -> None:
     assert (late.kind, late.durable, late.body["overdue"]) == ("need-overdue", True, True)
     assert fold.step(tick(3 * DAY + 1)) == []
     assert fold.service.summary(fold.rows)["overdue"] == 1
-    assert kinds(do(fold, "change", 3 * DAY + 2, due=at(5 * DAY).wall)) == ["need-changed"]
+    assert kinds(do(fold, "change", 3 * DAY + 2, due=at(5 * DAY).wall_ms)) == ["need-changed"]
     assert fold.step(tick(3 * DAY + 3)) == []
     assert fold.service.summary(fold.rows)["overdue"] == 0
     assert kinds(fold.step(tick(5 * DAY))) == ["need-overdue"]
@@ -116,7 +117,7 @@ def test_a_clock_that_was_never_set_makes_nothing_late_and_destroys_nothing() ->
     unset = replace(at(9999 * DAY), clock=ClockQuality.UNSET)
     assert fold.step(Tick(unset, "1970-01-01")) == []
     # Another boot, whose clock has leapt years ahead and is not set right yet.
-    leapt = replace(at(0, "next"), wall=at(9999 * DAY).wall, mono=60 * 10**9)
+    leapt = replace(at(0, "next"), wall_ms=at(9999 * DAY).wall_ms, mono_ns=60 * 10**9)
     assert fold.step(Tick(leapt, "2054-01-01")) == []
     assert fold.rows[ONE].sealed
 
@@ -129,7 +130,7 @@ def test_it_can_be_opened_again_for_a_while() -> None:
     assert kinds(do(fold, "reopen", 14 * DAY)) == ["need-reopened"]
     row = fold.rows[ONE]
     assert (row.state, row.ended, row.outcome, row.satisfaction) == (NeedState.ACCEPTED, None, "", 0)
-    assert row.due == at(17 * DAY).wall
+    assert row.due == at(17 * DAY).wall_ms
 
 
 def test_particulars_go_some_days_after_the_end_and_the_need_stays_for_the_statistics() -> None:
@@ -185,8 +186,8 @@ def test_who_looked_at_the_particulars_is_on_record() -> None:
         ("close", {"outcome": "met", "satisfaction": True}, "need-outcome"),
         ("change", {"category": "war"}, "need-category"),
         ("change", {"owner": "nobody"}, "need-owner"),
-        ("change", {"due": at(-DAY).wall}, "need-due"),
-        ("change", {"due": at(999 * DAY).wall}, "need-due"),
+        ("change", {"due": at(-DAY).wall_ms}, "need-due"),
+        ("change", {"due": at(999 * DAY).wall_ms}, "need-due"),
         ("change", {"due": "tomorrow"}, "need-due"),
     ],
 )
@@ -254,5 +255,5 @@ def test_nothing_that_is_typed_gets_into_a_row_or_a_fact(
         assert all("张".encode() not in msgpack.encode(fact.body) for fact in facts)
         assert "张".encode() not in msgpack.encode(fold.rows)
         row = fold.rows[ONE]
-        assert (row.ended is None) == (row.state in OPEN)
-        assert not (row.state in OPEN and not row.sealed)
+        assert (row.ended is None) == (row.state in OPEN_STATES)
+        assert not (row.state in OPEN_STATES and not row.sealed)

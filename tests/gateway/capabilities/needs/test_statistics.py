@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 from gateway.capabilities.needs.services import Category, Need, NeedState, Reception
 from gateway.capabilities.needs.statistics import (
-    figures,
     figures_by_group,
     month_registered,
+    needs_figures,
     needs_table,
     newest_first,
 )
@@ -21,7 +21,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 
 
 def need(state: NeedState, created: float = 0, ended: float | None = None, **more: Any) -> Need:
-    given = {"category": "repair", "channel": "desk", "due": at(created + 3 * DAY).wall, **more}
+    given = {"category": "repair", "channel": "desk", "due": at(created + 3 * DAY).wall_ms, **more}
     over = None if ended is None else at(ended)
     return Need(state=state, created=at(created), ended=over, **given)
 
@@ -37,7 +37,7 @@ NEEDS = (
 
 
 def test_the_figures_of_some_needs() -> None:
-    found = figures(NEEDS)
+    found = needs_figures(NEEDS)
     assert (found.registered, found.open, found.overdue, found.late, found.referred) == (6, 2, 1, 1, 2)
     assert found.days == 2.0, "the median; what was withdrawn says nothing of it"
     assert found.satisfaction == 3.5
@@ -45,7 +45,7 @@ def test_the_figures_of_some_needs() -> None:
 
 
 def test_of_none_there_is_nothing_to_say() -> None:
-    found = figures([])
+    found = needs_figures([])
     assert (found.registered, found.days, found.satisfaction, found.referred_share) == (0, None, None, None)
 
 

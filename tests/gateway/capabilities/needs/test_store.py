@@ -52,7 +52,7 @@ def remains(of: bytes, folder: Path) -> int:
 
 
 def test_what_was_sealed_is_read_back_and_nothing_of_it_is_legible_on_the_disk(tmp_path: Path) -> None:
-    store(tmp_path).put(ONE, ZHANG, 5)
+    store(tmp_path).insert(ONE, ZHANG, 5)
     assert store(tmp_path).get(ONE) == ZHANG
     assert store(tmp_path).get(TWO) is None
     for text in TYPED:
@@ -63,7 +63,7 @@ def test_what_was_sealed_is_read_back_and_nothing_of_it_is_legible_on_the_disk(t
 
 def test_the_file_and_the_key_are_the_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "needs.db").touch(0o644)
-    store(tmp_path).put(ONE, ZHANG, 5)
+    store(tmp_path).insert(ONE, ZHANG, 5)
     assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {
         "needs.db": 0o600, "needs.key": 0o600,
     }  # fmt: skip
@@ -71,9 +71,9 @@ def test_the_file_and_the_key_are_the_owners_alone(tmp_path: Path) -> None:
 
 def test_what_was_destroyed_has_left_the_disk_with_its_key_and_its_sealed_text(tmp_path: Path) -> None:
     ours = store(tmp_path)
-    ours.put(TWO, Particulars("留下的"), 5)
+    ours.insert(TWO, Particulars("留下的"), 5)
     for n in range(9):
-        ours.put(str(20_000_000 + n), ZHANG, 5)
+        ours.insert(str(20_000_000 + n), ZHANG, 5)
     ours.replace("20000003", Particulars("改过的 " + "长" * 500, "张小凡"))
     gone = {number: blobs for number, blobs in sealed(tmp_path).items() if number != TWO}
     assert all(remains(blob, tmp_path) == len(blob) - 7 for blobs in gone.values() for blob in blobs)
@@ -86,7 +86,7 @@ def test_what_was_destroyed_has_left_the_disk_with_its_key_and_its_sealed_text(t
 
 def test_a_step_seals_anew_and_leaves_nothing_of_the_former_text(tmp_path: Path) -> None:
     ours = store(tmp_path)
-    ours.put(ONE, ZHANG, 5)
+    ours.insert(ONE, ZHANG, 5)
     _, former = sealed(tmp_path)[ONE]
     ours.replace(ONE, Particulars("灯已修好"))
     assert ours.get(ONE) == Particulars("灯已修好")
@@ -95,7 +95,7 @@ def test_a_step_seals_anew_and_leaves_nothing_of_the_former_text(tmp_path: Path)
 
 def test_the_blocks_that_are_given_back_to_the_disk_hold_nothing(tmp_path: Path) -> None:
     ours = store(tmp_path)
-    ours.put(ONE, ZHANG, 5)
+    ours.insert(ONE, ZHANG, 5)
     # A second name keeps the blocks of SQLite's rollback journal after it is deleted.
     journal, blocks = tmp_path / "needs.db-journal", tmp_path / "blocks"
     journal.touch()
@@ -108,8 +108,8 @@ def test_the_blocks_that_are_given_back_to_the_disk_hold_nothing(tmp_path: Path)
 
 def test_texts_cannot_change_places(tmp_path: Path) -> None:
     ours = store(tmp_path)
-    ours.put(ONE, ZHANG, 5)
-    ours.put(TWO, Particulars("另一条"), 5)
+    ours.insert(ONE, ZHANG, 5)
+    ours.insert(TWO, Particulars("另一条"), 5)
     with closing(sqlite3.connect(tmp_path / "needs.db")) as database, database:
         database.execute(
             "UPDATE need SET (key, body) = (SELECT key, body FROM need WHERE id = ?) WHERE id = ?",
@@ -122,14 +122,14 @@ def test_texts_cannot_change_places(tmp_path: Path) -> None:
 
 def test_a_lost_or_wrong_key_is_told_and_none_is_made_in_its_place(tmp_path: Path) -> None:
     ours, key = store(tmp_path), tmp_path / "needs.key"
-    ours.put(ONE, ZHANG, 5)
+    ours.insert(ONE, ZHANG, 5)
     right = key.read_text()
 
     def refused() -> str:
         errors = set()
         for work in (
             lambda: ours.get(ONE),
-            lambda: ours.put(TWO, ZHANG, 5),
+            lambda: ours.insert(TWO, ZHANG, 5),
             lambda: ours.replace(ONE, ZHANG),
             ours.check_key,
         ):
@@ -168,9 +168,9 @@ def test_a_key_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyP
     key.chmod(0o440)  # as an ACL's mask shows
     ours = ParticularsStore(tmp_path / "needs.db", key)
     with pytest.raises(GatewayError, match="secret-open"):
-        ours.put(ONE, ZHANG, 5)
+        ours.insert(ONE, ZHANG, 5)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(given))
-    ours.put(ONE, ZHANG, 5)
+    ours.insert(ONE, ZHANG, 5)
     assert ours.get(ONE) == ZHANG
     key.chmod(0o444)
     with pytest.raises(GatewayError, match="secret-open"):
@@ -181,14 +181,14 @@ def test_a_key_may_come_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_damaged_file_is_told_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "needs.db").write_bytes(content)
     with pytest.raises(GatewayError, match="needs-store"):
-        store(tmp_path).put(ONE, ZHANG, 5)
+        store(tmp_path).insert(ONE, ZHANG, 5)
     assert (tmp_path / "needs.db").read_bytes() == content
 
 
 def test_a_folder_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GatewayError, match="needs-store"):
-        ParticularsStore(tmp_path / "file" / "needs.db", tmp_path / "needs.key").put(ONE, ZHANG, 5)
+        ParticularsStore(tmp_path / "file" / "needs.db", tmp_path / "needs.key").insert(ONE, ZHANG, 5)
 
 
 def test_nothing_is_kept_where_nothing_was_ever_registered(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ NOTE = "已约水电工老赵"
 
 
 def ask(centre: Centre, name: str, /, **request: Any) -> dict[str, Any]:
-    return asyncio.run(control.call(centre.daemon.socket, name, **request))
+    return asyncio.run(control.call_daemon(centre.daemon.socket, name, **request))
 
 
 def update(centre: Centre, number: str, action: str, note: str = "", **args: Any) -> None:

@@ -44,7 +44,7 @@ def test_an_outage_makes_a_bay_unknown_and_keeps_its_session() -> None:
     fold.step(sample("p", 5, error="timeout"))
     assert summary(fold)["unknown"] == 2
     assert kinds(fold.step(sample("p", 50, occupied__1=True, occupied__2=True))) == []
-    assert fold.rows["p/occupied.1"].since.wall == fold.rows["p/occupied.2"].since.wall
+    assert fold.rows["p/occupied.1"].since.wall_ms == fold.rows["p/occupied.2"].since.wall_ms
     (fact,) = fold.step(sample("p", 60, occupied__1=False, occupied__2=True))
     assert fact.body["lasted"] == 60
 

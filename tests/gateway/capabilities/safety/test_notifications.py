@@ -47,7 +47,11 @@ def spoken(language: str) -> MessageContext:
     title = {"zh": "邻里中心", "en": "Centre"}[language]
     rules = {"warm": {"zh": "太热", "en": "Too warm"}}
     return MessageContext(
-        language, title, {"fridge": FREEZER}, rules, lambda at: datetime.fromtimestamp(at.wall / 1000, UTC)
+        language,
+        title,
+        {"fridge": FREEZER},
+        rules,
+        lambda at: datetime.fromtimestamp(at.wall_ms / 1000, UTC),
     )
 
 

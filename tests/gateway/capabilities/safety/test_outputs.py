@@ -8,7 +8,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.capabilities.safety.outputs import REPEAT_ON_INTERVAL_S, RETRY_DELAY_S, OutputController
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output, alarms_requiring
+from gateway.capabilities.safety.services.alarms import (
+    Alarm,
+    AlarmMode,
+    AlarmState,
+    Output,
+    alarms_requiring,
+)
 from gateway.model import Command, Fact, GatewayError, Hazard, LinkDown, ReadFailed, Sample
 from tests.clock import FakeClock
 from tests.gateway.services.kit import at
@@ -27,7 +33,7 @@ def test_which_alarms_ask() -> None:
         alarm = replace(FIRE, state=state)
         assert bool(alarms_requiring(VALVE, [alarm])), "a valve stays until a person has reset the alarm"
         assert bool(alarms_requiring(SIREN, [alarm])) == (state is not AlarmState.LATCHED)
-    for mode in (Mode.SHELVED, Mode.DISABLED, Mode.TEST):
+    for mode in (AlarmMode.SHELVED, AlarmMode.DISABLED, AlarmMode.TEST):
         assert not alarms_requiring(VALVE, [replace(FIRE, mode=mode)])
     assert not alarms_requiring(SIREN, [GAS])
 
@@ -40,7 +46,7 @@ def test_muting_silences_the_siren_alone() -> None:
 
 
 def test_a_drill_moves_only_what_takes_part_in_it() -> None:
-    drill = replace(FIRE, mode=Mode.DRILL)
+    drill = replace(FIRE, mode=AlarmMode.DRILL)
     assert alarms_requiring(SIREN, [drill])
     assert not alarms_requiring(VALVE, [drill])
 
@@ -48,7 +54,7 @@ def test_a_drill_moves_only_what_takes_part_in_it() -> None:
 def test_an_interlock_holds_an_output_back() -> None:
     assert alarms_requiring(DOOR, [FIRE])
     assert not alarms_requiring(DOOR, [FIRE, GAS])
-    assert alarms_requiring(DOOR, [FIRE, replace(GAS, mode=Mode.DRILL)]), "a drill locks nothing"
+    assert alarms_requiring(DOOR, [FIRE, replace(GAS, mode=AlarmMode.DRILL)]), "a drill locks nothing"
 
 
 class Rig:

@@ -17,7 +17,7 @@ def replay(rule: Rule, *history: Sample) -> list[tuple[float, float | None]]:
     replayed = RuleReplay([rule], lambda _: None)
     for each in history:
         replayed.process_sample(each)
-    zero = at(0).wall
+    zero = at(0).wall_ms
     return [
         ((alarm.began - zero) / 1000, alarm.ended and (alarm.ended - zero) / 1000)
         for alarm in replayed.alarms
@@ -47,7 +47,7 @@ def test_a_silence_is_seen_though_nothing_was_read() -> None:
 
 
 def test_a_restart_in_between_does_not_matter() -> None:
-    later = Sample("f", replace(at(600, boot="next"), mono=5), {"t": 9.5})
+    later = Sample("f", replace(at(600, boot="next"), mono_ns=5), {"t": 9.5})
     assert replay(a_rule(WARM, delay=300), sample("f", 0, t=9.0), later) == [(300, None)]
 
 

@@ -99,7 +99,7 @@ class Gateway:
         self.step(
             Command(
                 id=f"{second}", at=at, device=device, action=action, args=args,
-                expires=at.wall + 1, origin="console", by=by,
+                expires=at.wall_ms + 1, origin="console", by=by,
             )
         )  # fmt: skip
 
@@ -247,7 +247,7 @@ class Console:
             "id": name or f"{action}-{self._count}", "device": device, "action": action, "args": args,
             "expires": round((time.time() + 60) * 1000), "origin": "console", "by": "王",
         }  # fmt: skip
-        answer = asyncio.run(control.call(self._socket, "command", **request))
+        answer = asyncio.run(control.call_daemon(self._socket, "command", **request))
         return str(answer["status"])
 
 

@@ -82,7 +82,7 @@ def test_a_site_says_how_people_walk_through_it(tmp_path: Path) -> None:
 
 def test_limits_are_rules_of_the_site(tmp_path: Path) -> None:
     rules = load(tmp_path).part(SafetySite).rules
-    # They are evaluated in this order: of several alarms by one reading, that of the whole centre is first.
+    # In this order: if one reading exceeds several limits, the alarm of the whole centre is first.
     assert list(rules) == ["crowd", "crowd-dance", "sweaty"]
     assert all(rule.hazard is Hazard.CROWD and rule.device == "visitors" for rule in rules.values())
     assert [each.point for each in rules["crowd-dance"].conditions] == ["visitors.room.dance.inside"]

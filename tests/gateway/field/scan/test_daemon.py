@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from gateway.base import control
-from gateway.field.scan.ask import decode_points, encode_points
-from gateway.journal import Reader
+from gateway.field.scan.requests import decode_points, encode_points
+from gateway.journal import JournalReader
 from gateway.model import GatewayError, Lane
 from tests.drivers.conftest import Line
 from tests.gateway.conftest import ROOT
@@ -86,7 +86,7 @@ async def running(rig: Rig) -> AsyncIterator[Callable[[str], float]]:
 
 async def control_answers(rig: Rig) -> bool:
     try:
-        health = await control.call(rig.socket, "health")
+        health = await control.call_daemon(rig.socket, "health")
     except GatewayError:
         return False
     return all(health["buses"].values())
@@ -94,7 +94,7 @@ async def control_answers(rig: Rig) -> bool:
 
 async def readings(rig: Rig) -> list[dict[str, Any]]:
     """Every reading of the detector in the journal."""
-    async with Reader.open(rig.journal) as reader:
+    async with JournalReader.open(rig.journal) as reader:
         records = [record async for record in reader.records(Lane.TELEMETRY, 0)]
     return [record.body for record in records if record.device == "smoke-hall"]
 
@@ -167,8 +167,8 @@ async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line,
             ({"bus": "nowhere", "address": {"unit": 9}}, "bus-unknown"),
         ):
             with pytest.raises(GatewayError, match=error):
-                await control.call(rig.socket, "scan", **request)
-        answer = await control.call(rig.socket, "scan", bus="rs485", address={"unit": 9})
+                await control.call_daemon(rig.socket, "scan", **request)
+        answer = await control.call_daemon(rig.socket, "scan", bus="rs485", address={"unit": 9})
         assert answer == {"nobody": "timeout", "kind": "timeout"}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from drivers import load_driver
 from gateway.config import Mistakes, Profile, load_profile
-from gateway.field.scan.match import contradicts, matching_profiles
+from gateway.field.scan.match import contradicts_identity, matching_profiles
 from gateway.wire.codec import convert_values
 from tests.gateway.field.scan.conftest import MODELS
 
@@ -54,8 +54,8 @@ def test_what_a_device_says_of_itself_decides() -> None:
     cu16, wkly = MODELS["parcel-locker/kerong-cu16"], MODELS["parcel-locker/generic-wkly"]
     raw = cu16.driver.parse_example(cu16.examples[0]["raw"])
     assert among(MODELS, cu16, raw, dialect="cu16") == ["parcel-locker/kerong-cu16"]
-    assert contradicts(wkly, {"dialect": "cu16"})
-    assert not contradicts(wkly, {})
+    assert contradicts_identity(wkly, {"dialect": "cu16"})
+    assert not contradicts_identity(wkly, {})
     leak = MODELS["water/milesight-em300-zld"]
     raw = leak.driver.parse_example(leak.examples[0]["raw"])
     for said in ("Milesight EM300-ZLD", "em300_zld v2"):

@@ -40,7 +40,7 @@ class Visitor:
     async def go(self, times: int = 1) -> None:
         for _ in range(times):
             try:
-                self.results.append(await self._rig.line.request_for_scan(self.ask))
+                self.results.append(await self._rig.line.run_scan_request(self.ask))
             except GatewayError as error:
                 self.results.append(error.key)
 
@@ -95,7 +95,7 @@ async def test_a_line_that_breaks_under_a_visitor_is_opened_again() -> None:
         await asyncio.gather(visitor.go(), rig.clock.advance(5))
         assert visitor.results == ["line-down"]
         assert len(rig.bus.opened) == 2
-        assert rig.line.counters.up
+        assert rig.line.counters.is_up
 
 
 async def test_a_busy_line_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import pytest
 from drivers.lockboard import DIALECTS
 from gateway.field.scan.ports import port_users
 from gateway.model import GatewayError, LinkDown
-from gateway.simulate.modbus import MBAP, build_response, crc16, exception_response
+from gateway.simulate.modbus import MBAP_HEADER, build_response, crc16, exception_response
 from tests.broker import Broker
 from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 from tests.drivers.conftest import Line, new_line
@@ -220,8 +220,8 @@ class Tcp:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
-            while head := await reader.readexactly(MBAP.size):
-                number, _, length, unit = MBAP.unpack(head)
+            while head := await reader.readexactly(MBAP_HEADER.size):
+                number, _, length, unit = MBAP_HEADER.unpack(head)
                 request = await reader.readexactly(length - 1)
                 self.asked.append((unit, request))
                 tables = self._known.get(1 if self._everywhere else unit)
@@ -232,7 +232,7 @@ class Tcp:
                     if tables is None
                     else build_response(tables, request)
                 )
-                writer.write(MBAP.pack(number, 0, len(pdu) + 1, unit) + pdu)
+                writer.write(MBAP_HEADER.pack(number, 0, len(pdu) + 1, unit) + pdu)
 
 
 async def test_units_behind_a_tcp_gateway(rig: Rig) -> None:

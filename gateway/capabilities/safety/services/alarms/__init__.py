@@ -3,8 +3,8 @@
 from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LINK_POINT, LocalClock, Rule, RuleCondition, rule_of_point, rules_of_device
-from .service import Alarm, Mode, Safety
-from .state_machine import TRANSITIONS, AlarmEvent, AlarmState, state_diagram
+from .service import Alarm, AlarmMode, Safety
+from .state_machine import TRANSITIONS, AlarmEvent, AlarmState
 
 __all__ = [
     "LINK_POINT",
@@ -12,9 +12,9 @@ __all__ = [
     "TRANSITIONS",
     "Alarm",
     "AlarmEvent",
+    "AlarmMode",
     "AlarmState",
     "LocalClock",
-    "Mode",
     "Output",
     "Rule",
     "RuleChange",
@@ -24,5 +24,4 @@ __all__ = [
     "alarms_requiring",
     "rule_of_point",
     "rules_of_device",
-    "state_diagram",
 ]

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.model import Checks, Hazard
 
-from .service import Alarm, Mode
+from .service import Alarm, AlarmMode
 
 OUTPUTS_DEVICE = "outputs"
 """The device that reports the outputs: `siren` is whether it is on, `siren.failed` whether it failed."""
@@ -38,13 +38,13 @@ class Output(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tr
 
 def alarms_requiring(output: Output, alarms: Iterable[Alarm]) -> list[Alarm]:
     """The alarms that require an output to be on; empty when it must be off."""
-    standing = [alarm for alarm in alarms if alarm.stands]
-    if any(alarm.hazard in output.unless and alarm.mode is not Mode.DRILL for alarm in standing):
+    standing = [alarm for alarm in alarms if alarm.is_current]
+    if any(alarm.hazard in output.unless and alarm.mode is not AlarmMode.DRILL for alarm in standing):
         return []
     return [
         alarm
         for alarm in standing
         if alarm.hazard in output.hazards
-        and (alarm.sounds or not output.sound)
-        and (output.drill or alarm.mode is not Mode.DRILL)
+        and (alarm.is_sounding or not output.sound)
+        and (output.drill or alarm.mode is not AlarmMode.DRILL)
     ]

@@ -93,7 +93,7 @@ class _RuleState:
 
     def update(self, at: Stamp, local_time: LocalClock) -> bool:
         """Whether `holds` has changed."""
-        now_s, is_met = at.mono / 1e9, self._is_met(at, local_time)
+        now_s, is_met = at.mono_ns / 1e9, self._is_met(at, local_time)
         if is_met is None or is_met == self.holds:
             self.pending_since_s = None
             return False
@@ -153,7 +153,7 @@ class RuleEvaluator:
         of_device = self._by_device.get(sample.device)
         if of_device is None:
             return
-        now_s = sample.at.mono / 1e9
+        now_s = sample.at.mono_ns / 1e9
         values: Mapping[str, Value] = {**sample.values, LINK_POINT: bool(sample.error)}
         for entries in of_device.values():
             for _, condition, point in entries:
@@ -168,7 +168,7 @@ class RuleEvaluator:
         """The changes that the passing of time causes: delays, hours, `missing` and `stuck`."""
         for state in self._time_dependent:
             for condition in state.conditions:
-                condition.update_time(at.mono / 1e9)
+                condition.update_time(at.mono_ns / 1e9)
         for state in self._states.values():
             is_due = state.pending_since_s is not None or state.rule.depends_on_time
             if is_due and state.update(at, self._local_time):

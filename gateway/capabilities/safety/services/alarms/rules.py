@@ -7,8 +7,8 @@ from datetime import datetime
 
 import msgspec
 
-from gateway.model import LATCHING, AlarmSpec, Device, Hazard, Limit, Stamp
-from gateway.model.hours import Hours
+from gateway.model import LATCHING_HAZARDS, AlarmSpec, Device, Hazard, Limit, Stamp
+from gateway.model.hours import WeeklyHours
 
 LINK_POINT = "link"
 """The point that stands for the connection to a device: true while the device does not answer."""
@@ -79,7 +79,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def rules_of_device(device: Device, opening_hours: Hours | None = None) -> Iterator[Rule]:
+def rules_of_device(device: Device, opening_hours: WeeklyHours | None = None) -> Iterator[Rule]:
     """The rules in a device's profile; a safety device has one more, for when it does not answer.
 
     `opening_hours` are those of the site, for alarms that apply `while_open`.
@@ -87,11 +87,13 @@ def rules_of_device(device: Device, opening_hours: Hours | None = None) -> Itera
     for name, point in device.points.items():
         if spec := point.alarm:
             yield rule_of_point(device.name, name, spec, opening_hours)
-    if device.safety:
+    if device.is_safety_device:
         yield rule_of_point(device.name, LINK_POINT, AlarmSpec(hazard=Hazard.FAULT, off_delay=0.0))
 
 
-def rule_of_point(device: str, point: str, spec: AlarmSpec, opening_hours: Hours | None = None) -> Rule:
+def rule_of_point(
+    device: str, point: str, spec: AlarmSpec, opening_hours: WeeklyHours | None = None
+) -> Rule:
     """The rule for one point with an alarm in its profile."""
     has_limit = spec.above is not None or spec.below is not None
     path = f"{device}.{point}"
@@ -109,5 +111,5 @@ def rule_of_point(device: str, point: str, spec: AlarmSpec, opening_hours: Hours
         applies_at=opening_hours.__contains__ if spec.while_open and opening_hours is not None else None,
         on_delay_s=spec.delay,
         off_delay_s=spec.off_delay,
-        latching=spec.hazard in LATCHING if spec.latch is None else spec.latch,
+        latching=spec.hazard in LATCHING_HAZARDS if spec.latch is None else spec.latch,
     )

@@ -15,16 +15,16 @@ from typing import Any
 import msgspec
 
 from gateway.model import (
-    GATEWAY,
-    Adopted,
+    GATEWAY_DEVICE,
     AlarmSpec,
-    Changes,
     Command,
+    ConfigurationAdopted,
     Device,
     Fact,
     Hazard,
     Lane,
     Message,
+    RowChanges,
     Rows,
     Sample,
     Service,
@@ -32,7 +32,7 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LocalClock, Rule, rule_of_point, rules_of_device
@@ -42,7 +42,7 @@ GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", 
 _HOUR_S = 3600.0
 
 
-class Mode(StrEnum):
+class AlarmMode(StrEnum):
     """What a person has decided about an alarm. All but a drill end after a limited time."""
 
     SHELVED = "shelved"
@@ -57,7 +57,7 @@ class Mode(StrEnum):
 
 MAX_MUTE_S = 7 * _HOUR_S
 """After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
-MAX_MODE_S = {Mode.SHELVED: 8 * _HOUR_S, Mode.DISABLED: 24 * _HOUR_S, Mode.TEST: 2 * _HOUR_S}
+MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, AlarmMode.TEST: 2 * _HOUR_S}
 """The longest time that each mode may last, whatever was requested."""
 
 
@@ -77,7 +77,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     muted: bool = False
     """Its sound is off; a new alarm sounds again (GB 20517-2025, 5.11)."""
     muted_until: Stamp | None = None
-    mode: Mode | None = None
+    mode: AlarmMode | None = None
     until: Stamp | None = None
     """When the mode ends."""
     mode_by: str = ""
@@ -86,18 +86,18 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """Its condition held at least once while it was in test."""
 
     @property
-    def stands(self) -> bool:
+    def is_current(self) -> bool:
         """Whether people must deal with it now."""
         return self.state is not AlarmState.NORMAL and self.mode not in (
-            Mode.SHELVED,
-            Mode.DISABLED,
-            Mode.TEST,
+            AlarmMode.SHELVED,
+            AlarmMode.DISABLED,
+            AlarmMode.TEST,
         )
 
     @property
-    def sounds(self) -> bool:
+    def is_sounding(self) -> bool:
         """Whether it requires a siren."""
-        return self.stands and self.state is not AlarmState.LATCHED and not self.muted
+        return self.is_current and self.state is not AlarmState.LATCHED and not self.muted
 
 
 class Safety(Service):
@@ -119,11 +119,12 @@ class Safety(Service):
         devices: Mapping[str, Device],
         rules: Iterable[Rule] = (),
         local_time: LocalClock = lambda _: None,
-        opening_hours: Hours | None = None,
+        opening_hours: WeeklyHours | None = None,
         inside_figure: str = "",
     ) -> None:
         own = (
-            rule_of_point(GATEWAY, point, AlarmSpec(hazard=Hazard.FAULT)) for point in GATEWAY_FAULT_POINTS
+            rule_of_point(GATEWAY_DEVICE, point, AlarmSpec(hazard=Hazard.FAULT))
+            for point in GATEWAY_FAULT_POINTS
         )
         profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
         self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
@@ -142,7 +143,7 @@ class Safety(Service):
             "drill": self._start_drill,
         }
 
-    def apply(self, rows: Rows, message: Message) -> tuple[Changes, list[Fact]]:
+    def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         changes = _ChangeSet(rows, message.at)
         if isinstance(message, Sample):
             if message.device == self._inside_service:
@@ -159,7 +160,7 @@ class Safety(Service):
                     alarm.muted_until is None or _has_passed(alarm.muted_until, message.at)
                 ):
                     changes.record(key, _replace(changes.get(key) or alarm, muted=False), "unmuted")
-        elif isinstance(message, Adopted):
+        elif isinstance(message, ConfigurationAdopted):
             self._apply_configuration(changes)
         elif isinstance(message, Command) and message.action in self._commands:
             self._commands[message.action](changes, message)
@@ -174,11 +175,11 @@ class Safety(Service):
         alarms: list[Alarm] = list(rows.values())
         unacknowledged = (AlarmState.ACTIVE, AlarmState.CLEARED)
         return {
-            "alarms": sum(alarm.stands for alarm in alarms),
-            "unacknowledged": sum(alarm.stands and alarm.state in unacknowledged for alarm in alarms),
-            "shelved": sum(alarm.mode is Mode.SHELVED for alarm in alarms),
-            "disabled": sum(alarm.mode is Mode.DISABLED for alarm in alarms),
-            "test": sum(alarm.mode is Mode.TEST for alarm in alarms),
+            "alarms": sum(alarm.is_current for alarm in alarms),
+            "unacknowledged": sum(alarm.is_current and alarm.state in unacknowledged for alarm in alarms),
+            "shelved": sum(alarm.mode is AlarmMode.SHELVED for alarm in alarms),
+            "disabled": sum(alarm.mode is AlarmMode.DISABLED for alarm in alarms),
+            "test": sum(alarm.mode is AlarmMode.TEST for alarm in alarms),
         }
 
     def _resume_rules(self, rows: Rows) -> None:
@@ -189,7 +190,7 @@ class Safety(Service):
         """Remove the alarms whose rule is no longer configured: nothing would clear them."""
         self._resume_rules(changes.alarms)
         for key, alarm in changes.alarms.items():
-            if key not in self._evaluator.rules and alarm.mode is not Mode.DRILL:
+            if key not in self._evaluator.rules and alarm.mode is not AlarmMode.DRILL:
                 changes.record(
                     key, _replace(alarm, state=AlarmState.NORMAL, mode=None, until=None), "removed"
                 )
@@ -199,9 +200,9 @@ class Safety(Service):
         rule = change.rule
         old = changes.get(rule.id)
         mode = old.mode if old else None
-        if mode is Mode.DISABLED:
+        if mode is AlarmMode.DISABLED:
             return
-        if mode is Mode.TEST:
+        if mode is AlarmMode.TEST:
             assert old is not None
             if change.holds:
                 changes.record(rule.id, _replace(old, tested=True, value=change.value), "tested")
@@ -234,7 +235,7 @@ class Safety(Service):
     def _disable_alarms(self, changes: _ChangeSet, command: Command) -> None:
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
-            alarm = _with_mode(alarm, Mode.DISABLED, command, changes.at)
+            alarm = _with_mode(alarm, AlarmMode.DISABLED, command, changes.at)
             changes.record(rule.id, _replace(alarm, state=AlarmState.NORMAL, muted=False), "disabled")
 
     def _start_test(self, changes: _ChangeSet, command: Command) -> None:
@@ -242,11 +243,11 @@ class Safety(Service):
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
             if alarm.state is AlarmState.NORMAL and alarm.mode is None:
-                alarm = _with_mode(_replace(alarm, tested=False), Mode.TEST, command, changes.at)
+                alarm = _with_mode(_replace(alarm, tested=False), AlarmMode.TEST, command, changes.at)
                 changes.record(rule.id, alarm, "test-begun")
 
     def _end_disable_or_test(self, changes: _ChangeSet, command: Command) -> None:
-        wanted = Mode.TEST if command.action == "end-test" else Mode.DISABLED
+        wanted = AlarmMode.TEST if command.action == "end-test" else AlarmMode.DISABLED
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id)
             if alarm is not None and alarm.mode is wanted:
@@ -257,8 +258,10 @@ class Safety(Service):
         alarm = changes.get(key)
         if alarm is None or alarm.mode is None:
             return
-        change = {Mode.SHELVED: "unshelved", Mode.DISABLED: "enabled"}.get(alarm.mode, "test-ended")
-        raises = alarm.mode in (Mode.DISABLED, Mode.TEST) and self._evaluator.holds(key)
+        change = {AlarmMode.SHELVED: "unshelved", AlarmMode.DISABLED: "enabled"}.get(
+            alarm.mode, "test-ended"
+        )
+        raises = alarm.mode in (AlarmMode.DISABLED, AlarmMode.TEST) and self._evaluator.holds(key)
         changes.record(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
         rule = self._evaluator.rules.get(key)
         if raises and rule is not None:
@@ -272,12 +275,12 @@ class Safety(Service):
         key = f"drill/{hazard}"
         alarm = Alarm(
             id=_occurrence_id(key, changes.at),
-            device=GATEWAY,
+            device=GATEWAY_DEVICE,
             point="drill",
             hazard=Hazard(str(hazard)),
             raised=changes.at,
             value=True,
-            mode=Mode.DRILL,
+            mode=AlarmMode.DRILL,
             mode_by=command.by,
             latch=True,
         )
@@ -292,7 +295,7 @@ class _ChangeSet:
     def __init__(self, rows: Rows, at: Stamp) -> None:
         self._old_rows = rows
         self.at = at
-        self.rows: Changes = {}
+        self.rows: RowChanges = {}
         self.facts: list[Fact] = []
 
     @property
@@ -312,7 +315,7 @@ class _ChangeSet:
 
     def record(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
         """Store an alarm as it is now, with a fact of what has changed."""
-        is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, Mode.DRILL)
+        is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, AlarmMode.DRILL)
         self.rows[key] = None if is_normal else alarm
         body = {
             "id": alarm.id,
@@ -322,7 +325,7 @@ class _ChangeSet:
             "hazard": alarm.hazard,
             "latch": alarm.latch,
             "value": alarm.value,
-            "raised": alarm.raised.wall,
+            "raised": alarm.raised.wall_ms,
             "by": alarm.mode_by if change in _MODE_CHANGES else alarm.acknowledged_by,
             "mode": alarm.mode or "",
             "why": alarm.why,
@@ -346,7 +349,7 @@ def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
     """A reset is recorded with the person's name. It ends a drill in any state."""
     for key, alarm in _alarms_named_by(changes, command):
         signed = _replace(alarm, acknowledged_by=command.by)
-        if alarm.mode is Mode.DRILL:
+        if alarm.mode is AlarmMode.DRILL:
             changes.record(key, _replace(signed, state=AlarmState.NORMAL), "closed")
         else:
             changes.apply_event(key, signed, AlarmEvent.RESET)
@@ -356,20 +359,20 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
     """Mute one alarm, or all that sound now; the alarms still stand."""
     alarm_id = command.args.get("alarm")
     for key, alarm in changes.alarms.items():
-        if alarm.sounds and alarm_id in (None, alarm.id):
+        if alarm.is_sounding and alarm_id in (None, alarm.id):
             until = _stamp_after(changes.at, MAX_MUTE_S)
             changes.record(key, _replace(alarm, muted=True, muted_until=until, mode_by=command.by), "muted")
 
 
 def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
-        if alarm.stands and alarm.mode is None:
-            changes.record(key, _with_mode(alarm, Mode.SHELVED, command, changes.at), "shelved")
+        if alarm.is_current and alarm.mode is None:
+            changes.record(key, _with_mode(alarm, AlarmMode.SHELVED, command, changes.at), "shelved")
 
 
 def _unshelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
-        if alarm.mode is Mode.SHELVED:
+        if alarm.mode is AlarmMode.SHELVED:
             changes.record(
                 key, _replace(alarm, mode=None, until=None, muted=False, mode_by=command.by), "unshelved"
             )
@@ -380,7 +383,7 @@ def _alarms_named_by(changes: _ChangeSet, command: Command) -> list[tuple[str, A
     return [(key, alarm) for key, alarm in changes.alarms.items() if alarm.id == wanted]
 
 
-def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
+def _with_mode(alarm: Alarm, mode: AlarmMode, command: Command, at: Stamp) -> Alarm:
     requested = command.args.get("seconds")
     max_s = MAX_MODE_S[mode]
     seconds = (
@@ -396,12 +399,14 @@ def _with_mode(alarm: Alarm, mode: Mode, command: Command, at: Stamp) -> Alarm:
 
 
 def _stamp_after(at: Stamp, seconds: float) -> Stamp:
-    return _replace(at, wall=at.wall + round(seconds * 1e3), mono=at.mono + round(seconds * 1e9))
+    return _replace(
+        at, wall_ms=at.wall_ms + round(seconds * 1e3), mono_ns=at.mono_ns + round(seconds * 1e9)
+    )
 
 
 def _has_passed(deadline: Stamp, now: Stamp) -> bool:
     """Where no clock can tell, protection resumes too early rather than too late."""
-    return now.seconds_since(deadline, unknown=inf, stepped_back=-inf) >= 0
+    return now.seconds_since(deadline, if_unknown=inf, if_stepped_back=-inf) >= 0
 
 
 def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
@@ -417,7 +422,7 @@ def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
 
 
 def _occurrence_id(key: str, at: Stamp) -> str:
-    return f"{key}/{at.wall:x}"
+    return f"{key}/{at.wall_ms:x}"
 
 
 _replace = msgspec.structs.replace

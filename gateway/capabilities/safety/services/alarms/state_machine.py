@@ -67,12 +67,3 @@ _TRANSITIONS_BY_EVENT = {
 def find_transition(state: AlarmState, event: AlarmEvent, latching: bool) -> Transition | None:
     """The transition for an event in a state; None when the event changes nothing."""
     return _TRANSITIONS_BY_EVENT.get((state, event, latching))
-
-
-def state_diagram() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> normal"]
-    for transition in TRANSITIONS:
-        condition = {True: " (latching)", False: " (not latching)", None: ""}[transition.latching]
-        lines.append(f"    {transition.state} --> {transition.next}: {transition.event}{condition}")
-    return "\n".join(lines)

@@ -14,6 +14,6 @@ add_arguments = add_site_argument
 
 def run(options: argparse.Namespace) -> None:
     """Print a line for each room. Raises `GatewayError`."""
-    answer = asyncio.run(control.call(load_running_site(options).control.socket, "meeting-rooms"))
+    answer = asyncio.run(control.call_daemon(load_running_site(options).control.socket, "meeting-rooms"))
     for room, in_use in answer["rooms"].items():
         print(room, cli_text("room-in-use" if in_use else "room-free"))

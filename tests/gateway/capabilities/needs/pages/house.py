@@ -57,7 +57,7 @@ class NeedsHouse(House):
             lambda: self.reception,
             lambda: options,
             lambda: engine.rows(Needs.name),
-            engine.command,
+            engine.submit_command,
             self.clock,
         )
         return {**await super()._handlers(journal), **desk.handlers()}

@@ -18,9 +18,9 @@ from markupsafe import escape
 
 from gateway.capabilities.needs.pages.passes import (
     ALLOWED_REQUESTS,
-    NEEDS_PER_PHONE,
+    LOOKUP_LIMIT,
     PHONE_LIFETIME_S,
-    WRONG_NUMBERS,
+    PHONE_REGISTRATION_LIMIT,
     Passes,
 )
 from gateway.capabilities.needs.services import NeedState
@@ -45,7 +45,7 @@ def passes(key: str = KEY) -> Passes:
 
 
 def cookie_for(channel: str) -> str:
-    return f"linli-need={passes().issue(channel)}"
+    return f"linli-need={passes().issue_pass(channel)}"
 
 
 @pytest.mark.parametrize("channel", ["phone", "kiosk"])
@@ -94,7 +94,7 @@ def test_a_pass_becomes_a_cookie_and_leaves_the_address(served: Served) -> None:
 
 def test_a_phones_pass_ends_after_an_hour_and_a_kiosks_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     issued = passes()
-    phone, kiosk = issued.issue("phone"), issued.issue("kiosk")
+    phone, kiosk = issued.issue_pass("phone"), issued.issue_pass("kiosk")
     now = time.time()
     for seconds, expected in (
         (PHONE_LIFETIME_S - 5, ("phone", "kiosk")),
@@ -102,8 +102,8 @@ def test_a_phones_pass_ends_after_an_hour_and_a_kiosks_stays(monkeypatch: pytest
         (SESSION_LIFETIME_S + 5, (None, None)),
     ):
         monkeypatch.setattr(time, "time", lambda later=now + seconds: later)
-        assert (issued.channel(phone), issued.channel(kiosk)) == expected
-    assert passes("another key").channel(kiosk) is None
+        assert (issued.pass_channel(phone), issued.pass_channel(kiosk)) == expected
+    assert passes("another key").pass_channel(kiosk) is None
 
 
 def test_a_form_with_something_missing_says_what_and_keeps_what_was_typed(
@@ -147,7 +147,7 @@ def test_it_is_registered_once_and_its_state_can_be_asked_without_a_name(
 def test_numbers_cannot_be_guessed_at_leisure(served: Served) -> None:
     _, number = register(served, served.cookie())
     cookie = cookie_for("kiosk")
-    for guess in range(WRONG_NUMBERS.events):
+    for guess in range(LOOKUP_LIMIT.events):
         assert post(served, "/need/state", cookie, {"number": str(guess)})[0] == 404
     assert post(served, "/need/state", cookie, {"number": number})[0] == 429
 
@@ -156,13 +156,13 @@ def test_a_phone_has_to_wait_after_some_and_all_phones_after_more(
     house: NeedsHouse, served: Served
 ) -> None:
     cookie = cookie_for("phone")
-    for _ in range(NEEDS_PER_PHONE.events):
+    for _ in range(PHONE_REGISTRATION_LIMIT.events):
         assert register(served, cookie)[0] == 200
     status, text = register(served, cookie)
     assert status == 429
     assert "提交得太频繁" in text
     assert "张小凡" in text, "what was typed is kept"
-    assert len(house.needs()) == NEEDS_PER_PHONE.events
+    assert len(house.needs()) == PHONE_REGISTRATION_LIMIT.events
     assert register(served, served.cookie())[0] == 200, "the desk goes on"
 
 
@@ -170,8 +170,10 @@ def test_those_that_come_at_the_same_time_count(house: NeedsHouse, served: Serve
     cookie = cookie_for("phone")
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: register(served, cookie)[0], range(12)))
-    assert sorted(answers) == [200] * NEEDS_PER_PHONE.events + [429] * (12 - NEEDS_PER_PHONE.events)
-    assert len(house.needs()) == NEEDS_PER_PHONE.events
+    assert sorted(answers) == [200] * PHONE_REGISTRATION_LIMIT.events + [429] * (
+        12 - PHONE_REGISTRATION_LIMIT.events
+    )
+    assert len(house.needs()) == PHONE_REGISTRATION_LIMIT.events
 
 
 def test_the_pace_of_each_and_of_all() -> None:
@@ -317,7 +319,7 @@ def test_a_gateway_that_is_away_loses_nothing_that_was_typed(house: NeedsHouse, 
     assert number in served.ask("GET", "/needs", "", cookie)[2], "the list is read from the journal"
     status, _, text = post(served, f"/needs/{number}", cookie, {"step": "accept", "note": "记着"})
     assert (status, "记着" in text) == (409, True)
-    for _ in range(NEEDS_PER_PHONE.events):
+    for _ in range(PHONE_REGISTRATION_LIMIT.events):
         assert register(served, cookie_for("phone"))[0] == 503, "what failed does not count"
     house.start()
     assert register(served, cookie_for("phone"))[0] == 200

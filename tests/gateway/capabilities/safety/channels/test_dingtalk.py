@@ -21,10 +21,10 @@ async def test_a_robot_is_told_and_the_signature_is_what_openssl_says(web: Web, 
     await CHANNEL.send(options, FIRE, [WANG, LI], AT)
     [request] = web.requests
     assert request.query["access_token"] == "token123"
-    assert request.query["timestamp"] == str(AT.wall)
+    assert request.query["timestamp"] == str(AT.wall_ms)
     independent = subprocess.run(
         ["openssl", "dgst", "-sha256", "-hmac", SIGN, "-binary"],
-        input=f"{AT.wall}\n{SIGN}".encode(), capture_output=True, check=True,
+        input=f"{AT.wall_ms}\n{SIGN}".encode(), capture_output=True, check=True,
     ).stdout  # fmt: skip
     assert request.query["sign"] == base64.b64encode(independent).decode()
     body = msgspec.json.decode(request.body)

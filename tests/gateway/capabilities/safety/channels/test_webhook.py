@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.capabilities.safety.channels import DeliveryFailed
-from gateway.capabilities.safety.channels.https_post import is_safe_url
 from gateway.capabilities.safety.channels.webhook import CHANNEL, Options
+from gateway.capabilities.safety.https_post import is_safe_url
 from tests.gateway.capabilities.safety.channels.conftest import AT, FIRE, SECRET, WANG, Web, secret
 
 
@@ -18,13 +18,13 @@ async def test_it_is_signed_over_time_and_body(web: Web, tmp_path: Path) -> None
     await CHANNEL.send(Options(url=web.url, secret_file=secret(tmp_path)), FIRE, [WANG], AT)
     [request] = web.requests
     assert msgspec.json.decode(request.body) == {
-        "at": AT.wall,
+        "at": AT.wall_ms,
         "text": "【火灾】大厅烟感\n报警，尚无人确认。",
         "people": ["wang"],
         "alarms": [{"alarm": "a"}],
     }
     stamp = request.headers["x-linli-timestamp"]
-    assert stamp == str(AT.wall // 1000)
+    assert stamp == str(AT.wall_ms // 1000)
     independent = subprocess.run(
         ["openssl", "dgst", "-sha256", "-hmac", SECRET, "-r"],
         input=stamp.encode() + b"." + request.body, capture_output=True, check=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState
 from gateway.capabilities.safety.services.emergency_plans import LoggedAction, MusterCount
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckpointVisit, PatrolRound
@@ -155,7 +155,7 @@ def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> No
     page.click("[data-key=smoke].line summary")
     fill(page, "[data-key=smoke].line [data-key=disable]", why=NASTY)
     page.shows("“一层活动室烟感”已屏蔽", "#toast.done")
-    house.out("smoke", Mode.DISABLED, NASTY)
+    house.out("smoke", AlarmMode.DISABLED, NASTY)
     page.shows("1 台屏蔽", "header")
     page.shows("但有 1 台设备已屏蔽", "#alarms")
     page.shows("屏蔽", "[data-key=smoke].line .mode")

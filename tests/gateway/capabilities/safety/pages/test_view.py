@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.pages.view import PlanStepRow, SafetyAnnotation
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Output
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmMode, AlarmState, Output
 from gateway.capabilities.safety.services.emergency_plans import EmergencyCase, LoggedAction, MusterCount
 from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.model import Hazard
@@ -35,7 +35,7 @@ def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
     """GB 26875.1-2011, 4.1.2."""
     over = alarm(AlarmState.ACKNOWLEDGED), at(299)
     older = alarm(AlarmState.CLEARED, "gas", Hazard.GAS), at(300)
-    drill = replace(alarm(AlarmState.ACTIVE), mode=Mode.DRILL), at(1)
+    drill = replace(alarm(AlarmState.ACTIVE), mode=AlarmMode.DRILL), at(1)
     snapshot = Snapshot({}, removed={"safety": (older, over, drill)})
     ended = view_of(SMOKE, snapshot=snapshot).parts["safety"].ended
     assert [(each.name, each.at) for each in ended] == [("smoke", NOON - 299_000)]
@@ -49,7 +49,7 @@ def test_a_device_in_alarm_is_never_merely_well() -> None:
 
 
 def test_a_drill_is_never_among_the_alarms() -> None:
-    drill = replace(alarm(AlarmState.ACTIVE, "gateway"), id="drill/fire/1", mode=Mode.DRILL)
+    drill = replace(alarm(AlarmState.ACTIVE, "gateway"), id="drill/fire/1", mode=AlarmMode.DRILL)
     seen = view(SMOKE, safety={"drill/fire": drill}).parts["safety"]
     assert seen.alarms == ()
     assert seen.unacknowledged == 0
@@ -63,7 +63,7 @@ def test_a_drill_is_never_among_the_alarms() -> None:
         (alarm(AlarmState.ACTIVE), True),
         (replace(alarm(AlarmState.ACTIVE), muted=True, mode_by="Wang"), False),
         (alarm(AlarmState.LATCHED), False),
-        (replace(alarm(AlarmState.ACTIVE), mode=Mode.SHELVED), False),
+        (replace(alarm(AlarmState.ACTIVE), mode=AlarmMode.SHELVED), False),
     ],
 )
 def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bool) -> None:
@@ -75,12 +75,14 @@ def test_there_is_a_sound_to_mute_while_an_alarm_sounds(row: Alarm, sounding: bo
 def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -> None:
     mode = {"until": at(-600), "mode_by": "Wang", "why": "dust"}
     rows = {
-        "smoke/smoke": replace(alarm(AlarmState.NORMAL), mode=Mode.DISABLED, **mode),
-        "smoke/link": replace(alarm(AlarmState.NORMAL, hazard=Hazard.FAULT), mode=Mode.DISABLED, **mode),
-        "door/a": replace(
-            alarm(AlarmState.ACTIVE, "door"), mode=Mode.SHELVED, title={"en": "Rule"}, **mode
+        "smoke/smoke": replace(alarm(AlarmState.NORMAL), mode=AlarmMode.DISABLED, **mode),
+        "smoke/link": replace(
+            alarm(AlarmState.NORMAL, hazard=Hazard.FAULT), mode=AlarmMode.DISABLED, **mode
         ),
-        "door/b": replace(alarm(AlarmState.ACTIVE, "door", ago=9), mode=Mode.SHELVED, **mode),
+        "door/a": replace(
+            alarm(AlarmState.ACTIVE, "door"), mode=AlarmMode.SHELVED, title={"en": "Rule"}, **mode
+        ),
+        "door/b": replace(alarm(AlarmState.ACTIVE, "door", ago=9), mode=AlarmMode.SHELVED, **mode),
     }
     whole = view(SMOKE, DOOR, safety=rows)
     seen = whole.parts["safety"]
@@ -91,8 +93,8 @@ def test_what_is_out_of_service_is_one_line_a_device_with_its_reason_and_end() -
     assert seen.out_counts == {"disabled": 1, "shelved": 2}
     assert [(each.sentence, each.count) for each in whole.reminders] == [("dashboard.remind-shelved", 2)]
     assert {row.name: row.annotations["safety"].modes for row in whole.devices} == {
-        "smoke": (Mode.DISABLED,),
-        "door": (Mode.SHELVED,),
+        "smoke": (AlarmMode.DISABLED,),
+        "door": (AlarmMode.SHELVED,),
     }
 
 

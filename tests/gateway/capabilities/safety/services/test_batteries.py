@@ -115,7 +115,7 @@ def test_a_clock_that_was_in_the_future_is_forgotten() -> None:
     fold = batteries()
     fall(fold, [80.0, 79.0, 78.0])
     fold.step(reading(77.0, 9000), reading(77.0, 3), reading(76.0, 4))
-    first = at(0).wall // DAY_MS
+    first = at(0).wall_ms // DAY_MS
     assert [day - first for day, _ in fold.rows["lora"].days] == [0, 1, 2, 3, 4]
 
 

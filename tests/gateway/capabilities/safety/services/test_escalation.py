@@ -24,7 +24,7 @@ from gateway.capabilities.safety.services.escalation import (
     notice_key,
     retry_delay_s,
 )
-from gateway.model import LATCHING, Fact, Hazard, Lane, Outcome, Stamp
+from gateway.model import LATCHING_HAZARDS, Fact, Hazard, Lane, Outcome, Stamp
 from tests.gateway.services.kit import Fold, adopted, at, tick
 
 PLAN = EscalationPlan(
@@ -65,8 +65,8 @@ def alarm(
 ) -> Fact:
     body: dict[str, Any] = {
         "id": key, "change": change, "state": state, "point": "smoke", "hazard": hazard, "value": True,
-        "latch": hazard in LATCHING,
-        "raised": at(0).wall, "by": by, "mode": mode, "why": "",
+        "latch": hazard in LATCHING_HAZARDS,
+        "raised": at(0).wall_ms, "by": by, "mode": mode, "why": "",
     }  # fmt: skip
     return Fact(Lane.ALARM, "smoke", "alarm", at(second, boot), body)
 
@@ -254,7 +254,7 @@ def test_a_restart_tells_nobody_twice_and_forgets_nobody() -> None:
     fold.step(tick(1))
     assert told(fold, 1) == ["chat li raised"]
     # Another boot, whose monotonic clock begins again.
-    second = msgspec.structs.replace(tick(60), at=msgspec.structs.replace(at(60, "next"), mono=5))
+    second = msgspec.structs.replace(tick(60), at=msgspec.structs.replace(at(60, "next"), mono_ns=5))
     fold.step(second)
     assert told(fold, 60, "next") == ["sms wang raised"]
 

@@ -78,7 +78,7 @@ def test_it_is_late_although_no_tick_came_before_it_was_closed() -> None:
 def test_after_a_reboot_the_wall_clock_counts_once_it_is_set() -> None:
     fold = hazards()
     find(fold)
-    wall = next(iter(fold.rows.values())).at.wall
+    wall = next(iter(fold.rows.values())).at.wall_ms
     assert fold.step(Tick(Stamp(0, 1, "next", ClockQuality.UNSET), DAY)) == []
     assert fold.step(Tick(Stamp(wall + 23 * HOUR * 1000, 2, "next", ClockQuality.SYNCED), DAY)) == []
     later = Stamp(wall + 24 * HOUR * 1000, 3, "next", ClockQuality.SYNCED)

@@ -9,7 +9,7 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from gateway.base.clock import local_time
-from gateway.capabilities.safety.services.patrols import WEEKLY, Patrol, PatrolRound, Patrols
+from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL, Patrol, PatrolRound, Patrols
 from gateway.model import ClockQuality, Command, Fact, Lane, Stamp, Tick
 from gateway.model.hours import parse_days, parse_span
 from tests.gateway.services.kit import Fold, kinds
@@ -47,7 +47,7 @@ def visit(text: str, checkpoint: str = "kitchen", by: str = "王", **args: Any) 
         device="gateway",
         action="check-in",
         args=args,
-        expires=at.wall + 1,
+        expires=at.wall_ms + 1,
         origin="console",
         by=by,
     )
@@ -76,9 +76,9 @@ def restart(fold: Fold) -> None:
         (patrol(120, "21:00-06:00"), "2026-11-22T01:00", "2026-11-21/03"),
         (patrol(1440, "21:00-06:00", "fri"), "2026-11-21T02:00", "2026-11-20/01"),
         (patrol(1440, "21:00-06:00", "fri"), "2026-11-21T22:00", ""),
-        (patrol(WEEKLY), "2026-11-22T22:00", "2026-W47"),
-        (patrol(WEEKLY), "2026-11-23T00:00", "2026-W48"),
-        (patrol(WEEKLY), "2027-01-01T12:00", "2026-W53"),
+        (patrol(WEEKLY_INTERVAL), "2026-11-22T22:00", "2026-W47"),
+        (patrol(WEEKLY_INTERVAL), "2026-11-23T00:00", "2026-W48"),
+        (patrol(WEEKLY_INTERVAL), "2027-01-01T12:00", "2026-W53"),
     ],
 )
 def test_which_round_a_time_falls_into(each: Patrol, local: str, expected: str) -> None:
@@ -176,7 +176,8 @@ STEPS = st.one_of(
 
 
 @given(
-    st.lists(STEPS, max_size=60), st.sampled_from([patrol(60, "08:00-21:30"), patrol(1440), patrol(WEEKLY)])
+    st.lists(STEPS, max_size=60),
+    st.sampled_from([patrol(60, "08:00-21:30"), patrol(1440), patrol(WEEKLY_INTERVAL)]),
 )
 def test_every_round_ends_once_and_no_visit_is_lost_or_counted_twice(
     steps: list[Any], each: Patrol

@@ -55,15 +55,15 @@ def test_each_sensor_that_can_be_tried_is_followed() -> None:
 def test_a_proof_of_life_is_noted_once_an_hour_and_at_each_change() -> None:
     both = Both()
     both.step(sample("s1", 0, smoke=False))
-    assert both.rows["s1/smoke"].seen.mono == 0
+    assert both.rows["s1/smoke"].seen.mono_ns == 0
     for second in range(1, 3600, 60):
         assert both.fold.service.apply(both.rows, sample("s1", second, smoke=False)) == ({}, [])
     both.step(sample("s1", 3600, smoke=False))
-    assert both.rows["s1/smoke"].seen.mono == 3600 * 10**9
+    assert both.rows["s1/smoke"].seen.mono_ns == 3600 * 10**9
     both.step(sample("s1", 3700, error="timeout"))
     assert (both.rows["s1/smoke"].alive, both.figure("silent")) == (False, 1)
     both.step(sample("s1", 3701, smoke=False))
-    assert (both.rows["s1/smoke"].alive, both.rows["s1/smoke"].seen.mono) == (True, 3701 * 10**9)
+    assert (both.rows["s1/smoke"].alive, both.rows["s1/smoke"].seen.mono_ns) == (True, 3701 * 10**9)
 
 
 def test_a_value_that_is_left_out_as_impossible_is_no_life() -> None:
@@ -86,7 +86,7 @@ def test_a_test_falls_due_once_and_is_done_by_pressing_the_button() -> None:
     assert both.figure("tests_due") == 1
     both.step(command("test", "s1", WEEK + 200), sample("s1", WEEK + 210, smoke=True))
     row = both.rows["s1/smoke"]
-    assert (row.tested_by, row.tested.mono, both.figure("tests_due")) == ("王", (WEEK + 210) * 10**9, 0)
+    assert (row.tested_by, row.tested.mono_ns, both.figure("tests_due")) == ("王", (WEEK + 210) * 10**9, 0)
     both.step(sample("s1", WEEK + 220, smoke=False))
     assert both.step(tick(2 * WEEK)) == []
     assert kinds(both.step(tick(2 * WEEK + 300))) == ["test-due"]
@@ -122,8 +122,8 @@ def test_a_sensor_that_was_first_heard_before_the_clock_was_set_falls_due_all_th
     unset = Stamp(5_000, 5 * 10**9, "boot", ClockQuality.UNSET)
     fold.step(replace(sample("s1", smoke=False), at=unset), tick(65))
     since = fold.rows["s1/smoke"].since
-    assert (since.wall, since.mono, since.clock) == (at(5).wall, 5 * 10**9, ClockQuality.SYNCED)
-    rebooted = replace(at(WEEK + 5), boot="next", mono=10**12)
+    assert (since.wall_ms, since.mono_ns, since.clock) == (at(5).wall_ms, 5 * 10**9, ClockQuality.SYNCED)
+    rebooted = replace(at(WEEK + 5), boot="next", mono_ns=10**12)
     assert kinds(fold.step(Tick(rebooted, DAY))) == ["test-due"]
 
 
@@ -142,9 +142,9 @@ def test_the_walk_test_ticks_off_each_detector() -> None:
     assert both.figure("in_test") == 2
     both.step(sample("s1", 20, smoke=True))
     first, second = both.rows["s1/smoke"].trial, both.rows["s2/smoke"].trial
-    assert (first.by, first.since.mono, first.ticked.mono) == ("王", 10 * 10**9, 20 * 10**9)
+    assert (first.by, first.since.mono_ns, first.ticked.mono_ns) == ("王", 10 * 10**9, 20 * 10**9)
     assert (second.by, second.ticked) == ("李", None)
     both.step(sample("s1", 30, smoke=False), command("end-test", "s1", 40), command("end-test", "s2", 40))
     assert [row.trial for row in both.rows.values()] == [None, None]
-    assert both.rows["s1/smoke"].tested.mono == 20 * 10**9
+    assert both.rows["s1/smoke"].tested.mono_ns == 20 * 10**9
     assert both.rows["s2/smoke"].tested is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.capabilities.safety.services.patrols import WEEKLY
+from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL
 from gateway.capabilities.safety.site import SafetySite, load_plan
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import Hazard
@@ -159,7 +159,7 @@ def test_a_site_says_what_it_asks_of_its_people(tmp_path: Path) -> None:
         "kitchen": {"zh": "厨房", "en": "厨房"},
         "exit-east": {"zh": "东出口", "en": "East exit"},
     }
-    assert (week.interval_minutes, week.title["zh"]) == (WEEKLY, "week")
+    assert (week.interval_minutes, week.title["zh"]) == (WEEKLY_INTERVAL, "week")
     assert (duties.tests["smoke"], duties.tests["fridge"], duties.tests["gas"]) == (14, 0, 7)
     assert duties.hazards == {"general": 24.0, "major": 1.5}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.capabilities.safety.site import SafetySite
-from gateway.capabilities.safety.site.escalation import first_hole
+from gateway.capabilities.safety.site.escalation import first_uncovered_time
 from gateway.config import Mistakes, Site, load_site
 from gateway.model import ClockQuality, Hazard, Stamp
 from gateway.words import LANGUAGES
@@ -117,7 +117,7 @@ def test_the_example_of_the_manual_is_well(tmp_path: Path) -> None:
         .notification
     )
     assert set(telling.plans) == set(Hazard)
-    assert first_hole(telling.shifts) is None
+    assert first_uncovered_time(telling.shifts) is None
 
 
 def test_a_site_may_tell_nobody(tmp_path: Path) -> None:

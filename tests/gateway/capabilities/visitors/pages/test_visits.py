@@ -83,7 +83,7 @@ def test_a_door_says_which_counter_counts_and_what_keeps_the_others() -> None:
     [(-2, False, True), (-0.5, True, False), (0.2, True, False), (1, False, False)],
 )
 def test_bookings_say_whether_they_are_now(hours: float, live: bool, over: bool) -> None:
-    since = NOW.wall + round(hours * HOUR)
+    since = NOW.wall_ms + round(hours * HOUR)
     row = Booking(
         title="合唱", kind=TOUR, room="hall", since=since, until=since + HOUR, flow=Flow(9, 2), peak=8
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.capabilities.visitors.services import COUNTER_KIND, Counter, Layout, Visitors
 from gateway.model import ClockQuality, Command, Device, Fact, Point, Sample, Stamp, Tick
-from gateway.model.hours import Hours
+from gateway.model.hours import WeeklyHours
 from tests.gateway.services.kit import Fold
 
 WIDEST = 2**64 - 1
@@ -25,13 +25,13 @@ def at(second: float, boot: str = "boot", clock: ClockQuality = ClockQuality.SYN
 
 
 def wall(second: float) -> int:
-    return at(second).wall
+    return at(second).wall_ms
 
 
 def local(stamp: Stamp) -> datetime | None:
     if stamp.clock is ClockQuality.UNSET:
         return None
-    return datetime.fromtimestamp(stamp.wall / 1000, UTC).astimezone(ZONE)
+    return datetime.fromtimestamp(stamp.wall_ms / 1000, UTC).astimezone(ZONE)
 
 
 def day(second: float) -> str:
@@ -64,7 +64,7 @@ class Centre(Fold):
         self,
         *counters: Device,
         layout: Layout | None = None,
-        hours: Hours | None = None,
+        hours: WeeklyHours | None = None,
         every: float = 1.0,
     ) -> None:
         self.counters = {each.name: each for each in counters or (counter("d", every),)}
@@ -113,7 +113,7 @@ class Centre(Fold):
         return self.step(
             Command(
                 id="c", at=stamp, device="gateway", action=action, args=args,
-                expires=stamp.wall + 60_000, origin="dashboard", by="王",
+                expires=stamp.wall_ms + 60_000, origin="dashboard", by="王",
             )
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.capabilities.visitors.services.counters import InOut
+from gateway.capabilities.visitors.services.counters import InOutCount
 from gateway.model import Sample, Value
 from tests.gateway.capabilities.visitors.services.kit import at, iso
 
@@ -48,9 +48,9 @@ class Story(NamedTuple):
     that no total has shown."""
 
     samples: list[Sample]
-    passed: InOut
-    unseen: InOut
-    hidden: InOut
+    passed: InOutCount
+    unseen: InOutCount
+    hidden: InOutCount
 
 
 def passages(seed: int, visitors: int, days: float = 1.0) -> list[Passage]:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.services import Door, Layout
-from gateway.capabilities.visitors.services.counters import MAX_UNCONFIRMED_JUMP, InOut
-from gateway.capabilities.visitors.services.running_totals import FEW_PEOPLE
+from gateway.capabilities.visitors.services.counters import MAX_UNCONFIRMED_JUMP, InOutCount
+from gateway.capabilities.visitors.services.running_totals import MAX_NEGLIGIBLE_PEOPLE
 from gateway.model import Sample
 from tests.gateway.capabilities.visitors.services.kit import Centre, counter, told
 from tests.gateway.capabilities.visitors.services.simulator import (
@@ -26,13 +26,13 @@ SEEDS = st.integers(0, 1 << 32)
 some = settings(max_examples=4)
 
 
-def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> InOut:
+def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> InOutCount:
     """What all crossings come to; the days that are written down come to the same."""
     centre = Centre(counter("d", every, wraps))
     crossings, days, second = [], [], 0.0
     centre.tick(0)
     for sample in samples:
-        now = (sample.at.mono / 1e9) - 1_000_000
+        now = (sample.at.mono_ns / 1e9) - 1_000_000
         while second + DAY / 4 < now:
             second += DAY / 4
             days += told(centre.tick(second), "visitor-day")
@@ -43,7 +43,7 @@ def counted(samples: Iterable[Sample], every: float, wraps: int = 1 << 32) -> In
     return sums
 
 
-def knowable(story: Story) -> InOut:
+def knowable(story: Story) -> InOutCount:
     return story.passed[0] - story.unseen[0], story.passed[1] - story.unseen[1]
 
 
@@ -92,7 +92,9 @@ def test_restarts_cost_those_alone_whom_the_counter_forgot(family: str, seed: in
     story = totals(passages(seed, 400), habits, seed)
     found, most = counted(story.samples, habits.every, habits.wraps), knowable(story)
     # A total that stood there before the restart waits for the next one, which the next restart may take.
-    assert all(most[way] - story.hidden[way] - FEW_PEOPLE <= found[way] <= most[way] for way in (0, 1))
+    assert all(
+        most[way] - story.hidden[way] - MAX_NEGLIGIBLE_PEOPLE <= found[way] <= most[way] for way in (0, 1)
+    )
 
 
 @pytest.mark.parametrize("family", NIGHTLY)

@@ -43,7 +43,7 @@ SAMPLES = st.builds(
     st.dictionaries(NAMES, st.sampled_from(["missing", "out-of-range"]), max_size=2),
     st.sampled_from(["", "", "", "timeout"]),
 )
-TICKS = st.builds(lambda stamp: Tick(stamp, day(stamp.wall / 1000 - START.timestamp())), STAMPS)
+TICKS = st.builds(lambda stamp: Tick(stamp, day(stamp.wall_ms / 1000 - START.timestamp())), STAMPS)
 COMMANDS = st.builds(
     lambda stamp, action, args: Command(
         id="c", at=stamp, device="gateway", action=action, args=args, expires=0, origin="console"

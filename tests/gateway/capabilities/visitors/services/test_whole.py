@@ -27,7 +27,7 @@ def ask(centre: Centre, action: str, **args: Any) -> str:
     asked = {"id": f"{action}-1", "device": "gateway", "action": action, "args": args, "by": "Wang"}
     expires = round(time.time() * 1000) + 20_000
     answer = asyncio.run(
-        control.call(centre.daemon.socket, "command", expires=expires, origin="console", **asked)
+        control.call_daemon(centre.daemon.socket, "command", expires=expires, origin="console", **asked)
     )
     return str(answer["status"])
 

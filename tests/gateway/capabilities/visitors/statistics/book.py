@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.capabilities.visitors.services import facts
 from gateway.journal import Journal
-from gateway.model import Changes, ClockQuality, Fact, Stamp
+from gateway.model import ClockQuality, Fact, RowChanges, Stamp
 from tests.clock import FakeClock
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -28,7 +28,7 @@ def stamp(text: str, zone: ZoneInfo = SHANGHAI) -> Stamp:
 
 
 def quarter(text: str, zone: ZoneInfo = SHANGHAI) -> int:
-    return stamp(text, zone).wall // 900_000
+    return stamp(text, zone).wall_ms // 900_000
 
 
 def crossing(text: str, came: int, left: int, counter: str = "south", **more: Any) -> Fact:
@@ -39,7 +39,7 @@ def covered(text: str, counter: str = "south", why: str = "") -> Fact:
     return facts.coverage(counter, stamp(text), why)
 
 
-def write(path: Path, packs: Iterable[Iterable[Fact]], changes: Changes | None = None) -> None:
+def write(path: Path, packs: Iterable[Iterable[Fact]], changes: RowChanges | None = None) -> None:
     """Each pack in one transaction of the journal."""
 
     async def append() -> None:

@@ -25,7 +25,7 @@ from gateway.capabilities.visitors.services import facts
 from gateway.capabilities.visitors.statistics import writer
 from gateway.capabilities.visitors.statistics.aggregation import Aggregator, Bin, split_by_quarter_hour
 from gateway.capabilities.visitors.statistics.database import connect
-from gateway.journal import Journal, Reader
+from gateway.journal import Journal, JournalReader
 from gateway.model import Fact, Lane, Record, Sample
 from gateway.services.timekeeping import Boot
 from tests.clock import FakeClock
@@ -49,7 +49,7 @@ def fold_in(path: Path, journal: Path) -> None:
     async def work() -> None:
         database = connect(path)
         try:
-            async with Reader.open(journal) as reader:
+            async with JournalReader.open(journal) as reader:
                 await writer.catch_up(database, reader)
         finally:
             database.close()
@@ -77,7 +77,7 @@ def test_a_crossing_counts_for_its_door_its_room_and_the_centre(tmp_path: Path) 
 
 
 def test_a_late_period_counts_at_its_own_time(tmp_path: Path) -> None:
-    since, until = stamp("2026-03-02T09:10").wall, stamp("2026-03-02T09:40").wall
+    since, until = stamp("2026-03-02T09:10").wall_ms, stamp("2026-03-02T09:40").wall_ms
     late = crossing("2026-03-05T12:00", 9, 3, span=(since, until), tours=3)
     marked = Fact(
         late.lane, "gateway", "tour-marked", late.at, {"count": 2, "since": since, "until": since + 1}
@@ -106,7 +106,7 @@ def test_a_period_is_split_into_whole_people(
     assert all(since // 900_000 <= at <= (since + length) // 900_000 for at in parts)
 
 
-LATE = stamp("2026-03-01T08:00").wall, stamp("2026-03-01T10:10").wall
+LATE = stamp("2026-03-01T08:00").wall_ms, stamp("2026-03-01T10:10").wall_ms
 MINUTES, PEOPLE, DOORS = st.integers(0, 4000), st.integers(0, 40), st.sampled_from("ab")
 
 
@@ -142,7 +142,7 @@ def test_any_split_and_any_restart_gives_the_same_bins(
     facts: list[Fact], cuts: list[int], data: st.DataObject
 ) -> None:
     """Batches of any size, some of them cut off before they were written, against one pass."""
-    boots = {"dark": Boot(stamp("2026-03-02T08:00").wall, stamp("2026-03-02T08:00").clock, 1)}
+    boots = {"dark": Boot(stamp("2026-03-02T08:00").wall_ms, stamp("2026-03-02T08:00").clock, 1)}
     records = [Record(f.lane, f.device, n, f.kind, f.at, f.body) for n, f in enumerate(facts, 1)]
 
     def run(file: Path, edges: list[int], boots_known_from: int) -> None:
@@ -175,7 +175,7 @@ def test_what_the_journal_gave_up_before_it_was_read_is_a_hole(tmp_path: Path) -
     write(journal, [[crossing(f"2026-03-02T{hour:02}:00", 1, 0)] for hour in range(8, 18)])
     with_rows(journal, "DELETE FROM event WHERE pos <= 2")
     fold_in(file, journal)
-    ten = stamp("2026-03-02T10:00").wall
+    ten = stamp("2026-03-02T10:00").wall_ms
     assert contents(file)["hole"] == [(0, ten, "", "before")]
     write(journal, [[crossing(f"2026-03-03T{hour:02}:00", 1, 0)] for hour in range(8, 18)])
     # Two are given up, and one is no longer what was written.
@@ -184,8 +184,8 @@ def test_what_the_journal_gave_up_before_it_was_read_is_a_hole(tmp_path: Path) -
     fold_in(file, journal)
     assert contents(file)["hole"] == [
         (0, ten, "", "before"),
-        (stamp("2026-03-02T17:00").wall, stamp("2026-03-03T10:00").wall, "", "lost"),
-        (stamp("2026-03-03T11:00").wall, stamp("2026-03-03T13:00").wall, "", "lost"),
+        (stamp("2026-03-02T17:00").wall_ms, stamp("2026-03-03T10:00").wall_ms, "", "lost"),
+        (stamp("2026-03-03T11:00").wall_ms, stamp("2026-03-03T13:00").wall_ms, "", "lost"),
     ]
     assert sum(came for came, _, _ in bins(file).values()) == 8 + 7
 
@@ -197,10 +197,10 @@ def with_rows(journal: Path, sql: str) -> None:
 
 def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     journal, file = tmp_path / "journal.db", tmp_path / "statistics.db"
-    at, nine = stamp("2026-03-02T11:00"), stamp("2026-03-02T09:00").wall
+    at, nine = stamp("2026-03-02T11:00"), stamp("2026-03-02T09:00").wall_ms
     gap = {"lane": "event", "first": 7, "last": 9, "count": 3, "reason": "damaged"}
     write(journal, [
-        [facts.counter_restarted("south", at, (5, 5), (1, 1), (nine, at.wall - 1000))],
+        [facts.counter_restarted("south", at, (5, 5), (1, 1), (nine, at.wall_ms - 1000))],
         [facts.counter_restarted("north", at, (5, 5), (1, 1), (None, None))],
         [facts.counter_missed("south", at, (nine // 1000 + 60, nine // 1000 + 120))],
         [facts.counter_implausible("north", at, {"since": nine, "until": nine + 900_000})],
@@ -214,9 +214,9 @@ def test_what_a_restart_and_damage_have_cost_is_a_hole(tmp_path: Path) -> None:
     fold_in(file, journal)
     assert contents(file)["hole"] == [
         (nine, nine + 900_000, "north", "implausible"),
-        (nine, at.wall - 1000, "south", "restarted"),
+        (nine, at.wall_ms - 1000, "south", "restarted"),
         (nine + 60_000, nine + 120_000, "south", "missed"),
-        (at.wall, at.wall + 3_600_000, "", "lost"),
+        (at.wall_ms, at.wall_ms + 3_600_000, "", "lost"),
     ]
     assert bins(file) == {}
 
@@ -263,7 +263,7 @@ def test_what_was_counted_by_a_clock_that_was_not_set_waits_for_its_time(tmp_pat
     assert bins(file) == {}
     assert len(contents(file)["undated"]) == 1
     at = stamp("2026-03-02T09:00")
-    write(journal, [[]], {"dark": Boot(at.wall, at.clock, 1)})
+    write(journal, [[]], {"dark": Boot(at.wall_ms, at.clock, 1)})
     fold_in(file, journal)
     fold_in(file, journal)
     assert bins(file) == {quarter("2026-03-02T10:00"): (2, 0, 0)}
@@ -283,7 +283,7 @@ def test_who_looks_sees_this_moment_and_nothing_twice(tmp_path: Path) -> None:
     fold_in(file, journal)
     assert figures.bins("centre", 0, nine + 1) == [(nine, Bin(7, 0, 0))]
     assert figures.totals(0, nine + 1)["door.south"] == Bin(7, 0, 0)
-    eight = stamp("2026-03-02T08:00").wall
+    eight = stamp("2026-03-02T08:00").wall_ms
     assert figures.coverage_changes() == {"south": [(eight, True), (eight + 62 * 60_000, False)]}
     figures.close()
     (tmp_path / "journal.db").unlink()
@@ -295,13 +295,13 @@ def test_who_looks_sees_this_moment_and_nothing_twice(tmp_path: Path) -> None:
 WORK = """
 import asyncio, sys
 from pathlib import Path
-from gateway.journal import Reader
+from gateway.journal import JournalReader
 from gateway.capabilities.visitors.statistics import writer
 from gateway.capabilities.visitors.statistics.database import connect
 
 async def work():
     database = connect(Path(sys.argv[2]))
-    async with Reader.open(Path(sys.argv[1])) as reader:
+    async with JournalReader.open(Path(sys.argv[1])) as reader:
         await writer.catch_up(database, reader)
     database.close()
 
@@ -343,7 +343,7 @@ class Awake(SystemClock):
 
 async def kept(file: Path, journal: Path) -> None:
     """The daemon's task, until it waits for its next hour."""
-    async with Reader.open(journal) as reader:
+    async with JournalReader.open(journal) as reader:
         with pytest.raises(Slept):
             await statistics.maintain_statistics(file, reader, Awake())
 
@@ -368,11 +368,11 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
     else:
         del data[-3 * 4096 :]
     file.write_bytes(data)
-    os.utime(file, (stamp("2026-12-01T09:00").wall / 1000,) * 2)
+    os.utime(file, (stamp("2026-12-01T09:00").wall_ms / 1000,) * 2)
     asyncio.run(kept(file, journal))
     assert (tmp_path / "statistics.db.damaged").exists()
     after = bins(file)
-    young = stamp("2026-08-05T08:00").wall // 900_000
+    young = stamp("2026-08-05T08:00").wall_ms // 900_000
     assert {at: n for at, n in after.items() if at >= young} == {
         at: n for at, n in before.items() if at >= young
     }
@@ -381,7 +381,7 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
     missing = [at for at in before if at not in after]
     assert all(any(since <= at * 900_000 < until for since, until, *_ in holes) for at in missing)
     if harm == "header":
-        assert holes == [(0, stamp("2026-08-05T08:00").wall, "", "before")]
+        assert holes == [(0, stamp("2026-08-05T08:00").wall_ms, "", "before")]
     else:
         assert len(missing) < len(before) / 3
 
@@ -396,7 +396,7 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
     file = tmp_path / "folder" / "statistics.db"
 
     async def live() -> None:
-        async with Reader.open(tmp_path / "journal.db") as reader:
+        async with JournalReader.open(tmp_path / "journal.db") as reader:
             task = asyncio.create_task(statistics.maintain_statistics(file, reader, SystemClock()))
             await asyncio.sleep(0.3)
             (tmp_path / "folder").unlink()
@@ -419,9 +419,9 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     path, clock = tmp_path / "journal.db", FakeClock()
     assert await told_at_start(path, clock) is None
     async with Journal.open(path, clock, 0.1) as journal:
-        journal.sample(Sample("south", clock.now(), {"in": 1}))
+        journal.append_sample(Sample("south", clock.now(), {"in": 1}))
         await journal.commit()
-    last = clock.now().wall
+    last = clock.now().wall_ms
     await clock.advance(59)
     assert await told_at_start(path, clock) is None
     await clock.advance(3600)
@@ -429,7 +429,7 @@ async def test_a_gateway_that_was_away_says_since_when(tmp_path: Path) -> None:
     assert away is not None
     assert away.body == {"since": last}
     await asyncio.to_thread(write, path, [[away]])
-    async with Reader.open(path) as reader:
+    async with JournalReader.open(path) as reader:
         aggregator, _ = await writer.aggregate_next({}, reader, 10)
     assert aggregator.batch.gaps == {(last, last + 3_659_000, "", "away")}
 
@@ -448,7 +448,7 @@ def test_the_years_outlive_a_damaged_file_and_a_new_journal(tmp_path: Path) -> N
     data = bytearray(file.read_bytes())
     data[-4096:] = b"\xff" * 4096
     file.write_bytes(data)
-    os.utime(file, (stamp("2026-12-01T09:00").wall / 1000,) * 2)
+    os.utime(file, (stamp("2026-12-01T09:00").wall_ms / 1000,) * 2)
     asyncio.run(kept(file, journal))
     kept_bins = bins(file)
     assert len(kept_bins) > 100
@@ -456,4 +456,4 @@ def test_the_years_outlive_a_damaged_file_and_a_new_journal(tmp_path: Path) -> N
     write(journal, [[crossing("2026-12-01T10:00", 5, 0)]])
     fold_in(file, journal)
     assert bins(file) == {**kept_bins, quarter("2026-12-01T10:00"): (5, 0, 0)}
-    assert (0, stamp("2026-12-01T10:00").wall, "", "before") not in contents(file)["hole"]
+    assert (0, stamp("2026-12-01T10:00").wall_ms, "", "before") not in contents(file)["hole"]

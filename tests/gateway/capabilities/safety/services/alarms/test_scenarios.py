@@ -9,9 +9,9 @@ import pytest
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Output, Safety, alarms_requiring
 from gateway.capabilities.safety.services.alarms.service import _HOUR_S, MAX_MUTE_S
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
-from gateway.daemon.gateway import DELIVERY_LIMIT_S
-from gateway.journal import Journal, Reader
-from gateway.model import GATEWAY, LATCHING, AlarmSpec, Fact, Hazard, Lane, Point, Sample
+from gateway.daemon.gateway import ALARM_DELIVERY_LIMIT_S
+from gateway.journal import Journal, JournalReader
+from gateway.model import GATEWAY_DEVICE, LATCHING_HAZARDS, AlarmSpec, Fact, Hazard, Lane, Point, Sample
 from tests.clock import FakeClock
 from tests.gateway.services.kit import Fold, command, device, sample, tick
 
@@ -53,9 +53,11 @@ def test_fire_and_status_go_at_once_before_everything_else(change: str) -> None:
 
 def test_what_could_not_be_sent_is_heard_here() -> None:
     """GB 26875.1-2011, 4.1.3: audible when sending fails; EN 54-21, 5.3: within 100 s."""
-    assert DELIVERY_LIMIT_S < 100
+    assert ALARM_DELIVERY_LIMIT_S < 100
     fold = safety()
-    assert changes(fold.step(sample(GATEWAY, DELIVERY_LIMIT_S, alarm_undelivered=True))) == ["raised"]
+    assert changes(fold.step(sample(GATEWAY_DEVICE, ALARM_DELIVERY_LIMIT_S, alarm_undelivered=True))) == [
+        "raised"
+    ]
     assert sounding(fold)
 
 
@@ -80,7 +82,7 @@ async def test_ten_thousand_records_are_kept(tmp_path: Path) -> None:
             if number == 10_000:
                 break
         await journal.commit()
-    async with Reader.open(tmp_path / "j.db") as reader:
+    async with JournalReader.open(tmp_path / "j.db") as reader:
         kept = [record.seq async for record in reader.records(Lane.ALARM, 0)]
     assert kept == list(range(1, 10_001))
 
@@ -124,7 +126,7 @@ def test_smoke_breaks_through_a_mute() -> None:
 
 def test_an_electrical_fire_alarm_latches_until_it_is_reset_by_hand() -> None:
     """GB 14287.5-2025."""
-    assert Hazard.ELECTRICAL in LATCHING
+    assert Hazard.ELECTRICAL in LATCHING_HAZARDS
     fold = safety()
     fold.step(sample("d0", 0, electrical=True), sample("d0", 1, electrical=False))
     alarm = fold.rows["d0/electrical"].id

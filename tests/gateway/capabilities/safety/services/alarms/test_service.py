@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from gateway.capabilities.safety.services.alarms import Alarm, AlarmState, Mode, Rule, RuleCondition, Safety
+from gateway.capabilities.safety.services.alarms import (
+    Alarm,
+    AlarmMode,
+    AlarmState,
+    Rule,
+    RuleCondition,
+    Safety,
+)
 from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Point, Stamp, Tick
 from gateway.model.hours import parse_week
 from tests.gateway.services.kit import DAY, Fold, command, device, sample, tick
@@ -40,7 +47,7 @@ def test_a_camera_in_the_dark_is_tampered_with_while_the_site_is_open_alone() ->
     devices = {"d": device("d", "door-counter", tamper=Point(alarm=spec))}
     local = datetime(2026, 11, 21, 21, 0)  # noqa: DTZ001
     week = parse_week({"mon-sun": "08:00-21:30"}, ())
-    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono / 1e9), week))
+    fold = Fold(Safety(devices, (), lambda at: local + timedelta(seconds=at.mono_ns / 1e9), week))
     assert changes(fold.step(sample("d", second=1, tamper=True))) == ["raised"]
     assert changes(fold.step(sample("d", second=2, tamper=False))) == ["cleared"]
     assert changes(fold.step(sample("d", second=3600, tamper=True))) == []
@@ -125,13 +132,13 @@ def test_alarms_survive_a_restart() -> None:
 def test_muting_silences_what_sounds_and_a_new_alarm_sounds_again() -> None:
     fold = safety()
     fold.step(sample("d", 0, smoke=True), sample("f", 0, warm=12))
-    assert [row.sounds for row in fold.rows.values()] == [True, True]
+    assert [row.is_sounding for row in fold.rows.values()] == [True, True]
     assert sorted(changes(fold.step(command("mute")))) == ["muted", "muted"]
-    assert not any(row.sounds for row in fold.rows.values())
-    assert all(row.stands for row in fold.rows.values())
+    assert not any(row.is_sounding for row in fold.rows.values())
+    assert all(row.is_current for row in fold.rows.values())
     fold.step(sample("d", 1, smoke=False), sample("d", 2, smoke=True))
-    assert fold.rows["d/smoke"].sounds
-    assert not fold.rows["f/warm"].sounds
+    assert fold.rows["d/smoke"].is_sounding
+    assert not fold.rows["f/warm"].is_sounding
 
 
 def test_a_shelved_alarm_comes_back_by_itself() -> None:
@@ -139,11 +146,11 @@ def test_a_shelved_alarm_comes_back_by_itself() -> None:
     fold.step(sample("f", 0, warm=12))
     assert act(fold, "shelve", "f/warm", seconds=600, why="门在修") == ["shelved"]
     row = fold.rows["f/warm"]
-    assert (row.mode, row.mode_by, row.why, row.stands) == (Mode.SHELVED, "王", "门在修", False)
+    assert (row.mode, row.mode_by, row.why, row.is_current) == (AlarmMode.SHELVED, "王", "门在修", False)
     assert fold.step(tick(599)) == []
     (fact,) = fold.step(tick(600))
     assert (fact.body["change"], fact.body["why"]) == ("unshelved", "expired")
-    assert fold.rows["f/warm"].sounds
+    assert fold.rows["f/warm"].is_sounding
 
 
 def test_what_is_disabled_raises_nothing_and_is_judged_anew_when_it_is_back() -> None:
@@ -176,7 +183,7 @@ def test_a_walk_test_ticks_off_each_detector_and_alarms_nobody() -> None:
     assert act(fold, "test", seconds=600, point="smoke") == ["test-begun"]
     assert changes(fold.step(sample("d", 1, smoke=True))) == ["tested"]
     assert fold.rows["d/smoke"].tested
-    assert not fold.rows["d/smoke"].stands
+    assert not fold.rows["d/smoke"].is_current
     assert changes(fold.step(sample("d", 2, smoke=False))) == []
     assert act(fold, "end-test") == ["test-ended"]
     assert fold.rows == {}
@@ -193,14 +200,14 @@ def test_a_real_alarm_is_never_turned_into_a_test() -> None:
     fold = safety()
     fold.step(sample("d", 0, smoke=True))
     assert act(fold, "test", point="smoke") == []
-    assert fold.rows["d/smoke"].sounds
+    assert fold.rows["d/smoke"].is_sounding
 
 
 def test_a_drill_is_an_alarm_that_says_so() -> None:
     fold = safety()
     (fact,) = fold.step(command("drill", device="gateway", args={"hazard": "fire"}))
     assert (fact.body["change"], fact.body["mode"], fact.device) == ("raised", "drill", "gateway")
-    assert fold.rows["drill/fire"].sounds
+    assert fold.rows["drill/fire"].is_sounding
     assert fold.step(command("drill", device="gateway", args={"hazard": "fire"})) == []
     assert act(fold, "reset", "drill/fire") == ["closed"]
     assert fold.rows == {}
@@ -292,7 +299,7 @@ def test_no_sequence_of_acts_loses_a_fire(acts: list[str]) -> None:
         else:
             act(fold, doing, second=now, point="smoke")
         row = fold.rows.get("d/smoke")
-        if row is not None and row.mode in (Mode.DISABLED, Mode.TEST):
+        if row is not None and row.mode in (AlarmMode.DISABLED, AlarmMode.TEST):
             owed.clear()
             continue
         if smoke and quiet:

@@ -16,7 +16,7 @@ Table = dict[str, Any]
 ScanRequest = Callable[[Bus], Awaitable[Table]]
 
 
-def scan_request(
+def make_scan_request(
     driver: Driver, address: Any, model: str = "", points: Mapping[str, Point] | None = None
 ) -> ScanRequest:
     """Without points: whether a device is at that address (the driver's `Address`); the answer is
@@ -41,11 +41,11 @@ def scan_request(
     return ask
 
 
-def parse_keys(kind: type[T], keys: Any) -> T:
+def parse_keys(struct_type: type[T], keys: Any) -> T:
     """A driver's options, address or point from the keys of a table. Raises `GatewayError`."""
     if not isinstance(keys, dict):
         raise GatewayError("command-form", reason=keys)
-    built, mistakes = struct_from_table(kind, keys)
+    built, mistakes = struct_from_table(struct_type, keys)
     for mistake in mistakes:
         raise GatewayError(mistake.key, **mistake.facts)
     assert built
