@@ -246,7 +246,7 @@ class Scanner:
                 self._control_socket, "scan", bus=bus, address=keys, model=model, **more
             )
             if "nobody" in answer:
-                failed = ReadFailed(answer["nobody"], FailureKind(answer["kind"]))
+                failed = ReadFailed(answer["nobody"], FailureKind(answer.get("kind", FailureKind.OTHER)))
                 if failed.kind.late_reply_possible and target.startswith("tcp:"):
                     raise LinkDown("scan-queue", bus=bus)
                 raise failed
