@@ -78,7 +78,7 @@ async def test_a_sound_packet_is_confirmed_to_the_byte() -> None:
         await asyncio.sleep(0.02)
         assert await peer.ask(PUBLISHED[40:]) == CONFIRMED
     assert [name for name, _ in core.heard] == ["panel"] * 4
-    assert core.heard[0][1].holds == {"fire"}
+    assert core.heard[0][1].active_states == {"fire"}
 
 
 async def test_a_wrong_sum_is_denied_and_changes_nothing() -> None:
@@ -87,7 +87,7 @@ async def test_a_wrong_sum_is_denied_and_changes_nothing() -> None:
         assert await peer.ask(wrong) == DENIED
         assert await peer.ask(PUBLISHED) == CONFIRMED
     assert core.failures() == ["gb26875-sum"]
-    assert core.heard[1][1].holds == {"fire"}
+    assert core.heard[1][1].active_states == {"fire"}
 
 
 @pytest.mark.parametrize(("command", "answer"), [(CONTROL, CONFIRM), (SEND, CONFIRM), (REQUEST, DENY)])
@@ -113,7 +113,7 @@ async def test_an_answer_is_never_answered_but_believed() -> None:
         for command in (CONFIRM, DENY, ANSWER):
             peer.writer.write(packet(fire, command=command).encode())
         assert await peer.ask(PUBLISHED) == CONFIRMED
-    assert [bool(raw.holds) for _, raw in core.heard] == [False] * 2 + [True] * 2
+    assert [bool(raw.active_states) for _, raw in core.heard] == [False] * 2 + [True] * 2
 
 
 @pytest.mark.parametrize("command", [0, 7, 77, 128, 255])
@@ -121,7 +121,7 @@ async def test_a_command_that_nobody_knows_is_denied_and_does_nothing(command: i
     async with serving() as core, calling(core.listener) as peer:
         said = await peer.ask(packet(components(component(FIRE)), command=command).encode())
         assert split_packets(said)[0][0].command == DENY
-    assert [raw.holds for _, raw in core.heard] == [frozenset()]
+    assert [raw.active_states for _, raw in core.heard] == [frozenset()]
 
 
 @pytest.mark.parametrize("end", [b"#$", b"\0#", b"@@"])
@@ -177,8 +177,8 @@ async def test_two_peers_at_once_hold_their_own_states() -> None:
         await asyncio.gather(first.ask(packet(fire, A).encode()), second.ask(packet(quiet, B).encode()))
         first.writer.write(packet(fire, A).encode()[:30])  # A peer in mid-packet holds up nobody.
         await second.ask(packet(quiet, B).encode())
-    assert [raw.holds for name, raw in core.heard if name == "a"] == [{"fire"}]
-    assert [raw.holds for name, raw in core.heard if name == "b"] == [frozenset()] * 2
+    assert [raw.active_states for name, raw in core.heard if name == "a"] == [{"fire"}]
+    assert [raw.active_states for name, raw in core.heard if name == "b"] == [frozenset()] * 2
 
 
 async def test_a_reconnected_device_still_holds_what_it_told() -> None:
@@ -187,7 +187,7 @@ async def test_a_reconnected_device_still_holds_what_it_told() -> None:
             await peer.ask(PUBLISHED)
         async with calling(core.listener) as peer:
             await peer.ask(packet(bytes((28, 1)) + TIME).encode())
-    assert core.heard[-1][1].holds == {"fire"}
+    assert core.heard[-1][1].active_states == {"fire"}
 
 
 async def test_a_device_is_asked_once_a_connection_for_what_happened_while_nobody_listened() -> None:
@@ -218,7 +218,7 @@ async def test_a_device_is_asked_once_a_connection_for_what_happened_while_nobod
                 await peer.ask(PUBLISHED, MIN_PACKET_BYTES + MIN_PACKET_BYTES + 3)
             )
             assert [each.data for each in questions] == [bytes((81, 1, 0))]
-    assert [bool(raw.holds) for _, raw in core.heard] == [True, False, False, False, True]
+    assert [bool(raw.active_states) for _, raw in core.heard] == [True, False, False, False, True]
 
 
 async def test_a_flood_is_bounded_and_delays_no_fire() -> None:
