@@ -1,4 +1,4 @@
-"""What a capability declares of itself, and which capabilities there are.
+"""The declaration of a capability, and the registry of all capabilities.
 
 A capability is one folder below `gateway/capabilities/` with a `CAPABILITY` in its `__init__.py`. That
 names its modules, so that a program imports only the parts it needs. The core knows no capability by name:
@@ -26,10 +26,10 @@ from .site import Site
 
 PACKAGE = "gateway.capabilities"
 CORE_OWNER = "core"
-"""Stands for the core wherever a capability is named."""
+"""The owner that messages name where the core itself owns a name."""
 
 _CORE_NAMES = (GATEWAY_DEVICE, "uplink")
-"""What reports like a device without being one, beside the services."""
+"""Names used like those of devices, beside the services'."""
 
 T = TypeVar("T")
 
@@ -38,13 +38,13 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a service's summary. Rules test it as `<service>.<figure>`."""
 
     point: Point = Point()
-    """Its unit and range; with `alarm`, it raises one by itself."""
+    """Its unit and range. With `alarm`, it raises an alarm without a rule of the site."""
     rule: str = ""
-    """The name of that alarm's rule: a `[rule.<name>]` of the site takes its place."""
+    """The name of that alarm's rule. A `[rule.<name>]` of the site replaces it."""
     title: dict[str, str] = {}
-    """What people call that rule, by language."""
+    """The title of that rule, by language."""
     people_inside: bool = False
-    """It says how many people are in the centre, and must be found when there is a fire."""
+    """It is the number of people in the centre, who must be found in a fire."""
 
 
 Figures = Mapping[str, Mapping[str, Figure]]
@@ -52,24 +52,24 @@ Figures = Mapping[str, Mapping[str, Figure]]
 
 
 class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A site file that is being read, for the section of a capability. Mistakes go to `reader`."""
+    """A site file while it is read, as the section of a capability sees it. Report mistakes to `reader`."""
 
     reader: TomlReader
     data: Table
     """The whole file."""
     buses: Mapping[str, BusSpec]
     devices: Mapping[str, Device]
-    """Those that are sound."""
+    """Those without mistakes."""
     core_is_valid: bool
     """Whether the core's own tables have no mistakes."""
     hours: WeeklyHours | None
     """When the centre is open to visitors."""
     folders: Callable[[str], list[Path]]
-    """Where files of a kind (`plans`) lie: beside the site file first, then those that came along."""
+    """The folders of a kind of files (`plans`): the one beside the site file, then the shipped one."""
     saved_sources: Mapping[str, str] | None
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
-    """Here go the texts of such files, each under a name of its own."""
+    """Add the texts of such files here, each under a unique name: they belong to the configuration."""
 
 
 class SiteSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,18 +78,18 @@ class SiteSection(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] = ()
     """The top-level tables that it owns."""
     read: Callable[[SiteDraft], Any] = lambda draft: None
-    """Its part of the site, a frozen struct: what is wrong is told to the draft's reader."""
+    """Reads its part of the site, a frozen struct, and reports mistakes to the draft's reader."""
     resolve: Callable[[SiteDraft, Any, Figures], Any] = lambda draft, part, figures: part
-    """Its part completed, once the figures of all capabilities are known."""
+    """Completes its part when the figures of all capabilities are known."""
     figures: Callable[[Any], Figures] = lambda part: {}
-    """What its services conclude, from its part of the site."""
+    """The figures of its services' summaries, from its part of the site."""
     fixed: Callable[[Any], Mapping[str, msgspec.Struct | None]] = lambda part: {}
-    """By table: what cannot change while the gateway runs."""
+    """By table: the keys that cannot change without a restart."""
     service_types: tuple[type[Service], ...] = ()
     services: Callable[[Site], Sequence[Service]] = lambda site: ()
     """Its services, in the order in which they are stepped."""
     reserved: tuple[str, ...] = ()
-    """Names, beside those of its services, that no device may have."""
+    """Further names that no device may have, beside those of its services."""
     documents: Mapping[str, Callable[[Path], str]] = {}
     """Files of its own that `linli check` reads: schema name to a function that checks one, raises
     `Mistakes`, and returns a sentence about it in the reader's language."""
@@ -101,7 +101,7 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The folder's name."""
     order: int = 100
-    """Where it stands among the others, lowest first: safety is stepped before everything else."""
+    """Its place among the others, lowest first: safety is stepped before everything else."""
     site: str = ""
     """The module with its `SITE`, a `SiteSection`."""
     jobs: str = ""
@@ -110,12 +110,12 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     """The module of its part of the dashboard, which has a `PAGES` (`gateway.web.part.PagePart`); only the
     dashboard imports it. Templates and static files lie in `templates` and `static` of the folder."""
     commands: Mapping[str, str] = {}
-    """Name of a `linli` command to its module, which has `add_arguments(parser)` and `run(options)`. What
-    a command says of itself stands under `cli.<name>` in the capability's words."""
+    """Name of a `linli` command to its module, which has `add_arguments(parser)` and `run(options)`. Its
+    description is `cli.<name>` in the capability's words."""
 
     @property
     def section(self) -> SiteSection:
-        """What it reads from the site file."""
+        """Its section of the site file."""
         return load_declared(self.name, self.site, "SITE", SiteSection) if self.site else SiteSection()
 
 
