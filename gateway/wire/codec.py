@@ -10,8 +10,8 @@ from gateway.model import Point, Raw, Value
 
 NON_NUMERIC_TYPES = (bool, str)
 """Types of values that are not quantities."""
-MAX_INTEGER_MAGNITUDE = 2**64
-"""JSON may contain larger integers; no other wire format does."""
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+"""What the journal can store (MessagePack, int 64 and uint 64). JSON may contain anything."""
 
 
 def value_at(raw: Raw, path: str) -> Value | None:
@@ -60,7 +60,7 @@ def convert_values(
                 bad[name] = "missing"
             continue
         raw = wire_values[name]
-        if isinstance(raw, int) and not -MAX_INTEGER_MAGNITUDE < raw < MAX_INTEGER_MAGNITUDE:
+        if isinstance(raw, int) and not MIN_INTEGER <= raw <= MAX_INTEGER:
             bad[name] = "out-of-range"
             continue
         value = _scaled_value(point, raw)

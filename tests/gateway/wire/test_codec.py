@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -107,6 +108,8 @@ def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
         (10**400, {"scale": 0.1}, ["out-of-range"]),
         (2**64 - 1, {}, 2**64 - 1),
         (2**64, {}, ["out-of-range"]),
+        (-(2**63), {}, -(2**63)),
+        (-(2**63) - 1, {}, ["out-of-range"]),
         ("unavailable", {"max": 100}, ["wrong-type"]),
         ("3", {"bit": 0}, ["wrong-type"]),
         (3.0, {"bit": 0}, ["wrong-type"]),
@@ -141,3 +144,10 @@ def test_every_value_of_a_message_is_found_by_its_path(message: Any) -> None:
     found = values_by_path(message)
     assert found == {path: value_at(message, path) for path in found}
     assert values_by_path({"a": [1, {"b": None, "c": "x"}], "d": {}}) == {"a.0": 1, "a.1.c": "x"}
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text())
+def test_what_is_let_through_can_be_stored(value: Value) -> None:
+    """A record that cannot be encoded would fail the commit of all that were queued with it."""
+    values, _ = convert_values({"x": Point()}, {"x": value})
+    msgspec.msgpack.encode(values)
