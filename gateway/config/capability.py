@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, ConfigError, Device, Point, Service
+from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, ConfigError, Device, Point, Service
 from gateway.model.hours import WeeklyHours
 from gateway.services import CORE_SERVICES
 
@@ -28,7 +28,7 @@ PACKAGE = "gateway.capabilities"
 CORE_OWNER = "core"
 """The owner that messages name where the core itself owns a name."""
 
-_CORE_NAMES = (GATEWAY_DEVICE, "uplink")
+_CORE_NAMES = (GATEWAY_DEVICE, UPLINK_DEVICE)
 """Names used like those of devices, beside the services'."""
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, Quality, Record, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
@@ -31,9 +31,6 @@ from gateway.web.view import (
 
 from .core import bus_reports
 from .parts import Part
-
-UPLINK_DEVICE = "uplink"
-"""The device name under which the uplink reports."""
 
 _CONDITIONS_BY_SEVERITY = list(DeviceCondition)
 

@@ -26,8 +26,8 @@ def summary_part(name: str, services: Sequence[type[Service]]) -> PagePart[None,
     """The part of the capability of that name."""
     names = tuple(kind.name for kind in services if kind.summary is not Service.summary)
 
-    def view(_settings: None, given: PartInput) -> SummaryView:
-        return tuple(_summary(service, given) for service in names)
+    def view(_settings: None, part_input: PartInput) -> SummaryView:
+        return tuple(_summary(service, part_input) for service in names)
 
     return PagePart(name=name, summaries=names, view=view, tiles=(Tile("core/summary-tiles", order=80),))
 

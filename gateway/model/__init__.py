@@ -9,7 +9,7 @@ from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
-from gateway.model.record import GATEWAY_DEVICE, Fact, Lane, Record
+from gateway.model.record import GATEWAY_DEVICE, UPLINK_DEVICE, Fact, Lane, Record
 from gateway.model.sample import Quality, Raw, Sample, Value
 from gateway.model.service import (
     ConfigurationAdopted,
@@ -27,6 +27,7 @@ __all__ = [
     "FAILURES_UNTIL_OFFLINE",
     "GATEWAY_DEVICE",
     "LATCHING_HAZARDS",
+    "UPLINK_DEVICE",
     "Action",
     "AlarmSpec",
     "Argument",

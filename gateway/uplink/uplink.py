@@ -19,7 +19,7 @@ from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
-from gateway.model import Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
+from gateway.model import UPLINK_DEVICE, Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
@@ -54,7 +54,7 @@ SampleSink = Callable[[Sample], Awaitable[None]]
 class Uplink:
     """The connection to the platform, reopened for as long as the gateway runs."""
 
-    name = "uplink"
+    name = UPLINK_DEVICE
 
     def __init__(
         self,
