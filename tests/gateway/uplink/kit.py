@@ -66,12 +66,19 @@ def mosquitto(folder: Path, port: int, *lines: str) -> Iterator[int]:
 class Witness:
     """Everything that was published, in the order of arrival."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: paho.Client) -> None:
         self.heard: list[tuple[str, dict[str, Any]]] = []
+        self._client = client
+
+    async def caught_up(self) -> None:
+        """Wait for all that the broker has acknowledged: that may arrive here later, but in order."""
+        marks = len(self.on("mark"))
+        self._client.publish(f"{ROOT}/mark", "{}", qos=1)
+        await eventually(lambda: len(self.on("mark")) > marks)
 
     def on(self, name: str) -> list[dict[str, Any]]:
         """The payloads on a topic of the site."""
-        return [payload for topic, payload in self.heard if topic == f"{ROOT}/{name}"]
+        return [payload for topic, payload in list(self.heard) if topic == f"{ROOT}/{name}"]
 
     def records(self, lane: str = "telemetry", device: str = "") -> list[dict[str, Any]]:
         return [
@@ -102,8 +109,8 @@ class Shifted(SystemClock):
 @contextmanager
 def witness(port: int, username: str = "", password: str = "") -> Iterator[Witness]:
     """A foreign subscriber to everything of the site."""
-    seen = Witness()
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    seen = Witness(client)
     if username:
         client.username_pw_set(username, password)
 

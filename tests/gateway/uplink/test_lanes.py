@@ -159,6 +159,7 @@ async def test_messages_are_kept_below_the_brokers_limit(tmp_path: Path, narrow:
             await eventually(it.caught_up)
             await eventually(lambda: len(seen.seqs("event")) == 1)
             await it.journal.commit()
+            await seen.caught_up()
             assert it.transitions == [True], "no connection is lost to it"
             assert await buried(it) == [(TELEMETRY, 51, "oversize")]
             assert seen.seqs() == [n for n in range(1, 102) if n != 51][:99]

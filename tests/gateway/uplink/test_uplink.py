@@ -173,6 +173,7 @@ async def test_lost_pubacks_cost_repetitions_of_the_same_records(
         await eventually(lambda: False in it.transitions)
         way.deaf = False
         await eventually(it.caught_up)
+        await seen.caught_up()
         for lane, last in (("telemetry", 6), ("alarm", 5)):
             told: dict[int, Any] = {}
             for record in seen.records(lane):
@@ -249,6 +250,7 @@ async def test_what_a_failing_disk_made_memory_give_up_is_waited_for_by_nobody(
             it.measure(n)
             await it.close_window()
         await eventually(lambda: it.caught_up() and 21 in seen.seqs())
+        await seen.caught_up()
         gaps = [record["data"] for record in seen.records("event")]
         assert {gap["reason"] for gap in gaps} == {"disk"}
         told = {seq for gap in gaps for seq in range(gap["first"], gap["last"] + 1)}
@@ -364,6 +366,7 @@ async def test_the_rate_is_kept_and_the_present_is_told_meanwhile(
         assert len(seen.seqs()) < 500
         await eventually(it.caught_up)
         assert 2.0 < time.monotonic() - began < 5.0
+        await seen.caught_up()
         assert seen.seqs() == list(range(1, 1001))
 
 
@@ -393,6 +396,7 @@ async def test_thinning_keeps_one_an_interval_and_tells_of_every_other(
         await eventually(it.caught_up)
         await it.journal.commit()
         await eventually(it.caught_up)
+        await seen.caught_up()
         arrived = sorted(set(seen.seqs()))
         old = [seq for seq in arrived if seq * step < 3000]
         assert len({places[seq] for seq in old}) == len(old), "more than one of an interval"
