@@ -28,12 +28,14 @@ from gateway.base.log import log_event
 from gateway.model import LinkDown, ReadFailed
 
 from .broker import BrokerOptions
+from .inbox import FairInbox
 
 KEEPALIVE_S = 12
 """A connection to a peer that is gone ends within twice this and a second."""
 RESPONSE_TIMEOUT_S = 10.0
 """For the TCP connection, the CONNACK and each PUBACK."""
-MAX_INBOX_MESSAGES = 1000
+MAX_INBOX_BLOCKS = 1000
+"""Incoming messages that may wait, in blocks of `inbox.BLOCK_BYTES`."""
 UNSUPPORTED_PROTOCOL = 0x84
 NO_MATCHING_SUBSCRIBERS = 0x10
 """MQTT 5, 3.4.2.1: the PUBACK's reason code for a message without a subscriber."""
@@ -66,7 +68,9 @@ class Connection:
         self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
         """Messages that wait until the broker has acknowledged some of those before them."""
         self._receive_maximum = 0xFFFF
-        self._inbox: asyncio.Queue[IncomingMessage] = asyncio.Queue(MAX_INBOX_MESSAGES)
+        self._inbox: FairInbox[IncomingMessage] = FairInbox(MAX_INBOX_BLOCKS)
+        """By topic, so that a device that floods its topic costs no other its messages."""
+        self._arrived = asyncio.Event()
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
         self.max_packet_bytes = 0
@@ -75,6 +79,7 @@ class Connection:
         """Done with the CONNACK, or failed with `LinkDown`."""
         self.ended: asyncio.Future[None] = self._loop.create_future()
         """Fails with `LinkDown` when the connection is gone."""
+        self.ended.add_done_callback(lambda _: self._arrived.set())
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -123,18 +128,17 @@ class Connection:
     async def messages(self) -> AsyncIterator[IncomingMessage]:
         """Messages of the subscriptions, until `LinkDown`."""
         while True:
-            getting = asyncio.ensure_future(self._inbox.get())
-            try:
-                await asyncio.wait((getting, self.ended), return_when=asyncio.FIRST_COMPLETED)
-                if not getting.done():
+            while not self._inbox:
+                self._arrived.clear()
+                if self.ended.done():
                     self.ended.result()
-                message = getting.result()
-                if self._dropped_in_a_row and self._inbox.empty():
-                    log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
-                    self._dropped_in_a_row = 0
-                yield message
-            finally:
-                getting.cancel()
+                await self._arrived.wait()
+            message = self._inbox.take()
+            if self._dropped_in_a_row and not self._inbox:
+                log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
+                self._dropped_in_a_row = 0
+            yield message
+            await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
 
     def fail_all(self, error: LinkDown) -> None:
         """Fail every future of this connection with the error."""
@@ -203,13 +207,13 @@ class Connection:
                 self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        try:
-            self._inbox.put_nowait(IncomingMessage(message.topic, bytes(message.payload), message.retain))
-        except asyncio.QueueFull:
-            Connection.dropped += 1
-            self._dropped_in_a_row += 1
-            if self._dropped_in_a_row == 1:
-                log_event(logging.WARNING, "inbox-full", topic=message.topic, count=MAX_INBOX_MESSAGES)
+        incoming = IncomingMessage(message.topic, bytes(message.payload), message.retain)
+        dropped = self._inbox.put(message.topic, incoming, len(incoming.payload))
+        self._arrived.set()
+        if dropped and not self._dropped_in_a_row:
+            log_event(logging.WARNING, "inbox-full", topic=dropped[0], count=len(self._inbox))
+        Connection.dropped += len(dropped)
+        self._dropped_in_a_row += len(dropped)
 
     def _on_socket_open(self, _client: Any, _userdata: Any, sock: Any) -> None:
         # Nagle's algorithm would delay an alarm until earlier packets are acknowledged.

@@ -13,7 +13,7 @@ import pytest
 from gateway.model import LinkDown
 from gateway.wire import mqtt
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.mqtt import MAX_INBOX_MESSAGES, UNSUPPORTED_PROTOCOL, Connection, connect
+from gateway.wire.mqtt import MAX_INBOX_BLOCKS, UNSUPPORTED_PROTOCOL, Connection, connect
 from tests.broker import Broker, running
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -299,14 +299,42 @@ async def test_a_flood_nobody_reads_is_bounded_and_told_of(
     before = Connection.dropped
     async with connect(BrokerOptions(url=broker.url)) as connection:
         connection.subscribe("t")
-        for _ in range(MAX_INBOX_MESSAGES // 100 + 3):
+        for _ in range(MAX_INBOX_BLOCKS // 100 + 3):
             await asyncio.gather(*(connection.publish("t", b"x") for _ in range(100)))
-        assert connection._inbox.qsize() == MAX_INBOX_MESSAGES
+        assert len(connection._inbox) == MAX_INBOX_BLOCKS
         assert Connection.dropped - before == 300
-        assert len(await heard(connection, MAX_INBOX_MESSAGES)) == MAX_INBOX_MESSAGES
+        assert len(await heard(connection, MAX_INBOX_BLOCKS)) == MAX_INBOX_BLOCKS
         async with asyncio.timeout(5):
             await connection.publish("t", b"still there")
             while await heard(connection, 1) != [b"still there"]:
                 pass
     told = [record.getMessage().rpartition("  [")[2] for record in caplog.records if record.name == "linli"]
-    assert told == [f"inbox-full topic='t' count='{MAX_INBOX_MESSAGES}']", "inbox-emptied count='300']"]
+    assert told == [f"inbox-full topic='t' count='{MAX_INBOX_BLOCKS}']", "inbox-emptied count='300']"]
+
+
+async def test_a_flood_costs_no_message_of_another_topic(broker: Broker) -> None:
+    """A foreign client floods one topic while messages to another one wait for a slow reader."""
+    others = [b"%d" % number for number in range(40)]
+    async with (
+        connect(BrokerOptions(url=broker.url)) as connection,
+        connect(BrokerOptions(url=broker.url)) as sender,
+    ):
+        for topic in ("flood", "other"):
+            connection.subscribe(topic)
+            await connection.publish_command(topic, b"subscribed")
+        before = Connection.dropped
+        lines = b"x\n" * 50
+        flood = ("mosquitto_pub", "-p", str(broker.port), "-t", "flood", "-q", "1", "-l")
+        for payload in others:
+            flooding = await asyncio.create_subprocess_exec(*flood, stdin=subprocess.PIPE)
+            await asyncio.gather(flooding.communicate(lines), sender.publish("other", payload))
+        heard_of: dict[str, list[bytes]] = {"flood": [], "other": []}
+        others.insert(0, b"subscribed")
+        async with asyncio.timeout(10):
+            async for message in connection.messages():
+                heard_of[message.topic].append(message.payload)
+                if heard_of["other"][-1:] == others[-1:]:
+                    break
+        assert heard_of["other"] == others
+        assert Connection.dropped - before == 50 * 40 + 40 + 2 - MAX_INBOX_BLOCKS
+        assert len(heard_of["flood"]) <= 2 * len(others), "they take turns"
