@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -38,18 +39,26 @@ from .packets import (
     SEND,
     SET_CLOCK,
     FirePacket,
+    PacketStream,
     china_time,
-    split_packets,
 )
 from .panel import DUTY_ANSWERED, OPERATION_FORMATS, Panel
 
 ACTIONS = ("duty-check", "set-clock")
-READ_BYTES = 4096
+READ_BYTES = 1024
+"""The bytes of one turn: what strangers send must not hold the event loop."""
 EARLIEST_YEAR = 2026
 """Before it, our clock has not been set and must not set another one."""
 
 Write = Callable[[bytes], Awaitable[None]]
 """Sends bytes on a connection."""
+
+
+class _Client(msgspec.Struct):
+    """One connection: the host it comes from, and whether a configured device has sent a packet there."""
+
+    host: str
+    is_configured: bool = False
 
 
 class FireListener(Listener):
@@ -63,8 +72,10 @@ class FireListener(Listener):
         self._panels = {name: Panel() for name in self._names.values()}
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
         self._messages = asyncio.Queue()
-        self._connection_tasks: dict[asyncio.Task[None], bool] = {}
-        """Connections, oldest first, and whether a configured device has sent a packet there."""
+        self._clients: dict[asyncio.Task[None], _Client] = {}
+        """Connections by their tasks, oldest first."""
+        self._turn = asyncio.Lock()
+        """Senders take turns, so that all of them together hold the event loop no longer than one."""
         self._connections: dict[str, tuple[Write, FirePacket]] = {}
         """By device, the connection of its last packet, and that packet."""
         self._command_sequences = itertools.cycle(range(1, 0x8000))
@@ -177,11 +188,10 @@ class FireListener(Listener):
     async def _process_stream(
         self, read: Callable[[], Awaitable[bytes]], write: Write, on_configured: Callable[[], None]
     ) -> None:
-        rest = b""
+        stream = PacketStream()
         seen: set[bytes] = set()
         while data := await read():
-            packets, rest = split_packets(rest + data)
-            for packet in packets:
+            for packet in await self._find_packets(stream, data):
                 ours = packet.sound and packet.source in self._names
                 if ours:
                     on_configured()
@@ -194,11 +204,19 @@ class FireListener(Listener):
                         await write(clock)
                     await write(b"".join(self._state_queries(packet)))
 
+    async def _find_packets(self, stream: PacketStream, data: bytes) -> list[FirePacket]:
+        packets: list[FirePacket] = []
+        for start in range(0, len(data), READ_BYTES):
+            async with self._turn:
+                packets += stream.feed(data[start : start + READ_BYTES])
+                await asyncio.sleep(0)
+        return packets
+
     async def _accept_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._limit_connections()
-        self._connection_tasks[task] = False
+        client = self._clients[task] = _Client((writer.get_extra_info("peername") or ("",))[0])
         loop = asyncio.get_running_loop()
 
         async def write(frame: bytes) -> None:
@@ -209,7 +227,7 @@ class FireListener(Listener):
             async with asyncio.timeout(self._options.idle) as limit:
 
                 def on_configured() -> None:
-                    self._connection_tasks[task] = True
+                    client.is_configured = True
                     limit.reschedule(loop.time() + self._options.idle)
 
                 await self._serve_connection(lambda: reader.read(READ_BYTES), write, on_configured)
@@ -218,17 +236,20 @@ class FireListener(Listener):
         except asyncio.CancelledError:
             pass  # The server closes; asyncio before Python 3.12 reports this as an error.
         finally:
-            self._connection_tasks.pop(task, None)
+            self._clients.pop(task, None)
             # Not close(): it would wait for ever for a peer that never reads.
             writer.transport.abort()
 
     def _limit_connections(self) -> None:
-        """At the limit, close the oldest connection without a configured device, or else the oldest one."""
-        if len(self._connection_tasks) >= self._options.connections:
-            unknown = (task for task, configured in self._connection_tasks.items() if not configured)
-            oldest = next(unknown, next(iter(self._connection_tasks)))
-            del self._connection_tasks[oldest]
-            oldest.cancel()
+        """At the limit, close a connection without a configured device, or else one of the host that has
+        most; the oldest of several."""
+        if len(self._clients) >= self._options.connections:
+            per_host = Counter(client.host for client in self._clients.values())
+            victim = min(
+                self._clients.items(), key=lambda item: (item[1].is_configured, -per_host[item[1].host])
+            )[0]
+            del self._clients[victim]
+            victim.cancel()
 
     def _state_queries(self, packet: FirePacket) -> Iterator[bytes]:
         """The requests for a device's states, at its first packet on a connection."""
@@ -265,7 +286,7 @@ class FireListener(Listener):
             yield
         finally:
             server.close()
-            await _cancel(*self._connection_tasks)
+            await _cancel(*self._clients)
 
     @contextlib.asynccontextmanager
     async def open_serial(self) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ the time of its packet, since ours may not be set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -93,20 +94,73 @@ def china_time() -> bytes:
     return bytes((now.second, now.minute, now.hour, now.day, now.month, now.year % 100))
 
 
-def _parse_packet(data: bytes, start: int) -> FirePacket | bool:
-    """The packet that begins there, or else whether it may be completed by more bytes."""
-    if len(data) < start + HEADER_BYTES:
-        return True
-    length = int.from_bytes(data[start + 24 : start + 26], "little")
-    end = start + MIN_PACKET_BYTES + length
-    if length > MAX_DATA_BYTES:
-        return False
-    if len(data) < end:
-        return True
-    body = data[start + 2 : end - 3]
-    summed, ended = sum(body) & 0xFF == data[end - 3], data[end - 2 : end] == END
+class PacketStream:
+    """The packets in a stream of any bytes, in bounded memory.
+
+    Bytes that only look like a beginning never delay a valid packet behind them. A packet that is not
+    sound is searched for others: its length may be what was damaged. Each byte is searched once, and each
+    beginning is judged once its packet is complete, so that no stream costs more than in proportion to its
+    length.
+    """
+
+    def __init__(self) -> None:
+        self.rest = b""
+        """What may become a packet: less than one packet's length."""
+        self._searched = 0
+        """Where in `rest` the search for beginnings continues."""
+        self._beginnings: list[int] = []
+        """Where in `rest` packets may begin that are not complete."""
+        self._garbled_until = 0
+
+    def feed(self, data: bytes) -> list[FirePacket]:
+        """The packets that these bytes complete."""
+        stream = self.rest + data
+        packets: list[FirePacket] = []
+        incomplete: list[int] = []
+        sound_until = 0
+        found = (match.start() for match in _BEGINNING.finditer(stream, self._searched))
+        for start in (*self._beginnings, *found):
+            end = start + MIN_PACKET_BYTES + _data_length(stream, start)
+            if start < sound_until:
+                continue
+            if end > len(stream):
+                incomplete.append(start)
+                continue
+            packet = _parse_packet(stream[start:end])
+            if packet and (packet.sound or start >= self._garbled_until):
+                packets.append(packet)
+                incomplete.clear()
+                self._garbled_until = end
+            if packet and packet.sound:
+                sound_until = end
+        tail = max(sound_until, self._searched, len(stream) - _LENGTH_END + 1)
+        next_start = stream.find(START, tail)
+        if next_start < 0:
+            next_start = len(stream) - stream.endswith(START[:1], tail)
+        kept = min((next_start, *incomplete))
+        self.rest = stream[kept:]
+        self._beginnings = [start - kept for start in incomplete]
+        self._searched = next_start - kept
+        self._garbled_until = max(0, self._garbled_until - kept)
+        return packets
+
+
+_LENGTH_END = 26
+"""From the start to the end of the length."""
+_BEGINNING = re.compile(rb"(?=@@.{22}(?:.[\x00-\x03]|\x00\x04))", re.DOTALL)
+"""A start with a length of at most 1024; it may be within another one."""
+
+
+def _data_length(stream: bytes, start: int) -> int:
+    return int.from_bytes(stream[start + _LENGTH_END - 2 : start + _LENGTH_END], "little")
+
+
+def _parse_packet(data: bytes) -> FirePacket | None:
+    """A whole packet; None if neither its end nor its sum and command are right."""
+    body = data[2:-3]
+    summed, ended = sum(body) & 0xFF == data[-3], data.endswith(END)
     if not ended and not (summed and CONTROL <= body[24] <= DENY):
-        return False
+        return None
     return FirePacket(
         sequence=int.from_bytes(body[:2], "little"),
         version=body[2:4],
@@ -120,31 +174,9 @@ def _parse_packet(data: bytes, start: int) -> FirePacket | bool:
 
 
 def split_packets(data: bytes) -> tuple[list[FirePacket], bytes]:
-    """The packets in a stream, and the rest that may become one: less than one packet's length.
-
-    Bytes that only look like a beginning never delay a valid packet behind them. A packet that is not
-    sound is searched for others: its length may be what was damaged.
-    """
-    packets: list[FirePacket] = []
-    rest = data[-1:] if data.endswith(START[:1]) else b""
-    waiting: int | None = None
-    garbled_until = 0
-    start = data.find(START)
-    while start >= 0:
-        found = _parse_packet(data, start)
-        after = start + 1
-        if isinstance(found, FirePacket):
-            end = start + MIN_PACKET_BYTES + len(found.data)
-            if found.sound:
-                after = end
-            if found.sound or start >= garbled_until:
-                packets.append(found)
-                garbled_until = end
-                waiting = None
-        elif found and waiting is None:
-            waiting = start
-        start = data.find(START, after)
-    return packets, rest if waiting is None else data[waiting:]
+    """The packets in these bytes, and the rest that may become one."""
+    stream = PacketStream()
+    return stream.feed(data), stream.rest
 
 
 def iter_objects(data: bytes, size: int) -> Iterator[bytes]:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.gb26875.packets import MAX_DATA_BYTES, MIN_PACKET_BYTES, FirePacket, split_packets
+from drivers.gb26875.packets import (
+    MAX_DATA_BYTES,
+    MIN_PACKET_BYTES,
+    FirePacket,
+    PacketStream,
+    split_packets,
+)
 from tests.drivers.gb26875.frames import FIRE, PUBLISHED, TIME, component, components, packet
 
 packets = st.builds(
@@ -75,3 +81,25 @@ def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
     sent = packet(data, source=b"@@##@@"), packet(components(component(1)))
     found, rest = split_packets(b"".join(each.encode() for each in sent))
     assert (found, rest) == ([*sent], b"")
+
+
+@given(st.lists(packets | st.binary(max_size=60) | st.just(b"@" * 30), max_size=6), st.integers(1, 90))
+def test_a_stream_in_pieces_has_the_packets_of_the_whole(parts: list[FirePacket | bytes], size: int) -> None:
+    whole = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+    stream = PacketStream()
+    found = [each for start in range(0, len(whole), size) for each in stream.feed(whole[start : start + size])]
+    assert [each for each in split_packets(whole)[0] if each.sound and each not in found] == []
+    assert len(stream.rest) < MIN_PACKET_BYTES + MAX_DATA_BYTES
+
+
+def test_a_byte_that_comes_later_is_no_reason_to_look_at_the_earlier_ones_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beginnings as dense as they can be, each of a packet of 771 bytes, byte by byte."""
+    judged = []
+    parse = "drivers.gb26875.packets._parse_packet"
+    monkeypatch.setattr(parse, lambda data: judged.append(len(data)))
+    stream, sent = PacketStream(), (b"@" * 24 + b"\3" * 24) * 100
+    for byte in sent:
+        stream.feed(bytes((byte,)))
+    assert len(judged) < len(sent) / 2
