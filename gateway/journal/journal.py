@@ -10,8 +10,9 @@ power cut skips that many numbers and records them as a gap.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from typing import Any
 import msgspec
 
 from gateway.base.failpoint import failpoint
+from gateway.base.log import log_event
 from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp
 
 from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
 from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
+from .rows import encode, readable_body
 from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
 from .space import CardWear, DiskReserve, StorageLimits
 from .statements import (
@@ -115,6 +118,8 @@ class Journal:
         self._window_due = False
         self._windows: deque[TelemetryWindow] = deque([TelemetryWindow()])
         self._checkpoint_due_s = float("-inf")
+        self._unencodable: set[tuple[Lane, str, str]] = set()
+        """Lane, device and kind of the records that could not be encoded, each logged once."""
         self._tasks: list[asyncio.Task[None]] = []
         self.card_wear = CardWear(clock, limits, window)
         self.latest_samples: dict[str, Record] = {}
@@ -132,7 +137,7 @@ class Journal:
         self.dropped_count = 0
         """Records dropped since the start."""
         self.dead_letter_count = 0
-        """Records in the dead-letter table."""
+        """Records in the dead-letter table at the start, and added since."""
         self.size_bytes = 0
         """Bytes on the disk, log and reserve included, when last measured."""
         self.failure: JournalFailed | None = None
@@ -268,7 +273,9 @@ class Journal:
             body["bad"] = sample.bad
         if sample.error:
             body["error"] = sample.error
-        record = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
+        record, encoded = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
+        if encoded is None:
+            return record
         window = self._windows[-1]
         committed = self._committed_seq.get(record.device)
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
@@ -276,7 +283,7 @@ class Journal:
             window.ready_count += 1
         window.records.append(record)
         if self._tail:
-            self._tail.add(record)
+            self._tail.add(encoded)
         self.latest_samples[record.device] = record
         self.changed.send()
         return record
@@ -284,8 +291,10 @@ class Journal:
     def append(self, service: str, facts: Iterable[Fact], changes: RowChanges) -> None:
         """Add facts and the rows that changed with them; both are committed in the next transaction."""
         for fact in facts:
-            record = self._numbered_record(fact.lane, fact.device, fact.kind, fact.at, fact.body)
-            (self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events).append(record)
+            record, encoded = self._numbered_record(fact.lane, fact.device, fact.kind, fact.at, fact.body)
+            if encoded is not None:
+                lane = self._pending.alarms if fact.lane is Lane.ALARM else self._pending.events
+                lane.append(record)
         for key, row in changes.items():
             self._pending.changes[service, key] = row
 
@@ -310,7 +319,7 @@ class Journal:
             self._record_gap(day, LedgerGap(lane, device, seqs[0], seqs[-1], len(seqs), reason))
 
     def dead_letter(self, record: Record, reason: str) -> None:
-        """Move a record that the broker refuses to the dead-letter table."""
+        """Move a record that the broker refuses, or that cannot be encoded, to the dead-letter table."""
         self._pending.dead_letters.append((record, reason))
         self.dead_letter_count += 1
         # A gap record that is itself refused must not cause another one.
@@ -347,9 +356,29 @@ class Journal:
 
     def _numbered_record(
         self, lane: Lane, device: str, kind: str, at: Stamp, body: dict[str, Any]
-    ) -> Record:
+    ) -> tuple[Record, bytes | None]:
+        """A record with the next number of its stream, and its MessagePack.
+
+        One that cannot be encoded becomes a dead letter, and its MessagePack is None. But an alarm must be
+        told: what cannot be encoded of it becomes text.
+        """
         seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
-        return Record(lane, device, seq, kind, at, body)
+        record = Record(lane, device, seq, kind, at, body)
+        try:
+            return record, encode(record)
+        except ValueError as error:
+            reason = error
+        record = msgspec.structs.replace(record, body=readable_body(body))
+        if (lane, device, kind) not in self._unencodable:
+            self._unencodable.add((lane, device, kind))
+            log_event(
+                logging.ERROR, "record-unencodable",
+                device=device, kind=kind, reason=reason, content=record.body,
+            )  # fmt: skip
+        if lane is Lane.ALARM:
+            return record, encode(record)
+        self.dead_letter(record, "unencodable")
+        return record, None
 
     async def _close_windows(self) -> None:
         while True:
@@ -417,10 +446,14 @@ class Journal:
         statements = [
             *(insert_pack(lane, records) for lane, records in packs),
             *pending.deletions,
-            *(set_state(service, key, row) for (service, key), row in pending.changes.items()),
+            *_set_states(pending.changes),
             *(set_cursor(lane, pos) for lane, pos in pending.cursors.items()),
             *(insert_gap(day, gap) for day, gap in pending.gaps),
-            *(insert_dead_letter(record, reason) for record, reason in pending.dead_letters),
+            *(
+                statement
+                for record, reason in pending.dead_letters
+                for statement in insert_dead_letter(record, reason)
+            ),
         ]
         fresh = {
             record.device: record.seq
@@ -551,6 +584,15 @@ async def _open_journal(
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
     await journal._load()
     return journal
+
+
+def _set_states(changes: dict[tuple[str, str], Row | None]) -> Iterator[Statement]:
+    """Without the rows that cannot be encoded: a restart finds what was stored of them before."""
+    for (service, key), row in changes.items():
+        try:
+            yield set_state(service, key, row)
+        except ValueError as error:
+            log_event(logging.ERROR, "row-unencodable", service=service, row=ascii(key), reason=error)
 
 
 def _resolve_waiting(waiting: list[asyncio.Future[None]], failure: JournalFailed | None) -> None:

@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
 from gateway.model import Record
 
 PLAIN, DEFLATED = b"\0", b"\1"
+MAX_RECORD_BYTES = 1 << 20
+"""A larger record could be neither sent nor stored within the caps of small journals."""
+MAX_TEXT_LENGTH = 200
+"""Characters that `readable_body` leaves of one value."""
 
-_encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
+
+
+def encode(value: object) -> bytes:
+    """MessagePack. Raises `ValueError` for what it cannot hold, and for what is too large."""
+    try:
+        encoded = _encoder.encode(value)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if len(encoded) > MAX_RECORD_BYTES:
+        raise ValueError(f"{len(encoded)} bytes")
+    return encoded
+
+
+def readable_body(body: Mapping[Any, Any]) -> dict[str, Any]:
+    """A body that can be encoded: what cannot be, or is long, is shortened text."""
+    return {_as_text(key): value if _is_short(value) else _as_text(value) for key, value in body.items()}
+
+
+def _is_short(value: object) -> bool:
+    try:
+        return len(encode(value)) <= MAX_TEXT_LENGTH
+    except ValueError:
+        return False
+
+
+def _as_text(value: object) -> str:
+    try:
+        # ASCII only: the value may be text that is no Unicode.
+        text = value if isinstance(value, str) and value.isascii() else ascii(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or a deep structure.
+        text = type(value).__name__
+    return text[:MAX_TEXT_LENGTH]
 
 
 def pack_records(records: Iterable[Record]) -> tuple[bytes, int]:
     """A row's body and its CRC-32."""
-    plain = _encode(list(records))
+    plain = _encoder.encode(list(records))
     deflated = zlib.compress(plain, 1)
     body = DEFLATED + deflated if len(deflated) < len(plain) else PLAIN + plain
     return body, zlib.crc32(body)
@@ -27,4 +65,7 @@ def unpack_records(body: bytes, crc: int) -> list[Record]:
     """The records of a row. Raises `ValueError` when the row is damaged."""
     if zlib.crc32(body) != crc:
         raise ValueError("crc")
-    return _decode(zlib.decompress(body[1:]) if body[:1] == DEFLATED else body[1:])
+    try:
+        return _decode(zlib.decompress(body[1:]) if body[:1] == DEFLATED else body[1:])
+    except (zlib.error, msgspec.DecodeError) as error:
+        raise ValueError(str(error)) from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from gateway.model import Lane, Record, Row
 
 from .database import Statement
 from .reader import UPLINK_READER, LedgerGap, Stream
-from .rows import pack_records
+from .rows import encode, pack_records
 
-_encode = msgspec.msgpack.Encoder().encode
+MAX_DEAD_LETTERS = 100
+"""The newest of each stream are kept."""
 
 
 def insert_pack(lane: Lane, records: list[Record]) -> Statement:
@@ -28,10 +27,11 @@ def delete_packs(lane: Lane, until: int) -> Statement:
 
 
 def set_state(service: str, key: str, row: Row | None) -> Statement:
-    """Store or delete a row of a service."""
+    """Store or delete a row of a service. Raises `ValueError` if it cannot be encoded."""
+    encode(key)
     if row is None:
         return "DELETE FROM state WHERE service = ? AND key = ?", (service, key)
-    return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, _encode(row))
+    return "INSERT OR REPLACE INTO state VALUES (?, ?, ?)", (service, key, encode(row))
 
 
 def set_cursor(lane: Lane, pos: int) -> Statement:
@@ -75,10 +75,18 @@ def insert_gap(day: str, gap: LedgerGap) -> Statement:
     )
 
 
-def insert_dead_letter(record: Record, reason: str) -> Statement:
-    """Add a record to the dead-letter table."""
+def insert_dead_letter(record: Record, reason: str) -> list[Statement]:
+    """Add a record to the dead-letter table, and delete those of its stream that are too many."""
     body, crc = pack_records([record])
-    return (
-        "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
-        (int(record.lane), record.device, record.seq, reason, body, crc),
-    )
+    stream = int(record.lane), record.device
+    return [
+        (
+            "INSERT OR REPLACE INTO dead VALUES (?, ?, ?, ?, ?, ?)",
+            (*stream, record.seq, reason, body, crc),
+        ),
+        (
+            "DELETE FROM dead WHERE lane = ?1 AND device = ?2 AND seq <= (SELECT seq FROM dead "
+            "WHERE lane = ?1 AND device = ?2 ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
+            (*stream, MAX_DEAD_LETTERS),
+        ),
+    ]

@@ -21,12 +21,12 @@ import msgspec
 from gateway.model import ClockQuality, Record, Stamp
 
 from .reader import Stream
+from .rows import encode
 
 COMMITTED_KIND = "committed"
 """The kind of a frame that only gives the last number of a stream."""
 NO_STAMP = Stamp(0, 0, "", ClockQuality.UNSET)
 _FRAME_HEADER = struct.Struct("<II")
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
@@ -82,9 +82,9 @@ class Tail:
         if old >= 0:
             os.close(old)
 
-    def add(self, record: Record) -> None:
-        """Store a record; call this before it is sent."""
-        self._append(_record_frame(record))
+    def add(self, encoded: bytes) -> None:
+        """Store a record as MessagePack; call this before it is sent."""
+        self._append(_frame(encoded))
 
     def commit(self, committed: Mapping[Stream, int]) -> None:
         """Store the numbers that are now committed."""
@@ -116,7 +116,10 @@ def _committed_frame(stream: Stream, seq: int) -> bytes:
 
 
 def _record_frame(record: Record) -> bytes:
-    body = _encode(record)
+    return _frame(encode(record))
+
+
+def _frame(body: bytes) -> bytes:
     return _FRAME_HEADER.pack(len(body), zlib.crc32(body)) + body
 
 

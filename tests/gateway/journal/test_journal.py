@@ -11,12 +11,15 @@ import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalReader, RecordPack, StorageLimits
 from gateway.journal.journal import MAX_COMMITTED_WINDOWS, MAX_SENT_UNCOMMITTED, MAX_UNWRITTEN_WINDOWS
+from gateway.journal.rows import MAX_RECORD_BYTES
+from gateway.journal.statements import MAX_DEAD_LETTERS
 from gateway.model import Fact, Lane, Record, Sample
 from tests.clock import FakeClock
 
@@ -83,6 +86,86 @@ async def test_commit_returns_when_it_is_on_the_disk_and_leaves_the_window_open(
         assert await records(path, TELEMETRY) == []
         async with JournalReader.open(path) as reader:
             assert msgspec.msgpack.decode((await reader.service_rows("s"))["k"], type=Row) == Row(7)
+
+
+def _deep() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
+UNENCODABLE: dict[str, Any] = {
+    "below int64": -(2**63) - 1,
+    "above uint64": 2**64,
+    "thousands of digits": 10**5000,
+    "no Unicode": "\ud800",
+    "no value": object(),
+    "deep": _deep(),
+    "large": "x" * (MAX_RECORD_BYTES + 1),
+    "bytes": b"x" * (MAX_RECORD_BYTES + 1),
+    "complex": 1j,
+}
+
+
+@pytest.mark.parametrize("value", UNENCODABLE.values(), ids=UNENCODABLE)
+@pytest.mark.parametrize("runtime", [False, True])
+async def test_a_record_that_cannot_be_encoded_is_a_dead_letter_and_costs_no_other(
+    tmp_path: Path, value: Any, runtime: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    run = tmp_path / "run" if runtime else None
+    async with Journal.open(path, clock, 1.0, runtime=run) as j:
+        j.append_sample(sample(clock, value=1))
+        for _ in range(2):
+            j.append_sample(Sample("d", clock.now(), {"x": value}))
+            j.append("s", [Fact(EVENT, "d", "event", clock.now(), {"n": value})], {})
+        j.append("s", [Fact(ALARM, "d", "alarm", clock.now(), {"n": value, "good": 7})], {"k": Row(7)})
+        j.append("s", [fact(clock, EVENT, n=8)], {})
+        j.append_sample(sample(clock, value=2))
+        await window(j, clock)
+        assert j.latest_samples["d"].body["values"] == {"x": 2}
+        (alarm,) = await records(path, ALARM)
+        assert alarm.body["good"] == 7
+        assert isinstance(alarm.body["n"], str)
+        letters = [(letter.lane, letter.seq, letter.reason) for letter in await j.reader.dead_letters()]
+        assert letters == [
+            (lane, seq, "unencodable")
+            for lane, seqs in ((EVENT, (2, 5)), (TELEMETRY, (2, 3)))
+            for seq in seqs
+        ]
+        assert await seqs(path, TELEMETRY) == [1, 4]
+        gaps = [record.body for record in await records(path, EVENT) if record.kind == "gap"]
+        assert [(gap["lane"], gap["first"], gap["reason"]) for gap in gaps] == [
+            ("telemetry", 2, "dead"), ("event", 2, "dead"), ("telemetry", 3, "dead"), ("event", 5, "dead"),
+        ]  # fmt: skip
+        assert [record.body for record in await records(path, EVENT) if record.kind == "event"] == [
+            {"n": 8}
+        ]
+    told = [line for line in caplog.messages if "record-unencodable" in line]
+    assert len(told) == 3, "once each for alarm, event and telemetry"
+
+
+async def test_a_row_of_a_service_that_cannot_be_encoded_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        j.append("s", [fact(clock)], {"bad": Row(2**70), "\ud800": Row(1), "good": Row(3)})
+        await j.commit()
+        assert set(await j.reader.service_rows("s")) == {"good"}
+    assert await seqs(path, ALARM) == [1]
+
+
+async def test_dead_letters_are_bounded(tmp_path: Path) -> None:
+    async with journal(tmp_path / "j.db") as (j, clock):
+        for _ in range(MAX_DEAD_LETTERS + 5):
+            j.append_sample(Sample("d", clock.now(), {"x": 2**70}))
+        j.append_sample(Sample("e", clock.now(), {"x": 2**70}))
+        await window(j, clock)
+        letters = await j.reader.dead_letters()
+        assert [letter.seq for letter in letters if letter.device == "d"] == list(
+            range(6, MAX_DEAD_LETTERS + 6)
+        )
+        assert [letter.seq for letter in letters if letter.device == "e"] == [1]
 
 
 @pytest.mark.parametrize("turns", range(8))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
+from gateway.journal.rows import encode
 from gateway.journal.tail import Tail
 from gateway.model import ClockQuality, Fact, Lane, Record, Sample, Stamp
 from tests.clock import FakeClock
@@ -33,10 +34,10 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
     tail = Tail(tmp_path, "me")
     assert tail.recover() is None, "nobody has written here"
     tail.reset({}, [record(1)])
-    tail.add(record(2))
+    tail.add(encode(record(2)))
     assert found(tmp_path) == [record(1), record(2)]
     tail.reset({}, [record(2)])
-    tail.add(record(3))
+    tail.add(encode(record(3)))
     assert found(tmp_path) == [record(2), record(3)]
     tail.remove()
     assert Tail(tmp_path, "me").recover() is None
@@ -57,7 +58,7 @@ def test_a_folder_that_takes_nothing_leaves_no_tail_to_rely_on(tmp_path: Path) -
         tail = Tail(disk, "me")
         tail.reset({}, [])
         for seq in range(1, 2000):
-            tail.add(record(seq))
+            tail.add(encode(record(seq)))
         assert Tail(disk, "me").recover() is None, "half a tail would be worse than none"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
