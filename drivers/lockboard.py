@@ -1,9 +1,10 @@
 """Lock-control boards of parcel lockers on RS-485, in four dialects that differ in their frames only.
 
 - `cu16`: Kerong CU16, `02 addr command 03 sum`, the address' high nibble the board, its low nibble the
-  lock, as in the maker's protocol sheet.
+  lock, as in the maker's protocol sheet. A board answers command 30 with 35; with 36 it answers 32, which
+  asks all boards.
 - `cu48b`: Kerong CU48B, `02 board lock command 03 sum`. Locks count from 0 on the wire (48 stands for
-  all), as a public program of a third party has it.
+  all), as recorded on a board by a public program.
 - `xor24`: boards of 24 locks whose frames begin with 80 or 8A and end with an XOR. Opening and asking
   are as sellers publish them; the status of a whole board, `80 board 17–24 9–16 1–8 33 xor`, is as public
   programs read it and as notes on real boards show it. Boards of 32 and 50 locks answer more bytes, which
@@ -111,7 +112,7 @@ def _unpack_bits(data: bytes) -> LockFlags:
 
 
 def _parse_cu16_status(frame: bytes, board: int) -> tuple[LockFlags, LockFlags] | None:
-    if frame[1] >> 4 != board or frame[2] != 0x36 or frame[7] != 0x03:
+    if frame[1] >> 4 != board or frame[2] not in (0x35, 0x36) or frame[7] != 0x03:
         return None
     return _unpack_bits(frame[3:5]), _unpack_bits(frame[5:7])
 
@@ -207,7 +208,7 @@ def decode(points: Mapping[str, LockPoint], raw: BoardStatus) -> dict[str, Value
 
 
 def parse_example(fields: Mapping[str, Any]) -> BoardStatus:
-    """A worked example, a dialect and a status reply: `cu16 = "02 00 36 00 00 00 00 03 3B"`."""
+    """A worked example, a dialect and a status reply: `cu16 = "02 00 35 FF FF 00 00 03 38"`."""
     ((name, reply),) = fields.items()
     dialect, data = DIALECTS[name], bytes.fromhex(reply)
     for board in range(dialect.max_boards):

@@ -1,7 +1,9 @@
 """The parcel lockers' lock board: Kerong CU16, sixteen locks, board 0.
 
 Frames are `02 address command 03 sum`: the address holds the board in its high nibble and the lock
-in its low one; the sum is of all bytes before it, modulo 256.
+in its low one; the sum is of all bytes before it, modulo 256. It replies as recorded from real boards by
+public programs: command 30 is answered by 35, and 32, to all boards, by 36; a set bit means that the lock
+is shut, and that an item is in the compartment.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from collections.abc import Callable, Iterable
 
 from .centre import Centre
 
-STATUS, OPEN, STATUS_REPLY = 0x30, 0x31, 0x36
+STATUS, OPEN, STATUS_OF_ALL = 0x30, 0x31, 0x32
+STATUS_REPLIES = {STATUS: 0x35, STATUS_OF_ALL: 0x36}
+ALL_BOARDS = 0xF0
 STX, ETX = 0x02, 0x03
 
 
@@ -48,13 +52,13 @@ class LockBoard:
     def reply_to(self, request: bytes) -> bytes:
         """Execute the request and return the reply; opening has none."""
         _, address, command, _, _ = request
-        if address >> 4:
+        if address >> 4 and (address, command) != (ALL_BOARDS, STATUS_OF_ALL):
             return b""
         centre = self.centre()
         if command == OPEN:
             centre.unlock(address & 0x0F)
-        if command != STATUS:
+        if command not in STATUS_REPLIES:
             return b""
-        doors = pack_flags(locker.open for locker in centre.lockers)
+        shut = pack_flags(not locker.open for locker in centre.lockers)
         items = pack_flags(locker.parcel is not None for locker in centre.lockers)
-        return build_frame(0, STATUS_REPLY, doors + items)
+        return build_frame(0, STATUS_REPLIES[command], shut + items)

@@ -73,7 +73,7 @@ class Board:
         items = sum(1 << lock - 1 for lock in self.items)
         if self.name == "cu16":
             data = doors.to_bytes(2, "little") + items.to_bytes(2, "little")
-            return sealed_by_sum(bytes((2, self.number * 16, 0x36)) + data + b"\x03")
+            return sealed_by_sum(bytes((2, self.number * 16, 0x35)) + data + b"\x03")
         if self.name == "cu48b":
             data = doors.to_bytes(6, "little") + items.to_bytes(6, "little")
             return sealed_by_sum(bytes((2, self.number, 0, 0x75)) + data + b"\x03")
@@ -142,7 +142,12 @@ def test_the_published_frames() -> None:
         # As public programs and notes have them from real boards.
         ("xor24", 1, "80 01 00 00 00 33 B2", set()), ("xor24", 1, "80 01 00 00 02 33 B0", {2}),
         ("xor24", 1, "80 01 00 00 20 33 92", {6}),
-        ("cu16", 0, "02 00 36 00 00 00 00 03 3B", set()),
+        ("cu16", 0, "02 00 35 00 00 00 00 03 3A", set()), ("cu16", 0, "02 00 36 00 00 00 00 03 3B", set()),
+        ("cu16", 1, "02 10 36 00 00 00 00 03 4B", set()),
+        ("cu16", 0, "02 00 35 FB FF 01 00 03 35", set(range(1, 17)) - {3}),
+        ("cu48b", 0, "02 00 00 75 00 00 00 00 00 00 00 00 00 00 00 00 03 7A", set()),
+        ("cu48b", 0, "02 00 00 75 10 00 00 00 00 00 00 00 00 00 00 00 03 8A", {5}),
+        ("cu48b", 0, "02 00 00 75 00 20 00 00 00 00 00 00 00 00 00 00 03 9A", {14}),
         ("wkly", 0, "57 4B 4C 59 0C 00 84 00 02 00 01 82", {2}),
     ],
 )  # fmt: skip
@@ -155,6 +160,7 @@ def test_published_replies(name: str, board: int, reply: str, doors: set[int]) -
 @pytest.mark.parametrize(
     ("name", "reply"),
     [
+        ("cu16", "02 00 31 03 36"), ("cu48b", "02 00 0A 77 01 00 00 00 00 00 01 00 00 00 00 00 03 88"),
         ("wkly", "57 4B 4C 59 0A 00 81 00 01 83"), ("wkly", "57 4B 4C 59 0B 01 82 00 04 00 85"),
         ("wkly", "57 4B 4C 59 0E 00 96 00 00 00 FF FF 01 90"), ("wkly", "57 4B 4C 59 09 00 86 00 86"),
         ("xor24", "8A 01 01 00 8A"), ("xor24", "80 01 01 11 91"),
@@ -193,10 +199,10 @@ def test_published_orders(name: str, board: int, lock: int, frame: str) -> None:
 
 
 def test_an_example_is_a_dialect_and_a_reply() -> None:
-    status = parse_example({"cu16": "02 00 36 00 00 00 00 03 3B"})
+    status = parse_example({"cu16": "02 00 35 00 00 00 00 03 3A"})
     assert set_flags(status) == (set(), set())
-    assert format_status(status) == "02 00 36 00 00 00 00 03 3B"
-    for wrong in ({}, {"cu16": "02 00 36"}, {"cu16": "", "wkly": ""}, {"cu17": "02"}):
+    assert format_status(status) == "02 00 35 00 00 00 00 03 3A"
+    for wrong in ({}, {"cu16": "02 00 35"}, {"cu16": "", "wkly": ""}, {"cu17": "02"}):
         with pytest.raises((ValueError, KeyError)):
             parse_example(wrong)
 

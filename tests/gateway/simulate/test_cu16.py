@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.simulate.centre import Centre
-from gateway.simulate.cu16 import OPEN, STATUS, LockBoard, build_frame
+from gateway.simulate.cu16 import ALL_BOARDS, OPEN, STATUS, STATUS_OF_ALL, LockBoard, build_frame
 from tests.gateway.simulate.conftest import Simulator, eventually, exchange
 
 QUERY = bytes.fromhex("0200300335")
@@ -22,13 +22,19 @@ def centre() -> Centre:
 def test_worked_frames(centre: Centre) -> None:
     assert build_frame(0, STATUS) == QUERY
     assert build_frame(0, OPEN) == bytes.fromhex("0200310336")
-    assert LockBoard(lambda: centre).reply_to(QUERY) == bytes.fromhex("02003600000000033B")
+    assert build_frame(ALL_BOARDS, STATUS_OF_ALL) == bytes.fromhex("02F0320327")
+    # As public programs recorded them from a board with all doors open.
+    for locker in centre.lockers:
+        locker.open = True
+    board = LockBoard(lambda: centre)
+    assert board.reply_to(QUERY) == bytes.fromhex("02003500000000033A")
+    assert board.reply_to(build_frame(ALL_BOARDS, STATUS_OF_ALL)) == bytes.fromhex("02003600000000033B")
 
 
 def test_bits_are_those_of_their_locks(centre: Centre) -> None:
     centre.lockers[0].open = centre.lockers[9].open = True
     centre.lockers[7].parcel = centre.lockers[15].parcel = 1
-    assert LockBoard(lambda: centre).reply_to(QUERY)[3:7] == bytes((1, 2, 0x80, 0x80))
+    assert LockBoard(lambda: centre).reply_to(QUERY)[3:7] == bytes((0xFE, 0xFD, 0x80, 0x80))
 
 
 def test_only_whole_frames_are_requests() -> None:
@@ -42,15 +48,16 @@ def test_another_board_and_another_command_have_no_answer(centre: Centre) -> Non
     assert board.reply_to(build_frame(0x10, STATUS)) == b""
     assert board.reply_to(build_frame(0x13, OPEN)) == b""
     assert board.reply_to(build_frame(0, 0x7F)) == b""
+    assert board.reply_to(build_frame(ALL_BOARDS, STATUS)) == b""
     assert not any(locker.open for locker in centre.lockers)
 
 
 def status(sim: Simulator) -> tuple[int, int]:
     """Open doors and occupied lockers, as bits."""
     reply = exchange(sim.lockers, QUERY, 9)
-    assert (reply[:3], reply[7]) == (b"\x02\x00\x36", 3)
+    assert (reply[:3], reply[7]) == (b"\x02\x00\x35", 3)
     assert sum(reply[:-1]) & 0xFF == reply[-1]
-    return int.from_bytes(reply[3:5], "little"), int.from_bytes(reply[5:7], "little")
+    return 0xFFFF ^ int.from_bytes(reply[3:5], "little"), int.from_bytes(reply[5:7], "little")
 
 
 def test_a_locker_is_opened_emptied_and_closed(simulate: Callable[..., Simulator]) -> None:
