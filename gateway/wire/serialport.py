@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import termios
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
@@ -15,8 +17,6 @@ from gateway.model import FailureKind, LinkDown, ReadFailed
 MAX_BUFFER_BYTES = 4096
 PORT_ERRORS = (OSError, serial.SerialException, termios.error)
 """Raised by a port that is gone."""
-WRITE_TIMEOUT_S = 0.5
-"""For one frame."""
 
 T = TypeVar("T")
 
@@ -41,12 +41,15 @@ class SerialPort:
         self.write(frame)
 
     def write(self, frame: bytes) -> None:
-        """Write one frame without discarding input, for devices that send unasked."""
+        """Write one frame without discarding input, for devices that send unasked. A line that takes no
+        more is down: nothing waits for it."""
         self._raise_if_failed()
         try:
-            self._port.write(frame)
+            written = os.write(self._port.fileno(), frame)
         except PORT_ERRORS as error:
             raise LinkDown("line-down", reason=error) from error
+        if written < len(frame):
+            raise LinkDown("line-down", reason=BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
 
     async def read_available(self) -> bytes:
         """Wait for at least one byte; returns all that were received."""
@@ -109,7 +112,6 @@ async def open_port(
             parity=parity,
             stopbits=stop_bits,
             timeout=0,
-            write_timeout=WRITE_TIMEOUT_S,
             exclusive=True,
         )
     except PORT_ERRORS as error:

@@ -1,5 +1,5 @@
-"""Whatever strangers send, on every line that listens: it holds the event loop for no longer than 50 ms, and
-an honest sender is heard meanwhile.
+"""Whatever strangers send, on every line that listens: it holds the event loop for no longer than 50 ms,
+and an honest sender is heard meanwhile.
 
 Slaves that lie (late, doubled, broken and foreign replies, on serial lines and on TCP) are in a process of
 their own: scripts/benchmarks/hostile_slaves.py.
@@ -10,18 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from drivers.gb26875 import Options, connect
-from drivers.gb26875.listener import FireListener
 from gateway.model import Listener
 from tests.drivers.conftest import Line, new_line
 from tests.drivers.gb26875.frames import CONFIRMED, FIRE, PUBLISHED, STRANGER, component, components, device
@@ -109,14 +107,12 @@ async def send_to(port: int, pieces: list[bytes]) -> None:
 
 async def say_on(line: Line, pieces: list[bytes]) -> None:
     """As fast as the line takes it."""
-    for piece in pieces:
-        while piece:
-            try:
-                line.say(piece[:512])
-            except BlockingIOError:
-                await asyncio.sleep(0)
-            else:
-                piece = piece[512:]
+    chunks = [piece[start : start + 512] for piece in pieces for start in range(0, len(piece), 512)]
+    while chunks:
+        with contextlib.suppress(BlockingIOError):
+            line.say(chunks[0])
+            del chunks[0]
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

@@ -84,10 +84,11 @@ def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
 
 
 @given(st.lists(packets | st.binary(max_size=60) | st.just(b"@" * 30), max_size=6), st.integers(1, 90))
-def test_a_stream_in_pieces_has_the_packets_of_the_whole(parts: list[FirePacket | bytes], size: int) -> None:
+def test_a_stream_in_pieces_has_its_packets(parts: list[FirePacket | bytes], size: int) -> None:
     whole = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
     stream = PacketStream()
-    found = [each for start in range(0, len(whole), size) for each in stream.feed(whole[start : start + size])]
+    pieces = (whole[start : start + size] for start in range(0, len(whole), size))
+    found = [each for piece in pieces for each in stream.feed(piece)]
     assert [each for each in split_packets(whole)[0] if each.sound and each not in found] == []
     assert len(stream.rest) < MIN_PACKET_BYTES + MAX_DATA_BYTES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import LinkDown, ReadFailed
-from gateway.wire.serialport import WRITE_TIMEOUT_S, open_port
+from gateway.wire.serialport import open_port
 
 
 class Pty:
@@ -95,7 +95,10 @@ async def test_a_port_unplugged_just_before_a_frame_is_down(pty: Pty) -> None:
 
 async def test_a_line_that_takes_nothing_does_not_hold_up_the_gateway(pty: Pty) -> None:
     async with open_port(pty.path, 9600) as port:
-        began = time.monotonic()
-        with pytest.raises(LinkDown, match="line-down"):
-            port.send(bytes(1 << 20))
-        assert time.monotonic() - began < WRITE_TIMEOUT_S + 2
+        waited_s = []
+        for _ in range(5):
+            began = time.monotonic()
+            with pytest.raises(LinkDown, match="line-down"):
+                port.write(bytes(1 << 20))
+            waited_s.append(time.monotonic() - began)
+        assert min(waited_s) < 0.05, "the machine may have been busy, but not each time"
