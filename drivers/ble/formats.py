@@ -14,9 +14,6 @@ import msgspec
 
 from gateway.model import Checks, OverheardDevice, Point, ReadFailed, Value
 
-MAX_COUNTER_AFTER_RESTART = 100
-"""An encrypted packet with a lower counter than the last is a replay, unless it is below this: then the
-device was restarted (its battery was changed)."""
 BTHOME, XIAOMI = 0xFCD2, 0xFE95
 """16-bit service UUIDs."""
 RUUVI_COMPANY_ID = 0x0499
@@ -57,11 +54,12 @@ BTHOME_QUANTITIES: dict[int, Quantity] = {
     0xF0: ("device_type", 2, 1), 0xF1: ("firmware", 4, 1), 0xF2: ("firmware", 3, 1),
 }  # fmt: skip
 """BTHome v2 object ids, in SI units as bthome.io has them, except: pressure in Pa, distance in m,
-volumes in l (gas and water in m³)."""
+volumes in l (gas in m³)."""
 BTHOME_TEXTS = (0x53, 0x54)
 """Text and raw bytes, which contain their length."""
 BTHOME_COMMAND = 0x3B
 """Five bits of its second byte are the number of bytes that follow."""
+BTHOME_IDS = {*BTHOME_FLAGS, *BTHOME_QUANTITIES, *BTHOME_TEXTS, BTHOME_COMMAND}
 XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
     0x0003: (("motion", 1, 1),),
     0x0007: (("door_state", 1, 1),),
@@ -113,16 +111,21 @@ class BlePacket(msgspec.Struct, frozen=True):
     data: bytes
     fields: dict[str, Value]
     number: int | None = None
-    """The device's packet counter; each packet is sent several times."""
+    """The device's packet counter. It is no identity: devices restart it, share it or never change it."""
     encrypted: bool = False
+    unknown_object: int | None = None
+    """The id at which the parsing ended, as its length is not known."""
 
-    def is_newer_than(self, last: int | None) -> bool:
-        """Whether this is a new packet after the one with the number `last`."""
-        if last is None or self.number is None:
-            return True
-        if self.encrypted:
-            return self.number > last or self.number < MAX_COUNTER_AFTER_RESTART <= last
-        return self.number != last
+
+def address_inside(service: Mapping[int, bytes]) -> str:
+    """The address of the device that an advertisement says it is from, upper case; empty without one."""
+    data, at = service.get(BTHOME, b""), 1
+    has_address = data[:1] and data[0] >> 5 == 2 and data[0] & 0x02
+    if BTHOME not in service:
+        data, at = service.get(XIAOMI, b""), 5
+        has_address = data[:1] and data[0] & 0x10
+    address = data[at : at + 6]
+    return address[::-1].hex(":").upper() if has_address and len(address) == 6 else ""
 
 
 def parse_advertisement(
@@ -144,66 +147,92 @@ def parse_bthome(mac: bytes, key: bytes | None, data: bytes) -> BlePacket | None
     if not data or data[0] >> 5 != 2:
         return None
     body = data[1:]
-    if not data[0] & 1:
+    if data[0] & 0x02:  # The device's address, reversed.
+        if len(body) < 6:
+            return None
+        mac, body = body[5::-1], body[6:]
+    if not data[0] & 0x01:
         if key:
             raise ReadFailed("ble-unencrypted")
-        fields = _bthome_fields(body)
+        fields, unknown = _bthome_fields(body)
         packet = fields.get("packet")
-        return BlePacket(data, fields, int(packet) if packet is not None else None)
+        return BlePacket(data, fields, int(packet) if packet is not None else None, unknown_object=unknown)
     if len(body) < 8:
         return None
     counter = body[-8:-4]
     nonce = mac + BTHOME.to_bytes(2, "little") + data[:1] + counter
-    plain = _decrypt(key, nonce, body[:-8] + body[-4:], b"")
-    return BlePacket(data, _bthome_fields(plain), int.from_bytes(counter, "little"), encrypted=True)
+    fields, unknown = _bthome_fields(_decrypt(key, nonce, body[:-8] + body[-4:], b""))
+    return BlePacket(data, fields, int.from_bytes(counter, "little"), True, unknown)
 
 
-def _bthome_fields(body: bytes) -> dict[str, Value]:
-    """Parse the objects; an unknown id ends the parsing, as its length is unknown too."""
+def _bthome_fields(body: bytes) -> tuple[dict[str, Value], int | None]:
+    """Parse the objects up to the first unknown id, whose length is unknown too. Returns the fields, and
+    that id."""
     fields: dict[str, Value] = {}
     at = 0
     while at < len(body):
         kind, rest = body[at], body[at + 1 :]
-        if kind in BTHOME_TEXTS and rest:
-            at += 2 + rest[0]
-        elif kind == BTHOME_COMMAND and len(rest) > 1:
-            at += 3 + (rest[1] & 0x1F)
-        elif kind in BTHOME_FLAGS and rest:
+        if kind in BTHOME_FLAGS and rest:
             _add_field(fields, BTHOME_FLAGS[kind], bool(rest[0]))
             at += 2
         elif (quantity := BTHOME_QUANTITIES.get(kind)) and len(rest) >= abs(quantity[1]):
             _add_field(fields, quantity[0], _scaled_number(quantity, rest))
             at += 1 + abs(quantity[1])
+        elif kind in BTHOME_TEXTS and rest:
+            at += 2 + rest[0]
+        elif kind == BTHOME_COMMAND and len(rest) > 1:
+            at += 3 + (rest[1] & 0x1F)
         else:
-            break
-    return fields
+            return fields, None if kind in BTHOME_IDS else kind
+    return fields, None
 
 
 def parse_xiaomi(mac: bytes, key: bytes | None, data: bytes) -> BlePacket | None:
-    """MiBeacon, its version 2 and 3 only without encryption; None for frames without an object."""
+    """MiBeacon, its version 2 and 3 only without encryption; None for frames without an object, and for
+    those of a mesh."""
     if len(data) < 5:
         return None
     control = int.from_bytes(data[:2], "little")
-    encrypted, has_mac, has_capability, has_object = (control >> bit & 1 for bit in (3, 4, 5, 6))
+    encrypted, has_mac, has_capability, has_object, mesh = (control >> bit & 1 for bit in range(3, 8))
     version = control >> 12
-    if not 2 <= version <= 5 or (encrypted and version < 4) or not has_object:
+    if not 2 <= version <= 5 or (encrypted and version < 4) or not has_object or mesh:
         return None
-    at = 5 + 6 * has_mac
+    at = 5
+    if has_mac:  # Reversed.
+        if len(data) < 11:
+            return None
+        mac, at = data[10:4:-1], 11
+    starts = [at]
     if has_capability:
-        # Bit 5 means that two more bytes, on inputs and outputs, follow.
-        at += 3 if data[at : at + 1] and data[at] & 0x20 else 1
-    body = data[at:]
+        # Bit 5 means that inputs and outputs follow: two bytes in Xiaomi's document, one in some devices.
+        starts = [at + 3, at + 2] if data[at : at + 1] and data[at] & 0x20 else [at + 1]
     if not encrypted:
         if key:
             raise ReadFailed("ble-unencrypted")
-        return BlePacket(data, _xiaomi_fields(body), data[4])
-    if len(body) < 7:
-        return None
-    counter = body[-7:-4]
+        start = next((start for start in starts if _are_xiaomi_objects(data[start:])), starts[0])
+        return BlePacket(data, _xiaomi_fields(data[start:]), data[4])
+    counter = data[-7:-4]
     nonce = mac[::-1] + data[2:5] + counter
-    plain = _decrypt(key, nonce, body[:-7] + body[-4:], b"\x11")
     number = int.from_bytes(data[4:5] + counter, "little")
-    return BlePacket(data, _xiaomi_fields(plain), number, encrypted=True)
+    wrong_key: ReadFailed | None = None
+    for start in starts:
+        if len(data) >= start + 7:
+            try:
+                plain = _decrypt(key, nonce, data[start:-7] + data[-4:], b"\x11")
+            except ReadFailed as failed:
+                wrong_key = failed
+            else:
+                return BlePacket(data, _xiaomi_fields(plain), number, encrypted=True)
+    if wrong_key:
+        raise wrong_key
+    return None
+
+
+def _are_xiaomi_objects(body: bytes) -> bool:
+    """Whether objects fill these bytes exactly."""
+    while len(body) >= 3:
+        body = body[3 + body[2] :] if len(body) >= 3 + body[2] else b"\0"
+    return not body
 
 
 def _xiaomi_fields(body: bytes) -> dict[str, Value]:
@@ -328,6 +357,7 @@ def identify_sender(
     """Describe the sender of an advertisement: its format, Xiaomi's product number, and the packet if it
     can be read without a key. None for an unknown format."""
     identity: dict[str, str] = {}
+    mac = address_inside(service) or mac.upper()
     if BTHOME in service:
         identity["format"] = "bthome"
     elif XIAOMI in service and len(service[XIAOMI]) >= 5:
@@ -346,5 +376,5 @@ def identify_sender(
         packet, identity["encrypted"] = None, "true"
         keys_to_fill_in = {"bindkey_file": f"/etc/linli/{mac_to_bytes(mac).hex()}.key"}
     return OverheardDevice(
-        address={"mac": mac.upper()}, identity=identity, raw=packet, keys_to_fill_in=keys_to_fill_in
+        address={"mac": mac}, identity=identity, raw=packet, keys_to_fill_in=keys_to_fill_in
     )

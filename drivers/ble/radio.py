@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
+from gateway.wire.log import log_warning
 
 from .formats import (
     BTHOME,
     RUUVI_COMPANY_ID,
     XIAOMI,
     BlePacket,
+    address_inside,
     decode,
     identify_sender,
     mac_to_bytes,
@@ -31,6 +34,15 @@ if TYPE_CHECKING:
 SCAN_TIMEOUT_S = 10.0
 """For BlueZ to start or stop a scan."""
 MAX_QUEUED_PACKETS = 1000
+REPEATED_WITHIN_S = 4.0
+"""A packet is sent many times. The same bytes after this time are a new packet, as to the reference decoder
+(bthome-ble)."""
+MAX_COUNTER_AFTER_RESTART = 100
+"""An encrypted packet with a lower counter than the last is somebody else's repetition, unless it is below
+this: then the device was restarted (its battery was changed)."""
+COUNTER_TRUSTED_S = 600.0
+"""After this time without a packet that counts on, a lower counter is that of a restarted device too."""
+MAX_REMEMBERED_PACKETS = 8
 BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 
 
@@ -46,54 +58,100 @@ def _read_key(file: Path | None) -> bytes | ReadFailed | None:
     return key if len(key) == 16 else ReadFailed("ble-key-unreadable", file=file, reason=len(key))
 
 
+class _Sender:
+    """A device, and what was last taken from it."""
+
+    def __init__(self, device: Device) -> None:
+        self.name = device.name
+        self._points = device.points
+        self._mac = mac_to_bytes(device.address.mac)
+        self._key = _read_key(device.address.bindkey_file)
+        self._last: BlePacket | None = None
+        self._taken_at = float("-inf")
+        self._encrypted: deque[bytes] = deque(maxlen=MAX_REMEMBERED_PACKETS)
+        """The latest encrypted packets, which a device may repeat alternately."""
+        self._last_failed: object = None
+        self._reported_objects: set[int] = set()
+
+    def receive(self, advertisement: AdvertisementData, now: float) -> BlePacket | ReadFailed | None:
+        """The packet or failure that an advertisement is; None if it is a repetition, or without news.
+        `now` in monotonic seconds."""
+        service = _service_data(advertisement)
+        try:
+            packet = self._parse(service, advertisement.manufacturer_data)
+            if packet is None or not self._is_new(packet, now):
+                return None
+        except ReadFailed as failed:
+            # Each packet is sent many times: that is one failure.
+            again = self._last_failed == service
+            self._last_failed = service
+            return None if again else failed
+        self._last, self._taken_at = packet, now
+        if packet.encrypted:
+            self._encrypted.append(packet.data)
+        return packet
+
+    def receive_other(self, address: str) -> ReadFailed | None:
+        """The failure, once, that its radio sends packets of another device, which is not configured."""
+        again = self._last_failed == address
+        self._last_failed = address
+        return None if again else ReadFailed("ble-address", inside=address)
+
+    def _parse(self, service: dict[int, bytes], manufacturer: dict[int, bytes]) -> BlePacket | None:
+        if isinstance(self._key, ReadFailed):
+            raise self._key
+        packet = parse_advertisement(self._mac, self._key, service, manufacturer)
+        if packet is None:
+            return None
+        if packet.unknown_object is not None and packet.unknown_object not in self._reported_objects:
+            self._reported_objects.add(packet.unknown_object)
+            log_warning("ble-object", device=self.name, id=f"0x{packet.unknown_object:02X}")
+        # For example the battery level, where no point uses it: neither a reading nor a failure.
+        return packet if decode(self._points, packet) else None
+
+    def _is_new(self, packet: BlePacket, now: float) -> bool:
+        """Whether this is not the last packet once more. Raises `ReadFailed` if its counter went back."""
+        last, since_s = self._last, now - self._taken_at
+        if last is None:
+            return True
+        if not packet.encrypted:
+            return packet.data != last.data or since_s >= REPEATED_WITHIN_S
+        if packet.data in self._encrypted:
+            return False
+        number, last_number = packet.number or 0, last.number or 0
+        if MAX_COUNTER_AFTER_RESTART <= number < last_number and since_s < COUNTER_TRUSTED_S:
+            raise ReadFailed("ble-counter", number=number, last=last_number)
+        return True
+
+
 class BleListener(Listener):
     """One scan."""
 
-    def __init__(self, devices: tuple[Device, ...], silence: float) -> None:
+    def __init__(
+        self, devices: tuple[Device, ...], silence: float, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._silence = silence
-        self._devices = {
-            device.address.mac.upper(): (device, _read_key(device.address.bindkey_file))
-            for device in devices
-        }
-        self._last_numbers: dict[str, int | None] = {}
-        self._last_failed: dict[str, object] = {}
+        self._now = now
+        self._senders = {device.address.mac.upper(): _Sender(device) for device in devices}
         self._inbox: asyncio.Queue[tuple[str, BlePacket | ReadFailed] | None] = asyncio.Queue(
             MAX_QUEUED_PACKETS
         )
 
-    def on_advertisement(self, sender: BLEDevice, advertisement: AdvertisementData) -> None:
+    def on_advertisement(self, radio: BLEDevice, advertisement: AdvertisementData) -> None:
         """Callback of bleak for every advertisement."""
-        if sender.address in self._devices:
-            packet_or_failure = self._parse_packet(*self._devices[sender.address], advertisement)
-            if packet_or_failure is not None and not self._inbox.full():
-                self._inbox.put_nowait((self._devices[sender.address][0].name, packet_or_failure))
-                return
+        inside = address_inside(_service_data(advertisement))
+        # A repeater sends the packets of others, and some devices change the address of their radio.
+        sender = self._senders.get(inside or radio.address)
+        news: BlePacket | ReadFailed | None = None
+        if sender is not None:
+            news = sender.receive(advertisement, self._now())
+        elif inside and (sender := self._senders.get(radio.address)):
+            news = sender.receive_other(inside)
+        if sender is not None and news is not None and not self._inbox.full():
+            self._inbox.put_nowait((sender.name, news))
         # An unknown device, or a packet without news: it proves that the radio works.
-        if self._inbox.empty():
+        elif self._inbox.empty():
             self._inbox.put_nowait(None)
-
-    def _parse_packet(
-        self, device: Device, key: bytes | ReadFailed | None, advertisement: AdvertisementData
-    ) -> BlePacket | ReadFailed | None:
-        service = _service_data(advertisement)
-        try:
-            if isinstance(key, ReadFailed):
-                raise key
-            packet = parse_advertisement(
-                mac_to_bytes(device.address.mac), key, service, advertisement.manufacturer_data
-            )
-        except ReadFailed as failed:
-            # Each packet is sent many times: that is one failure.
-            again = self._last_failed.get(device.name) == service
-            self._last_failed[device.name] = service
-            return None if again else failed
-        # For example the battery level, where no point uses it: neither a reading nor a failure.
-        if packet is None or not decode(device.points, packet):
-            return None
-        if not packet.is_newer_than(self._last_numbers.get(device.name)):
-            return None
-        self._last_numbers[device.name] = packet.number
-        return packet
 
     async def listen(self) -> AsyncIterator[tuple[str, BlePacket | ReadFailed]]:
         while True:
@@ -121,10 +179,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     if any(
         point.alarm and point.alarm.hazard is Hazard.FIRE for d in devices for point in d.points.values()
     ):
-        _log_warning(
-            "仅靠蓝牙不能保障烟雾报警：须另有有线探测器",
-            "BLE alone carries no smoke alarm: keep a wired one",
-        )
+        log_warning("ble-fire")
     listener = BleListener(devices, options.silence)
     async with _running_scan(options, listener.on_advertisement):
         yield listener
@@ -179,19 +234,13 @@ async def _start_scanner(
             async with asyncio.timeout(SCAN_TIMEOUT_S):
                 await scanner.start()
         except failures as error:
-            _log_warning(
-                f"不能被动扫描，改为主动扫描（{error}）", f"no passive scan, so an active one ({error})"
-            )
+            log_warning("ble-active", reason=error)
         else:
             return scanner
     scanner = BleakScanner(on_advertisement, bluez=bluez)
     async with asyncio.timeout(SCAN_TIMEOUT_S):
         await scanner.start()
     return scanner
-
-
-def _log_warning(chinese: str, english: str) -> None:
-    logging.getLogger("linli").warning("%s · %s", chinese, english)
 
 
 async def overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import AdvertisementData
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from drivers.ble import DRIVER, Address, Options, connect
-from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, BlePoint
+from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI, BlePoint
+from drivers.ble.radio import BleListener
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.field.line import Line
-from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, Sample
+from gateway.model import AlarmSpec, Device, Hazard, LinkDown, Quality, ReadFailed, Sample
 from tests.drivers.ble.adverts import BTHOME_KEY, FORMAT_5, KEY, MAC, raw
 from tests.drivers.ble.bluez import BlueZ, a_bluez, private_bus
 
@@ -214,4 +218,129 @@ async def test_who_relies_on_bluetooth_for_fire_is_warned(
     smoke = device("a", MAC)
     smoke.points["smoke"] = point
     async with connect(Options(), (smoke,)):
-        assert "BLE alone carries no smoke alarm" in caplog.text
+        assert "[ble-fire]" in caplog.text
+
+
+class Air:
+    """A listener that is given advertisements at given times."""
+
+    def __init__(self, *devices: Device) -> None:
+        self.now = 1000.0
+        end = device("end", "AA:00:00:00:00:FF", end="count")
+        self.listener = BleListener((*devices, end), 60, now=lambda: self.now)
+        self._ends = itertools.count()
+
+    async def hear(self, mac: str, data: str | bytes, service: int = BTHOME, after: float = 0.1) -> None:
+        self.now += after
+        content = data if isinstance(data, bytes) else bytes.fromhex(data)
+        uuid = f"0000{service:04x}-0000-1000-8000-00805f9b34fb"
+        self.listener.on_advertisement(
+            BLEDevice(mac, None, None), AdvertisementData(None, {}, {uuid: content}, [], None, -60, ())
+        )
+
+    async def said(self) -> list[tuple[str, Any]]:
+        """Device, and fields or error, of what was heard until now."""
+        await self.hear("AA:00:00:00:00:FF", f"4009{next(self._ends):02X}")
+        heard: list[tuple[str, Any]] = []
+        async for name, packet in self.listener.listen():
+            if name == "end":
+                return heard
+            heard.append((name, packet.key if isinstance(packet, ReadFailed) else packet.fields))
+        raise AssertionError
+
+
+DOOR = "AA:BB:CC:00:00:01"
+
+
+async def test_one_packet_id_for_different_data() -> None:
+    air = Air(device("door", DOOR, opening="opening", battery="battery"))
+    for data in ("4000b00151028d0a038d11", "4000b00151028d0a038d11", "4000b00c200b10001101"):
+        await air.hear(DOOR, data)
+    assert [name for name, _ in await air.said()] == ["door", "door"]
+    for number, data in enumerate(("1A00", "1A01", "1A00", "1A01")):
+        await air.hear(DOOR, f"400000{data}".replace("1A", "11"), after=0.1 * number)
+    assert [packet["opening"] for _, packet in await air.said()] == [False, True, False, True]
+
+
+async def test_a_packet_once_more_within_a_short_time_is_a_repetition() -> None:
+    air = Air(device("count", DOOR, count="count", button="button"))
+    for after in (0.1, 1, 2.8, 0.2, 3.9, 0.2):
+        await air.hear(DOOR, "40000709023A01", after=after)
+    assert len(await air.said()) == 3
+    await air.hear(DOOR, "4009023A01")
+    for _ in range(3):  # Without an id it is no different.
+        await air.hear(DOOR, "4009023A01")
+    assert len(await air.said()) == 1
+
+
+async def test_mibeacons_that_share_a_frame_counter() -> None:
+    air = Air(device("door", DOOR, door="door", battery="battery"))
+    for objects in ("19100100", "19100101", "19100101", "19100100", "0A100155"):
+        await air.hear(DOOR, f"4050970905{objects}", XIAOMI)
+    assert [packet for _, packet in await air.said()] == [
+        {"door": True}, {"door": False}, {"door": True}, {"battery": 85},
+    ]  # fmt: skip
+
+
+async def test_an_address_inside_says_whose_packet_it_is() -> None:
+    repeater = device("repeater", MAC, smoke="smoke", battery="battery")
+    air = Air(repeater, device("behind", DOOR, smoke="smoke", battery="battery"))
+    await air.hear(MAC, "42 010000CCBBAA 0164")
+    await air.hear(MAC, "42 BC9CE344EF54 0163")
+    await air.hear("11:22:33:44:55:66", "42 010000CCBBAA 0162")  # A changing address of its own.
+    await air.hear("11:22:33:44:55:66", "42 090000CCBBAA 0161")  # A stranger.
+    assert await air.said() == [
+        ("behind", {"battery": 100}), ("repeater", {"battery": 99}), ("behind", {"battery": 98}),
+    ]  # fmt: skip
+    for _ in range(3):
+        await air.hear(MAC, "42 290100CCBBAA 2901")
+        await air.hear(MAC, "50509709 01 290100CCBBAA 15100101", XIAOMI)
+    assert await air.said() == [("repeater", "ble-address")]
+
+
+async def test_an_encrypted_device_whose_counter_starts_again(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(0o600)
+    air = Air(device("smoke", MAC, key=file, smoke="smoke", battery="battery"))
+
+    async def send(number: int, body: str, after: float = 0.1) -> None:
+        await air.hear(MAC, sealed(number, bytes.fromhex(body)), after=after)
+
+    # Low numbers: the battery was changed, early or late.
+    await send(50, "0164")
+    await send(0, "2901")
+    await send(7000, "2900")
+    await send(3, "2901")
+    assert [packet for _, packet in await air.said()] == [
+        {"battery": 100}, {"smoke": True}, {"smoke": False}, {"smoke": True},
+    ]  # fmt: skip
+    # Two packets that alternate, under numbers of their own or one.
+    await send(7001, "0164")
+    for _ in range(3):
+        for number, body in ((7001, "2900"), (7002, "0163"), (7001, "2900"), (7001, "0164")):
+            await send(number, body, after=5)
+    assert [packet for _, packet in await air.said()] == [
+        {"battery": 100},
+        {"smoke": False},
+        {"battery": 99},
+    ]
+    # An old packet that was never heard: refused and told once, until the device has been silent for long.
+    for _ in range(3):
+        await send(6000, "2900")
+    assert await air.said() == [("smoke", "ble-counter")]
+    await send(6001, "2901", after=600)
+    await send(6002, "2900")
+    assert [packet for _, packet in await air.said()] == [{"smoke": True}, {"smoke": False}]
+
+
+async def test_an_unknown_object_is_told_once_and_what_precedes_it_counts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    air = Air(device("smoke", DOOR, smoke="smoke"))
+    with caplog.at_level(logging.WARNING, "linli"):
+        for number in range(3):
+            await air.hear(DOOR, f"40 2901 EF {number:02X}")
+    assert [packet for _, packet in await air.said()] == [{"smoke": True}] * 3
+    assert caplog.text.count("[ble-object") == 1
+    assert "0xEF" in caplog.text
