@@ -20,8 +20,9 @@ from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, ConfigError, Device, Po
 from gateway.model.hours import WeeklyHours
 from gateway.services import CORE_SERVICES
 
+from .fields import Table
 from .options import BusSpec
-from .reading import Table, TomlReader
+from .reading import TomlReader
 from .site import Site
 
 PACKAGE = "gateway.capabilities"

@@ -12,7 +12,8 @@ from gateway.wire.codec import convert_values
 from gateway.words import words
 
 from .capability import service_actions
-from .reading import Mistakes, Table, TomlReader, driver_name
+from .fields import Table, as_read
+from .reading import Mistakes, TomlReader, driver_name
 
 PROFILE_SCHEMA = "linli/profile/1"
 
@@ -125,8 +126,7 @@ class _ProfileReader(TomlReader):
         self.check_keys(patterns, driver.scan.identity_keys if driver.scan else (), ("fingerprint",))
         for key, pattern in patterns.items():
             if not isinstance(pattern, str):
-                got = type(pattern).__name__
-                self.add_mistake(("fingerprint", key), "value-type", wanted="str", got=got)
+                self.add_mistake(("fingerprint", key), "value-text", **as_read(pattern))
 
     def _read_actions(
         self, driver: Driver, tables: list[tuple[str, Table]], points: dict[str, Point]

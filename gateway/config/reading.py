@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,16 +11,16 @@ import msgspec
 
 import drivers
 from drivers import load_driver
-from gateway.model import Checks, ConfigError, Driver
+from gateway.model import ConfigError, Driver
 from gateway.words import LANGUAGES, translate
 
-MAX_FILE_CHARACTERS = 1 << 20
-"""A larger file is refused."""
+from .fields import FieldMistake, Table, lookalike_mistake, struct_from_table, unknown_keys
+from .toml_text import DOTTED_KEY, KEY, TomlError, parse, read_text
+
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
 
 T = TypeVar("T", bound=msgspec.Struct)
-Table = dict[str, Any]
 
 
 class Mistake(msgspec.Struct, frozen=True):
@@ -92,7 +90,8 @@ class TomlReader:
 
     def check_name(self, name: str, path: tuple[str, ...]) -> None:
         if not NAME_PATTERN.fullmatch(name):
-            self.add_mistake(path, "name-form", name=name)
+            mistake = lookalike_mistake((), name) or FieldMistake((), "name-form")
+            self.add_mistake(path, mistake.key, 0, **mistake.facts)
 
     def read_section(
         self, struct_type: type[T], data: Table, name: str, required: bool = False
@@ -113,33 +112,18 @@ class TomlReader:
         return built
 
     def check_keys(self, table: Table, known: Any, path: tuple[str, ...]) -> None:
-        self._add_field_mistakes(path, _unknown_keys(table, known))
+        self._add_field_mistakes(path, unknown_keys(table, known))
 
     def _add_field_mistakes(self, path: tuple[str, ...], mistakes: Iterable[FieldMistake]) -> None:
         for mistake in mistakes:
             self.add_mistake((*path, *mistake.path), mistake.key, **mistake.facts)
 
     def parse_file(self, schema: str) -> Table | None:
-        text = self._saved_text
         try:
-            if text is None:
-                with self._file.open(encoding="utf-8") as file:
-                    text = file.read(MAX_FILE_CHARACTERS + 1)
-            if len(text) > MAX_FILE_CHARACTERS:
-                self.add_mistake((), "file-large", megabytes=MAX_FILE_CHARACTERS >> 20)
-                return None
-            data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            line = re.search(r"at line (\d+)", str(error))
-            last = (text or "").count("\n") + 1
-            self.add_mistake((), "toml", int(line[1]) if line else last, reason=error)
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            self.add_mistake((), "file-unreadable", reason=error)
-            return None
-        except (ValueError, RecursionError) as error:
-            # Python's own limits, which tomllib does not catch: digits of a number, depth of nesting.
-            self.add_mistake((), "toml", reason=error)
+            text = read_text(self._file) if self._saved_text is None else self._saved_text
+            data = parse(text)
+        except TomlError as error:
+            self.add_mistake((), error.key, error.line, **error.facts)
             return None
         self.text = text
         self._lines = _line_numbers(text, data)
@@ -151,56 +135,6 @@ class TomlReader:
         tried = [path[:n] for n in range(len(path), 0, -1)]
         line = at_line or next((self._lines[part] for part in tried if part in self._lines), 1)
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
-
-
-class FieldMistake(msgspec.Struct, frozen=True):
-    """What is wrong with one key of a table; `path` is empty for a key that is missing."""
-
-    path: tuple[str, ...]
-    key: str
-    facts: dict[str, object] = {}
-
-
-def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
-    """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
-    or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
-    checks: Checks = getattr(struct_type, "CHECKS", {})
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
-    mistakes = list(_unknown_keys(table, fields))
-    values: Table = {}
-    for name, field in fields.items():
-        if name not in table:
-            if field.required:
-                mistakes.append(FieldMistake((), "key-missing", {"key": name}))
-            continue
-        try:
-            value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_decode_path)
-        except msgspec.ValidationError as error:
-            found = re.match(r"Expected `(.+?)`, got `(.+?)`", str(error))
-            if found:
-                mistakes.append(FieldMistake((name,), "value-type", {"wanted": found[1], "got": found[2]}))
-            else:
-                facts = {"value": table[name], "reason": error}
-                mistakes.append(FieldMistake((name,), "value-wrong", facts))
-            continue
-        holds, sentence = checks.get(name, (lambda _: True, ""))
-        if not _check_passes(holds, value):
-            mistakes.append(FieldMistake((name,), sentence))
-    if mistakes:
-        return None, mistakes
-    built = struct_type(**values)
-    struct_checks: Checks = getattr(struct_type, "STRUCT_CHECKS", {})
-    return built, [
-        FieldMistake((name,), sentence)
-        for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
-    ]  # fmt: skip
-
-
-def _unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
-    for key in table:
-        if key not in known:
-            close = difflib.get_close_matches(key, list(known), 1)
-            yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
 
 
 def driver_name(driver: Driver) -> str:
@@ -215,23 +149,8 @@ def localized(title: str | Mapping[str, str]) -> dict[str, str]:
     return {language: title.get(language, first) for language in LANGUAGES}
 
 
-def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:
-    """Whether a check holds; one that raises `ValueError` (not a URL at all) does not."""
-    try:
-        return check(value)
-    except ValueError:
-        return False
-
-
-def _decode_path(field_type: type, value: Any) -> Any:
-    if field_type is Path and isinstance(value, str):
-        return Path(value)
-    raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
-
-
-_KEY_PATTERN = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
-_HEADER_PATTERN = re.compile(rf"\s*\[+\s*({_KEY_PATTERN}(?:\s*\.\s*{_KEY_PATTERN})*)\s*\]+")
-_ASSIGNMENT_PATTERN = re.compile(rf"\s*({_KEY_PATTERN}(?:\s*\.\s*{_KEY_PATTERN})*)\s*=")
+_HEADER_PATTERN = re.compile(rf"\s*\[+\s*({DOTTED_KEY})\s*\]+")
+_ASSIGNMENT_PATTERN = re.compile(rf"\s*({DOTTED_KEY})\s*=")
 
 
 def _line_numbers(text: str, data: Table) -> dict[tuple[str, ...], int]:
@@ -252,7 +171,7 @@ def _line_numbers(text: str, data: Table) -> dict[tuple[str, ...], int]:
 
 
 def _split_dotted(dotted: str) -> tuple[str, ...]:
-    return tuple(key.strip("\"'") for key in re.findall(_KEY_PATTERN, dotted))
+    return tuple(key.strip("\"'") for key in re.findall(KEY, dotted))
 
 
 def _contains(data: Any, path: tuple[str, ...]) -> bool:

@@ -26,6 +26,7 @@ from .capability import (
     reserved_names,
     service_actions,
 )
+from .fields import Table
 from .options import (
     BusSpec,
     Centre,
@@ -36,7 +37,7 @@ from .options import (
     UplinkOptions,
 )
 from .profile import Profile, load_profile
-from .reading import Mistakes, Table, TomlReader, driver_name, localized
+from .reading import Mistakes, TomlReader, driver_name, localized
 from .site import Site
 
 SITE_SCHEMA = "linli/site/1"
@@ -245,10 +246,8 @@ class _SiteReader(TomlReader):
             bus = self._find_bus(keys.bus, buses, data, (*path, "bus"))
             if bus is None:
                 continue
-            address = self.build_struct(bus.driver.address, address_table, path)
-            if profile is None or address is None:
-                continue
-            if profile.driver is not bus.driver:
+            if profile and profile.driver is not bus.driver:
+                # The keys of its address are those of the other driver: they would all be unknown.
                 self.add_mistake(
                     (*path, "bus"),
                     "driver-differs",
@@ -257,6 +256,9 @@ class _SiteReader(TomlReader):
                     bus=keys.bus,
                     has=driver_name(bus.driver),
                 )
+                continue
+            address = self.build_struct(bus.driver.address, address_table, path)
+            if profile is None or address is None:
                 continue
             twin = next(
                 (d.name for d in devices.values() if d.bus == keys.bus and d.address == address), None

@@ -149,15 +149,15 @@ def test_an_example_that_breaks_its_promise_is_found(tmp_path: Path) -> None:
         ("address = 10", "address = 10\ntable = 'coil'\nbit = 1", "bit-range"),
         ("address = 10", "address = 10\nwraps = 0", "wraps-range"),
         ("address = 10", "address = 10\nalarm = {hazard = 'fire', while_open = true}", "alarm-always"),
-        ('"int16"', '"int15"', "value-wrong"),
+        ('"int16"', '"int15"', "value-choice"),
         ('"thermometer"', '"thermostat"', "kind-unknown"),
         ('"modbus"', '"modbuss"', "driver-unknown"),
         ("[[examples]]", "[actions.heat]\nvalue = 1\n[[examples]]", "key-missing"),
-        ("[[examples]]", "[actions.heat]\naddress = 1\nvalue = 65536\n[[examples]]", "value-wrong"),
+        ("[[examples]]", "[actions.heat]\naddress = 1\nvalue = 65536\n[[examples]]", "value-too-large"),
         (
             "[[examples]]",
             "[actions.heat]\naddress = 1\nvalue = 1\ntable = 'input'\n[[examples]]",
-            "value-wrong",
+            "value-choice",
         ),
         (
             "[[examples]]",

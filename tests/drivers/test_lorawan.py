@@ -244,7 +244,7 @@ def test_a_mistake_in_a_site_is_named(tmp_path: Path, old: str, new: str, key: s
         ('"05 00"', '"0x 00"', "lorawan-channel"),
         ('"05 00"', '["05 00", ""]', "lorawan-channel"),
         ('"05 00"', '"05 00"\nbyte = -1', "lorawan-byte"),
-        ('"05 00"', '"05 00"\ntype = "word"', "value-wrong"),
+        ('"05 00"', '"05 00"\ntype = "word"', "value-choice"),
     ],
 )
 def test_a_mistake_in_a_model_is_named(tmp_path: Path, old: str, new: str, key: str) -> None:

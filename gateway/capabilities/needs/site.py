@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.config.capability import Figure, SiteDraft, SiteSection
-from gateway.config.reading import Table, TomlReader, localized
+from gateway.config.fields import Table
+from gateway.config.reading import TomlReader, localized
 from gateway.model import Checks
 from gateway.words import LANGUAGES, translate
 

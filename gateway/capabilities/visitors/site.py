@@ -10,7 +10,8 @@ import msgspec
 
 from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
-from gateway.config.reading import Table, TomlReader, localized
+from gateway.config.fields import Table
+from gateway.config.reading import TomlReader, localized
 from gateway.config.site import Site
 from gateway.model import AlarmSpec, Checks, Device, Hazard, Point, Service
 from gateway.words import LANGUAGES, translate

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.config.reading import struct_from_table
+from gateway.config.fields import struct_from_table
 from gateway.model import Bus, Device, Driver, GatewayError, Point
 
 T = TypeVar("T", bound=msgspec.Struct)

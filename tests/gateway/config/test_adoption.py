@@ -157,7 +157,7 @@ def test_a_lost_file_too(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = adopted(file)
     file.unlink()
     choice = choose_configuration(file)
-    assert (choice.site, [m.key for m in choice.refused]) == (site, ["file-unreadable"])
+    assert (choice.site, [m.key for m in choice.refused]) == (site, ["file-missing"])
 
 
 def test_without_a_copy_the_mistakes_stand(file: Path) -> None:

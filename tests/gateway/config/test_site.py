@@ -56,7 +56,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("[site]", "[sites]", 1, "key-missing"),
         ('id = "demo"', "", 3, "key-missing"),
         ('id = "demo"', 'id = "De mo"', 4, "name-form"),
-        ('id = "demo"', "id = 1", 4, "value-type"),
+        ('id = "demo"', "id = 1", 4, "value-text"),
         ('title = "Demo"', 'title = ""', 5, "title-empty"),
         ('title = "Demo"', 'title = "Demo"\ntimezone = "Asia/Shangai"', 6, "timezone-unknown"),
         ('title = "Demo"', 'title = "Demo"\nlanguage = "fr"', 6, "language-unknown"),
@@ -83,7 +83,7 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("smoke/generic-rs485", "x" * 5000, 12, "profile-unknown"),
         ('bus = "hall"', 'bus = "halle"', 13, "bus-unknown"),
         ("unit = 1", "unit = 256", 14, "modbus-unit"),
-        ("unit = 1", 'unit = "1"', 14, "value-type"),
+        ("unit = 1", 'unit = "1"', 14, "value-integer"),
         ("unit = 1", "", 11, "key-missing"),
         ("unit = 1", "unit = 1\nevery = 0", 15, "every-range"),
         ("unit = 1", "unit = 1\nunti = 2", 15, "key-unknown"),
@@ -99,10 +99,10 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
             15,
             "address-twice",
         ),
-        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "lockboard"\nport = 3', 17, "value-type"),
-        ("unit = 1", "unit = ", 14, "toml"),
-        ("unit = 1", "unit = " + "1" * 5000, 1, "toml"),
-        ("unit = 1", "unit = " + "[" * 5000, 1, "toml"),
+        ("unit = 1", 'unit = 1\n[bus.lock]\ndriver = "lockboard"\nport = 3', 17, "value-text"),
+        ("unit = 1", "unit = ", 14, "toml-value-missing"),
+        ("unit = 1", "unit = " + "1" * 5000, 1, "toml-limits"),
+        ("unit = 1", "unit = " + "[" * 5000, 1, "toml-limits"),
         ('id = "demo"', 'id = "de\u2028mo"', 4, "name-form"),
     ],
     ids=lambda value: str(value)[:30],
@@ -119,6 +119,12 @@ def test_a_mistake_is_named_with_its_line(
             assert said.startswith(f"{tmp_path / 'site.toml'}:{mistake.line}: ")
             assert f"error.{mistake.key}" in words(language)
             assert " ? " not in said
+
+
+def test_a_device_on_a_bus_of_another_driver_has_no_other_mistake(tmp_path: Path) -> None:
+    bus = '[bus.lock]\ndriver = "lockboard"\ndialect = "cu16"\nport = "/dev/ttyS9"\n'
+    (found,) = mistakes(tmp_path / "site.toml", SMALL.replace('bus = "hall"', 'bus = "lock"') + bus)
+    assert (found.line, found.key) == (13, "driver-differs")
 
 
 def test_what_a_device_model_can_be_told_may_be_commanded(tmp_path: Path) -> None:
@@ -161,16 +167,20 @@ def test_a_section_that_is_no_table(tmp_path: Path, section: str, value: str) ->
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "site.toml"
-    for content, key in ((b"\xff\xfe\x00", "file-unreadable"), (b"", "schema"), (b"\0" * 100, "toml"),
+    for content, key in ((b"\xff\xfe\x00", "file-utf16"), (b"", "schema"), (b"\0" * 100, "file-zeros"),
                          (b"# x\n" * 400_000, "file-large")):  # fmt: skip
         file.write_bytes(content)
         with pytest.raises(Mistakes) as refused:
             load_site(file)
         assert refused.value.mistakes[0].key == key
-    for path in (tmp_path, tmp_path / "absent.toml", Path("/dev/zero")):
+    missing = (tmp_path / "absent.toml", file / "within.toml")
+    paths = {tmp_path: "file-folder", Path("/dev/zero"): "file-large"} | dict.fromkeys(
+        missing, "file-missing"
+    )
+    for path, key in paths.items():
         with pytest.raises(Mistakes) as refused:
             load_site(path)
-        assert refused.value.mistakes[0].key in ("file-unreadable", "file-large")
+        assert refused.value.mistakes[0].key == key
 
 
 def test_a_wrong_profile_is_told_once_in_its_own_file(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from gateway.capabilities.safety.services.emergency_plans import EmergencyPlan, 
 from gateway.capabilities.safety.services.findings import CLOSE_WITHIN_HOURS
 from gateway.capabilities.safety.services.patrols import WEEKLY_INTERVAL, Patrol
 from gateway.capabilities.safety.services.supervision import TEST_INTERVAL_DAYS
-from gateway.config.reading import Mistakes, Table, TomlReader, localized
+from gateway.config.fields import Table
+from gateway.config.reading import Mistakes, TomlReader, localized
 from gateway.model import Checks, Hazard
 from gateway.model.hours import parse_days, parse_span
 from gateway.words import words

@@ -21,7 +21,8 @@ from gateway.capabilities.safety.services.escalation import (
     EscalationStep,
     ReachableContacts,
 )
-from gateway.config.reading import Table, TomlReader, localized
+from gateway.config.fields import Table
+from gateway.config.reading import TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
 from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours, parse_week
 

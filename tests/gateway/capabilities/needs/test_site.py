@@ -85,7 +85,7 @@ def test_a_site_may_name_its_own(tmp_path: Path) -> None:
         ("http://192.168.1.10:8080/", "http://a/b?c", "needs.address", "needs-address"),
         ('wang = "王主任"', 'Wang = "王主任"', "needs.owners.Wang", "name-form"),
         ('wang = "王主任"', 'wang = " "', "needs.owners.wang", "title-empty"),
-        ('wang = "王主任"', "wang = 1", "needs.owners", "value-type"),
+        ('wang = "王主任"', "wang = 1", "needs.owners", "value-text"),
         ('owner = "nurse"', 'owner = "nobody"', "needs.category.flu.owner", "needs-name"),
         ('referral = "clinic"', 'referral = "moon"', "needs.category.flu.referral", "needs-name"),
         ("days = 2", "", "needs.category.flu", "key-missing"),

@@ -115,7 +115,7 @@ def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
     ("old", "new", "where", "key"),
     [
         ("limit = 200", "limit = 0", "visitors.limit", "visitors-limit"),
-        ("limit = 200", 'limit = "many"', "visitors.limit", "value-type"),
+        ("limit = 200", 'limit = "many"', "visitors.limit", "value-integer"),
         ("settle = 20", "settle = -1", "visitors.settle", "visitors-minutes"),
         ("grace = 10", "gracious = 10", "visitors.gracious", "key-unknown"),
         ("[visitors]", "[vistors]", "vistors", "key-unknown"),
@@ -131,7 +131,7 @@ def test_without_doors_there_is_nothing_to_say(tmp_path: Path) -> None:
         ('from = "centre"', 'from = "street"', "door.dance-door.from", "door-side"),
         ('to = "dance"', 'to = "dancing"', "door.dance-door.to", "door-side"),
         ('to = "dance"', 'to = "centre"', "door.dance-door.to", "door-nowhere"),
-        ('from = "centre"', "from = 3", "door.dance-door.from", "value-type"),
+        ('from = "centre"', "from = 3", "door.dance-door.from", "value-text"),
         ("[door.main]", "[room.loft]\n[door.main]", "room.loft", "room-unreachable"),
         ("[door.main]", "[door.dance]", "door.dance", "door-name"),
         ("room.dance.inside", "room.loft.inside", "rule.sweaty.when", "rule-point"),

@@ -162,7 +162,7 @@ async def test_nobody_asks_a_configured_device_in_the_name_of_a_scan(line: Line,
         for request, error in (
             ({"bus": "rs485", "address": {"unit": 1}}, "scan-configured"),
             ({"bus": "rs485", "address": {"unit": 256}}, "modbus-unit"),
-            ({"bus": "rs485", "address": {"unit": "9"}}, "value-type"),
+            ({"bus": "rs485", "address": {"unit": "9"}}, "value-integer"),
             ({"bus": "rs485", "address": {"unit": 9}, "points": {"x": 7}}, "command-form"),
             ({"bus": "nowhere", "address": {"unit": 9}}, "bus-unknown"),
         ):

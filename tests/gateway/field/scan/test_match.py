@@ -82,7 +82,7 @@ def test_a_message_that_holds_nothing_of_a_model_speaks_for_it_as_little_as_agai
     ("line", "said"),
     [
         ('colour = "red"', "key-unknown"),
-        ("dialect = 16", "value-type"),
+        ("dialect = 16", "value-text"),
     ],
 )
 def test_check_names_a_fingerprint_that_no_scan_could_use(tmp_path: Path, line: str, said: str) -> None:

@@ -102,14 +102,14 @@ def test_a_plan_beside_the_site_takes_the_place_of_the_one_that_came_along(tmp_p
 @pytest.mark.parametrize(
     ("before", "after", "line", "key"),
     [
-        ('hazard = "water"', 'hazard = "wet"', 2, "value-wrong"),
+        ('hazard = "water"', 'hazard = "wet"', 2, "value-choice"),
         ('hazard = "water"', 'hazard = "fire"', 2, "plan-file"),
         ('title = "Water"', 'title = ""', 3, "title-empty"),
         ('title = "Water"', "title = {}", 3, "title-empty"),
         ('source = "house rules"\n', "", 1, "key-missing"),
         ("[step.shut]", "[step.Shut]", 7, "name-form"),
         ('who = "Anyone"', 'who = " "', 8, "text-empty"),
-        ('en = "Shut the valve"', "en = 3", 9, "value-type"),
+        ('en = "Shut the valve"', "en = 3", 9, "value-text"),
         (PLAN[PLAN.index("[step") :], "", 1, "plan-steps"),
         (PLAN[PLAN.index("[step") :], "step = 3\n", 7, "table-expected"),
         ('who = "Anyone"', 'who = "Anyone"\ntell = 1', 9, "key-unknown"),

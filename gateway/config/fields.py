@@ -1,0 +1,141 @@
+"""A struct from a table of plain values: every field that is wrong, missing or unknown is found."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.model import Checks
+
+from .toml_text import MAX_QUOTED_CHARACTERS, find_lookalike, lookalike_facts
+
+T = TypeVar("T", bound=msgspec.Struct)
+Table = dict[str, Any]
+
+
+class FieldMistake(msgspec.Struct, frozen=True):
+    """What is wrong with one key of a table; `path` is empty for a key that is missing."""
+
+    path: tuple[str, ...]
+    key: str
+    facts: dict[str, object] = {}
+
+
+def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
+    """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
+    or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
+    checks: Checks = getattr(struct_type, "CHECKS", {})
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
+    mistakes = list(unknown_keys(table, fields))
+    values: Table = {}
+    for name, field in fields.items():
+        if name not in table:
+            if field.required:
+                mistakes.append(FieldMistake((), "key-missing", {"key": name}))
+            continue
+        try:
+            value = values[field.name] = msgspec.convert(table[name], field.type, dec_hook=_decode_path)
+        except msgspec.ValidationError as error:
+            mistakes.append(_type_mistake(name, field.type, table[name], str(error)))
+            continue
+        holds, sentence = checks.get(name, (lambda _: True, ""))
+        if not _check_passes(holds, value):
+            mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence))
+    if mistakes:
+        return None, mistakes
+    built = struct_type(**values)
+    struct_checks: Checks = getattr(struct_type, "STRUCT_CHECKS", {})
+    return built, [
+        FieldMistake((name,), sentence)
+        for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
+    ]  # fmt: skip
+
+
+_TYPE_SENTENCES = {
+    "float": "value-number", "int": "value-integer", "str": "value-text", "bool": "value-boolean",
+    "array": "value-list", "object": "value-table",
+}  # fmt: skip
+"""What a value must be, by msgspec's word for the type; of several, the first is named."""
+
+
+def _type_mistake(name: str, field_type: Any, value: Any, reason: str) -> FieldMistake:
+    """The mistake in a value that msgspec refuses for the reason."""
+    facts = as_read(value)
+    if lookalike := lookalike_mistake((name,), value):
+        return lookalike
+    choices = _choices(msgspec.inspect.type_info(field_type))
+    key = "value-wrong"
+    if unknown := re.match(r"Object contains unknown field `(.+?)`", reason):
+        key, facts["key"] = "key-unknown-within", unknown[1]
+    elif missing := re.match(r"Object missing required field `(.+?)`", reason):
+        key, facts["key"] = "key-missing", missing[1]
+    elif reason.startswith("Invalid enum value") and choices:
+        key, facts["known"] = "value-choice", ", ".join(choices)
+    elif limit := re.match(r"Expected `\w+` ([<>])=? (\S+)", reason):
+        key, facts["limit"] = "value-too-large" if limit[1] == "<" else "value-too-small", limit[2]
+    elif length := re.match(r"Expected `\w+` of length ([<>]?)=? ?(\d+)", reason):
+        key = {"<": "value-too-long", ">": "value-too-short"}.get(length[1], "value-length")
+        facts["limit"] = length[2]
+    elif expected := re.match(r"Expected `([^`]+)`, got", reason):
+        kinds = expected[1].split(" | ")
+        key = next((sentence for kind, sentence in _TYPE_SENTENCES.items() if kind in kinds), key)
+    return FieldMistake((name,), key, facts)
+
+
+def _choices(type_info: Any) -> list[str]:
+    """The words that a type admits, wherever they are within it."""
+    if isinstance(type_info, msgspec.inspect.EnumType):
+        return [str(member.value) for member in type_info.cls]
+    if isinstance(type_info, msgspec.inspect.LiteralType):
+        return [str(value) for value in type_info.values]
+    if isinstance(type_info, msgspec.inspect.StructType | msgspec.inspect.TypedDictType):
+        return [word for field in type_info.fields for word in _choices(field.type)]
+    inner = [getattr(type_info, name, ()) for name in ("types", "item_types", "item_type", "value_type")]
+    return [
+        word
+        for each in inner
+        for part in (each if isinstance(each, tuple) else (each,))
+        for word in _choices(part)
+    ]
+
+
+def as_read(value: Any) -> dict[str, object]:
+    """What was read, as it stands in the file."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return {"read": text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"}
+
+
+def lookalike_mistake(path: tuple[str, ...], value: Any) -> FieldMistake | None:
+    """A wrong value in which a character only looks right: that is what has to be mended."""
+    found = find_lookalike(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    key, facts = lookalike_facts(*found)
+    return FieldMistake(path, key, {**facts, **as_read(value)})
+
+
+def unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key.lower(), list(known), 1)
+            yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
+
+
+def _check_passes(check: Callable[[Any], bool], value: Any) -> bool:
+    """Whether a check holds; one that raises `ValueError` (not a URL at all) does not."""
+    try:
+        return check(value)
+    except ValueError:
+        return False
+
+
+def _decode_path(field_type: type, value: Any) -> Any:
+    if field_type is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
