@@ -30,7 +30,9 @@ from gateway.model import (
     Tick,
     Value,
 )
-from gateway.services.commands import CommandRow, Commands, CommandStatus
+from gateway.services.commands import CommandRow, Commands, CommandStatus, forget_lost, latest_expiry
+
+from .latest_expiry import LatestExpiry, latest_expiry_file
 
 Execute = Callable[[Command], Awaitable[None]]
 """Executes a command on its device; raises `GatewayError` when it could not."""
@@ -59,6 +61,7 @@ class Engine:
         *,
         execute: Execute | None = None,
         on_alarm: Callable[[], None] = lambda: None,
+        latest_expiry: LatestExpiry | None = None,
     ) -> None:
         self._set_services(services)
         self._journal = journal
@@ -67,6 +70,7 @@ class Engine:
         self._published: dict[str, tuple[float, dict[str, Value]]] = {}
         """The last summary of each service, and its monotonic time in seconds."""
         self._execute = execute or _no_device
+        self._latest_expiry = latest_expiry or LatestExpiry(latest_expiry_file(journal.path))
         self._on_alarm = on_alarm
         """Called when an alarm has changed, before that is written to the journal."""
 
@@ -95,6 +99,17 @@ class Engine:
                         logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
                     )
             self._rows[service.name] = dict(service.restore(rows))
+        await self._restore_commands()
+
+    async def _restore_commands(self) -> None:
+        """If the journal has lost commands, refuse those that may be repetitions of them."""
+        name, now = self._commands.name, self._clock.now()
+        latest = await self._latest_expiry.load()
+        if latest > latest_expiry(self._rows[name]):
+            changes = forget_lost(now, latest)
+            self._rows[name] |= changes
+            self._journal.append(name, [], changes)
+            log_event(logging.WARNING, "commands-lost")
 
     def rows(self, service: str) -> Rows:
         """The present state of a service."""
@@ -116,16 +131,20 @@ class Engine:
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
             raise GatewayError("command-form", reason="device")
-        orders = self._rows[self._commands.name]
-        if command.id in orders:
-            return orders[command.id]  # type: ignore[no-any-return]
+        orders: dict[str, CommandRow] = self._rows[self._commands.name]
+        order = self._commands.evaluate(orders, command)
+        if order is orders.get(command.id):
+            return order
         self._process_message(command, [self._commands])
+        accepted = order.status is CommandStatus.ACCEPTED
         try:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
+            if accepted:
+                await self._latest_expiry.store(order.expires)
             await self._journal.commit()
         except JournalFailed as failure:
-            self._set_outcome(command, CommandStatus.FAILED, failure.key)
-        order: CommandRow = orders[command.id]
+            if accepted:
+                order = self._set_outcome(command, CommandStatus.FAILED, failure.key)
         if order.status is CommandStatus.ACCEPTED:
             status, detail = await self._execute_command(command)
             order = self._set_outcome(command, status, detail)
@@ -184,7 +203,7 @@ class Engine:
             changes, facts = service.apply(rows, message)
             for key, row in changes.items():
                 if row is None:
-                    del rows[key]
+                    rows.pop(key, None)
                 else:
                     rows[key] = row
             if changes or facts:

@@ -45,6 +45,7 @@ from gateway.uplink import NativeDialect, Uplink
 from . import metrics
 from .composition import Components, ComponentSpec, Composition
 from .engine import Engine
+from .latest_expiry import LatestExpiry, latest_expiry_file
 from .reload import Reloader
 
 SELF_REPORT_INTERVAL_S = 60.0
@@ -97,8 +98,14 @@ class Gateway:
         self.journal = journal
         self.clock = clock
         self.engine = Engine(
-            services_of(start.site), journal, clock, execute=self.execute, on_alarm=self._alarm_changed
-        )
+            services_of(start.site), journal, clock,
+            execute=self.execute, on_alarm=self._alarm_changed,
+            # Also in the runtime folder: it is another disk.
+            latest_expiry=LatestExpiry(
+                latest_expiry_file(start.site.journal.path),
+                latest_expiry_file(start.site.control.socket.parent / "journal.db"),
+            ),
+        )  # fmt: skip
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self._disk_failure = disk_failure
         self._started = clock.now()

@@ -102,6 +102,7 @@ class Journal:
         day_of: DayOf,
         runtime: Path | None,
     ) -> None:
+        self.path = writer.path
         self.reader = JournalReader(reader, day_of, self._fail_on_damage)
         self._runtime = runtime
         self._tail: Tail | None = None

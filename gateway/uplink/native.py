@@ -110,7 +110,8 @@ class Ledger(msgspec.Struct, frozen=True):
 
 
 class CommandMessage(msgspec.Struct, frozen=True):
-    """A command. `expires` is Unix time in milliseconds; a repetition with the same id is not executed."""
+    """A command. `expires` is Unix time in milliseconds, at most an hour ahead. A repetition with the same
+    id is not executed; the same id with other content is denied."""
 
     id: Id
     device: Name

@@ -1,17 +1,23 @@
 """The engine with a real journal on a file: what is written down before what."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import AsyncIterator
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.capabilities.visitors.services import Place
 from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
+from gateway.daemon.latest_expiry import LatestExpiry
 from gateway.journal import Journal, JournalFailed, JournalReader
+from gateway.journal.space import PAGE_BYTES
 from gateway.model import AlarmSpec, Command, GatewayError, Hazard, Lane, Point, Record, Sample
 from gateway.services.commands import CommandStatus
 from gateway.services.driver_state import DriverState, saved_states
@@ -181,6 +187,114 @@ async def test_a_command_that_fails_or_is_not_allowed_is_told(tmp_path: Path) ->
         assert (denied.status, denied.detail) == (CommandStatus.DENIED, "not-allowed")
     told = [(r.kind, r.body["id"], r.body["status"]) for r in await records(path, EVENT)]
     assert told == [("command", "c1", "accepted"), ("outcome", "c1", "failed"), ("command", "c2", "denied")]
+
+
+YEARS_MS = 10 * 366 * 86_400_000
+
+
+async def test_a_flood_of_long_expired_commands_is_denied_and_harms_nobody(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, _):
+        running = asyncio.create_task(it.run())
+        stale = [
+            msgspec.structs.replace(order(clock, f"c{n}", action=action), expires=1)
+            for n, action in enumerate(["open", "reboot"] * 500)
+        ]
+        asked = [asyncio.create_task(it.submit_command(command)) for command in stale]
+        while not all(task.done() for task in asked):
+            await clock.advance(1)
+        assert {task.result().detail for task in asked} == {"expired", "not-allowed"}
+        assert not it.rows("commands")
+        assert not running.done()
+        running.cancel()
+    denied = [r.body["id"] for r in await records(path, EVENT) if r.body["status"] == "denied"]
+    assert sorted(denied) == sorted(command.id for command in stale), "all are recorded"
+
+
+@pytest.mark.parametrize("leap_ms", [YEARS_MS, -YEARS_MS])
+async def test_a_clock_that_leaps_while_a_command_is_in_hand_ends_nothing(
+    tmp_path: Path, leap_ms: int
+) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def execute(_: Command) -> None:
+        began.set()
+        await gate.wait()
+
+    async with engine(path, clock, execute=execute) as (it, _):
+        running = asyncio.create_task(it.run())
+        taken = asyncio.create_task(it.submit_command(order(clock)))
+        await began.wait()
+        clock.wall += leap_ms
+        await clock.advance(3)
+        gate.set()
+        assert (await taken).status is CommandStatus.DONE
+        await clock.advance(3)
+        assert not running.done()
+        running.cancel()
+
+
+async def _remove_nothing(_: Path) -> None:
+    pass
+
+
+async def _delete(path: Path) -> None:
+    for file in path.parent.glob(path.name + "*"):
+        file.unlink()
+
+
+async def _zero_the_state(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((root,),) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'state'").fetchall()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES))
+
+
+async def _cut(path: Path) -> None:
+    os.truncate(path, 3000)
+
+
+@pytest.mark.parametrize("lose", [_remove_nothing, _delete, _zero_the_state, _cut])
+async def test_a_locker_opens_once_on_the_same_bytes_whatever_was_lost(
+    tmp_path: Path, lose: Callable[[Path], Awaitable[None]]
+) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    opened: list[str] = []
+
+    async def execute(command: Command) -> None:
+        opened.append(command.id)
+
+    same = order(clock)
+    async with engine(path, clock, execute=execute) as (it, _):
+        assert (await it.submit_command(same)).status is CommandStatus.DONE
+    await lose(path)
+    for _ in range(2):
+        async with engine(path, clock, execute=execute) as (it, _):
+            await clock.advance(1)
+            again = msgspec.structs.replace(same, at=clock.now())
+            assert (await it.submit_command(again)).detail == (
+                "" if lose is _remove_nothing else "maybe-repeated"
+            )
+    assert opened == ["c1"]
+    async with engine(path, clock, execute=execute) as (it, _):
+        assert (await it.submit_command(order(clock, "c2"))).status is CommandStatus.DONE
+
+
+async def test_the_latest_expiry_survives_in_any_of_its_files(tmp_path: Path) -> None:
+    files = [tmp_path / name / "journal.commands" for name in ("state", "run")]
+    await LatestExpiry(*files).store(5)
+    await LatestExpiry(*files).store(7)
+    files[0].unlink()
+    assert await LatestExpiry(*files).load() == 7
+    files[1].write_text("garbage")
+    files[0].mkdir()
+    lost = LatestExpiry(*files)
+    assert await lost.load() == 0
+    await lost.store(9)
+    assert await LatestExpiry(*files).load() == 9, "one of two can be written"
 
 
 @pytest.mark.parametrize("name", ["", "#", "+", "a/b", "\0", "x" * 70_000, "邻里"])

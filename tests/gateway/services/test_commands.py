@@ -1,8 +1,18 @@
+from typing import Any
+
+import msgspec
 import pytest
 
 from gateway.model import ClockQuality, Outcome, Stamp
-from gateway.services.commands import RETENTION_MS, Commands, CommandStatus
-from tests.gateway.services.kit import Fold, at, command, kinds, tick
+from gateway.services.commands import (
+    MAX_COMMANDS,
+    MAX_LIFETIME_MS,
+    Commands,
+    CommandStatus,
+    forget_lost,
+    latest_expiry,
+)
+from tests.gateway.services.kit import Fold, at, command, tick
 
 
 def commands() -> Fold:
@@ -24,6 +34,8 @@ def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
         ({"action": "open", "origin": "dashboard"}, "not-allowed"),
         ({"action": "open", "device": "no-such-thing"}, "device-unknown"),
         ({"action": "open", "expires": at(0).wall_ms}, "expired"),
+        ({"action": "open", "expires": at(0).wall_ms + MAX_LIFETIME_MS + 1}, "lifetime-too-long"),
+        ({"action": "open", "expires": 2**63 - 1}, "lifetime-too-long"),
     ],
 )
 def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, object], reason: str) -> None:
@@ -31,14 +43,14 @@ def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, obje
     (fact,) = fold.step(command(**fields))  # type: ignore[arg-type]
     assert (fact.body["status"], fact.body["detail"]) == ("denied", reason)
     assert fact.device in ("d", "gateway"), "a stranger's word must not open a stream"
+    assert fold.rows == {}, "strangers must not fill the memory"
 
 
 def test_without_a_set_clock_nobody_can_tell_an_old_command() -> None:
     fold = commands()
     unset = Stamp(5_000, 5_000_000, "boot", ClockQuality.UNSET)
-    asked = command("open", expires=60_000)
-    fold.step(type(asked)(**{**{f: getattr(asked, f) for f in asked.__struct_fields__}, "at": unset}))
-    assert fold.rows["c1"].detail == "clock-unset"
+    (fact,) = fold.step(msgspec.structs.replace(command("open", expires=60_000), at=unset))
+    assert fact.body["detail"] == "clock-unset"
 
 
 def test_the_same_id_is_judged_once() -> None:
@@ -58,10 +70,95 @@ def test_a_command_that_a_restart_cut_short_is_never_tried_again() -> None:
     assert fold.step(command("open", second=2)) == []
 
 
-def test_an_old_command_is_forgotten_but_still_refused() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"args": {"lock": 4}},
+        {"device": "e"},
+        {"by": "李"},
+        {"action": "close"},
+        {"args": {"lock": 3.0}},
+        {"args": {"lock": True}},
+    ],
+)
+def test_the_same_id_with_other_content_is_refused(other: dict[str, Any]) -> None:
+    fold = Fold(Commands({"upstream": frozenset({"open", "close"})}, ["d", "e"]))
+    asked: dict[str, Any] = {"action": "open", "args": {"lock": 3}, "expires": at(60).wall_ms}
+    fold.step(command(**asked), Outcome("c1", "done", at(1)))
+    (fact,) = fold.step(command(**{**asked, **other}, second=2))
+    assert (fact.kind, fact.body["status"], fact.body["detail"]) == ("command", "denied", "id-reused")
+    assert fold.rows["c1"].status is CommandStatus.DONE
+    assert fold.step(command(**asked, second=3)) == [], "the first is still a repetition"
+
+
+YEARS = 10 * 366 * 86_400
+
+
+@pytest.mark.parametrize("leap", [YEARS, 2 * MAX_LIFETIME_MS // 1000, 86_401 * 2])
+def test_a_clock_that_leaps_ahead_and_back_makes_no_command_new(leap: float) -> None:
     fold = commands()
     fold.step(command("open"), Outcome("c1", "done", at(1)))
-    assert kinds(fold.step(tick(60 + RETENTION_MS / 1000 + 1))) == []
-    assert fold.rows == {}
-    fold.step(command("open", second=60 + RETENTION_MS / 1000 + 2, expires=at(60).wall_ms))
-    assert fold.rows["c1"].status is CommandStatus.DENIED
+    fold.step(tick(leap), command("open", id="ahead", second=leap), tick(2 * leap), tick(2))
+    assert fold.step(command("open", second=3)) == []
+    assert fold.rows["c1"].status is CommandStatus.DONE
+    fold.step(command("open", id="c2", second=4))
+    assert fold.rows["c2"].status is CommandStatus.ACCEPTED, "it works on"
+
+
+def fill(fold: Fold, count: int = MAX_COMMANDS) -> None:
+    for n in range(count):
+        fold.step(command("open", id=f"n{n}", second=n), Outcome(f"n{n}", "done", at(n)))
+
+
+def test_what_was_forgotten_is_refused_whatever_the_clock_says() -> None:
+    fold = commands()
+    fold.step(command("open"), Outcome("c1", "done", at(1)))
+    fold.step(command("open", id="slow", expires=at(50).wall_ms))
+    fill(fold)
+    assert "c1" not in fold.rows
+    assert "slow" in fold.rows, "it is in hand"
+    assert len(fold.rows) <= MAX_COMMANDS + 3
+    for second in (1.0, float(MAX_COMMANDS), 3.0):
+        (fact,) = fold.step(command("open", second=second, expires=at(60).wall_ms))
+        assert fact.body["detail"] == ("expired" if second > 60 else "maybe-repeated")
+        fold.restart()
+        fold.step(tick(second))
+    fold.step(command("open", id="new", second=MAX_COMMANDS))
+    assert fold.rows["new"].status is CommandStatus.ACCEPTED
+
+
+def test_commands_from_a_clock_that_was_ahead_lock_nothing_out() -> None:
+    """Somebody sets the clock a year ahead, tries the lockers, and sets it right."""
+    fold = commands()
+    for n in range(5):
+        fold.step(command("open", id=f"ahead{n}", second=YEARS + n))
+    fill(fold, MAX_COMMANDS + 10)
+    fold.step(command("open", id="new", second=MAX_COMMANDS + 10))
+    assert fold.rows["new"].status is CommandStatus.ACCEPTED
+
+
+def test_after_rows_were_lost_nothing_is_accepted_that_may_have_been_executed() -> None:
+    fold = commands()
+    fold.step(command("open"))
+    latest = latest_expiry(fold.rows)
+    assert latest == at(60).wall_ms
+    fold.rows = {key: row for key, row in forget_lost(at(5), latest).items() if row}
+    assert latest_expiry(fold.rows) == latest, "it is lost once"
+    (fact,) = fold.step(command("open", second=6, expires=at(60).wall_ms))
+    assert fact.body["detail"] == "maybe-repeated"
+    fold.step(command("open", id="c2", second=6, expires=at(60.001).wall_ms))
+    assert fold.rows["c2"].status is CommandStatus.ACCEPTED
+
+
+def test_rows_lost_after_the_clock_was_ahead_lock_out_for_a_lifetime_at_most() -> None:
+    fold = commands()
+    fold.rows = {key: row for key, row in forget_lost(at(5), at(YEARS).wall_ms).items() if row}
+    valid = {"second": 6, "expires": at(6).wall_ms + MAX_LIFETIME_MS}
+    assert (
+        fold.step(command("open", **{**valid, "expires": at(5).wall_ms + MAX_LIFETIME_MS}))[0].body[
+            "detail"
+        ]
+        == "maybe-repeated"
+    )
+    fold.step(command("open", id="c2", **valid))
+    assert fold.rows["c2"].status is CommandStatus.ACCEPTED
