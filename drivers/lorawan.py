@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -63,6 +63,9 @@ ANY_APPLICATION = "+"
 """Topic wildcard for all applications."""
 MAX_REMEMBERED_MESSAGES = 16
 """Latest messages of a device that are recognised when they are delivered again."""
+SENT_AGAIN_WITHIN_S = 120.0
+"""A device sends a frame up to 15 times until it is acknowledged (LoRaWAN 1.0.4, NbTrans). The same bytes
+under the same number after this time are a new message of a device whose counter started again."""
 
 
 class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -158,11 +161,13 @@ class _DeviceInfo(msgspec.Struct, rename="camel"):
     device_profile_name: str = ""
 
 
-class _UplinkEvent(msgspec.Struct, rename="camel"):
+class UplinkEvent(msgspec.Struct, rename="camel"):
     """ChirpStack's `UplinkEvent`, as JSON."""
 
     device_info: _DeviceInfo
     deduplication_id: str = ""
+    time: Any = ""
+    """When the network received it: text in RFC 3339."""
     dev_addr: str = ""
     f_cnt: int = 0
     f_port: int = 0
@@ -233,6 +238,39 @@ def format_raw(raw: Raw) -> str:
     return f"fPort {uplink.port}: {uplink.data.hex(' ').upper()}{ended}"
 
 
+class RecentMessages:
+    """A device's latest messages, by their content: a counter may start again, or never change."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._messages: dict[tuple[str, int, int, bytes | None], tuple[str, Any, float]] = {}
+        """By address, counter, port and data: the deduplication id and the time of the latest message, and
+        when it arrived, in monotonic seconds."""
+
+    def has(self, event: UplinkEvent) -> bool:
+        """Whether the message came before, and remember it. A broker may deliver the same event again, even
+        after a long outage (QoS 1); a device sends a frame again that was not acknowledged, and a second
+        LoRaWAN gateway may be late: that is another event with the same content, soon after the first."""
+        content = event.dev_addr, event.f_cnt, event.f_port, event.data
+        event_id, received, arrived = self._messages.pop(content, ("", "", float("-inf")))
+        now = self._now()
+        self._messages[content] = event.deduplication_id, event.time, now
+        if len(self._messages) > MAX_REMEMBERED_MESSAGES:
+            del self._messages[next(iter(self._messages))]
+        if event_id and (event_id, received) == (event.deduplication_id, event.time):
+            return True
+        soon = max(now - arrived, _seconds_between(received, event.time)) < SENT_AGAIN_WITHIN_S
+        return bool(event.dev_addr) and soon
+
+
+def _seconds_between(earlier: Any, later: Any) -> float:
+    """Seconds between two times of RFC 3339; 0 if one of them cannot be read."""
+    try:
+        return abs((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
 class _SensorState:
     """A device, its recent messages and its pending downlinks."""
 
@@ -243,16 +281,7 @@ class _SensorState:
         """The id of its application; if the options do not name it, known after the first message."""
         self.pending_downlinks: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
         """Downlinks in progress, by their id in ChirpStack's queue."""
-        self._recent_messages: deque[object] = deque(maxlen=2 * MAX_REMEMBERED_MESSAGES)
-
-    def is_duplicate(self, event: _UplinkEvent) -> bool:
-        """Whether the message came before: a broker may deliver twice (QoS 1), and a sensor repeats a frame
-        that was not acknowledged."""
-        frame = (event.dev_addr, event.f_cnt) if event.dev_addr else ""
-        keys = [key for key in (event.deduplication_id, frame) if key]
-        known = any(key in self._recent_messages for key in keys)
-        self._recent_messages.extend(keys)
-        return known
+        self.recent_messages = RecentMessages()
 
     def update_downlink(self, event: str, progress: _DownlinkEvent) -> None:
         """Process an event about a downlink."""
@@ -345,13 +374,13 @@ class LoraListener(Listener):
 def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
     """Parse an uplink event; None for a duplicate, and for a message without a current reading."""
     try:
-        event = msgspec.json.decode(payload, type=_UplinkEvent)
+        event = msgspec.json.decode(payload, type=UplinkEvent)
     except (ValueError, RecursionError) as error:
         return ReadFailed("not-uplink", reason=error)
     if event.device_info.dev_eui.lower() != eui:
         return ReadFailed("not-uplink", reason=f"devEui {event.device_info.dev_eui}")
     raw = LorawanUplink(event.f_port, event.data or b"")
-    return None if sensor.is_duplicate(event) or not sensor.may_hold_reading(raw) else raw
+    return None if sensor.recent_messages.has(event) or not sensor.may_hold_reading(raw) else raw
 
 
 def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
@@ -374,7 +403,7 @@ async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice |
         connection.subscribe(f"application/{options.application}/device/+/event/up")
         async for message in connection.messages():
             try:
-                event = msgspec.json.decode(message.payload, type=_UplinkEvent)
+                event = msgspec.json.decode(message.payload, type=UplinkEvent)
             except (ValueError, RecursionError):
                 continue
             info = event.device_info

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from drivers.lorawan import (
     LoraPoint,
     LorawanUplink,
     Options,
+    RecentMessages,
+    UplinkEvent,
     connect,
     decode,
     format_raw,
@@ -372,6 +375,73 @@ async def test_an_uplink_is_heard_once_however_often_it_comes(broker: Broker) ->
         await publish(broker, uplink(LAST))
         await eventually(lambda: END in said)
     assert [raw.data.hex() for _, raw in said[:-1]] == ["050001", "050000", "050001"]
+
+
+async def test_a_counter_that_starts_again_costs_no_message(broker: Broker) -> None:
+    """An ABP device without power: TheThingsNetwork/lorawan-stack 4502, chirpstack-network-server 133."""
+    async with heard(broker, sensor(WATER)) as said:
+        for number, payload in ((1, "050000"), (2, "050000"), (0, "050001"), (1, "050001"), (2, "050001")):
+            await publish(broker, uplink(payload, fCnt=number))
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: END in said)
+    assert [raw.data.hex() for _, raw in said[:-1]] == ["050000"] * 2 + ["050001"] * 3
+
+
+class Network:
+    """Uplinks of a device, as a network server with its own times sends them, and whether each is new."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.recent = RecentMessages(lambda: self.now)
+
+    def is_new(self, payload: str = "05CC02000100", **fields: Any) -> bool:
+        at = datetime.fromtimestamp(1.8e9 + self.now, UTC).isoformat()
+        event = msgspec.json.decode(uplink(payload, **{"time": at, "fCnt": 7} | fields), type=UplinkEvent)
+        return not self.recent.has(event)
+
+
+def test_the_same_event_is_a_repetition_however_late_it_is() -> None:
+    network = Network()
+    first = {"deduplicationId": "a", "time": "2026-06-01T08:00:00.123456789Z"}
+    assert network.is_new(**first)
+    network.now += 7200
+    assert not network.is_new(**first)
+    # A server whose ids do not change.
+    assert network.is_new(deduplicationId="a")
+
+
+@pytest.mark.parametrize("fields", [{}, {"time": None}, {"time": 7}, {"time": "x"},
+                                    {"time": "2026-06-01T08:00:00"}])  # fmt: skip
+def test_a_frame_that_is_sent_again_soon_counts_once(fields: dict[str, Any]) -> None:
+    network = Network()
+    assert network.is_new()
+    for _ in range(15):
+        network.now += 5
+        assert not network.is_new(**fields)
+    network.now += 600
+    assert network.is_new(**fields), "a device whose counter does not change, or started again"
+
+
+def test_what_differs_is_never_a_repetition() -> None:
+    network = Network()
+    assert network.is_new()
+    assert network.is_new("05CC03000100")
+    assert network.is_new(fCnt=8)
+    assert network.is_new(fCnt=65535)
+    assert network.is_new(fCnt=0)
+    assert network.is_new(devAddr="01aa0002")
+    assert network.is_new(fPort=86)
+    # Without an address nothing says that two events are one.
+    assert network.is_new(devAddr="")
+    assert network.is_new(devAddr="")
+    assert network.is_new(devAddr="", deduplicationId="")
+    assert network.is_new(devAddr="", deduplicationId="")
+
+
+def test_messages_that_waited_for_the_connection_are_as_old_as_they_say() -> None:
+    network = Network()
+    for minute in range(10):
+        assert network.is_new(time=f"2026-06-01T08:{10 + 5 * minute}:00Z")
 
 
 async def test_what_is_no_present_reading_is_passed_over(broker: Broker) -> None:
