@@ -22,13 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     site = load_running_site(options)
-    buses = asyncio.run(control.call_daemon(site.control.socket, "doctor"))["buses"]
+    answer = asyncio.run(control.call_daemon(site.control.socket, "doctor"))
+    buses, findings = answer["buses"], answer["gateway"]
     if options.json:
         print(json.dumps(buses, indent=2, ensure_ascii=False))
     else:
         for bus, report in buses.items():
             _print_line(site, bus, report)
-    return int(any(report["findings"] for report in buses.values()))
+        for finding in findings:
+            print("→ " + translate(preferred_language(), f"doctor.{finding['key']}", **finding["facts"]))
+    return int(bool(findings) or any(report["findings"] for report in buses.values()))
 
 
 def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:

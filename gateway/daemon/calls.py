@@ -66,7 +66,11 @@ class ControlCalls(Mapping[str, Handler]):
         return self._gateway.health()
 
     async def _doctor(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"buses": {name: line.report() for name, line in self._gateway.lines.items()}}
+        lag = self._gateway.loop_lag
+        return {
+            "buses": {name: line.report() for name, line in self._gateway.lines.items()},
+            "gateway": [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else [],
+        }
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:
         name = str(request.get("device"))

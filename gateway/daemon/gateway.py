@@ -46,6 +46,7 @@ from . import metrics
 from .composition import Components, ComponentSpec, Composition
 from .engine import Engine
 from .latest_expiry import LatestExpiry, latest_expiry_file
+from .loop_lag import LoopLag
 from .reload import Reloader
 
 SELF_REPORT_INTERVAL_S = 60.0
@@ -107,6 +108,7 @@ class Gateway:
             ),
         )  # fmt: skip
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
+        self.loop_lag = LoopLag(clock)
         self._disk_failure = disk_failure
         self._started = clock.now()
         self._components = Components()
@@ -130,6 +132,7 @@ class Gateway:
                 "engine": self.engine.run(),
                 "metrics": metrics.serve(self.site.metrics, self),
                 "watchdog": self._feed_watchdog(),
+                "loop-lag": self.loop_lag.run(),
                 "report": self._report_own_figures(),
                 "reload": self.reloader.run(),
                 "hang-up": self._reload_on_signal(reload_requested),

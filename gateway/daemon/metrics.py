@@ -24,6 +24,7 @@ from gateway.model import Value
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.wire.mqtt import Connection
 
+from .loop_lag import LAG_BUCKETS_S, LoopLag
 from .reload import Reloader
 
 
@@ -32,6 +33,7 @@ class MeasuredGateway(Protocol):
 
     journal: Journal
     reloader: Reloader
+    loop_lag: LoopLag
 
     @property
     def lines(self) -> Mapping[str, Line]:
@@ -63,6 +65,7 @@ class GatewayCollector(Collector):
         yield from self._collect_buses()
         yield from self._collect_journal()
         yield from self._collect_figures()
+        yield from self._collect_loop_lag()
         text = "The revision of the configuration that holds."
         yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
         if uplink := self._gateway.uplink:
@@ -79,10 +82,17 @@ class GatewayCollector(Collector):
                 "linli_alarm_delivery_seconds",
                 "From the reading of an alarm to the platform's acknowledgement.",
             )
-            steps = [*map(str, ALARM_DELAY_BUCKETS_S), "+Inf"]
-            counts = itertools.accumulate(uplink.alarm_delay_counts)
-            delays.add_metric([], list(zip(steps, counts, strict=True)), uplink.alarm_delay_sum_s)
+            delays.add_metric(
+                [], _buckets(ALARM_DELAY_BUCKETS_S, uplink.alarm_delay_counts), uplink.alarm_delay_sum_s
+            )
             yield delays
+
+    def _collect_loop_lag(self) -> Iterable[Metric]:
+        lag = self._gateway.loop_lag
+        lags = HistogramMetricFamily("linli_loop_lag_seconds", "How late the event loop does what is due.")
+        lags.add_metric([], _buckets(LAG_BUCKETS_S, lag.counts), lag.sum_s)
+        text = "The longest lag of the event loop in the last minutes."
+        yield from (lags, GaugeMetricFamily("linli_loop_lag_worst_seconds", text, value=lag.worst_s))
 
     def _collect_figures(self) -> Iterable[Metric]:
         """The figures that capabilities declare."""
@@ -160,6 +170,11 @@ class GatewayCollector(Collector):
         commits = CounterMetricFamily("linli_journal_commits", "Transactions, each synced to the disk.")
         commits.add_metric([], self._journal.commit_count)
         yield from (rows, well, commits)
+
+
+def _buckets(limits: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Cumulative counts by their upper limits, the last of which is infinite."""
+    return list(zip([*map(str, limits), "+Inf"], itertools.accumulate(counts), strict=True))
 
 
 async def serve(options: MetricsOptions, gateway: MeasuredGateway) -> None:

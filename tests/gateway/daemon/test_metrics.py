@@ -39,6 +39,9 @@ def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
     assert sent["telemetry"] > 10
     shown = {(s.labels["service"], s.labels["figure"]): s.value for s in own["linli_figure"].samples}
     assert shown["parking", "total"] > 0
+    turns = {s.labels.get("le"): s.value for s in own["linli_loop_lag_seconds"].samples}
+    assert turns["+Inf"] > 10
+    assert own["linli_loop_lag_worst_seconds"].samples[0].value >= 0
     polls = {s.labels["bus"]: s.value for s in own["linli_polls"].samples}
     assert all(count > 0 for count in polls.values())
 
