@@ -5,7 +5,8 @@ It is an auxiliary, uncertified listener and replaces neither the centre nor the
 also allows UDP, which is not served.
 
 One device of the gateway is one transmission device, not one component: a panel has thousands of
-components, and a fire of one that is not configured must be reported too.
+components, and a fire of one that is not configured must be reported too. Each component that holds a
+state is a place of its points (`Driver.places`), so that each is an alarm of its own.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ def decode(points: Mapping[str, FirePoint], raw: PanelReading) -> dict[str, Valu
         name: raw.fire_location if point.field == "where" else point.field in raw.active_states
         for name, point in points.items()
     }
+
+
+def places(points: Mapping[str, FirePoint], raw: PanelReading) -> dict[str, dict[str, str]]:
+    """The components, systems and the device itself that hold each state."""
+    return {name: raw.places[point.field] for name, point in points.items() if point.field != "where"}
 
 
 def parse_example(fields: Mapping[str, Any]) -> PanelReading:
@@ -91,6 +97,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_packet,
     actions=ACTIONS,
+    places=places,
     state_to_save=lambda raw: raw.saved_state,
     scan=Scan(
         candidate_buses=_candidate_buses,

@@ -16,9 +16,11 @@ restart of the gateway (`PanelState`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
+
+from gateway.model import MORE_PLACES
 
 from .packets import (
     ANSWER,
@@ -38,8 +40,11 @@ from .packets import (
 
 MAX_SYSTEMS_PER_PACKET, MAX_COMPONENTS_PER_PACKET = 102, 22
 """Objects in one packet."""
-MAX_PARTS = 10_000
-"""Components, systems and devices with a state: a device must not fill the memory."""
+MAX_PARTS = 2048
+"""Components, systems and devices with a state at the same time, and one more that stands for all others: a
+device must not fill the memory."""
+MORE_PLACES_KEY = b"*"
+"""The part that stands for all that find no room."""
 MAX_QUERIED_COMPONENTS = 220
 """After a reconnection, those in alarm first."""
 
@@ -79,6 +84,8 @@ class PanelReading(msgspec.Struct, frozen=True):
 
     active_states: frozenset[Field]
     fire_location: str
+    places: dict[Field, dict[str, str]]
+    """By state, where it holds: as `Driver.places`."""
     packet: bytes
     saved_state: bytes
 
@@ -105,6 +112,8 @@ class Panel:
         self._parts = {key: ComponentState(frozenset(holds), text) for key, holds, text in saved.parts}
         self._systems = dict.fromkeys(saved.systems)
         self._last_operation: tuple[int, bytes] | None = None
+        self._reading: PanelReading | None = None
+        """The latest one; None after a change."""
 
     def apply_packet(self, packet: FirePacket) -> PanelReading:
         """Apply the states in a valid packet. Objects that are cut short count if their status is there."""
@@ -120,8 +129,11 @@ class Panel:
                 # A reset that is repeated must not clear what was reported after it.
                 self._last_operation = packet.sequence, packet.data
                 self._apply_operations(kind, packet.data)
-        holds = frozenset[Field]().union(*(part.active_states for part in self._parts.values()))
-        return PanelReading(holds, self._newest_fire(), packet.encode(), self._encode_state())
+        if self._reading is None:
+            places = self._places()
+            states = frozenset(name for name, where in places.items() if where)
+            self._reading = PanelReading(states, self._newest_fire(), places, b"", self._encode_state())
+        return msgspec.structs.replace(self._reading, packet=packet.encode())
 
     def state_queries(self) -> list[bytes]:
         """The data units of the requests for the present states, after a reconnection."""
@@ -134,6 +146,14 @@ class Panel:
         ]
         asked = [(READ_DEVICE, [b"\0"]), (READ_SYSTEMS, list(self._systems)), *pages]
         return [bytes((kind, len(whom))) + b"".join(whom) for kind, whom in asked if whom]
+
+    def _places(self) -> dict[Field, dict[str, str]]:
+        places: dict[Field, dict[str, str]] = {name: {} for name in get_args(Field)}
+        for key, part in self._parts.items():
+            address = _address(key)
+            for name in part.active_states:
+                places[name][address] = part.description
+        return places
 
     def _encode_state(self) -> bytes:
         parts = [(key, sorted(part.active_states), part.description) for key, part in self._parts.items()]
@@ -170,13 +190,15 @@ class Panel:
                 self._set_part(kind + system, ComponentState(frozenset({"manual_alarm"})))
 
     def _add_system(self, system: bytes) -> None:
-        if len(self._systems) < MAX_SYSTEMS_PER_PACKET:
+        if system not in self._systems and len(self._systems) < MAX_SYSTEMS_PER_PACKET:
             self._systems[system] = None
+            self._reading = None
 
     def _states_of(self, key: bytes) -> frozenset[Field]:
         return self._parts[key].active_states if key in self._parts else frozenset()
 
     def _reset(self, system: bytes) -> None:
+        self._set_part(MORE_PLACES_KEY, ComponentState(frozenset()))
         self._reduce_system(system, lambda holds: holds & STATES_KEPT_ON_RESET)
 
     def _reduce_system(self, system: bytes, states: Callable[[frozenset[Field]], frozenset[Field]]) -> None:
@@ -185,17 +207,33 @@ class Panel:
                 self._set_part(key, ComponentState(states(part.active_states), part.description))
 
     def _set_part(self, key: bytes, part: ComponentState) -> None:
-        old = self._parts.get(key)
-        if not part.active_states or (
-            "fire" in part.active_states and (old is None or "fire" not in old.active_states)
-        ):
+        old = self._parts.get(key, ComponentState(frozenset()))
+        if part.active_states == old.active_states and part.description == old.description:
+            return
+        self._reading = None
+        if not part.active_states or "fire" in part.active_states - old.active_states:
             self._parts.pop(key, None)  # The newest fire stands last.
         if not part.active_states:
             return
         if key not in self._parts and len(self._parts) >= MAX_PARTS:
-            quiet = (key for key, old in self._parts.items() if not old.active_states & ALARM_STATES)
-            del self._parts[next(quiet, next(iter(self._parts)))]
+            key, part = self._make_room(key, part)
         self._parts[key] = part
+
+    def _make_room(self, key: bytes, part: ComponentState) -> tuple[bytes, ComponentState]:
+        """Parts without an alarm give way to one with it. Returns what must be stored: of all that find no
+        room only the states are known, not the places."""
+        quiet = (
+            other
+            for other, held in self._parts.items()
+            if not held.active_states & ALARM_STATES and other != MORE_PLACES_KEY
+        )
+        given_way = next(quiet, None) if part.active_states & ALARM_STATES else None
+        unplaced = self._parts.pop(given_way) if given_way else part
+        more = ComponentState(self._states_of(MORE_PLACES_KEY) | unplaced.active_states)
+        if given_way is None:
+            return MORE_PLACES_KEY, more
+        self._parts[MORE_PLACES_KEY] = more
+        return key, part
 
     def _newest_fire(self) -> str:
         fires = [key for key, part in self._parts.items() if "fire" in part.active_states]
@@ -203,10 +241,15 @@ class Panel:
         if not fires:
             return ""
         key = (components or fires)[-1]
-        place = "/".join(str(byte) for byte in key[1:4])
-        if key[0] == COMPONENT:
-            place += "/" + ".".join(str(byte) for byte in key[4:])
-        return f"{place} {self._parts[key].description}".strip()
+        return f"{_address(key)} {self._parts[key].description}".strip()
+
+
+def _address(key: bytes) -> str:
+    """System type / system address / component type / component address; "" is the device itself."""
+    if key == MORE_PLACES_KEY:
+        return MORE_PLACES
+    address = "/".join(str(byte) for byte in key[1:4])
+    return address + "/" + ".".join(str(byte) for byte in key[4:]) if key[0] == COMPONENT else address
 
 
 def _decode_state(saved_state: bytes) -> PanelState:

@@ -97,7 +97,8 @@ class LineHealth:
         driver = self.spec.driver
         values, bad = convert_values(device.points, driver.decode(device.points, raw))
         state = driver.state_to_save(raw) if driver.state_to_save else None
-        return Sample(device.name, self._clock.now(), values, bad, driver_state=state)
+        places = driver.places(device.points, raw) if driver.places else {}
+        return Sample(device.name, self._clock.now(), values, bad, places=places, driver_state=state)
 
     async def accept_sample(self, health: DeviceHealth, sample: Sample) -> None:
         """A sample without any value counts as a failure."""

@@ -10,7 +10,7 @@ from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, Listene
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
 from gateway.model.record import GATEWAY_DEVICE, UPLINK_DEVICE, Fact, Lane, Record
-from gateway.model.sample import Quality, Raw, Sample, Value
+from gateway.model.sample import MORE_PLACES, Quality, Raw, Sample, Value
 from gateway.model.service import (
     ConfigurationAdopted,
     Message,
@@ -27,6 +27,7 @@ __all__ = [
     "FAILURES_UNTIL_OFFLINE",
     "GATEWAY_DEVICE",
     "LATCHING_HAZARDS",
+    "MORE_PLACES",
     "UPLINK_DEVICE",
     "Action",
     "AlarmSpec",

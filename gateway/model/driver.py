@@ -125,6 +125,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
     format_raw: Callable[[Raw], str]
     """Pure: a raw reading as text for an engineer."""
+    places: Callable[[Mapping[str, Any], Raw], dict[str, dict[str, str]]] | None = None
+    """Pure: as `Sample.places`, for devices that report for many places, such as fire panels."""
     state_to_save: Callable[[Raw], bytes] | None = None
     """Pure: the state to restore after a restart of the line or the gateway, for devices that report a
     change only once, or count from zero after each start."""

@@ -16,6 +16,10 @@ Raw = Any
 """What a driver read, before decoding; its shape is private to the driver."""
 
 
+MORE_PLACES = "*"
+"""In `Sample.places`, the address that stands for all places that find no room."""
+
+
 class Quality(StrEnum):
     """The quality of one sample."""
 
@@ -34,6 +38,10 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     error: str = ""
+    places: dict[str, dict[str, str]] = {}
+    """Of a boolean point that stands for many places behind one device: those where it is true, by their
+    addresses, each with its name for people (or ""). The address "" is the device itself. Each place is an
+    alarm of its own; in the journal are only its alarms."""
     driver_state: bytes | None = None
     """What its driver must know after a restart; stored like an alarm, and never sent upstream."""
 

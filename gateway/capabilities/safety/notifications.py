@@ -16,11 +16,19 @@ import msgspec
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import exception_of
-from gateway.model import Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
+from gateway.model import MORE_PLACES, Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
 from gateway.words import translate
 
 from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
 from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
+
+
+def place_text(language: str, place: str, where: str) -> str:
+    """A place behind a device for people: its name and its address."""
+    if place == MORE_PLACES:
+        return translate(language, "notice.more-places")
+    return f"{where} {place}".strip()
+
 
 _WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
 """The word keys for faults of the gateway's own parts, by the device they are recorded for."""
@@ -180,6 +188,9 @@ class Notifier:
                 "point": notice.alarm.point,
                 "hazard": notice.alarm.hazard,
                 "value": notice.alarm.value,
+                **(
+                    {"place": notice.alarm.place, "where": notice.alarm.where} if notice.alarm.place else {}
+                ),
                 "raised": notice.alarm.raised,
                 "drill": notice.alarm.drill,
             }
@@ -226,7 +237,8 @@ class Notifier:
             return f"{location} {title}" if device else title
         key = f"point.{alarm.point.partition('.')[0]}"
         word = translate(language, key)
-        return f"{location} {alarm.point if word == key else word}"
+        place = place_text(language, alarm.place, alarm.where)
+        return f"{location} {alarm.point if word == key else word} {place}".rstrip()
 
     def _change_text(self, notice: Notice) -> str:
         return self._translate(notice.change, by=notice.by or "–")

@@ -30,6 +30,8 @@ class SensorEntry(NamedTuple):
     point: str
     by: str
     why: str = ""
+    where: str = ""
+    """The place behind the sensor's device, of a point that stands for many."""
 
 
 class SensorLog(msgspec.Struct):
@@ -86,7 +88,8 @@ class PeriodLog:
         if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        entry = SensorEntry(at, body["point"], body.get("by", ""), body.get("why", ""))
+        where = " ".join(filter(None, (body.get("where"), body.get("place"))))
+        entry = SensorEntry(at, body["point"], body.get("by", ""), body.get("why", ""), where)
         change, alarm_id = body["change"], body["id"]
         if change == "tested":
             sensor.tests.append(entry)
@@ -151,6 +154,7 @@ def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list
                     (
                         f"{each.at:%m-%d %H:%M}",
                         _point_title(each.point, device, language),
+                        each.where,
                         each.by,
                         each.why,
                     ),

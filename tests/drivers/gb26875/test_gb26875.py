@@ -258,10 +258,15 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
     def stands(engine: Engine) -> bool:
         return any(alarm.state == "active" for alarm in engine.rows("safety").values())
 
+    def places(engine: Engine) -> dict[str, str]:
+        return {alarm.place: alarm.state for alarm in engine.rows("safety").values() if alarm.place}
+
     fire = components(component(FIRE, 1, "一楼"))
     async with gateway() as engine, calling(port) as peer:
         await peer.ask(packet(fire).encode())
         assert stands(engine)
+        await peer.ask(packet(components(component(FIRE, 3, "三楼"))).encode())
+        assert places(engine) == {"1/1/40/1.0.0.0": "active", "1/1/40/3.0.0.0": "active"}
     path = tmp_path / "cut-journal.db"
     async with gateway() as engine, calling(port) as peer:
         await peer.ask(packet(b"").encode())
@@ -269,7 +274,13 @@ async def test_a_fire_outlives_a_power_cut_and_is_raised_once(tmp_path: Path) ->
         await peer.ask(packet(components(component(1, 2))).encode())
         assert stands(engine), "nor does another detector"
         await peer.ask(packet(components(component(1, 1))).encode())
-    assert fires == [True, True, True, False]
+        assert stands(engine), "nor the end of one fire of the other"
+        await peer.ask(packet(operation(1)).encode())
+        assert places(engine).keys() == {"1/1/40/1.0.0.0", "1/1/40/3.0.0.0"}
+    assert fires == [True, True, True, True, True, False]
     async with JournalReader.open(path) as reader:
-        changes = [record.body["change"] async for record in reader.records(Lane.ALARM, 0)]
-    assert changes.count("raised") == 1
+        bodies = [record.body async for record in reader.records(Lane.ALARM, 0)]
+    raised = [
+        (body["point"], body["place"], body["where"]) for body in bodies if body["change"] == "raised"
+    ]
+    assert raised == [("fire", "1/1/40/1.0.0.0", "一楼"), ("fire", "1/1/40/3.0.0.0", "三楼")]

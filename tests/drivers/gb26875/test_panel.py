@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from drivers.gb26875.packets import ANSWER, MAX_DATA_BYTES, SEND
 from drivers.gb26875.panel import MAX_PARTS, STATUS_BITS, Panel, PanelReading
+from gateway.model import MORE_PLACES
 from tests.drivers.gb26875.frames import (
     DISABLED,
     FIRE,
@@ -197,5 +198,26 @@ def test_strangers_parts_do_not_fill_the_memory_and_push_out_no_fire() -> None:
     for first in range(0, MAX_PARTS + 200, 20):
         faults = [component(1 << 2, number) for number in range(first, first + 20)]
         reading = panel.apply_packet(packet(components(*faults)))
-    assert len(panel._parts) == MAX_PARTS
+    assert len(panel._parts) == MAX_PARTS + 1
     assert reading.fire_location.endswith("仓库")
+    assert MORE_PLACES in reading.places["fault"]
+    for number in range(9000, 9000 + MAX_PARTS + 100):
+        reading = panel.apply_packet(packet(components(component(FIRE, number))))
+    assert len(panel._parts) == MAX_PARTS + 1
+    assert len(reading.places["fire"]) == MAX_PARTS + 1
+    assert {MORE_PLACES, "1/1/40/255.255.255.255"} <= reading.places["fire"].keys()
+    assert reading.places["fault"] == {MORE_PLACES: ""}, "they gave way, and are known without their places"
+    assert panel.apply_packet(packet(operation(1))).places["fire"] == {}
+
+
+def test_each_part_that_holds_a_state_is_a_place_of_it() -> None:
+    fires = [component(FIRE, number, f"{number} 号") for number in range(1, 23)]
+    places = told(components(*fires), system(1 << 2, 10), bytes((21, 1, 1 << 2)) + TIME).places
+    assert places["fire"] == {f"1/1/40/{number}.0.0.0": f"{number} 号" for number in range(1, 23)}
+    assert places["fault"] == {"10/1": "", "": ""}
+    assert places["manual_alarm"] == {}
+    assert told(components(*fires), operation(1)).places["fire"] == {}
+    assert told(components(*fires), operation(1 << 3)).places["fire"] == {}
+    assert told(components(*fires), components(component(1, 5))).places["fire"].keys() == places[
+        "fire"
+    ].keys() - {"1/1/40/5.0.0.0"}

@@ -90,6 +90,9 @@ class AlarmRow(msgspec.Struct, frozen=True):
     """The plan, shown with the first of the alarms that it covers."""
     output: str = ""
     """The output that has failed to confirm."""
+    place: str = ""
+    where: str = ""
+    """The place behind the device: its address, and its name for people."""
 
 
 class EndedRow(msgspec.Struct, frozen=True):
@@ -101,6 +104,8 @@ class EndedRow(msgspec.Struct, frozen=True):
     hazard: Hazard
     rule: dict[str, str]
     at: int | None
+    place: str
+    where: str
 
 
 class OutOfServiceRow(msgspec.Struct, frozen=True):
@@ -116,6 +121,8 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
     by: str
     why: str
     until: int | None
+    place: str = ""
+    where: str = ""
 
 
 class OutputRow(msgspec.Struct, frozen=True):
@@ -329,6 +336,8 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             inside=inside if alarm.hazard is Hazard.FIRE else None,
             case=_case_row(case, part_input.now) if case and is_first else None,
             output=alarm.point.removesuffix(".failed") if output else "",
+            place=alarm.place,
+            where=alarm.where,
         )
 
     return tuple(row(alarm) for alarm in alarms)
@@ -346,6 +355,8 @@ def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
             hazard=alarm.hazard,
             rule=alarm.title,
             at=wall_ms(at, now),
+            place=alarm.place,
+            where=alarm.where,
         )
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
         if alarm.is_current
@@ -389,6 +400,8 @@ def _out_of_service_rows(part_input: PartInput) -> tuple[OutOfServiceRow, ...]:
             by=alarm.mode_by,
             why=alarm.why,
             until=until,
+            place=alarm.place if shelved else "",
+            where=alarm.where if shelved else "",
         )
     order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))

@@ -84,6 +84,9 @@ class AlarmSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in milliseconds."""
     value: Value = False
     drill: bool = False
+    place: str = ""
+    where: str = ""
+    """The place behind the device: its address, and its name for people."""
 
 
 class EscalationCase(
@@ -235,6 +238,7 @@ class Escalation(Service):
         alarm = AlarmSummary(
             id=body["id"], device=fact.device, point=body["point"], hazard=hazard,
             raised=body["raised"], value=body["value"], drill=mode == "drill",
+            place=body.get("place", ""), where=body.get("where", ""),
         )  # fmt: skip
         key, change = alarm.id.rpartition("/")[0], body["change"]
         case: EscalationCase | None = rows.get(key)

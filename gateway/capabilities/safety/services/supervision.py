@@ -129,7 +129,7 @@ class Supervision(Service):
 
     def _process_alarm(self, rows: Rows, fact: Fact) -> RowChanges:
         body = fact.body
-        key = str(body["id"]).rpartition("/")[0]
+        key = f"{fact.device}/{body['point']}" if "place" in body else str(body["id"]).rpartition("/")[0]
         if key not in self._interval_days:
             return {}
         old: Sensor = rows.get(key) or Sensor(since=fact.at)

@@ -243,6 +243,23 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     assert "Value: 12.5 °C" in texts[1]
 
 
+async def test_a_place_behind_a_device_is_named() -> None:
+    for language, more in (("zh", "及其他部位"), ("en", "and further places")):
+        rig = Rig(language=language)
+        fact = alarm("raised", 0, "active", key="smoke/smoke/1/3/40/7/1")
+        for place, where in (("1/3/40/7", "三楼走廊"), ("*", "")):
+            body = {**fact.body, "id": f"smoke/smoke/{place}/1", "place": place, "where": where}
+            rig.fold.step(msgspec.structs.replace(fact, body=body, at=rig.clock.now()))
+        texts = [
+            rig.notifier.compose_message([(key, row)], rig.clock.now())
+            for key, row in rig.fold.rows.items()
+            if isinstance(row, Notice) and row.channel == "b"
+        ]
+        assert texts[0].headline.endswith(" 三楼走廊 1/3/40/7")
+        assert texts[1].headline.endswith(f" {more}")
+        assert texts[0].alarms[0]["where"] == "三楼走廊"
+
+
 async def test_what_a_library_chokes_on_is_a_failure_like_any_other() -> None:
     rig = Rig()
     rig.refuse["b"] = ZeroDivisionError("the secret")

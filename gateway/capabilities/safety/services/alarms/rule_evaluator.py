@@ -130,6 +130,8 @@ class RuleEvaluator:
                 device, _, point = spec.point.partition(".")
                 of_device = self._by_device.setdefault(device, {})
                 of_device.setdefault(state.rule.id, []).append((state, condition, point))
+        self._places: dict[str, dict[str, _RuleState]] = {}
+        """By the id of a point's rule, the states at the places where it holds or is about to."""
         self._time_dependent = [state for state in self._states.values() if state.rule.depends_on_time]
 
     @property
@@ -142,11 +144,26 @@ class RuleEvaluator:
         state = self._states.get(rule_id)
         return state is not None and state.holds
 
+    def places_holding(self, rule_id: str) -> list[Rule]:
+        """The rules of the places where this rule of a point holds."""
+        return [state.rule for state in self._places.get(rule_id, {}).values() if state.holds]
+
     def resume(self, holding_rule_ids: Iterable[str]) -> None:
         """Continue after a restart: the rules with these ids hold until a reading says otherwise."""
         for rule_id in holding_rule_ids:
             if rule_id in self._states:
                 self._states[rule_id].holds = True
+
+    def resume_place(self, rule_id: str, place: str, where: str) -> None:
+        """As `resume`, for the rule of a point at one of its places."""
+        if rule_id in self._states:
+            self._state_at_place(self._states[rule_id].rule, place, where).holds = True
+
+    def _state_at_place(self, rule: Rule, place: str, where: str) -> _RuleState:
+        of_rule = self._places.setdefault(rule.id, {})
+        if place not in of_rule:
+            of_rule[place] = _RuleState(rule.at_place(place, where))
+        return of_rule[place]
 
     def evaluate_sample(self, sample: Sample) -> Iterator[RuleChange]:
         """The changes that a sample causes."""
@@ -156,13 +173,35 @@ class RuleEvaluator:
         now_s = sample.at.mono_ns / 1e9
         values: Mapping[str, Value] = {**sample.values, LINK_POINT: bool(sample.error)}
         for entries in of_device.values():
-            for _, condition, point in entries:
-                if point in values:
-                    condition.update_value(values[point], now_s)
             state = entries[0][0]
+            places = sample.places.get(state.rule.point) if state.rule.is_of_point else None
+            for _, condition, point in entries:
+                if places is not None:
+                    condition.update_value("" in places, now_s)
+                elif point in values:
+                    condition.update_value(values[point], now_s)
             if state.update(sample.at, self._local_time):
                 value = sample.error if state.rule.point == LINK_POINT else state.conditions[0].value
                 yield RuleChange(state.rule, state.holds, value)
+            if places is not None:
+                yield from self._evaluate_places(state.rule, places, sample.at)
+
+    def _evaluate_places(self, rule: Rule, places: Mapping[str, str], at: Stamp) -> Iterator[RuleChange]:
+        """The changes at the places of a point. Those that hold as before cost nothing."""
+        known = self._places.get(rule.id, {})
+        new = {place: None for place in places if place and place not in known}
+        undecided = [place for place, state in known.items() if state.holds is not (place in places)]
+        interrupted = [place for place, state in known.items() if state.pending_since_s is not None]
+        for place in dict.fromkeys((*new, *undecided, *interrupted)):
+            state = self._state_at_place(rule, place, places.get(place, ""))
+            state.conditions[0].update_value(place in places, at.mono_ns / 1e9)
+            yield from self._update_place(state, at)
+
+    def _update_place(self, state: _RuleState, at: Stamp) -> Iterator[RuleChange]:
+        if state.update(at, self._local_time):
+            yield RuleChange(state.rule, state.holds, state.holds)
+        if not state.holds and state.pending_since_s is None:
+            self._places[state.rule.point_rule_id].pop(state.rule.place, None)
 
     def evaluate_time(self, at: Stamp) -> Iterator[RuleChange]:
         """The changes that the passing of time causes: delays, hours, `missing` and `stuck`."""
@@ -173,3 +212,7 @@ class RuleEvaluator:
             is_due = state.pending_since_s is not None or state.rule.depends_on_time
             if is_due and state.update(at, self._local_time):
                 yield RuleChange(state.rule, state.holds, state.conditions[0].value)
+        for of_rule in self._places.values():
+            for state in list(of_rule.values()):
+                if state.pending_since_s is not None or state.rule.depends_on_time:
+                    yield from self._update_place(state, at)

@@ -70,6 +70,24 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     on_delay_s: float = 0.0
     off_delay_s: float = 5.0
     latching: bool
+    place: str = ""
+    """The address of the one place that it is for, of a point that stands for many (`Sample.places`)."""
+    where: str = ""
+    """That place's name for people."""
+
+    def at_place(self, place: str, where: str) -> Rule:
+        """The same rule for one of the places of its point."""
+        return msgspec.structs.replace(self, id=f"{self.id}/{place}", place=place, where=where)
+
+    @property
+    def is_of_point(self) -> bool:
+        """Whether it is the rule of one point in a device's profile."""
+        return self.id == f"{self.device}/{self.point}"
+
+    @property
+    def point_rule_id(self) -> str:
+        """The id of the rule of the whole point."""
+        return self.id.removesuffix(f"/{self.place}") if self.place else self.id
 
     @property
     def depends_on_time(self) -> bool:

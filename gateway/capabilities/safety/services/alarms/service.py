@@ -7,6 +7,8 @@ a certified fire device.
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from math import inf
@@ -16,6 +18,7 @@ import msgspec
 
 from gateway.model import (
     GATEWAY_DEVICE,
+    MORE_PLACES,
     AlarmSpec,
     Command,
     ConfigurationAdopted,
@@ -55,6 +58,8 @@ class AlarmMode(StrEnum):
     """A practice alarm, started by a person."""
 
 
+MAX_PLACES = 256
+"""Places of one point that have an alarm of their own; one more alarm stands for all others."""
 MAX_MUTE_S = 7 * _HOUR_S
 """After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
 MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, AlarmMode.TEST: 2 * _HOUR_S}
@@ -62,12 +67,17 @@ MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, 
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """One alarm; its key is its rule's id, or `drill/hazard`. A point without a row is normal."""
+    """One alarm; its key is its rule's id, with a place behind it where it has one, or `drill/hazard`. A
+    point without a row is normal."""
 
     id: str
     device: str
     point: str
     hazard: Hazard
+    place: str = ""
+    """The address of the place behind the device, of a point that stands for many (`Sample.places`)."""
+    where: str = ""
+    """That place's name for people."""
     state: AlarmState = AlarmState.NORMAL
     raised: Stamp
     value: Value = False
@@ -184,13 +194,20 @@ class Safety(Service):
 
     def _resume_rules(self, rows: Rows) -> None:
         standing = (AlarmState.ACTIVE, AlarmState.ACKNOWLEDGED)
-        self._evaluator.resume(key for key, alarm in rows.items() if alarm.state in standing)
+        alarms = {key: alarm for key, alarm in rows.items() if alarm.state in standing}
+        self._evaluator.resume(key for key, alarm in alarms.items() if not alarm.place)
+        for key, alarm in alarms.items():
+            if alarm.place:
+                self._evaluator.resume_place(_point_rule_id(key, alarm), alarm.place, alarm.where)
 
     def _apply_configuration(self, changes: _ChangeSet) -> None:
         """Remove the alarms whose rule is no longer configured: nothing would clear them."""
         self._resume_rules(changes.alarms)
         for key, alarm in changes.alarms.items():
-            if key not in self._evaluator.rules and alarm.mode is not AlarmMode.DRILL:
+            if (
+                _point_rule_id(key, alarm) not in self._evaluator.rules
+                and alarm.mode is not AlarmMode.DRILL
+            ):
                 changes.record(
                     key, _replace(alarm, state=AlarmState.NORMAL, mode=None, until=None), "removed"
                 )
@@ -198,16 +215,24 @@ class Safety(Service):
     def _apply_rule_change(self, changes: _ChangeSet, change: RuleChange) -> None:
         """Raise or clear the alarm of a rule."""
         rule = change.rule
-        old = changes.get(rule.id)
-        mode = old.mode if old else None
+        of_point = changes.get(rule.point_rule_id)
+        mode = of_point.mode if of_point else None
         if mode is AlarmMode.DISABLED:
             return
         if mode is AlarmMode.TEST:
-            assert old is not None
+            assert of_point is not None
             if change.holds:
-                changes.record(rule.id, _replace(old, tested=True, value=change.value), "tested")
+                tested = _replace(of_point, tested=True, value=change.value)
+                changes.record(rule.point_rule_id, tested, "tested", **_place_facts(rule.place, rule.where))
             return
+        if rule.place and changes.get(rule.id) is None:
+            rule = self._rule_within_limit(changes, rule)
+        if rule.place == MORE_PLACES and not change.holds and self._has_unlisted_places(changes, rule):
+            return
+        old = changes.get(rule.id)
         alarm = old or _new_alarm(rule, changes.at)
+        if rule.place == MORE_PLACES and alarm.state is AlarmState.ACKNOWLEDGED:
+            alarm = _replace(alarm, state=AlarmState.NORMAL)  # It is another place.
         if change.holds and alarm.state in (AlarmState.NORMAL, AlarmState.LATCHED):
             # A new occurrence gets a new id: a late click must not acknowledge it.
             alarm = _replace(
@@ -218,6 +243,17 @@ class Safety(Service):
             alarm = _replace(alarm, value=change.value, muted=False)
             more = self._muster_figures(rule.hazard)
         changes.apply_event(rule.id, alarm, AlarmEvent.RAISE if change.holds else AlarmEvent.CLEAR, **more)
+
+    def _rule_within_limit(self, changes: _ChangeSet, rule: Rule) -> Rule:
+        """The rule of a place that has no alarm, or the one that stands for all places without room."""
+        if changes.place_counts[rule.point_rule_id] < MAX_PLACES:
+            return rule
+        return self._evaluator.rules[rule.point_rule_id].at_place(MORE_PLACES, "")
+
+    def _has_unlisted_places(self, changes: _ChangeSet, rule: Rule) -> bool:
+        """Whether the rule of a point holds at places that have no alarm of their own."""
+        holding = self._evaluator.places_holding(rule.point_rule_id)
+        return any(each.place == MORE_PLACES or changes.get(each.id) is None for each in holding)
 
     def _muster_figures(self, hazard: Hazard) -> dict[str, Any]:
         """For a fire alarm, how many people must be found, if that is known."""
@@ -237,12 +273,16 @@ class Safety(Service):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
             alarm = _with_mode(alarm, AlarmMode.DISABLED, command, changes.at)
             changes.record(rule.id, _replace(alarm, state=AlarmState.NORMAL, muted=False), "disabled")
+            for key, other in changes.places_of(rule.id).items():
+                ended = _replace(other, state=AlarmState.NORMAL, mode=None, until=None, mode_by=command.by)
+                changes.record(key, ended, "disabled")
 
     def _start_test(self, changes: _ChangeSet, command: Command) -> None:
         """Only a normal point can be tested: a real alarm is never turned into a test."""
         for rule in self._rules_named_by(command):
             alarm = changes.get(rule.id) or _new_alarm(rule, changes.at)
-            if alarm.state is AlarmState.NORMAL and alarm.mode is None:
+            is_normal = alarm.state is AlarmState.NORMAL and not changes.places_of(rule.id)
+            if is_normal and alarm.mode is None:
                 alarm = _with_mode(_replace(alarm, tested=False), AlarmMode.TEST, command, changes.at)
                 changes.record(rule.id, alarm, "test-begun")
 
@@ -266,6 +306,9 @@ class Safety(Service):
         rule = self._evaluator.rules.get(key)
         if raises and rule is not None:
             self._apply_rule_change(changes, RuleChange(rule, True, alarm.value))
+        if alarm.mode in (AlarmMode.DISABLED, AlarmMode.TEST):
+            for at_place in self._evaluator.places_holding(key):
+                self._apply_rule_change(changes, RuleChange(at_place, True, True))
 
     def _start_drill(self, changes: _ChangeSet, command: Command) -> None:
         """Raise a practice alarm."""
@@ -300,7 +343,23 @@ class _ChangeSet:
 
     @property
     def alarms(self) -> dict[str, Alarm]:
+        """As they were before the message."""
         return dict(self._old_rows)
+
+    @functools.cached_property
+    def place_counts(self) -> Counter[str]:
+        """How many places of each point have an alarm, by the id of its rule. `record` counts on."""
+        places = ((key, row) for key, row in self._old_rows.items() if row.place)
+        return Counter(_point_rule_id(key, row) for key, row in places)
+
+    def places_of(self, point_rule_id: str) -> dict[str, Alarm]:
+        """The alarms of the places of a point, as they are now."""
+        rows = {**self._old_rows, **self.rows}
+        return {
+            key: alarm
+            for key, alarm in rows.items()
+            if alarm is not None and alarm.place and _point_rule_id(key, alarm) == point_rule_id
+        }
 
     def get(self, key: str) -> Alarm | None:
         row = self.rows[key] if key in self.rows else self._old_rows.get(key)
@@ -316,6 +375,8 @@ class _ChangeSet:
     def record(self, key: str, alarm: Alarm, change: str, **more: Any) -> None:
         """Store an alarm as it is now, with a fact of what has changed."""
         is_normal = alarm.state is AlarmState.NORMAL and alarm.mode in (None, AlarmMode.DRILL)
+        if alarm.place and self.get(key) is None:
+            self.place_counts[_point_rule_id(key, alarm)] += 1
         self.rows[key] = None if is_normal else alarm
         body = {
             "id": alarm.id,
@@ -329,6 +390,7 @@ class _ChangeSet:
             "by": alarm.mode_by if change in _MODE_CHANGES else alarm.acknowledged_by,
             "mode": alarm.mode or "",
             "why": alarm.why,
+            **_place_facts(alarm.place, alarm.where),
             **more,
         }
         self.facts.append(Fact(Lane.ALARM, alarm.device, "alarm", self.at, body))
@@ -340,14 +402,15 @@ _MODE_CHANGES = frozenset(
 
 
 def _acknowledge_alarm(changes: _ChangeSet, command: Command) -> None:
-    """By alarm id, so that a late click never acknowledges a newer alarm of the same point."""
-    for key, alarm in _alarms_named_by(changes, command):
+    """By alarm id, so that a late click never acknowledges a newer alarm of the same point; or all alarms
+    of a device."""
+    for key, alarm in _alarms_named_by(changes, command) or _alarms_of_device(changes, command):
         changes.apply_event(key, _replace(alarm, acknowledged_by=command.by), AlarmEvent.ACKNOWLEDGE)
 
 
 def _reset_alarm(changes: _ChangeSet, command: Command) -> None:
     """A reset is recorded with the person's name. It ends a drill in any state."""
-    for key, alarm in _alarms_named_by(changes, command):
+    for key, alarm in _alarms_named_by(changes, command) or _alarms_of_device(changes, command):
         signed = _replace(alarm, acknowledged_by=command.by)
         if alarm.mode is AlarmMode.DRILL:
             changes.record(key, _replace(signed, state=AlarmState.NORMAL), "closed")
@@ -383,6 +446,19 @@ def _alarms_named_by(changes: _ChangeSet, command: Command) -> list[tuple[str, A
     return [(key, alarm) for key, alarm in changes.alarms.items() if alarm.id == wanted]
 
 
+def _alarms_of_device(changes: _ChangeSet, command: Command) -> list[tuple[str, Alarm]]:
+    """If the command names no alarm, those of its device; with `seen` only those raised until then (Unix
+    milliseconds): a late click concerns no newer one."""
+    seen = command.args.get("seen", inf)
+    if "alarm" in command.args or command.device == GATEWAY_DEVICE or not isinstance(seen, int | float):
+        return []
+    return [
+        (key, alarm)
+        for key, alarm in changes.alarms.items()
+        if alarm.device == command.device and alarm.is_current and alarm.raised.wall_ms <= seen
+    ]
+
+
 def _with_mode(alarm: Alarm, mode: AlarmMode, command: Command, at: Stamp) -> Alarm:
     requested = command.args.get("seconds")
     max_s = MAX_MODE_S[mode]
@@ -415,10 +491,21 @@ def _new_alarm(rule: Rule, at: Stamp) -> Alarm:
         device=rule.device,
         point=rule.point,
         hazard=rule.hazard,
+        place=rule.place,
+        where=rule.where,
         raised=at,
         title=rule.title,
         latch=rule.latching,
     )
+
+
+def _point_rule_id(key: str, alarm: Alarm) -> str:
+    """The id of the rule of the whole point, from the key of an alarm."""
+    return key.removesuffix(f"/{alarm.place}") if alarm.place else key
+
+
+def _place_facts(place: str, where: str) -> dict[str, Any]:
+    return {"place": place, "where": where} if place else {}
 
 
 def _occurrence_id(key: str, at: Stamp) -> str:

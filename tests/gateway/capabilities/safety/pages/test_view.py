@@ -41,6 +41,17 @@ def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
     assert [(each.name, each.at) for each in ended] == [("smoke", NOON - 299_000)]
 
 
+def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
+    rows = {
+        f"smoke/smoke/{place}": replace(alarm(AlarmState.ACTIVE), id=f"{place}/1", place=place, where=where)
+        for place, where in (("1/1", "一楼"), ("1/2", "二楼"))
+    }
+    seen = view(SMOKE, safety=rows).parts["safety"]
+    assert {(line.place, line.where) for line in seen.alarms} == {("1/1", "一楼"), ("1/2", "二楼")}
+    snapshot = Snapshot({}, removed={"safety": ((rows["smoke/smoke/1/2"], at(1)),)})
+    assert [each.where for each in view_of(SMOKE, snapshot=snapshot).parts["safety"].ended] == ["二楼"]
+
+
 def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)

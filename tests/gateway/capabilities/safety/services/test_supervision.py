@@ -99,6 +99,14 @@ def test_a_real_alarm_is_a_proof_as_well() -> None:
     assert both.rows["s1/smoke"].tested is not None
 
 
+def test_an_alarm_of_one_place_proves_its_point_as_well() -> None:
+    both = Both()
+    fire = sample("s1", WEEK + 60, smoke=True)
+    both.step(sample("s1", 0, smoke=False), tick(WEEK), replace(fire, places={"smoke": {"1/2": "二楼"}}))
+    assert both.figure("tests_due") == 0
+    assert sorted(both.rows) == ["s1/smoke"]
+
+
 def test_how_often_is_the_sites_own_affair() -> None:
     both = Both(smoke=0, fridge=30)
     both.step(sample("s1", 0, smoke=False), sample("f", 0, warm=4.0))
