@@ -2,8 +2,9 @@
 
 Packets of command 1 and 2 are confirmed (3) once the core has processed their reading, so that what a
 power cut loses is sent again. A wrong sum, a wrong end, an unknown command and a sender that is not
-configured are denied (6), so that the device shows a fault. A duty check (91) sent to us is confirmed
-like any control packet, but never answered as by a person.
+configured are denied (6), so that the device shows a fault; but a sound packet of such a sender is
+reported, with the fires in it. A duty check (91) sent to us is confirmed like any control packet, but
+never answered as by a person.
 
 A device is asked (4), at its first packet on a connection, for its own state (81), that of its systems
 (61) and of the components with a state (62), to learn what happened in the meantime. If it does not
@@ -24,7 +25,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, Value
+from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, UnknownSender, Value
 from gateway.wire.serialport import open_port
 
 from .options import HOST_PORT, Options
@@ -47,6 +48,8 @@ from .panel import DUTY_ANSWERED, OPERATION_FORMATS, Panel
 ACTIONS = ("duty-check", "set-clock")
 READ_BYTES = 1024
 """The bytes of one turn: what strangers send must not hold the event loop."""
+MAX_UNKNOWN_DEVICES, MAX_UNKNOWN_PARTS = 32, 64
+"""Devices that are not configured whose states are held, and how many states of each."""
 EARLIEST_YEAR = 2026
 """Before it, our clock has not been set and must not set another one."""
 
@@ -70,6 +73,8 @@ class FireListener(Listener):
             bytes.fromhex(device.address.source.replace(":", "")): device.name for device in devices
         }
         self._panels = {name: Panel() for name in self._names.values()}
+        self._unknown: dict[bytes, tuple[Panel, dict[str, str]]] = {}
+        """Devices that are not configured, by their sources, and their fires; the newest last."""
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
         self._messages = asyncio.Queue()
         self._clients: dict[asyncio.Task[None], _Client] = {}
@@ -116,10 +121,28 @@ class FireListener(Listener):
         if name is not None:
             self._resolve_commands(name, packet)
             await self._deliver(name, self._panels[name].apply_packet(packet))
+        else:
+            await self._deliver("", self._apply_unknown(packet))
         if packet.command in (CONTROL, SEND):
             return packet.answer(DENY if name is None else CONFIRM)
         # We have no states to request, and an unknown command is denied (6.5 of the standard).
         return b"" if packet.command in ANSWERS else packet.answer(DENY)
+
+    def _apply_unknown(self, packet: FirePacket) -> UnknownSender:
+        """A packet of a device that is not configured. The states of some such devices are held; one
+        without a fire gives way to another."""
+        source = packet.source
+        panel, _ = self._unknown.pop(source, (Panel(max_parts=MAX_UNKNOWN_PARTS), {}))
+        places = panel.apply_packet(packet).places
+        fires = {**places["fire"], **places["manual_alarm"]}
+        if len(self._unknown) >= MAX_UNKNOWN_DEVICES:
+            quiet = next((other for other, (_, held) in self._unknown.items() if not held), None)
+            if quiet is not None:
+                del self._unknown[quiet]
+        if len(self._unknown) < MAX_UNKNOWN_DEVICES:
+            self._unknown[source] = panel, fires
+        like = self._names.get(source[::-1], "")
+        return UnknownSender(address={"source": source.hex(":").upper()}, like=like, fires=fires)
 
     def _resolve_commands(self, name: str, packet: FirePacket) -> None:
         """Finish the commands that this packet confirms, denies or answers."""

@@ -107,7 +107,8 @@ class PanelState(msgspec.Struct, frozen=True, array_like=True):
 class Panel:
     """Everything behind one transmission device, by type and identity as sent."""
 
-    def __init__(self, saved_state: bytes = b"") -> None:
+    def __init__(self, saved_state: bytes = b"", max_parts: int = MAX_PARTS) -> None:
+        self._max_parts = max_parts
         saved = _decode_state(saved_state)
         self._parts = {key: ComponentState(frozenset(holds), text) for key, holds, text in saved.parts}
         self._systems = dict.fromkeys(saved.systems)
@@ -215,7 +216,7 @@ class Panel:
             self._parts.pop(key, None)  # The newest fire stands last.
         if not part.active_states:
             return
-        if key not in self._parts and len(self._parts) >= MAX_PARTS:
+        if key not in self._parts and len(self._parts) >= self._max_parts:
             key, part = self._make_room(key, part)
         self._parts[key] = part
 
@@ -227,10 +228,10 @@ class Panel:
             for other, held in self._parts.items()
             if not held.active_states & ALARM_STATES and other != MORE_PLACES_KEY
         )
-        given_way = next(quiet, None) if part.active_states & ALARM_STATES else None
-        unplaced = self._parts.pop(given_way) if given_way else part
+        replaced = next(quiet, None) if part.active_states & ALARM_STATES else None
+        unplaced = self._parts.pop(replaced) if replaced else part
         more = ComponentState(self._states_of(MORE_PLACES_KEY) | unplaced.active_states)
-        if given_way is None:
+        if replaced is None:
             return MORE_PLACES_KEY, more
         self._parts[MORE_PLACES_KEY] = more
         return key, part

@@ -21,6 +21,7 @@ from gateway.jobs import Job
 from gateway.journal import Journal
 from gateway.model import (
     GATEWAY_DEVICE,
+    UNKNOWN_FIRE_POINT,
     Clock,
     Command,
     ConfigurationAdopted,
@@ -54,6 +55,7 @@ ALARM_DELIVERY_LIMIT_S = 30.0
 """Three attempts of ten seconds; then an alarm that the platform has not acknowledged raises a local fault
 (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
 SELF_CHECK_INTERVAL_S = 5.0
+FLAGS_CHECK_INTERVAL_S = 1.0
 
 T = TypeVar("T")
 
@@ -307,7 +309,7 @@ class Gateway:
 
     async def _report_own_figures(self) -> None:
         """Publish the gateway's own figures as samples of a device, to which rules and alarms apply."""
-        published: dict[str, Value] = {}
+        published: tuple[dict[str, Value], dict[str, str]] = {}, {}
         due = 0.0
         while True:
             journal = self.journal
@@ -317,8 +319,11 @@ class Gateway:
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }
-            if flags != published or self.clock.mono() >= due:
-                published, due = flags, self.clock.mono() + SELF_REPORT_INTERVAL_S
+            lines = self.lines.values()
+            fires = {place: where for line in lines for place, where in line.unknown_fires.items()}
+            flags[UNKNOWN_FIRE_POINT] = bool(fires)
+            if (flags, fires) != published or self.clock.mono() >= due:
+                published, due = (flags, fires), self.clock.mono() + SELF_REPORT_INTERVAL_S
                 figures = {
                     "journal_bytes": journal.size_bytes,
                     "written_per_day": round(journal.card_wear.bytes_per_day),
@@ -326,10 +331,11 @@ class Gateway:
                     "records_dropped": journal.dropped_count,
                     "dead_letters": journal.dead_letter_count,
                 }
+                places = {UNKNOWN_FIRE_POINT: fires}
                 await self.engine.publish_sample(
-                    Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures})
+                    Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures}, places=places)
                 )
-            await self.clock.sleep(SELF_CHECK_INTERVAL_S)
+            await self.clock.sleep(FLAGS_CHECK_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
         """Whether the platform has not acknowledged an alarm for too long."""

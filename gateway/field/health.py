@@ -25,6 +25,7 @@ from gateway.wire.codec import convert_values
 
 from .doctor import DeviceSnapshot, line_report
 from .tally import SlidingTally
+from .unknown import UnknownSenders
 
 SampleSink = Callable[[Sample], Awaitable[None]]
 
@@ -89,6 +90,7 @@ class LineHealth:
         self.counters = LineCounters()
         self.openings_without_sample = 0
         """How often the line was opened in vain: some open, and close at the first request."""
+        self.unknown_senders = UnknownSenders(spec.name, clock)
         self._clock = clock
         self._sink = sink
 
@@ -152,7 +154,9 @@ class LineHealth:
             DeviceSnapshot(name, health.is_offline, *health.tally.total(now), pushes=pushes)
             for name, health in self.devices.items()
         ]
-        return line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
+        report = line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
+        report["findings"] += map(msgspec.structs.asdict, self.unknown_senders.diagnoses())
+        return report
 
 
 def silence_limit_s(device: Device) -> float:

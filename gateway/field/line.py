@@ -50,6 +50,11 @@ class Line:
         """Counts since the start."""
         return self.health.counters
 
+    @property
+    def unknown_fires(self) -> dict[str, str]:
+        """The places of fires behind senders that are not configured, as in `Sample.places`."""
+        return self.health.unknown_senders.fires()
+
     def report(self) -> dict[str, Any]:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""
         return self.health.report(pushes=isinstance(self._open_line, PushedLine))

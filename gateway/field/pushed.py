@@ -17,6 +17,7 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Sample,
+    UnknownSender,
 )
 
 from .confirm import ReportedValues, confirm_within, write_and_confirm
@@ -56,6 +57,9 @@ class PushedLine:
     async def receive_messages(self) -> NoReturn:
         """Process each message until the line is down. Raises `LinkDown`."""
         async for name, raw in self._bus.listen():
+            if isinstance(raw, UnknownSender):
+                self._health.unknown_senders.record(raw)
+                continue
             await self._process_message(self._health.devices[name], raw)
         raise LinkDown("line-down", reason=self._name)
 

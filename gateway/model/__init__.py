@@ -7,9 +7,9 @@ from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
-from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan
+from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
-from gateway.model.record import GATEWAY_DEVICE, UPLINK_DEVICE, Fact, Lane, Record
+from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
 from gateway.model.sample import MORE_PLACES, Quality, Raw, Sample, Value
 from gateway.model.service import (
     ConfigurationAdopted,
@@ -28,6 +28,7 @@ __all__ = [
     "GATEWAY_DEVICE",
     "LATCHING_HAZARDS",
     "MORE_PLACES",
+    "UNKNOWN_FIRE_POINT",
     "UPLINK_DEVICE",
     "Action",
     "AlarmSpec",
@@ -70,5 +71,6 @@ __all__ = [
     "Service",
     "Stamp",
     "Tick",
+    "UnknownSender",
     "Value",
 ]

@@ -51,7 +51,8 @@ class Listener(ABC):
 
     @abstractmethod
     def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
-        """Device name and raw reading (or why it could not be read), until `LinkDown`."""
+        """Device name and raw reading (or why it could not be read), until `LinkDown`; or no name and an
+        `UnknownSender`."""
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """As `Bus.write`; the device's next messages must confirm the values, in one message or in several.
@@ -66,6 +67,17 @@ class Listener(ABC):
     def restore_state(self, device: str, state: bytes) -> None:  # noqa: B027
         """Restore what `Driver.state_to_save` returned for the device's last message; called before
         `listen`."""
+
+
+class UnknownSender(msgspec.Struct, frozen=True, kw_only=True):
+    """A message from a device that is not configured."""
+
+    address: dict[str, Any]
+    """The keys of its `[device.…]` table."""
+    like: str = ""
+    """The configured device whose address is the same but for the order of its bytes."""
+    fires: dict[str, str] = {}
+    """The places behind it where there is a fire, with their names for people, as in `Sample.places`."""
 
 
 class OverheardDevice(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,8 @@ from gateway.model.time import Stamp
 
 GATEWAY_DEVICE = "gateway"
 """The name of the gateway itself as a device, for facts about the whole centre."""
+UNKNOWN_FIRE_POINT = "unknown_fire"
+"""The gateway's point that stands for fires behind senders that are not configured."""
 UPLINK_DEVICE = "uplink"
 """The name under which the connection to the platform reports its presence, like a device."""
 

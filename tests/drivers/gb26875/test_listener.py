@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from drivers.gb26875 import Options, connect
-from drivers.gb26875.listener import FireListener
+from drivers.gb26875.listener import MAX_UNKNOWN_DEVICES, FireListener
 from drivers.gb26875.packets import (
     ANSWER,
     CONFIRM,
@@ -141,12 +141,41 @@ async def test_a_garbled_answer_is_not_denied(command: int) -> None:
     assert core.failures() == ["gb26875-sum"]
 
 
-async def test_a_sender_that_nobody_configured_is_denied() -> None:
+async def test_a_sender_that_nobody_configured_is_denied_and_reported_with_its_fires() -> None:
     async with serving() as core, calling(core.listener) as peer:
-        (got,), _ = split_packets(await peer.ask(packet(components(component(FIRE)), STRANGER).encode()))
-        assert got.command == DENY
-        assert got.destination == STRANGER
-    assert core.heard == []
+        fire = components(component(FIRE, 3, "三楼走廊"))
+        for data in (b"", fire, b"", components(component(1, 3))):
+            (got,), _ = split_packets(await peer.ask(packet(data, STRANGER).encode()))
+            assert (got.command, got.destination) == (DENY, STRANGER)
+    assert [(name, raw.address) for name, raw in core.heard] == [("", {"source": "FF:FF:FF:FF:FF:FF"})] * 4
+    place = {"1/1/40/3.0.0.0": "三楼走廊"}
+    assert [raw.fires for _, raw in core.heard] == [{}, place, place, {}], (
+        "it is not over until it is told so"
+    )
+
+
+async def test_the_bytes_of_an_address_in_the_other_order_are_recognised() -> None:
+    async with serving(device("panel", B)) as core, calling(core.listener) as peer:
+        for source in (B[::-1], STRANGER):
+            await peer.ask(packet(b"", source).encode())
+    assert [raw.like for _, raw in core.heard] == ["panel", ""]
+
+
+async def test_made_up_senders_fill_no_memory_and_push_out_no_fire() -> None:
+    fire = components(component(FIRE))
+    async with serving() as core, calling(core.listener) as peer:
+        await peer.ask(packet(fire, STRANGER).encode())
+        for number in range(3 * MAX_UNKNOWN_DEVICES):
+            await peer.ask(packet(b"", bytes((0, 0, 0, 1, 2, number))).encode())
+        await peer.ask(packet(b"", STRANGER).encode())
+        for number in range(3 * MAX_UNKNOWN_DEVICES):
+            await peer.ask(packet(fire, bytes((0, 0, 0, 1, 3, number))).encode())
+        assert len(core.listener._unknown) == MAX_UNKNOWN_DEVICES
+        await peer.ask(packet(b"", STRANGER).encode())
+    assert [bool(raw.fires) for _, raw in core.heard if raw.address["source"] == "FF:FF:FF:FF:FF:FF"] == [
+        True
+    ] * 3
+    assert all(raw.fires for _, raw in core.heard if ":03:" in raw.address["source"])
 
 
 async def test_a_packet_is_confirmed_only_once_the_core_has_taken_it() -> None:

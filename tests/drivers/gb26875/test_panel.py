@@ -201,8 +201,9 @@ def test_strangers_parts_do_not_fill_the_memory_and_push_out_no_fire() -> None:
     assert len(panel._parts) == MAX_PARTS + 1
     assert reading.fire_location.endswith("仓库")
     assert MORE_PLACES in reading.places["fault"]
-    for number in range(9000, 9000 + MAX_PARTS + 100):
-        reading = panel.apply_packet(packet(components(component(FIRE, number))))
+    for first in range(9000, 9000 + MAX_PARTS + 100, 20):
+        fires = [component(FIRE, number) for number in range(first, first + 20)]
+        reading = panel.apply_packet(packet(components(*fires)))
     assert len(panel._parts) == MAX_PARTS + 1
     assert len(reading.places["fire"]) == MAX_PARTS + 1
     assert {MORE_PLACES, "1/1/40/255.255.255.255"} <= reading.places["fire"].keys()

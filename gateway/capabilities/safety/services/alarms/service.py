@@ -19,6 +19,7 @@ import msgspec
 from gateway.model import (
     GATEWAY_DEVICE,
     MORE_PLACES,
+    UNKNOWN_FIRE_POINT,
     AlarmSpec,
     Command,
     ConfigurationAdopted,
@@ -132,9 +133,10 @@ class Safety(Service):
         opening_hours: WeeklyHours | None = None,
         inside_figure: str = "",
     ) -> None:
+        hazards = {UNKNOWN_FIRE_POINT: Hazard.FIRE, **dict.fromkeys(GATEWAY_FAULT_POINTS, Hazard.FAULT)}
         own = (
-            rule_of_point(GATEWAY_DEVICE, point, AlarmSpec(hazard=Hazard.FAULT))
-            for point in GATEWAY_FAULT_POINTS
+            rule_of_point(GATEWAY_DEVICE, point, AlarmSpec(hazard=hazard))
+            for point, hazard in hazards.items()
         )
         profiles = (rule for device in devices.values() for rule in rules_of_device(device, opening_hours))
         self._evaluator = RuleEvaluator([*own, *profiles, *rules], local_time)
