@@ -39,6 +39,7 @@ async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> A
             while line := await reader.readline():
                 writer.write(msgspec.json.encode(await _respond(handlers, line)) + b"\n")
                 await writer.drain()
+                await asyncio.sleep(0)  # Many requests in one piece must not hold the loop.
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

@@ -9,40 +9,55 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
+from drivers import ble, lockboard, modbus, mqtt_json
+from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI
 from drivers.gb26875 import Options, connect
-from gateway.model import Listener
-from tests.drivers.conftest import Line, new_line
+from gateway.base import control
+from gateway.base.tasks import Signal
+from gateway.model import Bus, Device, Listener, ReadFailed
+from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import connect as connect_mqtt
+from tests.broker import running as running_broker
+from tests.drivers.ble.adverts import FORMAT_5
+from tests.drivers.ble.bluez import a_bluez, private_bus
+from tests.drivers.ble.test_radio import device as a_sensor
+from tests.drivers.conftest import Line, new_line, rtu
 from tests.drivers.gb26875.frames import CONFIRMED, FIRE, PUBLISHED, STRANGER, component, components, device
 from tests.drivers.gb26875.frames import packet as fire_packet
 from tests.drivers.gb26875.peer import calling, until
+from tests.drivers.modbus.lines import GOOD, a_device, registers
+from tests.drivers.test_lockboard import Board, locker
+from tests.drivers.test_mqtt_json import thermometer
 from tests.turns import allowed_s, watched_turns
 
 ROOT = Path(__file__).parents[2]
-STREAM_BYTES = 16 * 1024
+STREAM_BYTES, SHORT_STREAM_BYTES = 64 * 1024, 4 * 1024
 DRIP_BYTES = 256
 
 Streams = Iterable[tuple[str, list[bytes]]]
 """By name, what a stranger sends, piece by piece."""
 
 
-def repeated(unit: bytes) -> list[bytes]:
-    return [unit * (STREAM_BYTES // len(unit))]
+def repeated(unit: bytes, size: int = STREAM_BYTES) -> list[bytes]:
+    return [unit * (size // len(unit))]
 
 
 def any_streams() -> Streams:
     """What any line may be sent."""
     for byte in range(256):
-        yield f"{byte:#04x} for ever", repeated(bytes((byte,)))
+        yield f"{byte:#04x} for ever", repeated(bytes((byte,)), SHORT_STREAM_BYTES)
     yield "bytes of every value", repeated(bytes(range(256)))
 
 
@@ -53,7 +68,18 @@ def fire_streams() -> Streams:
     nested = fire_packet(b"@@" * 512, STRANGER).encode()
     # Beginnings as dense as they can be, each of a packet of 771 bytes.
     dense = b"@" * 24 + b"\3" * 24
-    for unit in (b"@@", b"##", b"@@##", longest[:28], longest, empty, nested, dense, ours.encode()[:-3]):
+    for unit in (
+        b"@",
+        b"@@",
+        b"##",
+        b"@@##",
+        longest[:28],
+        longest,
+        empty,
+        nested,
+        dense,
+        ours.encode()[:-3],
+    ):
         yield f"{unit[:28].hex(' ')} … for ever", repeated(unit)
         yield f"{unit[:28].hex(' ')} … byte by byte", [bytes((byte,)) for byte in (unit * 10)[:DRIP_BYTES]]
     yield "wrong sums", repeated(empty[:-3] + bytes((empty[-3] ^ 1,)) + empty[-2:])
@@ -85,9 +111,14 @@ async def taken(listener: Listener) -> AsyncIterator[None]:
 
 
 async def send_to(port: int, pieces: list[bytes]) -> None:
-    """On a connection of its own, until the other end has closed it."""
+    """On a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    await send_on(reader, writer, pieces)
+
+
+async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pieces: list[bytes]) -> None:
+    """Until the other end has closed the connection."""
 
     async def write() -> None:
         with contextlib.suppress(ConnectionError):
@@ -116,7 +147,7 @@ async def say_on(line: Line, pieces: list[bytes]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def fire_panels_on_tcp() -> AsyncIterator[Door]:
+async def fire_panels_on_tcp(folder: Path) -> AsyncIterator[Door]:
     async with connect(Options(listen="127.0.0.1:0", ask=False), (device(),)) as listener, taken(listener):
         assert listener.address
         port = listener.address[1]
@@ -129,7 +160,7 @@ async def fire_panels_on_tcp() -> AsyncIterator[Door]:
 
 
 @contextlib.asynccontextmanager
-async def a_fire_panel_on_a_serial_line() -> AsyncIterator[Door]:
+async def a_fire_panel_on_a_serial_line(folder: Path) -> AsyncIterator[Door]:
     one_at_a_time = asyncio.Lock()
     with new_line() as line:
         async with connect(Options(listen=line.path, ask=False), (device(),)) as listener, taken(listener):
@@ -149,18 +180,197 @@ async def a_fire_panel_on_a_serial_line() -> AsyncIterator[Door]:
             yield Door(send, is_heard)
 
 
-DOORS: list[tuple[Callable[[], contextlib.AbstractAsyncContextManager[Door]], Callable[[], Streams]]] = [
+def json_streams() -> Streams:
+    """By the payloads of devices."""
+    for text in ("[", '{"a":', '"', "9", "-", "[0,", '{"t":1}', "1e", "\\u0000", "nan,"):
+        yield f"{text!r} for ever", repeated(text.encode())
+        yield f"{text!r} in many messages", [text.encode()] * DRIP_BYTES
+
+
+def call_streams() -> Streams:
+    """By the lines of the control socket."""
+    for line in (b"\n", b"{}\n", b'{"call":"health"}\n', b"[" * 1000 + b"\n", b'{"call":'):
+        yield f"{line[:16]!r} for ever", repeated(line)
+        yield f"{line[:16]!r} byte by byte", [bytes((byte,)) for byte in (line * 99)[:DRIP_BYTES]]
+
+
+def reply_streams() -> Streams:
+    """By the replies of lock boards and Modbus slaves."""
+    for board in (Board("cu16"), Board("cu48b"), Board("xor24"), Board("wkly")):
+        reply = board.status()
+        for unit in (reply, reply[:-1], reply[:4], reply[:-1] + bytes((reply[-1] ^ 1,))):
+            yield f"{unit.hex(' ')} for ever", repeated(unit)
+    for unit in (GOOD, GOOD[:-1], GOOD[:3], rtu(7, 3, *range(125)), b"\7\x83\2", b"\7\3\xff"):
+        yield f"{unit[:16].hex(' ')} for ever", repeated(unit)
+        yield f"{unit[:16].hex(' ')} byte by byte", [bytes((byte,)) for byte in (unit * 99)[:DRIP_BYTES]]
+    for head in ("0001000000ff0703", "000100000003078302", "00010000ffff", "000100000000"):
+        yield f"MBAP {head} for ever", repeated(bytes.fromhex(head))
+
+
+@contextlib.asynccontextmanager
+async def the_control_socket(folder: Path) -> AsyncIterator[Door]:
+    async def health(request: dict[str, Any]) -> dict[str, Any]:
+        return {"ok": True}
+
+    path = folder / "control.sock"
+    async with control.serve_control_socket(path, {"health": health}):
+
+        async def is_heard() -> bool:
+            return await control.call_daemon(path, "health") == {"ok": True}
+
+        async def send(pieces: list[bytes]) -> None:
+            await send_on(*await asyncio.open_unix_connection(path), pieces)
+
+        yield Door(send, is_heard)
+
+
+@contextlib.asynccontextmanager
+async def a_lock_board(folder: Path) -> AsyncIterator[Door]:
+    device, board = locker(), Board("cu16")
+    options = lockboard.Options(port="", dialect="cu16", timeout=0.02)
+    with new_line() as line:
+        options = msgspec.structs.replace(options, port=line.path)
+        async with lockboard.connect(options, ()) as bus:
+            yield liar(line, bus, device, board.answer)
+
+
+@contextlib.asynccontextmanager
+async def a_modbus_slave(folder: Path) -> AsyncIterator[Door]:
+    with new_line() as line:
+        options = modbus.Options(url=f"rtu:{line.path}", timeout=0.02)
+        async with modbus.connect(options, ()) as bus:
+            yield liar(line, bus, a_device(), lambda request: [(0, registers(request))])
+
+
+def liar(
+    line: Line, bus: Bus, device: Device, honest: Callable[[bytes], list[tuple[float, bytes]]]
+) -> Door:
+    """A device on a line that answers one request with a stream, and the next ones as it should."""
+    one_at_a_time = asyncio.Lock()
+
+    async def send(pieces: list[bytes]) -> None:
+        async with one_at_a_time:
+            line.answer = lambda _: []
+            pouring = asyncio.create_task(say_on(line, pieces))
+            with contextlib.suppress(ReadFailed):
+                await bus.read(device)
+            await pouring
+
+    async def is_heard() -> bool:
+        async with one_at_a_time:
+            line.answer = honest
+            async with asyncio.timeout(20):
+                while True:
+                    with contextlib.suppress(ReadFailed):
+                        return bool(await bus.read(device))
+
+    return Door(send, is_heard)
+
+
+@contextlib.asynccontextmanager
+async def devices_of_a_broker(folder: Path) -> AsyncIterator[Door]:
+    devices = thermometer("a", "z/a"), thermometer("b", "z/b")
+    with running_broker(folder) as broker:
+        options = BrokerOptions(url=broker.url)
+        async with (
+            connect_mqtt(options) as stranger,
+            connect_mqtt(options) as sender,
+            mqtt_json.connect(options, devices) as listener,
+        ):
+            heard = Signal()
+
+            async def take() -> None:
+                async for name, _ in listener.listen():
+                    if name == "a":
+                        heard.send()
+
+            async def send(pieces: list[bytes]) -> None:
+                for piece in pieces:
+                    await stranger.publish("z/b", piece)
+
+            async def is_heard() -> bool:
+                async with asyncio.timeout(20):
+                    waiting = asyncio.create_task(heard.wait())
+                    while not waiting.done():  # It hears nothing before it has subscribed.
+                        await sender.publish("z/a", b'{"t": 4.2}')
+                        await asyncio.wait([waiting], timeout=0.2)
+                return True
+
+            task = asyncio.create_task(take())
+            yield Door(send, is_heard)
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def advertisement_streams() -> Streams:
+    """By the formats of advertisements."""
+    for unit in (
+        b"\x40",
+        b"\x44\0",
+        b"\x41",
+        b"\x40\x53\xff",
+        b"\x58\x59\x97\x09",
+        FORMAT_5,
+        b"\x40\x54\xff",
+    ):
+        yield f"{unit.hex(' ')} for ever", repeated(unit)
+
+
+@contextlib.asynccontextmanager
+async def sensors_in_the_air(folder: Path) -> AsyncIterator[Door]:
+    stranger, sensor = "C0:00:00:00:00:01", "C0:00:00:00:00:02"
+    with private_bus(folder) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+        devices = a_sensor("a", sensor, smoke="smoke"), a_sensor("b", stranger, smoke="smoke")
+        async with a_bluez() as bluez, ble.connect(ble.Options(), devices) as listener:
+            heard, count = Signal(), itertools.count()
+
+            async def take() -> None:
+                async for name, _ in listener.listen():
+                    if name == "a":
+                        heard.send()
+
+            async def send(pieces: list[bytes]) -> None:
+                stream = b"".join(pieces)[: 20 * 250]
+                for start in range(0, len(stream), 250):
+                    for service, maker in ((BTHOME, 0), (XIAOMI, 0), (0, RUUVI_COMPANY_ID)):
+                        bluez.advertise(stranger, stream[start : start + 250], service, maker)
+                        await asyncio.sleep(0)
+
+            async def is_heard() -> bool:
+                async with asyncio.timeout(20):
+                    waiting = asyncio.create_task(heard.wait())
+                    while not waiting.done():
+                        bluez.advertise(sensor, bytes((0x40, 0, next(count) % 256, 0x29, 0)), BTHOME)
+                        await asyncio.wait([waiting], timeout=0.1)
+                return True
+
+            task = asyncio.create_task(take())
+            yield Door(send, is_heard)
+            task.cancel()
+            await asyncio.wait([task])
+
+
+OpenDoor = Callable[[Path], contextlib.AbstractAsyncContextManager[Door]]
+DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (fire_panels_on_tcp, fire_streams),
     (a_fire_panel_on_a_serial_line, fire_streams),
+    (the_control_socket, call_streams),
+    (a_lock_board, reply_streams),
+    (a_modbus_slave, reply_streams),
+    (devices_of_a_broker, json_streams),
+    (sensors_in_the_air, advertisement_streams),
 ]
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("door", "own_streams"), DOORS, ids=[door.__name__ for door, _ in DOORS])
 async def test_no_stranger_holds_the_loop(
-    door: Callable[[], contextlib.AbstractAsyncContextManager[Door]], own_streams: Callable[[], Streams]
+    door: OpenDoor, own_streams: Callable[[], Streams], tmp_path: Path
 ) -> None:
     held: dict[str, float] = {}
-    async with door() as opened:
+    async with door(tmp_path) as opened:
+        assert await opened.is_heard()
         for name, pieces in (*any_streams(), *own_streams()):
             with watched_turns() as turns:
                 flood = asyncio.create_task(opened.send(pieces))
