@@ -105,7 +105,7 @@ class HttpBus(Bus):
         except TimeoutError as error:
             raise ReadFailed("timeout", FailureKind.TIMEOUT) from error
         except httpx2.HTTPError as error:
-            raise ReadFailed("http-away", url=url, reason=str(error) or type(error).__name__) from error
+            raise ReadFailed("http-away", url=url, reason=error) from error
 
     async def _get_json(self, get: str) -> Raw:
         async with self._client.stream("GET", get) as response:

@@ -32,6 +32,7 @@ from gateway.model import (
     ReadFailed,
     Scan,
     Value,
+    sentence,
 )
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import Connection
@@ -378,7 +379,7 @@ def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUpli
     except (ValueError, RecursionError) as error:
         return ReadFailed("not-uplink", reason=error)
     if event.device_info.dev_eui.lower() != eui:
-        return ReadFailed("not-uplink", reason=f"devEui {event.device_info.dev_eui}")
+        return ReadFailed("not-uplink", reason=sentence("cause.sender", sender=event.device_info.dev_eui))
     raw = LorawanUplink(event.f_port, event.data or b"")
     return None if sensor.recent_messages.has(event) or not sensor.may_hold_reading(raw) else raw
 

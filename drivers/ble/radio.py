@@ -197,8 +197,7 @@ async def _running_scan(
     try:
         scanner = await _start_scanner(options, on_advertisement, failures)
     except failures as error:
-        why = str(error) or type(error).__name__
-        raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=why) from error
+        raise LinkDown("ble-scan", adapter=options.adapter or "hci*", reason=error) from error
     try:
         yield
     finally:

@@ -29,6 +29,7 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Value,
+    sentence,
 )
 from gateway.wire.secret import read_secret
 
@@ -192,7 +193,7 @@ def format_raw(raw: Raw) -> str:
 def check_device(device: Device, other_devices: tuple[Device, ...]) -> None:
     """Check that a device has a line or a zone, as its profile requires, and that OpenCV is installed."""
     if find_spec("cv2") is None:
-        raise ConfigError("camera-missing", reason="No module named 'cv2'")
+        raise ConfigError("camera-missing", reason=sentence("cause.package", package="cv2"))
     wanted = "zone" if any(point.field == "occupancy" for point in device.points.values()) else "line"
     other = "line" if wanted == "zone" else "zone"
     if getattr(device.address, wanted) is None or getattr(device.address, other) is not None:

@@ -182,13 +182,13 @@ class Detector:
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            raise ConfigError("model-unreadable", file=path, reason=error.strerror) from None
+            raise ConfigError("model-unreadable", file=path, reason=error) from None
         if found != sha256.lower():
             raise ConfigError("model-differs", file=path, found=found)
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
-            raise ConfigError("model-unreadable", file=path, reason=error.err) from None
+            raise ConfigError("model-unreadable", file=path, reason=error) from None
         self._size = size
         self._min_score = min_score
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 
-from gateway.model import LinkDown
+from gateway.model import LinkDown, sentence
 
 START_TIMEOUT_S = 30.0
 """For loading OpenCV, on a busy Pi with a slow card."""
@@ -44,7 +44,7 @@ class Zygote:
                 raise LinkDown("camera-start", reason=error) from error
             if not fds:
                 self._stop()
-                raise LinkDown("camera-missing", reason=answer.decode() or "…")
+                raise LinkDown("camera-missing", reason=sentence("cause.package", package=answer.decode()))
             return fds[0]
 
     def stop(self) -> None:
@@ -96,7 +96,7 @@ def serve() -> None:
     try:
         from . import child  # noqa: PLC0415 — loads OpenCV, which the gateway itself never does.
     except ImportError as error:
-        control.send(str(error).encode()[:1000])
+        control.send((error.name or type(error).__name__).encode()[:1000])
         return
     gc.freeze()
     while True:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
-import os
 import socket
 import struct
 import termios
@@ -335,18 +333,17 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     client.register(_InputRegisters)
     # The core counts the unanswered requests, for each device.
     client.set_max_no_responses(1_000_000_000)
-    refused = ""
+    refused: LinkDown | None = None
     try:
         await _open(client)
     except OSError as error:
-        reason = str(error) or os.strerror(errno.ETIMEDOUT)
-        raise LinkDown("line-open", url=options.url, reason=reason) from error
+        raise LinkDown("line-open", url=options.url, reason=error) from error
     except termios.error as error:
-        refused = error.args[-1]
+        refused = LinkDown("line-open", url=options.url, reason=error)
     if refused:
         # A speed or parity that the port cannot do: pymodbus drops the port without closing it.
         gc.collect()
-        raise LinkDown("line-open", url=options.url, reason=refused)
+        raise refused
     if url.scheme != "rtu":
         _enable_keepalive(client)
     try:

@@ -62,7 +62,13 @@ async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict
     try:
         return await handler(request)
     except GatewayError as error:
-        return {"error": error.key, "facts": {k: str(v) for k, v in error.facts.items()}}
+        facts = {name: _encodable(value) for name, value in error.facts.items()}
+        return {"error": error.key, "facts": facts}
+
+
+def _encodable(value: object) -> object:
+    """A fact as JSON can have it; of most, the text is all that is needed."""
+    return value if isinstance(value, int | float | dict) else str(value)
 
 
 async def call_daemon(
@@ -78,7 +84,7 @@ async def call_daemon(
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonNotRunning("daemon-away", socket=path, reason=error) from error
     except (OSError, ValueError) as error:
-        raise GatewayError("daemon-silent", socket=path, reason=error or timeout_s) from error
+        raise GatewayError("daemon-silent", socket=path, reason=error) from error
     if "error" in answer:
         raise GatewayError(answer["error"], **answer.get("facts", {}))
     return answer

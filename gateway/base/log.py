@@ -11,6 +11,7 @@ import os
 import re
 import sys
 
+from gateway.model import as_fact
 from gateway.words import preferred_language, translate
 
 _SYSLOG_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
@@ -37,12 +38,21 @@ def language() -> str:
 
 def log_event(level: int, key: str, /, **facts: object) -> None:
     """Log the sentence `log.<key>`, followed by the key and `name=value` for each fact."""
-    plain = " ".join((key, *(f"{name}={str(value)!r}" for name, value in facts.items())))
+    facts = {name: as_fact(value) for name, value in facts.items()}
+    plain = " ".join((key, *(f"{name}={_plain_text(value)!r}" for name, value in facts.items())))
     # Text from outside must not start a new line or move the cursor.
     sentence = _CONTROL_CHARACTERS.sub(
         "\N{REPLACEMENT CHARACTER}", translate(_language, f"log.{key}", **facts)
     )
     _logger.log(level, "%s  [%s]", sentence, plain)
+
+
+def _plain_text(value: object) -> str:
+    """A fact for machines: of a sentence its key and facts."""
+    if isinstance(value, dict) and "sentence" in value:
+        facts = (f"{name}={_plain_text(each)}" for name, each in value["facts"].items())
+        return " ".join((value["sentence"], *facts))
+    return str(value)
 
 
 def error_text(key: str, **facts: object) -> str:

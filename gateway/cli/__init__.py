@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway import __version__
 from gateway.config.capability import CORE_OWNER, capabilities, check_unique, load_declared
-from gateway.model import ConfigError, GatewayError
+from gateway.model import ConfigError, GatewayError, cause_of
 from gateway.terminal.printing import cli_text, error_sentence
 from gateway.words import preferred_language, translate
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(translate(preferred_language(), "error.system", reason=error), file=sys.stderr)
+        print(translate(preferred_language(), "error.system", reason=cause_of(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -9,6 +9,8 @@ from typing import Any
 
 from gateway.base import control
 from gateway.config import Site
+from gateway.model import duration
+from gateway.services.presence import DeviceState
 from gateway.terminal.printing import print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred_language, translate
@@ -41,7 +43,7 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     rows = [
         ["–" if (cell := row.get(name)) is None else cell for name in names]
         for device in report["devices"]
-        for row in [{**device, "state": translate(language, f"doctor.{_device_state(device)}")}]
+        for row in [{**device, "state": _device_state(language, device)}]
     ]
     print_table([translate(language, f"doctor.{name}") for name in names], rows)
     for finding in report["findings"]:
@@ -53,5 +55,9 @@ def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:
     print()
 
 
-def _device_state(device: dict[str, Any]) -> str:
-    return "offline" if device["offline"] else "online"
+def _device_state(language: str, device: dict[str, Any]) -> str:
+    """The state, and for how long nothing good has come from a device that is not online."""
+    state = translate(language, f"doctor.{device['state']}")
+    if device["state"] == DeviceState.ONLINE or device["silent_s"] is None:
+        return state
+    return translate(language, "doctor.since", state=state, since=duration(device["silent_s"]))

@@ -58,7 +58,10 @@ async def _ask_to_reload(socket: Path, options: argparse.Namespace) -> None:
     if verdict["revision"] != number:
         silent = ", ".join(verdict["silent"])
         raise GatewayError("reload-returned", revision=verdict["revision"], silent=silent)
-    print(cli_text("proved", revision=number))
+    if verdict["unproved"]:
+        print(cli_text("unproved", revision=number, names=", ".join(verdict["unproved"])))
+    else:
+        print(cli_text("proved", revision=number))
 
 
 def changes_of(changes: dict[str, dict[str, list[str]]]) -> list[str]:

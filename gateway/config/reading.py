@@ -11,7 +11,7 @@ import msgspec
 
 import drivers
 from drivers import load_driver
-from gateway.model import ConfigError, Driver
+from gateway.model import ConfigError, Driver, as_fact
 from gateway.words import LANGUAGES, translate
 
 from .fields import FieldMistake, Table, lookalike_mistake, struct_from_table, unknown_keys
@@ -35,11 +35,13 @@ class Mistake(msgspec.Struct, frozen=True):
     def text(self, language: str) -> str:
         """The sentence that a person reads, with file and line."""
         where = f"{self.where}: " if self.where else ""
-        return f"{self.file}:{self.line}: {where}{translate(language, f'error.{self.key}', **self.facts)}"
+        facts = {name: as_fact(fact) for name, fact in self.facts.items()}
+        return f"{self.file}:{self.line}: {where}{translate(language, f'error.{self.key}', **facts)}"
 
     def as_json(self) -> dict[str, Any]:
         """For the control socket; the receiver makes the sentence."""
-        facts = {name: str(fact) for name, fact in self.facts.items()}
+        known = ((name, as_fact(fact)) for name, fact in self.facts.items())
+        facts = {name: fact if isinstance(fact, dict) else str(fact) for name, fact in known}
         return {
             "file": str(self.file), "line": self.line, "where": self.where, "key": self.key, "facts": facts,
         }  # fmt: skip

@@ -15,8 +15,9 @@ from gateway.config import Mistakes
 from gateway.config.capability import CORE_OWNER, check_unique
 from gateway.field.line import Line
 from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
-from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed
+from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed, sentence
 from gateway.services.commands import CommandStatus
+from gateway.services.presence import Presence
 from gateway.uplink import Uplink
 
 from .gateway import Gateway, jobs_by_capability
@@ -66,11 +67,16 @@ class ControlCalls(Mapping[str, Handler]):
         return self._gateway.health()
 
     async def _doctor(self, _: dict[str, Any]) -> dict[str, Any]:
+        reports = {name: line.report() for name, line in self._gateway.lines.items()}
+        links, now = self._gateway.engine.rows(Presence.name), self._gateway.clock.now()
+        for device in (device for report in reports.values() for device in report["devices"]):
+            # Of a device that has not been heard since the start, the last run knows when it was.
+            last = links[device["device"]].last if device["device"] in links else None
+            if device["silent_s"] is None and last:
+                device["silent_s"] = now.seconds_since(last)
         lag = self._gateway.loop_lag
-        return {
-            "buses": {name: line.report() for name, line in self._gateway.lines.items()},
-            "gateway": [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else [],
-        }
+        findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
+        return {"buses": reports, "gateway": findings}
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:
         name = str(request.get("device"))
@@ -121,7 +127,7 @@ class ControlCalls(Mapping[str, Handler]):
         except msgspec.ValidationError as error:
             raise GatewayError("command-form", reason=error) from error
         if command.origin not in ("dashboard", "console"):
-            raise GatewayError("command-form", reason="origin")
+            raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="origin"))
         # A client can repeat the call with the same id, to learn the outcome of a slow command.
         task = self._gateway.start_background_task(self._gateway.engine.submit_command(command))
         done, _ = await asyncio.wait({task}, timeout=COMMAND_RESPONSE_TIMEOUT_S)

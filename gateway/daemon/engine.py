@@ -29,6 +29,7 @@ from gateway.model import (
     Service,
     Tick,
     Value,
+    sentence,
 )
 from gateway.services.commands import CommandRow, Commands, CommandStatus, forget_lost, latest_expiry
 
@@ -98,7 +99,12 @@ class Engine:
                     log_event(
                         logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
                     )
-            self._rows[service.name] = dict(service.restore(rows))
+            restored = dict(service.restore(rows))
+            self._rows[service.name] = restored
+            # What has become unknown is unknown to the readers of the journal as well.
+            self._journal.append(
+                service.name, [], {key: row for key, row in restored.items() if row != rows.get(key)}
+            )
         await self._restore_commands()
 
     async def _restore_commands(self) -> None:
@@ -130,7 +136,7 @@ class Engine:
         """Authorise a command, execute it at most once, and return how it ended. Raises `GatewayError`."""
         if not NAME_PATTERN.fullmatch(command.device):
             # The command is recorded whatever it asks for, and the name becomes part of a topic.
-            raise GatewayError("command-form", reason="device")
+            raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="device"))
         orders: dict[str, CommandRow] = self._rows[self._commands.name]
         order = self._commands.evaluate(orders, command)
         if order is orders.get(command.id):

@@ -39,7 +39,7 @@ from gateway.model import (
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.configuration import Configuration
 from gateway.services.driver_state import DriverState, saved_states
-from gateway.services.presence import Presence
+from gateway.services.presence import DeviceState, Presence, count_states, device_state
 from gateway.services.timekeeping import Timekeeping, correct_stamp
 from gateway.uplink import NativeDialect, Uplink
 
@@ -259,7 +259,13 @@ class Gateway:
             "config": self.reloader.health(),
             "uplink": self.uplink.is_online if self.uplink else None,
             "buses": {name: line.counters.is_up for name, line in self.lines.items()},
+            "devices": count_states(self.device_states().values()),
         }
+
+    def device_states(self) -> dict[str, DeviceState]:
+        """The state of each device."""
+        links = self.engine.rows(Presence.name)
+        return {name: device_state(links, name) for name in self.site.devices}
 
     def capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
@@ -270,9 +276,9 @@ class Gateway:
         return found
 
     def _disk_trouble(self) -> str:
-        """Why measurements do not reach the disk; empty if they do."""
+        """Why measurements do not reach the disk, as a key of `cause` in `words/`; empty if they do."""
         failure = self.journal.failure
-        return str(failure.facts.get("reason")) if failure else self._disk_failure
+        return failure.cause if failure else self._disk_failure
 
     def _alarm_changed(self) -> None:
         for job in self.jobs:

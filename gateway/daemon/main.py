@@ -73,8 +73,13 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
             except (JournalFailed, OSError) as error:
                 if path == spare:
                     raise
-                failure = str(error.facts["reason"]) if isinstance(error, JournalFailed) else str(error)
-                log_event(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=failure)
+                failed = (
+                    error
+                    if isinstance(error, JournalFailed)
+                    else JournalFailed("journal-open", path=path, reason=error)
+                )
+                failure, reason = failed.cause, failed.facts["reason"]
+                log_event(logging.ERROR, "journal-homeless", path=path, spare=spare, reason=reason)
         yield journal, failure
 
 

@@ -21,6 +21,7 @@ from gateway.config import MetricsOptions
 from gateway.field.line import Line
 from gateway.journal import LANES, Journal
 from gateway.model import Value
+from gateway.services.presence import DeviceState, count_states
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
 from gateway.wire.mqtt import Connection
 
@@ -47,6 +48,10 @@ class MeasuredGateway(Protocol):
 
     def capability_figures(self) -> Mapping[str, Mapping[str, Value]]:
         """The present figures that capabilities declare, by service."""
+        ...
+
+    def device_states(self) -> Mapping[str, DeviceState]:
+        """The state of each device."""
         ...
 
     def health(self) -> dict[str, Any]:
@@ -113,14 +118,21 @@ class GatewayCollector(Collector):
             "linli_polls_missed", "Polls a busy line had no time for.", labels=["bus"]
         )
         busy = CounterMetricFamily("linli_bus_busy_seconds", "Time spent in transactions.", labels=["bus"])
+        devices = GaugeMetricFamily(
+            "linli_devices", "Devices by what is known of them.", labels=["bus", "state"]
+        )
+        states = self._gateway.device_states()
         for line in self._gateway.lines.values():
             label, stats = [line.spec.name], line.counters
+            own = (states[name] for name in line.health.devices if name in states)
+            for state, count in count_states(own).items():
+                devices.add_metric([line.spec.name, state], count)
             up.add_metric(label, stats.is_up)
             polls.add_metric(label, stats.polls)
             failures.add_metric(label, stats.failures)
             missed.add_metric(label, stats.missed)
             busy.add_metric(label, stats.busy_s)
-        return up, polls, failures, missed, busy
+        return up, devices, polls, failures, missed, busy
 
     def _collect_journal(self) -> Iterable[Metric]:
         rows = GaugeMetricFamily(

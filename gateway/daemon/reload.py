@@ -21,7 +21,7 @@ from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, 
 from gateway.journal import Journal
 from gateway.model import FAILURES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
 from gateway.services.configuration import Configuration, newest_revision
-from gateway.services.presence import Presence
+from gateway.services.presence import DeviceState, Presence, device_state
 from gateway.uplink import Uplink
 from gateway.words import LANGUAGES
 
@@ -61,6 +61,8 @@ class Reloader:
         self.site = choice.site
         self.refused: tuple[Mistake, ...] = choice.refused
         """Why the site file is not what runs; empty if it is."""
+        self.unproved: tuple[str, ...] = ()
+        """The devices of which nothing was heard during the last trial that was not rolled back."""
 
     @property
     def revision(self) -> Revision:
@@ -136,6 +138,7 @@ class Reloader:
             "pending": self._in_progress,
             "revision": revision.number,
             "silent": revision.silent if revision.by == "rollback" else (),
+            "unproved": self.unproved,
         }
 
     def health(self) -> dict[str, Any]:
@@ -156,6 +159,7 @@ class Reloader:
 
     async def _reload(self, by: str, returning: bool) -> dict[str, Any]:
         self._in_progress = True
+        self.unproved = ()
         self._trial_ended.clear()
         try:
             return await self._load_and_adopt(by, returning)
@@ -225,7 +229,7 @@ class Reloader:
         watched = [d.name for d in new.devices.values() if d.name in old.devices and d.bus in opened]
         watched += changes.get("uplink", {}).get("changed", [])
         links = self._engine.rows(Presence.name)
-        silent = [name for name in watched if name not in links or not links[name].online]
+        silent = [name for name in watched if device_state(links, name) is not DeviceState.ONLINE]
         return Trial(old.sources, watched, silent) if len(silent) < len(watched) else None
 
     async def _run_trial(self, adopted: AdoptedConfiguration, trial: Trial) -> None:
@@ -239,7 +243,11 @@ class Reloader:
                 return
         self._adopted_configuration = msgspec.structs.replace(adopted, trial=None)
         await self._save(self._adopted_configuration)
-        log_event(logging.INFO, "config-proved", revision=adopted.revision.number)
+        revision, self.unproved = adopted.revision.number, self._not_heard_since(adopted, since)
+        if self.unproved:
+            log_event(logging.WARNING, "config-unproved", revision=revision, names=", ".join(self.unproved))
+        else:
+            log_event(logging.INFO, "config-proved", revision=revision)
 
     async def _roll_back(self, old: Site, silent: tuple[str, ...]) -> None:
         """Adopt the previous configuration; the site file stays as it is, to be corrected."""
@@ -263,6 +271,19 @@ class Reloader:
     def _trial_duration_s(self, trial: Trial) -> float:
         slowest = max(map(self._expected_interval_s, trial.watched))
         return min(MAX_TRIAL_S, max(MIN_TRIAL_S, FAILURES_UNTIL_OFFLINE * slowest))
+
+    def _not_heard_since(self, adopted: AdoptedConfiguration, since: int) -> tuple[str, ...]:
+        """The devices on the lines that were opened for this configuration of which nothing good has come:
+        those that report seldom, and new ones."""
+        lines = adopted.revision.changes.get("bus", {})
+        opened = {*lines.get("added", ()), *lines.get("changed", ())}
+        devices = [device.name for device in self.site.devices.values() if device.bus in opened]
+        samples = ((name, self._journal.latest_samples.get(name)) for name in devices)
+        return tuple(
+            name
+            for name, sample in samples
+            if sample is None or sample.at.mono_ns <= since or sample.body["quality"] == Quality.OFFLINE
+        )
 
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """Whether it has sent nothing good since then; False for one that reports less often than that."""

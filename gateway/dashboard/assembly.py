@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
-from gateway.services.presence import Presence, PresenceRow
+from gateway.services.presence import DeviceState, Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
 from gateway.web.settings import DeviceInfo, Settings
 from gateway.web.snapshot import Snapshot
@@ -123,14 +123,16 @@ def _device_row(
         title=info.title,
         kind=info.kind,
         is_safety_device=info.is_safety_device,
-        condition=DeviceCondition.NONE,
+        condition=DeviceCondition.NOT_HEARD,
         actions=actions,
         order=_last_command(info.name, actions, snapshot.service(Commands.name), now),
         diagnoses=tuple(diagnosis for diagnosis in diagnoses if diagnosis.device == info.name),
     )
     link: PresenceRow | None = snapshot.service(Presence.name).get(info.name)
-    lost = link if link is not None and not link.online else None
     sample = snapshot.samples.get(info.name)
+    if link is not None and link.state is DeviceState.NOT_HEARD:
+        return _unheard_row(row, info, own_kind, link, sample, now)
+    lost = link if link is not None and not link.online else None
     if sample is None and lost is None:
         return row
     if sample is None or sample.body["quality"] == Quality.OFFLINE:
@@ -145,6 +147,29 @@ def _device_row(
         condition = DeviceCondition.STALE
     values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
+
+
+def _unheard_row(
+    row: DeviceRow,
+    info: DeviceInfo,
+    own_kind: OwnKind,
+    link: PresenceRow,
+    sample: Record | None,
+    now: Stamp,
+) -> DeviceRow:
+    """A device of which nothing has come since the start: what it said before is shown with its age."""
+    last = sample if sample and sample.body["quality"] != Quality.OFFLINE else None
+    at = last.at if last else link.last
+    values = _point_rows(info, own_kind, last, {}, now) if last else ()
+    return msgspec.structs.replace(
+        row,
+        at=wall_ms(at, now) if at else None,
+        values=tuple(
+            msgspec.structs.replace(value, earlier=True, at=wall_ms(last.at, now))
+            for value in values
+            if last and value.value is not None
+        ),
+    )
 
 
 def _point_rows(
@@ -190,6 +215,6 @@ def _storage(sample: Record | None) -> StorageStatus | None:
 
 
 def _uplink(link: PresenceRow | None, pending: int | None, now: Stamp) -> UplinkStatus:
-    if link is None:
+    if link is None or link.state is DeviceState.NOT_HEARD:
         return UplinkStatus(pending=pending)
     return UplinkStatus(link.online, wall_ms(link.since, now), link.error, pending)

@@ -67,7 +67,7 @@ def _view(_settings: None, part_input: PartInput) -> BusReports:
 
 
 def _reminders(reports: BusReports) -> Iterable[Reminder]:
-    count = sum(len(report.diagnoses) for report in reports or ())
+    count = sum(each.key != "unheard" for report in reports or () for each in report.diagnoses)
     return [Reminder("dashboard.remind-findings", count, "/lines", order=30)]
 
 

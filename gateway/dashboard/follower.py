@@ -157,7 +157,7 @@ class Follower:
                 await self._read_journal(journal_read)
             except JournalFailed as failure:
                 if self.settings.journal.exists():
-                    self._update(trouble=failure.key)
+                    self._update(trouble=failure.cause)
                 else:
                     self._update(rows=None, samples={}, values={}, trouble="")
             journal_read.set()

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import FailureKind
+from gateway.model import FailureKind, ReadFailed, Sentence, duration
+from gateway.services.presence import DeviceState
 
 from .tally import PollTally
 
@@ -41,6 +42,18 @@ class DeviceSnapshot(msgspec.Struct, frozen=True):
     """Seconds that the tally covers."""
     pushes: bool = False
     """It reports by itself: it has no latency, and takes no time on the line."""
+    silent_s: float | None = None
+    """Seconds since its last sample; None: nothing has come from it yet."""
+    failure: ReadFailed | None = None
+    """The last of the failures since then."""
+    longest_silence_s: float = 0.0
+    """Seconds until a device that reports by itself is overdue."""
+
+    @property
+    def state(self) -> DeviceState:
+        if self.is_offline:
+            return DeviceState.OFFLINE
+        return DeviceState.NOT_HEARD if self.silent_s is None else DeviceState.ONLINE
 
     @property
     def line_share(self) -> float:
@@ -68,17 +81,64 @@ def diagnose(
     polled = [device for device in devices if device.tally.polls >= MIN_POLLS]
     used = utilisation(devices)
     found: list[Diagnosis] = []
-    mute = [device for device in polled if not device.tally.readings]
+    mute = [device for device in devices if _is_mute(device)]
     if len(mute) == len(devices) > 1:
-        noisy = any(_failure_fraction(device.tally, DAMAGE_KINDS) > 0.5 for device in mute)
-        return [Diagnosis("line-noise" if noisy else "line-silent", facts={"count": len(mute)})]
+        return [Diagnosis(_line_diagnosis(mute), facts={"count": len(mute)})]
     missed = sum(device.tally.missed for device in devices)
     polls = sum(device.tally.polls for device in devices)
     if used > FULL_UTILISATION and missed > FULL_MISSED_FRACTION * (polls + missed):
         found.append(Diagnosis("line-full", facts={"use": _to_percent(used), "missed": missed}))
-    for device in polled:
-        found += _diagnose_device(device, used, timeout_s)
+    for device in devices:
+        if device.is_offline and device.failure:
+            found.append(_diagnose_outage(device, device.failure))
+        elif device in polled:
+            found += _diagnose_device(device, used, timeout_s)
+    waiting = [
+        device for device in devices if device.state is DeviceState.NOT_HEARD and not _is_mute(device)
+    ]
+    if waiting:
+        facts = {
+            "count": len(waiting),
+            "names": ", ".join(device.name for device in waiting),
+            "within": duration(max(device.longest_silence_s for device in waiting)),
+        }
+        found.append(Diagnosis("unheard", facts=facts))
     return found
+
+
+def _is_mute(device: DeviceSnapshot) -> bool:
+    """Whether nothing but failures comes from it."""
+    if device.failure and device.is_offline:
+        return device.failure.kind in (*SILENCE_KINDS, *DAMAGE_KINDS)
+    return device.tally.polls >= MIN_POLLS and not device.tally.readings
+
+
+def _line_diagnosis(mute: Sequence[DeviceSnapshot]) -> str:
+    """What is wrong with a line none of whose devices can be heard."""
+    if all(device.pushes for device in mute):
+        return "line-mute"
+    noisy = any(
+        device.failure.kind in DAMAGE_KINDS
+        if device.failure
+        else _failure_fraction(device.tally, DAMAGE_KINDS) > 0.5
+        for device in mute
+    )
+    return "line-noise" if noisy else "line-silent"
+
+
+def _diagnose_outage(device: DeviceSnapshot, failure: ReadFailed) -> Diagnosis:
+    """Why a device is offline. What it did before that says nothing about it."""
+    facts: dict[str, Any] = {"share": _to_percent(device.line_share)}
+    since: dict[str, Sentence] = {} if device.silent_s is None else {"since": duration(device.silent_s)}
+    if failure.kind in SILENCE_KINDS and since:
+        return Diagnosis("device-silent" if device.pushes else "device-gone", device.name, facts | since)
+    if failure.kind in SILENCE_KINDS:
+        return Diagnosis("device-mute" if device.pushes else "device-dead", device.name, facts)
+    if failure.kind in DAMAGE_KINDS:
+        return Diagnosis("device-garbled", device.name, facts)
+    if failure.kind in REFUSAL_KINDS:
+        return Diagnosis("device-refuses", device.name, facts)
+    return Diagnosis("device-failing", device.name, {"reason": failure.as_sentence()})
 
 
 def utilisation(devices: Iterable[DeviceSnapshot]) -> float:
@@ -132,6 +192,8 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
     return {
         "device": device.name,
         "offline": device.is_offline,
+        "state": device.state,
+        "silent_s": None if device.silent_s is None else round(device.silent_s),
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,

@@ -56,6 +56,10 @@ class DeviceHealth:
         self.is_safety_device = device.is_safety_device
         self.tally = SlidingTally(now)
         self.failures_in_a_row = 0
+        self.last_failure: ReadFailed | None = None
+        """Of the failures in a row."""
+        self.heard_at: float | None = None
+        """When its last sample came, in monotonic seconds; None: nothing has come from it yet."""
         self.is_offline = False
         """Whether its outage has been reported."""
         self._alarming: frozenset[str] = frozenset()
@@ -73,8 +77,10 @@ class DeviceHealth:
             name for name, spec in specs.items() if spec and spec.exceeded(sample.values[name])
         )
 
-    def record_sample(self, sample: Sample) -> None:
+    def record_sample(self, sample: Sample, now: float) -> None:
         self.failures_in_a_row = 0
+        self.last_failure = None
+        self.heard_at = now
         self._alarming = self.alarming_points(sample)
         if self.is_offline:
             self.is_offline = False
@@ -108,7 +114,7 @@ class LineHealth:
             await self.record_failure(health, ReadFailed("no-values"))
             return
         self.openings_without_sample = 0
-        health.record_sample(sample)
+        health.record_sample(sample, self._clock.mono())
         await self._sink(sample)
 
     async def record_failure(self, health: DeviceHealth, failed: ReadFailed) -> None:
@@ -116,12 +122,14 @@ class LineHealth:
         self.counters.failures += 1
         health.tally.current(self._clock.mono()).failures[failed.kind] += 1
         health.failures_in_a_row += 1
+        health.last_failure = failed
         if health.failures_in_a_row >= FAILURES_UNTIL_OFFLINE or health.is_offline:
             await self._report_outage(health, failed)
 
     async def record_silence(self, health: DeviceHealth) -> None:
         """A device that reports by itself has not done so for too long."""
-        await self._report_outage(health, silence_error(health.device))
+        health.last_failure = silence_error(health.device)
+        await self._report_outage(health, health.last_failure)
 
     def mark_up(self) -> None:
         """The line is open."""
@@ -151,7 +159,15 @@ class LineHealth:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""
         now = self._clock.mono()
         snapshots = [
-            DeviceSnapshot(name, health.is_offline, *health.tally.total(now), pushes=pushes)
+            DeviceSnapshot(
+                name,
+                health.is_offline,
+                *health.tally.total(now),
+                pushes=pushes,
+                silent_s=None if health.heard_at is None else now - health.heard_at,
+                failure=health.last_failure,
+                longest_silence_s=silence_limit_s(health.device),
+            )
             for name, health in self.devices.items()
         ]
         report = line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))

@@ -15,7 +15,7 @@ from typing import Any
 import aiosqlite
 
 from gateway.base.failpoint import failpoint
-from gateway.model import GatewayError
+from gateway.model import GatewayError, sentence
 
 from .space import PAGE_BYTES
 
@@ -29,6 +29,12 @@ reset."""
 
 class JournalFailed(GatewayError):
     """The journal could not be read or written: a full disk, a read-only or a damaged one."""
+
+    @property
+    def cause(self) -> str:
+        """Why, as a key of the table `cause` in `words/`."""
+        reason = self.facts.get("reason")
+        return str(reason["sentence"]).removeprefix("cause.") if isinstance(reason, dict) else "damaged"
 
 
 class JournalDamaged(JournalFailed):
@@ -57,7 +63,7 @@ class JournalDatabase:
         """Check the whole file. Raises `JournalDamaged`."""
         ((found,),) = await self.rows("PRAGMA quick_check(1)")
         if found != "ok":
-            raise JournalDamaged("journal-open", path=self.path, reason=found)
+            raise JournalDamaged("journal-open", path=self.path, reason=sentence("cause.damaged"))
 
     async def check_log(self) -> None:
         """Check for transactions beyond the sound part of the log. Raises `JournalDamaged`.
@@ -75,7 +81,7 @@ class JournalDatabase:
         starts = range(first + max(0, frames) * FRAME_BYTES, len(log), FRAME_BYTES)
         ends = [start for start in starts if any(log[start + 4 : start + 8])]
         if any(log[start + 8 : start + 16] == salts for start in ends):
-            raise JournalDamaged("journal-open", path=self.path, reason="log")
+            raise JournalDamaged("journal-open", path=self.path, reason=sentence("cause.damaged"))
 
     async def used_pages(self) -> int:
         """Pages in use."""

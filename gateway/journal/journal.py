@@ -22,7 +22,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.base.log import log_event
 from gateway.base.tasks import Signal, run_to_end
-from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp
+from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
 from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
@@ -265,7 +265,7 @@ class Journal:
     def _fail_on_damage(self) -> None:
         # The next start finds out which records are lost.
         mark_damaged(self._writer.path)
-        raise JournalDamaged("journal-read", path=self._writer.path, reason="crc")
+        raise JournalDamaged("journal-read", path=self._writer.path, reason=sentence("cause.damaged"))
 
     def append_sample(self, sample: Sample) -> Record:
         """Add a sample to the open window, where this process can read it at once."""
@@ -577,7 +577,7 @@ async def _open_journal(
 ) -> Journal:
     small = path.exists() and path.stat().st_size <= MAX_BYTES_CHECKED_AT_START
     if is_marked_damaged(path):
-        raise JournalDamaged("journal-open", path=path, reason="damaged")
+        raise JournalDamaged("journal-open", path=path, reason=sentence("cause.damaged"))
     DiskReserve(path).release_if_disk_full()
     writer = await stack.enter_async_context(connect(path, pages=limits.max_pages, check=small))
     await writer.check_log()

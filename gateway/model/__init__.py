@@ -8,9 +8,10 @@ from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
-from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed
+from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
 from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
 from gateway.model.sample import MORE_PLACES, Quality, Raw, Sample, Value
+from gateway.model.sentence import Sentence, cause_of, duration, sentence
 from gateway.model.service import (
     ConfigurationAdopted,
     Message,
@@ -68,9 +69,14 @@ __all__ = [
     "Rows",
     "Sample",
     "Scan",
+    "Sentence",
     "Service",
     "Stamp",
     "Tick",
     "UnknownSender",
     "Value",
+    "as_fact",
+    "cause_of",
+    "duration",
+    "sentence",
 ]

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from gateway.model.sentence import Sentence, cause_of, sentence
+
 
 class GatewayError(Exception):
-    """An error for people: `key` is that of its sentence in `words/`, `facts` are the values in it."""
+    """An error for people: `key` is that of its sentence in `words/`, `facts` are the values in it. A fact
+    that is an exception becomes its `cause_of`."""
 
     def __init__(self, key: str, /, **facts: object) -> None:
-        super().__init__(key, facts)
         self.key = key
-        self.facts = facts
+        self.facts = {name: as_fact(value) for name, value in facts.items()}
+        super().__init__(key, self.facts)
+
+    def as_sentence(self) -> Sentence:
+        """The error as a fact of another sentence."""
+        return sentence(f"error.{self.key}", **self.facts)
 
     def __str__(self) -> str:
         return f"{self.key} {self.facts}" if self.facts else self.key
+
+
+def as_fact(value: object) -> object:
+    """A value as it may stand in a sentence: not an exception, whose text is in English."""
+    if isinstance(value, GatewayError):
+        return value.as_sentence()
+    return cause_of(value) if isinstance(value, BaseException) else value
 
 
 class ConfigError(GatewayError):

@@ -24,6 +24,7 @@ from gateway.model import (
     Name,
     Record,
     Stamp,
+    sentence,
 )
 from gateway.services.commands import CommandRow
 
@@ -181,7 +182,9 @@ class NativeDialect:
     def parse_command(self, payload: bytes, at: Stamp) -> Command:
         """A command from the platform. Raises `GatewayError`."""
         if len(payload) > MAX_COMMAND_BYTES:
-            raise GatewayError("command-form", reason=f"> {MAX_COMMAND_BYTES} bytes")
+            raise GatewayError(
+                "command-form", reason=sentence("cause.message-long", bytes=MAX_COMMAND_BYTES)
+            )
         try:
             asked = _decode_command(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -19,7 +19,17 @@ from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
 from gateway.config.options import UplinkOptions
 from gateway.journal import Journal, JournalDamaged, JournalFailed, RecordPack
-from gateway.model import UPLINK_DEVICE, Clock, Command, GatewayError, Lane, LinkDown, Record, Sample
+from gateway.model import (
+    UPLINK_DEVICE,
+    Clock,
+    Command,
+    GatewayError,
+    Lane,
+    LinkDown,
+    Record,
+    Sample,
+    sentence,
+)
 from gateway.services.commands import CommandRow
 from gateway.wire import mqtt
 
@@ -304,7 +314,7 @@ class Uplink:
         async for message in link.messages():
             try:
                 if message.retained:
-                    raise GatewayError("command-form", reason="retained")
+                    raise GatewayError("command-form", reason=sentence("cause.retained"))
                 command = self._dialect.parse_command(message.payload, self._clock.now())
             except GatewayError as error:
                 why = error_text(error.key, **error.facts)

@@ -36,7 +36,8 @@ class DeviceCondition(StrEnum):
 
     OFFLINE = "offline"
     STALE = "stale"
-    NONE = "none"
+    NOT_HEARD = "not-heard"
+    """Nothing has come since the gateway started; the values are those of before."""
     UNCERTAIN = "uncertain"
     GOOD = "good"
 

@@ -50,15 +50,26 @@ def translate(language: str, key: str, /, **facts: object) -> str:
     sentence = words(language).get(key)
     if sentence is None:
         return " ".join((key, *(f"{name}={value}" for name, value in facts.items())))
-    return sentence.format_map(defaultdict(lambda: "?", facts))
+    return sentence.format_map(defaultdict(lambda: "?", _fact_texts(language, facts)))
 
 
-def error_summary(language: str, key: str) -> str:
-    """The sentence of an error whose facts were not stored; the key if there is no sentence."""
+def error_summary(language: str, key: str, facts: Mapping[str, object] = {}) -> str:
+    """The sentence of an error, with those of its facts that were stored; the key if there is none."""
     sentence = words(language).get(f"error.{key}")
     if sentence is None:
         return key
-    return _EMPTY_PARTS.sub("", sentence.format_map(defaultdict(lambda: _UNKNOWN_FACT)))
+    known = defaultdict(lambda: _UNKNOWN_FACT, _fact_texts(language, facts))
+    return _EMPTY_PARTS.sub("", sentence.format_map(known))
+
+
+def _fact_texts(language: str, facts: Mapping[str, object]) -> dict[str, object]:
+    """The facts, with those in words that are sentences themselves (`gateway.model.Sentence`)."""
+    return {
+        name: translate(language, value["sentence"], **value["facts"])
+        if isinstance(value, Mapping) and value.keys() >= {"sentence", "facts"}
+        else value
+        for name, value in facts.items()
+    }
 
 
 def preferred_language() -> str:

@@ -21,7 +21,7 @@ from gateway.base.control import Handler
 from gateway.base.failpoint import failpoint
 from gateway.base.log import error_text, log_event
 from gateway.capabilities.needs.services import DAY_S, Need, Needs, Reception
-from gateway.model import GATEWAY_DEVICE, Clock, Command, GatewayError, Rows
+from gateway.model import GATEWAY_DEVICE, Clock, Command, GatewayError, Rows, sentence
 from gateway.services.commands import CommandRow, CommandStatus
 
 from .particulars import (
@@ -168,7 +168,7 @@ class NeedsRegistry:
         if len(text) > MAX_LENGTHS["text"]:
             raise GatewayError("need-form", fields="note")
         if not isinstance(args, dict) or action not in Needs.actions - {"need-register", "need-look"}:
-            raise GatewayError("command-form", reason="action")
+            raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="action"))
         if action == "need-note" and not text:
             raise GatewayError("need-form", fields="note")
         given = request.get("fields")

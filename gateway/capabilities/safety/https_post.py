@@ -64,20 +64,10 @@ async def post_json(
                     break
             status = response.status_code
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise DeliveryFailed("channel-away", host=host, reason=_system_reason(error)) from None
+        raise DeliveryFailed("channel-away", host=host, reason=error) from None
     if not 200 <= status < 300:
         raise DeliveryFailed("channel-status", host=host, status=status)
     return bytes(answer)
-
-
-def _system_reason(error: BaseException) -> str:
-    """The operating system's error text if there is one: the library's own may contain the address."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return str(cause) or type(cause).__name__
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
 
 
 async def post_to_robot(url: str, query: Mapping[str, str], payload: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.config.fields import struct_from_table
-from gateway.model import Bus, Device, Driver, GatewayError, Point
+from gateway.model import Bus, Device, Driver, GatewayError, Point, sentence
 
 T = TypeVar("T", bound=msgspec.Struct)
 Table = dict[str, Any]
@@ -44,7 +44,7 @@ def make_scan_request(
 def parse_keys(struct_type: type[T], keys: Any) -> T:
     """A driver's options, address or point from the keys of a table. Raises `GatewayError`."""
     if not isinstance(keys, dict):
-        raise GatewayError("command-form", reason=keys)
+        raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="address"))
     built, mistakes = struct_from_table(struct_type, keys)
     for mistake in mistakes:
         raise GatewayError(mistake.key, **mistake.facts)
@@ -67,5 +67,5 @@ def encode_points(points: Mapping[str, Point]) -> Table:
 def decode_points(driver: Driver, encoded: Any) -> dict[str, Point]:
     """The reverse of `encode_points`. Raises `GatewayError`."""
     if not isinstance(encoded, dict):
-        raise GatewayError("command-form", reason=encoded)
+        raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="points"))
     return {name: parse_keys(driver.point, table) for name, table in encoded.items()}

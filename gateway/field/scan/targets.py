@@ -42,9 +42,9 @@ def host_targets(target: str, ports: Sequence[int]) -> list[str]:
         url = urlsplit(f"//{target}")
         own = [url.port] if url.port else ports
     except ValueError as error:
-        raise GatewayError("scan-target", target=target, reason=error) from error
+        raise GatewayError("scan-target", target=target) from error
     if not url.hostname:
-        raise GatewayError("scan-target", target=target, reason="")
+        raise GatewayError("scan-target", target=target)
     return [f"tcp://{url.netloc.removesuffix(f':{port}')}:{port}" for port in own]
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import itertools
 import re
 import socket
@@ -15,7 +14,7 @@ import pytest
 
 from drivers.modbus import Address, Options, connect
 from drivers.modbus.registers import RegisterPoint
-from gateway.model import Device, LinkDown, ReadFailed
+from gateway.model import Device, LinkDown, ReadFailed, sentence
 from gateway.simulate.modbus import crc16
 from tests.drivers.conftest import Line, rtu
 from tests.drivers.modbus.lines import GOOD, SHORT, a_device, a_module, on_line, registers, tcp
@@ -134,7 +133,7 @@ async def test_a_port_that_is_not_there_is_a_link_that_is_down(tmp_path: Path) -
     with pytest.raises(LinkDown, match="line-open") as refused:
         async with connect(Options(url="tcp://127.0.0.1:1"), ()):
             pass
-    assert f"[Errno {errno.ECONNREFUSED}]" in str(refused.value.facts["reason"])
+    assert refused.value.facts["reason"] == sentence("cause.refused")
 
 
 async def test_a_connection_whose_first_packet_is_lost_comes_about() -> None:

@@ -148,7 +148,7 @@ def test_a_right_declaration_passes(loans: CapabilityFolder, capsys: pytest.Capt
             "SITES =",
             "loans.site must declare SITE, a SiteSection",
         ),
-        ("site.py", "import msgspec", "import msgpsec", "No module named 'msgpsec'"),
+        ("site.py", "import msgspec", "import msgpsec", "the package msgpsec is missing"),
         ("jobs.py", "JOBS =", "JOB =", "gateway.capabilities.loans.jobs must declare JOBS"),
         ("jobs.py", "(LoansJob,)", "LoansJob", "gateway.capabilities.loans.jobs must declare JOBS"),
         (

@@ -9,7 +9,11 @@ from gateway.config import figures_of, load_site
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
 
-LABELS = {"bus": {"hall", "rs485", "lockers", "zigbee"}, "lane": {"alarm", "event", "telemetry"}}
+LABELS = {
+    "bus": {"hall", "rs485", "lockers", "zigbee"},
+    "lane": {"alarm", "event", "telemetry"},
+    "state": {"online", "offline", "not-heard"},
+}
 """All that a label may be: neither a device's nor a stranger's words."""
 
 
@@ -42,6 +46,8 @@ def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
     turns = {s.labels.get("le"): s.value for s in own["linli_loop_lag_seconds"].samples}
     assert turns["+Inf"] > 10
     assert own["linli_loop_lag_worst_seconds"].samples[0].value >= 0
+    states = [s.value for s in own["linli_devices"].samples]
+    assert sum(states) == len(load_site(running.daemon.site).devices)
     polls = {s.labels["bus"]: s.value for s in own["linli_polls"].samples}
     assert all(count > 0 for count in polls.values())
 
@@ -53,6 +59,8 @@ def test_health(running: Centre) -> None:
     assert health
     assert (health["ok"], health["journal"]) == (True, "ok")
     assert health["buses"] == dict.fromkeys(LABELS["bus"], True)
+    assert sum(health["devices"].values()) == len(load_site(running.daemon.site).devices)
+    assert health["devices"].keys() == LABELS["state"]
     assert running.daemon.get("elsewhere")[0] == 404
 
 

@@ -93,7 +93,7 @@ async def test_a_configuration_that_silences_nobody_stays(tmp_path: Path) -> Non
         assert (answer["revision"], answer["trial"]) == (2, MIN_TRIAL_S)
         await it.clock.advance(5)
         await it.says("a", "b")
-        assert await it.verdict(10) == {"pending": False, "revision": 2, "silent": ()}
+        assert await it.verdict(10) == {"pending": False, "revision": 2, "silent": (), "unproved": ()}
         kept = load_adopted(it.file, tmp_path / "journal.db")
         assert kept
         assert (kept.trial, kept.revision.number) == (None, 2)
@@ -111,7 +111,7 @@ async def test_a_device_that_falls_silent_brings_the_old_one_back(tmp_path: Path
         await it.says("b")
         if how == "an error":
             await it.says("a", error="timeout")
-        assert await it.verdict(10) == {"pending": False, "revision": 3, "silent": ("a",)}
+        assert await it.verdict(10) == {"pending": False, "revision": 3, "silent": ("a",), "unproved": ()}
         assert it.ran == [["a", "b", "c"]] * 2
         assert it.reloader.site.devices["a"].address.unit == 1
         assert "a" in it.reloader.health()["refused"]["en"][0]
@@ -126,6 +126,37 @@ async def test_a_device_that_falls_silent_brings_the_old_one_back(tmp_path: Path
         # Until somebody insists.
         answer = await it.reloader.reload("console", returning=False)
         assert (answer["revision"], answer["trial"], it.reloader.refused) == (4, 0, ())
+
+
+async def test_a_device_that_reports_seldom_is_not_proved_by_a_trial(tmp_path: Path) -> None:
+    write(tmp_path, OLD)
+    async with rig(tmp_path) as it:
+        await it.says("a", "b", "c")
+        # b reports once an hour; d is new.
+        slow = device("b", "hall", 2, more="every = 3600\n")
+        write(
+            tmp_path, LINES + device("a", "hall", 7) + slow + device("c", "yard") + device("d", "hall", 4)
+        )
+        answer = await it.reloader.reload("console")
+        await it.clock.advance(5)
+        await it.says("a")
+        verdict = await it.verdict(answer["trial"])
+        assert (verdict["revision"], verdict["silent"]) == (2, ())
+        assert verdict["unproved"] == ("b", "d")
+
+
+async def test_a_device_not_heard_since_the_start_cannot_fall_silent(tmp_path: Path) -> None:
+    write(tmp_path, OLD)
+    async with rig(tmp_path) as it:
+        await it.says("a", "b", "c")
+    async with rig(tmp_path) as it:
+        await it.says("b", "c")
+        write(tmp_path, NEW)
+        await it.reloader.reload("console")
+        await it.clock.advance(5)
+        await it.says("b")
+        verdict = await it.verdict(10)
+        assert (verdict["revision"], verdict["unproved"]) == (2, ("a",))
 
 
 async def _records(journal: Journal, lane: Lane, kind: str) -> list[Record]:
@@ -216,7 +247,12 @@ async def test_nothing_to_prove_where_nobody_could_fall_silent(tmp_path: Path, n
         await it.says("a", "b", "c")
         write(tmp_path, new)
         assert (await it.reloader.reload("console"))["trial"] == 0
-        assert await it.reloader.verdict() == {"pending": False, "revision": 2, "silent": ()}
+        assert await it.reloader.verdict() == {
+            "pending": False,
+            "revision": 2,
+            "silent": (),
+            "unproved": (),
+        }
 
 
 async def test_a_second_reload_waits_for_the_verdict_on_the_first(tmp_path: Path) -> None:
@@ -258,7 +294,7 @@ async def test_a_restart_in_the_middle_of_a_trial_goes_on_with_it(tmp_path: Path
         assert it.reloader.health()["on_trial"]
         await it.clock.advance(1)
         await it.says("b")
-        assert await it.verdict(15) == {"pending": False, "revision": 3, "silent": ("a",)}
+        assert await it.verdict(15) == {"pending": False, "revision": 3, "silent": ("a",), "unproved": ()}
         assert it.reloader.site.devices["a"].address.unit == 1
 
 

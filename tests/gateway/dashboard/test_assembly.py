@@ -30,7 +30,10 @@ def test_without_a_journal_everything_is_unknown_and_every_device_is_listed() ->
     assert not seen.known
     assert (visitors.inside, visitors.came, visitors.left) == (None, None, None)
     assert seen.parts["parking"] == seen.parts["parcels"].compartments == PlaceCount()
-    assert [line.condition for line in seen.devices] == [DeviceCondition.NONE, DeviceCondition.NONE]
+    assert [line.condition for line in seen.devices] == [
+        DeviceCondition.NOT_HEARD,
+        DeviceCondition.NOT_HEARD,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,25 @@ def test_an_outage_is_as_old_as_its_beginning() -> None:
     assert (line.condition, line.error, line.at) == (DeviceCondition.OFFLINE, "timeout", NOON - 500_000)
     (line,) = view(SMOKE, presence={"smoke": link}).devices
     assert (line.condition, line.error) == (DeviceCondition.OFFLINE, "line-down")
+
+
+def test_what_was_said_before_the_start_is_shown_with_its_age_and_nobody_is_online_by_it() -> None:
+    link = PresenceRow(True, at(9000), heard=False, last=at(7200))
+    said = sample("smoke", at(60), smoke=False)
+    seen = view(SMOKE, samples=(said,), presence={"smoke": link})
+    (line,) = seen.devices
+    assert (line.condition, line.at) == (DeviceCondition.NOT_HEARD, NOON - 60_000)
+    assert line.values == (PointRow("smoke", False, earlier=True, at=NOON - 60_000),)
+    assert seen.parts["safety"].blind == 1
+    (line,) = view(SMOKE, presence={"smoke": link}).devices
+    assert (line.condition, line.at) == (DeviceCondition.NOT_HEARD, NOON - 7_200_000)
+
+
+def test_a_device_that_has_never_spoken_is_not_heard_yet() -> None:
+    link = PresenceRow(None, at(9), heard=False)
+    (line,) = view(SMOKE, presence={"smoke": link}).devices
+    assert (line.condition, line.at, line.values) == (DeviceCondition.NOT_HEARD, None, ())
+    assert view(presence={"uplink": link}).uplink.online is None
 
 
 def test_an_impossible_value_is_shown_as_missing() -> None:

@@ -42,7 +42,7 @@ def test_every_device_is_listed_with_its_quality_and_age(house: House, page: Pag
     page.shows("离线", "[data-key=gas]")
     assert "无应答：请检查设备电源、地址和接线" in page.text("[data-key=gas]")
     assert "烟雾 正常 在线" in page.text("[data-key=smoke]")
-    assert "暂无读数" in page.text("[data-key=locker].line")
+    assert "尚无消息" in page.text("[data-key=locker].line")
     age = "[data-key=smoke] time"
     page.until(lambda: page.text(age).endswith("秒前"))
     first = page.text(age)

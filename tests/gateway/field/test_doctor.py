@@ -7,6 +7,7 @@ import pytest
 
 from gateway.field.doctor import DeviceSnapshot, diagnose, line_report
 from gateway.field.tally import PollTally
+from gateway.model import FailureKind, ReadFailed
 from gateway.words import LANGUAGES, translate, words
 
 COVERED_S = 600.0
@@ -20,7 +21,16 @@ def a_device(
     tally = PollTally(polls=100, busy_s=busy_s, failures=failures, **fields.pop("counts", {}))
     for _ in range(tally.readings):
         tally.add_latency(latency_s)
-    return DeviceSnapshot(name, is_offline=not tally.readings, tally=tally, covered_s=COVERED_S, **fields)
+    fields.setdefault("silent_s", 1.0 if tally.readings else None)
+    fields.setdefault("is_offline", not tally.readings)
+    return DeviceSnapshot(name, tally=tally, covered_s=COVERED_S, **fields)
+
+
+def dead(kind: str, name: str = "a", **fields: Any) -> DeviceSnapshot:
+    """One whose outage has been reported, though most readings of the last minutes are good."""
+    failure = ReadFailed("gb26875-denied", FailureKind(kind))
+    fields.setdefault("silent_s", 300.0)
+    return a_device(name, is_offline=True, failure=failure, **fields)
 
 
 WELL = a_device("well")
@@ -41,7 +51,20 @@ CASES: dict[str, tuple[tuple[DeviceSnapshot, ...], list[tuple[str, str]]]] = {
     ),
     "jumpy": ((WELL, a_device(counts={"unconfirmed": 2})), [("device-jumpy", "a")]),
     "empty battery": ((WELL, a_device(failures={"silent": 100}, pushes=True)), [("device-mute", "a")]),
-    "too early to tell": ((DeviceSnapshot("a", False, PollTally(polls=2), 2.0),), []),
+    "died lately": ((WELL, dead("timeout", failures={"timeout": 30})), [("device-gone", "a")]),
+    "never answered": ((WELL, dead("timeout", silent_s=None)), [("device-dead", "a")]),
+    "refuses by now": ((WELL, dead("refused", failures={"refused": 9})), [("device-refuses", "a")]),
+    "garbled by now": ((WELL, dead("damaged", failures={"damaged": 9})), [("device-garbled", "a")]),
+    "fails otherwise": ((WELL, dead("other")), [("device-failing", "a")]),
+    "all died lately": ((dead("timeout"), dead("timeout", "b")), [("line-silent", "")]),
+    "fell silent": ((WELL, dead("silent", pushes=True)), [("device-silent", "a")]),
+    "never sent": ((WELL, dead("silent", pushes=True, silent_s=None)), [("device-mute", "a")]),
+    "none sends": (tuple(dead("silent", n, pushes=True, silent_s=None) for n in "ab"), [("line-mute", "")]),
+    "has not sent yet": (
+        (WELL, DeviceSnapshot("a", False, PollTally(), 2.0, pushes=True)),
+        [("unheard", "")],
+    ),
+    "too early to tell": ((DeviceSnapshot("a", False, PollTally(polls=2), 2.0),), [("unheard", "")]),
 }
 
 
@@ -84,3 +107,21 @@ def test_the_report_counts_by_kind_of_failure() -> None:
     assert (device["silent"], device["damaged"], device["refused"]) == (1, 5, 4)
     assert device["readings"] == 90
     assert device["p50"] == pytest.approx(20, rel=0.1)
+
+
+def test_what_has_not_been_heard_is_named_and_its_line_is_not_well() -> None:
+    quiet = DeviceSnapshot("smoke-1", False, PollTally(), 2.0, pushes=True, longest_silence_s=10_800)
+    report = line_report(True, [WELL, quiet])
+    assert [device["state"] for device in report["devices"]] == ["online", "not-heard"]
+    (finding,) = report["findings"]
+    said = {lang: translate(lang, f"doctor.{finding['key']}", **finding["facts"]) for lang in LANGUAGES}
+    assert "smoke-1" in said["zh"]
+    assert "3 小时" in said["zh"]
+    assert "offline after 3 h at most" in said["en"]
+
+
+def test_a_failure_without_a_diagnosis_of_its_own_says_its_reason() -> None:
+    (finding,) = diagnose(True, [WELL, dead("other")])
+    assert translate("en", f"doctor.{finding.key}", name="Hall", **finding.facts).startswith(
+        "Hall: the fire alarm transmitter rejected"
+    )

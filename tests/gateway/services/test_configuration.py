@@ -51,7 +51,7 @@ def test_who_is_gone_is_not_counted() -> None:
     fold = Fold(Presence())
     fold.step(sample("a"), sample("b"), sample("uplink", error="broker-lost"))
     assert fold.step(adopted(2, "a", "gateway")) == []
-    assert list(fold.rows) == ["a"]
+    assert list(fold.rows) == ["a", "gateway"]
 
 
 def test_bays_and_compartments_that_are_gone_are_not_counted() -> None:

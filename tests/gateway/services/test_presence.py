@@ -1,5 +1,5 @@
-from gateway.services.presence import Presence
-from tests.gateway.services.kit import Fold, sample
+from gateway.services.presence import DeviceState, Presence, device_state
+from tests.gateway.services.kit import Fold, adopted, at, sample
 
 
 def test_each_going_and_coming_is_told_once() -> None:
@@ -9,7 +9,7 @@ def test_each_going_and_coming_is_told_once() -> None:
         for second, error in enumerate(["", "", "timeout", "timeout", "line-down", "", ""])
     ]
     assert told == [[True], [], [False], [], [], [True], []]
-    assert fold.service.summary(fold.rows) == {"online": 1, "offline": 0}
+    assert fold.service.summary(fold.rows) == {"online": 1, "offline": 0, "not_heard": 0}
 
 
 def test_it_knows_why_and_since_when() -> None:
@@ -17,3 +17,35 @@ def test_it_knows_why_and_since_when() -> None:
     fold.step(sample("d", 7, error="timeout"), sample("d", 9, error="line-down"))
     link = fold.rows["d"]
     assert (link.online, link.error, link.since.mono_ns) == (False, "timeout", 7_000_000_000)
+
+
+def test_a_device_that_has_never_spoken_is_not_online() -> None:
+    fold = Fold(Presence())
+    fold.step(adopted(1, "a", "b"))
+    fold.step(sample("a"))
+    assert fold.service.summary(fold.rows) == {"online": 1, "offline": 0, "not_heard": 1}
+    assert device_state(fold.rows, "b") is DeviceState.NOT_HEARD
+    # Its first outage is told, as its first reading would be.
+    assert [fact.body["online"] for fact in fold.step(sample("b", 9, error="silent"))] == [False]
+
+
+def test_after_a_restart_nobody_is_online_until_heard() -> None:
+    fold = Fold(Presence())
+    fold.step(adopted(1, "a", "b"))
+    fold.step(sample("a", 1), sample("b", 2, error="timeout"), sample("a", 3))
+    fold.restart()
+    assert {device_state(fold.rows, name) for name in "ab"} == {DeviceState.NOT_HEARD}
+    assert fold.rows["a"].last == at(1)
+    # Nothing has changed, so nothing is told again.
+    assert fold.step(sample("a", 5000), sample("b", 5000, error="timeout")) == []
+    assert device_state(fold.rows, "a") is DeviceState.ONLINE
+    assert device_state(fold.rows, "b") is DeviceState.OFFLINE
+    assert fold.rows["a"].last == at(5000)
+
+
+def test_the_last_word_is_stored_once_an_hour() -> None:
+    fold = Fold(Presence())
+    seen = [
+        (fold.step(sample("a", second)) and None) or fold.rows["a"].last for second in (0, 1800, 3599, 3600)
+    ]
+    assert seen == [at(0), at(0), at(0), at(3600)]

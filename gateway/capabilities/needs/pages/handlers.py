@@ -31,7 +31,7 @@ from gateway.capabilities.needs.statistics import (
     newest_first,
 )
 from gateway.journal import JournalFailed
-from gateway.model import GatewayError
+from gateway.model import GatewayError, sentence
 from gateway.web.access import SESSION_COOKIE, SESSION_LIFETIME_S
 from gateway.web.part import PageContext, PartHandlers
 from gateway.web.qr import svg
@@ -272,7 +272,7 @@ class NeedsHandlers(PartHandlers):
         """Execute a form of the staff's list. Raises `GatewayError`."""
         step = typed_fields.get("step", "")
         if step not in STEP_NAMES:
-            raise GatewayError("command-form", reason="step")
+            raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="step"))
         args: dict[str, Any] = {
             name: typed_fields[name]
             for name in ("owner", "to", "outcome", "category")

@@ -73,8 +73,7 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
     except aiosmtplib.SMTPResponseException as error:
         raise DeliveryFailed("channel-smtp", host=options.host, code=error.code) from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        reason = error.__cause__ or error
-        raise DeliveryFailed("channel-away", host=options.host, reason=reason) from None
+        raise DeliveryFailed("channel-away", host=options.host, reason=error) from None
 
 
 def compose_email(

@@ -31,7 +31,7 @@ from gateway.capabilities.safety.services.patrols import Patrol, PatrolRound, Pa
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.model import Hazard, Record, Stamp, Value
 from gateway.web.part import PartInput
-from gateway.web.view import DeviceAnnotation, Reminder, wall_ms
+from gateway.web.view import DeviceAnnotation, DeviceCondition, Reminder, wall_ms
 
 from .settings import SafetySettings
 
@@ -40,6 +40,9 @@ ENDED_SHOWN_S = 300.0
 
 UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
 """The states of an alarm that has not been acknowledged."""
+
+CURRENT_CONDITIONS = (DeviceCondition.GOOD, DeviceCondition.UNCERTAIN)
+"""The conditions of a device whose reading is of now."""
 
 HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
@@ -211,6 +214,8 @@ class SafetyView(msgspec.Struct, frozen=True):
     patrols: Mapping[str, Patrol] = {}
     severities: tuple[str, ...] = ()
     """The severities of findings."""
+    blind: int = 0
+    """Safety devices without a current reading: whether they would raise an alarm is not known."""
 
     @property
     def unacknowledged(self) -> int:
@@ -263,6 +268,10 @@ def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
         plans=settings.plans,
         patrols=settings.patrols,
         severities=tuple(settings.finding_hours),
+        blind=sum(
+            device.is_safety_device and device.condition not in CURRENT_CONDITIONS
+            for device in part_input.devices
+        ),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from gateway.base.failpoint import failpoint
-from gateway.model import GatewayError, Record
+from gateway.model import GatewayError, Record, sentence
 
 from .aggregation import AggregationBatch, Bin, CountingGap, Cursor, StoredFact
 
@@ -65,7 +65,7 @@ class StatisticsDatabase:
         """Check the whole file. Raises `StatisticsDamaged`."""
         ((found,),) = self._query("PRAGMA quick_check(1)")
         if found != "ok":
-            raise StatisticsDamaged("statistics-open", path=self.path, reason=found)
+            raise StatisticsDamaged("statistics-open", path=self.path, reason=sentence("cause.damaged"))
 
     def cursors(self) -> dict[str, Cursor]:
         """By the epoch of each journal that was ever aggregated."""
