@@ -53,7 +53,7 @@ def read_text(file: Path) -> str:
             data = opened.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         key = _OPEN_ERRORS.get(error.errno or 0, "file-unreadable")
-        raise TomlError(key, 1, reason=error.strerror) from error
+        raise TomlError(key, 1, reason=error) from error
     if len(data) > MAX_FILE_BYTES:
         raise TomlError("file-large", 1, megabytes=MAX_FILE_BYTES >> 20)
     return _decode(data).replace("\r\n", "\n").replace("\r", "\n")
