@@ -116,6 +116,11 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that `overhear` needs until most devices have reported."""
     tcp_port: int | None = None
     """The port to try where the target is only a host or a network; None: the driver has none."""
+    actual_address: Callable[[dict[str, str]], dict[str, Any]] | None = None
+    """Pure: the address keys of the device that `probe` found, by its identity, where several devices may
+    reply at one address (a broadcast). None: the address that was asked."""
+    reply_s: float = 0.0
+    """Seconds that a device may take to reply, where that is longer than usual."""
     identity_keys: tuple[str, ...] = ()
     """What a device may state about itself; a profile's `[fingerprint]` has patterns for some of these."""
 

@@ -12,23 +12,22 @@ from typing import TypeVar
 
 import serial
 
-from gateway.model import FailureKind, LinkDown, ReadFailed
+from gateway.model import LinkDown
 
-MAX_BUFFER_BYTES = 4096
+from .receive import MAX_BUFFER_BYTES, ReceiveBuffer
+
 PORT_ERRORS = (OSError, serial.SerialException, termios.error)
 """Raised by a port that is gone."""
 
 T = TypeVar("T")
 
 
-class SerialPort:
+class SerialPort(ReceiveBuffer):
     """An exclusively opened port, for one task."""
 
     def __init__(self, port: serial.Serial) -> None:
+        super().__init__()
         self._port = port
-        self._buffer = bytearray()
-        self._data_arrived = asyncio.Event()
-        self._error: Exception | None = None
 
     def send(self, frame: bytes) -> None:
         """Discard what was received so far, and write one frame."""
@@ -51,53 +50,28 @@ class SerialPort:
         if written < len(frame):
             raise LinkDown("line-down", reason=BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
 
-    async def read_available(self) -> bytes:
-        """Wait for at least one byte; returns all that were received."""
-        while not self._buffer:
-            self._raise_if_failed()
-            self._data_arrived.clear()
-            await self._data_arrived.wait()
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        return data
-
-    async def receive(self, parse: Callable[[bytes], T | None], seconds: float) -> T:
-        """Wait until `parse` finds a reply; raises `ReadFailed` after that many seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    self._raise_if_failed()
-                    if (reply := parse(bytes(self._buffer))) is not None:
-                        return reply
-                    self._data_arrived.clear()
-                    await self._data_arrived.wait()
-        if self._buffer:
-            raise ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(self._buffer))
-        raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0)
+    async def exchange(self, frame: bytes, parse: Callable[[bytes], T | None], seconds: float) -> T:
+        """Discard what was received so far, send a frame, and wait for its reply. Raises `ReadFailed` or
+        `LinkDown`."""
+        self.send(frame)
+        return await self.receive(parse, seconds)
 
     def read_waiting(self) -> None:
         """Read the bytes that are waiting; called by the event loop."""
         try:
             data = self._port.read(MAX_BUFFER_BYTES)
         except PORT_ERRORS as error:
-            self._error = error
             # A broken port stays readable for ever, and keeps its name from a replugged adapter.
             self.close()
+            self._fail(error)
         else:
-            self._buffer += data
-            # Noise may arrive for hours; no reply is longer than this.
-            del self._buffer[:-MAX_BUFFER_BYTES]
-        self._data_arrived.set()
+            self._add_received(data)
 
     def close(self) -> None:
         """Close the port, if it is open."""
         if self._port.is_open:
             asyncio.get_running_loop().remove_reader(self._port.fileno())
             self._port.close()
-
-    def _raise_if_failed(self) -> None:
-        if self._error:
-            raise LinkDown("line-down", reason=self._error)
 
 
 @contextlib.asynccontextmanager

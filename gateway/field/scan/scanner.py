@@ -180,13 +180,14 @@ class Scanner:
         """Try the buses that may be at a target until a device replies: all on a wire use the same one."""
         tables = self._candidate_buses(target)
         needed_s = sum(
-            len(self._candidate_addresses(name, table)) * self._timeout_s(table, timeout_s)
+            len(self._candidate_addresses(name, table)) * self._timeout_s(name, table, timeout_s)
             for name, table in tables
         )
         self._report.announce("scan.begin", place=target, lines=len(tables), seconds=round(needed_s))
         reported: set[str] = set()
         for name, table in tables:
-            bus = ScannedBus(self._drivers[name], table, self._timeout_s(table, timeout_s), self._clock)
+            reply_timeout_s = self._timeout_s(name, table, timeout_s)
+            bus = ScannedBus(self._drivers[name], table, reply_timeout_s, self._clock)
             addresses = self._candidate_addresses(name, table)
             seconds = round(len(addresses) * bus.timeout_s)
             summary = _describe_bus(target, table)
@@ -254,7 +255,8 @@ class Scanner:
 
         seconds = round(len(addresses) * SCAN_REQUEST_S)
         self._report.announce("scan.through", place=target, bus=bus, seconds=seconds)
-        if not await self._ask_addresses(name, target, {}, ask, addresses, bus):
+        known = [msgspec.structs.asdict(address) for address in taken]
+        if not await self._ask_addresses(name, target, {}, ask, addresses, bus, known):
             self._report.announce("scan.silence", place=target)
 
     async def _ask_addresses(
@@ -265,11 +267,19 @@ class Scanner:
         ask_device: AskDevice,
         addresses: Sequence[Table],
         bus: str = "",
+        known: Sequence[Table] = (),
     ) -> int:
-        """Report the devices at these addresses. Returns how many there are."""
+        """Report the devices at these addresses, except those that are `known`. Returns how many there
+        are."""
         driver, found = self._drivers[name], 0
         bus = bus or self._find_site_bus(driver, target, table)
-        async for address, identity in self._responding_addresses(target, ask_device, addresses):
+        assert driver.scan
+        actual_address, reported = driver.scan.actual_address, list[Table]()
+        async for asked, identity in self._responding_addresses(target, ask_device, addresses):
+            address = actual_address(identity) if actual_address else asked
+            if address in (*reported, *known):
+                continue
+            reported.append(address)
             device = FoundDevice(
                 driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
             )
@@ -446,10 +456,12 @@ class Scanner:
         numbers = self._options.numbers
         return [keys for keys in addresses if numbers is None or numbers & set(keys.values())]
 
-    def _timeout_s(self, table: Table, default_s: float) -> float:
+    def _timeout_s(self, name: str, table: Table, default_s: float) -> float:
+        scan = self._drivers[name].scan
+        assert scan
         serial = default_s == SERIAL_TIMEOUT_S
         characters_s = BITS_PER_EXCHANGE / table.get("baud", DEFAULT_BAUD) if serial else 0.0
-        return self._options.timeout_s or default_s + characters_s
+        return self._options.timeout_s or max(default_s, scan.reply_s) + characters_s
 
 
 def _describe_bus(target: str, table: Table) -> str:

@@ -97,7 +97,7 @@ def test_check_names_a_fingerprint_that_no_scan_could_use(tmp_path: Path, line: 
 
 
 def test_no_driver_promises_a_scan_that_it_cannot_do() -> None:
-    for name in ("modbus", "lockboard", "gb26875", "ble", "mqtt_json", "lorawan"):
+    for name in ("modbus", "lockboard", "dlt645", "gb26875", "ble", "mqtt_json", "lorawan"):
         scan = load_driver(name).scan
         assert scan
         assert bool(scan.candidate_addresses) != bool(scan.overhear)
