@@ -26,6 +26,8 @@ from gateway.model import (
     Value,
 )
 from gateway.wire.codec import value_at
+from gateway.wire.json_text import parse_json
+from gateway.wire.path import is_valid_path
 from gateway.wire.secret import read_secret
 
 MAX_RESPONSE_BYTES = 256 * 1024
@@ -63,13 +65,15 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`get`: the path to request; `path`: where the value is in the response: keys and list indices, joined
-    by dots. Points with the same `get` share one request."""
+    by dots, or members of a list by their content (see `gateway.wire.path`). Points with the same `get`
+    share one request."""
 
     get: str
     path: str
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
+        "path": (lambda path: is_valid_path(path) and "[]" not in path, "point-path"),
         "get": (lambda get: get[:1] == "/" != get[1:2], "http-get"),
     }
 
@@ -82,7 +86,7 @@ def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[
 
 def parse_example(fields: Mapping[str, Any]) -> dict[str, Raw]:
     """A worked example: `json."/what/to/get" = '{"in": 3}'`."""
-    return {get: msgspec.json.decode(answer) for get, answer in fields["json"].items()}
+    return {get: parse_json(answer) for get, answer in fields["json"].items()}
 
 
 def format_raw(raw: Mapping[str, Raw]) -> str:
@@ -119,10 +123,7 @@ class HttpBus(Bus):
                 body += part
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
-        try:
-            return msgspec.json.decode(body)
-        except (ValueError, RecursionError) as error:
-            raise ReadFailed("not-json", reason=error) from error
+        return parse_json(bytes(body))
 
 
 @asynccontextmanager

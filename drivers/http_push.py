@@ -24,7 +24,10 @@ import h11
 import msgspec
 
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
-from gateway.wire.codec import value_at, values_at
+from gateway.wire.codec import value_at
+from gateway.wire.json_text import decode_text, parse_json
+from gateway.wire.path import is_valid_path
+from gateway.wire.readings import has_values, split_message
 from gateway.wire.secret import read_secret
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -69,7 +72,8 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Where the value is in the message: keys and list indices, joined by dots; in XML the names of
-    elements below the root, without their namespace.
+    elements below the root, without their namespace. A list may also be searched, and `records[]` makes
+    each member of a list a reading of its own (see `gateway.wire.path`).
 
     `when` and `unless` select the messages that the point applies to: paths, and the values that these
     must and must not have.
@@ -79,20 +83,34 @@ class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     when: dict[str, Value] = msgspec.field(default_factory=dict)
     unless: dict[str, Value] = msgspec.field(default_factory=dict)
 
+    CHECKS: ClassVar[Checks] = {**Point.CHECKS, "path": (is_valid_path, "point-path")}
+
     def applies_to(self, raw: Raw) -> bool:
         return all(value_at(raw, path) == value for path, value in self.when.items()) and not any(
             value_at(raw, path) == value for path, value in self.unless.items()
         )
 
 
-def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value]:
-    """Decode a parsed message to values; what it does not contain is left out."""
-    return values_at(raw, {name: point.path for name, point in points.items() if point.applies_to(raw)})
+def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value | None]:
+    """Decode a parsed message to values; what it does not contain is left out, and what points do not apply
+    to it is None."""
+    values: dict[str, Value | None] = {}
+    for name, point in points.items():
+        if not point.applies_to(raw):
+            values[name] = None
+        elif (value := value_at(raw, point.path)) is not None:
+            values[name] = value
+    return values
 
 
 def parse_example(fields: Mapping[str, Any]) -> Raw:
     """A worked example: `xml = '<EventNotificationAlert>…'` or `json = '{"in": 3}'`."""
-    return _parse_xml(fields["xml"]) if "xml" in fields else msgspec.json.decode(fields["json"])
+    return _parse_xml(fields["xml"]) if "xml" in fields else parse_json(fields["json"])
+
+
+def split(points: Mapping[str, TreePoint], raw: Raw) -> list[Raw]:
+    """The readings in a message. Raises `ReadFailed`."""
+    return split_message(points, raw, decode)
 
 
 def format_raw(raw: Raw) -> str:
@@ -110,26 +128,16 @@ def parse_body(body: bytes) -> Raw:
         boundary = body.partition(b"\n")[0].rstrip()
         parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary)[1:])
         body = next((part for part in parts if part[:1] in (b"<", b"{", b"[")), b"")
-    text = _decode_text(body)
-    key, read = ("not-xml", _parse_xml) if text[:1] == "<" else ("not-json", msgspec.json.decode)
+    text = decode_text(body)
+    if text[:1] != "<":
+        return parse_json(text)
     try:
-        return read(text)
+        return _parse_xml(text)
     except (ValueError, RecursionError) as error:
-        raise ReadFailed(key, reason=error) from error
+        raise ReadFailed("not-xml", reason=error) from error
 
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-
-
-def _decode_text(body: bytes) -> str:
-    """Decode UTF-8, UTF-16 or GB 18030. The declared encoding is ignored, as it is often wrong; a name that
-    is garbled does not affect a count."""
-    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return body.decode("utf-16", "replace")
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return body.decode("gb18030", "replace")
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
@@ -320,12 +328,13 @@ class PushListener(Listener):
         raw: Raw | ReadFailed
         try:
             raw = parse_body(body)
+            readings = split(device.points, raw)
         except ReadFailed as failed:
             raw, status = failed, 400
         else:
-            if not any(point.applies_to(raw) for point in device.points.values()):
-                return 200  # A heartbeat, or another event of the same camera.
-            status = 200 if decode(device.points, raw) else 422
+            # A heartbeat, or another event of the same camera, is accepted too.
+            applies = any(point.applies_to(each) for each in readings for point in device.points.values())
+            status = 422 if applies and not has_values(decode(device.points, readings[0])) else 200
         accepted = asyncio.get_running_loop().create_future()
         try:
             await self._inbox.put((device.name, raw, accepted))
@@ -379,4 +388,5 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_raw,
+    split=split,
 )

@@ -22,6 +22,7 @@ from gateway.model import (
 )
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import values_at
+from gateway.wire.json_text import parse_json
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
@@ -70,7 +71,7 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
 
 def parse_example(fields: Mapping[str, Any]) -> Any:
     """A worked example: `json = '{"temperature": 4.2}'`, and where it matters `over = true`."""
-    message = msgspec.json.decode(fields["json"])
+    message = parse_json(fields["json"])
     return PressEnd(message) if fields.get("over") else message
 
 
@@ -95,9 +96,9 @@ class JsonListener(Listener):
                 continue
             device = self._devices[message.topic]
             try:
-                values = msgspec.json.decode(message.payload)
-            except (ValueError, RecursionError) as error:
-                yield device.name, ReadFailed("not-json", reason=error)
+                values = parse_json(message.payload)
+            except ReadFailed as failed:
+                yield device.name, failed
                 continue
             for reading in with_press_end(device.points, values, decode(device.points, values)):
                 yield device.name, reading
@@ -132,8 +133,8 @@ async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDe
             if FOREIGN_TOPICS.fullmatch(message.topic):
                 continue
             try:
-                raw = msgspec.json.decode(message.payload)
-            except (ValueError, RecursionError):
+                raw = parse_json(message.payload)
+            except ReadFailed:
                 continue
             if isinstance(raw, dict):
                 identity = {"retained": "true"} if message.retained else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Action, ConfigError, Driver, Point
+from gateway.model import Action, ConfigError, Driver, Point, ReadFailed
 from gateway.wire.codec import convert_values
 from gateway.words import words
 
@@ -58,7 +58,8 @@ def load_profile(file: Path, saved_text: str | None = None) -> Profile:
 def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
     """The expected and the actual result of an example, each as values and reasons for bad points.
 
-    Points that the example does not name are left out of both. Raises `ConfigError`.
+    Points that the example does not name are left out of both. `reading` is the number of the reading in a
+    message of several. Raises `ConfigError`.
     """
     values, bad = convert_values(
         profile.points, profile.driver.decode(profile.points, _raw_reading(profile, example))
@@ -70,8 +71,9 @@ def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
 
 def _raw_reading(profile: Profile, example: Table) -> Any:
     try:
-        return profile.driver.parse_example(example["raw"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raw = profile.driver.parse_example(example["raw"])
+        return profile.driver.split(profile.points, raw)[example.get("reading", 1) - 1]
+    except (AttributeError, LookupError, TypeError, ValueError, ReadFailed) as error:
         raise ConfigError("example-form", reason=error) from error
 
 

@@ -62,6 +62,8 @@ class DeviceHealth:
         """When its last sample came, in monotonic seconds; None: nothing has come from it yet."""
         self.is_offline = False
         """Whether its outage has been reported."""
+        self.is_valueless = False
+        """Whether it has been reported that it sends messages, but none of its values."""
         self._alarming: frozenset[str] = frozenset()
 
     def new_alarms(self, sample: Sample) -> frozenset[str]:
@@ -82,6 +84,7 @@ class DeviceHealth:
         self.last_failure = None
         self.heard_at = now
         self._alarming = self.alarming_points(sample)
+        self.is_valueless = self.is_valueless and not sample.values
         if self.is_offline:
             self.is_offline = False
             log_event(logging.INFO, "device-online", device=self.device.name)
@@ -117,19 +120,39 @@ class LineHealth:
         health.record_sample(sample, self._clock.mono())
         await self._sink(sample)
 
-    async def record_failure(self, health: DeviceHealth, failed: ReadFailed) -> None:
-        """Count a failure; a few in a row are an outage."""
+    async def accept_message(self, health: DeviceHealth, sample: Sample) -> None:
+        """Take what a device reported by itself. A message without any value is a sign of life: a device
+        that was offline is not any more, but its values remain unknown."""
+        self.openings_without_sample = 0
+        if not sample.values and not sample.bad:
+            if not health.is_offline:
+                health.failures_in_a_row = 0
+                return
+            sample = msgspec.structs.replace(sample, bad=_all_missing(health.device))
+        health.record_sample(sample, self._clock.mono())
+        await self._sink(sample)
+
+    async def record_valueless(self, health: DeviceHealth) -> None:
+        """A device that reports by itself does, but has sent none of its values for too long."""
+        health.is_valueless = True
+        log_event(
+            logging.WARNING,
+            "device-valueless",
+            device=health.device.name,
+            seconds=round(silence_limit_s(health.device)),
+        )
+        await self._sink(Sample(health.device.name, self._clock.now(), bad=_all_missing(health.device)))
+
+    async def record_failure(
+        self, health: DeviceHealth, failed: ReadFailed, *, is_outage: bool = False
+    ) -> None:
+        """Count a failure; a few in a row are an outage, and so is one that says so."""
         self.counters.failures += 1
         health.tally.current(self._clock.mono()).failures[failed.kind] += 1
         health.failures_in_a_row += 1
         health.last_failure = failed
-        if health.failures_in_a_row >= FAILURES_UNTIL_OFFLINE or health.is_offline:
-            await self._report_outage(health, failed)
-
-    async def record_silence(self, health: DeviceHealth) -> None:
-        """A device that reports by itself has not done so for too long."""
-        health.last_failure = silence_error(health.device)
-        await self._report_outage(health, health.last_failure)
+        if health.failures_in_a_row >= FAILURES_UNTIL_OFFLINE or health.is_offline or is_outage:
+            await self.record_outage(health, failed)
 
     def mark_up(self) -> None:
         """The line is open."""
@@ -145,10 +168,12 @@ class LineHealth:
         self.counters.is_up = False
         self.counters.failures += 1
         for health in self.devices.values():
-            await self._report_outage(health, error)
+            await self.record_outage(health, error)
 
-    async def _report_outage(self, health: DeviceHealth, error: GatewayError) -> None:
+    async def record_outage(self, health: DeviceHealth, error: GatewayError) -> None:
         """An outage is a sample too; it is logged once, when it begins."""
+        if isinstance(error, ReadFailed):
+            health.last_failure = error
         if not health.is_offline:
             health.is_offline = True
             reason = error_text(error.key, **error.facts)
@@ -173,6 +198,10 @@ class LineHealth:
         report = line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
         report["findings"] += map(msgspec.structs.asdict, self.unknown_senders.diagnoses())
         return report
+
+
+def _all_missing(device: Device) -> dict[str, str]:
+    return dict.fromkeys(device.points, "missing")
 
 
 def silence_limit_s(device: Device) -> float:

@@ -20,6 +20,7 @@ async def read_once(spec: BusSpec, device: Device) -> dict[str, Any]:
             raw = await bus.read(device)
         else:
             raw = await message_or_silence(device, _next_message(bus, device))
+        raw = spec.driver.split(device.points, raw)[-1]
         values, bad = convert_values(device.points, spec.driver.decode(device.points, raw))
         seconds = time.monotonic() - started
     return {"raw": spec.driver.format_raw(raw), "values": values, "bad": bad, "seconds": seconds}

@@ -11,6 +11,7 @@ from gateway.model import (
     Clock,
     Command,
     Device,
+    FailureKind,
     GatewayError,
     LinkDown,
     Listener,
@@ -40,6 +41,8 @@ class PushedLine:
         self._commands: asyncio.Queue[LineRequest] = asyncio.Queue()
         self._last_message = dict.fromkeys(health.devices, clock.mono())
         """By device, in monotonic seconds."""
+        self._last_values = dict(self._last_message)
+        """The last message with a value; others are only a sign of life."""
         self._next_messages: dict[str, asyncio.Future[tuple[Raw, Sample] | GatewayError]] = {}
         self._confirmations: dict[str, list[ReportedValues]] = {}
         """By device, what is reported to each command that waits for its effect."""
@@ -60,21 +63,33 @@ class PushedLine:
             if isinstance(raw, UnknownSender):
                 self._health.unknown_senders.record(raw)
                 continue
-            await self._process_message(self._health.devices[name], raw)
+            health = self._health.devices[name]
+            for reading in self._readings_in(health.device, raw):
+                await self._process_reading(health, reading)
         raise LinkDown("line-down", reason=self._name)
 
-    async def _process_message(self, health: DeviceHealth, raw: Raw | ReadFailed) -> None:
+    def _readings_in(self, device: Device, raw: Raw | ReadFailed) -> list[Raw | ReadFailed]:
+        if isinstance(raw, ReadFailed):
+            return [raw]
+        try:
+            return self._health.spec.driver.split(device.points, raw)
+        except ReadFailed as failed:
+            return [failed]
+
+    async def _process_reading(self, health: DeviceHealth, raw: Raw | ReadFailed) -> None:
         name = health.device.name
         self._health.counters.polls += 1
         health.tally.current(self._clock.mono()).polls += 1
         if isinstance(raw, ReadFailed):
-            await self._health.record_failure(health, raw)
+            await self._health.record_failure(health, raw, is_outage=raw.kind is FailureKind.SILENT)
             self._answer_readers(name, raw)
             return
         sample = self._health.to_sample(health.device, raw)
-        await self._health.accept_sample(health, sample)
+        now = self._clock.mono()
+        self._last_message[name] = now
         if sample.values:
-            self._last_message[name] = self._clock.mono()
+            self._last_values[name] = now
+        await self._health.accept_message(health, sample)
         for reported in self._confirmations.get(name, ()):
             reported.update(sample.values)
         self._answer_readers(name, (raw, sample))
@@ -84,14 +99,19 @@ class PushedLine:
             waiting.set_result(message)
 
     async def _detect_silence(self) -> None:
-        """A device that reports by itself is offline when several of its messages are missing."""
+        """A device that reports by itself is offline when several of its messages are missing, and has no
+        values when several of its messages had none."""
         while True:
             await self._clock.sleep(SILENCE_CHECK_INTERVAL_S)
             now = self._clock.mono()
-            for name, last_message in self._last_message.items():
-                health = self._health.devices[name]
-                if now - last_message > silence_limit_s(health.device) and not health.is_offline:
-                    await self._health.record_silence(health)
+            for name, health in self._health.devices.items():
+                limit_s = silence_limit_s(health.device)
+                if health.is_offline:
+                    continue
+                if now - self._last_message[name] > limit_s:
+                    await self._health.record_outage(health, silence_error(health.device))
+                elif now - self._last_values[name] > limit_s and not health.is_valueless:
+                    await self._health.record_valueless(health)
 
     async def read(self, device: Device) -> LiveReading:
         """The device's next message: it cannot be asked. Raises `ReadFailed` or `LinkDown`."""

@@ -7,6 +7,7 @@ from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
 from gateway.model.checks import Checks
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
+from gateway.model.device_time import parse_device_time
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
 from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
@@ -78,5 +79,6 @@ __all__ = [
     "as_fact",
     "cause_of",
     "duration",
+    "parse_device_time",
     "sentence",
 ]

@@ -17,9 +17,9 @@ FAILURES_UNTIL_OFFLINE = 3
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a device. Drivers extend this with where to find it.
 
-    The number on the wire becomes the value in this order: `bit` or `equals` make it a boolean;
-    else `scale` and `offset` make it a quantity in `unit`, `min` and `max` say what is possible,
-    and `true_above` or `true_below` turn a quantity into a boolean.
+    What is on the wire becomes the value in this order: `words` replaces a word; `bit` or `equals` make
+    it a boolean; else `scale` and `offset` make it a quantity in `unit`, `min` and `max` say what is
+    possible, and `true_above` or `true_below` turn a quantity into a boolean.
     """
 
     unit: str = ""
@@ -28,6 +28,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     decimals: int | None = None
     min: float | None = None
     max: float | None = None
+    words: dict[str, Value] = {}
+    """What the device's words stand for, whatever their case: `{ ON = true, OFF = false }`. Any other word
+    is bad."""
     bit: int | None = None
     equals: int | str | bool | tuple[int | str, ...] | None = None
     true_above: float | None = None
@@ -56,7 +59,8 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     def is_boolean(self) -> bool:
         """Whether its value is known to be true or false. Drivers whose own keys say so extend this."""
         tests = (self.bit, self.equals, self.true_above, self.true_below)
-        return any(test is not None for test in tests)
+        of_words = bool(self.words) and all(isinstance(value, bool) for value in self.words.values())
+        return of_words or any(test is not None for test in tests)
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):

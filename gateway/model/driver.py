@@ -136,14 +136,18 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of a profile's `[points.…]`."""
     connect: Callable[[Any, tuple[Device, ...]], AbstractAsyncContextManager[Bus | Listener]]
     """Open a bus with these options, for these devices; raises `LinkDown`."""
-    decode: Callable[[Mapping[str, Any], Raw], dict[str, Value]]
-    """Pure: points and a raw reading to the numbers on the wire, before scaling."""
+    decode: Callable[[Mapping[str, Any], Raw], Mapping[str, Value | None]]
+    """Pure: points and a raw reading to the numbers on the wire, before scaling. None: readings of this
+    kind are not about that point, so that it is not missing."""
     parse_example: Callable[[Mapping[str, Any]], Raw]
     """Pure: a profile's worked example to a raw reading; raises `ValueError`."""
     format_raw: Callable[[Raw], str]
     """Pure: a raw reading as text for an engineer."""
     places: Callable[[Mapping[str, Any], Raw], dict[str, dict[str, str]]] | None = None
     """Pure: as `Sample.places`, for devices that report for many places, such as fire panels."""
+    split: Callable[[Mapping[str, Any], Raw], list[Raw]] = lambda points, raw: [raw]
+    """Pure: the readings in what was received, in the order of their times: a device that was offline may
+    send all that it has kept at once. Raises `ReadFailed`."""
     state_to_save: Callable[[Raw], bytes] | None = None
     """Pure: the state to restore after a restart of the line or the gateway, for devices that report a
     change only once, or count from zero after each start."""

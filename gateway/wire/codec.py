@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.model import Point, Raw, Value
+
+from .json_text import number_in_text
+from .path import find_parts
 
 NON_NUMERIC_TYPES = (bool, str)
 """Types of values that are not quantities."""
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 """What the journal can store (MessagePack, int 64 and uint 64). JSON may contain anything."""
+MAX_TEXT_CHARACTERS = 256
+"""Of a value that is a text. A device may send any amount of it, in every message."""
 
 
 def value_at(raw: Raw, path: str) -> Value | None:
-    """The value in a parsed message at a path of keys and list indices, joined by dots; None without
-    one."""
-    found = raw
-    for key in path.split("."):
-        if isinstance(found, dict):
-            found = found.get(key)
-        elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
-            found = found[int(key)]
-        else:
-            return None
-    return found if isinstance(found, bool | int | float | str) else None
+    """The value in a parsed message at a path of keys and list indices, joined by dots; None without one.
+    An empty path leads to the message itself.
+
+    Where the path selects several members of lists (see `path`), numbers are added, and of booleans one
+    true is enough.
+    """
+    found = find_parts(raw, path)
+    if len(found) > 1:
+        return _combined(found)
+    return found[0] if found and isinstance(found[0], bool | int | float | str) else None
 
 
 def values_at(raw: Raw, paths: Mapping[str, str]) -> dict[str, Value]:
     """Name to value, for each name whose path has one."""
     found = {name: value_at(raw, path) for name, path in paths.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _combined(values: Sequence[Raw]) -> Value | None:
+    if all(isinstance(value, bool) for value in values):
+        return any(values)
+    numbers = [number_in_text(value) if isinstance(value, str) else value for value in values]
+    wanted = [each for each in numbers if isinstance(each, int | float) and not isinstance(each, bool)]
+    return sum(wanted) if len(wanted) == len(values) else None
 
 
 def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
@@ -44,13 +56,13 @@ def values_by_path(raw: Raw, path: str = "") -> dict[str, Value]:
 
 
 def convert_values(
-    points: Mapping[str, Point], wire_values: Mapping[str, Value]
+    points: Mapping[str, Point], wire_values: Mapping[str, Value | None]
 ) -> tuple[dict[str, Value], dict[str, str]]:
-    """Apply each point's scaling and limits.
+    """Apply each point's words, scaling and limits.
 
     Returns the values, and the reason for each value that was left out: `missing`, `not-a-number`,
-    `out-of-range`, or `wrong-type` (a string where the point is a quantity, or not a boolean where it is an
-    alarm).
+    `out-of-range`, `too-long` or `wrong-type` (a word that the point does not have, a string where it is a
+    quantity, or not a boolean where it is an alarm).
     """
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
@@ -59,7 +71,11 @@ def convert_values(
             if not point.optional:
                 bad[name] = "missing"
             continue
-        raw = wire_values[name]
+        if (raw := wire_values[name]) is None:
+            continue
+        if isinstance(raw, str) and len(raw) > MAX_TEXT_CHARACTERS:
+            bad[name] = "too-long"
+            continue
         if isinstance(raw, int) and not MIN_INTEGER <= raw <= MAX_INTEGER:
             bad[name] = "out-of-range"
             continue
@@ -87,6 +103,13 @@ def _has_right_type(point: Point, value: Value) -> bool:
 
 
 def _scaled_value(point: Point, value: Value) -> Value | None:
+    if point.words:
+        return _value_of_word(point, value)
+    if isinstance(value, str) and _is_number(point):
+        number = number_in_text(value)
+        value = value if number is None else number
+    if isinstance(value, float) and not math.isfinite(value):
+        return value  # Not equal to anything, which must not mean "no alarm".
     if point.bit is not None:
         return bool(value >> point.bit & 1) if isinstance(value, int) else None
     if point.equals is not None:
@@ -96,6 +119,23 @@ def _scaled_value(point: Point, value: Value) -> Value | None:
         return value
     scaled = value * point.scale + point.offset
     return round(scaled, _decimals_of_scale(point.scale) if point.decimals is None else point.decimals)
+
+
+def _value_of_word(point: Point, value: Value) -> Value | None:
+    known = {word.casefold(): meaning for word, meaning in point.words.items()}
+    word = str(value).casefold()
+    return known.get(word, value if isinstance(value, bool) and point.is_boolean else None)
+
+
+def _is_number(point: Point) -> bool:
+    """Whether the value on the wire is a number, so that a text is one in quotes."""
+    if point.equals is not None:
+        choices = point.equals if isinstance(point.equals, tuple) else (point.equals,)
+        return not any(isinstance(choice, str) for choice in choices)
+    tests = (point.bit, point.decimals, point.min, point.max, point.true_above, point.true_below)
+    level = point.alarm is not None and (point.alarm.above is not None or point.alarm.below is not None)
+    scaled = point.scale != 1 or point.offset != 0 or bool(point.unit)
+    return level or scaled or any(test is not None for test in tests)
 
 
 @functools.cache

@@ -66,7 +66,7 @@ def test_a_path_leads_through_keys_and_lists() -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"json": "{"}, {"json": 4}])
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises((KeyError, TypeError, msgspec.DecodeError)):
+    with pytest.raises((KeyError, AttributeError, TypeError, ReadFailed)):
         parse_example(fields)
 
 
@@ -92,7 +92,7 @@ async def both(broker: Broker, *devices: Device) -> AsyncIterator[tuple[Listener
 
 async def test_what_devices_publish_is_heard_and_what_is_none_is_said_so(broker: Broker) -> None:
     devices = thermometer("a", "z/a"), thermometer("b", "z/b")
-    bad = (b"{", b"\xff\xfe", b"", b"[" * 100_000, b'"\xff"')
+    bad = (b"{", b"\xff\xfe", b"", b"\x08\x01", b"{'")
     async with both(broker, *devices) as (listener, sender):
         heard: list[tuple[str, Any]] = []
 

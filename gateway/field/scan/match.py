@@ -19,6 +19,9 @@ FINGERPRINT_WEIGHT, MODEL_NAME_WEIGHT, CHOICE_WEIGHT, LIMIT_WEIGHT = 100, 50, 4,
 """Evidence for a model: a fingerprint that agrees, its name in the device's identity, a value out of a few
 possible ones, a value within a limit."""
 
+WireValues = Mapping[str, Value | None]
+"""What a driver decoded, before scaling."""
+
 
 class ProfileMatch(msgspec.Struct, frozen=True):
     """A model that matches, the evidence for it, and the values of the device if it is that model."""
@@ -31,7 +34,7 @@ class ProfileMatch(msgspec.Struct, frozen=True):
 def matching_profiles(
     models: Mapping[str, Profile],
     identity: Mapping[str, str],
-    wire_readings: Mapping[str, Sequence[Mapping[str, Value]]],
+    wire_readings: Mapping[str, Sequence[WireValues]],
 ) -> list[ProfileMatch]:
     """The models that match, by falling weight. `wire_readings`: the values that were read, or the
     messages that were received, decoded by each model."""
@@ -46,7 +49,10 @@ def matching_profiles(
 
 
 def match_profile(
-    name: str, profile: Profile, identity: Mapping[str, str], wire_readings: Sequence[Mapping[str, Value]]
+    name: str,
+    profile: Profile,
+    identity: Mapping[str, str],
+    wire_readings: Sequence[WireValues],
 ) -> ProfileMatch | None:
     """None where the model does not match."""
     if contradicts_identity(profile, identity):
@@ -94,7 +100,7 @@ def _point_weight(point: Point) -> int:
     return 1 + LIMIT_WEIGHT * limits + CHOICE_WEIGHT * (point.equals is not None)
 
 
-def _are_known_choices(points: Mapping[str, Point], wire_values: Mapping[str, Value]) -> bool:
+def _are_known_choices(points: Mapping[str, Point], wire_values: WireValues) -> bool:
     """Points that compare the same place on the wire with numbers tell together which states exist: from 0
     to one more than the largest of them."""
     last: dict[object, int] = {}

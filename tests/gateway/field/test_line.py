@@ -349,6 +349,59 @@ async def test_what_a_device_pushes_is_a_sample_and_its_silence_an_outage(told: 
         assert [rig.of(name)[-1].error for name in "ab"] == ["broker-lost"] * 2
 
 
+async def test_a_message_without_a_value_is_a_sign_of_life_and_no_value(told: Any) -> None:
+    rig = Rig(optional_device("a", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        for _ in range(5):
+            rig.pushing.put_nowait(("a", {}))
+            await rig.clock.advance(5)
+        assert (rig.samples, rig.line.counters.failures) == ([], 0)
+        rig.pushing.put_nowait(("a", {}))
+        await rig.clock.advance(7)
+        # Heard for longer than it may be silent, and nothing of what it is there for.
+        valueless = {"x": "missing", "y": "missing"}
+        assert [(s.error, s.values, s.bad) for s in rig.samples] == [("", {}, valueless)]
+        rig.pushing.put_nowait(("a", {"x": 1}))
+        await rig.clock.advance(1)
+        assert rig.samples[-1].quality is Quality.GOOD
+        await rig.clock.advance(35)
+        assert rig.samples[-1].error == "silent"
+        rig.pushing.put_nowait(("a", {}))
+        await rig.clock.advance(1)
+        assert (rig.samples[-1].error, rig.samples[-1].bad) == ("", valueless)
+    assert told() == ["bus-up", "device-valueless", "device-offline", "device-online", "device-valueless"]
+
+
+async def test_a_message_that_says_that_the_device_is_away_is_an_outage_at_once() -> None:
+    rig = Rig(a_device("a", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))
+        rig.pushing.put_nowait(("a", ReadFailed("timeout", FailureKind.SILENT)))
+        await rig.clock.advance(1)
+        assert [sample.error for sample in rig.samples] == ["", "timeout"]
+
+
+async def test_each_reading_of_a_message_is_a_sample() -> None:
+    rig = Rig(a_device("a", every=10))
+    driver = msgspec.structs.replace(
+        rig.line.spec.driver, split=lambda points, raw: [{"x": number, "y": 0} for number in raw["x"]]
+    )
+    msgspec.structs.force_setattr(rig.line.spec, "driver", driver)
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        rig.pushing.put_nowait(("a", {"x": [1, 2, 3]}))
+        await rig.clock.advance(1)
+    assert [sample.values["x"] for sample in rig.samples] == [1, 2, 3]
+
+
+def optional_device(name: str, every: float) -> Device:
+    device = a_device(name, every=every)
+    points = {key: msgspec.structs.replace(point, optional=True) for key, point in device.points.items()}
+    return msgspec.structs.replace(device, points=points)
+
+
 async def test_a_line_that_begins_anew_is_reminded_of_what_its_devices_told() -> None:
     rig = Rig(a_device("a", every=10), a_device("b", every=10))
     rig.pushing = asyncio.Queue()

@@ -39,7 +39,7 @@ wire = st.booleans() | st.integers() | st.integers(10**300, 10**400) | st.floats
 def one(value: Value, **point: Any) -> Any:
     """What becomes of a number on the wire: the value, or in brackets why there is none."""
     values, bad = convert_values({"x": Point(**point)}, {"x": value})
-    return values["x"] if values else [bad["x"]]
+    return values["x"] if values else [bad.get("x")]
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), points), st.dictionaries(st.sampled_from("abcde"), wire))
@@ -111,7 +111,24 @@ def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
         (-(2**63), {}, -(2**63)),
         (-(2**63) - 1, {}, ["out-of-range"]),
         ("unavailable", {"max": 100}, ["wrong-type"]),
-        ("3", {"bit": 0}, ["wrong-type"]),
+        ("3", {"bit": 0}, True),
+        ("3.0", {"bit": 0}, ["wrong-type"]),
+        ("23.4", {"unit": "°C"}, 23.4),
+        (" +5 ", {"min": 0}, 5),
+        ("4.2", {}, "4.2"),
+        ("1", {"equals": 1}, True),
+        ("1", {"equals": "1"}, True),
+        ("nan", {"max": 100}, ["not-a-number"]),
+        (math.nan, {"equals": (1, 2)}, ["not-a-number"]),
+        ("ON", {"words": {"on": True, "off": False}}, True),
+        ("off", {"words": {"ON": True, "OFF": False}}, False),
+        ("unavailable", {"words": {"ON": True, "OFF": False}}, ["wrong-type"]),
+        (True, {"words": {"open": True, "closed": False}}, True),
+        (1, {"words": {"1": True, "0": False}}, True),
+        (2, {"words": {"1": True, "0": False}}, ["wrong-type"]),
+        (None, {}, [None]),
+        ("x" * 256, {}, "x" * 256),
+        ("x" * 257, {}, ["too-long"]),
         (3.0, {"bit": 0}, ["wrong-type"]),
         ("yes", {"alarm": AlarmSpec(hazard=Hazard.FIRE)}, ["wrong-type"]),
         (1, {"alarm": AlarmSpec(hazard=Hazard.FIRE)}, ["wrong-type"]),

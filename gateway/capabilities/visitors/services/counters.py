@@ -6,12 +6,12 @@ A counter reports running totals (`in`, `out`, and perhaps `time`, when it measu
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 import msgspec
 
-from gateway.model import Device, Fact, Point, Sample, Stamp
+from gateway.model import Device, Fact, Point, Sample, Stamp, parse_device_time
 
 InOutCount = tuple[int, int]
 """In and out."""
@@ -19,6 +19,8 @@ Interval = tuple[int, int]
 """From and until."""
 
 COUNTER_KIND = "door-counter"
+TOTAL_POINTS = "in", "out"
+PERIOD_POINTS = "period_in", "period_out", "period_start", "period_end"
 EXTRA_PEOPLE, PEAK_PEOPLE_PER_S, SUSTAINED_PEOPLE_PER_S = 20, 3.0, 1.0
 """Plausible limits through a door in one direction: PEAK_PEOPLE_PER_S for the first minute,
 SUSTAINED_PEOPLE_PER_S after it, and EXTRA_PEOPLE on top."""
@@ -57,6 +59,14 @@ STORED_COUNTER_FIELDS = {
 """The names of fields in the journal, where they differ."""
 
 
+class CountedTimes(msgspec.Struct, frozen=True, array_like=True):
+    """Which times of one line have been counted, as in `Counter`."""
+
+    counted_intervals_s: tuple[Interval, ...] = ()
+    future_intervals_s: tuple[Interval, ...] = ()
+    missing_reported_until_s: int = 0
+
+
 class Counter(
     msgspec.Struct,
     frozen=True,
@@ -91,21 +101,28 @@ class Counter(
     left: int = 0
     door_balance: InOutCount = (0, 0)
     """How many people its door has counted that it has not; see `door_balances`."""
+    lines: dict[str, CountedTimes] = {}
+    """Where it counts at several lines and reports each for itself: those of the others than the last."""
+    line: str = ""
+    """The line that the counted times belong to."""
 
 
 class CounterProperties(NamedTuple):
     """The configured properties of a counter: where its totals roll over, the interval of its readings, and
-    whether it has `in` and `out` (a light barrier in a one-way lane has only one)."""
+    whether it has `in` and `out`, or those of periods (a light barrier in a one-way lane has only one)."""
 
     wraps: InOutCount
     interval_s: float
     has_in_out: tuple[bool, bool]
+    has_period_in_out: tuple[bool, bool] = (True, True)
 
     @classmethod
     def from_device(cls, device: Device) -> CounterProperties:
         came, left = (device.points.get(name) for name in ("in", "out"))
         wraps = (came or Point()).wraps, (left or Point()).wraps
-        return cls(wraps, device.every, (came is not None, left is not None))
+        has_in, has_out = "period_in" in device.points, "period_out" in device.points
+        has_period = has_in or not has_out, has_out or not has_in
+        return cls(wraps, device.every, (came is not None, left is not None), has_period)
 
 
 class PassedCount(NamedTuple):
@@ -130,7 +147,9 @@ class CounterReading(NamedTuple):
 
 def counts_visitors(device: Device) -> bool:
     """Whether the device counts passages; a zone of a camera only counts the people in it."""
-    return device.kind == COUNTER_KIND and not device.points.keys().isdisjoint(("in", "out", "period_in"))
+    return device.kind == COUNTER_KIND and not device.points.keys().isdisjoint(
+        (*TOTAL_POINTS, "period_in", "period_out")
+    )
 
 
 def max_plausible_count(seconds: float | None) -> float:
@@ -144,19 +163,25 @@ def max_plausible_count(seconds: float | None) -> float:
 
 
 def time_value(sample: Sample, name: str, zone: tzinfo | None = None) -> datetime | None:
-    """The time in a point, ISO 8601; without an offset it is in `zone`. None if it is no valid time."""
-    try:
-        found = datetime.fromisoformat(str(sample.values.get(name)))
-        return found if found.tzinfo else found.replace(tzinfo=zone or UTC)
-    except ValueError:
-        return None
+    """The time in a point; without an offset it is in `zone`. None if it cannot be read."""
+    return parse_device_time(sample.values.get(name), zone)
 
 
 def count_value(value: object) -> int | None:
-    """A non-negative integer, also given as a float such as 3.0; None for any other value."""
+    """A non-negative integer, also given as a float such as 3.0 or as a text; None for any other value."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(MAX_TOTAL)):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_TOTAL:
         return None
     return int(value) if value == value // 1 else None
+
+
+def has_impossible_total(sample: Sample) -> bool:
+    """Whether one of its totals is no count. One that is not in the sample is none."""
+    return any(
+        sample.bad.get(name, "missing") != "missing" or count_value(sample.values.get(name, 0)) is None
+        for name in TOTAL_POINTS
+    )
 
 
 def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Counter:
@@ -172,4 +197,5 @@ def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Co
         measured_at_ms=time,
         unconfirmed=None,
         counted_intervals_s=(),
+        lines={},
     )

@@ -1,9 +1,10 @@
 """Counters that report counts of periods: `period_in` and `period_out`, from `period_start` to
-`period_end`. A period is counted once, however often, late and in whatever order it arrives."""
+`period_end`. A period is counted once, however often, late and in whatever order it arrives. A counter with
+several lines reports `period_line` too: the same period of another line is another one."""
 
 from __future__ import annotations
 
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from itertools import pairwise
 
 import msgspec
@@ -12,8 +13,11 @@ from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
+    CountedTimes,
     Counter,
+    CounterProperties,
     CounterReading,
+    InOutCount,
     Interval,
     PassedCount,
     count_value,
@@ -23,6 +27,8 @@ from .counters import (
 
 MAX_PERIOD_S = 86_400
 
+MAX_LINES = 32
+"""Of one counter. More are no lines, but numbers that are new each time."""
 MAX_COUNTED_INTERVALS = 64
 """Beyond that the smallest gap between counted times is given up."""
 OVERLAP_DIVISOR = 20
@@ -36,20 +42,23 @@ period to be of just now. A period may be MAX_AGE_S old."""
 
 
 def read_period(
-    counter: Counter, sample: Sample, last_read: Stamp, interval_s: float, zone: tzinfo | None
+    counter: Counter,
+    sample: Sample,
+    properties: CounterProperties,
+    last_read: Stamp,
+    zone: tzinfo | None,
 ) -> CounterReading:
-    """Evaluate a period. `last_read` is when the last running total was read, if there was one;
-    `interval_s` is how often a period is expected; `zone` is the site's, for a time without offset and for
-    the day."""
-    came, left = (count_value(sample.values.get(name)) for name in ("period_in", "period_out"))
-    start, end = time_value(sample, "period_start", zone), time_value(sample, "period_end", zone)
-    if came is None or left is None or start is None or end is None:
-        return CounterReading(counter)
-    span = round(start.timestamp()), round(end.timestamp())
+    """Evaluate a period. `last_read` is when the last running total was read, if there was one; `zone` is
+    the site's, for a time without offset and for the day. A report that cannot be counted makes the counter
+    untrustworthy, so that nobody goes uncounted unnoticed."""
+    report = _read_report(sample, properties, zone)
+    own = _with_line(counter, str(sample.values.get("period_line", "")))
+    if report is None or len(own.lines) > MAX_LINES:
+        return _not_counted(counter, sample, "unreadable")
+    counter, (came, left), start, span = own, *report
     seconds = span[1] - span[0]
-    by_totals = counter.total is not None and span[0] * 1000 < last_read.wall_ms
-    if not 0 < seconds <= MAX_PERIOD_S or by_totals:
-        return CounterReading(counter)
+    if counter.total is not None and span[0] * 1000 < last_read.wall_ms:
+        return CounterReading(counter)  # Counted by its totals.
     clock_is_set = sample.at.is_set
     now = sample.at.wall_ms / 1000
     clock_is_fast = clock_is_set and span[1] > now + FAST_CLOCK_S
@@ -58,11 +67,10 @@ def read_period(
     if overlap * OVERLAP_DIVISOR > seconds:
         # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
         silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
-        stuck = silent > FAILURES_UNTIL_OFFLINE * max(interval_s, seconds)
+        stuck = silent > FAILURES_UNTIL_OFFLINE * max(properties.interval_s, seconds)
         return CounterReading(counter, why="clock" if stuck else "")
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
-        fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
-        return CounterReading(counter, None, () if counter.why == "clock" else (fact,), "clock")
+        return _not_counted(counter, sample, "clock")
     updated = msgspec.structs.replace(
         counter,
         total=None,
@@ -94,6 +102,39 @@ def read_period(
         day = (start.astimezone(zone) if zone else start).date().isoformat()
         passed = passed._replace(span=(span[0] * 1000, span[1] * 1000), day=day)
     return CounterReading(updated, passed, missing)
+
+
+def _read_report(
+    sample: Sample, properties: CounterProperties, zone: tzinfo | None
+) -> tuple[InOutCount, datetime, Interval] | None:
+    """In and out, the start, and the times in Unix seconds; None for a report that cannot be read."""
+    came, left = (
+        count_value(sample.values.get(name)) if has else 0
+        for name, has in zip(("period_in", "period_out"), properties.has_period_in_out, strict=True)
+    )
+    start, end = time_value(sample, "period_start", zone), time_value(sample, "period_end", zone)
+    if came is None or left is None or start is None or end is None:
+        return None
+    span = round(start.timestamp()), round(end.timestamp())
+    return ((came, left), start, span) if 0 < span[1] - span[0] <= MAX_PERIOD_S else None
+
+
+def _not_counted(counter: Counter, sample: Sample, why: str) -> CounterReading:
+    """A report that is not counted; told once."""
+    fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
+    return CounterReading(counter, None, () if counter.why == why else (fact,), why)
+
+
+def _with_line(counter: Counter, line: str) -> Counter:
+    """The counter with the counted times of that line."""
+    if line == counter.line:
+        return counter
+    own = CountedTimes(
+        counter.counted_intervals_s, counter.future_intervals_s, counter.missing_reported_until_s
+    )
+    lines = {**counter.lines, counter.line: own} if own != CountedTimes() else dict(counter.lines)
+    other = lines.pop(line, CountedTimes())
+    return msgspec.structs.replace(counter, lines=lines, line=line, **msgspec.structs.asdict(other))
 
 
 def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Counter, tuple[Fact, ...]]:

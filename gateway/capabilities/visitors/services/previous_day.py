@@ -43,7 +43,11 @@ def add_door_passage(
 def is_period_awaited(counters: Iterable[Counter], midnight: float) -> bool:
     """Whether a trustworthy counter has not yet reported its last period before midnight (Unix seconds)."""
     return any(
-        each.counted_intervals_s and each.counted_intervals_s[-1][1] < midnight
+        times and times[-1][1] < midnight
         for each in counters
         if not each.why
+        for times in (
+            each.counted_intervals_s,
+            *(line.counted_intervals_s for line in each.lines.values()),
+        )
     )

@@ -26,7 +26,17 @@ from gateway.model.hours import WeeklyHours
 
 from . import facts, manual_entries, opening_hours, previous_day
 from .bookings import TOUR, Booking, with_attendance
-from .counters import Counter, CounterProperties, CounterReading, InOutCount, PassedCount, counts_visitors
+from .counters import (
+    PERIOD_POINTS,
+    TOTAL_POINTS,
+    Counter,
+    CounterProperties,
+    CounterReading,
+    InOutCount,
+    PassedCount,
+    counts_visitors,
+    has_impossible_total,
+)
 from .door_balances import activate_counter, count_reading
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .occupancy import Flow, Place, close_place, update_crowding, with_passage
@@ -160,19 +170,8 @@ class Visitors(Service):
         """Evaluate a sample; None if it contains no counts."""
         if sample.error:
             return CounterReading(counter, why="offline")
-        if any(sample.bad.get(name, "missing") != "missing" for name in ("in", "out")):
-            return CounterReading(counter, why="implausible")
-        last_read = self._last_read.get(sample.device, counter.at)
-        if "period_in" in sample.values:
-            intervals_s, zone = self._properties[sample.device].interval_s, self._zone(sample.at)
-            reading = read_period(counter, sample, last_read, intervals_s, zone)
-        elif "in" in sample.values or "out" in sample.values:
-            reading = read_total(counter, sample, self._properties[sample.device], last_read)
-            if reading.counter.unconfirmed is None:
-                self._last_read[sample.device] = sample.at
-            elif reading.counter.total != counter.total:
-                self._last_read[sample.device] = reading.counter.at
-        else:
+        reading = self._evaluate_counts(counter, sample)
+        if reading is None:
             return None
         invalid = sample.values.get("invalid") is True
         if invalid or counter.why == "invalid":
@@ -180,6 +179,26 @@ class Visitors(Service):
             known = _replace(reading.counter, door_balance=(0, 0))
             return reading._replace(counter=known, passed=None, why="invalid" if invalid else reading.why)
         return reading
+
+    def _evaluate_counts(self, counter: Counter, sample: Sample) -> CounterReading | None:
+        if has_impossible_total(sample):
+            return CounterReading(counter, why="implausible")
+        last_read = self._last_read.get(sample.device, counter.at)
+        properties = self._properties[sample.device]
+        if any(
+            name in sample.values or sample.bad.get(name, "missing") != "missing" for name in PERIOD_POINTS
+        ):
+            return read_period(counter, sample, properties, last_read, self._zone(sample.at))
+        if any(name in sample.values for name in TOTAL_POINTS):
+            reading = read_total(counter, sample, properties, last_read)
+            if reading.counter.unconfirmed is None:
+                self._last_read[sample.device] = sample.at
+            elif reading.counter.total != counter.total:
+                self._last_read[sample.device] = reading.counter.at
+            return reading
+        if not sample.values and any(name in sample.bad for name in (*TOTAL_POINTS, *PERIOD_POINTS)):
+            return CounterReading(counter, why="unreadable")  # It reports, but not what its model says.
+        return None
 
     def _count_at_door(
         self, transition: VisitorsTransition, counter: str, passed: PassedCount | None

@@ -1,10 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS
+from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS, MAX_LINES
 from gateway.model import ClockQuality, Sample
-from tests.gateway.capabilities.visitors.services.kit import Centre, at, iso, told, wall
+from tests.gateway.capabilities.visitors.services.kit import START, Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds
 
 QUARTER = 900
@@ -71,6 +73,97 @@ def test_a_period_without_sense_is_none(start: float | None, end: float | None) 
     assert quarters(centre, 1, 5) == ["crossing"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"period_start": "nine"},
+        {"period_end": ""},
+        {"period_in": -1},
+        {"period_out": "some"},
+        {"period_in": None},
+        {"period_end": None},
+    ],
+)
+def test_nobody_is_uncounted_while_the_counter_counts_as_trustworthy(wrong: dict[str, object]) -> None:
+    centre = begun()
+    quarters(centre, 0, 50)
+    right = {"period_in": 5, "period_out": 0, "period_start": iso(MORNING + 900)}
+    values = {**right, "period_end": iso(MORNING + 1800), **wrong}
+    values = {name: value for name, value in values.items() if value is not None}
+    bad = {name: "missing" for name, value in wrong.items() if value is None}
+    facts = centre.step(Sample("d", at(MORNING + 1900), values, bad))  # type: ignore[arg-type]
+    assert told(facts, "coverage") == [{"covered": False, "why": "unreadable"}]
+    assert kinds(facts) == ["coverage", "counter-implausible"]
+    assert quarters(centre, 1, 5) == ["crossing"]
+    assert centre.now()[0] == 55
+
+
+def test_a_counter_that_sends_nothing_of_its_model_is_not_trustworthy() -> None:
+    centre = begun()
+    quarters(centre, 0, 50)
+    facts = centre.step(Sample("d", at(MORNING + 1900), {}, {"in": "missing", "out": "missing"}))
+    assert told(facts, "coverage") == [{"covered": False, "why": "unreadable"}]
+
+
+@pytest.mark.parametrize(
+    "form", ["s", "ms", "us", "text", "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y%m%dT%H%M%S%z"]
+)
+def test_a_period_counts_in_whatever_form_its_times_are(form: str) -> None:
+    units = {"s": 1000, "ms": 1, "us": 0.001}
+
+    def written(second: float) -> object:
+        if form in units:
+            return round(wall(second) / units[form])
+        return str(wall(second)) if form == "text" else (START + timedelta(seconds=second)).strftime(form)
+
+    centre = begun()
+    times = {"period_start": written(MORNING), "period_end": written(MORNING + 900)}
+    values = {"period_in": 3, "period_out": 1, **times}
+    sample = Sample("d", at(MORNING + 950), values)  # type: ignore[arg-type]
+    (crossing,) = told(centre.step(sample), "crossing")
+    assert crossing == {"in": 3, "out": 1, "since": wall(MORNING), "until": wall(MORNING + 900)}
+
+
+def test_the_same_period_of_several_lines_is_counted_for_each() -> None:
+    centre = begun()
+
+    def of_line(line: object, number: int, came: int) -> list[str]:
+        times = {
+            "period_start": iso(MORNING + number * 900),
+            "period_end": iso(MORNING + number * 900 + 900),
+        }
+        values = {"period_in": came, "period_out": 0, "period_line": line, **times}
+        return kinds(centre.step(Sample("d", at(MORNING + 3600), values)))  # type: ignore[arg-type]
+
+    for line in (1, "b", 1, "b", 3):
+        of_line(line, 0, 2)
+    assert centre.now()[0] == 6
+    centre.reboot()
+    for line in (1, "b", 3):
+        assert of_line(line, 0, 2) == []
+        of_line(line, 1, 1)
+    assert centre.now()[0] == 9
+
+
+def test_line_numbers_that_are_new_each_time_are_not_counted_for_ever() -> None:
+    centre = begun()
+    for number in range(100):
+        times = {"period_start": iso(MORNING), "period_end": iso(MORNING + 900)}
+        values = {"period_in": 1, "period_out": 0, "period_line": number, **times}
+        centre.step(Sample("d", at(MORNING + 950), values))  # type: ignore[arg-type]
+    assert centre.now()[0] == MAX_LINES + 1
+    assert len(centre.row().lines) == MAX_LINES
+    assert centre.row().why == "unreadable"
+
+
+def test_a_lane_in_one_direction_needs_only_that_count() -> None:
+    centre = Centre(counter("d", 900, points=("period_in", "period_start", "period_end")))
+    centre.tick(MORNING)
+    values = {"period_in": 3, "period_start": iso(MORNING), "period_end": iso(MORNING + 900)}
+    (crossing,) = told(centre.step(Sample("d", at(MORNING + 950), values)), "crossing")
+    assert (crossing["in"], crossing["out"]) == (3, 0)
+
+
 def test_a_period_of_another_day_is_told_but_is_not_todays() -> None:
     centre = begun()
     (crossing,) = told(centre.period(MORNING, -7200, -6300, 5), "crossing")
@@ -103,7 +196,7 @@ def test_a_crowd_that_no_period_could_hold_is_told_and_not_counted() -> None:
     centre = begun()
     assert quarters(centre, 1, 60_000) == ["counter-implausible"]
     assert centre.now()[0] == 0
-    assert quarters(centre, 2, -5) == []
+    assert quarters(centre, 2, -5) == ["counter-implausible"]
 
 
 def test_a_counter_that_tells_both_ways_is_counted_by_its_totals() -> None:

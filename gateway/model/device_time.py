@@ -1,0 +1,83 @@
+"""Times as devices write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from email.utils import parsedate_to_datetime
+
+from gateway.model.sample import Value
+
+EARLIEST_S, LATEST_S = 100_000_000, 10_000_000_000
+"""Unix seconds from 1973 to 2286. In any unit the number has its own magnitude; a smaller one counts from
+the start of the device."""
+
+_SEPARATED = re.compile(
+    r"(\d{4})([-/.年])(\d{1,2})[-/.月](\d{1,2})日?"
+    r"[T _]*+(\d{1,2})[:时](\d{1,2})(?:[:分](\d{1,2})秒?(?:[.,:](\d{1,9})\d*)?)? *+(.*)",
+    re.IGNORECASE,
+)
+_BASIC = re.compile(
+    r"(\d{4})()(\d{2})(\d{2})T?"
+    r"(\d{2})(\d{2})(?:(\d{2})(?:(?:[.,]|(?=\d{3}(?!\d)))(\d{1,9})\d*)?)? *+(\D.*|)",
+    re.IGNORECASE,
+)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})?", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{9,20}(\.\d*)?")
+
+
+def parse_device_time(value: Value | None, zone: tzinfo | None = None) -> datetime | None:
+    """The time that a device wrote; None if it cannot be read.
+
+    Unix time in seconds, milliseconds, microseconds or nanoseconds, which the magnitude tells apart, as a
+    number or a text; ISO 8601 in the extended or the basic format, also with slashes, dots, a blank instead
+    of the T, or single digits; RFC 5322. Without an offset the time is in `zone`, or else UTC.
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    text = str(value).strip()
+    written = _SEPARATED.fullmatch(text) or _BASIC.fullmatch(text)
+    if written and (read := _read_fields(written, zone)):
+        return read
+    if isinstance(value, float) or _NUMBER.fullmatch(text):
+        return _read_unix_time(float(value))
+    try:
+        read = parsedate_to_datetime(text)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    return read if read.tzinfo else read.replace(tzinfo=zone or UTC)
+
+
+def _read_unix_time(number: float) -> datetime | None:
+    for units_per_s in (1, 1_000, 1_000_000, 1_000_000_000):
+        if EARLIEST_S <= number / units_per_s < LATEST_S:
+            return datetime.fromtimestamp(number / units_per_s, UTC)
+    return None
+
+
+def _read_fields(written: re.Match[str], zone: tzinfo | None) -> datetime | None:
+    year, _, month, day, hour, minute, second, fraction, rest = written.groups()
+    offset = _read_offset(rest, zone)
+    if offset is None or not 1970 <= int(year) < 2286:
+        return None
+    # The end of a day may be hour 24, and the end of a minute a leap second.
+    clock = timedelta(hours=int(hour), minutes=int(minute), seconds=int(second or 0))
+    if int(minute) > 59 or int(second or 0) > 60 or clock > timedelta(hours=24, seconds=1):
+        return None
+    try:
+        midnight = datetime(int(year), int(month), int(day), tzinfo=offset)
+    except ValueError:
+        return None
+    return midnight + clock + timedelta(microseconds=int((fraction or "0").ljust(6, "0")[:6]))
+
+
+def _read_offset(text: str, zone: tzinfo | None) -> tzinfo | None:
+    if not text:
+        return zone or UTC
+    if text.upper() in ("Z", "UTC", "GMT"):
+        return UTC
+    offset = _OFFSET.fullmatch(text)
+    if not offset or int(offset[2]) > 14 or int(offset[3] or 0) > 59:
+        return None
+    ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
+    return timezone(ahead if offset[1] == "+" else -ahead)

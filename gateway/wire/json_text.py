@@ -1,0 +1,156 @@
+"""JSON as devices write it: RFC 8259, and what their firmware makes of it.
+
+Firmware prints numbers with `printf` (`nan`, `-inf`, `+5`, `.5`), sends its buffer with the final NUL,
+saves text as GBK, and publishes a single value without anything around it (`23.4`, `ON`). One word that is
+no JSON costs that value, not the message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+
+import msgspec
+
+from gateway.model import Raw, ReadFailed
+
+MAX_JSON_DEPTH = 32
+"""Objects and lists within each other. Devices need five; a few thousand end a recursive reader."""
+MAX_REPAIRED_CHARACTERS = 32 * 1024
+"""A longer text must be JSON as it is: repair takes a microsecond for two characters."""
+MAX_INTEGER_DIGITS = 20
+"""Longer numbers become floats: a conversion takes time that grows with the square of the digits."""
+
+_TOKENS = re.compile(
+    r"""
+    (?P<string> "(?:[^"\\]|\\.)*+"?+ | '(?:[^'\\]|\\.)*+'?+ )
+    | (?P<trailing> ,(?=\s*+[}\]]) )
+    | (?P<empty> :(?=\s*+[,}]) )
+    | (?P<word> [^\s{}\[\],:"'](?:[^{}\[\],:"'\r\n]*[^\s{}\[\],:"'])?+ )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_NUMBER = re.compile(r"[-+]?([0-9]++(\.[0-9]*+)?+|\.[0-9]++)([eE][-+]?[0-9]++)?")
+_NO_NUMBER = re.compile(r"[-+]?(nan(\(.*\))?|inf(inity)?|1\.#\w+)", re.IGNORECASE)
+_ESCAPE = re.compile(
+    r"""\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"""
+    r"""|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|u[0-9a-fA-F]{4}|["\\/bfnrt]|(?P<other>.?))""",
+    re.DOTALL,
+)
+_CONSTANTS = {"true": "true", "false": "false", "null": "null", "none": "null", "undefined": "null"}
+
+
+_LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
+
+
+def parse_json(body: bytes | str) -> Raw:
+    """A message as a tree of dicts, lists and values; a single value is a tree of its own. A number that is
+    none is NaN. Of a key that is given twice the last value counts, as in every common reader (RFC 8259,
+    section 4, leaves it open).
+
+    Raises `ReadFailed`: it is not JSON, or nested deeper than `MAX_JSON_DEPTH`.
+    """
+    try:
+        tree = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        tree = _parse_text(body if isinstance(body, str) else decode_text(body))
+    if not _is_shallow(tree, body if isinstance(body, bytes) else body.encode()):
+        raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH)
+    return tree
+
+
+def decode_text(body: bytes) -> str:
+    """Decode UTF-8, UTF-16, UTF-32 or GB 18030, with or without a byte order mark, up to the first NUL. A
+    declared encoding is ignored, as it is often wrong; a name that is garbled does not affect a value."""
+    try:
+        text = body.decode(json.detect_encoding(body))
+    except UnicodeDecodeError:
+        text = body.decode("gb18030", "replace")
+    return text.partition("\0")[0].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").strip()
+
+
+def number_in_text(text: str) -> int | float | None:
+    """The number that a text is, in decimal; NaN for a word that says that there is none (`nan`, `inf`).
+    None for any other text."""
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        is_integer = text.lstrip("+-").isdecimal() and len(text) <= MAX_INTEGER_DIGITS
+        return int(text) if is_integer else float(text)
+    return math.nan if _NO_NUMBER.fullmatch(text) else None
+
+
+def _parse_text(text: str) -> Raw:
+    try:
+        if len(text) > MAX_REPAIRED_CHARACTERS:
+            return msgspec.json.decode(text)
+        return json.loads(_TOKENS.sub(_as_json, text), strict=False, parse_int=number_in_text)
+    except json.JSONDecodeError as error:
+        raise _not_json(error.doc, error.pos) from error
+    except ValueError as error:
+        place = re.search(r"\(byte ([0-9]+)\)", str(error))
+        raise _not_json(text, len(text.encode()[: int(place[1])].decode()) if place else 0) from error
+    except RecursionError as error:
+        raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH) from error
+
+
+def _as_json(token: re.Match[str]) -> str:
+    """A token, as JSON has it."""
+    if token["trailing"]:
+        return ""
+    if token["empty"]:
+        return ":null"
+    return _string_as_json(token[0]) if token["string"] else _word_as_json(token[0])
+
+
+def _word_as_json(text: str) -> str:
+    if _JSON_NUMBER.fullmatch(text):
+        return text
+    if text.lower() in _CONSTANTS:
+        return _CONSTANTS[text.lower()]
+    number = number_in_text(text)
+    if number is not None:
+        return json.dumps(number)
+    is_word = text.isprintable() and text[0] != "<" and "\N{REPLACEMENT CHARACTER}" not in text
+    return json.dumps(text) if is_word else text
+
+
+def _string_as_json(text: str) -> str:
+    """A string, in double or single quotes, with escapes that JSON has and no half of a surrogate pair."""
+    if text[0] == "'" == text[-1]:
+        text = '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+    return _ESCAPE.sub(_escape_as_json, text) if "\\" in text else text
+
+
+def _escape_as_json(escape: re.Match[str]) -> str:
+    if escape["half"]:
+        return "\\ufffd"
+    return escape[0] if escape["other"] is None else "\\" + escape[0]
+
+
+def _not_json(text: str, place: int) -> ReadFailed:
+    """With what is around the first character that makes no sense."""
+    return ReadFailed("not-json", text=repr(text[max(0, place - 12) : place + 12]))
+
+
+def _is_shallow(tree: Raw, body: bytes) -> bool:
+    """Whether it is nested no deeper than `MAX_JSON_DEPTH`. Without recursion."""
+    brackets = body.translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_LEVELS.__getitem__, brackets)), default=0) <= MAX_JSON_DEPTH:
+        return True
+    # Brackets in strings have been counted too.
+    level = [tree]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        level = [
+            part
+            for parts in level
+            if isinstance(parts, dict | list)
+            for part in (parts.values() if isinstance(parts, dict) else parts)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return True
+    return False

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.model import parse_device_time
+
+CHINA = timezone(timedelta(hours=8))
+NOON = datetime(2026, 12, 20, 12, 15, 52, tzinfo=CHINA)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        1797740152, 1797740152.0, 1797740152000, 1797740152000000, 1797740152000000000, "1797740152",
+        "1797740152000", "1797740152.000", "2026/12/20 12:15:52", "2026-12-20T12:15:52",
+        "2026-12-20 12:15:52+08:00", "2026-12-20T12:15:52+0800", "2026-12-20T12:15:52+08",
+        "2026-12-20 12:15:52 +0800", "2026-12-20T04:15:52Z", "2026-12-20T04:15:52.000Z",
+        "2026-12-20 04:15:52 UTC", "2026.12.20 12:15:52",
+        "20261220T121552", "20261220T041552Z", "20261220121552", 20261220121552, "20261220121552000",
+        "2026年12月20日 12:15:52", " 2026-12-20_12:15:52 ", "Sun, 20 Dec 2026 04:15:52 GMT",
+        "Sun Dec 20 12:15:52 2026",
+    ],
+)  # fmt: skip
+def test_a_time_is_read_in_every_form(written: Any) -> None:
+    assert parse_device_time(written, CHINA) == NOON
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        None, "", "nine", True, 0, 60, 99_999_999, -1797740152, float("nan"), float("inf"), 10**25, "12:15",
+        "2026-12-20", "2026-13-20 12:15:52", "2026-12-20 25:00:00", "2026-12-20 12:61:00",
+        "20/12/2026 12:15:52", "2026-12-20T12:15:52+99:00", "2026-12-20 12:15:52 CST",
+        "0001-01-01 00:00:00", "9999-12-31 24:00:00",
+    ],
+)  # fmt: skip
+def test_what_is_no_time_is_none(written: Any) -> None:
+    assert parse_device_time(written, CHINA) is None
+
+
+def test_the_end_of_a_day_and_a_leap_second_are_times() -> None:
+    assert parse_device_time("2026-12-20 24:00:00") == datetime(2026, 12, 21, tzinfo=UTC)
+    assert parse_device_time("2026-12-20T23:59:60Z") == datetime(2026, 12, 21, tzinfo=UTC)
+    assert parse_device_time("2026-1-5 8:05") == datetime(2026, 1, 5, 8, 5, tzinfo=UTC)
+
+
+whole_seconds = st.integers(946_684_800, 4_102_444_800).map(lambda s: datetime.fromtimestamp(s, CHINA))
+FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%z",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y%m%dT%H%M%S%z",
+    "%Y%m%d%H%M%S",
+    "%Y-%m-%d %H:%M:%S %z",
+)
+
+
+@given(whole_seconds, st.sampled_from(FORMATS), st.sampled_from((1, 1_000, 1_000_000)))
+def test_no_form_is_taken_for_another(time: datetime, form: str, units_per_s: int) -> None:
+    assert parse_device_time(time.strftime(form), CHINA) == time
+    unix = round(time.timestamp()) * units_per_s
+    assert parse_device_time(unix, CHINA) == parse_device_time(str(unix), CHINA) == time
+
+
+@given(st.text() | st.integers() | st.floats() | st.booleans() | st.from_regex(r"\d{4}-\d\d-\d\d.{0,20}"))
+def test_anything_is_a_time_or_none(written: Any) -> None:
+    found = parse_device_time(written, CHINA)
+    assert found is None or 1969 < found.year < 2287

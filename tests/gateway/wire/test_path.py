@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.model import ReadFailed
+from gateway.wire.codec import value_at
+from gateway.wire.path import MAX_READINGS, is_valid_path, split_readings
+
+PUSH = {
+    "logics": [
+        {"name": "zone", "records": [{"from": 1, "counts": [{"name": "balance", "value": 9}]}]},
+        {"name": "line", "records": [
+            {"from": 1, "counts": [{"name": "bw", "value": 1}, {"name": "fw", "value": 3}]},
+            {"from": 2, "counts": [{"name": "fw", "value": "4"}]},
+        ]},
+    ],
+    "zones": [{"id": 1, "on": False}, {"id": 2, "on": True}],
+    "one": {"id": 7, "n": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("logics.1.records.0.from", 1),
+        ("logics[name=line].records.0.counts[name=fw].value", 3),
+        ("logics[*].records[*].counts[name=fw].value", 7),
+        ("logics[name=line].records[*].counts[name=bw].value", 1),
+        ("logics[*].records[*].counts[name=xx].value", None),
+        ("logics[*].name", None),
+        ("logics[*].records[*].from", 4),
+        ("logics[*].other", None),
+        ("logics[records.counts=1].name", None),
+        ("zones[id=2].on", True),
+        ("zones[on=true].id", 2),
+        ("zones[*].on", True),
+        ("zones[id=1][on=false].id", 1),
+        ("zones[id=1][on=true].id", None),
+        ("one[*].n", 5),
+        ("one[id=7].n", 5),
+        ("logics[].records[].from", 1),
+        ("nothing[].x", None),
+        ("logics[", None),
+        ("logics[name].x", None),
+    ],
+)
+def test_a_list_is_searched_by_what_is_in_it(path: str, value: Any) -> None:
+    assert value_at(PUSH, path) == value
+
+
+def test_a_sum_without_one_of_its_parts_is_none() -> None:
+    assert value_at({"a": [{"n": 1}, {}]}, "a[*].n") is None
+    assert value_at({"a": [{"n": 1}, {"n": None}]}, "a[*].n") is None
+    assert value_at({"a": [{"n": 1}, {"n": "x"}]}, "a[*].n") is None
+    assert value_at({"a": [{"n": 1}, {"n": True}]}, "a[*].n") is None
+
+
+@pytest.mark.parametrize("message", [23.4, "ON", True, 0])
+def test_an_empty_path_is_the_message(message: Any) -> None:
+    assert value_at(message, "") == message
+
+
+def test_each_member_of_a_split_list_is_a_reading() -> None:
+    readings = split_readings(PUSH, ["logics[].records[].from", "one.n"])
+    fields = (
+        "logics[].name",
+        "logics[].records[].from",
+        "logics[].records[].counts[name=fw].value",
+        "one.n",
+    )
+    assert [[value_at(each, path) for path in fields] for each in readings] == [
+        ["zone", 1, None, 5],
+        ["line", 1, 3, 5],
+        ["line", 2, "4", 5],
+    ]
+    one_line = split_readings(PUSH, ["logics[][name=line].records[].from"])
+    assert [value_at(each, "logics[].records[].from") for each in one_line] == [1, 2]
+
+
+@pytest.mark.parametrize("raw", [{}, {"a": []}, {"a": None}, {"a": 3}, [], "x", None, {"a": [None]}])
+def test_a_message_without_the_list_is_one_reading(raw: Any) -> None:
+    assert len(split_readings(raw, ["a[].b"])) == 1
+
+
+@pytest.mark.parametrize(
+    "raw", [{"a": [0] * (MAX_READINGS + 1)}, {"a": [0] * 1000} | {str(n): n for n in range(1000)}]
+)
+def test_too_many_readings_are_refused(raw: Any) -> None:
+    with pytest.raises(ReadFailed) as refused:
+        split_readings(raw, ["a[]"])
+    assert refused.value.key == "many-readings"
+
+
+@pytest.mark.parametrize(
+    ("path", "valid"),
+    [("", True), ("a", True), ("a.0.b", True), ("a[].b[*].c[x.y=1.5].d", True), ("switch:0", True),
+     ("a[", False), ("a]", False), ("a[b]", False), ("a[b=[c]]", False), ("a[]b", False)],
+)  # fmt: skip
+def test_a_path_is_checked(path: str, valid: bool) -> None:
+    assert is_valid_path(path) == valid
+
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=12,
+)
+paths = st.lists(st.sampled_from(["a", "b", "0", ".", "[]", "[*]", "[a=1]", "[", "]", "="])).map("".join)
+
+
+@given(trees, st.lists(paths, max_size=3))
+def test_any_path_leads_into_any_tree(raw: Any, some_paths: list[str]) -> None:
+    for reading in split_readings(raw, some_paths):
+        for path in some_paths:
+            assert isinstance(value_at(reading, path), bool | int | float | str | None)
+
+
+@given(st.lists(st.integers(0, 99), max_size=20), st.lists(st.integers(0, 99), max_size=20))
+def test_no_member_is_lost(first: list[int], second: list[int]) -> None:
+    raw = {"a": [{"b": [{"n": n} for n in numbers]} for numbers in (first, second)]}
+    found = [value_at(each, "a[].b[].n") for each in split_readings(raw, ["a[].b[].n"])]
+    assert found == (first + second or [None])
