@@ -1,8 +1,9 @@
 """A serial line or TCP connection, opened and used through pymodbus.
 
-There are no retries here, and a transaction is never cancelled half-way. On a serial line a late reply
-looks like that to the next request for as many registers of the same unit. So the next request asks for
-more registers: replies of different length can be told apart.
+A transaction is never cancelled half-way, and what may have been executed is never sent again. On a serial
+line a late reply looks like that to the next request for as many registers of the same unit. So the next
+request asks for more registers: replies of different length can be told apart. A TCP connection that the
+other end has closed, as many do when it is idle or after each reply, is opened anew within the request.
 """
 
 from __future__ import annotations
@@ -29,17 +30,15 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from gateway.model import Bus, Device, FailureKind, LinkDown, ReadFailed, Value
 
-from .framer import READ_FUNCTIONS, ReplyFramer, payload_bytes
+from .framer import READ_FUNCTIONS, ReplyFramer, SerialFramer, TcpFramer, payload_bytes
 from .options import TCP_PORT, Address, Options
 from .registers import (
     BIT_TABLES,
-    MAX_REQUEST_COUNT,
+    ReadingPlan,
     Registers,
     Request,
     Table,
     WriteAction,
-    plan_requests,
-    split_refused,
 )
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
@@ -56,10 +55,15 @@ RANGE_EXCEPTIONS = (2, 3)
 """Exceptions that reject the requested range: illegal data address, illegal data value (V1.1b3, 7)."""
 BUSY_EXCEPTIONS = (5, 6)
 """Exceptions of a unit that is busy: acknowledge, server device busy (V1.1b3, 7)."""
-CONNECT_TIMEOUT_S = 4.0
-"""TCP sends a lost packet again after one second and after three (RFC 6298)."""
+CONNECT_TIMEOUT_S, RECONNECT_TIMEOUT_S = 4.0, 1.5
+"""To open a line, and to open its connection anew within a request that has no longer timeout itself. TCP
+sends a lost packet again after one second and after three (RFC 6298)."""
 UNACKNOWLEDGED_TIMEOUT_S = 20.0
 """After which a TCP connection is closed if the other end acknowledges nothing that was sent."""
+NUMBER_STEP, MAX_NUMBER = 2, 64_000
+"""Numbers of requests on TCP are even: one that a server gets wrong by one was never that of another."""
+MAX_RECEIVED_BYTES = 2048
+"""What pymodbus keeps until a reply on TCP is complete: more than a late reply and the right one."""
 
 
 class _Registers(ReadHoldingRegistersResponse):
@@ -78,22 +82,33 @@ class _InputRegisters(_Registers):
     function_code = 4
 
 
+class _ConnectionEnded(ModbusException):
+    """The other end has closed the connection while a request was under way."""
+
+
+class _StrangeReply(ModbusException):
+    """A reply fits but for its number or unit, for the first time."""
+
+
 class ModbusBus(Bus):
     """One connection or line."""
 
-    def __init__(self, client: ModbusBaseClient, framer: ReplyFramer, options: Options) -> None:
-        self._client = client
-        self._framer = framer
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._client: ModbusBaseClient | None = None
         self.quirks = {}
-        url = urlsplit(options.url)
-        self._serial = url.scheme != "tcp"
+        scheme = urlsplit(options.url).scheme
+        self._serial, self._reopens = scheme != "tcp", scheme != "rtu"
         # MODBUS over Serial Line V1.02, 2.5.1.1; behind a converter the silence is the converter's.
-        self._silence_s = max(3.5 * 11 / options.baud, 0.00175) if url.scheme == "rtu" else 0.0
+        self._silence_s = max(3.5 * 11 / options.baud, 0.00175) if scheme == "rtu" else 0.0
+        self.timeout_s = options.timeout
         self._configured_settle_s = options.settle
         self._latest_reply_s = 0.0
         """The longest time after its timeout at which a reply arrived."""
         self._last_unit = 0
         """The unit of the last request."""
+        self._last_number = 0
+        """The number of the last request on TCP."""
         self._given_up_at = float("-inf")
         """When the last request timed out, in monotonic seconds."""
         self._answering_units: set[int] = set()
@@ -105,53 +120,83 @@ class ModbusBus(Bus):
         self._last_request_by_shape: dict[tuple[int, Table, int], tuple[int, float]] = {}
         """By what tells replies apart on the line (unit, table, size): the address of the last request, and
         when it was made."""
+        self._framer: ReplyFramer
         if self._serial:
-            framer.on_stray = self._record_stray
+            self._framer = serial_framer = SerialFramer()
+            serial_framer.on_stray = self._record_stray
+        else:
+            self._framer = tcp_framer = TcpFramer()
+            tcp_framer.on_strange = lambda: self._end_request(_StrangeReply(""))
 
-    @property
-    def timeout_s(self) -> float:
-        return float(self._client.ctx.comm_params.timeout_connect)
+    async def open(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        """Open the port or connection, instead of the one before. Raises `LinkDown`."""
+        self.close()
+        self._framer.begin_connection()
+        client = _create_client(self._options, self._framer)
+        client.ctx.trace_connect = lambda is_up: None if is_up else self._end_request(_ConnectionEnded(""))
+        await _open(client, self._options.url, timeout_s)
+        self._client = client
 
-    @timeout_s.setter
-    def timeout_s(self, seconds: float) -> None:
-        self._client.ctx.comm_params.timeout_connect = seconds
+    def close(self) -> None:
+        """Close the port or connection, if it is open."""
+        if self._client:
+            self._client.close()
+            self._client = None
+
+    def _end_request(self, error: ModbusException) -> None:
+        if self._client and self._framer.is_waiting and not self._client.ctx.response_future.done():
+            self._client.ctx.response_future.set_exception(error)
 
     async def read(self, device: Device) -> Registers:
-        """All ranges of the device. What it refuses is left out, and requested in smaller parts the next
-        time. Raises `ReadFailed` if it refuses everything."""
-        requests = self.quirks.get(device.name) or plan_requests(device.points.values())
-        learned: list[Request] = []
+        """All ranges of the device. What it refuses, or does not reply to although it replies to others, is
+        left out, and requested in smaller parts the next time. Raises `ReadFailed` if nothing is left."""
+        plan: ReadingPlan | None = self.quirks.get(device.name)
+        if plan is None:
+            plan = self.quirks[device.name] = ReadingPlan(device.points.values())
         raw: Registers = {}
-        refusal: ReadFailed | None = None
-        for request in requests:
+        failure: ReadFailed | None = None
+        for request in plan.begin_poll():
             table, first, _ = request
             try:
-                cells = await self._read_range(device.address.unit, request)
+                cells = await self._read_range(device.address.unit, request, plan)
             except ReadFailed as failed:
-                if failed.kind is not FailureKind.REFUSED:
+                failure = failed
+                if failed.kind is FailureKind.REFUSED:
+                    if failed.facts["code"] in RANGE_EXCEPTIONS:
+                        plan.record_refusal(request)
+                elif plan.is_proven(request):
                     raise
-                refusal = failed
-                too_much = failed.facts["code"] in RANGE_EXCEPTIONS
-                learned += split_refused(device.points.values(), request) if too_much else [request]
+                elif failed.key == "reply-length":
+                    plan.record_silence(request)
+                elif failed.kind in (FailureKind.TIMEOUT, FailureKind.SILENT):
+                    if not raw:
+                        plan.record_no_reply()
+                        raise
+                    plan.record_silence(request)
+                    break  # One timeout a poll is enough.
+                elif not raw or failed.kind is not FailureKind.OUT_OF_STEP:
+                    raise
             else:
-                learned.append(request)
+                plan.record_reply(request)
                 raw.setdefault(table, {}).update(enumerate(cells, first))
-        self.quirks[device.name] = learned
-        if refusal and not raw:
-            raise refusal
+        if failure and not raw:
+            raise failure
         return raw
 
-    async def _read_range(self, unit: int, request: Request) -> list[int]:
+    async def _read_range(self, unit: int, request: Request, plan: ReadingPlan) -> list[int]:
         table, first, count = request
-        wider_count = self._distinguishable_count(unit, request) if self._serial else count
-        client = self._client
-        read = {
-            "holding": client.read_holding_registers,
-            "input": client.read_input_registers,
-            "coil": client.read_coils,
-            "discrete": client.read_discrete_inputs,
-        }[table]
-        reply = await self._transact(unit, lambda: read(first, count=wider_count, device_id=unit))
+        wider_count = self._distinguishable_count(unit, request, plan) if self._serial else count
+
+        def send(client: ModbusBaseClient) -> Awaitable[ModbusPDU]:
+            read = {
+                "holding": client.read_holding_registers,
+                "input": client.read_input_registers,
+                "coil": client.read_coils,
+                "discrete": client.read_discrete_inputs,
+            }[table]
+            return read(first, count=wider_count, device_id=unit)
+
+        reply = await self._transact(unit, send)
         if isinstance(reply, ExceptionResponse):
             if self._stray_reply_possible(unit):
                 # It may refuse an earlier request, or the registers that were added: this tells nothing.
@@ -163,20 +208,20 @@ class ModbusBus(Bus):
             else list(reply.registers[:count])
         )
 
-    def _distinguishable_count(self, unit: int, request: Request) -> int:
+    def _distinguishable_count(self, unit: int, request: Request, plan: ReadingPlan) -> int:
         """The count to request, so that no earlier reply that may still arrive looks like the one to this
-        request. Raises `ReadFailed` if there is no such count."""
+        request. Raises `ReadFailed` if the device answers no such count."""
         table, first, count = request
         now, stray_possible = time.monotonic(), self._stray_reply_possible(unit)
-        max_count = min(MAX_REQUEST_COUNT[table], 0x10000 - first)
-        while count <= max_count:
+        while True:
             shape = unit, table, payload_bytes(READ_FUNCTIONS[table], count)
             asked, when = self._last_request_by_shape.get(shape, (first, now))
             if asked == first or not stray_possible or now - when > LATE_REPLY_WINDOW_S:
                 self._last_request_by_shape[shape] = first, now
                 return count
             count += 8 if table in BIT_TABLES else 1
-        raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
+            if count > min(plan.longest_count(request), 0x10000 - first):
+                raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
 
     def _stray_reply_possible(self, unit: int) -> bool:
         """Whether a reply of the unit to an earlier request may still arrive."""
@@ -186,9 +231,9 @@ class ModbusBus(Bus):
         """Read one register: a refusal is a reply too, unless a gateway sends it for a unit that is not
         there. Identification (6.21) is requested on Modbus TCP only: the length of its frame does not
         follow from the function code, so that a slave on a serial line may fall out of step."""
-        unit, client = address.unit, self._client
+        unit = address.unit
         reply = await self._transact(
-            unit, lambda: client.read_holding_registers(0, count=1, device_id=unit)
+            unit, lambda client: client.read_holding_registers(0, count=1, device_id=unit)
         )
         if isinstance(reply, ExceptionResponse) and reply.exception_code in UNREACHABLE_EXCEPTIONS:
             raise _refusal("modbus-exception", reply, unit=unit, first=0, count=1)
@@ -196,7 +241,9 @@ class ModbusBus(Bus):
             return {}
         try:
             card = await self._transact(
-                unit, lambda: client.read_device_information(read_code=1, device_id=unit)
+                unit,
+                lambda client: client.read_device_information(read_code=1, device_id=unit),
+                repeatable=False,
             )
         except ReadFailed:
             return {}
@@ -213,14 +260,15 @@ class ModbusBus(Bus):
         if write is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
         unit: int = device.address.unit
-        address, value, client = write.address, write.value, self._client
+        address, value = write.address, write.value
         reply = await self._transact(
             unit,
-            lambda: (
+            lambda client: (
                 client.write_coil(address, bool(value), device_id=unit)
                 if write.table == "coil"
                 else client.write_register(address, int(value), device_id=unit)
             ),
+            repeatable=False,
         )
         place = {"unit": unit, "table": write.table, "address": address}
         if isinstance(reply, ExceptionResponse):
@@ -231,37 +279,64 @@ class ModbusBus(Bus):
             raise ReadFailed("modbus-echo", **place)
         return write.confirm
 
-    def _is_open(self) -> bool:
-        """If the other end closes at once, asyncio may know it before pymodbus does."""
-        transport = self._client.ctx.transport
-        return self._client.connected and not (transport and transport.is_closing())
-
-    async def _transact(self, unit: int, request: Callable[[], Awaitable[ModbusPDU]]) -> ModbusPDU:
-        """Send a request and await its reply. Raises `ReadFailed` or `LinkDown`."""
-        client = self._client
-        if not self._is_open():
-            raise LinkDown("line-down", reason=client.comm_params.host)
-        if self._serial:
-            await self._await_silence()
-        self._last_unit = unit
-        try:
-            reply = await request()
-        except ModbusException as error:
-            if not self._is_open():
-                raise LinkDown("line-down", reason=client.comm_params.host) from error
-            self._record_timeout(unit)
-            raise self._framer.classify_failure() from error
+    async def _transact(
+        self,
+        unit: int,
+        send: Callable[[ModbusBaseClient], Awaitable[ModbusPDU]],
+        *,
+        repeatable: bool = True,
+    ) -> ModbusPDU:
+        """Send a request and await its reply. It is sent once more after the first strange reply, and, if
+        `repeatable`, when the connection ends before the reply. Raises `ReadFailed` or `LinkDown`."""
+        has_ended = False
+        while True:
+            client = await self._get_ready()
+            self._last_unit = unit
+            try:
+                reply = await send(client)
+                break
+            except _StrangeReply:
+                continue
+            except ModbusException as error:
+                failed = self._framer.classify_failure()
+                if self._is_open():
+                    self._record_timeout(unit)
+                    raise failed from error
+                if not repeatable and self._reopens:
+                    raise ReadFailed("write-unanswered", unit=unit) from error
+                if has_ended or not self._reopens:
+                    raise LinkDown("line-down", reason=client.comm_params.host) from error
+                has_ended = True
         # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError
         self._answering_units.add(unit)
         return reply
 
-    async def _await_silence(self) -> None:
-        """Frames are separated by silence, and what arrives before a request is no reply to it."""
+    async def _get_ready(self) -> ModbusBaseClient:
+        """The client for the next request: open, in step, and with nothing left to read."""
         # The event loop needs two turns to read what is waiting.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        if not (self._is_open() and self._framer.is_in_step) and self._reopens:
+            await self.open(max(self.timeout_s, RECONNECT_TIMEOUT_S))
+        if not self._client or not self._is_open():
+            raise LinkDown("line-down", reason=urlsplit(self._options.url).path)
+        if self._serial:
+            await self._await_silence()
+        context = self._client.ctx
+        context.comm_params.timeout_connect = self.timeout_s
+        self._last_number = self._last_number % MAX_NUMBER + NUMBER_STEP
+        context.next_tid = self._last_number - 1  # Which pymodbus counts on from.
+        return self._client
+
+    def _is_open(self) -> bool:
+        """If the other end closes at once, asyncio may know it before pymodbus does."""
+        transport = self._client and self._client.ctx.transport
+        return bool(transport and not transport.is_closing())
+
+    async def _await_silence(self) -> None:
+        """Frames are separated by silence, and what arrives before a request is no reply to it."""
         limit = time.monotonic() + self.timeout_s
         while (rest := self._framer.last_byte_at + self._silence_s - time.monotonic()) > 0:
             if time.monotonic() > limit:
@@ -305,8 +380,16 @@ def _refusal(key: str, reply: ExceptionResponse, **facts: object) -> ReadFailed:
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[ModbusBus]:
     """Open the port or connection."""
+    bus = ModbusBus(options)
+    try:
+        await bus.open()
+        yield bus
+    finally:
+        bus.close()
+
+
+def _create_client(options: Options, framer: ReplyFramer) -> ModbusBaseClient:
     url = urlsplit(options.url)
-    framer = ReplyFramer(serial=url.scheme != "tcp")
     client: ModbusBaseClient
     if url.scheme == "rtu":
         client = AsyncModbusSerialClient(
@@ -329,33 +412,31 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
             reconnect_delay=0,
             trace_packet=framer,
         )
+    if url.scheme == "tcp":
+        client.ctx.max_buffer_size = MAX_RECEIVED_BYTES
     client.register(_Registers)
     client.register(_InputRegisters)
     # The core counts the unanswered requests, for each device.
     client.set_max_no_responses(1_000_000_000)
+    return client
+
+
+async def _open(client: ModbusBaseClient, url: str, timeout_s: float) -> None:
+    """As `client.connect()`, which does not tell why it fails. Raises `LinkDown`."""
     refused: LinkDown | None = None
     try:
-        await _open(client)
+        async with asyncio.timeout(timeout_s):
+            client.ctx.transport, _ = await client.ctx.call_create()
     except OSError as error:
-        raise LinkDown("line-open", url=options.url, reason=error) from error
+        raise LinkDown("line-open", url=url, reason=error) from error
     except termios.error as error:
-        refused = LinkDown("line-open", url=options.url, reason=error)
+        refused = LinkDown("line-open", url=url, reason=error)
     if refused:
         # A speed or parity that the port cannot do: pymodbus drops the port without closing it.
         gc.collect()
         raise refused
-    if url.scheme != "rtu":
+    if urlsplit(url).scheme != "rtu":
         _enable_keepalive(client)
-    try:
-        yield ModbusBus(client, framer, options)
-    finally:
-        client.close()
-
-
-async def _open(client: ModbusBaseClient) -> None:
-    """As `client.connect()`, which does not tell why it fails. Raises `OSError`."""
-    async with asyncio.timeout(CONNECT_TIMEOUT_S):
-        client.ctx.transport, _ = await client.ctx.call_create()
 
 
 def _enable_keepalive(client: ModbusBaseClient) -> None:

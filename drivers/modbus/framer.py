@@ -1,11 +1,12 @@
 """Which of the bytes on the line are the reply to the last request.
 
-pymodbus takes everything that arrives for that reply. So a `ReplyFramer` stands between it and the line.
+pymodbus takes everything that arrives for that reply. So a framer stands between it and the line.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from pymodbus.framer import FramerRTU
@@ -16,6 +17,17 @@ from .registers import Table
 
 READ_FUNCTIONS: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 WRITE_FUNCTIONS: dict[Table, int] = {"coil": 5, "holding": 6}
+HEADER_BYTES = 6
+"""Number, protocol and length of a frame on TCP (MODBUS Messaging on TCP/IP V1.0b, 3.1.3); the unit and
+the PDU follow."""
+MIN_FRAME_BYTES, MAX_FRAME_BYTES = 9, 260
+"""Of a reply on TCP."""
+MAX_STREAM_BYTES = 1024
+"""What is kept of what arrives after a request on TCP."""
+MAX_OWED_NUMBERS = 32
+"""Requests on TCP that were given up, and whose numbers are remembered."""
+ENOUGH_REPEATS = 2
+"""Replies in a row with the right number, or units that were right, by which a server is held to them."""
 
 
 class ReplyFramer:
@@ -25,98 +37,256 @@ class ReplyFramer:
     with all that have arrived since then.
     """
 
-    def __init__(self, *, serial: bool) -> None:
-        self._serial = serial
+    def __init__(self) -> None:
         self._unit = 0
-        self._expected: list[tuple[bytes, int]] = []
-        """How valid replies to the last request begin, and their bytes (0: as the header says)."""
-        self._waiting = False
+        self._bodies: list[tuple[bytes, int]] = []
+        """How a valid reply to the last request goes on after its unit, and its bytes with the unit, but
+        without header or checksum."""
         self._received = b""
         """Since the last request."""
-        self._stream = b""
-        """On TCP, the frame that is not complete yet."""
+        self.is_waiting = False
+        """Whether a request is under way."""
         self.last_byte_at = float("-inf")
         """When the last byte arrived, in monotonic seconds."""
-        self.on_stray: Callable[[bool], None] = lambda late: None
-        """Called when bytes arrive outside of a request; true for the late reply to the last one."""
 
     def __call__(self, sending: bool, data: bytes) -> bytes:
         if sending:
             self._received = b""
-            self._waiting = True
+            self.is_waiting = True
             self._expect_reply(data)
             return data
         self.last_byte_at = time.monotonic()
         fresh, self._received = data.removeprefix(self._received), data
-        reply = self._find_serial_reply(data) if self._serial else self._next_tcp_reply(fresh)
-        if not self._waiting:
-            self.on_stray(bool(reply))
-            return b""
+        reply = self._find_reply(data, fresh)
         if reply:
-            self._waiting, self._expected = False, []
-            self._received = data[len(reply) :]
-            if len(data) > len(reply):
-                self.on_stray(False)
+            self.is_waiting, self._bodies = False, []
+            self._received = data[len(reply) :]  # pymodbus goes on behind it.
         return reply
 
+    def begin_connection(self) -> None:
+        """A connection was opened: nothing has been received on it."""
+        self._received = b""
+        self.is_waiting = False
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether what arrives next can be matched to the next request."""
+        return True
+
     def _expect_reply(self, frame: bytes) -> None:
-        head, body = (b"", frame) if self._serial else (frame[:4], frame[6:])
+        raise NotImplementedError
+
+    def _find_reply(self, data: bytes, fresh: bytes) -> bytes:
+        raise NotImplementedError
+
+    def classify_failure(self) -> ReadFailed:
+        """The request has timed out. Returns what arrived instead of its reply, as an error."""
+        raise NotImplementedError
+
+    def _expect_body(self, body: bytes) -> None:
+        """`body`: the unit and the PDU of a request."""
         self._unit, function = body[:2]
         count = int.from_bytes(body[4:6], "big")
         if function in READ_FUNCTIONS.values():
             size = payload_bytes(function, count)
-            good = body[:2] + bytes((size,)), 3 + size
+            self._bodies = [(bytes((function, size)), 3 + size)]
         elif function in WRITE_FUNCTIONS.values():
-            good = body[:2], 6  # The request, repeated.
+            self._bodies = [(body[1:2], 6)]  # The request, repeated.
         else:
-            self._expected = [] if self._serial else [(head, 0)]
+            self._bodies = []
             return
-        self._expected = [
-            (begin, length + 2) if self._serial
-            else (head + length.to_bytes(2, "big") + begin, length + 6)
-            for begin, length in (good, (bytes((self._unit, function | 0x80)), 3))
-        ]  # fmt: skip
+        self._bodies.append((bytes((function | 0x80,)), 3))
 
-    def _find_serial_reply(self, data: bytes) -> bytes:
-        """A reply on a serial line, wherever it begins: there may be noise before it."""
-        for begin, length in self._expected:
-            at = data.find(begin)
-            while at >= 0:
-                frame = data[at : at + length]
-                if len(frame) == length and _has_right_checksum(frame):
-                    return frame
-                at = data.find(begin, at + 1)
-        return b""
 
-    def _next_tcp_reply(self, fresh: bytes) -> bytes:
-        """A reply on TCP. There is no checksum: a frame must begin where the one before it ended, and
-        nothing may follow it, or else a broken frame has been filled up from the next."""
-        self._stream += fresh
-        while len(self._stream) >= 8:
-            size = 6 + int.from_bytes(self._stream[4:6], "big")
-            if self._stream[2:4] != b"\0\0" or not 8 < size <= 260:
-                self._stream = b""
-            if len(self._stream) < size:
-                break
-            frame, self._stream = self._stream[:size], self._stream[size:]
-            good = any(frame.startswith(begin) and length in (0, size) for begin, length in self._expected)
-            if good and not self._stream:
+class SerialFramer(ReplyFramer):
+    """On a serial line, or on one behind a converter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._echo = b""
+        """What a two-wire adapter that hears itself returns before the reply."""
+        self.on_stray: Callable[[bool], None] = lambda late: None
+        """Called when bytes arrive outside of a request; true for the late reply to the last one."""
+
+    def _expect_reply(self, frame: bytes) -> None:
+        self._expect_body(frame)
+        # The reply to a write is the request itself: its echo cannot be told from it.
+        self._echo = frame if frame[1] in READ_FUNCTIONS.values() else b""
+
+    def _find_reply(self, data: bytes, fresh: bytes) -> bytes:
+        """The reply, wherever it begins: there may be noise before it."""
+        data = data.removeprefix(self._echo)
+        reply = next(filter(None, (self._find_frame(data, *body) for body in self._bodies)), b"")
+        if not self.is_waiting:
+            self.on_stray(bool(reply))
+            return b""
+        if reply and len(data) > len(reply):
+            self.on_stray(False)
+        return reply
+
+    def _find_frame(self, data: bytes, begin: bytes, size: int) -> bytes:
+        begin = bytes((self._unit,)) + begin
+        at = data.find(begin)
+        while at >= 0:
+            frame = data[at : at + size + 2]
+            if len(frame) == size + 2 and _has_right_checksum(frame):
                 return frame
+            at = data.find(begin, at + 1)
         return b""
 
     def classify_failure(self) -> ReadFailed:
-        """The request has timed out. Returns what arrived instead of its reply, as an error."""
-        self._waiting = False
-        data, unit = self._received, self._unit
-        if self._serial:
-            whole, own, rest = _has_right_checksum(data), data[:1] == bytes((unit,)), 5
-        else:
-            whole, own, rest = len(data) > 8, any(data[:4] == begin[:4] for begin, _ in self._expected), 9
-        if whole and own:
-            return ReadFailed("reply-length", FailureKind.DAMAGED, unit=unit, bytes=len(data) - rest)
-        if data and not whole:
+        self.is_waiting = False
+        data, unit = self._received.removeprefix(self._echo), self._unit
+        if not data:
+            return ReadFailed("timeout", FailureKind.TIMEOUT, unit=unit)
+        if not _has_right_checksum(data):
             return ReadFailed("garbage", FailureKind.DAMAGED, bytes=len(data))
-        return ReadFailed("timeout", FailureKind.TIMEOUT, unit=unit)
+        if data[0] != unit:  # The one that was asked is silent all the same.
+            return ReadFailed("reply-unit", FailureKind.TIMEOUT, unit=unit, other=data[0])
+        return ReadFailed("reply-length", FailureKind.DAMAGED, unit=unit, bytes=len(data) - 5)
+
+
+class TcpFramer(ReplyFramer):
+    """On TCP, where a reply repeats the number and the unit of its request.
+
+    Some servers put others there, or a wrong protocol or length. A server that has been right several
+    times is held to it. Of any other, a reply to the only request under way is known by its function and
+    size; a reading is accepted from the second such reply in a row on, as the first may be a stray one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = b""
+        self._is_read = False
+        self._stream = b""
+        """What has arrived and has not been used."""
+        self._owed_numbers: deque[bytes] = deque(maxlen=MAX_OWED_NUMBERS)
+        """Of the requests that were given up."""
+        self._is_reply_owed = False
+        """Whether one of these was sent on this connection."""
+        self._right_numbers = 0
+        """How many replies in a row had the right number."""
+        self._right_units: set[int] = set()
+        """The units that were right in a reply."""
+        self._is_strange = False
+        """Whether the last reply had a wrong number or unit."""
+        self.on_strange: Callable[[], None] = lambda: None
+        """Called when the first reply with a wrong number or unit is left unused."""
+
+    def begin_connection(self) -> None:
+        super().begin_connection()
+        self._stream = b""
+        self._is_reply_owed = False
+
+    @property
+    def _repeats_numbers(self) -> bool:
+        return self._right_numbers >= ENOUGH_REPEATS
+
+    @property
+    def is_in_step(self) -> bool:
+        """A late reply can be told by its number, or else there must be none."""
+        return self._repeats_numbers or not (self._stream or self._is_reply_owed)
+
+    def _expect_reply(self, frame: bytes) -> None:
+        self._number, self._stream = frame[:2], b""
+        self._expect_body(frame[HEADER_BYTES:])
+        self._is_read = frame[HEADER_BYTES + 1] in READ_FUNCTIONS.values()
+
+    def _find_reply(self, data: bytes, fresh: bytes) -> bytes:
+        self._stream = (self._stream + fresh)[:MAX_STREAM_BYTES]
+        if not self.is_waiting:
+            return b""
+        for begin, size in self._bodies:
+            frame = self._find_frame(bytes((self._unit,)) + begin, size)
+            if frame:
+                return frame
+        frames, rest = _split(self._stream)
+        # A wrong length tells nothing of where the frame ends; so it must be all there is.
+        if (body := self._fitting_body(self._stream)) and len(self._stream) == HEADER_BYTES + len(body):
+            frames, rest = [self._stream], b""
+        if len(frames) != 1 or not self._may_be_reply(frames[0]) or _may_be_filled_up(frames[0], rest):
+            return b""
+        body = self._fitting_body(frames[0])
+        return self._use(frames[0], body, rest) if body else b""
+
+    def _find_frame(self, begin: bytes, size: int) -> bytes:
+        """The reply with the header that it should have, wherever it begins."""
+        start = self._number + b"\0\0" + size.to_bytes(2, "big") + begin
+        at = self._stream.find(start)
+        frame = self._stream[at : at + HEADER_BYTES + size] if at >= 0 else b""
+        after = self._stream[at + len(frame) :]
+        if len(frame) < HEADER_BYTES + size or _may_be_filled_up(frame, after):
+            return b""
+        return self._use(frame, frame[HEADER_BYTES:], after)
+
+    def _is_right(self, frame: bytes) -> bool:
+        """Whether it has the number and unit of the request."""
+        return frame[:2] == self._number and frame[HEADER_BYTES] == self._unit
+
+    def _fitting_body(self, frame: bytes) -> bytes:
+        """The unit and the PDU, without what some servers append, if they are what was requested."""
+        body = frame[HEADER_BYTES:]
+        if not self._bodies and self._is_right(frame):
+            return body
+        sizes = (size for begin, size in self._bodies if body[1:].startswith(begin) and len(body) >= size)
+        return body[: next(sizes, 0)]
+
+    def _may_be_reply(self, frame: bytes) -> bool:
+        """Whether a server with what is known of it may have sent this in reply."""
+        number, unit = frame[:2], frame[HEADER_BYTES]
+        if number != self._number and (self._repeats_numbers or number in self._owed_numbers):
+            return False
+        return unit == self._unit or not (
+            self._unit in self._right_units or len(self._right_units) >= ENOUGH_REPEATS
+        )
+
+    def _use(self, frame: bytes, body: bytes, rest: bytes) -> bytes:
+        """The reply with its header put right; empty if it is not to be used yet."""
+        is_first, self._is_strange = not self._is_strange, not self._is_right(frame)
+        self._stream = rest
+        if self._is_strange and is_first and self._is_read:
+            self.on_strange()
+            self.is_waiting = False
+            return b""
+        self._right_numbers = self._right_numbers + 1 if frame[:2] == self._number else 0
+        if body[0] == self._unit:
+            self._right_units.add(self._unit)
+        return self._number + b"\0\0" + len(body).to_bytes(2, "big") + bytes((self._unit,)) + body[1:]
+
+    def classify_failure(self) -> ReadFailed:
+        self.is_waiting = False
+        frames, rest = _split(self._stream)
+        frames = [frame for frame in frames if frame[:2] not in self._owed_numbers]
+        self._owed_numbers.append(self._number)
+        self._is_reply_owed = True
+        right = next(filter(self._is_right, frames), None)
+        if right:
+            size = len(right) - MIN_FRAME_BYTES
+            return ReadFailed("reply-length", FailureKind.DAMAGED, unit=self._unit, bytes=size)
+        if frames or rest:
+            start = (frames[0] if frames else rest)[: MIN_FRAME_BYTES - 1].hex(" ").upper()
+            return ReadFailed("reply-header", FailureKind.OUT_OF_STEP, unit=self._unit, start=start)
+        return ReadFailed("timeout", FailureKind.TIMEOUT, unit=self._unit)
+
+
+def _split(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The whole frames on TCP at the beginning, and what follows them."""
+    frames: list[bytes] = []
+    at = 0
+    while len(stream) - at >= MIN_FRAME_BYTES and stream[at + 2 : at + 4] == b"\0\0":
+        size = HEADER_BYTES + int.from_bytes(stream[at + 4 : at + 6], "big")
+        if not MIN_FRAME_BYTES <= size <= min(MAX_FRAME_BYTES, len(stream) - at):
+            break
+        frames.append(stream[at : at + size])
+        at += size
+    return frames, stream[at:]
+
+
+def _may_be_filled_up(frame: bytes, after: bytes) -> bool:
+    """Whether a frame that seems whole may lack bytes, and end with the first ones of the next: there is no
+    checksum on TCP."""
+    parts = (_split((frame + after)[at:]) for at in range(MIN_FRAME_BYTES, len(frame)))
+    return bool(after) and any(frames and not rest for frames, rest in parts)
 
 
 def payload_bytes(function: int, count: int) -> int:

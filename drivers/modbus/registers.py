@@ -46,6 +46,9 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     join: Join = "near"
     """Whether a request may cover it together with others: over a small hole, only without a hole (the
     registers next to it must not be read), or not at all."""
+    longest: int = 0
+    """How many registers or bits a request that covers it may ask for at most; 0: as many as the
+    specification allows."""
 
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
@@ -54,6 +57,12 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     STRUCT_CHECKS: ClassVar[Checks] = {
         "address": (lambda point: point.ends_within(0x10000), "modbus-beyond"),
         "bit": (lambda point: (point.bit or 0) < point.bits, "bit-range"),
+        "longest": (
+            lambda point: (
+                not point.longest or point.width <= point.longest <= MAX_REQUEST_COUNT[point.table]
+            ),
+            "modbus-longest",
+        ),
     }
 
     def ends_within(self, count: int) -> bool:
@@ -91,13 +100,17 @@ class WriteAction(Action, kw_only=True, forbid_unknown_fields=True, frozen=True)
 
 def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE_REGISTERS) -> list[Request]:
     """The fewest requests that cover the points, over holes up to `max_hole` where the points allow it."""
-    spans: dict[tuple[Table, int, int], int] = {}
+    spans: dict[tuple[Table, int, int], tuple[int, int]] = {}
     for point in points:
         span = point.table, point.first, point.first + point.width
-        spans[span] = min(spans.get(span, max_hole), MAX_HOLE_BY_JOIN.get(point.join, max_hole))
+        hole, longest = spans.get(span, (max_hole, MAX_REQUEST_COUNT[point.table]))
+        spans[span] = (
+            min(hole, MAX_HOLE_BY_JOIN.get(point.join, max_hole)),
+            min(longest, point.longest or longest),
+        )
     requests: list[Request] = []
-    before = max_hole
-    for (table, first, end), allowed in sorted(spans.items()):
+    before, limit = max_hole, 0
+    for (table, first, end), (allowed, longest) in sorted(spans.items()):
         hole, before = min(before, allowed), allowed
         if requests:
             open_table, begin, count = requests[-1]
@@ -105,24 +118,103 @@ def plan_requests(points: Iterable[RegisterPoint], max_hole: int = MAX_HOLE_REGI
             if (
                 table == open_table
                 and first <= begin + count + hole
-                and joined_count <= MAX_REQUEST_COUNT[table]
+                and joined_count <= min(limit, longest)
             ):
                 requests[-1] = table, begin, joined_count
+                limit = min(limit, longest)
                 continue
         requests.append((table, first, end - first))
+        limit = longest
     return requests
 
 
-def split_refused(points: Iterable[RegisterPoint], refused: Request) -> list[Request]:
-    """Two smaller sets of requests for one that was refused: the device may lack only part of it."""
-    table, begin, count = refused
-    inside = [p for p in points if p.table == table and begin <= p.first < begin + count]
+def split_request(points: Iterable[RegisterPoint], request: Request) -> list[Request]:
+    """Two smaller sets of requests for one that is not answered: the device may lack only part of it."""
+    inside = points_within(points, request)
     firsts = sorted({point.first for point in inside})
     middle = firsts[len(firsts) // 2]
     lower, upper = (
         plan_requests((p for p in inside if (p.first < middle) == low), max_hole=0) for low in (True, False)
     )
     return lower + upper
+
+
+def points_within(points: Iterable[RegisterPoint], request: Request) -> list[RegisterPoint]:
+    """The points that a request covers."""
+    table, begin, count = request
+    return [point for point in points if point.table == table and begin <= point.first < begin + count]
+
+
+class ReadingPlan:
+    """The requests by which a device is read, as far as is known what it answers.
+
+    Some devices are silent where they should refuse a request: one that is too long for them, or for an
+    address they do not have. The reply to a shorter request in the same poll tells them from a device that
+    is dead, of which a poll costs one request.
+    """
+
+    def __init__(self, points: Iterable[RegisterPoint]) -> None:
+        self._points = list(points)
+        self.requests = plan_requests(self._points)
+        self._proven: set[Request] = set()
+        """Those that have been answered."""
+        self._silent_tables: set[Table] = set()
+        self._silent_polls = 0
+        """Without any reply, since the last reply to one of the requests."""
+
+    def begin_poll(self) -> list[Request]:
+        """The requests of one poll: what becomes of each is told to the plan."""
+        requests = sorted(self.requests, key=lambda request: request not in self._proven)
+        if not self._silent_polls or requests[0] in self._proven:
+            return requests
+        # They may be too much for the device: a single point first, each time another one until one is
+        # answered.
+        request = requests[self._silent_polls % len(requests)]
+        first_point = min(points_within(self._points, request), key=lambda point: point.first)
+        probe = min(self._proven or plan_requests([first_point]), key=lambda request: request[2])
+        return [probe, *(other for other in requests if other != probe)]
+
+    def is_proven(self, request: Request) -> bool:
+        """Whether the device has answered it before."""
+        return request in self._proven
+
+    def longest_count(self, request: Request) -> int:
+        """How many registers or bits may be asked for instead of the request's."""
+        table, _, count = request
+        if table not in self._silent_tables:
+            points = points_within(self._points, request)
+            return min(point.longest or MAX_REQUEST_COUNT[table] for point in points)
+        return max([count, *(proven for other, _, proven in self._proven if other == table)])
+
+    def record_reply(self, request: Request) -> None:
+        self._proven.add(request)
+        if request in self.requests:
+            self._silent_polls = 0
+
+    def record_refusal(self, request: Request) -> None:
+        """The device refuses it for its addresses or its length."""
+        self._split(request)
+
+    def record_silence(self, request: Request) -> None:
+        """The device does not answer it, or not all of it, although it answers others."""
+        table, _, count = request
+        self._silent_tables.add(table)
+        self._split(request)
+        if any(shown == table and proven >= count for shown, _, proven in self._proven):
+            return
+        for other in list(self.requests):  # It is the length.
+            if other[0] == table and other[2] >= count and other not in self._proven:
+                self._split(other)
+
+    def record_no_reply(self) -> None:
+        """The device has answered nothing at all in this poll."""
+        self._silent_polls += 1
+
+    def _split(self, request: Request) -> None:
+        """Ask for less the next time, and last, as it may cost a timeout again."""
+        if request in self.requests:
+            self.requests.remove(request)
+            self.requests += split_request(self._points, request)
 
 
 def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:

@@ -83,22 +83,27 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
 
 @contextlib.asynccontextmanager
-async def tcp(talk: Talk) -> AsyncIterator[ModbusBus]:
-    over = asyncio.Event()
+async def serving(talk: Talk, scheme: str = "tcp") -> AsyncIterator[str]:
+    """A server that has this talk on every connection; its URL."""
+    talks: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.current_task())
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await talk(reader, writer)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        over.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1") as server:
-        port = server.sockets[0].getsockname()[1]
-        async with connect(Options(url=f"tcp://127.0.0.1:{port}", timeout=SHORT), ()) as bus:
-            yield bus
-        await over.wait()
+        yield f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*filter(None, talks))
+
+
+@contextlib.asynccontextmanager
+async def tcp(talk: Talk) -> AsyncIterator[ModbusBus]:
+    async with serving(talk) as url, connect(Options(url=url, timeout=SHORT), ()) as bus:
+        yield bus
 
 
 def registers(request: bytes) -> bytes:

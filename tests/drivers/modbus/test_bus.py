@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from drivers.modbus import Address, Options, connect
+from drivers.modbus.bus import LATE_REPLY_MARGIN_S
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import Device, LinkDown, ReadFailed, sentence
 from gateway.simulate.modbus import crc16
@@ -62,7 +63,7 @@ async def test_a_late_reply_heard_in_the_silence_after_its_request_is_accounted_
         line.answer = lambda _: []
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device(unit=9, name="absent"))
-        assert bus.settle_s >= 0.3 * SHORT
+        assert bus.settle_s >= LATE_REPLY_MARGIN_S
 
 
 async def test_who_has_just_answered_is_waited_for_and_who_never_did_is_not(line: Line) -> None:

@@ -17,7 +17,7 @@ from drivers.modbus.registers import (
     decode,
     parse_example,
     plan_requests,
-    split_refused,
+    split_request,
 )
 from gateway.wire.codec import convert_values
 
@@ -90,7 +90,7 @@ def test_a_plan_reads_every_point_whole_and_little_else(wanted: list[RegisterPoi
 def test_halving_a_refused_request_keeps_all_its_points_and_ends(wanted: list[RegisterPoint]) -> None:
     requests = plan_requests(wanted)
     for _ in range(40):
-        halved = [part for request in requests for part in split_refused(wanted, request)]
+        halved = [part for request in requests for part in split_request(wanted, request)]
         assert needs(wanted) <= cells(halved)
         if halved == requests:
             break
