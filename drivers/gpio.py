@@ -153,7 +153,7 @@ def format_reading(raw: PinReading) -> str:
     return "\n".join([*levels, *(f"{' → '.join(key)}: {count}×" for key, count in raw.counts.items())])
 
 
-def check_device(device: Device, other_devices: tuple[Device, ...]) -> None:
+def check_device(device: Device, other_devices: tuple[Device, ...], _: Options) -> None:
     """Each line of the model has a line of the chip, which no other device has. Raises `ConfigError`."""
     points: dict[str, PinPoint] = device.points
     lines = {name for name, point in points.items() if not point.counts}

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Bus, Checks, Device, Driver, Point, ReadFailed, Scan, Value
+from gateway.model import Bus, Checks, ConfigError, Device, Driver, Point, ReadFailed, Scan, Value
 from gateway.wire.serialport import SerialPort, open_port
 
 WKLY_START = b"WKLY"
@@ -231,14 +231,13 @@ class LockBus(Bus):
         self.timeout_s = options.timeout
         self.settle_s = options.settle
 
-    def _board(self, device: Device) -> int:
-        board: int = device.address.board
-        if board >= self._dialect.max_boards:
-            raise ReadFailed("lock-board-unknown", board=board, last=self._dialect.max_boards - 1)
-        return board
+    def _require_board(self, board: int) -> None:
+        last = self._dialect.max_boards - 1
+        if board > last:
+            raise ReadFailed("lock-board-unknown", board=board, last=last)
 
     async def read(self, device: Device) -> BoardStatus:
-        return await self._request_status(self._board(device))
+        return await self._request_status(device.address.board)
 
     async def probe(self, address: Address) -> dict[str, str]:
         await self._request_status(address.board)
@@ -246,12 +245,14 @@ class LockBus(Bus):
 
     async def _request_status(self, board: int) -> BoardStatus:
         dialect = self._dialect
+        self._require_board(board)
         self._port.send(dialect.add_checksum(dialect.status_request(board)))
         return await self._port.receive(lambda data: find_reply(dialect, data, board), self.timeout_s)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """`open` with `lock`, from 1. The reply is not read: the next status shows the open door."""
-        dialect, board, lock = self._dialect, self._board(device), args.get("lock")
+        dialect, board, lock = self._dialect, device.address.board, args.get("lock")
+        self._require_board(board)
         if not isinstance(lock, int) or isinstance(lock, bool) or not 1 <= lock <= dialect.max_locks:
             raise ReadFailed("lock-unknown", lock=lock, last=dialect.max_locks)
         doors = (
@@ -269,6 +270,13 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     """Open the line."""
     async with open_port(options.port, options.baud or DIALECTS[options.dialect].baud) as port:
         yield LockBus(port, options)
+
+
+def check_device(device: Device, other_devices: tuple[Device, ...], options: Options) -> None:
+    """Raises `ConfigError` for a board that the dialect does not have."""
+    board, last = device.address.board, DIALECTS[options.dialect].max_boards - 1
+    if board > last:
+        raise ConfigError("lock-board-unknown", board=board, last=last)
 
 
 def _candidate_buses(target: str) -> list[dict[str, Any]]:
@@ -289,6 +297,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_status,
     actions=("open",),
+    check_device=check_device,
     scan=Scan(
         candidate_buses=_candidate_buses,
         target_of=lambda options: options.port,

@@ -190,7 +190,7 @@ def format_raw(raw: Raw) -> str:
     return msgspec.json.encode(raw).decode()
 
 
-def check_device(device: Device, other_devices: tuple[Device, ...]) -> None:
+def check_device(device: Device, other_devices: tuple[Device, ...], _: Options) -> None:
     """Check that a device has a line or a zone, as its profile requires, and that OpenCV is installed."""
     if find_spec("cv2") is None:
         raise ConfigError("camera-missing", reason=sentence("cause.package", package="cv2"))

@@ -22,7 +22,7 @@ REPLY_S = 0.7
 """A meter replies within 500 ms (7.2.2 of the standard)."""
 
 
-def _check_device(device: Device, others: tuple[Device, ...]) -> None:
+def _check_device(device: Device, others: tuple[Device, ...], options: Options) -> None:
     if "A" in device.address.meter:
         raise ConfigError("dlt645-wildcard", device=device.name)
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from gateway.model import Driver, Scan
 
 from .bus import IDENTITY_OBJECTS, connect
-from .options import TCP_PORT, Address, Options
+from .options import SLAVE_UNITS, TCP_PORT, Address, Options, check_device
 from .registers import RegisterPoint, WriteAction, decode, format_registers, parse_example
 
 BAUD_RATES = (9600, 19200, 4800, 115200, 38400, 57600, 2400)
@@ -31,9 +31,9 @@ def _target_of(options: Options) -> str:
 
 
 def _candidate_addresses(options: Options) -> list[dict[str, Any]]:
-    """Those of slaves (V1.02, 2.2), and 255, at which a device on TCP is itself the unit."""
+    """Those of slaves, and 255, at which a device on TCP is itself the unit."""
     direct = [255] if options.url.startswith("tcp:") else []
-    return [{"unit": unit} for unit in (*range(1, 248), *direct)]
+    return [{"unit": unit} for unit in (*SLAVE_UNITS, *direct)]
 
 
 DRIVER = Driver(
@@ -45,6 +45,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_registers,
     action=WriteAction,
+    check_device=check_device,
     # First, because the frames of other protocols may put a slave out of step: libmodbus ignores the
     # silence between frames.
     scan=Scan(

@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks
+from gateway.model import Checks, ConfigError, Device
 
+SLAVE_UNITS = range(1, 248)
+"""Of devices on a serial line."""
 TCP_PORT = 502
 """The port assigned to Modbus TCP."""
 
@@ -42,3 +44,11 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     unit: int
 
     CHECKS: ClassVar[Checks] = {"unit": (lambda unit: 0 <= unit <= 255, "modbus-unit")}
+
+
+def check_device(device: Device, other_devices: tuple[Device, ...], options: Options) -> None:
+    """Raises `ConfigError` for a unit that is none on a serial line (MODBUS over Serial Line V1.02, 2.2): 0
+    speaks to all, and the highest are reserved. On TCP 0 and 255 stand for the server itself."""
+    unit: int = device.address.unit
+    if urlsplit(options.url).scheme != "tcp" and unit not in SLAVE_UNITS:
+        raise ConfigError("modbus-unit-serial", unit=unit)

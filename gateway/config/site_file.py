@@ -277,7 +277,8 @@ class _SiteReader(TomlReader):
                 actions=profile.actions,
             )
             try:
-                bus.driver.check_device(device, tuple(d for d in devices.values() if d.bus == keys.bus))
+                others = tuple(other for other in devices.values() if other.bus == keys.bus)
+                bus.driver.check_device(device, others, bus.options)
             except ConfigError as error:
                 self.add_mistake(path, error.key, 0, **error.facts)
             devices[name] = device

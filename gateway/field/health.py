@@ -55,6 +55,8 @@ class DeviceHealth:
         self.device = device
         self.is_safety_device = device.is_safety_device
         self.tally = SlidingTally(now)
+        self.polled_at_s = float("-inf")
+        """When it was last polled, in monotonic seconds."""
         self.failures_in_a_row = 0
         self.last_failure: ReadFailed | None = None
         """Of the failures in a row."""

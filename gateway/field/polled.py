@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -37,6 +36,9 @@ MAX_SAFETY_TURNS = 4
 MAX_CONFIRM_READINGS = 5
 """Readings until a command must have shown its effect."""
 CONFIRM_INTERVAL_S = 0.2
+MAX_WAIT_AFTER_REOPENING_S = 3.0
+"""A device that was polled shortly before its line was reopened is polled again after its period, or after
+this if it is shorter."""
 SCAN_REQUEST_S = 0.2
 """The time that a request of a scan may take: the request, and the silence after it without a reply."""
 MAX_SAFETY_DELAY_PERIODS = 0.2
@@ -63,9 +65,12 @@ class PolledLine:
         """Poll each device when it is due, and serve requests between two polls, until the line is down.
         Raises `LinkDown`."""
         opened = self._clock.mono()
-        start = math.floor(opened)  # All lines count from whole seconds, so their phases coincide.
         for scheduled in self._devices:
-            scheduled.due_s = opened + scheduled.phase * min(scheduled.device.every, 1.0)
+            period_s, polled_at_s = scheduled.device.every, scheduled.health.polled_at_s
+            scheduled.due_s = max(
+                opened + scheduled.phase * min(period_s, 1.0),
+                polled_at_s + min(period_s, MAX_WAIT_AFTER_REOPENING_S),
+            )
         safety = PollQueue(scheduled for scheduled in self._devices if scheduled.is_safety_device)
         others = PollQueue(scheduled for scheduled in self._devices if not scheduled.is_safety_device)
         safety_turns = 0
@@ -90,7 +95,7 @@ class PolledLine:
             ended = self._clock.mono()
             self._health.counters.busy_s += ended - now
             self._health.counters.missed += scheduled.schedule_next(
-                ended, start, ended - now, self._max_share(scheduled.health)
+                ended, ended - now, self._max_share(scheduled.health)
             )
             queue.push(scheduled)
 
@@ -120,7 +125,7 @@ class PolledLine:
 
     async def _read_counted(self, health: DeviceHealth) -> Sample:
         self._health.counters.polls += 1
-        started = self._clock.mono()
+        health.polled_at_s = started = self._clock.mono()
         tally = health.tally.current(started)
         tally.polls += 1
         raw = await self._bus.read(health.device)

@@ -29,8 +29,8 @@ class ScheduledDevice:
         self.phase = zlib.crc32(self.device.name.encode()) % PHASE_COUNT / PHASE_COUNT
         self.due_s = 0.0
 
-    def schedule_next(self, now_s: float, start_s: float, spent_s: float, max_share: float) -> int:
-        """Set the time of the next poll: in the device's own phase, counted from `start_s`, and so that it
+    def schedule_next(self, now_s: float, spent_s: float, max_share: float) -> int:
+        """Set the time of the next poll: in the device's own phase of the monotonic clock, and so that it
         uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
 
         Returns how many polls were missed because the line was busy.
@@ -46,7 +46,7 @@ class ScheduledDevice:
             )
             self.due_s = now_s + delay_s
         else:
-            anchor = start_s + self.phase * period_s
+            anchor = self.phase * period_s
             self.due_s = anchor + max(0.0, (now_s - anchor) // period_s + 1) * period_s
         if spent_s > MAX_UNLIMITED_POLL_S:
             self.due_s = max(self.due_s, now_s + spent_s / max_share - spent_s)

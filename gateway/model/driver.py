@@ -155,9 +155,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Actions of every device of this driver."""
     action: type[Action] | None = None
     """The keys of a profile's `[actions.…]`, if the driver supports them."""
-    check_device: Callable[[Device, tuple[Device, ...]], None] = lambda device, others: None
-    """Pure: raises `ConfigError` for a device that is impossible by its profile or beside the others on its
-    bus."""
+    check_device: Callable[[Device, tuple[Device, ...], Any], None] = lambda device, others, options: None
+    """Pure: raises `ConfigError` for a device that is impossible by its profile, beside the others on its
+    bus, or with the options of that bus."""
     scan: Scan | None = None
     """None: the driver takes no part in scans."""
     allows_stills: Callable[[Any], bool] | None = None

@@ -16,13 +16,14 @@ from drivers.lockboard import (
     BoardStatus,
     LockPoint,
     Options,
+    check_device,
     connect,
     decode,
     find_reply,
     format_status,
     parse_example,
 )
-from gateway.model import Bus, Device, LinkDown, ReadFailed
+from gateway.model import Bus, ConfigError, Device, LinkDown, ReadFailed
 from tests.drivers.conftest import Line
 
 SHORT = 0.15
@@ -395,6 +396,13 @@ async def test_a_lock_beyond_the_dialect_would_be_another_or_all(line: Line) -> 
                 await ask
     await asyncio.sleep(0.01)
     assert line.requests == []
+
+
+def test_a_board_beyond_the_dialect_is_a_mistake_of_the_site() -> None:
+    for board, dialect in ((15, "cu16"), (16, "cu48b"), (255, "wkly")):
+        check_device(locker(board), (), Options(port="", dialect=dialect))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="lock-board-unknown"):
+        check_device(locker(16), (), Options(port="", dialect="cu16"))
 
 
 async def test_an_unplugged_line_is_a_link_that_is_down(line: Line) -> None:

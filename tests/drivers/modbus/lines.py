@@ -12,13 +12,16 @@ from typing import Any
 
 import msgspec
 
-from drivers.modbus import Address, Options, connect
+from drivers.modbus import DRIVER, Address, Options, connect
 from drivers.modbus.bus import ModbusBus
 from drivers.modbus.registers import RegisterPoint, WriteAction
-from gateway.model import Device
+from gateway.base.clock import SystemClock
+from gateway.config import BusSpec
+from gateway.field.line import Line as FieldLine
+from gateway.model import Device, Sample
 from tests.drivers.conftest import Line, rtu
 
-SHORT = 0.15
+SHORT = 0.25
 """Seconds of patience with a device that will not answer as it should."""
 GOOD = rtu(7, 3, 1234)
 
@@ -104,6 +107,22 @@ async def serving(talk: Talk, scheme: str = "tcp") -> AsyncIterator[str]:
 async def tcp(talk: Talk) -> AsyncIterator[ModbusBus]:
     async with serving(talk) as url, connect(Options(url=url, timeout=SHORT), ()) as bus:
         yield bus
+
+
+@contextlib.asynccontextmanager
+async def supervised(url: str, *devices: Device) -> AsyncIterator[list[Sample]]:
+    samples: list[Sample] = []
+
+    async def sink(sample: Sample) -> None:
+        samples.append(sample)
+
+    spec = BusSpec("line", DRIVER, Options(url=url, timeout=SHORT))
+    task = asyncio.create_task(FieldLine(spec, devices, SystemClock(), sink).run())
+    try:
+        yield samples
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def registers(request: bytes) -> bytes:

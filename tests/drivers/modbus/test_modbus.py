@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from drivers.modbus.registers import FORMATS, RegisterPoint, Table, Type, decode
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.field.line import Line as FieldLine
-from gateway.model import Command, Device, GatewayError, ReadFailed, Sample
+from gateway.model import Command, GatewayError, ReadFailed, Sample
 from tests.drivers.conftest import Line, rtu
-from tests.drivers.modbus.lines import SHORT, a_device, a_module, chain, eventually
+from tests.drivers.modbus.lines import SHORT, a_device, a_module, chain, eventually, supervised
 
 
 def all_types(table: Table) -> dict[str, RegisterPoint]:
@@ -89,22 +88,6 @@ async def test_a_serial_slave_of_another_make(foreign_rtu: Path, tmp_path: Path)
             assert values == {"h": 42, "wide": 100 << 16 | 101, "i": 1005, "c": True, "d": False}
             with pytest.raises(ReadFailed, match="modbus-exception"):
                 await bus.read(a_device(unit=17, name="none", x=RegisterPoint(address=500)))
-
-
-@contextlib.asynccontextmanager
-async def supervised(url: str, *devices: Device) -> AsyncIterator[list[Sample]]:
-    samples: list[Sample] = []
-
-    async def sink(sample: Sample) -> None:
-        samples.append(sample)
-
-    spec = BusSpec("line", DRIVER, Options(url=url, timeout=SHORT))
-    task = asyncio.create_task(FieldLine(spec, devices, SystemClock(), sink).run())
-    try:
-        yield samples
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @pytest.mark.parametrize("late", [1.6, 2.2, 3.0])

@@ -17,7 +17,15 @@ from drivers.modbus.bus import ModbusBus
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import LinkDown, ReadFailed
 from tests.drivers.conftest import rtu
-from tests.drivers.modbus.lines import a_device, a_module, registers, serving, tcp
+from tests.drivers.modbus.lines import (
+    a_device,
+    a_module,
+    eventually,
+    registers,
+    serving,
+    supervised,
+    tcp,
+)
 
 Frame = Callable[[bytes, bytes], bytes]
 """From the header of a request (number, protocol, length) and the body of its reply to what is sent."""
@@ -333,3 +341,27 @@ async def test_numbers_of_requests_are_never_one_apart() -> None:
             await bus.read(a_device())
     numbers = [int.from_bytes(request[:2], "big") for request in keeper.asked]
     assert all(abs(later - earlier) > 1 for earlier, later in itertools.combinations(numbers, 2))
+
+
+async def test_a_line_to_a_server_that_closes_idle_connections_has_no_outage() -> None:
+    """Read every 0.3 s, it closes after 0.1 s: each device keeps its pace, and is never offline."""
+    opened = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        while True:
+            request = await asyncio.wait_for(reader.readexactly(12), 0.1)
+            writer.write(right(request[:6], registers(request[6:])[:-2]))
+
+    async def talk_until_idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(TimeoutError):
+            await talk(reader, writer)
+
+    async with serving(talk_until_idle) as url:
+        async with supervised(url, a_device(every=0.3)) as samples:
+            await eventually(lambda: len(samples) >= 8)
+        assert [sample.error for sample in samples] == [""] * len(samples)
+        seconds = (samples[-1].at.mono_ns - samples[0].at.mono_ns) / 1e9
+        assert len(samples) - 1 <= seconds / 0.3 + 1
+    assert opened >= 7

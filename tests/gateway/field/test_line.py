@@ -145,10 +145,10 @@ async def test_what_a_line_has_learned_outlives_the_connection() -> None:
     async with rig.running():
         await rig.clock.advance(2)
         rig.bus.quirks["a"] = "asks for less"
-        rig.bus.answers["a"] = LinkDown("line-down")
+        rig.bus.answers["a"] = rig.bus.away = LinkDown("line-down")
         await rig.clock.advance(2)
         rig.bus.quirks = {}
-        rig.bus.answers["a"] = {"x": 1}
+        rig.bus.answers["a"], rig.bus.away = {"x": 1}, None
         await rig.clock.advance(10)
         assert rig.bus.quirks == {"a": "asks for less"}
 
@@ -159,6 +159,21 @@ async def test_a_line_that_opens_but_never_works_is_not_opened_ever_so_fast() ->
     async with rig.running():
         await rig.clock.advance(600)
     assert len(rig.bus.opened) < 600 / 2
+
+
+async def test_a_line_that_is_reopened_polls_nobody_much_sooner_than_usual() -> None:
+    names = [f"d{n}" for n in range(8)]
+    rig = Rig(*(a_device(name, every=2) for name in names), a_device("slow", every=60))
+    async with rig.running():
+        await rig.clock.advance(10)
+        for _ in range(20):
+            rig.bus.answers["d3"] = LinkDown("line-down", reason="closed")
+            await rig.clock.advance(2)
+            del rig.bus.answers["d3"]
+            await rig.clock.advance(3)
+        assert all(len(rig.bus.times(name)) <= 110 / 2 + 2 for name in names)
+        assert len(rig.bus.times("slow")) <= 2 + 20 + 2
+        assert rig.of("slow")[-1].quality is Quality.GOOD
 
 
 async def test_a_line_that_is_away_at_the_start_is_told_once(told: Any) -> None:
