@@ -34,6 +34,7 @@ from .framer import READ_FUNCTIONS, ReplyFramer, SerialFramer, TcpFramer, payloa
 from .options import TCP_PORT, Address, Options
 from .registers import (
     BIT_TABLES,
+    SILENCE_KINDS,
     ReadingPlan,
     Registers,
     Request,
@@ -51,8 +52,6 @@ LATE_REPLY_WINDOW_S = 10.0
 """The time in which the reply to a request may still arrive."""
 LATE_REPLY_MARGIN_S = 0.02
 """Added to the latest reply received."""
-RANGE_EXCEPTIONS = (2, 3)
-"""Exceptions that reject the requested range: illegal data address, illegal data value (V1.1b3, 7)."""
 BUSY_EXCEPTIONS = (5, 6)
 """Exceptions of a unit that is busy: acknowledge, server device busy (V1.1b3, 7)."""
 CONNECT_TIMEOUT_S, RECONNECT_TIMEOUT_S = 4.0, 1.5
@@ -160,22 +159,11 @@ class ModbusBus(Bus):
             try:
                 cells = await self._read_range(device.address.unit, request, plan)
             except ReadFailed as failed:
+                if not plan.record_failure(request, failed):
+                    raise
                 failure = failed
-                if failed.kind is FailureKind.REFUSED:
-                    if failed.facts["code"] in RANGE_EXCEPTIONS:
-                        plan.record_refusal(request)
-                elif plan.is_proven(request):
-                    raise
-                elif failed.key == "reply-length":
-                    plan.record_silence(request)
-                elif failed.kind in (FailureKind.TIMEOUT, FailureKind.SILENT):
-                    if not raw:
-                        plan.record_no_reply()
-                        raise
-                    plan.record_silence(request)
+                if failed.kind in SILENCE_KINDS:
                     break  # One timeout a poll is enough.
-                elif not raw or failed.kind is not FailureKind.OUT_OF_STEP:
-                    raise
             else:
                 plan.record_reply(request)
                 raw.setdefault(table, {}).update(enumerate(cells, first))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Action, Checks, Point, Value
+from gateway.model import Action, Checks, FailureKind, Point, ReadFailed, Value
 
 Table = Literal["holding", "input", "coil", "discrete"]
 Type = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -22,6 +22,9 @@ BIT_TABLES = ("coil", "discrete")
 MAX_REQUEST_COUNT = {"holding": 125, "input": 125, "coil": 2000, "discrete": 2000}
 """Registers or bits one request may ask for (V1.1b3, 6.1 to 6.4)."""
 
+RANGE_EXCEPTIONS = (2, 3)
+"""Exceptions that reject the requested range: illegal data address, illegal data value (V1.1b3, 7)."""
+SILENCE_KINDS = (FailureKind.TIMEOUT, FailureKind.SILENT)
 MAX_HOLE_REGISTERS = 8
 """Registers without a point that a request may read in order to cover two points at once."""
 MAX_HOLE_BY_JOIN = {"next": 0, "never": -1}
@@ -158,12 +161,17 @@ class ReadingPlan:
         self.requests = plan_requests(self._points)
         self._proven: set[Request] = set()
         """Those that have been answered."""
+        self._suspects: set[Request] = set()
+        """Those that were not answered, and parts of such."""
         self._silent_tables: set[Table] = set()
         self._silent_polls = 0
         """Without any reply, since the last reply to one of the requests."""
+        self._has_replied = False
+        """In this poll."""
 
     def begin_poll(self) -> list[Request]:
         """The requests of one poll: what becomes of each is told to the plan."""
+        self._has_replied = False
         requests = sorted(self.requests, key=lambda request: request not in self._proven)
         if not self._silent_polls or requests[0] in self._proven:
             return requests
@@ -174,10 +182,6 @@ class ReadingPlan:
         probe = min(self._proven or plan_requests([first_point]), key=lambda request: request[2])
         return [probe, *(other for other in requests if other != probe)]
 
-    def is_proven(self, request: Request) -> bool:
-        """Whether the device has answered it before."""
-        return request in self._proven
-
     def longest_count(self, request: Request) -> int:
         """How many registers or bits may be asked for instead of the request's."""
         table, _, count = request
@@ -187,34 +191,55 @@ class ReadingPlan:
         return max([count, *(proven for other, _, proven in self._proven if other == table)])
 
     def record_reply(self, request: Request) -> None:
+        self._has_replied = True
         self._proven.add(request)
         if request in self.requests:
             self._silent_polls = 0
 
-    def record_refusal(self, request: Request) -> None:
-        """The device refuses it for its addresses or its length."""
-        self._split(request)
+    def record_failure(self, request: Request, failed: ReadFailed) -> bool:
+        """Learn from it. Returns whether the device is there, and only this request is unanswered; if not,
+        the poll has failed."""
+        if failed.kind is FailureKind.REFUSED:
+            self._has_replied = True
+            if failed.facts["code"] in RANGE_EXCEPTIONS:
+                self._split(request)
+            return True
+        if request in self._proven:
+            return False
+        if failed.key == "reply-length":
+            return self._record_silence(request)
+        if failed.kind in SILENCE_KINDS:
+            if self._has_replied:
+                return self._record_silence(request)
+            self._suspects.add(request)
+            self._silent_polls += 1
+            return False
+        return self._has_replied and failed.kind is FailureKind.OUT_OF_STEP
 
-    def record_silence(self, request: Request) -> None:
-        """The device does not answer it, or not all of it, although it answers others."""
+    def _record_silence(self, request: Request) -> bool:
+        """The device does not answer it, or not all of it, although it answers others: ask for less, unless
+        it is the first time and a reply may be lost. Returns whether it is not."""
+        if request not in self._suspects:
+            self._suspects.add(request)
+            return False
         table, _, count = request
         self._silent_tables.add(table)
-        self._split(request)
-        if any(shown == table and proven >= count for shown, _, proven in self._proven):
-            return
-        for other in list(self.requests):  # It is the length.
-            if other[0] == table and other[2] >= count and other not in self._proven:
-                self._split(other)
+        suspects = [request]
+        if not any(shown == table and proven >= count for shown, _, proven in self._proven):
+            suspects = [other for other in self.requests if other[0] == table and other[2] >= count]
+        for suspect in suspects:
+            if suspect not in self._proven:
+                self._suspects.update(self._split(suspect))
+        return True
 
-    def record_no_reply(self) -> None:
-        """The device has answered nothing at all in this poll."""
-        self._silent_polls += 1
-
-    def _split(self, request: Request) -> None:
+    def _split(self, request: Request) -> list[Request]:
         """Ask for less the next time, and last, as it may cost a timeout again."""
-        if request in self.requests:
-            self.requests.remove(request)
-            self.requests += split_request(self._points, request)
+        if request not in self.requests:
+            return []
+        self.requests.remove(request)
+        parts = split_request(self._points, request)
+        self.requests += parts
+        return parts
 
 
 def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Value]:

@@ -107,6 +107,20 @@ async def test_a_server_that_answers_fewer_registers_than_asked_for() -> None:
         assert polls[-1] == values_of(80, "holding")
 
 
+async def test_one_lost_reply_makes_no_request_shorter() -> None:
+    lost = [900]
+    server = Server(
+        lambda function, first, count: lost.clear() if first in lost else cells(function, first, count)
+    )
+    device = a_device(points=row(80) | {"far": RegisterPoint(address=900), "y": RegisterPoint(address=905)})
+    async with tcp(server.talk) as bus:
+        assert await poll(bus, device) == {}
+        server.poll_counts()
+        for _ in range(3):
+            assert await poll(bus, device) == values_of(80, "holding") | {"far": 900, "y": 905}
+        assert server.poll_counts() == [80, 6] * 3
+
+
 async def test_an_address_that_a_server_is_silent_to_costs_only_its_own_point() -> None:
     server = Server(
         lambda function, first, count: (
