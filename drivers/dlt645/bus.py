@@ -33,8 +33,29 @@ from .points import ItemData, item_identification
 PROBED_ITEM = "00010000"
 """The total of the active energy, which every meter has."""
 MAX_CONTINUATIONS = 16
-READINGS_WITHOUT_MISSING_ITEM = 20
+READINGS_WITHOUT_ABSENT_ITEM = 20
 """An item that the meter does not have is left out of so many readings, then requested again."""
+
+
+class AbsentItems:
+    """The items that a meter does not have: it refuses them, or some meters do not answer."""
+
+    def __init__(self) -> None:
+        self.left_out: dict[str, int] = {}
+        """By identification, in how many more readings it is not requested."""
+        self.silent: set[str] = set()
+        """Those that were not answered the last time. Once, a reply may have been lost."""
+
+    def start_reading(self) -> None:
+        self.left_out = {di: readings - 1 for di, readings in self.left_out.items() if readings > 1}
+
+    def add_refused(self, di: str) -> None:
+        self.left_out[di] = READINGS_WITHOUT_ABSENT_ITEM + 1
+
+    def add_silent(self, di: str) -> None:
+        if di in self.silent:
+            self.add_refused(di)
+        self.silent.add(di)
 
 
 class MeterBus(Bus):
@@ -51,22 +72,28 @@ class MeterBus(Bus):
     async def read(self, device: Device) -> ItemData:
         """All items of the device. What it refuses, or alone does not answer, is left out. Raises
         `ReadFailed` if there is nothing else."""
-        readings_left_out: dict[str, int] = self.quirks.setdefault(device.name, {})
+        meter: str = device.address.meter
+        absent: AbsentItems = self.quirks.setdefault(device.name, AbsentItems())
         items: ItemData = {}
         refusal: ReadFailed | None = None
         identifications = dict.fromkeys(point.di for point in device.points.values())
-        requested = [di for di in identifications if not readings_left_out.get(di)]
-        for di in requested or identifications:
+        absent.start_reading()
+        for di in [di for di in identifications if di not in absent.left_out] or identifications:
             try:
-                items[di] = await self._read_item(device.address.meter, di)
+                items[di] = await self._read_item(meter, di)
             except ReadFailed as failed:
-                unanswered = failed.kind is FailureKind.TIMEOUT and items
-                if failed.kind is not FailureKind.REFUSED and not unanswered:
+                if failed.kind is FailureKind.TIMEOUT and items:
+                    await self._read_item(
+                        meter, next(iter(items))
+                    )  # It fails if the meter itself is silent.
+                    absent.add_silent(di)
+                elif failed.kind is FailureKind.REFUSED:
+                    refusal = failed
+                    absent.add_refused(di)
+                else:
                     raise
-                refusal = failed
-                readings_left_out[di] = READINGS_WITHOUT_MISSING_ITEM + 1
-        for di, readings in readings_left_out.items():
-            readings_left_out[di] = max(readings - 1, 0)
+            else:
+                absent.silent.discard(di)
         if refusal and not items:
             raise refusal
         return items
