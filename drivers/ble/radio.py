@@ -71,6 +71,7 @@ class _Sender:
         self._encrypted: deque[bytes] = deque(maxlen=MAX_REMEMBERED_PACKETS)
         """The latest encrypted packets, which a device may repeat alternately."""
         self._last_failed: object = None
+        self._failed_at = float("-inf")
         self._reported_objects: set[int] = set()
 
     def receive(self, advertisement: AdvertisementData, now: float) -> BlePacket | ReadFailed | None:
@@ -82,20 +83,23 @@ class _Sender:
             if packet is None or not self._is_new(packet, now):
                 return None
         except ReadFailed as failed:
-            # Each packet is sent many times: that is one failure.
-            again = self._last_failed == service
-            self._last_failed = service
-            return None if again else failed
+            return failed if self._is_new_failure(service, now) else None
         self._last, self._taken_at = packet, now
         if packet.encrypted:
             self._encrypted.append(packet.data)
         return packet
 
-    def receive_other(self, address: str) -> ReadFailed | None:
-        """The failure, once, that its radio sends packets of another device, which is not configured."""
-        again = self._last_failed == address
-        self._last_failed = address
-        return None if again else ReadFailed("ble-address", inside=address)
+    def receive_other(self, address: str, now: float) -> ReadFailed | None:
+        """The failure that its radio sends packets of another device, which is not configured; None if that
+        was just said."""
+        return ReadFailed("ble-address", inside=address) if self._is_new_failure(address, now) else None
+
+    def _is_new_failure(self, cause: object, now: float) -> bool:
+        """Each packet is sent many times: that is one failure."""
+        if cause == self._last_failed and now - self._failed_at < REPEATED_WITHIN_S:
+            return False
+        self._last_failed, self._failed_at = cause, now
+        return True
 
     def _parse(self, service: dict[int, bytes], manufacturer: dict[int, bytes]) -> BlePacket | None:
         if isinstance(self._key, ReadFailed):
@@ -146,7 +150,7 @@ class BleListener(Listener):
         if sender is not None:
             news = sender.receive(advertisement, self._now())
         elif inside and (sender := self._senders.get(radio.address)):
-            news = sender.receive_other(inside)
+            news = sender.receive_other(inside, self._now())
         if sender is not None and news is not None and not self._inbox.full():
             self._inbox.put_nowait((sender.name, news))
         # An unknown device, or a packet without news: it proves that the radio works.
@@ -232,8 +236,8 @@ async def _start_scanner(
         try:
             async with asyncio.timeout(SCAN_TIMEOUT_S):
                 await scanner.start()
-        except failures as error:
-            log_warning("ble-active", reason=error)
+        except failures:
+            log_warning("ble-active")
         else:
             return scanner
     scanner = BleakScanner(on_advertisement, bluez=bluez)

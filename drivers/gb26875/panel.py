@@ -15,6 +15,7 @@ restart of the gateway (`PanelState`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -45,6 +46,9 @@ MAX_PARTS = 2048
 device must not fill the memory."""
 MORE_PLACES_KEY = b"*"
 """The part that stands for all that find no room."""
+SENT_AGAIN_WITHIN_S = 60.0
+"""A packet is sent again three times, each time after 10 s at most. The same operation after this time is a
+new one of a device whose numbers start again, or never change, and whose clock stands still."""
 MAX_QUERIED_COMPONENTS = 220
 """After a reconnection, those in alarm first."""
 
@@ -107,12 +111,19 @@ class PanelState(msgspec.Struct, frozen=True, array_like=True):
 class Panel:
     """Everything behind one transmission device, by type and identity as sent."""
 
-    def __init__(self, saved_state: bytes = b"", max_parts: int = MAX_PARTS) -> None:
+    def __init__(
+        self,
+        saved_state: bytes = b"",
+        max_parts: int = MAX_PARTS,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._now = now
         self._max_parts = max_parts
         saved = _decode_state(saved_state)
         self._parts = {key: ComponentState(frozenset(holds), text) for key, holds, text in saved.parts}
         self._systems = dict.fromkeys(saved.systems)
-        self._last_operation: tuple[int, bytes] | None = None
+        self._last_operation: tuple[int, bytes, float] = 0, b"", 0.0
+        """The number and the data of the latest operation, and when it came, in monotonic seconds."""
         self._reading: PanelReading | None = None
         """The latest one; None after a change."""
 
@@ -122,14 +133,10 @@ class Panel:
         if packet.command in (SEND, ANSWER) and kind:
             if kind[0] in STATE_FORMATS:
                 self._apply_states(kind, packet.data)
-            elif (
-                kind[0] in OPERATION_FORMATS
-                and packet.command == SEND
-                and self._last_operation != (packet.sequence, packet.data)
-            ):
-                # A reset that is repeated must not clear what was reported after it.
-                self._last_operation = packet.sequence, packet.data
-                self._apply_operations(kind, packet.data)
+            elif kind[0] in OPERATION_FORMATS and packet.command == SEND:
+                # A reset that is repeated must not clear what was reported after it; an alarm may well be
+                # raised again.
+                self._apply_operations(kind, packet.data, clears=not self._is_sent_again(packet))
         if self._reading is None:
             places = self._places()
             states = frozenset(name for name, where in places.items() if where)
@@ -175,7 +182,16 @@ class Panel:
             text = decode_text(part[identity + width : 40]) if kind[0] == COMPONENT else ""
             self._set_part(kind + part[:identity], ComponentState(holds, text))
 
-    def _apply_operations(self, kind: bytes, data: bytes) -> None:
+    def _is_sent_again(self, packet: FirePacket) -> bool:
+        """Whether an operation is the latest one once more; else it is the latest from now on."""
+        now = self._now()
+        number, data, at = self._last_operation
+        if (number, data) == (packet.sequence, packet.data) and now - at < SENT_AGAIN_WITHIN_S:
+            return True
+        self._last_operation = packet.sequence, packet.data, now
+        return False
+
+    def _apply_operations(self, kind: bytes, data: bytes, clears: bool) -> None:
         size, identity = OPERATION_FORMATS[kind[0]]
         for operation in iter_objects(data, size):
             if len(operation) <= identity:
@@ -183,9 +199,9 @@ class Panel:
             system, act = operation[:identity], operation[identity]
             if system:
                 self._add_system(system)
-            if act & RESET:
+            if clears and act & RESET:
                 self._reset(system)
-            if act & ALARM_CLEARED:
+            if clears and act & ALARM_CLEARED:
                 self._reduce_system(system, lambda holds: holds - ALARM_STATES)
             if act & MANUAL_ALARM:
                 self._set_part(kind + system, ComponentState(frozenset({"manual_alarm"})))

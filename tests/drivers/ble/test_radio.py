@@ -178,7 +178,7 @@ async def test_where_passive_scans_are_not_possible_it_says_so_and_scans_activel
     with caplog.at_level(logging.WARNING, "linli"):
         async with connect(Options(passive=True, adapter="hci0"), ()):
             assert bluez.adapter.scans == 1
-    assert "passive" in caplog.text
+    assert "[ble-active]" in caplog.text
 
 
 async def test_a_passive_scan(bluez: BlueZ) -> None:
@@ -295,6 +295,9 @@ async def test_an_address_inside_says_whose_packet_it_is() -> None:
     for _ in range(3):
         await air.hear(MAC, "42 290100CCBBAA 2901")
         await air.hear(MAC, "50509709 01 290100CCBBAA 15100101", XIAOMI)
+    assert await air.said() == [("repeater", "ble-address")]
+    # A fault that lasts is a failure again, so that the device is soon offline for this reason.
+    await air.hear(MAC, "42 290100CCBBAA 2901", after=5)
     assert await air.said() == [("repeater", "ble-address")]
 
 

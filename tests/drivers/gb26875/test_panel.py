@@ -102,6 +102,28 @@ def test_a_reset_that_is_sent_again_does_not_clear_what_came_after_it() -> None:
     assert panel.apply_packet(packet(operation(1), sequence=8)).active_states == frozenset()
 
 
+def test_a_device_whose_numbers_never_change_is_reset_again() -> None:
+    now = 0.0
+    panel = Panel(now=lambda: now)
+    for _ in range(3):
+        panel.apply_packet(packet(components(component(FIRE)), sequence=0))
+        assert panel.apply_packet(packet(operation(1), sequence=0)).active_states == frozenset()
+        panel.apply_packet(packet(components(component(FIRE)), sequence=0))
+        for _ in range(3):
+            now += 10
+            assert panel.apply_packet(packet(operation(1), sequence=0)).active_states == {"fire"}
+        now += 60
+
+
+def test_a_manual_alarm_that_is_raised_again_counts_whatever_its_number() -> None:
+    panel = Panel(now=lambda: 0.0)
+    pressed = packet(operation(1 << 2), sequence=0)
+    assert panel.apply_packet(pressed).active_states == {"manual_alarm"}
+    assert panel.apply_packet(packet(system(0), sequence=0)).active_states == {"manual_alarm"}
+    assert panel.apply_packet(packet(system(1 << 13), sequence=0)).active_states == frozenset({"reset"})
+    assert "manual_alarm" in panel.apply_packet(pressed).active_states
+
+
 def system(status: int, number: int = 1) -> bytes:
     return bytes((1, 1, number, 1)) + status.to_bytes(2, "little") + TIME
 
