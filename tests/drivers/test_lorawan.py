@@ -29,6 +29,7 @@ from drivers.lorawan import (
     format_raw,
     parse_example,
 )
+from drivers.lorawan.records import split_records
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
@@ -70,6 +71,38 @@ def test_published_messages_say_what_they_mean(
     model: str, port: int, payload: str, values: dict[str, Value]
 ) -> None:
     assert read(model, payload, port) == (values, {})
+
+
+@pytest.mark.parametrize(
+    ("payload", "values"),
+    [
+        ("8967520301", {"temperature": 85, "temperature_alarm": True}),
+        ("8967520301 8498B80BD007C40905",
+         {"temperature": 85, "temperature_alarm": True, "current": 25, "overload": True}),
+        ("0498B80B 8967FDFF00", {"current": 30, "temperature": -0.3, "temperature_alarm": False}),
+    ],
+)  # fmt: skip
+def test_the_alarms_of_a_transformer_are_read_together(payload: str, values: dict[str, Value]) -> None:
+    assert read("electrical-fire/milesight-ct10x", payload) == (values, {})
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "FF0BFF FF0101 FF166538B2232160 0009 FF090310 FF0A0101 FF0F00",  # what the device is
+        "8367220101 9367220132 0002 B36700",  # an alarm, a change, a sensor without a value
+        "0B7D0102 0682FFFF 0774EB03 08D50100020003000400 10630102 0304",  # of other models
+        "FE0358 02 FF3B01 F91001",  # answers to commands
+        "848801020304 0506070809 F8A40102030405060708",
+    ],
+)
+def test_records_of_the_whole_family_are_passed_over(others: str) -> None:
+    data = bytes.fromhex(others)
+    found = list(split_records(data + bytes.fromhex("05007F"), {}))
+    if found[-1][1] is None:
+        pytest.fail(f"no length of {found[-1][0].hex()}")
+    assert found[-1] == (bytes.fromhex("0500"), b"\x7f")
+    assert sum(2 + len(value or b"") for _, value in found) == len(data) + 3
 
 
 def test_there_are_enough_models() -> None:
@@ -444,7 +477,7 @@ def test_messages_that_waited_for_the_connection_are_as_old_as_they_say() -> Non
         assert network.is_new(time=f"2026-06-01T08:{10 + 5 * minute}:00Z")
 
 
-async def test_what_is_no_present_reading_is_passed_over(broker: Broker) -> None:
+async def test_what_is_no_present_reading_is_a_sign_of_life_and_no_value(broker: Broker) -> None:
     await publish(broker, uplink("050001"), "-r")
     async with heard(broker, sensor(WATER)) as said:
         await publish(broker, uplink("050001", eui="24e124713c489999"), eui="24e124713c489999")
@@ -453,8 +486,9 @@ async def test_what_is_no_present_reading_is_passed_over(broker: Broker) -> None
         await publish(broker, uplink("", data=None))
         await publish(broker, uplink("20CE9E74466310015D01"))
         await publish(broker, uplink(LAST))
-        await eventually(lambda: said)
-    assert said == [END]
+        await eventually(lambda: END in said)
+    points = MODELS[WATER].points
+    assert [decode(points, raw) for _, raw in said[:-1]] == [{}, {}, {}]
 
 
 async def test_what_is_wrong_is_said_of_the_device_it_came_from(broker: Broker) -> None:
@@ -514,12 +548,13 @@ async def test_samples_hold_what_the_message_said_and_nothing_counts_as_bad(brok
         await publish(broker, uplink("00", eui=eui, fPort=1), eui=eui)
         await publish(broker, uplink("03670F27"))
         await publish(broker, uplink("0175C8 050000"))
-        await eventually(lambda: len(samples) == 5)
+        await eventually(lambda: len(samples) == 6)
     assert [(each.device, each.values, each.bad, each.error) for each in samples] == [
         ("sensor", {"battery": 92, "temperature": 30.8, "humidity": 50.5, "water": False}, {}, ""),
         ("sensor", {"water": True}, {}, ""),
         ("bay", {"occupied": True, "temperature": -10}, {}, ""),
         ("bay", {"occupied": False}, {}, ""),
+        ("sensor", {}, {"temperature": "out-of-range"}, ""),
         ("sensor", {"water": False}, {"battery": "out-of-range"}, ""),
     ]
 
@@ -679,3 +714,18 @@ async def test_a_device_that_has_never_spoken_has_no_address(broker: Broker) -> 
     async with connect(Options(url=broker.url, application="a1"), (device,)) as listener:
         with pytest.raises(ReadFailed, match="nobody-subscribed"):
             await listener.write(device, "mute-detector", {})
+
+
+async def test_a_record_that_nobody_knows_is_told_once_and_what_came_before_counts(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with heard(broker, sensor(WATER)) as said:
+        for counter in range(3):
+            await publish(broker, uplink(f"0175{60 + counter} EE01 02 050001", fCnt=counter))
+        await publish(broker, uplink(LAST))
+        await eventually(lambda: END in said)
+    assert [decode(MODELS[WATER].points, raw) for _, raw in said[:-1]] == [
+        {"battery": 0x60 + counter} for counter in range(3)
+    ]
+    assert unknown_record(MODELS[WATER].points, said[0][1]) == "EE 01"
+    assert [record.getMessage().count("lorawan-record") for record in caplog.records] == [1]

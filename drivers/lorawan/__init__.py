@@ -1,7 +1,7 @@
 """LoRaWAN sensors behind a ChirpStack v4 network server, through its MQTT integration.
 
 The profile describes the payload, in one of two forms: records of channel, type and value (Milesight's,
-without a length), or values at fixed offsets of messages on certain ports.
+see `records`), or values at fixed offsets of messages on certain ports.
 
 A downlink waits in ChirpStack's queue until the device can receive; a class A device receives only after
 an uplink of its own.
@@ -14,7 +14,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
@@ -35,29 +35,17 @@ from gateway.model import (
     sentence,
 )
 from gateway.wire.broker import BrokerOptions
+from gateway.wire.log import log_warning
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
+from .records import record_bytes, split_records
+
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
-# Bytes of a value by its type, and by channel and type where the channel changes it: the payload
-# definitions at github.com/Milesight-IoT/SensorDecoders. A record of unknown length ends the parsing.
-RECORD_BYTES = {
-    bytes.fromhex(key): length
-    for length, keys in {
-        1: "00 01 68 75 8E CD FF01 FF0B FF0F FF2E FF3F FFFE",
-        2: "67 7D 82 FF09 FF0A FFFF",
-        3: "8367 8467 8482 50FC",
-        4: "85 90 C9 CC D2 E3 F7 FF1F",
-        5: "E4 84CC 85CC",
-        6: "FF08",
-        8: "D5 DA FF16",
-    }.items()
-    for key in keys.split()
-}
-HISTORY_PREFIX = b"\x20\xce"
-"""Starts a message with values that were measured while the network was unreachable."""
+MAX_TOLD_RECORDS = 16
+"""Of a device: more are no records."""
 MAX_PAYLOAD_BYTES = 242
 """The longest payload at the best data rate (RP002)."""
 ANY_APPLICATION = "+"
@@ -106,14 +94,16 @@ class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
 
     channel: str | tuple[str, ...] = ()
     """The two bytes before the value, such as "03 82"; or several alternatives."""
+    byte_at: dict[str, int] = msgspec.field(default_factory=dict)
+    """Where in the record the value is, for the alternatives in which it is not at `byte`."""
     ports: tuple[int, ...] = ()
     """The fPorts of messages that contain it; empty for all."""
     byte: int = 0
     type: Literal["uint8", "int8", "uint16", "int16", "uint24", "uint32", "int32"] = "uint8"
     order: Literal["little", "big"] = "little"
     length: int = 0
-    """Bytes of the record, where `RECORD_BYTES` has none or another number; without `channel`, of the whole
-    payload."""
+    """Bytes of the record, where the table of `records` has none or another number; without `channel`, of
+    the whole payload."""
     mask: int | None = None
     among: tuple[int, ...] = ()
     """The numbers that are valid for this point; with any other number the point is left out."""
@@ -123,6 +113,7 @@ class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     CHECKS: ClassVar[Checks] = {
         **Point.CHECKS,
         "channel": (_are_valid_channels, "lorawan-channel"),
+        "byte_at": (lambda places: _are_valid_channels(tuple(places)), "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
@@ -187,16 +178,12 @@ class _DownlinkEvent(msgspec.Struct, rename="camel"):
 def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     """Decode a message to its numbers; what it does not contain is left out."""
     uplink: LorawanUplink = original_message(raw)
-    records = dict(_split_records(points, uplink.data)) if any(p.channel for p in points.values()) else {}
+    records = dict(_records_in(points, uplink))
     values: dict[str, Value] = {}
     for name, point in points.items():
         if point.ports and uplink.port not in point.ports:
             continue
-        if point.channel:
-            field = next((records[key] for key in _channel_keys(point.channel) if key in records), b"")
-        else:
-            field = uplink.data if point.length in (0, len(uplink.data)) else b""
-        part = field[point.byte : point.byte + VALUE_BYTES[point.type]]
+        part = _part_of_value(point, records, uplink.data)
         if len(part) < VALUE_BYTES[point.type]:
             continue
         number = int.from_bytes(part, point.order, signed=point.type.startswith("int"))
@@ -207,24 +194,31 @@ def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     return end_presses(points, raw, values)
 
 
-def _split_records(points: Mapping[str, LoraPoint], data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield channel and type of each record, with its value, up to the first record of unknown length."""
-    lengths: dict[bytes, int] = {}
+def _part_of_value(point: LoraPoint, records: Mapping[bytes, bytes | None], data: bytes) -> bytes:
+    """The bytes of the value; too few if the message does not contain it."""
+    field, place = data if point.length in (0, len(data)) else b"", point.byte
+    if point.channel:
+        places = {bytes.fromhex(channel): place for channel, place in point.byte_at.items()}
+        key = next((key for key in _channel_keys(point.channel) if key in records), b"")
+        field, place = records.get(key) or b"", places.get(key, point.byte)
+    return field[place : place + VALUE_BYTES[point.type]]
+
+
+def _records_in(points: Mapping[str, LoraPoint], uplink: LorawanUplink) -> list[tuple[bytes, bytes | None]]:
+    """Channel and type of each record, with its value, which is None for one of unknown length."""
+    own: dict[bytes, int] = {}
     for point in points.values():
-        for key in _channel_keys(point.channel):
-            known = point.length or max(point.byte + VALUE_BYTES[point.type], _record_bytes(key))
-            lengths[key] = max(lengths.get(key, 0), known)
-    while data:
-        key = data[:2]
-        length = lengths.get(key) or _record_bytes(key)
-        if not length:
-            return
-        yield key, data[2 : 2 + length]
-        data = data[2 + length :]
+        if point.channel and (not point.ports or uplink.port in point.ports):
+            for key in _channel_keys(point.channel):
+                known = point.length or max(point.byte + VALUE_BYTES[point.type], record_bytes(key))
+                own[key] = max(own.get(key, 0), known)
+    return list(split_records(uplink.data, own)) if own else []
 
 
-def _record_bytes(key: bytes) -> int:
-    return RECORD_BYTES.get(key) or (RECORD_BYTES.get(key[1:], 0) if key[0] < HISTORY_PREFIX[0] else 0)
+def unknown_record(points: Mapping[str, LoraPoint], uplink: LorawanUplink) -> str:
+    """Channel and type of the record at which the reading of a message ended; empty if it was read
+    whole."""
+    return next((key.hex(" ").upper() for key, value in _records_in(points, uplink) if value is None), "")
 
 
 def parse_example(fields: Mapping[str, Any]) -> Raw:
@@ -283,6 +277,7 @@ class _SensorState:
         self.pending_downlinks: dict[str, tuple[Downlink, asyncio.Future[None]]] = {}
         """Downlinks in progress, by their id in ChirpStack's queue."""
         self.recent_messages = RecentMessages()
+        self._unknown_records: set[str] = set()
 
     def update_downlink(self, event: str, progress: _DownlinkEvent) -> None:
         """Process an event about a downlink."""
@@ -297,12 +292,14 @@ class _SensorState:
         elif event == "ack" or not downlink.confirmed:
             done.set_result(None)
 
-    def may_hold_reading(self, raw: LorawanUplink) -> bool:
-        """Whether the message can contain a current reading: one without data, of another port or of the
-        past is neither a success nor a failure of the device."""
-        if not raw.data or not any(not p.ports or raw.port in p.ports for p in self.points.values()):
-            return False
-        return not (raw.data.startswith(HISTORY_PREFIX) and any(p.channel for p in self.points.values()))
+    def tell_unknown_record(self, raw: LorawanUplink) -> None:
+        """Log, once, at which record the reading of a message ended."""
+        record = unknown_record(self.points, raw)
+        if record and record not in self._unknown_records and len(self._unknown_records) < MAX_TOLD_RECORDS:
+            self._unknown_records.add(record)
+            log_warning(
+                "lorawan-record", device=self.name, record=record, message=raw.data.hex(" ").upper()
+            )
 
 
 class LoraListener(Listener):
@@ -336,6 +333,7 @@ class LoraListener(Listener):
             if isinstance(raw, ReadFailed):
                 yield sensor.name, raw
                 continue
+            sensor.tell_unknown_record(raw)
             for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
                 yield sensor.name, reading
 
@@ -373,7 +371,7 @@ class LoraListener(Listener):
 
 
 def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
-    """Parse an uplink event; None for a duplicate, and for a message without a current reading."""
+    """Parse an uplink event; None for a duplicate."""
     try:
         event = msgspec.json.decode(payload, type=UplinkEvent)
     except (ValueError, RecursionError) as error:
@@ -381,7 +379,7 @@ def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUpli
     if event.device_info.dev_eui.lower() != eui:
         return ReadFailed("not-uplink", reason=sentence("cause.sender", sender=event.device_info.dev_eui))
     raw = LorawanUplink(event.f_port, event.data or b"")
-    return None if sensor.recent_messages.has(event) or not sensor.may_hold_reading(raw) else raw
+    return None if sensor.recent_messages.has(event) else raw
 
 
 def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
