@@ -1,9 +1,10 @@
-"""Devices that publish JSON over MQTT: zigbee2mqtt, Tasmota, ESPHome, a maker's own bridge."""
+"""Devices that publish over MQTT: JSON on one topic (zigbee2mqtt, Tasmota's sensors, a maker's own bridge),
+or single values on topics of their own (ESPHome, Shelly, Tasmota's relays)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -11,20 +12,25 @@ import msgspec
 
 from gateway.model import (
     Checks,
+    ConfigError,
     Device,
     Driver,
+    FailureKind,
     Listener,
     ListenerAction,
     OverheardDevice,
+    Point,
+    Raw,
     ReadFailed,
     Scan,
     Value,
 )
 from gateway.wire.broker import BrokerOptions
-from gateway.wire.codec import values_at
+from gateway.wire.codec import convert_values, value_at
 from gateway.wire.json_text import parse_json
-from gateway.wire.mqtt import Connection
+from gateway.wire.mqtt import Connection, IncomingMessage
 from gateway.wire.mqtt import connect as connect_mqtt
+from gateway.wire.path import is_valid_path
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
@@ -32,19 +38,49 @@ FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*"
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """The topic the device publishes to; no wildcards."""
+    """The topic the device publishes to, or under which it does; no wildcards. `attributes`: it publishes
+    each value on a topic below, named after its key (zigbee2mqtt with `output: attribute`)."""
 
     topic: str
+    attributes: bool = False
 
     CHECKS: ClassVar[Checks] = {
         "topic": (lambda topic: bool(topic) and not set(topic) & set("+#"), "mqtt-topic")
     }
 
 
-class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`path`: where the value is in the message: keys and list indices, joined by dots."""
+OWN_TOPIC = "{topic}"
+TOPIC_TEMPLATE = re.compile(r"(\{(topic|\d)\}|[^{}+#\0])+")
 
-    path: str
+
+class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """`path`: where the value is in the message: keys and list indices, joined by dots, or members of a
+    list by their content (see `gateway.wire.path`); empty: the message itself."""
+
+    path: str = ""
+    topic: str = OWN_TOPIC
+    """Where the value is published: {topic} stands for the device's own topic, {0}, {1} … for its levels:
+    "{topic}/sensor/smoke/state" (ESPHome), "stat/{1}/POWER" (Tasmota)."""
+    availability: bool = False
+    """Its last will (MQTT): false means that the device is offline."""
+
+    CHECKS: ClassVar[Checks] = {
+        **Point.CHECKS,
+        "path": (is_valid_path, "point-path"),
+        "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
+    }
+
+    @property
+    def topic_of_attribute(self) -> str:
+        """Where zigbee2mqtt publishes the value alone, if it is set to `output: attribute`."""
+        return f"{self.topic}/{self.path.replace('.', '-')}"
+
+
+class TopicMessage(msgspec.Struct, frozen=True):
+    """A message on another topic than the device's own: `topic` as in the profile."""
+
+    topic: str
+    content: Raw
 
 
 class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -56,52 +92,97 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
 
     CHECKS: ClassVar[Checks] = {
         **ListenerAction.CHECKS,
-        "topic": (
-            lambda topic: re.fullmatch(r"(\{(topic|\d)\}|[^{}+#\0])+", topic) is not None,
-            "mqtt-order-topic",
-        ),
+        "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
     }
 
 
-def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value]:
-    """Decode a parsed message to values; what it does not contain is left out."""
-    found = values_at(original_message(raw), {name: point.path for name, point in points.items()})
-    return end_presses(points, raw, found)
+def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]:
+    """Decode a parsed message to values; what it does not contain is left out, and what is published on
+    another topic is None."""
+    topic, content = _topic_and_content(raw)
+    found: dict[str, Value] = {}
+    elsewhere: dict[str, None] = {}
+    for name, point in points.items():
+        if topic not in (point.topic, point.topic_of_attribute):
+            elsewhere[name] = None
+        elif (value := value_at(content, point.path if topic == point.topic else "")) is not None:
+            found[name] = value
+    return {**end_presses(points, raw, found), **elsewhere}
+
+
+def _topic_and_content(raw: Any) -> tuple[str, Any]:
+    message = original_message(raw)
+    return (message.topic, message.content) if isinstance(message, TopicMessage) else (OWN_TOPIC, message)
 
 
 def parse_example(fields: Mapping[str, Any]) -> Any:
-    """A worked example: `json = '{"temperature": 4.2}'`, and where it matters `over = true`."""
-    message = parse_json(fields["json"])
+    """A worked example: `json = '{"temperature": 4.2}'`, and where they matter `topic = "stat/{1}/POWER"`
+    and `over = true`."""
+    message = _message(fields.get("topic", OWN_TOPIC), parse_json(fields["json"]))
     return PressEnd(message) if fields.get("over") else message
 
 
 def format_raw(raw: Any) -> str:
     ended = " (over)" if isinstance(raw, PressEnd) else ""
-    return msgspec.json.encode(original_message(raw)).decode() + ended
+    topic, content = _topic_and_content(raw)
+    where = "" if topic == OWN_TOPIC else f"{topic.removeprefix(OWN_TOPIC)}: "
+    return where + msgspec.json.encode(content).decode() + ended
+
+
+def _message(topic: str, content: Any) -> Any:
+    return content if topic == OWN_TOPIC else TopicMessage(topic, content)
+
+
+def _full_topic(template: str, own: str) -> str:
+    """Raises `IndexError` for a level that the device's topic does not have."""
+    return template.format(*own.split("/"), topic=own)
+
+
+def _topics(device: Device) -> set[str]:
+    """The topics of a device, as in its profile."""
+    points = device.points.values()
+    alone = {point.topic_of_attribute for point in points if point.path and device.address.attributes}
+    return {point.topic for point in points} | alone
+
+
+def _says_offline(points: Mapping[str, JsonPoint], raw: Any) -> bool:
+    availability = {name: point for name, point in points.items() if point.availability}
+    return False in convert_values(availability, decode(availability, raw))[0].values()
 
 
 class JsonListener(Listener):
-    """One broker, with one topic for each device."""
+    """One broker, with the topics of its devices."""
 
     def __init__(self, connection: Connection, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._devices = {device.address.topic: device for device in devices}
-        for topic in self._devices:
-            connection.subscribe(topic)
+        self._receivers: dict[str, list[tuple[Device, str]]] = {}
+        """By full topic, whose it is, with the topic as in its profile."""
+        for device in devices:
+            for topic in sorted(_topics(device)):
+                full = _full_topic(topic, device.address.topic)
+                if full not in self._receivers:
+                    connection.subscribe(full)
+                self._receivers.setdefault(full, []).append((device, topic))
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         async for message in self._connection.messages():
-            # A retained message is of unknown age, so it is not a reading.
-            if message.retained or message.topic not in self._devices:
-                continue
-            device = self._devices[message.topic]
-            try:
-                values = parse_json(message.payload)
-            except ReadFailed as failed:
-                yield device.name, failed
-                continue
-            for reading in with_press_end(device.points, values, decode(device.points, values)):
-                yield device.name, reading
+            for device, topic in self._receivers.get(message.topic, ()):
+                for reading in self._readings(device, topic, message):
+                    yield device.name, reading
+
+    def _readings(self, device: Device, topic: str, message: IncomingMessage) -> Iterator[Any]:
+        try:
+            raw = _message(topic, parse_json(message.payload))
+        except ReadFailed as failed:
+            if not message.retained:
+                yield failed
+            return
+        if _says_offline(device.points, raw):
+            yield ReadFailed("mqtt-offline", FailureKind.SILENT, topic=message.topic)
+        elif not message.retained:  # A retained message is of unknown age, so it is not a reading.
+            values = decode(device.points, raw)
+            found = {name: value for name, value in values.items() if value is not None}
+            yield from with_press_end(device.points, raw, found)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Publish the message of an action of the device's profile; it takes no arguments."""
@@ -110,7 +191,7 @@ class JsonListener(Listener):
             raise ReadFailed("action-unknown", device=device.name, action=action)
         own: str = device.address.topic
         try:
-            topic = publish.topic.format(*own.split("/"), topic=own)
+            topic = _full_topic(publish.topic, own)
         except IndexError as error:
             raise ReadFailed("mqtt-topic-parts", topic=own, action=action) from error
         await self._connection.publish_command(topic, publish.payload.encode())
@@ -141,6 +222,15 @@ async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDe
                 yield OverheardDevice(address={"topic": message.topic}, identity=identity, raw=raw)
 
 
+def check_device(device: Device, others: tuple[Device, ...]) -> None:
+    """Raises `ConfigError` where a topic of the profile refers to a level that the device's topic lacks."""
+    for topic in _topics(device):
+        try:
+            _full_topic(topic, device.address.topic)
+        except IndexError as error:
+            raise ConfigError("mqtt-point-parts", topic=device.address.topic, wanted=topic) from error
+
+
 def _candidate_buses(target: str) -> list[dict[str, Any]]:
     return [{"url": target}] if target.startswith(("mqtt://", "mqtts://")) else []
 
@@ -154,6 +244,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_raw,
     action=PublishAction,
+    check_device=check_device,
     scan=Scan(
         candidate_buses=_candidate_buses,
         target_of=lambda options: options.url,

@@ -1,8 +1,8 @@
 """Milesight's payloads: records of channel, type and value, without a length.
 
 The lengths are those of the maker's own decoders for all its LoRaWAN models
-(github.com/Milesight-IoT/SensorDecoders, release 1.5.49). Where models differ, the table has none: a profile
-gives the length (`length` of its point), and a payload of another model is read up to that record.
+(github.com/Milesight-IoT/SensorDecoders, release 1.5.49). Where models differ, the table has none: a
+profile gives the length (`length` of its point), and other payloads are read up to that record.
 """
 
 from __future__ import annotations

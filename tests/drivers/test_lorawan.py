@@ -28,6 +28,7 @@ from drivers.lorawan import (
     decode,
     format_raw,
     parse_example,
+    unknown_record,
 )
 from drivers.lorawan.records import split_records
 from gateway.base.clock import SystemClock
@@ -728,4 +729,4 @@ async def test_a_record_that_nobody_knows_is_told_once_and_what_came_before_coun
         {"battery": 0x60 + counter} for counter in range(3)
     ]
     assert unknown_record(MODELS[WATER].points, said[0][1]) == "EE 01"
-    assert [record.getMessage().count("lorawan-record") for record in caplog.records] == [1]
+    assert sum("[lorawan-record " in record.getMessage() for record in caplog.records) == 1

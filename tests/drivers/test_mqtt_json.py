@@ -23,7 +23,7 @@ from drivers.mqtt_json import (
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.line import Line
-from gateway.model import Command, Device, Listener, ReadFailed, Sample
+from gateway.model import Command, ConfigError, Device, Listener, ReadFailed, Sample, Value
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import convert_values
 from gateway.wire.mqtt import Connection
@@ -42,7 +42,7 @@ def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
     points = {path: JsonPoint(path=path, scale=0.1, min=0, pulse=pulse) for path in paths}
     for said in (raw, PressEnd(raw)):
         values = decode(points, said)
-        assert all(isinstance(value, bool | int | float | str) for value in values.values())
+        assert all(isinstance(value, bool | int | float | str | None) for value in values.values())
         convert_values(points, values)
 
 
@@ -241,3 +241,123 @@ def test_a_topic_that_cannot_be_is_named(tmp_path: Path, topic: str) -> None:
     with pytest.raises(Mistakes) as wrong:
         load_profile(file)
     assert [mistake.key for mistake in wrong.value.mistakes] == ["mqtt-order-topic"]
+
+
+@contextlib.asynccontextmanager
+async def sampled(broker: Broker, profile: str, topic: str, **address: Any) -> AsyncIterator[list[Sample]]:
+    """The samples of a device of that model, once it is heard."""
+    model = load_profile(PROFILES / f"{profile}.toml")
+    device = msgspec.structs.replace(
+        thermometer("a", topic), points=model.points, address=Address(topic=topic, **address), every=60.0
+    )
+    samples: list[Sample] = []
+
+    async def keep(sample: Sample) -> None:
+        samples.append(sample)
+
+    options = BrokerOptions(url=broker.url)
+    line = Line(BusSpec("zigbee", DRIVER, options), (device,), SystemClock(), keep)
+    running = asyncio.create_task(line.run())
+    try:
+        yield samples
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def publish_until(broker: Broker, samples: list[Sample], *messages: tuple[str, bytes]) -> None:
+    """Publish the first until something is heard, as then the subscriptions stand; then the others."""
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender, asyncio.timeout(20):
+        while not samples:
+            await sender.publish(*messages[0])
+            await asyncio.sleep(0.05)
+        samples.clear()
+        for message in messages:
+            await sender.publish(*message)
+        await sender.publish(*messages[0])
+        while [sample.values for sample in samples].count(samples[0].values if samples else {}) < 2:
+            await asyncio.sleep(0.02)
+
+
+def distinct(samples: list[Sample]) -> list[tuple[dict[str, Value], dict[str, str], str]]:
+    """What the samples say, each after the repetition of the first."""
+    told = [(sample.values, sample.bad, sample.error) for sample in samples]
+    return [each for number, each in enumerate(told) if each != told[0] or number == 0]
+
+
+async def test_a_device_may_publish_each_value_alone(broker: Broker) -> None:
+    async with sampled(broker, "thermometer/generic-esphome", "kitchen") as samples:
+        await publish_until(
+            broker,
+            samples,
+            ("kitchen/sensor/temperature/state", b"23.4"),
+            ("kitchen/sensor/humidity/state", b"56\0"),
+            ("kitchen/sensor/temperature/state", b"nan"),
+            ("kitchen/status", b"offline"),
+        )
+    assert distinct(samples) == [
+        ({"temperature": 23.4}, {}, ""),
+        ({"humidity": 56}, {}, ""),
+        ({}, {"temperature": "not-a-number"}, ""),
+        ({}, {}, "mqtt-offline"),
+    ]
+
+
+async def test_a_word_may_be_a_fire(broker: Broker) -> None:
+    async with sampled(broker, "smoke/generic-esphome", "kitchen") as samples:
+        topic = "kitchen/binary_sensor/smoke/state"
+        await publish_until(broker, samples, (topic, b"ON"), (topic, b"OFF"), (topic, b"unavailable"))
+    assert distinct(samples) == [
+        ({"smoke": True}, {}, ""),
+        ({"smoke": False}, {}, ""),
+        ({}, {"smoke": "wrong-type"}, ""),
+    ]
+
+
+async def test_one_probe_that_is_broken_costs_only_its_own_value(broker: Broker) -> None:
+    body = (
+        b'{"Time":"2026-11-29T10:01:00","DS18B20-1":{"Id":"000000000001","Temperature":12.6},'
+        b'"AM2301":{"Temperature":%s,"Humidity":%s}}'
+    )
+    async with sampled(broker, "thermometer/generic-tasmota", "tele/fridge/SENSOR") as samples:
+        topic = "tele/fridge/SENSOR"
+        await publish_until(
+            broker, samples, (topic, body % (b"nan", b"nan")), (topic, body % (b"NaN", b"5"))
+        )
+    bad = {"temperature.2": "not-a-number", "humidity": "not-a-number"}
+    assert distinct(samples) == [
+        ({"temperature.1": 12.6}, bad, ""),
+        ({"temperature.1": 12.6, "humidity": 5}, {"temperature.2": "not-a-number"}, ""),
+    ]
+
+
+async def test_zigbee2mqtt_may_publish_attributes(broker: Broker) -> None:
+    async with sampled(broker, "smoke/aqara-jy-gz-01aq", "z/smoke", attributes=True) as samples:
+        await publish_until(broker, samples, ("z/smoke/smoke", b"true"), ("z/smoke/battery", b"97"))
+    assert distinct(samples) == [({"smoke": True}, {}, ""), ({"battery": 97}, {}, "")]
+
+
+async def test_a_last_will_that_the_broker_has_kept_is_an_outage(broker: Broker) -> None:
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
+        await sender.publish("kitchen/status", b"offline", retain=True)
+        await sender.publish("kitchen/binary_sensor/smoke/state", b"ON", retain=True)
+    async with sampled(broker, "smoke/generic-esphome", "kitchen") as samples, asyncio.timeout(10):
+        while not samples:
+            await asyncio.sleep(0.02)
+    assert [(sample.values, sample.error) for sample in samples] == [({}, "mqtt-offline")]
+
+
+def test_a_topic_that_the_device_does_not_have_is_named() -> None:
+    device = thermometer("a", "one")
+    points = {"x": JsonPoint(topic="stat/{1}/POWER")}
+    with pytest.raises(ConfigError) as wrong:
+        DRIVER.check_device(msgspec.structs.replace(device, points=points), ())
+    assert wrong.value.key == "mqtt-point-parts"
+
+
+def test_two_devices_may_share_a_topic_and_are_shown_with_it() -> None:
+    example = parse_example({"topic": "{topic}/x", "json": "4"})
+    assert format_raw(example) == "/x: 4"
+    points = {"a": JsonPoint(topic="{topic}/x"), "b": JsonPoint(path="b")}
+    assert decode(points, example) == {"a": 4, "b": None}
+    assert decode(points, {"b": 1}) == {"a": None, "b": 1}
