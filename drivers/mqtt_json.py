@@ -222,7 +222,7 @@ async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDe
                 yield OverheardDevice(address={"topic": message.topic}, identity=identity, raw=raw)
 
 
-def check_device(device: Device, others: tuple[Device, ...]) -> None:
+def check_device(device: Device, others: tuple[Device, ...], options: BrokerOptions) -> None:
     """Raises `ConfigError` where a topic of the profile refers to a level that the device's topic lacks."""
     for topic in _topics(device):
         try:

@@ -351,7 +351,7 @@ def test_a_topic_that_the_device_does_not_have_is_named() -> None:
     device = thermometer("a", "one")
     points = {"x": JsonPoint(topic="stat/{1}/POWER")}
     with pytest.raises(ConfigError) as wrong:
-        DRIVER.check_device(msgspec.structs.replace(device, points=points), ())
+        DRIVER.check_device(msgspec.structs.replace(device, points=points), (), None)
     assert wrong.value.key == "mqtt-point-parts"
 
 
