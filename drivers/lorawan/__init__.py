@@ -44,7 +44,7 @@ from .records import record_bytes, split_records
 
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
-MAX_TOLD_RECORDS = 16
+MAX_LOGGED_RECORDS = 16
 """Of a device: more are no records."""
 MAX_PAYLOAD_BYTES = 242
 """The longest payload at the best data rate (RP002)."""
@@ -292,10 +292,14 @@ class _SensorState:
         elif event == "ack" or not downlink.confirmed:
             done.set_result(None)
 
-    def tell_unknown_record(self, raw: LorawanUplink) -> None:
+    def log_unknown_record(self, raw: LorawanUplink) -> None:
         """Log, once, at which record the reading of a message ended."""
         record = unknown_record(self.points, raw)
-        if record and record not in self._unknown_records and len(self._unknown_records) < MAX_TOLD_RECORDS:
+        if (
+            record
+            and record not in self._unknown_records
+            and len(self._unknown_records) < MAX_LOGGED_RECORDS
+        ):
             self._unknown_records.add(record)
             log_warning(
                 "lorawan-record", device=self.name, record=record, message=raw.data.hex(" ").upper()
@@ -333,7 +337,7 @@ class LoraListener(Listener):
             if isinstance(raw, ReadFailed):
                 yield sensor.name, raw
                 continue
-            sensor.tell_unknown_record(raw)
+            sensor.log_unknown_record(raw)
             for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
                 yield sensor.name, reading
 
