@@ -178,7 +178,11 @@ class Scanner:
 
     async def _scan_target(self, target: str, timeout_s: float) -> None:
         """Try the buses that may be at a target until a device replies: all on a wire use the same one."""
-        tables = self._candidate_buses(target)
+        tables = [
+            (name, table)
+            for name, table in self._candidate_buses(target)
+            if self._candidate_addresses(name, table)
+        ]
         needed_s = sum(
             len(self._candidate_addresses(name, table)) * self._timeout_s(name, table, timeout_s)
             for name, table in tables
@@ -281,7 +285,12 @@ class Scanner:
                 continue
             reported.append(address)
             device = FoundDevice(
-                driver=name, target=target, address=address, identity=identity, bus_table=table, bus=bus
+                driver=name,
+                target=target,
+                address=address,
+                identity={key: text for key, text in identity.items() if address.get(key) != text},
+                bus_table=table,
+                bus=bus,
             )
             device.configured_as = self._find_site_device(driver, target, address)
             if not device.configured_as:
