@@ -63,6 +63,9 @@ NUMBER_STEP, MAX_NUMBER = 2, 64_000
 """Numbers of requests on TCP are even: one that a server gets wrong by one was never that of another."""
 MAX_RECEIVED_BYTES = 2048
 """What pymodbus keeps until a reply on TCP is complete: more than a late reply and the right one."""
+MAX_SILENT_REQUESTS = 2
+"""Requests in a row without a reply, whatever the unit, after which a connection is opened anew: a firewall
+may have dropped it without a word."""
 
 
 class _Registers(ReadHoldingRegistersResponse):
@@ -108,6 +111,8 @@ class ModbusBus(Bus):
         """The unit of the last request."""
         self._last_number = 0
         """The number of the last request on TCP."""
+        self._silent_requests = 0
+        """In a row."""
         self._given_up_at = float("-inf")
         """When the last request timed out, in monotonic seconds."""
         self._answering_units: set[int] = set()
@@ -288,6 +293,7 @@ class ModbusBus(Bus):
             except ModbusException as error:
                 failed = self._framer.classify_failure()
                 if self._is_open():
+                    self._silent_requests += 1
                     self._record_timeout(unit)
                     raise failed from error
                 if not repeatable and self._reopens:
@@ -298,6 +304,7 @@ class ModbusBus(Bus):
         # pymodbus waits with wait_for, which before Python 3.12 loses a cancellation that meets the reply.
         if (task := asyncio.current_task()) and task.cancelling():
             raise asyncio.CancelledError
+        self._silent_requests = 0
         self._answering_units.add(unit)
         return reply
 
@@ -306,7 +313,8 @@ class ModbusBus(Bus):
         # The event loop needs two turns to read what is waiting.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if not (self._is_open() and self._framer.is_in_step) and self._reopens:
+        is_usable = self._framer.is_in_step and self._silent_requests < MAX_SILENT_REQUESTS
+        if not (self._is_open() and is_usable) and self._reopens:
             await self.open(max(self.timeout_s, RECONNECT_TIMEOUT_S))
         if not self._client or not self._is_open():
             raise LinkDown("line-down", reason=urlsplit(self._options.url).path)

@@ -131,7 +131,7 @@ def registers(request: bytes) -> bytes:
     return rtu(request[0], 3, *range(first, first + count))
 
 
-async def eventually(true: Callable[[], Any], seconds: float = 10) -> None:
+async def eventually(true: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.02)

@@ -333,6 +333,30 @@ async def test_a_converter_that_closes_idle_connections() -> None:
     assert asked == 4
 
 
+async def test_a_connection_that_was_dropped_without_a_word_is_replaced_before_the_device_is_offline() -> (
+    None
+):
+    opened = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal opened
+        opened += 1
+        for _ in itertools.count() if opened > 1 else range(3):
+            request = await reader.readexactly(12)
+            writer.write(right(request[:6], registers(request[6:])[:-2]))
+        await reader.read()
+
+    async with tcp(talk) as bus:
+        for _ in range(3):
+            assert await bus.read(a_device()) == {"holding": {0: 0}}
+        for _ in range(2):
+            with pytest.raises(ReadFailed, match="timeout"):
+                await bus.read(a_device())
+        for _ in range(3):
+            assert await bus.read(a_device()) == {"holding": {0: 0}}
+    assert opened == 2
+
+
 async def test_numbers_of_requests_are_never_one_apart() -> None:
     keeper = Keeper()
     keeper.end_after_reply = lambda asked: asked % 3 == 0
