@@ -381,6 +381,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
 
 
 DRIVER = Driver(
+    occupies=lambda options: options.listen,
     options=Options,
     address=Address,
     point=TreePoint,

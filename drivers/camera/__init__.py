@@ -277,6 +277,7 @@ def _url_with_password(options: Options) -> str:
 
 
 DRIVER = Driver(
+    occupies=lambda options: options.url if options.url.startswith("/") else None,
     options=Options,
     address=Address,
     point=CameraPoint,

@@ -10,12 +10,20 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from gateway.config import Mistakes, Profile, Site, load_profile, load_site, run_example
+from gateway.config import (
+    Mistakes,
+    Site,
+    inspect_profile,
+    inspect_site,
+    load_profile,
+    load_site,
+    untitled_points,
+)
 from gateway.config.capability import capabilities
+from gateway.config.toml_text import TomlError, read_text
 from gateway.daemon.calls import check_jobs
 from gateway.dashboard.parts import page_parts
-from gateway.model import ConfigError
-from gateway.terminal.printing import cli_text, error_sentence
+from gateway.terminal.printing import cli_text
 from gateway.terminal.site import DEFAULT_SITE
 from gateway.words import preferred_language
 
@@ -38,20 +46,36 @@ def run(options: argparse.Namespace) -> int:
         try:
             schema = _schema_of(file)
             if schema == "profile":
-                worst = max(worst, _check_examples(file, load_profile(file)))
+                _check_profile(file)
             elif schema in documents:
                 print(documents[schema](file))
             else:
-                site = load_site(file)
-                print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
-                for bus, port, names in _ports_with_passing_names(site):
-                    facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
-                    print(cli_text("port-passing", **facts), file=sys.stderr)
+                _check_site(file)
         except Mistakes as wrong:
             for mistake in wrong.mistakes:
                 print(mistake.text(preferred_language()), file=sys.stderr)
             worst = EX_CONFIG
     return worst
+
+
+def _check_profile(file: Path) -> None:
+    profile = load_profile(file)
+    if mistakes := inspect_profile(file, profile):
+        raise Mistakes(mistakes)
+    if untitled := untitled_points(profile):
+        print(cli_text("point-untitled", file=file, points=", ".join(untitled)), file=sys.stderr)
+    counts = {"points": len(profile.points), "examples": len(profile.examples)}
+    print(cli_text("well-profile", file=file, **counts))
+
+
+def _check_site(file: Path) -> None:
+    site = load_site(file)
+    if mistakes := inspect_site(file, site):
+        raise Mistakes(mistakes)
+    print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
+    for bus, port, names in _ports_with_passing_names(site):
+        facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
+        print(cli_text("port-passing", **facts), file=sys.stderr)
 
 
 def _check_capabilities() -> None:
@@ -79,31 +103,9 @@ def _ports_with_passing_names(site: Site) -> Iterator[tuple[str, str, list[str]]
 
 
 def _schema_of(file: Path) -> str:
-    """The schema that the first line names: `site`, `profile`, or a document of a capability."""
+    """The schema that the file names: `site`, `profile`, or a document of a capability; "" if none."""
     try:
-        with file.open("rb") as opened:
-            found = re.search(rb"linli/(\w+)/", opened.readline(200))
-    except OSError:
+        found = re.search(r"^\s*schema\s*=\s*[\"']linli/(\w+)/", read_text(file), re.MULTILINE)
+    except TomlError:
         return ""
-    return found[1].decode() if found else ""
-
-
-def _check_examples(file: Path, profile: Profile) -> int:
-    worst = 0
-    for number, example in enumerate(profile.examples, 1):
-        try:
-            wanted, got = run_example(profile, example)
-        except ConfigError as error:
-            print(f"{file}: [[examples]] {number}: {error_sentence(error)}", file=sys.stderr)
-            worst = EX_CONFIG
-            continue
-        if got != wanted:
-            print(
-                f"{file}: " + cli_text("example-wrong", number=number, wanted=wanted, got=got),
-                file=sys.stderr,
-            )
-            worst = EX_CONFIG
-    if not worst:
-        counts = {"points": len(profile.points), "examples": len(profile.examples)}
-        print(cli_text("well-profile", file=file, **counts))
-    return worst
+    return found[1] if found else ""

@@ -1,6 +1,7 @@
 """Site files and device models: reading, checking, and the structs they become."""
 
 from .capability import reserved_names, service_actions
+from .inspection import inspect_profile, inspect_site, untitled_points
 from .options import (
     BusSpec,
     Centre,
@@ -31,6 +32,8 @@ __all__ = [
     "available_actions",
     "configuration_digest",
     "figures_of",
+    "inspect_profile",
+    "inspect_site",
     "load_profile",
     "load_profiles",
     "load_site",
@@ -39,4 +42,5 @@ __all__ = [
     "reserved_names",
     "run_example",
     "service_actions",
+    "untitled_points",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ class FieldMistake(msgspec.Struct, frozen=True):
 def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, list[FieldMistake]]:
     """A struct from a table of plain values, and everything that is wrong with it: keys that are unknown
     or missing, wrong types, and what the struct's `CHECKS` and `STRUCT_CHECKS` reject. Pure."""
-    checks: Checks = getattr(struct_type, "CHECKS", {})
+    checks = _inherited_checks(struct_type, "CHECKS")
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
     mistakes = list(unknown_keys(table, fields))
     values: Table = {}
@@ -45,16 +46,30 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
             mistakes.append(_type_mistake(name, field.type, table[name], str(error)))
             continue
         holds, sentence = checks.get(name, (lambda _: True, ""))
-        if not _check_passes(holds, value):
+        if isinstance(value, float) and not math.isfinite(value):
+            mistakes.append(FieldMistake((name,), "value-not-finite"))
+        elif not _check_passes(holds, value):
             mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence))
+        elif isinstance(value, str) and _ADDRESS.match(value) and find_lookalike(value):
+            mistakes += filter(None, [lookalike_mistake((name,), value)])
     if mistakes:
         return None, mistakes
     built = struct_type(**values)
-    struct_checks: Checks = getattr(struct_type, "STRUCT_CHECKS", {})
     return built, [
         FieldMistake((name,), sentence)
-        for name, (holds, sentence) in struct_checks.items() if not _check_passes(holds, built)
-    ]  # fmt: skip
+        for name, (holds, sentence) in _inherited_checks(struct_type, "STRUCT_CHECKS").items()
+        if not _check_passes(holds, built)
+    ]
+
+
+_ADDRESS = re.compile(r"[a-z0-9+]*:?/|[^/]*:[0-9]+$")
+"""A URL, a path, or a host with its port."""
+
+
+def _inherited_checks(struct_type: type, name: str) -> Checks:
+    """The checks of a struct and of those that it extends."""
+    classes = reversed(struct_type.__mro__)
+    return {key: check for each in classes for key, check in vars(each).get(name, {}).items()}
 
 
 _TYPE_SENTENCES = {
@@ -122,7 +137,9 @@ def lookalike_mistake(path: tuple[str, ...], value: Any) -> FieldMistake | None:
 
 def unknown_keys(table: Table, known: Any) -> Iterator[FieldMistake]:
     for key in table:
-        if key not in known:
+        if key not in known and "." in key:
+            yield FieldMistake((key,), "key-quoted", {"name": key})
+        elif key not in known:
             close = difflib.get_close_matches(key.lower(), list(known), 1)
             yield FieldMistake((key,), "key-unknown", {"known": ", ".join(close or sorted(known))})
 

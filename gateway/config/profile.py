@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.model import Action, ConfigError, Driver, Point, ReadFailed
+from gateway.model import Action, Checks, ConfigError, Driver, Point, ReadFailed
 from gateway.wire.codec import convert_values
 from gateway.words import words
 
@@ -42,6 +42,8 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     driver: str
     source: str
     verified: bool = False
+
+    CHECKS: ClassVar[Checks] = {"source": (lambda source: bool(source.strip()), "source-empty")}
 
 
 def load_profile(file: Path, saved_text: str | None = None) -> Profile:

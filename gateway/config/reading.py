@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -135,7 +136,9 @@ class TomlReader:
 
     def add_mistake(self, path: tuple[str, ...], key: str, at_line: int = 0, /, **facts: object) -> None:
         tried = [path[:n] for n in range(len(path), 0, -1)]
-        line = at_line or next((self._lines[part] for part in tried if part in self._lines), 1)
+        within = (line for key, line in self._lines.items() if path and key[: len(path)] == path)
+        found = (self._lines[part] for part in tried if part in self._lines)
+        line = at_line or next(itertools.chain(found, within), 1)
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
 
 

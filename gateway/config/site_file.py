@@ -79,6 +79,9 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
 
 
+_DEVICE_KEYS = tuple(field.name for field in msgspec.structs.fields(_DeviceKeys))
+
+
 def load_site(
     file: Path, *, saved_sources: Mapping[str, str] | None = None, running: Site | None = None
 ) -> Site:
@@ -233,20 +236,17 @@ class _SiteReader(TomlReader):
 
     def _read_devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
         devices: dict[str, Device] = {}
-        common = [field.name for field in msgspec.structs.fields(_DeviceKeys)]
         for name, table in self.named_tables(data, "device"):
             path = ("device", name)
             if name in reserved_names():
                 self.add_mistake(path, "name-reserved", name=name)
-            address_table = {key: table.pop(key) for key in list(table) if key not in common}
+            address_table = {key: table.pop(key) for key in list(table) if key not in _DEVICE_KEYS}
             keys = self.build_struct(_DeviceKeys, table, path)
             if keys is None:
                 continue
             profile = self._find_profile(keys.profile, (*path, "profile"))
             bus = self._find_bus(keys.bus, buses, data, (*path, "bus"))
-            if bus is None:
-                continue
-            if profile and profile.driver is not bus.driver:
+            if profile and bus and profile.driver is not bus.driver:
                 # The keys of its address are those of the other driver: they would all be unknown.
                 self.add_mistake(
                     (*path, "bus"),
@@ -257,8 +257,8 @@ class _SiteReader(TomlReader):
                     has=driver_name(bus.driver),
                 )
                 continue
-            address = self.build_struct(bus.driver.address, address_table, path)
-            if profile is None or address is None:
+            address = self._read_address(profile or bus, address_table, path)
+            if profile is None or bus is None or address is None:
                 continue
             twin = next(
                 (d.name for d in devices.values() if d.bus == keys.bus and d.address == address), None
@@ -283,6 +283,18 @@ class _SiteReader(TomlReader):
                 self.add_mistake(path, error.key, 0, **error.facts)
             devices[name] = device
         return devices
+
+    def _read_address(
+        self, of_driver: Profile | BusSpec | None, table: Table, path: tuple[str, ...]
+    ) -> msgspec.Struct | None:
+        """The address of a device, by the driver of its model or its bus, whichever is known."""
+        if of_driver is None:
+            return None
+        address_type = of_driver.driver.address
+        own = [field.name for field in msgspec.structs.fields(address_type)]
+        # A key that is unknown may also be a misspelt key that all devices have.
+        self.check_keys(table, (*own, *_DEVICE_KEYS), path)
+        return self.build_struct(address_type, {key: table[key] for key in own if key in table}, path)
 
     def _find_bus(
         self, name: str, buses: dict[str, BusSpec], data: Table, path: tuple[str, ...]

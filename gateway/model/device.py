@@ -46,6 +46,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """Of a running total: the count at which it restarts from zero."""
 
     CHECKS: ClassVar[Checks] = {
+        "scale": (lambda scale: scale != 0, "scale-zero"),
         "bit": (lambda bit: bit is None or 0 <= bit < 64, "bit-range"),
         "repeat": (lambda times: 0 <= times <= 4096, "repeat-range"),
         "wraps": (lambda count: count > 1, "wraps-range"),
@@ -54,6 +55,12 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
             "alarm-always",
         ),
     }
+
+    STRUCT_CHECKS: ClassVar[Checks] = {
+        "min": (
+            lambda point: point.min is None or point.max is None or point.min <= point.max, "min-above-max"
+        )
+    }  # fmt: skip
 
     @property
     def is_boolean(self) -> bool:

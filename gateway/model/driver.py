@@ -160,5 +160,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     bus, or with the options of that bus."""
     scan: Scan | None = None
     """None: the driver takes no part in scans."""
+    occupies: Callable[[Any], str | None] | None = None
+    """Pure: what a bus with these options needs for itself alone: the path of a port, or the host:port that
+    it listens on. None: the target of its scan, unless that is shareable."""
     allows_stills: Callable[[Any], bool] | None = None
     """Pure, of camera drivers: whether the options allow still pictures for the installation."""

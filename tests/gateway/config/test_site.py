@@ -104,6 +104,14 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("unit = 1", "unit = " + "1" * 5000, 1, "toml-limits"),
         ("unit = 1", "unit = " + "[" * 5000, 1, "toml-limits"),
         ('id = "demo"', 'id = "de\u2028mo"', 4, "name-form"),
+        ('id = "demo"', 'id = "ｄemo"', 4, "character-lookalike"),
+        ("127.0.0.1:502", "127。0.0.1:502", 9, "character-lookalike"),
+        ("127.0.0.1:502", "127.0.0.1：502", 9, "character-lookalike"),
+        ("127.0.0.1:502", "127.0.0.1:502\u200b", 9, "character-invisible"),
+        ("[device.smoke]", '["device.smoke"]', 11, "key-quoted"),
+        ("[device.smoke]", '[device."大厅"]', 11, "name-form"),
+        ("[device.smoke]", "[Device.smoke]", 11, "key-unknown"),
+        ("unit = 1", "unit = 1\nevry = 5", 15, "key-unknown"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -125,6 +133,12 @@ def test_a_device_on_a_bus_of_another_driver_has_no_other_mistake(tmp_path: Path
     bus = '[bus.lock]\ndriver = "lockboard"\ndialect = "cu16"\nport = "/dev/ttyS9"\n'
     (found,) = mistakes(tmp_path / "site.toml", SMALL.replace('bus = "hall"', 'bus = "lock"') + bus)
     assert (found.line, found.key) == (13, "driver-differs")
+
+
+def test_the_nearest_key_is_proposed_whoever_owns_it(tmp_path: Path) -> None:
+    for typed, known in (("evry = 5", "every"), ("unt = 5", "unit"), ("Title = 'x'", "title")):
+        found = mistakes(tmp_path / "site.toml", SMALL + typed)
+        assert [m.facts["known"] for m in found if m.key == "key-unknown"] == [known]
 
 
 def test_what_a_device_model_can_be_told_may_be_commanded(tmp_path: Path) -> None:
@@ -150,8 +164,12 @@ def test_a_line_is_counted_as_editors_do(tmp_path: Path) -> None:
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     text = SMALL.replace('"demo"', '"De mo"').replace("tcp:", "udp:").replace("unit = 1", "unti = 1")
     found = [(m.line, m.where, m.key) for m in mistakes(tmp_path / "site.toml", text)]
-    # What hangs on a bus that is wrong is judged once the bus is right.
-    assert found == [(4, "site.id", "name-form"), (9, "bus.hall.url", "modbus-url")]
+    assert found == [
+        (4, "site.id", "name-form"),
+        (9, "bus.hall.url", "modbus-url"),
+        (14, "device.smoke.unti", "key-unknown"),
+        (11, "device.smoke", "key-missing"),
+    ]
     text = SMALL.replace('"demo"', '"De mo"').replace("unit = 1", "unti = 1\nevery = 0")
     found = [(m.line, m.where, m.key) for m in mistakes(tmp_path / "site.toml", text)]
     assert found == [(4, "site.id", "name-form"), (15, "device.smoke.every", "every-range")]

@@ -1,0 +1,179 @@
+"""What should be corrected in a site or a device model although the gateway would start with it.
+
+The daemon does not ask for any of this: it must run, and raise alarms, with whatever it can use.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.model import ConfigError, LinkDown, Point
+from gateway.wire.secret import read_secret
+from gateway.words import words
+
+from .fields import Table, as_read
+from .options import BusSpec
+from .profile import PROFILE_SCHEMA, Profile, run_example
+from .reading import Mistake, TomlReader
+from .site import Site
+from .site_file import SITE_SCHEMA
+
+ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+CREDENTIALS_FOLDER = Path("/run/credentials")
+"""Of systemd; its files exist only while the service runs."""
+NO_SECRETS = ("ca_file",)
+"""Keys of files that everybody may read."""
+
+
+def inspect_site(file: Path, site: Site) -> list[Mistake]:
+    """Ports and files that are used twice, and files of the site that are missing or open to others."""
+    reader = TomlReader(file, site.sources[""])
+    reader.parse_file(SITE_SCHEMA)
+    ports = {
+        ("metrics", "port"): f"{site.metrics.host}:{site.metrics.port}",
+        ("dashboard", "port"): f"{site.dashboard.host}:{site.dashboard.port}",
+        **{("bus", bus.name): port for bus in site.buses.values() if (port := _port_of(bus))},
+    }
+    for (first, first_port), (second, port) in itertools.combinations(ports.items(), 2):
+        if _are_one_port(first_port, port):
+            reader.add_mistake(second, "port-twice", port=port, other=".".join(first))
+    files = dict.fromkeys(_files_of(site))
+    stores = [(key, path) for key, path in files if not key.endswith("_file") and key != "model"]
+    for (first_key, first_path), (key, path) in itertools.combinations(stores, 2):
+        if path.absolute() == first_path.absolute():
+            line = _line_with(reader.text, str(path), last=True)
+            reader.add_mistake((), "file-twice", line, file=path, key=key, other=first_key)
+    for key, path in files:
+        if key.endswith("_file") and CREDENTIALS_FOLDER not in path.parents:
+            try:
+                _check_file(key, path)
+            except LinkDown as error:
+                reader.add_mistake((), error.key, _line_with(reader.text, str(path)), **error.facts)
+    return reader.mistakes
+
+
+def _port_of(bus: BusSpec) -> str | None:
+    """What the bus needs for itself alone: the path of a port, a URL, or the address it listens on."""
+    if bus.driver.occupies:
+        return bus.driver.occupies(bus.options)
+    scan = bus.driver.scan
+    return scan.target_of(bus.options) if scan and not scan.shareable else None
+
+
+def _are_one_port(first: str, second: str) -> bool:
+    if first.startswith("/"):
+        return second.startswith("/") and Path(first).resolve() == Path(second).resolve()
+    (first_host, _, first_number), (host, _, number) = first.rpartition(":"), second.rpartition(":")
+    hosts = {first_host.strip("[]"), host.strip("[]")}
+    listens_everywhere = bool(hosts & {*ANY_HOST}) and not any("/" in host for host in hosts)
+    return first_number == number and (first_host == host or listens_everywhere)
+
+
+def _files_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """Every path of a configuration, with its key."""
+    if isinstance(value, Path):
+        yield name, value
+    elif isinstance(value, msgspec.Struct):
+        for field in value.__struct_fields__:
+            yield from _files_of(getattr(value, field), field)
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _files_of(each, name)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _files_of(each, name)
+
+
+def _check_file(name: str, path: Path) -> None:
+    if name not in NO_SECRETS:
+        read_secret(path)
+        return
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise LinkDown("secret-unreadable", file=path, reason=error.strerror) from error
+
+
+def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:
+    """Examples that fail or say nothing, points that no example shows, and a file in the wrong folder."""
+    reader = TomlReader(file, profile.text)
+    reader.parse_file(PROFILE_SCHEMA)
+    if file.parent.parent.name == "profiles" and file.parent.name != profile.kind:
+        reader.add_mistake(("kind",), "profile-folder", kind=profile.kind, folder=file.parent.name)
+    if not profile.examples:
+        reader.add_mistake((), "examples-missing")
+    shown: dict[str, set[Any]] = {}
+    for number, example in enumerate(profile.examples, 1):
+        _inspect_example(reader, profile, number, example)
+        for point, value in example.get("values", {}).items():
+            shown.setdefault(_stem(point), set()).add(value)
+    for name, point in {_stem(name): point for name, point in profile.points.items()}.items():
+        if name not in shown:
+            reader.add_mistake(("points", name), "point-unshown", point=name)
+        elif _is_switch(point) and not {True, False} <= shown[name]:
+            reader.add_mistake(("points", name), "alarm-unshown", point=name)
+    return reader.mistakes
+
+
+def _inspect_example(reader: TomlReader, profile: Profile, number: int, example: Table) -> None:
+    line, text = _example_lines(profile.text, number)
+    named = {**example.get("values", {}), **example.get("bad", {})}
+    if not example.get("values"):
+        reader.add_mistake((), "example-empty", line, number=number)
+    for point in named.keys() - profile.points.keys():
+        known = ", ".join(profile.points)
+        reader.add_mistake((), "point-unknown", _line_with(text, point, line), point=point, known=known)
+    try:
+        expected, got = run_example(profile, example)
+    except ConfigError as error:
+        reader.add_mistake((), error.key, line, **error.facts)
+        return
+    for wanted, found in zip(expected, got, strict=True):
+        for point in wanted.keys() & profile.points.keys():
+            if found[point] != wanted[point]:
+                key = "example-nothing" if found[point] is None else "example-differs"
+                values = {"wanted": as_read(wanted[point])["read"], "got": as_read(found[point])["read"]}
+                at_line = _line_with(text, point, line)
+                reader.add_mistake((), key, at_line, number=number, point=point, **values)
+
+
+def untitled_points(profile: Profile) -> list[str]:
+    """Points whose names the dashboard cannot translate: it shows them as they are."""
+    stems = dict.fromkeys(_stem(name) for name in profile.points)
+    return [name for name in stems if f"point.{name}" not in words("en")]
+
+
+def _stem(point: str) -> str:
+    """The name in the file, where `name.1`, `name.2` … are the copies of one point."""
+    return point.partition(".")[0]
+
+
+def _is_switch(point: Point) -> bool:
+    return point.alarm is not None and point.alarm.above is None and point.alarm.below is None
+
+
+def _example_lines(text: str, number: int) -> tuple[int, str]:
+    """The line in which an example begins, and the text up to its end: empty above it, so that lines can be
+    counted in it."""
+    lines = text.split("\n")
+    begins = [n for n, line in enumerate(lines) if re.match(r"\s*\[\[\s*examples\s*\]\]", line)]
+    if number > len(begins):
+        return 1, text
+    begin, end = [*begins, len(lines)][number - 1 : number + 1]
+    return begin + 1, "\n".join(["" for _ in lines[:begin]] + lines[begin:end])
+
+
+def _line_with(text: str, found: str, otherwise: int = 0, *, last: bool = False) -> int:
+    """The number of the first (or last) line that contains the words, unless it is a comment."""
+    numbers = [
+        number
+        for number, line in enumerate(text.split("\n"), 1)
+        if re.search(rf"(?<![\w.-]){re.escape(found)}(?![\w-])", line.partition("#")[0])
+    ]
+    return numbers[-1 if last else 0] if numbers else otherwise

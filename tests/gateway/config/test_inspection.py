@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Mistake, inspect_site, load_site
+
+HEAD = """\
+schema = "linli/site/1"
+[site]
+id = "demo"
+title = "Demo"
+"""
+
+
+def inspected(file: Path, text: str) -> list[Mistake]:
+    file.write_text(HEAD + text, "utf-8")
+    return inspect_site(file, load_site(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "where", "other"),
+    [
+        ("[metrics]\nport = 8080", 1, "dashboard.port", "metrics.port"),
+        ('[bus.a]\ndriver = "gb26875"\nlisten = "0.0.0.0:9109"', 5, "bus.a", "metrics.port"),
+        ('[bus.a]\ndriver = "gb26875"\nlisten = "[::]:8080"', 5, "bus.a", "dashboard.port"),
+        (
+            '[bus.a]\ndriver = "gb26875"\nlisten = "127.0.0.1:9000"\n'
+            '[bus.b]\ndriver = "http_push"\nlisten = "0.0.0.0:9000"\nsecret_file = "SECRET"',
+            8,
+            "bus.b",
+            "bus.a",
+        ),
+        (
+            '[bus.a]\ndriver = "modbus"\nurl = "rtu:PORT"\n'
+            '[bus.b]\ndriver = "lockboard"\ndialect = "cu16"\nport = "LINK"',
+            8,
+            "bus.b",
+            "bus.a",
+        ),
+        (
+            '[bus.a]\ndriver = "modbus"\nurl = "tcp://10.0.0.9:502"\n'
+            '[bus.b]\ndriver = "modbus"\nurl = "tcp://10.0.0.9:502"\ntimeout = 2.0',
+            8,
+            "bus.b",
+            "bus.a",
+        ),
+    ],
+)
+def test_a_port_that_is_used_twice(tmp_path: Path, text: str, line: int, where: str, other: str) -> None:
+    port, link, secret = (tmp_path / name for name in ("ttyUSB0", "usb-FTDI", "secret"))
+    port.touch()
+    link.symlink_to(port)
+    secret.write_text("correct horse battery", "utf-8")
+    secret.chmod(0o600)
+    for name, path in (("PORT", port), ("LINK", link), ("SECRET", secret)):
+        text = text.replace(name, str(path))
+    (found,) = inspected(tmp_path / "site.toml", text)
+    assert (found.line, found.where, found.key, found.facts["other"]) == (line, where, "port-twice", other)
+
+
+def test_ports_that_only_resemble_each_other(tmp_path: Path) -> None:
+    text = (
+        '[bus.a]\ndriver = "gb26875"\nlisten = "127.0.0.1:9000"\n'
+        '[bus.b]\ndriver = "gb26875"\nlisten = "127.0.0.2:9000"\n'
+        '[bus.c]\ndriver = "modbus"\nurl = "tcp://127.0.0.1:9000"\n'
+        '[bus.d]\ndriver = "modbus"\nurl = "tcp://0.0.0.0:9000"\n'
+        '[bus.e]\ndriver = "mqtt_json"\nurl = "mqtt://127.0.0.1:9000"\n'
+        '[bus.f]\ndriver = "lorawan"\nurl = "mqtt://127.0.0.1:9000"\n'
+    )
+    assert inspected(tmp_path / "site.toml", text) == []
+
+
+def test_a_file_that_is_used_twice(tmp_path: Path) -> None:
+    text = f'[journal]\npath = "{tmp_path}/a.db"\n[dashboard]\naccess = "{tmp_path}/a.db"\n'
+    (found,) = inspected(tmp_path / "site.toml", text)
+    assert (found.line, found.key) == (8, "file-twice")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "key"),
+    [
+        (None, 0, "secret-unreadable"),
+        (b"word\n", 0o644, "secret-open"),
+        (b"\n", 0o600, "secret-empty"),
+    ],
+)
+def test_a_secret_that_nobody_can_use_or_everybody_can_read(
+    tmp_path: Path, content: bytes | None, mode: int, key: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+        secret.chmod(mode)
+    text = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"'
+    (found,) = inspected(tmp_path / "site.toml", text)
+    assert (found.line, found.key, found.facts["file"]) == (8, key, secret)
+
+
+def test_a_missing_certificate(tmp_path: Path) -> None:
+    text = f'[bus.a]\ndriver = "mqtt_json"\nurl = "mqtts://broker"\nca_file = "{tmp_path}/ca.pem"'
+    (found,) = inspected(tmp_path / "site.toml", text)
+    assert (found.line, found.facts["file"]) == (8, tmp_path / "ca.pem")
+
+
+def test_a_credential_of_the_service_is_not_there_yet(tmp_path: Path) -> None:
+    secret = "/run/credentials/linli.service/token"
+    text = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"'
+    assert inspected(tmp_path / "site.toml", text) == []
