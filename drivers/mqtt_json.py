@@ -3,6 +3,7 @@ or single values on topics of their own (ESPHome, Shelly, Tasmota's relays)."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,8 +34,13 @@ from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.path import is_valid_path
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
-FOREIGN_TOPICS = re.compile(r"application/[^/]+/(device|gateway)/.*|linli/v1/.*")
-"""Topics of ChirpStack and of gateways like this one: JSON, but not a sensor's own."""
+FOREIGN_TOPICS = re.compile(
+    r"application/[^/]+/(device|gateway)/.*|linli/v1/.*|homeassistant/.*|.+/bridge/.*|.+/(availability|set|get)"
+)
+"""JSON, but not a sensor's own: of ChirpStack, of gateways like this one, of Home Assistant's discovery,
+and what zigbee2mqtt says about itself and is told."""
+BRIDGE_DEVICES = re.compile(r"(.+)/bridge/devices")
+"""zigbee2mqtt's retained list of its devices (zigbee2mqtt.io, MQTT topics and messages)."""
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -206,11 +212,16 @@ async def connect(options: BrokerOptions, devices: tuple[Device, ...]) -> AsyncI
 
 
 async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDevice | ReadFailed]:
-    """Report every topic with a JSON object. Connects without a client id: with the same one the broker
-    would close the other client's connection."""
+    """Report every topic with a JSON object, and every device that zigbee2mqtt lists. Connects without a
+    client id: with the same one the broker would close the other client's connection."""
+    listed: dict[str, dict[str, str]] = {}
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
         connection.subscribe("#")
         async for message in connection.messages():
+            if bridge := BRIDGE_DEVICES.fullmatch(message.topic):
+                for topic, identity in _listed_devices(bridge[1], message.payload):
+                    listed[topic] = identity
+                    yield OverheardDevice(address={"topic": topic}, identity=identity)
             if FOREIGN_TOPICS.fullmatch(message.topic):
                 continue
             try:
@@ -218,8 +229,34 @@ async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDe
             except ReadFailed:
                 continue
             if isinstance(raw, dict):
-                identity = {"retained": "true"} if message.retained else {}
+                retained = {"retained": "true"} if message.retained else {}
+                identity = retained | listed.get(message.topic, {})
                 yield OverheardDevice(address={"topic": message.topic}, identity=identity, raw=raw)
+
+
+class _ListedModel(msgspec.Struct):
+    vendor: str = ""
+    model: str = ""
+
+
+class _ListedDevice(msgspec.Struct):
+    friendly_name: str
+    definition: _ListedModel | None = None
+    """None of the coordinator, and of devices that zigbee2mqtt does not know."""
+
+
+def _listed_devices(base: str, payload: bytes) -> Iterator[tuple[str, dict[str, str]]]:
+    """The topic and the identity of each device in zigbee2mqtt's list."""
+    try:
+        entries = msgspec.json.decode(payload, type=list[msgspec.Raw])
+    except (ValueError, RecursionError):
+        return
+    for entry in entries:
+        with contextlib.suppress(msgspec.MsgspecError):
+            device = msgspec.json.decode(entry, type=_ListedDevice)
+            if device.definition:
+                identity = {"maker": device.definition.vendor, "model": device.definition.model}
+                yield f"{base}/{device.friendly_name}", identity
 
 
 def check_device(device: Device, others: tuple[Device, ...], options: BrokerOptions) -> None:
@@ -250,6 +287,6 @@ DRIVER = Driver(
         target_of=lambda options: options.url,
         shareable=True,
         overhear=_overhear_devices,
-        identity_keys=("retained",),
+        identity_keys=("retained", "maker", "model"),
     ),
 )

@@ -15,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scan.add_arguments(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    scan.run(options, {name: load_driver(name) for name in driver_names()})
+def run(options: argparse.Namespace) -> int:
+    return scan.run(options, {name: load_driver(name) for name in driver_names()})

@@ -45,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help=word("json"))
 
 
-def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
-    """Scan, and print what was found, even when that is interrupted. Raises `GatewayError`."""
+def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> int:
+    """Scan, and print what was found, even when that is interrupted. Returns the exit code: 1 if a target
+    could not be opened. Raises `GatewayError`."""
     targets = _check_targets(arguments.what, arguments.target)
     site = load_site(arguments.config) if arguments.config.exists() else None
     keys = {"baud", "parity", "username", "password_file"}
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace, drivers: Mapping[str, Driver]) -> None:
     finally:
         report.end_line()
         print(report.as_json(site) if arguments.json else report.as_tables(site))
+    return 1 if scanner.skipped else 0
 
 
 async def _run_scan(scanner: Scanner, medium: str, targets: list[str]) -> None:

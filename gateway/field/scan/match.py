@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from gateway.config import Profile
-from gateway.model import Point, Value
+from gateway.model import LATCHING_HAZARDS, Point, Value
 from gateway.wire.codec import convert_values
 
 FINGERPRINT_WEIGHT, MODEL_NAME_WEIGHT, CHOICE_WEIGHT, LIMIT_WEIGHT = 100, 50, 4, 2
@@ -29,6 +29,20 @@ class ProfileMatch(msgspec.Struct, frozen=True):
     profile: str
     weight: int
     values: dict[str, Value]
+    is_identified: bool = False
+    """Whether the device itself names the model (by a fingerprint, or by its name), or its protocol has no
+    other."""
+    protects_life: bool = False
+    """Whether one of the model's alarms is of a hazard to life. Such a model is not guessed: what only
+    looks like a smoke detector would show "no alarm" for ever."""
+
+
+def is_certain_enough(matches: Sequence[ProfileMatch]) -> bool:
+    """Whether the first match may be proposed as it is: the device names the model, or no other matches as
+    well and no life depends on it."""
+    first, *others = matches
+    stands_out = all(other.weight < first.weight for other in others)
+    return first.is_identified or (stands_out and not first.protects_life)
 
 
 def matching_profiles(
@@ -36,16 +50,23 @@ def matching_profiles(
     identity: Mapping[str, str],
     wire_readings: Mapping[str, Sequence[WireValues]],
 ) -> list[ProfileMatch]:
-    """The models that match, by falling weight. `wire_readings`: the values that were read, or the
+    """The models that match, by falling weight; those that protect life come last unless the device names
+    them. `wire_readings`: the values that were read, or the
     messages that were received, decoded by each model."""
     matches = (
         match_profile(name, profile, identity, wire_readings.get(name, ()))
         for name, profile in models.items()
     )
     found = [match for match in matches if match]
+    if len(models) == 1:
+        found = [msgspec.structs.replace(match, is_identified=True) for match in found]
     if len(found) > 1 and not any(match.values for match in found):
         return []  # A format that several models share, and nothing that could be read.
-    return sorted(found, key=lambda match: (-match.weight, match.profile))
+    return sorted(found, key=_rank)
+
+
+def _rank(match: ProfileMatch) -> tuple[bool, int, str]:
+    return match.protects_life and not match.is_identified, -match.weight, match.profile
 
 
 def match_profile(
@@ -61,6 +82,7 @@ def match_profile(
     asked = profile.driver.scan is not None and profile.driver.scan.candidate_addresses is not None
     weight = FINGERPRINT_WEIGHT * sum(key in identity for key in profile.fingerprint)
     weight += MODEL_NAME_WEIGHT * _identity_names_model(profile, identity)
+    is_identified = weight > 0
     values: dict[str, Value] = {}
     for wire in wire_readings:
         found, bad = convert_values(profile.points, wire)
@@ -70,7 +92,8 @@ def match_profile(
     if not values and (wire_readings or not weight):
         return None
     weight += sum(_point_weight(profile.points[point]) for point in values)
-    return ProfileMatch(name, weight, values)
+    hazards = {point.alarm.hazard for point in profile.points.values() if point.alarm}
+    return ProfileMatch(name, weight, values, is_identified, bool(hazards & LATCHING_HAZARDS))
 
 
 def contradicts_identity(profile: Profile, identity: Mapping[str, str]) -> bool:

@@ -6,21 +6,44 @@ import contextlib
 import os
 from pathlib import Path
 
-SERIAL_BY_ID_FOLDER = Path("/dev/serial/by-id")
-"""Names that stay the same after a reboot. Other ports are scanned only when they are named: on a
-Raspberry Pi they are the console and the Bluetooth chip."""
 PTY_MASTER_DEVICE = "ptmx"
 
 
-def stable_name(port: str, by_id: Path = SERIAL_BY_ID_FOLDER) -> str:
+def scannable_ports(root: Path = Path("/")) -> list[str]:
+    """The ports of this machine, each by its best name: one that stays the same after a reboot, or that of
+    a UART. The console of the kernel, and UARTs that are not there, are left out."""
+    dev, terminals = root / "dev", root / "sys/class/tty"
+    consoles = _first_line(terminals / "console/active").split()
+    uarts = (uart for pattern in ("ttyAMA*", "ttyS*") for uart in sorted(dev.glob(pattern)))
+    # linux/serial_core.h: type 0 is PORT_UNKNOWN.
+    there = (
+        uart
+        for uart in uarts
+        if uart.name not in consoles and _first_line(terminals / uart.name / "type") != "0"
+    )
+    best: dict[str, str] = {}
+    for port in (*_stable_names(root), *there):
+        best.setdefault(os.path.realpath(port), str(port))
+    return list(best.values())
+
+
+def stable_name(port: str, root: Path = Path("/")) -> str:
     """The name to write into a configuration."""
     real = os.path.realpath(port)
-    return next((str(name) for name in ports_by_id(by_id) if os.path.realpath(name) == real), port)
+    return next((str(name) for name in _stable_names(root) if os.path.realpath(name) == real), port)
 
 
-def ports_by_id(by_id: Path = SERIAL_BY_ID_FOLDER) -> list[Path]:
-    """Every port with a stable name, by that name."""
-    return sorted(by_id.iterdir()) if by_id.is_dir() else []
+def _stable_names(root: Path) -> list[Path]:
+    """By the adapter's serial number, and by the USB socket (systemd/99-linli-serial.rules)."""
+    patterns = ("serial/by-id/*", "linli/serial-*", "linli-*")
+    return [name for pattern in patterns for name in sorted((root / "dev").glob(pattern))]
+
+
+def _first_line(file: Path) -> str:
+    try:
+        return file.read_text("ascii").partition("\n")[0]
+    except OSError:
+        return ""
 
 
 def port_users(port: str) -> list[str]:

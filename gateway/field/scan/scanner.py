@@ -32,7 +32,7 @@ from gateway.wire.codec import values_by_path
 
 from ..polled import SCAN_REQUEST_S
 from .match import contradicts_identity, matching_profiles
-from .ports import SERIAL_BY_ID_FOLDER, port_users, ports_by_id, stable_name
+from .ports import port_users, scannable_ports, stable_name
 from .requests import encode_points, parse_keys
 from .scanned_bus import ScannedBus
 from .tables import FoundDevice
@@ -104,25 +104,29 @@ class Scanner:
         self._clock = clock
         self._options = options
         self._control_socket = control_socket
+        self.skipped: list[str] = []
+        """The targets that could not be opened."""
         self._gateway_buses: dict[str, str] = {}
         """By target, the bus of the running gateway that uses it."""
 
-    async def scan_ports(self, ports: Sequence[str], by_id: Path = SERIAL_BY_ID_FOLDER) -> None:
-        """Scan serial ports one after the other; without any, all that have a stable name."""
+    async def scan_ports(self, ports: Sequence[str], root: Path = Path("/")) -> None:
+        """Scan serial ports one after the other; without any, all of this machine."""
         await self._ask_gateway()
-        chosen = [stable_name(port, by_id) for port in ports] or [str(name) for name in ports_by_id(by_id)]
+        chosen = [stable_name(port, root) for port in ports] or scannable_ports(root)
         if not chosen:
-            self._report.announce("scan.ports-none", folder=by_id)
+            self._report.announce("scan.ports-none")
         for port in chosen:
             try:
                 await self._scan_port(port)
             except LinkDown as down:
+                self.skipped.append(port)
                 self._report.announce(f"error.{down.key}", **down.facts)
 
     async def _scan_port(self, port: str) -> None:
         if bus := self._gateway_buses.get(canonical_target(port)):
             await self._scan_through_gateway(port, bus)
         elif others := port_users(port):
+            self.skipped.append(port)
             self._report.announce("scan.held", place=port, users=", ".join(others))
         elif await self._overhear(port):
             self._report.announce("scan.spoken", place=port)
@@ -148,6 +152,7 @@ class Scanner:
                 async with asking:
                     await self._scan_target(place, TCP_TIMEOUT_S)
             except LinkDown as down:
+                self.skipped.append(place)
                 self._report.announce(f"error.{down.key}", **down.facts)
 
         if len(places) > 1:
@@ -189,6 +194,7 @@ class Scanner:
         )
         self._report.announce("scan.begin", place=target, lines=len(tables), seconds=round(needed_s))
         reported: set[str] = set()
+        was_open = False
         for name, table in tables:
             reply_timeout_s = self._timeout_s(name, table, timeout_s)
             bus = ScannedBus(self._drivers[name], table, reply_timeout_s, self._clock)
@@ -205,10 +211,14 @@ class Scanner:
                     reported.add(str(down))
                     self._report.announce(f"error.{down.key}", **down.facts)
                 continue
+            was_open = True
             if found:
                 self._report.announce("scan.found", place=target, count=found, line=summary)
                 return
-        self._report.announce("scan.silence", place=target)
+        if was_open:
+            self._report.announce("scan.silence", place=target)
+        else:
+            self.skipped.append(target)
 
     async def _scan_through_gateway(self, target: str, bus: str) -> None:
         """Ask through the running gateway, which uses the target: between its own polls."""

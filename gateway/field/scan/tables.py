@@ -13,7 +13,7 @@ from gateway.config import NAME_PATTERN, reserved_names
 from gateway.model import Value
 from gateway.words import LANGUAGES, translate
 
-from .match import ProfileMatch
+from .match import ProfileMatch, is_certain_enough
 
 MAX_LISTED = 6
 """Models and values in a comment."""
@@ -74,22 +74,27 @@ def _device_table(device: FoundDevice, bus: str, used: set[str], language: str) 
     comment = f"# {describe(device, language)}"
     if not device.matches:
         return f"{comment}\n"
+    is_certain = is_certain_enough(device.matches)
     best = device.matches[0].profile
     kind = best.partition("/")[0]
     value = str(next(iter(device.address.values())))
     called = device.identity.get("name") or value
-    name = _unused_name(_slug(f"{kind}-{_slug(called) or _slug(value)}"), used)
-    title = {language: f"{translate(language, f'kind.{kind}')} {called}" for language in LANGUAGES}
-    every = {"every": DEFAULT_SILENCE_S} if device.pushes else {}
+    name = _unused_name(_slug(f"{kind if is_certain else 'device'}-{_slug(called) or _slug(value)}"), used)
+    word = f"kind.{kind}" if is_certain else "scan.device"
     keys = {
         "profile": best,
-        "title": title,
+        "title": {language: f"{translate(language, word)} {called}" for language in LANGUAGES},
         "bus": bus,
         **device.address,
         **device.keys_to_fill_in,
-        **every,
+        **({"every": DEFAULT_SILENCE_S} if device.pushes else {}),
     }
-    return f"{comment}\n{_toml_table(f'device.{name}', **keys)}"
+    table = _toml_table(f"device.{name}", **keys)
+    if is_certain:
+        return f"{comment}\n{table}"
+    head, first, *rest = table.splitlines()
+    others = [f"profile = {toml_value(match.profile)}" for match in device.matches[1:MAX_LISTED]]
+    return "\n".join((comment, *(f"# {line}" for line in (head, first, *others, *rest)), ""))
 
 
 def describe(device: FoundDevice, language: str) -> str:
@@ -111,7 +116,10 @@ def _description(device: FoundDevice, language: str) -> str:
     also = ", ".join(match.profile for match in others[:MAX_LISTED])
     if len(others) > MAX_LISTED:
         also += " …"
-    return translate(language, "scan.fits-several" if others else "scan.fits-one", also=also, **facts)
+    key = "scan.fits-several" if others else "scan.fits-one"
+    if not is_certain_enough(device.matches):
+        key = "scan.fits-equally" if others else "scan.fits-safety"
+    return translate(language, key, also=also, **facts)
 
 
 def _listed_values(values: Mapping[str, Value]) -> str:

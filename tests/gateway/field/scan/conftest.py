@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +78,26 @@ class Rig(ScanPrinter):
         (met,) = self.found
         return met
 
-    def pasted(self) -> Site:
-        """The site after what was found is pasted into its file: it must pass."""
+    def pasted(self, *labels: str) -> Site:
+        """The site after what was found is pasted into its file: it must pass. Of tables that are commented
+        out, those are used that contain the model on one of the labels."""
         before = self.site()
         tables = site_tables(self.found, {*before.buses, *before.devices}, "zh")
         with self.file.open("a", encoding="utf-8") as file:
-            file.write("\n" + tables)
+            file.write("\n" + uncommented(tables, labels))
         return self.site()
+
+
+def uncommented(tables: str, labels: Sequence[str]) -> str:
+    """The tables as an installer makes them: the right model kept, the signs of comments removed."""
+    blocks = re.split(r"(?m)^(?=# \[device)|(?=^\n)", tables)
+    for label in labels:
+        line = f'# profile = "{label}"\n'
+        for number, block in enumerate(blocks):
+            if line in block:
+                without_others = re.sub(rf'(?m)^# profile = "(?!{re.escape(label)}").*\n', "", block)
+                blocks[number] = re.sub(r"(?m)^# (\[device|\w+ = )", r"\1", without_others)
+    return "".join(blocks)
 
 
 def units(known: dict[int, Any]) -> Answer:

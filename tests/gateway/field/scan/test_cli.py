@@ -16,7 +16,7 @@ import pytest
 
 from tests.drivers.conftest import Line
 from tests.gateway.conftest import ROOT, linli
-from tests.gateway.field.scan.conftest import SMOKE, Rig, units
+from tests.gateway.field.scan.conftest import SMOKE, Rig, uncommented, units
 
 
 async def scan(rig: Rig, *arguments: str, lang: str = "en") -> tuple[str, str]:
@@ -39,12 +39,13 @@ async def test_what_is_printed_passes_the_check(
     assert re.search(about, told)
     assert unsure in told
     assert unsure in tables
+    tables = uncommented(tables, ["smoke/generic-rs485"])
     rig.file.write_text(rig.file.read_text("utf-8") + tables, "utf-8")
     done = await asyncio.to_thread(linli, "check", rig.file)
     assert "OK (1 lines, 1 devices)" in done.stdout
     whole = json.loads((await scan(rig, *arguments, "--json"))[0])
     (found,) = whole["found"]
-    assert (found["address"], found["configured"], found["bus"]) == ({"unit": 2}, "smoke-2", "modbus")
+    assert (found["address"], found["configured"], found["bus"]) == ({"unit": 2}, "device-2", "modbus")
     assert whole["config"] == ""
 
 
@@ -66,13 +67,19 @@ async def test_an_interrupted_scan_prints_what_it_has_found(line: Line, rig: Rig
     )  # fmt: skip
     assert process.stderr
     told = ""
-    while "matches smoke" not in told:
+    while "may be smoke" not in told:
         told += (await process.stderr.readline()).decode()
     process.send_signal(signal.SIGINT)
     tables, rest = await process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in rest
-    assert "[device.smoke-1]" in tables.decode()
+    assert "[device.device-1]" in tables.decode()
+
+
+def test_a_port_that_cannot_be_opened_is_a_failure(rig: Rig, tmp_path: Path) -> None:
+    done = linli("scan", "serial", tmp_path / "ttyUSB7", "--config", rig.file)
+    assert done.returncode == 1
+    assert f"{tmp_path}/ttyUSB7 cannot be opened" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ async def test_a_scan_through_the_gateway_misses_no_poll_and_mixes_up_no_value(
         ("", {"unit": 9}),
         ("", {"unit": 30}),
     ]
-    assert rig.found[1].matches[0].profile == "smoke/generic-rs485"
-    assert rig.found[1].matches[0].values["smoke"] is True
+    smoke = next(fit for fit in rig.found[1].matches if fit.profile == "smoke/generic-rs485")
+    assert smoke.values["smoke"] is True
     # The detector's own values, and no stranger's.
     kept = await readings(rig)
     assert len(kept) >= took - 1
@@ -132,7 +132,7 @@ async def test_a_scan_through_the_gateway_misses_no_poll_and_mixes_up_no_value(
     assert len(requests(line)) == len(line.requests)
     assert {request[1] for request in requests(line)} <= READS
     assert [r for r in requests(line) if r[0] == 1 and r[:6] != bytes((1, 3, 0, 0, 0, 4))] == []
-    site = rig.pasted()
+    site = rig.pasted("smoke/generic-rs485")
     assert [(d.bus, d.address.unit) for d in site.devices.values()] == [
         ("rs485", 1),
         ("rs485", 9),

@@ -6,7 +6,12 @@ import pytest
 
 from drivers import load_driver
 from gateway.config import Mistakes, Profile, load_profile
-from gateway.field.scan.match import contradicts_identity, matching_profiles
+from gateway.field.scan.match import (
+    ProfileMatch,
+    contradicts_identity,
+    is_certain_enough,
+    matching_profiles,
+)
 from gateway.wire.codec import convert_values
 from tests.gateway.field.scan.conftest import MODELS
 
@@ -43,11 +48,30 @@ def test_a_value_that_cannot_be_is_no_fit() -> None:
         assert ("smoke/generic-rs485" in among(MODELS, smoke, raw)) == fitting, words
 
 
-def test_the_model_that_demands_more_comes_first() -> None:
+def test_the_model_that_demands_more_comes_first_and_none_that_protects_life_is_guessed() -> None:
     smoke = MODELS["smoke/generic-rs485"]
     raw = {"holding": dict(enumerate([0, 12, 228, 3012, 0]))}
     found = among(MODELS, smoke, raw)
-    assert found.index("smoke/generic-rs485") < found.index("door-counter/generic-ir2")
+    assert found.index("smoke/generic-rs485") < found.index("gas/honeywell-midas")
+    assert found.index("door-counter/generic-ir2") < found.index("smoke/generic-rs485")
+
+
+@pytest.mark.parametrize(
+    ("matches", "certain"),
+    [
+        ([ProfileMatch("fridge/a", 5, {})], True),
+        ([ProfileMatch("fridge/a", 5, {}), ProfileMatch("fridge/b", 4, {})], True),
+        ([ProfileMatch("fridge/a", 5, {}), ProfileMatch("fridge/b", 5, {})], False),
+        ([ProfileMatch("fridge/a", 5, {}), ProfileMatch("smoke/b", 9, {}, protects_life=True)], False),
+        ([ProfileMatch("fridge/a", 5, {}), ProfileMatch("smoke/b", 4, {}, protects_life=True)], True),
+        ([ProfileMatch("smoke/b", 9, {}, protects_life=True)], False),
+        ([ProfileMatch("smoke/b", 9, {}, is_identified=True, protects_life=True)], True),
+    ],
+)
+def test_a_model_is_proposed_as_it_is_only_when_it_stands_out(
+    matches: list[ProfileMatch], certain: bool
+) -> None:
+    assert is_certain_enough(matches) is certain
 
 
 def test_what_a_device_says_of_itself_decides() -> None:

@@ -39,20 +39,20 @@ def requests(line: Line) -> list[bytes]:
 async def test_units_on_a_serial_line_become_tables_that_pass(line: Line, rig: Rig) -> None:
     line.answer = units({7: SMOKE, 9: {}, 12: {2: (1,), 4: (612, 93)}})
     await rig.scanner(numbers=range(5, 15)).scan_ports([line.path])
-    assert [(met.address, [fit.profile for fit in met.matches[:1]]) for met in rig.found] == [
-        ({"unit": 7}, ["smoke/generic-rs485"]),
-        ({"unit": 9}, []),
-        ({"unit": 12}, ["parking-bay/generic-ultrasonic"]),
-    ]
-    assert rig.found[0].matches[0].values["smoke"] is True
-    site = rig.pasted()
+    assert [met.address["unit"] for met in rig.found] == [7, 9, 12]
+    smoke = next(fit for fit in rig.found[0].matches if fit.profile == "smoke/generic-rs485")
+    assert smoke.values["smoke"] is True
+    assert rig.found[1].matches == []
+    assert rig.found[2].matches[0].profile == "parking-bay/generic-ultrasonic"
+    site = rig.pasted("smoke/generic-rs485")
     (bus,) = site.buses.values()
     assert (bus.options.url, bus.options.baud, bus.options.parity) == (f"rtu:{line.path}", 9600, "N")
     assert [(d.profile, d.address.unit) for d in site.devices.values()] == [
         ("smoke/generic-rs485", 7),
         ("parking-bay/generic-ultrasonic", 12),
     ]
-    assert site.devices["smoke-7"].title == {"zh": "感烟探测器 7", "en": "Smoke detector 7"}
+    assert site.devices["device-7"].title == {"zh": "设备 7", "en": "Device 7"}
+    assert site.devices["parking-bay-12"].title == {"zh": "车位检测器 12", "en": "Parking bay 12"}
     assert {request[1] for request in requests(line)} <= READS
 
 
@@ -153,15 +153,15 @@ async def test_a_port_that_is_locked_or_missing_does_not_end_the_scan(rig: Rig, 
 
 
 async def test_ports_are_known_by_their_lasting_names(line: Line, rig: Rig, tmp_path: Path) -> None:
-    by_id = tmp_path / "by-id"
-    await rig.scanner().scan_ports([], by_id)
-    assert rig.said == [("scan.ports-none", {"folder": by_id})]
-    by_id.mkdir()
+    by_id = tmp_path / "dev/serial/by-id"
+    await rig.scanner().scan_ports([], tmp_path)
+    assert rig.said == [("scan.ports-none", {})]
+    by_id.mkdir(parents=True)
     (by_id / "usb-FTDI_1").symlink_to(line.path)
     line.answer = units({1: SMOKE})
     for named in ([], [line.path]):
         rig.found.clear()
-        await rig.scanner(numbers=[1]).scan_ports(named, by_id)
+        await rig.scanner(numbers=[1]).scan_ports(named, tmp_path)
         assert rig.only().bus_table["url"] == f"rtu:{by_id}/usb-FTDI_1"
 
 
@@ -180,10 +180,10 @@ async def test_what_is_configured_is_shown_and_not_suggested(line: Line, rig: Ri
     line.answer = units({7: SMOKE, 8: SMOKE})
     await rig.scanner(numbers=[7, 8]).scan_ports([line.path])
     assert [(met.configured_as, met.bus) for met in rig.found] == [("smoke-8", "modbus"), ("", "modbus")]
-    site = rig.pasted()
+    site = rig.pasted("smoke/generic-rs485")
     assert {name: device.address.unit for name, device in site.devices.items()} == {
         "smoke-8": 7,
-        "smoke-8-2": 8,
+        "device-8": 8,
     }
     assert list(site.buses) == ["modbus"]
 
@@ -303,6 +303,19 @@ LORA = {
 }  # fmt: skip
 
 
+BRIDGE_DEVICES = [
+    {"ieee_address": "0x00", "type": "Coordinator", "friendly_name": "Coordinator", "definition": None},
+    {
+        "ieee_address": "0x01",
+        "type": "EndDevice",
+        "friendly_name": "地下室",
+        "definition": {"model": "SJCGQ11LM", "vendor": "Aqara", "description": "Water leak sensor"},
+    },
+    {"ieee_address": "0x02", "type": "EndDevice", "friendly_name": "odd", "definition": {"model": 3}},
+]
+"""As zigbee2mqtt publishes it (zigbee2mqtt.io, MQTT topics and messages, `bridge/devices`)."""
+
+
 async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
     def publish(topic: str, payload: object, *options: str) -> None:
         command = [
@@ -318,6 +331,10 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
         subprocess.run(command, check=True, timeout=10)
 
     publish("zigbee2mqtt/kitchen", {"temperature": 4.2, "humidity": 40, "battery": 90}, "-r")
+    publish("zigbee2mqtt/kitchen/availability", {"state": "online"}, "-r")
+    publish("zigbee2mqtt/bridge/info", {"version": "2.1.0", "config": {}}, "-r")
+    publish("zigbee2mqtt/bridge/devices", BRIDGE_DEVICES, "-r")
+    publish("homeassistant/sensor/0x1/config", {"name": "x"}, "-r")
     scan = asyncio.create_task(rig.scanner(listen_s=3.0).scan_by_listening(broker.url))
     await asyncio.sleep(1.0)
     await asyncio.to_thread(publish, "application/a/device/24e124713c480123/event/up", LORA)
@@ -325,7 +342,11 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
     await asyncio.to_thread(publish, "plain", "no object")
     await scan
     met = {next(iter(one.address.values())): one for one in rig.found}
-    assert set(met) == {"zigbee2mqtt/kitchen", "24e124713c480123", "odd/√ topic"}
+    assert set(met) == {
+        "zigbee2mqtt/kitchen", "zigbee2mqtt/地下室", "24e124713c480123", "odd/√ topic"
+    }  # fmt: skip
+    assert met["zigbee2mqtt/地下室"].identity == {"maker": "Aqara", "model": "SJCGQ11LM"}
+    assert met["zigbee2mqtt/地下室"].matches[0].profile == "water/aqara-sjcgq11lm"
     assert met["zigbee2mqtt/kitchen"].matches[0].profile == "thermometer/generic-mqtt"
     assert met["zigbee2mqtt/kitchen"].identity == {"retained": "true"}
     assert met["24e124713c480123"].matches[0].profile == "water/milesight-em300-zld"
@@ -335,8 +356,9 @@ async def test_whoever_speaks_at_a_broker(broker: Broker, rig: Rig) -> None:
     assert {device.profile for device in site.devices.values()} == {
         "thermometer/generic-mqtt",
         "water/milesight-em300-zld",
+        "water/aqara-sjcgq11lm",
     }
-    lora = next(d for d in site.devices.values() if d.kind == "water")
+    lora = next(d for d in site.devices.values() if d.profile == "water/milesight-em300-zld")
     assert lora.title["zh"].endswith('地下室 "1"')
 
 

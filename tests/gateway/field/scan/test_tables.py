@@ -12,7 +12,7 @@ from gateway.config import load_site
 from gateway.field.scan.match import ProfileMatch
 from gateway.field.scan.tables import FoundDevice, site_tables, toml_value
 from gateway.model import Value
-from tests.gateway.field.scan.conftest import HEAD
+from tests.gateway.field.scan.conftest import HEAD, uncommented
 
 URL = "mqtt://broker"
 FIT = ProfileMatch("thermometer/generic-mqtt", 1, {"temperature": 4.2})
@@ -80,3 +80,20 @@ def test_several_models_are_all_named_and_the_first_is_taken(tmp_path: Path) -> 
 def test_values_are_written_as_toml_has_them() -> None:
     for value in (True, 7, 2.5, 'quote " back \\ line \n delete \x7f', {"zh": "门", "en": "Door"}):
         assert tomllib.loads(f"x = {toml_value(value)}") == {"x": value}
+
+
+def test_models_that_match_equally_are_left_to_a_person(tmp_path: Path) -> None:
+    twins = [FIT, ProfileMatch("fridge/other", 1, {})]
+    for language, said in (("en", "compare the label"), ("zh", "核对铭牌")):
+        tables = site_tables([found("t", twins)], set(), language)
+        assert said in tables
+        assert '# profile = "thermometer/generic-mqtt"\n# profile = "fridge/other"\n' in tables
+        assert check(tmp_path, tables) == []
+    kept = uncommented(tables, ["thermometer/generic-mqtt"])
+    (device,) = check(tmp_path, kept)
+    assert (device.name, device.title["zh"]) == ("device-t", "设备 t")
+
+
+def test_what_protects_life_is_not_guessed(tmp_path: Path) -> None:
+    smoke = ProfileMatch("smoke/heiman-hs1sa-e", 9, {}, protects_life=True)
+    assert check(tmp_path, site_tables([found("t", [smoke])], set(), "zh")) == []
