@@ -1,9 +1,6 @@
 """Devices that post over HTTP: Hikvision people counting (ISAPI `EventNotificationAlert`), JSON webhooks.
 
 XML and JSON both become a tree of keys, in which a point's `path` finds its value.
-
-The server uses h11 directly. uvicorn has no deadline for headers and no limit on silent connections that
-still lets devices in, and it parses everything that a refused client goes on sending.
 """
 
 from __future__ import annotations
@@ -13,33 +10,35 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from xml.parsers import expat
 
-import h11
 import msgspec
 
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
 from gateway.wire.codec import value_at
+from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
 from gateway.wire.json_text import decode_text, parse_json
+from gateway.wire.notices import Notices
 from gateway.wire.path import is_valid_path
 from gateway.wire.readings import has_values, split_message
 from gateway.wire.secret import read_secret
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 """An alert may contain its picture."""
-CONNECTION_TIMEOUT_S = 10.0
-"""From the opening of a connection until it is closed."""
-MAX_UNAUTHENTICATED_CONNECTIONS, MAX_CONCURRENT_BODIES = 64, 8
-"""These two bound the memory: connections that have not shown a valid token yet, and bodies being read."""
-MAX_HEADER_BYTES = 16 * 1024
-READ_BYTES = 4096
-"""Parsed at a time, before other tasks run: at worst seven hundred chunks."""
+MAX_CONCURRENT_BODIES = 8
+"""Bodies that are read at the same time, each of another device."""
+MAX_TEXT_BYTES, MAX_MARKS = 256 * 1024, 3000
+"""Of a message without its pictures: these two bound the time of parsing on a Raspberry Pi to 50 ms."""
+XML_MARKS, JSON_MARKS = "<&=", "{["
+"""What opens an element, an entity, an attribute; an object, a list."""
 MAX_XML_DEPTH = 32
+MAX_PARTS = 32
+"""Of a form: the alert, and pictures."""
 MIN_TOKEN_CHARACTERS = 12
 """A shorter token can be guessed."""
 
@@ -126,10 +125,15 @@ def parse_body(body: bytes) -> Raw:
     body = body.strip()
     if body.startswith(b"--"):
         boundary = body.partition(b"\n")[0].rstrip()
-        parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary)[1:])
+        parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary, MAX_PARTS)[1:])
         body = next((part for part in parts if part[:1] in (b"<", b"{", b"[")), b"")
+    if len(body) > MAX_TEXT_BYTES:
+        raise ReadFailed("push-large", kilobytes=MAX_TEXT_BYTES // 1024)
     text = decode_text(body)
-    if text[:1] != "<":
+    is_xml = text[:1] == "<"
+    if sum(map(text.count, XML_MARKS if is_xml else JSON_MARKS)) > MAX_MARKS:
+        raise ReadFailed("push-many", most=MAX_MARKS)
+    if not is_xml:
         return parse_json(text)
     try:
         return _parse_xml(text)
@@ -141,7 +145,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-_UNESCAPED_AMPERSAND = re.compile(r"&(?!#?\w+;)")
+_UNESCAPED_AMPERSAND = re.compile(r"&(?!#?\w{1,32};)")
 """Some cameras do not escape names: "Hall & Garden"."""
 _BOOLEANS: dict[str, Value] = {"true": True, "false": False}
 
@@ -197,61 +201,25 @@ def _parse_xml(text: str) -> Raw:
     return tree
 
 
-class _HttpConnection:
-    """A connection, which carries one request and its response."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
-
-    async def next_event(self) -> Any:
-        """The next part of the request. Raises `h11.RemoteProtocolError`."""
-        while (event := self._http.next_event()) is h11.NEED_DATA:
-            if self._http.they_are_waiting_for_100_continue:
-                self._writer.write(
-                    self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-                )
-            self._http.receive_data(await self._reader.read(READ_BYTES))
-            await asyncio.sleep(0)  # Reading what has already arrived does not yield to other tasks.
-        return event
-
-    async def read_body(self) -> bytes | None:
-        """The whole body; None when it is too large."""
-        body = bytearray()
-        while isinstance(event := await self.next_event(), h11.Data):
-            body += event.data
-            if len(body) > MAX_BODY_BYTES:
-                return None
-        return bytes(body)
-
-    async def respond(self, status: int) -> None:
-        """Send the response and close. Remaining input is read and discarded: closing a socket with unread
-        data would reset the connection, and the response would be lost."""
-        headers = [("connection", "close"), ("content-length", "0")]
-        if status == 401:
-            headers.append(("www-authenticate", 'Basic realm="linli"'))
-        self._writer.write(self._http.send(h11.Response(status_code=status, headers=headers)) or b"")
-        self._writer.write(self._http.send(h11.EndOfMessage()) or b"")
-        self._writer.write_eof()
-        while await self._reader.read(READ_BYTES):
-            pass
-
-
 class PushListener(Listener):
     """An HTTP port, with one path for each device."""
 
     def __init__(self, options: Options, devices: tuple[Device, ...]) -> None:
         self._devices = {
-            device.address.path: (device, _read_token(device.address.secret_file or options.secret_file))
+            tuple(device.address.path.split("/")[1:]): (
+                device,
+                _read_token(device.address.secret_file or options.secret_file),
+            )
             for device in devices
         }
-        self._inbox: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Future[None]]] = asyncio.Queue(
-            MAX_CONCURRENT_BODIES
-        )
+        self._inbox: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Future[None]]] = asyncio.Queue()
+        """At most one message a device."""
+        self._turns = {device.name: asyncio.Lock() for device in devices}
+        """A device's bodies are read one after the other, so that one that sends many delays no other."""
         self._body_slots = asyncio.Semaphore(MAX_CONCURRENT_BODIES)
-        self._unauthenticated: dict[asyncio.StreamWriter, None] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._parser_turn = asyncio.Lock()
+        """Two bodies are not parsed without other tasks running between them."""
+        self._notices = Notices()
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
@@ -261,92 +229,69 @@ class PushListener(Listener):
             if not accepted.done():
                 accepted.set_result(None)
 
-    async def handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Handle one connection. It is closed within `CONNECTION_TIMEOUT_S`, whatever the client does."""
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if len(self._unauthenticated) >= MAX_UNAUTHENTICATED_CONNECTIONS:
-            # The one that has been silent for the longest is the least likely to be a device.
-            oldest = next(iter(self._unauthenticated))
-            del self._unauthenticated[oldest]
-            oldest.transport.abort()
-        self._unauthenticated[writer] = None
-        connection = _HttpConnection(reader, writer)
-        try:
-            async with asyncio.timeout(CONNECTION_TIMEOUT_S):
-                try:
-                    status = await self._handle_request(connection, writer)
-                except h11.RemoteProtocolError as error:
-                    status = error.error_status_hint
-                await connection.respond(status)
-        except (OSError, TimeoutError, h11.LocalProtocolError):
-            pass  # Disconnected, or too slow: an answer would not arrive.
-        except asyncio.CancelledError:
-            pass  # By `close`. Python 3.11 would log a cancelled connection as a failed callback.
-        finally:
-            self._unauthenticated.pop(writer, None)
-            writer.transport.abort()
+    def notices(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        return self._notices
 
-    async def close(self) -> None:
-        """Close all connections."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """Take the body of a device that has shown its token."""
+        device = self._authenticate(request)
+        if device is None:
+            return HttpResponse(401, {"WWW-Authenticate": 'Basic realm="linli"'})
+        if request.method != "POST":
+            return HttpResponse(405, {"Allow": "POST"})
+        request.trust()
+        async with self._turns[device.name], self._body_slots:
+            body = await request.read_body(MAX_BODY_BYTES)
+            async with self._parser_turn:
+                await asyncio.sleep(0)
+                status, raw = _parse_message(device, body)
+            await self._deliver(device, raw)
+        return HttpResponse(status)
 
-    async def _handle_request(self, connection: _HttpConnection, writer: asyncio.StreamWriter) -> int:
-        request = await connection.next_event()
-        if not isinstance(request, h11.Request):
-            return 400
-        headers = {name: value.decode("latin-1") for name, value in request.headers}
-        device = self._authenticate(request.target.decode("latin-1"), headers.get(b"authorization", ""))
-        if isinstance(device, int):
-            return device
-        if request.method != b"POST":
-            return 405
-        self._unauthenticated.pop(writer, None)
-        async with self._body_slots:
-            body = await connection.read_body()
-            if body is None:
-                return 413
-            return await self._accept_body(device, body)
-
-    def _authenticate(self, target: str, authorization: str) -> Device | int:
-        """The device that posts to this path, or the HTTP status of the refusal."""
-        path, token_sent = target.partition("?")[0], _token_from_header(authorization)
+    def _authenticate(self, request: HttpRequest) -> Device | None:
+        """The device that posts to this path; None if its token is wrong. Raises `HttpRefused` where no
+        device posts to."""
+        path, token_sent = request.path, _token_from_header(request.headers.get("authorization", ""))
+        if path not in self._devices and path:
+            *beginning, token_sent = path
+            path = tuple(beginning)
         if path not in self._devices:
-            path, _, last = path.rpartition("/")
-            token_sent = unquote(last)
-        if path not in self._devices:
-            return 404
+            # Neither what may be a token.
+            shown = (part if len(part) < MIN_TOKEN_CHARACTERS else "…" for part in request.path[:4])
+            known = ", ".join(device.address.path for device, _ in self._devices.values())
+            self._notices.add("push-path", request.address, path="/" + "/".join(shown), known=known)
+            raise HttpRefused(404)
         device, token = self._devices[path]
-        return device if hmac.compare_digest(token_sent.encode(), token.encode()) else 401
+        if hmac.compare_digest(token_sent.encode(), token.encode()):
+            return device
+        self._notices.add("push-token", request.address, device=device.name)
+        return None
 
-    async def _accept_body(self, device: Device, body: bytes) -> int:
-        raw: Raw | ReadFailed
-        try:
-            raw = parse_body(body)
-            readings = split(device.points, raw)
-        except ReadFailed as failed:
-            raw, status = failed, 400
-        else:
-            # A heartbeat, or another event of the same camera, is accepted too.
-            applies = any(point.applies_to(each) for each in readings for point in device.points.values())
-            status = 422 if applies and not has_values(decode(device.points, readings[0])) else 200
+    async def _deliver(self, device: Device, raw: Raw | ReadFailed) -> None:
+        """Pass a message to the core. Returns when it has been processed."""
         accepted = asyncio.get_running_loop().create_future()
         try:
             await self._inbox.put((device.name, raw, accepted))
             await accepted
         finally:
             accepted.cancel()
-        return status
+
+
+def _parse_message(device: Device, body: bytes) -> tuple[int, Raw | ReadFailed]:
+    """The status of the response, and the message."""
+    try:
+        raw = parse_body(body)
+        readings = split(device.points, raw)
+    except ReadFailed as failed:
+        return 400, failed
+    # A heartbeat, or another event of the same camera, is accepted too.
+    applies = any(point.applies_to(each) for each in readings for point in device.points.values())
+    return 422 if applies and not has_values(decode(device.points, readings[0])) else 200, raw
 
 
 def _token_from_header(authorization: str) -> str:
     """The token in an Authorization header; empty when there is none."""
-    scheme, _, rest = authorization.partition(" ")
+    scheme, _, rest = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()
     if scheme.lower() == "basic":
@@ -367,17 +312,12 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     """Open the port. On exit all connections are closed."""
     listener = PushListener(options, devices)
     url = urlsplit(f"//{options.listen}")
-    try:
-        server = await asyncio.start_server(
-            listener.handle_connection, url.hostname, url.port, limit=MAX_HEADER_BYTES
-        )
-    except OSError as error:
-        raise LinkDown("http-port", listen=options.listen, reason=error) from error
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(serve_http(url.hostname, url.port, listener.answer))
+        except OSError as error:
+            raise LinkDown("http-port", listen=options.listen, reason=error) from error
         yield listener
-    finally:
-        server.close()
-        await listener.close()
 
 
 DRIVER = Driver(

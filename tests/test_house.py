@@ -17,7 +17,7 @@ from gateway.cli import commands
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "gateway").rglob("*.py"), *(ROOT / "drivers").rglob("*.py")])
 # Importing any of these costs more than the whole of `linli --help`.
-HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "cryptography", "cv2", "gpiod", "h11", "httpx2", "jinja2",
+HEAVY = {"aiosmtplib", "aiosqlite", "bleak", "cryptography", "cv2", "gpiod", "httpx2", "jinja2",
          "paho", "prometheus_client", "pymodbus",
          "segno", "serial", "starlette", "uvicorn", "xlsxwriter"}  # fmt: skip
 
@@ -138,7 +138,6 @@ def test_reading_a_configuration_loads_no_wrapper_of_a_library() -> None:
         # What streams are, and what pictures are.
         ("cv2", r"drivers/camera/capture\.py drivers/camera/vision\.py"),
         ("gpiod", r"drivers/gpio\.py"),
-        ("h11", r"drivers/http_push\.py"),
         # Once for devices, once for people: one side asks, the other tells.
         ("httpx2", r"drivers/http_pull\.py gateway/capabilities/safety/https_post\.py"),
         ("paho", r"gateway/wire/mqtt\.py"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway import __version__
-from gateway.base.log import error_text, log_event
+from gateway.base.log import error_text, log_event, report_held_back
 from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
@@ -366,6 +366,7 @@ class Gateway:
             elif logged and not failure:
                 log_event(logging.INFO, "journal-well")
             logged = failure is not None
+            report_held_back()
             await self.clock.sleep(min(every, SELF_CHECK_INTERVAL_S))
 
 

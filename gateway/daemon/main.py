@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway import __version__
 from gateway.base import control
 from gateway.base.clock import SystemClock, local_day
+from gateway.base.connections import log_shortage
 from gateway.base.log import log_event
 from gateway.base.systemd import notify
 from gateway.config import Site
@@ -34,6 +35,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
     )  # fmt: skip
     stop_requested, reload_requested = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_shortage)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)

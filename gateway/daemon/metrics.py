@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import itertools
 import logging
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
-import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -23,6 +21,7 @@ from gateway.journal import LANES, Journal
 from gateway.model import Value
 from gateway.services.presence import DeviceState, count_states
 from gateway.uplink import ALARM_DELAY_BUCKETS_S, Uplink
+from gateway.wire.http_server import HttpRequest, HttpResponse, serve_http
 from gateway.wire.mqtt import Connection
 
 from .loop_lag import LAG_BUCKETS_S, LoopLag
@@ -194,51 +193,21 @@ async def serve(options: MetricsOptions, gateway: MeasuredGateway) -> None:
 
     If the port is taken, that is logged, and the gateway runs without metrics.
     """
-    try:
-        sock = socket.create_server((options.host, options.port))
-    except OSError as error:
-        log_event(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)
-        return
-    config = uvicorn.Config(
-        _application(gateway),
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        limit_concurrency=32,
-        timeout_keep_alive=5,
-    )
-    server = _Server(config)
-    try:
-        await server.serve(sockets=[sock])
-    finally:
-        for listening in getattr(server, "servers", ()):
-            listening.close()
-        sock.close()
-
-
-def _application(gateway: MeasuredGateway) -> Any:
     registry = CollectorRegistry()
     registry.register(GatewayCollector(gateway))
     ProcessCollector(registry=registry)
 
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        status, kind, body = 404, "text/plain; charset=utf-8", b"/metrics, /healthz\n"
-        if scope["path"] == "/metrics":
-            status, kind, body = 200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
-        elif scope["path"] == "/healthz":
+    async def answer(request: HttpRequest) -> HttpResponse:
+        if request.path == ("metrics",):
+            return HttpResponse(200, {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}, generate_latest(registry))
+        if request.path == ("healthz",):
             state = gateway.health()
-            status, kind, body = 200 if state["ok"] else 503, "application/json", msgspec.json.encode(state)
-        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            status = 200 if state["ok"] else 503
+            return HttpResponse(status, {"Content-Type": "application/json"}, msgspec.json.encode(state))
+        return HttpResponse(404, {"Content-Type": "text/plain; charset=utf-8"}, b"/metrics, /healthz\n")
 
-    return application
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """The daemon handles signals itself."""
-        yield
+    try:
+        async with serve_http(options.host, options.port, answer):
+            await asyncio.Event().wait()
+    except OSError as error:
+        log_event(logging.ERROR, "port-taken", host=options.host, port=options.port, reason=error)

@@ -8,11 +8,14 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from gateway.base.log import log_event
 from gateway.base.tasks import exception_of, run_all, run_in_own_task
 from gateway.config import BusSpec
 from gateway.model import Bus, Clock, Command, Device, GatewayError, LinkDown, Listener
 
+from .doctor import Diagnosis
 from .health import LineCounters, LineHealth, LiveReading, SampleSink
 from .polled import PolledLine
 from .pushed import PushedLine
@@ -57,7 +60,12 @@ class Line:
 
     def report(self) -> dict[str, Any]:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""
-        return self.health.report(pushes=isinstance(self._open_line, PushedLine))
+        report = self.health.report(pushes=isinstance(self._open_line, PushedLine))
+        notices = self._listener.notices() if self._listener else ()
+        report["findings"] += [
+            msgspec.structs.asdict(Diagnosis(key, facts=dict(facts))) for key, facts in notices
+        ]
+        return report
 
     async def execute(self, command: Command) -> None:
         """Execute a command at the next transaction boundary, and confirm it. Raises `GatewayError`."""

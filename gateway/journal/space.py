@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -129,7 +130,13 @@ class CardWear:
             self.window_s = max(self._configured_window_s, self.window_s / 2)
 
 
+@functools.cache
+def _open_counters() -> int:
+    """Opened once: a process that has run out of file descriptors can still read it."""
+    return os.open("/proc/self/io", os.O_RDONLY)
+
+
 def _process_bytes_written() -> int:
-    lines = Path("/proc/self/io").read_text().splitlines()
+    lines = os.pread(_open_counters(), 4096, 0).decode().splitlines()
     counts = {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
     return counts["write_bytes"] - counts["cancelled_write_bytes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -63,6 +63,11 @@ class Listener(ABC):
     async def capture_still(self) -> bytes:
         """The camera's picture now, as JPEG, for its installation. Raises `ReadFailed` or `LinkDown`."""
         raise ReadFailed("stills-off")
+
+    def notices(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        """What was noticed lately that is no message of a device, for the bus doctor: keys of sentences in
+        `doctor`, each with its facts."""
+        return ()
 
     def restore_state(self, device: str, state: bytes) -> None:  # noqa: B027
         """Restore what `Driver.state_to_save` returned for the device's last message; called before

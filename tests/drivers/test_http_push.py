@@ -20,7 +20,6 @@ from drivers import http_push
 from drivers.http_push import (
     MAX_BODY_BYTES,
     MAX_CONCURRENT_BODIES,
-    MAX_UNAUTHENTICATED_CONNECTIONS,
     Address,
     Options,
     PushListener,
@@ -32,8 +31,10 @@ from drivers.http_push import (
 )
 from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
+from gateway.wire import http_server
 from gateway.wire.codec import convert_values
 from gateway.wire.readings import has_values
+from gateway.words import LANGUAGES, translate
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
 TOKEN, OTHER = "correct-horse-battery", "another-long-token"
@@ -82,10 +83,10 @@ class Site:
         self.heard: list[tuple[str, Any]] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self._listener = listener
+        self.listener = listener
 
     async def hear(self) -> None:
-        async for name, raw in self._listener.listen():
+        async for name, raw in self.listener.listen():
             await self.gate.wait()
             self.heard.append((name, raw))
 
@@ -307,7 +308,7 @@ def test_every_record_of_every_line_in_a_push_is_a_reading(
         b'<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><a>&c;</a>',
         b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
         b'<!DOCTYPE a SYSTEM "http://127.0.0.1/a.dtd"><a/>',
-        b"<a>" * 50_000,
+        b"<a>" * 40,
         b"<a>&b;</a>",
         b"<a><b></a>",
         b"<",
@@ -318,6 +319,34 @@ def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
     with pytest.raises(ReadFailed) as refused:
         parse_body(body)
     assert refused.value.key == "not-xml"
+
+
+MANY = http_push.MAX_MARKS + 1
+LARGE = http_push.MAX_TEXT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b"<a>" + b"<b/>" * (2 << 20), "push-large"),
+        (b"x" * (LARGE + 1), "push-large"),
+        (b"<a>" + b"<b/>" * MANY + b"</a>", "push-many"),
+        (b"<a>" + b"&" * LARGE, "push-large"),
+        (b"<a>" + b"&amp;" * MANY + b"</a>", "push-many"),
+        (b"<a " + b"a='' " * MANY + b"/>", "push-many"),
+        (b"[" * MANY, "push-many"),
+        (b"[" + b"{}," * MANY + b"{}]", "push-many"),
+        (b"--\n" * 500_000, "not-json"),
+        (b"--b\r\n" + b"\r\n" * 1_000_000, "not-json"),
+    ],
+    ids=lambda value: repr(value[:12]),
+)
+def test_a_hostile_body_costs_little_time(body: bytes, key: str) -> None:
+    started = time.thread_time()
+    with pytest.raises(ReadFailed) as refused:
+        parse_body(body)
+    assert refused.value.key == key
+    assert time.thread_time() - started < 0.05
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"PK\x03\x04"])
@@ -334,6 +363,53 @@ async def test_each_way_to_show_the_token_lets_in(site: Site) -> None:
     assert await site.post("/hall/own", JSON, bearer(OTHER)) == 200
     east = ("east", {"in": 12, "out": 7})
     assert site.heard == [east, east, east, ("hall/own", {"in": 12, "out": 7})]
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/hall/own/", bearer(OTHER)),
+        ("//hall//own", bearer(OTHER)),
+        ("/h%61ll/own?channel=1", basic(OTHER)),
+        ("http://192.0.2.1:8080/hall/own", basic(OTHER)),
+        (f"HTTP://gateway/hall/own/{OTHER}/?a=b", "X: y"),
+        ("/hall/own", basic(OTHER).replace("Basic ", "basic  ")),
+        ("/hall/own", bearer(OTHER).replace("Authorization: Bearer", "AUTHORIZATION:bearer")),
+        ("/hall/own", bearer(OTHER) + " "),
+    ],
+)
+async def test_a_token_is_found_however_it_is_sent(site: Site, path: str, header: str) -> None:
+    assert await site.post(path, JSON, header) == 200
+    assert len(site.heard) == 1
+
+
+async def test_who_is_refused_is_told_once_for_each_address(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert await site.post("/east", JSON, bearer("wrong")) == 401
+        assert await site.post(f"/west/{TOKEN}", JSON) == 404
+    found = dict(site.listener.notices())
+    known = "/east, /hall/own, /cam"
+    assert found == {
+        "push-token": {"address": "127.0.0.1", "device": "east", "count": 3},
+        "push-path": {"address": "127.0.0.1", "path": "/west/…", "known": known, "count": 3},
+    }
+    assert len(caplog.records) == 2
+    for language in LANGUAGES:
+        for key, facts in found.items():
+            assert "127.0.0.1" in translate(language, f"doctor.{key}", **facts)
+    assert not any(secret in caplog.text for secret in (TOKEN, "wrong'"))
+
+
+async def test_a_flood_of_one_device_delays_no_other(site: Site) -> None:
+    """Each body takes the parser as long as a body may."""
+    worst = b"[" + b"{}," * (http_push.MAX_MARKS - 2) + b"{}]"
+    flood = [asyncio.create_task(site.post("/east", worst, bearer(TOKEN))) for _ in range(40)]
+    others = [await site.post("/hall/own", JSON, bearer(OTHER)) for _ in range(5)]
+    assert others == [200] * 5
+    assert sum(task.done() for task in flood) <= 20, "they take turns"
+    assert await asyncio.gather(*flood) == [422] * 40
 
 
 async def test_nobody_gets_in_without_the_right_token(site: Site) -> None:
@@ -405,7 +481,7 @@ async def test_the_answer_comes_only_when_the_sample_is_taken(site: Site) -> Non
 async def test_what_nobody_takes_in_time_is_not_called_taken(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_server, "CONNECTION_TIMEOUT_S", 0.2)
     site.gate.clear()
     for _ in range(2):
         reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
@@ -429,7 +505,7 @@ async def cut(reader: asyncio.StreamReader) -> bytes:
     "start", [b"", b"POST /east HTTP/1.1\r\nX: ", request("/east", JSON, bearer(TOKEN))[:-1]]
 )
 async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_push, "CONNECTION_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(http_server, "CONNECTION_TIMEOUT_S", 0.3)
     reader, writer = await site.send(start)
     assert await cut(reader) == b""
     writer.close()
@@ -437,9 +513,7 @@ async def test_who_is_too_slow_is_cut(site: Site, start: bytes, monkeypatch: pyt
 
 
 async def test_a_crowd_of_silent_connections_keeps_no_device_out(site: Site) -> None:
-    crowd = [
-        await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * MAX_UNAUTHENTICATED_CONNECTIONS)
-    ]
+    crowd = [await site.send(b"POST /east HTTP/1.1\r\n") for _ in range(2 * http_server.MAX_CONNECTIONS)]
     assert await site.post("/east", JSON, bearer(TOKEN)) == 200
     assert await cut(crowd[0][0]) == b""
     for _, writer in crowd:
@@ -505,7 +579,8 @@ async def test_a_body_in_tiny_chunks_does_not_hold_the_event_loop(site: Site) ->
             longest_s = max(longest_s, time.thread_time() - started)
 
     task = asyncio.create_task(measure())
-    assert await site.ask(head.encode() + b"1\r\n \r\n" * 40_000 + b"2\r\n{}\r\n0\r\n\r\n") == 422
+    assert await site.ask(head.encode() + b"1\r\n \r\n" * 4000 + b"2\r\n{}\r\n0\r\n\r\n") == 422
+    assert await site.ask(head.encode() + b"1\r\n \r\n" * 40_000) == 413
     task.cancel()
     assert longest_s < 0.05
 

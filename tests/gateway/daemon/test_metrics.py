@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import signal
 import socket
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.base import control
 from gateway.config import figures_of, load_site
 from tests.gateway.conftest import Centre
-from tests.gateway.simulate.conftest import eventually
+from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.sites import HEAD
 
 LABELS = {
     "bus": {"hall", "rs485", "lockers", "zigbee"},
@@ -75,3 +85,64 @@ def test_a_taken_port_costs_the_figures_alone(centre: Centre) -> None:
         eventually(lambda: centre.witness.latest("smoke-hall").get("quality") == "good")
         assert "port-taken" in centre.daemon.log.read_text("utf-8")
         assert centre.daemon.end() == 0
+
+
+DOOR = """
+[bus.cameras]
+driver = "http_push"
+listen = "127.0.0.1:{push}"
+secret_file = "{folder}/token"
+
+[device.door]
+profile = "door-counter/hikvision-push"
+bus = "cameras"
+path = "/door"
+every = 60
+"""
+
+
+@pytest.mark.parametrize("flooded", ["metrics", "push"])
+def test_more_connections_than_descriptors_end_nothing(tmp_path: Path, flooded: str) -> None:
+    """Half requests, until the process has almost no descriptors left; everybody else is answered."""
+    ports = {"metrics": free_port(), "push": free_port(), "web": free_port()}
+    site, log, token = tmp_path / "site.toml", tmp_path / "log.txt", tmp_path / "token"
+    token.write_text("correct-horse-battery")
+    token.chmod(0o600)
+    site.write_text((HEAD + DOOR).format(folder=tmp_path, **ports))
+
+    def get(name: str, path: str, **headers: str) -> int | None:
+        with contextlib.closing(HTTPConnection("127.0.0.1", ports[name], timeout=5)) as client:
+            try:
+                client.request("GET", path, headers=headers)
+                return client.getresponse().status
+            except OSError:
+                return None
+
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(
+            [
+                "sh",
+                "-c",
+                'ulimit -n 60; exec "$0" -W error -m gateway.cli run --config "$1"',
+                sys.executable,
+                site,
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        eventually(lambda: get("metrics", "/healthz") == 200)
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", ports[flooded])))
+                client.sendall(b"GET /metrics HTTP/1.1\r\n")
+            eventually(lambda: get("metrics", "/metrics") == 200)
+            eventually(lambda: get("push", "/door", authorization="Bearer correct-horse-battery") == 405)
+            call = control.call_daemon(tmp_path / "control.sock", "health")
+            assert asyncio.run(call)["ok"] is True
+        eventually(lambda: get("metrics", "/healthz") == 200)
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(10) == 0
+    finally:
+        daemon.kill()
+    assert log.stat().st_size < 10_000

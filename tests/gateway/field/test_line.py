@@ -26,9 +26,19 @@ from gateway.model import (
     Value,
 )
 from tests.clock import START, FakeClock
-from tests.gateway.line import Rig, a_device
+from tests.gateway.line import Pushing, Rig, a_device
 
 T = TypeVar("T")
+
+
+async def test_the_doctor_reports_what_a_bus_has_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(a_device("a"))
+    rig.pushing = asyncio.Queue()
+    facts = {"address": "192.0.2.1", "device": "a", "count": 3}
+    monkeypatch.setattr(Pushing, "notices", lambda _: [("push-token", facts)])
+    assert rig.line.report()["findings"] == [{"key": "line-down", "device": "", "facts": {}}]
+    async with rig.running():
+        assert {"key": "push-token", "device": "", "facts": facts} in rig.line.report()["findings"]
 
 
 @pytest.mark.parametrize("kind", [FailureKind.TIMEOUT, FailureKind.DAMAGED])
