@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,11 +26,14 @@ from gateway.model import (
     Value,
 )
 from gateway.wire.codec import value_at
+from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
 from gateway.wire.json_text import parse_json
 from gateway.wire.path import is_valid_path
 from gateway.wire.secret import read_secret
 
 MAX_RESPONSE_BYTES = 256 * 1024
+MAX_LOGIN_ATTEMPTS = 3
+"""With the last challenge, with a new one, and once more if that was stale already."""
 
 
 def _is_server_url(text: str) -> bool:
@@ -113,8 +116,10 @@ class HttpBus(Bus):
 
     async def _get_json(self, get: str) -> Raw:
         async with self._client.stream("GET", get) as response:
-            if response.status_code in (401, 403):
-                raise ReadFailed("http-denied", status=response.status_code)
+            if response.status_code == 401:
+                raise self._refusal(_challenges(response))
+            if response.status_code == 403:
+                raise ReadFailed("http-denied", status=403)
             if response.status_code != 200:
                 raise ReadFailed("http-status", get=get, status=response.status_code)
             body = bytearray()
@@ -125,14 +130,55 @@ class HttpBus(Bus):
                     raise ReadFailed("http-large", kilobytes=MAX_RESPONSE_BYTES // 1024)
         return parse_json(bytes(body))
 
+    def _refusal(self, challenges: list[Challenge]) -> ReadFailed:
+        """Why the login failed: the password is wrong, or is wanted in another way."""
+        wanted, with_password = self._options.auth, self._options.password_file is not None
+        login: Login = DigestLogin("", "") if wanted == "digest" else BasicLogin("", "")
+        if not challenges or not with_password or login.accept(challenges):
+            return ReadFailed("http-denied", status=401)
+        offered = ", ".join(
+            f"{each.scheme} {each.parameters.get('algorithm', '')}".strip() for each in challenges
+        )
+        return ReadFailed("http-scheme", auth=wanted, offered=offered[:200])
+
+
+def _challenges(response: httpx2.Response) -> list[Challenge]:
+    headers = response.headers.raw
+    return parse_challenges(
+        value.decode("latin-1") for name, value in headers if name.lower() == b"www-authenticate"
+    )
+
+
+class _ServerLogin(httpx2.Auth):
+    """Answers the server's challenges. The library's own login takes an optional field that is empty, or a
+    second challenge in the same header, for a wrong password."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        is_fresh = isinstance(self._login, BasicLogin)
+        for _ in range(MAX_LOGIN_ATTEMPTS):
+            header = self._login.authorization(request.method, request.url.raw_path)
+            if header:
+                request.headers["Authorization"] = header.decode("latin-1")
+            response = yield request
+            if response.status_code != 401:
+                return
+            challenges = _challenges(response)
+            is_stale = any(each.parameters.get("stale", "").lower() == "true" for each in challenges)
+            if (is_fresh and not is_stale) or not self._login.accept(challenges):
+                return
+            is_fresh = True
+
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[HttpBus]:
     """Prepare the client; it connects with the first reading. Proxies in the environment are ignored."""
     auth: httpx2.Auth | None = None
     if options.password_file:
-        kind = httpx2.DigestAuth if options.auth == "digest" else httpx2.BasicAuth
-        auth = kind(options.username, read_secret(options.password_file))
+        kind = DigestLogin if options.auth == "digest" else BasicLogin
+        auth = _ServerLogin(kind(options.username, read_secret(options.password_file)))
     try:
         trust = ssl.create_default_context(cafile=options.ca_file)
     except OSError as error:

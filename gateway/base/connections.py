@@ -49,7 +49,8 @@ class Connections:
 
     def add(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected. Closes one connection if there are too many now."""
-        new = _Connection(self, next(self._numbers), _network(transport.get_extra_info("peername")))
+        peer = transport.get_extra_info("peername")  # Empty for a Unix socket.
+        new = _Connection(self, next(self._numbers), network_of(peer[0] if peer else ""))
         self._open[transport] = new
         own = [transport for transport, each in self._open.items() if each.server is self]
         same_address = [
@@ -90,12 +91,13 @@ class Connections:
         transport.abort()
 
 
-def _network(peer: Any) -> str:
-    """The address of a peer without its port; of IPv6 the network, as one client has all its addresses.
-    Empty for a Unix socket."""
-    if not peer:
-        return ""
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
+def network_of(host: str) -> str:
+    """What one client has alone: an IPv4 address, but of IPv6 a network (RFC 6177). Any other text is
+    returned as it is."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
     if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)

@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.model import GatewayError
+
+from .connections import ACCEPT_BACKLOG, Connections
 
 MAX_REQUEST_BYTES = 65_536
 MAX_RESPONSE_BYTES = 16 << 20
@@ -21,6 +23,11 @@ MAX_RESPONSE_BYTES = 16 << 20
 RESPONSE_TIMEOUT_S = 30.0
 """A command on a slow line may take several seconds."""
 
+IDLE_TIMEOUT_S = 30.0
+"""For a client to send a request, and to read the response."""
+MAX_CONNECTIONS = 64
+
+T = TypeVar("T")
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -32,18 +39,32 @@ class DaemonNotRunning(GatewayError):
 async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
     """Answer `{"call": name, …}` with the handler of that name."""
 
+    connections = Connections(MAX_CONNECTIONS, MAX_CONNECTIONS)
+    tasks: set[asyncio.Task[None]] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled only when the loop ends; asyncio would log that as an error.
-        gone = ConnectionError, ValueError, asyncio.CancelledError
-        with contextlib.closing(writer), contextlib.suppress(*gone):
-            while line := await reader.readline():
+        # A line beyond all bounds is a `ValueError`.
+        try:
+            while line := await _within_time(reader.readline()):
+                connections.trust(writer.transport)
                 writer.write(msgspec.json.encode(await _respond(handlers, line)) + b"\n")
-                await writer.drain()
+                await _within_time(writer.drain())
                 await asyncio.sleep(0)  # Many requests in one piece must not hold the loop.
+        except (OSError, ValueError, TimeoutError):
+            writer.transport.abort()
+        finally:
+            connections.remove(writer.transport)
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer.transport)
+        task = asyncio.create_task(answer(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    server = await asyncio.start_unix_server(answer, path, limit=MAX_REQUEST_BYTES)
+    server = await asyncio.start_unix_server(accept, path, limit=MAX_REQUEST_BYTES, backlog=ACCEPT_BACKLOG)
     path.chmod(0o660)
     try:
         yield
@@ -51,6 +72,11 @@ async def serve_control_socket(path: Path, handlers: Mapping[str, Handler]) -> A
         # Open connections are not waited for: they end with the loop.
         server.close()
         path.unlink(missing_ok=True)
+
+
+async def _within_time(work: Awaitable[T]) -> T:
+    async with asyncio.timeout(IDLE_TIMEOUT_S):
+        return await work
 
 
 async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict[str, Any]:

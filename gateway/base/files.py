@@ -8,6 +8,11 @@ from pathlib import Path
 from gateway.base.failpoint import failpoint
 
 
+def close_to_others() -> None:
+    """From now on, no file that this process creates can be read or written by others than its owner."""
+    os.umask(0o077)
+
+
 def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace the file's content at once. Only one process may write a path. Raises `OSError`."""
     draft = path.with_name(path.name + ".new")

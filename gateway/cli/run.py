@@ -6,6 +6,7 @@ import argparse
 import asyncio
 
 from gateway.base import log
+from gateway.base.files import close_to_others
 from gateway.config.adoption import choose_configuration
 from gateway.daemon import main
 from gateway.terminal.site import add_site_argument
@@ -14,6 +15,7 @@ add_arguments = add_site_argument
 
 
 def run(options: argparse.Namespace) -> None:
+    close_to_others()
     choice = choose_configuration(options.config)
     log.setup_logging(choice.site.centre.language)
     asyncio.run(main.run(options.config, choice))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 from zoneinfo import available_timezones
@@ -17,6 +19,13 @@ from .reading import NAME_PATTERN
 
 def _is_port(number: int) -> bool:
     return 0 < number < 65_536
+
+
+def _are_networks(texts: Iterable[str]) -> bool:
+    try:
+        return all(ipaddress.ip_network(text, strict=False) for text in texts)
+    except ValueError:
+        return False
 
 
 class Centre(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,13 +81,18 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`[dashboard]`: its address, and the file with its access key."""
+    """`[dashboard]`: its address, the file with its access key, and the addresses or networks of reverse
+    proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
 
     host: str = "127.0.0.1"
     port: int = 8080
     access: Path = Path("/var/lib/linli/access.key")
+    trusted_proxies: tuple[str, ...] = ()
 
-    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+    CHECKS: ClassVar[Checks] = {
+        "port": (_is_port, "port-range"),
+        "trusted_proxies": (_are_networks, "proxy-address"),
+    }
 
 
 class BusSpec(msgspec.Struct, frozen=True):

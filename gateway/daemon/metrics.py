@@ -197,7 +197,14 @@ async def serve(options: MetricsOptions, gateway: MeasuredGateway) -> None:
     registry.register(GatewayCollector(gateway))
     ProcessCollector(registry=registry)
 
+    turn = asyncio.Lock()
+
     async def answer(request: HttpRequest) -> HttpResponse:
+        async with turn:
+            await asyncio.sleep(0)  # Other tasks run between two answers, however many are wanted.
+            return respond(request)
+
+    def respond(request: HttpRequest) -> HttpResponse:
         if request.path == ("metrics",):
             return HttpResponse(200, {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}, generate_latest(registry))
         if request.path == ("healthz",):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from pathlib import Path
@@ -10,7 +11,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.base.clock import SystemClock
-from gateway.base.log import log_event
+from gateway.base.connections import ACCEPT_BACKLOG, log_shortage
+from gateway.base.log import log_event, report_held_back
 from gateway.config import Site
 from gateway.web.access import Access, read_key
 from gateway.web.settings import Settings
@@ -18,13 +20,13 @@ from gateway.web.settings import Settings
 from . import settings as _settings
 from .app import Dashboard
 from .follower import Follower
+from .http_protocol import LimitedHttpProtocol
 from .parts import page_parts
 
 __all__ = ["Settings", "application", "run", "settings_of"]
 
 SHUTDOWN_TIMEOUT_S = 2
 """Time for connections to end; event streams have ended before that."""
-MAX_CONNECTIONS = 256
 
 
 def settings_of(site: Site, file: Path | None = None) -> Settings:
@@ -39,7 +41,8 @@ def application(settings: Settings) -> Starlette:
 
 def _dashboard(settings: Settings) -> Dashboard:
     clock = SystemClock()
-    return Dashboard(settings, page_parts(), Access(read_key(settings.access), clock.mono), clock)
+    access = Access(read_key(settings.access), clock.mono, settings.access)
+    return Dashboard(settings, page_parts(), access, clock)
 
 
 async def run(settings: Settings) -> None:
@@ -54,8 +57,11 @@ async def run(settings: Settings) -> None:
         log_config=None,
         log_level="warning",
         server_header=False,
+        http=LimitedHttpProtocol,
+        backlog=ACCEPT_BACKLOG,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-        limit_concurrency=MAX_CONNECTIONS,
     )
     server = _Server(config, dashboard.follower)
     await server.serve()
@@ -71,6 +77,7 @@ class _Server(uvicorn.Server):
         self._follower = follower
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(log_shortage)
         await super().startup(sockets)
         for server in self.servers:
             for each in server.sockets:
@@ -80,6 +87,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Also exit when the follower has ended, so that systemd restarts the process."""
+        report_held_back()
         return await super().on_tick(counter) or self._follower.closed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

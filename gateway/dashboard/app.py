@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import operator
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
+from gateway.base.log import log_event
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
@@ -54,6 +56,8 @@ from .parts import Part, static_folders, template_folders
 
 HEARTBEAT_INTERVAL_S = 15.0
 """After this time without a change an event stream sends a heartbeat."""
+SESSION_CHECK_INTERVAL_S = 1.0
+"""In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000
 """A command that has not started within this time expires: a click means now."""
 MAX_NAME_CHARACTERS = 40
@@ -99,7 +103,10 @@ class AccessMiddleware:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        rejection = self._dashboard.rejection_response(Request(scope))
+        request = Request(scope)
+        rejection = self._dashboard.rejection_response(request)
+        if request.state.person is not None:
+            scope["trust"]()
         await (rejection or self._app)(scope, receive, send_hardened)
 
 
@@ -134,7 +141,7 @@ class Dashboard:
             async with self.follower.running():
                 yield
 
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/", self._home_page),
                 *(Route(f"/{name}", self._plain_route) for name in self._plain_routes),
@@ -149,13 +156,16 @@ class Dashboard:
             middleware=[Middleware(AccessMiddleware, dashboard=self)],
             lifespan=lifespan,
         )
+        # It would make an address of the `Host` header, whatever that contains.
+        app.router.redirect_slashes = False
+        return app
 
     def rejection_response(self, request: Request) -> Response | None:
         """The response to a request that is not admitted; None if it is."""
+        path = request.scope["path"]
+        request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         if request.method not in {"GET", "HEAD"} and not is_same_origin(request.headers):
             return Response(status_code=403)
-        path = request.url.path
-        request.state.person = self.access.session_person(request.cookies.get(SESSION_COOKIE))
         arriving = path == "/login" or (path == "/" and "key" in request.query_params)
         if request.state.person is not None or arriving or path == "/favicon.ico":
             return None
@@ -190,12 +200,15 @@ class Dashboard:
         lang = request_language(request)
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
+            log_event(logging.WARNING, "login-too-often", address=address)
             answer = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait_s))
             answer.headers["retry-after"] = str(wait_s)
             return answer
         if not self.access.check_key(address, key):
+            log_event(logging.WARNING, "login-failed", address=address)
             return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
         name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
+        log_event(logging.INFO, "login", by=name, address=address)
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember_language(request, lang, RedirectResponse(home, 303))
         set_cookie(request, response, SESSION_COOKIE, self.access.sign_session(name))
@@ -208,7 +221,7 @@ class Dashboard:
         return self.page_response(request, KIOSK if KIOSK in query else HOME)
 
     async def _plain_route(self, request: Request) -> Response:
-        return self.page_response(request, request.url.path.removeprefix("/"))
+        return self.page_response(request, request.scope["path"].removeprefix("/"))
 
     async def _login_response(self, request: Request) -> Response:
         try:
@@ -217,7 +230,9 @@ class Dashboard:
             return Response(status_code=400)
         return self._log_in(request, form.get("key", "").strip(), form.get("name", ""))
 
-    async def _logout_response(self, _request: Request) -> Response:
+    async def _logout_response(self, request: Request) -> Response:
+        await self.access.end_session(request.cookies[SESSION_COOKIE])
+        log_event(logging.INFO, "logout", by=request.state.person, address=client_address(request))
         response = RedirectResponse("/", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response
@@ -227,20 +242,26 @@ class Dashboard:
         if page not in self._pages:
             return Response(status_code=404)
         return StreamingResponse(
-            self._stream_events(page, request_language(request)),
+            self._stream_events(page, request_language(request), request.cookies[SESSION_COOKIE]),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream_events(self, page: str, lang: str) -> AsyncIterator[bytes]:
-        """All regions first, as the page may be older than the stream; then those that change."""
+    async def _stream_events(self, page: str, lang: str, cookie: str) -> AsyncIterator[bytes]:
+        """All regions first, as the page may be older than the stream; then those that change, until the
+        session ends."""
         seen: View | None = None
         sent: dict[str, str] = {}
+        quiet_s = 0.0
         yield b"retry: 2000\n\n"
-        while not self.follower.closed:
-            if not await self.follower.wait_for_change(seen, HEARTBEAT_INTERVAL_S):
-                yield _event("beat", {"now": self.follower.now_ms()})
+        while not self.follower.closed and self.access.session_person(cookie) is not None:
+            if not await self.follower.wait_for_change(seen, SESSION_CHECK_INTERVAL_S):
+                quiet_s += SESSION_CHECK_INTERVAL_S
+                if quiet_s >= HEARTBEAT_INTERVAL_S:
+                    quiet_s = 0.0
+                    yield _event("beat", {"now": self.follower.now_ms()})
                 continue
+            quiet_s = 0.0
             seen = self.view
             regions = self._pages.render_regions(page, seen, lang)
             changed = {name: html for name, html in regions.items() if sent.get(name) != html}
@@ -252,7 +273,7 @@ class Dashboard:
         lang = request_language(request)
         try:
             wanted = self._decoder.decode(await read_body(request))
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = CommandAnswer(400, "failed", translate(lang, "dashboard.form-wrong"))
         else:
             answer = await self._execute(request.state.person, lang, wanted)

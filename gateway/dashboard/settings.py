@@ -25,6 +25,7 @@ def settings_of(site: Site, parts: Iterable[Part], file: Path | None = None) -> 
         access=site.dashboard.access,
         host=site.dashboard.host,
         port=site.dashboard.port,
+        trusted_proxies=site.dashboard.trusted_proxies,
         title=dict.fromkeys(LANGUAGES, title) if isinstance(title, str) else title,
         timezone=site.centre.timezone,
         devices=device_infos(site),

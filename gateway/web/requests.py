@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.words import LANGUAGES
@@ -26,7 +26,7 @@ def is_same_origin(headers: Headers) -> bool:
     if site is None and origin is None:
         return False
     return site in {None, "same-origin"} and (
-        origin is None or urlsplit(origin).netloc == headers.get("host")
+        origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower()
     )
 
 
@@ -59,7 +59,7 @@ def set_cookie(
         max_age=max_age_s,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=request.scope["scheme"] == "https",
     )
 
 
@@ -69,13 +69,16 @@ def client_address(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body. Raises `HTTPException` if it is longer than `MAX_BODY_BYTES`."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413)
-    return body
+    """The body. Raises `HTTPException` if it is longer than `MAX_BODY_BYTES`, or the client leaves."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise HTTPException(413)
+    except ClientDisconnect as error:
+        raise HTTPException(400) from error
+    return bytes(body)
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -17,7 +17,7 @@ def read_secret(file: Path) -> str:
     """
     try:
         with file.open(encoding="utf-8") as opened:
-            if file.stat().st_mode & GROUP_AND_OTHERS_MODE and not _is_systemd_credential(file):
+            if is_open_to_others(file):
                 raise LinkDown("secret-open", file=file)
             secret = opened.read(1024).strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -25,6 +25,11 @@ def read_secret(file: Path) -> str:
     if not secret:
         raise LinkDown("secret-empty", file=file)
     return secret
+
+
+def is_open_to_others(file: Path) -> bool:
+    """Whether others than the owner may read the file. Raises `OSError`."""
+    return bool(file.stat().st_mode & GROUP_AND_OTHERS_MODE) and not _is_systemd_credential(file)
 
 
 def _is_systemd_credential(file: Path) -> bool:

@@ -139,23 +139,66 @@ async def test_basic_shows_the_password(server: Server, tmp_path: Path) -> None:
         assert await opened.read(camera())
 
 
-@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-async def test_digest_proves_the_password_without_showing_it(
-    server: Server, tmp_path: Path, algorithm: str
-) -> None:
-    def digest(text: str) -> str:
-        return hashlib.new(algorithm.replace("-", ""), text.encode()).hexdigest()
+class DigestServer:
+    """Lets in who answers its challenge; a nonce is good for `uses` requests."""
 
-    def says(request: str) -> bytes:
-        fields = dict(re.findall(r'(\w+)="?([^",\r]+)', request.partition("Digest ")[2]))
-        secret = digest(f"{USER}:AXIS_1:{PASSWORD}")
-        parts = (fields.get(key, "") for key in ("nonce", "nc", "cnonce", "qop"))
-        if fields.get("response") == digest(f"{secret}:{':'.join(parts)}:{digest(f'GET:{SUM}')}"):
+    def __init__(self, challenge: str, uses: int = 1000) -> None:
+        self.headers = (f"Digest {challenge}",)
+        self._challenge = challenge
+        self._uses = uses
+        self._issued = 0
+        self._left = 0
+        self.refused = 0
+
+    def says(self, request: str) -> bytes:
+        authorization = re.search(r"\r\nauthorization: digest (.*)\r\n", request, re.IGNORECASE)
+        fields = dict(re.findall(r'(\w+)="?([^",\r]*)', authorization[1])) if authorization else {}
+        fresh = f"n{self._issued}="
+        if fields.get("nonce") == fresh and self._left and self._is_right(fields):
+            self._left -= 1
             return answer(JSON)
-        challenge = f'Digest realm="AXIS_1", nonce="n1", algorithm={algorithm}, qop="auth"'
-        return answer(b"", "401 Unauthorized", f"WWW-Authenticate: {challenge}")
+        self.refused += 1
+        known = fields.get("nonce") == fresh and self._left
+        stale = ", stale=TRUE" if "nonce" in fields and not known else ""
+        self._issued, self._left = self._issued + 1, self._uses
+        nonce = f'nonce="n{self._issued}="'
+        headers = (f"WWW-Authenticate: {each.replace('NONCE', nonce)}{stale}" for each in self.headers)
+        return answer(b"", "401 Unauthorized", *headers)
 
-    server.says = says
+    def _is_right(self, fields: dict[str, str]) -> bool:
+        algorithm = fields.get("algorithm", "MD5")
+
+        def digest(*parts: str) -> str:
+            name = algorithm.upper().removesuffix("-SESS").replace("-", "")
+            return hashlib.new(name, ":".join(parts).encode()).hexdigest()
+
+        if ("opaque=" in self._challenge) != ("opaque" in fields):
+            return False
+        secret = digest(USER, "AXIS_1", PASSWORD)
+        if algorithm.upper().endswith("-SESS"):
+            secret = digest(secret, fields["nonce"], fields["cnonce"])
+        what = digest("GET", SUM, *([digest("")] if fields.get("qop") == "auth-int" else []))
+        proof = (fields["nc"], fields["cnonce"], fields["qop"]) if "qop" in fields else ()
+        return fields["response"] == digest(secret, fields["nonce"], *proof, what)
+
+
+CHALLENGES = [
+    'realm="AXIS_1", NONCE, algorithm=MD5, qop="auth"',
+    'realm="AXIS_1", NONCE, algorithm=SHA-256, qop="auth", opaque=""',
+    'realm="AXIS_1", NONCE, qop="auth,auth-int", opaque="68200001"',
+    'realm="AXIS_1", NONCE',
+    'realm="AXIS_1", NONCE, algorithm=MD5-sess, qop="auth"',
+    'Realm=AXIS_1,NONCE,ALGORITHM="SHA-256-sess",QOP=auth',
+    'realm="AXIS_1", NONCE, qop="auth-int"',
+]
+
+
+@pytest.mark.parametrize("challenge", CHALLENGES)
+async def test_digest_proves_the_password_without_showing_it(
+    server: Server, tmp_path: Path, challenge: str
+) -> None:
+    asked = DigestServer(challenge)
+    server.says = asked.says
     async with bus(server.url, username=USER, password_file=password(tmp_path)) as opened:
         for _ in range(2):
             assert await opened.read(camera()) == {SUM: json.loads(JSON)}
@@ -165,7 +208,61 @@ async def test_digest_proves_the_password_without_showing_it(
     other = tmp_path / "other"
     other.write_text("wrong")
     other.chmod(0o600)
+    asked.refused = 0
     assert (await failure(server.url, username=USER, password_file=other)).key == "http-denied"
+    assert asked.refused == 2, "a wrong password is not tried again and again"
+
+
+@pytest.mark.parametrize("challenge", [each for each in CHALLENGES if "-int" not in each])
+async def test_the_server_lets_a_foreign_client_in(server: Server, challenge: str) -> None:
+    """curl meets the same challenges: the server of these tests is right."""
+    server.says = DigestServer(challenge).says
+    command = ("curl", "-sS", "-m", "10", "--digest", "-u", f"{USER}:{PASSWORD}", server.url + SUM)
+    curl = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert (await curl.communicate())[0] == JSON
+
+
+async def test_a_stale_nonce_is_replaced(server: Server, tmp_path: Path) -> None:
+    server.says = DigestServer(CHALLENGES[0], uses=1).says
+    async with bus(server.url, username=USER, password_file=password(tmp_path)) as opened:
+        for _ in range(3):
+            assert await opened.read(camera())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ('Basic realm="AXIS_1", Digest realm="AXIS_1", NONCE, qop="auth"',),
+        ('Digest realm="AXIS_1", NONCE, qop="auth", Basic realm="AXIS_1"',),
+        ("Negotiate", 'Basic realm="AXIS_1"', f"Digest {CHALLENGES[0]}"),
+        (f"Digest {CHALLENGES[1].replace('SHA-256', 'MD6')}", f"Digest {CHALLENGES[0]}"),
+    ],
+)
+async def test_digest_is_found_among_other_challenges(
+    server: Server, tmp_path: Path, headers: tuple[str, ...]
+) -> None:
+    asked = DigestServer(CHALLENGES[0])
+    asked.headers = headers
+    server.says = asked.says
+    async with bus(server.url, username=USER, password_file=password(tmp_path)) as opened:
+        assert await opened.read(camera())
+
+
+@pytest.mark.parametrize(
+    ("auth", "challenge", "offered"),
+    [
+        ("digest", 'Basic realm="cam"', "basic"),
+        ("digest", 'Digest realm="cam", nonce="n", algorithm=MD6', "digest MD6"),
+        ("basic", 'Digest realm="cam", nonce="n"', "digest"),
+    ],
+)
+async def test_another_way_to_log_in_is_told_from_a_wrong_password(
+    server: Server, tmp_path: Path, auth: str, challenge: str, offered: str
+) -> None:
+    server.says = lambda request: answer(b"", "401 Unauthorized", f"WWW-Authenticate: {challenge}")
+    failed = await failure(server.url, username=USER, password_file=password(tmp_path), auth=auth)
+    assert (failed.key, failed.facts["offered"]) == ("http-scheme", offered)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

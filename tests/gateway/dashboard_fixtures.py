@@ -150,6 +150,7 @@ class House:
             },
         )
         self.settings.access.write_text(KEY + "\n")
+        self.settings.access.chmod(0o600)
         self.storage = "ok"
         self.report: dict[str, Any] = {}
         self.commands: list[dict[str, Any]] = []

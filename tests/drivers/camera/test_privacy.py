@@ -110,6 +110,7 @@ class Gateway:
         for name in ("home", "tmp", "run"):
             (folder / name).mkdir()
         (folder / "access.key").write_text("the-key-of-this-house\n")
+        (folder / "access.key").chmod(0o600)
         self.file = folder / "site.toml"
         self.file.write_text(
             f"""schema = "linli/site/1"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.base.connections import ACCEPT_BACKLOG, Connections, log_shortage
+from gateway.base.connections import ACCEPT_BACKLOG, Connections, log_shortage, network_of
 
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -107,6 +107,14 @@ async def test_of_trusted_ones_only_the_oldest_of_the_busiest_address_gives_way(
         newest = await server.connect("127.0.0.3", trusted=True)
         clients = (owner, *screens, newest)
         assert [await ended(client) for client in clients] == [False, True, False, False]
+
+
+def test_an_address_is_what_one_client_has_alone() -> None:
+    assert network_of("192.0.2.7") == network_of("192.0.2.7")
+    assert network_of("192.0.2.7") != network_of("192.0.2.8")
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1%eth0") != network_of("2001:db8:0:1::1")
+    assert network_of("::ffff:192.0.2.7") != network_of("::ffff:192.0.2.8")
+    assert [network_of(text) for text in ("", "[::1", "unknown")] == ["", "[::1", "unknown"]
 
 
 @pytest.fixture

@@ -126,6 +126,19 @@ async def serving(tmp_path: Path) -> AsyncIterator[Path]:
         yield tmp_path / "run" / "c.sock"
 
 
+async def test_idle_connections_keep_nobody_out(serving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "IDLE_TIMEOUT_S", 0.5)
+    crowd = [await asyncio.open_unix_connection(serving) for _ in range(control.MAX_CONNECTIONS + 10)]
+    for _, writer in crowd:
+        writer.write(b'{"call"')
+    assert await control.call_daemon(serving, "echo", a=1) == {"a": 1}
+    async with asyncio.timeout(10):
+        for reader, writer in crowd:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+
+
 async def test_call_gives_the_answer_or_the_error(serving: Path) -> None:
     assert await control.call_daemon(serving, "echo", a=1) == {"a": 1}
     with pytest.raises(GatewayError) as met:

@@ -6,13 +6,16 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 import time
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 
+import msgspec
 import pytest
 
 from gateway.dashboard import application
+from gateway.dashboard.http_protocol import MAX_CONNECTIONS
 from gateway.web.access import WRONG_KEY_LIMIT
 from tests.gateway.dashboard_fixtures import KEY, House, Served
 
@@ -58,9 +61,154 @@ def test_a_key_becomes_a_session_and_leaves_the_address(served: Served) -> None:
     assert KEY not in text
 
 
-def test_a_session_over_https_stays_on_https(served: Served) -> None:
-    _, headers, _ = served.ask("GET", f"/?key={KEY}", x_forwarded_proto="https")
-    assert "secure" in headers["set-cookie"].lower()
+def test_a_session_over_https_stays_on_https(house: House) -> None:
+    """A proxy that is named is believed; everybody else may write what he likes into the headers."""
+    for proxies, expected in (((), False), (("127.0.0.0/8",), True), (("192.0.2.1",), False)):
+        served = Served(msgspec.structs.replace(house.settings, trusted_proxies=proxies))
+        try:
+            headers = {"x_forwarded_proto": "https", "x_forwarded_for": "192.0.2.77"}
+            assert served.ask("GET", "/?key=wrong-key-of-the-house", **headers)[0] == 401
+            _, answer, _ = served.ask("GET", f"/?key={KEY}", **headers)
+            assert ("secure" in answer["set-cookie"].lower()) == expected
+        finally:
+            served.end()
+        address = "192.0.2.77" if expected else "127.0.0.1"
+        assert f"[login-failed address='{address}']" in "".join(served.said)
+
+
+def test_a_logout_ends_the_session_wherever_its_cookie_is(house: House, served: Served) -> None:
+    stolen, other = served.cookie(), served.cookie()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+        connection.request("GET", "/events", headers={"cookie": stolen})
+        stream = connection.getresponse()
+        assert served.ask("POST", "/logout", cookie=stolen)[0] == 303
+        assert served.ask("GET", "/", cookie=stolen)[0] == 401
+        assert stream.read().startswith(b"retry: "), "the stream has ended"
+    assert served.ask("GET", "/", cookie=other)[0] == 200
+    served.end()
+    again = Served(house.settings)
+    try:
+        assert again.ask("GET", "/", cookie=stolen)[0] == 401
+        assert again.ask("GET", "/", cookie=other)[0] == 200
+    finally:
+        again.end()
+
+
+def test_another_key_ends_all_sessions_at_once(house: House, served: Served) -> None:
+    file = house.settings.access
+    cookie = served.cookie()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+        connection.request("GET", "/events", headers={"cookie": cookie})
+        stream = connection.getresponse()
+        file.unlink()
+        assert served.ask("GET", "/", cookie=cookie)[0] == 401
+        assert stream.read().startswith(b"retry: "), "the stream has ended"
+    assert served.ask("GET", f"/?key={KEY}")[0] == 401
+    new = file.read_text("utf-8").strip()
+    assert served.ask("GET", f"/?key={new}")[0] == 303
+    file.write_text("four")
+    for key in (new, "four", ""):
+        assert served.ask("POST", "/login", f"key={key}")[0] == 401
+    file.write_text(KEY)
+    assert served.ask("GET", f"/?key={KEY}")[0] == 303
+
+
+def test_who_came_in_and_who_did_not_is_in_the_log(served: Served) -> None:
+    cookie = served.cookie()
+    for _ in range(WRONG_KEY_LIMIT.events + 1):
+        served.ask("POST", "/login", "key=wrong-secret")
+    served.ask("POST", "/logout", cookie=cookie)
+    served.end()
+    told = [line.rpartition("  [")[2].strip() for line in served.said[1:]]
+    failed, blocked = "login-failed address='127.0.0.1']", "login-too-often address='127.0.0.1']"
+    assert told == [
+        "login by='王芳' address='127.0.0.1']",
+        *[failed] * WRONG_KEY_LIMIT.events,
+        blocked,
+        "logout by='王芳' address='127.0.0.1']",
+    ]
+    assert not any(secret in "".join(served.said) for secret in (KEY, "wrong-secret"))
+
+
+GARBAGE = (
+    "",
+    "http://[::1",
+    "[::1",
+    "://",
+    "a:b:c",
+    "\xff",
+    "%00",
+    "x" * 5000,
+    ';=;,"',
+    "::1]",
+    "-1",
+    "9" * 400,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["origin", "host", "cookie", "accept_language", "referer", "sec_fetch_site", "x_forwarded_for",
+     "x_forwarded_proto", "content_length", "content_type", "if_modified_since", "if_none_match", "range"],
+)  # fmt: skip
+def test_no_header_is_an_error_of_ours(served: Served, name: str) -> None:
+    cookie = served.cookie()
+    paths = (
+        "/",
+        "/?lang=%ff",
+        "/lines/",
+        "//",
+        "/static/app.js",
+        "/events",
+        "/need",
+        "/need/qr.svg",
+        "/a%2fb",
+    )
+    for value in GARBAGE:
+        headers = {"cookie": cookie, name: value}
+        for method, path in (*(("GET", path) for path in paths), ("POST", "/command"), ("POST", "/need")):
+            with contextlib.suppress(http.client.HTTPException, ConnectionError):
+                assert served.ask(method, path, **headers)[0] < 500, (method, path, value)
+    assert served.ask("GET", "/", cookie=cookie)[0] == 200
+    served.end()
+    assert not [line for line in served.said if "Traceback" in line or "Exception" in line]
+
+
+def test_no_body_is_an_error_of_ours(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    for path, body in (
+        ("/command", "[" * 60_000),
+        ("/command", '{"action":' * 6000),
+        ("/command", '{"action": "' + "x" * 60_000),
+        ("/login", "%ff&&==;" * 1000),
+        ("/need", "\0" * 100),
+    ):
+        assert served.ask("POST", path, body, cookie)[0] < 500, (path, body[:20])
+    for path in ("/command", "/login", "/need"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nOrigin: {served.url}\r\n"
+            client.sendall(f"{head}Cookie: {cookie}\r\nContent-Length: 100\r\n\r\nhalf of it".encode())
+    assert served.ask("GET", "/", cookie=cookie)[0] == 200
+    served.end()
+    assert house.commands == []
+    assert not [line for line in served.said if "Traceback" in line or "Exception" in line]
+
+
+def test_half_requests_shut_nobody_out(served: Served) -> None:
+    """More than may be open at all, from one address."""
+    cookie = served.cookie()
+    with contextlib.ExitStack() as stack:
+        crowd = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=5))
+            for _ in range(MAX_CONNECTIONS + 50)
+        ]
+        for client in crowd:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"GET / HTTP/1.1\r\n")
+        eventually(lambda: served.ask("GET", "/", cookie=cookie)[0] == 200)
+        with contextlib.suppress(ConnectionError):
+            assert crowd[0].recv(1) == b"", "the oldest was disconnected"
+    assert served.ask("GET", "/", cookie=cookie)[0] == 200
 
 
 def test_wrong_keys_are_refused_and_then_ignored_for_a_while(served: Served) -> None:
@@ -264,8 +412,8 @@ def test_it_ends_at_once_though_streams_are_open_and_has_kept_the_key_to_itself(
         began = time.monotonic()
         served.end()
         assert time.monotonic() - began < 2
-    assert len(served.said) == 1, served.said
-    assert KEY not in served.said[0]
+    assert len(served.said) == 2, served.said
+    assert KEY not in "".join(served.said)
 
 
 def test_a_wish_for_all_detectors_is_a_command_to_each_and_stops_at_a_refusal(

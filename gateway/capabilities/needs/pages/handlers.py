@@ -84,13 +84,13 @@ class NeedsHandlers(PartHandlers):
 
     def is_allowed_without_session(self, request: Request) -> bool:
         """Whether a request without a session has a pass, in a cookie or its address."""
-        path, method = request.url.path, request.method.replace("HEAD", "GET")
+        path, method = request.scope["path"], request.method.replace("HEAD", "GET")
         channel = request.state.channel = self._passes.pass_channel(request.cookies.get(COOKIE_NAME))
         arriving = path == "/need" and method == "GET" and "pass" in request.query_params
         return arriving or f"{method} {path}" in ALLOWED_REQUESTS.get(channel or "", ())
 
     def rejection_response(self, request: Request) -> Response | None:
-        return self._expired_response(request) if request.url.path == "/need" else None
+        return self._expired_response(request) if request.scope["path"] == "/need" else None
 
     def _expired_response(self, request: Request) -> Response:
         """A page that says that the pass is missing or too old, for paths that need one."""
@@ -207,7 +207,7 @@ class NeedsHandlers(PartHandlers):
             return ""
         if self._reception.address:
             return self._reception.address
-        address = f"{request.url.scheme}://{request.headers.get('host', '')}"
+        address = f"{request.scope['scheme']}://{request.headers.get('host', '')}"
         return "" if _is_loopback(address) else address
 
     async def _list_page(self, request: Request) -> Response:
@@ -219,7 +219,7 @@ class NeedsHandlers(PartHandlers):
             request,
             "needs.html",
             chosen=_filters(request, "open"),
-            query=request.url.query,
+            query=request.scope["query_string"].decode("latin-1"),
             needs=shown[:MAX_LISTED],
             count=len(shown),
             states=NeedState,
@@ -326,6 +326,7 @@ class NeedsHandlers(PartHandlers):
 
     async def _become_kiosk(self, request: Request) -> Response:
         """Turn this screen into a public kiosk: its session ends, and it keeps only a pass to the form."""
+        await self._context.access.end_session(request.cookies[SESSION_COOKIE])
         response = RedirectResponse("/need", 303)
         set_cookie(request, response, COOKIE_NAME, self._passes.issue_pass(KIOSK))
         response.delete_cookie(SESSION_COOKIE)

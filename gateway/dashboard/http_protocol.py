@@ -1,0 +1,63 @@
+"""uvicorn's HTTP protocol with the limits that it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.base.connections import Connections
+
+REQUEST_TIMEOUT_S = 10.0
+"""From the opening of a connection, or the first byte of a further request, until all of it is here."""
+MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS = 256, 64
+"""Those with a session do not count for their address."""
+
+_connections = Connections(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS)
+
+
+class LimitedHttpProtocol(H11Protocol):
+    """The application calls `scope["trust"]` for a request with a session: such connections are the last to
+    be closed when there are too many."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._deadline: asyncio.TimerHandle | None = None
+        application = self.app
+
+        async def trusting(scope: Any, receive: Any, send: Any) -> None:
+            scope["trust"] = lambda: _connections.trust(self.transport)
+            await application(scope, receive, send)
+
+        self.app = trusting
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        _connections.add(transport)
+        self._start_deadline()
+
+    def data_received(self, data: bytes) -> None:
+        self._start_deadline()
+        super().data_received(data)
+        if self.cycle and not self.cycle.more_body:
+            self._stop_deadline()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._start_deadline()  # The next request came with this one, but not all of it.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_deadline()
+        _connections.remove(self.transport)
+        super().connection_lost(exc)
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_TIMEOUT_S, self.transport.abort)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
