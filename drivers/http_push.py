@@ -39,7 +39,7 @@ XML_MARKS, JSON_MARKS = "<&=", "{["
 MAX_XML_DEPTH = 32
 MAX_PARTS = 32
 """Of a form: the alert, and pictures."""
-MAX_PATHS_TOLD = 10
+MAX_PATHS_LOGGED = 10
 MIN_TOKEN_CHARACTERS = 12
 """A shorter token can be guessed."""
 
@@ -260,7 +260,7 @@ class PushListener(Listener):
             # Neither what may be a token.
             shown = (part if len(part) < MIN_TOKEN_CHARACTERS else "…" for part in request.path[:4])
             paths = [device.address.path for device, _ in self._devices.values()]
-            known = ", ".join(paths if len(paths) <= MAX_PATHS_TOLD else [*paths[:MAX_PATHS_TOLD], "…"])
+            known = ", ".join(paths if len(paths) <= MAX_PATHS_LOGGED else [*paths[:MAX_PATHS_LOGGED], "…"])
             self._notices.add("push-path", request.address, path="/" + "/".join(shown), known=known)
             raise HttpRefused(404)
         device, token = self._devices[path]

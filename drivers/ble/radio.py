@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.model import Device, Hazard, LinkDown, Listener, OverheardDevice, ReadFailed
+from gateway.wire.inbox import FairInbox
 from gateway.wire.log import log_warning
 
 from .formats import (
@@ -137,9 +138,9 @@ class BleListener(Listener):
         self._silence = silence
         self._now = now
         self._senders = {device.address.mac.upper(): _Sender(device) for device in devices}
-        self._inbox: asyncio.Queue[tuple[str, BlePacket | ReadFailed] | None] = asyncio.Queue(
-            MAX_QUEUED_PACKETS
-        )
+        self._inbox: FairInbox[tuple[str, BlePacket | ReadFailed]] = FairInbox(MAX_QUEUED_PACKETS)
+        self._heard = asyncio.Event()
+        """Set by every packet: one of an unknown device, or without news, proves that the radio works."""
 
     def on_advertisement(self, radio: BLEDevice, advertisement: AdvertisementData) -> None:
         """Callback of bleak for every advertisement."""
@@ -151,21 +152,21 @@ class BleListener(Listener):
             news = sender.receive(advertisement, self._now())
         elif inside and (sender := self._senders.get(radio.address)):
             news = sender.receive_other(inside, self._now())
-        if sender is not None and news is not None and not self._inbox.full():
-            self._inbox.put_nowait((sender.name, news))
-        # An unknown device, or a packet without news: it proves that the radio works.
-        elif self._inbox.empty():
-            self._inbox.put_nowait(None)
+        if sender is not None and news is not None:
+            self._inbox.put(sender.name, (sender.name, news), 0)
+        self._heard.set()
 
     async def listen(self) -> AsyncIterator[tuple[str, BlePacket | ReadFailed]]:
         while True:
-            try:
-                async with asyncio.timeout(self._silence):
-                    packet_or_failure = await self._inbox.get()
-            except TimeoutError as error:
-                raise LinkDown("ble-silent", seconds=round(self._silence)) from error
-            if packet_or_failure is not None:
-                yield packet_or_failure
+            while not self._inbox:
+                try:
+                    async with asyncio.timeout(self._silence):
+                        await self._heard.wait()
+                except TimeoutError as error:
+                    raise LinkDown("ble-silent", seconds=round(self._silence)) from error
+                self._heard.clear()
+            yield self._inbox.take()
+            await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
 
 
 def _service_data(advertisement: AdvertisementData) -> dict[int, bytes]:

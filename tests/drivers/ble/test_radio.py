@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from drivers.ble import DRIVER, Address, Options, connect
 from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI, BlePoint
-from drivers.ble.radio import BleListener
+from drivers.ble.radio import MAX_QUEUED_PACKETS, BleListener
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec
 from gateway.field.line import Line
@@ -150,6 +150,35 @@ async def test_a_radio_that_hears_nobody_is_begun_anew(bluez: BlueZ) -> None:
         assert bluez.adapter.scans >= 2
 
 
+async def test_a_flood_of_one_sender_costs_no_packet_of_another() -> None:
+    """Whoever uses the address of a device that is not encrypted can flood its packets."""
+    other = "AA:00:00:00:00:02"
+    listener = BleListener(
+        (device("flooded", MAC, smoke="smoke"), device("smoke", other, smoke="smoke")), 5
+    )
+
+    def advertise(mac: str, number: int) -> None:
+        data = bytes((0x40, 0x00, number % 256, 0x29, number // 256 % 2))
+        uuid = f"0000{BTHOME:04x}-0000-1000-8000-00805f9b34fb"
+        advertisement = AdvertisementData(None, {}, {uuid: data}, [], None, -60, ())
+        listener.on_advertisement(BLEDevice(mac, None, None), advertisement)
+
+    for number in range(MAX_QUEUED_PACKETS + 50):
+        advertise(MAC, number)
+    advertise(other, 1)
+    names = [name async for name, _ in _first(listener, 2)]
+    assert names == ["flooded", "smoke"]
+
+
+async def _first(listener: BleListener, count: int) -> AsyncIterator[tuple[str, Any]]:
+    async with asyncio.timeout(5):
+        async for message in listener.listen():
+            yield message
+            count -= 1
+            if not count:
+                return
+
+
 async def test_strangers_show_that_the_radio_works(bluez: BlueZ) -> None:
     numbers = iter(range(10_000))
     async with connect(Options(silence=0.6), (device("a", MAC, smoke="smoke"),)) as listener:
@@ -243,9 +272,10 @@ class Air:
         await self.hear("AA:00:00:00:00:FF", f"4009{next(self._ends):02X}")
         heard: list[tuple[str, Any]] = []
         async for name, packet in self.listener.listen():
-            if name == "end":
+            if name != "end":
+                heard.append((name, packet.key if isinstance(packet, ReadFailed) else packet.fields))
+            if not self.listener._inbox:
                 return heard
-            heard.append((name, packet.key if isinstance(packet, ReadFailed) else packet.fields))
         raise AssertionError
 
 
