@@ -16,7 +16,17 @@ import msgspec
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import exception_of
-from gateway.model import MORE_PLACES, Clock, Device, GatewayError, Outcome, Point, Rows, Stamp
+from gateway.model import (
+    MORE_PLACES,
+    UNKNOWN_FIRE_POINT,
+    Clock,
+    Device,
+    GatewayError,
+    Outcome,
+    Point,
+    Rows,
+    Stamp,
+)
 from gateway.words import translate
 
 from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
@@ -235,10 +245,13 @@ class Notifier:
         if alarm.id.startswith("rule/"):
             title = self._context.rules.get(alarm.point, {}).get(language, alarm.point)
             return f"{location} {title}" if device else title
-        key = f"point.{alarm.point.partition('.')[0]}"
-        word = translate(language, key)
         place = place_text(language, alarm.place, alarm.where)
-        return f"{location} {alarm.point if word == key else word} {place}".rstrip()
+        if alarm.point == UNKNOWN_FIRE_POINT:
+            return f"{self._translate('unknown-sender')} {place}"
+        name, _, number = alarm.point.partition(".")
+        word = translate(language, f"point.{name}")
+        known = alarm.point if word == f"point.{name}" else f"{word} {number}".rstrip()
+        return f"{location} {known} {place}".rstrip()
 
     def _change_text(self, notice: Notice) -> str:
         return self._translate(notice.change, by=notice.by or "–")

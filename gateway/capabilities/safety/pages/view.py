@@ -96,6 +96,8 @@ class AlarmRow(msgspec.Struct, frozen=True):
     place: str = ""
     where: str = ""
     """The place behind the device: its address, and its name for people."""
+    numbered_point: str = ""
+    """The point, where the device has several of its kind (`gas.3`)."""
 
 
 class EndedRow(msgspec.Struct, frozen=True):
@@ -109,6 +111,7 @@ class EndedRow(msgspec.Struct, frozen=True):
     at: int | None
     place: str
     where: str
+    numbered_point: str
 
 
 class OutOfServiceRow(msgspec.Struct, frozen=True):
@@ -126,6 +129,7 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
     until: int | None
     place: str = ""
     where: str = ""
+    numbered_point: str = ""
 
 
 class OutputRow(msgspec.Struct, frozen=True):
@@ -347,6 +351,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             output=alarm.point.removesuffix(".failed") if output else "",
             place=alarm.place,
             where=alarm.where,
+            numbered_point=_numbered_point(alarm.point),
         )
 
     return tuple(row(alarm) for alarm in alarms)
@@ -366,12 +371,17 @@ def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
             at=wall_ms(at, now),
             place=alarm.place,
             where=alarm.where,
+            numbered_point=_numbered_point(alarm.point),
         )
         for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
         if alarm.is_current
         and alarm.mode is not AlarmMode.DRILL
         and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
     )
+
+
+def _numbered_point(point: str) -> str:
+    return point if point.rpartition(".")[2].isdigit() else ""
 
 
 def _case_row(case: EmergencyCase, now: Stamp) -> CaseRow:
@@ -411,6 +421,7 @@ def _out_of_service_rows(part_input: PartInput) -> tuple[OutOfServiceRow, ...]:
             until=until,
             place=alarm.place if shelved else "",
             where=alarm.where if shelved else "",
+            numbered_point=_numbered_point(alarm.point) if shelved else "",
         )
     order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))

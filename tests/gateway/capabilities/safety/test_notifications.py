@@ -243,6 +243,19 @@ async def test_what_a_rule_is_called_and_what_was_measured() -> None:
     assert "Value: 12.5 °C" in texts[1]
 
 
+async def test_which_of_several_points_it_is_is_said() -> None:
+    rig = Rig(language="en")
+    fact = alarm("raised", 0, "active", key="smoke/smoke.3/1")
+    body = {**fact.body, "point": "smoke.3"}
+    rig.fold.step(msgspec.structs.replace(fact, body=body, at=rig.clock.now()))
+    (text,) = (
+        rig.notifier.compose_message([(key, row)], rig.clock.now()).headline
+        for key, row in rig.fold.rows.items()
+        if isinstance(row, Notice) and row.channel == "b"
+    )
+    assert text == "[Fire] smoke Smoke 3"
+
+
 async def test_a_place_behind_a_device_is_named() -> None:
     for language, more in (("zh", "及其他部位"), ("en", "and further places")):
         rig = Rig(language=language)

@@ -52,6 +52,15 @@ def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
     assert [each.where for each in view_of(SMOKE, snapshot=snapshot).parts["safety"].ended] == ["二楼"]
 
 
+def test_which_of_several_points_it_is_is_shown() -> None:
+    rows = {
+        point: replace(alarm(AlarmState.ACTIVE), point=point)
+        for point in ("smoke.2", "smoke", "siren.failed")
+    }
+    seen = view(SMOKE, safety=rows).parts["safety"]
+    assert sorted(line.numbered_point for line in seen.alarms) == ["", "", "smoke.2"]
+
+
 def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
