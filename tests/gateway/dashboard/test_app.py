@@ -263,6 +263,8 @@ def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served)
         ({"action": "do", "device": "nowhere", "name": "whistle"}, 404),
         ({"action": "do", "device": "gas"}, 400),
         ({"action": "acknowledge", "alarm": "smoke/smoke/0"}, 404),
+        ({"action": "acknowledge-all", "device": "counter", "seen": 1}, 404),
+        ({"action": "reset-all", "device": "smoke", "seen": "all"}, 400),
         ({"action": "shelve", "alarm": "smoke/smoke/0", "seconds": 3600, "why": "dust"}, 404),
         ({"action": "disable", "device": "smoke", "seconds": 3600, "why": " "}, 400),
         ({"action": "disable", "device": "smoke", "seconds": 3600}, 400),
@@ -281,6 +283,15 @@ def test_a_senseless_wish_never_reaches_the_daemon(house: House, served: Served)
     ):
         assert served.ask("POST", "/command", json.dumps(wish), cookie)[0] == expected, wish
     assert house.commands == []
+
+
+def test_all_alarms_of_a_device_are_acknowledged_and_reset_together(house: House, served: Served) -> None:
+    cookie = served.cookie()
+    for name in ("acknowledge", "reset"):
+        wish = json.dumps({"action": f"{name}-all", "device": "smoke", "seen": 1_800_000_000_000})
+        assert served.ask("POST", "/command", wish, cookie)[0] == 200
+    sent = [(each["device"], each["action"], each["args"]) for each in house.commands]
+    assert sent == [("smoke", name, {"seen": 1_800_000_000_000}) for name in ("acknowledge", "reset")]
 
 
 def test_a_command_says_who_asked_and_until_when(house: House, served: Served) -> None:

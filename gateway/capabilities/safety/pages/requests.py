@@ -96,6 +96,26 @@ class SafetyDeviceRequest(DeviceRequest, frozen=True):
         return Target((device.name,), {"device": title_in(device.title, context.lang, device.name)})
 
 
+class AcknowledgeAll(SafetyDeviceRequest, frozen=True):
+    """Acknowledges all alarms of a device that the page showed."""
+
+    seen: int
+
+    @property
+    def action(self) -> str:
+        return "acknowledge"
+
+
+class ResetAll(SafetyDeviceRequest, frozen=True):
+    """Resets all alarms of a device that the page showed and that are over."""
+
+    seen: int
+
+    @property
+    def action(self) -> str:
+        return "reset"
+
+
 class Disable(SafetyDeviceRequest, frozen=True):
     """Disables a device (屏蔽) for a limited time."""
 
@@ -179,7 +199,9 @@ class CloseFinding(CommandRequest, frozen=True, tag="hazard-closed"):
 
 REQUESTS: tuple[type[CommandRequest], ...] = (
     Acknowledge,
+    AcknowledgeAll,
     Reset,
+    ResetAll,
     Shelve,
     Unshelve,
     CompletePlanStep,

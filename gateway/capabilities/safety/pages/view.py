@@ -100,6 +100,17 @@ class AlarmRow(msgspec.Struct, frozen=True):
     """The point, where the device has several of its kind (`gas.3`)."""
 
 
+class DeviceAlarms(msgspec.Struct, frozen=True):
+    """The alarms of the places behind one device, to be acknowledged or reset together."""
+
+    device: str
+    title: dict[str, str]
+    unacknowledged: int
+    latched: int
+    seen: int
+    """When the newest of them was raised, Unix milliseconds by the clock of then."""
+
+
 class EndedRow(msgspec.Struct, frozen=True):
     """One alarm that ended recently."""
 
@@ -204,6 +215,8 @@ class SafetyView(msgspec.Struct, frozen=True):
 
     alarms: tuple[AlarmRow, ...]
     ended: tuple[EndedRow, ...]
+    groups: tuple[DeviceAlarms, ...] = ()
+    """Devices with alarms of several places."""
     drills: tuple[AlarmRow, ...] = ()
     """Drills, which are never among `alarms`."""
     out: tuple[OutOfServiceRow, ...] = ()
@@ -255,6 +268,7 @@ def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
     return SafetyView(
         alarms=tuple(alarm for alarm in standing if not alarm.drill),
         ended=_ended_rows(part_input),
+        groups=_device_alarms(part_input),
         drills=tuple(alarm for alarm in standing if alarm.drill),
         out=_out_of_service_rows(part_input),
         outputs=tuple(
@@ -355,6 +369,25 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
         )
 
     return tuple(row(alarm) for alarm in alarms)
+
+
+def _device_alarms(part_input: PartInput) -> tuple[DeviceAlarms, ...]:
+    rows: Mapping[str, Alarm] = part_input.rows(Safety)
+    of_device: dict[str, list[Alarm]] = {}
+    for alarm in rows.values():
+        if alarm.is_current and alarm.device in part_input.device_infos:
+            of_device.setdefault(alarm.device, []).append(alarm)
+    return tuple(
+        DeviceAlarms(
+            device=device,
+            title=part_input.title_of(device),
+            unacknowledged=sum(alarm.state in UNACKNOWLEDGED_STATES for alarm in alarms),
+            latched=sum(alarm.state is AlarmState.LATCHED for alarm in alarms),
+            seen=max(alarm.raised.wall_ms for alarm in alarms),
+        )
+        for device, alarms in of_device.items()
+        if sum(alarm.place != "" for alarm in alarms) > 1
+    )
 
 
 def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:

@@ -48,6 +48,11 @@ def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
     }
     seen = view(SMOKE, safety=rows).parts["safety"]
     assert {(line.place, line.where) for line in seen.alarms} == {("1/1", "一楼"), ("1/2", "二楼")}
+    (group,) = seen.groups
+    assert (group.device, group.unacknowledged, group.latched) == ("smoke", 2, 0)
+    assert group.seen == rows["smoke/smoke/1/1"].raised.wall_ms
+    del rows["smoke/smoke/1/1"]
+    assert view(SMOKE, safety=rows).parts["safety"].groups == ()
     snapshot = Snapshot({}, removed={"safety": ((rows["smoke/smoke/1/2"], at(1)),)})
     assert [each.where for each in view_of(SMOKE, snapshot=snapshot).parts["safety"].ended] == ["二楼"]
 
