@@ -123,6 +123,7 @@ async def receive_message(
 ) -> CameraMessage:
     """Receive a message, on the gateway's side. Raises `LinkDown` for an invalid message and for a still
     that was not requested; `asyncio.IncompleteReadError` at the end."""
+    await asyncio.sleep(0)  # A process that was taken over must not hold the loop by many messages at once.
     size = int.from_bytes(await reader.readexactly(4))
     if size > (MAX_STILL_BYTES if still_requested() else MAX_MESSAGE_BYTES):
         raise LinkDown("camera-garbled")

@@ -23,10 +23,17 @@ import pytest
 
 from drivers import ble, lockboard, modbus, mqtt_json
 from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI
+from drivers.camera.messages import (
+    HeartbeatMessage,
+    StillMessage,
+    ValuesMessage,
+    encode_message,
+    receive_message,
+)
 from drivers.gb26875 import Options, connect
 from gateway.base import control
 from gateway.base.tasks import Signal
-from gateway.model import Bus, Device, Listener, ReadFailed
+from gateway.model import Bus, Device, LinkDown, Listener, ReadFailed
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import running as running_broker
@@ -207,6 +214,44 @@ def reply_streams() -> Streams:
         yield f"MBAP {head} for ever", repeated(bytes.fromhex(head))
 
 
+def message_streams() -> Streams:
+    """By the messages of a camera's process."""
+    for message in (HeartbeatMessage(), ValuesMessage("door", {"in": 1}), StillMessage(b"jpeg")):
+        unit = encode_message(message)
+        yield f"{type(message).__name__} for ever", repeated(unit)
+        yield (
+            f"{type(message).__name__} byte by byte",
+            [bytes((byte,)) for byte in (unit * 99)[:DRIP_BYTES]],
+        )
+    for body in (b"", b"\xc1", b"\x91" * 4096, b"\xdf\xff\xff\xff\xff"):
+        yield f"{body[:8]!r} for ever", repeated(len(body).to_bytes(4) + body)
+
+
+@contextlib.asynccontextmanager
+async def the_process_of_a_camera(folder: Path) -> AsyncIterator[Door]:
+    async def send(pieces: list[bytes]) -> None:
+        """Until the gateway ends it."""
+        near, far = socket.socketpair()
+        reader, near_writer = await asyncio.open_connection(sock=near)
+        far_reader, far_writer = await asyncio.open_connection(sock=far)
+
+        async def receive() -> None:
+            with contextlib.suppress(LinkDown, asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    await receive_message(reader, lambda: False)
+            near_writer.transport.abort()
+
+        receiving = asyncio.create_task(receive())
+        await send_on(far_reader, far_writer, pieces)
+        await receiving
+
+    async def is_heard() -> bool:
+        await send([encode_message(HeartbeatMessage())])
+        return True
+
+    yield Door(send, is_heard)
+
+
 @contextlib.asynccontextmanager
 async def the_control_socket(folder: Path) -> AsyncIterator[Door]:
     async def health(request: dict[str, Any]) -> dict[str, Any]:
@@ -356,6 +401,7 @@ DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (fire_panels_on_tcp, fire_streams),
     (a_fire_panel_on_a_serial_line, fire_streams),
     (the_control_socket, call_streams),
+    (the_process_of_a_camera, message_streams),
     (a_lock_board, reply_streams),
     (a_modbus_slave, reply_streams),
     (devices_of_a_broker, json_streams),
