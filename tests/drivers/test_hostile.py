@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from drivers import ble, lockboard, modbus, mqtt_json
+from drivers import ble, dlt645, lockboard, modbus, mqtt_json
 from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI
 from drivers.camera.messages import (
     HeartbeatMessage,
@@ -30,6 +30,7 @@ from drivers.camera.messages import (
     encode_message,
     receive_message,
 )
+from drivers.dlt645.bus import connect as connect_meters
 from drivers.gb26875 import Options, connect
 from gateway.base import control
 from gateway.base.tasks import Signal
@@ -40,7 +41,8 @@ from tests.broker import running as running_broker
 from tests.drivers.ble.adverts import FORMAT_5
 from tests.drivers.ble.bluez import a_bluez, private_bus
 from tests.drivers.ble.test_radio import device as a_sensor
-from tests.drivers.conftest import Line, new_line, rtu
+from tests.drivers.conftest import Answer, Line, new_line, rtu
+from tests.drivers.dlt645.meters import CAPTURED, WAKE_UP, Replay, a_meter
 from tests.drivers.gb26875.frames import CONFIRMED, FIRE, PUBLISHED, STRANGER, component, components, device
 from tests.drivers.gb26875.frames import packet as fire_packet
 from tests.drivers.gb26875.peer import calling, until
@@ -143,7 +145,7 @@ async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pi
     writer.transport.abort()
 
 
-async def say_on(line: Line, pieces: list[bytes]) -> None:
+async def say_on(line: Line | TcpLine, pieces: list[bytes]) -> None:
     """As fast as the line takes it."""
     chunks = [piece[start : start + 512] for piece in pieces for start in range(0, len(piece), 512)]
     while chunks:
@@ -151,6 +153,15 @@ async def say_on(line: Line, pieces: list[bytes]) -> None:
             line.say(chunks[0])
             del chunks[0]
         await asyncio.sleep(0)
+
+
+def meter_streams() -> Streams:
+    """By the frames of DL/T 645."""
+    frames = [bytes.fromhex(reply) for replies in CAPTURED.values() for reply in replies.values()]
+    for unit in (WAKE_UP, b"\x68", b"\x16", b"\x68\x16", frames[0][:10], frames[0][:-1], *frames[:3]):
+        yield f"{unit.hex(' ')} for ever", repeated(unit)
+        yield f"{unit.hex(' ')} byte by byte", [bytes((byte,)) for byte in (unit * 99)[:DRIP_BYTES]]
+    yield "frames as long as they can be", repeated(frames[0][:9] + b"\xff" + b"\x68" * 255)
 
 
 @contextlib.asynccontextmanager
@@ -287,9 +298,49 @@ async def a_modbus_slave(folder: Path) -> AsyncIterator[Door]:
             yield liar(line, bus, a_device(), lambda request: [(0, registers(request))])
 
 
-def liar(
-    line: Line, bus: Bus, device: Device, honest: Callable[[bytes], list[tuple[float, bytes]]]
-) -> Door:
+@contextlib.asynccontextmanager
+async def a_meter_on_a_serial_line(folder: Path) -> AsyncIterator[Door]:
+    with new_line() as line:
+        options = dlt645.Options(url=f"serial:{line.path}", timeout=0.02, settle=0.0)
+        async with connect_meters(options, ()) as bus:
+            yield liar(line, bus, a_meter(), Replay("000000000161").answer)
+
+
+class TcpLine:
+    """The far end of a TCP connection, as if it were that of a serial line."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = lambda _: []
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        with contextlib.suppress(ConnectionError):
+            while request := await reader.read(4096):
+                for _, reply in self.answer(request):
+                    writer.write(reply)
+        writer.close()
+
+    def say(self, data: bytes) -> None:
+        if self._writer and not self._writer.is_closing():
+            self._writer.write(data)
+
+
+@contextlib.asynccontextmanager
+async def a_modbus_server(folder: Path) -> AsyncIterator[Door]:
+    line = TcpLine()
+    async with await asyncio.start_server(line.serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        options = modbus.Options(url=f"tcp://127.0.0.1:{port}", timeout=0.02)
+        async with modbus.connect(options, ()) as bus:
+
+            def honest(request: bytes) -> list[tuple[float, bytes]]:
+                return [(0.0, request[:4] + bytes((0, 5, request[6], 3, 2, 4, 210)))]
+
+            yield liar(line, bus, a_device(), honest)
+
+
+def liar(line: Line | TcpLine, bus: Bus, device: Device, honest: Answer) -> Door:
     """A device on a line that answers one request with a stream, and the next ones as it should."""
     one_at_a_time = asyncio.Lock()
 
@@ -404,6 +455,8 @@ DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (the_process_of_a_camera, message_streams),
     (a_lock_board, reply_streams),
     (a_modbus_slave, reply_streams),
+    (a_modbus_server, reply_streams),
+    (a_meter_on_a_serial_line, meter_streams),
     (devices_of_a_broker, json_streams),
     (sensors_in_the_air, advertisement_streams),
 ]
