@@ -17,7 +17,6 @@ import msgspec
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import exception_of
 from gateway.model import (
-    MORE_PLACES,
     UNKNOWN_FIRE_POINT,
     Clock,
     Device,
@@ -30,15 +29,8 @@ from gateway.model import (
 from gateway.words import translate
 
 from .channels import AlarmMessage, Channel, Contact, DeliveryFailed
+from .places import place_text
 from .services.escalation import TEST_ALARM_ID, Notice, delivery_id, due_notices, notice_key
-
-
-def place_text(language: str, place: str, where: str) -> str:
-    """A place behind a device for people: its name and its address."""
-    if place == MORE_PLACES:
-        return translate(language, "notice.more-places")
-    return f"{where} {place}".strip()
-
 
 _WORD_BY_GATEWAY_PART = {"escalation": "channel-of", "outputs": "output-of"}
 """The word keys for faults of the gateway's own parts, by the device they are recorded for."""

@@ -16,6 +16,7 @@ from gateway.config import Site
 from gateway.model import Device, Hazard, Lane, Record, Stamp
 from gateway.words import translate
 
+from .places import place_text
 from .services.emergency_plans import EmergencyPlan
 from .site import SafetySite
 
@@ -30,8 +31,9 @@ class SensorEntry(NamedTuple):
     point: str
     by: str
     why: str = ""
+    place: str = ""
     where: str = ""
-    """The place behind the sensor's device, of a point that stands for many."""
+    """The place behind the device, of a point that stands for many: its address, and its name."""
 
 
 class SensorLog(msgspec.Struct):
@@ -88,8 +90,8 @@ class PeriodLog:
         if body.get("mode") == "drill":
             return
         sensor = self.sensors.setdefault(record.device, SensorLog())
-        where = " ".join(filter(None, (body.get("where"), body.get("place"))))
-        entry = SensorEntry(at, body["point"], body.get("by", ""), body.get("why", ""), where)
+        texts = (body.get(key, "") for key in ("by", "why", "place", "where"))
+        entry = SensorEntry(at, body["point"], *texts)
         change, alarm_id = body["change"], body["id"]
         if change == "tested":
             sensor.tests.append(entry)
@@ -154,7 +156,7 @@ def _sensor_row(name: str, sensor: SensorLog, site: Site, language: str) -> list
                     (
                         f"{each.at:%m-%d %H:%M}",
                         _point_title(each.point, device, language),
-                        each.where,
+                        place_text(language, each.place, each.where),
                         each.by,
                         each.why,
                     ),

@@ -164,6 +164,15 @@ def test_everything_of_the_month_is_in_its_table(tmp_path: Path) -> None:
     ]
 
 
+def test_a_place_behind_a_device_is_in_the_log(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path)
+    places = {"1/2": "二楼走廊", "*": ""}
+    gateway.step(Sample("smoke-hall", gateway.at(60), {"smoke": True}, places={"smoke": places}))
+    sensors, *_ = log_tables(gateway.log(), gateway.site, "zh")
+    alarms = {row[0]: row[3] for row in sensors.rows}["大厅烟感"]
+    assert sorted(alarms.splitlines()) == ["12-01 12:01 烟雾 二楼走廊 1/2", "12-01 12:01 烟雾 及其他部位"]
+
+
 def test_another_month_has_none_of_it_and_the_year_has_all(tmp_path: Path) -> None:
     gateway = a_month(tmp_path)
     empty = gateway.log("2026-11")
