@@ -21,6 +21,8 @@ CONNECTION_TIMEOUT_S = 10.0
 """From the opening of a connection until it is closed, whatever the client does."""
 MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS = 128, 64
 MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_LINES = 256
+"""Empty ones before the request line included."""
 READ_BYTES = 16 * 1024
 SILENCE_AFTER_BODY_S = 1.0
 MAX_CHUNKS = 4096
@@ -194,7 +196,7 @@ class _HttpConnection:
         lines: list[str] = []
         size = 0
         try:
-            while True:
+            for _ in range(MAX_HEADER_LINES):
                 line = await _read_line(self.reader)
                 size += len(line)
                 if size > MAX_HEADER_BYTES:
@@ -203,6 +205,7 @@ class _HttpConnection:
                     lines.append(text)
                 elif lines:
                     return lines
+            raise HttpRefused(431)
         except asyncio.IncompleteReadError as error:
             if lines or error.partial:
                 raise HttpRefused(400) from error

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from drivers import ble, dlt645, lockboard, modbus, mqtt_json
+from drivers import ble, dlt645, http_push, lockboard, modbus, mqtt_json
 from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI
 from drivers.camera.messages import (
     HeartbeatMessage,
@@ -34,6 +34,8 @@ from drivers.dlt645.bus import connect as connect_meters
 from drivers.gb26875 import Options, connect
 from gateway.base import control
 from gateway.base.tasks import Signal
+from gateway.config import MetricsOptions
+from gateway.daemon import metrics
 from gateway.model import Bus, Device, LinkDown, Listener, ReadFailed
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.mqtt import connect as connect_mqtt
@@ -47,8 +49,13 @@ from tests.drivers.gb26875.frames import CONFIRMED, FIRE, PUBLISHED, STRANGER, c
 from tests.drivers.gb26875.frames import packet as fire_packet
 from tests.drivers.gb26875.peer import calling, until
 from tests.drivers.modbus.lines import GOOD, a_device, registers
+from tests.drivers.test_http_push import bearer
+from tests.drivers.test_http_push import door as a_counter
+from tests.drivers.test_http_push import request as http_request
+from tests.drivers.test_http_push import secret as a_secret
 from tests.drivers.test_lockboard import Board, locker
 from tests.drivers.test_mqtt_json import thermometer
+from tests.gateway.simulate.conftest import free_port
 from tests.turns import allowed_s, watched_turns
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +205,27 @@ async def a_fire_panel_on_a_serial_line(folder: Path) -> AsyncIterator[Door]:
             yield Door(send, is_heard)
 
 
+def http_streams() -> Streams:
+    """By HTTP/1.1 and the bodies of counters."""
+    head = b"POST /north HTTP/1.1\r\nHost: a\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    for unit in (b"\n", b"\r\n", head, b"GET / HTTP/1.1\r\n\r\n", b"x: y\r\n", b" \r\n", b"%2f"):
+        yield f"{unit!r} for ever", repeated(unit)
+        yield f"{unit!r} byte by byte", [bytes((byte,)) for byte in (unit * 50)[:DRIP_BYTES]]
+        yield f"{unit!r} after a method", [b"GET /", *repeated(unit)]
+        yield f"{unit!r} in chunks", [chunked, *repeated(b"1\r\n" + unit[:1] + b"\r\n")]
+    yield "a chunk without end", [chunked, *repeated(b"f")]
+    yield "a header without end", [head + b"x: ", *repeated(b"y")]
+    for unit in (b"[", b'{"a":', b"<a>", b"<a/>", b"9", b'"', b"<!--", b"&amp;", b"<a b='c'/>"):
+        body = unit * (STREAM_BYTES // len(unit))
+        length = f"Content-Length: {len(body)}\r\n\r\n".encode()
+        yield f"{unit!r} in a body", [head + length + body]
+        yield (
+            f"{unit!r} in an element",
+            [head + f"Content-Length: {len(body) + 7}\r\n\r\n<r>".encode() + body + b"</r>"],
+        )
+
+
 def json_streams() -> Streams:
     """By the payloads of devices."""
     for text in ("[", '{"a":', '"', "9", "-", "[0,", '{"t":1}', "1e", "\\u0000", "nan,"):
@@ -261,6 +289,57 @@ async def the_process_of_a_camera(folder: Path) -> AsyncIterator[Door]:
         return True
 
     yield Door(send, is_heard)
+
+
+@contextlib.asynccontextmanager
+async def counters_that_push(folder: Path) -> AsyncIterator[Door]:
+    port = free_port()
+    options = http_push.Options(
+        listen=f"127.0.0.1:{port}", secret_file=a_secret(folder, "correct-horse-battery")
+    )
+    counter = a_counter("/north", a_secret(folder, "another-long-token"))
+    async with http_push.connect(options, (counter,)) as listener, taken(listener):
+
+        async def is_heard() -> bool:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(http_request("/north", b'{"in": 12, "out": 7}', bearer("another-long-token")))
+            async with asyncio.timeout(20):
+                status = await reader.readline()
+            writer.close()
+            return b" 200 " in status
+
+        yield Door(lambda pieces: send_to(port, pieces), is_heard)
+
+
+@contextlib.asynccontextmanager
+async def the_metrics(folder: Path) -> AsyncIterator[Door]:
+    port = free_port()
+    gateway: Any = WellGateway()
+    serving = asyncio.create_task(metrics.serve(MetricsOptions(port=port), gateway))
+
+    async def is_heard() -> bool:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                    status = await reader.readuntil(b"\r\n")
+                    writer.close()
+                    return b" 200 " in status
+                await asyncio.sleep(0)
+
+    yield Door(lambda pieces: send_to(port, pieces), is_heard)
+    serving.cancel()
+    await asyncio.wait([serving])
+
+
+class WellGateway:
+    """As much of a gateway as its health check needs."""
+
+    journal = None
+
+    def health(self) -> dict[str, Any]:
+        return {"ok": True}
 
 
 @contextlib.asynccontextmanager
@@ -451,6 +530,8 @@ OpenDoor = Callable[[Path], contextlib.AbstractAsyncContextManager[Door]]
 DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (fire_panels_on_tcp, fire_streams),
     (a_fire_panel_on_a_serial_line, fire_streams),
+    (counters_that_push, http_streams),
+    (the_metrics, http_streams),
     (the_control_socket, call_streams),
     (the_process_of_a_camera, message_streams),
     (a_lock_board, reply_streams),
