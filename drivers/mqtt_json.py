@@ -26,7 +26,7 @@ from gateway.model import (
     Scan,
     Value,
 )
-from gateway.wire.broker import BrokerOptions
+from gateway.wire.broker import BrokerOptions, bus_of
 from gateway.wire.codec import convert_values, value_at
 from gateway.wire.json_text import parse_json
 from gateway.wire.mqtt import Connection, IncomingMessage
@@ -34,6 +34,8 @@ from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.path import is_valid_path
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
+MAX_SCAN_PACKET_BYTES = 8 << 20
+"""zigbee2mqtt describes all its devices in one message."""
 FOREIGN_TOPICS = re.compile(
     r"application/[^/]+/(device|gateway)/.*|linli/v1/.*|homeassistant/.*|.+/bridge/.*|.+/(availability|set|get)"
 )
@@ -170,13 +172,23 @@ class JsonListener(Listener):
                     connection.subscribe(full)
                 self._receivers.setdefault(full, []).append((device, topic))
 
+    def notices(self) -> list[tuple[str, dict[str, Any]]]:
+        return [("error", {"reason": error.as_sentence()}) for error in self._connection.restrictions]
+
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         async for message in self._connection.messages():
-            for device, topic in self._receivers.get(message.topic, ()):
+            receivers = self._receivers.get(message.topic)
+            if receivers is None:
+                self._connection.unsubscribe(message.topic)
+                continue
+            for device, topic in receivers:
                 for reading in self._readings(device, topic, message):
                     yield device.name, reading
 
     def _readings(self, device: Device, topic: str, message: IncomingMessage) -> Iterator[Any]:
+        if message.error:
+            yield message.error
+            return
         try:
             raw = _message(topic, parse_json(message.payload))
         except ReadFailed as failed:
@@ -185,10 +197,16 @@ class JsonListener(Listener):
             return
         if _says_offline(device.points, raw):
             yield ReadFailed("mqtt-offline", FailureKind.SILENT, topic=message.topic)
-        elif not message.retained:  # A retained message is of unknown age, so it is not a reading.
-            values = decode(device.points, raw)
-            found = {name: value for name, value in values.items() if value is not None}
-            yield from with_press_end(device.points, raw, found)
+            return
+        # A retained message is of unknown age: unless it is the state of the device, it is no reading.
+        if message.retained and not device.retained:
+            return
+        values = decode(device.points, raw)
+        found = {name: value for name, value in values.items() if value is not None}
+        readings = [*with_press_end(device.points, raw, found)]
+        # A press that was retained is over.
+        for reading in readings[-1:] if message.retained else readings:
+            yield message.as_reading(reading)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Publish the message of an action of the device's profile; it takes no arguments."""
@@ -207,7 +225,7 @@ class JsonListener(Listener):
 @asynccontextmanager
 async def connect(options: BrokerOptions, devices: tuple[Device, ...]) -> AsyncIterator[JsonListener]:
     """Connect and subscribe."""
-    async with connect_mqtt(options) as connection:
+    async with connect_mqtt(options, owner=bus_of(devices), keep_session=True) as connection:
         yield JsonListener(connection, devices)
 
 
@@ -215,7 +233,8 @@ async def _overhear_devices(options: BrokerOptions) -> AsyncIterator[OverheardDe
     """Report every topic with a JSON object, and every device that zigbee2mqtt lists. Connects without a
     client id: with the same one the broker would close the other client's connection."""
     listed: dict[str, dict[str, str]] = {}
-    async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
+    alone = msgspec.structs.replace(options, client_id="")
+    async with connect_mqtt(alone, max_packet_bytes=MAX_SCAN_PACKET_BYTES) as connection:
         connection.subscribe("#")
         async for message in connection.messages():
             if bridge := BRIDGE_DEVICES.fullmatch(message.topic):
@@ -282,6 +301,7 @@ DRIVER = Driver(
     format_raw=format_raw,
     action=PublishAction,
     check_device=check_device,
+    may_retain=True,
     scan=Scan(
         candidate_buses=_candidate_buses,
         target_of=lambda options: options.url,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -54,6 +55,29 @@ def running(folder: Path, *config: str, anonymous: bool = True, scheme: str = "m
         yield broker
     finally:
         broker.kill()
+
+
+def subscribing_allowed(folder: Path, *filters: str) -> tuple[str, ...]:
+    """Configuration by which everybody may publish everything, but subscribe only by these filters: refused
+    in the SUBACK, as an ACL file of mosquitto does not."""
+    allowed = [{"acltype": "subscribeLiteral", "topic": name, "allow": True} for name in filters]
+    access = {
+        "publishClientSend": True,
+        "publishClientReceive": True,
+        "subscribe": False,
+        "unsubscribe": True,
+    }
+    rules = {
+        "defaultACLAccess": access,
+        "clients": [],
+        "groups": [{"groupname": "all", "roles": [{"rolename": "reader"}]}],
+        "roles": [{"rolename": "reader", "acls": allowed}],
+        "anonymousGroup": "all",
+    }
+    file = folder / "dynamic-security.json"
+    file.write_text(json.dumps(rules))
+    (plugin, *_) = Path("/usr/lib").rglob("mosquitto_dynamic_security.so")
+    return f"plugin {plugin}", f"plugin_opt_config_file {file}"
 
 
 @contextlib.asynccontextmanager

@@ -34,7 +34,7 @@ from gateway.model import (
     Value,
     sentence,
 )
-from gateway.wire.broker import BrokerOptions
+from gateway.wire.broker import BrokerOptions, bus_of
 from gateway.wire.log import log_warning
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
@@ -311,20 +311,32 @@ class LoraListener(Listener):
 
     def __init__(self, connection: Connection, application: str, devices: tuple[Device, ...]) -> None:
         self._connection = connection
+        self._application = application
         self._sensors = {device.address.dev_eui: _SensorState(device, application) for device in devices}
         for device in devices:
             events = ("up", "txack", "ack", "log") if device.actions else ("up",)
             for event in events:
-                connection.subscribe(
-                    f"application/{application}/device/{device.address.dev_eui}/event/{event}"
-                )
+                connection.subscribe(self._filter(device.address.dev_eui, event))
 
-    async def listen(self) -> AsyncIterator[tuple[str, LorawanUplink | ReadFailed]]:
+    def _filter(self, dev_eui: str, event: str) -> str:
+        return f"application/{self._application}/device/{dev_eui}/event/{event}"
+
+    def notices(self) -> list[tuple[str, dict[str, Any]]]:
+        return [("error", {"reason": error.as_sentence()}) for error in self._connection.restrictions]
+
+    async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         async for message in self._connection.messages():
-            _, application, _, eui, _, event = message.topic.split("/")
+            _, application, _, eui, _, event = (message.topic.split("/") + [""] * 6)[:6]
             sensor = self._sensors.get(eui)
+            if sensor is None:
+                for topic in (message.topic, self._filter(eui, event)):
+                    self._connection.unsubscribe(topic)
+                continue
             # A retained message is of unknown age, so it is not a reading.
-            if message.retained or sensor is None:
+            if message.retained:
+                continue
+            if message.error:
+                yield sensor.name, message.error
                 continue
             if event != "up":
                 _handle_downlink_event(sensor, event, message.payload)
@@ -339,7 +351,7 @@ class LoraListener(Listener):
                 continue
             sensor.log_unknown_record(raw)
             for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
-                yield sensor.name, reading
+                yield sensor.name, message.as_reading(reading)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Queue a downlink; return when it has been sent or, if it is `confirmed`, acknowledged."""
@@ -395,7 +407,7 @@ def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> 
 @contextlib.asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[LoraListener]:
     """Connect and subscribe."""
-    async with connect_mqtt(options) as connection:
+    async with connect_mqtt(options, owner=bus_of(devices), keep_session=True) as connection:
         yield LoraListener(connection, options.application, devices)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -32,6 +32,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """How a device of this model identifies itself to a scan: patterns with * and ?, case-insensitive."""
     text: str
     """The text of the file."""
+    retained: Literal["", "state"] = ""
+    """As `Device.retained`."""
 
 
 class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class _ProfileKeys(msgspec.Struct, frozen=True, kw_only=True):
     driver: str
     source: str
     verified: bool = False
+    retained: Literal["", "state"] = ""
 
     CHECKS: ClassVar[Checks] = {"source": (lambda source: bool(source.strip()), "source-empty")}
 
@@ -102,6 +105,8 @@ class _ProfileReader(TomlReader):
         driver = self.load_driver(keys.driver, ("driver",))
         if driver is None:
             return None
+        if keys.retained and not driver.may_retain:
+            self.add_mistake(("retained",), "retained-none", driver=keys.driver)
         if not isinstance(points, dict) or not points:
             self.add_mistake(("points",), "points-missing")
             return None
@@ -121,6 +126,7 @@ class _ProfileReader(TomlReader):
             examples=tuple(examples),
             fingerprint=fingerprint,
             text=self.text,
+            retained=keys.retained,
         )
 
     def _check_fingerprint(self, driver: Driver, patterns: Any) -> None:

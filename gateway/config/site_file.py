@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.model import Checks, ConfigError, Device
 from gateway.model.hours import WeeklyHours, parse_week
+from gateway.wire.broker import BrokerOptions, with_default_client_id
 
 from .capability import (
     Figure,
@@ -147,6 +148,14 @@ class _SiteReader(TomlReader):
         metrics = self.read_section(MetricsOptions, data, "metrics")
         dashboard = self.read_section(DashboardOptions, data, "dashboard")
         buses = self._read_buses(data)
+        self._check_client_ids(uplink, buses)
+        if centre:
+            buses = {
+                name: msgspec.structs.replace(
+                    bus, options=with_default_client_id(bus.options, centre.id, name)
+                )
+                for name, bus in buses.items()
+            }
         devices = self._read_devices(data, buses)
         self._check_uplink_commands(uplink, buses, devices)
         hours = self._read_hours(data)
@@ -234,6 +243,18 @@ class _SiteReader(TomlReader):
                 buses[name] = BusSpec(name, driver, options)
         return buses
 
+    def _check_client_ids(self, uplink: UplinkOptions | None, buses: dict[str, BusSpec]) -> None:
+        """A broker ends the older of two connections with the same client id."""
+        connections: dict[tuple[str, ...], Any] = {("uplink",): uplink} if uplink else {}
+        connections |= {("bus", bus.name): bus.options for bus in buses.values()}
+        seen: dict[tuple[str, int, str], str] = {}
+        for path, options in connections.items():
+            if isinstance(options, BrokerOptions) and options.client_id:
+                key = options.host, options.port, options.client_id
+                other = seen.setdefault(key, ".".join(path))
+                if other != ".".join(path):
+                    self.add_mistake((*path, "client_id"), "client-id-twice", other=other)
+
     def _read_devices(self, data: Table, buses: dict[str, BusSpec]) -> dict[str, Device]:
         devices: dict[str, Device] = {}
         for name, table in self.named_tables(data, "device"):
@@ -275,6 +296,7 @@ class _SiteReader(TomlReader):
                 points=profile.points,
                 every=keys.every,
                 actions=profile.actions,
+                retained=profile.retained,
             )
             try:
                 others = tuple(other for other in devices.values() if other.bus == keys.bus)

@@ -76,6 +76,9 @@ class ControlCalls(Mapping[str, Handler]):
                 device["silent_s"] = now.seconds_since(last)
         lag = self._gateway.loop_lag
         findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
+        if uplink := self._gateway.uplink:
+            errors = [*([uplink.offline_error] if uplink.offline_error else ()), *uplink.restrictions]
+            findings += [{"key": "uplink", "facts": {"reason": error.as_sentence()}} for error in errors]
         return {"buses": reports, "gateway": findings}
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import FAILURES_UNTIL_OFFLINE, Clock, GatewayError, Quality, Revision
+from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import DeviceState, Presence, device_state
 from gateway.uplink import Uplink
@@ -288,6 +288,6 @@ class Reloader:
     def _is_silent(self, name: str, since: int, seconds: float) -> bool:
         """Whether it has sent nothing good since then; False for one that reports less often than that."""
         sample = self._journal.latest_samples.get(name)
-        if sample is None or sample.at.mono_ns <= since:
+        if sample is None or sample.at.mono_ns <= since or sample.body.get("arrival") == Arrival.RETAINED:
             return FAILURES_UNTIL_OFFLINE * self._expected_interval_s(name) <= seconds
         return bool(sample.body["quality"] == Quality.OFFLINE)

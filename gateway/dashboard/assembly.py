@@ -142,7 +142,8 @@ def _device_row(
             row, condition=DeviceCondition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
         )
     at = wall_ms(sample.at, now)
-    condition = DeviceCondition.UNCERTAIN if sample.body.get("bad") else DeviceCondition.GOOD
+    is_uncertain = sample.body.get("bad") or sample.body.get("arrival")
+    condition = DeviceCondition.UNCERTAIN if is_uncertain else DeviceCondition.GOOD
     if is_daemon_away or is_stale(at, info.interval_s, now):
         condition = DeviceCondition.STALE
     values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)

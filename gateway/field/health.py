@@ -12,6 +12,7 @@ from gateway.base.log import error_text, log_event
 from gateway.config import BusSpec
 from gateway.model import (
     FAILURES_UNTIL_OFFLINE,
+    Arrival,
     Clock,
     Device,
     FailureKind,
@@ -23,7 +24,7 @@ from gateway.model import (
 )
 from gateway.wire.codec import convert_values
 
-from .doctor import DeviceSnapshot, line_report
+from .doctor import DeviceSnapshot, diagnosis_of, line_report
 from .tally import SlidingTally
 from .unknown import UnknownSenders
 
@@ -102,16 +103,19 @@ class LineHealth:
         self.openings_without_sample = 0
         """How often the line was opened in vain: some open, and close at the first request."""
         self.unknown_senders = UnknownSenders(spec.name, clock)
+        self.down_error: LinkDown | None = None
+        """Why the line is not open."""
         self._clock = clock
         self._sink = sink
 
-    def to_sample(self, device: Device, raw: Raw) -> Sample:
+    def to_sample(self, device: Device, raw: Raw, arrival: Arrival = Arrival.LIVE) -> Sample:
         """Decode a raw reading. It is stamped now."""
         driver = self.spec.driver
         values, bad = convert_values(device.points, driver.decode(device.points, raw))
         state = driver.state_to_save(raw) if driver.state_to_save else None
         places = driver.places(device.points, raw) if driver.places else {}
-        return Sample(device.name, self._clock.now(), values, bad, places=places, driver_state=state)
+        now = self._clock.now()
+        return Sample(device.name, now, values, bad, places=places, arrival=arrival, driver_state=state)
 
     async def accept_sample(self, health: DeviceHealth, sample: Sample) -> None:
         """A sample without any value counts as a failure."""
@@ -145,6 +149,12 @@ class LineHealth:
         )
         await self._sink(Sample(health.device.name, self._clock.now(), bad=_all_missing(health.device)))
 
+    async def publish_retained(self, device: Device, raw: Raw) -> None:
+        """A state that somebody has kept: its values count, but it is no sign that the device works."""
+        sample = self.to_sample(device, raw, Arrival.RETAINED)
+        if sample.values:
+            await self._sink(sample)
+
     async def record_failure(
         self, health: DeviceHealth, failed: ReadFailed, *, is_outage: bool = False
     ) -> None:
@@ -161,6 +171,7 @@ class LineHealth:
         if not self.counters.is_up:
             log_event(logging.INFO, "bus-up", bus=self.spec.name)
         self.counters.is_up = True
+        self.down_error = None
 
     async def mark_down(self, error: LinkDown) -> None:
         """The line, and with it each of its devices, cannot be reached."""
@@ -168,6 +179,7 @@ class LineHealth:
             reason = error_text(error.key, **error.facts)
             log_event(logging.WARNING, "bus-down", bus=self.spec.name, reason=reason)
         self.counters.is_up = False
+        self.down_error = error
         self.counters.failures += 1
         for health in self.devices.values():
             await self.record_outage(health, error)
@@ -198,6 +210,8 @@ class LineHealth:
             for name, health in self.devices.items()
         ]
         report = line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
+        if self.down_error:
+            report["findings"].append(msgspec.structs.asdict(diagnosis_of(self.down_error)))
         report["findings"] += map(msgspec.structs.asdict, self.unknown_senders.diagnoses())
         return report
 

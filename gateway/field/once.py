@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from gateway.config import BusSpec
-from gateway.model import Bus, Device, LinkDown, Listener, Raw, ReadFailed
+from gateway.model import Bus, Device, LinkDown, Listener, Raw, ReadFailed, StoredReading
+from gateway.wire.broker import as_guest
 from gateway.wire.codec import convert_values
 
 from .pushed import message_or_silence
@@ -14,7 +15,7 @@ from .pushed import message_or_silence
 
 async def read_once(spec: BusSpec, device: Device) -> dict[str, Any]:
     """Open the line, read, close it. Raises `ReadFailed` or `LinkDown`."""
-    async with spec.driver.connect(spec.options, (device,)) as bus:
+    async with spec.driver.connect(as_guest(spec.options), (device,)) as bus:
         started = time.monotonic()
         if isinstance(bus, Bus):
             raw = await bus.read(device)
@@ -30,5 +31,5 @@ async def _next_message(bus: Listener, device: Device) -> Raw:
     async for _, raw in bus.listen():
         if isinstance(raw, ReadFailed):
             raise raw
-        return raw
+        return raw.raw if isinstance(raw, StoredReading) else raw
     raise LinkDown("line-down", reason=device.bus)

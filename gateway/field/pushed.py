@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 from gateway.base.tasks import root_error
 from gateway.model import (
+    Arrival,
     Clock,
     Command,
     Device,
@@ -18,6 +19,7 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Sample,
+    StoredReading,
     UnknownSender,
 )
 
@@ -64,8 +66,9 @@ class PushedLine:
                 self._health.unknown_senders.record(raw)
                 continue
             health = self._health.devices[name]
-            for reading in self._readings_in(health.device, raw):
-                await self._process_reading(health, reading)
+            stored = raw if isinstance(raw, StoredReading) else StoredReading(raw, Arrival.LIVE)
+            for reading in self._readings_in(health.device, stored.raw):
+                await self._process_reading(health, reading, stored.arrival)
         raise LinkDown("line-down", reason=self._name)
 
     def _readings_in(self, device: Device, raw: Raw | ReadFailed) -> list[Raw | ReadFailed]:
@@ -76,15 +79,18 @@ class PushedLine:
         except ReadFailed as failed:
             return [failed]
 
-    async def _process_reading(self, health: DeviceHealth, raw: Raw | ReadFailed) -> None:
+    async def _process_reading(self, health: DeviceHealth, raw: Raw | ReadFailed, arrival: Arrival) -> None:
         name = health.device.name
+        if arrival is Arrival.RETAINED and not isinstance(raw, ReadFailed):
+            await self._health.publish_retained(health.device, raw)
+            return
         self._health.counters.polls += 1
         health.tally.current(self._clock.mono()).polls += 1
         if isinstance(raw, ReadFailed):
             await self._health.record_failure(health, raw, is_outage=raw.kind is FailureKind.SILENT)
             self._answer_readers(name, raw)
             return
-        sample = self._health.to_sample(health.device, raw)
+        sample = self._health.to_sample(health.device, raw, arrival)
         now = self._clock.mono()
         self._last_message[name] = now
         if sample.values:

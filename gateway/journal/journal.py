@@ -22,7 +22,7 @@ import msgspec
 from gateway.base.failpoint import failpoint
 from gateway.base.log import log_event
 from gateway.base.tasks import Signal, run_to_end
-from gateway.model import Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
+from gateway.model import Arrival, Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
 from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
 from .gaps import find_gaps
@@ -274,6 +274,8 @@ class Journal:
             body["bad"] = sample.bad
         if sample.error:
             body["error"] = sample.error
+        if sample.arrival is not Arrival.LIVE:
+            body["arrival"] = sample.arrival
         record, encoded = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)
         if encoded is None:
             return record

@@ -11,7 +11,7 @@ from gateway.model.device_time import parse_device_time
 from gateway.model.driver import Bus, Driver, Listener, OverheardDevice, Scan, UnknownSender
 from gateway.model.errors import ConfigError, FailureKind, GatewayError, LinkDown, ReadFailed, as_fact
 from gateway.model.record import GATEWAY_DEVICE, UNKNOWN_FIRE_POINT, UPLINK_DEVICE, Fact, Lane, Record
-from gateway.model.sample import MORE_PLACES, Quality, Raw, Sample, Value
+from gateway.model.sample import MORE_PLACES, Arrival, Quality, Raw, Sample, StoredReading, Value
 from gateway.model.sentence import Sentence, cause_of, duration, sentence
 from gateway.model.service import (
     ConfigurationAdopted,
@@ -35,6 +35,7 @@ __all__ = [
     "Action",
     "AlarmSpec",
     "Argument",
+    "Arrival",
     "Bus",
     "Checks",
     "Clock",
@@ -73,6 +74,7 @@ __all__ = [
     "Sentence",
     "Service",
     "Stamp",
+    "StoredReading",
     "Tick",
     "UnknownSender",
     "Value",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -103,6 +103,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """The driver's points, each a `Point`."""
     every: float
     """Seconds between polls; for a device that pushes, the longest silence to expect."""
+    retained: Literal["", "state"] = ""
+    """`state`: what is retained of its messages is its present state; else it is not used."""
     actions: dict[str, Any] = {}
     """The actions of its profile, each the driver's `Action`."""
 

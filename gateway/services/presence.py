@@ -9,6 +9,7 @@ from math import inf
 import msgspec
 
 from gateway.model import (
+    Arrival,
     ConfigurationAdopted,
     Fact,
     Lane,
@@ -68,7 +69,7 @@ class Presence(Service):
     def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, ConfigurationAdopted):
             return _adopted_rows(rows, message), []
-        if not isinstance(message, Sample):
+        if not isinstance(message, Sample) or message.arrival is Arrival.RETAINED:
             return {}, []
         online = not message.error
         old: PresenceRow | None = rows.get(message.device)

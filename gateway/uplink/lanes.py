@@ -7,9 +7,10 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.base.failpoint import failpoint
+from gateway.base.tasks import Signal
 from gateway.journal import Journal
 from gateway.model import Clock, Lane, LinkDown, Record, Stamp
 from gateway.wire import mqtt
@@ -25,6 +26,14 @@ PUBLISH_OVERHEAD_BYTES = 32
 """A PUBLISH without topic and payload, rounded up."""
 MAX_LOST_CONNECTIONS = 3
 """Connections a record may break before it is a dead letter."""
+MAX_HELD_MESSAGES = {Lane.ALARM: 256, Lane.EVENT: 256, Lane.TELEMETRY: 32}
+"""Messages to one refused topic that wait until it is accepted. Beyond that the lane waits too or, where
+the broker accepts its other topics, the oldest becomes a dead letter. They hold the lane's cursor, so what
+follows them is sent again over the next connection."""
+QUOTA_EXCEEDED = 0x97
+"""A refusal that will pass: nothing becomes a dead letter."""
+MIN_HELD_RETRY_S, MAX_HELD_RETRY_S = 5.0, 60.0
+"""One message to a refused topic is sent again after this time, doubled each time."""
 MAX_SINGLE_SENDS = 1000
 """Messages sent singly after a broken connection: a suspect that the journal has evicted in the meantime is
 never acknowledged."""
@@ -117,6 +126,11 @@ class PoisonDetector:
                     self._poisonous.add(key)
         self._single_sends_left = MAX_SINGLE_SENDS
 
+    def record_refused_topic(self, records: Iterable[Record]) -> None:
+        """The broker refuses messages to the topic of these, whatever is in them."""
+        for key in map(_record_key, records):
+            self._lost_connections.pop(key, None)
+
     def record_refusal(self, records: Iterable[Record]) -> None:
         """The broker has refused a message with these: the next connection finds out which one it is."""
         self._lost_connections |= dict.fromkeys(map(_record_key, records), 1)
@@ -148,6 +162,36 @@ class DeliveryBatch:
         self.dead_letters: list[tuple[Record, str]] = []
 
 
+class _Sending(NamedTuple):
+    """A message, and the batch that waits for it."""
+
+    batch: DeliveryBatch
+    records: Sequence[Record]
+    message: Message
+
+
+class _HeldTopic:
+    """The messages to a topic that the broker refuses, in the order of their records."""
+
+    def __init__(self, code: int, now: float) -> None:
+        self.code = code
+        self.messages: deque[_Sending] = deque()
+        self.room = Signal()
+        """Sent when there may be room for more messages."""
+        self.interval_s = MIN_HELD_RETRY_S
+        self.retry_at_s = now + self.interval_s
+        self.is_accepted = False
+        """The broker has accepted one of them."""
+        self.accepts_others = False
+        """The broker has accepted messages to other topics of the lane meanwhile."""
+
+    def hold(self, sending: _Sending) -> None:
+        self.messages.append(sending)
+        # Those that were in flight are refused one after the other, while newer ones wait already.
+        if len(self.messages) > 1 and self.messages[-2].records[0].seq > sending.records[0].seq:
+            self.messages = deque(sorted(self.messages, key=lambda each: each.records[0].seq))
+
+
 class LaneSender:
     """One lane on one connection: limits the messages in flight, and moves the cursor in order."""
 
@@ -172,7 +216,8 @@ class LaneSender:
         self._count_acknowledged = count_acknowledged
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT[lane])
         self._batches: deque[DeliveryBatch] = deque()
-        self._in_flight: dict[asyncio.Future[None], tuple[Sequence[Record], float]] = {}
+        self._in_flight: dict[asyncio.Future[None], tuple[_Sending, float]] = {}
+        self._held: dict[str, _HeldTopic] = {}
         self._last_progress_s = 0.0
         self.fatal_refusal: LinkDown | None = None
         """The refusal that must end this connection."""
@@ -193,12 +238,13 @@ class LaneSender:
             for part, message in split_to_fit(make, group, self._link.max_packet_bytes):
                 if message is None:
                     batch.dead_letters.append((part[0], "oversize"))
-                elif self._poison.must_send_singly:
-                    async with self._single_send:
-                        await self._publish_records(batch, part, message)
-                        await self._wait_for_acknowledgements()
                 else:
-                    await self._publish_records(batch, part, message)
+                    batch.unacknowledged += 1
+                    sending = _Sending(batch, part, message)
+                    if message[0] in self._held:
+                        await self._hold_behind(sending)
+                    else:
+                        await self._publish(sending)
 
     def _group_by_device(self, records: Iterable[Record]) -> Iterator[list[Record]]:
         """The records by device, in order; suspects separately."""
@@ -211,17 +257,60 @@ class LaneSender:
             ):
                 yield list(run)
 
-    async def _publish_records(
-        self, batch: DeliveryBatch, records: Sequence[Record], message: Message
-    ) -> None:
+    @property
+    def holds_messages(self) -> bool:
+        """Whether the broker refuses one of the topics."""
+        return bool(self._held)
+
+    async def send_held(self) -> None:
+        """Send what is held for refused topics: one message when it is time to try again, and all of them
+        once it was accepted."""
+        for topic, held in list(self._held.items()):
+            if not held.is_accepted and self._clock.mono() >= held.retry_at_s:
+                held.interval_s = min(held.interval_s * 2, MAX_HELD_RETRY_S)
+                held.retry_at_s = self._clock.mono() + held.interval_s
+                await self._publish(held.messages.popleft())
+            while held.is_accepted and held.messages:
+                await self._publish(held.messages.popleft())
+            if held.is_accepted:
+                del self._held[topic]
+                held.room.send()
+
+    def _hold(self, sending: _Sending, code: int) -> None:
+        """The broker has refused a message because of its topic."""
+        held = self._held.setdefault(sending.message[0], _HeldTopic(code, self._clock.mono()))
+        held.is_accepted = False
+        held.hold(sending)
+
+    async def _hold_behind(self, sending: _Sending) -> None:
+        """Hold a message to a refused topic, when there is room for it."""
+        held = self._held[sending.message[0]]
+        held.hold(sending)
+        while len(held.messages) > MAX_HELD_MESSAGES[self.lane]:
+            if held.accepts_others and held.code != QUOTA_EXCEEDED:
+                oldest = held.messages.popleft()
+                oldest.batch.dead_letters += [(record, "denied") for record in oldest.records]
+                oldest.batch.unacknowledged -= 1
+                self._advance_cursor()
+            else:
+                await held.room.wait()
+
+    async def _publish(self, sending: _Sending) -> None:
+        if not self._poison.must_send_singly:
+            await self._put_in_flight(sending)
+            return
+        async with self._single_send:
+            await self._put_in_flight(sending)
+            await self._wait_for_acknowledgements()
+
+    async def _put_in_flight(self, sending: _Sending) -> None:
         await self._slots.acquire()
         if not self._in_flight:
             self._last_progress_s = self._clock.mono()
-        batch.unacknowledged += 1
-        future = self._link.publish(*message)
+        future = self._link.publish(*sending.message)
         failpoint("published")
-        self._in_flight[future] = records, self._clock.mono()
-        future.add_done_callback(functools.partial(self._on_acknowledgement, batch))
+        self._in_flight[future] = sending, self._clock.mono()
+        future.add_done_callback(self._on_acknowledgement)
 
     async def _wait_for_acknowledgements(self) -> None:
         while self._in_flight:
@@ -244,29 +333,44 @@ class LaneSender:
     def messages_in_flight(self) -> list[tuple[Sequence[Record], float]]:
         """Unacknowledged messages, each with the seconds since it was sent."""
         now = self._clock.mono()
-        return [(records, now - sent) for records, sent in self._in_flight.values()]
+        return [(sending.records, now - sent) for sending, sent in self._in_flight.values()]
 
-    def _on_acknowledgement(self, batch: DeliveryBatch, future: asyncio.Future[None]) -> None:
+    def _on_acknowledgement(self, future: asyncio.Future[None]) -> None:
         failpoint("acknowledged")
         error = future.exception() if not future.cancelled() else None
-        records, _ = self._in_flight[future]
+        sending, _ = self._in_flight[future]
+        batch, records, (topic, _) = sending
         if isinstance(error, LinkDown) and error.key == "message-refused":
             reason = REFUSAL_REASONS.get(int(str(error.facts["code"])))
-            if reason and len(records) > 1:
+            if reason is None:
+                self._poison.record_refused_topic(records)
+                self._leave_flight(future)
+                self._hold(sending, int(str(error.facts["code"])))
+                return
+            if len(records) > 1:
                 self._poison.record_refusal(records)
-            if reason is None or len(records) > 1:
                 self.fatal_refusal = error
                 return
             batch.dead_letters.append((records[0], reason))
         elif error or future.cancelled():
-            return  # The connection is over; the record is still in the journal.
-        del self._in_flight[future]
+            # The connection is over; the record is still in the journal. Only what was sent is to blame.
+            if isinstance(error, LinkDown) and error.facts.get("unsent"):
+                self._leave_flight(future)
+            return
+        for held_topic, held in self._held.items() if error is None else ():
+            held.is_accepted |= held_topic == topic
+            held.accepts_others |= held_topic != topic
+            held.room.send()
+        self._leave_flight(future)
         self._poison.record_acknowledgement(records)
-        self._slots.release()
         batch.unacknowledged -= 1
-        self._last_progress_s = self._clock.mono()
         self._count_acknowledged(self.lane, records)
         self._advance_cursor()
+
+    def _leave_flight(self, future: asyncio.Future[None]) -> None:
+        del self._in_flight[future]
+        self._slots.release()
+        self._last_progress_s = self._clock.mono()
 
     def _advance_cursor(self) -> None:
         while self._batches and not self._batches[0].unacknowledged and self._batches[0].pos is not None:

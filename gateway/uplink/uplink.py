@@ -45,6 +45,8 @@ LEDGER_INTERVAL_S = 3600.0
 LEDGER_DAYS = 2
 MAX_RECONNECT_DELAY_S = 45.0
 """A restored link must be in use within a minute, the CONNACK included."""
+STATUS_RETRY_S = 60.0
+"""After a broker has refused the status, which is otherwise published once."""
 SHORT_CONNECTION_S = 30.0
 MAX_SHORT_CONNECTIONS = 3
 """After more than this many connections in a row that each ended within `SHORT_CONNECTION_S`, the next ones
@@ -83,10 +85,12 @@ class Uplink:
         self._publish_sample = publish_sample
         self._thinning = Thinning(options.thin_after, options.thin_to) if options.thin_after else None
         self._poison = PoisonDetector()
-        self._version = 5
+        self._holds_telemetry = False
         self._command_slots = asyncio.Semaphore(MAX_OPEN_COMMANDS)
         self._command_tasks = asyncio.TaskGroup()
         self._reported_offline = False
+        self.offline_error: GatewayError | None = None
+        """Why there is no connection."""
         self._link: mqtt.Connection | None = None
         self.is_online = False
         self.acknowledged_messages = dict.fromkeys(Lane, 0)
@@ -96,6 +100,11 @@ class Uplink:
         `ALARM_DELAY_BUCKETS_S`, and one for longer delays."""
         self.alarm_delay_sum_s = 0.0
         """The sum of these times."""
+
+    @property
+    def restrictions(self) -> list[GatewayError]:
+        """What the broker does not offer, and what it refuses at present."""
+        return mqtt.restrictions_of(self._options).errors()
 
     async def run(self) -> None:
         # A command that is being executed outlives the connection that brought it.
@@ -109,8 +118,6 @@ class Uplink:
             try:
                 await run_in_own_task(self._run_connection())
             except LinkDown as down:
-                if down.facts.get("code") == mqtt.UNSUPPORTED_PROTOCOL:
-                    self._version = 4 if self._version == 5 else 5
                 lasted = self._clock.mono() - began
                 if self._link:
                     brief = brief + 1 if lasted < SHORT_CONNECTION_S else 0
@@ -125,19 +132,22 @@ class Uplink:
     async def _mark_online(self, link: mqtt.Connection) -> None:
         """Publish the status; its acknowledgement proves that the connection works."""
         proof = link.publish(*self._dialect.status_message(True), retain=True)
-        link.subscribe(self._dialect.command_topic)
+        # Where no commands are allowed, the account may not be allowed to subscribe either.
+        if self._options.commands:
+            link.subscribe(self._dialect.command_topic)
         self._link, self.is_online, self._reported_offline = link, True, False
+        self.offline_error = None
         log_event(logging.INFO, "uplink-up", url=self._options.url)
         await self._publish_sample(Sample(self.name, self._clock.now(), {"connected": True}))
         if self._poison.must_send_singly:
-            try:
-                async with asyncio.timeout(mqtt.RESPONSE_TIMEOUT_S):
-                    await asyncio.shield(proof)
-            except TimeoutError as error:
-                raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S)) from error
+            done, _ = await asyncio.wait((proof,), timeout=mqtt.RESPONSE_TIMEOUT_S)
+            if not done:
+                raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
+            _raise_if_down(proof)
 
     async def _mark_offline(self, error: GatewayError, *, is_unsteady: bool = False) -> None:
         self._link, self.is_online = None, False
+        self.offline_error = error
         if not self._reported_offline:
             self._reported_offline = True
             why = error_text(error.key, **error.facts)
@@ -150,7 +160,7 @@ class Uplink:
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""
         will = self._dialect.status_message(False)
-        async with mqtt.connect(self._options, will=will, version=self._version) as link:
+        async with mqtt.connect(self._options, owner=self.name, will=will) as link:
             await self._deliver(link)
 
     async def _deliver(self, link: mqtt.Connection) -> None:
@@ -179,6 +189,7 @@ class Uplink:
                 latest=self._send_latest(link),
                 ledger=self._send_ledger(link),
                 commands=self._receive_commands(link),
+                refused=self._send_refused(link, lanes),
                 watch=self._check_senders(lanes),
                 end=_wait_for_disconnect(link),
             )
@@ -294,9 +305,8 @@ class Uplink:
 
     def _is_behind(self) -> bool:
         journal = self._journal
-        return (
-            journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY] > MAX_ROWS_BEHIND
-        )
+        rows = journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY]
+        return rows > MAX_ROWS_BEHIND and not self._holds_telemetry
 
     def _publish_fitting(
         self,
@@ -346,6 +356,20 @@ class Uplink:
                         return None
             await self._clock.sleep(1.0)
 
+    async def _send_refused(self, link: mqtt.Connection, senders: list[LaneSender]) -> None:
+        """Send again, from time to time, what the broker refuses because of its topic."""
+        status, status_due_s = self._dialect.status_message(True), 0.0
+        while True:
+            await self._clock.sleep(1.0)
+            for sender in senders:
+                await sender.send_held()
+            self._holds_telemetry = any(
+                sender.holds_messages for sender in senders if sender.lane is Lane.TELEMETRY
+            )
+            if link.refuses(status[0]) and self._clock.mono() >= status_due_s:
+                status_due_s = self._clock.mono() + STATUS_RETRY_S
+                link.publish(*status, retain=True)
+
     async def _check_senders(self, senders: list[LaneSender]) -> None:
         """End a connection on which the broker refuses messages or stops acknowledging them."""
         while True:
@@ -355,6 +379,13 @@ class Uplink:
                     raise sender.fatal_refusal
                 if sender.is_stalled():
                     raise LinkDown("broker-stalled", seconds=round(mqtt.RESPONSE_TIMEOUT_S))
+
+
+def _raise_if_down(acknowledgement: asyncio.Future[None]) -> None:
+    """Raises `LinkDown` if the connection has ended; that the message was refused is no reason to."""
+    error = acknowledgement.exception()
+    if isinstance(error, LinkDown) and error.key != "message-refused":
+        raise error
 
 
 def _records_of_packs(packs: list[RecordPack]) -> list[Record]:

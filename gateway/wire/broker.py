@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks
+from gateway.model import Checks, Device, LinkDown
+
+from .secret import read_secret
+
+T = TypeVar("T")
 
 
 def _is_url(text: str) -> bool:
     url = urlsplit(text)
     return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password and url.port != 0
+
+
+def with_default_client_id(options: T, site: str, bus: str) -> T:
+    """The options of a bus; a broker's with a client id, by which it keeps messages for this gateway."""
+    if isinstance(options, BrokerOptions) and not options.client_id:
+        return msgspec.structs.replace(options, client_id=f"linli-{site}-{bus}")
+    return options
+
+
+def as_guest(options: T) -> T:
+    """The options for a connection beside the gateway's own: with the same client id it would end that one,
+    and receive what waits for it."""
+    return msgspec.structs.replace(options, client_id="") if isinstance(options, BrokerOptions) else options
+
+
+def bus_of(devices: tuple[Device, ...]) -> str:
+    """The bus of these devices, as the site file names it; empty without a device."""
+    return f"bus.{devices[0].bus}" if devices else ""
 
 
 class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -26,3 +50,41 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
     ca_file: Path | None = None
 
     CHECKS: ClassVar[Checks] = {"url": (_is_url, "mqtt-url")}
+
+    @property
+    def has_tls(self) -> bool:
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (8883 if self.has_tls else 1883)
+
+    def read_password(self) -> str | None:
+        """Read for each connection, so that a new password needs no restart. Raises `LinkDown`."""
+        return read_secret(self.password_file) if self.password_file else None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """Verifies the broker's certificate; None without TLS. Raises `LinkDown`."""
+        if not self.has_tls:
+            return None
+        file = self.ca_file
+        try:
+            return ssl.create_default_context(cafile=file)
+        except FileNotFoundError as error:
+            raise LinkDown("ca-missing", file=file) from error
+        except ssl.SSLError as error:
+            raise LinkDown("ca-invalid", file=file) from error
+        except OSError as error:
+            raise LinkDown("ca-unreadable", file=file, reason=error) from error
+
+    def file_errors(self) -> Iterator[LinkDown]:
+        """What is wrong with the files, without a connection."""
+        for check in (self.read_password, self.tls_context):
+            try:
+                check()
+            except LinkDown as error:
+                yield error

@@ -2,6 +2,9 @@
 
 The threads, queue and reconnection of paho are not used: unsent records are in the journal, a connection
 that ends is replaced by a new one, and only its PUBACK makes a message count as delivered.
+
+What a broker does not offer or refuses is done without (`gateway.wire.restrictions`): it is logged once,
+and tried again from time to time.
 """
 
 from __future__ import annotations
@@ -9,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
@@ -24,31 +27,116 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.base.log import log_event
-from gateway.model import LinkDown, ReadFailed
+from gateway.base.log import error_text, log_event
+from gateway.model import Arrival, GatewayError, LinkDown, Raw, ReadFailed, StoredReading
 
+from .bounded_socket import BoundedSocket
 from .broker import BrokerOptions
+from .broker_errors import (
+    connection_error,
+    end_error,
+    most_specific_error,
+    refusal_error,
+    unanswered_error,
+)
 from .inbox import FairInbox
+from .restrictions import ConnectTerms, Item, Restrictions, other_terms, refused_item_error
 
 KEEPALIVE_S = 12
 """A connection to a peer that is gone ends within twice this and a second."""
 RESPONSE_TIMEOUT_S = 10.0
 """For the TCP connection, the CONNACK and each PUBACK."""
+SESSION_EXPIRY_S = 86_400
+"""How long a broker keeps messages for a gateway that is away."""
+TLS_PROBE_TIMEOUT_S = 3.0
 MAX_INBOX_BLOCKS = 1000
 """Incoming messages that may wait, in blocks of `inbox.BLOCK_BYTES`."""
-UNSUPPORTED_PROTOCOL = 0x84
+MAX_PACKET_BYTES = 1 << 20
+"""A larger message is not accepted; before MQTT 5, where this cannot be agreed on, it is discarded while it
+arrives."""
+MAX_BLAME_DELAY_S = 5.0
+"""A message or subscription is blamed for the end of a connection if it was sent at most so long before."""
+MAX_UNACKNOWLEDGED = 10
+"""Incoming messages that are acknowledged once they have been processed, fewer than usual brokers deliver
+at a time. In a flood older ones are acknowledged at once: it must wait in the inbox, which is shared
+fairly, and not in the broker's queue, which is not."""
+MAX_DELIVERIES = 3
+"""A message whose processing failed so often is not processed again."""
 NO_MATCHING_SUBSCRIBERS = 0x10
 """MQTT 5, 3.4.2.1: the PUBACK's reason code for a message without a subscriber."""
 FIRST_FAILURE_CODE = 0x80
 """MQTT 5, 2.4: reason codes from here on mean failure."""
+KEEPALIVE_TIMEOUT, SESSION_TAKEN_OVER = 0x8D, 0x8E
+NOT_THE_MESSAGES_FAULT = frozenset(
+    {0x88, 0x89, 0x8B, KEEPALIVE_TIMEOUT, SESSION_TAKEN_OVER, 0x98, 0x9C, 0x9D, 0xA0}
+)
+"""Reason codes of a DISCONNECT that has nothing to do with what was sent before it."""
+WILDCARDS_NOT_SUPPORTED = 0xA2
+BARRIER_FILTER = "linli/none"
+"""Nothing is subscribed by this filter: where there is no PUBACK (QoS 0), its UNSUBACK shows that the
+broker has read all that was sent before."""
+MAX_KNOWN_BROKERS = 64
+QUEUE_DELIVERY_S = 5.0
+"""After a session was resumed, so long come messages that the broker had queued in it."""
+REFUSALS_OF_ONE_MESSAGE = frozenset({0x90, 0x95, 0x99})
+"""Topic name, size, format: reason codes of a PUBACK that say nothing about other messages of the topic."""
+
+Message = tuple[str, bytes]
+"""Topic and payload."""
+
+_restrictions: dict[BrokerOptions, Restrictions] = {}
+"""What is known of each broker; it outlives the connections."""
+_deliveries: dict[tuple[str, bytes], int] = {}
+"""How often a message was taken from an inbox without having been processed to the end."""
 
 
 class IncomingMessage(msgspec.Struct, frozen=True):
-    """A message from the broker."""
+    """A message from the broker or, with an `error`, why the messages of a topic cannot be received."""
 
     topic: str
     payload: bytes
     retained: bool
+    queued: bool = False
+    """The broker had it in the session: it was sent at an unknown time while the gateway was away."""
+    error: ReadFailed | None = None
+    message_id: int = 0
+    """To be acknowledged, if not 0."""
+
+    def as_reading(self, raw: Raw) -> Raw:
+        """A reading of this message, marked if it did not come directly from the device."""
+        if self.retained:
+            return StoredReading(raw, Arrival.RETAINED)
+        return StoredReading(raw, Arrival.QUEUED) if self.queued else raw
+
+
+class _Outgoing(msgspec.Struct, eq=False):
+    """A message to publish, or a filter to subscribe."""
+
+    item: Item
+    payload: bytes
+    retain: bool
+    done: asyncio.Future[None]
+    sent_s: float = 0.0
+
+
+class _BoundedClient(paho.Client):
+    """paho, with a bound for what it reads, and without the sockets of failed handshakes that it leaves."""
+
+    bounded_socket: BoundedSocket | None = None
+    max_packet_bytes = MAX_PACKET_BYTES
+    tls: ssl.SSLContext | None = None
+
+    def _create_socket(self) -> Any:
+        sock = socket.create_connection((self.host, self.port), RESPONSE_TIMEOUT_S)
+        if self.tls:
+            sock = self.tls.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+            try:
+                sock.do_handshake()
+            except OSError:
+                sock.close()
+                raise
+        self.bounded_socket = BoundedSocket(sock, self.max_packet_bytes, int(self.protocol))
+        return self.bounded_socket
 
 
 class Connection:
@@ -57,20 +145,45 @@ class Connection:
     dropped: ClassVar[int] = 0
     """Incoming messages of all connections that did not fit into a full inbox."""
 
-    def __init__(self, client: paho.Client) -> None:
+    def __init__(
+        self,
+        client: _BoundedClient,
+        options: BrokerOptions,
+        owner: str,
+        terms: ConnectTerms,
+        learned: Restrictions,
+        *,
+        has_will: bool,
+        keeps_session: bool,
+    ) -> None:
         self._client = client
+        self._options = options
+        self._owner = owner
+        self._terms = terms
+        self._learned = learned
+        self._has_will = has_will
+        self._keeps_session = keeps_session
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._unacknowledged: dict[int, asyncio.Future[None]] = {}
+        self._unacknowledged: dict[int, _Outgoing] = {}
         self._commands: set[asyncio.Future[None]] = set()
         """Messages that fail if there is no subscriber."""
-        self._outbox: deque[tuple[str, bytes, bool, asyncio.Future[None]]] = deque()
-        """Messages that wait until the broker has acknowledged some of those before them."""
+        self._outbox: deque[_Outgoing] = deque()
+        """What waits until the broker has acknowledged some of what was sent before it."""
         self._receive_maximum = 0xFFFF
+        self._has_wildcards = True
+        self._delivers_queue_until = 0.0
+        """Until then messages may come from the session's queue."""
         self._inbox: FairInbox[IncomingMessage] = FairInbox(MAX_INBOX_BLOCKS)
         """By topic, so that a device that floods its topic costs no other its messages."""
         self._arrived = asyncio.Event()
+        self._to_acknowledge: deque[int] = deque()
+        """Identifiers of incoming messages."""
+        self._received_topics: set[str] = set()
+        """Topics with a message that is newer than what the broker has retained of them."""
+        self._too_large: set[str] = set()
+        """Topics of messages that were too large."""
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
         self.max_packet_bytes = 0
@@ -84,29 +197,96 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_register_write
         client.on_socket_unregister_write = self._on_unregister_write
 
+    @property
+    def restrictions(self) -> list[GatewayError]:
+        """What the broker does not offer, and what it refuses at present."""
+        return self._learned.errors()
+
+    def refuses(self, topic: str) -> bool:
+        """Whether the broker refuses messages to this topic at present."""
+        return ("publish", topic) in self._learned.refusals
+
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> asyncio.Future[None]:
-        """Send with QoS 1. The future is done with the PUBACK, or fails with `LinkDown`: `message-refused`
-        with the broker's `code` concerns this message, any other key the connection."""
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._outbox.append((topic, payload, retain, done))
+        """Send with QoS 1. The future is done with the PUBACK (with QoS 0, where the broker supports no
+        more, when the broker has read it), or fails with `LinkDown`: `message-refused` with the broker's
+        `code` concerns this topic, any other key the connection."""
+        item: Item = ("publish", topic)
+        if not self._learned.is_held(item, self._loop.time()):
+            return self._send(item, payload, retain=retain)
+        refused: asyncio.Future[None] = self._loop.create_future()
+        _fail_future(
+            refused, LinkDown("message-refused", topic=topic, code=self._learned.refusals[item].code)
+        )
+        return refused
+
+    def subscribe(self, topic: str) -> None:
+        """Subscribe. If the broker refuses, `messages` yields the error, and it is tried again later."""
+        item: Item = ("subscribe", topic)
+        if not self._has_wildcards and set(topic) & set("+#"):
+            self._record_refusal(item, WILDCARDS_NOT_SUPPORTED)
+        elif self._learned.is_held(item, self._loop.time()):
+            self._record_refusal(item, self._learned.refusals[item].code)
+        else:
+            self._send(item)
+
+    def unsubscribe(self, topic: str) -> None:
+        """End a subscription of the session that is no longer wanted."""
+        self._client.unsubscribe(topic)
+
+    def _send(self, item: Item, payload: bytes = b"", *, retain: bool = False) -> asyncio.Future[None]:
+        outgoing = _Outgoing(item, payload, retain, self._loop.create_future())
+        self._outbox.append(outgoing)
         self._send_outbox()
-        return done
+        return outgoing.done
 
     def _send_outbox(self) -> None:
         # MQTT 5, 3.2.2.3.3: more unacknowledged messages would cost the connection.
         while self._outbox and len(self._unacknowledged) < self._receive_maximum:
-            topic, payload, retain, done = self._outbox.popleft()
-            info = self._client.publish(topic, payload, qos=1, retain=retain)
-            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                _fail_future(done, LinkDown("broker-lost", reason=paho.error_string(info.rc)))
+            following = self._next_outgoing()
+            if following is None:
+                return
+            self._outbox.remove(following)
+            message_id = self._send_packet(following)
+            if message_id is None:
+                _fail_future(following.done, LinkDown("broker-lost"))
             else:
-                self._unacknowledged[info.mid] = done
+                following.sent_s = self._loop.time()
+                self._unacknowledged[message_id] = following
+
+    def _next_outgoing(self) -> _Outgoing | None:
+        """The oldest that waits; None: not now. A suspect is sent alone, so that it can be blamed for the
+        end of the connection, and subscriptions that have cost connections come last."""
+        learned = self._learned
+        if not learned.has_suspects:
+            return self._outbox[0]
+        following = min(
+            self._outbox,
+            key=lambda each: learned.lost_connections(each.item) if each.item[0] == "subscribe" else 0,
+        )
+        in_flight = [each.item for each in self._unacknowledged.values()]
+        alone = any(learned.is_suspect(item) for item in (following.item, *in_flight))
+        return None if alone and in_flight else following
+
+    def _send_packet(self, outgoing: _Outgoing) -> int | None:
+        """Returns the identifier of the packet that the broker acknowledges; None if it was not sent."""
+        kind, topic = outgoing.item
+        message_id: int | None
+        if kind == "subscribe":
+            result, message_id = self._client.subscribe(topic, qos=1)
+        else:
+            qos, retain = min(1, self._terms.qos), outgoing.retain and self._terms.retain
+            info = self._client.publish(topic, outgoing.payload, qos=qos, retain=retain)
+            result, message_id = info.rc, info.mid
+            if not qos:
+                result, message_id = self._client.unsubscribe(BARRIER_FILTER)
+        return message_id if result == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     async def publish_command(self, topic: str, payload: bytes) -> None:
         """Publish a message that needs a subscriber, and wait for the PUBACK. Raises `LinkDown`, or
@@ -122,11 +302,9 @@ class Connection:
         finally:
             self._commands.discard(future)
 
-    def subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, qos=1)
-
     async def messages(self) -> AsyncIterator[IncomingMessage]:
-        """Messages of the subscriptions, until `LinkDown`."""
+        """Messages of the subscriptions, until `LinkDown`. Usually each is acknowledged when the next is
+        requested, so that one whose processing was cut short comes again."""
         while True:
             while not self._inbox:
                 self._arrived.clear()
@@ -137,78 +315,201 @@ class Connection:
             if self._dropped_in_a_row and not self._inbox:
                 log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
                 self._dropped_in_a_row = 0
-            yield message
-            await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
+            key = message.topic, message.payload
+            deliveries = _deliveries[key] = _deliveries.get(key, 0) + 1
+            if deliveries <= MAX_DELIVERIES:
+                yield message
+                await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
+            del _deliveries[key]
+            if message.message_id in self._to_acknowledge:
+                self._to_acknowledge.remove(message.message_id)
+                self._client.ack(message.message_id, 1)
 
     def fail_all(self, error: LinkDown) -> None:
-        """Fail every future of this connection with the error."""
-        waiting = (done for *_, done in self._outbox)
-        futures: list[asyncio.Future[Any]] = [
-            self.connected, self.ended, *self._unacknowledged.values(), *waiting
-        ]  # fmt: skip
+        """Fail every future of this connection with the error; it has the fact `unsent` for what was still
+        waiting to be sent."""
+        sent = [each.done for each in self._unacknowledged.values()]
+        unsent = [each.done for each in self._outbox]
         self._unacknowledged.clear()
         self._outbox.clear()
-        for future in futures:
+        for future in (self.connected, self.ended, *sent):
             _fail_future(future, error)
+        for future in unsent:
+            _fail_future(future, LinkDown(error.key, **{**error.facts, "unsent": True}))
 
     async def keep_alive(self) -> None:
-        """Send pings and check for their replies."""
+        """Send pings and check for their replies, and subscribe again what was refused."""
         while True:
             await asyncio.sleep(1)
             self._client.loop_misc()
+            for item in self._learned.start_retries(self._loop.time()):
+                self._send(item)
 
     def _on_connect(
         self,
         _client: Any,
         _userdata: Any,
-        _flags: Any,
+        flags: paho.ConnectFlags,
         reason_code: ReasonCode,
         properties: Properties | None,
     ) -> None:
         if reason_code.value >= FIRST_FAILURE_CODE:
-            self.fail_all(LinkDown("broker-refused", reason=str(reason_code), code=reason_code.value))
+            self.fail_all(refusal_error(self._options, reason_code.value))
         elif not self.connected.done():
+            terms = self._terms
             self.max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
             self._receive_maximum = getattr(properties, "ReceiveMaximum", 0xFFFF)
+            self._has_wildcards = bool(getattr(properties, "WildcardSubscriptionAvailable", 1))
+            if terms.version == 5:
+                self._terms = self._learned.terms = msgspec.structs.replace(
+                    terms,
+                    retain=terms.retain and bool(getattr(properties, "RetainAvailable", 1)),
+                    qos=min(terms.qos, getattr(properties, "MaximumQoS", 1)),
+                )
+            if flags.session_present:
+                self._delivers_queue_until = self._loop.time() + QUEUE_DELIVERY_S
+            expires = getattr(properties, "SessionExpiryInterval", SESSION_EXPIRY_S)
+            self._report_missing(has_session=bool(expires) and terms.own_client_id)
             self.connected.set_result(None)
 
+    def _report_missing(self, *, has_session: bool) -> None:
+        """Log once what the broker does not offer."""
+        terms, known = self._terms, self._learned.missing
+        missing = {
+            "broker-without-version-5": terms.version < 5,
+            "broker-without-will": self._has_will and not terms.will,
+            "broker-without-retain": self._has_will and not terms.retain,
+            "broker-without-qos": not terms.qos,
+            "broker-without-session": self._keeps_session and not has_session,
+        }
+        for key, is_missing in missing.items():
+            if not is_missing:
+                known.pop(key, None)
+            elif key not in known:
+                known[key] = GatewayError(key, url=self._options.url)
+                self._log_restriction(known[key])
+
+    def _log_restriction(self, error: GatewayError) -> None:
+        reason = error_text(error.key, **error.facts)
+        log_event(
+            logging.WARNING, "broker-restricted", broker=self._owner or self._options.url, reason=reason
+        )
+
     def _on_disconnect(
-        self, _client: Any, _userdata: Any, _flags: Any, reason_code: ReasonCode, _properties: Any
+        self,
+        _client: Any,
+        _userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        _properties: Any,
     ) -> None:
-        self.fail_all(LinkDown("broker-lost", reason=str(reason_code)))
+        code: int | None = reason_code.value
+        if not flags.is_disconnect_packet_from_server and code != KEEPALIVE_TIMEOUT:
+            code = None
+        if not self.connected.done():
+            sock = self._client.bounded_socket
+            self.fail_all(unanswered_error(self._options, sock.first_byte if sock else None))
+            return
+        if code not in NOT_THE_MESSAGES_FAULT:
+            self._find_culprit()
+        self.fail_all(end_error(self._options, code))
+
+    def _find_culprit(self) -> None:
+        """The broker has closed the connection, perhaps because of what it did not acknowledge."""
+        now, learned = self._loop.time(), self._learned
+        recent = [each for each in self._unacknowledged.values() if now - each.sent_s <= MAX_BLAME_DELAY_S]
+        refused = learned.record_lost_connection((each.item for each in recent), now)
+        if refused:
+            self._log_restriction(refused_item_error(refused, learned.refusals[refused].code))
+        elif self._terms.version < 5 and any(
+            each.retain and learned.lost_connections(each.item) > 1 for each in recent
+        ):
+            learned.terms = msgspec.structs.replace(self._terms, retain=False)
 
     def _on_publish(
         self, _client: Any, _userdata: Any, message_id: int, reason_code: ReasonCode, _properties: Any
     ) -> None:
-        future = self._unacknowledged.pop(message_id, None)
-        if self._outbox:
-            self._loop.call_soon(self._send_outbox)
-        if future is None or future.done():
-            return
-        if reason_code.value >= FIRST_FAILURE_CODE:
-            _fail_future(
-                future, LinkDown("message-refused", reason=str(reason_code), code=reason_code.value)
-            )
-        elif reason_code.value == NO_MATCHING_SUBSCRIBERS and future in self._commands:
-            _fail_future(future, LinkDown("nobody-subscribed"))
-        else:
-            future.set_result(None)
+        self._on_acknowledgement(message_id, reason_code.value)
 
     def _on_subscribe(
         self,
         _client: Any,
         _userdata: Any,
-        _message_id: int,
+        message_id: int,
         reason_codes: list[ReasonCode],
         _properties: Any,
     ) -> None:
-        for code in reason_codes:
-            if code.value >= FIRST_FAILURE_CODE:
-                self.fail_all(LinkDown("broker-refused", reason=str(code), code=code.value))
+        self._on_acknowledgement(message_id, max(code.value for code in reason_codes))
+
+    def _on_unsubscribe(
+        self, _client: Any, _userdata: Any, message_id: int, _reason_codes: Any, _properties: Any
+    ) -> None:
+        self._on_acknowledgement(message_id, 0)
+
+    def _on_acknowledgement(self, message_id: int, code: int) -> None:
+        outgoing = self._unacknowledged.pop(message_id, None)
+        if self._outbox:
+            self._loop.call_soon(self._send_outbox)
+        if outgoing is None:
+            return
+        if code >= FIRST_FAILURE_CODE:
+            self._refuse(outgoing, code)
+            return
+        if self._learned.record_acceptance(outgoing.item):
+            log_event(logging.INFO, "topic-accepted", broker=self._owner, topic=outgoing.item[1])
+        if outgoing.done.done():
+            return
+        if code == NO_MATCHING_SUBSCRIBERS and outgoing.done in self._commands:
+            _fail_future(outgoing.done, LinkDown("nobody-subscribed"))
+        else:
+            outgoing.done.set_result(None)
+
+    def _refuse(self, outgoing: _Outgoing, code: int) -> None:
+        self._record_refusal(outgoing.item, code)
+        _fail_future(outgoing.done, LinkDown("message-refused", topic=outgoing.item[1], code=code))
+
+    def _record_refusal(self, item: Item, code: int) -> None:
+        kind, topic = item
+        if code in REFUSALS_OF_ONE_MESSAGE and kind == "publish":
+            return
+        error, now = refused_item_error(item, code), self._loop.time()
+        if not self._learned.is_held(item, now) and self._learned.record_refusal(item, code, now):
+            self._log_restriction(error)
+        if kind == "subscribe":
+            self._put(
+                IncomingMessage(topic, b"", retained=False, error=ReadFailed(error.key, **error.facts))
+            )
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
-        incoming = IncomingMessage(message.topic, bytes(message.payload), message.retain)
-        dropped = self._inbox.put(message.topic, incoming, len(incoming.payload))
+        sock = self._client.bounded_socket
+        error = None
+        if sock and sock.discarded_bytes:
+            error = ReadFailed("message-large", topic=message.topic, bytes=sock.discarded_bytes)
+            if message.topic not in self._too_large:
+                self._too_large.add(message.topic)
+                self._log_restriction(error)
+        if self._keeps_session and not message.retain:
+            self._received_topics.add(message.topic)
+        elif message.topic in self._received_topics:
+            self._client.ack(message.mid, message.qos)
+            return
+        self._put(
+            IncomingMessage(
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                queued=self._loop.time() < self._delivers_queue_until,
+                error=error,
+                message_id=message.mid if message.qos else 0,
+            )
+        )
+        if message.qos:
+            self._to_acknowledge.append(message.mid)
+        while len(self._to_acknowledge) > MAX_UNACKNOWLEDGED:
+            self._client.ack(self._to_acknowledge.popleft(), 1)
+
+    def _put(self, incoming: IncomingMessage) -> None:
+        dropped = self._inbox.put(incoming.topic, incoming, len(incoming.payload))
         self._arrived.set()
         if dropped and not self._dropped_in_a_row:
             log_event(logging.WARNING, "inbox-full", topic=dropped[0], count=len(self._inbox))
@@ -238,7 +539,9 @@ class Connection:
     def close(self) -> None:
         """Disconnect, without waiting for a broker that does not read any more."""
         client = self._client
+        client.on_disconnect = None
         client.disconnect()
+        client.loop_write()
         if self._socket and self._socket.fileno() >= 0:
             self._on_socket_close(None, None, self._socket)
             self._socket.close()
@@ -265,54 +568,131 @@ class Connection:
 
 @contextlib.asynccontextmanager
 async def connect(
-    options: BrokerOptions, *, will: tuple[str, bytes] | None = None, version: int = 5
+    options: BrokerOptions,
+    *,
+    owner: str = "",
+    will: Message | None = None,
+    keep_session: bool = False,
+    max_packet_bytes: int = MAX_PACKET_BYTES,
 ) -> AsyncIterator[Connection]:
-    """Connect, and disconnect on the way out. Raises `LinkDown` within 20 s."""
-    url = urlsplit(options.url)
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=options.client_id,
-        protocol=MQTTProtocolVersion(version),
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = RESPONSE_TIMEOUT_S
-    client.max_inflight_messages_set(0)  # The connection counts them itself.
-    if will:
-        client.will_set(*will, qos=1, retain=True)
-    connection = Connection(client)
+    """Connect with what the broker offers, and disconnect on the way out. Raises `LinkDown` within 20 s.
+
+    `owner`: whose connection it is, for the log. `will`: topic and payload. `keep_session`: what is
+    published with QoS 1 while the gateway is away is delivered when it is back; this needs
+    `options.client_id`.
+    """
+    learned = restrictions_of(options)
+    learned.terms = learned.initial_terms(asyncio.get_running_loop().time())
+    errors: list[LinkDown] = []
+    tried = list(learned.hopeless)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(connection.fail_all, LinkDown("broker-lost", reason="closed"))
-        stack.callback(connection.close)
-        try:
-            if options.username:
-                client.username_pw_set(options.username, _read_password(options.password_file))
-            if url.scheme == "mqtts":
-                client.tls_set(ca_certs=str(options.ca_file) if options.ca_file else None)
-            await _connect_client(client, url, version)
-            keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")
-            stack.callback(keepalive.cancel)
-            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
-                await asyncio.shield(connection.connected)
-        except TimeoutError as error:
-            raise LinkDown("broker-silent", url=options.url) from error
-        except (OSError, ValueError) as error:
-            raise LinkDown("broker-away", url=options.url, reason=error) from error
+        while True:
+            tried.append(learned.terms)
+            try:
+                connection = await stack.enter_async_context(
+                    _connect_once(options, owner, learned, will, keep_session, max_packet_bytes)
+                )
+                break
+            except LinkDown as down:
+                errors.append(down)
+                other = other_terms(learned.terms, down, tried)
+                if other is None:
+                    learned.record_failure(down)
+                    error = most_specific_error(errors)
+                    if error.key == "broker-closes" and await asyncio.to_thread(_speaks_tls, options):
+                        raise LinkDown("broker-only-tls", **error.facts) from down
+                    raise error from down
+                learned.terms = other
+        learned.hopeless.clear()
         yield connection
 
 
-async def _connect_client(client: paho.Client, url: SplitResult, version: int) -> None:
+@contextlib.asynccontextmanager
+async def _connect_once(
+    options: BrokerOptions,
+    owner: str,
+    learned: Restrictions,
+    will: Message | None,
+    keep_session: bool,
+    max_packet_bytes: int,
+) -> AsyncIterator[Connection]:
+    """One attempt, with the terms that are tried now."""
+    terms = learned.terms
+    keep_session = keep_session and bool(options.client_id)
+    resume = keep_session and terms.own_client_id
+    client_id = options.client_id if terms.own_client_id else ""
+    if not client_id and terms.version < 5:
+        client_id = f"linli{secrets.token_hex(8)}"  # An empty one need not be accepted (3.1.1, 3.1.3.1).
+    client = _BoundedClient(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=not resume if terms.version < 5 else None,
+        protocol=MQTTProtocolVersion(terms.version),
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.max_packet_bytes = max_packet_bytes
+    client.max_inflight_messages_set(0)  # The connection counts them itself.
+    if will and terms.will:
+        client.will_set(*will, qos=terms.qos, retain=terms.retain)
+    has_will = will is not None
+    connection = Connection(
+        client, options, owner, terms, learned, has_will=has_will, keeps_session=keep_session
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(connection.fail_all, LinkDown("broker-lost", url=options.url))
+        stack.callback(connection.close)
+        try:
+            if options.username:
+                client.username_pw_set(options.username, options.read_password())
+            client.tls = options.tls_context()
+            await _connect_client(client, options, resume=resume)
+        except (OSError, ValueError) as error:
+            raise connection_error(error, options) from error
+        keepalive = asyncio.create_task(connection.keep_alive(), name="mqtt-keepalive")
+        stack.callback(keepalive.cancel)
+        try:
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S):
+                await asyncio.shield(connection.connected)
+        except TimeoutError as error:
+            raise LinkDown("broker-silent", url=options.url, port=options.port) from error
+        yield connection
+
+
+def restrictions_of(options: BrokerOptions) -> Restrictions:
+    """What is known of a broker."""
+    if options not in _restrictions and len(_restrictions) >= MAX_KNOWN_BROKERS:
+        del _restrictions[next(iter(_restrictions))]
+    return _restrictions.setdefault(options, Restrictions())
+
+
+async def _connect_client(client: _BoundedClient, options: BrokerOptions, *, resume: bool) -> None:
     """Connect in a thread: name lookup and TLS handshake block."""
-    properties = Properties(PacketTypes.CONNECT) if version == 5 else None  # type: ignore[no-untyped-call]
-    port = url.port or (8883 if url.scheme == "mqtts" else 1883)
-    await asyncio.to_thread(client.connect, url.hostname or "", port, KEEPALIVE_S, properties=properties)
+    details: dict[str, Any] = {}
+    if client.protocol == MQTTProtocolVersion.MQTTv5:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = client.max_packet_bytes
+        if resume:
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        details = {"properties": properties, "clean_start": not resume}
+    await asyncio.to_thread(client.connect, options.host, options.port, KEEPALIVE_S, **details)
+
+
+def _speaks_tls(options: BrokerOptions) -> bool:
+    """Whether the port completes a TLS handshake. Nothing is sent on it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((options.host, options.port), TLS_PROBE_TIMEOUT_S) as sock,
+            context.wrap_socket(sock, server_hostname=options.host),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def _fail_future(future: asyncio.Future[Any], error: LinkDown) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # Marks it as retrieved: not every caller awaits it.
-
-
-def _read_password(file: Path | None) -> str | None:
-    """Read for each connection, so that a new password needs no restart."""
-    return file.read_text().strip() if file else None

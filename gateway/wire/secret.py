@@ -13,14 +13,19 @@ GROUP_AND_OTHERS_MODE = 0o077
 def read_secret(file: Path) -> str:
     """The file's one line. Call this for each connection, so that a new secret needs no restart.
 
-    Raises `LinkDown`: unreadable, empty, or readable by others than its owner.
+    Raises `LinkDown`: missing, unreadable, empty, not text, or readable by others than its owner.
     """
     try:
-        with file.open(encoding="utf-8") as opened:
+        # Windows editors put a byte order mark before the text.
+        with file.open(encoding="utf-8-sig") as opened:
             if is_open_to_others(file):
                 raise LinkDown("secret-open", file=file)
             secret = opened.read(1024).strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError as error:
+        raise LinkDown("secret-missing", file=file) from error
+    except UnicodeDecodeError as error:
+        raise LinkDown("secret-not-text", file=file) from error
+    except OSError as error:
         raise LinkDown("secret-unreadable", file=file, reason=error) from error
     if not secret:
         raise LinkDown("secret-empty", file=file)

@@ -36,6 +36,7 @@ from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
 from gateway.wire.codec import convert_values
+from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd
 from tests.broker import Broker, hearing
 
@@ -476,6 +477,19 @@ def test_messages_that_waited_for_the_connection_are_as_old_as_they_say() -> Non
     network = Network()
     for minute in range(10):
         assert network.is_new(time=f"2026-06-01T08:{10 + 5 * minute}:00Z")
+
+
+async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
+    await publish(broker, uplink("050001"), "-r")
+    options = Options(url=broker.url)
+    async with connect(options, (sensor(WATER),)) as listener, connect_mqtt(options) as sender:
+        topic = f"application/a1/device/{EUI}/event/up"
+        async with asyncio.timeout(10):
+            while True:  # until the subscription stands
+                with contextlib.suppress(ReadFailed):
+                    await sender.publish_command(topic, uplink(LAST))
+                    break
+            assert await anext(aiter(listener.listen())) == END
 
 
 async def test_what_is_no_present_reading_is_a_sign_of_life_and_no_value(broker: Broker) -> None:

@@ -23,13 +23,23 @@ from drivers.mqtt_json import (
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
 from gateway.field.line import Line
-from gateway.model import Command, ConfigError, Device, Listener, ReadFailed, Sample, Value
+from gateway.model import (
+    Arrival,
+    Command,
+    ConfigError,
+    Device,
+    Listener,
+    ReadFailed,
+    Sample,
+    StoredReading,
+    Value,
+)
 from gateway.wire.broker import BrokerOptions
 from gateway.wire.codec import convert_values
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd
-from tests.broker import Broker, hearing
+from tests.broker import Broker, hearing, running, subscribing_allowed
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -119,14 +129,117 @@ async def test_what_devices_publish_is_heard_and_what_is_none_is_said_so(broker:
     assert {name for name, _ in heard} == {"a", "b"}
 
 
-async def test_a_retained_message_is_no_reading(broker: Broker) -> None:
+async def readings(listener: Listener, count: int) -> list[tuple[str, Any]]:
+    async with asyncio.timeout(10):
+        found: list[tuple[str, Any]] = []
+        async for reading in listener.listen():
+            found.append(reading)
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_retained_message_is_a_reading_only_where_the_profile_says_that_it_is_the_state(
+    broker: Broker,
+) -> None:
+    """The end mark comes after what the broker had retained."""
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
+        for topic in ("z/a", "z/b"):
+            await sender.publish(topic, b'{"t": 1}', retain=True)
+    state = msgspec.structs.replace(thermometer("b", "z/b"), retained="state")
+    async with both(broker, thermometer("a", "z/a"), state) as (listener, sender):
+        first = await readings(listener, 1)
+        for topic in ("z/a", "z/b"):
+            await sender.publish(topic, b'{"t": 2}')
+        rest = await readings(listener, 2)
+    assert first == [("b", StoredReading({"t": 1}, Arrival.RETAINED))]
+    assert sorted(rest) == [("a", {"t": 2}), ("b", {"t": 2})]
+
+
+async def test_a_press_that_was_retained_is_over(broker: Broker) -> None:
+    points = {"sos": JsonPoint(path="action", equals="emergency", pulse=True, optional=True)}
+    button = msgspec.structs.replace(thermometer("a", "z/a"), points=points, retained="state")
+    pressed = {"action": "emergency"}
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
+        await sender.publish("z/a", msgspec.json.encode(pressed), retain=True)
+    async with both(broker, button) as (listener, _):
+        assert await readings(listener, 1) == [("a", StoredReading(PressEnd(pressed), Arrival.RETAINED))]
+
+
+async def test_what_was_sent_while_the_gateway_was_away_comes_with_an_unknown_age(broker: Broker) -> None:
+    device = thermometer("a", "z/a")
+    options = BrokerOptions(url=broker.url, client_id="linli-centre-zigbee")
+    both_devices = (device, thermometer("gone", "z/gone"))
+    async with (
+        connect(options, both_devices) as listener,
+        connect_mqtt(BrokerOptions(url=broker.url)) as sender,
+    ):
+        for topic in ("z/a", "z/gone"):
+            while True:  # until the subscription stands
+                with contextlib.suppress(ReadFailed):
+                    await sender.publish_command(topic, b'{"t": 0}')
+                    break
+        # The first is acknowledged when the second is asked for.
+        assert await readings(listener, 2) == [("a", {"t": 0}), ("gone", {"t": 0})]
+    async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
+        for number in range(1, 41):
+            await sender.publish("z/gone", b"{}")
+            await sender.publish("z/a", b'{"t": %d}' % number)
+    async with connect(options, (device,)) as listener:
+        got = await readings(listener, 40)
+        assert [reading.raw["t"] for _, reading in got if isinstance(reading, StoredReading)] == list(
+            range(1, 41)
+        )
+        assert {reading.arrival for _, reading in got} == {Arrival.QUEUED}
+        async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
+            with pytest.raises(ReadFailed, match="nobody-subscribed"):
+                await sender.publish_command("z/gone", b"{}")
+
+
+async def test_what_was_queued_is_newer_than_what_is_retained(broker: Broker) -> None:
+    options = BrokerOptions(url=broker.url, client_id="linli-centre-zigbee")
+    device = msgspec.structs.replace(thermometer("a", "z/a"), retained="state")
     async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
         await sender.publish("z/a", b'{"t": 1}', retain=True)
-    async with both(broker, thermometer("a", "z/a")) as (listener, sender):
-        await asyncio.sleep(0.2)
+        async with connect(options, (device,)) as listener:
+            assert await readings(listener, 1) == [("a", StoredReading({"t": 1}, Arrival.RETAINED))]
         await sender.publish("z/a", b'{"t": 2}')
-        async with asyncio.timeout(5):
-            assert await anext(aiter(listener.listen())) == ("a", {"t": 2})
+        async with connect(options, (device,)) as listener:
+            # The one that was not acknowledged comes again, but not after the newer one.
+            (_, again), (_, newer) = await readings(listener, 2)
+            assert again == StoredReading({"t": 1}, Arrival.RETAINED)
+            assert newer == StoredReading({"t": 2}, Arrival.QUEUED)
+            await sender.publish_command("z/a", b'{"t": 3}')
+            ((_, last),) = await readings(listener, 1)
+            assert last in ({"t": 3}, StoredReading({"t": 3}, Arrival.QUEUED))
+
+
+async def test_a_message_that_was_not_processed_to_the_end_comes_again(broker: Broker) -> None:
+    options = BrokerOptions(url=broker.url, client_id="linli-centre-zigbee")
+    device = thermometer("a", "z/a")
+    async with (
+        connect(options, (device,)) as listener,
+        connect_mqtt(BrokerOptions(url=broker.url)) as sender,
+    ):
+        while True:
+            with contextlib.suppress(ReadFailed):
+                await sender.publish_command("z/a", b'{"t": 7}')
+                break
+        assert await readings(listener, 1) == [("a", {"t": 7})]
+    async with connect(options, (device,)) as listener:
+        assert await readings(listener, 1) == [("a", StoredReading({"t": 7}, Arrival.QUEUED))]
+
+
+async def test_one_refused_topic_costs_no_other(tmp_path: Path) -> None:
+    with running(tmp_path, *subscribing_allowed(tmp_path, "z/a")) as broker:
+        async with both(broker, thermometer("b", "z/b"), thermometer("a", "z/a")) as (listener, sender):
+            (name, refused), *_ = await readings(listener, 1)
+            assert (name, refused.key, refused.facts["topic"]) == ("b", "topic-subscribe", "z/b")
+            while True:
+                with contextlib.suppress(ReadFailed):
+                    await sender.publish_command("z/a", b'{"t": 4}')
+                    break
+            assert await readings(listener, 1) == [("a", {"t": 4})]
 
 
 def test_the_end_of_a_press_is_shown_as_such() -> None:

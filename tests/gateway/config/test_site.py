@@ -129,6 +129,28 @@ def test_a_mistake_is_named_with_its_line(
             assert " ? " not in said
 
 
+BROKERS = """
+[uplink]
+url = "mqtt://broker"
+client_id = "{uplink}"
+
+[bus.zigbee]
+driver = "mqtt_json"
+url = "mqtt://broker:1883"
+"""
+
+
+def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(SMALL + BROKERS.format(uplink="a"))
+    site = load_site(file)
+    assert site.uplink
+    assert (site.uplink.client_id, site.buses["zigbee"].options.client_id) == ("a", "linli-demo-zigbee")
+    text = SMALL + BROKERS.format(uplink="a") + 'client_id = "a"\n'
+    (found,) = mistakes(file, text)
+    assert (found.line, found.key) == (len(text.splitlines()), "client-id-twice")
+
+
 def test_a_device_on_a_bus_of_another_driver_has_no_other_mistake(tmp_path: Path) -> None:
     bus = '[bus.lock]\ndriver = "lockboard"\ndialect = "cu16"\nport = "/dev/ttyS9"\n'
     (found,) = mistakes(tmp_path / "site.toml", SMALL.replace('bus = "hall"', 'bus = "lock"') + bus)

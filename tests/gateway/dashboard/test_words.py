@@ -53,7 +53,7 @@ def test_every_reason_not_to_trust_a_counter_has_its_words() -> None:
 
 
 def test_a_reason_goes_without_what_nobody_knows() -> None:
-    assert error_summary("zh", "broker-away") == "无法连接平台服务器 …：请检查地址和网络"
+    assert error_summary("zh", "broker-away") == "无法连接 MQTT 服务器 …：请检查地址和网络"
     assert error_summary("zh", "silent") == "已 … 秒没有消息：请检查设备电源和网络"
     assert error_summary("en", "line-open").startswith("… cannot be opened: is it plugged in")
     assert error_summary("en", "not-json") == "the message is not JSON"

@@ -1,3 +1,6 @@
+import msgspec
+
+from gateway.model import Arrival
 from gateway.services.presence import DeviceState, Presence, device_state
 from tests.gateway.services.kit import Fold, adopted, at, sample
 
@@ -10,6 +13,15 @@ def test_each_going_and_coming_is_told_once() -> None:
     ]
     assert told == [[True], [], [False], [], [], [True], []]
     assert fold.service.summary(fold.rows) == {"online": 1, "offline": 0, "not_heard": 0}
+
+
+def test_a_state_that_was_kept_is_no_sign_of_life() -> None:
+    fold = Fold(Presence())
+    kept = msgspec.structs.replace(sample("d", 3, x=1), arrival=Arrival.RETAINED)
+    fold.step(sample("d", 1, error="timeout"))
+    assert fold.step(kept) == []
+    assert not fold.rows["d"].online
+    assert fold.step(msgspec.structs.replace(kept, arrival=Arrival.QUEUED)) != []
 
 
 def test_it_knows_why_and_since_when() -> None:

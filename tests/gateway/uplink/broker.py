@@ -1,13 +1,34 @@
 """A broker that speaks just enough MQTT to misbehave in every way a test asks for."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 12, 14
+CONNECT, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 10, 12, 14
+
+
+class Connect(NamedTuple):
+    """A CONNECT packet (MQTT 5, 3.1)."""
+
+    version: int
+    flags: int
+    client_id: str
+
+    @property
+    def has_will(self) -> bool:
+        return bool(self.flags & 0x04)
+
+    @property
+    def will_qos(self) -> int:
+        return self.flags >> 3 & 3
+
+    @property
+    def retains_will(self) -> bool:
+        return bool(self.flags & 0x20)
 
 
 class Broker:
@@ -22,22 +43,40 @@ class Broker:
         """A payload with this in it closes the connection."""
         self.refuse = b""
         """A payload with this in it is acknowledged with `code` instead."""
+        self.refused: Counter[str] = Counter()
+        """How many messages it refused, by topic."""
         self.code = 0
         self.mute = False
         """Acknowledge nothing."""
-        self.only_3_1_1 = False
-        """Refuse MQTT 5 as an older broker does."""
+        self.answer: Callable[[Connect], int | None] = lambda _: 0
+        """The code that a CONNECT is answered with, in its own version; None closes the connection."""
+        self.properties = b""
+        """Of the CONNACK of MQTT 5."""
+        self.connects: list[Connect] = []
+        self.cut: Callable[[str], bool] = lambda _: False
+        """A topic or filter that closes the connection."""
+        self.denied: dict[str, int] = {}
+        """Topics and filters that are refused, each with its code."""
+        self.filters: list[str] = []
+        """Of the SUBSCRIBE packets it was sent."""
+        self.flags: dict[str, int] = {}
+        """Of the last PUBLISH to each topic."""
         self.receive_maximum = 0
         """How many messages it wants unacknowledged (MQTT 5, 3.2.2.3.3); it takes its time with each."""
         self.most = 0
         """How many there were."""
         self._owed = 0
-        self.versions: list[int] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
-    def cut(self) -> None:
+    def cut_all(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
+
+    def disconnect_all(self, code: int) -> None:
+        """End every connection with a reason code (MQTT 5, 3.14)."""
+        for writer in self._writers:
+            writer.write(bytes((0xE0, 2, code, 0)))
+            writer.close()
 
     def records(self, lane: str = "") -> list[tuple[str, str, int]]:
         """Lane, device and number of every record that was taken, in order."""
@@ -62,41 +101,59 @@ class Broker:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         version = 5
         while True:
-            kind, body = await _packet(reader)
+            first, body = await _packet(reader)
+            kind = first >> 4
             if kind == CONNECT:
-                version = body[6]
-                self.versions.append(version)
-                if version == 5 and self.only_3_1_1:
-                    writer.write(bytes((0x20, 2, 0, 1)))
+                connect = _parse_connect(body)
+                version = connect.version
+                self.connects.append(connect)
+                code = self.answer(connect)
+                if code is None:
                     return
-                limit = (0x21, 0, self.receive_maximum) if self.receive_maximum else ()
-                head = (0x20, 3 + len(limit), 0, 0, len(limit), *limit)
-                writer.write(bytes(head if version == 5 else (0x20, 2, 0, 0)))
+                limit = bytes((0x21, 0, self.receive_maximum)) if self.receive_maximum else b""
+                offer = self.properties + limit
+                if version == 5 and code != 1:
+                    writer.write(bytes((0x20, 3 + len(offer), 0, code, len(offer))) + offer)
+                else:
+                    writer.write(bytes((0x20, 2, 0, code)))
+                if code:
+                    return
             elif kind == PUBLISH:
-                if not self._publish(body, version, writer):
+                if not self._publish(first & 0x0F, body, version, writer):
                     return
             elif kind == SUBSCRIBE:
-                writer.write(bytes((0x90, 4, *body[:2], 0, 1) if version == 5 else (0x90, 3, *body[:2], 1)))
+                start = 2 + (version == 5)
+                name = body[start + 2 : -1].decode()
+                self.filters.append(name)
+                if self.cut(name):
+                    return
+                code = self.denied.get(name, 1) if version == 5 or name not in self.denied else 0x80
+                no_properties = (0,) if version == 5 else ()
+                writer.write(bytes((0x90, 3 + len(no_properties), *body[:2], *no_properties, code)))
+            elif kind == UNSUBSCRIBE:
+                writer.write(bytes((0xB0, 4, *body[:2], 0, 0x11) if version == 5 else (0xB0, 2, *body[:2])))
             elif kind == PINGREQ:
                 writer.write(bytes((0xD0, 0)))
             elif kind == DISCONNECT:
                 return
 
-    def _publish(self, body: bytes, version: int, writer: asyncio.StreamWriter) -> bool:
+    def _publish(self, flags: int, body: bytes, version: int, writer: asyncio.StreamWriter) -> bool:
         length = int.from_bytes(body[:2], "big")
-        topic, mid, payload = (
-            body[2 : 2 + length].decode(),
-            body[2 + length : 4 + length],
-            body[4 + length :],
-        )
+        topic, rest = body[2 : 2 + length].decode(), body[2 + length :]
+        mid, payload = (rest[:2], rest[2:]) if flags & 6 else (b"", rest)
+        self.flags[topic] = flags
+        if self.cut(topic):
+            return False
         if version == 5:
             payload = payload[1:]  # The length of the properties; there are none.
         if self.poison and self.poison in payload:
             return False
         if self.mute:
             return True
-        if self.refuse and self.refuse in payload:
-            writer.write(bytes((0x40, 3, *mid, self.code)))
+        code = self.code if self.refuse and self.refuse in payload else self.denied.get(topic, 0)
+        if code and version == 5:
+            self.refused[topic] += 1
+            writer.write(bytes((0x40, 3, *mid, code)))
         else:
             self.taken.append((topic, msgspec.json.decode(payload)))
             self._owed += 1
@@ -107,7 +164,16 @@ class Broker:
 
     def _acknowledge(self, writer: asyncio.StreamWriter, mid: bytes) -> None:
         self._owed -= 1
-        writer.write(bytes((0x40, 2, *mid)))
+        if mid:
+            writer.write(bytes((0x40, 2, *mid)))
+
+
+def _parse_connect(body: bytes) -> Connect:
+    start = 10
+    if body[6] == 5:
+        start += 1 + body[10]
+    length = int.from_bytes(body[start : start + 2], "big")
+    return Connect(body[6], body[7], body[start + 2 : start + 2 + length].decode())
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -118,7 +184,7 @@ async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         length |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
-            return first >> 4, await reader.readexactly(length)
+            return first, await reader.readexactly(length)
 
 
 @asynccontextmanager
@@ -131,5 +197,5 @@ async def broker() -> AsyncIterator[Broker]:
         yield standing
     finally:
         server.close()
-        standing.cut()
+        standing.cut_all()
         await asyncio.sleep(0.01)

@@ -191,7 +191,7 @@ class Gateway:
         return all(self.journal.delivered_pos[lane] == self.journal.committed_pos[lane] for lane in Lane)
 
     def start(self, port: int, **options: Any) -> None:
-        named = {"url": f"mqtt://127.0.0.1:{port}", **options}
+        named = {"url": f"mqtt://127.0.0.1:{port}", "commands": ("open",), **options}
         dialect = NativeDialect("centre", self.journal.epoch)
         self.uplink = Uplink(
             UplinkOptions(**named), dialect, self.journal, self.clock, self.obey, self.sink

@@ -60,7 +60,7 @@ def test_a_broker_that_falls_silent_is_found_out(centre: Centre) -> None:
     eventually(lambda: centre.witness.latest("smoke-hall"))
     centre.broker.send(SIGSTOP)
     try:
-        eventually(lambda: "平台服务器已 10 秒未确认任何消息" in log(centre), 20)
+        eventually(lambda: "MQTT 服务器已 10 秒未确认任何消息" in log(centre), 20)
         centre.do("smoke", unit=1, on=True)
     finally:
         centre.broker.send(SIGCONT)
@@ -88,6 +88,7 @@ def test_what_only_the_platform_lacks_stops_nothing(centre: Centre) -> None:
     eventually(lambda: "uplink-down" in log(centre))
     assert "password" in log(centre)
     eventually(lambda: (centre.daemon.health() or {}).get("buses", {}).get("hall"))
+    secret.touch(0o600)
     secret.write_text("secret")
     eventually(lambda: (centre.daemon.health() or {}).get("uplink"), 20)
     assert centre.daemon.end() == 0

@@ -13,6 +13,8 @@ def test_a_secret_is_one_line_of_a_file_of_ones_own(tmp_path: Path) -> None:
     file.write_text("密钥 with spaces\n", "utf-8")
     file.chmod(0o600)
     assert read_secret(file) == "密钥 with spaces"
+    file.write_bytes(b"\xef\xbb\xbfby a Windows editor\r\n")
+    assert read_secret(file) == "by a Windows editor"
 
 
 @pytest.mark.parametrize(
@@ -21,8 +23,8 @@ def test_a_secret_is_one_line_of_a_file_of_ones_own(tmp_path: Path) -> None:
         (b"secret", 0o640, "secret-open"),
         (b"secret", 0o604, "secret-open"),
         (b" \n", 0o600, "secret-empty"),
-        (b"\xff\xfe", 0o600, "secret-unreadable"),
-        (None, 0, "secret-unreadable"),
+        (b"\xff\xfes\0", 0o600, "secret-not-text"),
+        (None, 0, "secret-missing"),
     ],
 )
 def test_what_is_no_secret_is_refused(tmp_path: Path, content: bytes | None, mode: int, key: str) -> None:

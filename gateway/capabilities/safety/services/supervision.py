@@ -12,6 +12,7 @@ from math import inf
 import msgspec
 
 from gateway.model import (
+    Arrival,
     Device,
     Fact,
     Hazard,
@@ -114,6 +115,8 @@ class Supervision(Service):
         for point in self._points.get(sample.device, ()):
             key = f"{sample.device}/{point}"
             row: Sensor = rows.get(key) or Sensor(since=sample.at)
+            if sample.arrival is Arrival.RETAINED:
+                continue
             if not sample.error and point in sample.values:
                 if (
                     not row.alive

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from gateway.model import Sample, Stamp, Value
+from gateway.model import Arrival, Sample, Stamp, Value
 
 from .rules import LINK_POINT, LocalClock, Rule, RuleCondition
 
@@ -171,7 +171,9 @@ class RuleEvaluator:
         if of_device is None:
             return
         now_s = sample.at.mono_ns / 1e9
-        values: Mapping[str, Value] = {**sample.values, LINK_POINT: bool(sample.error)}
+        values: Mapping[str, Value] = sample.values
+        if sample.arrival is not Arrival.RETAINED:
+            values = {**values, LINK_POINT: bool(sample.error)}
         for entries in of_device.values():
             state = entries[0][0]
             places = sample.places.get(state.rule.point) if state.rule.is_of_point else None

@@ -3,9 +3,9 @@ from typing import Any
 from msgspec import msgpack
 from msgspec.structs import replace
 
-from gateway.capabilities.safety.services.alarms import Safety
+from gateway.capabilities.safety.services.alarms import AlarmState, Safety
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
-from gateway.model import AlarmSpec, ClockQuality, Fact, Hazard, Lane, Message, Point, Stamp, Tick
+from gateway.model import AlarmSpec, Arrival, ClockQuality, Fact, Hazard, Lane, Message, Point, Stamp, Tick
 from tests.gateway.services.kit import DAY, Fold, at, command, device, kinds, sample, tick
 
 NOW: dict[str, Any] = {"off_delay": 0.0}
@@ -64,6 +64,16 @@ def test_a_proof_of_life_is_noted_once_an_hour_and_at_each_change() -> None:
     assert (both.rows["s1/smoke"].alive, both.figure("silent")) == (False, 1)
     both.step(sample("s1", 3701, smoke=False))
     assert (both.rows["s1/smoke"].alive, both.rows["s1/smoke"].seen.mono_ns) == (True, 3701 * 10**9)
+
+
+def test_a_state_that_was_kept_raises_its_alarm_and_is_no_life() -> None:
+    both = Both()
+    both.step(sample("s1", 0, error="silent"))
+    kept = replace(sample("s1", 5, smoke=True), arrival=Arrival.RETAINED)
+    assert [fact.body["change"] for fact in both.safety.step(kept)] == ["raised"]
+    both.step(kept)
+    assert "s1/smoke" not in both.rows or not both.rows["s1/smoke"].alive
+    assert both.safety.rows["s1/link"].state is AlarmState.ACTIVE
 
 
 def test_a_value_that_is_left_out_as_impossible_is_no_life() -> None:
