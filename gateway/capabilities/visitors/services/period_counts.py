@@ -65,6 +65,9 @@ def read_period(
     known = counter.future_intervals_s if clock_is_fast else counter.counted_intervals_s
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP_DIVISOR > seconds:
+        if (seconds - overlap) * OVERLAP_DIVISOR > seconds:
+            # Partly counted already: it is not known how many passed in the rest.
+            return _not_counted(counter, sample, "implausible")
         # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
         silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
         stuck = silent > FAILURES_UNTIL_OFFLINE * max(properties.interval_s, seconds)
