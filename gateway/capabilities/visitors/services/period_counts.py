@@ -65,13 +65,7 @@ def read_period(
     known = counter.future_intervals_s if clock_is_fast else counter.counted_intervals_s
     overlap = sum(max(0, min(span[1], until) - max(span[0], since)) for since, until in known)
     if overlap * OVERLAP_DIVISOR > seconds:
-        if (seconds - overlap) * OVERLAP_DIVISOR > seconds:
-            # Partly counted already: it is not known how many passed in the rest.
-            return _not_counted(counter, sample, "implausible")
-        # A duplicate. If only duplicates arrive for long, the counter's clock was set back.
-        silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
-        stuck = silent > FAILURES_UNTIL_OFFLINE * max(properties.interval_s, seconds)
-        return CounterReading(counter, why="clock" if stuck else "")
+        return _counted_already(counter, sample, properties, seconds, overlap)
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
         return _not_counted(counter, sample, "clock")
     updated = msgspec.structs.replace(
@@ -120,6 +114,18 @@ def _read_report(
         return None
     span = round(start.timestamp()), round(end.timestamp())
     return ((came, left), start, span) if 0 < span[1] - span[0] <= MAX_PERIOD_S else None
+
+
+def _counted_already(
+    counter: Counter, sample: Sample, properties: CounterProperties, seconds: int, overlap: int
+) -> CounterReading:
+    """A duplicate, or a period that was counted in part: how many passed in the rest is not known. If only
+    duplicates arrive for long, the counter's clock was set back."""
+    if (seconds - overlap) * OVERLAP_DIVISOR > seconds:
+        return _not_counted(counter, sample, "implausible")
+    silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
+    stuck = silent > FAILURES_UNTIL_OFFLINE * max(properties.interval_s, seconds)
+    return CounterReading(counter, why="clock" if stuck else "")
 
 
 def _not_counted(counter: Counter, sample: Sample, why: str) -> CounterReading:
