@@ -79,6 +79,8 @@ class MeterBus(Bus):
         identifications = dict.fromkeys(point.di for point in device.points.values())
         absent.start_reading()
         for di in [di for di in identifications if di not in absent.left_out] or identifications:
+            if items:
+                await self.pause()
             try:
                 items[di] = await self._read_item(meter, di)
             except ReadFailed as failed:

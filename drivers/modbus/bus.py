@@ -161,6 +161,8 @@ class ModbusBus(Bus):
         failure: ReadFailed | None = None
         for request in plan.begin_poll():
             table, first, _ = request
+            if raw and not failure:
+                await self.pause()
             try:
                 cells = await self._read_range(device.address.unit, request, plan)
             except ReadFailed as failed:

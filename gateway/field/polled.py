@@ -7,6 +7,7 @@ time, and neither delays the others.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -60,6 +61,9 @@ class PolledLine:
         self._requests: asyncio.Queue[LineRequest] = asyncio.Queue()
         self._scan_requests: asyncio.Queue[LineRequest] = asyncio.Queue()
         self._wake = asyncio.Event()
+        self._safety = PollQueue(())
+        self._pauses_s = 0.0
+        """How long safety devices were polled within the readings of others."""
 
     async def run(self) -> None:
         """Poll each device when it is due, and serve requests between two polls, until the line is down.
@@ -71,7 +75,8 @@ class PolledLine:
                 opened + scheduled.phase * min(period_s, 1.0),
                 polled_at_s + min(period_s, MAX_WAIT_AFTER_REOPENING_S),
             )
-        safety = PollQueue(scheduled for scheduled in self._devices if scheduled.is_safety_device)
+        self._safety = PollQueue(scheduled for scheduled in self._devices if scheduled.is_safety_device)
+        safety = self._safety
         others = PollQueue(scheduled for scheduled in self._devices if not scheduled.is_safety_device)
         safety_turns = 0
         while True:
@@ -88,16 +93,44 @@ class PolledLine:
                 self._wake.clear()
                 await self._clock.wait(self._wake, min(first.next_due_s, second.next_due_s) - now)
                 continue
-            scheduled = queue.pop()
-            safety_turns = safety_turns + 1 if scheduled.is_safety_device else 0
+            safety_turns = safety_turns + 1 if queue is safety else 0
             async with self._transaction:
-                await self._poll(scheduled.health)
-            ended = self._clock.mono()
-            self._health.counters.busy_s += ended - now
-            self._health.counters.missed += scheduled.schedule_next(
-                ended, ended - now, self._max_share(scheduled.health)
-            )
-            queue.push(scheduled)
+                await self._poll_next(queue)
+
+    async def _poll_next(self, queue: PollQueue) -> None:
+        """Poll the first device of a queue, and schedule its next poll."""
+        scheduled = queue.pop()
+        began_s = self._own_time_s()
+        if queue is not self._safety:
+            self._bus.on_pause = functools.partial(self._serve_urgent, scheduled.device.name)
+        await self._poll(scheduled.health)
+        self._bus.on_pause = None
+        spent_s = self._own_time_s() - began_s
+        self._health.counters.busy_s += spent_s
+        self._health.counters.missed += scheduled.schedule_next(
+            self._clock.mono(), spent_s, self._max_share(scheduled.health)
+        )
+        queue.push(scheduled)
+
+    async def _serve_urgent(self, reading: str) -> None:
+        """What cannot wait until the device is read, which may take seconds: requests that do not concern
+        it, and safety devices that are due."""
+        began_s, on_pause = self._clock.mono(), self._bus.on_pause
+        self._bus.on_pause = None
+        for request in [self._requests.get_nowait() for _ in range(self._requests.qsize())]:
+            if request.device == reading:
+                self._requests.put_nowait(request)
+            else:
+                await self._serve_request(request)
+        for _ in range(MAX_SAFETY_TURNS):
+            if self._safety.next_due_s <= self._clock.mono():
+                await self._poll_next(self._safety)
+        self._bus.on_pause = on_pause
+        self._pauses_s += self._clock.mono() - began_s
+
+    def _own_time_s(self) -> float:
+        """Monotonic time that stands still while a reading pauses for safety devices."""
+        return self._clock.mono() - self._pauses_s
 
     def _max_share(self, health: DeviceHealth) -> float:
         """The part of the line's time that a device may use. Those that fail have one share together, but
@@ -125,11 +158,12 @@ class PolledLine:
 
     async def _read_counted(self, health: DeviceHealth) -> Sample:
         self._health.counters.polls += 1
-        health.polled_at_s = started = self._clock.mono()
-        tally = health.tally.current(started)
+        health.polled_at_s = self._clock.mono()
+        started_s = self._own_time_s()
+        tally = health.tally.current(health.polled_at_s)
         tally.polls += 1
         raw = await self._bus.read(health.device)
-        tally.add_latency(self._clock.mono() - started)
+        tally.add_latency(self._own_time_s() - started_s)
         return self._health.to_sample(health.device, raw)
 
     async def _read_again(self, health: DeviceHealth, first_sample: Sample) -> Sample:
@@ -187,7 +221,7 @@ class PolledLine:
                 now = self._clock.mono()
                 self._health.devices[device.name].tally.current(now).busy_s += now - started
 
-        request = LineRequest(self._name, work_and_count)
+        request = LineRequest(self._name, work_and_count, device.name)
         self._requests.put_nowait(request)
         self._wake.set()
         return await request.result

@@ -12,8 +12,10 @@ from gateway.model import GatewayError, LinkDown, ReadFailed
 class LineRequest:
     """Work, and the future by which its result is returned."""
 
-    def __init__(self, bus: str, work: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, bus: str, work: Callable[[], Awaitable[Any]], device: str = "") -> None:
         self._bus = bus
+        self.device = device
+        """The device that it concerns, if it is one of the site's."""
         self._perform_work = work
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -28,9 +28,18 @@ class Bus:
     timeout_s: float = 0.5
     """Seconds to wait for a reply; a scan sets a shorter time."""
 
+    on_pause: Callable[[], Awaitable[None]] | None = None
+    """What `pause` waits for; set by `gateway.field`."""
+
     async def read(self, device: Device) -> Raw:
         """One reading. Raises `ReadFailed` or `LinkDown`."""
         raise NotImplementedError
+
+    async def pause(self) -> None:
+        """Await this between two requests of one reading, while no reply is outstanding: commands are sent,
+        and safety devices that are due are polled. Raises `LinkDown`."""
+        if self.on_pause:
+            await self.on_pause()
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Execute an action once, without a retry. Returns the values by which the next reading confirms

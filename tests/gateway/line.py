@@ -65,6 +65,9 @@ class ScriptedBus(Bus):
         self.asking = ""
         """Whom it is talking to."""
 
+        self.requests: dict[str, int] = {}
+        """Of how many requests a device's reading consists; one by default."""
+
     async def _talk(self, device: Device) -> None:
         assert not self.asking, "two transactions overlap"
         self.asking = device.name
@@ -76,6 +79,9 @@ class ScriptedBus(Bus):
     async def read(self, device: Device) -> Any:
         self.polls.append((self.clock.mono(), device.name))
         await self._talk(device)
+        for _ in range(1, self.requests.get(device.name, 1)):
+            await self.pause()
+            await self._talk(device)
         answer = self.answers.get(device.name, {"x": 1, "y": 2})
         if isinstance(answer, list):
             answer = answer.pop(0) if len(answer) > 1 else answer[0]

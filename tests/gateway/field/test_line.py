@@ -225,6 +225,40 @@ async def test_a_command_runs_at_the_next_transaction_boundary_and_is_confirmed(
     assert len(rig.bus.writes) == 1
 
 
+async def test_a_long_reading_pauses_for_safety_devices_and_commands() -> None:
+    rig = Rig(a_device("meter", every=60), a_device("smoke", alarm=HOT), a_device("siren", every=60))
+    rig.bus.latency["meter"], rig.bus.requests["meter"] = 0.5, 12
+    rig.bus.answers["siren"] = {"x": 5, "y": 2}
+    async with rig.running():
+        await rig.until_asking("meter")
+        began = rig.clock.mono()
+        command = asyncio.create_task(rig.line.execute(rig.command("siren")))
+        await rig.clock.advance(9.0)
+        await command
+        (sent,) = [at for at, *_ in rig.bus.writes]
+        assert sent - began < 0.6
+        polls = [at for at in rig.bus.times("smoke") if at >= began]
+        assert max(after - before for before, after in itertools.pairwise(polls)) < 1.6
+        assert len(rig.bus.times("meter")) == 1
+        assert len(rig.of("meter")) == 1
+        (meter,) = [each for each in rig.line.report()["devices"] if each["device"] == "meter"]
+        # The pauses are no part of its own time, of which doctor judges it.
+        assert meter["p99"] == pytest.approx(6000, rel=0.1)
+
+
+async def test_a_command_to_the_device_that_is_being_read_waits_for_the_end() -> None:
+    rig = Rig(a_device("a", every=60))
+    rig.bus.latency["a"], rig.bus.requests["a"] = 0.5, 4
+    rig.bus.answers["a"] = {"x": 5, "y": 2}
+    async with rig.running():
+        await rig.until_asking("a")
+        began = rig.clock.mono()
+        command = asyncio.create_task(rig.line.execute(rig.command()))
+        await rig.clock.advance(6.0)
+        await command
+    assert rig.bus.writes[0][0] - began == pytest.approx(2.0, abs=0.1)
+
+
 async def test_a_command_that_shows_no_effect_is_unconfirmed_and_not_repeated() -> None:
     rig = Rig(a_device("a"))
     async with rig.running():
