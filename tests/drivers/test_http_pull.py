@@ -333,11 +333,11 @@ async def test_nobody_there_and_no_password_are_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     assert (await failure(url)).key == "http-away"
-    for option in ("password_file", "ca_file"):
+    for option, key in (("password_file", "secret-missing"), ("ca_file", "secret-unreadable")):
         with pytest.raises(LinkDown) as down:
             async with bus(url, **{option: tmp_path / "none"}):
                 pass
-        assert down.value.key == "secret-unreadable"
+        assert down.value.key == key
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(

@@ -138,7 +138,7 @@ def test_a_password_is_read_when_it_is_needed(tmp_path: Path) -> None:
     options = Options(
         url="rtsp://192.0.2.7:554/a?b=c", view="overhead", username="us er", password_file=secret
     )
-    with pytest.raises(LinkDown, match="secret-unreadable"):
+    with pytest.raises(LinkDown, match="secret-missing"):
         camera._url_with_password(options)
     secret.write_text("p@ss/wörd\n")
     secret.chmod(0o644)

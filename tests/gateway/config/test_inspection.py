@@ -81,7 +81,7 @@ def test_a_file_that_is_used_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "key"),
     [
-        (None, 0, "secret-unreadable"),
+        (None, 0, "secret-missing"),
         (b"word\n", 0o644, "secret-open"),
         (b"\n", 0o600, "secret-empty"),
     ],
