@@ -163,7 +163,7 @@ def test_one_file_wraps_a_library(library: str, wrapper: str | None) -> None:
 SLEEPERS = {
     "gateway.base.clock": "the clock that is injected everywhere else",
     "gateway.wire.mqtt": "a keepalive each second, for as long as the connection lasts",
-    "gateway.cli.do": "a person at a terminal waits for the outcome of a command",
+    "gateway.terminal.order": "a person at a terminal waits for the outcome of a command",
     "drivers.modbus.bus": "the silence that separates RTU frames on the line",
     "drivers.camera.capture": "frames at their own pace, in a process that does nothing else",
 }

@@ -68,10 +68,10 @@ _limit = LogLimit(_log_held_back)
 
 
 def _plain_text(value: object) -> str:
-    """A fact for machines: of a sentence its key and facts."""
+    """A fact for machines: of a sentence its key, without the table, and facts."""
     if isinstance(value, dict) and "sentence" in value:
         facts = (f"{name}={_plain_text(each)}" for name, each in value["facts"].items())
-        return " ".join((value["sentence"], *facts))
+        return " ".join((value["sentence"].partition(".")[2], *facts))
     return str(value)
 
 

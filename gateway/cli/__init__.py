@@ -11,8 +11,9 @@ from typing import Any
 from gateway import __version__
 from gateway.config.capability import CORE_OWNER, capabilities, check_unique, load_declared
 from gateway.model import ConfigError, GatewayError, cause_of
+from gateway.terminal.parser import COMMANDS, Parser
 from gateway.terminal.printing import cli_text, error_sentence
-from gateway.words import preferred_language, translate
+from gateway.words import LANGUAGES, preferred_language, translate
 
 EX_CONFIG = 78
 """sysexits.h: a configuration file is wrong; the systemd units do not restart on it."""
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        _check_language()
         options = _parser(next((each for each in arguments if not each.startswith("-")), "")).parse_args(
             arguments
         )
@@ -63,11 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _check_language() -> None:
+    """A language that does not exist is told, not ignored."""
+    wanted = os.environ.get("LINLI_LANG", "")
+    if wanted and not wanted.startswith(LANGUAGES):
+        print(error_sentence(GatewayError("language-env", wanted=wanted)), file=sys.stderr)
+
+
 def _parser(chosen: str) -> argparse.ArgumentParser:
     """A parser with the names of all commands, and the options of the chosen one."""
-    parser = argparse.ArgumentParser("linli", description=cli_text("about"))
+    parser = Parser("linli", description=cli_text("about"))
     parser.add_argument("--version", action="version", version=f"linli {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="…")
+    subparsers = parser.add_subparsers(required=True, metavar=COMMANDS)
     for name, path in commands().items():
         command = subparsers.add_parser(name, help=cli_text(name), description=cli_text(name))
         if name == chosen:

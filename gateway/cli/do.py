@@ -7,27 +7,24 @@ import asyncio
 import getpass
 import json
 import sys
-import time
-import uuid
+from collections.abc import Iterable
 from typing import Any
 
-from gateway.base import control
-from gateway.config import Site, available_actions, load_site, service_actions
+from gateway.config import available_actions, load_site, service_actions
 from gateway.model import GATEWAY_DEVICE, GatewayError
-from gateway.terminal.printing import cli_text
+from gateway.terminal.names import unknown_name
+from gateway.terminal.order import run_order
+from gateway.terminal.printing import cli_text, print_table
 from gateway.terminal.site import add_site_argument
-from gateway.words import error_summary, preferred_language, words
-
-EXPIRES_AFTER_MS = 15_000
-"""A command that has not started within this time expires."""
+from gateway.words import preferred_language, words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_site_argument(parser)
     parser.add_argument("device")
-    parser.add_argument("action")
-    parser.add_argument("args", nargs="*", metavar=cli_text("do-args"))
+    parser.add_argument("action", nargs="?")
+    parser.add_argument("args", nargs="*", default=[], metavar=cli_text("do-args"))
     parser.add_argument("--yes", action="store_true", help=cli_text("do-yes"))
 
 
@@ -35,16 +32,19 @@ def run(options: argparse.Namespace) -> int:
     site = load_site(options.config)
     device = site.devices.get(options.device)
     if device is None and options.device != GATEWAY_DEVICE:
-        known = ", ".join((*site.devices, GATEWAY_DEVICE))
-        raise GatewayError("device-unknown", device=options.device, known=known)
+        raise unknown_name("device", options.device, (*site.devices, GATEWAY_DEVICE))
     # Commands about the centre as a whole, such as a drill, go to the device `gateway`.
     able = (
         available_actions({device.bus: site.buses[device.bus]}, {device.name: device})
         if device
         else service_actions()
     )
+    if options.action is None:
+        own = able - service_actions() if device else able
+        _print_actions(own, able)
+        return 0
     if options.action not in able:
-        raise GatewayError("action-nobody", action=options.action, known=", ".join(sorted(able)))
+        raise unknown_name("action", options.action, sorted(able))
     action = words(preferred_language()).get(f"action.{options.action}", options.action)
     name = f"{device.title[preferred_language()]} ({device.name})" if device else cli_text("gateway")
     facts = {"device": name, "action": action}
@@ -55,9 +55,22 @@ def run(options: argparse.Namespace) -> int:
         if input(cli_text("do-confirm", **facts)).strip().lower() not in ("y", "yes", "是"):
             print(cli_text("do-left"))
             return 1
-    status, why = asyncio.run(_run_command(site, options.device, options.action, args, facts))
-    print(cli_text(f"do-{status}", reason=why, **facts))
-    return 0 if status == "done" else 1
+    return asyncio.run(
+        run_order(
+            site.control.socket, options.device, options.action, args, facts=facts, by=getpass.getuser()
+        )
+    )
+
+
+def _print_actions(own: Iterable[str], able: Iterable[str]) -> None:
+    """The actions, those of the device itself first, with their arguments."""
+    known = words(preferred_language())
+    first = set(own)
+    rows = [
+        (action, known.get(f"action.{action}", action), known.get(f"argument.{action}", ""))
+        for action in sorted(able, key=lambda action: (action not in first, action))
+    ]
+    print_table([cli_text(head) for head in ("do-action", "do-meaning", "do-args")], rows)
 
 
 def _parse_argument(text: str) -> tuple[str, Any]:
@@ -70,27 +83,3 @@ def _parse_argument(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-async def _run_command(
-    site: Site, device: str, action: str, args: dict[str, Any], facts: dict[str, str]
-) -> tuple[str, str]:
-    """Its status and the reason. A slow command is queried by its id until it has ended."""
-    request = {
-        "id": uuid.uuid4().hex,
-        "device": device,
-        "action": action,
-        "args": args,
-        "by": getpass.getuser(),
-        "origin": "console",
-        "expires": round(time.time() * 1000) + EXPIRES_AFTER_MS,
-    }
-    waiting = False
-    while True:
-        answer = await control.call_daemon(site.control.socket, "command", **request)
-        if answer["status"] != "accepted":
-            return answer["status"], error_summary(preferred_language(), answer["detail"])
-        if not waiting:
-            waiting = True
-            print(cli_text("do-accepted", **facts), flush=True)
-        await asyncio.sleep(2)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.base.log import log_event
+from gateway.base.log import language, log_event
 from gateway.config import NAME_PATTERN
 from gateway.journal import Journal, JournalFailed
 from gateway.model import (
@@ -32,6 +32,7 @@ from gateway.model import (
     sentence,
 )
 from gateway.services.commands import CommandRow, Commands, CommandStatus, forget_lost, latest_expiry
+from gateway.words import error_summary, words
 
 from .latest_expiry import LatestExpiry, latest_expiry_file
 
@@ -157,8 +158,9 @@ class Engine:
             await self._commit()
         log_event(
             logging.INFO, "command",
-            action=order.action, device=order.device, by=order.by or order.origin,
-            status=order.status, detail=order.detail,
+            device=order.device, by=order.by or sentence(f"origin.{order.origin}"),
+            outcome=sentence(f"dashboard.order-{order.status}", reason=_order_reason(order)),
+            **_in_words({"action": order.action}), status=order.status, detail=order.detail,
         )  # fmt: skip
         return order
 
@@ -219,7 +221,7 @@ class Engine:
             for fact in facts:
                 urgent = urgent or fact.durable or fact.lane is Lane.ALARM
                 if fact.lane is Lane.ALARM:
-                    log_event(logging.WARNING, "alarm", device=fact.device, **fact.body)
+                    log_event(logging.WARNING, "alarm", device=fact.device, **_in_words(fact.body))
                     self._on_alarm()
                     followers = [each for each in self._services if each.follows_alarms]
                     urgent = self._process_message(fact, followers).urgent or urgent
@@ -246,6 +248,18 @@ class Engine:
                 urgent = self._process_message(sample, followers).urgent or urgent
                 self._journal.append_sample(sample)
         return urgent
+
+
+def _in_words(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts for the log: hazards, changes and actions by their words."""
+    known = words(language())
+    tables = (name for name in ("hazard", "change", "action") if f"{name}.{facts.get(name)}" in known)
+    return {**facts, **{name: sentence(f"{name}.{facts[name]}") for name in tables}}
+
+
+def _order_reason(order: CommandRow) -> str:
+    """Why a command was not executed, in the language of the log."""
+    return error_summary(language(), order.detail) if order.detail else ""
 
 
 async def _no_device(command: Command) -> None:

@@ -19,7 +19,7 @@ from gateway.base.log import error_text, language, log_event
 from gateway.config import Mistake, Mistakes, Site, adoption, load_site
 from gateway.config.adoption import AdoptedConfiguration, ConfigurationChanges, StartConfiguration, Trial
 from gateway.journal import Journal
-from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision
+from gateway.model import FAILURES_UNTIL_OFFLINE, Arrival, Clock, GatewayError, Quality, Revision, sentence
 from gateway.services.configuration import Configuration, newest_revision
 from gateway.services.presence import DeviceState, Presence, device_state
 from gateway.uplink import Uplink
@@ -126,7 +126,7 @@ class Reloader:
             for mistake in mistakes:
                 log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))
             why = error_text("reload-refused" if mistakes else refused.key, **refused.facts)
-            log_event(logging.ERROR, "reload-refused", by=by, reason=why)
+            log_event(logging.ERROR, "reload-refused", by=sentence(f"cli.by-{by}"), reason=why)
             raise
 
     async def verdict(self) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Reloader:
         lines = adopted.revision.changes.get("bus", {})
         log_event(
             logging.INFO, "config-adopted",
-            revision=adopted.revision.number, by=adopted.revision.by,
+            revision=adopted.revision.number, by=sentence(f"cli.by-{adopted.revision.by}"),
             **{how: ", ".join(lines.get(how, ())) or "–" for how in ("added", "changed", "removed")},
         )  # fmt: skip
 

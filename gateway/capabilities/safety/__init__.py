@@ -9,6 +9,7 @@ CAPABILITY = Capability(
     pages="gateway.capabilities.safety.pages",
     order=0,
     commands={
+        "alarms": "gateway.capabilities.safety.commands.alarms",
         "rules": "gateway.capabilities.safety.commands.rules",
         "drills": "gateway.capabilities.safety.commands.drills",
         "testlog": "gateway.capabilities.safety.commands.testlog",

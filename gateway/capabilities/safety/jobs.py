@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import msgspec
 
 from gateway.base.clock import local_time
 from gateway.config import Site, localized
@@ -82,4 +85,22 @@ class NotificationsJob(Job):
         return {"channels": await self._notifier.send_test(str(request.get("contact")))}
 
 
-JOBS: tuple[type[Job], ...] = (OutputsJob, NotificationsJob)
+class AlarmsJob(Job):
+    """Tells which alarms stand, for `linli alarms`."""
+
+    name = "alarms"
+    calls = ("alarms",)
+
+    @staticmethod
+    def built_from(site: Site) -> object:
+        return None
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def answer(self, call: str, request: dict[str, Any]) -> dict[str, Any]:
+        rows = self._host.rows(Safety.name).values()
+        return {"alarms": [msgspec.to_builtins(alarm) for alarm in rows]}
+
+
+JOBS: tuple[type[Job], ...] = (OutputsJob, NotificationsJob, AlarmsJob)
