@@ -88,13 +88,7 @@ async def _respond(handlers: Mapping[str, Handler], request_line: bytes) -> dict
     try:
         return await handler(request)
     except GatewayError as error:
-        facts = {name: _encodable(value) for name, value in error.facts.items()}
-        return {"error": error.key, "facts": facts}
-
-
-def _encodable(value: object) -> object:
-    """A fact as JSON can have it; of most, the text is all that is needed."""
-    return value if isinstance(value, int | float | dict) else str(value)
+        return {"error": error.key, "facts": error.stored_facts()}
 
 
 async def call_daemon(

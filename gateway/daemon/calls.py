@@ -13,6 +13,7 @@ import msgspec
 from gateway.base.control import Handler
 from gateway.config import Mistakes
 from gateway.config.capability import CORE_OWNER, check_unique
+from gateway.field.health import LiveReading
 from gateway.field.line import Line
 from gateway.field.scan.requests import decode_points, make_scan_request, parse_keys
 from gateway.model import GATEWAY_DEVICE, Command, Fact, GatewayError, Lane, ReadFailed, sentence
@@ -22,6 +23,8 @@ from gateway.uplink import Uplink
 
 from .gateway import Gateway, jobs_by_capability
 
+READ_TIMEOUT_S = 20.0
+"""After this time a call that waits for a message is answered, and may be repeated."""
 COMMAND_RESPONSE_TIMEOUT_S = 20.0
 """After this time the answer is that the command is still being executed."""
 CORE_CALLS = ("health", "doctor", "read", "command", "lines", "scan", "reload", "verdict", "still")
@@ -36,6 +39,15 @@ def check_jobs() -> None:
     check_unique("Job.name", ((CORE_OWNER, Uplink.name), *((owner, job.name) for owner, job in jobs)))
     core_calls = ((CORE_OWNER, call) for call in CORE_CALLS)
     check_unique("Job.calls", (*core_calls, *((owner, call) for owner, job in jobs for call in job.calls)))
+
+
+def _as_answer(reading: LiveReading) -> dict[str, Any]:
+    return {
+        "raw": reading.raw,
+        "values": reading.sample.values,
+        "bad": reading.sample.bad,
+        "seconds": reading.duration_s,
+    }
 
 
 class ControlCalls(Mapping[str, Handler]):
@@ -82,14 +94,25 @@ class ControlCalls(Mapping[str, Handler]):
         return {"buses": reports, "gateway": findings}
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One reading; of a device that reports by itself the last message, with its `age`. If it has sent
+        none, or `next` is set, the answer is the longest wait in seconds, `waits`; with `wait` a call waits
+        for `READ_TIMEOUT_S` of that."""
         name = str(request.get("device"))
-        reading = await self._gateway.line_of(name).read(name)
-        return {
-            "raw": reading.raw,
-            "values": reading.sample.values,
-            "bad": reading.sample.bad,
-            "seconds": reading.duration_s,
-        }
+        line = self._gateway.line_of(name)
+        last = None if request.get("next") else line.last_reading(name)
+        if last:
+            return {**_as_answer(last), "age": last.duration_s}
+        waits_s = line.longest_wait_s(name)
+        if waits_s and not request.get("wait"):
+            failure = line.health.devices[name].last_failure
+            if failure and not request.get("next"):
+                raise failure
+            return {"waits": waits_s}
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S if waits_s else None):
+                return _as_answer(await line.read(name))
+        except TimeoutError:
+            return {"waits": waits_s}
 
     async def _lines(self, _: dict[str, Any]) -> dict[str, Any]:
         """The port or host of each line that nothing else can use at the same time."""
@@ -137,7 +160,7 @@ class ControlCalls(Mapping[str, Handler]):
         if not done:
             return {"status": CommandStatus.ACCEPTED, "detail": ""}
         order = task.result()
-        return {"status": order.status, "detail": order.detail}
+        return {"status": order.status, "detail": order.detail, "facts": order.facts}
 
     async def _reload(self, request: dict[str, Any]) -> dict[str, Any]:
         returning = request.get("returning") is not False

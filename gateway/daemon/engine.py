@@ -151,10 +151,11 @@ class Engine:
             await self._journal.commit()
         except JournalFailed as failure:
             if accepted:
-                order = self._set_outcome(command, CommandStatus.FAILED, failure.key)
+                order = self._set_outcome(command, CommandStatus.FAILED, failure)
         if order.status is CommandStatus.ACCEPTED:
-            status, detail = await self._execute_command(command)
-            order = self._set_outcome(command, status, detail)
+            failed = await self._execute_command(command)
+            status = CommandStatus.FAILED if failed else CommandStatus.DONE
+            order = self._set_outcome(command, status, failed)
             await self._commit()
         log_event(
             logging.INFO, "command",
@@ -185,23 +186,26 @@ class Engine:
                 await self._commit()
             await self._clock.sleep(1.0)
 
-    def _set_outcome(self, command: Command, status: CommandStatus, detail: str) -> CommandRow:
-        self._process_message(Outcome(command.id, status, self._clock.now(), detail), [self._commands])
+    def _set_outcome(
+        self, command: Command, status: CommandStatus, failed: GatewayError | None
+    ) -> CommandRow:
+        why = (failed.key, failed.stored_facts()) if failed else ("", {})
+        self._process_message(Outcome(command.id, status, self._clock.now(), *why), [self._commands])
         order: CommandRow = self._rows[self._commands.name][command.id]
         return order
 
-    async def _execute_command(self, command: Command) -> tuple[CommandStatus, str]:
-        """Execute a command by the services that know the action, else by the device. Returns the outcome
-        and its detail."""
+    async def _execute_command(self, command: Command) -> GatewayError | None:
+        """Execute a command by the services that know the action, else by the device. Returns why it
+        failed."""
         own = [service for service in self._services if command.action in service.actions]
         try:
             if own:
                 changed = self._process_message(command, own).changed
-                return (CommandStatus.DONE, "") if changed else (CommandStatus.FAILED, "nothing-to-do")
+                return None if changed else GatewayError("nothing-to-do")
             await self._execute(command)
         except GatewayError as error:
-            return CommandStatus.FAILED, error.key
-        return CommandStatus.DONE, ""
+            return error
+        return None
 
     def _process_message(self, message: Message, services: Iterable[Service]) -> StepResult:
         """One step of each service."""
@@ -259,7 +263,7 @@ def _in_words(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _order_reason(order: CommandRow) -> str:
     """Why a command was not executed, in the language of the log."""
-    return error_summary(language(), order.detail) if order.detail else ""
+    return error_summary(language(), order.detail, order.facts) if order.detail else ""
 
 
 async def _no_device(command: Command) -> None:

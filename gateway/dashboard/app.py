@@ -316,18 +316,19 @@ class Dashboard:
         except GatewayError as error:
             if isinstance(error.__cause__, TimeoutError):
                 return CommandAnswer(503, "unknown", translate(lang, "dashboard.no-answer-late"))
-            reason = error_summary(lang, error.key)
+            reason = error_summary(lang, error.key, error.facts)
             return CommandAnswer(200, "failed", translate(lang, "dashboard.failed", reason=reason))
-        return _outcome(lang, str(answer.get("status")), str(answer.get("detail") or "…"), done)
+        return _outcome(lang, answer, done)
 
 
-def _outcome(lang: str, status: str, detail: str, done: str) -> CommandAnswer:
+def _outcome(lang: str, answer: dict[str, Any], done: str) -> CommandAnswer:
     """The outcome of a command, in words."""
+    status, detail = str(answer.get("status")), str(answer.get("detail") or "…")
     if status == CommandStatus.DONE:
         return CommandAnswer(200, "done", done)
     if status == CommandStatus.ACCEPTED:
         return CommandAnswer(200, status, translate(lang, "dashboard.accepted"))
-    reason = error_summary(lang, detail)
+    reason = error_summary(lang, detail, answer.get("facts", {}))
     if status in {CommandStatus.FAILED, CommandStatus.DENIED}:
         return CommandAnswer(200, status, translate(lang, f"dashboard.{status}", reason=reason))
     return CommandAnswer(200, "unknown", translate(lang, "dashboard.command-unknown", reason=reason))

@@ -203,7 +203,7 @@ def _last_command(
     if not own:
         return None
     last = max(own, key=lambda order: order.at.wall_ms)
-    return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now))
+    return LastCommandRow(last.action, last.status, last.detail, last.by, wall_ms(last.at, now), last.facts)
 
 
 def _storage(sample: Record | None) -> StorageStatus | None:

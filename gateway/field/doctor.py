@@ -75,14 +75,15 @@ def diagnosis_of(error: GatewayError) -> Diagnosis:
 
 
 def diagnose(
-    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    down_because: Sentence | None, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> list[Diagnosis]:
     """What is wrong with a line, the line itself first; empty when nothing is.
 
-    `timeout_s` is the time that a device has to reply in, if known.
+    `down_because` is why the line is not open; None if it is. `timeout_s` is the time that a device has to
+    reply in, if known.
     """
-    if not is_up:
-        return [Diagnosis("line-down")]
+    if down_because:
+        return [Diagnosis("line-down", facts={"reason": down_because})]
     polled = [device for device in devices if device.tally.polls >= MIN_POLLS]
     used = utilisation(devices)
     found: list[Diagnosis] = []
@@ -212,14 +213,14 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
 
 
 def line_report(
-    is_up: bool, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
+    down_because: Sentence | None, devices: Sequence[DeviceSnapshot], timeout_s: float | None = None
 ) -> dict[str, Any]:
     """A line, its devices and their diagnoses, as `linli doctor` and the dashboard get it."""
     return {
-        "up": is_up,
+        "up": down_because is None,
         "use": round(100 * utilisation(devices), 1),
         "devices": [device_report(device) for device in devices],
         "findings": [
-            msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(is_up, devices, timeout_s)
+            msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(down_because, devices, timeout_s)
         ],
     }

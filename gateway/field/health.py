@@ -21,6 +21,8 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Sample,
+    Sentence,
+    sentence,
 )
 from gateway.wire.codec import convert_values
 
@@ -61,6 +63,8 @@ class DeviceHealth:
         self.failures_in_a_row = 0
         self.last_failure: ReadFailed | None = None
         """Of the failures in a row."""
+        self.last_message: tuple[Raw, Sample] | None = None
+        """Of a device that reports by itself: its last message with values, for `linli read`."""
         self.heard_at: float | None = None
         """When its last sample came, in monotonic seconds; None: nothing has come from it yet."""
         self.is_offline = False
@@ -100,6 +104,8 @@ class LineHealth:
         self.spec = spec
         self.devices = {device.name: DeviceHealth(device, clock.mono()) for device in devices}
         self.counters = LineCounters()
+        self.down_because: Sentence = sentence("cause.opening")
+        """Why the line is not open."""
         self.openings_without_sample = 0
         """How often the line was opened in vain: some open, and close at the first request."""
         self.unknown_senders = UnknownSenders(spec.name, clock)
@@ -181,6 +187,7 @@ class LineHealth:
         self.counters.is_up = False
         self.down_error = error
         self.counters.failures += 1
+        self.down_because = error.as_sentence()
         for health in self.devices.values():
             await self.record_outage(health, error)
 
@@ -209,7 +216,8 @@ class LineHealth:
             )
             for name, health in self.devices.items()
         ]
-        report = line_report(self.counters.is_up, snapshots, getattr(self.spec.options, "timeout", None))
+        down_because = None if self.counters.is_up else self.down_because
+        report = line_report(down_because, snapshots, getattr(self.spec.options, "timeout", None))
         if self.down_error:
             report["findings"].append(msgspec.structs.asdict(diagnosis_of(self.down_error)))
         report["findings"] += map(msgspec.structs.asdict, self.unknown_senders.diagnoses())

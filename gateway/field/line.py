@@ -16,7 +16,7 @@ from gateway.config import BusSpec
 from gateway.model import Bus, Clock, Command, Device, GatewayError, LinkDown, Listener
 
 from .doctor import Diagnosis
-from .health import LineCounters, LineHealth, LiveReading, SampleSink
+from .health import LineCounters, LineHealth, LiveReading, SampleSink, silence_limit_s
 from .polled import PolledLine
 from .pushed import PushedLine
 from .schedule import backoff_s
@@ -78,6 +78,22 @@ class Line:
         """One reading of a device, outside of its schedule. Raises `GatewayError`."""
         return await self._require_open_line().read(self.health.devices[name].device)
 
+    def last_reading(self, name: str) -> LiveReading | None:
+        """The last message of a device that reports by itself, and its age as `duration_s`; None if there
+        is none, or the device is polled. Raises `GatewayError`."""
+        health = self.health.devices[name]
+        is_pushed = isinstance(self._require_open_line(), PushedLine)
+        if not is_pushed or health.last_message is None or health.heard_at is None:
+            return None
+        raw, sample = health.last_message
+        age_s = self._clock.mono() - health.heard_at
+        return LiveReading(self.spec.driver.format_raw(raw), sample, age_s)
+
+    def longest_wait_s(self, name: str) -> float:
+        """Seconds that `read` may take: a device that reports by itself cannot be asked."""
+        waits = isinstance(self._open_line, PushedLine)
+        return silence_limit_s(self.health.devices[name].device) if waits else 0.0
+
     async def run_scan_request(self, send_request: Callable[[Bus], Awaitable[Any]]) -> Any:
         """One request of a scan. Raises `GatewayError`; `ReadFailed` is the result of the request."""
         line = self._require_open_line()
@@ -93,7 +109,7 @@ class Line:
 
     def _require_open_line(self) -> PolledLine | PushedLine:
         if self._open_line is None:
-            raise GatewayError("line-down", reason=self.spec.name)
+            raise GatewayError("line-down", reason=self.health.down_because)
         return self._open_line
 
     async def run(self) -> None:

@@ -95,6 +95,7 @@ class PushedLine:
         self._last_message[name] = now
         if sample.values:
             self._last_values[name] = now
+            health.last_message = raw, sample
         await self._health.accept_message(health, sample)
         for reported in self._confirmations.get(name, ()):
             reported.update(sample.values)

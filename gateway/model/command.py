@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -38,3 +38,5 @@ class Outcome(msgspec.Struct, frozen=True):
     status: str
     at: Stamp
     detail: str = ""
+    facts: dict[str, Any] = {}
+    """What is in the sentence `error.{detail}`."""

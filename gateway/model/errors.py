@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from gateway.model.sentence import Sentence, cause_of, sentence
+
+MAX_FACT_CHARACTERS = 1000
 
 
 class GatewayError(Exception):
@@ -15,6 +18,13 @@ class GatewayError(Exception):
         self.key = key
         self.facts = {name: as_fact(value) for name, value in facts.items()}
         super().__init__(key, self.facts)
+
+    def stored_facts(self) -> dict[str, Any]:
+        """The facts as JSON can hold them; of most, the text is all that is needed."""
+        return {
+            name: value if isinstance(value, bool | float | dict) else str(value)[:MAX_FACT_CHARACTERS]
+            for name, value in self.facts.items()
+        }
 
     def as_sentence(self) -> Sentence:
         """The error as a fact of another sentence."""

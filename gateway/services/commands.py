@@ -60,6 +60,8 @@ class CommandRow(msgspec.Struct, frozen=True):
     expires: int
     status: CommandStatus
     detail: str = ""
+    facts: dict[str, Any] = {}
+    """What is in the sentence `error.{detail}`."""
     digest: str = ""
     """Of what was asked: the same id with other content is another command."""
 
@@ -187,7 +189,9 @@ def _digest(command: Command) -> str:
 
 
 def _record_outcome(key: str, row: CommandRow, outcome: Outcome) -> tuple[RowChanges, list[Fact]]:
-    row = msgspec.structs.replace(row, status=CommandStatus(outcome.status), detail=outcome.detail)
+    row = msgspec.structs.replace(
+        row, status=CommandStatus(outcome.status), detail=outcome.detail, facts=outcome.facts
+    )
     return {key: row}, [_fact("outcome", key, row, outcome.at)]
 
 

@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose help and errors are in the user's language, and whose options may stand anywhere."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **{**more, "add_help": False, "formatter_class": _Formatter})
+        super().__init__(*args, **{**more, "add_help": False, "formatter_class": _HelpFormatter})
         self._positionals.title = cli_text("usage-arguments")
         self._optionals.title = cli_text("usage-options")
         self.add_argument("-h", "--help", action="help", help=cli_text("usage-help"))
@@ -89,6 +89,6 @@ def _usage_error(key: str, facts: dict[str, str]) -> GatewayError:
     return GatewayError("usage-command") if is_command else GatewayError(key, **facts)
 
 
-class _Formatter(argparse.HelpFormatter):
+class _HelpFormatter(argparse.HelpFormatter):
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, cli_text("usage") if prefix is None else prefix)

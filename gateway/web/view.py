@@ -61,6 +61,8 @@ class LastCommandRow(msgspec.Struct, frozen=True):
     detail: str
     by: str
     at: int | None
+    facts: dict[str, Any] = {}
+    """What is in the sentence `error.{detail}`."""
 
 
 class DiagnosisRow(msgspec.Struct, frozen=True):

@@ -146,7 +146,9 @@ def test_a_gateway_that_runs_but_does_not_answer_keeps_its_lines(tmp_path: Path,
     assert "is running but does not answer" in done.stderr
 
 
-@pytest.mark.parametrize(("lang", "said"), [("en", "unknown device 'nobody'"), ("zh", "没有设备“nobody”")])
+@pytest.mark.parametrize(
+    ("lang", "said"), [("en", "there is no device 'nobody'"), ("zh", "没有设备“nobody”")]
+)
 def test_read_of_nobody(running: Centre, lang: str, said: str) -> None:
     done = linli("read", "nobody", "--config", running.daemon.site, lang=lang)
     assert (done.returncode, done.stdout) == (1, "")
@@ -173,7 +175,18 @@ def test_do_has_a_device_do_something_and_says_how_it_ended(running: Centre, lan
     assert order["data"]["by"]
     failed = linli("do", "locker-1", "open", "lock=99", "--yes", "--config", site, lang=lang)
     assert failed.returncode == 1
+    assert "99" in failed.stdout
+    assert "…" not in failed.stdout
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "Open"), ("zh", "开柜")])
+def test_do_without_an_action_lists_what_a_device_can_do(running: Centre, lang: str, said: str) -> None:
+    done = linli("do", "locker-1", "--config", running.daemon.site, lang=lang)
+    assert (done.returncode, done.stderr) == (0, "")
+    _, first, *others = done.stdout.splitlines()
+    assert first.split() == ["open", said, "lock=3"]
+    assert any(line.startswith("test ") for line in others)
 
 
 def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
@@ -192,10 +205,11 @@ def test_a_drill_is_asked_of_the_gateway(running: Centre) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nobody", "open", "--yes"], "unknown device 'nobody'"),
+        (["nobody", "open", "--yes"], "there is no device 'nobody'"),
+        (["loker-1", "open", "--yes"], "did you mean locker-1?"),
         (
             ["locker-1", "dance", "--yes"],
-            "no device can perform 'dance'; available: acknowledge, book",
+            "there is no action 'dance'; available: acknowledge, book",
         ),
         (["locker-1", "open", "3", "--yes"], "'3' is not an argument: write name=value"),
         (["locker-1", "open", "lock=3"], "confirmation is needed"),

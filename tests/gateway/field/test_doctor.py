@@ -7,10 +7,11 @@ import pytest
 
 from gateway.field.doctor import DeviceSnapshot, diagnose, line_report
 from gateway.field.tally import PollTally
-from gateway.model import FailureKind, ReadFailed
+from gateway.model import FailureKind, ReadFailed, sentence
 from gateway.words import LANGUAGES, translate, words
 
 COVERED_S = 600.0
+DOWN = sentence("cause.missing")
 
 
 def a_device(
@@ -72,16 +73,16 @@ CASES: dict[str, tuple[tuple[DeviceSnapshot, ...], list[tuple[str, str]]]] = {
 def test_each_trouble_has_its_sentence(
     devices: tuple[DeviceSnapshot, ...], wanted: list[tuple[str, str]]
 ) -> None:
-    found = diagnose(True, devices, timeout_s=0.5)
+    found = diagnose(None, devices, timeout_s=0.5)
     assert [(each.key, each.device) for each in found] == wanted
 
 
 def test_a_closed_line_says_nothing_of_its_devices() -> None:
-    assert [each.key for each in diagnose(False, [a_device(failures={"timeout": 100})])] == ["line-down"]
+    assert [each.key for each in diagnose(DOWN, [a_device(failures={"timeout": 100})])] == ["line-down"]
 
 
 def test_the_sentence_names_the_share_of_the_line() -> None:
-    (dead,) = diagnose(True, [WELL, a_device(failures={"timeout": 100}, busy_s=486)])
+    (dead,) = diagnose(None, [WELL, a_device(failures={"timeout": 100}, busy_s=486)])
     assert translate("en", f"doctor.{dead.key}", name="Unit 7", **dead.facts).startswith(
         "Unit 7 never responds and takes 81 % of the line's time: it may have no power"
     )
@@ -92,8 +93,8 @@ def test_the_sentence_names_the_share_of_the_line() -> None:
 
 def test_every_diagnosis_fills_its_sentence() -> None:
     for devices, _ in CASES.values():
-        for up in (True, False):
-            for diagnosis in diagnose(up, devices, timeout_s=0.5):
+        for down in (None, DOWN):
+            for diagnosis in diagnose(down, devices, timeout_s=0.5):
                 for language in LANGUAGES:
                     assert f"doctor.{diagnosis.key}" in words(language)
                     assert "?" not in translate(
@@ -103,7 +104,7 @@ def test_every_diagnosis_fills_its_sentence() -> None:
 
 def test_the_report_counts_by_kind_of_failure() -> None:
     snapshot = a_device(failures={"timeout": 1, "damaged": 2, "out-of-step": 3, "refused": 4})
-    (device,) = line_report(True, [snapshot])["devices"]
+    (device,) = line_report(None, [snapshot])["devices"]
     assert (device["silent"], device["damaged"], device["refused"]) == (1, 5, 4)
     assert device["readings"] == 90
     assert device["p50"] == pytest.approx(20, rel=0.1)
@@ -111,7 +112,7 @@ def test_the_report_counts_by_kind_of_failure() -> None:
 
 def test_what_has_not_been_heard_is_named_and_its_line_is_not_well() -> None:
     quiet = DeviceSnapshot("smoke-1", False, PollTally(), 2.0, pushes=True, longest_silence_s=10_800)
-    report = line_report(True, [WELL, quiet])
+    report = line_report(None, [WELL, quiet])
     assert [device["state"] for device in report["devices"]] == ["online", "not-heard"]
     (finding,) = report["findings"]
     said = {lang: translate(lang, f"doctor.{finding['key']}", **finding["facts"]) for lang in LANGUAGES}
@@ -121,7 +122,7 @@ def test_what_has_not_been_heard_is_named_and_its_line_is_not_well() -> None:
 
 
 def test_a_failure_without_a_diagnosis_of_its_own_says_its_reason() -> None:
-    (finding,) = diagnose(True, [WELL, dead("other")])
+    (finding,) = diagnose(None, [WELL, dead("other")])
     assert translate("en", f"doctor.{finding.key}", name="Hall", **finding.facts).startswith(
         "Hall: the fire alarm transmitter rejected"
     )

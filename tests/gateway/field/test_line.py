@@ -644,6 +644,23 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
             await rig.line.read("a")
 
 
+async def test_the_last_message_of_a_device_that_pushes_is_there_at_once_with_its_age() -> None:
+    rig = Rig(a_device("a", every=10), a_device("b", every=10))
+    rig.pushing = asyncio.Queue()
+    async with rig.running():
+        assert rig.line.last_reading("a") is None
+        assert rig.line.longest_wait_s("a") == 30
+        rig.pushing.put_nowait(("a", {"x": 3, "y": 2}))
+        await rig.clock.advance(4)
+        rig.pushing.put_nowait(("a", ReadFailed("not-json", reason="x")))
+        await rig.clock.advance(3)
+        last = rig.line.last_reading("a")
+        assert last
+        assert (last.sample.values, last.raw) == ({"x": 3, "y": 2}, "{'x': 3, 'y': 2}")
+        assert last.duration_s == pytest.approx(7, abs=0.1)
+        assert rig.line.last_reading("b") is None
+
+
 async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
     rig = Rig(a_device("a", every=10))
     rig.pushing, rig.polled = asyncio.Queue(), True
@@ -655,6 +672,7 @@ async def test_a_line_that_pushes_may_be_polled_as_well(told: Any) -> None:
         await rig.clock.advance(0.01)
         assert rig.of("a")[-1].values == {"x": 1, "y": 2}
         assert (await finished(rig, rig.line.read("a"))).sample.values == {"x": 5, "y": 2}
+        assert (rig.line.last_reading("a"), rig.line.longest_wait_s("a")) == (None, 0)
         await finished(rig, rig.line.execute(rig.command()))
         assert [action for _, _, action in rig.bus.writes] == ["open"]
         # Whichever of the two finds that the line is gone, both begin anew.
