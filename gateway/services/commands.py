@@ -60,10 +60,10 @@ class CommandRow(msgspec.Struct, frozen=True):
     expires: int
     status: CommandStatus
     detail: str = ""
-    facts: dict[str, Any] = {}
-    """What is in the sentence `error.{detail}`."""
     digest: str = ""
     """Of what was asked: the same id with other content is another command."""
+    facts: dict[str, Any] = {}
+    """What is in the sentence `error.{detail}`."""
 
     @property
     def is_in_hand(self) -> bool:

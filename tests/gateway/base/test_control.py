@@ -83,6 +83,7 @@ def test_a_command_of_this_machine(running: Centre) -> None:
     assert ask(running.daemon.socket, json.dumps(asked).encode() + b"\n") == {
         "status": "done",
         "detail": "",
+        "facts": {},
     }
     eventually(lambda: running.witness.find("locker-1", "event", id="console-1", status="done"))
     # A stranger's words never begin a line of the log.

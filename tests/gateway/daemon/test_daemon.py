@@ -427,7 +427,7 @@ async def test_a_command_that_takes_long_is_answered_at_once_and_its_end_when_as
             async with asyncio.timeout(10):
                 while (answer := await ask())["status"] == "accepted":
                     await asyncio.sleep(0.05)
-            assert answer == {"status": "done", "detail": ""}
+            assert answer == {"status": "done", "detail": "", "facts": {}}
             # It was told once, however often somebody asked.
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(told.readline(), 0.3)
