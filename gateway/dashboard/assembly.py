@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Stamp, Value
+from gateway.model import GATEWAY_DEVICE, UPLINK_DEVICE, Quality, Record, Sentence, Stamp, Value
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.presence import DeviceState, Presence, PresenceRow
 from gateway.web.part import OwnKind, PartInput
@@ -139,7 +140,11 @@ def _device_row(
         since = lost.since if lost else sample.at if sample else None
         error = sample.body.get("error", "") if sample else lost.error if lost else ""
         return msgspec.structs.replace(
-            row, condition=DeviceCondition.OFFLINE, at=wall_ms(since, now) if since else None, error=error
+            row,
+            condition=DeviceCondition.OFFLINE,
+            at=wall_ms(since, now) if since else None,
+            error=error,
+            reason=_reason(info.name, error, snapshot.buses or {}),
         )
     at = wall_ms(sample.at, now)
     is_uncertain = sample.body.get("bad") or sample.body.get("arrival")
@@ -148,6 +153,13 @@ def _device_row(
         condition = DeviceCondition.STALE
     values = _point_rows(info, own_kind, sample, snapshot.values.get(info.name, {}), now)
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
+
+
+def _reason(device: str, error: str, buses: Mapping[str, Any]) -> Sentence | None:
+    """The error with its facts by the bus doctor, whose report may be older than the error."""
+    reports = (each for report in buses.values() for each in report["devices"] if each["device"] == device)
+    reason: Sentence | None = next((report.get("reason") for report in reports), None)
+    return reason if reason and reason["sentence"] == f"error.{error}" else None
 
 
 def _unheard_row(

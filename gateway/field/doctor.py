@@ -200,6 +200,7 @@ def device_report(device: DeviceSnapshot) -> dict[str, Any]:
         "offline": device.is_offline,
         "state": device.state,
         "silent_s": None if device.silent_s is None else round(device.silent_s),
+        "reason": device.failure.as_sentence() if device.is_offline and device.failure else None,
         "polls": tally.polls,
         "readings": tally.readings,
         "missed": tally.missed,
@@ -219,7 +220,9 @@ def line_report(
     return {
         "up": down_because is None,
         "use": round(100 * utilisation(devices), 1),
-        "devices": [device_report(device) for device in devices],
+        "devices": [
+            device_report(device) | ({"reason": down_because} if down_because else {}) for device in devices
+        ],
         "findings": [
             msgspec.structs.asdict(diagnosis) for diagnosis in diagnose(down_because, devices, timeout_s)
         ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import Record, Stamp, Value
+from gateway.model import Record, Sentence, Stamp, Value
 
 MIN_CARD_YEARS = 2.0
 """Years a memory card should last at least."""
@@ -104,6 +104,8 @@ class DeviceRow(msgspec.Struct, frozen=True):
     values: tuple[PointRow, ...] = ()
     at: int | None = None
     error: str = ""
+    reason: Sentence | None = None
+    """The error with its facts, where the daemon tells it."""
     actions: tuple[str, ...] = ()
     order: LastCommandRow | None = None
     diagnoses: tuple[DiagnosisRow, ...] = ()

@@ -11,7 +11,7 @@ from gateway.capabilities.safety.services.batteries import Battery
 from gateway.capabilities.safety.services.findings import Finding
 from gateway.capabilities.safety.services.patrols import CheckpointVisit, PatrolRound
 from gateway.capabilities.safety.services.supervision import Sensor
-from gateway.model import ClockQuality, Hazard, Stamp
+from gateway.model import ClockQuality, Hazard, Stamp, sentence
 from gateway.services.commands import CommandRow, CommandStatus
 from gateway.services.presence import PresenceRow
 from gateway.web.settings import DeviceInfo
@@ -201,3 +201,12 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
     assert len(reminders) == len(seen.reminders) + 2 == 12
     assert reminders.keys() <= words("zh").keys()
     assert view(SMOKE).reminders == ()
+
+
+def test_an_outage_is_told_with_its_facts_while_the_daemon_knows_them() -> None:
+    reason = sentence("error.garbage", bytes=7)
+    report = {"up": True, "use": 0.0, "devices": [{"device": "smoke", "reason": reason}], "findings": []}
+    shown = view(SMOKE, samples=(sample("smoke", error="garbage"),), buses={"line": report}).devices[0]
+    assert (shown.error, shown.reason) == ("garbage", reason)
+    later = view(SMOKE, samples=(sample("smoke", error="timeout"),), buses={"line": report}).devices[0]
+    assert (later.error, later.reason) == ("timeout", None)
