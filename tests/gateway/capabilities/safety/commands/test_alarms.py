@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import cli
 from gateway.capabilities.safety.commands.alarms import short_ids
 from tests.gateway.conftest import Centre, linli
 from tests.gateway.simulate.conftest import eventually
@@ -19,13 +20,19 @@ def test_short_ids_tell_alarms_apart_and_stay() -> None:
     assert short_ids([]) == {}
 
 
-def test_an_alarm_is_listed_acknowledged_and_reset(running: Centre) -> None:
-    def alarms(*more: str, lang: str = "zh") -> tuple[int, str]:
-        done = linli("alarms", *more, "--config", running.daemon.site, lang=lang)
-        return done.returncode, done.stdout + done.stderr
+def test_an_alarm_is_listed_acknowledged_and_reset(
+    running: Centre, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = str(running.daemon.site)
 
-    started = linli("do", "gateway", "drill", "hazard=fire", "--yes", "--config", running.daemon.site)
-    assert started.returncode == 0
+    def alarms(*more: str, lang: str = "zh") -> tuple[int, str]:
+        monkeypatch.setenv("LINLI_LANG", lang)
+        code = cli.main(["alarms", *more, "--config", site])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    assert cli.main(["do", "gateway", "drill", "hazard=fire", "--yes", "--config", site]) == 0
+    capsys.readouterr()
     (drill,) = eventually(lambda: [a for a in json.loads(alarms("--json")[1]) if a["mode"] == "drill"])
     code, told = alarms()
     assert code == 0
