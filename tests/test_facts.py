@@ -21,9 +21,11 @@ UNSAID = {
     # The device is named beside it.
     "error.timeout": {"unit", "bytes"},
     "error.reply-header": {"unit"},
+    # The address has it already.
+    "error.broker-silent": {"port"},
 }
 """Facts that programs read."""
-ADDED_LATER = {"error.nobody-subscribed": {"topic"}}
+ADDED_LATER = {"error.nobody-subscribed": {"topic"}, "error.broker-lost": {"url"}}
 """Facts that whoever passes the error on adds."""
 
 
