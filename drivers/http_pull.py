@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ from gateway.model import (
     Device,
     Driver,
     FailureKind,
-    LinkDown,
     Point,
     Raw,
     ReadFailed,
@@ -30,6 +28,7 @@ from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, pa
 from gateway.wire.json_text import parse_json
 from gateway.wire.path import is_valid_path
 from gateway.wire.secret import read_secret
+from gateway.wire.trust import trust_context
 
 MAX_RESPONSE_BYTES = 256 * 1024
 MAX_LOGIN_ATTEMPTS = 3
@@ -75,7 +74,6 @@ class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     path: str
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "path": (lambda path: is_valid_path(path) and "[]" not in path, "point-path"),
         "get": (lambda get: get[:1] == "/" != get[1:2], "http-get"),
     }
@@ -179,10 +177,7 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     if options.password_file:
         kind = DigestLogin if options.auth == "digest" else BasicLogin
         auth = _ServerLogin(kind(options.username, read_secret(options.password_file)))
-    try:
-        trust = ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise LinkDown("secret-unreadable", file=options.ca_file, reason=error) from error
+    trust = await asyncio.to_thread(trust_context, options.ca_file)
     async with httpx2.AsyncClient(
         base_url=options.url,
         auth=auth,

@@ -83,7 +83,7 @@ class TreePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     when: dict[str, Value] = msgspec.field(default_factory=dict)
     unless: dict[str, Value] = msgspec.field(default_factory=dict)
 
-    CHECKS: ClassVar[Checks] = {**Point.CHECKS, "path": (is_valid_path, "point-path")}
+    CHECKS: ClassVar[Checks] = {"path": (is_valid_path, "point-path")}
 
     def applies_to(self, raw: Raw) -> bool:
         return all(value_at(raw, path) == value for path, value in self.when.items()) and not any(

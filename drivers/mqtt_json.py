@@ -20,7 +20,6 @@ from gateway.model import (
     Listener,
     ListenerAction,
     OverheardDevice,
-    Point,
     Raw,
     ReadFailed,
     Scan,
@@ -73,7 +72,6 @@ class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     """Its last will (MQTT): false means that the device is offline."""
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "path": (is_valid_path, "point-path"),
         "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
     }
@@ -99,7 +97,6 @@ class PublishAction(ListenerAction, kw_only=True, forbid_unknown_fields=True, fr
     payload: str
 
     CHECKS: ClassVar[Checks] = {
-        **ListenerAction.CHECKS,
         "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
     }
 

@@ -100,7 +100,6 @@ class BlePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     optional: bool = True
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "field": (lambda field: field.partition(".")[0] in KNOWN_FIELDS, "ble-field"),
     }
 

@@ -171,7 +171,7 @@ class CameraPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
     field: str
 
-    CHECKS: ClassVar[Checks] = {**Point.CHECKS, "field": (VALUE_FIELDS.__contains__, "camera-field")}
+    CHECKS: ClassVar[Checks] = {"field": (VALUE_FIELDS.__contains__, "camera-field")}
 
 
 def decode(points: Mapping[str, CameraPoint], raw: Raw) -> dict[str, Value]:

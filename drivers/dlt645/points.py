@@ -32,7 +32,6 @@ class MeterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True):
     item: int = 1
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "di": (lambda text: re.fullmatch("[0-9A-F]{8}", text) is not None, "dlt645-di"),
         "format": (_is_format, "dlt645-format"),
         "item": (lambda number: 1 <= number <= 64, "dlt645-item"),

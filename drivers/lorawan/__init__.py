@@ -27,7 +27,6 @@ from gateway.model import (
     Listener,
     ListenerAction,
     OverheardDevice,
-    Point,
     Raw,
     ReadFailed,
     Scan,
@@ -63,7 +62,6 @@ class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=Tr
     application: str = ANY_APPLICATION
 
     CHECKS: ClassVar[Checks] = {
-        **BrokerOptions.CHECKS,
         "application": (lambda name: re.fullmatch(r"\+|[\w-]+", name) is not None, "lorawan-application"),
     }
 
@@ -111,7 +109,6 @@ class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     """Messages need not contain every value."""
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "channel": (_are_valid_channels, "lorawan-channel"),
         "byte_at": (lambda places: _are_valid_channels(tuple(places)), "lorawan-channel"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
@@ -134,7 +131,6 @@ class Downlink(ListenerAction, kw_only=True, forbid_unknown_fields=True, frozen=
     confirmed: bool = False
 
     CHECKS: ClassVar[Checks] = {
-        **ListenerAction.CHECKS,
         "hex": (_is_payload, "lorawan-hex"),
         "port": (lambda port: 0 < port < 224, "lorawan-port"),
     }

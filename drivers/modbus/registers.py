@@ -54,7 +54,6 @@ class RegisterPoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
     specification allows."""
 
     CHECKS: ClassVar[Checks] = {
-        **Point.CHECKS,
         "address": (lambda address: 0 <= address <= 0xFFFF, "modbus-address"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.model import ConfigError, LinkDown, Point
 from gateway.wire.secret import read_secret
+from gateway.wire.trust import trust_context
 from gateway.words import words
 
 from .fields import Table, as_read
@@ -27,8 +28,8 @@ from .site_file import SITE_SCHEMA
 ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 CREDENTIALS_FOLDER = Path("/run/credentials")
 """Of systemd; its files exist only while the service runs."""
-NO_SECRETS = ("ca_file",)
-"""Keys of files that everybody may read."""
+CA_FILE_KEY = "ca_file"
+"""The key of the only files of a site that everybody may read."""
 
 
 def inspect_site(file: Path, site: Site) -> list[Mistake]:
@@ -91,13 +92,10 @@ def _files_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
 
 
 def _check_file(name: str, path: Path) -> None:
-    if name not in NO_SECRETS:
+    if name == CA_FILE_KEY:
+        trust_context(path)
+    else:
         read_secret(path)
-        return
-    try:
-        path.read_bytes()
-    except OSError as error:
-        raise LinkDown("secret-unreadable", file=path, reason=error.strerror) from error
 
 
 def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks, Device, LinkDown
+from gateway.model import Checks, Device
 
 from .secret import read_secret
+from .trust import trust_context
 
 T = TypeVar("T")
 
@@ -69,22 +69,4 @@ class BrokerOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fr
 
     def tls_context(self) -> ssl.SSLContext | None:
         """Verifies the broker's certificate; None without TLS. Raises `LinkDown`."""
-        if not self.has_tls:
-            return None
-        file = self.ca_file
-        try:
-            return ssl.create_default_context(cafile=file)
-        except FileNotFoundError as error:
-            raise LinkDown("ca-missing", file=file) from error
-        except ssl.SSLError as error:
-            raise LinkDown("ca-invalid", file=file) from error
-        except OSError as error:
-            raise LinkDown("ca-unreadable", file=file, reason=error) from error
-
-    def file_errors(self) -> Iterator[LinkDown]:
-        """What is wrong with the files, without a connection."""
-        for check in (self.read_password, self.tls_context):
-            try:
-                check()
-            except LinkDown as error:
-                yield error
+        return trust_context(self.ca_file) if self.has_tls else None

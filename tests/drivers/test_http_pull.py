@@ -333,7 +333,7 @@ async def test_nobody_there_and_no_password_are_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     assert (await failure(url)).key == "http-away"
-    for option, key in (("password_file", "secret-missing"), ("ca_file", "secret-unreadable")):
+    for option, key in (("password_file", "secret-missing"), ("ca_file", "ca-missing")):
         with pytest.raises(LinkDown) as down:
             async with bus(url, **{option: tmp_path / "none"}):
                 pass

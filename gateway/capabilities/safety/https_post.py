@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import LinkDown
+from gateway.wire.trust import trust_context
 
 from .channel import DeliveryFailed
 
@@ -40,10 +39,7 @@ async def post_json(
     Raises `DeliveryFailed`, whose facts never contain the query."""
     import httpx2  # noqa: PLC0415  heavy, and needed at the first alarm only
 
-    try:
-        trust = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file)
-    except OSError as error:
-        raise LinkDown("secret-unreadable", file=ca_file, reason=error) from error
+    trust = await asyncio.to_thread(trust_context, ca_file)
     # Errors are not chained from here on: the library's text may contain the address with its key.
     host = urlsplit(url).netloc
     try:

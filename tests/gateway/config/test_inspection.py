@@ -98,10 +98,13 @@ def test_a_secret_that_nobody_can_use_or_everybody_can_read(
     assert (found.line, found.key, found.facts["file"]) == (8, key, secret)
 
 
-def test_a_missing_certificate(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "key"), [(None, "ca-missing"), ("no certificate", "ca-invalid")])
+def test_a_certificate_that_is_missing_or_none(tmp_path: Path, content: str | None, key: str) -> None:
+    if content:
+        (tmp_path / "ca.pem").write_text(content, "ascii")
     text = f'[bus.a]\ndriver = "mqtt_json"\nurl = "mqtts://broker"\nca_file = "{tmp_path}/ca.pem"'
     (found,) = inspected(tmp_path / "site.toml", text)
-    assert (found.line, found.facts["file"]) == (8, tmp_path / "ca.pem")
+    assert (found.line, found.key, found.facts["file"]) == (8, key, tmp_path / "ca.pem")
 
 
 def test_a_credential_of_the_service_is_not_there_yet(tmp_path: Path) -> None:

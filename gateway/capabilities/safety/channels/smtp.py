@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -15,8 +14,9 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from gateway.model import Checks, LinkDown, Stamp
+from gateway.model import Checks, Stamp
 from gateway.wire.secret import read_secret
+from gateway.wire.trust import trust_context
 
 from ..channel import AlarmMessage, Channel, Contact, DeliveryFailed, is_email
 
@@ -46,10 +46,7 @@ async def send(options: Options, message: AlarmMessage, contacts: Sequence[Conta
     import aiosmtplib  # noqa: PLC0415  only this channel needs it
 
     password = read_secret(options.password_file) if options.password_file else None
-    try:
-        trust = await asyncio.to_thread(ssl.create_default_context, cafile=options.ca_file)
-    except OSError as error:
-        raise LinkDown("secret-unreadable", file=options.ca_file, reason=error) from error
+    trust = await asyncio.to_thread(trust_context, options.ca_file)
     tls = options.security == "tls"
     try:
         await aiosmtplib.send(
