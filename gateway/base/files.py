@@ -49,8 +49,13 @@ def write_synced(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Wait until the folder's entries are on the disk: a new or renamed file needs this to be found
-    again."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    again. Raises `OSError`."""
+    sync_file(folder)
+
+
+def sync_file(file: Path) -> None:
+    """Wait until a file that somebody else wrote is on the disk. Raises `OSError`."""
+    descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -88,6 +88,7 @@ class ControlCalls(Mapping[str, Handler]):
                 device["silent_s"] = now.seconds_since(last)
         lag = self._gateway.loop_lag
         findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
+        findings += self._gateway.findings()
         if uplink := self._gateway.uplink:
             errors = [*([uplink.offline_error] if uplink.offline_error else ()), *uplink.restrictions]
             findings += [{"key": "uplink", "facts": {"reason": error.as_sentence()}} for error in errors]

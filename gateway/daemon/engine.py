@@ -27,6 +27,7 @@ from gateway.model import (
     Rows,
     Sample,
     Service,
+    Stamp,
     Tick,
     Value,
     sentence,
@@ -43,6 +44,20 @@ SUMMARY_INTERVAL_S = 60.0
 """After this time an unchanged summary is published again: its age shows that the gateway runs."""
 
 
+MIN_LEAP_MS, STEADY_AFTER_NS = 600_000, 6 * 3600e9
+
+
+class CarriedState(NamedTuple):
+    """What outlives a journal that must be opened again."""
+
+    rows: dict[str, dict[str, Any]]
+    """The rows of each service."""
+    facts: list[Fact]
+    """To be recorded again."""
+    is_newest: bool
+    """Whether the rows are newer than those in the journal; else they only add to them."""
+
+
 class StepResult(NamedTuple):
     """The effect of one message."""
 
@@ -50,6 +65,23 @@ class StepResult(NamedTuple):
     """Whether any service changed its rows or returned facts."""
     urgent: bool
     """Whether that must be committed at once."""
+
+
+class LeapWatch:
+    """Tells whether the wall clock has gone with the monotonic one for some hours, or since the start."""
+
+    def __init__(self) -> None:
+        self._last: Stamp | None = None
+        self._leapt: Stamp | None = None
+
+    def is_steady(self, now: Stamp) -> bool:
+        """Call this every second."""
+        last, self._last = self._last, now
+        if last:
+            leap_ms = (now.wall_ms - last.wall_ms) - (now.mono_ns - last.mono_ns) / 1e6
+            if abs(leap_ms) >= MIN_LEAP_MS:
+                self._leapt = now
+        return self._leapt is None or now.mono_ns - self._leapt.mono_ns >= STEADY_AFTER_NS
 
 
 class Engine:
@@ -69,6 +101,7 @@ class Engine:
         self._journal = journal
         self._clock = clock
         self._rows: dict[str, dict[str, Any]] = {service.name: {} for service in self._services}
+        self._leap_watch = LeapWatch()
         self._published: dict[str, tuple[float, dict[str, Value]]] = {}
         """The last summary of each service, and its monotonic time in seconds."""
         self._execute = execute or _no_device
@@ -87,8 +120,8 @@ class Engine:
         if self._process_message(adopted, self._services).urgent:
             await self._commit()
 
-    async def restore(self) -> None:
-        """Load the state that the journal has saved."""
+    async def restore(self, carried: CarriedState | None = None) -> None:
+        """Load the state that the journal has saved, and what was carried from the one before."""
         for service in self._services:
             decode = msgspec.msgpack.Decoder(service.row).decode
             rows = {}
@@ -100,13 +133,27 @@ class Engine:
                     log_event(
                         logging.WARNING, "row-unreadable", service=service.name, row=key, reason=error
                     )
+            if carried:
+                rows = self._with_carried(service.name, rows, carried)
             restored = dict(service.restore(rows))
             self._rows[service.name] = restored
             # What has become unknown is unknown to the readers of the journal as well.
             self._journal.append(
                 service.name, [], {key: row for key, row in restored.items() if row != rows.get(key)}
             )
+        if carried:
+            self._journal.append("", carried.facts, {})
         await self._restore_commands()
+
+    def _with_carried(self, service: str, stored: Rows, carried: CarriedState) -> dict[str, Any]:
+        rows = carried.rows.get(service, {})
+        if carried.is_newest:
+            changes = {**dict.fromkeys(stored.keys() - rows.keys()), **rows}
+        else:
+            rows = {**rows, **stored}
+            changes = {key: rows[key] for key in rows.keys() - stored.keys()}
+        self._journal.append(service, [], changes)
+        return rows
 
     async def _restore_commands(self) -> None:
         """If the journal has lost commands, refuse those that may be repetitions of them."""
@@ -117,6 +164,10 @@ class Engine:
             self._rows[name] |= changes
             self._journal.append(name, [], changes)
             log_event(logging.WARNING, "commands-lost")
+
+    def all_rows(self) -> dict[str, dict[str, Any]]:
+        """The present state of every service."""
+        return {name: dict(rows) for name, rows in self._rows.items()}
 
     def rows(self, service: str) -> Rows:
         """The present state of a service."""
@@ -143,14 +194,11 @@ class Engine:
         if order is orders.get(command.id):
             return order
         self._process_message(command, [self._commands])
-        accepted = order.status is CommandStatus.ACCEPTED
         try:
             # Not executed before it is committed: after a crash, it must be known that it may have been.
-            if accepted:
-                await self._latest_expiry.store(order.expires)
             await self._journal.commit()
         except JournalFailed as failure:
-            if accepted:
+            if order.status is CommandStatus.ACCEPTED:
                 order = self._set_outcome(command, CommandStatus.FAILED, failure)
         if order.status is CommandStatus.ACCEPTED:
             failed = await self._execute_command(command)
@@ -180,7 +228,8 @@ class Engine:
         """Pass every service a tick each second, and publish the summaries that have changed."""
         while True:
             now = self._clock.now()
-            if self._process_message(Tick(now, self._journal.reader.day_of(now)), self._services).urgent:
+            tick = Tick(now, self._journal.reader.day_of(now), self._leap_watch.is_steady(now))
+            if self._process_message(tick, self._services).urgent:
                 await self._commit()
             if self._publish_summaries():
                 await self._commit()
@@ -202,6 +251,8 @@ class Engine:
             if own:
                 changed = self._process_message(command, own).changed
                 return None if changed else GatewayError("nothing-to-do")
+            # After the commit: a number that the journal does not have means that it has lost the command.
+            await self._latest_expiry.store(command.expires)
             await self._execute(command)
         except GatewayError as error:
             return error

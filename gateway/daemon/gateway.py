@@ -18,7 +18,7 @@ from gateway.config.adoption import StartConfiguration, devices_on
 from gateway.config.capability import capabilities, load_declared
 from gateway.field.line import Line
 from gateway.jobs import Job
-from gateway.journal import Journal
+from gateway.journal import Journal, JournalFailed
 from gateway.model import (
     GATEWAY_DEVICE,
     UNKNOWN_FIRE_POINT,
@@ -35,6 +35,7 @@ from gateway.model import (
     Sample,
     Service,
     Value,
+    sentence,
 )
 from gateway.services.commands import CommandRow, Commands
 from gateway.services.configuration import Configuration
@@ -45,7 +46,7 @@ from gateway.uplink import NativeDialect, Uplink
 
 from . import metrics
 from .composition import Components, ComponentSpec, Composition
-from .engine import Engine
+from .engine import CarriedState, Engine
 from .latest_expiry import LatestExpiry, latest_expiry_file
 from .loop_lag import LoopLag
 from .reload import Reloader
@@ -95,8 +96,15 @@ class Gateway:
     """The parts of a running gateway, and the `Host` of its jobs."""
 
     def __init__(
-        self, file: Path, start: StartConfiguration, journal: Journal, clock: Clock, disk_failure: str = ""
+        self,
+        file: Path,
+        start: StartConfiguration,
+        journal: Journal,
+        clock: Clock,
+        disk_failure: str = "",
+        damage: str = "",
     ) -> None:
+        """`disk_failure`: why the journal is in memory; `damage`: why the one before had to be replaced."""
         self.site = start.site
         self.journal = journal
         self.clock = clock
@@ -112,18 +120,39 @@ class Gateway:
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
         self.loop_lag = LoopLag(clock)
         self._disk_failure = disk_failure
+        self._damage = damage or ("damaged" if journal.damaged_copy else "")
+        self._is_restored = False
         self._started = clock.now()
-        self._components = Components()
+        self._components = Components(clock)
         self._commands: set[asyncio.Task[Any]] = set()
         self._undelivered_since: float | None = None
 
-    async def restore(self) -> None:
+    async def restore(self, carried: CarriedState | None = None) -> None:
         """Restore the state from the journal, and apply the current configuration to it."""
-        await self.engine.restore()
+        await self.engine.restore(carried)
+        self._is_restored = True
         for job in job_types():
             await job.prepare(self)
         await self.reloader.start()
         await self._adopt(self.reloader.revision)
+
+    def state_after_damage(self) -> CarriedState | None:
+        """The state to go on with, once this has ended because its journal is damaged; None if it did not
+        get so far as to have one."""
+        if not self._is_restored:
+            return None
+        return CarriedState(self.engine.all_rows(), self.journal.uncommitted_facts(), is_newest=True)
+
+    async def state_in_memory_journal(self) -> CarriedState:
+        """The state to go on with on the disk, and the alarms and events that were not delivered."""
+        with contextlib.suppress(JournalFailed):
+            await self.journal.commit()
+        facts = [
+            Fact(lane, record.device, record.kind, record.at, record.body)
+            for lane in (Lane.ALARM, Lane.EVENT)
+            async for record in self.journal.reader.records(lane, self.journal.delivered_pos[lane])
+        ]
+        return CarriedState(self.engine.all_rows(), facts, is_newest=False)
 
     @contextlib.asynccontextmanager
     async def running(self, reload_requested: asyncio.Event) -> AsyncIterator[None]:
@@ -158,7 +187,7 @@ class Gateway:
         }
         uplink = {"uplink": ComponentSpec(site.uplink, self._build_uplink)} if site.uplink else {}
         jobs = {
-            job.name: ComponentSpec(job.built_from(site), functools.partial(job, self))
+            job.name: ComponentSpec(job.built_from(site), functools.partial(job, self), restarts=True)
             for job in job_types()
         }
         return {**lines, **uplink, **jobs}
@@ -248,14 +277,16 @@ class Gateway:
         return task
 
     def health(self) -> dict[str, Any]:
-        """The answer of /healthz. `ok`: measurements reach the disk, and the site file is what runs. Buses
-        and uplink are reported beside it."""
+        """The answer of /healthz. `ok`: measurements reach the disk, and the site file is what runs. Buses,
+        uplink, and why the journal was replaced since the start, are reported beside it."""
         return {
             "ok": not self._disk_trouble() and not self.reloader.refused,
             "version": __version__,
             "started": self._started.wall_ms,
             "clock": self.clock.now().clock,
             "journal": self._disk_trouble() or "ok",
+            "journal_damage": self._damage,
+            "failing": self._components.failing(),
             "config": self.reloader.health(),
             "uplink": self.uplink.is_online if self.uplink else None,
             "buses": {name: line.counters.is_up for name, line in self.lines.items()},
@@ -266,6 +297,19 @@ class Gateway:
         """The state of each device."""
         links = self.engine.rows(Presence.name)
         return {name: device_state(links, name) for name in self.site.devices}
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What `linli doctor` says of the gateway itself: why the journal cannot be written, why it was
+        replaced, and which jobs fail."""
+        reasons = {"journal-failure": self._disk_trouble(), "journal-damage": self._damage}
+        return [
+            *(
+                {"key": key, "facts": {"reason": sentence(f"cause.{reason}")}}
+                for key, reason in reasons.items()
+                if reason
+            ),
+            *({"key": "job-failing", "facts": {"job": job}} for job in self._components.failing()),
+        ]
 
     def capability_figures(self) -> dict[str, dict[str, Value]]:
         """The present figures that capabilities declare, by service."""
@@ -321,7 +365,7 @@ class Gateway:
             journal = self.journal
             flags: dict[str, Value] = {
                 "journal_failing": bool(self._disk_trouble()),
-                "journal_damaged": journal.damaged_copy is not None,
+                "journal_damaged": bool(self._damage),
                 "config_refused": bool(self.reloader.refused),
                 "alarm_undelivered": self._is_alarm_undelivered(),
             }

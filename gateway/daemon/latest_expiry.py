@@ -1,4 +1,4 @@
-"""The latest expiry of all commands that were ever accepted, in small files beside the journal.
+"""The latest expiry of all commands that devices were ever given, in small files beside the journal.
 
 A journal that was deleted, replaced or salvaged has forgotten commands that are still valid; so has the one
 that serves in memory when the card has failed. A locker must not open a second time because of that.
@@ -29,7 +29,7 @@ class LatestExpiry:
         self._lock = asyncio.Lock()
 
     async def load(self) -> int:
-        """The latest expiry in Unix milliseconds; 0 if no command was ever accepted."""
+        """The latest expiry in Unix milliseconds; 0 if there was never a command."""
         self._latest_ms = max(self._latest_ms, *await asyncio.to_thread(self._read))
         return self._latest_ms
 

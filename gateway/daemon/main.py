@@ -10,19 +10,37 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
+
 from gateway import __version__
 from gateway.base import control
 from gateway.base.clock import SystemClock, local_day
 from gateway.base.connections import log_shortage
-from gateway.base.log import log_event
+from gateway.base.log import error_text, log_event
 from gateway.base.systemd import notify
+from gateway.base.tasks import root_error
 from gateway.config import Site
 from gateway.config.adoption import StartConfiguration
-from gateway.journal import Journal, JournalFailed, StorageLimits
+from gateway.journal import (
+    Journal,
+    JournalDamaged,
+    JournalFailed,
+    StorageLimits,
+    delete_journal,
+    is_writable,
+)
 from gateway.model import Clock, GatewayError
 
 from .calls import ControlCalls, check_jobs
+from .engine import CarriedState
 from .gateway import Gateway
+
+DISK_CHECK_INTERVAL_S = 15.0
+"""How often a gateway whose journal is in memory tries the disk; longer after attempts that failed."""
+MAX_MEMORY_JOURNAL_BYTES = 64_000_000
+QUICK_END_S = 60.0
+MAX_QUICK_ENDS = 3
+"""After so many damaged journals in a row, each within `QUICK_END_S`, the process ends."""
 
 
 async def run(file: Path, start: StartConfiguration) -> None:
@@ -40,18 +58,60 @@ async def run(file: Path, start: StartConfiguration) -> None:
         loop.add_signal_handler(number, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     clock = SystemClock()
-    async with _open_journal(site, clock) as (journal, disk_failure):
-        gateway = Gateway(file, start, journal, clock, disk_failure)
-        await gateway.restore()
-        async with (
-            control.serve_control_socket(site.control.socket, ControlCalls(gateway)),
-            gateway.running(reload_requested),
-        ):
-            log_event(logging.INFO, "ready")
-            notify("READY=1")
-            await stop_requested.wait()
-            log_event(logging.INFO, "stopping")
-            notify("STOPPING=1")
+    carried: CarriedState | None = None
+    damage, quick_ends = "", 0
+    while not stop_requested.is_set():
+        gateway, began_s = None, clock.mono()
+        try:
+            async with _open_journal(start.site, clock) as (journal, disk_failure):
+                gateway = Gateway(file, start, journal, clock, disk_failure, damage)
+                await gateway.restore(carried)
+                async with (
+                    control.serve_control_socket(start.site.control.socket, ControlCalls(gateway)),
+                    gateway.running(reload_requested),
+                ):
+                    log_event(logging.INFO, "ready")
+                    notify("READY=1")
+                    if disk_failure:
+                        await _wait_for_disk(start.site, clock, stop_requested, quick_ends)
+                    else:
+                        await stop_requested.wait()
+                    if stop_requested.is_set():
+                        log_event(logging.INFO, "stopping")
+                        notify("STOPPING=1")
+                    else:
+                        log_event(logging.INFO, "journal-returns", path=start.site.journal.path)
+                        carried = await gateway.state_in_memory_journal()
+            if not stop_requested.is_set():
+                delete_journal(journal.path)
+        except* JournalDamaged as group:
+            damage = _log_damage(group)
+            if gateway is None or quick_ends >= MAX_QUICK_ENDS:
+                raise
+            # Begin anew in this process: the alarms must not depend on somebody who restarts it.
+            carried = gateway.state_after_damage() or carried
+        if gateway:
+            start = gateway.reloader.choice
+        quick_ends = quick_ends + 1 if clock.mono() - began_s < QUICK_END_S else 0
+
+
+def _log_damage(group: BaseExceptionGroup[JournalDamaged]) -> str:
+    """Returns the cause, a key of `cause` in `words/`."""
+    error = root_error(group)
+    assert isinstance(error, JournalDamaged)
+    log_event(logging.ERROR, "journal-damaged", reason=error_text(error.key, **error.facts))
+    return error.cause
+
+
+async def _wait_for_disk(
+    site: Site, clock: Clock, stop_requested: asyncio.Event, earlier_attempts: int
+) -> None:
+    """Return when the disk of the journal can be written again, or when a stop is requested."""
+    delay_s = DISK_CHECK_INTERVAL_S * 2.0 ** min(earlier_attempts, 8)
+    while not stop_requested.is_set():
+        await clock.wait(stop_requested, delay_s)
+        if await asyncio.to_thread(is_writable, site.journal.path):
+            return
 
 
 @contextlib.asynccontextmanager
@@ -66,10 +126,16 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
     spare = site.control.socket.parent / "journal.db"
     failure = ""
     async with contextlib.AsyncExitStack() as stack:
-        for path in (options.path, spare):
+        for path, own_limits in (
+            (options.path, limits),
+            (
+                spare,
+                msgspec.structs.replace(limits, cap_bytes=min(limits.cap_bytes, MAX_MEMORY_JOURNAL_BYTES)),
+            ),
+        ):
             try:
                 stack.enter_context(_journal_lock(path))
-                opening = Journal.open(path, clock, options.window, limits, day_of, spare.parent)
+                opening = Journal.open(path, clock, options.window, own_limits, day_of, spare.parent)
                 journal = await stack.enter_async_context(opening)
                 break
             except (JournalFailed, OSError) as error:

@@ -71,6 +71,11 @@ class Reloader:
         return self._adopted_configuration.revision
 
     @property
+    def choice(self) -> StartConfiguration:
+        """What runs now, to start with again."""
+        return StartConfiguration(self.site, self._adopted_configuration, self.refused)
+
+    @property
     def trial(self) -> Trial | None:
         """The trial that the current configuration is in, if any."""
         return self._adopted_configuration.trial if self._adopted_configuration else None
@@ -93,6 +98,8 @@ class Reloader:
             last = self._next_revision(last, self.site, "start", changes)
         if self._adopted_configuration is None or self._adopted_configuration.revision != last:
             self._adopted_configuration = self._make_adopted(last, self.site)
+        stored = await asyncio.to_thread(adoption.load_adopted, self._file, self.site.journal.path)
+        if stored != self._adopted_configuration:
             await self._save(self._adopted_configuration)
         for mistake in self.refused:
             log_event(logging.ERROR, "config-mistake", mistake=mistake.text(language()))

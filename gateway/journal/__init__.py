@@ -4,10 +4,11 @@ A lane is a table, a row is a pack of records, and every record has a sequence n
 (one device in one lane). `Journal` writes, in the daemon; `JournalReader` reads, in any process.
 """
 
-from .database import JournalDamaged, JournalFailed, JournalFull
+from .database import JournalDamaged, JournalFailed, JournalFull, JournalLost
 from .journal import Journal, TelemetryWindow
 from .reader import LANES, DeadLetter, JournalReader, LedgerGap, LedgerRow, RecordPack
-from .space import StorageLimits
+from .salvage import delete_journal
+from .space import StorageLimits, is_writable
 
 __all__ = [
     "LANES",
@@ -16,10 +17,13 @@ __all__ = [
     "JournalDamaged",
     "JournalFailed",
     "JournalFull",
+    "JournalLost",
     "JournalReader",
     "LedgerGap",
     "LedgerRow",
     "RecordPack",
     "StorageLimits",
     "TelemetryWindow",
+    "delete_journal",
+    "is_writable",
 ]

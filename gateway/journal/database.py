@@ -5,8 +5,9 @@ WAL with synchronous FULL: a commit that returned survives a power cut, if the c
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,8 @@ from .space import PAGE_BYTES
 
 Statement = tuple[str, Sequence[Any]]
 
+DATABASE_SUFFIXES = ("", "-wal", "-shm")
+"""The file, its log, and the index of the log."""
 WAL_HEADER_BYTES, FRAME_BYTES = 32, 24 + PAGE_BYTES
 """Sizes in the log (sqlite.org/fileformat2.html, 4.1). Bytes 4 to 8 of a frame are not 0 where a
 transaction ends; bytes 8 to 16 equal the header's salts if the frame was written since the log was last
@@ -41,6 +44,10 @@ class JournalDamaged(JournalFailed):
     """The file is not a sound database."""
 
 
+class JournalLost(JournalDamaged):
+    """The open files were deleted, replaced or cut. While they are open, they can often still be read."""
+
+
 class JournalFull(JournalFailed):
     """The file's cap or the disk is full."""
 
@@ -51,13 +58,48 @@ class JournalDatabase:
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        self._known_files: dict[Path, os.stat_result] = {}
+        self.on_damage: Callable[[JournalDamaged], None] = lambda _: None
+        """Called when a query finds damage, before that is raised."""
 
     async def rows(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         """All rows of a query, fetched at once: an open statement would block the checkpoints."""
         try:
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, args)]
         except sqlite3.Error as error:
-            raise _failure("journal-read", self.path, error) from error
+            failure = _failure("journal-read", self.path, error)
+            if isinstance(failure, JournalDamaged):
+                self.on_damage(failure)
+            raise failure from error
+
+    def check_files(self) -> None:
+        """Check that the files at the paths are those that were seen first, and have not become shorter:
+        somebody may delete, replace or cut them. Raises `JournalLost`."""
+        for suffix in DATABASE_SUFFIXES:
+            file = self.path.with_name(self.path.name + suffix)
+            before = self._known_files.get(file)
+            try:
+                now = file.stat()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if before or not suffix:
+                    raise JournalLost("journal-lost", path=file, reason=sentence("cause.lost")) from error
+                continue
+            except OSError:
+                # The disk does not answer: the next write will say so.
+                continue
+            if before and (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino):
+                raise JournalLost("journal-lost", path=file, reason=sentence("cause.lost"))
+            if before and now.st_size < before.st_size:
+                raise JournalLost("journal-lost", path=file, reason=sentence("cause.lost"))
+            self._known_files[file] = now
+
+    async def copy_to(self, file: Path) -> None:
+        """Write all that is committed to a new file, from the open ones. Raises `JournalFailed`."""
+        try:
+            async with self._connection.execute("VACUUM INTO ?", (str(file),)):
+                pass
+        except sqlite3.Error as error:
+            raise _failure("journal-write", file, error) from error
 
     async def check(self) -> None:
         """Check the whole file. Raises `JournalDamaged`."""
@@ -115,9 +157,11 @@ class JournalDatabase:
 
 
 def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:
+    log = path.with_name(path.name + "-wal")
     try:
-        # When the disk no longer answers, SQLite may report a malformed file.
-        with path.open("rb") as file:
+        # When the disk no longer answers, SQLite may report a malformed file. Closing the database itself
+        # would end the locks that SQLite holds on it (fcntl(2)), so its log is read while it is in use.
+        with (log if log.exists() else path).open("rb") as file:
             file.read(1)
     except OSError as unreadable:
         return JournalFailed(key, path=path, reason=unreadable)

@@ -24,11 +24,26 @@ from gateway.base.log import log_event
 from gateway.base.tasks import Signal, run_to_end
 from gateway.model import Arrival, Clock, Fact, Lane, Record, Row, RowChanges, Sample, Stamp, sentence
 
-from .database import JournalDamaged, JournalDatabase, JournalFailed, JournalFull, Statement, connect
+from .database import (
+    JournalDamaged,
+    JournalDatabase,
+    JournalFailed,
+    JournalFull,
+    JournalLost,
+    Statement,
+    connect,
+)
 from .gaps import find_gaps
 from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
 from .rows import encode, readable_body
-from .salvage import finish_replacement, is_marked_damaged, mark_damaged, replace_damaged
+from .salvage import (
+    FIRST_NUMBERS_KEY,
+    finish_replacement,
+    is_marked_damaged,
+    mark_damaged,
+    replace_damaged,
+    rescue,
+)
 from .space import CardWear, DiskReserve, StorageLimits
 from .statements import (
     add_day,
@@ -39,6 +54,7 @@ from .statements import (
     set_checkpoint,
     set_clean,
     set_cursor,
+    set_epoch,
     set_state,
     set_stream,
 )
@@ -78,6 +94,7 @@ class _Pending(msgspec.Struct):
     gaps: list[tuple[str, LedgerGap]] = []
     dead_letters: list[tuple[Record, str]] = []
     deletions: list[Statement] = []
+    epoch: str = ""
     waiting: list[asyncio.Future[None]] = []
 
     def prepend(self, older: _Pending) -> None:
@@ -87,6 +104,7 @@ class _Pending(msgspec.Struct):
         self.deletions[:0] = older.deletions
         self.changes = {**older.changes, **self.changes}
         self.cursors = {**older.cursors, **self.cursors}
+        self.epoch = self.epoch or older.epoch
 
 
 class Journal:
@@ -104,6 +122,7 @@ class Journal:
     ) -> None:
         self.path = writer.path
         self.reader = JournalReader(reader, day_of, self._fail_on_damage)
+        reader.on_damage = self._end_by
         self._runtime = runtime
         self._tail: Tail | None = None
         self._last_numbers: dict[Stream, int] = {}
@@ -112,6 +131,10 @@ class Journal:
         self._limits = limits
         self._disk_reserve = DiskReserve(writer.path)
         self._streams: dict[Stream, int] = {}
+        self._first_number = 0
+        """The number after which new streams begin."""
+        self._damage: JournalDamaged | None = None
+        """Why the writer ends."""
         self._committed_seq: dict[str, int] = {}
         self._day_counts: Counter[tuple[str, Lane, str]] = Counter()
         self._pending = _Pending()
@@ -185,25 +208,43 @@ class Journal:
                 for task in journal._tasks:
                     task.cancel()
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
-                await run_to_end(journal._flush(telemetry=True, closing=True))
-                if journal._tail and journal.failure is None:
-                    journal._tail.remove()
+                await run_to_end(journal._close())
+
+    async def _close(self) -> None:
+        """Commit everything. If the files were lost, copy what the open ones hold for the next start."""
+        if not isinstance(self._damage, JournalLost):
+            await self._flush(telemetry=True, closing=True)
+            if self._tail and self.failure is None:
+                self._tail.remove()
+            return
+        try:
+            await self._flush(telemetry=True, closing=True)
+            await rescue(self.path, self._writer)
+        except (JournalFailed, OSError):
+            # The next start copies what is left at the path, and finds the numbers in the tail.
+            mark_damaged(self.path)
 
     async def run(self) -> None:
-        """Run until the writer ends. Raises `JournalDamaged` when the file is unusable."""
-        large = self._writer.path.stat().st_size > MAX_BYTES_CHECKED_AT_START
+        """Run until the writer ends. Raises `JournalDamaged` when the file is unusable, `JournalLost` when
+        it was deleted, replaced or cut: then open the journal again."""
+        large = self._writer.size() > MAX_BYTES_CHECKED_AT_START
         await asyncio.gather(*self._tasks, *([self.verify()] if large else []))
 
     async def _load(self) -> None:
         self.epoch = await self.reader.read_meta("epoch")
-        if self._runtime:
-            self._tail = Tail(self._runtime, f"{self.epoch} {self._clock.now().boot}")
+        self._first_number = int(await self.reader.read_meta(FIRST_NUMBERS_KEY, "0"))
         for lane in LANES:
             self.committed_pos[lane] = await self.reader.last_pos(lane)
             self.delivered_pos[lane] = await self.reader.cursor_pos(lane)
         self._streams, self._day_counts = await self.reader.stream_and_day_counts()
         self._last_numbers = dict(self._streams)
         clean = await self.reader.read_meta("clean")
+        if self._runtime:
+            self._tail = Tail(self._runtime, self.path, self._clock.now().boot, self.epoch)
+            if not self._streams and (lost := self._tail.continue_lost()):
+                # It replaces one that was lost, whose numbers must be recorded as gaps.
+                self.epoch = self._pending.epoch = lost
+                clean = "0"
         if clean == DAMAGE_REASON:
             await self._record_damage()
         if clean == "0" and not self._recover_tail():
@@ -235,22 +276,26 @@ class Journal:
         found = self._tail.recover() if self._tail else None
         if found is None:
             return False
-        for stream, seq in found.committed.items():
-            self._skip_to(stream, seq)
+        self._skip_to(found.committed)
         for record in found.records:
             stream = record.lane, record.device
             if record.seq > self._streams.get(stream, 0):
-                self._skip_to(stream, record.seq - 1)
+                self._skip_to({stream: record.seq - 1})
                 self._streams[stream] = record.seq
                 self._windows[-1].records.append(record)
         return True
 
-    def _skip_to(self, stream: Stream, seq: int) -> None:
+    def _skip_to(self, committed: dict[Stream, int]) -> None:
         """Skip numbers that were committed once and are no longer in the file because of damage."""
-        last = self._streams.get(stream, 0)
-        if seq > last:
-            self._streams[stream] = seq
-            gap = LedgerGap(*stream, last + 1, seq, seq - last, DAMAGE_REASON)
+        lost = {
+            stream: (self._streams.get(stream, 0) + 1, seq)
+            for stream, seq in committed.items()
+            if seq > self._streams.get(stream, 0)
+        }
+        # First all of them: a gap record takes a number itself.
+        self._streams |= {stream: last for stream, (_, last) in lost.items()}
+        for stream, (first, last) in lost.items():
+            gap = LedgerGap(*stream, first, last, last - first + 1, DAMAGE_REASON)
             self._record_gap(self.reader.day_of(self._clock.now()), gap)
 
     async def _record_damage(self) -> None:
@@ -263,9 +308,17 @@ class Journal:
             self._record_gap(gap_day, gap, already_counted=True)
 
     def _fail_on_damage(self) -> None:
-        # The next start finds out which records are lost.
-        mark_damaged(self._writer.path)
-        raise JournalDamaged("journal-read", path=self._writer.path, reason=sentence("cause.damaged"))
+        damage = JournalDamaged("journal-read", path=self.path, reason=sentence("cause.damaged"))
+        self._end_by(damage)
+        raise damage
+
+    def _end_by(self, damage: JournalDamaged) -> None:
+        """End the writer, and with it everything that uses this journal: the next start finds out which
+        records are lost, and copies the others."""
+        if not isinstance(damage, JournalLost):
+            mark_damaged(self.path)
+        self._damage = self._damage or damage
+        self._wake.set()
 
     def append_sample(self, sample: Sample) -> Record:
         """Add a sample to the open window, where this process can read it at once."""
@@ -336,6 +389,13 @@ class Journal:
         """Alarms that could not be written: they are sent at once, and again when they are committed."""
         return list(self._pending.alarms) if self.failure else []
 
+    def uncommitted_facts(self) -> list[Fact]:
+        """The facts of what could not be committed before the journal was closed."""
+        return [
+            Fact(record.lane, record.device, record.kind, record.at, record.body)
+            for record in (*self._pending.alarms, *self._pending.events)
+        ]
+
     def window_after(self, pos: int) -> TelemetryWindow | None:
         """The window that follows a position, if it is still in memory."""
         if pos >= self.committed_pos[Lane.TELEMETRY]:
@@ -365,6 +425,10 @@ class Journal:
         One that cannot be encoded becomes a dead letter, and its MessagePack is None. But an alarm must be
         told: what cannot be encoded of it becomes text.
         """
+        if self._first_number and (lane, device) not in self._streams:
+            last = self._streams[lane, device] = self._first_number
+            gap = LedgerGap(lane, device, 1, last, 0, DAMAGE_REASON)
+            self._record_gap(self.reader.day_of(at), gap)
         seq = self._streams[lane, device] = self._streams.get((lane, device), 0) + 1
         record = Record(lane, device, seq, kind, at, body)
         try:
@@ -395,6 +459,12 @@ class Journal:
             await self._wake.wait()
             self._wake.clear()
             due, self._window_due = self._window_due, False
+            try:
+                self._writer.check_files()
+            except JournalLost as lost:
+                self._end_by(lost)
+            if self._damage:
+                raise self._damage
             await run_to_end(self._flush(telemetry=due))
 
     async def _flush(self, *, telemetry: bool, closing: bool = False) -> None:
@@ -431,8 +501,7 @@ class Journal:
             _resolve_waiting(pending.waiting, failure)
             self.commit_attempted.send()
             if isinstance(failure, JournalDamaged):
-                # The next start moves the file aside and copies its sound rows.
-                mark_damaged(self._writer.path)
+                self._end_by(failure)
                 raise
             return
         self.failure = None
@@ -449,6 +518,7 @@ class Journal:
         statements = [
             *(insert_pack(lane, records) for lane, records in packs),
             *pending.deletions,
+            *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
             *(set_cursor(lane, pos) for lane, pos in pending.cursors.items()),
             *(insert_gap(day, gap) for day, gap in pending.gaps),
@@ -563,8 +633,8 @@ class Journal:
             # On a separate connection: it takes long, and readers would have to wait.
             async with connect(self._writer.path, readonly=True) as database:
                 await database.check()
-        except JournalDamaged:
-            mark_damaged(self._writer.path)
+        except JournalDamaged as damage:
+            self._end_by(damage)
             raise
 
 
@@ -584,6 +654,7 @@ async def _open_journal(
     writer = await stack.enter_async_context(connect(path, pages=limits.max_pages, check=small))
     await writer.check_log()
     reader = await stack.enter_async_context(connect(path, readonly=True))
+    writer.check_files()
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
     await journal._load()
     return journal

@@ -161,10 +161,10 @@ class JournalReader:
         )
         return int(rows[0][0])
 
-    async def read_meta(self, key: str) -> str:
+    async def read_meta(self, key: str, default: str = "") -> str:
         """A fact about the journal itself; `epoch` is its identity."""
         rows = await self._database.rows("SELECT value FROM meta WHERE key = ?", key)
-        return str(rows[0][0])
+        return str(rows[0][0]) if rows else default
 
     async def service_rows(self, service: str) -> dict[str, bytes]:
         """A service's rows, as MessagePack."""

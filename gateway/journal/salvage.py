@@ -13,20 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from gateway.base.failpoint import failpoint
+from gateway.base.files import sync_file, sync_folder
 from gateway.model import Lane
 
-from .database import JournalDatabase, JournalFailed, Statement, connect
+from .database import DATABASE_SUFFIXES, JournalDatabase, JournalFailed, Statement, connect
 from .reader import DAMAGE_REASON
 from .rows import unpack_records
+from .space import DiskReserve
 
-DATABASE_SUFFIXES = ("", "-wal", "-shm")
 DAMAGE_MARK_SUFFIX = "-damaged"
 SALVAGE_SUFFIX = "-salvage"
+RESCUE_SUFFIX = "-rescued"
+"""A complete copy of a journal whose files were lost while they were open."""
 ROWS_PER_READ = 64
 MAX_DAMAGED_COPIES = 2
 """Damaged files kept for inspection; they do not count against the cap."""
 SKIPPED_SEQUENCE_NUMBERS = 1_000_000
 """Sequence numbers skipped per stream: some may have been used in the damaged part."""
+FIRST_NUMBERS_KEY = "first"
+"""The key in `meta` of the number after which streams begin: one may have existed in the damaged part only,
+and its numbers must not be used again."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -58,16 +64,40 @@ async def replace_damaged(path: Path, pages: int) -> Path:
             old.with_name(old.name + suffix).unlink(missing_ok=True)
     async with connect(fresh, pages=pages) as database:
         await salvage(path, database)
-    number = max(map(_number, _damaged_copies(path)), default=0) + 1
-    aside = path.with_name(f"{path.name}.damaged-{number}")
+    aside = _next_aside(path)
     failpoint("quarantine")
     path.rename(aside)
     finish_replacement(path)
     return aside
 
 
+async def rescue(path: Path, lost: JournalDatabase) -> None:
+    """Copy a journal whose files were deleted, replaced or cut while they were open; the next start uses
+    the copy. Raises `JournalFailed` or `OSError` when that is not possible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + RESCUE_SUFFIX + ".new")
+    draft.unlink(missing_ok=True)
+    try:
+        await lost.copy_to(draft)
+        sync_file(draft)
+        draft.rename(path.with_name(path.name + RESCUE_SUFFIX))
+        sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def finish_replacement(path: Path) -> None:
     """Complete a replacement that was interrupted, if there was one."""
+    rescued = path.with_name(path.name + RESCUE_SUFFIX)
+    if rescued.exists():
+        if path.exists():
+            path.rename(_next_aside(path))
+        # The log belongs to the lost file: the copy has what is in it.
+        for suffix in (*DATABASE_SUFFIXES[1:], DAMAGE_MARK_SUFFIX):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        failpoint("rescue")
+        rescued.rename(path)
+        sync_folder(path.parent)
     if path.exists():
         return
     fresh, asides = path.with_name(path.name + SALVAGE_SUFFIX), _damaged_copies(path)
@@ -82,6 +112,18 @@ def finish_replacement(path: Path) -> None:
     failpoint("quarantine")
     if fresh.exists() and asides:
         fresh.rename(path)
+
+
+def delete_journal(path: Path) -> None:
+    """Delete a journal in memory that is no longer used."""
+    for suffix in DATABASE_SUFFIXES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    DiskReserve(path).release()
+
+
+def _next_aside(path: Path) -> Path:
+    number = max(map(_number, _damaged_copies(path)), default=0) + 1
+    return path.with_name(f"{path.name}.damaged-{number}")
 
 
 def _damaged_copies(path: Path) -> list[Path]:
@@ -131,8 +173,17 @@ async def salvage(damaged: Path, into: JournalDatabase) -> None:
             # Positions must not go back either: nothing is read below a cursor.
             ("DELETE FROM sqlite_sequence", ()),
             *_insert("sqlite_sequence", list(zip(_LANES, ends, strict=True))),
-            *_insert("meta", [("clean", DAMAGE_REASON), ("checkpoint", meta.get("checkpoint", str(ends)))]),
+            *_insert("meta", [
+                ("clean", DAMAGE_REASON),
+                ("checkpoint", meta.get("checkpoint", str(ends))),
+                (FIRST_NUMBERS_KEY, str(_first_number(meta, streams))),
+            ]),
         ])  # fmt: skip
+
+
+def _first_number(meta: dict[str, str], streams: dict[tuple[int, str], int]) -> int:
+    highest = max([int(meta.get(FIRST_NUMBERS_KEY, 0)), *streams.values()])
+    return highest + SKIPPED_SEQUENCE_NUMBERS if meta or streams else 0
 
 
 async def _read_table(damaged: JournalDatabase, table: str) -> Rows | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -73,10 +74,28 @@ class DiskReserve:
 
     def release(self) -> None:
         """Delete the file to free its space."""
-        self._path.unlink(missing_ok=True)
+        # A folder of its name, or a disk that cannot be written: then there is nothing to free.
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def size_bytes(self) -> int:
-        return self._path.stat().st_size if self._path.exists() else 0
+        return self._path.stat().st_size if self._path.is_file() else 0
+
+
+def is_writable(journal: Path) -> bool:
+    """Whether its disk has room for a journal, or for the copy of a damaged one, and takes it."""
+    probe = journal.with_name(journal.name + "-probe")
+    try:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        disk = os.statvfs(journal.parent)
+        size = journal.stat().st_size if journal.exists() else 0
+        if disk.f_bavail * disk.f_frsize < size + MAX_WAL_BYTES:
+            return False
+        write_synced(probe, bytes(PAGE_BYTES))
+        probe.unlink()
+    except OSError:
+        return False
+    return True
 
 
 class CardWear:

@@ -67,6 +67,11 @@ def set_clean(clean: bool) -> Statement:
     return "UPDATE meta SET value = ? WHERE key = 'clean'", (str(int(clean)),)
 
 
+def set_epoch(epoch: str) -> Statement:
+    """Store the identity of the journal."""
+    return "UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,)
+
+
 def insert_gap(day: str, gap: LedgerGap) -> Statement:
     """Add a gap to the ledger."""
     return (

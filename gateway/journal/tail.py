@@ -38,12 +38,29 @@ class RecoveredTail(msgspec.Struct, frozen=True):
 
 
 class Tail:
-    """The samples since the last commit. `owner` names journal and boot; files of another are ignored."""
+    """The samples since the last commit of the journal at a path, with its epoch. Files of another journal
+    or boot are ignored."""
 
-    def __init__(self, folder: Path, owner: str) -> None:
+    def __init__(self, folder: Path, journal: Path, boot: str, epoch: str) -> None:
         self._paths = [folder / "tail-a", folder / "tail-b"]
-        self._header = f"linli-tail {owner}\n".encode()
+        self._owner = f"linli-tail {journal.absolute()} {boot} ".encode()
+        self._epoch = epoch
         self._file = -1
+
+    @property
+    def _header(self) -> bytes:
+        return self._owner + f"{self._epoch}\n".encode()
+
+    def continue_lost(self) -> str:
+        """The epoch of another journal that was at the path before, from now on that of this tail; empty if
+        there was none."""
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                header, _, _ = path.read_bytes().partition(b"\n")
+                if header.startswith(self._owner):
+                    self._epoch = header.removeprefix(self._owner).decode("ascii", "replace")
+                    return self._epoch
+        return ""
 
     def recover(self) -> RecoveredTail | None:
         """What the previous process left; None if that is unknown."""

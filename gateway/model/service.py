@@ -20,6 +20,8 @@ class Tick(msgspec.Struct, frozen=True):
     at: Stamp
     day: str
     """The local date at the site, ISO 8601."""
+    clock_is_steady: bool = True
+    """False for some hours after the wall clock has leapt: what cannot be undone must wait."""
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -35,7 +35,9 @@ class Disk:
         if os.geteuid() == 0:
             with self._image.open("wb") as file:
                 file.truncate(DISK_BYTES)
-            self.real = _run("mkfs.ext4", "-q", "-m", "0", self._image) and self._mount()
+            # Blocks of the size of a memory page, as on a card: with smaller ones, whoever maps a file on
+            # a full disk (the index of the log) may be ended by SIGBUS.
+            self.real = _run("mkfs.ext4", "-q", "-m", "0", "-b", "4096", self._image) and self._mount()
         return self
 
     def __exit__(self, *_: object) -> None:

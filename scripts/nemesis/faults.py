@@ -4,6 +4,7 @@ happen at the same time."""
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections import Counter
@@ -69,6 +70,7 @@ class Nemesis:
             "link": {**link, "reset": self._cut(reset=True), "fin": self._cut(reset=False)},
             "disk": {},
             "clock": {},
+            "journal": {"journal-lost": self.journal_lost},
         }
         self.groups["gateway"]["zeroed-pages"] = self.zeroed_pages
         if disk.real:
@@ -151,6 +153,25 @@ class Nemesis:
         self._gateway.release()
         await asyncio.sleep(2.0)
         self._gateway.tolerated -= 1
+
+    async def journal_lost(self) -> None:
+        """Somebody deletes, moves, replaces or cuts the journal under the running gateway."""
+        while not self._journal.exists():
+            await asyncio.sleep(0.02)
+        self._observer.read_new_rows()
+        other = self._journal.with_name("other")
+        way = self._rng.choice(("delete", "move", "replace", "cut"))
+        if way == "delete":
+            self._journal.unlink()
+        elif way == "move":
+            self._journal.rename(other)
+        elif way == "replace":
+            other.write_bytes(b"something else")
+            other.replace(self._journal)
+        else:
+            os.truncate(self._journal, self._rng.choice((0, 5000, 500_000)))
+        await asyncio.sleep(2.0)
+        other.unlink(missing_ok=True)
 
     def _zero(self) -> None:
         if self._journal.exists():

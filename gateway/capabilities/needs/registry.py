@@ -38,6 +38,7 @@ from .store import ParticularsStore
 
 SWEEP_INTERVAL_S = 60.0
 """How often particulars that must be destroyed are looked for."""
+EXPIRED_FOR_S = 6 * 3600.0
 COMMAND_LIFETIME_MS = 15_000
 MAX_AUTHOR_LENGTH = 40
 """Longer names of the author of a command are cut."""
@@ -63,6 +64,8 @@ class NeedsRegistry:
         self._command = command
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._expired_since_s: dict[str, float] = {}
+        """When sealed particulars without a need were found to be past their retention."""
 
     def handlers(self) -> Mapping[str, Handler]:
         """The calls of the control socket."""
@@ -99,14 +102,19 @@ class NeedsRegistry:
                 if number in rows and rows[number].sealed and not each.confirmed:
                     await asyncio.to_thread(store.confirm, number)
                 # The journal may have lost a confirmed need: keep its particulars until they expire.
-                if number not in rows and (not each.confirmed or self._is_past_retention(each.at)):
+                if number not in rows and (not each.confirmed or self._is_past_retention(number, each.at)):
                     to_destroy.append(number)
             if to_destroy:
                 await asyncio.to_thread(store.destroy, to_destroy)
 
-    def _is_past_retention(self, at: int) -> bool:
-        reception = self._reception()
-        return reception is not None and self._clock.now().wall_ms - at > reception.keep_days * DAY_S * 1000
+    def _is_past_retention(self, number: str, at: int) -> bool:
+        """Whether it has been so for hours: the clock may be wrong for a while."""
+        reception, now_s = self._reception(), self._clock.mono()
+        age_ms = self._clock.now().wall_ms - at
+        if reception is None or age_ms <= reception.keep_days * DAY_S * 1000:
+            self._expired_since_s.pop(number, None)
+            return False
+        return now_s - self._expired_since_s.setdefault(number, now_s) >= EXPIRED_FOR_S
 
     def _store(self) -> ParticularsStore:
         options = self._options()

@@ -152,7 +152,7 @@ class Needs(Service):
 
     def apply(self, rows: Rows, message: Message) -> tuple[RowChanges, list[Fact]]:
         if isinstance(message, Tick):
-            return self._process_tick(rows, message.at)
+            return self._process_tick(rows, message)
         if not isinstance(message, Command) or message.action not in self.actions:
             return {}, []
         if self.objection(rows, message):
@@ -239,7 +239,9 @@ class Needs(Service):
             row = _without_particulars(row, at)
         return msgspec.structs.replace(row, **change), detail
 
-    def _process_tick(self, rows: Rows, at: Stamp) -> tuple[RowChanges, list[Fact]]:
+    def _process_tick(self, rows: Rows, tick: Tick) -> tuple[RowChanges, list[Fact]]:
+        at = tick.at
+        may_erase = tick.clock_is_steady and at.mono_ns >= MIN_UPTIME_NS
         changes: RowChanges = {}
         facts: list[Fact] = []
         if self._reception is None or not at.is_set:
@@ -250,7 +252,7 @@ class Needs(Service):
                 if (is_overdue := at.wall_ms >= row.due) != row.overdue:
                     changes[key] = turned = msgspec.structs.replace(row, overdue=is_overdue)
                     facts += [_fact("need-overdue", key, turned, at)] if is_overdue else []
-            elif row.sealed and at.mono_ns >= MIN_UPTIME_NS and _seconds_since_end(row, at) >= retention_s:
+            elif row.sealed and may_erase and _seconds_since_end(row, at) >= retention_s:
                 step = NeedStep(what="erase", at=at, detail="retention")
                 changes[key] = erased = _with_step(_without_particulars(row, at), step)
                 facts.append(_fact("need-erased", key, erased, at))

@@ -85,13 +85,13 @@ class ParticularsStore:
 
     def check_key(self) -> None:
         """Raise `GatewayError` if the master key is missing or does not match the store."""
-        if self._path.exists():
+        if self._exists():
             with self._open() as database:
                 self._master_key(database)
 
     def stored(self) -> dict[str, StoredParticulars]:
         """All entries by the number of the need; works without the master key."""
-        if not self._path.exists():
+        if not self._exists():
             return {}
         with self._open() as database:
             rows = database.execute("SELECT id, at, confirmed FROM need").fetchall()
@@ -102,6 +102,18 @@ class ParticularsStore:
         with self._open() as database:
             database.executemany("DELETE FROM need WHERE id = ?", [(number,) for number in numbers])
             failpoint("need-destroying")
+
+    def _exists(self) -> bool:
+        try:
+            self._path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._failure(error) from error
+        return True
+
+    def _failure(self, error: Exception) -> GatewayError:
+        return GatewayError("needs-store", file=self._path, reason=error)
 
     def _unseal_row(self, database: sqlite3.Connection, number: str) -> tuple[bytes, Particulars | None]:
         found = database.execute("SELECT key, body FROM need WHERE id = ?", (number,)).fetchone()
@@ -130,7 +142,7 @@ class ParticularsStore:
                     yield database
             self._overwrite_rollback_journal()
         except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
-            raise GatewayError("needs-store", file=self._path, reason=error) from error
+            raise self._failure(error) from error
 
     def _overwrite_rollback_journal(self) -> None:
         """Overwrite and delete the rollback journal of a finished transaction: SQLite would free its blocks

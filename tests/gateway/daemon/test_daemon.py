@@ -153,7 +153,7 @@ def test_a_retained_command_is_ignored(running: Centre) -> None:
     try:
         assert running.broker.publish(f"{SITE}/command", seen, "-r") == 0
         running.daemon.start()
-        eventually(lambda: "retained" in running.daemon.log.read_text("utf-8"))
+        eventually(lambda: "retain）" in running.daemon.log.read_text("utf-8"))
         running.command("after", "smoke-hall", "reboot")
         assert running.reply("after")["status"] == "denied"
         assert running.replies("retained") == []

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from gateway.capabilities.visitors.services import Place
-from gateway.daemon.engine import SUMMARY_INTERVAL_S, Engine
+from gateway.daemon.engine import MIN_LEAP_MS, STEADY_AFTER_NS, SUMMARY_INTERVAL_S, Engine, LeapWatch
 from gateway.daemon.latest_expiry import LatestExpiry
 from gateway.journal import Journal, JournalFailed, JournalReader
 from gateway.journal.space import PAGE_BYTES
@@ -235,6 +236,22 @@ async def test_a_clock_that_leaps_while_a_command_is_in_hand_ends_nothing(
         running.cancel()
 
 
+async def test_the_clock_is_steady_again_some_hours_after_a_leap() -> None:
+    clock, watch = FakeClock(), LeapWatch()
+    assert watch.is_steady(clock.now())
+    await clock.advance(7200)
+    assert watch.is_steady(clock.now()), "a pause of both clocks is no leap"
+    for leap_ms in (YEARS_MS, -YEARS_MS):
+        clock.wall += leap_ms
+        assert not watch.is_steady(clock.now())
+        await clock.advance(STEADY_AFTER_NS / 1e9 - 1)
+        assert not watch.is_steady(clock.now())
+        await clock.advance(1)
+        assert watch.is_steady(clock.now())
+    clock.wall += MIN_LEAP_MS // 2
+    assert watch.is_steady(clock.now()), "so much is corrected at a start"
+
+
 async def _remove_nothing(_: Path) -> None:
     pass
 
@@ -281,6 +298,23 @@ async def test_a_locker_opens_once_on_the_same_bytes_whatever_was_lost(
     assert opened == ["c1"]
     async with engine(path, clock, execute=execute) as (it, _):
         assert (await it.submit_command(order(clock, "c2"))).status is CommandStatus.DONE
+
+
+async def test_a_command_that_was_cut_short_by_a_kill_is_not_taken_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with engine(path, clock) as (it, journal):
+        monkeypatch.setattr(journal, "commit", asyncio.Event().wait)
+        asking = asyncio.create_task(it.submit_command(order(clock)))
+        await asyncio.sleep(0)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", tmp_path / f"killed.db{suffix}")
+        assert not list(tmp_path.glob("*.commands")), "the journal does not have it yet"
+        asking.cancel()
+    async with engine(tmp_path / "killed.db", clock) as (it, _):
+        assert not it.rows("commands")
+    assert "commands-lost" not in caplog.text
 
 
 async def test_the_latest_expiry_survives_in_any_of_its_files(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.journal.space import MAX_WINDOW_S, RESERVE_BYTES, CardWear, DiskReserve, StorageLimits
+from gateway.model import Lane
 from tests.clock import FakeClock
+from tests.gateway.journal.test_journal import journal, sample, seqs, window
 
 MEGABYTE = 1_000_000
 
@@ -103,3 +105,14 @@ def test_the_reserve_never_fills_a_disk_that_is_short(disk: Path) -> None:
     assert reserve.size_bytes() == 0
     (disk / "stuffing").unlink()
     assert reserve.fill()
+
+
+async def test_a_folder_in_the_place_of_the_reserve_harms_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "j.db"
+    (tmp_path / "j.db-reserve").mkdir()
+    (tmp_path / "j.db-reserve" / "file").touch()
+    async with journal(path) as (j, clock):
+        j.append_sample(sample(clock))
+        await window(j, clock)
+        assert j.failure is None
+    assert await seqs(path, Lane.TELEMETRY) == [1]

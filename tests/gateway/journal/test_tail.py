@@ -24,14 +24,18 @@ def record(seq: int, device: str = "d") -> Record:
     return Record(Lane.TELEMETRY, device, seq, "sample", at, {"quality": "good", "values": {"n": seq}})
 
 
+def tail_in(folder: Path, *, journal: str = "j.db", boot: str = "boot-1", epoch: str = "epoch-1") -> Tail:
+    return Tail(folder, Path(journal), boot, epoch)
+
+
 def found(folder: Path) -> list[Record]:
-    left = Tail(folder, "me").recover()
+    left = tail_in(folder).recover()
     assert left is not None
     return left.records
 
 
 def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
-    tail = Tail(tmp_path, "me")
+    tail = tail_in(tmp_path)
     assert tail.recover() is None, "nobody has written here"
     tail.reset({}, [record(1)])
     tail.add(encode(record(2)))
@@ -40,14 +44,24 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
     tail.add(encode(record(3)))
     assert found(tmp_path) == [record(2), record(3)]
     tail.remove()
-    assert Tail(tmp_path, "me").recover() is None
+    assert tail_in(tmp_path).recover() is None
 
 
 def test_the_tail_of_another_boot_or_journal_is_void(tmp_path: Path) -> None:
-    tail = Tail(tmp_path, "epoch-1 boot-1")
-    tail.reset({}, [record(1)])
-    assert Tail(tmp_path, "epoch-1 boot-2").recover() is None
-    assert Tail(tmp_path, "epoch-2 boot-1").recover() is None
+    tail_in(tmp_path).reset({}, [record(1)])
+    assert tail_in(tmp_path, boot="boot-2").recover() is None
+    assert tail_in(tmp_path, epoch="epoch-2").recover() is None
+    assert tail_in(tmp_path, journal="other.db").recover() is None
+    assert tail_in(tmp_path).recover() is not None
+
+
+def test_a_new_journal_continues_the_epoch_of_the_lost_one_at_its_path(tmp_path: Path) -> None:
+    tail_in(tmp_path).reset({}, [record(1)])
+    assert tail_in(tmp_path, boot="boot-2").continue_lost() == ""
+    assert tail_in(tmp_path, journal="other.db").continue_lost() == ""
+    begun_anew = tail_in(tmp_path, epoch="epoch-2")
+    assert begun_anew.continue_lost() == "epoch-1"
+    assert begun_anew.recover() is not None
 
 
 def test_a_folder_that_takes_nothing_leaves_no_tail_to_rely_on(tmp_path: Path) -> None:
@@ -55,11 +69,11 @@ def test_a_folder_that_takes_nothing_leaves_no_tail_to_rely_on(tmp_path: Path) -
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
     try:
-        tail = Tail(disk, "me")
+        tail = tail_in(disk)
         tail.reset({}, [])
         for seq in range(1, 2000):
             tail.add(encode(record(seq)))
-        assert Tail(disk, "me").recover() is None, "half a tail would be worse than none"
+        assert tail_in(disk).recover() is None, "half a tail would be worse than none"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -69,11 +83,11 @@ def test_garbage_and_cut_files_are_no_records(
     tmp_path_factory: pytest.TempPathFactory, junk: bytes, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("tail")
-    tail = Tail(folder, "me")
+    tail = tail_in(folder)
     tail.reset({}, [record(1), record(2)])
     path = next(folder.iterdir())
     path.write_bytes(path.read_bytes()[:cut] + junk)
-    left = Tail(folder, "me").recover()
+    left = tail_in(folder).recover()
     assert left is None or left.records == [record(1), record(2)][: len(left.records)]
 
 

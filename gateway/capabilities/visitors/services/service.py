@@ -337,6 +337,9 @@ class Visitors(Service):
                 )
                 transition.facts.append(attendance)
                 transition.set_row(key, _replace(booking, reported=True))
+            elif booking.reported and tick.at.wall_ms < booking.until:
+                # The clock was ahead: it is not over yet.
+                transition.set_row(key, _replace(booking, reported=False))
 
     def _report_ended_day(self, transition: VisitorsTransition, day: Day, local: datetime | None) -> Day:
         """Report the day that has ended, once its last periods have arrived."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway.capabilities.needs.registry import NeedsRegistry
+from gateway.capabilities.needs.registry import EXPIRED_FOR_S, SWEEP_INTERVAL_S, NeedsRegistry
 from gateway.capabilities.needs.services import DAY_S, NeedState
+from gateway.capabilities.needs.site import NeedsOptions
 from gateway.model import GatewayError, Lane
 from tests.clock import FakeClock
 from tests.gateway.capabilities.needs.kit import Office, office, text_of, whole
@@ -223,3 +224,52 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         told += first + "".join(line for line in said.splitlines(keepends=True) if line.endswith("\n"))
         after(tmp_path, told)
     assert told.count("erased") > 2
+
+
+UNUSABLE = {
+    "no folder": "x" * 300 + "/needs.db",
+    "a file for a folder": "file/needs.db",
+    "a folder for a file": "folder",
+}
+
+
+@pytest.mark.parametrize("path", UNUSABLE.values(), ids=UNUSABLE)
+async def test_a_store_that_cannot_be_used_is_told_and_ends_nothing(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    async with office(tmp_path, clock) as there:
+        there.options = NeedsOptions(tmp_path / path, tmp_path / "needs.key")
+        running = asyncio.create_task(there.desk.run())
+        while "needs-failed" not in caplog.text:
+            assert not running.done()
+            await clock.advance(SWEEP_INTERVAL_S)
+            await asyncio.sleep(0.001)
+        with pytest.raises(GatewayError, match="needs-store"):
+            await there.register()
+        assert not running.done()
+        running.cancel()
+    assert there.rows == {}
+
+
+async def test_a_clock_that_leaps_ahead_destroys_no_particulars(tmp_path: Path) -> None:
+    """Neither those of a need that is over, nor those whose need the journal has lost."""
+    clock = FakeClock()
+    clock._time = 7200.0
+    async with office(tmp_path, clock) as there:
+        number = await there.register(**ZHANG)
+        await there.update(number, "withdraw")
+        there.store.insert("12345678", there.store.get(number), clock.now().wall_ms)  # type: ignore[arg-type]
+        there.store.confirm("12345678")
+        running = asyncio.create_task(there.engine.run())
+        await clock.advance(1)
+        clock.wall += 3650 * 86_400_000
+        await clock.advance(3)
+        running.cancel()
+        await there.desk.sweep()
+        assert there.store.stored().keys() == {number, "12345678"}
+        clock._time += EXPIRED_FOR_S
+        await there.desk.sweep()
+        assert "12345678" not in there.store.stored(), "the clock has stood by it for hours"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,6 +140,8 @@ def test_particulars_go_some_days_after_the_end_and_the_need_stays_for_the_stati
     do(fold, "done", DAY)
     do(fold, "close", 3 * DAY, outcome="met", satisfaction=5)
     assert fold.step(tick(181 * DAY - 1)) == []
+    leapt = msgspec.structs.replace(tick(999 * DAY), clock_is_steady=False)
+    assert fold.step(leapt) == [], "a clock that has just leapt may be wrong"
     (erased,) = fold.step(tick(181 * DAY))
     assert (erased.kind, erased.durable) == ("need-erased", True)
     assert fold.step(tick(182 * DAY)) == []

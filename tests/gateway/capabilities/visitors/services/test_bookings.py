@@ -165,3 +165,13 @@ def test_nobody_is_marked_twice() -> None:
     centre.keep(TEN - 1), centre.says(TEN, 10, 0, "a")
     assert kinds(centre.ask(TEN, "mark-tour", count=7, minutes=15)) == ["tour-marked"]
     assert centre.ask(TEN, "mark-tour", count=7, minutes=15) == []
+
+
+def test_a_booking_outlives_a_clock_that_leaps_ahead_and_back() -> None:
+    centre = hall()
+    book(centre)
+    assert told(centre.tick(10 * 366 * 24 * HOUR), "attendance")[0]["came"] == 0
+    centre.tick(TEN - 1)
+    centre.keep(TEN)
+    centre.says(TEN + 1, 5, 0, "a")
+    assert told(centre.tick(TEN + 2 * HOUR), "attendance")[0]["came"] == 5
