@@ -214,7 +214,7 @@ class Journal:
         """Commit everything. If the files were lost, copy what the open ones hold for the next start."""
         if not isinstance(self._damage, JournalLost):
             await self._flush(telemetry=True, closing=True)
-            if self._tail and self.failure is None:
+            if self._tail and self.failure is None and self._damage is None:
                 self._tail.remove()
             return
         try:
