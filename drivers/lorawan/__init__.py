@@ -87,21 +87,40 @@ def _channel_keys(channel: str | tuple[str, ...]) -> list[bytes]:
     return [bytes.fromhex(key) for key in ([channel] if isinstance(channel, str) else channel)]
 
 
+def _is_alternative(key: str) -> bool:
+    return key.isdecimal() or _are_valid_channels(key)
+
+
+class PayloadCondition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """What a byte of the payload must be, under a mask: some devices send messages of another meaning in
+    the same form."""
+
+    byte: int
+    mask: int = 0xFF
+    equals: tuple[int, ...]
+
+    def holds_for(self, data: bytes) -> bool:
+        return self.byte < len(data) and data[self.byte] & self.mask in self.equals
+
+
 class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """Where the value is in a payload; without `channel`, counted from the start of the payload."""
 
     channel: str | tuple[str, ...] = ()
     """The two bytes before the value, such as "03 82"; or several alternatives."""
     byte_at: dict[str, int] = msgspec.field(default_factory=dict)
-    """Where in the record the value is, for the alternatives in which it is not at `byte`."""
+    """Where the value is, for the alternatives in which it is not at `byte`: by channel or, without
+    `channel`, by the length of the payload."""
     ports: tuple[int, ...] = ()
     """The fPorts of messages that contain it; empty for all."""
     byte: int = 0
     type: Literal["uint8", "int8", "uint16", "int16", "uint24", "uint32", "int32"] = "uint8"
     order: Literal["little", "big"] = "little"
-    length: int = 0
+    length: int | tuple[int, ...] = 0
     """Bytes of the record, where the table of `records` has none or another number; without `channel`, of
-    the whole payload."""
+    the whole payload, or several alternatives."""
+    when: PayloadCondition | None = None
+    """Which payloads contain it."""
     mask: int | None = None
     among: tuple[int, ...] = ()
     """The numbers that are valid for this point; with any other number the point is left out."""
@@ -110,12 +129,23 @@ class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
 
     CHECKS: ClassVar[Checks] = {
         "channel": (_are_valid_channels, "lorawan-channel"),
-        "byte_at": (lambda places: _are_valid_channels(tuple(places)), "lorawan-channel"),
+        "byte_at": (lambda places: all(map(_is_alternative, places)), "lorawan-alternative"),
         "byte": (lambda place: 0 <= place < 256, "lorawan-byte"),
     }
     STRUCT_CHECKS: ClassVar[Checks] = {
-        "bit": (lambda point: (point.bit or 0) < 8 * VALUE_BYTES[point.type], "bit-range")
+        "bit": (lambda point: (point.bit or 0) < 8 * VALUE_BYTES[point.type], "bit-range"),
+        "length": (
+            lambda point: isinstance(point.length, int) or not point.channel,
+            "lorawan-record-length",
+        ),
     }
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the record or payload; empty: any."""
+        if isinstance(self.length, tuple):
+            return self.length
+        return (self.length,) if self.length else ()
 
 
 def _is_payload(text: str) -> bool:
@@ -177,7 +207,9 @@ def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
     records = dict(_records_in(points, uplink))
     values: dict[str, Value] = {}
     for name, point in points.items():
-        if point.ports and uplink.port not in point.ports:
+        if (point.ports and uplink.port not in point.ports) or not (
+            point.when is None or point.when.holds_for(uplink.data)
+        ):
             continue
         part = _part_of_value(point, records, uplink.data)
         if len(part) < VALUE_BYTES[point.type]:
@@ -192,11 +224,13 @@ def decode(points: Mapping[str, LoraPoint], raw: Raw) -> dict[str, Value]:
 
 def _part_of_value(point: LoraPoint, records: Mapping[bytes, bytes | None], data: bytes) -> bytes:
     """The bytes of the value; too few if the message does not contain it."""
-    field, place = data if point.length in (0, len(data)) else b"", point.byte
     if point.channel:
         places = {bytes.fromhex(channel): place for channel, place in point.byte_at.items()}
         key = next((key for key in _channel_keys(point.channel) if key in records), b"")
         field, place = records.get(key) or b"", places.get(key, point.byte)
+    else:
+        field = data if not point.lengths or len(data) in point.lengths else b""
+        place = point.byte_at.get(str(len(data)), point.byte)
     return field[place : place + VALUE_BYTES[point.type]]
 
 
@@ -206,8 +240,8 @@ def _records_in(points: Mapping[str, LoraPoint], uplink: LorawanUplink) -> list[
     for point in points.values():
         if point.channel and (not point.ports or uplink.port in point.ports):
             for key in _channel_keys(point.channel):
-                known = point.length or max(point.byte + VALUE_BYTES[point.type], record_bytes(key))
-                own[key] = max(own.get(key, 0), known)
+                least = max(point.byte + VALUE_BYTES[point.type], record_bytes(key))
+                own[key] = max(own.get(key, 0), *(point.lengths or (least,)))
     return list(split_records(uplink.data, own)) if own else []
 
 

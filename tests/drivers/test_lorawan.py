@@ -89,6 +89,44 @@ def test_the_alarms_of_a_transformer_are_read_together(payload: str, values: dic
 
 
 @pytest.mark.parametrize(
+    ("model", "port", "payload", "values"),
+    [
+        # Frames of the makers' decoders; D23-LB: its alarm limits, in the shape of its temperatures.
+        ("fridge/dragino-d23-lb", 2, "0CE4002A0000 0C FF4C0051",
+         {"battery": 3.3, "temperature.1": 4.2, "temperature.2": -18, "temperature.3": 8.1}),
+        ("fridge/dragino-d23-lb", 2, "0CE4002AEC08 7C EC0AEC0A", {}),
+        ("fridge/dragino-d23-lb", 2, "0CE4002AEC08", {}),
+        ("water/dragino-lwl02", 10, "4BCE 02 00000C00000100", {"battery": 3.022, "water": True}),
+        ("water/dragino-lwl02", 10, "4BCE 03 00000000000000", {"battery": 3.022, "water": True}),
+        ("water/dragino-lwl02", 10, "8BCE 01 00000C00000100", {"battery": 3.022}),
+        ("door-contact/dragino-lds02", 10, "8BCE 01 00000C00000100", {"battery": 3.022, "open": True}),
+        ("door-contact/dragino-lds02", 10, "4BCE 02 00000C00000100", {"battery": 3.022}),
+        ("fridge/milesight-em320-th", 85, "83675B0001", {"temperature": 9.1}),
+        ("fridge/milesight-ts302", 85, "94675B00280000", {"temperature.2": 9.1}),
+    ],
+)  # fmt: skip
+def test_a_message_of_another_form_or_meaning_gives_what_it_holds(
+    model: str, port: int, payload: str, values: dict[str, Value]
+) -> None:
+    assert read(model, payload, port) == (values, {})
+
+
+@pytest.mark.parametrize(
+    ("port", "currents"),
+    [(2, "01F4 03E8 07D0 0DAC"), (18, "01F4 03E8 07D0 0DAC"), (162, "0001F4 0003E8 0007D0 000DAC")],
+)
+@pytest.mark.parametrize("totals", ["", "02" + "00000001" * 4])
+def test_an_overload_is_read_from_every_form_of_a_current_monitors_message(
+    port: int, currents: str, totals: str
+) -> None:
+    values, bad = read("electrical-fire/dragino-cs01-lb", f"0CE4 {currents} 41 {totals}", port)
+    assert bad == {}
+    assert [values[f"overload.{number}"] for number in (1, 2, 3, 4)] == [True, False, False, True]
+    # With a factor, or in another unit, the currents are not what the model says.
+    assert values.get("current.4") == (35 if port == 2 else None)
+
+
+@pytest.mark.parametrize(
     "others",
     [
         "FF0BFF FF0101 FF166538B2232160 0009 FF090310 FF0A0101 FF0F00",  # what the device is
@@ -179,6 +217,13 @@ def test_numbers_stand_in_either_order_under_a_mask_and_with_a_sign() -> None:
     assert decode(points, raw) == {
         "big": 0x0B88, "little": 0x88CB, "signed": -2, "wide": 0xFEFF88, "said": 0xFE,
     }  # fmt: skip
+
+
+def test_a_value_may_be_elsewhere_in_a_longer_payload_and_depend_on_a_byte() -> None:
+    points = {"x": LoraPoint(length=(2, 4), byte=1, byte_at={"4": 3}), "y": LoraPoint(length=(2, 4))}
+    assert decode(points, LorawanUplink(1, bytes.fromhex("0102"))) == {"x": 2, "y": 1}
+    assert decode(points, LorawanUplink(1, bytes.fromhex("01020304"))) == {"x": 4, "y": 1}
+    assert decode(points, LorawanUplink(1, bytes.fromhex("010203"))) == {}
 
 
 def test_a_record_of_a_new_kind_needs_only_its_length() -> None:
@@ -282,6 +327,9 @@ def test_a_mistake_in_a_site_is_named(tmp_path: Path, old: str, new: str, key: s
         ('"05 00"', '"0x 00"', "lorawan-channel"),
         ('"05 00"', '["05 00", ""]', "lorawan-channel"),
         ('"05 00"', '"05 00"\nbyte = -1', "lorawan-byte"),
+        ('"05 00"', '"05 00"\nbyte_at = { longer = 4 }', "lorawan-alternative"),
+        ('"05 00"', '"05 00"\nlength = [1, 2]', "lorawan-record-length"),
+        ('"05 00"', '"05 00"\nwhen = { byte = 1, equal = [2] }', "key-unknown-within"),
         ('"05 00"', '"05 00"\ntype = "word"', "value-choice"),
     ],
 )
