@@ -315,6 +315,11 @@ class Journal:
     def _end_by(self, damage: JournalDamaged) -> None:
         """End the writer, and with it everything that uses this journal: the next start finds out which
         records are lost, and copies the others."""
+        try:
+            # Perhaps it is only found so because somebody cut or replaced the file.
+            self._writer.check_files()
+        except JournalLost as lost:
+            damage = lost
         if not isinstance(damage, JournalLost):
             mark_damaged(self.path)
         self._damage = self._damage or damage

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal import Journal, JournalFailed, JournalLost
+from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalLost
 from gateway.journal.salvage import SKIPPED_SEQUENCE_NUMBERS, mark_damaged
 from gateway.model import Lane
 from tests.clock import FakeClock
@@ -238,3 +238,25 @@ async def test_no_number_is_used_twice_however_often_it_is_lost(tmp_path: Path, 
             await clock.advance(1.0)
             await asyncio.wait([running])
             assert isinstance(running.exception(), JournalLost)
+
+
+async def test_a_cut_that_a_reader_finds_first_costs_no_number(tmp_path: Path) -> None:
+    path, clock = tmp_path / "j.db", FakeClock()
+    async with Journal.open(path, clock, 1.0, runtime=tmp_path / "run") as j:
+        j.append("s", [fact(clock)], {})
+        await window(j, clock)
+        await j._writer.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        j._writer._known_files.clear()
+        j._writer.check_files()
+        epoch = j.epoch
+        _cut(path)
+        running = asyncio.create_task(j.run())
+        with pytest.raises(JournalDamaged):
+            j._fail_on_damage()
+        await asyncio.wait([running])
+        assert isinstance(running.exception(), JournalLost)
+    async with Journal.open(path, clock, 1.0, runtime=tmp_path / "run") as j:
+        assert j.epoch == epoch
+        j.append("s", [fact(clock)], {})
+        await window(j, clock)
+        assert (await seqs(path, ALARM))[-1] == 2
