@@ -10,7 +10,7 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ import msgspec
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
 from gateway.wire.codec import value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
-from gateway.wire.json_text import decode_text, parse_json
+from gateway.wire.json_text import MAX_OBJECTS, check_parts, decode_text, parse_json
 from gateway.wire.notices import Notices
 from gateway.wire.path import is_valid_path
 from gateway.wire.readings import has_values, split_message
@@ -32,16 +32,22 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 """An alert may contain its picture."""
 MAX_CONCURRENT_BODIES = 8
 """Bodies that are read at the same time, each of another device."""
-MAX_TEXT_BYTES, MAX_MARKS = 256 * 1024, 3000
-"""Of a message without its pictures: these two bound the time of parsing on a Raspberry Pi to 50 ms."""
-XML_MARKS, JSON_MARKS = "<&=", "{["
-"""What opens an element, an entity, an attribute; an object, a list."""
+MAX_TEXT_BYTES = 256 * 1024
+"""Of a message without its pictures."""
+MAX_QUICK_BYTES = 4096
+"""A longer body is parsed beside the event loop."""
+XML_MARKS = "<&="
+"""What opens an element, an entity, an attribute."""
 MAX_XML_DEPTH = 32
 MAX_PARTS = 32
 """Of a form: the alert, and pictures."""
 MAX_PATHS_LOGGED = 10
 MIN_TOKEN_CHARACTERS = 12
 """A shorter token can be guessed."""
+
+
+Readings = Sequence[Raw | ReadFailed]
+"""Those in one message."""
 
 
 def _is_host_and_port(text: str) -> bool:
@@ -131,11 +137,9 @@ def parse_body(body: bytes) -> Raw:
     if len(body) > MAX_TEXT_BYTES:
         raise ReadFailed("push-large", kilobytes=MAX_TEXT_BYTES // 1024)
     text = decode_text(body)
-    is_xml = text[:1] == "<"
-    if sum(map(text.count, XML_MARKS if is_xml else JSON_MARKS)) > MAX_MARKS:
-        raise ReadFailed("push-many", most=MAX_MARKS)
-    if not is_xml:
+    if text[:1] != "<":
         return parse_json(text)
+    check_parts(text, XML_MARKS, MAX_OBJECTS)
     try:
         return _parse_xml(text)
     except (ValueError, RecursionError) as error:
@@ -213,7 +217,7 @@ class PushListener(Listener):
             )
             for device in devices
         }
-        self._inbox: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Future[None]]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[tuple[str, Readings, asyncio.Future[None]]] = asyncio.Queue()
         """At most one message a device."""
         self._turns = {device.name: asyncio.Lock() for device in devices}
         """A device's bodies are read one after the other, so that one that sends many delays no other."""
@@ -224,9 +228,11 @@ class PushListener(Listener):
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         while True:
-            name, raw, accepted = await self._inbox.get()
-            if not accepted.done():  # Else it timed out: the device was not told that it arrived.
-                yield name, raw
+            name, readings, accepted = await self._inbox.get()
+            for reading in readings:
+                if not accepted.done():  # Else it timed out: the device was not told that it arrived.
+                    yield name, reading
+                    await asyncio.sleep(0)  # There may be thousands.
             if not accepted.done():
                 accepted.set_result(None)
 
@@ -245,8 +251,11 @@ class PushListener(Listener):
             body = await request.read_body(MAX_BODY_BYTES)
             async with self._parser_turn:
                 await asyncio.sleep(0)
-                status, raw = _parse_message(device, body)
-            await self._deliver(device, raw)
+                if len(body) > MAX_QUICK_BYTES:
+                    status, readings = await asyncio.to_thread(_parse_message, device, body)
+                else:
+                    status, readings = _parse_message(device, body)
+            await self._deliver(device, readings)
         return HttpResponse(status)
 
     def _authenticate(self, request: HttpRequest) -> Device | None:
@@ -269,26 +278,25 @@ class PushListener(Listener):
         self._notices.add("push-token", request.address, device=device.name)
         return None
 
-    async def _deliver(self, device: Device, raw: Raw | ReadFailed) -> None:
+    async def _deliver(self, device: Device, readings: Readings) -> None:
         """Pass a message to the core. Returns when it has been processed."""
         accepted = asyncio.get_running_loop().create_future()
         try:
-            await self._inbox.put((device.name, raw, accepted))
+            await self._inbox.put((device.name, readings, accepted))
             await accepted
         finally:
             accepted.cancel()
 
 
-def _parse_message(device: Device, body: bytes) -> tuple[int, Raw | ReadFailed]:
-    """The status of the response, and the message."""
+def _parse_message(device: Device, body: bytes) -> tuple[int, Readings]:
+    """The status of the response, and the readings."""
     try:
-        raw = parse_body(body)
-        readings = split(device.points, raw)
+        readings = split(device.points, parse_body(body))
     except ReadFailed as failed:
-        return 400, failed
+        return 400, [failed]
     # A heartbeat, or another event of the same camera, is accepted too.
     applies = any(point.applies_to(each) for each in readings for point in device.points.values())
-    return 422 if applies and not has_values(decode(device.points, readings[0])) else 200, raw
+    return 422 if applies and not has_values(decode(device.points, readings[0])) else 200, readings
 
 
 def _token_from_header(authorization: str) -> str:

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -34,6 +34,7 @@ from gateway.model import (
     sentence,
 )
 from gateway.wire.broker import BrokerOptions, bus_of
+from gateway.wire.json_text import MAX_OBJECTS, check_parts
 from gateway.wire.log import log_warning
 from gateway.wire.mqtt import Connection
 from gateway.wire.mqtt import connect as connect_mqtt
@@ -49,6 +50,7 @@ MAX_PAYLOAD_BYTES = 242
 """The longest payload at the best data rate (RP002)."""
 ANY_APPLICATION = "+"
 """Topic wildcard for all applications."""
+MAX_TIME_CHARACTERS = 64
 MAX_REMEMBERED_MESSAGES = 16
 """Latest messages of a device that are recognised when they are delivered again."""
 SENT_AGAIN_WITHIN_S = 120.0
@@ -173,8 +175,12 @@ class LorawanUplink(msgspec.Struct, frozen=True):
     data: bytes
 
 
+_Text = Annotated[str, msgspec.Meta(max_length=64)]
+_Payload = Annotated[bytes, msgspec.Meta(max_length=MAX_PAYLOAD_BYTES)]
+
+
 class _DeviceInfo(msgspec.Struct, rename="camel"):
-    dev_eui: str
+    dev_eui: _Text
     device_name: str = ""
     device_profile_name: str = ""
 
@@ -183,13 +189,13 @@ class UplinkEvent(msgspec.Struct, rename="camel"):
     """ChirpStack's `UplinkEvent`, as JSON."""
 
     device_info: _DeviceInfo
-    deduplication_id: str = ""
+    deduplication_id: _Text = ""
     time: Any = ""
     """When the network received it: text in RFC 3339."""
-    dev_addr: str = ""
+    dev_addr: _Text = ""
     f_cnt: int = 0
     f_port: int = 0
-    data: bytes | None = None
+    data: _Payload | None = None
 
 
 class _DownlinkEvent(msgspec.Struct, rename="camel"):
@@ -268,7 +274,7 @@ class RecentMessages:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._messages: dict[tuple[str, int, int, bytes | None], tuple[str, Any, float]] = {}
+        self._messages: dict[tuple[str, int, int, bytes | None], tuple[str, str, float]] = {}
         """By address, counter, port and data: the deduplication id and the time of the latest message, and
         when it arrived, in monotonic seconds."""
 
@@ -278,17 +284,17 @@ class RecentMessages:
         LoRaWAN gateway may be late: that is another event with the same content, soon after the first."""
         content = event.dev_addr, event.f_cnt, event.f_port, event.data
         event_id, received, arrived = self._messages.pop(content, ("", "", float("-inf")))
-        now = self._now()
-        self._messages[content] = event.deduplication_id, event.time, now
+        now, time_received = self._now(), str(event.time)[:MAX_TIME_CHARACTERS]
+        self._messages[content] = event.deduplication_id, time_received, now
         if len(self._messages) > MAX_REMEMBERED_MESSAGES:
             del self._messages[next(iter(self._messages))]
-        if event_id and (event_id, received) == (event.deduplication_id, event.time):
+        if event_id and (event_id, received) == (event.deduplication_id, time_received):
             return True
-        soon = max(now - arrived, _seconds_between(received, event.time)) < SENT_AGAIN_WITHIN_S
+        soon = max(now - arrived, _seconds_between(received, time_received)) < SENT_AGAIN_WITHIN_S
         return bool(event.dev_addr) and soon
 
 
-def _seconds_between(earlier: Any, later: Any) -> float:
+def _seconds_between(earlier: str, later: str) -> float:
     """Seconds between two times of RFC 3339; 0 if one of them cannot be read."""
     try:
         return abs((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
@@ -419,7 +425,10 @@ class LoraListener(Listener):
 def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
     """Parse an uplink event; None for a duplicate."""
     try:
+        check_parts(payload, "{[", MAX_OBJECTS)
         event = msgspec.json.decode(payload, type=UplinkEvent)
+    except ReadFailed as failed:
+        return failed
     except (ValueError, RecursionError) as error:
         return ReadFailed("not-uplink", reason=error)
     if event.device_info.dev_eui.lower() != eui:
@@ -430,7 +439,8 @@ def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUpli
 
 def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
     """These events concern commands only: one that cannot be parsed is no failure of the sensor."""
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(ValueError, RecursionError, ReadFailed):
+        check_parts(payload, "{[", MAX_OBJECTS)
         sensor.update_downlink(event, msgspec.json.decode(payload, type=_DownlinkEvent))
 
 

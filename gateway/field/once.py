@@ -27,7 +27,6 @@ async def read_once(
         else:
             on_wait(silence_limit_s(device))
             raw = await message_or_silence(device, _next_message(bus, device))
-        raw = spec.driver.split(device.points, raw)[-1]
         values, bad = convert_values(device.points, spec.driver.decode(device.points, raw))
         seconds = time.monotonic() - started
     return {"raw": spec.driver.format_raw(raw), "values": values, "bad": bad, "seconds": seconds}

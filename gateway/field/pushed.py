@@ -67,17 +67,8 @@ class PushedLine:
                 continue
             health = self._health.devices[name]
             stored = raw if isinstance(raw, StoredReading) else StoredReading(raw, Arrival.LIVE)
-            for reading in self._readings_in(health.device, stored.raw):
-                await self._process_reading(health, reading, stored.arrival)
+            await self._process_reading(health, stored.raw, stored.arrival)
         raise LinkDown("line-down", reason=self._name)
-
-    def _readings_in(self, device: Device, raw: Raw | ReadFailed) -> list[Raw | ReadFailed]:
-        if isinstance(raw, ReadFailed):
-            return [raw]
-        try:
-            return self._health.spec.driver.split(device.points, raw)
-        except ReadFailed as failed:
-            return [failed]
 
     async def _process_reading(self, health: DeviceHealth, raw: Raw | ReadFailed, arrival: Arrival) -> None:
         name = health.device.name

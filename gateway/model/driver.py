@@ -161,7 +161,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Pure: as `Sample.places`, for devices that report for many places, such as fire panels."""
     split: Callable[[Mapping[str, Any], Raw], list[Raw]] = lambda points, raw: [raw]
     """Pure: the readings in what was received, in the order of their times: a device that was offline may
-    send all that it has kept at once. Raises `ReadFailed`."""
+    send all that it has kept at once. A listener yields each of them. Raises `ReadFailed`."""
     state_to_save: Callable[[Raw], bytes] | None = None
     """Pure: the state to restore after a restart of the line or the gateway, for devices that report a
     change only once, or count from zero after each start."""

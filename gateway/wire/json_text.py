@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from itertools import accumulate
 
 import msgspec
 
@@ -18,8 +17,13 @@ from gateway.model import Raw, ReadFailed
 
 MAX_JSON_DEPTH = 32
 """Objects and lists within each other. Devices need five; a few thousand end a recursive reader."""
-MAX_REPAIRED_CHARACTERS = 32 * 1024
-"""A longer text must be JSON as it is: repair takes a microsecond for two characters."""
+MAX_OBJECTS, MAX_VALUES = 3000, 20_000
+"""Objects and lists, and values, in one message: these bound the time of parsing it, and of all that is
+done with it afterwards."""
+MAX_OTHER_BYTES = 256 * 1024
+"""A longer text must be JSON in UTF-8: the time of decoding others."""
+MAX_REPAIRED_CHARACTERS = 16 * 1024
+"""A longer text must be JSON as it is: repair takes a microsecond for a character."""
 MAX_INTEGER_DIGITS = 20
 """Longer numbers become floats: a conversion takes time that grows with the square of the digits."""
 
@@ -43,24 +47,31 @@ _ESCAPE = re.compile(
 _CONSTANTS = {"true": "true", "false": "false", "null": "null", "none": "null", "undefined": "null"}
 
 
-_LEVELS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NO_BRACKETS = bytes(set(range(256)) - _LEVELS.keys())
-
-
 def parse_json(body: bytes | str) -> Raw:
     """A message as a tree of dicts, lists and values; a single value is a tree of its own. A number that is
     none is NaN. Of a key that is given twice the last value counts, as in every common reader (RFC 8259,
     section 4, leaves it open).
 
-    Raises `ReadFailed`: it is not JSON, or nested deeper than `MAX_JSON_DEPTH`.
+    Raises `ReadFailed`: it is not JSON, has too many parts, or is nested deeper than `MAX_JSON_DEPTH`.
     """
+    check_parts(body, "{[", MAX_OBJECTS)
+    check_parts(body, ",", MAX_VALUES)
     try:
         tree = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if len(body) > MAX_OTHER_BYTES:
+            raise _not_json(str(body[:12]), 0) from error
         tree = _parse_text(body if isinstance(body, str) else decode_text(body))
-    if not _is_shallow(tree, body if isinstance(body, bytes) else body.encode()):
+    if not _is_shallow(tree):
         raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH)
     return tree
+
+
+def check_parts(body: bytes | str, marks: str, most: int) -> None:
+    """Raises `ReadFailed` if a message has more of these characters. Those within texts count too."""
+    text = body if isinstance(body, str) else body.decode("latin-1")
+    if sum(map(text.count, marks)) > most:
+        raise ReadFailed("message-parts", most=most)
 
 
 def decode_text(body: bytes) -> str:
@@ -136,12 +147,8 @@ def _not_json(text: str, place: int) -> ReadFailed:
     return ReadFailed("not-json", text=repr(text[max(0, place - 12) : place + 12]))
 
 
-def _is_shallow(tree: Raw, body: bytes) -> bool:
+def _is_shallow(tree: Raw) -> bool:
     """Whether it is nested no deeper than `MAX_JSON_DEPTH`. Without recursion."""
-    brackets = body.translate(None, _NO_BRACKETS)
-    if max(accumulate(map(_LEVELS.__getitem__, brackets)), default=0) <= MAX_JSON_DEPTH:
-        return True
-    # Brackets in strings have been counted too.
     level = [tree]
     for _ in range(MAX_JSON_DEPTH + 1):
         level = [

@@ -44,7 +44,10 @@ class Step(msgspec.Struct, frozen=True):
     def members(self, found: Raw) -> list[Any]:
         """The members of the list found at the key."""
         members = found if isinstance(found, list) else [] if found is None else [found]
-        return [each for each in members if all(_has(each, *wanted) for wanted in self.content)]
+        if not self.content:
+            return members
+        objects = (each for each in members if isinstance(each, dict | list))
+        return [each for each in objects if all(_has(each, *wanted) for wanted in self.content)]
 
 
 def _has(member: Raw, path: str, text: str) -> bool:

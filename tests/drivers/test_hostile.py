@@ -8,6 +8,7 @@ their own: scripts/benchmarks/hostile_slaves.py.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from drivers import ble, dlt645, http_push, lockboard, modbus, mqtt_json
+from drivers import ble, dlt645, http_push, lockboard, lorawan, modbus, mqtt_json
 from drivers.ble.formats import BTHOME, RUUVI_COMPANY_ID, XIAOMI
 from drivers.camera.messages import (
     HeartbeatMessage,
@@ -38,6 +39,7 @@ from gateway.config import MetricsOptions
 from gateway.daemon import metrics
 from gateway.model import Bus, Device, LinkDown, Listener, ReadFailed
 from gateway.wire.broker import BrokerOptions
+from gateway.wire.mqtt import MAX_PACKET_BYTES
 from gateway.wire.mqtt import connect as connect_mqtt
 from tests.broker import running as running_broker
 from tests.drivers.ble.adverts import FORMAT_5
@@ -54,6 +56,8 @@ from tests.drivers.test_http_push import door as a_counter
 from tests.drivers.test_http_push import request as http_request
 from tests.drivers.test_http_push import secret as a_secret
 from tests.drivers.test_lockboard import Board, locker
+from tests.drivers.test_lorawan import EUI
+from tests.drivers.test_lorawan import sensor as a_lorawan_device
 from tests.drivers.test_mqtt_json import thermometer
 from tests.gateway.simulate.conftest import free_port
 from tests.turns import allowed_s, watched_turns
@@ -231,6 +235,38 @@ def json_streams() -> Streams:
     for text in ("[", '{"a":', '"', "9", "-", "[0,", '{"t":1}', "1e", "\\u0000", "nan,"):
         yield f"{text!r} for ever", repeated(text.encode())
         yield f"{text!r} in many messages", [text.encode()] * DRIP_BYTES
+
+
+def large_json_messages() -> list[bytes]:
+    """As large as a broker delivers them, and as costly as they can be."""
+    size = MAX_PACKET_BYTES - 1000
+    units = (b"[],", b"{},", b"0,", b'"",', b'"]]]]",', b"nan,", b"'',", b'{"a":0},', b"{'a':nan},")
+    texts = [b'"' + b"[" * size + b'"', b'"' + b"]" * size + b'"', b"9" * size, b"\xb0" * size, b"'" * size]
+    return texts + [
+        b"[" + unit * (least // len(unit)) + b"0]"
+        for unit in units
+        for least in (size, 19_000, 15_000, 8000)
+    ]
+
+
+def large_json_streams() -> Streams:
+    yield from json_streams()
+    for message in large_json_messages():
+        yield f"{len(message)} bytes of {message[:12]!r}", [message]
+
+
+def lorawan_streams() -> Streams:
+    """By ChirpStack's events."""
+    for records in (b"\3\0\1", b"\xff\xff", b"\1\x75\1"):
+        data = base64.b64encode(records * 200_000).decode()
+        yield f"{records.hex(' ')} for ever", [json.dumps({**UPLINK, "data": data}).encode()]
+    for message in large_json_messages():
+        for key in ("time", "rxInfo", "deviceInfo"):
+            event = json.dumps({**UPLINK, key: "?"}).encode().replace(b'"?"', message[:1_000_000])
+            yield f"{key}: {len(message)} bytes of {message[:12]!r}", [event]
+
+
+UPLINK = {"deviceInfo": {"devEui": EUI}, "fPort": 85, "data": "AXVc"}
 
 
 def call_streams() -> Streams:
@@ -446,35 +482,58 @@ def liar(line: Line | TcpLine, bus: Bus, device: Device, honest: Answer) -> Door
 async def devices_of_a_broker(folder: Path) -> AsyncIterator[Door]:
     devices = thermometer("a", "z/a"), thermometer("b", "z/b")
     with running_broker(folder) as broker:
-        options = BrokerOptions(url=broker.url)
-        async with (
-            connect_mqtt(options) as stranger,
-            connect_mqtt(options) as sender,
-            mqtt_json.connect(options, devices) as listener,
-        ):
-            heard = Signal()
+        connecting = mqtt_json.connect(BrokerOptions(url=broker.url), devices)
+        async with behind_a_broker(broker.url, connecting, "z/b", "z/a", b'{"t": 4.2}') as door:
+            yield door
 
-            async def take() -> None:
-                async for name, _ in listener.listen():
-                    if name == "a":
-                        heard.send()
 
-            async def send(pieces: list[bytes]) -> None:
-                for piece in pieces:
-                    await stranger.publish("z/b", piece)
+@contextlib.asynccontextmanager
+async def devices_of_a_lorawan_server(folder: Path) -> AsyncIterator[Door]:
+    model = "gas/milesight-gs101"
+    devices = a_lorawan_device(model, "a", "24e124136d151201"), a_lorawan_device(model, "b")
+    topics = [f"application/a1/device/{device.address.dev_eui}/event/up" for device in devices]
+    honest = {**UPLINK, "deviceInfo": {"devEui": devices[0].address.dev_eui}}
+    with running_broker(folder) as broker:
+        connecting = lorawan.connect(lorawan.Options(url=broker.url), devices)
+        message = json.dumps(honest).encode()
+        async with behind_a_broker(broker.url, connecting, topics[1], topics[0], message) as door:
+            yield door
 
-            async def is_heard() -> bool:
-                async with asyncio.timeout(20):
-                    waiting = asyncio.create_task(heard.wait())
-                    while not waiting.done():  # It hears nothing before it has subscribed.
-                        await sender.publish("z/a", b'{"t": 4.2}')
-                        await asyncio.wait([waiting], timeout=0.2)
-                return True
 
-            task = asyncio.create_task(take())
-            yield Door(send, is_heard)
-            task.cancel()
-            await asyncio.wait([task])
+@contextlib.asynccontextmanager
+async def behind_a_broker(
+    url: str,
+    connecting: contextlib.AbstractAsyncContextManager[Listener],
+    strange_topic: str,
+    honest_topic: str,
+    honest: bytes,
+) -> AsyncIterator[Door]:
+    """Devices, of which one is called "a" and publishes the honest message."""
+    options = BrokerOptions(url=url)
+    async with connect_mqtt(options) as stranger, connect_mqtt(options) as sender, connecting as listener:
+        heard = Signal()
+
+        async def take() -> None:
+            async for name, _ in listener.listen():
+                if name == "a":
+                    heard.send()
+
+        async def send(pieces: list[bytes]) -> None:
+            for piece in pieces:
+                await stranger.publish(strange_topic, piece)
+
+        async def is_heard() -> bool:
+            async with asyncio.timeout(20):
+                waiting = asyncio.create_task(heard.wait())
+                while not waiting.done():  # It hears nothing before it has subscribed.
+                    await sender.publish(honest_topic, honest)
+                    await asyncio.wait([waiting], timeout=0.2)
+            return True
+
+        task = asyncio.create_task(take())
+        yield Door(send, is_heard)
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def advertisement_streams() -> Streams:
@@ -538,7 +597,8 @@ DOORS: list[tuple[OpenDoor, Callable[[], Streams]]] = [
     (a_modbus_slave, reply_streams),
     (a_modbus_server, reply_streams),
     (a_meter_on_a_serial_line, meter_streams),
-    (devices_of_a_broker, json_streams),
+    (devices_of_a_broker, large_json_streams),
+    (devices_of_a_lorawan_server, lorawan_streams),
     (sensors_in_the_air, advertisement_streams),
 ]
 

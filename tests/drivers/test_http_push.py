@@ -33,8 +33,10 @@ from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
 from gateway.wire import http_server
 from gateway.wire.codec import convert_values
+from gateway.wire.json_text import MAX_OBJECTS
 from gateway.wire.readings import has_values
 from gateway.words import LANGUAGES, translate
+from tests.turns import allowed_s, watched_turns
 
 PROFILES = Path(__file__).parents[2] / "config" / "profiles" / "door-counter"
 TOKEN, OTHER = "correct-horse-battery", "another-long-token"
@@ -321,7 +323,7 @@ def test_bombs_and_broken_documents_are_refused(body: bytes) -> None:
     assert refused.value.key == "not-xml"
 
 
-MANY = http_push.MAX_MARKS + 1
+MANY = MAX_OBJECTS + 1
 LARGE = http_push.MAX_TEXT_BYTES
 
 
@@ -330,12 +332,12 @@ LARGE = http_push.MAX_TEXT_BYTES
     [
         (b"<a>" + b"<b/>" * (2 << 20), "push-large"),
         (b"x" * (LARGE + 1), "push-large"),
-        (b"<a>" + b"<b/>" * MANY + b"</a>", "push-many"),
+        (b"<a>" + b"<b/>" * MANY + b"</a>", "message-parts"),
         (b"<a>" + b"&" * LARGE, "push-large"),
-        (b"<a>" + b"&amp;" * MANY + b"</a>", "push-many"),
-        (b"<a " + b"a='' " * MANY + b"/>", "push-many"),
-        (b"[" * MANY, "push-many"),
-        (b"[" + b"{}," * MANY + b"{}]", "push-many"),
+        (b"<a>" + b"&amp;" * MANY + b"</a>", "message-parts"),
+        (b"<a " + b"a='' " * MANY + b"/>", "message-parts"),
+        (b"[" * MANY, "message-parts"),
+        (b"[" + b"{}," * MANY + b"{}]", "message-parts"),
         (b"--\n" * 500_000, "not-json"),
         (b"--b\r\n" + b"\r\n" * 1_000_000, "not-json"),
     ],
@@ -402,9 +404,19 @@ async def test_who_is_refused_is_told_once_for_each_address(
     assert not any(secret in caplog.text for secret in (TOKEN, "wrong'"))
 
 
+async def test_the_readings_of_one_message_do_not_hold_the_loop(tmp_path: Path) -> None:
+    many = [{**LINES, "records": records(*range(700), fw=3)}]
+    body = msgspec.json.encode({"logics_data": {"logics": many}})
+    async with running(tmp_path, door("/lines", profile="xovis-push")) as site:
+        with watched_turns() as turns:
+            assert await site.post("/lines", body, bearer(TOKEN)) == 200
+        assert len(site.heard) == 700
+        assert turns.longest_s < allowed_s()
+
+
 async def test_a_flood_of_one_device_delays_no_other(site: Site) -> None:
     """Each body takes the parser as long as a body may."""
-    worst = b"[" + b"{}," * (http_push.MAX_MARKS - 2) + b"{}]"
+    worst = b"[" + b"{}," * (MAX_OBJECTS - 2) + b"{}]"
     flood = [asyncio.create_task(site.post("/east", worst, bearer(TOKEN))) for _ in range(40)]
     others = [await site.post("/hall/own", JSON, bearer(OTHER)) for _ in range(5)]
     assert others == [200] * 5

@@ -556,7 +556,7 @@ async def test_what_is_no_present_reading_is_a_sign_of_life_and_no_value(broker:
 
 async def test_what_is_wrong_is_said_of_the_device_it_came_from(broker: Broker) -> None:
     wrong = [
-        b" ", b"{", b"\xff", b"[]", b"{}", b"[" * 50_000, b'{"deviceInfo": null}', uplink(b"!!!"),
+        b" ", b"{", b"\xff", b"[]", b"{}", b"[" * 2000, b'{"deviceInfo": null}', uplink(b"!!!"),
         uplink(b"AQ"), uplink("050001", data=7), uplink("050001", fPort="x"),
         uplink("050001", eui="24e124713c489999"),
     ]  # fmt: skip

@@ -442,19 +442,6 @@ async def test_a_message_that_says_that_the_device_is_away_is_an_outage_at_once(
         assert [sample.error for sample in rig.samples] == ["", "timeout"]
 
 
-async def test_each_reading_of_a_message_is_a_sample() -> None:
-    rig = Rig(a_device("a", every=10))
-    driver = msgspec.structs.replace(
-        rig.line.spec.driver, split=lambda points, raw: [{"x": number, "y": 0} for number in raw["x"]]
-    )
-    msgspec.structs.force_setattr(rig.line.spec, "driver", driver)
-    rig.pushing = asyncio.Queue()
-    async with rig.running():
-        rig.pushing.put_nowait(("a", {"x": [1, 2, 3]}))
-        await rig.clock.advance(1)
-    assert [sample.values["x"] for sample in rig.samples] == [1, 2, 3]
-
-
 def optional_device(name: str, every: float) -> Device:
     device = a_device(name, every=every)
     points = {key: msgspec.structs.replace(point, optional=True) for key, point in device.points.items()}

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import ReadFailed
-from gateway.wire.json_text import MAX_JSON_DEPTH, MAX_REPAIRED_CHARACTERS, parse_json
+from gateway.wire.json_text import (
+    MAX_JSON_DEPTH,
+    MAX_OBJECTS,
+    MAX_REPAIRED_CHARACTERS,
+    MAX_VALUES,
+    parse_json,
+)
 
 NAN = math.nan
 trees = st.recursive(
@@ -97,10 +103,20 @@ def test_what_is_too_deep_is_refused(opened: str) -> None:
     )
     closed = {"[": "]", '{"a":': "}", '[{"a":': "}]"}[opened]
     assert parse_json(opened * levels + "1" + closed * levels)
-    for depth in (MAX_JSON_DEPTH + 2, 500, 100_000):
+    for depth in (MAX_JSON_DEPTH + 2, 500, 1500):
         with pytest.raises(ReadFailed) as refused:
             parse_json(opened * depth + "1" + closed * depth)
         assert refused.value.key == "json-deep"
+
+
+@pytest.mark.parametrize("unit", ["[],", "{},", "0,", '"",', "nan,"])
+def test_the_parts_of_a_message_are_counted_before_it_is_read(unit: str) -> None:
+    most = MAX_VALUES if unit[0] not in "[{" else MAX_OBJECTS
+    assert parse_json("[" + unit * (min(most, MAX_REPAIRED_CHARACTERS // 5) - 1) + "0]")
+    for body in ("[" + unit * (most + 1) + "0]", f"[{unit * 350_000}0]".encode()):
+        with pytest.raises(ReadFailed) as refused:
+            parse_json(body)
+        assert refused.value.key == "message-parts"
 
 
 def test_brackets_in_a_text_are_no_depth() -> None:
