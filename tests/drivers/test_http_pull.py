@@ -273,7 +273,7 @@ async def test_another_way_to_log_in_is_told_from_a_wrong_password(
         (answer(b"", "404 Not Found"), "http-status"),
         (answer(b"", "302 Found", "Location: http://127.0.0.1:1/"), "http-status"),
         (answer(b"<html>"), "not-json"),
-        (answer(b"[" * 100_000), "json-deep"),
+        (answer(b"[" * 1000), "json-deep"),
         (answer(b"\x1f\x8b" + bytes(50), "200 OK", "Content-Encoding: gzip"), "not-json"),
         (answer(b" " * (MAX_RESPONSE_BYTES + 1)), "http-large"),
         (
