@@ -362,7 +362,7 @@ class LoraListener(Listener):
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         async for message in self._connection.messages():
-            _, application, _, eui, _, event = (message.topic.split("/") + [""] * 6)[:6]
+            _, application, _, eui, _, event = _levels(message.topic)
             sensor = self._sensors.get(eui)
             if sensor is None:
                 for topic in (message.topic, self._filter(eui, event)):
@@ -422,6 +422,16 @@ class LoraListener(Listener):
         return downlink.confirm
 
 
+def _levels(topic: str) -> list[str]:
+    """The six levels of a topic of ChirpStack, empty where it has fewer."""
+    return (topic.split("/") + [""] * 6)[:6]
+
+
+def _eui_in(topic: str) -> str:
+    """The device of a topic: anybody may publish as one of any number of applications."""
+    return _levels(topic)[3]
+
+
 def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
     """Parse an uplink event; None for a duplicate."""
     try:
@@ -447,7 +457,9 @@ def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> 
 @contextlib.asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[LoraListener]:
     """Connect and subscribe."""
-    async with connect_mqtt(options, owner=bus_of(devices), keep_session=True) as connection:
+    async with connect_mqtt(
+        options, owner=bus_of(devices), keep_session=True, sender_of=_eui_in
+    ) as connection:
         yield LoraListener(connection, options.application, devices)
 
 

@@ -11,7 +11,8 @@ MAX_DISCARD_BYTES = 65_536
 
 class BoundedSocket:
     """Reads MQTT packets. A PUBLISH of more than `max_packet_bytes` arrives without its properties and
-    payload; any other packet of that size ends the connection. All else is the socket's own."""
+    payload; any other packet of that size ends the connection, and so does a PUBLISH with QoS 2, which
+    nobody has subscribed: paho would keep it until a PUBREL comes. All else is the socket's own."""
 
     def __init__(self, sock: Any, max_packet_bytes: int, version: int) -> None:
         self._sock = sock
@@ -81,6 +82,8 @@ class BoundedSocket:
             if len(self._head) > 4:
                 raise ConnectionError("the length has more than four bytes")
             return 1 if self._head else 2
+        if self._head[0] >> 4 == PUBLISH and self._head[0] & 0b100:
+            raise ConnectionError("QoS 2")
         if remaining <= self._max_packet_bytes:
             return 0
         if self._head[0] >> 4 != PUBLISH:

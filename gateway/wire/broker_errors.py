@@ -98,9 +98,16 @@ def unanswered_error(options: BrokerOptions, first_byte: int | None) -> LinkDown
         key = "broker-closes-tls"
     elif first_byte == TLS_ALERT:
         key = "broker-only-tls"
+    elif first_byte is None:
+        key = "broker-closes"
     else:
-        key = "broker-closes" if first_byte is None else "broker-not-mqtt"
+        return not_mqtt_error(options)
     return LinkDown(key, **_facts(options))
+
+
+def not_mqtt_error(options: BrokerOptions) -> LinkDown:
+    """What the broker has sent is no MQTT."""
+    return LinkDown("broker-not-mqtt", **_facts(options))
 
 
 def most_specific_error(errors: Sequence[LinkDown]) -> LinkDown:

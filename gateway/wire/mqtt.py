@@ -36,6 +36,7 @@ from .broker_errors import (
     connection_error,
     end_error,
     most_specific_error,
+    not_mqtt_error,
     refusal_error,
     unanswered_error,
 )
@@ -60,6 +61,8 @@ MAX_UNACKNOWLEDGED = 10
 """Incoming messages that are acknowledged once they have been processed, fewer than usual brokers deliver
 at a time. In a flood older ones are acknowledged at once: it must wait in the inbox, which is shared
 fairly, and not in the broker's queue, which is not."""
+MAX_REMEMBERED = 10_000
+"""Topics, and messages not processed to the end: a broker may send any number of them."""
 MAX_DELIVERIES = 3
 """A message whose processing failed so often is not processed again."""
 NO_MATCHING_SUBSCRIBERS = 0x10
@@ -86,8 +89,9 @@ Message = tuple[str, bytes]
 
 _restrictions: dict[BrokerOptions, Restrictions] = {}
 """What is known of each broker; it outlives the connections."""
-_deliveries: dict[tuple[str, bytes], int] = {}
-"""How often a message was taken from an inbox without having been processed to the end."""
+_deliveries: dict[int, int] = {}
+"""How often a message was taken from an inbox without having been processed to the end, by the hash of its
+broker, topic and payload; of the latest `MAX_REMEMBERED`."""
 
 
 class IncomingMessage(msgspec.Struct, frozen=True):
@@ -155,6 +159,7 @@ class Connection:
         *,
         has_will: bool,
         keeps_session: bool,
+        sender_of: Callable[[str], str],
     ) -> None:
         self._client = client
         self._options = options
@@ -163,6 +168,7 @@ class Connection:
         self._learned = learned
         self._has_will = has_will
         self._keeps_session = keeps_session
+        self._sender_of = sender_of
         self._socket: Any = None
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -176,14 +182,14 @@ class Connection:
         self._delivers_queue_until = 0.0
         """Until then messages may come from the session's queue."""
         self._inbox: FairInbox[IncomingMessage] = FairInbox(MAX_INBOX_BLOCKS)
-        """By topic, so that a device that floods its topic costs no other its messages."""
+        """By sender, so that a device that floods costs no other its messages."""
         self._arrived = asyncio.Event()
         self._to_acknowledge: deque[int] = deque()
         """Identifiers of incoming messages."""
-        self._received_topics: set[str] = set()
-        """Topics with a message that is newer than what the broker has retained of them."""
-        self._too_large: set[str] = set()
-        """Topics of messages that were too large."""
+        self._received_topics: dict[int, int] = {}
+        """Topics, by their hash, with a message that is newer than what the broker has retained of them."""
+        self._too_large: dict[int, int] = {}
+        """Topics, by their hash, of messages that were too large."""
         self._dropped_in_a_row = 0
         """Incoming messages dropped since the inbox was last empty."""
         self.max_packet_bytes = 0
@@ -315,12 +321,13 @@ class Connection:
             if self._dropped_in_a_row and not self._inbox:
                 log_event(logging.WARNING, "inbox-emptied", count=self._dropped_in_a_row)
                 self._dropped_in_a_row = 0
-            key = message.topic, message.payload
-            deliveries = _deliveries[key] = _deliveries.get(key, 0) + 1
+            key = hash((self._options, message.topic, message.payload))
+            deliveries = _deliveries.pop(key, 0) + 1
+            _remember(_deliveries, key, deliveries)
             if deliveries <= MAX_DELIVERIES:
                 yield message
                 await asyncio.sleep(0)  # Taking what has already arrived does not yield to other tasks.
-            del _deliveries[key]
+            _deliveries.pop(key, None)
             if message.message_id in self._to_acknowledge:
                 self._to_acknowledge.remove(message.message_id)
                 self._client.ack(message.message_id, 1)
@@ -481,21 +488,25 @@ class Connection:
             )
 
     def _on_message(self, _client: Any, _userdata: Any, message: paho.MQTTMessage) -> None:
+        topic = _topic_of(message)
+        if not topic:
+            self.fail_all(not_mqtt_error(self._options))
+            return
         sock = self._client.bounded_socket
         error = None
         if sock and sock.discarded_bytes:
-            error = ReadFailed("message-large", topic=message.topic, bytes=sock.discarded_bytes)
-            if message.topic not in self._too_large:
-                self._too_large.add(message.topic)
+            error = ReadFailed("message-large", topic=topic, bytes=sock.discarded_bytes)
+            if hash(topic) not in self._too_large:
+                _remember(self._too_large, hash(topic))
                 self._log_restriction(error)
         if self._keeps_session and not message.retain:
-            self._received_topics.add(message.topic)
-        elif message.topic in self._received_topics:
+            _remember(self._received_topics, hash(topic))
+        elif hash(topic) in self._received_topics:
             self._client.ack(message.mid, message.qos)
             return
         self._put(
             IncomingMessage(
-                message.topic,
+                topic,
                 bytes(message.payload),
                 message.retain,
                 queued=self._loop.time() < self._delivers_queue_until,
@@ -509,7 +520,8 @@ class Connection:
             self._client.ack(self._to_acknowledge.popleft(), 1)
 
     def _put(self, incoming: IncomingMessage) -> None:
-        dropped = self._inbox.put(incoming.topic, incoming, len(incoming.payload))
+        size = len(incoming.topic) + len(incoming.payload)
+        dropped = self._inbox.put(self._sender_of(incoming.topic), incoming, size)
         self._arrived.set()
         if dropped and not self._dropped_in_a_row:
             log_event(logging.WARNING, "inbox-full", topic=dropped[0], count=len(self._inbox))
@@ -574,10 +586,12 @@ async def connect(
     will: Message | None = None,
     keep_session: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
+    sender_of: Callable[[str], str] = str,
 ) -> AsyncIterator[Connection]:
     """Connect with what the broker offers, and disconnect on the way out. Raises `LinkDown` within 20 s.
 
-    `owner`: whose connection it is, for the log. `will`: topic and payload. `keep_session`: what is
+    `sender_of`: of a topic, the device that may publish to it, where that may be several topics. `owner`:
+    whose connection it is, for the log. `will`: topic and payload. `keep_session`: what is
     published with QoS 1 while the gateway is away is delivered when it is back; this needs
     `options.client_id`.
     """
@@ -590,7 +604,7 @@ async def connect(
             tried.append(learned.terms)
             try:
                 connection = await stack.enter_async_context(
-                    _connect_once(options, owner, learned, will, keep_session, max_packet_bytes)
+                    _connect_once(options, owner, learned, will, keep_session, max_packet_bytes, sender_of)
                 )
                 break
             except LinkDown as down:
@@ -615,6 +629,7 @@ async def _connect_once(
     will: Message | None,
     keep_session: bool,
     max_packet_bytes: int,
+    sender_of: Callable[[str], str],
 ) -> AsyncIterator[Connection]:
     """One attempt, with the terms that are tried now."""
     terms = learned.terms
@@ -637,7 +652,14 @@ async def _connect_once(
         client.will_set(*will, qos=terms.qos, retain=terms.retain)
     has_will = will is not None
     connection = Connection(
-        client, options, owner, terms, learned, has_will=has_will, keeps_session=keep_session
+        client,
+        options,
+        owner,
+        terms,
+        learned,
+        has_will=has_will,
+        keeps_session=keep_session,
+        sender_of=sender_of,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(connection.fail_all, LinkDown("broker-lost", url=options.url))
@@ -690,6 +712,22 @@ def _speaks_tls(options: BrokerOptions) -> bool:
             return True
     except OSError:
         return False
+
+
+def _remember(known: dict[int, int], key: int, value: int = 1) -> None:
+    """Put a key last; beyond `MAX_REMEMBERED` the first is forgotten."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > MAX_REMEMBERED:
+        del known[next(iter(known))]
+
+
+def _topic_of(message: paho.MQTTMessage) -> str:
+    """Empty where there is none, or it is not UTF-8 (MQTT 5, 1.5.4; topic aliases are not agreed on)."""
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return ""
 
 
 def _fail_future(future: asyncio.Future[Any], error: LinkDown) -> None:

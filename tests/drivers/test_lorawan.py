@@ -36,6 +36,7 @@ from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
 from gateway.model import Command, Device, ReadFailed, Sample, Value
 from gateway.wire.codec import convert_values
+from gateway.wire.mqtt import MAX_INBOX_BLOCKS
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd
 from tests.broker import Broker, hearing
@@ -792,3 +793,21 @@ async def test_a_record_that_nobody_knows_is_told_once_and_what_came_before_coun
     ]
     assert unknown_record(MODELS[WATER].points, said[0][1]) == "EE 01"
     assert sum("[lorawan-record " in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_flood_as_many_applications_costs_no_message_of_another_device(broker: Broker) -> None:
+    """Anybody may publish as one of any number of applications."""
+    devices = sensor(WATER, "honest"), sensor(WATER, "flooder", "24e124713c489999")
+    options = Options(url=broker.url)
+    async with connect_mqtt(options) as sender, connect(options, devices) as listener:
+        honest = f"application/a1/device/{EUI}/event/up"
+        while True:
+            with contextlib.suppress(ReadFailed):
+                await sender.publish_command(honest, uplink(LAST))
+                break
+        for start in range(0, MAX_INBOX_BLOCKS + 100, 100):
+            applications = range(start, start + 100)
+            topics = (f"application/{each}/device/24e124713c489999/event/up" for each in applications)
+            await asyncio.gather(*(sender.publish(topic, b"{}") for topic in topics))
+        async with asyncio.timeout(10), contextlib.aclosing(listener.listen()) as messages:
+            assert "honest" in [(await anext(messages))[0] for _ in range(2)]

@@ -55,6 +55,12 @@ def test_any_other_packet_of_that_size_is_no_mqtt() -> None:
         read_all(BoundedSocket(Wire(b"\x30\xff\xff\xff\xff\xff", 9), 1000, 5), 1)
 
 
+def test_what_nobody_has_subscribed_is_no_mqtt() -> None:
+    for first in (b"\x34", b"\x36", b"\x3d"):
+        with pytest.raises(ConnectionError):
+            read_all(BoundedSocket(Wire(first + SMALL[1:], 9), 1000, 5), 4096)
+
+
 def test_the_end_of_the_stream_is_passed_on_wherever_it_comes() -> None:
     for cut in range(len(SMALL)):
         read = read_all(BoundedSocket(Wire(SMALL[:cut], 2), 1000, 5), 5)

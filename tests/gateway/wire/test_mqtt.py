@@ -192,6 +192,60 @@ async def test_an_answer_that_is_no_mqtt_is_a_link_that_is_down(impatient: None,
                 await asyncio.wait_for(asyncio.shield(connection.ended), 5)
 
 
+CONNACK = b"\x20\x03\x00\x00\x00"
+
+
+def publish_packet(topic: bytes, payload: bytes = b"") -> bytes:
+    """MQTT 5, 3.3, with QoS 0."""
+    body = len(topic).to_bytes(2) + topic + b"\0" + payload
+    return bytes((0x30, len(body))) + body
+
+
+@pytest.mark.parametrize("topic", [b"", b"\xff\xfe", b"z/\xed\xa0\x80"])
+async def test_a_topic_that_is_no_text_is_no_mqtt(topic: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK + publish_packet(topic))
+
+    async with listener(talk) as url, connect(BrokerOptions(url=url)) as connection:
+        with pytest.raises(LinkDown, match="broker-not-mqtt"):
+            await heard(connection, 1)
+
+
+async def test_any_number_of_topics_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "MAX_REMEMBERED", 10)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(CONNACK + b"".join(publish_packet(b"t/%d" % number) for number in range(50)))
+
+    async with listener(talk) as url:
+        options = BrokerOptions(url=url, client_id="linli")
+        async with connect(options, keep_session=True) as connection:
+            assert len(await heard(connection, 50)) == 50
+            assert len(connection._received_topics) == 10
+            for _ in range(20):
+                connection._inbox.put("t", mqtt.IncomingMessage("t", b"%d" % _, retained=False), 0)
+                await heard(connection, 1)  # Each is taken, and the next is never asked for.
+            assert len(mqtt._deliveries) <= 10
+
+
+async def test_the_same_message_of_two_brokers_is_two_messages(tmp_path: Path) -> None:
+    with running(tmp_path) as first, running(tmp_path) as second:
+        async with (
+            connect(BrokerOptions(url=first.url)) as one,
+            connect(BrokerOptions(url=second.url)) as other,
+        ):
+            for connection in (one, other):
+                connection.subscribe("t")
+                for payload in (b"on", b"off"):
+                    await connection.publish_command("t", payload)
+            streams = one.messages(), other.messages()
+            async with asyncio.timeout(5):
+                for payload in (b"on", b"off"):
+                    assert [(await anext(stream)).payload for stream in streams] == [payload] * 2
+
+
 async def test_wrong_credentials_are_refused_and_right_ones_taken(tmp_path: Path) -> None:
     subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "users", "linli", "right"], check=True)
     password = tmp_path / "password"
