@@ -7,6 +7,7 @@ This needs root; without it the journal lies in a directory, and power cuts and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -83,15 +84,20 @@ class Disk:
         return lost and kept
 
     def fill(self) -> None:
-        """Fill the disk completely."""
-        with (self.path / "stuffing").open("ab") as file:
+        """Fill the disk completely; one that is dead at the moment stays as it is."""
+        with contextlib.suppress(OSError), (self.path / "stuffing").open("ab") as file:
             for size in (1 << 20, 1 << 12, 1 << 10):
                 with contextlib.suppress(OSError):
                     while True:
                         os.write(file.fileno(), bytes(size))
 
-    def free(self) -> None:
-        (self.path / "stuffing").unlink(missing_ok=True)
+    async def free(self) -> None:
+        """Free the disk; one that is dead at the moment, once it is mounted again."""
+        while True:
+            try:
+                return (self.path / "stuffing").unlink(missing_ok=True)
+            except OSError:
+                await asyncio.sleep(0.2)
 
     def used(self) -> int:
         """Bytes of the journal's files, including quarantined ones."""

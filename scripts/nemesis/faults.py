@@ -115,7 +115,7 @@ class Nemesis:
         else:
             await self._gateway.hold()
         if stage.startswith("evict"):
-            self._disk.free()
+            await self._disk.free()
         self._gateway.tolerated -= 1
         self._gateway.release()
 
@@ -235,7 +235,7 @@ class Nemesis:
         self._gateway.tolerated += 1
         self._disk.fill()
         await self._hold()
-        self._disk.free()
+        await self._disk.free()
         self._gateway.tolerated -= 1
 
     async def clock_jump(self) -> None:
