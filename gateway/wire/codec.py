@@ -76,7 +76,7 @@ def convert_values(
         if isinstance(raw, str) and len(raw) > MAX_TEXT_CHARACTERS:
             bad[name] = "too-long"
             continue
-        if isinstance(raw, int) and not MIN_INTEGER <= raw <= MAX_INTEGER:
+        if not _is_storable(raw):
             bad[name] = "out-of-range"
             continue
         value = _scaled_value(point, raw)
@@ -145,9 +145,15 @@ def _decimals_of_scale(scale: float) -> int:
     return len(text.partition(".")[2])
 
 
+def _is_storable(value: Value) -> bool:
+    return not isinstance(value, int) or MIN_INTEGER <= value <= MAX_INTEGER
+
+
 def _is_in_range(point: Point, value: Value) -> bool:
     if isinstance(value, NON_NUMERIC_TYPES):
         return True
+    if not _is_storable(value):  # It was a text.
+        return False
     return (point.min is None or value >= point.min) and (point.max is None or value <= point.max)
 
 
