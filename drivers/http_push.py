@@ -36,7 +36,7 @@ MAX_TEXT_BYTES = 256 * 1024
 """Of a message without its pictures."""
 MAX_QUICK_BYTES = 4096
 """A longer body is parsed beside the event loop."""
-XML_MARKS = "<&="
+XML_MARKS, ALL_MARKS = "<&=", "<&={["
 """What opens an element, an entity, an attribute."""
 MAX_XML_DEPTH = 32
 MAX_PARTS = 32
@@ -116,7 +116,16 @@ def parse_example(fields: Mapping[str, Any]) -> Raw:
 
 def split(points: Mapping[str, TreePoint], raw: Raw) -> list[Raw]:
     """The readings in a message. Raises `ReadFailed`."""
-    return split_message(points, raw, decode)
+    if not isinstance(raw, tuple):
+        return split_message(points, raw, decode)
+    inside = {
+        name: msgspec.structs.replace(point, path=f"documents[].{point.path}")
+        for name, point in points.items()
+    }
+    readings = split_message(
+        inside, {"documents": list(raw)}, lambda _, reading: decode(points, reading["documents"][0])
+    )
+    return [reading["documents"][0] for reading in readings]
 
 
 def format_raw(raw: Raw) -> str:
@@ -124,19 +133,34 @@ def format_raw(raw: Raw) -> str:
 
 
 def parse_body(body: bytes) -> Raw:
-    """Parse a body to a tree. Raises `ReadFailed`.
+    """Parse a body to a tree or, if it has several documents, to a tuple of trees. Raises `ReadFailed`.
 
-    Cameras send the alert and its pictures as parts of one form. The boundary is taken from the first line
-    of the body, as not all of them name it in the header.
+    Cameras send alerts and their pictures as parts of one form. The boundary is taken from the first line
+    of the body, as not all of them name it in the header. JSON documents may be on lines of their own.
     """
     body = body.strip()
     if body.startswith(b"--"):
         boundary = body.partition(b"\n")[0].rstrip()
         parts = (_BLANK_LINE.split(part, 1)[-1].strip() for part in body.split(boundary, MAX_PARTS)[1:])
-        body = next((part for part in parts if part[:1] in (b"<", b"{", b"[")), b"")
-    if len(body) > MAX_TEXT_BYTES:
+        bodies = [part for part in parts if part[:1] in (b"<", b"{", b"[")] or [b""]
+    else:
+        bodies = [body]
+    if sum(map(len, bodies)) > MAX_TEXT_BYTES:
         raise ReadFailed("push-large", kilobytes=MAX_TEXT_BYTES // 1024)
-    text = decode_text(body)
+    texts = [line for body in bodies for line in _json_lines(decode_text(body))]
+    if len(texts) > 1:
+        check_parts("".join(texts), ALL_MARKS, MAX_OBJECTS)
+    documents = tuple(map(_parse_document, texts))
+    return documents if len(documents) > 1 else documents[0]
+
+
+def _json_lines(text: str) -> list[str]:
+    """The documents of a text with a JSON object on each line (jsonlines.org); of any other, itself."""
+    lines = list(filter(str.strip, text.splitlines()))
+    return lines if len(lines) > 1 and all(_JSON_LINE.fullmatch(line) for line in lines) else [text]
+
+
+def _parse_document(text: str) -> Raw:
     if text[:1] != "<":
         return parse_json(text)
     check_parts(text, XML_MARKS, MAX_OBJECTS)
@@ -147,11 +171,14 @@ def parse_body(body: bytes) -> Raw:
 
 
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_JSON_LINE = re.compile(r"\s*\{.*\}\s*")
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _UNESCAPED_AMPERSAND = re.compile(r"&(?!#?\w{1,32};)")
 """Some cameras do not escape names: "Hall & Garden"."""
+_CONTROL_CHARACTERS = dict.fromkeys({*range(0x20)} - {*map(ord, "\t\n\r")}, " ")
+"""XML has none of these, not even escaped; names that were typed on a device do."""
 _BOOLEANS: dict[str, Value] = {"true": True, "false": False}
 
 
@@ -199,7 +226,7 @@ def _parse_xml(text: str) -> Raw:
     parser.EndElementHandler = end_element
     parser.CharacterDataHandler = add_text
     try:
-        parser.Parse(_UNESCAPED_AMPERSAND.sub("&amp;", text), True)
+        parser.Parse(_UNESCAPED_AMPERSAND.sub("&amp;", text.translate(_CONTROL_CHARACTERS)), True)
     except expat.ExpatError as error:
         raise ValueError(error) from error
     (tree,) = root.values()

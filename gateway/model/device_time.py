@@ -18,29 +18,32 @@ _SEPARATED = re.compile(
     re.IGNORECASE,
 )
 _BASIC = re.compile(
-    r"(\d{4})()(\d{2})(\d{2})T?"
-    r"(\d{2})(\d{2})(?:(\d{2})(?:(?:[.,]|(?=\d{3}(?!\d)))(\d{1,9})\d*)?)? *+(\D.*|)",
+    r"(\d{4})()(\d{2})(\d{2})[T ]?"
+    r"(\d{2}):?(\d{2})(?::?(\d{2})(?:(?:[.,]|(?=\d{3}(?!\d)))(\d{1,9})\d*)?)? *+(\D.*|)",
     re.IGNORECASE,
 )
-_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{2}):?(\d{2})?", re.IGNORECASE)
+_OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2}?):?(\d{2})?", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{9,20}(\.\d*)?")
+_WRAPPED_NUMBER = re.compile(r"/Date\((\d{9,20})([+-]\d{4})?\)/")
+"""Milliseconds as .NET writes them; the offset is only where they were written."""
 
 
 def parse_device_time(value: Value | None, zone: tzinfo | None = None) -> datetime | None:
     """The time that a device wrote; None if it cannot be read.
 
     Unix time in seconds, milliseconds, microseconds or nanoseconds, which the magnitude tells apart, as a
-    number or a text; ISO 8601 in the extended or the basic format, also with slashes, dots, a blank instead
-    of the T, or single digits; RFC 5322. Without an offset the time is in `zone`, or else UTC.
+    number or a text, or as .NET writes it; ISO 8601 in the extended or the basic format, also with slashes,
+    dots, a blank instead of the T, or single digits; RFC 5322. Without an offset the time is in `zone`, or
+    else UTC.
     """
     if isinstance(value, bool) or value is None:
         return None
-    text = str(value).strip()
+    text = _WRAPPED_NUMBER.sub(r"\1", str(value).strip())
     written = _SEPARATED.fullmatch(text) or _BASIC.fullmatch(text)
     if written and (read := _read_fields(written, zone)):
         return read
     if isinstance(value, float) or _NUMBER.fullmatch(text):
-        return _read_unix_time(float(value))
+        return _read_unix_time(float(text))
     try:
         read = parsedate_to_datetime(text)
     except (ValueError, IndexError, TypeError, OverflowError):

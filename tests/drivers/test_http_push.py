@@ -194,6 +194,38 @@ def test_an_alert_among_pictures_is_found(end: bytes, boundary: bytes) -> None:
     assert decode(points("hikvision-push"), parse_body(end.join(lines))) == {"in": 1, "out": 2}
 
 
+def test_every_alert_of_a_form_is_a_reading() -> None:
+    """As a camera sends what it kept while it was offline, with the picture of each."""
+    parts = [
+        b"Content-Type: application/xml\r\n\r\n" + alert(enter=1, exit=2),
+        b"Content-Type: image/jpeg\r\n\r\n\xff\xd8<\xff\xd9",
+        b'Content-Type: application/json\r\n\r\n{"eventType": "heartBeat"}',
+        b"Content-Type: application/xml\r\n\r\n" + alert(enter=3, exit=4),
+    ]
+    model, raw = points("hikvision-push"), parse_body(b"\r\n".join(b"--b\r\n" + part for part in parts))
+    assert [decode(model, each) for each in split(model, raw)] == [{"in": 1, "out": 2}, {"in": 3, "out": 4}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_json_on_lines_of_their_own_is_a_reading_each(end: str) -> None:
+    model = points("generic-webhook")
+    raw = parse_body(end.join(f'{{"counts": {{"in": {came}, "out": 0}}}}' for came in (1, 2, 3)).encode())
+    assert [decode(model, each)["in"] for each in split(model, raw)] == [1, 2, 3]
+    pretty = parse_body(b'{\n"counts": {"in": 1,\n"out": 2}\n}')
+    assert split(model, pretty) == [{"counts": {"in": 1, "out": 2}}]
+
+
+def test_a_form_without_anything_wanted_is_accepted_once() -> None:
+    model = points("hikvision-push")
+    form = b'--b\r\n\r\n{"a": 1}\r\n--b\r\n\r\n{"a": 2}\r\n--b--'
+    assert split(model, parse_body(form)) == [{"a": 1}]
+
+
+def test_control_characters_in_a_name_cost_nothing() -> None:
+    body = alert(enter=15, exit=14).replace(b"<eventType>", b"<name>\x01\x1b[K</name><eventType>", 1)
+    assert decode(points("hikvision-push"), parse_body(body)) == {"in": 15, "out": 14}
+
+
 def test_a_newer_camera_posts_json() -> None:
     body = (
         b'{"ipAddress": "192.0.2.64", "channelID": 1, "dateTime": "2026-11-20T12:27:24+08:00",'
@@ -241,7 +273,7 @@ def test_published_alerts() -> None:
     said = [decode(points("hikvision-push"), parse_body(body)) for body in (first, second, third)]
     assert said == [
         {"in": 167, "out": 454, "time": "2017-09-03T13:57:35+08:00"},
-        {"in": 70, "out": 75, "time": "2020-07-09T12:07:07+08:00"},
+        {"in": 70, "out": 75, "time": "2020-07-09T12:07:07+08:00", "line": 1},
         {"in": 15, "out": 14},
     ]
 
@@ -337,6 +369,7 @@ LARGE = http_push.MAX_TEXT_BYTES
         (b"<a>" + b"&amp;" * MANY + b"</a>", "message-parts"),
         (b"<a " + b"a='' " * MANY + b"/>", "message-parts"),
         (b"[" * MANY, "message-parts"),
+        (b'{"a": [1, 2]}\n' * MANY, "message-parts"),
         (b"[" + b"{}," * MANY + b"{}]", "message-parts"),
         (b"--\n" * 500_000, "not-json"),
         (b"--b\r\n" + b"\r\n" * 1_000_000, "not-json"),

@@ -1,7 +1,8 @@
 """Counters: their stored state, and what all kinds of counters have in common.
 
 A counter reports running totals (`in`, `out`, and perhaps `time`, when it measured them; see
-`running_totals`), or counts of a period (see `period_counts`). Both become a `PassedCount`.
+`running_totals`), or counts of a period (see `period_counts`). Both become a `PassedCount`. One with
+several lines reports `line` too: what it reports of another line has nothing to do with this one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.model import Device, Fact, Point, Sample, Stamp, parse_device_time
+
+from . import facts
 
 InOutCount = tuple[int, int]
 """In and out."""
@@ -31,6 +34,8 @@ MAX_TOTAL = 1 << 53
 """Above this a float cannot represent every integer."""
 MAX_REMEMBERED_TOTALS = 48
 """Totals that are remembered to recognise late ones."""
+MAX_LINES = 32
+"""Of one counter. More are no lines, but numbers that are new each time."""
 
 
 class UnconfirmedTotal(msgspec.Struct, frozen=True, array_like=True):
@@ -59,12 +64,18 @@ STORED_COUNTER_FIELDS = {
 """The names of fields in the journal, where they differ."""
 
 
-class CountedTimes(msgspec.Struct, frozen=True, array_like=True):
-    """Which times of one line have been counted, as in `Counter`."""
+class CountedLine(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of one line of a counter, as in `Counter`."""
 
     counted_intervals_s: tuple[Interval, ...] = ()
     future_intervals_s: tuple[Interval, ...] = ()
     missing_reported_until_s: int = 0
+    total: InOutCount | None = None
+    recent_totals: tuple[InOutCount, ...] = ()
+    totals_before_restart: tuple[InOutCount, ...] = ()
+    restarted_at: Stamp | None = None
+    measured_at_ms: int | None = None
+    unconfirmed: UnconfirmedTotal | None = None
 
 
 class Counter(
@@ -101,10 +112,10 @@ class Counter(
     left: int = 0
     door_balance: InOutCount = (0, 0)
     """How many people its door has counted that it has not; see `door_balances`."""
-    lines: dict[str, CountedTimes] = {}
+    lines: dict[str, CountedLine] = {}
     """Where it counts at several lines and reports each for itself: those of the others than the last."""
     line: str = ""
-    """The line that the counted times belong to."""
+    """The line that the totals or the counted times belong to."""
 
 
 class CounterProperties(NamedTuple):
@@ -176,6 +187,12 @@ def count_value(value: object) -> int | None:
     return int(value) if value == value // 1 else None
 
 
+def not_counted(counter: Counter, sample: Sample, why: str) -> CounterReading:
+    """The evaluation of a report that is not counted; told once."""
+    fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
+    return CounterReading(counter, None, () if counter.why == why else (fact,), why)
+
+
 def has_impossible_total(sample: Sample) -> bool:
     """Whether one of its totals is no count. One that is not in the sample is none."""
     return any(
@@ -197,5 +214,19 @@ def with_trusted_total(counter: Counter, pair: InOutCount, sample: Sample) -> Co
         measured_at_ms=time,
         unconfirmed=None,
         counted_intervals_s=(),
-        lines={},
+        lines={name: line for name, line in counter.lines.items() if line.total is not None},
     )
+
+
+def with_line_of(sample: Sample, counter: Counter) -> Counter | None:
+    """The counter with what is known of the line that the sample reports; None if it has had so many that
+    they are no lines."""
+    name = str(sample.values.get("line", ""))
+    if name == counter.line:
+        return counter
+    own = CountedLine(*(getattr(counter, field) for field in CountedLine.__struct_fields__))
+    lines = {**counter.lines, counter.line: own} if own != CountedLine() else dict(counter.lines)
+    other = lines.pop(name, CountedLine())
+    if len(lines) > MAX_LINES:
+        return None
+    return msgspec.structs.replace(counter, lines=lines, line=name, **msgspec.structs.asdict(other))

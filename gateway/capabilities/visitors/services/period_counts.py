@@ -1,6 +1,5 @@
 """Counters that report counts of periods: `period_in` and `period_out`, from `period_start` to
-`period_end`. A period is counted once, however often, late and in whatever order it arrives. A counter with
-several lines reports `period_line` too: the same period of another line is another one."""
+`period_end`. A period is counted once, however often, late and in whatever order it arrives."""
 
 from __future__ import annotations
 
@@ -13,7 +12,6 @@ from gateway.model import FAILURES_UNTIL_OFFLINE, Fact, Sample, Stamp
 
 from . import facts
 from .counters import (
-    CountedTimes,
     Counter,
     CounterProperties,
     CounterReading,
@@ -22,13 +20,12 @@ from .counters import (
     PassedCount,
     count_value,
     max_plausible_count,
+    not_counted,
     time_value,
 )
 
 MAX_PERIOD_S = 86_400
 
-MAX_LINES = 32
-"""Of one counter. More are no lines, but numbers that are new each time."""
 MAX_COUNTED_INTERVALS = 64
 """Beyond that the smallest gap between counted times is given up."""
 OVERLAP_DIVISOR = 20
@@ -52,10 +49,9 @@ def read_period(
     the site's, for a time without offset and for the day. A report that cannot be counted makes the counter
     untrustworthy, so that nobody goes uncounted unnoticed."""
     report = _read_report(sample, properties, zone)
-    own = _with_line(counter, str(sample.values.get("period_line", "")))
-    if report is None or len(own.lines) > MAX_LINES:
-        return _not_counted(counter, sample, "unreadable")
-    counter, (came, left), start, span = own, *report
+    if report is None:
+        return not_counted(counter, sample, "unreadable")
+    (came, left), start, span = report
     seconds = span[1] - span[0]
     if counter.total is not None and span[0] * 1000 < last_read.wall_ms:
         return CounterReading(counter)  # Counted by its totals.
@@ -67,7 +63,7 @@ def read_period(
     if overlap * OVERLAP_DIVISOR > seconds:
         return _counted_already(counter, sample, properties, seconds, overlap)
     if clock_is_set and (span[1] > now + MAX_FUTURE_S or span[0] < now - MAX_AGE_S):
-        return _not_counted(counter, sample, "clock")
+        return not_counted(counter, sample, "clock")
     updated = msgspec.structs.replace(
         counter,
         total=None,
@@ -122,28 +118,10 @@ def _counted_already(
     """A duplicate, or a period that was counted in part: how many passed in the rest is not known. If only
     duplicates arrive for long, the counter's clock was set back."""
     if (seconds - overlap) * OVERLAP_DIVISOR > seconds:
-        return _not_counted(counter, sample, "implausible")
+        return not_counted(counter, sample, "implausible")
     silent = sample.at.seconds_since(counter.at, if_unknown=0.0)
     stuck = silent > FAILURES_UNTIL_OFFLINE * max(properties.interval_s, seconds)
     return CounterReading(counter, why="clock" if stuck else "")
-
-
-def _not_counted(counter: Counter, sample: Sample, why: str) -> CounterReading:
-    """A report that is not counted; told once."""
-    fact = facts.counter_implausible(sample.device, sample.at, dict(sample.values))
-    return CounterReading(counter, None, () if counter.why == why else (fact,), why)
-
-
-def _with_line(counter: Counter, line: str) -> Counter:
-    """The counter with the counted times of that line."""
-    if line == counter.line:
-        return counter
-    own = CountedTimes(
-        counter.counted_intervals_s, counter.future_intervals_s, counter.missing_reported_until_s
-    )
-    lines = {**counter.lines, counter.line: own} if own != CountedTimes() else dict(counter.lines)
-    other = lines.pop(line, CountedTimes())
-    return msgspec.structs.replace(counter, lines=lines, line=line, **msgspec.structs.asdict(other))
 
 
 def _report_missing(counter: Counter, sample: Sample, seconds: int) -> tuple[Counter, tuple[Fact, ...]]:

@@ -36,6 +36,8 @@ from .counters import (
     PassedCount,
     counts_visitors,
     has_impossible_total,
+    not_counted,
+    with_line_of,
 )
 from .door_balances import activate_counter, count_reading
 from .layout import OUTSIDE, Door, Layout, with_counters
@@ -86,7 +88,7 @@ class Visitors(Service):
             counter: (name, door) for name, door in self._layout.doors.items() for counter in door.counters
         }
         self._limits = dict(self._layout.limits())
-        self._last_read: dict[str, Stamp] = {}
+        self._last_read: dict[tuple[str, str], Stamp] = {}
         """When a trusted running total of each counter was last read. After a restart of the gateway: when
         it last changed."""
 
@@ -183,18 +185,22 @@ class Visitors(Service):
     def _evaluate_counts(self, counter: Counter, sample: Sample) -> CounterReading | None:
         if has_impossible_total(sample):
             return CounterReading(counter, why="implausible")
-        last_read = self._last_read.get(sample.device, counter.at)
+        own = with_line_of(sample, counter)
+        if own is None:
+            return not_counted(counter, sample, "unreadable")
+        line = sample.device, own.line
+        last_read = self._last_read.get(line, own.at)
         properties = self._properties[sample.device]
         if any(
             name in sample.values or sample.bad.get(name, "missing") != "missing" for name in PERIOD_POINTS
         ):
-            return read_period(counter, sample, properties, last_read, self._zone(sample.at))
+            return read_period(own, sample, properties, last_read, self._zone(sample.at))
         if any(name in sample.values for name in TOTAL_POINTS):
-            reading = read_total(counter, sample, properties, last_read)
+            reading = read_total(own, sample, properties, last_read)
             if reading.counter.unconfirmed is None:
-                self._last_read[sample.device] = sample.at
-            elif reading.counter.total != counter.total:
-                self._last_read[sample.device] = reading.counter.at
+                self._last_read[line] = sample.at
+            elif reading.counter.total != own.total:
+                self._last_read[line] = reading.counter.at
             return reading
         if not sample.values and any(name in sample.bad for name in (*TOTAL_POINTS, *PERIOD_POINTS)):
             return CounterReading(counter, why="unreadable")  # It reports, but not what its model says.

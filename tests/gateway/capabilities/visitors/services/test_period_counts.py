@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS, MAX_LINES
+from gateway.capabilities.visitors.services.counters import MAX_LINES
+from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS
 from gateway.model import ClockQuality, Sample
 from tests.gateway.capabilities.visitors.services.kit import START, Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds
@@ -134,7 +135,7 @@ def test_the_same_period_of_several_lines_is_counted_for_each() -> None:
             "period_start": iso(MORNING + number * 900),
             "period_end": iso(MORNING + number * 900 + 900),
         }
-        values = {"period_in": came, "period_out": 0, "period_line": line, **times}
+        values = {"period_in": came, "period_out": 0, "line": line, **times}
         return kinds(centre.step(Sample("d", at(MORNING + 3600), values)))  # type: ignore[arg-type]
 
     for line in (1, "b", 1, "b", 3):
@@ -151,7 +152,7 @@ def test_line_numbers_that_are_new_each_time_are_not_counted_for_ever() -> None:
     centre = begun()
     for number in range(100):
         times = {"period_start": iso(MORNING), "period_end": iso(MORNING + 900)}
-        values = {"period_in": 1, "period_out": 0, "period_line": number, **times}
+        values = {"period_in": 1, "period_out": 0, "line": number, **times}
         centre.step(Sample("d", at(MORNING + 950), values))  # type: ignore[arg-type]
     assert centre.now()[0] == MAX_LINES + 1
     assert len(centre.row().lines) == MAX_LINES

@@ -1,6 +1,7 @@
 import pytest
 
 from gateway.capabilities.visitors.services.counters import (
+    MAX_LINES,
     MAX_REMEMBERED_TOTALS,
     MAX_UNCONFIRMED_JUMP,
     max_plausible_count,
@@ -385,3 +386,31 @@ def test_a_number_too_large_for_any_counter_is_none() -> None:
     centre.reboot()
     centre.says(1, 5, 5), centre.says(2, 6, 5)
     assert centre.now() == (1, 0, 1)
+
+
+def test_each_line_of_a_counter_has_a_total_of_its_own() -> None:
+    centre = Centre(every=60)
+    totals = {1: [70, 75], 2: [12, 10], "north": [500, 480]}
+    for minute, line in enumerate([1, 2, "north"] * 5):
+        if minute >= 3:
+            totals[line][minute % 2] += 1
+        if minute == 8:
+            centre.reboot()
+        centre.says(60 * minute, *totals[line], line=line)
+        assert centre.row().why == ""
+    assert centre.now()[:2] == (6, 6)
+
+
+def test_one_line_that_begins_again_costs_the_others_nothing() -> None:
+    centre = Centre(every=60)
+    for minute, (line, came) in enumerate([(1, 900), (2, 40), (1, 0), (2, 41), (1, 1), (2, 42)]):
+        centre.says(60 * minute, came, line=line)
+    assert centre.now()[0] == 3
+
+
+def test_numbers_that_are_new_each_time_are_no_lines() -> None:
+    centre = Centre(every=60)
+    for minute in range(100):
+        centre.says(60 * minute, 5, line=minute)
+    assert centre.row().why == "unreadable"
+    assert len(centre.row().lines) == MAX_LINES
