@@ -23,7 +23,7 @@ from gateway.model import (
     ReadFailed,
     Value,
 )
-from gateway.wire.codec import value_at
+from gateway.wire.codec import point_value_at
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
 from gateway.wire.json_text import parse_json
 from gateway.wire.path import is_valid_path
@@ -81,7 +81,7 @@ class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
 def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
     """Decode parsed responses, by requested path, to values; what they do not contain is left out."""
-    found = {name: value_at(raw.get(point.get), point.path) for name, point in points.items()}
+    found = {name: point_value_at(point, raw.get(point.get), point.path) for name, point in points.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -113,6 +113,13 @@ class HttpBus(Bus):
             raise ReadFailed("http-away", url=url, reason=error) from error
 
     async def _get_json(self, get: str) -> Raw:
+        try:
+            return await self._request_json(get)
+        except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+            # Some servers keep a connection open and close it when the next request comes.
+            return await self._request_json(get)
+
+    async def _request_json(self, get: str) -> Raw:
         async with self._client.stream("GET", get) as response:
             if response.status_code == 401:
                 raise self._refusal(_challenges(response))

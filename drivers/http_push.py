@@ -20,7 +20,7 @@ from xml.parsers import expat
 import msgspec
 
 from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
-from gateway.wire.codec import value_at
+from gateway.wire.codec import point_value_at, value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
 from gateway.wire.json_text import MAX_OBJECTS, check_parts, decode_text, parse_json
 from gateway.wire.notices import Notices
@@ -104,7 +104,7 @@ def decode(points: Mapping[str, TreePoint], raw: Raw) -> dict[str, Value | None]
     for name, point in points.items():
         if not point.applies_to(raw):
             values[name] = None
-        elif (value := value_at(raw, point.path)) is not None:
+        elif (value := point_value_at(point, raw, point.path)) is not None:
             values[name] = value
     return values
 

@@ -26,7 +26,7 @@ from gateway.model import (
     Value,
 )
 from gateway.wire.broker import BrokerOptions, bus_of
-from gateway.wire.codec import convert_values, value_at
+from gateway.wire.codec import convert_values, point_value_at
 from gateway.wire.json_text import parse_json
 from gateway.wire.mqtt import Connection, IncomingMessage
 from gateway.wire.mqtt import connect as connect_mqtt
@@ -110,7 +110,9 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]
     for name, point in points.items():
         if topic not in (point.topic, point.topic_of_attribute):
             elsewhere[name] = None
-        elif (value := value_at(content, point.path if topic == point.topic else "")) is not None:
+        elif (
+            value := point_value_at(point, content, point.path if topic == point.topic else "")
+        ) is not None:
             found[name] = value
     return {**end_presses(points, raw, found), **elsewhere}
 

@@ -78,11 +78,18 @@ XIAOMI_OBJECTS: dict[int, tuple[Quantity, ...]] = {
     0x4803: (("battery", 1, 1),),
     0x4804: (("opening_state", 1, 1),),
     0x4806: (("water", 1, 1),),
+    0x480C: (("door_state", 1, 1),),
     0x4818: (("idle", 2, 1),),
+    0x4A01: (("battery_low", 1, 1),),
     0x4A12: (("opening_state", 1, 1),),
+    0x4A1A: (("opening_state", 1, 1),),
+    0x4C02: (("humidity", 1, 1),),
     0x4C03: (("battery", 1, 1),),
+    0x4E01: (("battery_low", 1, 1),),
 }
 """`idle` in seconds since the last motion; `press` is 0 single, 1 double, 2 long."""
+XIAOMI_FLOATS = {0x4801: "temperature", 0x4808: "humidity", 0x4C01: "temperature", 0x4C08: "humidity"}
+"""Objects of four bytes with a floating-point number."""
 NO_MOTION_AFTER_S = 30
 """The manufacturer's own applications report no motion after this time."""
 KNOWN_FIELDS = {
@@ -240,6 +247,8 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
         kind, length = struct.unpack_from("<HB", body)
         rest, body = body[3 : 3 + length], body[3 + length :]
         quantities = XIAOMI_OBJECTS.get(kind, ())
+        if kind in XIAOMI_FLOATS and len(rest) == length == 4:
+            fields[XIAOMI_FLOATS[kind]] = round(struct.unpack("<f", rest)[0], 2)
         if len(rest) != length or sum(abs(quantity[1]) for quantity in quantities) > length:
             continue
         for quantity in quantities:
@@ -252,6 +261,8 @@ def _xiaomi_fields(body: bytes) -> dict[str, Value]:
     opening = fields.pop("opening_state", None)
     if opening in (1, 2):
         fields["door"] = opening == 1
+    if "battery_low" in fields:
+        fields["battery_low"] = bool(fields["battery_low"])
     if "moving_light" in fields:
         fields["motion"] = True
     elif (idle := fields.get("idle")) is not None:

@@ -32,6 +32,17 @@ def value_at(raw: Raw, path: str) -> Value | None:
     return found[0] if found and isinstance(found[0], bool | int | float | str) else None
 
 
+def point_value_at(point: Point, raw: Raw, path: str) -> Value | None:
+    """The value of a point in a parsed message; None if the message does not contain it. If it says that
+    there is none (`null`, as from a thermometer whose probe is broken), a quantity is NaN."""
+    value = value_at(raw, path)
+    if value is None and _is_number(point):
+        parent, _, key = path.rpartition(".")
+        if any(isinstance(part, dict) and part.get(key, 0) is None for part in find_parts(raw, parent)):
+            return math.nan
+    return value
+
+
 def values_at(raw: Raw, paths: Mapping[str, str]) -> dict[str, Value]:
     """Name to value, for each name whose path has one."""
     found = {name: value_at(raw, path) for name, path in paths.items()}

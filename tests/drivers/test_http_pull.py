@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -38,13 +39,17 @@ class Server:
         self.url = ""
         self.requests: list[str] = []
         self.says: Callable[[str], bytes | None] = lambda request: answer(JSON)
+        self.max_replies = 1000
+        """On one connection: it is closed at the next request."""
         self._writers: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
+            for number in itertools.count():
                 request = (await reader.readuntil(b"\r\n\r\n")).decode()
+                if number == self.max_replies:
+                    break
                 self.requests.append(request)
                 said = self.says(request)
                 if said is not None:
@@ -327,6 +332,14 @@ async def test_a_connection_that_was_closed_meanwhile_is_opened_again(server: Se
     async with bus(server.url) as opened:
         for _ in range(2):
             assert await opened.read(camera())
+
+
+async def test_a_server_that_closes_when_the_next_request_comes_is_asked_again(server: Server) -> None:
+    server.max_replies = 1
+    async with bus(server.url) as opened:
+        for _ in range(3):
+            assert (await opened.read(camera()))[SUM]["in"] == 12
+    assert len(server.requests) == 3
 
 
 async def test_nobody_there_and_no_password_are_told(tmp_path: Path) -> None:

@@ -56,6 +56,34 @@ def test_decoding_never_raises(raw: Any, paths: list[str], pulse: bool) -> None:
         convert_values(points, values)
 
 
+def test_a_quantity_that_the_device_does_not_know_is_said_to_be_none() -> None:
+    points = {
+        "temperature": JsonPoint(path="a.t", unit="°C", optional=True),
+        "humidity": JsonPoint(path="a.h", unit="%", optional=True),
+        "button": JsonPoint(path="action", optional=True),
+    }
+    raw = parse_example({"json": '{"a": {"t": null}, "action": null}'})
+    assert convert_values(points, decode(points, raw)) == ({}, {"temperature": "not-a-number"})
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "value"),
+    [
+        ("siren/generic-tasmota", '{"POWER": "on"}', True),
+        ("siren/generic-tasmota", '{"POWER": "TOGGLE"}', None),
+        ("siren/generic-tasmota", '{"POWER": 1}', None),
+        ("valve/generic-zigbee2mqtt", '{"state": "OPEN"}', True),
+        ("valve/generic-zigbee2mqtt", '{"state": "UNKNOWN"}', None),
+        ("energy-meter/tuya-ts011f", '{"state": "Off"}', False),
+    ],
+)
+def test_a_word_that_is_not_known_is_not_the_safe_one(model: str, said: str, value: bool | None) -> None:
+    points: Any = load_profile(PROFILES / f"{model}.toml").points
+    values, bad = convert_values(points, decode(points, parse_example({"json": said})))
+    name = next(iter(points))
+    assert (values.get(name), bad.get(name)) == (value, "wrong-type" if value is None else None)
+
+
 def test_a_path_leads_through_keys_and_lists() -> None:
     raw = parse_example(
         {"json": '{"ENERGY": {"Power": [3, 4.5]}, "state": "ON", "none": null, "10": {"a": true}}'}

@@ -116,6 +116,12 @@ MIBEACONS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         "58586F0607892012342D585F176DD54F0200002FA453FA",
         {"temperature": 22.6},
     ),
+    ("LYWSD02MMC, version 2", "A4C1380EFD78", "19b1c678ab0a8bc3dc77765f059188d4",
+     "4858422529202d8c7a76b756a82a0078b8224e", {"temperature": 26.1}),
+    ("LYWSD02MMC, version 2", "A4C1380EFD78", "19b1c678ab0a8bc3dc77765f059188d4",
+     "585842258878fd0e38c1a405f6538aa72a0062b1a966", {"humidity": 38}),
+    ("XMWSDJ04MMC", "2C1165257004", "b2cf9a553d53571b5657defd582d676e",
+     "48590312a41b776e7c96add7000000f2bf545b", {"humidity": 45.0}),
     ("an empty frame", "A4C138D43C48", "", "30585B0502483CD438C1A408", {}),
 ]  # fmt: skip
 
@@ -136,6 +142,10 @@ def test_published_mibeacons(model: str, mac: str, key: str, frame: str, said: d
         ("044801 01", {"door": True}), ("124A01 02", {"door": False}), ("044801 03", {}),
         ("070005 0011223344", {"door": True}), ("070001 03", {}),
         ("064801 01 034801 5A", {"water": 1, "battery": 90}),
+        ("1A4A01 01", {"door": True}), ("0C4801 01", {"door": False}), ("0C4801 00", {"door": True}),
+        ("014A01 01", {"battery_low": True}), ("014E01 00", {"battery_low": False}),
+        ("014804 0000C0C1 084804 00004842", {"temperature": -24.0, "humidity": 50.0}),
+        ("014C04 00004842 024C01 32", {"temperature": 50.0, "humidity": 50}), ("014C02 0000", {}),
         ("0F0002 0001", {}),
     ],
 )  # fmt: skip
