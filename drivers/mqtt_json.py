@@ -3,6 +3,7 @@ or single values on topics of their own (ESPHome, Shelly, Tasmota's relays)."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -32,7 +33,10 @@ from gateway.wire.mqtt import Connection, IncomingMessage
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.path import is_valid_path
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
+from gateway.wire.readings import split_message
 
+MAX_QUICK_BYTES = 4096
+"""A longer message is parsed beside the event loop."""
 MAX_SCAN_PACKET_BYTES = 8 << 20
 """zigbee2mqtt describes all its devices in one message."""
 FOREIGN_TOPICS = re.compile(
@@ -62,7 +66,8 @@ TOPIC_TEMPLATE = re.compile(r"(\{(topic|\d)\}|[^{}+#\0])+")
 
 class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`path`: where the value is in the message: keys and list indices, joined by dots, or members of a
-    list by their content (see `gateway.wire.path`); empty: the message itself."""
+    list by their content; with `records[]` each member of the list is a reading of its own (see
+    `gateway.wire.path`). Empty: the message itself."""
 
     path: str = ""
     topic: str = OWN_TOPIC
@@ -120,6 +125,16 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]
 def _topic_and_content(raw: Any) -> tuple[str, Any]:
     message = original_message(raw)
     return (message.topic, message.content) if isinstance(message, TopicMessage) else (OWN_TOPIC, message)
+
+
+def split(points: Mapping[str, JsonPoint], raw: Any) -> list[Any]:
+    """The readings in a message. Raises `ReadFailed`."""
+    topic, content = _topic_and_content(raw)
+    here = {name: point for name, point in points.items() if point.topic == topic}
+    if isinstance(raw, PressEnd) or not any("[]" in point.path for point in here.values()):
+        return [raw]
+    parts = split_message(here, content, lambda _, part: decode(here, _message(topic, part)))
+    return [_message(topic, part) for part in parts]
 
 
 def parse_example(fields: Mapping[str, Any]) -> Any:
@@ -181,7 +196,10 @@ class JsonListener(Listener):
                 self._connection.unsubscribe(message.topic)
                 continue
             for device, topic in receivers:
-                for reading in self._readings(device, topic, message):
+                readings = self._readings(device, topic, message)
+                if len(message.payload) > MAX_QUICK_BYTES:
+                    readings = iter(await asyncio.to_thread(list, readings))
+                for reading in readings:
                     yield device.name, reading
 
     def _readings(self, device: Device, topic: str, message: IncomingMessage) -> Iterator[Any]:
@@ -190,6 +208,7 @@ class JsonListener(Listener):
             return
         try:
             raw = _message(topic, parse_json(message.payload))
+            parts = split(device.points, raw)
         except ReadFailed as failed:
             if not message.retained:
                 yield failed
@@ -200,12 +219,13 @@ class JsonListener(Listener):
         # A retained message is of unknown age: unless it is the state of the device, it is no reading.
         if message.retained and not device.retained:
             return
-        values = decode(device.points, raw)
-        found = {name: value for name, value in values.items() if value is not None}
-        readings = [*with_press_end(device.points, raw, found)]
-        # A press that was retained is over.
-        for reading in readings[-1:] if message.retained else readings:
-            yield message.as_reading(reading)
+        for part in parts:
+            values = decode(device.points, part)
+            found = {name: value for name, value in values.items() if value is not None}
+            readings = [*with_press_end(device.points, part, found)]
+            # A press that was retained is over.
+            for reading in readings[-1:] if message.retained else readings:
+                yield message.as_reading(reading)
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Publish the message of an action of the device's profile; it takes no arguments."""
@@ -298,6 +318,7 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_raw,
+    split=split,
     action=PublishAction,
     check_device=check_device,
     may_retain=True,

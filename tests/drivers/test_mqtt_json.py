@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from drivers.mqtt_json import (
     DRIVER,
+    MAX_QUICK_BYTES,
     Address,
     JsonPoint,
     connect,
     decode,
     format_raw,
     parse_example,
+    split,
 )
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile
@@ -165,6 +167,22 @@ async def readings(listener: Listener, count: int) -> list[tuple[str, Any]]:
             if len(found) == count:
                 break
     return found
+
+
+@pytest.mark.parametrize("padding", [0, MAX_QUICK_BYTES])
+async def test_each_record_that_a_device_kept_is_a_reading(broker: Broker, padding: int) -> None:
+    device = msgspec.structs.replace(
+        thermometer("a", "z/a"),
+        points={"t": JsonPoint(path="records[].t"), "time": JsonPoint(path="records[].at")},
+    )
+    records = [{"at": 1797740152 + number, "t": number} for number in (2, 0, 1)]
+    message = msgspec.json.encode({"records": records, "name": "x" * padding})
+    async with both(broker, device) as (listener, sender):
+        await sender.publish("z/a", message)
+        found = [decode(device.points, raw)["t"] for _, raw in await readings(listener, 3)]
+    assert found == [0, 1, 2]
+    other = parse_example({"topic": "{topic}/other", "json": "[]"})
+    assert split(device.points, other) == [other]
 
 
 async def test_a_retained_message_is_a_reading_only_where_the_profile_says_that_it_is_the_state(
