@@ -37,6 +37,7 @@ from gateway.capabilities.visitors.pages import VisitorsSettings
 from gateway.capabilities.visitors.services import (
     BOOKING_PREFIX,
     Booking,
+    Counter,
     Day,
     Door,
     DoorTally,
@@ -269,6 +270,8 @@ class House:
             place__=Place(inside=came - left, today=Flow(came, left), tours=12, drift=drift),
             place__dance=Place(inside=28, near=True),
             door__south=DoorTally(came=came, left=left, active="counter"),
+            counter__counter=Counter(at=self.now(5), why="", heard=True, came=came, left=left),
+            counter__gone=Counter(at=self.now(40_000), why="offline", heard=True),
         )
 
     def booking(self, title: str, ago: float, **fields: Any) -> str:

@@ -9,7 +9,7 @@ from gateway.capabilities.needs.pages import NeedsSettings
 from gateway.capabilities.safety.pages import SafetySettings
 from gateway.capabilities.safety.services.alarms import Alarm, AlarmState
 from gateway.capabilities.visitors.pages import VisitorsSettings
-from gateway.capabilities.visitors.services import Day, Flow, Place
+from gateway.capabilities.visitors.services import Counter, Day, Door, Flow, Layout, Place
 from gateway.capabilities.visitors.statistics.results import CentreLayout
 from gateway.dashboard.assembly import build_view
 from gateway.dashboard.parts import page_parts
@@ -51,7 +51,11 @@ def view_of(
     safety: SafetySettings = SafetySettings(),  # noqa: B008
 ) -> View:
     """What all parts show of a snapshot."""
-    visitors = VisitorsSettings(statistics_file=Path("none"), centre=CentreLayout("Asia/Shanghai"))
+    visitors = VisitorsSettings(
+        layout=Layout(doors={"main": Door(counters=("door",))}),
+        statistics_file=Path("none"),
+        centre=CentreLayout("Asia/Shanghai"),
+    )
     settings = Settings(
         journal=Path("none"),
         control=Path("none"),
@@ -92,4 +96,6 @@ def alarm(state: AlarmState, device: str = "smoke", hazard: Hazard = Hazard.FIRE
 
 def todays_visitors(day: str = DAY) -> dict[str, object]:
     """Rows of the visitors' service."""
-    return {"day/": Day(day=day), "place/": Place(inside=5, today=Flow(9, 4))}
+    counter = Counter(at=at(), why="", heard=True)
+    place = Place(inside=5, today=Flow(9, 4))
+    return {"day/": Day(day=day), "place/": place, "counter/door": counter}

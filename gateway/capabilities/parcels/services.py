@@ -79,16 +79,15 @@ class Lockers(Service):
         return {key: msgspec.structs.replace(row, live=False) for key, row in rows.items()}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
+        """How many compartments are free, occupied and open, as far as any is known."""
         total = sum(map(len, self._compartments.values()))
         occupied = sum(row.live and row.occupied is True for row in rows.values())
         free = sum(row.live and row.occupied is False for row in rows.values())
-        return {
-            "free": free,
-            "occupied": occupied,
-            "open": sum(row.live and row.door_open for row in rows.values()),
-            "unknown": total - free - occupied,
-            "total": total,
-        }
+        unknown = total - free - occupied
+        values: dict[str, Value] = {} if unknown == total else {"free": free, "occupied": occupied}
+        if any(row.live for row in rows.values()):
+            values["open"] = sum(row.live and row.door_open for row in rows.values())
+        return {**values, "unknown": unknown, "total": total}
 
 
 def _updated_compartment(

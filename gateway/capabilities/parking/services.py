@@ -76,12 +76,10 @@ class Parking(Service):
         return {key: msgspec.structs.replace(bay, live=False) for key, bay in rows.items()}
 
     def summary(self, rows: Rows) -> dict[str, Value]:
+        """How many bays are free and occupied: none of these while no bay is known."""
         total = sum(map(len, self._bays.values()))
         occupied = sum(bay.live and bay.occupied for bay in rows.values())
         free = sum(bay.live and not bay.occupied for bay in rows.values())
-        return {
-            "free": free,
-            "occupied": occupied,
-            "unknown": total - free - occupied,
-            "total": total,
-        }
+        unknown = total - free - occupied
+        known = {} if unknown == total else {"free": free, "occupied": occupied}
+        return {**known, "unknown": unknown, "total": total}

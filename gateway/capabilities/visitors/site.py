@@ -128,7 +128,7 @@ def figures(part: VisitorsSite) -> Figures:
     layout = part.layout
     rooms = (f"room.{name}.{figure}" for name in layout.rooms for figure in ("inside", "in", "out"))
     doors = (f"door.{name}.{figure}" for name in layout.doors for figure in ("in", "out"))
-    found = {name: Figure() for name in ("inside", "in", "out", "tours", "near", *rooms, *doors)}
+    found = {name: Figure() for name in ("inside", "in", "out", "tours", "near", "unheard", *rooms, *doors)}
     found["inside"] = Figure(people_inside=True)
     for room, limit in layout.limits():
         name = f"room.{room}.inside" if room else "inside"

@@ -28,7 +28,7 @@ def test_the_tiles_follow_the_journal_without_a_reload(house: House, page: Page)
     page.driver.execute_script("window.sameDocument = true")
     assert "31" in page.text(".tile.inside")
     assert "128" in page.text(".tile.crossings")
-    assert page.text(".tile.bays") == "空闲车位 7 共 20 个 1 个未知"
+    assert page.text(".tile.bays") == "空闲车位 ≥ 至少 7 共 20 个 1 个未知"
     house.visitors(130, 98)
     house.says("parking", free=0, occupied=0, unknown=20, total=20)
     page.shows("32", ".tile.inside .number")
@@ -156,7 +156,7 @@ def test_nothing_sticks_out(page: Page, house: House) -> None:
 
 def test_the_bus_doctor_speaks_beside_the_device_and_on_its_page(house: House, served: Served) -> None:
     figures = dict.fromkeys(("share", "polls", "silent", "damaged", "refused", "p50"), 1)
-    device = {"device": "nasty", "offline": True, "p99": None, **figures}
+    device = {"device": "nasty", "state": "offline", "p99": None, **figures}
     finding = {"key": "device-dead", "device": "nasty", "facts": {"share": 76}}
     down = {
         "up": False,

@@ -27,20 +27,22 @@ class VisitorsView(msgspec.Struct, frozen=True):
     left: int | None
     silent_counters: int
     """Door counters without a valid reading."""
+    unheard_doors: int
+    """Doors that have not been heard since the gateway started; while there are any, `inside` is None."""
     visits: Visits
     cameras: tuple[CameraInfo, ...] = ()
 
 
-def figures(_settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
+def figures(settings: VisitorsSettings, part_input: PartInput) -> Mapping[str, int]:
     """The number of people in the centre."""
-    summary = _todays_summary(part_input.rows(Visitors), part_input.day)
+    summary = _todays_summary(settings, part_input.rows(Visitors), part_input.day)
     return {INSIDE: summary["inside"]} if "inside" in summary else {}
 
 
 def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> VisitorsView:
     """The view of the service's rows."""
     rows = part_input.rows(Visitors)
-    summary = _todays_summary(rows, part_input.day)
+    summary = _todays_summary(settings, rows, part_input.day)
     titles = {name: info.title for name, info in part_input.device_infos.items()}
     return VisitorsView(
         inside=summary.get("inside"),
@@ -50,6 +52,7 @@ def visitors_view(settings: VisitorsSettings, part_input: PartInput) -> Visitors
             device.kind == COUNTER_KIND and device.condition is not DeviceCondition.GOOD
             for device in part_input.devices
         ),
+        unheard_doors=summary.get("unheard", 0),
         visits=visits_of(rows, settings.layout, titles, part_input.day, part_input.now),
         cameras=settings.cameras,
     )
@@ -61,8 +64,8 @@ def reminders(part: VisitorsView) -> Iterable[Reminder]:
     return [Reminder("dashboard.remind-stills", count, "/cameras", order=20)]
 
 
-def _todays_summary(rows: Rows, day: str) -> Mapping[str, Any]:
+def _todays_summary(settings: VisitorsSettings, rows: Rows, day: str) -> Mapping[str, Any]:
     """Empty while the rows are those of another day: yesterday's visitors are not today's."""
     if rows.get(DAY_KEY, Day()).day not in {"", day}:
         return {}
-    return Visitors({}).summary(rows)
+    return Visitors({}, settings.layout).summary(rows)

@@ -17,8 +17,11 @@ from gateway.capabilities.visitors.services import (
     Door,
     DoorTally,
     Drift,
+    KnownPlace,
     Layout,
     Place,
+    is_heard,
+    known_place,
 )
 from gateway.model import Rows, Stamp
 
@@ -35,13 +38,13 @@ class DriftRow(msgspec.Struct, frozen=True):
 
 
 class PlaceRow(msgspec.Struct, frozen=True):
-    """The centre, whose name is empty, or a room."""
+    """The centre, whose name is empty, or a room; counts are None while they are unknown."""
 
     name: str
     title: dict[str, str]
-    inside: int
-    came: int
-    left: int
+    inside: int | None
+    came: int | None
+    left: int | None
     limit: int | None
     near: bool
     drift: DriftRow | None
@@ -49,27 +52,28 @@ class PlaceRow(msgspec.Struct, frozen=True):
     @property
     def full(self) -> bool:
         """Whether more people are inside than its limit."""
-        return self.limit is not None and self.inside > self.limit
+        return self.limit is not None and self.inside is not None and self.inside > self.limit
 
 
 class CounterRow(msgspec.Struct, frozen=True):
-    """One of a door's counters; `why` it is not reliable (`unheard`: it has never sent anything)."""
+    """One of a door's counters; `why` it is not reliable (`unheard`: it has sent nothing since the gateway
+    started). Counts are None while they are unknown."""
 
     title: dict[str, str]
     name: str
     active: bool
     why: str
-    came: int
-    left: int
+    came: int | None
+    left: int | None
 
 
 class DoorRow(msgspec.Struct, frozen=True):
-    """A door with its counts of today, and those of each of its counters."""
+    """A door with its counts of today, None while they are unknown, and those of each of its counters."""
 
     name: str
     title: dict[str, str]
-    came: int
-    left: int
+    came: int | None
+    left: int | None
     counters: tuple[CounterRow, ...]
 
 
@@ -129,10 +133,7 @@ def visits_of(
     places: list[tuple[str, dict[str, str]]] = [("", {}), *rooms.items()]
     return Visits(
         day=day,
-        places=tuple(
-            _place(name, title, rows.get(PLACE_PREFIX + name, Place()), limits.get(name), today)
-            for name, title in places
-        ),
+        places=tuple(_place(name, title, rows, layout, limits.get(name), today) for name, title in places),
         tours=rows.get(PLACE_PREFIX, Place()).tours if today else 0,
         doors=tuple(_door(name, door, rows, titles, today) for name, door in layout.doors.items()),
         bookings=_bookings(rows, layout, now),
@@ -140,12 +141,15 @@ def visits_of(
     )
 
 
-def _place(name: str, title: dict[str, str], row: Place, limit: int | None, today: bool) -> PlaceRow:
+def _place(
+    name: str, title: dict[str, str], rows: Rows, layout: Layout, limit: int | None, today: bool
+) -> PlaceRow:
     """Yesterday's figures are not today's."""
-    shown = row if today else Place()
-    came, left = shown.today.came, shown.today.left
+    row: Place = rows.get(PLACE_PREFIX + name, Place())
+    known = known_place(rows, layout, name) if today else KnownPlace(None, None, None)
     drift = _drift(row.drift) if row.drift else None
-    return PlaceRow(name, title, shown.inside, came, left, limit, shown.near, drift)
+    near = row.near and known.inside is not None
+    return PlaceRow(name, title, known.inside, known.came, known.left, limit, near, drift)
 
 
 def _drift(drift: Drift) -> DriftRow:
@@ -160,11 +164,17 @@ def _door(name: str, door: Door, rows: Rows, titles: Mapping[str, dict[str, str]
     for counter in door.counters:
         row: Counter | None = rows.get(COUNTER_PREFIX + counter)
         title = titles.get(counter, {})
-        why = "unheard" if row is None or row.why is None else row.why
-        came, left = (row.came, row.left) if row and today else (0, 0)
-        found.append(CounterRow(title, counter, tally.active == counter, why, came, left))
-    came, left = (tally.came, tally.left) if today else (0, 0)
-    return DoorRow(name, door.title, came, left, tuple(found))
+        heard = row is not None and row.heard
+        why = (row.why if row else None) or ("" if heard else "unheard")
+        counts = _counts(row.came, row.left, known=heard and today) if row else (None, None)
+        found.append(CounterRow(title, counter, heard and tally.active == counter, why, *counts))
+    counts = _counts(tally.came, tally.left, known=is_heard(rows, door) and today)
+    return DoorRow(name, door.title, *counts, tuple(found))
+
+
+def _counts(came: int, left: int, *, known: bool) -> tuple[int | None, int | None]:
+    """Nobody counted does not mean that nobody passed, unless the counter is `known` to count."""
+    return (came, left) if known or came or left else (None, None)
 
 
 def _bookings(rows: Rows, layout: Layout, now: Stamp) -> tuple[BookingRow, ...]:

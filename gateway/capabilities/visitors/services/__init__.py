@@ -3,6 +3,7 @@ attendance of bookings."""
 
 from .bookings import ACTIVITY, TOUR, Booking
 from .counters import COUNTER_KIND, Counter, counts_visitors
+from .known_counts import KnownPlace, is_heard, known_place
 from .layout import CENTRE, OUTSIDE, Door, Layout, Room, reachable, with_counters
 from .occupancy import Drift, Flow, Place
 from .opening_hours import Day
@@ -27,11 +28,14 @@ __all__ = [
     "DoorTally",
     "Drift",
     "Flow",
+    "KnownPlace",
     "Layout",
     "Place",
     "Room",
     "Visitors",
     "counts_visitors",
+    "is_heard",
+    "known_place",
     "reachable",
     "with_counters",
 ]

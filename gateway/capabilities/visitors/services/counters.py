@@ -107,6 +107,8 @@ class Counter(
     """Until when missing periods have been reported, in Unix seconds."""
     why: str | None = None
     """Why it is not trustworthy, empty while it is; None before its first report."""
+    heard: bool = False
+    """Whether the gateway has had a count from it since it started."""
     came: int = 0
     """What it counted today, whether or not it is the active counter of its door."""
     left: int = 0

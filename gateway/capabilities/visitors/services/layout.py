@@ -50,6 +50,14 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 900.0
     """Time before the start of a booking from which on its visitors are counted."""
 
+    def doors_of(self, room: str) -> list[Door]:
+        """The doors of a room; those of the centre, whose name is empty, are its entrances."""
+        return [
+            door
+            for door in self.doors.values()
+            if (room in (door.outer, door.inner) if room else door.is_entrance)
+        ]
+
     def limits(self) -> Iterator[tuple[str, int]]:
         """Places and their limits; the name of the centre is empty."""
         if self.limit is not None:

@@ -40,6 +40,7 @@ from .counters import (
     with_line_of,
 )
 from .door_balances import activate_counter, count_reading
+from .known_counts import is_heard, known_place
 from .layout import OUTSIDE, Door, Layout, with_counters
 from .occupancy import Flow, Place, close_place, update_crowding, with_passage
 from .opening_hours import Day
@@ -121,20 +122,25 @@ class Visitors(Service):
                         COUNTER_PREFIX + each, _replace(rows[COUNTER_PREFIX + each], door_balance=(0, 0))
                     )
 
+    def restore(self, rows: Rows) -> Rows:
+        return {
+            key: _replace(row, heard=False) if isinstance(row, Counter) else row
+            for key, row in rows.items()
+        }
+
     def summary(self, rows: Rows) -> dict[str, Value]:
         """The figures of the centre, and with the prefix `room.NAME.` or `door.NAME.` those of rooms and
-        configured doors. `near` is how many places are nearly full or fuller."""
+        configured doors, as far as they are known. `near` is how many places are nearly full or fuller,
+        `unheard` how many doors have not been heard since the gateway started."""
         if not rows:
             return {}
         layout = self._layout
-        values: dict[str, Value] = {}
+        heard = {name: is_heard(rows, door) for name, door in layout.doors.items()}
+        values: dict[str, Value] = {"unheard": sum(not each for each in heard.values())}
         for prefix, name in (("", ""), *((f"room.{name}.", name) for name in layout.rooms)):
-            place: Place = rows.get(PLACE_PREFIX + name, Place())
-            values |= {
-                f"{prefix}inside": place.inside,
-                f"{prefix}in": place.today.came,
-                f"{prefix}out": place.today.left,
-            }
+            place = known_place(rows, layout, name)
+            known = {"inside": place.inside, "in": place.came, "out": place.left}
+            values |= {f"{prefix}{key}": count for key, count in known.items() if count is not None}
             if name in self._limits:
                 values[f"{prefix}limit"] = self._limits[name]
         values["tours"] = rows.get(PLACE_PREFIX, Place()).tours
@@ -143,7 +149,8 @@ class Visitors(Service):
         for name, door in layout.doors.items():
             if door.configured:
                 tally: DoorTally = rows.get(DOOR_PREFIX + name, DoorTally())
-                values |= {f"door.{name}.in": tally.came, f"door.{name}.out": tally.left}
+                if heard[name] or tally.came or tally.left:
+                    values |= {f"door.{name}.in": tally.came, f"door.{name}.out": tally.left}
         return values
 
     def _process_sample(self, transition: VisitorsTransition, sample: Sample) -> None:
@@ -165,7 +172,8 @@ class Visitors(Service):
                 day, self._doors[name][0], name, (passed.came, passed.left)
             )
             transition.set_row(DAY_KEY, _replace(transition.day, previous_day_report=body))
-        transition.set_row(COUNTER_PREFIX + name, _replace(counter, why=reading.why))
+        heard = old.heard or trusted or reading.passed is not None
+        transition.set_row(COUNTER_PREFIX + name, _replace(counter, why=reading.why, heard=heard))
         self._count_at_door(transition, name, passed if trusted or reading.passed else None)
 
     def _evaluate_sample(self, counter: Counter, sample: Sample) -> CounterReading | None:

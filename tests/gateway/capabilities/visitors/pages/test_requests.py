@@ -13,7 +13,7 @@ from tests.gateway.views import view
 
 SETTINGS = Settings(journal=Path(), control=Path(), access=Path(), title={}, timezone="Asia/Shanghai")
 CONTEXT = RequestContext(
-    SETTINGS, view(), VisitorsView(None, None, None, 0, Visits(rooms={"hall": {}})), "en"
+    SETTINGS, view(), VisitorsView(None, None, None, 0, 0, Visits(rooms={"hall": {}})), "en"
 )
 
 

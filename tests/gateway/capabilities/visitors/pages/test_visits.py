@@ -25,9 +25,13 @@ DAY = "2026-09-21"
 HOUR = 3_600_000
 LAYOUT = Layout(
     rooms={"hall": Room(title={"zh": "大厅"}, limit=20)},
-    doors={"main": Door(title={"zh": "东门"}, counters=("a", "b")), "c": Door(counters=("c",))},
+    doors={
+        "main": Door(title={"zh": "东门"}, counters=("a", "b")),
+        "c": Door(counters=("c",), inner="hall"),
+    },
     limit=30,
 )
+HEARD = {f"counter__{name}": Counter(at=NOW, why="", heard=True) for name in "abc"}
 TITLES = {"a": {"zh": "摄像机"}}
 
 
@@ -39,7 +43,9 @@ def seen(day: str = DAY, **rows: Any) -> Visits:
 
 def test_the_centre_comes_first_and_each_place_says_how_full_it_is() -> None:
     found = seen(
-        place__=Place(inside=28, today=Flow(40, 12), tours=6, near=True), place__hall=Place(inside=21)
+        place__=Place(inside=28, today=Flow(40, 12), tours=6, near=True),
+        place__hall=Place(inside=21),
+        **HEARD,
     )
     centre, hall = found.places
     assert (centre.name, centre.inside, centre.came, centre.left, centre.limit) == ("", 28, 40, 12, 30)
@@ -50,9 +56,9 @@ def test_the_centre_comes_first_and_each_place_says_how_full_it_is() -> None:
 
 def test_yesterdays_figures_are_not_todays_but_its_drift_is_shown() -> None:
     row = Place(inside=7, today=Flow(40, 12), drift=Drift(NOW, 3, Flow(40, 38, 1)), tours=2)
-    found = seen("2026-09-20", place__=row, door__main=DoorTally(came=9))
+    found = seen("2026-09-20", place__=row, door__main=DoorTally(came=9), **HEARD)
     (centre, _) = found.places
-    assert (centre.inside, centre.came, found.tours, found.doors[0].came) == (0, 0, 0, 0)
+    assert (centre.inside, centre.came, found.tours, found.doors[0].came) == (None, None, 0, 9)
     assert centre.drift is not None
     assert (centre.drift.inside, centre.drift.unseen, centre.drift.percent) == (3, 1, 10.0)
 
@@ -67,7 +73,7 @@ def test_a_door_says_which_counter_counts_and_what_keeps_the_others() -> None:
     found = seen(
         door__main=DoorTally(came=9, left=4, active="b"),
         counter__a=Counter(at=NOW, why="invalid", came=3, left=1),
-        counter__b=Counter(at=NOW, why="", came=8, left=4),
+        counter__b=Counter(at=NOW, why="", heard=True, came=8, left=4),
     )
     main, other = found.doors
     assert [(each.name, each.active, each.why, each.came) for each in main.counters] == [
@@ -76,6 +82,26 @@ def test_a_door_says_which_counter_counts_and_what_keeps_the_others() -> None:
     ]
     assert (main.counters[0].title, main.counters[1].title) == ({"zh": "摄像机"}, {})
     assert (other.counters[0].why, other.counters[0].active) == ("unheard", False)
+    assert (other.came, other.counters[0].came) == (None, None)
+
+
+def test_nobody_is_known_to_be_inside_before_every_entrance_was_heard() -> None:
+    counted = {"place__": Place(inside=3, today=Flow(9, 6), near=True), "place__hall": Place(inside=2)}
+    heard = {**HEARD, "counter__c": Counter(at=NOW, why="", came=2)}
+    centre, hall = seen(**counted, **heard).places
+    assert (centre.inside, centre.came, centre.left, centre.near) == (None, 9, 6, False)
+    assert (hall.inside, hall.came, hall.left) == (None, None, None)
+    (centre, hall) = seen(**counted, **HEARD).places
+    assert (centre.inside, hall.inside, hall.came) == (3, 2, 0)
+
+
+def test_a_counter_that_was_not_heard_since_a_restart_does_not_count() -> None:
+    found = seen(
+        door__main=DoorTally(came=9, left=4, active="a"), counter__a=Counter(at=NOW, why="", came=9, left=4)
+    )
+    counter = found.doors[0].counters[0]
+    assert (counter.active, counter.why, counter.came) == (False, "unheard", 9)
+    assert found.doors[0].came == 9
 
 
 @pytest.mark.parametrize(

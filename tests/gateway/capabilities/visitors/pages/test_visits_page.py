@@ -44,7 +44,7 @@ def test_who_has_counted_puts_a_room_right_and_marks_a_group(house: House, page:
     page.driver.get(f"{page.url}/visits")
     page.shows("全中心 进入 128 · 离开 97 · 其中参访人员 12 人 · 上限 200 人", "[data-key='place/']")
     page.shows("偏差占进入人数的 2.9%", "[data-key='drift/']")
-    page.shows("此门目前无人计数 · 尚无数据", "[data-key='door/dance']")
+    page.shows("此门目前无人计数 · 离线", "[data-key='door/dance']")
     page.click("[data-key='place/dance'] summary")
     fill(page, "[data-key='place/dance'] form", inside="31")
     page.shows("在场人数已更正为 31", "#toast.done")
@@ -60,3 +60,16 @@ def test_who_has_counted_puts_a_room_right_and_marks_a_group(house: House, page:
     page.driver.get(page.url)
     page.shows("舞蹈室 31", ".tile.inside .rooms .full")
     page.shows("1 处超过上限", ".tile.inside .flag")
+
+
+def test_nobody_is_said_to_be_inside_before_the_doors_were_heard(house: House, page: Page) -> None:
+    house.rows("visitors", counter__counter=None, door__south=None, place__=None, place__dance=None)
+    page.driver.get(page.url)
+    page.shows("人数未知：1 个门尚无计数数据", ".tile.inside .flag")
+    page.shows("—", ".tile.inside .number")
+    page.shows("—", ".tile.crossings .number")
+    page.driver.get(f"{page.url}/visits")
+    page.shows("尚无数据", "[data-key='place/'] .quality")
+    page.shows("—", "[data-key='place/'] .inside .number")
+    house.visitors(4, 3)
+    page.shows("1 在场", "[data-key='place/']")

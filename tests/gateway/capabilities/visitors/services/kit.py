@@ -121,10 +121,10 @@ class Centre(Fold):
     def figures(self) -> dict[str, Any]:
         return self.service.summary(self.rows)
 
-    def now(self) -> tuple[int, int, int]:
-        """In, out and inside."""
+    def now(self) -> tuple[int | None, int | None, int | None]:
+        """In, out and inside; None while unknown."""
         found = self.figures
-        return found["in"], found["out"], found["inside"]
+        return found.get("in"), found.get("out"), found.get("inside")
 
     def row(self, name: str = "d") -> Counter:
         found = self.rows[f"counter/{name}"]

@@ -16,7 +16,45 @@ def test_the_first_reading_is_where_counting_begins() -> None:
     centre = Centre()
     assert centre.figures == {}
     assert kinds(centre.says(0, 48_211, 47_904)) == ["coverage"]
-    assert centre.figures == {"inside": 0, "in": 0, "out": 0, "tours": 0}
+    assert centre.figures == {"inside": 0, "in": 0, "out": 0, "tours": 0, "unheard": 0}
+
+
+def test_people_inside_are_unknown_until_every_entrance_is_heard() -> None:
+    centre = Centre(counter("d"), counter("e"))
+    centre.tick(0)
+    assert centre.figures == {"tours": 0, "unheard": 2}
+    centre.says(1, 100, 100), centre.silent(1, "e"), centre.says(2, 104, 101)
+    assert centre.figures == {"in": 4, "out": 1, "tours": 0, "unheard": 1}
+    centre.says(3, 7, 7, "e")
+    assert centre.figures == {"inside": 3, "in": 4, "out": 1, "tours": 0, "unheard": 0}
+
+
+def test_people_inside_are_unknown_first_and_then_true_after_a_restart() -> None:
+    centre = Centre(counter("d"), counter("e"))
+    centre.says(0, 100, 100), centre.says(0, 7, 7, "e"), centre.says(1, 103, 100)
+    centre.reboot()
+    assert centre.now() == (3, 0, None)
+    centre.says(600, 104, 103)
+    assert centre.now() == (4, 3, None)
+    centre.says(601, 7, 7, "e")
+    assert centre.now() == (4, 3, 1)
+
+
+def test_a_report_that_is_not_trusted_is_no_count() -> None:
+    centre = Centre()
+    centre.tick(0)
+    centre.says(1, 100, 100, invalid=True)
+    assert centre.figures["unheard"] == 1
+    centre.step(Sample("d", at(2), {}, {"in": "wrong-type"}))
+    assert centre.now() == (None, None, None)
+
+
+def test_without_a_counter_nobody_knows_who_is_inside() -> None:
+    centre = Centre()
+    centre.counters = {}
+    centre.service = centre.fresh()
+    centre.tick(0)
+    assert centre.figures == {"tours": 0, "unheard": 0}
 
 
 def test_who_came_and_left_through_all_doors_is_inside() -> None:

@@ -178,6 +178,8 @@ def test_a_night_that_the_gateway_slept_through_ends_the_day_all_the_same() -> N
     centre.reboot()
     facts = centre.tick(34 * HOUR)
     assert sorted(set(kinds(facts))) == ["opening-day", "visitor-day", "visitor-drift"]
+    assert centre.now() == (None, None, None)
+    centre.says(34 * HOUR, 5, 0, "a"), centre.says(34 * HOUR, 0, 0, "y")
     assert centre.now() == (0, 0, 0)
 
 
