@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from gateway.base.clock import local_day
 from gateway.config import Site
 from gateway.journal import JournalReader
-from gateway.terminal.printing import cli_text, print_table
+from gateway.terminal.printing import cli_text, lane_text, lost_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 
 
@@ -48,8 +48,8 @@ async def _print_journal(site: Site, *, as_json: bool) -> None:
         return
     print_table(
         [cli_text(name) for name in ("lane", "device", *names)],
-        [(*key, *total) for key, total in totals.items()],
+        [(lane_text(lane), device, *total) for (lane, device), total in totals.items()],
     )
     print(cli_text("epoch", epoch=epoch))
     for letter in dead:
-        print(cli_text("dead", device=letter.device, seq=letter.seq, reason=letter.reason))
+        print(cli_text("dead", device=letter.device, seq=letter.seq, reason=lost_text(letter.reason)))

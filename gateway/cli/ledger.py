@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from gateway.base.clock import local_day
 from gateway.config import Site
 from gateway.journal import JournalReader
-from gateway.terminal.printing import cli_text, print_table
+from gateway.terminal.printing import cli_text, lane_text, lost_text, print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 
 
@@ -38,14 +38,14 @@ async def _print_ledger(site: Site, day: str | None, *, as_json: bool) -> None:
         [
             (
                 row.day,
-                row.lane.name.lower(),
+                lane_text(row.lane.name.lower()),
                 row.device,
                 row.measured,
                 row.delivered,
                 row.pending,
                 sum(row.dropped.values()),
                 row.uncertain,
-                " ".join(f"{first}–{last}:{reason}" for first, last, reason in row.gaps),
+                "; ".join(f"{first}–{last} {lost_text(reason)}" for first, last, reason in row.gaps),
             )
             for row in rows
         ],

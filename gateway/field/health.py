@@ -21,12 +21,10 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Sample,
-    Sentence,
-    sentence,
 )
 from gateway.wire.codec import convert_values
 
-from .doctor import DeviceSnapshot, diagnosis_of, line_report
+from .doctor import DeviceSnapshot, line_report
 from .tally import SlidingTally
 from .unknown import UnknownSenders
 
@@ -104,12 +102,10 @@ class LineHealth:
         self.spec = spec
         self.devices = {device.name: DeviceHealth(device, clock.mono()) for device in devices}
         self.counters = LineCounters()
-        self.down_because: Sentence = sentence("cause.opening")
-        """Why the line is not open."""
         self.openings_without_sample = 0
         """How often the line was opened in vain: some open, and close at the first request."""
         self.unknown_senders = UnknownSenders(spec.name, clock)
-        self.down_error: LinkDown | None = None
+        self.down_error: LinkDown | None = LinkDown("line-opening")
         """Why the line is not open."""
         self._clock = clock
         self._sink = sink
@@ -187,7 +183,6 @@ class LineHealth:
         self.counters.is_up = False
         self.down_error = error
         self.counters.failures += 1
-        self.down_because = error.as_sentence()
         for health in self.devices.values():
             await self.record_outage(health, error)
 
@@ -216,10 +211,8 @@ class LineHealth:
             )
             for name, health in self.devices.items()
         ]
-        down_because = None if self.counters.is_up else self.down_because
+        down_because = self.down_error.as_sentence() if self.down_error else None
         report = line_report(down_because, snapshots, getattr(self.spec.options, "timeout", None))
-        if self.down_error:
-            report["findings"].append(msgspec.structs.asdict(diagnosis_of(self.down_error)))
         report["findings"] += map(msgspec.structs.asdict, self.unknown_senders.diagnoses())
         return report
 

@@ -109,7 +109,7 @@ class Line:
 
     def _require_open_line(self) -> PolledLine | PushedLine:
         if self._open_line is None:
-            raise GatewayError("line-down", reason=self.health.down_because)
+            raise self.health.down_error or LinkDown("line-opening")
         return self._open_line
 
     async def run(self) -> None:

@@ -114,8 +114,17 @@ _CAUSES_BY_TYPE: dict[type[BaseException], str] = {
     PermissionError: "permission",
     TimeoutError: "timeout",
 }
-_CAUSES_BY_NAME = {"Timeout": "timeout", "ProtocolError": "protocol"}
-"""By a part of the name of a library's own error."""
+_CAUSES_BY_NAME = {
+    "Timeout": "timeout",
+    "ProtocolError": "protocol",
+    "Disconnected": "closed",
+    "ReadError": "closed",
+    "WriteError": "closed",
+    "Connect": "no-connection",
+    "bleak.": "bluetooth",
+    "cv2.": "model-or-picture",
+}
+"""By a part of the name of a library's own error, with its module."""
 _ERRNO_IN_TEXT = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -149,11 +158,11 @@ def _known_cause(error: BaseException) -> Sentence | None:
 
 def _cause_of_type(error: BaseException) -> Sentence | None:
     """The cause of an error that has no number."""
-    name = type(error).__name__
+    name = f"{type(error).__module__}.{type(error).__name__}"
     if isinstance(error, msgspec.ValidationError):
         return _cause_of_wrong_field(str(error))
     if isinstance(error, ImportError):
-        return sentence("cause.package", package=error.name or name)
+        return sentence("cause.package", package=error.name or type(error).__name__)
     found = next((cause for kind, cause in _CAUSES_BY_TYPE.items() if isinstance(error, kind)), None)
     found = found or next((cause for part, cause in _CAUSES_BY_NAME.items() if part in name), None)
     return sentence(f"cause.{found}") if found else _cause_of_form(error)
@@ -171,6 +180,8 @@ def _cause_of_form(error: BaseException) -> Sentence | None:
         return sentence("cause.form-at", line=facts["lineno"], column=facts["colno"])
     if at := re.search(r"at line (\d+), column (\d+)", text):  # tomllib.TOMLDecodeError
         return sentence("cause.form-at", line=int(at[1]), column=int(at[2]))
+    if "end of document" in text:  # tomllib.TOMLDecodeError
+        return sentence("cause.not-complete")
     return None
 
 
@@ -205,5 +216,16 @@ def _cause_of_wrong_field(text: str) -> Sentence:
     if found := re.match(r"Object contains unknown field `(.+?)`", text):
         return sentence("cause.field-unknown", field=found[1], where=where)
     if found := re.match(r"Expected `(.+?)`, got `(.+?)`", text):
-        return sentence("cause.field-type", wanted=found[1], got=found[2], where=where)
+        wanted, got = (_type_in_words(found[group]) for group in (1, 2))
+        return sentence("cause.field-type", wanted=wanted, got=got, where=where)
     return sentence("cause.field-wrong", where=where)
+
+
+_TYPES = frozenset({"array", "bool", "bytes", "float", "int", "null", "object", "str"})
+"""The names that `msgspec` has for them."""
+
+
+def _type_in_words(names: str) -> Sentence | str:
+    """A type, such as `int` or `str | null`, of which the first is told."""
+    name = names.partition(" |")[0]
+    return sentence(f"type.{name}") if name in _TYPES else names

@@ -19,6 +19,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .language import in_language
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -29,22 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `linli simulate`."""
     parser.add_argument(
         "--dir", type=Path, required=True,
-        help="串口链接 rs485 和 lockers 的目录 · where the serial lines rs485 and lockers appear",
+        help=in_language("串口链接 rs485 和 lockers 的目录", "where the lines rs485 and lockers appear"),
     )  # fmt: skip
-    parser.add_argument("--modbus-port", type=parse_port, default=15020, metavar="N", help="0 = 任意 · any")
     parser.add_argument(
-        "--console-port", type=parse_port, default=15080, metavar="N", help="0 = 任意 · any"
+        "--modbus-port", type=parse_port, default=15020, metavar="N", help=in_language("0 = 任意", "any")
+    )
+    parser.add_argument(
+        "--console-port", type=parse_port, default=15080, metavar="N", help=in_language("0 = 任意", "any")
     )
     parser.add_argument(
         "--broker", type=parse_broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
-        help="MQTT 服务器 · MQTT broker",
+        help=in_language("MQTT 服务器", "MQTT broker"),
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="同一种子，同一天 · same seed, same day"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help=in_language("同一种子，同一天", "same seed, same day"),
     )
     parser.add_argument(
         "--speed", type=parse_speed, default=1.0, metavar="X",
-        help="每一真实秒的模拟秒数 · simulated seconds per real second",
+        help=in_language("每一真实秒的模拟秒数", "simulated seconds per real second"),
     )  # fmt: skip
     parser.add_argument(
         "--start", type=parse_time_of_day, metavar="HH:MM",
@@ -115,8 +123,12 @@ async def run(args: argparse.Namespace) -> None:
             wires.enter_context(serve_serial_line(rs485, modbus.RtuSlaves(world.rtu_tables), faults))
             wires.enter_context(serve_serial_line(lockers, cu16.LockBoard(world.centre), faults))
         except OSError as error:
-            advice = "端口或目录不可用，请换一个 · port or folder unavailable, choose another"
-            raise SystemExit(f"{advice}: {error}") from error
+            tried = f"{args.dir}, {LOOPBACK}:{args.modbus_port}, {LOOPBACK}:{args.console_port}"
+            raise SystemExit(
+                in_language(
+                    f"以下目录或端口无法使用，请换一个：{tried}", f"cannot be used, choose another: {tried}"
+                )
+            ) from error
         await wires.enter_async_context(modbus.serve_tcp(modbus_socket, world.tcp_tables, faults))
         if sys.stdin.isatty():
             loop.add_reader(sys.stdin, _read_command, world)

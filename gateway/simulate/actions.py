@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .devices import UNITS
+from .language import in_language
 from .world import World
 
 
@@ -241,4 +242,4 @@ def perform_text(world: World, line: str) -> str:
     try:
         return json.dumps(perform(world, name, dict(zip(keys, words, strict=False))))
     except ActionRefused as refusal:
-        return f"{refusal.zh} {refusal.en}"
+        return in_language(refusal.zh, refusal.en)

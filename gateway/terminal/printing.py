@@ -17,6 +17,16 @@ def error_sentence(error: GatewayError) -> str:
     return translate(preferred_language(), f"error.{error.key}", **error.facts)
 
 
+def lane_text(lane: str) -> str:
+    """The name of a lane."""
+    return translate(preferred_language(), f"lane.{lane}")
+
+
+def lost_text(reason: str) -> str:
+    """Why a record was not delivered: the reason of a gap or of a dead letter."""
+    return translate(preferred_language(), f"lost.{reason}")
+
+
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = [heads, *([str(cell) for cell in row] for row in rows)]
     widths = [max(_display_width(line[i]) for line in table) for i in range(len(heads))]

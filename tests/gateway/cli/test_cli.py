@@ -241,8 +241,10 @@ def test_do_asks_at_a_terminal(running: Centre, answer: str, done: bool) -> None
     assert asking.returncode == (0 if done else 1)
 
 
-@pytest.mark.parametrize(("lang", "said"), [("en", "pending"), ("zh", "待送达")])
-def test_journal_accounts_for_every_stream(running: Centre, lang: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("lang", "said", "lane"), [("en", "pending", "measurements"), ("zh", "待送达", "测量值")]
+)
+def test_journal_accounts_for_every_stream(running: Centre, lang: str, said: str, lane: str) -> None:
     site = running.daemon.site
     eventually(lambda: running.witness.find("uplink", "event", online=True))
     done = linli("journal", "--config", site, lang=lang)
@@ -251,7 +253,7 @@ def test_journal_accounts_for_every_stream(running: Centre, lang: str, said: str
     assert head.split()[4] == said
     assert epoch.split()[-1] == running.witness.records()[0][0].epoch
     devices = set(tomllib.loads(site.read_text("utf-8"))["device"])
-    assert devices <= {row.split()[1] for row in rows if row.startswith("telemetry")}
+    assert devices <= {row.split()[1] for row in rows if row.startswith(lane)}
 
 
 def test_journal_as_json_adds_up(running: Centre) -> None:

@@ -342,7 +342,7 @@ async def test_an_unknown_action_and_a_line_that_is_down_are_refused_at_once() -
     async with rig.running():
         with pytest.raises(GatewayError, match="action-unknown"):
             await rig.line.execute(rig.command(action="dance"))
-        with pytest.raises(GatewayError, match="line-down"):
+        with pytest.raises(GatewayError, match="line-open"):
             await rig.line.execute(rig.command())
 
 
@@ -627,7 +627,7 @@ async def test_a_reading_of_a_device_that_pushes_is_its_next_message() -> None:
         rig.bus.away = LinkDown("broker-away", url="", reason="x")
         rig.pushing.put_nowait(("a", rig.bus.away))
         await rig.clock.advance(0.1)
-        with pytest.raises(GatewayError, match="line-down"):
+        with pytest.raises(GatewayError, match="broker-away"):
             await rig.line.read("a")
 
 

@@ -85,11 +85,14 @@ def test_what_cannot_be_done_changes_nothing_and_says_why_twice(
     assert world.state() == before
 
 
-def test_the_same_actions_line_by_line(world: World) -> None:
+def test_the_same_actions_line_by_line(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert perform_text(world, "smoke 2 on\n") == '{"action": "smoke", "unit": 2, "on": true}'
     assert world.centre().smoke[2].status == 1
     assert perform_text(world, "detector 2 fault")
     assert world.centre().smoke[2].status == 2
     assert perform_text(world, "smoke 2 on please") == "smoke unit on"
-    assert "needs on" in perform_text(world, "smoke 2")
+    monkeypatch.setenv("LINLI_LANG", "en")
+    assert perform_text(world, "smoke 2") == "smoke needs on (1 | 0 | on | off | true | false)."
+    monkeypatch.setenv("LINLI_LANG", "zh")
+    assert perform_text(world, "smoke 2") == "smoke 缺少参数 on（1 | 0 | on | off | true | false）。"
     assert all(name in perform_text(world, "\n") for name in ACTIONS), "an empty line lists them"

@@ -29,7 +29,7 @@ from gateway.capabilities.safety.services.emergency_plans import (
 from gateway.capabilities.safety.services.findings import HOUR_S, Finding, Findings
 from gateway.capabilities.safety.services.patrols import Patrol, PatrolRound, Patrols
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
-from gateway.model import Hazard, Record, Stamp, Value
+from gateway.model import Hazard, Record, Sentence, Stamp, Value
 from gateway.web.part import PartInput
 from gateway.web.view import DeviceAnnotation, DeviceCondition, Reminder, wall_ms
 
@@ -98,6 +98,8 @@ class AlarmRow(msgspec.Struct, frozen=True):
     """The place behind the device: its address, and its name for people."""
     numbered_point: str = ""
     """The point, where the device has several of its kind (`gas.3`)."""
+    reason: Sentence | None = None
+    """Why its device is offline now, with the facts; None if that is not known."""
 
 
 class DeviceAlarms(msgspec.Struct, frozen=True):
@@ -332,6 +334,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
         ),
     )
     shown_cases: set[str] = set()
+    reasons = {device.name: device.reason for device in part_input.devices}
 
     def row(alarm: Alarm) -> AlarmRow:
         is_output = alarm.device == OUTPUTS_DEVICE
@@ -366,6 +369,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             place=alarm.place,
             where=alarm.where,
             numbered_point=_numbered_point(alarm.point),
+            reason=reasons.get(alarm.device),
         )
 
     return tuple(row(alarm) for alarm in alarms)
