@@ -94,11 +94,19 @@ CALL_POINT = '{ point = "io.call_point", is = true }'
         (CALL_POINT, '{ point = "io.call_point", is = "on" }', 27, "rule-kind"),
         (CALL_POINT, '{ point = "smoke.temperature", above = 1e9 }', 27, "rule-never"),
         (CALL_POINT, '{ point = "smoke.temperature", missing = 0 }', 27, "rule-positive"),
+        (CALL_POINT, '{ point = "io.call_point", stuck = 0 }', 27, "rule-positive"),
+        ("rises = 8.0", "rises = 0", 27, "rule-positive"),
+        ("rises = 8.0", "falls = 0.0", 27, "rule-positive"),
+        ("within = 60", "within = 0", 27, "rule-positive"),
+        ("within = 60", "within = -60", 27, "rule-positive"),
         (CALL_POINT, '{ point = "smoke.temperature", abov = 3 }', 27, "key-unknown-within"),
         ("need = 1", "need = 3", 28, "rule-need"),
+        ("need = 1", "need = -1", 28, "rule-need"),
         ('during = "closed"', 'during = "at night"', 29, "hours-form"),
         ('[hours]\nmon-fri = "08:00-21:30"\nclosed = ["2027-01-01"]\n', "", 26, "rule-no-hours"),
         ("delay = 30", "delay = -1", 35, "rule-seconds"),
+        ("delay = 30", "off_delay = -1", 35, "rule-seconds"),
+        ("delay = 30", "delay = 86401", 35, "rule-seconds"),
         ("delay = 30", "delay = 30\nlasts = 2", 36, "key-unknown"),
         ('hazard = "crowd"', 'hazard = "crowds"', 33, "value-choice"),
         (
@@ -129,6 +137,7 @@ def test_each_mistake_is_named_with_its_line(
     [
         f'{CALL_POINT}, {{ point = "io.call_point", is = false }}',
         '{ point = "smoke.temperature", above = 60 }, { point = "smoke.temperature", below = 50 }',
+        '{ point = "smoke.temperature", above = 8 }, { point = "smoke.temperature", below = 8 }',
     ],
 )
 def test_a_rule_that_can_never_hold_is_refused(tmp_path: Path, when: str) -> None:
@@ -137,3 +146,26 @@ def test_a_rule_that_can_never_hold_is_refused(tmp_path: Path, when: str) -> Non
         load(tmp_path, SITE + rule)
     assert [mistake.key for mistake in refused.value.mistakes] == ["rule-contradiction"]
     load(tmp_path, SITE + rule + "need = 1\n")
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        '{ point = "smoke.temperature", above = 8 }, { point = "smoke.temperature", below = 8.5 }',
+        '{ point = "smoke.temperature", above = 60, below = 5 }',
+    ],
+)
+def test_a_rule_that_can_hold_is_none_of_them(tmp_path: Path, when: str) -> None:
+    load(tmp_path, SITE + f'\n[rule.rare]\nhazard = "fire"\nwhen = [{when}]\n')
+
+
+@pytest.mark.parametrize(("test", "bound"), [("above", "max"), ("below", "min")])
+def test_a_limit_at_the_end_of_what_is_measured_is_never_passed(
+    tmp_path: Path, test: str, bound: str
+) -> None:
+    end = load(tmp_path, SITE).devices["smoke"].points["temperature"]
+    limit = getattr(end, bound)
+    rule = f'\n[rule.never]\nhazard = "fire"\nwhen = [{{ point = "smoke.temperature", {test} = {limit} }}]\n'
+    with pytest.raises(Mistakes) as refused:
+        load(tmp_path, SITE + rule)
+    assert [mistake.key for mistake in refused.value.mistakes] == ["rule-never"]

@@ -37,10 +37,28 @@ class Site:
         return [change.holds for change in self.evaluator.evaluate_time(at(second))]
 
 
-def test_a_level_is_told_once_when_it_changes() -> None:
-    site = Site(RuleCondition(point="a.x", above=8, hysteresis=1))
-    assert [site.read(t, x=x) for t, x in enumerate([8, 8.1, 9, 7.5, 7, 8])] == [
-        [], [True], [], [], [False], []
+@pytest.mark.parametrize(
+    ("limit", "values", "told"),
+    [
+        ({"above": 8}, [8, 8.1, 7.1, 7.01, 7, 8], [[], [True], [], [], [False], []]),
+        ({"below": 60}, [60, 59.9, 60.9, 60.99, 61, 60], [[], [True], [], [], [False], []]),
+        ({"above": 8, "below": 2}, [2, 1.9, 2.9, 3, 8, 8.1, 7.1, 7, 2], [
+            [], [True], [], [False], [], [True], [], [False], []
+        ]),
+    ],
+    ids=["above", "below", "both"],
+)  # fmt: skip
+def test_a_level_is_told_once_when_it_changes(
+    limit: dict[str, float], values: list[float], told: list[list[bool]]
+) -> None:
+    site = Site(RuleCondition(point="a.x", hysteresis=1, **limit))
+    assert [site.read(t, x=x) for t, x in enumerate(values)] == told
+
+
+def test_without_hysteresis_the_limit_itself_is_within_bounds() -> None:
+    site = Site(RuleCondition(point="a.x", above=8, below=2))
+    assert [site.read(t, x=x) for t, x in enumerate([8, 8.1, 8, 2, 1.9, 2])] == [
+        [], [True], [False], [], [True], [False]
     ]  # fmt: skip
 
 
@@ -104,6 +122,24 @@ def test_so_many_of_them_must_agree(need: int, told: list[list[bool]]) -> None:
     for device in "abc":
         site.read(0, device, smoke=False)
     assert [site.read(1 + n, device, smoke=True) for n, device in enumerate("abc")] == told
+
+
+def smoke_of_three() -> Site:
+    return Site(*(RuleCondition(point=f"{device}.smoke", equals=True) for device in "abc"), required_count=2)
+
+
+def test_two_of_three_that_are_false_decide_although_the_third_was_never_heard() -> None:
+    site = smoke_of_three()
+    assert [*site.read(0, "a", smoke=True), *site.read(1, "b", smoke=True)] == [True]
+    assert site.read(2, "a", smoke=False) == [], "the third may be what holds it"
+    assert site.read(3, "b", smoke=False) == [False]
+
+
+def test_one_of_three_is_not_two() -> None:
+    site = smoke_of_three()
+    assert [*site.read(0, "a", smoke=True), *site.read(1, "b", smoke=False)] == []
+    assert site.read(2, "c", smoke=False) == []
+    assert site.read(3, "c", smoke=True) == [True]
 
 
 def test_what_is_not_known_changes_nothing() -> None:
