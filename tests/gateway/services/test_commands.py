@@ -46,6 +46,13 @@ def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, obje
     assert fold.rows == {}, "strangers must not fill the memory"
 
 
+@pytest.mark.parametrize("lifetime_ms", [1, MAX_LIFETIME_MS])
+def test_the_shortest_and_the_longest_lifetime_are_valid(lifetime_ms: int) -> None:
+    fold = commands()
+    fold.step(command("open", expires=at(0).wall_ms + lifetime_ms))
+    assert fold.rows["c1"].status is CommandStatus.ACCEPTED
+
+
 def test_without_a_set_clock_nobody_can_tell_an_old_command() -> None:
     fold = commands()
     unset = Stamp(5_000, 5_000_000, "boot", ClockQuality.UNSET)
@@ -58,6 +65,15 @@ def test_the_same_id_is_judged_once() -> None:
     fold.step(command("open"))
     fold.step(Outcome("c1", "done", at(1)))
     assert fold.step(command("open", second=2)) == []
+    assert fold.rows["c1"].status is CommandStatus.DONE
+
+
+@pytest.mark.parametrize("later", [61, 3_601, 86_399, 30 * 86_400])
+def test_a_late_copy_is_no_second_fact(later: float) -> None:
+    fold = commands()
+    asked: dict[str, Any] = {"action": "open", "expires": at(60).wall_ms}
+    fold.step(command(**asked), Outcome("c1", "done", at(1)))
+    assert fold.step(tick(later), command(**asked, second=later)) == []
     assert fold.rows["c1"].status is CommandStatus.DONE
 
 

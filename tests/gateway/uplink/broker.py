@@ -61,11 +61,17 @@ class Broker:
         """Of the SUBSCRIBE packets it was sent."""
         self.flags: dict[str, int] = {}
         """Of the last PUBLISH to each topic."""
+        self.hold = False
+        """Acknowledge nothing until `release`."""
+        self.owed: Counter[str] = Counter()
+        """By lane, the messages taken and not acknowledged yet."""
+        self.most_owed: Counter[str] = Counter()
         self.receive_maximum = 0
         """How many messages it wants unacknowledged (MQTT 5, 3.2.2.3.3); it takes its time with each."""
         self.most = 0
         """How many there were."""
         self._owed = 0
+        self._held: list[tuple[asyncio.StreamWriter, bytes, str]] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
     def cut_all(self) -> None:
@@ -77,6 +83,13 @@ class Broker:
         for writer in self._writers:
             writer.write(bytes((0xE0, 2, code, 0)))
             writer.close()
+
+    def release(self) -> None:
+        """Acknowledge what was held, and everything from now on."""
+        self.hold = False
+        for each in self._held:
+            self._acknowledge(*each)
+        self._held.clear()
 
     def records(self, lane: str = "") -> list[tuple[str, str, int]]:
         """Lane, device and number of every record that was taken, in order."""
@@ -155,15 +168,23 @@ class Broker:
             self.refused[topic] += 1
             writer.write(bytes((0x40, 3, *mid, code)))
         else:
-            self.taken.append((topic, msgspec.json.decode(payload)))
+            content = msgspec.json.decode(payload)
+            self.taken.append((topic, content))
             self._owed += 1
             self.most = max(self.most, self._owed)
-            delay = 0.01 if self.receive_maximum else 0
-            asyncio.get_running_loop().call_later(delay, self._acknowledge, writer, mid)
+            lane = str(content.get("lane", ""))
+            self.owed[lane] += 1
+            self.most_owed |= self.owed
+            if self.hold:
+                self._held.append((writer, mid, lane))
+            else:
+                delay = 0.01 if self.receive_maximum else 0
+                asyncio.get_running_loop().call_later(delay, self._acknowledge, writer, mid, lane)
         return True
 
-    def _acknowledge(self, writer: asyncio.StreamWriter, mid: bytes) -> None:
+    def _acknowledge(self, writer: asyncio.StreamWriter, mid: bytes, lane: str) -> None:
         self._owed -= 1
+        self.owed[lane] -= 1
         if mid:
             writer.write(bytes((0x40, 2, *mid)))
 

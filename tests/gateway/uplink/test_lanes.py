@@ -10,7 +10,13 @@ import pytest
 from gateway.model import ClockQuality, Lane, Record, Stamp
 from gateway.uplink import lanes
 from gateway.uplink import uplink as uplink_module
-from gateway.uplink.lanes import Thinning
+from gateway.uplink.lanes import (
+    MAX_BLAME_DELAY_S,
+    MAX_LOST_CONNECTIONS,
+    MAX_SINGLE_SENDS,
+    PoisonDetector,
+    Thinning,
+)
 from gateway.wire import mqtt
 from tests.gateway.uplink.broker import Broker, broker
 from tests.gateway.uplink.kit import ROOT, Gateway, eventually, free_port, gateway, mosquitto, witness
@@ -208,6 +214,27 @@ async def test_a_refusal_that_may_pass_loses_nothing(
             assert missing(taker, lane, 50) == set()
 
 
+async def test_a_silent_broker_is_owed_four_alarms_four_events_and_twelve_of_telemetry(
+    tmp_path: Path, taker: Broker
+) -> None:
+    limits = {"alarm": 4, "event": 4, "telemetry": 12}
+
+    def owed(found: Counter[str]) -> dict[str, int]:
+        return {lane: found[lane] for lane in limits}
+
+    taker.hold = True
+    async with gateway(tmp_path) as it:
+        for n in range(4 * 30):
+            for lane in Lane:
+                put(it, lane, n)
+            await it.close_window()
+        it.start(taker.port)
+        await eventually(lambda: owed(taker.owed) == limits)
+        taker.release()
+        await eventually(it.caught_up)
+        assert owed(taker.most_owed) == limits, "nor were more ever under way until all had come"
+
+
 async def test_no_more_is_under_way_than_the_broker_allows(tmp_path: Path, taker: Broker) -> None:
     taker.receive_maximum = 5
     async with gateway(tmp_path) as it:
@@ -267,3 +294,67 @@ def test_thinning_goes_by_no_clock_that_leaps() -> None:
     kept, lost = Thinning(3600, 60).split_records(old, leapt)
     assert [record.seq for record in kept] == [1, 61]
     assert len(lost) == 98
+
+
+def suspects(*numbers: int) -> tuple[list[Record], float]:
+    """A message in flight with these records, sent just now."""
+    return [aged(n, n) for n in numbers], 0.0
+
+
+def test_a_record_is_convicted_at_exactly_the_third_connection_that_it_ends() -> None:
+    detector = PoisonDetector()
+    good, bad = suspects(1), suspects(2)
+    detector.record_lost_connection([good, bad], closed_by_broker=True)
+    assert detector.must_send_singly
+    assert not detector.is_suspect(bad[0][0]), "so far it may have been any of them"
+    for _ in range(MAX_LOST_CONNECTIONS - 1):
+        detector.record_acknowledgement(good[0])
+        detector.record_lost_connection([bad], closed_by_broker=True)
+        assert detector.is_suspect(bad[0][0])
+        assert not detector.is_poison(bad[0][0])
+    detector.record_lost_connection([bad], closed_by_broker=True)
+    assert detector.is_poison(bad[0][0])
+    assert not detector.is_poison(good[0][0])
+    assert not detector.must_send_singly, "the others go on as before"
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "closed_by_broker"),
+    [
+        ([suspects(2), suspects(3)], True),
+        ([suspects(2)], False),
+        ([(suspects(2)[0], MAX_BLAME_DELAY_S + 0.1)], True),
+        ([], True),
+    ],
+    ids=["two in flight", "the line broke", "long after it was sent", "nothing in flight"],
+)
+def test_a_connection_that_ends_otherwise_convicts_nobody(
+    in_flight: list[tuple[list[Record], float]], closed_by_broker: bool
+) -> None:
+    detector = PoisonDetector()
+    for _ in range(5 * MAX_LOST_CONNECTIONS):
+        detector.record_lost_connection(in_flight, closed_by_broker=closed_by_broker)
+    for record in (aged(2, 2), aged(3, 3)):
+        assert not detector.is_suspect(record)
+        assert not detector.is_poison(record)
+
+
+def test_who_is_acknowledged_is_acquitted() -> None:
+    detector = PoisonDetector()
+    bad = suspects(2)
+    for _ in range(MAX_LOST_CONNECTIONS):
+        detector.record_lost_connection([bad], closed_by_broker=True)
+    detector.record_acknowledgement(bad[0])
+    assert not detector.must_send_singly
+    for _ in range(MAX_LOST_CONNECTIONS):
+        detector.record_lost_connection([bad], closed_by_broker=True)
+        assert not detector.is_poison(bad[0][0])
+
+
+def test_a_suspect_that_never_comes_again_does_not_slow_the_lanes_for_ever() -> None:
+    detector = PoisonDetector()
+    detector.record_lost_connection([suspects(1)], closed_by_broker=True)
+    for n in range(MAX_SINGLE_SENDS):
+        assert detector.must_send_singly, n
+        detector.record_acknowledgement(suspects(2 + n)[0])
+    assert not detector.must_send_singly

@@ -183,6 +183,15 @@ def test_periods_of_another_time_are_told_once_and_not_counted(years: int) -> No
     assert kinds(centre.period(MORNING, MORNING - 900, MORNING, 5)) == ["coverage", "crossing"]
 
 
+@pytest.mark.parametrize(("age_s", "counted"), [(400 * 86_400, True), (400 * 86_400 + 1, False)])
+def test_a_period_of_last_year_is_counted_once_and_an_older_one_told_once(age_s: int, counted: bool) -> None:
+    centre = begun()
+    since = MORNING - age_s
+    facts = kinds(centre.period(MORNING, since, since + 900, 5))
+    assert facts == ["coverage", "crossing" if counted else "counter-implausible"]
+    assert kinds(centre.period(MORNING, since, since + 900, 5)) == []
+
+
 def test_a_counter_whose_clock_is_some_hours_fast_is_taken_to_speak_of_now() -> None:
     (crossing,) = told(begun().period(MORNING, MORNING + 28_800, MORNING + 29_700, 5), "crossing")
     assert crossing == {"in": 5, "out": 0}
