@@ -17,7 +17,12 @@ import msgspec
 import pytest
 
 from gateway.journal import Journal, JournalDamaged, JournalFailed, JournalReader, RecordPack, StorageLimits
-from gateway.journal.journal import MAX_COMMITTED_WINDOWS, MAX_SENT_UNCOMMITTED, MAX_UNWRITTEN_WINDOWS
+from gateway.journal.journal import (
+    MAX_COMMITTED_WINDOWS,
+    MAX_SENT_UNCOMMITTED,
+    MAX_UNWRITTEN_WINDOWS,
+    ROWS_PER_EVICTION,
+)
 from gateway.journal.rows import MAX_RECORD_BYTES
 from gateway.journal.statements import MAX_DEAD_LETTERS
 from gateway.model import Fact, Lane, Record, Sample
@@ -271,6 +276,61 @@ async def test_the_cursor_is_durable_and_never_goes_back(tmp_path: Path) -> None
         assert await j.reader.pending_count(ALARM) == 1
 
 
+async def refuse(_: object) -> list[int]:
+    raise JournalFailed("journal-write", path="", reason="read-only")
+
+
+async def test_what_a_failed_commit_held_is_in_the_next_one_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for n in range(6):
+            j.append("s", [fact(clock, lane, n=n) for lane in (ALARM, EVENT)], {})
+            await j.commit()
+        with monkeypatch.context() as patch:
+            patch.setattr(j._writer, "transact", refuse)
+            for lane, pos in ((ALARM, 2), (EVENT, 3)):
+                j.acknowledge(lane, pos)
+            j.append("s", [fact(clock, lane, n=6) for lane in (ALARM, EVENT)], {"k": Row(1), "old": Row(1)})
+            with pytest.raises(JournalFailed):
+                await j.commit()
+        assert [alarm.body["n"] for alarm in j.uncommitted_alarms()] == [6]
+        j.acknowledge(ALARM, 4)
+        j.append("s", [fact(clock, lane, n=7) for lane in (ALARM, EVENT)], {"k": Row(2)})
+        await j.commit()
+        async with JournalReader.open(path) as reader:
+            assert [await reader.cursor_pos(lane) for lane in (ALARM, EVENT)] == [4, 3]
+            rows = await reader.service_rows("s")
+            assert {key: msgspec.msgpack.decode(body, type=Row).n for key, body in rows.items()} == {
+                "k": 2,
+                "old": 1,
+            }
+        for lane in (ALARM, EVENT):
+            assert [record.body["n"] for record in await records(path, lane)] == list(range(8))
+    async with journal(path) as (j, _):
+        assert [j.delivered_pos[lane] for lane in (ALARM, EVENT)] == [4, 3]
+
+
+async def test_after_a_failed_commit_the_newest_acknowledgement_alone_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j.db"
+    async with journal(path) as (j, clock):
+        for _ in range(3):
+            j.append("s", [fact(clock)], {})
+            await j.commit()
+        for pos in (1, 2, 3):
+            with monkeypatch.context() as patch:
+                patch.setattr(j._writer, "transact", refuse)
+                j.acknowledge(ALARM, pos)
+                with pytest.raises(JournalFailed):
+                    await j.commit()
+        await j.commit()
+        async with JournalReader.open(path) as reader:
+            assert await reader.cursor_pos(ALARM) == 3
+
+
 CRASH = """
 import asyncio, os, signal, sys
 from pathlib import Path
@@ -478,6 +538,33 @@ async def test_what_was_delivered_is_no_loss_when_it_goes(tmp_path: Path) -> Non
         assert j.dropped_count == 0
 
 
+@pytest.mark.parametrize("delivered", [0, 1, 30, ROWS_PER_EVICTION, 100])
+async def test_only_what_was_not_delivered_is_lost_when_the_oldest_rows_go(
+    tmp_path: Path, delivered: int
+) -> None:
+    path, evicted, count = tmp_path / "j.db", ROWS_PER_EVICTION, 100
+    async with journal(path) as (j, clock):
+        for n in range(count):
+            j.append("s", [fact(clock, n=n)], {})
+            await j.commit()
+        j.acknowledge(ALARM, delivered)
+        assert await j._evict(ALARM)
+        assert j.delivered_pos[ALARM] == max(delivered, evicted)
+        assert await seqs(path, ALARM) == list(range(evicted + 1, count + 1))
+        (row,) = [row for row in await j.reader.ledger() if row.lane is ALARM]
+        lost = max(0, evicted - delivered)
+        assert (row.measured, row.delivered, row.pending) == (
+            count,
+            delivered,
+            count - max(delivered, evicted),
+        )
+        assert row.dropped == ({"space": lost} if lost else {})
+        assert j.dropped_count == lost
+        assert row.gaps == ([(delivered + 1, evicted, "space")] if lost else [])
+    async with journal(path) as (j, _):
+        assert j.delivered_pos[ALARM] == max(delivered, evicted)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
     """A disk of 12 MB."""
@@ -548,10 +635,6 @@ async def test_memory_is_bounded_while_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with journal(tmp_path / "j.db") as (j, clock):
-
-        async def refuse(_: object) -> list[int]:
-            raise JournalFailed("journal-write", path="", reason="read-only")
-
         with monkeypatch.context() as patch:
             patch.setattr(j._writer, "transact", refuse)
             first = j.window_after(0)

@@ -224,10 +224,11 @@ async def test_a_silent_broker_is_owed_four_alarms_four_events_and_twelve_of_tel
 
     taker.hold = True
     async with gateway(tmp_path) as it:
-        for n in range(4 * 30):
-            for lane in Lane:
-                put(it, lane, n)
-            await it.close_window()
+        for n in range(60):
+            it.measure(n, f"d{n}")
+            it.tell(ALARM, n, f"d{n}")
+            it.tell(EVENT, n, f"d{n}")
+        await it.close_window()
         it.start(taker.port)
         await eventually(lambda: owed(taker.owed) == limits)
         taker.release()
