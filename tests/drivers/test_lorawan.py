@@ -410,6 +410,16 @@ def sensor(model: str, name: str = "sensor", eui: str = EUI, every: float = 3600
 
 @contextlib.asynccontextmanager
 async def heard(broker: Broker, *devices: Device, application: str = "+") -> AsyncIterator[list[Any]]:
+    """What is heard from now on."""
+    async with heard_from_the_start(broker, *devices, application=application) as said:
+        await subscribed(broker, said)
+        yield said
+
+
+@contextlib.asynccontextmanager
+async def heard_from_the_start(
+    broker: Broker, *devices: Device, application: str = "+"
+) -> AsyncIterator[list[Any]]:
     said: list[Any] = []
 
     async def hear() -> None:
@@ -419,7 +429,6 @@ async def heard(broker: Broker, *devices: Device, application: str = "+") -> Asy
 
     task = asyncio.create_task(hear())
     try:
-        await subscribed(broker, said)
         yield said
     finally:
         task.cancel()
@@ -567,6 +576,15 @@ async def test_what_is_wrong_is_said_of_the_device_it_came_from(broker: Broker) 
         await publish(broker, uplink(LAST))
         await eventually(lambda: END in said)
     assert [raw.key for _, raw in said[:-1] if isinstance(raw, ReadFailed)] == ["not-uplink"] * len(wrong)
+
+
+async def test_a_retained_uplink_is_no_reading(broker: Broker) -> None:
+    await publish(broker, uplink("050001"), "-r")
+    async with heard_from_the_start(broker, sensor(WATER)) as said, asyncio.timeout(10):
+        while not said:  # What is retained comes first, as soon as the subscription stands.
+            await publish(broker, uplink(LAST))
+            await asyncio.sleep(0.05)
+    assert set(said) == {END}
 
 
 async def test_only_the_named_application_is_heard(broker: Broker) -> None:

@@ -85,6 +85,23 @@ def test_whoever_turns_back_before_the_line_is_not_counted() -> None:
     assert count(play([Walker(path)], 9)) == []
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_whoever_is_over_the_line_and_back_at_once_is_not_counted(turn: int) -> None:
+    """Far enough over to be counted, and back before it is certain."""
+
+    def path(t: float) -> tuple[float, float] | None:
+        return (0.5 + turn * (abs(t - 4) * 0.5 - 0.11), 0.5) if 2.5 < t < 5.5 else None
+
+    assert count(play([Walker(path)], 8)) == []
+
+
+def test_whoever_is_over_the_line_for_longer_came_and_went() -> None:
+    def path(t: float) -> tuple[float, float] | None:
+        return (0.5 + max(abs(t - 4) * 0.5 - 0.8, -0.2), 0.5) if 1.5 < t < 6.5 else None
+
+    assert directions(count(play([Walker(path)], 9))) == ["in", "out"]
+
+
 def test_whoever_stands_for_long_and_then_crosses_is_counted_once() -> None:
     def path(t: float) -> tuple[float, float] | None:
         x = 1.1 - 0.3 * (t - 1) if t < 2.5 else 0.65 if t < 15 else 0.65 - 0.3 * (t - 15)

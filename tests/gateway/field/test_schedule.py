@@ -78,6 +78,20 @@ async def test_a_dead_device_is_offline_after_three_failures_and_asked_ever_less
         assert len(rig.bus.times("dead")) == pytest.approx(20, abs=1)
 
 
+async def test_a_dead_device_adds_nothing_to_the_polls_that_were_left_out() -> None:
+    """Neither while it fails nor by its ever longer pauses: the line had time for it."""
+    rig = Rig(a_device("dead"), a_device("well"))
+    rig.bus.answers["dead"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)
+    async with rig.running():
+        await rig.clock.advance(600)
+        assert len(rig.bus.times("dead")) < 30
+        now = rig.clock.mono()
+        tallies = {name: health.tally.total(now)[0] for name, health in rig.line.health.devices.items()}
+        assert tallies["dead"].missed == 0
+        assert tallies["dead"].readings == 0
+        assert rig.line.counters.missed == tallies["well"].missed
+
+
 async def test_two_failures_are_not_an_outage(told: Any) -> None:
     rig = Rig(a_device("a"))
     rig.bus.answers["a"] = ReadFailed("timeout", FailureKind.TIMEOUT, unit=1)

@@ -288,16 +288,20 @@ async def test_what_a_failed_commit_held_is_in_the_next_one_in_order(
         for n in range(6):
             j.append("s", [fact(clock, lane, n=n) for lane in (ALARM, EVENT)], {})
             await j.commit()
+
+        async def refuse_while_more_comes(_: object) -> list[int]:
+            j.acknowledge(ALARM, 4)
+            j.append("s", [fact(clock, lane, n=7) for lane in (ALARM, EVENT)], {"k": Row(2)})
+            return await refuse(_)
+
         with monkeypatch.context() as patch:
-            patch.setattr(j._writer, "transact", refuse)
+            patch.setattr(j._writer, "transact", refuse_while_more_comes)
             for lane, pos in ((ALARM, 2), (EVENT, 3)):
                 j.acknowledge(lane, pos)
             j.append("s", [fact(clock, lane, n=6) for lane in (ALARM, EVENT)], {"k": Row(1), "old": Row(1)})
             with pytest.raises(JournalFailed):
                 await j.commit()
-        assert [alarm.body["n"] for alarm in j.uncommitted_alarms()] == [6]
-        j.acknowledge(ALARM, 4)
-        j.append("s", [fact(clock, lane, n=7) for lane in (ALARM, EVENT)], {"k": Row(2)})
+        assert [alarm.body["n"] for alarm in j.uncommitted_alarms()] == [6, 7]
         await j.commit()
         async with JournalReader.open(path) as reader:
             assert [await reader.cursor_pos(lane) for lane in (ALARM, EVENT)] == [4, 3]

@@ -165,7 +165,9 @@ def test_a_limit_at_the_end_of_what_is_measured_is_never_passed(
 ) -> None:
     end = load(tmp_path, SITE).devices["smoke"].points["temperature"]
     limit = getattr(end, bound)
-    rule = f'\n[rule.never]\nhazard = "fire"\nwhen = [{{ point = "smoke.temperature", {test} = {limit} }}]\n'
+    rule = (
+        f'\n[rule.never]\nhazard = "fire"\nwhen = [{{ point = "smoke.temperature", {test} = {limit} }}]\n'
+    )
     with pytest.raises(Mistakes) as refused:
         load(tmp_path, SITE + rule)
     assert [mistake.key for mistake in refused.value.mistakes] == ["rule-never"]

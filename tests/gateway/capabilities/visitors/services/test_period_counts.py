@@ -184,7 +184,9 @@ def test_periods_of_another_time_are_told_once_and_not_counted(years: int) -> No
 
 
 @pytest.mark.parametrize(("age_s", "counted"), [(400 * 86_400, True), (400 * 86_400 + 1, False)])
-def test_a_period_of_last_year_is_counted_once_and_an_older_one_told_once(age_s: int, counted: bool) -> None:
+def test_a_period_of_last_year_is_counted_once_and_an_older_one_told_once(
+    age_s: int, counted: bool
+) -> None:
     centre = begun()
     since = MORNING - age_s
     facts = kinds(centre.period(MORNING, since, since + 900, 5))

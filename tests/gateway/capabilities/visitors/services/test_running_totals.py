@@ -184,6 +184,20 @@ def test_a_total_of_before_a_restart_that_comes_after_it_is_not_counted() -> Non
     assert centre.now()[0] == 10 + 4
 
 
+@pytest.mark.parametrize(("hours", "counted"), [(5.99, 12), (6.01, 12 + 105 - 2)])
+def test_a_total_of_before_a_restart_may_come_late_for_six_hours(hours: float, counted: int) -> None:
+    """After that it is a crowd: by then the counter has got that far again."""
+    centre = Centre(every=60)
+    for minute, total in enumerate([100, 105, 110, 0, 0, 2]):
+        centre.says(minute * 60, total)
+    restarted = centre.row().restarted_at
+    assert restarted is not None
+    second = restarted.mono_ns / 1e9 - at(0).mono_ns / 1e9 + hours * 3600
+    centre.says(second - 60, 2)
+    centre.says(second, 105)
+    assert centre.now()[0] == counted
+
+
 def test_an_old_total_is_known_by_its_own_time_however_old() -> None:
     centre = Centre()
     for second in range(3 * MAX_REMEMBERED_TOTALS):

@@ -125,7 +125,9 @@ def test_so_many_of_them_must_agree(need: int, told: list[list[bool]]) -> None:
 
 
 def smoke_of_three() -> Site:
-    return Site(*(RuleCondition(point=f"{device}.smoke", equals=True) for device in "abc"), required_count=2)
+    return Site(
+        *(RuleCondition(point=f"{device}.smoke", equals=True) for device in "abc"), required_count=2
+    )
 
 
 def test_two_of_three_that_are_false_decide_although_the_third_was_never_heard() -> None:
