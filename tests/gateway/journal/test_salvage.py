@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -232,39 +231,55 @@ async def test_every_older_schema_is_brought_up_to_date_with_its_records(
 
 
 OPEN = """
-import asyncio, sys
+import asyncio, os, signal, sqlite3, sys
 from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 
+path, statements_left = Path(sys.argv[1]), int(sys.argv[2])
+connect, in_migration = sqlite3.connect, False
+
+def trace(statement):
+    global statements_left, in_migration
+    in_migration |= statement.startswith("BEGIN IMMEDIATE")
+    statements_left -= in_migration
+    if statements_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def traced(*args, **options):
+    connection = connect(*args, **options)
+    connection.set_trace_callback(trace)
+    return connection
+
 async def main():
-    async with Journal.open(Path(sys.argv[1]), SystemClock()):
-        print("open", flush=True)
+    sqlite3.connect = traced
+    async with Journal.open(path, SystemClock()):
+        pass
 
 asyncio.run(main())
 """
 
 
 async def test_a_migration_that_is_killed_is_old_or_new_never_half(tmp_path: Path) -> None:
+    """Killed before each of its statements, and before the one after them."""
     template = tmp_path / "old.db"
     old_database(template, 1)
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", OPEN, str(shutil.copy(template, tmp_path / "t.db"))], check=True)
-    whole = time.monotonic() - started
-    versions = set()
-    for n in range(12):
-        path = Path(shutil.copy(template, tmp_path / f"{n}.db"))
-        with subprocess.Popen(
-            [sys.executable, "-c", OPEN, str(path)], stdout=subprocess.DEVNULL
-        ) as process:
-            time.sleep(whole * (0.5 + n / 24))
-            process.send_signal(signal.SIGKILL)
+    schema = files("gateway.journal").joinpath("schema")
+    scripts = [schema.joinpath(f"{number:04}.sql").read_text() for number in range(2, LATEST + 1)]
+    count = sum(script.count(";\n") + len(("BEGIN", "PRAGMA", "COMMIT")) for script in scripts)
+    versions = []
+    for executed in range(count + 1):
+        path = Path(shutil.copy(template, tmp_path / f"{executed}.db"))
+        killed = subprocess.run([sys.executable, "-c", OPEN, str(path), str(executed)], timeout=50)
+        assert killed.returncode == -signal.SIGKILL
         with sqlite3.connect(path) as db:
             ((version,),) = db.execute("PRAGMA user_version").fetchall()
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
         db.close()
-        versions.add(version)
-        assert ("gap" in tables) == (version == LATEST)
+        versions.append(version)
+        assert ("day" in tables) == ("gap" in tables) == ("dead" in tables) == (version > 1)
         async with journal(path) as (j, _):
             assert [r.body async for r in j.reader.records(Lane.ALARM, 0)] == [{"n": 1}]
-    assert versions <= {1, LATEST}
+            assert await j.reader.gaps() == []
+    assert versions == sorted(versions)
+    assert (versions[0], versions[-2], versions[-1]) == (1, LATEST - 1, LATEST)
