@@ -231,13 +231,22 @@ async def test_every_older_schema_is_brought_up_to_date_with_its_records(
 
 
 OPEN = """
-import asyncio, os, signal, sqlite3, sys
+import asyncio, sys
 from pathlib import Path
 from gateway.base.clock import SystemClock
 from gateway.journal import Journal
 
-path, statements_left = Path(sys.argv[1]), int(sys.argv[2])
-connect, in_migration = sqlite3.connect, False
+async def main():
+    async with Journal.open(Path(sys.argv[1]), SystemClock()):
+        pass
+
+asyncio.run(main())
+"""
+
+KILL_IN_MIGRATION = """
+import os, signal, sqlite3, sys
+
+connect, statements_left, in_migration = sqlite3.connect, int(sys.argv[2]), False
 
 def trace(statement):
     global statements_left, in_migration
@@ -251,12 +260,7 @@ def traced(*args, **options):
     connection.set_trace_callback(trace)
     return connection
 
-async def main():
-    sqlite3.connect = traced
-    async with Journal.open(path, SystemClock()):
-        pass
-
-asyncio.run(main())
+sqlite3.connect = traced
 """
 
 
@@ -271,7 +275,9 @@ async def test_a_migration_that_is_killed_is_old_or_new_never_half(tmp_path: Pat
     for executed in range(count + 1):
         path = Path(shutil.copy(template, tmp_path / f"{executed}.db"))
         killed = subprocess.run(
-            [sys.executable, "-c", OPEN, str(path), str(executed)], timeout=50, check=False
+            [sys.executable, "-c", KILL_IN_MIGRATION + OPEN, str(path), str(executed)],
+            timeout=50,
+            check=False,
         )
         assert killed.returncode == -signal.SIGKILL
         with sqlite3.connect(path) as db:
