@@ -716,7 +716,7 @@ GAS = "gas/milesight-gs101"
 
 
 async def test_a_confirmed_downlink_is_done_when_the_device_acknowledges(broker: Broker) -> None:
-    async with chirpstack(broker) as server, commanded(broker, sensor(GAS, every=600)) as (bus, _):
+    async with chirpstack(broker) as server, commanded(broker, sensor(GAS, every=600)) as (bus, samples):
         muting = asyncio.create_task(bus.execute(command("mute-detector")))
         topic, said = await server.downlink()
         key, expires = said.pop("id"), datetime.fromisoformat(said.pop("expiresAt"))
@@ -727,8 +727,9 @@ async def test_a_confirmed_downlink_is_done_when_the_device_acknowledges(broker:
         await server.say("txack", queueItemId=key, fCntDown=3)
         await server.say("ack", queueItemId="another", acknowledged=True)
         await publish(broker, b"[]", event="ack")
-        await asyncio.sleep(0.2)
-        assert not muting.done()
+        await publish(broker, uplink("060100"))
+        await eventually(lambda: samples[-1].values == {"valve": False})
+        assert not muting.done(), "what came before the uplink was not taken for the answer"
         await server.say("ack", queueItemId=key, acknowledged=True, fCntDown=3)
         async with asyncio.timeout(10):
             await muting
@@ -762,7 +763,8 @@ async def test_a_valve_is_shut_when_it_says_so_and_its_state_is_heard_meanwhile(
         await publish(broker, uplink("060101"))
         await eventually(lambda: samples[-1].values == {"valve": True})
         await server.say("txack", queueItemId=said["id"], fCntDown=3)
-        await asyncio.sleep(0.2)
+        await publish(broker, uplink("060101 058E01"))
+        await eventually(lambda: samples[-1].values == {"valve": True, "gas": True})
         assert not shutting.done()
         await publish(broker, uplink("060100 058E00"))
         async with asyncio.timeout(10):

@@ -87,7 +87,7 @@ async def test_a_smoke_detector_whose_wire_is_cut(line: Line) -> None:
     options = modbus.Options(url=f"rtu:{line.path}", timeout=0.1)
     device = a_device("smoke/generic-rs485", modbus.Address(unit=7))
     async with watched(modbus.DRIVER, options, device) as alarms:
-        await asyncio.sleep(0.3)
+        await until(lambda: len(line.requests) >= 3)
         assert alarms.said() == [], "all is well"
         answers = False
         await until(lambda: alarms.said() == [SILENT])

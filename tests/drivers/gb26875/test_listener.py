@@ -349,7 +349,7 @@ async def test_a_clock_is_set_when_the_device_confirms_it() -> None:
     async with told_to("set-clock") as (peer, got, task):
         assert got.data[:2] == bytes((90, 1))
         peer.writer.write(packet(b"", command=CONFIRM, sequence=got.sequence + 1).encode())
-        await asyncio.sleep(0.1)
+        await peer.ask(PUBLISHED)
         assert not task.done()
         peer.writer.write(packet(b"", command=CONFIRM, sequence=got.sequence).encode())
         assert await outcome(task) == {}

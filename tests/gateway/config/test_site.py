@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Mistake, Mistakes, load_profile, load_site, profile_folders
 from gateway.words import LANGUAGES, words
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[3]
 DEMO = (ROOT / "config" / "demo.toml").read_text("utf-8")
@@ -243,14 +247,19 @@ VALUES = (
 )  # fmt: skip
 
 
-def refusal(load: Callable[[Path], object], file: Path, text: str) -> list[Mistake]:
-    """The mistakes of a file; anything else that is raised fails the test."""
+def load_or_refuse(load: Callable[[Path], T], file: Path, text: str) -> T | None:
+    """What a file holds. If it is refused, each mistake has its line and its words; anything else that is
+    raised fails the test."""
     file.write_text(text, "utf-8", errors="replace", newline="")
     try:
-        load(file)
+        return load(file)
     except Mistakes as refused:
-        return refused.mistakes
-    return []
+        mistakes = refused.mistakes
+    assert mistakes
+    for mistake in mistakes:
+        assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
+        assert all(mistake.text(language) for language in LANGUAGES)
+    return None
 
 
 @st.composite
@@ -274,14 +283,30 @@ def damaged(draw: st.DrawFn, texts: list[str]) -> str:
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([DEMO, SMALL]))
-def test_a_damaged_site_is_read_or_refused(tmp_path: Path, text: str) -> None:
-    for mistake in refusal(load_site, tmp_path / "site.toml", text):
-        assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
-        assert all(mistake.text(language) for language in LANGUAGES)
+@example(DEMO)
+@example(SMALL)
+def test_a_damaged_site_is_read_whole_or_refused(tmp_path: Path, text: str) -> None:
+    site = load_or_refuse(load_site, tmp_path / "site.toml", text)
+    if site is None:
+        assert text not in (DEMO, SMALL)
+        return
+    written = tomllib.loads((tmp_path / "site.toml").read_text("utf-8"))
+    assert site.devices.keys() == written.get("device", {}).keys()
+    assert site.buses.keys() == written.get("bus", {}).keys()
+    assert site.centre.id == written["site"]["id"]
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged([file.read_text("utf-8") for file in PROFILES]))
-def test_a_damaged_profile_is_read_or_refused(tmp_path: Path, text: str) -> None:
-    for mistake in refusal(load_profile, tmp_path / "profile.toml", text):
-        assert 1 <= mistake.line <= text.count("\n") + text.count("\r") + 1
+@example(PROFILES[0].read_text("utf-8"))
+def test_a_damaged_profile_is_read_whole_or_refused(tmp_path: Path, text: str) -> None:
+    profile = load_or_refuse(load_profile, tmp_path / "profile.toml", text)
+    if profile is None:
+        assert text != PROFILES[0].read_text("utf-8")
+        return
+    written = tomllib.loads((tmp_path / "profile.toml").read_text("utf-8"))
+    assert {name.partition(".")[0] for name in profile.points} == {
+        name.partition(".")[0] for name in written["points"]
+    }
+    assert profile.actions.keys() == written.get("actions", {}).keys()
+    assert len(profile.examples) == len(written.get("examples", []))

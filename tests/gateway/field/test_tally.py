@@ -47,3 +47,27 @@ def test_a_long_silence_leaves_nothing_of_before() -> None:
     sliding = SlidingTally(0.0)
     sliding.current(1.0).polls += 1
     assert sliding.total(10 * HALF_WINDOW_S) == (PollTally(), 0.0)
+
+
+def test_two_tallies_add_up() -> None:
+    tallies = []
+    for count in (2, 3):
+        tally = PollTally(polls=10 * count, missed=count, unconfirmed=2 * count, busy_s=0.5 * count)
+        tally.failures[FailureKind.TIMEOUT] += count
+        tally.add_latency(0.01)
+        tallies.append(tally)
+    both = tallies[0] + tallies[1]
+    assert (both.polls, both.missed, both.unconfirmed, both.busy_s) == (50, 5, 10, 2.5)
+    assert both.failures == {FailureKind.TIMEOUT: 5}
+    assert list(both.latencies.values()) == [2]
+    assert both.readings == 45
+
+
+def test_a_half_is_full_after_300_s_and_both_are_outdated_after_twice_that() -> None:
+    sliding = SlidingTally(0.0)
+    first = sliding.current(299.5)
+    assert sliding.current(300.0) is not first
+    for end, expected in ((599.5, (PollTally(polls=1), 599.5)), (600.0, (PollTally(), 0.0))):
+        sliding = SlidingTally(0.0)
+        sliding.current(1.0).polls += 1
+        assert sliding.total(end) == expected

@@ -18,6 +18,7 @@ class Proxy:
         """Accept, and do nothing more."""
         self.deaf = False
         """Drop what the broker says: no PUBACK arrives, while everything reaches the broker."""
+        self.dropped_bytes = 0
         self._open = asyncio.Event()
         self._open.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -70,7 +71,9 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(4096):
                 await self._open.wait()
-                if not (back and self.deaf):
+                if back and self.deaf:
+                    self.dropped_bytes += len(data)
+                else:
                     writer.write(data)
                     await writer.drain()
 

@@ -81,7 +81,7 @@ async def test_live_telemetry_leaves_at_once_and_the_cursor_follows_commit_and_p
         it.measure()
         await eventually(lambda: seen.seqs() == [1, 2, 3])
         await it.close_window()
-        await asyncio.sleep(0.3)
+        await eventually(lambda: way.dropped_bytes)
         assert it.journal.committed_pos[TELEMETRY] == 3
         assert it.journal.delivered_pos[TELEMETRY] == 2, "only a PUBACK releases"
 
@@ -97,7 +97,7 @@ async def test_a_window_committed_while_part_of_it_is_unsent_is_not_released(
             it.measure(device=device)
         await eventually(lambda: len(seen.records()) > 30)
         await it.close_window()
-        await asyncio.sleep(0.3)
+        await eventually(lambda: way.dropped_bytes)
         assert 30 < len(seen.records()) < 60
         assert it.journal.delivered_pos[TELEMETRY] == 1
         way.deaf = False

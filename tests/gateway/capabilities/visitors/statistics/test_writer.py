@@ -341,6 +341,18 @@ class Awake(SystemClock):
         raise Slept
 
 
+class Counting(SystemClock):
+    """Counts how often it was slept by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleeps = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps += 1
+        await super().sleep(seconds)
+
+
 async def kept(file: Path, journal: Path) -> None:
     """The daemon's task, until it waits for its next hour."""
     async with JournalReader.open(journal) as reader:
@@ -389,7 +401,7 @@ def test_a_damaged_file_is_put_aside_and_what_is_older_than_the_journal_taken_ov
 def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "RETRY_DELAY_S", 0.05)
+    monkeypatch.setattr(writer, "RETRY_DELAY_S", 0.01)
     caplog.set_level("INFO")
     write(tmp_path / "journal.db", [[crossing("2026-03-02T09:00", 3, 0)]])
     (tmp_path / "folder").touch()
@@ -397,8 +409,10 @@ def test_a_file_that_cannot_be_written_is_told_of_once_and_tried_again(
 
     async def live() -> None:
         async with JournalReader.open(tmp_path / "journal.db") as reader:
-            task = asyncio.create_task(statistics.maintain_statistics(file, reader, SystemClock()))
-            await asyncio.sleep(0.3)
+            clock = Counting()
+            task = asyncio.create_task(statistics.maintain_statistics(file, reader, clock))
+            while clock.sleeps < 3:
+                await asyncio.sleep(0.001)
             (tmp_path / "folder").unlink()
             while "statistics-well" not in caplog.text:
                 await asyncio.sleep(0.02)
