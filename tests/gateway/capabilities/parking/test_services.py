@@ -16,6 +16,12 @@ def test_bays_are_unknown_until_they_are_read() -> None:
     assert summary(parking()) == {"unknown": 2, "total": 2}
 
 
+def test_an_outage_before_the_first_reading_is_no_event() -> None:
+    fold = parking()
+    assert fold.step(sample("p", 0, error="timeout")) == []
+    assert summary(fold)["unknown"] == 2
+
+
 def test_a_car_comes_and_goes_and_its_stay_is_told() -> None:
     fold = parking()
     fold.step(sample("p", 0, occupied__1=False, occupied__2=False))
@@ -55,6 +61,8 @@ def test_a_message_about_something_else_leaves_a_bay_as_it_is() -> None:
     fold.step(sample("p", 5, battery=90))
     fold.step(sample("p", 6, occupied__1=False))
     assert summary(fold) == {"free": 2, "occupied": 0, "unknown": 0, "total": 2}
+    fold.step(sample("p", 7, occupied__2=True))
+    assert summary(fold) == {"free": 1, "occupied": 1, "unknown": 0, "total": 2}
 
 
 def test_after_a_restart_bays_are_unknown_first_then_true() -> None:

@@ -1,0 +1,54 @@
+"""The pure modules that are mutated, what tests them, and the mutants that no test can notice."""
+
+SAFETY = "gateway/capabilities/safety/services"
+VISITORS = "gateway/capabilities/visitors/services"
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "gateway/model/alarm.py": (f"{SAFETY}/alarms",),
+    "gateway/model/device_time.py": (),
+    "gateway/model/hours.py": (),
+    "gateway/model/time.py": (),
+    "gateway/wire/codec.py": (),
+    "gateway/wire/json_text.py": (),
+    "gateway/wire/path.py": (),
+    "gateway/wire/press.py": (),
+    "gateway/field/schedule.py": (),
+    "gateway/field/tally.py": (),
+    "gateway/journal/rows.py": ("gateway/journal/test_journal.py",),
+    "gateway/journal/tail.py": (),
+    "gateway/services/commands.py": (),
+    "gateway/services/presence.py": (),
+    "gateway/services/timekeeping.py": (),
+    "gateway/capabilities/parcels/services.py": (),
+    "gateway/capabilities/parking/services.py": (),
+    f"{SAFETY}/alarms/rule_evaluator.py": (f"{SAFETY}/alarms/test_places.py",),
+    f"{SAFETY}/alarms/rules.py": (f"{SAFETY}/alarms",),
+    f"{SAFETY}/alarms/state_machine.py": (),
+    f"{SAFETY}/alarms/service.py": (
+        f"{SAFETY}/alarms/test_scenarios.py",
+        f"{SAFETY}/alarms/test_places.py",
+    ),
+    f"{SAFETY}/batteries.py": (),
+    f"{SAFETY}/emergency_plans.py": (),
+    f"{SAFETY}/escalation.py": (),
+    f"{SAFETY}/findings.py": (),
+    f"{SAFETY}/patrols.py": (),
+    f"{SAFETY}/supervision.py": (),
+    f"{VISITORS}/bookings.py": (),
+    f"{VISITORS}/counters.py": (VISITORS,),
+    f"{VISITORS}/opening_hours.py": (),
+    f"{VISITORS}/period_counts.py": (),
+    f"{VISITORS}/running_totals.py": (f"{VISITORS}/test_exactness.py",),
+    f"{VISITORS}/service.py": (VISITORS,),
+    "drivers/ble/formats.py": (),
+    "drivers/dlt645/frames.py": (),
+    "drivers/dlt645/points.py": (),
+    "drivers/gb26875/packets.py": (),
+    "drivers/lorawan/records.py": ("drivers/test_lorawan.py",),
+    "drivers/modbus/framer.py": (),
+    "drivers/modbus/registers.py": (),
+}
+"""Each with what tests it besides its mirrored test, under `tests/`."""
+
+EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {}
+"""Mutants that behave as the module does: the line as it is and as it is changed, and why."""
