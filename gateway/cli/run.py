@@ -6,6 +6,7 @@ import argparse
 import asyncio
 
 from gateway.base import log
+from gateway.base.event_loop import TimedEventLoop
 from gateway.base.files import close_to_others
 from gateway.config.adoption import choose_configuration
 from gateway.daemon import main
@@ -18,4 +19,6 @@ def run(options: argparse.Namespace) -> None:
     close_to_others()
     choice = choose_configuration(options.config)
     log.setup_logging(choice.site.centre.language)
-    asyncio.run(main.run(options.config, choice))
+    loop = TimedEventLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main.run(options.config, choice, lambda: loop.idle_s))

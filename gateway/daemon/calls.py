@@ -92,6 +92,8 @@ class ControlCalls(Mapping[str, Handler]):
         if uplink := self._gateway.uplink:
             errors = [*([uplink.offline_error] if uplink.offline_error else ()), *uplink.restrictions]
             findings += [{"key": "uplink", "facts": {"reason": error.as_sentence()}} for error in errors]
+        overload = self._gateway.overload
+        findings += [{"key": "overloaded", "facts": overload.facts()}] if overload.is_reported else []
         return {"buses": reports, "gateway": findings}
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +49,7 @@ from .composition import Components, ComponentSpec, Composition
 from .engine import CarriedState, Engine
 from .latest_expiry import LatestExpiry, latest_expiry_file
 from .loop_lag import LoopLag
+from .overload import LoadCounters, Overload
 from .reload import Reloader
 
 SELF_REPORT_INTERVAL_S = 60.0
@@ -101,10 +102,12 @@ class Gateway:
         start: StartConfiguration,
         journal: Journal,
         clock: Clock,
+        idle_s: Callable[[], float],
         disk_failure: str = "",
         damage: str = "",
     ) -> None:
-        """`disk_failure`: why the journal is in memory; `damage`: why the one before had to be replaced."""
+        """`idle_s`: seconds since the start in which the event loop had nothing to do. `disk_failure`: why
+        the journal is in memory; `damage`: why the one before had to be replaced."""
         self.site = start.site
         self.journal = journal
         self.clock = clock
@@ -118,7 +121,9 @@ class Gateway:
             ),
         )  # fmt: skip
         self.reloader = Reloader(file, start, self.engine, journal, clock, self._apply)
+        self.idle_s = idle_s
         self.loop_lag = LoopLag(clock)
+        self.overload = Overload(clock, self._measure_load)
         self._disk_failure = disk_failure
         self._damage = damage or ("damaged" if journal.damaged_copy else "")
         self._is_restored = False
@@ -164,6 +169,7 @@ class Gateway:
                 "metrics": metrics.serve(self.site.metrics, self),
                 "watchdog": self._feed_watchdog(),
                 "loop-lag": self.loop_lag.run(),
+                "overload": self.overload.run(),
                 "report": self._report_own_figures(),
                 "reload": self.reloader.run(),
                 "hang-up": self._reload_on_signal(reload_requested),
@@ -200,6 +206,7 @@ class Gateway:
             self.clock,
             self.engine.publish_sample,
             lambda: saved_states(self.engine.rows(DriverState.name)),
+            lambda: self.overload.stretch,
         )
 
     def _build_uplink(self) -> Uplink:
@@ -232,6 +239,15 @@ class Gateway:
     def uplink(self) -> Uplink | None:
         """The connection to the platform, if the site has one."""
         return next((part for part in self.components.values() if isinstance(part, Uplink)), None)
+
+    def _measure_load(self) -> LoadCounters:
+        counters = [line.counters for line in self.lines.values()]
+        return LoadCounters(
+            self.idle_s(),
+            sum(each.polls for each in counters),
+            sum(each.missed for each in counters),
+            self.uplink.telemetry_rows_behind if self.uplink and self.uplink.is_online else 0,
+        )
 
     @property
     def jobs(self) -> list[Job]:

@@ -7,7 +7,8 @@ import contextlib
 import fcntl
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -43,8 +44,11 @@ MAX_QUICK_ENDS = 3
 """After so many damaged journals in a row, each within `QUICK_END_S`, the process ends."""
 
 
-async def run(file: Path, start: StartConfiguration) -> None:
-    """Run the configuration chosen for that site file, until SIGTERM or SIGINT; SIGHUP reloads the file."""
+async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float] = time.monotonic) -> None:
+    """Run the configuration chosen for that site file, until SIGTERM or SIGINT; SIGHUP reloads the file.
+
+    `idle_s`: seconds since the start in which the event loop had nothing to do; by default, all of them.
+    """
     check_jobs()
     site = start.site
     log_event(
@@ -64,7 +68,7 @@ async def run(file: Path, start: StartConfiguration) -> None:
         gateway, began_s = None, clock.mono()
         try:
             async with _open_journal(start.site, clock) as (journal, disk_failure):
-                gateway = Gateway(file, start, journal, clock, disk_failure, damage)
+                gateway = Gateway(file, start, journal, clock, idle_s, disk_failure, damage)
                 await gateway.restore(carried)
                 async with (
                     control.serve_control_socket(start.site.control.socket, ControlCalls(gateway)),

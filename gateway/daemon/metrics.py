@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -25,6 +25,7 @@ from gateway.wire.http_server import HttpRequest, HttpResponse, serve_http
 from gateway.wire.mqtt import Connection
 
 from .loop_lag import LAG_BUCKETS_S, LoopLag
+from .overload import Overload
 from .reload import Reloader
 
 
@@ -34,6 +35,8 @@ class MeasuredGateway(Protocol):
     journal: Journal
     reloader: Reloader
     loop_lag: LoopLag
+    overload: Overload
+    idle_s: Callable[[], float]
 
     @property
     def lines(self) -> Mapping[str, Line]:
@@ -69,7 +72,7 @@ class GatewayCollector(Collector):
         yield from self._collect_buses()
         yield from self._collect_journal()
         yield from self._collect_figures()
-        yield from self._collect_loop_lag()
+        yield from self._collect_loop()
         text = "The revision of the configuration that holds."
         yield GaugeMetricFamily("linli_config_revision", text, value=self._gateway.reloader.revision.number)
         if uplink := self._gateway.uplink:
@@ -91,12 +94,16 @@ class GatewayCollector(Collector):
             )
             yield delays
 
-    def _collect_loop_lag(self) -> Iterable[Metric]:
+    def _collect_loop(self) -> Iterable[Metric]:
         lag = self._gateway.loop_lag
         lags = HistogramMetricFamily("linli_loop_lag_seconds", "How late the event loop does what is due.")
         lags.add_metric([], _buckets(LAG_BUCKETS_S, lag.counts), lag.sum_s)
         text = "The longest lag of the event loop in the last minutes."
         yield from (lags, GaugeMetricFamily("linli_loop_lag_worst_seconds", text, value=lag.worst_s))
+        text = "Time in which the event loop had nothing to do."
+        yield CounterMetricFamily("linli_loop_idle_seconds", text, value=self._gateway.idle_s())
+        text = "How many times longer than configured the poll periods are; more than 1 while overloaded."
+        yield GaugeMetricFamily("linli_poll_stretch", text, value=self._gateway.overload.stretch)
 
     def _collect_figures(self) -> Iterable[Metric]:
         """The figures that capabilities declare."""

@@ -28,7 +28,8 @@ and the first poll may take its time as well."""
 
 class Line:
     """A bus with its devices. `sink` takes their samples; `saved_states` are what drivers had saved of
-    them (`Driver.state_to_save`), by device."""
+    them (`Driver.state_to_save`), by device. `stretch` is the factor by which the periods of all
+    devices but safety devices are longer now than configured."""
 
     def __init__(
         self,
@@ -37,12 +38,14 @@ class Line:
         clock: Clock,
         sink: SampleSink,
         saved_states: Callable[[], Mapping[str, bytes]] = dict,
+        stretch: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self.spec = spec
         self.health = LineHealth(spec, devices, clock, sink)
         self._devices = devices
         self._clock = clock
         self._saved_states = saved_states
+        self._stretch = stretch
         self._open_line: PolledLine | PushedLine | None = None
         self._listener: Listener | None = None
         self._quirks: dict[str, Any] = {}
@@ -146,7 +149,7 @@ class Line:
                 await self._open_line.run()
                 return
             bus.quirks = self._quirks
-            self._open_line = PolledLine(bus, self.health, self._clock, self._transaction)
+            self._open_line = PolledLine(bus, self.health, self._clock, self._transaction, self._stretch)
             if isinstance(bus, Listener):
                 messages = PushedLine(bus, self.health, self._clock).receive_messages()
                 await run_all(polls=self._open_line.run(), messages=messages)

@@ -51,11 +51,19 @@ SCAN_REQUEST_TIMEOUT_S = 20.0
 class PolledLine:
     """An open line that is polled. `transaction` is held while a request is on the line."""
 
-    def __init__(self, bus: Bus, health: LineHealth, clock: Clock, transaction: asyncio.Lock) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        health: LineHealth,
+        clock: Clock,
+        transaction: asyncio.Lock,
+        stretch: Callable[[], float],
+    ) -> None:
         self._bus = bus
         self._health = health
         self._clock = clock
         self._transaction = transaction
+        self._stretch = stretch
         self._name = health.spec.name
         self._devices = [ScheduledDevice(device) for device in health.devices.values()]
         self._requests: asyncio.Queue[LineRequest] = asyncio.Queue()
@@ -108,7 +116,10 @@ class PolledLine:
         spent_s = self._own_time_s() - began_s
         self._health.counters.busy_s += spent_s
         self._health.counters.missed += scheduled.schedule_next(
-            self._clock.mono(), spent_s, self._max_share(scheduled.health)
+            self._clock.mono(),
+            spent_s,
+            self._max_share(scheduled.health),
+            1.0 if scheduled.is_safety_device else self._stretch(),
         )
         queue.push(scheduled)
 

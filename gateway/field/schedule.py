@@ -27,16 +27,20 @@ class ScheduledDevice:
         self.device = health.device
         self.is_safety_device = health.is_safety_device
         self.phase = zlib.crc32(self.device.name.encode()) % PHASE_COUNT / PHASE_COUNT
+        self.period_s = self.device.every
+        """Seconds between its polls at present."""
         self.due_s = 0.0
 
-    def schedule_next(self, now_s: float, spent_s: float, max_share: float) -> int:
+    def schedule_next(self, now_s: float, spent_s: float, max_share: float, stretch: float) -> int:
         """Set the time of the next poll: in the device's own phase of the monotonic clock, and so that it
-        uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took.
+        uses at most `max_share` (0 to 1) of the line's time. `spent_s` is what its last poll took; the
+        period is `stretch` times the configured one.
 
         Returns how many polls were missed because the line was busy.
         """
-        period_s, failures = self.device.every, self.health.failures_in_a_row
+        period_s, failures = self.device.every * stretch, self.health.failures_in_a_row
         was_due = self.due_s
+        earlier_period_s, self.period_s = self.period_s, period_s
         if failures:
             # Soon at first, so that an outage is known; then less and less often.
             delay_s = (
@@ -47,7 +51,9 @@ class ScheduledDevice:
             self.due_s = now_s + delay_s
         else:
             anchor = self.phase * period_s
-            self.due_s = anchor + max(0.0, (now_s - anchor) // period_s + 1) * period_s
+            # Other periods have other phases: polls come early and late, but not twice as often on the way.
+            earliest_s = max(now_s, was_due + period_s / 2) if period_s != earlier_period_s else now_s
+            self.due_s = anchor + max(0.0, (earliest_s - anchor) // period_s + 1) * period_s
         if spent_s > MAX_UNLIMITED_POLL_S:
             self.due_s = max(self.due_s, now_s + spent_s / max_share - spent_s)
         missed = 0 if failures else max(0, round((self.due_s - was_due) / period_s) - 1)

@@ -303,10 +303,15 @@ class Uplink:
             self._publish_fitting(link, self._dialect.ledger_message, rows, retain=True)
             await self._clock.sleep(LEDGER_INTERVAL_S)
 
-    def _is_behind(self) -> bool:
+    @property
+    def telemetry_rows_behind(self) -> int:
+        """Rows that the platform has not acknowledged, though it accepts telemetry."""
         journal = self._journal
         rows = journal.committed_pos[Lane.TELEMETRY] - journal.delivered_pos[Lane.TELEMETRY]
-        return rows > MAX_ROWS_BEHIND and not self._holds_telemetry
+        return 0 if self._holds_telemetry else rows
+
+    def _is_behind(self) -> bool:
+        return self.telemetry_rows_behind > MAX_ROWS_BEHIND
 
     def _publish_fitting(
         self,

@@ -12,12 +12,13 @@ from unicodedata import east_asian_width
 
 from field import FIELD
 from figures import FIGURES
+from overload import overload
 from rig import OTHER_CORES
 from subjects import GATEWAY, Figures, Workload
 from visitors import visitors
 from years import YEARLY
 
-SUBJECTS = {**GATEWAY, **FIELD, **YEARLY, "visitors": visitors}
+SUBJECTS = {**GATEWAY, **FIELD, **YEARLY, "overload": overload, "visitors": visitors}
 
 
 def main() -> None:

@@ -42,6 +42,20 @@ FAULT_NAMES = {
 }
 """The faults of the hostile slaves."""
 
+OVERLOAD_FIGURES = {
+    "arrived_percent": Figure("到达平台，占上限", "arriving, of the ceiling", "%", "≥95"),
+    "cpu_times": Figure("每点 CPU，与 0.8 倍之比", "CPU per point, to that at 0.8 times", "×", "≤1.1"),
+    "stretch": Figure("轮询周期延长到", "periods, of the configured", "×"),
+    "missed_percent": Figure("错过的轮询", "polls missed", "%"),
+    "unevenness": Figure("各设备次数最多与最少之比", "most samples of a device to the fewest", "×"),
+    "safety_percent": Figure("安全设备保持的节拍", "cadence that safety devices keep", "%", "≥95"),
+    "delay_p50_ms": Figure("遥测 读到→到达 p50", "telemetry, read to arrival, p50", "ms"),
+    "alarm_p50_ms": Figure("警报 读到→到达 p50", "alarms, read to arrival, p50", "ms"),
+    "alarm_p99_ms": Figure("警报 读到→到达 p99", "alarms, read to arrival, p99", "ms", "≤50"),
+    "memory_times": Figure("内存，与 0.8 倍之比", "memory, to that at 0.8 times", "×"),
+}
+"""Of each load beyond the ceiling."""
+
 FIGURES: dict[str, dict[str, Figure]] = {
     "saturation": {
         "points_per_second": Figure("单核饱和时采集", "read and journalled on one core, flat out", "/s"),
@@ -164,6 +178,19 @@ FIGURES: dict[str, dict[str, Figure]] = {
         "workbook_s": Figure("一年的 Excel 工作簿", "a year's workbook", "s", "≤10"),
         "facts_per_second": Figure("补读日志库", "catching up with the journal", "/s", "≥10000"),
         "written_mb_per_day": Figure("每天写入存储卡", "written to the card a day", "MB", "≤10"),
+    },
+    "overload": {
+        "ceiling_points_per_second": Figure("单核上限", "the ceiling of one core", "/s"),
+        "alarm_p50_ms": Figure("上限处警报 读到→到达 p50", "alarms there, read to arrival, p50", "ms"),
+        "alarm_p99_ms": Figure("上限处警报 读到→到达 p99", "alarms there, read to arrival, p99", "ms"),
+        **{
+            f"{name}_{factor}": figure._replace(
+                zh=f"{factor} 倍：{figure.zh}", en=f"{factor} times that: {figure.en}"
+            )
+            for factor in (1.1, 1.5, 2.0)
+            for name, figure in OVERLOAD_FIGURES.items()
+        },
+        "recovery_s": Figure("减负后恢复", "recovery, once the load is low", "s", "≤10"),
     },
     "siren": {
         "siren_p50_ms": Figure("报警读数→警笛动作 p50", "reading of an alarm to the siren, p50", "ms"),

@@ -80,7 +80,7 @@ def load(workload: Workload) -> Figures:
             time.sleep(30 * workload.time_factor)
             arrived = recorder.samples[before:]
         resident, pss = daemon.resident_mb(), daemon.proportional_mb()
-    times = _since_read(arrived, "stamp")
+    times = since_read(arrived, "stamp")
     thousands = measured.polls * points / 1000
     return {
         "cpu_s_per_100k_points": 100 * measured.cpu / thousands,
@@ -90,8 +90,8 @@ def load(workload: Workload) -> Figures:
         "missed_percent": measured.missed_percent,
         "disk_bytes_per_1000_points": measured.written / thousands,
         "syncs_per_1000_points": measured.commits / thousands,
-        "telemetry_p50_ms": _percentile(times, 50),
-        "telemetry_p99_ms": _percentile(times, 99),
+        "telemetry_p50_ms": percentile(times, 50),
+        "telemetry_p99_ms": percentile(times, 99),
     }
 
 
@@ -105,14 +105,14 @@ def latency(workload: Workload) -> Figures:
         time.sleep(3 * workload.time_factor)
         samples, alarms = len(recorder.samples), len(recorder.alarms)
         time.sleep(30 * workload.time_factor)
-        telemetry = _since_read(recorder.samples[samples:], "stamp")
-        raised = _since_read([a for a in recorder.alarms[alarms:] if a.data["change"] == "raised"], "value")
+        telemetry = since_read(recorder.samples[samples:], "stamp")
+        raised = since_read([a for a in recorder.alarms[alarms:] if a.data["change"] == "raised"], "value")
     return {
-        "telemetry_p50_ms": _percentile(telemetry, 50),
-        "telemetry_p99_ms": _percentile(telemetry, 99),
+        "telemetry_p50_ms": percentile(telemetry, 50),
+        "telemetry_p99_ms": percentile(telemetry, 99),
         "telemetry_samples": len(telemetry),
-        "alarm_p50_ms": _percentile(raised, 50),
-        "alarm_p99_ms": _percentile(raised, 99),
+        "alarm_p50_ms": percentile(raised, 50),
+        "alarm_p99_ms": percentile(raised, 99),
         "alarm_samples": len(raised),
     }
 
@@ -237,8 +237,8 @@ def drain(workload: Workload) -> Figures:
         "repeated": len(got) - len(set(got)),
         "growth_mb": peak - resident,
         "alarm_samples": len(times),
-        "alarm_p50_ms": _percentile(times, 50),
-        "alarm_p99_ms": _percentile(times, 99),
+        "alarm_p50_ms": percentile(times, 50),
+        "alarm_p99_ms": percentile(times, 99),
     }
 
 
@@ -367,14 +367,14 @@ def on_the_daemons_core() -> Iterator[None]:
         os.sched_setaffinity(0, OTHER_CORES)
 
 
-def _since_read(arrivals: list[Arrival], key: str) -> list[float]:
+def since_read(arrivals: list[Arrival], key: str) -> list[float]:
     """Milliseconds from the slave's answer to the arrival, for records that contain the time of the
     answer."""
     values = ((a.at, a.data["value"] if key == "value" else a.data["values"].get(key)) for a in arrivals)
     return [(at - stamp) / 1000 for at, stamp in values if stamp]
 
 
-def _percentile(values: list[float], percent: int) -> float:
+def percentile(values: list[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 

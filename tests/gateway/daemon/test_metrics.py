@@ -56,6 +56,8 @@ def test_the_figures_are_as_prometheus_wants_them(running: Centre) -> None:
     turns = {s.labels.get("le"): s.value for s in own["linli_loop_lag_seconds"].samples}
     assert turns["+Inf"] > 10
     assert own["linli_loop_lag_worst_seconds"].samples[0].value >= 0
+    assert own["linli_loop_idle_seconds"].samples[0].value > 0
+    assert own["linli_poll_stretch"].samples[0].value >= 1
     states = [s.value for s in own["linli_devices"].samples]
     assert sum(states) == len(load_site(running.daemon.site).devices)
     polls = {s.labels["bus"]: s.value for s in own["linli_polls"].samples}

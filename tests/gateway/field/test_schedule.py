@@ -161,3 +161,55 @@ async def test_safety_devices_come_first_and_the_others_still_get_their_turn() -
     counts = Counter(name for _, name in rig.bus.polls)
     assert sum(counts[name] for name in safety) >= 3.5 * sum(counts[name] for name in others)
     assert min(counts[name] for name in others) >= 120 / 0.125 / 5 / 8 * 0.9
+
+
+class Stretched(Rig):
+    """A line whose periods are longer than configured."""
+
+    factor = 1.0
+
+    def stretch(self) -> float:
+        return self.factor
+
+
+async def test_longer_periods_are_even_and_spare_safety_devices() -> None:
+    rig = Stretched(a_device("smoke", alarm=FIRE), *(a_device(name) for name in names(20)))
+    rig.factor = 1.6
+    async with rig.running():
+        await rig.clock.advance(5)
+        before = len(rig.bus.polls)
+        await rig.clock.advance(160)
+    polls = Counter(name for _, name in rig.bus.polls[before:])
+    assert polls == pytest.approx({"smoke": 160, **dict.fromkeys(names(20), 100)}, abs=2)
+    for name in names(20):
+        times = rig.bus.times(name)[4:]
+        assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
+            [1.6] * (len(times) - 1), abs=0.3
+        )
+    assert rig.line.counters.missed == 0
+
+
+async def test_a_change_of_the_periods_makes_no_poll_come_early_and_none_count_as_missed() -> None:
+    rig = Stretched(*(a_device(name) for name in names(20)))
+    async with rig.running():
+        await rig.clock.advance(5)
+        for factor in (1.25, 1.3, 2.6, 2.5, 1.4, 1.3, 1.1, 1.0):
+            rig.factor = factor
+            before = rig.clock.mono()
+            await rig.clock.advance(10)
+            counts = Counter(name for moment, name in rig.bus.polls if moment >= before)
+            assert counts == pytest.approx(dict.fromkeys(names(20), 10 / factor), abs=2)
+    for name in names(20):
+        times = rig.bus.times(name)[1:]
+        assert min(b - a for a, b in itertools.pairwise(times)) > 0.4
+    assert rig.line.counters.missed == 0
+
+
+async def test_polls_are_missed_by_the_longer_period() -> None:
+    rig = Stretched(*(a_device(name) for name in names(10)))
+    rig.bus.latency = dict.fromkeys(names(10), 0.18)
+    rig.factor = 2.1
+    async with rig.running():
+        await rig.clock.advance(120)
+    assert rig.line.counters.missed == 0
+    assert rig.line.counters.polls == pytest.approx(120 * 10 / 2.1, rel=0.05)
