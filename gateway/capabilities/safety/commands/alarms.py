@@ -23,6 +23,7 @@ from gateway.terminal.printing import cli_text, print_table, single_line_cells
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred_language, words
 
+from ..places import place_text
 from ..services.alarms import Alarm, AlarmMode, AlarmState
 
 ACTIONS = {"ack": "acknowledge", "acknowledge": "acknowledge", "reset": "reset"}
@@ -119,10 +120,13 @@ def _print_alarms(site: Site, alarms: Sequence[Alarm], ids: dict[str, str]) -> N
 
 
 def _where(site: Site, alarm: Alarm) -> str:
-    """The title of the rule or of the device, and the point."""
+    """The title of the rule or of the device, the point, and the place behind it."""
     language, device = preferred_language(), site.devices.get(alarm.device)
     title = alarm.title.get(language) or (device.title[language] if device else "")
-    point = words(language).get(f"point.{alarm.point.partition('.')[0]}", alarm.point)
+    name, _, number = alarm.point.partition(".")
+    word = words(language).get(f"point.{name}")
+    known = f"{word} {number}".rstrip() if word else alarm.point
+    point = f"{known} {place_text(language, alarm.place, alarm.where)}".rstrip()
     return f"{title} ({alarm.device}, {point})" if title else f"{alarm.device} ({point})"
 
 
@@ -140,6 +144,8 @@ def _as_json(alarms: Sequence[Alarm], ids: dict[str, str]) -> list[dict[str, Any
             "id": alarm.id,
             "device": alarm.device,
             "point": alarm.point,
+            "place": alarm.place,
+            "where": alarm.where,
             "hazard": alarm.hazard,
             "state": alarm.state,
             "mode": alarm.mode,

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway import cli
+from gateway.base import control
+from gateway.base.clock import SystemClock
 from gateway.capabilities.safety.commands.alarms import short_ids
+from gateway.capabilities.safety.services.alarms import Alarm, AlarmState
+from gateway.model import Hazard
 from tests.gateway.conftest import Centre, linli
 from tests.gateway.simulate.conftest import eventually
+
+DEMO = Path(__file__).parents[5] / "config" / "demo.toml"
 
 
 def test_short_ids_tell_alarms_apart_and_stay() -> None:
@@ -54,6 +62,37 @@ def test_an_alarm_is_listed_acknowledged_and_reset(
     assert code == 0
     assert "Reset the alarm: done" in told
     assert drill["id"] not in {a["id"] for a in json.loads(alarms("--json")[1])}
+
+
+@pytest.mark.parametrize(
+    ("point", "place", "where", "told"),
+    [
+        ("overload.4", "", "", "main (main, 过载 4)"),
+        ("fire", "1-2-3", "三楼 走廊", "main (main, 火警 三楼 走廊 1-2-3)"),
+        ("own-rule", "", "", "main (main, own-rule)"),
+    ],
+)
+def test_an_alarm_is_listed_with_its_number_and_its_place(
+    point: str,
+    place: str,
+    where: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    at = SystemClock().now()
+    alarm = Alarm(
+        id=f"main/{point}/1", device="main", point=point, hazard=Hazard.FIRE, place=place, where=where,
+        state=AlarmState.ACTIVE, raised=at, title={"zh": "main", "en": "main"},
+    )  # fmt: skip
+
+    async def answer(*_: object) -> dict[str, Any]:
+        return {"alarms": [msgspec.to_builtins(alarm)]}
+
+    monkeypatch.setattr(control, "call_daemon", answer)
+    monkeypatch.setenv("LINLI_LANG", "zh")
+    assert cli.main(["alarms", "--config", str(DEMO)]) == 0
+    assert f" {told} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
