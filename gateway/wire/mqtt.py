@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import select
 import socket
 import ssl
 import threading
@@ -63,6 +64,8 @@ at a time. In a flood older ones are acknowledged at once: it must wait in the i
 fairly, and not in the broker's queue, which is not."""
 MAX_REMEMBERED = 10_000
 """Topics, and messages not processed to the end: a broker may send any number of them."""
+MAX_READING_S = 0.005
+"""Packets are read for so long in one turn of the event loop."""
 MAX_DELIVERIES = 3
 """A message whose processing failed so often is not processed again."""
 NO_MATCHING_SUBSCRIBERS = 0x10
@@ -539,10 +542,22 @@ class Connection:
             self._loop.add_reader(sock.fileno(), self._read_socket)
 
     def _read_socket(self) -> None:
+        # A flood must be read faster than it is processed: other devices' messages are behind it.
+        read_until = self._loop.time() + MAX_READING_S
         self._client.loop_read()
+        while self._loop.time() < read_until and self._has_data():
+            self._client.loop_read()
         # Data that TLS has already decrypted does not make the socket readable.
         while (sock := self._client.socket()) and hasattr(sock, "pending") and sock.pending():
             self._client.loop_read()
+
+    def _has_data(self) -> bool:
+        sock = self._client.socket()
+        if sock is None:
+            return False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _on_socket_close(self, _client: Any, _userdata: Any, sock: Any) -> None:
         self._loop.remove_reader(sock.fileno())

@@ -448,6 +448,31 @@ async def test_a_flood_nobody_reads_is_bounded_and_told_of(
     assert told == [f"inbox-full topic='t' count='{MAX_INBOX_BLOCKS}']", "inbox-emptied count='300']"]
 
 
+async def test_a_flood_that_takes_long_to_process_delays_no_other_topic(broker: Broker) -> None:
+    """What is sent behind a flood is heard long before all of the flood has been processed."""
+    async with (
+        connect(BrokerOptions(url=broker.url)) as connection,
+        connect(BrokerOptions(url=broker.url)) as sender,
+    ):
+        for topic in ("flood", "other"):
+            connection.subscribe(topic)
+            await connection.publish_command(topic, b"subscribed")
+        assert len(await heard(connection, 2)) == 2
+        flood = ("mosquitto_pub", "-p", str(broker.port), "-t", "flood", "-q", "0", "-l")
+        flooding = await asyncio.create_subprocess_exec(*flood, stdin=subprocess.PIPE)
+        await flooding.communicate(b"x\n" * 3000)
+        sent = sender.publish("other", b"alarm")
+        processed = 0
+        async with asyncio.timeout(20):
+            async for message in connection.messages():
+                if message.topic == "other":
+                    break
+                processed += 1
+                time.sleep(0.002)  # The work of decoding.
+        await sent
+        assert processed < 500
+
+
 async def test_a_flood_costs_no_message_of_another_topic(broker: Broker) -> None:
     """A foreign client floods one topic while messages to another one wait for a slow reader."""
     others = [b"%d" % number for number in range(40)]
