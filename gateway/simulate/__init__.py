@@ -34,10 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=in_language("串口链接 rs485 和 lockers 的目录", "where the lines rs485 and lockers appear"),
     )  # fmt: skip
     parser.add_argument(
-        "--modbus-port", type=parse_port, default=15020, metavar="N", help=in_language("0 = 任意", "any")
+        "--modbus-port",
+        type=parse_port,
+        default=15020,
+        metavar="N",
+        help=in_language("0 = 任意", "0 = any"),
     )
     parser.add_argument(
-        "--console-port", type=parse_port, default=15080, metavar="N", help=in_language("0 = 任意", "any")
+        "--console-port",
+        type=parse_port,
+        default=15080,
+        metavar="N",
+        help=in_language("0 = 任意", "0 = any"),
     )
     parser.add_argument(
         "--broker", type=parse_broker, default=(LOOPBACK, 18830), metavar="HOST:PORT",
@@ -56,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--start", type=parse_time_of_day, metavar="HH:MM",
-        help="从几点开始（默认：现在）· time of day to begin at (default: now)",
+        help=in_language("从几点开始（默认：现在）", "time of day to begin at (default: now)"),
     )  # fmt: skip
 
 
