@@ -57,6 +57,16 @@ def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
     assert [each.where for each in view_of(SMOKE, snapshot=snapshot).parts["safety"].ended] == ["二楼"]
 
 
+def test_an_offline_device_is_told_with_the_facts_of_its_error() -> None:
+    row = replace(alarm(AlarmState.ACTIVE, hazard=Hazard.FAULT), point="link", value="silent")
+    reason = {"sentence": "error.silent", "facts": {"seconds": 90}}
+    device = {"device": "smoke", "reason": reason}
+    buses: dict[str, object] = {"lora": {"up": True, "use": 0, "findings": [], "devices": [device]}}
+    silent = (sample("smoke", error="silent"),)
+    (line,) = view(SMOKE, samples=silent, buses=buses, safety={"smoke/link": row}).parts["safety"].alarms
+    assert line.reason == reason
+
+
 def test_which_of_several_points_it_is_is_shown() -> None:
     rows = {
         point: replace(alarm(AlarmState.ACTIVE), point=point)
