@@ -100,6 +100,8 @@ class Formatter:
 
     def headline(self, analysis: Analysis) -> str:
         total = analysis.total
+        if not total.came and total.share == 0:
+            return self.text("came-unknown")
         key = "came-total-least" if total.is_minimum else "came-total"
         return self.text(key, count=f"{total.came:,}")
 

@@ -134,6 +134,13 @@ def test_time_without_counting_is_no_time_without_visitors(tmp_path: Path) -> No
     assert formatter.coverage_text(month).startswith("开放时间内有 98.6% 的时间在计数")
 
 
+def test_visits_are_unknown_where_nothing_was_counted(tmp_path: Path) -> None:
+    what = batch([], [("north", "2026-03-02T08:30", False), ("south", "2026-03-02T08:30", False)])
+    day = analyse(tmp_path, what, "day", "2026-03-03", "2026-03-04T00:00")
+    assert (day.total.came, day.total.share) == (0, 0)
+    assert Formatter("zh", CENTRE).headline(day) == "来访人次未知：此时段没有计数"
+
+
 def test_a_door_that_was_never_heard_is_named(tmp_path: Path) -> None:
     what = batch([("2026-03-03T10:00", 1, 0)], [("south", "2026-03-03T07:00", True)])
     day = analyse(tmp_path, what, "day", "2026-03-03", "2026-03-03T12:00")
