@@ -102,6 +102,8 @@ def test_the_alarms_of_a_transformer_are_read_together(payload: str, values: dic
         ("water/dragino-lwl02", 10, "8BCE 01 00000C00000100", {"battery": 3.022}),
         ("door-contact/dragino-lds02", 10, "8BCE 01 00000C00000100", {"battery": 3.022, "open": True}),
         ("door-contact/dragino-lds02", 10, "4BCE 02 00000C00000100", {"battery": 3.022}),
+        ("water/dragino-lwl02", 2, "4C6C0200000300000000", {"battery": 3.18, "water": True}),
+        ("door-contact/dragino-lds02", 2, "8C960100000200001200", {"battery": 3.222, "open": True}),
         ("fridge/milesight-em320-th", 85, "83675B0001", {"temperature": 9.1}),
         ("fridge/milesight-ts302", 85, "94675B00280000", {"temperature.2": 9.1}),
     ],
