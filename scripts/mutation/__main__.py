@@ -177,7 +177,6 @@ def _is_noticed(mutant: Mutant) -> bool:
 
 def main(modules: Sequence[str], jobs: int) -> int:
     print(f"{'':64} mutants  killed  survived  equivalent")
-    survivors: list[Mutant] = []
     enough, totals = True, [0, 0, 0, 0]
     with (
         tempfile.TemporaryDirectory(prefix="linli-mutants-") as folder,
@@ -192,7 +191,6 @@ def main(modules: Sequence[str], jobs: int) -> int:
             counts = [len(mutants), sum(noticed), len(true), len(equivalent)]
             totals = [total + count for total, count in zip(totals, counts, strict=True)]
             enough &= sum(noticed) >= MIN_KILLED * (len(mutants) - len(equivalent))
-            survivors += true
             print(_row(module, counts), flush=True)
             for mutant in true:
                 print(
