@@ -22,7 +22,7 @@ from gateway.services import CORE_SERVICES
 
 from .fields import Table
 from .options import BusSpec
-from .reading import TomlReader
+from .reading import TomlReader, has_named_tables, table_names
 from .site import Site
 
 PACKAGE = "gateway.capabilities"
@@ -71,6 +71,13 @@ class SiteDraft(msgspec.Struct, frozen=True, kw_only=True):
     """The texts of an adopted configuration, to be read in place of such files."""
     sources: dict[str, str]
     """Add the texts of such files here, each under a unique name: they belong to the configuration."""
+
+    def is_reported(self, device: str) -> bool:
+        """Whether the site file has the device, but with mistakes, which have been reported already."""
+        written = table_names(self.data, "device")
+        return device not in self.devices and (
+            device in written or not has_named_tables(self.data, "device")
+        )
 
 
 class SiteSection(msgspec.Struct, frozen=True, kw_only=True):

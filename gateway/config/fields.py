@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.model import Checks
+from gateway.words import LANGUAGES
 
 from .toml_text import MAX_QUOTED_CHARACTERS, find_lookalike, lookalike_facts
 
@@ -46,10 +47,15 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
             mistakes.append(_type_mistake(name, field.type, table[name], str(error)))
             continue
         holds, sentence = checks.get(name, (lambda _: True, ""))
+        read = as_read(table[name])
         if isinstance(value, float) and not math.isfinite(value):
             mistakes.append(FieldMistake((name,), "value-not-finite"))
+        elif isinstance(value, Path) and not str(value).isprintable():
+            mistakes.append(FieldMistake((name,), "toml-backslash", read))
         elif not _check_passes(holds, value):
-            mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence))
+            mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence, read))
+        elif field.type == LOCALIZED and (key := _title_mistake(value)):
+            mistakes.append(FieldMistake((name,), key, read))
         elif isinstance(value, str) and _ADDRESS.match(value) and find_lookalike(value):
             mistakes += filter(None, [lookalike_mistake((name,), value)])
     if mistakes:
@@ -60,6 +66,19 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
         for name, (holds, sentence) in _inherited_checks(struct_type, "STRUCT_CHECKS").items()
         if not _check_passes(holds, built)
     ]
+
+
+LOCALIZED = str | dict[str, str]
+"""The type of a text for people: the same in every language, or by language."""
+
+
+def _title_mistake(text: str | dict[str, str]) -> str:
+    """The key of the sentence for a text that shows nothing in some language; empty if it is right."""
+    if isinstance(text, str):
+        return "title-empty" if text and not text.strip() else ""
+    if not text.keys() <= {*LANGUAGES}:
+        return "language-unknown"
+    return "" if text and all(each.strip() for each in text.values()) else "title-empty"
 
 
 _ADDRESS = re.compile(r"[a-z0-9+]*:?/|[^/]*:[0-9]+$")
@@ -81,8 +100,9 @@ _TYPE_SENTENCES = {
 
 def _type_mistake(name: str, field_type: Any, value: Any, reason: str) -> FieldMistake:
     """The mistake in a value that msgspec refuses for the reason."""
+    path, value = _find_refused(name, value, reason)
     facts = as_read(value)
-    if lookalike := lookalike_mistake((name,), value):
+    if lookalike := lookalike_mistake(path, value):
         return lookalike
     choices = _choices(msgspec.inspect.type_info(field_type))
     key = "value-wrong"
@@ -100,7 +120,18 @@ def _type_mistake(name: str, field_type: Any, value: Any, reason: str) -> FieldM
     elif expected := re.match(r"Expected `([^`]+)`, got", reason):
         kinds = expected[1].split(" | ")
         key = next((sentence for kind, sentence in _TYPE_SENTENCES.items() if kind in kinds), key)
-    return FieldMistake((name,), key, facts)
+    return FieldMistake(path, key, facts)
+
+
+def _find_refused(name: str, value: Any, reason: str) -> tuple[tuple[str, ...], Any]:
+    """The path of what msgspec refuses, with items of lists numbered from 1, and what was read there."""
+    path = [name]
+    found = re.search(r" - at `\$(.+)`$", reason)
+    # `[...]` is a value of a table whose key is not told.
+    for index, key in re.findall(r"\[(\d+)\]|\.([\w-]+)", found[1].partition("[...]")[0]) if found else ():
+        value = value[int(index) if index else key]
+        path.append(str(int(index) + 1) if index else key)
+    return tuple(path), value
 
 
 def _choices(type_info: Any) -> list[str]:

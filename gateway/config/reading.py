@@ -13,10 +13,11 @@ import msgspec
 import drivers
 from drivers import load_driver
 from gateway.model import ConfigError, Driver, as_fact
-from gateway.words import LANGUAGES, translate
+from gateway.model.hours import WeeklyHours, parse_week
+from gateway.words import LANGUAGES, translate, words
 
-from .fields import FieldMistake, Table, lookalike_mistake, struct_from_table, unknown_keys
-from .toml_text import DOTTED_KEY, KEY, TomlError, parse, read_text
+from .fields import FieldMistake, Table, as_read, lookalike_mistake, struct_from_table, unknown_keys
+from .toml_text import DOTTED_KEY, KEY, MAX_LINES_OF_VALUE, TomlError, parse, read_text
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 """Names end up in MQTT topics and metric labels."""
@@ -35,9 +36,11 @@ class Mistake(msgspec.Struct, frozen=True):
 
     def text(self, language: str) -> str:
         """The sentence that a person reads, with file and line."""
-        where = f"{self.where}: " if self.where else ""
         facts = {name: as_fact(fact) for name, fact in self.facts.items()}
-        return f"{self.file}:{self.line}: {where}{translate(language, f'error.{self.key}', **facts)}"
+        says_read = "read" not in facts or "{read}" in words(language)[f"error.{self.key}"]
+        where = self.where if says_read else f"{self.where} = {facts['read']}"
+        sentence = translate(language, f"error.{self.key}", **facts)
+        return f"{self.file}:{self.line}: {where}{': ' if where else ''}{sentence}"
 
     def as_json(self) -> dict[str, Any]:
         """For the control socket; the receiver makes the sentence."""
@@ -79,8 +82,8 @@ class TomlReader:
 
     def named_tables(self, data: Table, section: str) -> list[tuple[str, Table]]:
         tables = data.get(section, {})
-        if not isinstance(tables, dict):
-            self.add_mistake((section,), "table-expected", key=section)
+        if not has_named_tables(data, section):
+            self.add_mistake((section,), "table-unnamed", section=section)
             return []
         found = []
         for name, table in tables.items():
@@ -90,6 +93,26 @@ class TomlReader:
             self.check_name(name, (section, name))
             found.append((name, dict(table)))
         return found
+
+    def read_week(self, table: Table, path: tuple[str, ...]) -> WeeklyHours | None:
+        """Spans by days, and the dates in `closed`; reports every key that is wrong."""
+        before = len(self.mistakes)
+        for key, value in table.items():
+            try:
+                parse_week(*(({}, value) if key == "closed" else ({key: value},)))
+            except (TypeError, ValueError):
+                self.add_hours_mistake((*path, key), value)
+        if len(self.mistakes) > before:
+            return None
+        days = {key: value for key, value in table.items() if key != "closed"}
+        return parse_week(days, table.get("closed", ()))
+
+    def add_hours_mistake(self, path: tuple[str, ...], value: Any, key: str = "hours-form") -> None:
+        """Report hours that cannot be read; a character that only looks right is named."""
+        texts = [path[-1], *(value if isinstance(value, list) else [value])]
+        found = next(filter(None, (lookalike_mistake(path, text) for text in texts)), None)
+        mistake = found or FieldMistake(path, key, as_read(value))
+        self.add_mistake(mistake.path, mistake.key, 0, **mistake.facts)
 
     def check_name(self, name: str, path: tuple[str, ...]) -> None:
         if not NAME_PATTERN.fullmatch(name):
@@ -119,7 +142,17 @@ class TomlReader:
 
     def _add_field_mistakes(self, path: tuple[str, ...], mistakes: Iterable[FieldMistake]) -> None:
         for mistake in mistakes:
-            self.add_mistake((*path, *mistake.path), mistake.key, **mistake.facts)
+            line = self._line_within(path, mistake) if len(mistake.path) > 1 else 0
+            self.add_mistake((*path, *mistake.path), mistake.key, line, **mistake.facts)
+
+    def _line_within(self, path: tuple[str, ...], mistake: FieldMistake) -> int:
+        """The line of something in a value that has several lines; 0 if it is not found."""
+        first = self._lines.get((*path, mistake.path[0]), 1)
+        key, read = mistake.facts.get("key"), re.escape(str(mistake.facts.get("read")))
+        name = "" if mistake.path[-1].isdecimal() else rf"{mistake.path[-1]}\s*=\s*"
+        pattern = re.compile(rf"(?<![\w-]){key}\s*=" if key else name + read)
+        lines = self.text.split("\n")[first - 1 : first - 1 + MAX_LINES_OF_VALUE]
+        return next((number for number, line in enumerate(lines, first) if pattern.search(line)), 0)
 
     def parse_file(self, schema: str) -> Table | None:
         try:
@@ -140,6 +173,18 @@ class TomlReader:
         found = (self._lines[part] for part in tried if part in self._lines)
         line = at_line or next(itertools.chain(found, within), 1)
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
+
+
+def has_named_tables(data: Table, section: str) -> bool:
+    """Whether all of a section is in tables with a name, not in `[section]` itself."""
+    tables = data.get(section, {})
+    return isinstance(tables, dict) and all(isinstance(each, dict | list) for each in tables.values())
+
+
+def table_names(data: Table, section: str) -> list[str]:
+    """The names of a section's tables, those with mistakes included."""
+    tables = data.get(section)
+    return list(tables) if isinstance(tables, dict) else []
 
 
 def driver_name(driver: Driver) -> str:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from gateway.model import Checks, ConfigError, Device
-from gateway.model.hours import WeeklyHours, parse_week
+from gateway.model.hours import WeeklyHours
 from gateway.wire.broker import BrokerOptions, with_default_client_id
 
 from .capability import (
@@ -38,7 +38,7 @@ from .options import (
     UplinkOptions,
 )
 from .profile import Profile, load_profile
-from .reading import Mistakes, TomlReader, driver_name, localized
+from .reading import Mistakes, TomlReader, driver_name, has_named_tables, localized, table_names
 from .site import Site
 
 SITE_SCHEMA = "linli/site/1"
@@ -157,7 +157,9 @@ class _SiteReader(TomlReader):
                 for name, bus in buses.items()
             }
         devices = self._read_devices(data, buses)
-        self._check_uplink_commands(uplink, buses, devices)
+        # What a device that is configured wrongly can do is not known.
+        if has_named_tables(data, "device") and len(devices) == len(table_names(data, "device")):
+            self._check_uplink_commands(uplink, buses, devices)
         hours = self._read_hours(data)
         draft = SiteDraft(
             reader=self,
@@ -218,14 +220,7 @@ class _SiteReader(TomlReader):
         if not isinstance(table, dict):
             self.add_mistake(("hours",), "table-expected", key="hours")
             return None
-        week: dict[str, Any] = {key: spans for key, spans in table.items() if key != "closed"}
-        try:
-            for key in table:
-                parse_week(*(({}, table[key]) if key == "closed" else ({key: table[key]},)))
-        except (TypeError, ValueError) as error:
-            self.add_mistake(("hours", key), "hours-form", text=error)
-            return None
-        return parse_week(week, table.get("closed", ()))
+        return self.read_week(table, ("hours",))
 
     def _read_buses(self, data: Table) -> dict[str, BusSpec]:
         buses: dict[str, BusSpec] = {}

@@ -67,7 +67,7 @@ def parse_every_day(span: str) -> WeeklyHours:
     return WeeklyHours(((parse_span(span),),) * 7)
 
 
-def parse_week(days: Mapping[str, str | Iterable[str]], closed: Iterable[str] = ()) -> WeeklyHours:
+def parse_week(days: Mapping[str, str | Iterable[str]], closed: Iterable[str | date] = ()) -> WeeklyHours:
     """Spans by days: `{"mon-fri": "08:00-21:30", "sun": ["09:00-12:00", "14:00-17:00"]}`.
 
     Raises `ValueError` with the wrong text.
@@ -76,5 +76,5 @@ def parse_week(days: Mapping[str, str | Iterable[str]], closed: Iterable[str] = 
     for text, spans in days.items():
         for number in parse_days(text):
             week[number % 7] += map(parse_span, [spans] if isinstance(spans, str) else spans)
-    dates = frozenset(date.fromisoformat(text) for text in closed)
+    dates = frozenset(day if type(day) is date else date.fromisoformat(str(day)) for day in closed)
     return WeeklyHours(tuple(tuple(sorted(spans)) for spans in week), dates)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +10,9 @@ import msgspec
 from gateway.base.clock import local_time
 from gateway.config.capability import Figure, Figures, SiteDraft, SiteSection
 from gateway.config.fields import Table
-from gateway.config.reading import TomlReader, localized
+from gateway.config.reading import TomlReader, localized, table_names
 from gateway.config.site import Site
-from gateway.model import AlarmSpec, Checks, Device, Hazard, Point, Service
+from gateway.model import AlarmSpec, Checks, Hazard, Point, Service
 from gateway.words import LANGUAGES, translate
 
 from .services import (
@@ -110,7 +109,7 @@ def _read_layout(draft: SiteDraft) -> Layout:
     before = len(reader.mistakes)
     keys = reader.read_section(_VisitorsKeys, data, "visitors") or _VisitorsKeys()
     rooms = _read_rooms(reader, data)
-    doors = _read_doors(reader, data, devices)
+    doors = _read_doors(draft)
     found = Layout(
         rooms=rooms, doors=doors, limit=keys.limit, settle_s=keys.settle * 60, grace_s=keys.grace * 60
     )
@@ -157,19 +156,12 @@ def _read_rooms(reader: TomlReader, data: Table) -> dict[str, Room]:
     return rooms
 
 
-def _table_names(data: Table, section: str) -> list[str]:
-    """The names of a section's tables, invalid ones included."""
-    tables = data.get(section)
-    return list(tables) if isinstance(tables, dict) else []
-
-
-def _read_doors(reader: TomlReader, data: Table, devices: Mapping[str, Device]) -> dict[str, Door]:
+def _read_doors(draft: SiteDraft) -> dict[str, Door]:
+    reader, data, devices = draft.reader, draft.data, draft.devices
     doors: dict[str, Door] = {}
     taken: dict[str, str] = {}
     counters = [device.name for device in devices.values() if counts_visitors(device)]
-    # A device that is configured wrongly has been reported already.
-    already_reported = [name for name in _table_names(data, "device") if name not in devices]
-    places = (OUTSIDE, CENTRE, *_table_names(data, "room"))
+    places = (OUTSIDE, CENTRE, *table_names(data, "room"))
     for name, table in reader.named_tables(data, "door"):
         path = ("door", name)
         keys = reader.build_struct(_DoorKeys, table, path)
@@ -181,7 +173,7 @@ def _read_doors(reader: TomlReader, data: Table, devices: Mapping[str, Device]) 
             if counter in taken:
                 other = taken[counter]
                 reader.add_mistake((*path, "counters"), "door-counter-twice", counter=counter, other=other)
-            elif counter not in counters and counter not in already_reported:
+            elif counter not in counters and not draft.is_reported(counter):
                 known = ", ".join(counters) or "–"
                 reader.add_mistake((*path, "counters"), "door-counter", counter=counter, known=known)
             taken[counter] = name

@@ -47,8 +47,8 @@ def test_every_mistake_is_named_and_nothing_is_touched(
             server.accept()
     assert done.returncode == EX_CONFIG
     line = text[: text.index("unit = 999")].count("\n") + 1
-    assert f"{site}:{line}: device.gas-kitchen.unit: {said}" in done.stderr
-    assert f"{site}:6: site.id: " in done.stderr
+    assert f"{site}:{line}: device.gas-kitchen.unit = 999: {said}" in done.stderr
+    assert f'{site}:6: site.id = "De mo": ' in done.stderr
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == ["site.toml"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,6 +117,18 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("[device.smoke]", '[device."大厅"]', 11, "name-form"),
         ("[device.smoke]", "[Device.smoke]", 11, "key-unknown"),
         ("unit = 1", "unit = 1\nevry = 5", 15, "key-unknown"),
+        ("[device.smoke]", "[device]", 11, "table-unnamed"),
+        ("[device.smoke]", "[[device]]", 11, "table-unnamed"),
+        ('title = "Demo"', 'title = { cn = "Demo" }', 5, "language-unknown"),
+        ('title = "Demo"', 'title = { zh = " " }', 5, "title-empty"),
+        ("unit = 1", 'unit = 1\ntitle = "  "', 15, "title-empty"),
+        ("unit = 1", "unit = 1\ntitle = {}", 15, "title-empty"),
+        ("unit = 1", 'unit = 1\n[journal]\npath = "C:\\temp\\new.db"', 16, "toml-backslash"),
+        ("unit = 1", 'unit = 1\n[hours]\nmon-fri = "8:00-9:00"', 16, "hours-form"),
+        ("unit = 1", 'unit = 1\n[hours]\nmon-fri = "08：00-09：00"', 16, "character-lookalike"),
+        ("unit = 1", 'unit = 1\n[hours]\nmonday = "08:00-09:00"', 16, "hours-form"),
+        ("unit = 1", "unit = 1\n[hours]\nmon = [8]", 16, "hours-form"),
+        ("unit = 1", "unit = 1\n[hours]\nclosed = [2027]", 16, "hours-form"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -153,6 +166,46 @@ def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path
     text = SMALL + BROKERS.format(uplink="a") + 'client_id = "a"\n'
     (found,) = mistakes(file, text)
     assert (found.line, found.key) == (len(text.splitlines()), "client-id-twice")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("every = 0", ":15: device.smoke.every = 0: "),
+        ("title = {}", ":15: device.smoke.title = {}: "),
+        ('every = "5s"', '; this is "5s"'),
+        ('[hours]\nmon-fri = "8:00-9:00"', ':16: hours.mon-fri = "8:00-9:00": '),
+        ("[roster.day]\ncontacts = []\nmon = 8", ":17: roster.day.mon = 8: "),
+        ('[rule.a]\nhazard = "fire"\nwhen = [\n  { point = "smoke.smoke", is = true },\n'
+         '  { point = "smoke.temperature", above = "50" },\n]', ":19: rule.a.when.2.above: "),
+        ('[rule.a]\nhazard = "fire"\nwhen = [\n  { point = "smoke.smoke", iss = true },\n]',
+         ":18: rule.a.when.1: "),
+        ('[uplink]\nurl = "mqtt://h"\ncommands = [\n  "open",\n  3,\n]', ":19: uplink.commands.2: "),
+    ],
+)  # fmt: skip
+def test_a_mistake_says_what_was_read_and_where(tmp_path: Path, typed: str, said: str) -> None:
+    found = [mistake.text("en") for mistake in mistakes(tmp_path / "site.toml", f"{SMALL}{typed}\n")]
+    assert any(said in sentence for sentence in found)
+    assert not any(word in sentence for sentence in found for word in ("Error", "$", "`"))
+
+
+def test_a_mistake_in_a_device_is_no_mistake_of_what_names_the_device(tmp_path: Path) -> None:
+    text = SMALL.replace("unit = 1", 'unit = "1"') + (
+        '[rule.a]\nhazard = "fire"\nwhen = [{ point = "smoke.smoke", is = true }]\n'
+        '[output.b]\ndevice = "smoke"\non = "siren-on"\nhazards = ["fire"]\n'
+        '[door.c]\ncounters = ["smoke"]\n'
+        '[uplink]\nurl = "mqtt://h"\ncommands = ["open"]\n'
+    )
+    for written in (text, text.replace("[device.smoke]", "[[device]]"), text.replace(".smoke]", "]")):
+        (found,) = mistakes(tmp_path / "site.toml", written)
+        assert found.where.startswith("device")
+
+
+def test_a_closed_day_may_be_a_date_of_toml(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f"{SMALL}[hours]\nmon = '08:00-09:00'\nclosed = [2027-01-01]\n")
+    hours = load_site(tmp_path / "site.toml").hours
+    assert hours is not None
+    assert hours.closed == {date(2027, 1, 1)}
 
 
 def test_a_device_on_a_bus_of_another_driver_has_no_other_mistake(tmp_path: Path) -> None:
@@ -206,7 +259,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_a_section_that_is_no_table(tmp_path: Path, section: str, value: str) -> None:
     text = re.sub(rf"\[{section}(\..*)?\]\n(.+\n)+", "", SMALL)
     text = text.replace("\n\n", f"\n{section} = {value}\n\n", 1)
-    assert "table-expected" in {mistake.key for mistake in mistakes(tmp_path / "site.toml", text)}
+    keys = {mistake.key for mistake in mistakes(tmp_path / "site.toml", text)}
+    assert keys & {"table-expected", "table-unnamed"}
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:

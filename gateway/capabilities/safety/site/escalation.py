@@ -24,7 +24,7 @@ from gateway.capabilities.safety.services.escalation import (
 from gateway.config.fields import Table
 from gateway.config.reading import TomlReader, localized
 from gateway.model import Checks, ConfigError, Hazard, Stamp
-from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours, parse_week
+from gateway.model.hours import WEEKDAY_KEYS, WeeklyHours
 
 NOTIFICATION_TABLES = ("contact", "roster", "channel", "escalation")
 DEFAULT_PLAN = "default"
@@ -156,11 +156,8 @@ def _read_shifts(reader: TomlReader, data: Table, people: Mapping[str, Contact])
         path = ("roster", name)
         contacts = _contact_names(reader, (*path, "contacts"), table.pop("contacts", None))
         _check_names(reader, (*path, "contacts"), contacts, people, data)
-        closed = table.pop("closed", ())
-        try:
-            yield Shift(contacts, parse_week(table, closed))
-        except (TypeError, ValueError) as error:
-            reader.add_mistake(path, "hours-form", text=error)
+        if hours := reader.read_week(table, path):
+            yield Shift(contacts, hours)
 
 
 def _contact_names(reader: TomlReader, path: tuple[str, ...], names: Any) -> tuple[str, ...]:

@@ -64,7 +64,8 @@ def read_rules(draft: SiteDraft, figures: Figures) -> dict[str, Rule]:
         if keys is None:
             continue
         for number, condition in enumerate(keys.when, 1):
-            _check_condition(reader, path, number, condition, points)
+            if not draft.is_reported(condition.device):
+                _check_condition(reader, path, number, condition, points)
         _check_contradictions(reader, path, keys)
         hours_are_wrong = opening is None and "hours" in draft.data
         applies = None if hours_are_wrong else _applies_during(reader, path, keys.during, opening)
@@ -118,7 +119,7 @@ def _applies_during(
     try:
         return parse_every_day(text).__contains__
     except ValueError:
-        reader.add_mistake((*path, "during"), "hours-form", text=text)
+        reader.add_hours_mistake((*path, "during"), text, "rule-during")
         return None
 
 
@@ -190,6 +191,8 @@ def read_outputs(draft: SiteDraft) -> dict[str, Output]:
             continue
         device = devices.get(output.device)
         if device is None:
+            if draft.is_reported(output.device):
+                continue
             reading.add_mistake(
                 (*path, "device"), "device-unknown", device=output.device, known=", ".join(devices)
             )

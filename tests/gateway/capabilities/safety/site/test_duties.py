@@ -111,7 +111,7 @@ def test_a_plan_beside_the_site_takes_the_place_of_the_one_that_came_along(tmp_p
         ('who = "Anyone"', 'who = " "', 8, "text-empty"),
         ('en = "Shut the valve"', "en = 3", 9, "value-text"),
         (PLAN[PLAN.index("[step") :], "", 1, "plan-steps"),
-        (PLAN[PLAN.index("[step") :], "step = 3\n", 7, "table-expected"),
+        (PLAN[PLAN.index("[step") :], "step = 3\n", 7, "table-unnamed"),
         ('who = "Anyone"', 'who = "Anyone"\ntell = 1', 9, "key-unknown"),
     ],
 )

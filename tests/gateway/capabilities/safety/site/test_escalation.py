@@ -133,7 +133,7 @@ def test_a_site_may_tell_nobody(tmp_path: Path) -> None:
         ("[contact.guard]", "[contact.duty]", 15, "name-reserved"),
         ('contacts = ["guard"]', 'contacts = ["nobody"]', 24, "contact-unknown-name"),
         ('contacts = ["guard"]', "contacts = []", 24, "roster-contacts"),
-        ('"20:00-08:00"', '"20-8"', 23, "hours-form"),
+        ('"20:00-08:00"', '"20-8"', 25, "hours-form"),
         ('type = "sms"', 'type = "pigeon"', 28, "channel-unknown"),
         ('type = "sms"\n', "", 27, "key-missing"),
         ('host = "smtp.example.cn"\n', "", 31, "key-missing"),

@@ -102,7 +102,7 @@ CALL_POINT = '{ point = "io.call_point", is = true }'
         (CALL_POINT, '{ point = "smoke.temperature", abov = 3 }', 27, "key-unknown-within"),
         ("need = 1", "need = 3", 28, "rule-need"),
         ("need = 1", "need = -1", 28, "rule-need"),
-        ('during = "closed"', 'during = "at night"', 29, "hours-form"),
+        ('during = "closed"', 'during = "at night"', 29, "rule-during"),
         ('[hours]\nmon-fri = "08:00-21:30"\nclosed = ["2027-01-01"]\n', "", 26, "rule-no-hours"),
         ("delay = 30", "delay = -1", 35, "rule-seconds"),
         ("delay = 30", "off_delay = -1", 35, "rule-seconds"),
