@@ -22,6 +22,7 @@ from gateway.model import (
     Raw,
     ReadFailed,
     Value,
+    is_host,
 )
 from gateway.wire.codec import point_value_at
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, Login, parse_challenges
@@ -41,7 +42,7 @@ def _is_server_url(text: str) -> bool:
         "",
         "/",
     )
-    return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and has_only_host
+    return url.scheme in ("http", "https") and is_host(url.hostname) and url.port != 0 and has_only_host
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -19,7 +19,18 @@ from xml.parsers import expat
 
 import msgspec
 
-from gateway.model import Checks, Device, Driver, LinkDown, Listener, Point, Raw, ReadFailed, Value
+from gateway.model import (
+    Checks,
+    Device,
+    Driver,
+    LinkDown,
+    Listener,
+    Point,
+    Raw,
+    ReadFailed,
+    Value,
+    is_host,
+)
 from gateway.wire.codec import point_value_at, value_at
 from gateway.wire.http_server import HttpRefused, HttpRequest, HttpResponse, serve_http
 from gateway.wire.json_text import MAX_OBJECTS, check_parts, decode_text, parse_json
@@ -52,7 +63,7 @@ Readings = Sequence[Raw | ReadFailed]
 
 def _is_host_and_port(text: str) -> bool:
     url = urlsplit(f"//{text}")
-    return bool(url.hostname and url.port) and not (url.path or url.username)
+    return is_host(url.hostname) and bool(url.port) and not (url.path or url.username)
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -61,6 +72,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     listen: str
     secret_file: Path
 
+    MIN_SECRET_CHARACTERS: ClassVar[int] = MIN_TOKEN_CHARACTERS
     CHECKS: ClassVar[Checks] = {"listen": (_is_host_and_port, "http-listen")}
 
 
@@ -71,6 +83,7 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     path: str
     secret_file: Path | None = None
 
+    MIN_SECRET_CHARACTERS: ClassVar[int] = MIN_TOKEN_CHARACTERS
     CHECKS: ClassVar[Checks] = {
         "path": (lambda path: bool(re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path)), "http-path")
     }
@@ -338,10 +351,7 @@ def _token_from_header(authorization: str) -> str:
 
 
 def _read_token(file: Path) -> str:
-    token = read_secret(file)
-    if len(token) < MIN_TOKEN_CHARACTERS:
-        raise LinkDown("secret-short", file=file, least=MIN_TOKEN_CHARACTERS)
-    return token
+    return read_secret(file, MIN_TOKEN_CHARACTERS)
 
 
 @asynccontextmanager
@@ -366,5 +376,6 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_raw,
+    silence_s=3600,
     split=split,
 )

@@ -319,6 +319,7 @@ DRIVER = Driver(
     parse_example=parse_example,
     format_raw=format_raw,
     split=split,
+    silence_s=3600,
     action=PublishAction,
     check_device=check_device,
     may_retain=True,

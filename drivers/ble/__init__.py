@@ -30,6 +30,7 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_raw,
+    silence_s=3600,
     scan=Scan(
         candidate_buses=_candidate_buses,
         target_of=lambda options: f"ble:{options.adapter}",

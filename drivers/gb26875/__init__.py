@@ -96,6 +96,7 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_packet,
+    silence_s=120,
     actions=ACTIONS,
     places=places,
     state_to_save=lambda raw: raw.saved_state,

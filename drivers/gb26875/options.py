@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from gateway.model import Checks
+from gateway.model import Checks, is_host
 
 SOURCE = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}")
 HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:/\s]+):(?P<port>\d{1,5})")
@@ -37,7 +37,7 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 def _is_address(listen: str) -> bool:
     found = HOST_PORT.fullmatch(listen)
-    return found is not None and int(found["port"]) <= 0xFFFF
+    return found is not None and is_host(found["host"].strip("[]")) and int(found["port"]) <= 0xFFFF
 
 
 class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

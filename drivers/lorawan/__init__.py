@@ -491,6 +491,7 @@ DRIVER = Driver(
     decode=decode,
     parse_example=parse_example,
     format_raw=format_raw,
+    silence_s=3600,
     action=Downlink,
     scan=Scan(
         candidate_buses=_candidate_buses,

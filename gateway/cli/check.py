@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -23,8 +24,10 @@ from gateway.config.capability import capabilities
 from gateway.config.toml_text import TomlError, read_text
 from gateway.daemon.calls import check_jobs
 from gateway.dashboard.parts import page_parts
+from gateway.model import ConfigError
 from gateway.terminal.printing import cli_text
 from gateway.terminal.site import DEFAULT_SITE
+from gateway.web.access import read_key
 from gateway.words import preferred_language
 
 from . import EX_CONFIG, commands, load_command
@@ -70,12 +73,22 @@ def _check_profile(file: Path) -> None:
 
 def _check_site(file: Path) -> None:
     site = load_site(file)
-    if mistakes := inspect_site(file, site):
+    if mistakes := inspect_site(file, site, _access_key_errors(site)):
         raise Mistakes(mistakes)
     print(cli_text("well", file=file, buses=len(site.buses), devices=len(site.devices)))
     for bus, port, names in _ports_with_passing_names(site):
         facts = {"file": file, "bus": bus, "port": port, "names": ", ".join(names)}
         print(cli_text("port-passing", **facts), file=sys.stderr)
+
+
+def _access_key_errors(site: Site) -> Iterator[tuple[tuple[str, ...], ConfigError]]:
+    """What the dashboard would find; it makes the key itself if there is none."""
+    file = site.dashboard.access
+    if os.path.lexists(file) and not os.path.isdir(file):
+        try:
+            read_key(file)
+        except ConfigError as error:
+            yield ("dashboard", "access"), error
 
 
 def _check_capabilities() -> None:

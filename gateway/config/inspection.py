@@ -6,14 +6,15 @@ The daemon does not ask for any of this: it must run, and raise alarms, with wha
 from __future__ import annotations
 
 import itertools
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.model import ConfigError, LinkDown, Point
+from gateway.model import ConfigError, GatewayError, LinkDown, Point
 from gateway.wire.secret import read_secret
 from gateway.wire.trust import trust_context
 from gateway.words import words
@@ -32,8 +33,11 @@ CA_FILE_KEY = "ca_file"
 """The key of the only files of a site that everybody may read."""
 
 
-def inspect_site(file: Path, site: Site) -> list[Mistake]:
-    """Ports and files that are used twice, and files of the site that are missing or open to others."""
+def inspect_site(
+    file: Path, site: Site, errors: Iterable[tuple[tuple[str, ...], GatewayError]] = ()
+) -> list[Mistake]:
+    """Ports and files that are used twice, and files of the site that are missing or open to others.
+    `errors` of the caller, each with its key, get their lines."""
     reader = TomlReader(file, site.sources[""])
     reader.parse_file(SITE_SCHEMA)
     ports = {
@@ -44,16 +48,21 @@ def inspect_site(file: Path, site: Site) -> list[Mistake]:
     for (first, first_port), (second, port) in itertools.combinations(ports.items(), 2):
         if _are_one_port(first_port, port):
             reader.add_mistake(second, "port-twice", port=port, other=".".join(first))
+    for where, error in errors:
+        reader.add_mistake(where, error.key, 0, **error.facts)
     files = dict.fromkeys(_files_of(site))
-    stores = [(key, path) for key, path in files if not key.endswith("_file") and key != "model"]
+    stores = [(key, path) for key, path, _ in files if not key.endswith("_file") and key != "model"]
+    for key, path in stores:
+        if os.path.isdir(path):
+            reader.add_mistake((), "store-folder", _line_with(reader.text, str(path)), key=key, file=path)
     for (first_key, first_path), (key, path) in itertools.combinations(stores, 2):
         if path.absolute() == first_path.absolute():
             line = _line_with(reader.text, str(path), last=True)
             reader.add_mistake((), "file-twice", line, file=path, key=key, other=first_key)
-    for key, path in files:
+    for key, path, least in files:
         if key.endswith("_file") and CREDENTIALS_FOLDER not in path.parents:
             try:
-                _check_file(key, path)
+                _check_file(key, path, least)
             except LinkDown as error:
                 reader.add_mistake((), error.key, _line_with(reader.text, str(path)), **error.facts)
     return reader.mistakes
@@ -76,13 +85,13 @@ def _are_one_port(first: str, second: str) -> bool:
     return first_number == number and (first_host == host or listens_everywhere)
 
 
-def _files_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
-    """Every path of a configuration, with its key."""
+def _files_of(value: Any, name: str = "", least: int = 0) -> Iterator[tuple[str, Path, int]]:
+    """Every path of a configuration, with its key, and how many characters a secret in it needs."""
     if isinstance(value, Path):
-        yield name, value
+        yield name, value, least
     elif isinstance(value, msgspec.Struct):
         for field in value.__struct_fields__:
-            yield from _files_of(getattr(value, field), field)
+            yield from _files_of(getattr(value, field), field, getattr(value, "MIN_SECRET_CHARACTERS", 0))
     elif isinstance(value, Mapping):
         for each in value.values():
             yield from _files_of(each, name)
@@ -91,11 +100,11 @@ def _files_of(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
             yield from _files_of(each, name)
 
 
-def _check_file(name: str, path: Path) -> None:
+def _check_file(name: str, path: Path, least: int) -> None:
     if name == CA_FILE_KEY:
         trust_context(path)
     else:
-        read_secret(path)
+        read_secret(path, least)
 
 
 def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:

@@ -10,7 +10,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from gateway.model import Checks, Driver
+from gateway.model import Checks, Driver, is_host
 from gateway.wire.broker import BrokerOptions
 from gateway.words import LANGUAGES
 
@@ -19,6 +19,10 @@ from .reading import NAME_PATTERN
 
 def _is_port(number: int) -> bool:
     return 0 < number < 65_536
+
+
+def _is_host_or_any(text: str) -> bool:
+    return not text or is_host(text)
 
 
 def _are_networks(texts: Iterable[str]) -> bool:
@@ -77,7 +81,7 @@ class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 9109
 
-    CHECKS: ClassVar[Checks] = {"port": (_is_port, "port-range")}
+    CHECKS: ClassVar[Checks] = {"host": (_is_host_or_any, "host-form"), "port": (_is_port, "port-range")}
 
 
 class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,7 @@ class DashboardOptions(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
 
     CHECKS: ClassVar[Checks] = {
+        "host": (_is_host_or_any, "host-form"),
         "port": (_is_port, "port-range"),
         "trusted_proxies": (_are_networks, "proxy-address"),
     }

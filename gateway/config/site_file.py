@@ -49,6 +49,8 @@ CORE_TABLES = (
 RESTART_TABLES = ("journal", "control", "metrics", "dashboard")
 """Changes of these, and of `[site]`, need a restart."""
 
+DEFAULT_POLL_S = 1.0
+
 _PROFILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 
 
@@ -75,9 +77,11 @@ class _DeviceKeys(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     bus: str
     title: str | dict[str, str] = ""
-    every: float = 1.0
+    every: float | None = None
 
-    CHECKS: ClassVar[Checks] = {"every": (lambda seconds: 0.05 <= seconds <= 86_400, "every-range")}
+    CHECKS: ClassVar[Checks] = {
+        "every": (lambda seconds: seconds is None or 0.05 <= seconds <= 86_400, "every-range")
+    }
 
 
 _DEVICE_KEYS = tuple(field.name for field in msgspec.structs.fields(_DeviceKeys))
@@ -289,7 +293,7 @@ class _SiteReader(TomlReader):
                 bus=keys.bus,
                 address=address,
                 points=profile.points,
-                every=keys.every,
+                every=keys.every or bus.driver.silence_s or DEFAULT_POLL_S,
                 actions=profile.actions,
                 retained=profile.retained,
             )

@@ -4,7 +4,7 @@ Nothing here does I/O, and nothing here imports anything of ours: every other mo
 """
 
 from gateway.model.alarm import LATCHING_HAZARDS, AlarmSpec, Hazard, Limit
-from gateway.model.checks import Checks
+from gateway.model.checks import Checks, is_host
 from gateway.model.command import Argument, Command, Id, Integer, Name, Outcome
 from gateway.model.device import FAILURES_UNTIL_OFFLINE, Action, Device, ListenerAction, Point
 from gateway.model.device_time import parse_device_time
@@ -81,6 +81,7 @@ __all__ = [
     "as_fact",
     "cause_of",
     "duration",
+    "is_host",
     "parse_device_time",
     "sentence",
 ]

@@ -172,6 +172,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     check_device: Callable[[Device, tuple[Device, ...], Any], None] = lambda device, others, options: None
     """Pure: raises `ConfigError` for a device that is impossible by its profile, beside the others on its
     bus, or with the options of that bus."""
+    silence_s: float | None = None
+    """Of devices that push: the longest silence to expect, unless the site file says (`every`)."""
     may_retain: bool = False
     """Whether its devices' messages may be retained, and profiles may say what that means."""
     scan: Scan | None = None

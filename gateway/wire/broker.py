@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.model import Checks, Device
+from gateway.model import Checks, Device, is_host
 
 from .secret import read_secret
 from .trust import trust_context
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def _is_url(text: str) -> bool:
     url = urlsplit(text)
-    return url.scheme in ("mqtt", "mqtts") and bool(url.hostname) and not url.password and url.port != 0
+    return url.scheme in ("mqtt", "mqtts") and is_host(url.hostname) and not url.password and url.port != 0
 
 
 def with_default_client_id(options: T, site: str, bus: str) -> T:

@@ -10,10 +10,11 @@ from gateway.model import LinkDown
 GROUP_AND_OTHERS_MODE = 0o077
 
 
-def read_secret(file: Path) -> str:
+def read_secret(file: Path, least: int = 0) -> str:
     """The file's one line. Call this for each connection, so that a new secret needs no restart.
 
-    Raises `LinkDown`: missing, unreadable, empty, not text, or readable by others than its owner.
+    Raises `LinkDown`: missing, unreadable, empty, not text, shorter than `least` characters, or readable by
+    others than its owner.
     """
     try:
         # Windows editors put a byte order mark before the text.
@@ -29,6 +30,8 @@ def read_secret(file: Path) -> str:
         raise LinkDown("secret-unreadable", file=file, reason=error) from error
     if not secret:
         raise LinkDown("secret-empty", file=file)
+    if len(secret) < least:
+        raise LinkDown("secret-short", file=file, least=least)
     return secret
 
 

@@ -72,6 +72,20 @@ def test_ports_that_only_resemble_each_other(tmp_path: Path) -> None:
     assert inspected(tmp_path / "site.toml", text) == []
 
 
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    (found,) = inspected(tmp_path / "site.toml", f'[journal]\npath = "{tmp_path}"\n')
+    assert (found.line, found.key) == (6, "store-folder")
+
+
+def test_a_token_that_can_be_guessed(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("\ufeffshort\r\n", "utf-8")
+    secret.chmod(0o600)
+    bus = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"\n'
+    (found,) = inspected(tmp_path / "site.toml", bus)
+    assert (found.line, found.key, found.facts["least"]) == (8, "secret-short", 12)
+
+
 def test_a_file_that_is_used_twice(tmp_path: Path) -> None:
     text = f'[journal]\npath = "{tmp_path}/a.db"\n[dashboard]\naccess = "{tmp_path}/a.db"\n'
     (found,) = inspected(tmp_path / "site.toml", text)

@@ -118,6 +118,19 @@ def test_the_examples_are_well(tmp_path: Path) -> None:
         ("[device.smoke]", "[Device.smoke]", 11, "key-unknown"),
         ("unit = 1", "unit = 1\nevry = 5", 15, "key-unknown"),
         ("[device.smoke]", "[device]", 11, "table-unnamed"),
+        ("127.0.0.1:502", "192.168.1.300:502", 9, "modbus-url"),
+        ("127.0.0.1:502", "my host:502", 9, "modbus-url"),
+        ("127.0.0.1:502", "127.0.0.1:70000", 9, "modbus-url"),
+        ("127.0.0.1:502", "127.0.0.1:abc", 9, "modbus-url"),
+        ("unit = 1", 'unit = 1\n[metrics]\nhost = "http://0.0.0.0"', 16, "host-form"),
+        ("unit = 1", 'unit = 1\n[dashboard]\nhost = "0．0．0．0"', 16, "character-lookalike"),
+        (
+            "unit = 1",
+            'unit = 1\n[bus.f]\ndriver = "gb26875"\nlisten = "10.0.0.300:9000"',
+            17,
+            "gb26875-listen",
+        ),
+        ("unit = 1", 'unit = 1\n[bus.m]\ndriver = "mqtt_json"\nurl = "mqtt://my broker"', 17, "mqtt-url"),
         ("[device.smoke]", "[[device]]", 11, "table-unnamed"),
         ('title = "Demo"', 'title = { cn = "Demo" }', 5, "language-unknown"),
         ('title = "Demo"', 'title = { zh = " " }', 5, "title-empty"),
@@ -199,6 +212,32 @@ def test_a_mistake_in_a_device_is_no_mistake_of_what_names_the_device(tmp_path: 
     for written in (text, text.replace("[device.smoke]", "[[device]]"), text.replace(".smoke]", "]")):
         (found,) = mistakes(tmp_path / "site.toml", written)
         assert found.where.startswith("device")
+
+
+def test_a_device_that_pushes_may_be_silent_longer_than_a_poll_unless_the_site_says(tmp_path: Path) -> None:
+    text = f"""{SMALL}
+[bus.fire]
+driver = "gb26875"
+listen = "127.0.0.1:9000"
+[device.panel]
+profile = "fire-panel/gb26875"
+bus = "fire"
+source = "06:05:04:03:02:01"
+[bus.lora]
+driver = "lorawan"
+url = "mqtt://h"
+[device.leak]
+profile = "water/milesight-em300-zld"
+bus = "lora"
+dev_eui = "24E124713C480123"
+"""
+    (tmp_path / "site.toml").write_text(text)
+    devices = load_site(tmp_path / "site.toml").devices
+    assert {name: device.every for name, device in devices.items()} == {
+        "smoke": 1.0, "panel": 120.0, "leak": 3600.0,
+    }  # fmt: skip
+    (tmp_path / "site.toml").write_text(text + "every = 600\n")
+    assert load_site(tmp_path / "site.toml").devices["leak"].every == 600.0
 
 
 def test_a_closed_day_may_be_a_date_of_toml(tmp_path: Path) -> None:
