@@ -154,10 +154,14 @@ def _beginning(lines: list[str], reported: int) -> int:
 _STRING = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'')
 _COMMENT = re.compile(r"#[^\n]*")
 
+MEANINGLESS = tuple("();!?$%&*/<>@\\^`|~")
+"""ASCII that means nothing in TOML outside of quotes."""
+
 _STATEMENTS = (
     ("toml-comment", r"//|;|/\*|--|%"),
     ("toml-header", r"\["),
     ("toml-colon", rf"{DOTTED_KEY}\s*:[^=]*$"),
+    ("toml-equals", rf"{DOTTED_KEY}\s*(==|=>|:=|->)"),
     ("toml-statement", r"[^=]*$"),
     ("toml-key", rf"(?!{DOTTED_KEY}\s*=)"),
 )  # fmt: skip
@@ -166,8 +170,12 @@ _STATEMENTS = (
 _VALUES = (
     ("toml-value-missing", r"$"),
     ("toml-boolean", r"(?i:true|yes|on|false|no|off|是|否|开|关)$"),
+    ("toml-braces-colon", r'[\[{\s]*\{\s*[\w"-]+\s*:'),
     ("toml-list", r"[\[{]"),
+    ("toml-null", r"(?i:null|none|nil)$"),
     ("toml-date", r"\d{4}-\d"),
+    # A time, an address, a hexadecimal number.
+    ("toml-unquoted", r"\+?[\dA-Fa-f]+[:-][\dA-Fa-f]|\d+\.\d+\.\d|\d+[A-Fa-f]+\d"),
     ("toml-leading-zero", r"[+-]?0\d"),
     ("toml-number", r"[+-]?[\d.]"),
     ("toml-rest", r'""'),
@@ -179,7 +187,9 @@ _VALUES = (
 def _explain_statement(statement: str, reason: str) -> tuple[str, dict[str, object]]:
     """The sentence for a statement that is not TOML, by what its author probably meant."""
     bare = _COMMENT.sub("", _STRING.sub('""', statement)).strip(" \t\n")
-    if lookalike := find_lookalike(bare):
+    lookalike = find_lookalike(bare)
+    # The ASCII of others, such as a full-width parenthesis, would be as wrong.
+    if lookalike and lookalike[1] not in MEANINGLESS:
         return lookalike_facts(*lookalike)
     if control := re.search(r"[\x00-\x08\x0b-\x1f\x7f]", statement):
         return lookalike_facts(control[0], "")
