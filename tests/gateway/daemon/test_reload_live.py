@@ -178,7 +178,7 @@ def test_only_what_changed_restarts(house: House, server: Callable[[], Server]) 
         bus("calm", calm.port)
         + device("a", "calm")
         + f'\n[bus.lost]\ndriver = "mqtt_json"\nurl = "mqtt://127.0.0.1:{lost.port}"\n'
-        + '\n[device.b]\nprofile = "thermometer/generic-mqtt"\nbus = "lost"\ntopic = "t"\n'
+        + '\n[device.b]\nprofile = "thermometer/generic-mqtt"\nbus = "lost"\ntopic = "t"\nevery = 1\n'
     )
     house.write(
         steady, bus("changed", changed.port), device("c", "changed"), bus("gone", gone.port),
