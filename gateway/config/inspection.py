@@ -115,6 +115,7 @@ def inspect_profile(file: Path, profile: Profile) -> list[Mistake]:
         reader.add_mistake(("kind",), "profile-folder", kind=profile.kind, folder=file.parent.name)
     if not profile.examples:
         reader.add_mistake((), "examples-missing")
+        return reader.mistakes
     shown: dict[str, set[Any]] = {}
     for number, example in enumerate(profile.examples, 1):
         _inspect_example(reader, profile, number, example)

@@ -75,11 +75,15 @@ def run_example(profile: Profile, example: Table) -> tuple[Any, Any]:
 
 
 def _raw_reading(profile: Profile, example: Table) -> Any:
+    if "raw" not in example:
+        raise ConfigError("key-missing", key="raw")
     try:
         raw = profile.driver.parse_example(example["raw"])
         return profile.driver.split(profile.points, raw)[example.get("reading", 1) - 1]
-    except (AttributeError, LookupError, TypeError, ValueError, ReadFailed) as error:
-        raise ConfigError("example-form", reason=error) from error
+    except ReadFailed as error:
+        raise ConfigError("example-refused", reason=error) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError("example-form", **as_read(example["raw"])) from error
 
 
 class _ProfileReader(TomlReader):

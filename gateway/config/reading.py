@@ -164,7 +164,9 @@ class TomlReader:
         self.text = text
         self._lines = _line_numbers(text, data)
         if data.get("schema") != schema:
-            self.add_mistake(("schema",), "schema", wanted=schema)
+            # In a file of another kind, all else would be wrong too.
+            self.add_mistake(("schema",), "schema", wanted=schema, **as_read(data.get("schema", "")))
+            return None
         return data
 
     def add_mistake(self, path: tuple[str, ...], key: str, at_line: int = 0, /, **facts: object) -> None:

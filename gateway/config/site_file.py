@@ -37,7 +37,7 @@ from .options import (
     MetricsOptions,
     UplinkOptions,
 )
-from .profile import Profile, load_profile
+from .profile import PROFILE_SCHEMA, Profile, load_profile
 from .reading import Mistakes, TomlReader, driver_name, has_named_tables, localized, table_names
 from .site import Site
 
@@ -140,6 +140,9 @@ class _SiteReader(TomlReader):
     def read_site(self) -> Site | None:
         data = self.parse_file(SITE_SCHEMA)
         if data is None:
+            return None
+        if "points" in data and "site" not in data:
+            self.add_mistake(("schema",), "schema", wanted=PROFILE_SCHEMA)
             return None
         check_sections(CORE_TABLES)
         sections = {capability.name: capability.section for capability in capabilities()}

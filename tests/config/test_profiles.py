@@ -110,7 +110,13 @@ def test_a_sites_own_model_goes_before_the_one_that_came_along(tmp_path: Path) -
         ("[65436]", "[32767]", 18, "example-nothing", "gives no value instead of -10"),
         ("{ temperature = -10 }", "{ temprature = -10 }", 18, "point-unknown", "available: temperature"),
         ("values = { temperature = -10 }\n", "", 16, "example-empty", "example 1 does not say"),
-        ("10 = [65436]", "ten = [65436]", 16, "example-form", "the example is not valid"),
+        (
+            "10 = [65436]",
+            "ten = [65436]",
+            16,
+            "example-form",
+            'the example cannot be read: raw = {"holding"',
+        ),
         (METER[METER.index("[[examples]]") :], "", 1, "examples-missing", "there is no example"),
         ("[[examples]]", "[points.door]\naddress = 9\nbit = 0\n[[examples]]", 16, "point-unshown", "door"),
         ("values = {", "values = { door = true,", 16, "alarm-unshown", "must show it both true and false"),
@@ -168,7 +174,7 @@ def test_check_names_the_line_and_the_point(
         ),
         ("[[examples]]", "[actions.acknowledge]\naddress = 1\nvalue = 1\n[[examples]]", "name-reserved"),
         ("[[examples]]", "[actions.Heat]\naddress = 1\nvalue = 1\n[[examples]]", "name-form"),
-        ("[points", "actions = 3\n[points", "table-expected"),
+        ("[points", "actions = 3\n[points", "table-unnamed"),
         (
             'driver = "modbus"\nsource = "the maker\'s manual, page 4"',
             'driver = "ble"\nsource = "x"\n[actions.heat]',

@@ -202,6 +202,13 @@ def test_a_mistake_says_what_was_read_and_where(tmp_path: Path, typed: str, said
     assert not any(word in sentence for sentence in found for word in ("Error", "$", "`"))
 
 
+@pytest.mark.parametrize("schema", ["linli/site/1", "linli/profile/1", "x"])
+def test_a_file_of_another_kind_is_one_mistake(tmp_path: Path, schema: str) -> None:
+    text = PROFILES[0].read_text("utf-8").replace("linli/profile/1", schema)
+    (found,) = mistakes(tmp_path / "site.toml", text)
+    assert (found.line, found.key) == (1, "schema")
+
+
 def test_a_mistake_in_a_device_is_no_mistake_of_what_names_the_device(tmp_path: Path) -> None:
     text = SMALL.replace("unit = 1", 'unit = "1"') + (
         '[rule.a]\nhazard = "fire"\nwhen = [{ point = "smoke.smoke", is = true }]\n'
