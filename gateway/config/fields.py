@@ -151,9 +151,12 @@ def _choices(type_info: Any) -> list[str]:
     ]
 
 
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+
+
 def as_read(value: Any) -> dict[str, object]:
-    """What was read, as it stands in the file."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """What was read, as it stands in the file; a password in a URL is left out."""
+    text = _URL_PASSWORD.sub(r"\1:…@", json.dumps(value, ensure_ascii=False, default=str))
     return {"read": text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"}
 
 

@@ -185,6 +185,7 @@ def test_a_field_broker_keeps_messages_for_a_client_id_of_its_own(tmp_path: Path
     ("typed", "said"),
     [
         ("every = 0", ":15: device.smoke.every = 0: "),
+        ('[uplink]\nurl = "mqtt://me:se@cr@h"', ':16: uplink.url = "mqtt://me:…@h": '),
         ("title = {}", ":15: device.smoke.title = {}: "),
         ('every = "5s"', '; this is "5s"'),
         ('[hours]\nmon-fri = "8:00-9:00"', ':16: hours.mon-fri = "8:00-9:00": '),
