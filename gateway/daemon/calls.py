@@ -93,7 +93,11 @@ class ControlCalls(Mapping[str, Handler]):
             errors = [*([uplink.offline_error] if uplink.offline_error else ()), *uplink.restrictions]
             findings += [{"key": "uplink", "facts": {"reason": error.as_sentence()}} for error in errors]
         overload = self._gateway.overload
-        findings += [{"key": "overloaded", "facts": overload.facts()}] if overload.is_reported else []
+        if overload.is_reported:
+            findings.append({"key": "overloaded", "facts": overload.facts()})
+            for report in reports.values():
+                # A line that waits for the computer looks full.
+                report["findings"] = [each for each in report["findings"] if each["key"] != "line-full"]
         return {"buses": reports, "gateway": findings}
 
     async def _read(self, request: dict[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,9 @@ async def test_all_but_safety_devices_are_polled_less_often_by_the_same_factor(
 
 async def test_the_doctor_tells_an_overload_in_both_languages() -> None:
     rig = Loaded()
+    rig.set_load(2.0)
+    async with rig.running():
+        await rig.clock.advance(60)
     rig.overload.stretch, rig.overload.is_reported = 1.639, True
     gateway: Any = SimpleNamespace(
         lines={"hall": rig.line},
@@ -139,8 +142,12 @@ async def test_the_doctor_tells_an_overload_in_both_languages() -> None:
         loop_lag=LoopLag(rig.clock),
         overload=rig.overload,
     )
-    (finding,) = (await ControlCalls(gateway)["doctor"]({}))["gateway"]
+    report = await ControlCalls(gateway)["doctor"]({})
+    (finding,) = report["gateway"]
+    assert report["buses"]["hall"]["findings"] == []
     for language in ("zh", "en"):
         assert "1.64" in translate(language, f"doctor.{finding['key']}", **finding["facts"])
     rig.overload.is_reported = False
-    assert (await ControlCalls(gateway)["doctor"]({}))["gateway"] == []
+    report = await ControlCalls(gateway)["doctor"]({})
+    assert report["gateway"] == []
+    assert [each["key"] for each in report["buses"]["hall"]["findings"]] == ["line-full"]
