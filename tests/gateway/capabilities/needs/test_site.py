@@ -105,7 +105,7 @@ def test_a_mistake_is_named_with_its_line(
     for mistake in refused.value.mistakes:
         assert mistake.line > 10
         for language in LANGUAGES:
-            assert "?" not in mistake.text(language).partition(": ")[2]
+            assert " ? " not in mistake.text(language).partition(": ")[2]
 
 
 def test_the_file_and_its_key_stay_while_the_gateway_runs(tmp_path: Path) -> None:
