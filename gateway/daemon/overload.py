@@ -28,7 +28,7 @@ INCREASE_WHILE_BEHIND = 1.1
 """Of the periods, for each interval in which delivery has fallen behind."""
 MAX_STRETCH = 10.0
 """Whatever holds the event loop, no device is polled less often than this allows."""
-MAX_ROWS_BEHIND, DRAIN_INTERVALS = 3, 5
+MAX_ROWS_BEHIND, DRAIN_INTERVALS = 1, 5
 """More rows than that are a backlog; it is being delivered if it has shrunk in so many intervals."""
 MIN_REPORTED_STRETCH, REPORT_DELAY_S = 1.1, 10.0
 """An overload is reported when the periods have been that long, or as configured, for so many seconds."""

@@ -38,7 +38,7 @@ def test_polls_missed_by_a_slow_line_are_no_overload() -> None:
 
 
 def test_a_busy_loop_that_misses_nothing_is_no_overload() -> None:
-    assert stretches(*[(0.0, 0.009, 3)] * 10) == [1] * 10
+    assert stretches(*[(0.0, 0.009, 1)] * 10) == [1] * 10
 
 
 def test_delivery_that_falls_behind_is_an_overload_and_a_backlog_that_shrinks_is_none() -> None:
