@@ -68,7 +68,7 @@ def test_lines_and_zones_of_a_camera(tmp_path: Path) -> None:
         ("url", "3", "value-text"),
         ("view", '"sideways"', "value-choice"),
         ("fps", "0", "camera-fps"),
-        ("fps", "nan", "camera-fps"),
+        ("fps", "nan", "value-not-finite"),
         ("rotate", "45", "value-choice"),
         ("username", '"guard"', "camera-login"),
         ("password_file", '"/nowhere"', "camera-login"),
