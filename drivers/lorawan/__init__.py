@@ -56,6 +56,8 @@ MAX_REMEMBERED_MESSAGES = 16
 SENT_AGAIN_WITHIN_S = 120.0
 """A device sends a frame up to 15 times until it is acknowledged (LoRaWAN 1.0.4, NbTrans). The same bytes
 under the same number after this time are a new message of a device whose counter started again."""
+MAX_EVENT_BYTES = 256 * 1024
+"""An event of ChirpStack holds at most 242 bytes of payload, what was decoded from them, and metadata."""
 
 
 class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -434,6 +436,8 @@ def _eui_in(topic: str) -> str:
 
 def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
     """Parse an uplink event; None for a duplicate."""
+    if len(payload) > MAX_EVENT_BYTES:
+        return ReadFailed("uplink-large", kilobytes=MAX_EVENT_BYTES >> 10)
     try:
         check_parts(payload, "{[", MAX_OBJECTS)
         event = msgspec.json.decode(payload, type=UplinkEvent)

@@ -36,9 +36,10 @@ def cause_of(error: BaseException) -> Sentence:
     """Why something failed: `cause.…` for an error of the system or of a library, by its numbers and types,
     never by its English text, which may also hold a password."""
     chain = list(_chain(error))
-    for each in chain:
-        if found := _known_cause(each):
-            return found
+    for known in (_known_cause, _cause_by_name):
+        for each in chain:
+            if found := known(each):
+                return found
     for each in chain:
         if number := _error_number(each):
             code = errno.errorcode.get(number, str(number))
@@ -158,14 +159,19 @@ def _known_cause(error: BaseException) -> Sentence | None:
 
 def _cause_of_type(error: BaseException) -> Sentence | None:
     """The cause of an error that has no number."""
-    name = f"{type(error).__module__}.{type(error).__name__}"
     if isinstance(error, msgspec.ValidationError):
         return _cause_of_wrong_field(str(error))
     if isinstance(error, ImportError):
         return sentence("cause.package", package=error.name or type(error).__name__)
     found = next((cause for kind, cause in _CAUSES_BY_TYPE.items() if isinstance(error, kind)), None)
-    found = found or next((cause for part, cause in _CAUSES_BY_NAME.items() if part in name), None)
     return sentence(f"cause.{found}") if found else _cause_of_form(error)
+
+
+def _cause_by_name(error: BaseException) -> Sentence | None:
+    """The cause by the name of a library's own error, where none of those behind it tells more."""
+    name = f"{type(error).__module__}.{type(error).__name__}"
+    found = next((cause for part, cause in _CAUSES_BY_NAME.items() if part in name), None)
+    return sentence(f"cause.{found}") if found else None
 
 
 def _cause_of_form(error: BaseException) -> Sentence | None:

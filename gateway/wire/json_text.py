@@ -29,15 +29,15 @@ MAX_INTEGER_DIGITS = 20
 
 _TOKENS = re.compile(
     r"""
-    (?P<string> "(?:[^"\\]|\\.)*+"?+ | '(?:[^'\\]|\\.)*+'?+ )
-    | (?P<trailing> ,(?=\s*+[}\]]) )
-    | (?P<empty> :(?=\s*+[,}]) )
-    | (?P<word> [^\s{}\[\],:"'](?:[^{}\[\],:"'\r\n]*[^\s{}\[\],:"'])?+ )
+    (?P<string> "[^"\\]*(?:\\.[^"\\]*)*"? | '[^'\\]*(?:\\.[^'\\]*)*'? )
+    | (?P<trailing> ,(?=\s*[}\]]) )
+    | (?P<empty> :(?=\s*[,}]) )
+    | (?P<word> [^\s{}\[\],:"'](?:[^{}\[\],:"'\r\n]*[^\s{}\[\],:"'])? )
     """,
     re.VERBOSE | re.DOTALL,
 )
 _JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_NUMBER = re.compile(r"[-+]?([0-9]++(\.[0-9]*+)?+|\.[0-9]++)([eE][-+]?[0-9]++)?")
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"[-+]?(nan(\(.*\))?|inf(inity)?|1\.#\w+)", re.IGNORECASE)
 _ESCAPE = re.compile(
     r"""\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"""

@@ -18,7 +18,7 @@ from gateway.model import Raw, ReadFailed
 MAX_READINGS, MAX_COPIED_KEYS = 2000, 200_000
 """In one message: two thousand quarters of an hour are three weeks. The second bounds the work."""
 
-_STEP = re.compile(r"([^.\[\]]*+)((?:\[[^\[\]]*+\])*+)(?:\.|$)")
+_STEP = re.compile(r"([^.\[\]]*)((?:\[[^\[\]]*\])*)(?:\.|$)")
 _SELECTOR = re.compile(r"\[([^\]]*)\]")
 
 

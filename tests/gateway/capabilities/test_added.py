@@ -167,7 +167,7 @@ def test_the_site_file_knows_it_and_names_its_mistakes(tree: Tree) -> None:
     assert done.returncode == 78
     line = tree.text.splitlines().index("[meeting_room.blue]") + 1
     for number, key in enumerate(("seats", "sofa"), line + 2):
-        assert f"site.toml:{number}: meeting_room.blue.{key}: " in done.stderr
+        assert f"site.toml:{number}: meeting_room.blue.{key}" in done.stderr
     tree.site.write_text(tree.text.replace("[device.motion]", "[device.meeting-rooms]"))
     assert "device.meeting-rooms" in tree.linli("check", str(tree.site)).stderr
     tree.site.write_text(tree.text.replace("meeting-rooms.free", "meeting-rooms.empty"))

@@ -63,7 +63,7 @@ def test_check_tries_the_examples_of_a_profile(tmp_path: Path) -> None:
     assert done.returncode == EX_CONFIG
     assert f"{good}: OK (6 points, 3 examples)" in done.stdout
     assert f"{bad}:48: example 2: smoke gives true instead of false" in done.stderr
-    assert f"{odd}:46: the example is not valid" in done.stderr
+    assert f"{odd}:46: the example cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
 
 

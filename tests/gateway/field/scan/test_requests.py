@@ -122,4 +122,4 @@ async def test_a_line_that_is_down_or_whose_devices_speak_refuses() -> None:
     guest = Visitor(speaking)
     async with speaking.running():
         await guest.go()
-    assert (visitor.results, guest.results) == (["line-down"], ["scan-speaks"])
+    assert (visitor.results, guest.results) == (["line-open"], ["scan-speaks"])
