@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.simulate.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(ROOT.glob("*.md"))

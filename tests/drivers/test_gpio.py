@@ -24,7 +24,8 @@ from gateway.journal import JournalReader
 from gateway.model import Lane, LinkDown
 from tests.drivers.conftest import FOREIGN
 from tests.drivers.gpiochip import GpioChip
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CALL, SOS, OUTER, INNER, SIREN, STROBE = 17, 27, 5, 6, 22, 23

@@ -59,7 +59,7 @@ from tests.drivers.test_lockboard import Board, locker
 from tests.drivers.test_lorawan import EUI
 from tests.drivers.test_lorawan import sensor as a_lorawan_device
 from tests.drivers.test_mqtt_json import thermometer
-from tests.gateway.simulate.conftest import free_port
+from tests.ports import free_port
 from tests.turns import allowed_s, watched_turns
 
 ROOT = Path(__file__).parents[2]

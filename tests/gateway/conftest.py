@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.journal.rows import unpack_records
-from tests.gateway.simulate.conftest import Simulator, eventually, free_port, simulator
+from tests.gateway.simulate.conftest import Simulator, eventually, simulator
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SITE = "linli/v1/demo"

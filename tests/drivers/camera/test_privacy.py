@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from tests.broker import Broker, running
 from tests.drivers.camera.conftest import PAIR, children, lives, site
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 PIXELS = 24

@@ -18,8 +18,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.broker import Broker, running
-from tests.gateway.conftest import ROOT, free_port
+from tests.gateway.conftest import ROOT
 from tests.gateway.simulate.conftest import eventually
+from tests.ports import free_port
 
 SITE = """\
 schema = "linli/site/1"

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
 from tests.gateway.sites import HEAD
+from tests.ports import free_port
 
 
 def test_no_file_is_open_to_others_whatever_the_umask(tmp_path: Path) -> None:

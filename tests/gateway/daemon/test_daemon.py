@@ -29,7 +29,8 @@ from tests.broker import hearing
 from tests.broker import running as mqtt_broker
 from tests.gateway.conftest import SITE, Centre, linli
 from tests.gateway.ledger import account
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
+from tests.ports import free_port
 
 
 def journal(path: Path, lane: Lane) -> list[Record]:

@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.base import control
 from gateway.config import figures_of, load_site
 from tests.gateway.conftest import Centre
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
 from tests.gateway.sites import HEAD
+from tests.ports import free_port
 
 LABELS = {
     "bus": {"hall", "rs485", "lockers", "zigbee"},

@@ -29,8 +29,9 @@ from gateway.daemon.reload import MIN_TRIAL_S
 from gateway.journal import JournalReader
 from gateway.model import Lane, Record
 from tests.gateway.conftest import ROOT, Centre, linli
-from tests.gateway.simulate.conftest import eventually, free_port
+from tests.gateway.simulate.conftest import eventually
 from tests.gateway.sites import HEAD, bus, device
+from tests.ports import free_port
 
 
 class Server:

@@ -10,7 +10,8 @@ from gateway.model import ClockQuality, Fact, Lane, Stamp, Tick
 from gateway.services.timekeeping import MAX_BOOTS, MAX_DRIFT_MS, Timekeeping, correct_stamp
 from gateway.uplink import NativeDialect
 from tests.gateway.services.kit import Fold
-from tests.gateway.uplink.kit import Shifted, Witness, eventually, free_port, gateway, mosquitto, witness
+from tests.gateway.uplink.kit import Shifted, Witness, eventually, gateway, mosquitto, witness
+from tests.ports import free_port
 
 NOW = 1_800_000_000_000
 UNSET, SET, SYNCED, CORRECTED = (

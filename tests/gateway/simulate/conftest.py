@@ -92,11 +92,6 @@ def sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
         yield running
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def mosquitto(folder: Path, port: int) -> Iterator[None]:
     """A real broker on loopback, listening when the block begins."""

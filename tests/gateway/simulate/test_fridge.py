@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.simulate.fridge import TOPIC
-from tests.gateway.simulate.conftest import Simulator, free_port, mosquitto
+from tests.gateway.simulate.conftest import Simulator, mosquitto
+from tests.ports import free_port
 
 
 def hear(port: int, *options: str) -> str:

@@ -34,11 +34,6 @@ async def eventually(true: Callable[[], Any], seconds: float = 15.0) -> Any:
     raise AssertionError(f"not within {seconds} s")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

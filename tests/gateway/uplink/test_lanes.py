@@ -19,7 +19,8 @@ from gateway.uplink.lanes import (
 )
 from gateway.wire import mqtt
 from tests.gateway.uplink.broker import Broker, broker
-from tests.gateway.uplink.kit import ROOT, Gateway, eventually, free_port, gateway, mosquitto, witness
+from tests.gateway.uplink.kit import ROOT, Gateway, eventually, gateway, mosquitto, witness
+from tests.ports import free_port
 
 ALARM, EVENT, TELEMETRY = Lane
 MARK = "poison!"

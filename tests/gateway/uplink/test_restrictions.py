@@ -13,7 +13,8 @@ from gateway.uplink import lanes
 from gateway.uplink import uplink as uplink_module
 from gateway.wire import restrictions
 from tests.gateway.uplink.broker import Broker, broker
-from tests.gateway.uplink.kit import ROOT, eventually, free_port, gateway, mosquitto, witness
+from tests.gateway.uplink.kit import ROOT, eventually, gateway, mosquitto, witness
+from tests.ports import free_port
 
 ALARM, EVENT, TELEMETRY = Lane
 QOS_0, RETAIN = 0, 1

@@ -25,13 +25,13 @@ from tests.gateway.uplink.kit import (
     Shifted,
     Witness,
     eventually,
-    free_port,
     gateway,
     mosquitto,
     publish,
     witness,
 )
 from tests.gateway.uplink.proxy import proxy
+from tests.ports import free_port
 
 ALARM, EVENT, TELEMETRY = Lane
 BY_HAND = 3600.0

@@ -24,7 +24,7 @@ from tests.gateway.conftest import ROOT
 from tests.gateway.field.scan.conftest import SMOKE, Rig, units
 from tests.gateway.field.scan.test_match import ASKED
 from tests.gateway.field.scan.test_scanner import READS, Tcp, requests
-from tests.gateway.simulate.conftest import free_port
+from tests.ports import free_port
 
 DEFAULT_SILENCE_S = {3: (0, 12, 228, 3012)}
 SITE = """

@@ -20,7 +20,7 @@ from gateway.daemon.engine import Engine
 from gateway.journal import Journal
 from tests.gateway.all_services import services
 from tests.gateway.dashboard_fixtures import NASTY, House, Served
-from tests.gateway.simulate.conftest import free_port
+from tests.ports import free_port
 
 SAID = {"name": "张小凡", "phone": "13800138000", "text": f"楼道灯坏了，老李知道\n{NASTY}\u202e😀"}
 RECEPTION = Reception(
