@@ -427,14 +427,22 @@ class TcpLine:
     def __init__(self) -> None:
         self.answer: Answer = lambda _: []
         self._writer: asyncio.StreamWriter | None = None
+        self._served: set[asyncio.Task[None] | None] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self._served.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError):
             while request := await reader.read(4096):
                 for _, reply in self.answer(request):
                     writer.write(reply)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Until every client's connection is closed."""
+        await asyncio.gather(*filter(None, self._served))
 
     def say(self, data: bytes) -> None:
         if self._writer and not self._writer.is_closing():
@@ -453,6 +461,7 @@ async def a_modbus_server(folder: Path) -> AsyncIterator[Door]:
                 return [(0.0, request[:4] + bytes((0, 5, request[6], 3, 2, 4, 210)))]
 
             yield liar(line, bus, a_device(), honest)
+        await line.wait_closed()
 
 
 def liar(line: Line | TcpLine, bus: Bus, device: Device, honest: Answer) -> Door:

@@ -254,9 +254,16 @@ async def test_a_write_that_is_not_confirmed_is_a_failure_and_sent_once(
 
 
 class Slave(asyncio.Protocol):
+    def __init__(self, open_connections: set[Slave]) -> None:
+        self._open_connections = open_connections
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._open_connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open_connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data[:4] + struct.pack(">HBBBH", 5, data[6], 3, 2, 7))
@@ -268,7 +275,8 @@ async def test_a_cancellation_that_meets_the_reply_is_not_lost() -> None:
         name="d", title={}, kind="thermometer", profile="p", bus="b", every=1.0,
         address=Address(unit=1), points={"value": RegisterPoint(address=0)},
     )  # fmt: skip
-    server = await asyncio.get_running_loop().create_server(Slave, "127.0.0.1", 0)
+    open_connections: set[Slave] = set()
+    server = await asyncio.get_running_loop().create_server(lambda: Slave(open_connections), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     cut_short = finished = 0
     async with server:
@@ -285,5 +293,7 @@ async def test_a_cancellation_that_meets_the_reply_is_not_lost() -> None:
                 with pytest.raises(asyncio.CancelledError):
                     await reading
                 cut_short += 1
+        while open_connections:
+            await asyncio.sleep(0.01)
     assert cut_short
     assert finished
