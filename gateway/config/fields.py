@@ -56,8 +56,12 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
             mistakes.append(lookalike_mistake((name,), value) or FieldMistake((name,), sentence, read))
         elif field.type == LOCALIZED and (key := _title_mistake(value)):
             mistakes.append(FieldMistake((name,), key, read))
-        elif isinstance(value, str) and _ADDRESS.match(value) and find_lookalike(value):
-            mistakes += filter(None, [lookalike_mistake((name,), value)])
+        elif (
+            isinstance(value, str)
+            and _ADDRESS.match(value)
+            and (mistake := lookalike_mistake((name,), value))
+        ):
+            mistakes.append(mistake)
     if mistakes:
         return None, mistakes
     built = struct_type(**values)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.model import FailureKind, GatewayError, ReadFailed, Sentence, duration
+from gateway.model import FailureKind, ReadFailed, Sentence, duration
 from gateway.services.presence import DeviceState
 
 from .tally import PollTally
@@ -67,11 +67,6 @@ class Diagnosis(msgspec.Struct, frozen=True):
     key: str
     device: str = ""
     facts: dict[str, Any] = {}
-
-
-def diagnosis_of(error: GatewayError) -> Diagnosis:
-    """An error whose sentence says what to do."""
-    return Diagnosis("error", facts={"reason": error.as_sentence()})
 
 
 def diagnose(

@@ -43,12 +43,6 @@ def point_value_at(point: Point, raw: Raw, path: str) -> Value | None:
     return value
 
 
-def values_at(raw: Raw, paths: Mapping[str, str]) -> dict[str, Value]:
-    """Name to value, for each name whose path has one."""
-    found = {name: value_at(raw, path) for name, path in paths.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _combined(values: Sequence[Raw]) -> Value | None:
     if all(isinstance(value, bool) for value in values):
         return any(values)
