@@ -271,14 +271,11 @@ class Connection:
 
     def _next_outgoing(self) -> _Outgoing | None:
         """The oldest that waits; None: not now. A suspect is sent alone, so that it can be blamed for the
-        end of the connection, and subscriptions that have cost connections come last."""
+        end of the connection, and what has cost connections comes last."""
         learned = self._learned
         if not learned.has_suspects:
             return self._outbox[0]
-        following = min(
-            self._outbox,
-            key=lambda each: learned.lost_connections(each.item) if each.item[0] == "subscribe" else 0,
-        )
+        following = min(self._outbox, key=lambda each: learned.lost_connections(each.item))
         in_flight = [each.item for each in self._unacknowledged.values()]
         alone = any(learned.is_suspect(item) for item in (following.item, *in_flight))
         return None if alone and in_flight else following

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -119,8 +120,10 @@ def test_an_address_is_what_one_client_has_alone() -> None:
 
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
+    """192 besides those that tests before this one have left open."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (192, before[1]))
+    in_use = 1 + max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 192, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

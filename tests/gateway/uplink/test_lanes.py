@@ -99,6 +99,7 @@ async def test_the_newest_sample_may_be_poison(tmp_path: Path, taker: Broker) ->
         assert await buried(it) == [(TELEMETRY, 100, "poison")]
         for lane in Lane:
             assert missing(taker, lane, 100) == ({100} if lane is TELEMETRY else set())
+        assert taker.connections <= 8
 
 
 async def test_live_poison_is_found(tmp_path: Path, taker: Broker) -> None:
