@@ -41,7 +41,7 @@ DISK_CHECK_INTERVAL_S = 15.0
 MAX_MEMORY_JOURNAL_BYTES = 64_000_000
 QUICK_END_S = 60.0
 MAX_QUICK_ENDS = 3
-"""After so many damaged journals in a row, each within `QUICK_END_S`, the process ends."""
+"""After so many damaged journals in a row, each within `QUICK_END_S`, the next one is in memory."""
 
 
 async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float] = time.monotonic) -> None:
@@ -63,12 +63,15 @@ async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float]
     loop.add_signal_handler(signal.SIGHUP, reload_requested.set)
     clock = SystemClock()
     carried: CarriedState | None = None
-    damage, quick_ends = "", 0
+    damage: JournalDamaged | None = None
+    quick_ends = 0
     while not stop_requested.is_set():
         gateway, began_s = None, clock.mono()
         try:
-            async with _open_journal(start.site, clock) as (journal, disk_failure):
-                gateway = Gateway(file, start, journal, clock, idle_s, disk_failure, damage)
+            distrust = damage if quick_ends >= MAX_QUICK_ENDS else None
+            async with _open_journal(start.site, clock, distrust) as (journal, disk_failure):
+                cause = damage.cause if damage else ""
+                gateway = Gateway(file, start, journal, clock, idle_s, disk_failure, cause)
                 await gateway.restore(carried)
                 async with (
                     control.serve_control_socket(start.site.control.socket, ControlCalls(gateway)),
@@ -90,7 +93,7 @@ async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float]
                 delete_journal(journal.path)
         except* JournalDamaged as group:
             damage = _log_damage(group)
-            if gateway is None or quick_ends >= MAX_QUICK_ENDS:
+            if gateway is None:
                 raise
             # Begin anew in this process: the alarms must not depend on somebody who restarts it.
             carried = gateway.state_after_damage() or carried
@@ -99,12 +102,11 @@ async def run(file: Path, start: StartConfiguration, idle_s: Callable[[], float]
         quick_ends = quick_ends + 1 if clock.mono() - began_s < QUICK_END_S else 0
 
 
-def _log_damage(group: BaseExceptionGroup[JournalDamaged]) -> str:
-    """Returns the cause, a key of `cause` in `words/`."""
+def _log_damage(group: BaseExceptionGroup[JournalDamaged]) -> JournalDamaged:
     error = root_error(group)
     assert isinstance(error, JournalDamaged)
     log_event(logging.ERROR, "journal-damaged", reason=error_text(error.key, **error.facts))
-    return error.cause
+    return error
 
 
 async def _wait_for_disk(
@@ -119,9 +121,11 @@ async def _wait_for_disk(
 
 
 @contextlib.asynccontextmanager
-async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal, str]]:
-    """The journal and ""; if its disk cannot be written, a journal in the runtime folder, which is in
-    memory, and the reason. A centre whose card has failed still needs its alarms.
+async def _open_journal(
+    site: Site, clock: Clock, distrust: JournalDamaged | None
+) -> AsyncIterator[tuple[Journal, str]]:
+    """The journal and ""; if its disk cannot be written or must not be trusted, a journal in the runtime
+    folder, which is in memory, and the reason. A centre whose card has failed still needs its alarms.
     """
     options, day_of = site.journal, local_day(site.centre.timezone)
     limits = StorageLimits(
@@ -138,6 +142,8 @@ async def _open_journal(site: Site, clock: Clock) -> AsyncIterator[tuple[Journal
             ),
         ):
             try:
+                if distrust and path != spare:
+                    raise distrust
                 stack.enter_context(_journal_lock(path))
                 opening = Journal.open(path, clock, options.window, own_limits, day_of, spare.parent)
                 journal = await stack.enter_async_context(opening)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway.daemon.main import MAX_QUICK_ENDS
 from gateway.journal import JournalFailed, JournalReader
 from gateway.model import Lane, Record
 from tests.gateway.conftest import linli
@@ -118,6 +119,22 @@ def test_alarms_go_on_and_everybody_is_told(
     house.start()
     assert house.logged("journal-damaged") == 1
     assert house.health()["journal_damage"] == ""
+
+
+def test_a_journal_that_is_lost_again_and_again_is_kept_in_memory(house: LostHouse, smoke: Server) -> None:
+    house.start()
+    assert house.process
+    for losses in range(1, MAX_QUICK_ENDS + 1):
+        eventually(house.journal.exists)
+        eventually(lambda losses=losses: house.log.read_text("utf-8").count("[ready]") == losses)
+        _delete(house.journal)
+        eventually(lambda losses=losses: house.logged("journal-damaged") == losses, 30)
+    eventually(lambda: house.logged("journal-homeless") == 1)
+    eventually(lambda: not house.health().get("ok"))
+    smoke.value = 1
+    eventually(lambda: house.logged("alarm"))
+    assert house.process.poll() is None
+    assert house.end() == 0
 
 
 @pytest.fixture
