@@ -187,7 +187,7 @@ class JsonListener(Listener):
                 self._receivers.setdefault(full, []).append((device, topic))
 
     def notices(self) -> list[tuple[str, dict[str, Any]]]:
-        return [("error", {"reason": error.as_sentence()}) for error in self._connection.restrictions]
+        return self._connection.notices()
 
     async def listen(self) -> AsyncIterator[tuple[str, Any]]:
         async for message in self._connection.messages():

@@ -360,7 +360,7 @@ class LoraListener(Listener):
         return f"application/{self._application}/device/{dev_eui}/event/{event}"
 
     def notices(self) -> list[tuple[str, dict[str, Any]]]:
-        return [("error", {"reason": error.as_sentence()}) for error in self._connection.restrictions]
+        return self._connection.notices()
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         async for message in self._connection.messages():

@@ -1,4 +1,4 @@
-"""`linli doctor`: the bus doctor's report; exit code 1 if it has found anything."""
+"""`linli doctor`: the bus doctor's report; exit code 1 if it has found anything that can be mended."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from gateway.terminal.printing import print_table
 from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred_language, translate
 
+INFORMATIVE = ("restriction", "uplink-restriction")
+"""Findings about which nothing has to be done."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -27,13 +30,14 @@ def run(options: argparse.Namespace) -> int:
     answer = asyncio.run(control.call_daemon(site.control.socket, "doctor"))
     buses, findings = answer["buses"], answer["gateway"]
     if options.json:
-        print(json.dumps(buses, indent=2, ensure_ascii=False))
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for bus, report in buses.items():
             _print_line(site, bus, report)
         for finding in findings:
             print("→ " + translate(preferred_language(), f"doctor.{finding['key']}", **finding["facts"]))
-    return int(bool(findings) or any(report["findings"] for report in buses.values()))
+    every = [*findings, *(finding for report in buses.values() for finding in report["findings"])]
+    return int(any(finding["key"] not in INFORMATIVE for finding in every))
 
 
 def _print_line(site: Site, bus: str, report: dict[str, Any]) -> None:

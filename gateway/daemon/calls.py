@@ -90,8 +90,7 @@ class ControlCalls(Mapping[str, Handler]):
         findings = [{"key": "loop-late", "facts": lag.facts()}] if lag.is_bad else []
         findings += self._gateway.findings()
         if uplink := self._gateway.uplink:
-            errors = [*([uplink.offline_error] if uplink.offline_error else ()), *uplink.restrictions]
-            findings += [{"key": "uplink", "facts": {"reason": error.as_sentence()}} for error in errors]
+            findings += [{"key": f"uplink-{key}", "facts": facts} for key, facts in uplink.notices()]
         overload = self._gateway.overload
         if overload.is_reported:
             findings.append({"key": "overloaded", "facts": overload.facts()})

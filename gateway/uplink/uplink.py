@@ -13,7 +13,7 @@ import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.base.log import error_text, log_event
 from gateway.base.tasks import run_all, run_in_own_task
@@ -101,10 +101,11 @@ class Uplink:
         self.alarm_delay_sum_s = 0.0
         """The sum of these times."""
 
-    @property
-    def restrictions(self) -> list[GatewayError]:
-        """What the broker does not offer, and what it refuses at present."""
-        return mqtt.restrictions_of(self._options).errors()
+    def notices(self) -> list[tuple[str, dict[str, Any]]]:
+        """Why there is no connection ("error"), what the broker does not offer ("restriction"), and what it
+        refuses at present ("error"), for `linli doctor`."""
+        offline = [("error", {"reason": self.offline_error.as_sentence()})] if self.offline_error else []
+        return offline + mqtt.notices_of(self._options)
 
     async def run(self) -> None:
         # A command that is being executed outlives the connection that brought it.

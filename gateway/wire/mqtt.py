@@ -213,10 +213,10 @@ class Connection:
         client.on_socket_register_write = self._on_register_write
         client.on_socket_unregister_write = self._on_unregister_write
 
-    @property
-    def restrictions(self) -> list[GatewayError]:
-        """What the broker does not offer, and what it refuses at present."""
-        return self._learned.errors()
+    def notices(self) -> list[tuple[str, dict[str, Any]]]:
+        """What the broker does not offer ("restriction"), and what it refuses at present ("error"), for
+        `linli doctor`."""
+        return notices_of(self._options)
 
     def refuses(self, topic: str) -> bool:
         """Whether the broker refuses messages to this topic at present."""
@@ -691,6 +691,13 @@ async def _connect_once(
         except TimeoutError as error:
             raise LinkDown("broker-silent", url=options.url, port=options.port) from error
         yield connection
+
+
+def notices_of(options: BrokerOptions) -> list[tuple[str, dict[str, Any]]]:
+    """Of a broker: see `Connection.notices`."""
+    learned = restrictions_of(options)
+    keys = {"restriction": learned.missing.values(), "error": learned.errors()}
+    return [(key, {"reason": error.as_sentence()}) for key, errors in keys.items() for error in errors]
 
 
 def restrictions_of(options: BrokerOptions) -> Restrictions:

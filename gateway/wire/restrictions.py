@@ -132,9 +132,8 @@ class Restrictions:
         self.terms = ConnectTerms()
 
     def errors(self) -> list[GatewayError]:
-        """What the broker does not offer, and what it refuses at present."""
-        refused = (refused_item_error(item, refusal.code) for item, refusal in self.refusals.items())
-        return [*self.missing.values(), *refused]
+        """What the broker refuses at present: it can be mended."""
+        return [refused_item_error(item, refusal.code) for item, refusal in self.refusals.items()]
 
     @property
     def has_suspects(self) -> bool:

@@ -69,7 +69,7 @@ async def test_a_broker_that_offers_less_gets_the_alarm(
             await eventually(lambda: it.caught_up() and seen.seqs("alarm") == [1] and seen.seqs() == [1])
             assert it.transitions == [True]
             assert len(restricted(caplog)) == told
-            assert len(it.uplink.restrictions) == told
+            assert len(it.uplink.notices()) == told
 
 
 REFUSALS = {
@@ -124,12 +124,14 @@ async def test_a_broker_that_was_upgraded_is_asked_for_everything_again(
     async with gateway(tmp_path, taker.port) as it:
         await eventually(lambda: it.transitions == [True])
         assert [connect.version for connect in taker.connects] == [5, 4]
-        assert [error.key for error in it.uplink.restrictions] == ["broker-without-version-5"]
+        (notice,) = it.uplink.notices()
+        assert notice[0] == "restriction"
+        assert notice[1]["reason"]["sentence"] == "error.broker-without-version-5"
         taker.answer = lambda _: 0
         taker.cut_all()
         await eventually(lambda: it.transitions == [True, False, True])
         assert taker.connects[-1].version == 5
-        assert it.uplink.restrictions == []
+        assert it.uplink.notices() == []
 
 
 async def test_at_qos_0_what_the_broker_has_read_counts_as_delivered(tmp_path: Path, taker: Broker) -> None:
@@ -195,7 +197,7 @@ async def test_one_refused_topic_costs_no_other(
         assert len(restricted(caplog)) <= 1
         taker.cut = lambda _: False
         taker.denied = {}
-        await eventually(lambda: it.caught_up() and it.uplink.restrictions == [], 40)
+        await eventually(lambda: it.caught_up() and it.uplink.notices() == [], 40)
         dead = {(letter.device, letter.lane) for letter in await it.journal.reader.dead_letters()}
         assert not dead or (closes and len(dead) == 1)
 
@@ -219,7 +221,7 @@ async def test_an_account_that_may_only_publish_works(
         await eventually(lambda: taker.filters.count(command) > tried, 20)
         taker.cut = lambda _: False
         taker.denied = {}
-        await eventually(lambda: it.uplink.is_online and it.uplink.restrictions == [], 20)
+        await eventually(lambda: it.uplink.is_online and it.uplink.notices() == [], 20)
 
 
 async def test_where_no_commands_are_allowed_nothing_is_subscribed(tmp_path: Path, taker: Broker) -> None:
