@@ -284,7 +284,7 @@ class Dashboard:
         part = self.view.parts[self._requests[type(request)]]
         context = RequestContext(self.settings, self.view, part, lang)
         target = request.target(context)
-        answer = CommandAnswer(404, "failed", translate(lang, request.no_target_sentence))
+        answer = CommandAnswer(404, "failed", translate(lang, target.refusal or request.no_target_sentence))
         if not target.devices:
             return answer
         arguments = request.arguments(context)

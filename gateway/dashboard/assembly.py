@@ -23,6 +23,7 @@ from gateway.web.view import (
     GatewayState,
     LastCommandRow,
     PointRow,
+    Severity,
     StorageStatus,
     UplinkStatus,
     View,
@@ -34,6 +35,7 @@ from .core import bus_reports
 from .parts import Part
 
 _CONDITIONS_BY_SEVERITY = list(DeviceCondition)
+_SEVERITIES = list(Severity)
 
 
 def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, now: Stamp) -> View:
@@ -102,7 +104,7 @@ def _with_annotations(
             annotated,
             key=lambda row: (
                 not row.is_safety_device,
-                not row.urgent,
+                -_SEVERITIES.index(row.severity),
                 _CONDITIONS_BY_SEVERITY.index(row.condition),
             ),
         )

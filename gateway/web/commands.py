@@ -36,6 +36,8 @@ class Target(NamedTuple):
 
     devices: Sequence[str] = (GATEWAY_DEVICE,)
     facts: Mapping[str, str] = {}
+    refusal: str = ""
+    """Without devices, the key of the answer, where it is not the request's `no_target_sentence`."""
 
 
 NO_TARGET = Target(())

@@ -3,7 +3,7 @@ cannot disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -86,11 +86,21 @@ class BusReport(msgspec.Struct, frozen=True):
     """The titles of its devices, by device and language."""
 
 
+class Severity(StrEnum):
+    """How bad something is, the least first; the page has a colour for each."""
+
+    NONE = ""
+    FAULT = "fault"
+    """A fault or a supervisory signal: yellow, as on a fire panel."""
+    DANGER = "danger"
+    """A danger to people: red."""
+
+
 class DeviceAnnotation(msgspec.Struct, frozen=True):
     """What a capability adds to the row of a device; a part derives its own from this one."""
 
-    urgent: bool = False
-    """The row is marked and sorted before the others."""
+    severity: Severity = Severity.NONE
+    """The row is marked with it, and the worst are sorted first."""
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
@@ -113,8 +123,9 @@ class DeviceRow(msgspec.Struct, frozen=True):
     """By the name of the part that adds it."""
 
     @property
-    def urgent(self) -> bool:
-        return any(each.urgent for each in self.annotations.values())
+    def severity(self) -> Severity:
+        """The worst of its annotations."""
+        return worst(each.severity for each in self.annotations.values())
 
 
 class UplinkStatus(msgspec.Struct, frozen=True):
@@ -205,3 +216,8 @@ def place_count(summary: Record | None, now: Stamp) -> PlaceCount:
         open=int(values.get("open", 0)),
         stale=is_stale(wall_ms(summary.at, now), SUMMARY_INTERVAL_S, now),
     )
+
+
+def worst(severities: Iterable[Severity]) -> Severity:
+    """The worst of the severities."""
+    return max(severities, key=list(Severity).index, default=Severity.NONE)

@@ -308,7 +308,9 @@ class House:
         self.rows("safety", **{f"{device}__{point}": row})
         return name
 
-    def out(self, device: str, mode: AlarmMode, why: str = "", seconds: float = 3600) -> None:
+    def out(
+        self, device: str, mode: AlarmMode, why: str = "", seconds: float = 3600, *, tripping: bool = False
+    ) -> None:
         """Take a device out of service, for a while."""
         hazard, point = {"smoke": (Hazard.FIRE, "smoke"), "gas": (Hazard.GAS, "lel")}[device]
         row = Alarm(
@@ -321,6 +323,8 @@ class House:
             until=self.now(-seconds),
             mode_by="王芳",
             why=why,
+            state=AlarmState.ACKNOWLEDGED if mode is AlarmMode.SHELVED else AlarmState.NORMAL,
+            tripping=tripping,
         )
         self.rows("safety", **{f"{device}__{point}": row})
 

@@ -24,7 +24,7 @@ from gateway.terminal.site import add_site_argument, load_running_site
 from gateway.words import preferred_language, words
 
 from ..places import place_text
-from ..services.alarms import Alarm, AlarmMode, AlarmState
+from ..services.alarms import UNACKNOWLEDGED_STATES, Alarm, AlarmMode, AlarmState
 
 ACTIONS = {"ack": "acknowledge", "acknowledge": "acknowledge", "reset": "reset"}
 MIN_ID_LENGTH = 4
@@ -85,7 +85,7 @@ def _deal_with(site: Site, alarm: Alarm, action: str, by: str) -> int:
     if action == "reset" and not is_drill and alarm.state is not AlarmState.LATCHED:
         state = words(language)[f"alarm-state.{alarm.state}"]
         raise GatewayError("alarm-not-resettable", state=state)
-    if action == "acknowledge" and alarm.state not in (AlarmState.ACTIVE, AlarmState.CLEARED):
+    if action == "acknowledge" and alarm.state not in UNACKNOWLEDGED_STATES:
         raise GatewayError("alarm-acknowledged", by=alarm.acknowledged_by or "–")
     device = alarm.device if alarm.device in site.devices else GATEWAY_DEVICE
     facts = {"device": _where(site, alarm), "action": words(language)[f"action.{action}"]}
@@ -115,7 +115,7 @@ def _print_alarms(site: Site, alarms: Sequence[Alarm], ids: dict[str, str]) -> N
     ]
     heads = ("alarms-short", "alarms-hazard", "alarms-where", "alarms-state", "began", "alarms-who")
     print_table([cli_text(head) for head in heads], rows)
-    if any(alarm.state in (AlarmState.ACTIVE, AlarmState.CLEARED) for alarm in shown):
+    if any(alarm.state in UNACKNOWLEDGED_STATES for alarm in shown):
         print(cli_text("alarms-next"))
 
 

@@ -63,6 +63,12 @@ class Shelve(AlarmRequest, frozen=True):
     seconds: DurationS
     why: NonEmptyText
 
+    def target(self, context: RequestContext) -> Target:
+        part: SafetyView = context.part
+        if any(row.id == self.alarm and row.acknowledge_first for row in part.alarms):
+            return Target((), refusal="dashboard.acknowledge-first")
+        return super().target(context)
+
 
 class Unshelve(AlarmRequest, frozen=True):
     """Ends the shelving of an alarm."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import inf
 from typing import Any
 
@@ -11,12 +11,14 @@ import msgspec
 from gateway.capabilities.safety.services.alarms import (
     LINK_POINT,
     OUTPUTS_DEVICE,
+    UNACKNOWLEDGED_STATES,
     Alarm,
     AlarmMode,
     AlarmState,
     Output,
     Safety,
     alarms_requiring,
+    must_acknowledge_first,
 )
 from gateway.capabilities.safety.services.batteries import LOW_DAYS_LEFT, Batteries, Battery
 from gateway.capabilities.safety.services.emergency_plans import (
@@ -31,18 +33,21 @@ from gateway.capabilities.safety.services.patrols import Patrol, PatrolRound, Pa
 from gateway.capabilities.safety.services.supervision import Sensor, Supervision
 from gateway.model import Hazard, Record, Sentence, Stamp, Value
 from gateway.web.part import PartInput
-from gateway.web.view import DeviceAnnotation, DeviceCondition, Reminder, wall_ms
+from gateway.web.view import DeviceAnnotation, DeviceCondition, Reminder, Severity, wall_ms, worst
 
 from .settings import SafetySettings
 
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
-UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
-"""The states of an alarm that has not been acknowledged."""
-
 CURRENT_CONDITIONS = (DeviceCondition.GOOD, DeviceCondition.UNCERTAIN)
 """The conditions of a device whose reading is of now."""
+
+DANGERS = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.ELECTRICAL, Hazard.SOS, Hazard.EXIT, Hazard.CROWD})
+"""Hazards to people, shown in red; the others are faults and supervisory signals, shown in yellow."""
+
+MAX_REDUCED_NAMES = 4
+"""Places of one line about reduced protection that are named; the others are counted."""
 
 HAZARDS_WITHOUT_DRILL = (Hazard.FAULT, Hazard.TAMPER)
 
@@ -100,6 +105,12 @@ class AlarmRow(msgspec.Struct, frozen=True):
     """The point, where the device has several of its kind (`gas.3`)."""
     reason: Sentence | None = None
     """Why its device is offline now, with the facts; None if that is not known."""
+    acknowledge_first: bool = False
+    """It must be acknowledged before it can be shelved."""
+
+    @property
+    def severity(self) -> Severity:
+        return severity_of(self.hazard)
 
 
 class DeviceAlarms(msgspec.Struct, frozen=True):
@@ -143,6 +154,19 @@ class OutOfServiceRow(msgspec.Struct, frozen=True):
     place: str = ""
     where: str = ""
     numbered_point: str = ""
+    tripping: bool = False
+    """In test, and its condition holds now."""
+
+
+class ReducedProtection(msgspec.Struct, frozen=True):
+    """What one person took out of service in one act: the rows, of which the first few are named."""
+
+    mode: AlarmMode
+    by: str
+    why: str
+    until: int | None
+    named: tuple[OutOfServiceRow, ...]
+    more: int
 
 
 class OutputRow(msgspec.Struct, frozen=True):
@@ -169,6 +193,8 @@ class DetectorRow(msgspec.Struct, frozen=True):
     due: bool = False
     trial: bool = False
     ticked: int | None = None
+    tripping: bool = False
+    """In test, and its condition holds now."""
 
 
 class BatteryRow(msgspec.Struct, frozen=True):
@@ -210,6 +236,8 @@ class SafetyAnnotation(DeviceAnnotation, frozen=True):
     """The hazards of its alarms that have not ended; such a device is never shown as simply good."""
     modes: tuple[AlarmMode, ...] = ()
     """The modes that it is in."""
+    tripping: bool = False
+    """It is in test, and trips now."""
 
 
 class SafetyView(msgspec.Struct, frozen=True):
@@ -222,6 +250,8 @@ class SafetyView(msgspec.Struct, frozen=True):
     drills: tuple[AlarmRow, ...] = ()
     """Drills, which are never among `alarms`."""
     out: tuple[OutOfServiceRow, ...] = ()
+    reduced: tuple[ReducedProtection, ...] = ()
+    """The same, in one line an act."""
     outputs: tuple[OutputRow, ...] = ()
     detectors: tuple[DetectorRow, ...] = ()
     batteries: tuple[BatteryRow, ...] = ()
@@ -239,6 +269,17 @@ class SafetyView(msgspec.Struct, frozen=True):
     @property
     def unacknowledged(self) -> int:
         return sum(alarm.state in UNACKNOWLEDGED_STATES for alarm in self.alarms)
+
+    @property
+    def severity(self) -> Severity:
+        """That of the alarm panel: the worst that nobody has acknowledged, or else of all."""
+        unacknowledged = [alarm for alarm in self.alarms if alarm.state in UNACKNOWLEDGED_STATES]
+        return worst(alarm.severity for alarm in unacknowledged or self.alarms)
+
+    @property
+    def tripping(self) -> tuple[DetectorRow, ...]:
+        """Points in test whose condition holds now."""
+        return tuple(detector for detector in self.detectors if detector.tripping)
 
     @property
     def sounding(self) -> bool:
@@ -260,6 +301,10 @@ class SafetyView(msgspec.Struct, frozen=True):
         return {mode: modes.count(mode) for mode in modes}
 
 
+def severity_of(hazard: Hazard) -> Severity:
+    return Severity.DANGER if hazard in DANGERS else Severity.FAULT
+
+
 def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
     """The view of the services' rows."""
     now = part_input.now
@@ -267,18 +312,21 @@ def safety_view(settings: SafetySettings, part_input: PartInput) -> SafetyView:
     standing = _alarm_rows(settings, part_input)
     supervision: Mapping[str, Sensor] = part_input.rows(Supervision)
     output_states = part_input.snapshot.samples.get(OUTPUTS_DEVICE)
+    out = _out_of_service_rows(part_input)
+    tripping = {(alarm.device, alarm.point) for alarm in alarms.values() if alarm.tripping}
     return SafetyView(
         alarms=tuple(alarm for alarm in standing if not alarm.drill),
         ended=_ended_rows(part_input),
         groups=_device_alarms(part_input),
         drills=tuple(alarm for alarm in standing if alarm.drill),
-        out=_out_of_service_rows(part_input),
+        out=out,
+        reduced=_reduced_protection(out),
         outputs=tuple(
             _output_row(name, output, part_input.title_of(output.device), alarms, standing, output_states)
             for name, output in settings.outputs.items()
         ),
         detectors=tuple(
-            _detector_row(device, part_input.title_of(device), point, supervision, now)
+            _detector_row(device, part_input.title_of(device), point, supervision, tripping, now)
             for device in part_input.device_infos
             for point in settings.tested_points.get(device, ())
         ),
@@ -302,7 +350,12 @@ def annotate(part: SafetyView, device: str) -> SafetyAnnotation:
     )
     modes = (row.mode for row in part.out if row.device == device)
     found = tuple(dict.fromkeys(hazards))
-    return SafetyAnnotation(urgent=bool(found), hazards=found, modes=tuple(dict.fromkeys(modes)))
+    return SafetyAnnotation(
+        severity=worst(map(severity_of, found)),
+        hazards=found,
+        modes=tuple(dict.fromkeys(modes)),
+        tripping=any(row.device == device and row.tripping for row in part.out),
+    )
 
 
 def reminders(part: SafetyView) -> Iterable[Reminder]:
@@ -370,6 +423,7 @@ def _alarm_rows(settings: SafetySettings, part_input: PartInput) -> tuple[AlarmR
             where=alarm.where,
             numbered_point=_numbered_point(alarm.point),
             reason=reasons.get(alarm.device),
+            acknowledge_first=must_acknowledge_first(alarm),
         )
 
     return tuple(row(alarm) for alarm in alarms)
@@ -459,9 +513,27 @@ def _out_of_service_rows(part_input: PartInput) -> tuple[OutOfServiceRow, ...]:
             place=alarm.place if shelved else "",
             where=alarm.where if shelved else "",
             numbered_point=_numbered_point(alarm.point) if shelved else "",
+            tripping=alarm.tripping or (old is not None and old.tripping),
         )
     order = (AlarmMode.DISABLED, AlarmMode.SHELVED, AlarmMode.TEST)
     return tuple(sorted(found.values(), key=lambda row: (order.index(row.mode), row.until or 0)))
+
+
+def _reduced_protection(out: Iterable[OutOfServiceRow]) -> tuple[ReducedProtection, ...]:
+    acts: dict[tuple[object, ...], list[OutOfServiceRow]] = {}
+    for row in out:
+        acts.setdefault((row.mode, row.by, row.why, row.until), []).append(row)
+    return tuple(
+        ReducedProtection(
+            mode=rows[0].mode,
+            by=rows[0].by,
+            why=rows[0].why,
+            until=rows[0].until,
+            named=tuple(rows[:MAX_REDUCED_NAMES]),
+            more=len(rows[MAX_REDUCED_NAMES:]),
+        )
+        for rows in acts.values()
+    )
 
 
 def _output_row(
@@ -490,7 +562,12 @@ def _output_row(
 
 
 def _detector_row(
-    device: str, title: dict[str, str], point: str, rows: Mapping[str, Sensor], now: Stamp
+    device: str,
+    title: dict[str, str],
+    point: str,
+    rows: Mapping[str, Sensor],
+    tripping: Collection[tuple[str, str]],
+    now: Stamp,
 ) -> DetectorRow:
     row = rows.get(f"{device}/{point}")
     if row is None:
@@ -505,6 +582,7 @@ def _detector_row(
         due=row.due,
         trial=row.trial is not None,
         ticked=wall_ms(ticked, now) if ticked else None,
+        tripping=(device, point) in tripping,
     )
 
 

@@ -3,13 +3,14 @@
 from .output_rules import OUTPUTS_DEVICE, Output, alarms_requiring
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LINK_POINT, LocalClock, Rule, RuleCondition, rule_of_point, rules_of_device
-from .service import Alarm, AlarmMode, Safety
-from .state_machine import TRANSITIONS, AlarmEvent, AlarmState
+from .service import Alarm, AlarmMode, Safety, must_acknowledge_first
+from .state_machine import TRANSITIONS, UNACKNOWLEDGED_STATES, AlarmEvent, AlarmState
 
 __all__ = [
     "LINK_POINT",
     "OUTPUTS_DEVICE",
     "TRANSITIONS",
+    "UNACKNOWLEDGED_STATES",
     "Alarm",
     "AlarmEvent",
     "AlarmMode",
@@ -22,6 +23,7 @@ __all__ = [
     "RuleEvaluator",
     "Safety",
     "alarms_requiring",
+    "must_acknowledge_first",
     "rule_of_point",
     "rules_of_device",
 ]

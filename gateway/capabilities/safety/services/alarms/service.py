@@ -40,7 +40,7 @@ from gateway.model.hours import WeeklyHours
 
 from .rule_evaluator import RuleChange, RuleEvaluator
 from .rules import LocalClock, Rule, rule_of_point, rules_of_device
-from .state_machine import AlarmEvent, AlarmState, find_transition
+from .state_machine import UNACKNOWLEDGED_STATES, AlarmEvent, AlarmState, find_transition
 
 GATEWAY_FAULT_POINTS = ("journal_failing", "journal_damaged", "config_refused", "alarm_undelivered")
 _HOUR_S = 3600.0
@@ -61,6 +61,8 @@ class AlarmMode(StrEnum):
 
 MAX_PLACES = 256
 """Places of one point that have an alarm of their own; one more alarm stands for all others."""
+ACKNOWLEDGED_BEFORE_SHELVED = frozenset({Hazard.FIRE, Hazard.GAS, Hazard.SOS})
+"""Alarms of these hazards must be acknowledged before they can be shelved: somebody may be in danger."""
 MAX_MUTE_S = 7 * _HOUR_S
 """After this time a muted alarm that still stands sounds again (GB 20517-2025, 5.11: (7 ± 1) h)."""
 MAX_MODE_S = {AlarmMode.SHELVED: 8 * _HOUR_S, AlarmMode.DISABLED: 24 * _HOUR_S, AlarmMode.TEST: 2 * _HOUR_S}
@@ -95,6 +97,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     tested: bool = False
     """Its condition held at least once while it was in test."""
+    tripping: bool = False
+    """In test, its condition holds now: when the test ends, this is an alarm."""
 
     @property
     def is_current(self) -> bool:
@@ -185,10 +189,11 @@ class Safety(Service):
 
     def summary(self, rows: Rows) -> dict[str, Value]:
         alarms: list[Alarm] = list(rows.values())
-        unacknowledged = (AlarmState.ACTIVE, AlarmState.CLEARED)
         return {
             "alarms": sum(alarm.is_current for alarm in alarms),
-            "unacknowledged": sum(alarm.is_current and alarm.state in unacknowledged for alarm in alarms),
+            "unacknowledged": sum(
+                alarm.is_current and alarm.state in UNACKNOWLEDGED_STATES for alarm in alarms
+            ),
             "shelved": sum(alarm.mode is AlarmMode.SHELVED for alarm in alarms),
             "disabled": sum(alarm.mode is AlarmMode.DISABLED for alarm in alarms),
             "test": sum(alarm.mode is AlarmMode.TEST for alarm in alarms),
@@ -224,8 +229,12 @@ class Safety(Service):
         if mode is AlarmMode.TEST:
             assert of_point is not None
             if change.holds:
-                tested = _replace(of_point, tested=True, value=change.value)
+                tested = _replace(of_point, tested=True, tripping=True, value=change.value)
                 changes.record(rule.point_rule_id, tested, "tested", **_place_facts(rule.place, rule.where))
+            else:
+                changes.rows[rule.point_rule_id] = _replace(
+                    of_point, tripping=self._holds_anywhere(rule.point_rule_id)
+                )
             return
         if rule.place and changes.get(rule.id) is None:
             rule = self._rule_within_limit(changes, rule)
@@ -245,6 +254,10 @@ class Safety(Service):
             alarm = _replace(alarm, value=change.value, muted=False)
             more = self._muster_figures(rule.hazard)
         changes.apply_event(rule.id, alarm, AlarmEvent.RAISE if change.holds else AlarmEvent.CLEAR, **more)
+
+    def _holds_anywhere(self, point_rule_id: str) -> bool:
+        """Whether the rule of a point holds now, for the point or one of its places."""
+        return self._evaluator.holds(point_rule_id) or any(self._evaluator.places_holding(point_rule_id))
 
     def _rule_within_limit(self, changes: _ChangeSet, rule: Rule) -> Rule:
         """The rule of a place that has no alarm, or the one that stands for all places without room."""
@@ -304,7 +317,8 @@ class Safety(Service):
             alarm.mode, "test-ended"
         )
         raises = alarm.mode in (AlarmMode.DISABLED, AlarmMode.TEST) and self._evaluator.holds(key)
-        changes.record(key, _replace(alarm, mode=None, until=None, mode_by=by, why=why), change)
+        ended = _replace(alarm, mode=None, until=None, mode_by=by, why=why, tripping=False)
+        changes.record(key, ended, change)
         rule = self._evaluator.rules.get(key)
         if raises and rule is not None:
             self._apply_rule_change(changes, RuleChange(rule, True, alarm.value))
@@ -403,6 +417,11 @@ _MODE_CHANGES = frozenset(
 )
 
 
+def must_acknowledge_first(alarm: Alarm) -> bool:
+    """Whether somebody must look after an alarm before it may be shelved."""
+    return alarm.hazard in ACKNOWLEDGED_BEFORE_SHELVED and alarm.state in UNACKNOWLEDGED_STATES
+
+
 def _acknowledge_alarm(changes: _ChangeSet, command: Command) -> None:
     """By alarm id, so that a late click never acknowledges a newer alarm of the same point; or all alarms
     of a device."""
@@ -431,7 +450,7 @@ def _mute_alarms(changes: _ChangeSet, command: Command) -> None:
 
 def _shelve_alarm(changes: _ChangeSet, command: Command) -> None:
     for key, alarm in _alarms_named_by(changes, command):
-        if alarm.is_current and alarm.mode is None:
+        if alarm.is_current and alarm.mode is None and not must_acknowledge_first(alarm):
             changes.record(key, _with_mode(alarm, AlarmMode.SHELVED, command, changes.at), "shelved")
 
 

@@ -22,6 +22,10 @@ class AlarmState(StrEnum):
     """The condition is gone and the alarm acknowledged; a named person must still reset it."""
 
 
+UNACKNOWLEDGED_STATES = (AlarmState.ACTIVE, AlarmState.CLEARED)
+"""The states of an alarm that nobody has acknowledged."""
+
+
 class AlarmEvent(StrEnum):
     """An event that may change the state of an alarm."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
@@ -40,7 +44,7 @@ def test_an_alarm_appears_and_a_click_acknowledges_exactly_it(house: House, page
 
 
 def test_an_alarm_is_shelved_for_a_reason_and_the_form_outlives_the_news(house: House, page: Page) -> None:
-    name = house.alarm(AlarmState.ACTIVE)
+    name = house.alarm(AlarmState.ACKNOWLEDGED)
     page.until(lambda: page.has("#alarms .aside summary"))
     page.click("#alarms .aside summary")
     form = "#alarms .aside form"
@@ -157,7 +161,7 @@ def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> No
     page.shows("“一层活动室烟感”已屏蔽", "#toast.done")
     house.out("smoke", AlarmMode.DISABLED, NASTY)
     page.shows("1 台屏蔽", "header")
-    page.shows("但有 1 台设备已屏蔽", "#alarms")
+    page.shows("屏蔽 一层活动室烟感 至", "#alarms .reduced .acts")
     page.shows("屏蔽", "[data-key=smoke].line .mode")
     page.click("header .pill a")
     page.shows(f"原因：{NASTY} 王芳 至", "#out")
@@ -171,10 +175,104 @@ def test_what_is_out_of_service_is_not_forgotten(house: House, page: Page) -> No
     ]
 
 
+@pytest.mark.parametrize("mode", [AlarmMode.SHELVED, AlarmMode.DISABLED, AlarmMode.TEST])
+def test_reduced_protection_is_told_on_every_page_and_never_green(
+    house: House, page: Page, mode: AlarmMode
+) -> None:
+    word = {"shelved": "搁置", "disabled": "屏蔽", "test": "测试"}[mode]
+    house.out("smoke", mode, "施工扬尘")
+    for path in ("/", "/?kiosk", "/visits", "/visitors", "/needs", "/safety", "/walk-test", "/lines"):
+        page.driver.get(f"{page.url}{path}")
+        page.shows("没有其他报警 防护不完整", "#alarms")
+        said = page.text("#alarms .reduced .acts")
+        assert said.startswith(word), path
+        assert all(part in said for part in ("一层活动室烟感", "至 ", "原因：施工扬尘", "王芳")), path
+        assert not page.has("#alarms .calm"), path
+    page.driver.get(page.url)
+    assert "防护不完整" in page.text(".tile.alarms")
+    house.rows("safety", smoke__smoke=None)
+    page.until(lambda: page.has("#alarms .calm") and not page.has("#alarms .reduced"))
+
+
+@pytest.mark.parametrize("device", ["smoke", "gas"])
+def test_a_danger_is_acknowledged_before_it_can_be_shelved(house: House, page: Page, device: str) -> None:
+    name = house.alarm(AlarmState.ACTIVE, device)
+    page.until(lambda: page.has("#alarms li.danger"))
+    assert not page.has("#alarms .aside")
+    script = """
+        const [body, done] = arguments;
+        fetch("/command", {method: "POST", headers: {"content-type": "application/json"}, body})
+          .then(async (answer) => done([answer.status, (await answer.json()).message]));"""
+    body = json.dumps({"action": "shelve", "alarm": name, "seconds": 3600, "why": "dust"})
+    assert page.driver.execute_async_script(script, body) == [404, "请先到场核实并确认，再搁置。"]
+    assert house.commands == []
+
+
+def test_a_test_that_ends_while_a_detector_trips_asks_first(house: House, page: Page) -> None:
+    house.trial("smoke", "smoke", ticked=True)
+    house.trial("gas", "lel", ticked=False)
+    house.out("smoke", AlarmMode.TEST, tripping=True)
+    house.out("gas", AlarmMode.TEST)
+    asked = "“一层活动室烟感 烟雾”此刻仍在触发，结束测试会立即报警。"
+    page.driver.get(f"{page.url}/walk-test")
+    for button in (".tools > .act", "[data-key='smoke/smoke'] .act"):
+        page.click(button)
+        page.shows(asked, "dialog")
+        page.click("dialog button:not(.danger)")
+        page.until(lambda: not page.has("dialog[open]"))
+    assert house.commands == []
+    page.click("[data-key='gas/lel'] .act")
+    page.shows("“厨房燃气”测试结束", "#toast.done")
+    page.driver.get(f"{page.url}/safety")
+    page.click("[data-key^='test/smoke'] .act")
+    page.shows("“一层活动室烟感”此刻仍在触发", "dialog")
+    page.click("dialog .danger")
+    page.shows("“一层活动室烟感”测试结束", "#toast.done")
+    assert [(each["device"], each["action"]) for each in house.commands] == [
+        ("gas", "end-test"),
+        ("smoke", "end-test"),
+    ]
+
+
+def background(page: Page, selector: str) -> tuple[int, ...]:
+    """Red, green and blue of what is behind a text."""
+    element = page.driver.find_element(By.CSS_SELECTOR, selector)
+    return tuple(map(int, re.findall(r"\d+", element.value_of_css_property("background-color"))[:3]))
+
+
+def test_a_danger_is_red_and_a_fault_is_yellow(house: House, page: Page) -> None:
+    fault = Alarm(
+        id="fridge/link/1",
+        device="fridge",
+        point="link",
+        hazard=Hazard.FAULT,
+        state=AlarmState.ACTIVE,
+        raised=house.now(),
+        value=True,
+    )
+    house.rows("safety", fridge__link=fault)
+    page.until(lambda: page.has("#alarms .panel.alarm.fault"))
+    red, green, blue = background(page, "#alarms .panel.alarm")
+    assert min(red, green) > 180 > blue
+    house.alarm(AlarmState.ACTIVE)
+    page.until(lambda: page.has("#alarms .panel.alarm.danger"))
+    for selector, is_yellow in (
+        ("#alarms .panel.alarm", False),
+        ("#alarms li.danger", False),
+        ("#alarms li.fault", True),
+    ):
+        red, green, _ = background(page, selector)
+        assert red > 130
+        assert (green > 130) is is_yellow
+
+
 def test_a_walk_test_ticks_off_each_detector_as_it_is_pressed(house: House, page: Page) -> None:
     page.driver.get(f"{page.url}/walk-test")
     assert page.text("[data-key='smoke/smoke']").startswith("未测试 一层活动室烟感 烟雾 从未测试")
     page.click(".tools [type=submit]")
+    page.shows("让 2 台设备全部进入测试？ 测试期间，这些设备触发不会报警", "dialog")
+    assert house.commands == []
+    page.click("dialog .danger")
     page.shows("“全部探测器”开始测试", "#toast.done")
     assert {(each["device"], each["action"]) for each in house.commands} == {
         ("smoke", "test"),

@@ -13,7 +13,7 @@ from gateway.capabilities.safety.services.supervision import Sensor, SensorTest
 from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Snapshot
-from gateway.web.view import PointRow
+from gateway.web.view import PointRow, Severity
 from tests.gateway.views import DOOR, NOON, SMOKE, alarm, at, sample, todays_visitors, view, view_of
 
 SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
@@ -79,7 +79,7 @@ def test_which_of_several_points_it_is_is_shown() -> None:
 def test_a_device_in_alarm_is_never_merely_well() -> None:
     rows = {"s": alarm(AlarmState.ACTIVE), "t": alarm(AlarmState.CLEARED)}
     seen = view(SMOKE, samples=(sample("smoke", smoke=True),), safety=rows)
-    assert seen.devices[0].annotations["safety"] == SafetyAnnotation(True, (Hazard.FIRE,))
+    assert seen.devices[0].annotations["safety"] == SafetyAnnotation(Severity.DANGER, (Hazard.FIRE,))
     assert seen.devices[0].values == (PointRow("smoke", True),)
 
 

@@ -139,7 +139,11 @@ def test_in_test_mode_each_detector_is_recorded_with_its_place() -> None:
     fold = safety()
     assert act(fold, "test", point="fire") == [("test-begun", "the panel")]
     assert told(fold.step(report(1, {"1/1": "一楼"}))) == [("tested", "一楼")]
-    assert told(fold.step(report(2, {}), report(3, {"1/2": "二楼"}), report(4, {}))) == [("tested", "二楼")]
+    assert fold.rows["panel/fire"].tripping
+    assert told(fold.step(report(2, {}), report(3, {"1/2": "二楼"}))) == [("tested", "二楼")]
+    assert fold.rows["panel/fire"].tripping
+    assert told(fold.step(report(4, {}))) == []
+    assert not fold.rows["panel/fire"].tripping
     assert act(fold, "end-test", second=5) == [("test-ended", "the panel")]
     fold.step(report(6, {"1/1": "一楼"}))
     assert act(fold, "test", second=7, point="fire") == [], "a real alarm is never turned into a test"
@@ -148,7 +152,10 @@ def test_in_test_mode_each_detector_is_recorded_with_its_place() -> None:
 def test_one_place_is_shelved_and_the_others_are_not() -> None:
     fold = safety()
     fold.step(report(0, {"1/1": "一楼", "1/2": "二楼"}))
-    assert act(fold, "shelve", alarm=fold.rows["panel/fire/1/1"].id) == [("shelved", "一楼")]
+    alarm = fold.rows["panel/fire/1/1"].id
+    assert act(fold, "shelve", alarm=alarm) == [], "a fire is acknowledged first"
+    assert act(fold, "acknowledge", alarm=alarm) == [("acknowledged", "一楼")]
+    assert act(fold, "shelve", alarm=alarm) == [("shelved", "一楼")]
     assert fold.rows["panel/fire/1/1"].mode is AlarmMode.SHELVED
     assert fold.rows["panel/fire/1/2"].is_current
 
