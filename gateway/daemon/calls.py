@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.base.control import Handler
+from gateway.base.security import MAX_SECURITY_EVENTS, SECURITY_EVENTS, SecurityEvent
 from gateway.config import Mistakes
 from gateway.config.capability import CORE_OWNER, check_unique
 from gateway.field.health import LiveReading
@@ -27,7 +28,18 @@ READ_TIMEOUT_S = 20.0
 """After this time a call that waits for a message is answered, and may be repeated."""
 COMMAND_RESPONSE_TIMEOUT_S = 20.0
 """After this time the answer is that the command is still being executed."""
-CORE_CALLS = ("health", "doctor", "read", "command", "lines", "scan", "reload", "verdict", "still")
+CORE_CALLS = (
+    "health",
+    "doctor",
+    "read",
+    "command",
+    "lines",
+    "scan",
+    "reload",
+    "verdict",
+    "still",
+    "security",
+)
 """Each is answered by the method of `ControlCalls` with its name."""
 MAX_MISTAKES = 50
 """Mistakes in one answer, which is one line on the socket."""
@@ -178,6 +190,17 @@ class ControlCalls(Mapping[str, Handler]):
 
     async def _verdict(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._gateway.reloader.verdict()
+
+    async def _security(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Security events of another process."""
+        try:
+            events = msgspec.convert(request.get("events"), list[SecurityEvent])
+        except msgspec.ValidationError as error:
+            raise GatewayError("command-form", reason=error) from error
+        if len(events) > MAX_SECURITY_EVENTS or any(each.event not in SECURITY_EVENTS for each in events):
+            raise GatewayError("command-form", reason=sentence("cause.field-wrong", where="events"))
+        self._gateway.record_security_events(events)
+        return {}
 
     async def _still(self, request: dict[str, Any]) -> dict[str, Any]:
         """A camera's picture, for setting it up; who requested it is recorded first."""

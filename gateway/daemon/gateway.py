@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from gateway import __version__
 from gateway.base.log import error_text, log_event, report_held_back
+from gateway.base.security import SECURITY_LOG, SecurityEvent
 from gateway.base.systemd import notify, watchdog_interval_s
 from gateway.config import Site, available_actions, figures_of
 from gateway.config.adoption import StartConfiguration, devices_on
@@ -58,6 +61,7 @@ ALARM_DELIVERY_LIMIT_S = 30.0
 (GB 26875.1-2011, 4.1.2 and 4.1.3)."""
 SELF_CHECK_INTERVAL_S = 5.0
 FLAGS_CHECK_INTERVAL_S = 1.0
+SECURITY_INTERVAL_S = 1.0
 
 T = TypeVar("T")
 
@@ -171,6 +175,7 @@ class Gateway:
                 "loop-lag": self.loop_lag.run(),
                 "overload": self.overload.run(),
                 "report": self._report_own_figures(),
+                "security": self._record_own_security_events(),
                 "reload": self.reloader.run(),
                 "hang-up": self._reload_on_signal(reload_requested),
             }
@@ -182,6 +187,7 @@ class Gateway:
             finally:
                 for task in (*running, *self._commands):
                     task.cancel()
+                self.record_security_events(SECURITY_LOG.take(every=True))
 
     def _composition(self, site: Site) -> Composition:
         """The parts that a site requires."""
@@ -402,6 +408,17 @@ class Gateway:
                     Sample(GATEWAY_DEVICE, self.clock.now(), {**flags, **figures}, places=places)
                 )
             await self.clock.sleep(FLAGS_CHECK_INTERVAL_S)
+
+    def record_security_events(self, events: Iterable[SecurityEvent]) -> None:
+        """Each becomes a record."""
+        for event in events:
+            body = msgspec.structs.asdict(event)
+            self.record_fact(Fact(Lane.EVENT, GATEWAY_DEVICE, "security", self.clock.now(), body))
+
+    async def _record_own_security_events(self) -> None:
+        while True:
+            self.record_security_events(SECURITY_LOG.take())
+            await self.clock.sleep(SECURITY_INTERVAL_S)
 
     def _is_alarm_undelivered(self) -> bool:
         """Whether the platform has not acknowledged an alarm for too long."""

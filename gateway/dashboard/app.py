@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
 from gateway.base.log import log_event
+from gateway.base.security import SECURITY_LOG
 from gateway.model import Clock, GatewayError
 from gateway.services.commands import CommandStatus
 from gateway.web.access import SESSION_COOKIE, Access
@@ -201,14 +202,17 @@ class Dashboard:
         address = client_address(request)
         if wait_s := self.access.wait_s(address):
             log_event(logging.WARNING, "login-too-often", address=address)
+            SECURITY_LOG.add("login-too-often", address)
             answer = self._ask_for_key(request, 429, translate(lang, "dashboard.wait", seconds=wait_s))
             answer.headers["retry-after"] = str(wait_s)
             return answer
         if not self.access.check_key(address, key):
             log_event(logging.WARNING, "login-failed", address=address)
+            SECURITY_LOG.add("login-failed", address)
             return self._ask_for_key(request, 401, translate(lang, "dashboard.wrong-key"))
         name = "".join(filter(str.isprintable, name)).strip()[:MAX_NAME_CHARACTERS] or ANONYMOUS_PERSON
         log_event(logging.INFO, "login", by=name, address=address)
+        SECURITY_LOG.add("login", address, by=name)
         home = f"/?{KIOSK}" if KIOSK in request.query_params else "/"
         response = remember_language(request, lang, RedirectResponse(home, 303))
         set_cookie(request, response, SESSION_COOKIE, self.access.sign_session(name))
@@ -232,7 +236,9 @@ class Dashboard:
 
     async def _logout_response(self, request: Request) -> Response:
         await self.access.end_session(request.cookies[SESSION_COOKIE])
-        log_event(logging.INFO, "logout", by=request.state.person, address=client_address(request))
+        person, address = request.state.person, client_address(request)
+        log_event(logging.INFO, "logout", by=person, address=address)
+        SECURITY_LOG.add("logout", address, by=person)
         response = RedirectResponse("/", 303)
         response.delete_cookie(SESSION_COOKIE)
         return response

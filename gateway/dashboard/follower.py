@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.base import control
 from gateway.base.control import DaemonNotRunning
+from gateway.base.security import MAX_SECURITY_EVENTS, SECURITY_LOG, SecurityEvent
 from gateway.base.tasks import Signal
 from gateway.journal import JournalFailed, JournalReader, RecordPack
 from gateway.model import Clock, GatewayError, Lane, Record, Rows, Service, Stamp, Value
@@ -29,9 +30,12 @@ JOURNAL_POLL_INTERVAL_S = 0.5
 HEALTH_INTERVAL_S = 2.0
 DOCTOR_INTERVAL_S = 30.0
 BACKLOG_INTERVAL_S = 5.0
+SECURITY_INTERVAL_S = 1.0
 
 RESPONSE_TIMEOUT_S = 5.0
 """Timeout of a call to the daemon."""
+SECURITY_TIMEOUT_S = 2.0
+"""Of one with security events, for which the end of the process waits."""
 
 BACKLOG_PAUSE_FACTOR = 20
 """After counting the backlog, pause for this many times the duration of the count."""
@@ -60,6 +64,8 @@ class Follower:
         self._revision = 0
         self._changed = Signal()
         self._snapshot = Snapshot()
+        self._unrecorded: list[SecurityEvent] = []
+        """Security events that the daemon does not have yet."""
         self.view = self._build_view()
         self.closed = False
 
@@ -75,6 +81,9 @@ class Follower:
                 tasks.create_task(self._repeat(HEALTH_INTERVAL_S, self._poll_health), name="health"),
                 tasks.create_task(self._repeat(DOCTOR_INTERVAL_S, self._poll_doctor), name="doctor"),
                 tasks.create_task(self._count_backlog(), name="backlog"),
+                tasks.create_task(
+                    self._repeat(SECURITY_INTERVAL_S, self._pass_security_events), name="security"
+                ),
             )
             try:
                 await journal_read.wait()
@@ -83,6 +92,7 @@ class Follower:
                 self.close()
             for task in running:
                 task.cancel()
+        await self._pass_security_events(every=True)
 
     def close(self) -> None:
         """End every `wait_for_change`."""
@@ -116,6 +126,17 @@ class Follower:
         while True:
             await self._clock.sleep(interval_s)
             await work()
+
+    async def _pass_security_events(self, *, every: bool = False) -> None:
+        """Pass those of this process to the daemon, which records them; while it is away they wait."""
+        if every or not self._unrecorded:
+            self._unrecorded += SECURITY_LOG.take(every=every)
+        with contextlib.suppress(GatewayError):
+            while batch := self._unrecorded[:MAX_SECURITY_EVENTS]:
+                await control.call_daemon(
+                    self.settings.control, "security", SECURITY_TIMEOUT_S, events=batch
+                )
+                del self._unrecorded[:MAX_SECURITY_EVENTS]
 
     async def _poll_health(self) -> None:
         health: DaemonHealth | None = None

@@ -20,6 +20,7 @@ from gateway.base.connections import network_of
 from gateway.base.files import create_durably, write_durably
 from gateway.base.log import error_text, log_event
 from gateway.base.rate_limit import RateLimit, RateLimiter
+from gateway.base.security import SECURITY_LOG
 from gateway.model import ConfigError
 from gateway.wire.secret import is_open_to_others
 
@@ -83,9 +84,11 @@ class Access:
         try:
             self._set_key(read_key(self._file))
             log_event(logging.WARNING, "access-key-changed")
+            SECURITY_LOG.add("access-key-changed")
         except ConfigError as error:
             self._set_key(secrets.token_urlsafe())
             log_event(logging.ERROR, "access-key-refused", reason=error_text(error.key, **error.facts))
+            SECURITY_LOG.add("access-key-refused")
         self._file_state = _file_state(self._file)
 
     def wait_s(self, address: str) -> int:

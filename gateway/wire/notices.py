@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.base.log import log_event
+from gateway.base.security import SECURITY_LOG
 
 MAX_NOTICES = 32
 """The one that has not occurred for the longest makes room for a new one."""
@@ -25,7 +26,7 @@ class _Notice:
 
 class Notices:
     """One for each kind and address: a line in the log once, and a finding of the bus doctor as long as it
-    is fresh. `mono` gives seconds on a monotonic clock."""
+    is fresh; each occurrence is also a security event. `mono` gives seconds on a monotonic clock."""
 
     def __init__(self, mono: Callable[[], float] = time.monotonic) -> None:
         self._mono = mono
@@ -34,6 +35,7 @@ class Notices:
     def add(self, key: str, address: str, **facts: Any) -> None:
         """Something came from that address, perhaps again. `key` names a sentence in `log` and one in
         `doctor`; both have the address and the facts, the latter also `count`."""
+        SECURITY_LOG.add(key, address, device=str(facts.get("device", "")))
         self._forget_old()
         identity = key, address
         if identity not in self._notices:

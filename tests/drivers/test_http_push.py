@@ -29,6 +29,7 @@ from drivers.http_push import (
     parse_body,
     split,
 )
+from gateway.base.security import SECURITY_LOG, SecurityEvent
 from gateway.config import load_profile
 from gateway.model import Device, LinkDown, ReadFailed
 from gateway.wire import http_server
@@ -421,6 +422,7 @@ async def test_a_token_is_found_however_it_is_sent(site: Site, path: str, header
 async def test_who_is_refused_is_told_once_for_each_address(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
+    SECURITY_LOG.take(every=True)
     for _ in range(3):
         assert await site.post("/east", JSON, bearer("wrong")) == 401
         assert await site.post(f"/west/{TOKEN}", JSON) == 404
@@ -430,6 +432,10 @@ async def test_who_is_refused_is_told_once_for_each_address(
         "push-token": {"address": "127.0.0.1", "device": "east", "count": 3},
         "push-path": {"address": "127.0.0.1", "path": "/west/…", "known": known, "count": 3},
     }
+    assert SECURITY_LOG.take(every=True) == [
+        SecurityEvent("push-token", "127.0.0.1", "", "east", 3, 0),
+        SecurityEvent("push-path", "127.0.0.1", "", "", 3, 0),
+    ]
     assert len(caplog.records) == 2
     for language in LANGUAGES:
         for key, facts in found.items():

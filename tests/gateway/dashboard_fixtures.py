@@ -159,6 +159,7 @@ class House:
         self.still = b""
         """What every camera sees, as JPEG."""
         self.looks: list[dict[str, Any]] = []
+        self.security_events: list[dict[str, Any]] = []
         self.alarms: dict[str, Alarm] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -201,6 +202,7 @@ class House:
             "doctor": self._doctor,
             "command": self._command,
             "still": self._still,
+            "security": self._security,
         }
 
     async def _health(self, _request: dict[str, Any]) -> dict[str, Any]:
@@ -218,6 +220,10 @@ class House:
         if not self.still:
             raise ReadFailed("stills-off")
         return {"jpeg": base64.b64encode(self.still).decode()}
+
+    async def _security(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.security_events += request["events"]
+        return {}
 
     def stop(self) -> None:
         """The daemon goes away."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -12,8 +13,12 @@ from pathlib import Path
 import pytest
 
 from gateway import cli
+from gateway.base import control
+from gateway.base.security import MAX_SECURITY_EVENTS, SECURITY_EVENTS
 from gateway.cli import EX_CONFIG, check
+from gateway.model import GatewayError
 from gateway.uplink.native import asyncapi
+from gateway.words import LANGUAGES, words
 from tests.gateway.conftest import ROOT, Centre, linli
 from tests.gateway.simulate.conftest import eventually
 
@@ -254,6 +259,42 @@ def test_journal_accounts_for_every_stream(running: Centre, lang: str, said: str
     assert epoch.split()[-1] == running.witness.records()[0][0].epoch
     devices = set(tomllib.loads(site.read_text("utf-8"))["device"])
     assert devices <= {row.split()[1] for row in rows if row.startswith(lane)}
+
+
+def test_who_came_in_and_who_did_not_is_recorded_and_listed(running: Centre) -> None:
+    site, daemon = running.daemon.site, running.daemon.socket
+    event = {"event": "login", "address": "192.0.2.7", "by": "王芳", "device": "", "count": 1, "seconds": 0}
+    failed = {**event, "event": "login-failed", "by": "", "count": 37, "seconds": 1800}
+    for events in ([{**event, "event": "no-such"}], [{**event, "by": "x" * 65}], ["login"], None):
+        with pytest.raises(GatewayError):
+            asyncio.run(control.call_daemon(daemon, "security", events=events))
+    with pytest.raises(GatewayError):
+        asyncio.run(control.call_daemon(daemon, "security", events=[event] * (MAX_SECURITY_EVENTS + 1)))
+    assert asyncio.run(control.call_daemon(daemon, "security", events=[event, failed])) == {}
+    eventually(lambda: running.witness.find("gateway", "event", event="login-failed", count=37))
+    assert len(running.witness.find("gateway", "event", address="192.0.2.7")) == 2
+    for lang, came_in, turned_away in (
+        ("en", "王芳 logged in to the dashboard", "login to the dashboard failed: wrong key"),
+        ("zh", "王芳 登录看板", "登录看板失败：密钥不对"),
+    ):
+        done = linli("journal", "--security", "--config", site, lang=lang)
+        assert (done.returncode, done.stderr) == (0, "")
+        first, second = (line for line in done.stdout.splitlines() if "192.0.2.7" in line)
+        assert came_in in first
+        assert turned_away in second
+        assert second.split()[-1] == "37"
+    listed = json.loads(linli("journal", "--security", "--json", "--config", site).stdout)
+    assert [each.items() >= event.items() for each in listed if each["address"] == "192.0.2.7"] == [
+        True,
+        False,
+    ]
+
+
+def test_every_security_event_has_a_sentence() -> None:
+    for language in LANGUAGES:
+        assert set(SECURITY_EVENTS) == {
+            key.removeprefix("security.") for key in words(language) if key.startswith("security.")
+        }
 
 
 def test_journal_as_json_adds_up(running: Centre) -> None:

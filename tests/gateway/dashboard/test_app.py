@@ -8,12 +8,14 @@ import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 
 import msgspec
 import pytest
 
+from gateway.base.security import SOURCE_LIMIT
 from gateway.dashboard import application
 from gateway.dashboard.http_protocol import MAX_CONNECTIONS
 from gateway.web.access import WRONG_KEY_LIMIT
@@ -128,6 +130,34 @@ def test_who_came_in_and_who_did_not_is_in_the_log(served: Served) -> None:
         "logout by='王芳' address='127.0.0.1']",
     ]
     assert not any(secret in "".join(served.said) for secret in (KEY, "wrong-secret"))
+
+
+@pytest.mark.parametrize("daemon_is_away", [False, True])
+def test_who_came_in_and_who_did_not_is_recorded(
+    house: House, served: Served, daemon_is_away: bool
+) -> None:
+    if daemon_is_away:
+        house.stop()
+    cookie = served.cookie()
+    for _ in range(20 * WRONG_KEY_LIMIT.events):
+        assert served.ask("POST", "/login", "key=wrong-secret&name=right-secret")[0] in (401, 429)
+    served.ask("POST", "/logout", cookie=cookie)
+    if daemon_is_away:
+        house.start()
+        eventually(lambda: "logout" in str(house.security_events))
+    served.end()
+    counts = Counter[tuple[str, str, str]]()
+    for each in house.security_events:
+        counts[each["event"], each["address"], each["by"]] += each["count"]
+    assert counts == {
+        ("login", "127.0.0.1", "王芳"): 1,
+        ("login-failed", "127.0.0.1", ""): WRONG_KEY_LIMIT.events,
+        ("login-too-often", "127.0.0.1", ""): 19 * WRONG_KEY_LIMIT.events,
+        ("logout", "127.0.0.1", "王芳"): 1,
+    }
+    assert len(house.security_events) <= 4 * (SOURCE_LIMIT.events + 1)
+    told = str(house.security_events)
+    assert not any(secret in told for secret in (KEY, "wrong-secret", "right-secret", cookie.split("=")[1]))
 
 
 GARBAGE = (
