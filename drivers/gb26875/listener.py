@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -27,6 +26,7 @@ import msgspec
 
 from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, UnknownSender, Value
 from gateway.wire.serialport import open_port
+from gateway.wire.tcp_server import TcpClient, TcpLimits, serve_tcp
 
 from .options import HOST_PORT, Options
 from .packets import (
@@ -50,18 +50,15 @@ READ_BYTES = 1024
 """The bytes of one turn: what strangers send must not hold the event loop."""
 MAX_UNKNOWN_DEVICES, MAX_UNKNOWN_PARTS = 32, 64
 """Devices that are not configured whose states are held, and how many states of each."""
+MAX_STRANGERS_PER_ADDRESS = 16
+"""Connections of one address without a packet of a configured device."""
+FIRST_PACKET_S = 60.0
+"""In which a connection must bring such a packet."""
 EARLIEST_YEAR = 2026
 """Before it, our clock has not been set and must not set another one."""
 
 Write = Callable[[bytes], Awaitable[None]]
 """Sends bytes on a connection."""
-
-
-class _Client(msgspec.Struct):
-    """One connection: the host it comes from, and whether a configured device has sent a packet there."""
-
-    host: str
-    is_configured: bool = False
 
 
 class FireListener(Listener):
@@ -77,8 +74,6 @@ class FireListener(Listener):
         """Devices that are not configured, by their sources, and their fires; the newest last."""
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
         self._messages = asyncio.Queue()
-        self._clients: dict[asyncio.Task[None], _Client] = {}
-        """Connections by their tasks, oldest first."""
         self._turn = asyncio.Lock()
         """Senders take turns, so that all of them together hold the event loop no longer than one."""
         self._connections: dict[str, tuple[Write, FirePacket]] = {}
@@ -235,44 +230,18 @@ class FireListener(Listener):
                 await asyncio.sleep(0)
         return packets
 
-    async def _accept_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._limit_connections()
-        client = self._clients[task] = _Client((writer.get_extra_info("peername") or ("",))[0])
-        loop = asyncio.get_running_loop()
-
+    async def _serve_client(self, client: TcpClient) -> None:
         async def write(frame: bytes) -> None:
-            writer.write(frame)
-            await writer.drain()
+            client.writer.write(frame)
+            await client.writer.drain()
 
-        try:
-            async with asyncio.timeout(self._options.idle) as limit:
+        async with asyncio.timeout(min(self._options.idle, FIRST_PACKET_S)) as limit:
 
-                def on_configured() -> None:
-                    client.is_configured = True
-                    limit.reschedule(loop.time() + self._options.idle)
+            def on_configured() -> None:
+                client.trust()
+                limit.reschedule(asyncio.get_running_loop().time() + self._options.idle)
 
-                await self._serve_connection(lambda: reader.read(READ_BYTES), write, on_configured)
-        except (OSError, TimeoutError):
-            pass  # A device that is gone, or silent for too long, connects again.
-        except asyncio.CancelledError:
-            pass  # The server closes; asyncio before Python 3.12 reports this as an error.
-        finally:
-            self._clients.pop(task, None)
-            # Not close(): it would wait for ever for a peer that never reads.
-            writer.transport.abort()
-
-    def _limit_connections(self) -> None:
-        """At the limit, close a connection without a configured device, or else one of the host that has
-        most; the oldest of several."""
-        if len(self._clients) >= self._options.connections:
-            per_host = Counter(client.host for client in self._clients.values())
-            victim = min(
-                self._clients.items(), key=lambda item: (item[1].is_configured, -per_host[item[1].host])
-            )[0]
-            del self._clients[victim]
-            victim.cancel()
+            await self._serve_connection(lambda: client.reader.read(READ_BYTES), write, on_configured)
 
     def _state_queries(self, packet: FirePacket) -> Iterator[bytes]:
         """The requests for a device's states, at its first packet on a connection."""
@@ -296,20 +265,22 @@ class FireListener(Listener):
     @contextlib.asynccontextmanager
     async def open_server(self) -> AsyncIterator[None]:
         """Accept connections."""
-        where = HOST_PORT.fullmatch(self._options.listen)
+        options = self._options
+        where = HOST_PORT.fullmatch(options.listen)
         assert where
-        try:
-            server = await asyncio.start_server(
-                self._accept_connection, where["host"].strip("[]"), int(where["port"]), limit=READ_BYTES
-            )
-        except OSError as error:
-            raise LinkDown("line-open", url=self._options.listen, reason=error) from error
-        self.address = server.sockets[0].getsockname()[:2]
-        try:
+        limits = TcpLimits(
+            options.connections,
+            min(options.connections, MAX_STRANGERS_PER_ADDRESS),
+            READ_BYTES,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                self.address = await stack.enter_async_context(
+                    serve_tcp(where["host"].strip("[]"), int(where["port"]), self._serve_client, limits)
+                )
+            except OSError as error:
+                raise LinkDown("line-open", url=options.listen, reason=error) from error
             yield
-        finally:
-            server.close()
-            await _cancel(*self._clients)
 
     @contextlib.asynccontextmanager
     async def open_serial(self) -> AsyncIterator[None]:

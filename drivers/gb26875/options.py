@@ -16,7 +16,8 @@ HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:]+\]|[^:/\s]+):(?P<port>\d{1,5})"
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`listen` is `host:port` of a TCP server, or the path of a serial port (8N1) and its `baud`.
 
-    A connection without a valid packet for `idle` seconds is closed. `set_clock` sets a device's clock
+    A connection without a valid packet for `idle` seconds is closed, a new one after a minute at most. Of
+    more than `connections`, one without such a packet is closed first. `set_clock` sets a device's clock
     at its first packet on a connection, and `ask` requests its states. The protocol has no
     authentication: listen on the fire panel's own network only.
     """

@@ -12,10 +12,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from gateway.base.connections import ACCEPT_BACKLOG, Connections
+from .tcp_server import TcpClient, TcpLimits, serve_tcp
 
 CONNECTION_TIMEOUT_S = 10.0
 """From the opening of a connection until it is closed, whatever the client does."""
@@ -24,6 +24,7 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADER_LINES = 256
 """Empty ones before the request line included."""
 READ_BYTES = 16 * 1024
+LIMITS = TcpLimits(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_HEADER_BYTES)
 SILENCE_AFTER_BODY_S = 1.0
 MAX_CHUNKS = 4096
 """Of one body with `Transfer-Encoding: chunked`, extensions and trailers included."""
@@ -168,16 +169,11 @@ def _parse_headers(lines: Sequence[str]) -> dict[str, str]:
 class _HttpConnection:
     """A connection, which carries one request and its response."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connections: Connections
-    ) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.address: str = (writer.get_extra_info("peername") or ("",))[0]
-        self._connections = connections
-
-    def trust(self) -> None:
-        self._connections.trust(self.writer.transport)
+    def __init__(self, client: TcpClient) -> None:
+        self.reader = client.reader
+        self.writer = client.writer
+        self.address = client.address
+        self.trust = client.trust
 
     async def serve(self, handler: Handler) -> None:
         """Answer the request, if there is one."""
@@ -235,32 +231,10 @@ class _HttpConnection:
 async def serve_http(host: str | None, port: int | None, handler: Handler) -> AsyncIterator[None]:
     """Answer requests; on the way out all connections are closed. Raises `OSError` if the port cannot be
     opened."""
-    connections = Connections(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS)
-    tasks: set[asyncio.Task[Any]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(CONNECTION_TIMEOUT_S):
-                await _HttpConnection(reader, writer, connections).serve(handler)
-        except (OSError, TimeoutError):
-            pass  # Disconnected, or too slow: an answer would not arrive.
-        finally:
-            connections.remove(writer.transport)
-            writer.transport.abort()
+    async def handle(client: TcpClient) -> None:
+        async with asyncio.timeout(CONNECTION_TIMEOUT_S):
+            await _HttpConnection(client).serve(handler)
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not in the task, which begins only after further connections have been accepted.
-        connections.add(writer.transport)
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(accept, host, port, limit=MAX_HEADER_BYTES, backlog=ACCEPT_BACKLOG)
-    try:
+    async with serve_tcp(host, port, handle, LIMITS):
         yield
-    finally:
-        server.close()
-        open_tasks = list(tasks)
-        for task in open_tasks:
-            task.cancel()
-        await asyncio.gather(*open_tasks, return_exceptions=True)

@@ -101,13 +101,18 @@ profile = "door-counter/hikvision-push"
 bus = "cameras"
 path = "/door"
 every = 60
+
+[bus.panels]
+driver = "gb26875"
+listen = "127.0.0.1:{panels}"
+connections = 500
 """
 
 
-@pytest.mark.parametrize("flooded", ["metrics", "push"])
+@pytest.mark.parametrize("flooded", ["metrics", "push", "panels"])
 def test_more_connections_than_descriptors_end_nothing(tmp_path: Path, flooded: str) -> None:
     """Half requests, until the process has almost no descriptors left; everybody else is answered."""
-    ports = {"metrics": free_port(), "push": free_port(), "web": free_port()}
+    ports = {"metrics": free_port(), "push": free_port(), "web": free_port(), "panels": free_port()}
     site, log, token = tmp_path / "site.toml", tmp_path / "log.txt", tmp_path / "token"
     token.write_text("correct-horse-battery")
     token.chmod(0o600)
