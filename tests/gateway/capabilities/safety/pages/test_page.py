@@ -183,7 +183,7 @@ def test_reduced_protection_is_told_on_every_page_and_never_green(
     house.out("smoke", mode, "施工扬尘")
     for path in ("/", "/?kiosk", "/visits", "/visitors", "/needs", "/safety", "/walk-test", "/lines"):
         page.driver.get(f"{page.url}{path}")
-        page.shows("没有其他报警 防护不完整", "#alarms")
+        page.shows("防护不完整 以下报警或探测器暂不起作用 没有其他报警", "#alarms")
         said = page.text("#alarms .reduced .acts")
         assert said.startswith(word), path
         assert all(part in said for part in ("一层活动室烟感", "至 ", "原因：施工扬尘", "王芳")), path
