@@ -55,8 +55,9 @@ from gateway.words import error_summary, translate
 from .follower import Follower
 from .parts import Part, static_folders, template_folders
 
-HEARTBEAT_INTERVAL_S = 15.0
-"""After this time without a change an event stream sends a heartbeat."""
+HEARTBEAT_INTERVAL_S = 3.0
+"""After this time without a change an event stream sends a heartbeat; a page that hears none for 8 s says
+that it shows old data."""
 SESSION_CHECK_INTERVAL_S = 1.0
 """In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000

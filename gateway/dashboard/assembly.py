@@ -79,7 +79,13 @@ def build_view(parts: Iterable[Part], settings: Settings, snapshot: Snapshot, no
         storage=_storage(snapshot.samples.get(GATEWAY_DEVICE)),
         reminders=tuple(sorted(reminders, key=attrgetter("order"))),
         parts=views,
+        last_word=_last_word(snapshot, now) if gateway is GatewayState.AWAY else None,
     )
+
+
+def _last_word(snapshot: Snapshot, now: Stamp) -> int | None:
+    times = (wall_ms(sample.at, now) for sample in snapshot.samples.values())
+    return max(filter(None, times), default=None)
 
 
 def _gateway_state(snapshot: Snapshot) -> GatewayState:

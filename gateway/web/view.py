@@ -187,6 +187,8 @@ class View(msgspec.Struct, frozen=True):
     reminders: tuple[Reminder, ...] = ()
     parts: Mapping[str, Any] = {}
     """The view of each page part, by the part's name."""
+    last_word: int | None = None
+    """When the newest reading was taken, once the gateway does not answer."""
 
 
 def wall_ms(at: Stamp, now: Stamp) -> int | None:

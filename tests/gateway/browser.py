@@ -63,8 +63,8 @@ class Page:
     def shows(self, text: str, selector: str = "body") -> None:
         self.until(lambda: text in self.text(selector), f"{text!r} in {selector}")
 
-    def until(self, true: Callable[[], object], what: str = "") -> None:
-        WebDriverWait(self.driver, 8, 0.1, NOT_YET).until(lambda _: true(), what)
+    def until(self, true: Callable[[], object], what: str = "", seconds: float = 8) -> None:
+        WebDriverWait(self.driver, seconds, 0.1, NOT_YET).until(lambda _: true(), what)
 
     def click(self, selector: str) -> None:
         def clicked() -> bool:

@@ -2,9 +2,9 @@
 // Keeps the page up to date: the server sends regions of finished HTML, this puts them in place.
 
 const $ = (id) => document.getElementById(id);
-const { events, timezone, failed, sending } = document.body.dataset;
+const { events, timezone, failed, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
-const SILENCE_TIMEOUT_MS = 40_000; // the stream sends a heartbeat at least every 15 s
+const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
 
 document.documentElement.classList.add("script");
 
@@ -36,7 +36,8 @@ let heading = document.title;
 function updateTimes() {
   setText($("clock"), clock.format(now()));
   // A tab in the background shows by its flashing title that somebody is needed.
-  document.title = Math.floor(now() / 1000) % 2 ? heading.replace("⚠", "🔔") : heading;
+  const shown = dataIsOld ? `⚠ ${lost} · ${heading.replace("⚠ ", "")}` : heading;
+  document.title = Math.floor(now() / 1000) % 2 ? shown.replace("⚠", "🔔") : shown;
   for (const time of document.querySelectorAll("time.ago")) setText(time, ago(Number(time.dataset.at)));
 }
 
@@ -80,8 +81,7 @@ function morphChildren(old, fresh) {
 const activeAlarms = () =>
   new Map([...document.querySelectorAll('[data-alarm="active"]')].map((row) => [row.dataset.key, row.dataset.say]));
 
-function applyRegions({ now: time, title, regions }) {
-  offset = time - Date.now();
+function applyRegions({ title, regions }) {
   heading = title;
   const before = activeAlarms();
   const focused = document.activeElement;
@@ -102,6 +102,21 @@ function applyRegions({ now: time, title, regions }) {
   updateTimes();
 }
 
+// Old data looks old, whatever has been lost: the network, the dashboard or the gateway behind it.
+
+let streamIsLost = false, dataIsOld = false;
+
+function showAge() {
+  dataIsOld = streamIsLost || document.querySelector("[data-away]") !== null;
+  $("lost").hidden = !streamIsLost;
+  document.body.classList.toggle("old-data", dataIsOld);
+  const icon = `/static/${dataIsOld ? "icon-lost" : "icon"}.svg`;
+  const link = document.querySelector("link[rel=icon]");
+  if (link.getAttribute("href") !== icon) link.setAttribute("href", icon);
+  if (dataIsOld && Date.now() - lastLostBeepAt >= LOST_BEEP_INTERVAL_MS && beep(LOST_HZ)) lastLostBeepAt = Date.now();
+  if (!dataIsOld) lastLostBeepAt = 0;
+}
+
 // The stream
 
 let source, lastEventAt = Date.now();
@@ -113,16 +128,22 @@ function connect() {
   const listen = (name, work) =>
     source.addEventListener(name, (event) => {
       lastEventAt = Date.now();
-      $("lost").hidden = true;
-      work(JSON.parse(event.data));
+      streamIsLost = false;
+      const data = JSON.parse(event.data);
+      offset = data.now - Date.now();
+      $("last-word").dataset.at = data.now;
+      setText($("last-word-at"), clock.format(data.now));
+      work(data);
+      showAge();
     });
   listen("view", applyRegions);
-  listen("beat", ({ now: time }) => { offset = time - Date.now(); });
+  listen("beat", () => {});
   source.onerror = showDisconnected;
 }
 
 async function showDisconnected() {
-  $("lost").hidden = false;
+  streamIsLost = true;
+  showAge();
   if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
   const answer = await fetch("/", { method: "HEAD" }).catch(() => null);
   if (answer?.status === 401) location.reload(); // signed out: ask for the key
@@ -131,7 +152,7 @@ async function showDisconnected() {
 
 function checkStream() {
   if (Date.now() - lastEventAt < SILENCE_TIMEOUT_MS) return;
-  $("lost").hidden = false;
+  streamIsLost = true;
   connect();
 }
 
@@ -219,22 +240,24 @@ document.addEventListener("submit", (event) => {
 // The sound: browsers allow it after a gesture only. The switches say whether it would be heard, and are
 // remembered; a wall screen is allowed it by `--autoplay-policy=no-user-gesture-required`.
 
-const BEEP_INTERVAL_MS = 5000;
-let sound = null, lastBeepAt = 0, speechIsOn = false;
+const BEEP_INTERVAL_MS = 5000, LOST_BEEP_INTERVAL_MS = 30_000;
+const ALARM_HZ = 880, LOST_HZ = 392;
+let sound = null, lastBeepAt = 0, lastLostBeepAt = 0, speechIsOn = false;
 const soundIsOn = () => sound?.state === "running";
 
-function beep() {
-  if (!soundIsOn()) return;
+function beep(frequency = ALARM_HZ) {
+  if (!soundIsOn()) return false;
   lastBeepAt = Date.now();
   for (const start of [0, 0.35, 0.7]) {
     const tone = sound.createOscillator(), volume = sound.createGain();
-    tone.frequency.value = 880;
+    tone.frequency.value = frequency;
     volume.gain.setValueAtTime(0.25, sound.currentTime + start);
     volume.gain.exponentialRampToValueAtTime(0.001, sound.currentTime + start + 0.3);
     tone.connect(volume).connect(sound.destination);
     tone.start(sound.currentTime + start);
     tone.stop(sound.currentTime + start + 0.3);
   }
+  return true;
 }
 
 function speak(text) {
@@ -287,8 +310,9 @@ if (localStorage.getItem("sound") || document.body.classList.contains("kiosk")) 
 
 updateTimes();
 setInterval(() => {
-  updateTimes();
   checkStream();
+  showAge();
+  updateTimes();
   if (document.querySelector("[data-sounds]") && Date.now() - lastBeepAt >= BEEP_INTERVAL_MS) beep();
 }, 1000);
 connect();

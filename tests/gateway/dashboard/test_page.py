@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+
 import pytest
 from markupsafe import escape
 from selenium.webdriver.common.by import By
@@ -116,17 +119,55 @@ def test_the_other_language(page: Page) -> None:
 def test_a_gateway_that_is_away_is_told_and_its_return_too(house: House, page: Page) -> None:
     house.stop()
     page.shows("网关没有运行", "#banners")
+    looks_old(page)
+    assert "最后消息" in page.text("#banners")
     assert "报警情况未知" in page.text("#alarms")
     assert "数据过时" in page.text("[data-key=smoke]")
     house.start()
     page.shows("各项安全监测均无报警", "#alarms")
     assert page.text("#banners") == ""
+    looks_live(page)
+
+
+def looks_old(page: Page) -> None:
+    """Nothing is green, and the tab says so too."""
+    page.until(lambda: page.has("body.old-data"))
+    page.until(lambda: "数据已停止更新" in page.driver.title)
+    assert page.has("link[rel=icon][href$='icon-lost.svg']")
+    for pill in page.driver.find_elements(By.CSS_SELECTOR, ".pill"):
+        red, green, blue = map(int, re.findall(r"\d+", pill.value_of_css_property("color"))[:3])
+        assert green - max(red, blue) < 20, pill.text
+    assert not any(each.is_displayed() for each in page.driver.find_elements(By.CSS_SELECTOR, ".calm"))
+
+
+def looks_live(page: Page) -> None:
+    page.until(lambda: not page.has("body.old-data"))
+    page.until(lambda: "数据已停止更新" not in page.driver.title)
+    assert page.has("link[rel=icon][href$='icon.svg']")
+    assert page.driver.find_element(By.CSS_SELECTOR, ".panel.calm").is_displayed()
 
 
 def test_a_dashboard_that_is_gone_is_told(page: Page, served: Served) -> None:
     page.until(lambda: page.has("html.script"))
     served.end()
     page.shows("与看板的连接已断开", "#lost")
+    looks_old(page)
+
+
+def test_a_connection_that_is_silent_is_told_within_ten_seconds(page: Page, served: Served) -> None:
+    """As when a cable is pulled: nobody closes the connection."""
+    page.until(lambda: page.has("html.script"))
+    looks_live(page)
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        page.until(lambda: page.text("#lost").startswith("与看板的连接已断开"), seconds=10)
+        looks_old(page)
+        assert re.search(r"最后消息 \d\d:\d\d · \d+ 秒前", page.text("#lost"))
+        assert "报警情况未知" in page.text("#alarms")
+    finally:
+        served.process.send_signal(signal.SIGCONT)
+    page.until(lambda: not page.driver.find_element(By.ID, "lost").is_displayed(), seconds=15)
+    looks_live(page)
 
 
 def test_without_a_script_the_page_can_be_read(page: Page) -> None:

@@ -37,6 +37,8 @@ from gateway.web.view import DeviceAnnotation, DeviceCondition, Reminder, Severi
 
 from .settings import SafetySettings
 
+MAX_ENDED = 3
+"""Alarms that just ended and are shown."""
 ENDED_SHOWN_S = 300.0
 """How long the end of an alarm is shown (GB 26875.1-2011, 4.1.2: at least five minutes)."""
 
@@ -449,7 +451,7 @@ def _device_alarms(part_input: PartInput) -> tuple[DeviceAlarms, ...]:
 
 
 def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
-    """Newest first."""
+    """Newest first, a point once."""
     now = part_input.now
     removed: tuple[tuple[Alarm, Stamp], ...] = part_input.snapshot.removed.get(Safety.name, ())
     return tuple(
