@@ -210,6 +210,10 @@ class Journal:
                 await asyncio.gather(*journal._tasks, return_exceptions=True)
                 await run_to_end(journal._close())
 
+    def _close_tail(self) -> None:
+        if self._tail:
+            self._tail.close()
+
     async def _close(self) -> None:
         """Commit everything. If the files were lost, copy what the open ones hold for the next start."""
         if not isinstance(self._damage, JournalLost):
@@ -661,6 +665,7 @@ async def _open_journal(
     reader = await stack.enter_async_context(connect(path, readonly=True))
     writer.check_files()
     journal = Journal(writer, reader, clock, limits, window, day_of or utc_day, runtime)
+    stack.callback(journal._close_tail)
     await journal._load()
     return journal
 

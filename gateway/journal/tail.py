@@ -116,12 +116,16 @@ class Tail:
 
     def remove(self) -> None:
         """Delete the files: everything is committed, or the folder cannot be written."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self.close()
         for path in self._paths:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the open file; what is in it stays for the next start."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _write(self, data: bytes) -> None:
         if os.write(self._file, data) != len(data):

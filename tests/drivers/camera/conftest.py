@@ -129,7 +129,7 @@ def watching(tmp_path: Path) -> Watching:
     return watch
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_process_stays() -> Iterator[None]:
     yield
     ZYGOTE.stop()

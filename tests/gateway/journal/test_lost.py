@@ -240,6 +240,16 @@ async def test_no_number_is_used_twice_however_often_it_is_lost(tmp_path: Path, 
             assert isinstance(running.exception(), JournalLost)
 
 
+@pytest.mark.parametrize("lose", [_delete_all, _cut])
+async def test_a_lost_journal_leaves_no_file_open(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    """The daemon goes on and opens it again: what stays open adds up."""
+    for life in range(4):
+        await lost(tmp_path / "state" / "j.db", tmp_path / "run", FakeClock(), lose)
+        if life == 0:  # The process's counters are opened once.
+            before = len(os.listdir("/proc/self/fd"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_a_cut_that_a_reader_finds_first_costs_no_number(tmp_path: Path) -> None:
     path, clock = tmp_path / "j.db", FakeClock()
     async with Journal.open(path, clock, 1.0, runtime=tmp_path / "run") as j:

@@ -1,10 +1,12 @@
 """The end of the process costs nothing; the end of the power costs at most a window, and is told."""
 
+import contextlib
 import itertools
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,14 @@ def tail_in(folder: Path, *, journal: str = "j.db", boot: str = "boot-1", epoch:
     return Tail(folder, Path(journal), boot, epoch)
 
 
+@contextlib.contextmanager
+def written(folder: Path, *records: Record) -> Iterator[Tail]:
+    """The tail of a process that runs, with these records."""
+    with contextlib.closing(tail_in(folder)) as tail:
+        tail.reset({}, records)
+        yield tail
+
+
 def found(folder: Path) -> list[Record]:
     left = tail_in(folder).recover()
     assert left is not None
@@ -48,7 +58,8 @@ def test_what_was_added_is_found_by_the_next_process(tmp_path: Path) -> None:
 
 
 def test_the_tail_of_another_boot_or_journal_is_void(tmp_path: Path) -> None:
-    tail_in(tmp_path).reset({}, [record(1)])
+    with written(tmp_path, record(1)):
+        pass
     assert tail_in(tmp_path, boot="boot-2").recover() is None
     assert tail_in(tmp_path, epoch="epoch-2").recover() is None
     assert tail_in(tmp_path, journal="other.db").recover() is None
@@ -56,7 +67,8 @@ def test_the_tail_of_another_boot_or_journal_is_void(tmp_path: Path) -> None:
 
 
 def test_a_new_journal_continues_the_epoch_of_the_lost_one_at_its_path(tmp_path: Path) -> None:
-    tail_in(tmp_path).reset({}, [record(1)])
+    with written(tmp_path, record(1)):
+        pass
     assert tail_in(tmp_path, boot="boot-2").continue_lost() == ""
     assert tail_in(tmp_path, journal="other.db").continue_lost() == ""
     begun_anew = tail_in(tmp_path, epoch="epoch-2")
@@ -83,9 +95,8 @@ def test_garbage_and_cut_files_are_no_records(
     tmp_path_factory: pytest.TempPathFactory, junk: bytes, cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("tail")
-    tail = tail_in(folder)
-    tail.reset({}, [record(1), record(2)])
-    path = next(folder.iterdir())
+    with written(folder, record(1), record(2)):
+        path = next(folder.iterdir())
     path.write_bytes(path.read_bytes()[:cut] + junk)
     left = tail_in(folder).recover()
     assert left is None or left.records == [record(1), record(2)][: len(left.records)]

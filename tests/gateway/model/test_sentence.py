@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -32,7 +33,8 @@ def decode(text: bytes) -> object:
 
 def sqlite_of_a_text(folder: Path) -> None:
     (folder / "text").write_text("this is no database at all, and long enough to be read as one")
-    sqlite3.connect(folder / "text").execute("SELECT * FROM sqlite_master")
+    with contextlib.closing(sqlite3.connect(folder / "text")) as database:
+        database.execute("SELECT * FROM sqlite_master")
 
 
 def refused_connection() -> None:

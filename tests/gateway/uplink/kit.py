@@ -113,8 +113,8 @@ def witness(port: int, username: str = "", password: str = "") -> Iterator[Witne
         if message.topic != f"{ROOT}/command":
             seen.heard.append((message.topic, msgspec.json.decode(message.payload)))
 
-    def up(*_: Any) -> None:
-        client.subscribe(f"{ROOT}/#", qos=1)
+    def up(connected: paho.Client, *_: Any) -> None:
+        connected.subscribe(f"{ROOT}/#", qos=1)
 
     client.on_message, client.on_connect = hear, up
     ready: list[int] = []
@@ -130,6 +130,8 @@ def witness(port: int, username: str = "", password: str = "") -> Iterator[Witne
     finally:
         client.disconnect()
         client.loop_stop()
+        # Some of its sockets paho closes only once nobody refers to it.
+        del seen._client, client
 
 
 def publish(port: int, topic: str, payload: str | bytes, *options: str) -> None:

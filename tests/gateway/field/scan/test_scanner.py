@@ -128,7 +128,9 @@ async def test_a_line_on_which_somebody_speaks_is_left_alone(line: Line, rig: Ri
 
 
 async def test_a_port_that_another_process_has_open_is_named_and_left_alone(line: Line, rig: Rig) -> None:
-    with subprocess.Popen(["sleep", "60"], stdin=os.open(line.path, os.O_RDWR | os.O_NOCTTY)) as other:
+    port = os.open(line.path, os.O_RDWR | os.O_NOCTTY)
+    with subprocess.Popen(["sleep", "60"], stdin=port) as other:
+        os.close(port)
         try:
             assert port_users(line.path) == [f"{other.pid} (sleep)"]
             await rig.scanner().scan_ports([line.path])
