@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 _HASHES: dict[str, str] = {"md5": "md5", "sha-256": "sha256", "sha-512-256": "sha512_256"}
 """RFC 7616, 6.1: algorithm to name in `hashlib`, weakest first."""
 _PART = re.compile(
-    r"""(?P<name>[\w-]+) \s*=\s* (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s,"]*) )
+    r"""(?P<name>[\w-]+) \s*=\s* (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s,"\\]*) )
     | (?P<word>[\w-]+)""",
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
@@ -93,7 +93,7 @@ class DigestLogin:
         usable = [
             each.parameters
             for each in challenges
-            if each.scheme == "digest" and _hash_name(each.parameters)
+            if each.scheme == "digest" and "nonce" in each.parameters and _hash_name(each.parameters)
         ]
         if not usable:
             return False

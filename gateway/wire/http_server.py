@@ -156,7 +156,7 @@ def _parse_headers(lines: Sequence[str]) -> dict[str, str]:
     name = ""
     for line in lines:
         if line[:1].isspace() and name:  # The previous line goes on here.
-            headers[name] += f" {line.strip()}"
+            headers[name] = f"{headers[name]} {line.strip()}".strip()
             continue
         name, colon, value = line.partition(":")
         name = name.strip().lower()

@@ -171,7 +171,9 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
 def test_a_body_is_a_tree_or_said_to_be_none(body: bytes) -> None:
     for content in (body, b"<a>" + body + b"</a>", b"--x\r\n\r\n" + body + b"\r\n--x--", b"--" + body):
         with contextlib.suppress(ReadFailed):
-            decode({"a": TreePoint(path="a")}, parse_body(content))
+            values = decode({"a": TreePoint(path="a")}, parse_body(content))
+            assert set(values) <= {"a"}
+            assert all(isinstance(value, bool | int | float | str | None) for value in values.values())
 
 
 @pytest.mark.parametrize("space", [*SPACES, "urn:psialliance-org"])

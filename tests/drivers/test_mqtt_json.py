@@ -333,9 +333,12 @@ def valve(topic: str, profile: str = "valve/generic-zigbee2mqtt") -> Device:
 
 
 @contextlib.asynccontextmanager
-async def supervised(broker: Broker, device: Device) -> AsyncIterator[Line]:
-    async def sink(_: Sample) -> None:
-        await asyncio.sleep(0)
+async def supervised(
+    broker: Broker, device: Device, samples: list[Sample] | None = None
+) -> AsyncIterator[Line]:
+    async def sink(sample: Sample) -> None:
+        if samples is not None:
+            samples.append(sample)
 
     bus = Line(BusSpec("zigbee", DRIVER, BrokerOptions(url=broker.url)), (device,), SystemClock(), sink)
     task = asyncio.create_task(bus.run())
@@ -357,15 +360,17 @@ def command(action: str) -> Command:
 
 
 async def test_a_valve_is_shut_when_its_next_message_says_so(broker: Broker) -> None:
-    device = valve("zigbee2mqtt/cellar/valve")
-    async with hearing(broker, "zigbee2mqtt/#") as told, supervised(broker, device) as bus:
+    device, samples = valve("zigbee2mqtt/cellar/valve"), list[Sample]()
+    async with hearing(broker, "zigbee2mqtt/#") as told, supervised(broker, device, samples) as bus:
         shutting = asyncio.create_task(bus.execute(command("close-valve")))
         async with asyncio.timeout(10):
             line = await told.readline()
         assert line.decode() == 'zigbee2mqtt/cellar/valve/set {"state": "OFF"}\n'
         async with connect_mqtt(BrokerOptions(url=broker.url)) as sender:
             await sender.publish("zigbee2mqtt/cellar/valve", b'{"state": "ON"}')
-            await asyncio.sleep(0.2)
+            async with asyncio.timeout(10):
+                while not any(sample.values for sample in samples):
+                    await asyncio.sleep(0.02)
             assert not shutting.done()
             await sender.publish("zigbee2mqtt/cellar/valve", b'{"state": "OFF"}')
             async with asyncio.timeout(10):

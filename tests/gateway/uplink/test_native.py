@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from jsonschema.validators import Draft7Validator
 
-from gateway.model import ClockQuality, GatewayError, Stamp
+from gateway.model import ClockQuality, Command, GatewayError, Stamp
 from gateway.uplink.native import NativeDialect, asyncapi
 from tests.gateway.conftest import Centre
 from tests.gateway.simulate.conftest import eventually
@@ -73,8 +74,17 @@ def test_what_is_no_command_is_refused(payload: bytes) -> None:
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*FINE, "by"]), inner),
 ).map(lambda value: json.dumps(value).encode()))  # fmt: skip
 def test_any_bytes_are_a_command_or_refused(payload: bytes) -> None:
+    command = None
     with contextlib.suppress(GatewayError):
-        DIALECT.parse_command(payload, AT)
+        command = DIALECT.parse_command(payload, AT)
+    if command is None:
+        return
+    assert 0 < len(command.id) <= 64
+    assert len(command.device) > 0
+    assert not set(command.device) & set("+#")
+    assert command.origin == "upstream"
+    stored = msgspec.msgpack.encode(command)
+    assert msgspec.msgpack.decode(stored, type=Command) == command
 
 
 DOCUMENT = Path(__file__).parents[3] / "gateway" / "uplink" / "native.asyncapi.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.wire.http_auth import BasicLogin, Challenge, DigestLogin, parse_challenges
@@ -127,8 +127,28 @@ def test_basic_needs_no_challenge() -> None:
     assert not login.accept(parse_challenges(['Digest realm="r", nonce="n"']))
 
 
-@given(st.lists(st.text(alphabet='aB-=", \\\t1é', max_size=60), max_size=3))
-def test_no_challenge_makes_it_fail(headers: list[str]) -> None:
-    login = DigestLogin('us"er', "pass")
-    if login.accept(parse_challenges(headers)):
-        assert login.authorization("GET", b"/")
+written = st.text(alphabet='aB-=", \\\t1é', max_size=60)
+digests = st.lists(
+    st.tuples(st.sampled_from(["realm", "nonce", "opaque", "qop", "algorithm", "x"]), written).map("=".join)
+).map(lambda parameters: f"Digest {', '.join(parameters)}")
+
+
+@given(st.lists(written | digests, max_size=3))
+@example(["Digest"])
+@example(["Digest realm=a\\, nonce=b"])
+def test_what_a_server_sent_is_returned_as_it_wrote_it(headers: list[str]) -> None:
+    login, challenges = DigestLogin('us"er', "pass"), parse_challenges(headers)
+    if not login.accept(challenges):
+        assert login.authorization("GET", b"/") is None
+        return
+    (returned,) = parse_challenges([(login.authorization("GET", b"/") or b"").decode("latin-1")])
+    assert returned.scheme == "digest"
+    assert returned.parameters["username"] == r"us\"er"
+    assert any(
+        all(
+            returned.parameters.get(name, "") == challenge.parameters.get(name, "")
+            for name in ("realm", "nonce", "opaque")
+        )
+        for challenge in challenges
+        if challenge.scheme == "digest"
+    )

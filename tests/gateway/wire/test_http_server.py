@@ -147,12 +147,22 @@ async def test_what_is_no_request_is_refused(site: Site, data: bytes, status: in
     assert b"200 OK" in await site.ask(lines("GET / HTTP/1.1", "Content-Length: 0"))
 
 
-@given(data=st.binary(max_size=300))
-def test_no_header_makes_it_fail(data: bytes) -> None:
-    text = data.decode("latin-1")
-    with contextlib.suppress(HttpRefused):
-        http_server._parse_headers(text.split("\n"))
-    http_server._path_of(text)
+@given(
+    st.binary(max_size=300),
+    st.lists(st.sampled_from([b"\n", b":", b" ", b"a", b"B", b"?", b"#", b"//"])),
+)
+def test_headers_are_read_or_refused(data: bytes, likely: list[bytes]) -> None:
+    for text in (data.decode("latin-1"), b"".join(likely).decode()):
+        path = http_server._path_of(text)
+        assert path in text
+        assert not set(path) & set("?#")
+        headers: dict[str, str] = {}
+        with contextlib.suppress(HttpRefused):
+            headers = http_server._parse_headers(text.split("\n"))
+        for name, value in headers.items():
+            assert name == name.strip().lower() != ""
+            assert ":" not in name
+            assert value == value.strip()
 
 
 async def test_a_client_that_leaves_is_no_error(site: Site, caplog: pytest.LogCaptureFixture) -> None:

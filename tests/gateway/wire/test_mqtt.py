@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import ssl
 import subprocess
 import time
@@ -137,7 +138,9 @@ async def test_a_broker_that_takes_nothing_any_more_is_let_go(broker: Broker) ->
         broker.freeze()
         sock = connection._socket
         owed = [connection.publish("t", bytes(1 << 20)) for _ in range(16)]
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while select.select([], [sock], [], 0)[1]:
+                await asyncio.sleep(0)
     assert sock.fileno() == -1
     for future in owed:
         with pytest.raises(LinkDown):

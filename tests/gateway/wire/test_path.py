@@ -95,6 +95,58 @@ def test_too_many_readings_are_refused(raw: Any) -> None:
     assert refused.value.key == "many-readings"
 
 
+def test_two_thousand_readings_and_two_hundred_thousand_copied_keys_are_allowed() -> None:
+    assert len(split_readings({"a": [0] * 2000}, ["a[]"])) == 2000
+    wide = {"a": [0] * 1000} | {str(n): n for n in range(199)}
+    assert len(split_readings(wide, ["a[]"])) == 1000
+    for raw in ({"a": [0] * 2001}, {**wide, "a": [0] * 1001}):
+        with pytest.raises(ReadFailed):
+            split_readings(raw, ["a[]"])
+
+
+def test_a_reading_has_all_that_is_beside_the_list() -> None:
+    """In lists too, and where a list of several is inside a list that is searched."""
+    assert split_readings([9, [1, 2], 8, 7], ["1[]"]) == [[9, [1], 8, 7], [9, [2], 8, 7]]
+    assert split_readings([[1, 2]], ["0[]"]) == [[[1]], [[2]]]
+    raw = {"a": [{"k": "x", "b": [1, 2]}, {"k": "y", "b": [3]}, 4], "c": 5}
+    assert split_readings(raw, ["a[k=x].b[]"]) == [
+        {"a": [{"k": "x", "b": [1]}], "c": 5},
+        {"a": [{"k": "x", "b": [2]}], "c": 5},
+    ]
+    assert split_readings({"a": {"b": [1, 2]}}, ["a.b[]"]) == [{"a": {"b": [1]}}, {"a": {"b": [2]}}]
+
+
+def test_the_path_that_splits_most_decides() -> None:
+    raw = {"a": [{"b": [1, 2]}, {"b": [3]}]}
+    for paths in (["a[].b[]", "a[]"], ["a[]", "a[].b[]"], ["c", "a[].b[].d.e"]):
+        assert [value_at(each, "a[].b[]") for each in split_readings(raw, paths)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "value"),
+    [
+        ({"a": {"": 5}}, "a.", 5),
+        ({"a": 5}, "a.", None),
+        ({"": {"a": 5}}, ".a", 5),
+        ({"a": [{"x": "1=2", "n": 5}]}, "a[x=1=2].n", 5),
+        ({"a": [{"x": "1", "n": 5}]}, "a[x=1=2].n", None),
+        ([4, 5], "0", 4),
+        ([4, 5], "1", 5),
+        ([4, 5], "2", None),
+        ([4, 5], "-1", None),
+        ([4, 5], "²", None),
+        ({"a": [{"n": 1}, {"n": 2}]}, "a[].n", 1),
+        ({"a": [[1, 5], [2, 6]]}, "a[0=2].1", 6),
+        ({"a": [3, {"n": 1}]}, "a[*].n", None),
+        ({"a": [{"n": [{"x": 1, "y": 2}]}, {"n": [{"x": 1, "y": 3}]}]}, "a[*].n[x=1].y", 5),
+        ({"a": [{"on": True, "n": 1}, {"on": "true", "n": 2}, {"on": 1, "n": 4}]}, "a[on=true].n", 3),
+        ({"a": [{"on": False, "n": 1}]}, "a[on=False].n", None),
+    ],
+)
+def test_a_path_leads_to_exactly_what_it_names(raw: Any, path: str, value: Any) -> None:
+    assert value_at(raw, path) == value
+
+
 @pytest.mark.parametrize(
     ("path", "valid"),
     [("", True), ("a", True), ("a.0.b", True), ("a[].b[*].c[x.y=1.5].d", True), ("switch:0", True),
