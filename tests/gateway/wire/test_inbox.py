@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.inbox import BLOCK_BYTES, FairInbox
+from gateway.wire.inbox import BLOCK_BYTES, MAX_REMEMBERED_TURNS, TURN_BYTES, FairInbox
 
 
 def drained(inbox: FairInbox[str]) -> list[str]:
@@ -39,6 +39,56 @@ def test_a_long_message_takes_the_room_of_several() -> None:
     assert inbox.put("long", "long", 3 * BLOCK_BYTES) == ["long"]
     assert inbox.put("c", "c2", 2 * BLOCK_BYTES) == ["c", "c"]
     assert drained(inbox) == ["a", "b"]
+
+
+def test_long_messages_of_one_sender_delay_nobody_else() -> None:
+    inbox: FairInbox[str] = FairInbox(1000)
+    for number in range(20):
+        inbox.put("flood", f"f{number}", 40 * TURN_BYTES)
+    assert inbox.take() == "f0"
+    for number in range(20):
+        inbox.put("device", f"d{number}", 100)
+    inbox.put("smoke", "fire", 100)
+    taken = drained(inbox)
+    assert taken.index("fire") <= 1
+    assert taken[:21] == ["d0", "fire", *(f"d{number}" for number in range(1, 20))]
+    assert taken[21:] == [f"f{number}" for number in range(1, 20)]
+
+
+def test_who_sends_one_long_message_after_the_other_waits_for_the_others_as_well() -> None:
+    """Its queue is empty whenever its message has been taken."""
+    inbox: FairInbox[str] = FairInbox(1000)
+    inbox.put("flood", "f", 40 * TURN_BYTES)
+    for number in range(60):
+        inbox.put("device", f"d{number}", 0)
+    taken = []
+    while inbox:
+        taken.append(inbox.take())
+        if taken[-1] == "f" and taken.count("f") < 10:
+            inbox.put("flood", "f", 40 * TURN_BYTES)
+    assert [taken[: taken.index("d59")].count("f")] == [2]
+
+
+def test_who_was_alone_owes_nobody_more_than_one_message() -> None:
+    inbox: FairInbox[str] = FairInbox(1000)
+    for _ in range(100):
+        inbox.put("alone", "a", 10 * TURN_BYTES)
+        assert inbox.take() == "a"
+    inbox.put("alone", "a", 0)
+    for number in range(30):
+        inbox.put("other", f"o{number}", 0)
+    assert drained(inbox).index("a") <= 12
+
+
+def test_what_is_remembered_of_gone_senders_is_bounded() -> None:
+    inbox: FairInbox[str] = FairInbox(2)
+    for number in range(5 * MAX_REMEMBERED_TURNS):
+        inbox.put(f"{number}", "a", 0)
+        inbox.put(f"x{number}", "b", 2 * BLOCK_BYTES)
+        while inbox:
+            inbox.take()
+    assert len(inbox._next_turns) <= MAX_REMEMBERED_TURNS
+    assert len(inbox._turns) < 10
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 5 * BLOCK_BYTES)), max_size=200))
