@@ -454,8 +454,8 @@ def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
     """Newest first, a point once."""
     now = part_input.now
     removed: tuple[tuple[Alarm, Stamp], ...] = part_input.snapshot.removed.get(Safety.name, ())
-    return tuple(
-        EndedRow(
+    rows = {
+        (alarm.device, alarm.point, alarm.place): EndedRow(
             id=alarm.id,
             name=alarm.device,
             title=part_input.title_of(alarm.device),
@@ -466,11 +466,13 @@ def _ended_rows(part_input: PartInput) -> tuple[EndedRow, ...]:
             where=alarm.where,
             numbered_point=_numbered_point(alarm.point),
         )
-        for alarm, at in sorted(removed, key=lambda each: -each[1].mono_ns)
+        for alarm, at in sorted(removed, key=lambda each: each[1].mono_ns)
         if alarm.is_current
         and alarm.mode is not AlarmMode.DRILL
         and now.seconds_since(at, if_unknown=inf) < ENDED_SHOWN_S
-    )
+    }
+    newest_first = sorted(rows.values(), key=lambda row: -(row.at or 0))
+    return tuple(newest_first[:MAX_ENDED])
 
 
 def _numbered_point(point: str) -> str:

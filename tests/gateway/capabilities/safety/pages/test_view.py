@@ -41,6 +41,16 @@ def test_the_end_of_an_alarm_is_shown_for_five_minutes() -> None:
     assert [(each.name, each.at) for each in ended] == [("smoke", NOON - 299_000)]
 
 
+def test_of_many_alarms_that_ended_the_newest_three_are_shown_a_point_once() -> None:
+    over = [
+        (replace(alarm(AlarmState.CLEARED, device), id=f"{device}/{ago}"), at(ago))
+        for device, ago in (("a", 50), ("b", 40), ("a", 30), ("c", 20), ("d", 10))
+    ]
+    snapshot = Snapshot({}, removed={"safety": tuple(over)})
+    ended = view_of(SMOKE, snapshot=snapshot).parts["safety"].ended
+    assert [each.id for each in ended] == ["d/10", "c/20", "a/30"]
+
+
 def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
     rows = {
         f"smoke/smoke/{place}": replace(alarm(AlarmState.ACTIVE), id=f"{place}/1", place=place, where=where)
