@@ -99,9 +99,12 @@ def test_two_thousand_readings_and_two_hundred_thousand_copied_keys_are_allowed(
     assert len(split_readings({"a": [0] * 2000}, ["a[]"])) == 2000
     wide = {"a": [0] * 1000} | {str(n): n for n in range(199)}
     assert len(split_readings(wide, ["a[]"])) == 1000
-    for raw in ({"a": [0] * 2001}, {**wide, "a": [0] * 1001}):
+    one_more = {"a": [0] * 3} | {str(n): n for n in range(66_666)}
+    for raw in ({"a": [0] * 2001}, {**wide, "a": [0] * 1001}, one_more):
         with pytest.raises(ReadFailed):
             split_readings(raw, ["a[]"])
+    with pytest.raises(ReadFailed):
+        split_readings([[0] * 1000, *range(200)], ["0[]"])
 
 
 def test_a_reading_has_all_that_is_beside_the_list() -> None:
