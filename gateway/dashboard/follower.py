@@ -66,6 +66,8 @@ class Follower:
         self._snapshot = Snapshot()
         self._unrecorded: list[SecurityEvent] = []
         """Security events that the daemon does not have yet."""
+        self._passing = asyncio.Lock()
+        """An event must not be passed twice."""
         self.view = self._build_view()
         self.closed = False
 
@@ -90,9 +92,9 @@ class Follower:
                 yield
             finally:
                 self.close()
+            await self._pass_security_events(every=True)
             for task in running:
                 task.cancel()
-        await self._pass_security_events(every=True)
 
     def close(self) -> None:
         """End every `wait_for_change`."""
@@ -129,14 +131,15 @@ class Follower:
 
     async def _pass_security_events(self, *, every: bool = False) -> None:
         """Pass those of this process to the daemon, which records them; while it is away they wait."""
-        if every or not self._unrecorded:
-            self._unrecorded += SECURITY_LOG.take(every=every)
-        with contextlib.suppress(GatewayError):
-            while batch := self._unrecorded[:MAX_SECURITY_EVENTS]:
-                await control.call_daemon(
-                    self.settings.control, "security", SECURITY_TIMEOUT_S, events=batch
-                )
-                del self._unrecorded[:MAX_SECURITY_EVENTS]
+        async with self._passing:
+            if every or not self._unrecorded:
+                self._unrecorded += SECURITY_LOG.take(every=every)
+            with contextlib.suppress(GatewayError):
+                while batch := self._unrecorded[:MAX_SECURITY_EVENTS]:
+                    await control.call_daemon(
+                        self.settings.control, "security", SECURITY_TIMEOUT_S, events=batch
+                    )
+                    del self._unrecorded[:MAX_SECURITY_EVENTS]
 
     async def _poll_health(self) -> None:
         health: DaemonHealth | None = None
