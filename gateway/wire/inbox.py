@@ -103,6 +103,10 @@ class FairInbox(Generic[T]):
 
     def _add_turn(self, sender: str, turn: int) -> None:
         heapq.heappush(self._turns, (turn, next(self._order), sender, self._queues[sender]))
+        # Without this, senders whose queues are dropped would fill the memory while nobody takes anything.
+        if len(self._turns) > 2 * len(self._queues) + MAX_REMEMBERED_TURNS:
+            self._turns = [each for each in self._turns if self._queues.get(each[2]) is each[3]]
+            heapq.heapify(self._turns)
 
     def _largest(self, newest: str) -> str:
         """The sender that takes the most room. Usually that of the newest message, which is tried first, as

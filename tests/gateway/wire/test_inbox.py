@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -113,3 +114,21 @@ def test_it_stays_within_its_bounds_and_costs_those_below_their_share_nothing(
         numbers = [number for name, number in taken if name == sender]
         assert numbers == sorted(numbers)
         assert len(numbers) == waiting[sender]
+
+
+def test_senders_whose_messages_are_dropped_leave_nothing_behind() -> None:
+    tracemalloc.start()
+    try:
+        inbox = FairInbox[int](4)
+        for number in range(3000):
+            inbox.put(f"sender {number}", number, 0)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(3000, 30_000):
+            inbox.put(f"sender {number}", number, 0)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after < 2 * before
+    taken = [inbox.take() for _ in range(len(inbox))]
+    assert len(taken) == 4
+    assert 29_999 in taken
