@@ -94,7 +94,7 @@ async def test_frames_are_set_apart_by_silence(line: Line) -> None:
 
 
 async def test_a_line_that_never_falls_silent_is_not_asked(line: Line) -> None:
-    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT, baud=600), ()) as bus:
+    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT, baud=300), ()) as bus:
         noise = asyncio.create_task(babble(line))
         await asyncio.sleep(0.05)
         with pytest.raises(ReadFailed, match="babble"):
