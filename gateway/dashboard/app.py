@@ -50,7 +50,7 @@ from gateway.web.requests import (
 from gateway.web.settings import Settings
 from gateway.web.templating import KIT_FOLDER
 from gateway.web.view import View
-from gateway.words import error_summary, translate
+from gateway.words import LANGUAGES, error_summary, translate
 
 from .follower import Follower
 from .parts import Part, static_folders, template_folders
@@ -58,6 +58,8 @@ from .parts import Part, static_folders, template_folders
 HEARTBEAT_INTERVAL_S = 3.0
 """After this time without a change an event stream sends a heartbeat; a page that hears none for 8 s says
 that it shows old data."""
+MAX_STREAM_VIEWS = 32
+"""Pages, each in a language, that one event stream may follow."""
 SESSION_CHECK_INTERVAL_S = 1.0
 """In which an event stream notices that its session has ended."""
 COMMAND_LIFETIME_MS = 15_000
@@ -245,20 +247,24 @@ class Dashboard:
         return response
 
     async def _events(self, request: Request) -> Response:
-        page = request.query_params.get("page", HOME)
-        if page not in self._pages:
+        default = f"{HOME}.{request_language(request)}"
+        views = list(dict.fromkeys(request.query_params.getlist("view"))) or [default]
+        wanted = [(page, lang) for page, _, lang in (view.rpartition(".") for view in views)]
+        if len(views) > MAX_STREAM_VIEWS:
+            return Response(status_code=400)
+        if any(page not in self._pages or lang not in LANGUAGES for page, lang in wanted):
             return Response(status_code=404)
         return StreamingResponse(
-            self._stream_events(page, request_language(request), request.cookies[SESSION_COOKIE]),
+            self._stream_events(wanted, request.cookies[SESSION_COOKIE]),
             media_type="text/event-stream",
             headers={"x-accel-buffering": "no"},
         )
 
-    async def _stream_events(self, page: str, lang: str, cookie: str) -> AsyncIterator[bytes]:
-        """All regions first, as the page may be older than the stream; then those that change, until the
-        session ends."""
+    async def _stream_events(self, wanted: Sequence[tuple[str, str]], cookie: str) -> AsyncIterator[bytes]:
+        """For all tabs of a browser, each page in its language: all regions first, as a page may be older
+        than the stream; then those that change, until the session ends."""
         seen: View | None = None
-        sent: dict[str, str] = {}
+        sent: dict[tuple[str, str], dict[str, str]] = {}
         quiet_s = 0.0
         yield b"retry: 2000\n\n"
         while not self.follower.closed and self.access.session_person(cookie) is not None:
@@ -270,11 +276,21 @@ class Dashboard:
                 continue
             quiet_s = 0.0
             seen = self.view
-            regions = self._pages.render_regions(page, seen, lang)
-            changed = {name: html for name, html in regions.items() if sent.get(name) != html}
-            sent = regions
-            heading = self._pages.document_title(seen, lang)
-            yield _event("view", {"now": self.follower.now_ms(), "title": heading, "regions": changed})
+            for page, lang in wanted:
+                regions = self._pages.render_regions(page, seen, lang)
+                before = sent.get((page, lang), {})
+                sent[page, lang] = regions
+                yield _event(
+                    "view",
+                    {
+                        "view": f"{page}.{lang}",
+                        "now": self.follower.now_ms(),
+                        "title": self._pages.document_title(seen, lang),
+                        "regions": {
+                            name: html for name, html in regions.items() if before.get(name) != html
+                        },
+                    },
+                )
 
     async def _command(self, request: Request) -> Response:
         lang = request_language(request)

@@ -2,9 +2,10 @@
 // Keeps the page up to date: the server sends regions of finished HTML, this puts them in place.
 
 const $ = (id) => document.getElementById(id);
-const { events, timezone, failed, sending, lost } = document.body.dataset;
+const { view, timezone, failed, late, sending, lost } = document.body.dataset;
 const agoWords = JSON.parse(document.body.dataset.ago);
 const SILENCE_TIMEOUT_MS = 8_000; // the stream sends a heartbeat at least every 3 s
+const COMMAND_TIMEOUT_MS = 20_000; // the gateway executes no command that is older than 15 s
 
 document.documentElement.classList.add("script");
 
@@ -119,32 +120,37 @@ function showAge() {
 
 // The stream
 
-let source, lastEventAt = Date.now();
+let stream, lastEventAt = Date.now();
 
+// All tabs share one stream, by a worker; where there is none (phones), each has its own.
 function connect() {
-  source?.close();
   lastEventAt = Date.now();
-  source = new EventSource(events);
-  const listen = (name, work) =>
-    source.addEventListener(name, (event) => {
-      lastEventAt = Date.now();
-      streamIsLost = false;
-      const data = JSON.parse(event.data);
-      offset = data.now - Date.now();
-      $("last-word").dataset.at = data.now;
-      setText($("last-word-at"), clock.format(data.now));
-      work(data);
-      showAge();
-    });
-  listen("view", applyRegions);
-  listen("beat", () => {});
-  source.onerror = showDisconnected;
+  if (!stream && "SharedWorker" in window) {
+    const { port } = new SharedWorker("/static/stream.js");
+    port.onmessage = ({ data }) => receive(data);
+    addEventListener("pagehide", () => port.postMessage(null));
+    addEventListener("pageshow", ({ persisted }) => { if (persisted) connect(); });
+    stream = { follow: () => port.postMessage(view) };
+  }
+  stream ??= new EventStream(receive);
+  stream.follow([view]);
 }
 
-async function showDisconnected() {
+function receive({ name, data, isEnded }) {
+  if (name === "lost") return showDisconnected(isEnded);
+  lastEventAt = Date.now();
+  streamIsLost = false;
+  offset = data.now - Date.now();
+  $("last-word").dataset.at = data.now;
+  setText($("last-word-at"), clock.format(data.now));
+  if (data.view === view) applyRegions(data);
+  showAge();
+}
+
+async function showDisconnected(isEnded) {
   streamIsLost = true;
   showAge();
-  if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+  if (!isEnded) return; // the browser tries again by itself
   const answer = await fetch("/", { method: "HEAD" }).catch(() => null);
   if (answer?.status === 401) location.reload(); // signed out: ask for the key
   else setTimeout(connect, 3000);
@@ -186,6 +192,7 @@ async function send(node, button) {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: requestBody(node),
+      signal: AbortSignal.timeout(COMMAND_TIMEOUT_MS),
     });
     if (answer.status === 401) return location.reload();
     const { status, message } = await answer.json();
@@ -194,8 +201,9 @@ async function send(node, button) {
       node.reset();
       node.closest("details.aside")?.removeAttribute("open");
     }
-  } catch {
-    toast(failed, "failed");
+  } catch (error) {
+    if (error.name === "TimeoutError") toast(late, "unknown");
+    else toast(failed, "failed");
   } finally {
     button.disabled = false;
   }

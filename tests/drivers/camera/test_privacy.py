@@ -233,7 +233,7 @@ def test_nothing_but_counts_leaves_the_process(wall: Wall, tmp_path: Path) -> No
         # What is shown: every page, in both languages, its live stream, and the figures.
         shown = tmp_path / "shown"
         shown.mkdir()
-        pages = ("", "cameras", "privacy", "safety", "lines", "events?page=cameras")
+        pages = ("", "cameras", "privacy", "safety", "lines", "events?view=cameras.zh")
         for path in (f"/{page}" for page in pages):
             (shown / f"{len(list(shown.iterdir()))}.txt").write_bytes(gateway.ask("GET", path))
         for path in ("/metrics", "/healthz"):

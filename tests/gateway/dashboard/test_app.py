@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from http.cookies import SimpleCookie
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -479,9 +480,12 @@ def test_each_page_and_its_stream_want_a_session(served: Served) -> None:
     for path in ("/safety", "/walk-test", "/lines", "/kiosk", "/?kiosk"):
         assert served.ask("GET", path)[0] == 401
         assert served.ask("GET", path, cookie=cookie)[0] == 200
-    assert served.ask("GET", "/events?page=safety")[0] == 401
-    assert served.ask("GET", "/events?page=safety", cookie=cookie)[0] == 200
-    assert served.ask("GET", "/events?page=../../etc/passwd", cookie=cookie)[0] == 404
+    assert served.ask("GET", "/events?view=safety.zh")[0] == 401
+    assert served.ask("GET", "/events?view=safety.zh", cookie=cookie)[0] == 200
+    for wrong in ("../../etc/passwd.zh", "safety.fr", "safety", ".", "x" * 500):
+        assert served.ask("GET", f"/events?view={quote(wrong)}", cookie=cookie)[0] == 404
+    many = "&".join(f"view=safety.{number}" for number in range(33))
+    assert served.ask("GET", f"/events?{many}", cookie=cookie)[0] == 400
 
 
 def test_a_wall_screen_keeps_its_page_through_the_key(served: Served) -> None:

@@ -170,6 +170,42 @@ def test_a_connection_that_is_silent_is_told_within_ten_seconds(page: Page, serv
     looks_live(page)
 
 
+def test_ten_tabs_live_on_one_stream_and_commands_get_through(house: House, page: Page) -> None:
+    """A browser opens six connections to a server, and each stream would keep one of them."""
+    driver, first = page.driver, page.driver.current_window_handle
+    page.until(lambda: page.has("html.script"))
+    paths = ("", "safety", "walk-test", "lines", "visits", "visitors", "needs", "?kiosk", "", "?lang=en")
+    try:
+        for path in paths[1:]:
+            driver.switch_to.new_window("tab")
+            driver.get(f"{page.url}/{path}")
+        name = house.alarm(AlarmState.ACTIVE)
+        for handle in driver.window_handles:
+            driver.switch_to.window(handle)
+            page.until(lambda: page.has("#alarms .panel.alarm"))
+        assert "Fire" in page.text("#alarms")
+        page.click("#alarms .panel li .act")
+        page.shows("Acknowledged", "#toast")
+        assert [each["args"] for each in house.commands] == [{"alarm": name}]
+    finally:
+        for handle in driver.window_handles:
+            driver.switch_to.window(handle)
+            if handle != first:
+                driver.close()
+        driver.switch_to.window(first)
+    house.alarm(None)
+    page.until(lambda: page.has("#alarms .panel.calm"))
+
+
+def test_a_command_that_gets_no_answer_says_so(house: House, page: Page) -> None:
+    page.driver.execute_script(
+        "AbortSignal.timeout = () => AbortSignal.abort(new DOMException('', 'TimeoutError'))"
+    )
+    house.alarm(AlarmState.ACTIVE)
+    page.click("#alarms .panel li .act")
+    page.shows("网关没有及时回应，结果不明", "#toast.unknown")
+
+
 def test_without_a_script_the_page_can_be_read(page: Page) -> None:
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

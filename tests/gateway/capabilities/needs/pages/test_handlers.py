@@ -60,7 +60,13 @@ def test_a_pass_opens_the_form_and_nothing_else(house: NeedsHouse, served: Serve
             if status != 401 and path not in {"/login", "/static", "/favicon.ico"}:
                 opened.add(f"{method} {path}".replace("HEAD", "GET"))
     assert opened == ALLOWED_REQUESTS[channel]
-    for path in ("/?kiosk", "/events?page=needs", f"/needs/{number}?pass=1", "/needs?pass=1", "/needs.csv"):
+    for path in (
+        "/?kiosk",
+        "/events",
+        f"/needs/{number}?pass=1",
+        "/needs?pass=1",
+        "/needs.csv",
+    ):
         assert served.ask("GET", path, "", cookie)[0] == 401
     wish = json.dumps({"action": "drill", "hazard": "fire"})
     assert served.ask("POST", "/command", wish, cookie)[0] == 401
