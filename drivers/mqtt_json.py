@@ -64,6 +64,18 @@ OWN_TOPIC = "{topic}"
 TOPIC_TEMPLATE = re.compile(r"(\{(topic|\d)\}|[^{}+#\0])+")
 
 
+class OtherPlace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Where a value is published, as in `JsonPoint`."""
+
+    topic: str = OWN_TOPIC
+    path: str = ""
+
+    CHECKS: ClassVar[Checks] = {
+        "path": (is_valid_path, "point-path"),
+        "topic": (lambda topic: TOPIC_TEMPLATE.fullmatch(topic) is not None, "mqtt-order-topic"),
+    }
+
+
 class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=True):
     """`path`: where the value is in the message: keys and list indices, joined by dots, or members of a
     list by their content; with `records[]` each member of the list is a reading of its own (see
@@ -73,6 +85,9 @@ class JsonPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     topic: str = OWN_TOPIC
     """Where the value is published: {topic} stands for the device's own topic, {0}, {1} … for its levels:
     "{topic}/sensor/smoke/state" (ESPHome), "stat/{1}/POWER" (Tasmota)."""
+    also: tuple[OtherPlace, ...] = ()
+    """Where else it is published, in messages that need not contain it: which of them a device sends may be
+    a setting (Shelly: status topics, or notifications)."""
     availability: bool = False
     """Its last will (MQTT): false means that the device is offline."""
 
@@ -113,13 +128,19 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]
     found: dict[str, Value] = {}
     elsewhere: dict[str, None] = {}
     for name, point in points.items():
-        if topic not in (point.topic, point.topic_of_attribute):
-            elsewhere[name] = None
-        elif (
-            value := point_value_at(point, content, point.path if topic == point.topic else "")
-        ) is not None:
+        path = _path_in(point, topic)
+        value = None if path is None else point_value_at(point, content, path)
+        if value is not None:
             found[name] = value
+        elif topic not in (point.topic, point.topic_of_attribute):
+            elsewhere[name] = None
     return {**end_presses(points, raw, found), **elsewhere}
+
+
+def _path_in(point: JsonPoint, topic: str) -> str | None:
+    """Where the value is in the messages of a topic; None if it is not published there."""
+    places = {place.topic: place.path for place in point.also} | {point.topic: point.path}
+    return places.get(topic, "" if topic == point.topic_of_attribute else None)
 
 
 def _topic_and_content(raw: Any) -> tuple[str, Any]:
@@ -164,7 +185,7 @@ def _topics(device: Device) -> set[str]:
     """The topics of a device, as in its profile."""
     points = device.points.values()
     alone = {point.topic_of_attribute for point in points if point.path and device.address.attributes}
-    return {point.topic for point in points} | alone
+    return {place.topic for point in points for place in (point, *point.also)} | alone
 
 
 def _says_offline(points: Mapping[str, JsonPoint], raw: Any) -> bool:

@@ -478,6 +478,37 @@ async def test_a_word_may_be_a_fire(broker: Broker) -> None:
     ]
 
 
+async def test_a_shelly_is_heard_as_it_is_shipped(broker: Broker) -> None:
+    """Its status topics are off, its notifications on (shelly-api-docs.shelly.cloud/gen2, Mqtt)."""
+    topic = "shellyplussmoke-80646fd10000"
+    notified = (
+        b'{"src":"shellyplussmoke-80646fd10000","dst":"shellyplussmoke-80646fd10000/events",'
+        b'"method":"%s","params":{"ts":1795983600.1,%s}}'
+    )
+    async with sampled(broker, "smoke/shelly-plus-smoke", topic) as samples:
+        await publish_until(
+            broker,
+            samples,
+            (
+                f"{topic}/events/rpc",
+                notified
+                % (
+                    b"NotifyFullStatus",
+                    b'"devicepower:0":{"id":0,"battery":{"V":2.94,"percent":85}},'
+                    b'"smoke:0":{"id":0,"alarm":false,"mute":false}',
+                ),
+            ),
+            (f"{topic}/events/rpc", notified % (b"NotifyStatus", b'"smoke:0":{"id":0,"alarm":true}')),
+            (f"{topic}/events/rpc", notified % (b"NotifyStatus", b'"cloud":{"connected":false}')),
+            (f"{topic}/status/smoke:0", b'{"id":0,"alarm":true,"mute":true}'),
+        )
+    assert distinct(samples) == [
+        ({"smoke": False, "battery": 85}, {}, ""),
+        ({"smoke": True}, {}, ""),
+        ({"smoke": True}, {}, ""),
+    ]
+
+
 async def test_one_probe_that_is_broken_costs_only_its_own_value(broker: Broker) -> None:
     body = (
         b'{"Time":"2026-11-29T10:01:00","DS18B20-1":{"Id":"000000000001","Temperature":12.6},'
