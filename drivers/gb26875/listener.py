@@ -21,12 +21,14 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.model import Device, FailureKind, LinkDown, Listener, Raw, ReadFailed, UnknownSender, Value
 from gateway.wire.serialport import open_port
 from gateway.wire.tcp_server import TcpClient, TcpLimits, serve_tcp
+from gateway.wire.turns import FairTurns
 
 from .options import HOST_PORT, Options
 from .packets import (
@@ -61,6 +63,16 @@ Write = Callable[[bytes], Awaitable[None]]
 """Sends bytes on a connection."""
 
 
+class _Peer(NamedTuple):
+    """The other end of a connection or serial line. `on_configured` is called for each packet of a
+    configured device; the `address` has the turns of all others."""
+
+    address: str
+    read: Callable[[], Awaitable[bytes]]
+    write: Write
+    on_configured: Callable[[], None]
+
+
 class FireListener(Listener):
     """One TCP server or serial line with its transmission devices."""
 
@@ -74,8 +86,9 @@ class FireListener(Listener):
         """Devices that are not configured, by their sources, and their fires; the newest last."""
         self._messages: asyncio.Queue[tuple[str, Raw | ReadFailed, asyncio.Event] | BaseException]
         self._messages = asyncio.Queue()
-        self._turn = asyncio.Lock()
-        """Senders take turns, so that all of them together hold the event loop no longer than one."""
+        self._turns = FairTurns(options.connections)
+        """Of devices, and of the addresses of strangers: to search some bytes, and to let the core process
+        a packet."""
         self._connections: dict[str, tuple[Write, FirePacket]] = {}
         """By device, the connection of its last packet, and that packet."""
         self._command_sequences = itertools.cycle(range(1, 0x8000))
@@ -191,42 +204,42 @@ class FireListener(Listener):
             return b""
         return packet.control(0, bytes((SET_CLOCK, 1)) + china_time())
 
-    async def _serve_connection(
-        self, read: Callable[[], Awaitable[bytes]], write: Write, on_configured: Callable[[], None]
-    ) -> None:
-        """Process and answer packets until the stream ends. `on_configured` is called for each packet of a
-        configured device."""
+    async def _serve_connection(self, peer: _Peer) -> None:
+        """Process and answer packets until the stream ends."""
         try:
-            await self._process_stream(read, write, on_configured)
+            await self._process_stream(peer)
         finally:
-            gone = [name for name, (used, _) in self._connections.items() if used is write]
+            gone = [name for name, (used, _) in self._connections.items() if used is peer.write]
             for name in gone:
                 del self._connections[name]
 
-    async def _process_stream(
-        self, read: Callable[[], Awaitable[bytes]], write: Write, on_configured: Callable[[], None]
-    ) -> None:
+    async def _process_stream(self, peer: _Peer) -> None:
         stream = PacketStream()
         seen: set[bytes] = set()
-        while data := await read():
-            for packet in await self._find_packets(stream, data):
+        sender = peer.address
+        while data := await peer.read():
+            for packet in await self._find_packets(stream, data, sender):
                 ours = packet.sound and packet.source in self._names
+                sender = self._names[packet.source] if ours else peer.address
                 if ours:
-                    on_configured()
-                    self._connections[self._names[packet.source]] = write, packet
-                if answer := await self._process_packet(packet):
-                    await write(answer)
+                    peer.on_configured()
+                    self._connections[sender] = peer.write, packet
+                async with self._turns.turn(sender, len(packet.data)):
+                    answer = await self._process_packet(packet)
+                if answer:
+                    await peer.write(answer)
                 if ours and packet.source not in seen:
                     seen.add(packet.source)
                     if clock := self._clock_packet(packet):
-                        await write(clock)
-                    await write(b"".join(self._state_queries(packet)))
+                        await peer.write(clock)
+                    await peer.write(b"".join(self._state_queries(packet)))
 
-    async def _find_packets(self, stream: PacketStream, data: bytes) -> list[FirePacket]:
+    async def _find_packets(self, stream: PacketStream, data: bytes, sender: str) -> list[FirePacket]:
         packets: list[FirePacket] = []
         for start in range(0, len(data), READ_BYTES):
-            async with self._turn:
-                packets += stream.feed(data[start : start + READ_BYTES])
+            piece = data[start : start + READ_BYTES]
+            async with self._turns.turn(sender, len(piece)):
+                packets += stream.feed(piece)
                 await asyncio.sleep(0)
         return packets
 
@@ -241,7 +254,9 @@ class FireListener(Listener):
                 client.trust()
                 limit.reschedule(asyncio.get_running_loop().time() + self._options.idle)
 
-            await self._serve_connection(lambda: client.reader.read(READ_BYTES), write, on_configured)
+            await self._serve_connection(
+                _Peer(client.network, lambda: client.reader.read(READ_BYTES), write, on_configured)
+            )
 
     def _state_queries(self, packet: FirePacket) -> Iterator[bytes]:
         """The requests for a device's states, at its first packet on a connection."""
@@ -290,7 +305,7 @@ class FireListener(Listener):
             async def write(frame: bytes) -> None:
                 port.write(frame)
 
-            serving = self._serve_connection(port.read_available, write, lambda: None)
+            serving = self._serve_connection(_Peer("", port.read_available, write, lambda: None))
             task = asyncio.create_task(serving, name="gb26875-serial")
             task.add_done_callback(self._report_failure)
             try:

@@ -68,8 +68,8 @@ class FairInbox(Generic[T]):
     def __len__(self) -> int:
         return sum(len(queue.messages) for queue in self._queues.values())
 
-    def put(self, sender: str, message: T, size_bytes: int) -> list[str]:
-        """Add a message. Returns the sender of each message that was dropped to make room."""
+    def put(self, sender: str, message: T, size_bytes: int) -> list[T]:
+        """Add a message. Returns those that were dropped to make room."""
         blocks = 1 + size_bytes // BLOCK_BYTES
         if sender not in self._queues:
             self._queues[sender] = _Queue()
@@ -78,8 +78,7 @@ class FairInbox(Generic[T]):
         self._blocks += blocks
         dropped = []
         while self._blocks > self._max_blocks:
-            dropped.append(self._largest(sender))
-            self._take_oldest(dropped[-1])
+            dropped.append(self._take_oldest(self._largest(sender)).message)
         return dropped
 
     def take(self) -> T:

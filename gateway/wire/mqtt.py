@@ -524,7 +524,7 @@ class Connection:
         dropped = self._inbox.put(self._sender_of(incoming.topic), incoming, size)
         self._arrived.set()
         if dropped and not self._dropped_in_a_row:
-            log_event(logging.WARNING, "inbox-full", topic=dropped[0], count=len(self._inbox))
+            log_event(logging.WARNING, "inbox-full", topic=dropped[0].topic, count=len(self._inbox))
         Connection.dropped += len(dropped)
         self._dropped_in_a_row += len(dropped)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
-from gateway.base.connections import ACCEPT_BACKLOG, Connections
+from gateway.base.connections import ACCEPT_BACKLOG, Connections, network_of
 
 
 class TcpLimits(NamedTuple):
@@ -32,6 +32,8 @@ class TcpClient:
         self.writer = writer
         self.address: str = (writer.get_extra_info("peername") or ("",))[0]
         """The client's IP address."""
+        self.network = network_of(self.address)
+        """What the client has alone: its address, of IPv6 its network."""
         self._connections = connections
 
     def trust(self) -> None:

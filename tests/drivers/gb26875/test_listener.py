@@ -286,6 +286,31 @@ async def test_too_many_connections_push_out_strangers_and_not_the_device() -> N
         assert await strangers[-1].ask(PUBLISHED) == CONFIRMED
 
 
+async def test_connections_that_come_and_go_while_the_core_is_busy_do_not_pile_up() -> None:
+    options = Options(listen="127.0.0.1:0", ask=False, connections=4)
+    async with connect(options, (device(),)) as listener, calling(listener) as peer:
+        heard = aiter(listener.listen())
+        peer.writer.write(PUBLISHED)
+        async with asyncio.timeout(5):
+            await anext(heard)
+        before = len(asyncio.all_tasks())
+        for _ in range(40):
+            async with calling(listener) as other:
+                other.writer.write(PUBLISHED)
+                await other.writer.drain()
+        await until(lambda: len(asyncio.all_tasks()) <= before + options.connections)
+
+        async def take() -> None:
+            async for _ in heard:
+                pass
+
+        taking = asyncio.create_task(take())
+        async with calling(listener) as last:
+            assert await last.ask(PUBLISHED) == CONFIRMED
+        taking.cancel()
+        await asyncio.wait([taking])
+
+
 async def test_a_peer_that_hangs_up_in_mid_packet_harms_nobody() -> None:
     async with serving() as core:
         for length in (1, 30, len(PUBLISHED)):
