@@ -1,9 +1,9 @@
-"""LoRaWAN sensors behind a ChirpStack v4 network server, through its MQTT integration.
+"""LoRaWAN sensors behind a network server that publishes over MQTT: ChirpStack, or another (see `uplinks`).
 
 The profile describes the payload, in one of two forms: records of channel, type and value (Milesight's,
 see `records`), or values at fixed offsets of messages on certain ports.
 
-A downlink waits in ChirpStack's queue until the device can receive; a class A device receives only after
+A downlink waits in ChirpStack 4's queue until the device can receive; a class A device receives only after
 an uplink of its own.
 """
 
@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -36,37 +36,41 @@ from gateway.model import (
 from gateway.wire.broker import BrokerOptions, bus_of
 from gateway.wire.json_text import MAX_OBJECTS, check_parts
 from gateway.wire.log import log_warning
-from gateway.wire.mqtt import Connection
+from gateway.wire.mqtt import Connection, IncomingMessage
 from gateway.wire.mqtt import connect as connect_mqtt
 from gateway.wire.press import PressEnd, PressPoint, end_presses, original_message, with_press_end
 
 from .records import record_bytes, split_records
+from .uplinks import MAX_PAYLOAD_BYTES, NetworkUplink, parse_uplink
 
 VALUE_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint24": 3, "uint32": 4, "int32": 4}
 
 MAX_LOGGED_RECORDS = 16
 """Of a device: more are no records."""
-MAX_PAYLOAD_BYTES = 242
-"""The longest payload at the best data rate (RP002)."""
 ANY_APPLICATION = "+"
 """Topic wildcard for all applications."""
-MAX_TIME_CHARACTERS = 64
 MAX_REMEMBERED_MESSAGES = 16
 """Latest messages of a device that are recognised when they are delivered again."""
 SENT_AGAIN_WITHIN_S = 120.0
 """A device sends a frame up to 15 times until it is acknowledged (LoRaWAN 1.0.4, NbTrans). The same bytes
 under the same number after this time are a new message of a device whose counter started again."""
-MAX_EVENT_BYTES = 256 * 1024
-"""An event of ChirpStack holds at most 242 bytes of payload, what was decoded from them, and metadata."""
+
+
+TOPIC_FILTER = re.compile(r"(\+|[^+#/\0]*)(/(\+|[^+#/\0]*))*(/#)?")
 
 
 class Options(BrokerOptions, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """The broker ChirpStack publishes to; `application` is an application's id, or all by default."""
+    """The broker ChirpStack publishes to; `application` is an application's id, or all by default.
+
+    `topic`: where another server, or an older ChirpStack, publishes uplinks, such as
+    "v3/+/devices/+/up"; each is then known by the DevEUI in it, and there are no downlinks."""
 
     application: str = ANY_APPLICATION
+    topic: str = ""
 
     CHECKS: ClassVar[Checks] = {
         "application": (lambda name: re.fullmatch(r"\+|[\w-]+", name) is not None, "lorawan-application"),
+        "topic": (lambda topic: not topic or TOPIC_FILTER.fullmatch(topic) is not None, "lorawan-topic"),
     }
 
 
@@ -177,29 +181,6 @@ class LorawanUplink(msgspec.Struct, frozen=True):
     data: bytes
 
 
-_Text = Annotated[str, msgspec.Meta(max_length=64)]
-_Payload = Annotated[bytes, msgspec.Meta(max_length=MAX_PAYLOAD_BYTES)]
-
-
-class _DeviceInfo(msgspec.Struct, rename="camel"):
-    dev_eui: _Text
-    device_name: str = ""
-    device_profile_name: str = ""
-
-
-class UplinkEvent(msgspec.Struct, rename="camel"):
-    """ChirpStack's `UplinkEvent`, as JSON."""
-
-    device_info: _DeviceInfo
-    deduplication_id: _Text = ""
-    time: Any = ""
-    """When the network received it: text in RFC 3339."""
-    dev_addr: _Text = ""
-    f_cnt: int = 0
-    f_port: int = 0
-    data: _Payload | None = None
-
-
 class _DownlinkEvent(msgspec.Struct, rename="camel"):
     """The fields of ChirpStack's `TxAckEvent`, `AckEvent` and `LogEvent` that concern a downlink."""
 
@@ -276,24 +257,24 @@ class RecentMessages:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._messages: dict[tuple[str, int, int, bytes | None], tuple[str, str, float]] = {}
-        """By address, counter, port and data: the deduplication id and the time of the latest message, and
+        self._messages: dict[tuple[str, int, int, bytes], tuple[str, str, float]] = {}
+        """By address, counter, port and data: the id and the time of the latest message, and
         when it arrived, in monotonic seconds."""
 
-    def has(self, event: UplinkEvent) -> bool:
+    def has(self, uplink: NetworkUplink) -> bool:
         """Whether the message came before, and remember it. A broker may deliver the same event again, even
         after a long outage (QoS 1); a device sends a frame again that was not acknowledged, and a second
         LoRaWAN gateway may be late: that is another event with the same content, soon after the first."""
-        content = event.dev_addr, event.f_cnt, event.f_port, event.data
+        content = uplink.dev_addr, uplink.counter, uplink.port, uplink.data
         event_id, received, arrived = self._messages.pop(content, ("", "", float("-inf")))
-        now, time_received = self._now(), str(event.time)[:MAX_TIME_CHARACTERS]
-        self._messages[content] = event.deduplication_id, time_received, now
+        now = self._now()
+        self._messages[content] = uplink.event_id, uplink.received, now
         if len(self._messages) > MAX_REMEMBERED_MESSAGES:
             del self._messages[next(iter(self._messages))]
-        if event_id and (event_id, received) == (event.deduplication_id, time_received):
+        if event_id and (event_id, received) == (uplink.event_id, uplink.received):
             return True
-        soon = max(now - arrived, _seconds_between(received, time_received)) < SENT_AGAIN_WITHIN_S
-        return bool(event.dev_addr) and soon
+        soon = max(now - arrived, _seconds_between(received, uplink.received)) < SENT_AGAIN_WITHIN_S
+        return bool(uplink.dev_addr) and soon
 
 
 def _seconds_between(earlier: str, later: str) -> float:
@@ -316,6 +297,12 @@ class _SensorState:
         """Downlinks in progress, by their id in ChirpStack's queue."""
         self.recent_messages = RecentMessages()
         self._unknown_records: set[str] = set()
+
+    def take(self, uplink: NetworkUplink | None) -> tuple[_SensorState, LorawanUplink] | None:
+        """Its message; None for one that came before."""
+        if uplink is None or self.recent_messages.has(uplink):
+            return None
+        return self, LorawanUplink(uplink.port, uplink.data)
 
     def update_downlink(self, event: str, progress: _DownlinkEvent) -> None:
         """Process an event about a downlink."""
@@ -347,10 +334,17 @@ class _SensorState:
 class LoraListener(Listener):
     """The devices of one network server."""
 
-    def __init__(self, connection: Connection, application: str, devices: tuple[Device, ...]) -> None:
+    def __init__(self, connection: Connection, options: Options, devices: tuple[Device, ...]) -> None:
         self._connection = connection
-        self._application = application
-        self._sensors = {device.address.dev_eui: _SensorState(device, application) for device in devices}
+        self._application = options.application
+        self._topic = options.topic
+        self._has_logged_foreign = False
+        self._sensors = {
+            device.address.dev_eui: _SensorState(device, options.application) for device in devices
+        }
+        if options.topic:
+            connection.subscribe(options.topic)
+            return
         for device in devices:
             events = ("up", "txack", "ack", "log") if device.actions else ("up",)
             for event in events:
@@ -364,32 +358,54 @@ class LoraListener(Listener):
 
     async def listen(self) -> AsyncIterator[tuple[str, Raw | ReadFailed]]:
         async for message in self._connection.messages():
-            _, application, _, eui, _, event = _levels(message.topic)
-            sensor = self._sensors.get(eui)
-            if sensor is None:
-                for topic in (message.topic, self._filter(eui, event)):
-                    self._connection.unsubscribe(topic)
-                continue
             # A retained message is of unknown age, so it is not a reading.
-            if message.retained:
+            heard = None if message.retained else self._hear(message)
+            if heard is None:
                 continue
-            if message.error:
-                yield sensor.name, message.error
-                continue
-            if event != "up":
-                _handle_downlink_event(sensor, event, message.payload)
-                continue
-            raw = _parse_uplink(sensor, eui, message.payload)
-            if not isinstance(raw, ReadFailed):
-                sensor.application = application
-            if raw is None:
-                continue
+            sensor, raw = heard
             if isinstance(raw, ReadFailed):
                 yield sensor.name, raw
                 continue
             sensor.log_unknown_record(raw)
             for reading in with_press_end(sensor.points, raw, decode(sensor.points, raw)):
                 yield sensor.name, message.as_reading(reading)
+
+    def _hear(self, message: IncomingMessage) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
+        """Whose message it is, and what it says; None if it is no news of a sensor."""
+        if self._topic:
+            return self._hear_any(message)
+        _, application, _, eui, _, event = _levels(message.topic)
+        sensor = self._sensors.get(eui)
+        if sensor is None:
+            for topic in (message.topic, self._filter(eui, event)):
+                self._connection.unsubscribe(topic)
+            return None
+        if message.error:
+            return sensor, message.error
+        if event != "up":
+            _handle_downlink_event(sensor, event, message.payload)
+            return None
+        try:
+            uplink = parse_uplink(message.payload)
+            if uplink and uplink.dev_eui != eui:
+                raise ReadFailed("not-uplink", reason=sentence("cause.sender", sender=uplink.dev_eui))
+        except ReadFailed as failed:
+            return sensor, failed
+        sensor.application = application
+        return sensor.take(uplink)
+
+    def _hear_any(self, message: IncomingMessage) -> tuple[_SensorState, LorawanUplink | ReadFailed] | None:
+        try:
+            if message.error:
+                raise message.error
+            uplink = parse_uplink(message.payload)
+        except ReadFailed as failed:
+            if not self._has_logged_foreign:
+                self._has_logged_foreign = True
+                log_warning("lorawan-foreign", topic=message.topic, reason=failed)
+            return None
+        sensor = self._sensors.get(uplink.dev_eui) if uplink else None
+        return sensor.take(uplink) if sensor else None
 
     async def write(self, device: Device, action: str, args: Mapping[str, Value]) -> dict[str, Value]:
         """Queue a downlink; return when it has been sent or, if it is `confirmed`, acknowledged."""
@@ -398,6 +414,8 @@ class LoraListener(Listener):
         sensor = self._sensors[eui]
         if downlink is None:
             raise ReadFailed("action-unknown", device=device.name, action=action)
+        if self._topic:
+            raise ReadFailed("lorawan-no-downlink", device=device.name)
         if not sensor.application:
             raise ReadFailed("lorawan-unheard", device=device.name)
         key = str(uuid.uuid4())
@@ -434,23 +452,6 @@ def _eui_in(topic: str) -> str:
     return _levels(topic)[3]
 
 
-def _parse_uplink(sensor: _SensorState, eui: str, payload: bytes) -> LorawanUplink | ReadFailed | None:
-    """Parse an uplink event; None for a duplicate."""
-    if len(payload) > MAX_EVENT_BYTES:
-        return ReadFailed("uplink-large", kilobytes=MAX_EVENT_BYTES >> 10)
-    try:
-        check_parts(payload, "{[", MAX_OBJECTS)
-        event = msgspec.json.decode(payload, type=UplinkEvent)
-    except ReadFailed as failed:
-        return failed
-    except (ValueError, RecursionError) as error:
-        return ReadFailed("not-uplink", reason=error)
-    if event.device_info.dev_eui.lower() != eui:
-        return ReadFailed("not-uplink", reason=sentence("cause.sender", sender=event.device_info.dev_eui))
-    raw = LorawanUplink(event.f_port, event.data or b"")
-    return None if sensor.recent_messages.has(event) else raw
-
-
 def _handle_downlink_event(sensor: _SensorState, event: str, payload: bytes) -> None:
     """These events concern commands only: one that cannot be parsed is no failure of the sensor."""
     with contextlib.suppress(ValueError, RecursionError, ReadFailed):
@@ -464,23 +465,23 @@ async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterato
     async with connect_mqtt(
         options, owner=bus_of(devices), keep_session=True, sender_of=_eui_in
     ) as connection:
-        yield LoraListener(connection, options.application, devices)
+        yield LoraListener(connection, options, devices)
 
 
 async def _overhear_devices(options: Options) -> AsyncIterator[OverheardDevice | ReadFailed]:
     """Report every device of the network server. Connects without a client id: with the same one the broker
     would close the other client's connection."""
     async with connect_mqtt(msgspec.structs.replace(options, client_id="")) as connection:
-        connection.subscribe(f"application/{options.application}/device/+/event/up")
+        connection.subscribe(options.topic or f"application/{options.application}/device/+/event/up")
         async for message in connection.messages():
             try:
-                event = msgspec.json.decode(message.payload, type=UplinkEvent)
-            except (ValueError, RecursionError):
+                uplink = parse_uplink(message.payload)
+            except ReadFailed:
                 continue
-            info = event.device_info
-            identity = {"name": info.device_name, "profile": info.device_profile_name}
-            raw = LorawanUplink(event.f_port, event.data) if event.data else None
-            yield OverheardDevice(address={"dev_eui": info.dev_eui.lower()}, identity=identity, raw=raw)
+            if uplink:
+                identity = {"name": uplink.device_name, "profile": uplink.device_profile}
+                raw = LorawanUplink(uplink.port, uplink.data) if uplink.data else None
+                yield OverheardDevice(address={"dev_eui": uplink.dev_eui}, identity=identity, raw=raw)
 
 
 def _candidate_buses(target: str) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +22,6 @@ from drivers.lorawan import (
     LorawanUplink,
     Options,
     RecentMessages,
-    UplinkEvent,
     connect,
     decode,
     format_raw,
@@ -31,6 +29,7 @@ from drivers.lorawan import (
     unknown_record,
 )
 from drivers.lorawan.records import split_records
+from drivers.lorawan.uplinks import parse_uplink
 from gateway.base.clock import SystemClock
 from gateway.config import BusSpec, Mistakes, load_profile, load_site
 from gateway.field.line import Line
@@ -310,6 +309,8 @@ def test_a_site_names_its_sensors_by_their_labels(tmp_path: Path) -> None:
         (EUI.upper(), "24E124713C48012", "lorawan-eui"),
         (EUI.upper(), "24E124713C48012+", "lorawan-eui"),
         ('driver = "lorawan"', 'driver = "lorawan"\napplication = "a/#"', "lorawan-application"),
+        ('driver = "lorawan"', 'driver = "lorawan"\ntopic = "a#"', "lorawan-topic"),
+        ('driver = "lorawan"', 'driver = "lorawan"\ntopic = "a/#/b"', "lorawan-topic"),
         ("mqtt://127.0.0.1:1883", "http://127.0.0.1", "mqtt-url"),
         ("every = 3600\n", TWIN, "address-twice"),
     ],
@@ -491,8 +492,8 @@ class Network:
 
     def is_new(self, payload: str = "05CC02000100", **fields: Any) -> bool:
         at = datetime.fromtimestamp(1.8e9 + self.now, UTC).isoformat()
-        event = msgspec.json.decode(uplink(payload, **{"time": at, "fCnt": 7} | fields), type=UplinkEvent)
-        return not self.recent.has(event)
+        message = parse_uplink(uplink(payload, **{"time": at, "fCnt": 7} | fields))
+        return message is not None and not self.recent.has(message)
 
 
 def test_the_same_event_is_a_repetition_however_late_it_is() -> None:
@@ -578,6 +579,181 @@ async def test_what_is_wrong_is_said_of_the_device_it_came_from(broker: Broker) 
         await publish(broker, uplink(LAST))
         await eventually(lambda: END in said)
     assert [raw.key for _, raw in said[:-1] if isinstance(raw, ReadFailed)] == ["not-uplink"] * len(wrong)
+
+
+async def publish_at(broker: Broker, topic: str, message: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "mosquitto_pub", "-p", str(broker.port), "-t", topic, "-q", "1", "-s", stdin=subprocess.PIPE
+    )
+    await process.communicate(message)
+    assert process.returncode == 0
+
+
+CHIRPSTACK_3 = (
+    b'{"applicationID":"2","applicationName":"newapp","deviceName":"ldds75","devEUI":"qEBBTWGC4Ig=",'
+    b'"rxInfo":[{"gatewayID":"dP5I//5MnTc=","time":"2021-08-15T12:06:41.391514Z","timeSinceGPSEpoch":null,'
+    b'"rssi":-56,"loRaSNR":9.5,"uplinkID":"ZRepk5N3QNWwfHYQQeBenQ=="}],"txInfo":{"frequency":867100000},'
+    b'"adr":true,"dr":0,"fCnt":33,"fPort":2,"data":"DQgA+QA=",'
+    b'"objectJSON":"{\\"Bat\\":3.336,\\"Distance\\":249}","tags":{},"confirmedUplink":false,'
+    b'"devAddr":"AFOWqg==","publishedAt":"2021-08-15T12:06:41.521032244Z"}'
+)
+CHIRPSTACK_3_JSON_V3 = (
+    b'{"applicationID":"123","applicationName":"temperature-sensor","deviceName":"garden-sensor",'
+    b'"devEUI":"0202020202020202","rxInfo":[{"gatewayID":"0303030303030303",'
+    b'"time":"2016-11-25T16:24:37.295915988Z","rssi":-57,"loRaSNR":10}],'
+    b'"txInfo":{"frequency":868100000,"dr":5},"adr":false,"fCnt":10,"fPort":5,"data":"AXVc"}'
+)
+MILESIGHT_GATEWAY = (
+    b'{"applicationID":1,"applicationName":"server1","devEUI":"24e124527f418093","deviceID":22,'
+    b'"deviceName":"WT102","fCnt":84,"fPort":85,"gatewaySN":"6438F39254820003",'
+    b'"gatewayTime":"2026-03-23T15:45:04+08:00","data":"DgPrCgDQBzxk",'
+    b'"rxInfo":[{"altitude":0,"loRaSNR":12.2,"mac":"c0ba1ffffe00733d","rssi":-57,'
+    b'"time":"2026-03-23T07:45:04.526398Z"}],"time":"2026-03-23T07:45:04.526398Z",'
+    b'"txInfo":{"adr":true,"frequency":868100000}}'
+)
+THINGS_STACK_DEVICE = (
+    b'"end_device_ids":{"device_id":"door","application_ids":{"application_id":"piegn"},'
+    b'"dev_eui":"A8404146C184579B","join_eui":"A840410000000100","dev_addr":"260BA38C"},'
+    b'"correlation_ids":["as:up:01GBMCXVYBMZZFHZHFGKDCKSQ3"],"received_at":"2022-08-29T08:54:12.171174729Z"'
+)
+THINGS_STACK = (
+    b"{" + THINGS_STACK_DEVICE + b',"uplink_message":{"session_key_id":"AYJyW27X6QEJiBQt2m4Ifg==",'
+    b'"f_port":5,"f_cnt":1702,"frm_payload":"CQEAAQAL7g==","decoded_payload":{"Bat_mV":3054},'
+    b'"rx_metadata":[{"gateway_ids":{"gateway_id":"piegn-1"},"rssi":-99,"snr":11}],'
+    b'"settings":{"frequency":"868100000"},"received_at":"2022-08-29T08:54:11.965Z"}}'
+)
+THINGS_STACK_FIRST = (
+    b"{" + THINGS_STACK_DEVICE + b',"uplink_message":{"session_key_id":"AYJyW27X6QEJiBQt2m4Ifg=="}}'
+)
+THINGS_STACK_JOIN = b"{" + THINGS_STACK_DEVICE + b',"join_accept":{"session_key_id":"AXf4hQ=="}}'
+LORIOT = (
+    b'{"cmd":"rx","seqno":1854,"EUI":"BE7A0000000014E2","ts":1470850675433,"fcnt":1,"port":2,'
+    b'"freq":867500000,"rssi":-21,"snr":10,"toa":61,"dr":"SF7 BW125 4/5","ack":false,"bat":255,'
+    b'"data":"01755c"}'
+)
+THINGPARK = (
+    b'{"DevEUI_uplink":{"Time":"2023-02-21T14:03:11.361+01:00","DevEUI":"70B3D5E75E0141F4","FPort":85,'
+    b'"FCntUp":7011,"MType":2,"payload_hex":"01755c","DevAddr":"0E021E93",'
+    b'"CustomerData":{"name":"Cellar"}}}'
+)
+MULTITECH = (
+    b'{"chan":0,"cls":0,"codr":"4/5","data":"AXVc","datr":"SF10BW125","freq":"902.3","lsnr":"7",'
+    b'"mhdr":"4000000000800a00","modu":"LORA","opts":"","port":1,"rssi":-40,"seqn":10,"fcnt":10,"size":3,'
+    b'"timestamp":"2018-10-26T14:05:52Z","time":"2018-10-26T14:05:52Z","tmst":3219211908,'
+    b'"deveui":"00-80-00-00-04-00-12-34"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("topic", "at", "message", "eui", "port", "data"),
+    [
+        ("", "application/2/device/a840414d6182e088/event/up", CHIRPSTACK_3,
+         "a840414d6182e088", 2, "0d0800f900"),
+        ("", "application/123/device/0202020202020202/event/up", CHIRPSTACK_3_JSON_V3,
+         "0202020202020202", 5, "01755c"),
+        ("application/+/device/+/rx", "application/123/device/0202020202020202/rx", CHIRPSTACK_3_JSON_V3,
+         "0202020202020202", 5, "01755c"),
+        ("milesight/up", "milesight/up", MILESIGHT_GATEWAY, "24e124527f418093", 85, "0e03eb0a00d0073c64"),
+        ("v3/+/devices/+/up", "v3/piegn@ttn/devices/door/up", THINGS_STACK,
+         "a8404146c184579b", 5, "09010001000bee"),
+        ("v3/piegn@ttn/devices/#", "v3/piegn@ttn/devices/door/up", THINGS_STACK_FIRST,
+         "a8404146c184579b", 0, ""),
+        ("v3/piegn@ttn/devices/#", "v3/piegn@ttn/devices/door/join", THINGS_STACK_JOIN,
+         "a8404146c184579b", 0, ""),
+        ("loriot/#", "loriot/app", LORIOT, "be7a0000000014e2", 2, "01755c"),
+        ("thingpark/uplink", "thingpark/uplink", THINGPARK, "70b3d5e75e0141f4", 85, "01755c"),
+        ("lora/+/up", "lora/00-80-00-00-04-00-12-34/up", MULTITECH, "0080000004001234", 1, "01755c"),
+    ],
+)  # fmt: skip
+async def test_every_network_server_is_heard(
+    broker: Broker, topic: str, at: str, message: bytes, eui: str, port: int, data: str
+) -> None:
+    """Messages of public programs and manuals: github.com/diwise, chirpstack.io, milesight.com,
+    thethingsindustries.com, docs.loriot.io, docs.thingpark.com, multitech.net."""
+    said: list[Any] = []
+    options = Options(url=broker.url, topic=topic)
+
+    async def hear() -> None:
+        async with connect(options, (sensor(WATER, eui=eui),)) as listener:
+            async for name, raw in listener.listen():
+                said.append((name, raw))
+
+    task = asyncio.create_task(hear())
+    async with asyncio.timeout(20):
+        while not said:  # What is published before the subscription stands is lost.
+            await publish_at(broker, at, message)
+        await publish_at(broker, at, message)
+        sentinel = f"application/a1/device/{eui}/event/up" if not topic else at
+        await publish_at(broker, sentinel, uplink(LAST, eui=eui))
+        await eventually(lambda: said[-1] == END)
+    task.cancel()
+    await asyncio.wait([task])
+    once = [("sensor", LorawanUplink(port, bytes.fromhex(data)))]
+    assert said[:-1] == once, "the same message again is no news"
+
+
+@pytest.mark.parametrize("other", [
+    b'{"end_device_ids":{"dev_eui":"%s"},"downlink_queued":{"f_port":1}}',
+    b'{"end_device_ids":{"dev_eui":"%s"},"location_solved":{"service":"x"}}',
+    b'{"cmd":"txd","EUI":"%s","seqdn":1}',
+])  # fmt: skip
+def test_what_a_server_says_of_itself_is_no_sign_of_life(other: bytes) -> None:
+    assert parse_uplink(other % EUI.encode()) is None
+
+
+@pytest.mark.parametrize("message", [
+    b"{}", b"7", b"on", b"[]", b'{"devEUI":"AgICAgI=","data":"AQ=="}', b'{"devEUI":"","data":"AQ=="}',
+    b'{"EUI":"0202020202020202","data":"xyz"}', b'{"devEUI":"0202020202020202","fCnt":-1}',
+    b'{"devEUI":"0202020202020202","fCnt":1e99}',
+    b'{"devEUI":"0202020202020202","data":"%s"}' % (b"AAAA" * 90),
+])  # fmt: skip
+def test_what_is_no_uplink_is_refused(message: bytes) -> None:
+    with pytest.raises(ReadFailed) as failed:
+        parse_uplink(message)
+    assert failed.value.key == "not-uplink"
+
+
+KEYS = ["devEUI", "data", "EUI", "fCnt", "fPort", "end_device_ids", "dev_eui", "rxInfo", "deviceInfo"]
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.dictionaries(st.sampled_from(KEYS), inner) | st.lists(inner, max_size=2),
+))  # fmt: skip
+def test_a_foreign_message_is_read_or_refused(message: Any) -> None:
+    with contextlib.suppress(ReadFailed):
+        found = parse_uplink(json.dumps(message).encode())
+        assert found is None or len(bytes.fromhex(found.dev_eui)) == 8
+
+
+async def test_a_topic_with_foreign_messages_is_told_once(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[Any] = []
+
+    async def hear() -> None:
+        async with connect(Options(url=broker.url, topic="lora/#"), (sensor(WATER),)) as listener:
+            async for name, raw in listener.listen():
+                said.append((name, raw))
+
+    task = asyncio.create_task(hear())
+    async with asyncio.timeout(20):
+        while END not in said:
+            await publish_at(broker, "lora/state", b"online")
+            await publish_at(broker, "lora/up", uplink("050001", eui="24e124713c489999"))
+            await publish_at(broker, "lora/up", uplink(LAST))
+    task.cancel()
+    await asyncio.wait([task])
+    assert set(said) == {END}
+    assert caplog.text.count("lorawan-foreign") == 1
+
+
+async def test_nothing_is_sent_where_only_uplinks_are_known(broker: Broker) -> None:
+    device = sensor("gas/milesight-gs101")
+    async with connect(Options(url=broker.url, topic="lora/#"), (device,)) as listener:
+        with pytest.raises(ReadFailed) as failed:
+            await listener.write(device, next(iter(device.actions)), {})
+    assert failed.value.key == "lorawan-no-downlink"
 
 
 async def test_a_retained_uplink_is_no_reading(broker: Broker) -> None:

@@ -1,0 +1,215 @@
+"""Uplinks as network servers publish them: which device, which port, which bytes.
+
+Each server has a form of its own, known by where it has the DevEUI:
+- ChirpStack 4 and 3 (chirpstack.io, Event types): 3 has the DevEUI in base64 or, as "JSON v3" and in
+  Milesight's gateways (milesight.com, Uplink Data), in hexadecimal;
+- The Things Stack (thethingsindustries.com, Data Formats), which omits what is 0 or empty;
+- LORIOT (docs.loriot.io, Uplink Data Message), Actility ThingPark (AS API, Uplink frames), MultiTech
+  (multitech.net, MQTT Messages) and Helium's console (docs.helium.com).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+import msgspec
+
+from gateway.model import Raw, ReadFailed, Value, sentence
+from gateway.wire.codec import value_at
+from gateway.wire.json_text import MAX_OBJECTS, check_parts, parse_json
+
+MAX_MESSAGE_BYTES = 256 * 1024
+"""A message holds at most 242 bytes of payload, what was decoded from them, and metadata."""
+MAX_PAYLOAD_BYTES = 242
+"""The longest payload at the best data rate (RP002)."""
+MAX_ID_CHARACTERS = 64
+MAX_NAME_CHARACTERS = 256
+MAX_COUNTER = 2**32 - 1
+
+
+class NetworkUplink(msgspec.Struct, frozen=True, kw_only=True):
+    """An uplink, or another sign of life of a device, which has no data."""
+
+    dev_eui: str
+    """16 hexadecimal digits, in lower case."""
+    port: int = 0
+    data: bytes = b""
+    counter: int = 0
+    dev_addr: str = ""
+    event_id: str = ""
+    """The same when the server publishes the same message again."""
+    received: str = ""
+    """When the network received it: text in RFC 3339, or as the server has it."""
+    device_name: str = ""
+    device_profile: str = ""
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a server's messages have what matters: paths of keys. The first that leads somewhere counts."""
+
+    dev_eui: str
+    data: str
+    port: str
+    counter: str
+    signs_of_life: tuple[str, ...] = ()
+    """Objects one of which a message of the device has; without any, the server speaks of itself."""
+    dev_addr: str = ""
+    event_id: tuple[str, ...] = ()
+    received: tuple[str, ...] = ()
+    device_name: str = ""
+    device_profile: str = ""
+
+
+FORMS = (
+    Form(
+        dev_eui="deviceInfo.devEui",
+        data="data",
+        port="fPort",
+        counter="fCnt",
+        dev_addr="devAddr",
+        event_id=("deduplicationId",),
+        received=("time",),
+        device_name="deviceInfo.deviceName",
+        device_profile="deviceInfo.deviceProfileName",
+    ),
+    Form(
+        dev_eui="devEUI",
+        data="data",
+        port="fPort",
+        counter="fCnt",
+        dev_addr="devAddr",
+        event_id=("rxInfo.0.uplinkID", "time", "rxInfo.0.time"),
+        received=("publishedAt", "time", "rxInfo.0.time"),
+        device_name="deviceName",
+        device_profile="deviceProfileName",
+    ),
+    Form(
+        dev_eui="end_device_ids.dev_eui",
+        data="uplink_message.frm_payload",
+        port="uplink_message.f_port",
+        counter="uplink_message.f_cnt",
+        signs_of_life=("uplink_message", "join_accept", "downlink_ack", "downlink_nack"),
+        dev_addr="end_device_ids.dev_addr",
+        event_id=("received_at",),
+        received=("received_at",),
+        device_name="end_device_ids.device_id",
+        device_profile="uplink_message.version_ids.model_id",
+    ),
+    Form(
+        dev_eui="DevEUI_uplink.DevEUI",
+        data="DevEUI_uplink.payload_hex",
+        port="DevEUI_uplink.FPort",
+        counter="DevEUI_uplink.FCntUp",
+        dev_addr="DevEUI_uplink.DevAddr",
+        event_id=("DevEUI_uplink.Time",),
+        received=("DevEUI_uplink.Time",),
+        device_name="DevEUI_uplink.CustomerData.name",
+    ),
+    Form(
+        dev_eui="EUI",
+        data="data",
+        port="port",
+        counter="fcnt",
+        signs_of_life=("data",),
+        event_id=("ts",),
+        received=("ts",),
+    ),
+    Form(
+        dev_eui="deveui",
+        data="data",
+        port="port",
+        counter="fcnt",
+        event_id=("time",),
+        received=("time",),
+    ),
+    Form(
+        dev_eui="dev_eui",
+        data="payload",
+        port="port",
+        counter="fcnt",
+        dev_addr="devaddr",
+        event_id=("uuid",),
+        received=("reported_at",),
+        device_name="name",
+    ),
+)
+HEXADECIMAL = ("DevEUI_uplink.DevEUI", "EUI")
+"""The forms, by their DevEUI, whose data are in hexadecimal; those of the others are in base64."""
+
+
+def parse_uplink(payload: bytes) -> NetworkUplink | None:
+    """The uplink in a message; None for one in which the server speaks of itself.
+
+    Raises `ReadFailed` for what is none.
+    """
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise ReadFailed("uplink-large", kilobytes=MAX_MESSAGE_BYTES >> 10)
+    check_parts(payload, "{[", MAX_OBJECTS)
+    try:
+        message = parse_json(payload)
+    except ReadFailed as failed:
+        raise ReadFailed("not-uplink", reason=failed) from failed
+    form = next((form for form in FORMS if isinstance(value_at(message, form.dev_eui), str)), None)
+    if form is None:
+        raise ReadFailed("not-uplink", reason=sentence("cause.no-deveui"))
+    if form.signs_of_life and not any(key in message for key in form.signs_of_life):
+        return None
+    port = _number(message, form.port)
+    return NetworkUplink(
+        dev_eui=parse_eui(_text(message, form.dev_eui)),
+        port=port if 0 <= port < 256 else 0,
+        data=_data(value_at(message, form.data), is_hex=form.dev_eui in HEXADECIMAL),
+        counter=_number(message, form.counter),
+        dev_addr=_text(message, form.dev_addr)[:MAX_ID_CHARACTERS],
+        event_id=_text(message, *form.event_id)[:MAX_ID_CHARACTERS],
+        received=_text(message, *form.received)[:MAX_ID_CHARACTERS],
+        device_name=_text(message, form.device_name)[:MAX_NAME_CHARACTERS],
+        device_profile=_text(message, form.device_profile)[:MAX_NAME_CHARACTERS],
+    )
+
+
+def parse_eui(text: str) -> str:
+    """A DevEUI as 16 hexadecimal digits in lower case: from hexadecimal, with or without separators, or
+    base64. Raises `ReadFailed`."""
+    digits = re.sub("[-: ]", "", text)
+    if re.fullmatch("[0-9A-Fa-f]{16}", digits):
+        return digits.lower()
+    try:
+        eui = base64.b64decode(text, validate=True)
+    except ValueError:
+        eui = b""
+    if len(eui) != 8:
+        raise ReadFailed("not-uplink", reason=sentence("cause.sender", sender=text[:MAX_ID_CHARACTERS]))
+    return eui.hex()
+
+
+def _text(message: Raw, *paths: str) -> str:
+    """The first value that there is, as text."""
+    values = (value_at(message, path) for path in paths)
+    return next((str(value) for value in values if value not in (None, "")), "")
+
+
+def _number(message: Raw, path: str) -> int:
+    """A number or a text that is one; 0 if it is omitted. Raises `ReadFailed`."""
+    text = _text(message, path) or "0"
+    if not text.isdecimal() or not 0 <= int(text[:11]) <= MAX_COUNTER:
+        raise ReadFailed("not-uplink", reason=f"{path} = {text[:MAX_ID_CHARACTERS]}")
+    return int(text)
+
+
+def _data(value: Value | None, is_hex: bool) -> bytes:
+    """The bytes of the payload; none if there are none. Raises `ReadFailed`."""
+    try:
+        if value is None:
+            data = b""
+        elif not isinstance(value, str):
+            raise ValueError(value)
+        else:
+            data = bytes.fromhex(value) if is_hex else base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise ReadFailed("not-uplink", reason=f"data = {str(value)[:MAX_ID_CHARACTERS]}") from error
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise ReadFailed("not-uplink", reason=f"data: {len(data)} > {MAX_PAYLOAD_BYTES}")
+    return data
