@@ -21,10 +21,10 @@ from gateway.words import words
 
 from .fields import Table, as_read
 from .options import BusSpec
-from .profile import PROFILE_SCHEMA, Profile, run_example
+from .profile import PROFILE_SCHEMA, Profile, load_profile, run_example
 from .reading import Mistake, TomlReader
 from .site import Site
-from .site_file import SITE_SCHEMA
+from .site_file import SITE_SCHEMA, profile_folders
 
 ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 CREDENTIALS_FOLDER = Path("/run/credentials")
@@ -36,8 +36,9 @@ CA_FILE_KEY = "ca_file"
 def inspect_site(
     file: Path, site: Site, errors: Iterable[tuple[tuple[str, ...], GatewayError]] = ()
 ) -> list[Mistake]:
-    """Ports and files that are used twice, and files of the site that are missing or open to others.
-    `errors` of the caller, each with its key, get their lines."""
+    """Ports and files that are used twice, files of the site that are missing or open to others, and what
+    `inspect_profile` finds in the site's own models that it uses. `errors` of the caller, each with its
+    key, get their lines."""
     reader = TomlReader(file, site.sources[""])
     reader.parse_file(SITE_SCHEMA)
     ports = {
@@ -65,7 +66,15 @@ def inspect_site(
                 _check_file(key, path, least)
             except LinkDown as error:
                 reader.add_mistake((), error.key, _line_with(reader.text, str(path)), **error.facts)
-    return reader.mistakes
+    own_folder, _ = profile_folders(file)
+    models = [own_folder / f"{name}.toml" for name in site.sources if name]
+    in_models = [
+        mistake
+        for model in models
+        if model.is_file()
+        for mistake in inspect_profile(model, load_profile(model))
+    ]
+    return reader.mistakes + in_models
 
 
 def _port_of(bus: BusSpec) -> str | None:

@@ -125,3 +125,23 @@ def test_a_credential_of_the_service_is_not_there_yet(tmp_path: Path) -> None:
     secret = "/run/credentials/linli.service/token"
     text = f'[bus.a]\ndriver = "http_push"\nlisten = "127.0.0.1:9000"\nsecret_file = "{secret}"'
     assert inspected(tmp_path / "site.toml", text) == []
+
+
+def test_a_site_answers_for_the_examples_of_its_own_models(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "config/profiles/smoke/generic-rs485.toml"
+    own = tmp_path / "profiles/smoke"
+    own.mkdir(parents=True)
+    text = shipped.read_text("utf-8")
+    (own / "wrong.toml").write_text(text.replace("smoke = true", "smoke = false"), "utf-8")
+    (own / "bare.toml").write_text(text.partition("[[examples]]")[0], "utf-8")
+    (own / "unused.toml").write_text(text.partition("[[examples]]")[0], "utf-8")
+    site = '[bus.a]\ndriver = "modbus"\nurl = "tcp://10.0.0.9:502"\n' + "".join(
+        f'[device.{name}]\nprofile = "smoke/{name}"\nbus = "a"\nunit = {unit}\n'
+        for unit, name in enumerate(("wrong", "bare", "generic-rs485"), 1)
+    )
+    found = {(each.file, each.key) for each in inspected(tmp_path / "site.toml", site)}
+    assert found == {
+        (own / "wrong.toml", "example-differs"),
+        (own / "wrong.toml", "alarm-unshown"),
+        (own / "bare.toml", "examples-missing"),
+    }
