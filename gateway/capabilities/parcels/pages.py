@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers
+from gateway.capabilities.parcels.services import PARCEL_LOCKER_KIND, Compartment, Lockers, is_door
 from gateway.web.commands import NO_TARGET, DeviceRequest, RequestContext, Target
 from gateway.web.part import OwnKind, PagePart, PartInput, Tile
 from gateway.web.settings import DeviceInfo, title_in
@@ -68,17 +68,13 @@ def parcels_view(_settings: None, part_input: PartInput) -> ParcelsView:
 
 def _cabinet(info: DeviceInfo, rows: Mapping[str, Compartment]) -> Cabinet:
     """The compartments that the device declares, and those it has reported."""
-    states = {int(point.removeprefix("door.")): "unknown" for point in info.units if _is_door(point)}
+    states = {int(point.removeprefix("door.")): "unknown" for point in info.units if is_door(point)}
     for key, compartment in rows.items():
         device, _, number = key.rpartition("/")
         if device == info.name:
             states[int(number)] = _state(compartment)
     rows_by_number = tuple(CompartmentRow(number, states[number]) for number in sorted(states))
     return Cabinet(info.name, info.title, rows_by_number)
-
-
-def _is_door(point: str) -> bool:
-    return point.startswith("door.") and point.removeprefix("door.").isdecimal()
 
 
 def _state(compartment: Compartment) -> str:

@@ -28,7 +28,7 @@ class Compartment(msgspec.Struct, frozen=True):
 
     door_open: bool
     occupied: bool | None
-    """None if the compartment has no item sensor."""
+    """None if the compartment has no item sensor, or its door has not been closed yet."""
     since: Stamp
     """When it became occupied or free."""
     live: bool = True
@@ -49,9 +49,7 @@ class Lockers(Service):
         }
         self._compartments = {
             name: {
-                p.removeprefix("door."): p.replace("door", "item") in points
-                for p in points
-                if p.startswith("door.")
+                p.removeprefix("door."): p.replace("door", "item") in points for p in points if is_door(p)
             }
             for name, points in cabinets.items()
         }
@@ -90,18 +88,21 @@ class Lockers(Service):
         return {**values, "unknown": unknown, "total": total}
 
 
+def is_door(point: str) -> bool:
+    """Whether a point is the door of a numbered compartment."""
+    return point.startswith("door.") and point.removeprefix("door.").isdecimal()
+
+
 def _updated_compartment(
     old: Compartment | None, sample: Sample, number: str, has_item_sensor: bool
 ) -> Compartment | None:
     door, item = sample.values.get(f"door.{number}"), sample.values.get(f"item.{number}")
     if not isinstance(door, bool):
         return old and msgspec.structs.replace(old, live=False)
-    if old and has_item_sensor and not isinstance(item, bool):
-        item = old.occupied  # No value this time: unchanged.
-    occupied = item if has_item_sensor and isinstance(item, bool) else None
-    if old is None:
-        return Compartment(door, occupied, sample.at)
-    if (door and has_item_sensor) or occupied == old.occupied:
+    occupied = old.occupied if old and has_item_sensor else None
+    if isinstance(item, bool) and not door:
+        occupied = item
+    if old and occupied == old.occupied:
         return msgspec.structs.replace(old, door_open=door, live=True)
     return Compartment(door, occupied, sample.at)
 
