@@ -60,7 +60,8 @@ def parse_json(body: bytes | str) -> Raw:
         tree = msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         if len(body) > MAX_OTHER_BYTES:
-            raise _not_json(str(body[:12]), 0) from error
+            start = body[:48] if isinstance(body, str) else body[:48].decode(errors="replace")
+            raise _not_json(start, 0) from error
         tree = _parse_text(body if isinstance(body, str) else decode_text(body))
     if not _is_shallow(tree):
         raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH)
@@ -103,7 +104,8 @@ def _parse_text(text: str) -> Raw:
         raise _not_json(error.doc, error.pos) from error
     except ValueError as error:
         place = re.search(r"\(byte ([0-9]+)\)", str(error))
-        raise _not_json(text, len(text.encode()[: int(place[1])].decode()) if place else 0) from error
+        before = text.encode()[: int(place[1])] if place else b""
+        raise _not_json(text, len(before.decode(errors="ignore"))) from error
     except RecursionError as error:
         raise ReadFailed("json-deep", limit=MAX_JSON_DEPTH) from error
 
@@ -114,7 +116,7 @@ def _as_json(token: re.Match[str]) -> str:
         return ""
     if token["empty"]:
         return ":null"
-    return _string_as_json(token[0]) if token["string"] else _word_as_json(token[0])
+    return _string_as_json(token["string"]) if token["string"] else _word_as_json(token["word"])
 
 
 def _word_as_json(text: str) -> str:
@@ -126,12 +128,12 @@ def _word_as_json(text: str) -> str:
     if number is not None:
         return json.dumps(number)
     is_word = text.isprintable() and text[0] != "<" and "\N{REPLACEMENT CHARACTER}" not in text
-    return json.dumps(text) if is_word else text
+    return json.dumps(text, ensure_ascii=False) if is_word else text
 
 
 def _string_as_json(text: str) -> str:
     """A string, in double or single quotes, with escapes that JSON has and no half of a surrogate pair."""
-    if text[0] == "'" == text[-1]:
+    if text.startswith("'") and text.endswith("'", 1):
         text = '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
     return _ESCAPE.sub(_escape_as_json, text) if "\\" in text else text
 
@@ -150,7 +152,7 @@ def _not_json(text: str, place: int) -> ReadFailed:
 def _is_shallow(tree: Raw) -> bool:
     """Whether it is nested no deeper than `MAX_JSON_DEPTH`. Without recursion."""
     level = [tree]
-    for _ in range(MAX_JSON_DEPTH + 1):
+    for _ in range(MAX_JSON_DEPTH):
         level = [
             part
             for parts in level

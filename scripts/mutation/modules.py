@@ -14,7 +14,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "gateway/wire/press.py": (),
     "gateway/field/schedule.py": (),
     "gateway/field/tally.py": (),
-    "gateway/journal/rows.py": ("gateway/journal/test_journal.py",),
+    "gateway/journal/rows.py": (),
     "gateway/journal/tail.py": (),
     "gateway/services/commands.py": (),
     "gateway/services/presence.py": (),
@@ -43,12 +43,39 @@ MODULES: dict[str, tuple[str, ...]] = {
     "drivers/ble/formats.py": (),
     "drivers/dlt645/frames.py": (),
     "drivers/dlt645/points.py": (),
-    "drivers/gb26875/packets.py": (),
+    "drivers/gb26875/packets.py": ("drivers/gb26875",),
     "drivers/lorawan/records.py": ("drivers/test_lorawan.py",),
     "drivers/modbus/framer.py": (),
     "drivers/modbus/registers.py": (),
 }
 """Each with what tests it besides its mirrored test, under `tests/`."""
 
-EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {}
+EQUIVALENT: dict[str, dict[tuple[str, str], str]] = {
+    "gateway/journal/rows.py": {
+        (
+            "body = DEFLATED + deflated if len(deflated) < len(plain) else PLAIN + plain",
+            "body = DEFLATED + deflated if len(deflated) <= len(plain) else PLAIN + plain",
+        ): "of the same length, either will do",
+        (
+            "deflated = zlib.compress(plain, 1)",
+            "deflated = zlib.compress(plain, 2)",
+        ): "a little slower and smaller",
+    },
+    "gateway/services/commands.py": {
+        ("return 0", "return 1"): "no command expires in 1970",
+        ("return 0", "return -1"): "no command expires in 1970",
+        (
+            "return max((order.expires for order in rows.values()), default=0)",
+            "return max((order.expires for order in rows.values()), default= 1)",
+        ): "no command expires in 1970",
+        (
+            "return max((order.expires for order in rows.values()), default=0)",
+            "return max((order.expires for order in rows.values()), default= -1)",
+        ): "no command expires in 1970",
+        (
+            "earliest = heapq.nsmallest(max(0, len(rows) - MAX_COMMANDS), ended)",
+            "earliest = heapq.nsmallest(max( -1, len(rows) - MAX_COMMANDS), ended)",
+        ): "fewer than none are none",
+    },
+}
 """Mutants that behave as the module does: the line as it is and as it is changed, and why."""

@@ -6,13 +6,14 @@ import pytest
 from gateway.model import ClockQuality, Outcome, Stamp
 from gateway.services.commands import (
     MAX_COMMANDS,
-    MAX_LIFETIME_MS,
     Commands,
     CommandStatus,
     forget_lost,
     latest_expiry,
 )
 from tests.gateway.services.kit import Fold, at, command, tick
+
+HOUR_MS = 3_600_000
 
 
 def commands() -> Fold:
@@ -34,7 +35,7 @@ def test_an_allowed_command_is_accepted_and_written_down_at_once() -> None:
         ({"action": "open", "origin": "dashboard"}, "not-allowed"),
         ({"action": "open", "device": "no-such-thing"}, "device-unknown"),
         ({"action": "open", "expires": at(0).wall_ms}, "expired"),
-        ({"action": "open", "expires": at(0).wall_ms + MAX_LIFETIME_MS + 1}, "lifetime-too-long"),
+        ({"action": "open", "expires": at(0).wall_ms + HOUR_MS + 1}, "lifetime-too-long"),
         ({"action": "open", "expires": 2**63 - 1}, "lifetime-too-long"),
     ],
 )
@@ -46,7 +47,7 @@ def test_what_may_not_be_asked_is_denied_and_written_down(fields: dict[str, obje
     assert fold.rows == {}, "strangers must not fill the memory"
 
 
-@pytest.mark.parametrize("lifetime_ms", [1, MAX_LIFETIME_MS])
+@pytest.mark.parametrize("lifetime_ms", [1, HOUR_MS])
 def test_the_shortest_and_the_longest_lifetime_are_valid(lifetime_ms: int) -> None:
     fold = commands()
     fold.step(command("open", expires=at(0).wall_ms + lifetime_ms))
@@ -110,7 +111,7 @@ def test_the_same_id_with_other_content_is_refused(other: dict[str, Any]) -> Non
 YEARS = 10 * 366 * 86_400
 
 
-@pytest.mark.parametrize("leap", [YEARS, 2 * MAX_LIFETIME_MS // 1000, 86_401 * 2])
+@pytest.mark.parametrize("leap", [YEARS, 2 * HOUR_MS // 1000, 86_401 * 2])
 def test_a_clock_that_leaps_ahead_and_back_makes_no_command_new(leap: float) -> None:
     fold = commands()
     fold.step(command("open"), Outcome("c1", "done", at(1)))
@@ -143,6 +144,22 @@ def test_what_was_forgotten_is_refused_whatever_the_clock_says() -> None:
     assert fold.rows["new"].status is CommandStatus.ACCEPTED
 
 
+def test_what_2000_later_commands_have_followed_is_forgotten_and_still_refused() -> None:
+    fold = commands()
+    fill(fold, 2001)
+    assert "n0" in fold.rows
+    again: dict[str, Any] = {"action": "open", "second": 1}
+    assert fold.step(command(**again, id="n0", expires=at(60).wall_ms)) == []
+    for newest, forgotten in ((2001, ["n0"]), (2002, ["n0", "n1", "n2"])):
+        fold.step(
+            command("open", id=f"n{newest}", second=newest), Outcome(f"n{newest}", "done", at(newest))
+        )
+        assert [f"n{n}" for n in range(newest) if f"n{n}" not in fold.rows] == forgotten
+        for n, key in enumerate(forgotten):
+            (fact,) = fold.step(command(**again, id=key, expires=at(n + 60).wall_ms))
+            assert fact.body["detail"] == "maybe-repeated"
+
+
 def test_commands_from_a_clock_that_was_ahead_lock_nothing_out() -> None:
     """Somebody sets the clock a year ahead, tries the lockers, and sets it right."""
     fold = commands()
@@ -169,12 +186,19 @@ def test_after_rows_were_lost_nothing_is_accepted_that_may_have_been_executed() 
 def test_rows_lost_after_the_clock_was_ahead_lock_out_for_a_lifetime_at_most() -> None:
     fold = commands()
     fold.rows = {key: row for key, row in forget_lost(at(5), at(YEARS).wall_ms).items() if row}
-    valid = {"second": 6, "expires": at(6).wall_ms + MAX_LIFETIME_MS}
+    valid = {"second": 6, "expires": at(6).wall_ms + HOUR_MS}
     assert (
-        fold.step(command("open", **{**valid, "expires": at(5).wall_ms + MAX_LIFETIME_MS}))[0].body[
-            "detail"
-        ]
+        fold.step(command("open", **{**valid, "expires": at(5).wall_ms + HOUR_MS}))[0].body["detail"]
         == "maybe-repeated"
     )
     fold.step(command("open", id="c2", **valid))
     assert fold.rows["c2"].status is CommandStatus.ACCEPTED
+
+
+def test_a_lost_command_that_expires_in_an_hour_may_be_repeated_until_then() -> None:
+    """The clock was three seconds ahead when the rows were lost."""
+    fold = commands()
+    lost = at(8).wall_ms + HOUR_MS
+    fold.rows = {key: row for key, row in forget_lost(at(5), lost).items() if row}
+    (fact,) = fold.step(command("open", second=8, expires=lost))
+    assert fact.body["detail"] == "maybe-repeated"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,15 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import ReadFailed
-from gateway.wire.json_text import (
-    MAX_JSON_DEPTH,
-    MAX_OBJECTS,
-    MAX_REPAIRED_CHARACTERS,
-    MAX_VALUES,
-    parse_json,
-)
+from gateway.wire.json_text import number_in_text, parse_json
 
 NAN = math.nan
+KIB = 1024
 trees = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -29,6 +25,12 @@ trees = st.recursive(
 def shown(tree: Any) -> str:
     """As text, in which NaN equals NaN and 1 differs from 1.0 and True."""
     return repr(tree)
+
+
+def not_read(body: bytes | str) -> str:
+    with pytest.raises(ReadFailed) as refused:
+        parse_json(body)
+    return refused.value.key
 
 
 @given(trees, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]), st.booleans())
@@ -80,43 +82,79 @@ def test_what_firmware_writes_is_read(body: bytes, tree: Any) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"\0", b" ", b"{", b'{"a":', b'{"a":1', b'{"a":1}{"b":2}', b"[1,2", b'"on', b"a,b", b"12:30",
-     b"\xff\xfe", b"\x08\x01\x12\x05", b"<html>", b"PK\x03\x04", b"\x1f\x8b\x08\x00",
-     b'{"a":nan,' + b" " * MAX_REPAIRED_CHARACTERS + b"}"],
+    [b"", b"\0", b" ", b"{", b'{"a":', b'{"a":1', b'{"a":1}{"b":2}', b"[1,2", b'"on', b"'on", b"'",
+     b'"on\'', b"a,b", b"12:30", b"\xff\xfe", b"\x08\x01\x12\x05", b"<html>",
+     b"PK\x03\x04", b"\x1f\x8b\x08\x00"],
 )  # fmt: skip
 def test_what_is_no_message_is_said_to_be_none(body: bytes) -> None:
+    assert not_read(body) == "not-json"
+
+
+LONG = '{"x": "' + "x" * 16 * KIB + '", '
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"Time": 12:30, "Temperature": 4}', '{"Time": 12:30, "Temper'),
+        ('{"Temperature": 4, "Time": 12:30, "Humidity": 5}', ', "Time": 12:30, "Humidi'),
+        ('{"Humidity": 5} 名称', 'midity": 5} "名称"'),
+        (LONG + '"Temperature": 4, "Time": 12:30, "Humidity": 5}', ', "Time": 12:30, "Humidi'),
+        (LONG + '"名称": 1, "温度": 未知, "湿度": 5}', '": 1, "温度": 未知, "湿度": 5}'),
+        (LONG + '"Humidity": 5} 名称', 'midity": 5} 名称'),
+        (LONG + '"Humidity": [1, 2,', '{"x": "xxxxx'),
+        (256 * KIB * "😀", 12 * "😀"),
+        ('{"Humidity": 5} ' + 256 * KIB * "x", '{"Humidity":'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("coded", [str, str.encode])
+def test_what_makes_no_sense_is_shown(body: str, shown: str, coded: Callable[[str], str | bytes]) -> None:
     with pytest.raises(ReadFailed) as refused:
-        parse_json(body)
-    assert refused.value.key == "not-json"
+        parse_json(coded(body))
+    assert refused.value.facts == {"text": repr(shown)}
 
 
-def test_what_makes_no_sense_is_shown() -> None:
-    with pytest.raises(ReadFailed) as refused:
-        parse_json('{"Time": 12:30, "Temperature": 4}')
-    assert refused.value.facts == {"text": """'{"Time": 12:30, "Temper'"""}
+def test_up_to_16384_characters_are_repaired() -> None:
+    def message(length: int) -> str:
+        return '{"a":nan' + " " * (length - 9) + "}"
+
+    assert shown(parse_json(message(16 * KIB))) == shown({"a": NAN})
+    assert not_read(message(16 * KIB + 1)) == "not-json"
 
 
-@pytest.mark.parametrize("opened", ["[", '{"a":', '[{"a":'])
-def test_what_is_too_deep_is_refused(opened: str) -> None:
-    levels = (
-        MAX_JSON_DEPTH // opened.count("[") if opened == "[" else MAX_JSON_DEPTH // len(opened.split("{"))
-    )
-    closed = {"[": "]", '{"a":': "}", '[{"a":': "}]"}[opened]
-    assert parse_json(opened * levels + "1" + closed * levels)
-    for depth in (MAX_JSON_DEPTH + 2, 500, 1500):
-        with pytest.raises(ReadFailed) as refused:
-            parse_json(opened * depth + "1" + closed * depth)
-        assert refused.value.key == "json-deep"
+def test_up_to_262144_bytes_are_read_in_another_encoding() -> None:
+    def message(length: int) -> bytes:
+        return '{"名":1'.encode("gbk") + b" " * (length - 8) + b"}"
+
+    assert parse_json(message(256 * KIB)) == {"名": 1}
+    assert not_read(message(256 * KIB + 1)) == "not-json"
 
 
-@pytest.mark.parametrize("unit", ["[],", "{},", "0,", '"",', "nan,"])
-def test_the_parts_of_a_message_are_counted_before_it_is_read(unit: str) -> None:
-    most = MAX_VALUES if unit[0] not in "[{" else MAX_OBJECTS
-    assert parse_json("[" + unit * (min(most, MAX_REPAIRED_CHARACTERS // 5) - 1) + "0]")
-    for body in ("[" + unit * (most + 1) + "0]", f"[{unit * 350_000}0]".encode()):
-        with pytest.raises(ReadFailed) as refused:
-            parse_json(body)
-        assert refused.value.key == "message-parts"
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_32_objects_and_lists_within_each_other_are_read_and_no_more(opened: str, closed: str) -> None:
+    most = 32 // len(closed)
+    for inmost in ("1", '"x"'):
+        assert parse_json(opened * most + inmost + closed * most)
+        assert not_read("[" + opened * most + inmost + closed * most + "]") == "json-deep"
+    for depth in (500, 1500):
+        assert not_read(opened * depth + "1" + closed * depth) == "json-deep"
+
+
+@pytest.mark.parametrize(
+    ("unit", "most"), [("[],", 2999), ("{},", 2999), ("0,", 20_000), ('"",', 20_000), ("nan,", 20_000)]
+)
+def test_the_parts_of_a_message_are_counted_before_it_is_read(unit: str, most: int) -> None:
+    """3000 objects and lists, one of which holds the others; values are counted by their commas."""
+    if unit != "nan,":
+        assert parse_json("[" + unit * most + "0]")
+    assert not_read("[" + unit * (most + 1) + "0]") == "message-parts"
+    assert not_read(f"[{unit * 350_000}0]".encode()) == "message-parts"
+
+
+def test_a_number_in_a_text_is_exact_as_far_as_it_can_be_stored() -> None:
+    assert shown(number_in_text("18446744073709551615")) == "18446744073709551615"
+    assert shown(number_in_text("-9223372036854775808")) == "-9223372036854775808"
+    assert shown(number_in_text("100000000000000000000")) == "1e+20"
 
 
 def test_brackets_in_a_text_are_no_depth() -> None:
