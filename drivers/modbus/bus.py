@@ -1,9 +1,11 @@
 """A serial line or TCP connection, opened and used through pymodbus.
 
 A transaction is never cancelled half-way, and what may have been executed is never sent again. On a serial
-line a late reply looks like that to the next request for as many registers of the same unit. So the next
-request asks for more registers: replies of different length can be told apart. A TCP connection that the
-other end has closed, as many do when it is idle or after each reply, is opened anew within the request.
+line a late or repeated reply looks like that to the next request for as many registers of the same unit. So
+after a timeout, or a reply that came twice, requests for other registers ask for more: replies of different
+length can be told apart. Nothing tells a late reply that has a wrong unit or length as well. A TCP
+connection that the other end has closed, as many do when it is idle or after each reply, is opened anew
+within the request.
 """
 
 from __future__ import annotations
@@ -101,8 +103,8 @@ class ModbusBus(Bus):
         self.quirks = {}
         scheme = urlsplit(options.url).scheme
         self._serial, self._reopens = scheme != "tcp", scheme != "rtu"
-        # MODBUS over Serial Line V1.02, 2.5.1.1; behind a converter the silence is the converter's.
-        self._silence_s = max(3.5 * 11 / options.baud, 0.00175) if scheme == "rtu" else 0.0
+        # MODBUS over Serial Line V1.02, 2.5.1.1.
+        self._silence_s = max(3.5 * 11 / options.baud, 0.00175) if self._serial else 0.0
         self.timeout_s = options.timeout
         self._configured_settle_s = options.settle
         self._latest_reply_s = 0.0
@@ -119,8 +121,6 @@ class ModbusBus(Bus):
         """The units that replied to their last request."""
         self._out_of_step_since: dict[int, float] = {}
         """By unit, when a reply was missing, or came twice, in monotonic seconds."""
-        self._one_reply_owed = False
-        """Whether the last timeout is the only reason to expect a stray reply of its unit."""
         self._last_request_by_shape: dict[tuple[int, Table, int], tuple[int, float]] = {}
         """By what tells replies apart on the line (unit, table, size): the address of the last request, and
         when it was made."""
@@ -180,9 +180,9 @@ class ModbusBus(Bus):
 
     async def _read_range(self, unit: int, request: Request, plan: ReadingPlan) -> list[int]:
         table, first, count = request
-        wider_count = self._distinguishable_count(unit, request, plan) if self._serial else count
 
         def send(client: ModbusBaseClient) -> Awaitable[ModbusPDU]:
+            wider_count = self._distinguishable_count(unit, request, plan) if self._serial else count
             read = {
                 "holding": client.read_holding_registers,
                 "input": client.read_input_registers,
@@ -193,9 +193,7 @@ class ModbusBus(Bus):
 
         reply = await self._transact(unit, send)
         if isinstance(reply, ExceptionResponse):
-            if self._stray_reply_possible(unit):
-                # It may refuse an earlier request, or the registers that were added: this tells nothing.
-                raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
+            self._require_in_step(unit)
             raise _refusal("modbus-exception", reply, unit=unit, first=first, count=count)
         return (
             [int(bit) for bit in reply.bits[:count]]
@@ -221,6 +219,12 @@ class ModbusBus(Bus):
     def _stray_reply_possible(self, unit: int) -> bool:
         """Whether a reply of the unit to an earlier request may still arrive."""
         return time.monotonic() < self._out_of_step_since.get(unit, float("-inf")) + LATE_REPLY_WINDOW_S
+
+    def _require_in_step(self, unit: int) -> None:
+        """Raises `ReadFailed` if a refusal tells nothing, as it may refuse an earlier request, or registers
+        that were added to this one."""
+        if self._stray_reply_possible(unit):
+            raise ReadFailed("reply-owed", FailureKind.OUT_OF_STEP, unit=unit)
 
     async def probe(self, address: Address) -> dict[str, str]:
         """Read one register: a refusal is a reply too, unless a gateway sends it for a unit that is not
@@ -267,6 +271,7 @@ class ModbusBus(Bus):
         )
         place = {"unit": unit, "table": write.table, "address": address}
         if isinstance(reply, ExceptionResponse):
+            self._require_in_step(unit)
             raise _refusal("modbus-write", reply, **place)
         # The reply to a write repeats it.
         written = reply.bits if write.table == "coil" else reply.registers
@@ -312,16 +317,12 @@ class ModbusBus(Bus):
 
     async def _get_ready(self) -> ModbusBaseClient:
         """The client for the next request: open, in step, and with nothing left to read."""
-        # The event loop needs two turns to read what is waiting.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await self._await_silence()
         is_usable = self._framer.is_in_step and self._silent_requests < MAX_SILENT_REQUESTS
         if not (self._is_open() and is_usable) and self._reopens:
             await self.open(max(self.timeout_s, RECONNECT_TIMEOUT_S))
         if not self._client or not self._is_open():
             raise LinkDown("line-down", reason=urlsplit(self._options.url).path)
-        if self._serial:
-            await self._await_silence()
         context = self._client.ctx
         context.comm_params.timeout_connect = self.timeout_s
         self._last_number = self._last_number % MAX_NUMBER + NUMBER_STEP
@@ -334,12 +335,20 @@ class ModbusBus(Bus):
         return bool(transport and not transport.is_closing())
 
     async def _await_silence(self) -> None:
-        """Frames are separated by silence, and what arrives before a request is no reply to it."""
-        limit = time.monotonic() + self.timeout_s
-        while (rest := self._framer.last_byte_at + self._silence_s - time.monotonic()) > 0:
-            if time.monotonic() > limit:
+        """Read what has arrived before a request, which is no reply to it, and on a serial line until there
+        is the silence that separates frames."""
+        limit_s = time.monotonic() + self.timeout_s
+        while True:
+            now_s = time.monotonic()
+            # The event loop needs two turns to read what has arrived until now.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            rest_s = self._framer.last_byte_at + self._silence_s - now_s
+            if rest_s <= 0 or not self._serial:
+                return
+            if now_s > limit_s:
                 raise ReadFailed("babble", FailureKind.OUT_OF_STEP)
-            await asyncio.sleep(rest)
+            await asyncio.sleep(rest_s)
 
     def _record_timeout(self, unit: int) -> None:
         """A request has timed out. On a serial line, a unit that has just replied may be late; one that has
@@ -350,19 +359,14 @@ class ModbusBus(Bus):
         needed_s = max(self._latest_reply_s, usual_s)
         self.settle_s = needed_s if self._configured_settle_s is None else self._configured_settle_s
         self._answering_units.discard(unit)
-        self._one_reply_owed = not self._stray_reply_possible(unit)
         self._given_up_at = self._out_of_step_since[unit] = time.monotonic()
 
-    def _record_stray(self, late: bool) -> None:
-        """Bytes arrived outside of a request: the last reply, `late`, or some other one, again."""
+    def _record_stray(self) -> None:
+        """Bytes arrived outside of a request: a reply that is late, or comes again, and again may."""
         now = time.monotonic()
         if now - self._given_up_at < self.timeout_s:
             self._latest_reply_s = max(self._latest_reply_s, now - self._given_up_at + LATE_REPLY_MARGIN_S)
-        if late and self._one_reply_owed:
-            del self._out_of_step_since[self._last_unit]
-        else:
-            self._out_of_step_since[self._last_unit] = now
-        self._one_reply_owed = False
+        self._out_of_step_since[self._last_unit] = now
 
 
 def _refusal(key: str, reply: ExceptionResponse, **facts: object) -> ReadFailed:

@@ -105,8 +105,8 @@ class SerialFramer(ReplyFramer):
         super().__init__()
         self._echo = b""
         """What a two-wire adapter that hears itself returns before the reply."""
-        self.on_stray: Callable[[bool], None] = lambda late: None
-        """Called when bytes arrive outside of a request; true for the late reply to the last one."""
+        self.on_stray: Callable[[], None] = lambda: None
+        """Called when bytes arrive outside of a request, or behind its reply."""
 
     def _expect_reply(self, frame: bytes) -> None:
         self._expect_body(frame)
@@ -116,12 +116,12 @@ class SerialFramer(ReplyFramer):
     def _find_reply(self, data: bytes, fresh: bytes) -> bytes:
         """The reply, wherever it begins: there may be noise before it."""
         data = data.removeprefix(self._echo)
-        reply = next(filter(None, (self._find_frame(data, *body) for body in self._bodies)), b"")
         if not self.is_waiting:
-            self.on_stray(bool(reply))
+            self.on_stray()
             return b""
+        reply = next(filter(None, (self._find_frame(data, *body) for body in self._bodies)), b"")
         if reply and len(data) > len(reply):
-            self.on_stray(False)
+            self.on_stray()
         return reply
 
     def _find_frame(self, data: bytes, begin: bytes, size: int) -> bytes:

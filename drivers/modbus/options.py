@@ -23,7 +23,8 @@ def _is_url(text: str) -> bool:
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
-    """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds."""
+    """`url`: tcp://host:502, rtu+tcp://host:4001 or rtu:/dev/serial/by-id/…; times in seconds.
+    `baud` is also that of a line behind a converter."""
 
     url: str
     baud: int = 9600

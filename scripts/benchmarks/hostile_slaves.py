@@ -43,15 +43,18 @@ class HostileSlave:
         self.fault_counts: Counter[str] = Counter()
 
     def receive(self, data: bytes, send: Send) -> None:
-        """Process complete requests."""
+        """Process complete requests. If there are several, the master has given up all but the last while
+        this process was paused, and these are answered late, but rightly: on a serial line nothing tells a
+        late reply that has a wrong unit or length as well."""
         size = 8 if self._serial else 12
         for at in range(0, len(data), size):
-            self._answer(data[at : at + size], send)
+            self._answer(data[at : at + size], send, is_given_up=at + size < len(data))
 
-    def _answer(self, data: bytes, send: Send) -> None:
+    def _answer(self, data: bytes, send: Send, *, is_given_up: bool) -> None:
         number, body = (0, data[:-2]) if self._serial else (MBAP.unpack_from(data)[0], data[6:])
         unit, function, first, count = struct.unpack(">BBHH", body)
-        fault = self._random.choice(FAULTS) if self._random.random() < self._fault_share else "none"
+        is_faulty = not is_given_up and self._random.random() < self._fault_share
+        fault = self._random.choice(FAULTS) if is_faulty else "none"
         self.fault_counts[fault] += 1
         good = self._reply(number, unit, function, first, count)
         if fault == "none":

@@ -8,17 +8,28 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from drivers.modbus import Address, Options, connect
-from drivers.modbus.bus import LATE_REPLY_MARGIN_S
+from drivers.modbus.bus import LATE_REPLY_MARGIN_S, ModbusBus
 from drivers.modbus.registers import RegisterPoint
 from gateway.model import Device, LinkDown, ReadFailed, sentence
 from gateway.simulate.modbus import crc16
 from tests.drivers.conftest import Line, rtu
-from tests.drivers.modbus.lines import GOOD, SHORT, a_device, a_module, on_line, registers, tcp
+from tests.drivers.modbus.lines import (
+    GOOD,
+    SHORT,
+    a_device,
+    a_module,
+    eventually,
+    on_line,
+    registers,
+    serving,
+    tcp,
+)
 
 
 async def test_after_a_timeout_replies_that_look_alike_are_told_apart_by_their_length(line: Line) -> None:
@@ -50,17 +61,24 @@ async def test_a_reply_that_cannot_be_told_from_a_late_one_is_not_used(line: Lin
         assert len(line.requests) == 2
 
 
-async def test_a_late_reply_heard_in_the_silence_after_its_request_is_accounted_for(line: Line) -> None:
+async def test_a_late_reply_that_was_heard_may_come_again(line: Line) -> None:
     async with on_line(line) as bus:
-        line.answer = lambda request: [(1.3 * SHORT, registers(request))]
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device())
-        await asyncio.sleep(SHORT)
-        line.answer = lambda request: [(0, registers(request))]
+        line.say(rtu(7, 3, 0))
+        await eventually(lambda: bus._framer.last_byte_at > 0)
+        line.answer = lambda request: [(0, rtu(7, 3, 0)), (0, registers(request))]
         assert await bus.read(a_device(name="far", x=RegisterPoint(address=500))) == {"holding": {500: 500}}
-        assert len(registers(line.requests[-1])) == len(GOOD)
-        # From now on the line is left alone for as long as that reply was late.
-        line.answer = lambda _: []
+
+
+async def test_a_line_is_left_alone_for_as_long_as_its_latest_reply_was_late(line: Line) -> None:
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_device())
+        bus.timeout_s = 60
+        line.say(GOOD)
+        await eventually(lambda: bus._framer.last_byte_at > 0)
+        bus.timeout_s = SHORT
         with pytest.raises(ReadFailed, match="timeout"):
             await bus.read(a_device(unit=9, name="absent"))
         assert bus.settle_s >= LATE_REPLY_MARGIN_S
@@ -93,20 +111,99 @@ async def test_frames_are_set_apart_by_silence(line: Line) -> None:
     assert all(later - earlier >= 3.5 * 11 / 1200 for earlier, later in itertools.pairwise(asked))
 
 
-async def test_a_line_that_never_falls_silent_is_not_asked(line: Line) -> None:
-    async with connect(Options(url=f"rtu:{line.path}", timeout=SHORT, baud=300), ()) as bus:
-        noise = asyncio.create_task(babble(line))
-        await asyncio.sleep(0.05)
+class WatchedClock:
+    """Monotonic time; `on_look` is called before it is told."""
+
+    def __init__(self, on_look: Callable[[], float]) -> None:
+        """`on_look` returns for how many seconds the machine pauses."""
+        self._on_look = on_look
+        self._paused_s = 0.0
+
+    def monotonic(self) -> float:
+        self._paused_s += self._on_look()
+        return time.monotonic() + self._paused_s
+
+
+class Converter:
+    """A serial line at 300 baud behind TCP, where the silence between frames lasts an eighth of a second.
+    Registers hold their own addresses."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+
+    @contextlib.asynccontextmanager
+    async def connected(self, timeout_s: float) -> AsyncIterator[ModbusBus]:
+        async with (
+            serving(self._talk, "rtu+tcp") as url,
+            connect(Options(url=url, timeout=timeout_s, baud=300), ()) as bus,
+        ):
+            yield bus
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        while True:
+            self.requests.append(await reader.readexactly(8))
+            self.say(registers(self.requests[-1]))
+
+    def say(self, data: bytes) -> None:
+        """At once."""
+        self._writer.write(data)
+
+    def asked_counts(self) -> list[int]:
+        return [int.from_bytes(request[4:6], "big") for request in self.requests]
+
+
+NEAR, FAR = a_device(name="near"), a_device(name="far", x=RegisterPoint(address=500))
+
+
+async def test_a_line_that_never_falls_silent_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    converter = Converter()
+
+    def babble() -> float:
+        converter.say(b"\x55")
+        return 0.0
+
+    async with converter.connected(SHORT) as bus:
+        assert await bus.read(NEAR) == {"holding": {0: 0}}
+        monkeypatch.setattr("drivers.modbus.bus.time", WatchedClock(babble))
         with pytest.raises(ReadFailed, match="babble"):
-            await bus.read(a_device())
-        noise.cancel()
-    assert line.requests == []
+            await bus.read(NEAR)
+    assert converter.asked_counts() == [1]
 
 
-async def babble(line: Line) -> None:
-    while True:
-        line.say(b"\x55")
-        await asyncio.sleep(0.001)
+async def test_a_reply_that_comes_again_before_the_line_is_silent_is_not_the_next() -> None:
+    converter = Converter()
+    async with converter.connected(10) as bus:
+        assert await bus.read(NEAR) == {"holding": {0: 0}}
+        asyncio.get_running_loop().call_later(0.01, converter.say, registers(converter.requests[0]))
+        assert await bus.read(FAR) == {"holding": {500: 500}}
+    # It may come a third time.
+    assert converter.asked_counts() == [1, 2]
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+async def test_a_pause_of_the_machine_is_no_silence_of_the_line(
+    looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives in the pause is read before the request is sent, wherever the pause comes."""
+    converter = Converter()
+    left = looks
+
+    def pause() -> float:
+        nonlocal left
+        left -= 1
+        if left:
+            return 0.0
+        converter.say(registers(converter.requests[0]))
+        return 1.0
+
+    async with converter.connected(10) as bus:
+        assert await bus.read(NEAR) == {"holding": {0: 0}}
+        clock = WatchedClock(pause)
+        monkeypatch.setattr("drivers.modbus.bus.time", clock)
+        monkeypatch.setattr("drivers.modbus.framer.time", clock)
+        assert await bus.read(FAR) == {"holding": {500: 500}}
+    assert converter.asked_counts() == [1, 2]
 
 
 async def test_a_far_end_that_hangs_up_at_once_is_a_link_that_is_down() -> None:
@@ -251,6 +348,16 @@ async def test_a_write_that_is_not_confirmed_is_a_failure_and_sent_once(
         with pytest.raises(LinkDown):
             await bus.write(a_module(), "on", {})
     assert line.requests == [request + crc16(request)] * 2
+
+
+async def test_a_late_refusal_of_a_write_is_not_that_of_the_next(line: Line) -> None:
+    refusal = b"\x07\x85\x02"
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.write(a_module(), "nowhere", {})
+        line.answer = lambda _: [(0, refusal + crc16(refusal))]
+        with pytest.raises(ReadFailed, match="reply-owed"):
+            await bus.write(a_module(), "on", {})
 
 
 class Slave(asyncio.Protocol):
