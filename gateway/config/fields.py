@@ -62,6 +62,10 @@ def struct_from_table(struct_type: type[T], table: Table) -> tuple[T | None, lis
             and (mistake := lookalike_mistake((name,), value))
         ):
             mistakes.append(mistake)
+        elif isinstance(value, str) and value != value.strip() and _ADDRESS.match(value.strip()):
+            mistakes.append(FieldMistake((name,), "value-spaces", read))
+        elif isinstance(value, str) and _WINDOWS_PORT.fullmatch(value):
+            mistakes.append(FieldMistake((name,), "port-windows", read))
     if mistakes:
         return None, mistakes
     built = struct_type(**values)
@@ -85,6 +89,7 @@ def _title_mistake(text: str | dict[str, str]) -> str:
     return "" if text and all(each.strip() for each in text.values()) else "title-empty"
 
 
+_WINDOWS_PORT = re.compile(r"([a-z]+:/*)?(\\\\\.\\)?com[0-9]+", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z0-9+]*:?/|[^/]*:[0-9]+$")
 """A URL, a path, or a host with its port."""
 

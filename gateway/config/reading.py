@@ -70,6 +70,7 @@ class TomlReader:
         self._saved_text = saved_text
         self.text = ""
         """The text of the file."""
+        self._data: Table = {}
         self._lines: dict[tuple[str, ...], int] = {}
         self.mistakes: list[Mistake] = []
 
@@ -162,6 +163,7 @@ class TomlReader:
             self.add_mistake((), error.key, error.line, **error.facts)
             return None
         self.text = text
+        self._data = data
         self._lines = _line_numbers(text, data)
         if data.get("schema") != schema:
             # In a file of another kind, all else would be wrong too.
@@ -174,6 +176,8 @@ class TomlReader:
         within = (line for key, line in self._lines.items() if path and key[: len(path)] == path)
         found = (self._lines[part] for part in tried if part in self._lines)
         line = at_line or next(itertools.chain(found, within), 1)
+        if lookalike := lookalike_mistake((), _text_at(self._data, path)):
+            key, facts = lookalike.key, lookalike.facts
         self.mistakes.append(Mistake(self._file, line, ".".join(path), key, facts))
 
 
@@ -224,6 +228,13 @@ def _line_numbers(text: str, data: Table) -> dict[tuple[str, ...], int]:
 
 def _split_dotted(dotted: str) -> tuple[str, ...]:
     return tuple(key.strip("\"'") for key in re.findall(KEY, dotted))
+
+
+def _text_at(data: Any, path: tuple[str, ...]) -> str:
+    """The text of a value, in which a mistake was found; empty if it is none."""
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data if isinstance(data, str) else ""
 
 
 def _contains(data: Any, path: tuple[str, ...]) -> bool:

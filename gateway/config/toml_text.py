@@ -32,10 +32,14 @@ _OPEN_ERRORS = {
 }  # fmt: skip
 
 _ASCII_OF = {
-    **dict.fromkeys("“”„‟〝〞", '"'), **dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("–—−", "-"),
+    **dict.fromkeys("“”„‟〝〞", '"'), **dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("‐‑‒–—―−", "-"),
     "。": ".", "、": ",", "【": "[", "】": "]", "《": "<", "》": ">",
 }  # fmt: skip
 """What an input method or a word processor writes for ASCII; full-width forms are found by Unicode."""
+
+
+INVISIBLE_CATEGORIES = ("Cc", "Cf", "Zl", "Zp", "Zs")
+"""Of Unicode: controls, format characters, and what separates lines, paragraphs and words."""
 
 
 class TomlError(ConfigError):
@@ -94,7 +98,7 @@ def find_lookalike(text: str) -> tuple[str, str] | None:
             return character, _ASCII_OF[character]
         if not character.isascii():
             ascii_form = unicodedata.normalize("NFKC", character)
-            is_invisible = unicodedata.category(character) in ("Cf", "Zs")
+            is_invisible = unicodedata.category(character) in INVISIBLE_CATEGORIES
             if is_invisible or (ascii_form.isascii() and unicodedata.east_asian_width(character) == "F"):
                 return character, "" if unicodedata.category(character) == "Cf" else ascii_form
     return None
@@ -112,7 +116,9 @@ def _explain(text: str, reason: str) -> TomlError:
     lines = text.split("\n")
     found = re.search(r"at line (\d+)", reason)
     reported = min(int(found[1]) if found else len(lines), len(lines))
-    if re.search(r"Cannot (declare|overwrite|mutate|redefine)|Duplicate inline table key", reason):
+    if again := re.search(r"Duplicate inline table key '(.*)'", reason):
+        return TomlError("toml-twice", reported, name=again[1], first=reported)
+    if re.search(r"Cannot (declare|overwrite|mutate|redefine)", reason):
         return _twice(lines, reported)
     begin = _beginning(lines, reported)
     key, facts = _explain_statement("\n".join(lines[begin - 1 : reported]), reason)
@@ -154,6 +160,16 @@ def _beginning(lines: list[str], reported: int) -> int:
 _STRING = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'')
 _COMMENT = re.compile(r"#[^\n]*")
 
+_MARKS = (
+    re.compile(r"\s*(```\w*|\*\*|\\(?=\[))"),
+    re.compile(rf"\s*([-*>]|[0-9]+[.:|]?)\s+(?=\[|{DOTTED_KEY}\s*=)"),
+    re.compile(r"[^#]*?(&(?:#\w+|[a-z]+);)"),
+)
+"""What a web page, a document or a chat adds to lines that are copied from it."""
+_SPREADSHEET = re.compile(rf'\s*"\s*(\[|{DOTTED_KEY}\s*=\s*"")')
+"""A line as a spreadsheet copies it out of a cell: in quotes, and with those in it doubled."""
+_VALUE_END = re.compile(r"\s*[,;，；。、]+\s*$")
+
 MEANINGLESS = tuple("();!?$%&*/<>@\\^`|~")
 """ASCII that means nothing in TOML outside of quotes."""
 
@@ -186,30 +202,67 @@ _VALUES = (
 
 def _explain_statement(statement: str, reason: str) -> tuple[str, dict[str, object]]:
     """The sentence for a statement that is not TOML, by what its author probably meant."""
-    bare = _COMMENT.sub("", _STRING.sub('""', statement)).strip(" \t\n")
-    lookalike = find_lookalike(bare)
+    unquoted = _STRING.sub('""', statement)
+    return (
+        _explain_pasted(statement, unquoted)
+        or _explain_characters(statement, unquoted)
+        or _explain_key(statement, unquoted)
+        or _explain_value(statement, unquoted, reason)
+    )
+
+
+def _explain_pasted(statement: str, unquoted: str) -> tuple[str, dict[str, object]] | None:
+    """What came along when it was copied from elsewhere, or follows the value by habit."""
+    if mark := next((found for each in _MARKS if (found := each.match(unquoted))), None):
+        return "toml-mark", {"mark": mark[1]}
+    if _SPREADSHEET.match(statement):
+        return "toml-spreadsheet", {}
+    if (end := _VALUE_END.search(statement)) and _is_toml(statement[: end.start()]):
+        return "toml-rest", {"rest": _quoted(end[0])}
+    return None
+
+
+def _explain_characters(statement: str, unquoted: str) -> tuple[str, dict[str, object]] | None:
+    lookalike = find_lookalike(_COMMENT.sub("", unquoted))
     # The ASCII of others, such as a full-width parenthesis, would be as wrong.
     if lookalike and lookalike[1] not in MEANINGLESS:
         return lookalike_facts(*lookalike)
-    if control := re.search(r"[\x00-\x08\x0b-\x1f\x7f]", statement):
-        return lookalike_facts(control[0], "")
+    control = re.search(r"[\x00-\x08\x0b-\x1f\x7f]", statement)
+    return lookalike_facts(control[0], "") if control else None
+
+
+def _explain_key(statement: str, unquoted: str) -> tuple[str, dict[str, object]] | None:
+    bare = _COMMENT.sub("", unquoted).strip(" \t\n")
     key = next((key for key, pattern in _STATEMENTS if re.match(pattern, bare)), None)
     if key == "toml-colon":
         name, _, value = statement.partition(":")
         return key, {"name": name.strip(), "value": value.strip()}
-    return (key, {}) if key else _explain_value(bare.partition("=")[2].strip(" \t"), reason)
+    return (key, {}) if key else None
 
 
-def _explain_value(value: str, reason: str) -> tuple[str, dict[str, object]]:
+def _explain_value(statement: str, unquoted: str, reason: str) -> tuple[str, dict[str, object]]:
+    key = _value_mistake(_COMMENT.sub("", unquoted).partition("=")[2].strip(), reason)
+    string = _STRING.search(statement, statement.index("="))
+    return key, {"rest": _quoted(statement[string.end() :])} if key == "toml-rest" and string else {}
+
+
+def _is_toml(statement: str) -> bool:
+    try:
+        tomllib.loads(statement)
+    except ValueError:
+        return False
+    return True
+
+
+def _value_mistake(value: str, reason: str) -> str:
     """`value`: without comments, and with every complete string replaced by an empty one."""
     if "Unescaped" in reason or "hex value" in reason:
-        return "toml-backslash", {}
+        return "toml-backslash"
     if value.count('"') % 2 or value.count("'") % 2:
-        return "toml-quote-open", {}
+        return "toml-quote-open"
     if value.count("[") != value.count("]") or value.count("{") != value.count("}"):
-        return "toml-bracket-open", {}
-    key = next(key for key, pattern in _VALUES if re.match(pattern, value))
-    return key, {"rest": _quoted(value[2:])} if key == "toml-rest" else {}
+        return "toml-bracket-open"
+    return next(key for key, pattern in _VALUES if re.match(pattern, value))
 
 
 def _quoted(line: str) -> str:
