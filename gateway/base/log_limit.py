@@ -52,7 +52,8 @@ class LogLimit(logging.Filter):
         """Tell what was held back, once a minute and kind. To be called now and then: perhaps no record
         follows a flood."""
         now = self._mono()
-        due = [kind for kind, (since, _) in self._held_back.items() if now - since >= REPORT_INTERVAL_S]
-        for kind in due:
-            _, count = self._held_back.pop(kind)
-            self._tell(kind, count)
+        for kind, (since, _) in list(self._held_back.items()):
+            # To tell of one is a message, before which the others are told.
+            if now - since >= REPORT_INTERVAL_S and kind in self._held_back:
+                _, count = self._held_back.pop(kind)
+                self._tell(kind, count)

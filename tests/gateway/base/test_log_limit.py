@@ -44,6 +44,22 @@ def test_what_was_held_back_is_told_once_a_minute() -> None:
     assert log.told == [("refused", 7)]
 
 
+def test_what_was_held_back_of_several_kinds_is_told_once_each_in_messages_of_their_own() -> None:
+    log = Limited()
+    tell = log.limit._tell
+
+    def tell_in_the_log(kind: str, count: int) -> None:
+        assert log.passes("log-limited") == 1
+        tell(kind, count)
+
+    log.limit._tell = tell_in_the_log
+    for number in range(5):
+        log.passes(f"refused {number}", count=SOURCE_LIMIT.events + 1 + number)
+    log.now += REPORT_INTERVAL_S
+    log.limit.report()
+    assert sorted(log.told) == [(f"refused {number}", 1 + number) for number in range(5)]
+
+
 def test_a_message_of_a_library_is_known_by_its_place_in_the_code() -> None:
     log = Limited()
 
