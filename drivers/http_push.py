@@ -334,8 +334,9 @@ def _parse_message(device: Device, body: bytes) -> tuple[int, Readings]:
         readings = split(device.points, parse_body(body))
     except ReadFailed as failed:
         return 400, [failed]
-    # A heartbeat, or another event of the same camera, is accepted too.
-    applies = any(point.applies_to(each) for each in readings for point in device.points.values())
+    # A heartbeat, or another event of the same camera, is accepted too: some send it again until it is.
+    wanted = [point for point in device.points.values() if not point.optional]
+    applies = any(point.applies_to(each) for each in readings for point in wanted)
     return 422 if applies and not has_values(decode(device.points, readings[0])) else 200, readings
 
 

@@ -519,6 +519,20 @@ async def test_what_is_not_meant_to_be_counted_is_taken_politely(site: Site) -> 
     assert [isinstance(raw, ReadFailed) for _, raw in site.heard] == [False, False, False, False, True]
 
 
+async def test_a_message_with_nothing_that_is_wanted_is_not_sent_for_ever(tmp_path: Path) -> None:
+    """The triggers of a counter whose periods are counted: github.com/akenza-io/device-type-library, VS125."""
+    trigger = (
+        b'{"device_info":{"device_sn":"6384E16179950009","running_time":58},"line_trigger_data":[{"group":'
+        b'{"in":0,"out":0},"total":{"in":27,"out":27},"line":1,"line_name":"Line1"}],"time_info":'
+        b'{"dst_status":false,"time":"2024-05-30T20:11:32+08:00","time_zone":"UTC+8:00"}}'
+    )
+    counter = door("/vs125", secret(tmp_path, TOKEN), "milesight-vs125-push")
+    async with running(tmp_path, counter) as site:
+        assert await site.post("/vs125", trigger, bearer(TOKEN)) == 200
+    (heard,) = site.heard
+    assert decode(points("milesight-vs125-push"), heard[1]) == {}
+
+
 async def test_the_answer_comes_only_when_the_sample_is_taken(site: Site) -> None:
     site.gate.clear()
     reader, writer = await site.send(request("/east", JSON, bearer(TOKEN)))
