@@ -128,8 +128,8 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]
     found: dict[str, Value] = {}
     elsewhere: dict[str, None] = {}
     for name, point in points.items():
-        path = _path_in(point, topic)
-        value = None if path is None else point_value_at(point, content, path)
+        values = (point_value_at(point, content, path) for path in _paths_in(point, topic))
+        value = next((value for value in values if value is not None), None)
         if value is not None:
             found[name] = value
         elif topic not in (point.topic, point.topic_of_attribute):
@@ -137,10 +137,11 @@ def decode(points: Mapping[str, JsonPoint], raw: Any) -> dict[str, Value | None]
     return {**end_presses(points, raw, found), **elsewhere}
 
 
-def _path_in(point: JsonPoint, topic: str) -> str | None:
-    """Where the value is in the messages of a topic; None if it is not published there."""
-    places = {place.topic: place.path for place in point.also} | {point.topic: point.path}
-    return places.get(topic, "" if topic == point.topic_of_attribute else None)
+def _paths_in(point: JsonPoint, topic: str) -> list[str]:
+    """Where the value is in the messages of a topic; none if it is not published there."""
+    places = ((point.topic, point.path), *((place.topic, place.path) for place in point.also))
+    paths = [path for where, path in places if where == topic]
+    return paths or [""] * (topic == point.topic_of_attribute)
 
 
 def _topic_and_content(raw: Any) -> tuple[str, Any]:

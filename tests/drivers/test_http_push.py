@@ -520,7 +520,7 @@ async def test_what_is_not_meant_to_be_counted_is_taken_politely(site: Site) -> 
 
 
 async def test_a_message_with_nothing_that_is_wanted_is_not_sent_for_ever(tmp_path: Path) -> None:
-    """The triggers of a counter whose periods are counted: github.com/akenza-io/device-type-library, VS125."""
+    """Triggers of a counter whose periods are counted: a VS125 in akenza-io/device-type-library."""
     trigger = (
         b'{"device_info":{"device_sn":"6384E16179950009","running_time":58},"line_trigger_data":[{"group":'
         b'{"in":0,"out":0},"total":{"in":27,"out":27},"line":1,"line_name":"Line1"}],"time_info":'

@@ -509,6 +509,26 @@ async def test_a_shelly_is_heard_as_it_is_shipped(broker: Broker) -> None:
     ]
 
 
+@pytest.mark.parametrize("offline", [b"offline", b'{"state":"offline"}'])
+async def test_zigbee2mqtt_tells_that_a_detector_is_gone(broker: Broker, offline: bytes) -> None:
+    """Its availability, as text (legacy) or JSON (zigbee2mqtt.io, Availability)."""
+    async with sampled(broker, "smoke/heiman-hs1sa-e", "zigbee2mqtt/一楼/烟感") as samples:
+        topic = "zigbee2mqtt/一楼/烟感"
+        alive = b'{"smoke":false,"battery_low":null,"battery":null,"last_seen":"2026-11-30T08:00:00+08:00"}'
+        await publish_until(
+            broker,
+            samples,
+            (topic, alive),
+            (topic, b'{"smoke":null,"linkquality":60}'),
+            (f"{topic}/availability", offline),
+        )
+    assert distinct(samples) == [
+        ({"smoke": False}, {"battery": "not-a-number"}, ""),
+        ({}, {"smoke": "missing"}, ""),
+        ({}, {}, "mqtt-offline"),
+    ]
+
+
 async def test_one_probe_that_is_broken_costs_only_its_own_value(broker: Broker) -> None:
     body = (
         b'{"Time":"2026-11-29T10:01:00","DS18B20-1":{"Id":"000000000001","Temperature":12.6},'
