@@ -82,7 +82,11 @@ class ResponsePoint(Point, kw_only=True, forbid_unknown_fields=True, frozen=True
 
 def decode(points: Mapping[str, ResponsePoint], raw: Mapping[str, Raw]) -> dict[str, Value]:
     """Decode parsed responses, by requested path, to values; what they do not contain is left out."""
-    found = {name: point_value_at(point, raw.get(point.get), point.path) for name, point in points.items()}
+    found = {
+        name: point_value_at(point, raw[point.get], point.path)
+        for name, point in points.items()
+        if point.get in raw
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -38,9 +38,16 @@ def point_value_at(point: Point, raw: Raw, path: str) -> Value | None:
     value = value_at(raw, path)
     if value is None and _is_number(point):
         parent, _, key = path.rpartition(".")
-        if any(isinstance(part, dict) and part.get(key, 0) is None for part in find_parts(raw, parent)):
+        if any(_is_null(part, key) for part in find_parts(raw, parent)) if path else raw is None:
             return math.nan
     return value
+
+
+def _is_null(parent: Raw, key: str) -> bool:
+    if isinstance(parent, dict):
+        return key in parent and parent[key] is None
+    inside = isinstance(parent, list) and key.isdecimal() and int(key) < len(parent)
+    return inside and parent[int(key)] is None
 
 
 def _combined(values: Sequence[Raw]) -> Value | None:

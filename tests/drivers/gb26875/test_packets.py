@@ -74,6 +74,24 @@ def test_what_has_neither_a_right_sum_nor_a_right_end_is_no_packet() -> None:
     assert split_packets(PUBLISHED[:-3] + b"\0#$") == ([], b"")
 
 
+@pytest.mark.parametrize(("command", "known"), [(0, False), (1, True), (6, True), (7, False)])
+def test_where_the_sum_is_right_and_the_end_is_not_the_command_decides(command: int, known: bool) -> None:
+    """The standard knows the commands 1 to 6."""
+    whole = packet(b"", command=command).encode()
+    found, _ = split_packets(whole[:-2] + b"#$")
+    assert [each.sound for each in found] == [False] * known
+
+
+@pytest.mark.parametrize("size", [1, len(PUBLISHED), 3 * len(PUBLISHED)])
+def test_each_damaged_packet_is_reported_once(size: int) -> None:
+    damaged = PUBLISHED[:40] + b"\xff" + PUBLISHED[41:]
+    sent, stream = damaged * 3 + PUBLISHED + damaged, PacketStream()
+    found = [
+        each for start in range(0, len(sent), size) for each in stream.feed(sent[start : start + size])
+    ]
+    assert [each.sound for each in found] == [False, False, False, True, False]
+
+
 @pytest.mark.parametrize("inside", [b"@@", b"##", b"##@@", PUBLISHED[:40], b"@" * 31])
 def test_marks_within_a_packet_are_not_its_own(inside: bytes) -> None:
     one = component(FIRE)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.model import AlarmSpec, Hazard, Point, Value
-from gateway.wire.codec import convert_values, value_at, values_by_path
+from gateway.wire.codec import convert_values, point_value_at, value_at, values_by_path
 
 messages = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
@@ -97,9 +97,11 @@ def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
         ("ON", {"equals": ("OPEN", "ON")}, True),
         (1499, {"true_below": 1500}, True),
         (1500, {"true_below": 1500}, False),
+        (1500, {"true_above": 1500}, False),
         (1501, {"true_above": 1500}, True),
         (100, {"max": 100}, 100),
         (101, {"max": 100}, ["out-of-range"]),
+        (0, {"min": 0}, 0),
         (-1, {"min": 0}, ["out-of-range"]),
         (101, {"max": 100, "true_above": 50}, ["out-of-range"]),
         (math.nan, {}, ["not-a-number"]),
@@ -111,6 +113,13 @@ def test_scaling_by_a_power_of_ten_is_exact(number: int, digits: int) -> None:
         (-(2**63), {}, -(2**63)),
         (-(2**63) - 1, {}, ["out-of-range"]),
         ("unavailable", {"max": 100}, ["wrong-type"]),
+        ("unavailable", {"min": 0}, ["wrong-type"]),
+        ("unavailable", {"true_above": 8}, ["wrong-type"]),
+        ("5", {"scale": 0.1}, 0.5),
+        ("5", {"offset": -40}, -35.0),
+        ("9", {"alarm": AlarmSpec(hazard=Hazard.FOOD, above=8)}, 9),
+        ("1", {"alarm": AlarmSpec(hazard=Hazard.FOOD, below=2)}, 1),
+        ("9", {"alarm": AlarmSpec(hazard=Hazard.FOOD, above=8, below=2)}, 9),
         ("3", {"bit": 0}, True),
         ("3.0", {"bit": 0}, ["wrong-type"]),
         ("23.4", {"unit": "°C"}, 23.4),
@@ -144,8 +153,51 @@ def test_worked_examples(value: Value, point: dict[str, Any], result: Any) -> No
     assert type(got) is type(result)
 
 
-def test_what_need_not_be_there_is_not_missed() -> None:
-    assert convert_values({"x": Point(optional=True), "y": Point()}, {"y": 1}) == ({"y": 1}, {})
+@pytest.mark.parametrize("first", [None, "x" * 257, 2**64])
+def test_a_value_that_is_none_costs_no_other(first: Value | None) -> None:
+    values, _ = convert_values({"x": Point(), "y": Point()}, {"x": first, "y": 1})
+    assert values == {"y": 1}
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        ({"t": None}, "t"),
+        ({"DS18B20": {"Temperature": None}}, "DS18B20.Temperature"),
+        ({"probes": [{"t": 1.5}, {"t": None}]}, "probes.1.t"),
+        ({"probes": [{"t": 1.5}, {"t": None}]}, "probes[*].t"),
+        ({"t": [21.5, None]}, "t.1"),
+        (None, ""),
+    ],
+)
+def test_a_broken_probe_is_told_from_one_that_is_not_in_the_message(message: Any, path: str) -> None:
+    """Firmware writes `null` for it."""
+    value = point_value_at(Point(unit="°C"), message, path)
+    assert convert_values({"t": Point(unit="°C")}, {"t": value}) == ({}, {"t": "not-a-number"})
+    assert point_value_at(Point(), message, path) is None, "a text, or a word for it"
+
+
+@pytest.mark.parametrize("path", ["u", "t.x", "probes.2", "probes.2.t", "probes.x", "probes.0.u", "probes"])
+def test_what_is_not_in_the_message_is_no_value(path: str) -> None:
+    assert point_value_at(Point(unit="°C"), {"t": 21.5, "probes": [{"t": 1.5}, None]}, path) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "value"),
+    [
+        ([False, True], True),
+        ([False, False], False),
+        ([2, 3], 5),
+        ([2, "3"], 5),
+        ([2, True], None),
+        ([2, None], None),
+        ([2, {}], None),
+        ([{}], None),
+    ],
+)
+def test_selected_members_are_added_or_of_booleans_one_is_enough(members: list[Any], value: Any) -> None:
+    found = value_at({"a": members}, "a[*]")
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_what_is_missing_is_said_so() -> None:
