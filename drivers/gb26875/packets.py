@@ -184,7 +184,7 @@ def iter_objects(data: bytes, size: int) -> Iterator[bytes]:
 
     One that is cut short is returned as it is; trailing bytes after the last one are none.
     """
-    count, objects = data[1] if len(data) > 1 else 0, data[2:]
+    count, objects = int.from_bytes(data[1:2], "big"), data[2:]
     if len(objects) == count * (size - TIME_BYTES):
         size -= TIME_BYTES
     for index, start in enumerate(range(0, len(objects), size)):

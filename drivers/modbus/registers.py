@@ -184,8 +184,10 @@ class ReadingPlan:
     def longest_count(self, request: Request) -> int:
         """How many registers or bits may be asked for instead of the request's."""
         table, _, count = request
+        points = points_within(self._points, request)
+        if any(point.join != "near" for point in points):
+            return count
         if table not in self._silent_tables:
-            points = points_within(self._points, request)
             return min(point.longest or MAX_REQUEST_COUNT[table] for point in points)
         return max([count, *(proven for other, _, proven in self._proven if other == table)])
 

@@ -46,7 +46,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "drivers/gb26875/packets.py": ("drivers/gb26875",),
     "drivers/lorawan/records.py": ("drivers/test_lorawan.py",),
     "drivers/modbus/framer.py": (),
-    "drivers/modbus/registers.py": (),
+    "drivers/modbus/registers.py": ("drivers/modbus/test_options.py",),
 }
 """Each with what tests it besides its mirrored test, under `tests/`."""
 

@@ -67,19 +67,24 @@ def test_units_of_serial_lines_are_1_to_247(tmp_path: Path, url: str, unit: int,
 
 
 @pytest.mark.parametrize(
-    ("keys", "good"),
+    ("keys", "mistake"),
     [
-        ("longest = 28", True), ("longest = 125", True), ("longest = 1", True), ("", True),
-        ("longest = 126", False), ("longest = -1", False), ('type = "float32"\nlongest = 1', False),
-        ('table = "coil"\nlongest = 2000', True), ('table = "coil"\nlongest = 2001', False),
+        ("longest = 28", ""), ("longest = 125", ""), ("longest = 1", ""), ("", ""),
+        ("longest = 126", "modbus-longest"), ("longest = -1", "modbus-longest"),
+        ('type = "float32"\nlongest = 2', ""), ('type = "float32"\nlongest = 1', "modbus-longest"),
+        ('table = "coil"\nlongest = 2000', ""), ('table = "coil"\nlongest = 2001', "modbus-longest"),
+        ("bit = 15", ""), ("bit = 16", "bit-range"), ('table = "coil"\nbit = 0', ""),
+        ('table = "coil"\nbit = 1', "bit-range"), ('type = "uint32"\nstride = 2\nbit = 31', ""),
+        ('type = "uint32"\nstride = 2\nbit = 32', "bit-range"),
+        ("stride = 829", ""), ("stride = 830", "modbus-beyond"), ("stride = -1", "modbus-beyond"),
     ],
 )  # fmt: skip
-def test_the_longest_request_of_a_model_is_checked(tmp_path: Path, keys: str, good: bool) -> None:
+def test_the_registers_of_a_model_are_checked(tmp_path: Path, keys: str, mistake: str) -> None:
     file = tmp_path / "model.toml"
     file.write_text(PROFILE.format(keys=keys), "utf-8")
-    if good:
+    if not mistake:
         assert len(load_profile(file).points) == 80
         return
     with pytest.raises(Mistakes) as refused:
         load_profile(file)
-    assert [mistake.key for mistake in refused.value.mistakes] == ["modbus-longest"]
+    assert [each.key for each in refused.value.mistakes] == [mistake]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -10,15 +11,22 @@ from msgspec.structs import replace
 
 from drivers.modbus.registers import (
     MAX_REQUEST_COUNT,
+    SILENCE_KINDS,
     Join,
+    ReadingPlan,
     RegisterPoint,
+    Request,
     Table,
     Type,
+    WriteAction,
     decode,
+    format_registers,
     parse_example,
     plan_requests,
+    points_within,
     split_request,
 )
+from gateway.model import FailureKind, ReadFailed
 from gateway.wire.codec import convert_values
 
 points = st.builds(
@@ -197,3 +205,217 @@ def test_decoding_never_raises(wanted: dict[str, RegisterPoint], raw: dict[Table
 def test_an_example_that_is_none_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"Expected|Invalid"):
         parse_example(fields)
+
+
+def test_copies_of_a_point_are_a_stride_apart() -> None:
+    third = RegisterPoint(address=10, index=3, stride=2)
+    assert decode({"x": third}, {"holding": {12: 1, 13: 2, 14: 3, 15: 4}}) == {"x": 3}
+
+
+def test_registers_are_shown_in_decimal_and_hexadecimal() -> None:
+    assert (
+        format_registers({"holding": {1: 65436, 0: 7}})
+        == "holding 0: 7 (0x0007)\nholding 1: 65436 (0xFF9C)"
+    )
+
+
+def row(count: int, first: int = 0, **fields: Any) -> list[RegisterPoint]:
+    return [RegisterPoint(address=first + n, **fields) for n in range(count)]
+
+
+def test_a_request_is_as_long_as_the_specification_allows() -> None:
+    assert plan_requests(row(125)) == [("holding", 0, 125)]
+    assert plan_requests(row(126)) == [("holding", 0, 125), ("holding", 125, 1)]
+    assert plan_requests(row(2000, table="coil")) == [("coil", 0, 2000)]
+    assert plan_requests(row(2001, table="discrete")) == [("discrete", 0, 2000), ("discrete", 2000, 1)]
+    inside = [RegisterPoint(address=0, type="uint64"), RegisterPoint(address=1), RegisterPoint(address=4)]
+    assert plan_requests(inside) == [("holding", 0, 5)]
+
+
+def test_holes_of_8_registers_are_read_over() -> None:
+    assert plan_requests([*row(1), *row(1, 9)]) == [("holding", 0, 10)]
+    assert plan_requests([*row(1), *row(1, 10)]) == [("holding", 0, 1), ("holding", 10, 1)]
+
+
+def test_a_request_is_split_in_the_middle_of_its_points() -> None:
+    assert split_request(row(2), ("holding", 0, 2)) == [("holding", 0, 1), ("holding", 1, 1)]
+    assert split_request(row(5), ("holding", 0, 5)) == [("holding", 0, 2), ("holding", 2, 3)]
+    assert split_request(row(5), ("holding", 1, 2)) == [("holding", 1, 1), ("holding", 2, 1)]
+    assert points_within([*row(5), *row(5, table="input")], ("holding", 1, 2)) == row(2, 1)
+
+
+TIMEOUT = ReadFailed("modbus-timeout", FailureKind.TIMEOUT)
+WRONG_LENGTH = ReadFailed("reply-length", FailureKind.DAMAGED)
+
+
+def refusal(code: int) -> ReadFailed:
+    return ReadFailed("modbus-exception", FailureKind.REFUSED, code=code)
+
+
+class Slave:
+    """A device that answers as told, polled as a bus does it: a poll is over at the first timeout."""
+
+    def __init__(
+        self, points: list[RegisterPoint], answer: Callable[[Request], ReadFailed | None] = lambda _: None
+    ) -> None:
+        self.plan = ReadingPlan(points)
+        self.answer = answer
+
+    def poll(self) -> list[Request]:
+        """The requests of one poll, in order."""
+        asked: list[Request] = []
+        for request in self.plan.begin_poll():
+            asked.append(request)
+            failed = self.answer(request)
+            if failed is None:
+                self.plan.record_reply(request)
+            elif not self.plan.record_failure(request, failed) or failed.kind in SILENCE_KINDS:
+                break
+        return asked
+
+
+def holding(count: int, *firsts: int) -> list[Request]:
+    return [("holding", first, count) for first in firsts]
+
+
+FIRST, SECOND = holding(80, 0, 1000)
+
+
+def test_a_device_that_is_silent_to_long_requests_gets_shorter_ones() -> None:
+    slave = Slave([*row(80), *row(80, 1000)], lambda request: TIMEOUT if request[2] > 28 else None)
+    assert slave.poll() == [FIRST]
+    assert slave.poll() == [("holding", 1000, 1), FIRST], "a single register shows that it is there"
+    assert slave.poll() == [("holding", 1000, 1), ("holding", 0, 40)], "both were too long"
+    quarters = holding(20, 0, 20, 40, 60, 1000, 1020, 1040, 1060)
+    assert slave.poll() == [("holding", 1000, 1), *quarters]
+    assert slave.poll() == quarters
+
+
+def test_an_address_that_a_device_is_silent_to_makes_no_other_request_shorter() -> None:
+    slave = Slave(
+        [*row(80), *row(80, 1000)], lambda request: TIMEOUT if 0 <= 1002 - request[1] < request[2] else None
+    )
+    assert slave.poll() == slave.poll() == [FIRST, SECOND]
+    assert slave.poll() == [FIRST, ("holding", 1000, 40)]
+    for _ in range(6):
+        asked = slave.poll()
+    assert asked[0] == FIRST
+    assert cells(slave.plan.requests) == cells([FIRST, SECOND])
+    assert ("holding", 1002, 1) in slave.plan.requests
+
+
+def test_what_one_table_answers_proves_nothing_of_another() -> None:
+    slave = Slave(
+        [*row(80), *row(80, 1000), *row(100, table="input")],
+        lambda request: TIMEOUT if request[0] == "holding" and request[2] > 40 else None,
+    )
+    for _ in range(4):
+        slave.poll()
+    assert slave.poll() == [("input", 0, 100), *holding(40, 0, 40, 1000, 1040)]
+
+
+def test_a_device_that_is_dead_is_asked_once_a_poll_each_time_for_another_register() -> None:
+    slave = Slave([*row(80), *row(20, 900, table="input")], lambda _: TIMEOUT)
+    assert [slave.poll() for _ in range(4)] == [
+        [FIRST], [("input", 900, 1)], [("holding", 0, 1)], [("input", 900, 1)],
+    ]  # fmt: skip
+    slave.answer = lambda _: None
+    assert slave.poll() == [("holding", 0, 1), FIRST, ("input", 900, 20)]
+    assert slave.poll() == [FIRST, ("input", 900, 20)]
+
+
+def test_what_was_answered_once_is_not_made_shorter_by_an_outage() -> None:
+    slave = Slave(row(80))
+    assert slave.poll() == [FIRST]
+    for failed in (TIMEOUT, WRONG_LENGTH, TIMEOUT, TIMEOUT):
+        slave.answer = lambda _, failed=failed: failed  # type: ignore[misc]
+        assert slave.poll() == [FIRST]
+    slave.answer = lambda _: None
+    assert [slave.poll(), slave.poll()] == [[FIRST], [FIRST]]
+
+
+def test_one_lost_reply_makes_no_request_shorter() -> None:
+    slave = Slave([*row(80), *row(80, 1000)], lambda request: TIMEOUT if request == SECOND else None)
+    assert slave.poll() == [FIRST, SECOND]
+    slave.answer = lambda _: None
+    assert [slave.poll(), slave.poll()] == [[FIRST, SECOND]] * 2
+
+
+def test_the_second_reply_of_a_wrong_length_makes_a_request_shorter() -> None:
+    slave = Slave(row(80), lambda request: WRONG_LENGTH if request[2] > 40 else None)
+    assert slave.poll() == [FIRST]
+    assert slave.poll() == [FIRST]
+    assert slave.poll() == holding(40, 0, 40)
+
+
+def test_damage_makes_no_request_shorter() -> None:
+    slave = Slave(row(80), lambda _: ReadFailed("modbus-crc", FailureKind.DAMAGED))
+    assert [slave.poll() for _ in range(4)] == [[FIRST]] * 4
+
+
+@pytest.mark.parametrize(("code", "shorter"), [(1, False), (2, True), (3, True), (4, False), (6, False)])
+def test_a_refused_range_is_asked_for_in_parts(code: int, shorter: bool) -> None:
+    """Illegal data address and illegal data value (V1.1b3, 7) are about the range; others are not."""
+    slave = Slave([*row(80), *row(80, 1000)], lambda each: refusal(code) if each == FIRST else None)
+    assert slave.poll() == [FIRST, SECOND], "a refusal is an answer"
+    parts = holding(40, 0, 40) if shorter else [FIRST]
+    assert slave.poll() == [SECOND, *parts]
+
+
+def test_a_device_that_refuses_one_request_and_is_silent_to_another_is_there() -> None:
+    slave = Slave([*row(80), *row(80, 1000)], lambda each: refusal(6) if each == FIRST else TIMEOUT)
+    assert slave.poll() == slave.poll() == [FIRST, SECOND]
+    assert slave.plan.requests == holding(40, 0, 40, 1000, 1040)
+
+
+def test_a_reply_out_of_step_ends_the_poll_only_where_nothing_was_answered_yet() -> None:
+    out_of_step = ReadFailed("reply-owed", FailureKind.OUT_OF_STEP)
+    points = [*row(80), *row(80, 1000), *row(1, table="input")]
+    assert Slave(points, lambda each: out_of_step if each == SECOND else None).poll() == [
+        FIRST, SECOND, ("input", 0, 1)
+    ]  # fmt: skip
+    assert Slave(points, lambda each: out_of_step if each == FIRST else None).poll() == [FIRST]
+
+
+def test_a_longer_request_in_place_of_another_keeps_to_what_the_points_and_the_device_allow() -> None:
+    def longest(points: list[RegisterPoint]) -> int:
+        plan = ReadingPlan(points)
+        return plan.longest_count(plan.requests[0])
+
+    assert longest(row(10)) == longest(row(10, table="input")) == 125
+    assert longest(row(10, table="coil")) == longest(row(10, table="discrete")) == 2000
+    assert longest(row(10, longest=28)) == 28
+    assert longest([*row(2), RegisterPoint(address=2, longest=4)]) == 4
+    assert longest([*row(2), RegisterPoint(address=2, join="next")]) == 3, "what is beside it is not read"
+    assert longest(row(1, join="never")) == 1
+
+    slave = Slave([*row(80), *row(30, 1000)], lambda request: TIMEOUT if request[2] > 40 else None)
+    for _ in range(4):
+        slave.poll()
+    assert slave.plan.longest_count(("holding", 0, 20)) == 40, "the longest that it has answered"
+    assert slave.plan.longest_count(("holding", 0, 60)) == 60
+
+
+@pytest.mark.parametrize("address", [0, 0xFFFF])
+def test_addresses_are_16_bits(address: int) -> None:
+    for kind in (RegisterPoint, WriteAction):
+        is_valid, _ = kind.CHECKS["address"]
+        assert is_valid(address)
+        assert not is_valid(address - 1 if address == 0 else address + 1)
+
+
+@pytest.mark.parametrize(
+    ("point", "possible"),
+    [
+        (RegisterPoint(address=0xFFFF), True),
+        (RegisterPoint(address=0xFFFF, type="uint32"), False),
+        (RegisterPoint(address=0xFFFE, type="uint32"), True),
+        (RegisterPoint(address=0xFFFE, repeat=2), True),
+        (RegisterPoint(address=0xFFFE, repeat=3), False),
+        (RegisterPoint(address=4, repeat=3, stride=-2), True),
+        (RegisterPoint(address=4, repeat=4, stride=-2), False),
+        (RegisterPoint(address=0xFFFF, repeat=2, stride=-2, type="uint32"), False),
+    ],
+)
+def test_a_point_and_its_copies_end_within_the_addresses(point: RegisterPoint, possible: bool) -> None:
+    assert point.ends_within(0x10000) == possible

@@ -68,6 +68,7 @@ def test_json_is_read_in_every_encoding_and_with_the_words_for_no_number(
         (b"-7", -7),
         (b"ON", "ON"),
         (b'"ON"', "ON"),
+        (b"{'a': ''}", {"a": ""}),
         (b"true", True),
         (b"False", False),
         (b"nan", NAN),
