@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Mapping
+import functools
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -100,10 +102,11 @@ def format_raw(raw: Mapping[str, Raw]) -> str:
 
 
 class HttpBus(Bus):
-    """One HTTP server."""
+    """One HTTP server. Each path is requested over a connection of its own: where a server replies twice,
+    the second reply would be taken for that to the next path."""
 
-    def __init__(self, client: httpx2.AsyncClient, options: Options) -> None:
-        self._client = client
+    def __init__(self, new_client: Callable[[], httpx2.AsyncClient], options: Options) -> None:
+        self._new_client = new_client
         self._options = options
 
     async def read(self, device: Device) -> dict[str, Raw]:
@@ -121,11 +124,11 @@ class HttpBus(Bus):
         try:
             return await self._request_json(get)
         except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-            # Some servers keep a connection open and close it when the next request comes.
+            # Some servers ask for a login, and close the connection when it comes.
             return await self._request_json(get)
 
     async def _request_json(self, get: str) -> Raw:
-        async with self._client.stream("GET", get) as response:
+        async with self._new_client() as client, client.stream("GET", get) as response:
             if response.status_code == 401:
                 raise self._refusal(_challenges(response))
             if response.status_code == 403:
@@ -184,21 +187,23 @@ class _ServerLogin(httpx2.Auth):
 
 @asynccontextmanager
 async def connect(options: Options, devices: tuple[Device, ...]) -> AsyncIterator[HttpBus]:
-    """Prepare the client; it connects with the first reading. Proxies in the environment are ignored."""
+    """Prepare the requests; the first reading connects. Proxies in the environment are ignored."""
     auth: httpx2.Auth | None = None
     if options.password_file:
         kind = DigestLogin if options.auth == "digest" else BasicLogin
         auth = _ServerLogin(kind(options.username, read_secret(options.password_file)))
     trust = await asyncio.to_thread(trust_context, options.ca_file)
-    async with httpx2.AsyncClient(
+    new_client = functools.partial(
+        httpx2.AsyncClient,
         base_url=options.url,
         auth=auth,
         verify=trust,
         timeout=options.timeout,
         trust_env=False,
         headers={"Accept-Encoding": "identity"},
-    ) as client:
-        yield HttpBus(client, options)
+        cookies=CookieJar(),
+    )
+    yield HttpBus(new_client, options)
 
 
 DRIVER = Driver(

@@ -59,6 +59,10 @@ class Server:
         if writer.can_write_eof() and not writer.is_closing():
             writer.close()
 
+    def send_everywhere(self, said: bytes) -> None:
+        for writer in self._writers:
+            writer.write(said)
+
     async def close(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
@@ -122,7 +126,7 @@ def test_decoding_never_raises(raw: Any, paths: list[str]) -> None:
     convert_values(points, values)
 
 
-async def test_a_counter_is_read_with_one_request_over_one_connection(server: Server) -> None:
+async def test_a_counter_is_read_with_one_request(server: Server) -> None:
     async with bus(server.url) as opened:
         for _ in range(3):
             raw = await opened.read(camera())
@@ -334,12 +338,43 @@ async def test_a_connection_that_was_closed_meanwhile_is_opened_again(server: Se
             assert await opened.read(camera())
 
 
-async def test_a_server_that_closes_when_the_next_request_comes_is_asked_again(server: Server) -> None:
+async def test_a_server_that_closes_when_the_login_comes_is_asked_again(
+    server: Server, tmp_path: Path
+) -> None:
+    refusal = answer(b"", "401 Unauthorized", 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"')
+    server.says = lambda request: answer(JSON) if "Authorization:" in request else refusal
     server.max_replies = 1
-    async with bus(server.url) as opened:
+    async with bus(server.url, username=USER, password_file=password(tmp_path)) as opened:
         for _ in range(3):
             assert (await opened.read(camera()))[SUM]["in"] == 12
-    assert len(server.requests) == 3
+    assert len(server.requests) == 4
+
+
+async def test_a_reply_that_comes_twice_is_not_that_to_the_next_request(server: Server) -> None:
+    server.says = lambda request: 2 * answer(json.dumps({"path": request.split()[1]}).encode())
+    points = {name: ResponsePoint(get=f"/{name}", path="path") for name in ("a", "b")}
+    async with bus(server.url) as opened:
+        for _ in range(2):
+            assert decode(points, await opened.read(camera(points))) == {"a": "/a", "b": "/b"}
+
+
+async def test_a_late_reply_is_not_that_to_the_next_request(server: Server) -> None:
+    points = {name: ResponsePoint(get=f"/{name}", path="path") for name in ("a", "b")}
+    server.says = lambda request: None
+    async with bus(server.url, timeout=0.2) as opened:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await opened.read(camera({"a": points["a"]}))
+        server.send_everywhere(answer(b'{"path": "/a"}'))
+        server.says = lambda request: answer(b'{"path": "/b"}')
+        assert decode(points, await opened.read(camera({"b": points["b"]}))) == {"b": "/b"}
+
+
+async def test_the_session_of_a_server_goes_on(server: Server) -> None:
+    server.says = lambda request: answer(JSON, "200 OK", "Set-Cookie: session=1")
+    async with bus(server.url) as opened:
+        for _ in range(2):
+            await opened.read(camera())
+    assert ["Cookie: session=1" in request for request in server.requests] == [False, True]
 
 
 async def test_nobody_there_and_no_password_are_told(tmp_path: Path) -> None:
