@@ -1,11 +1,12 @@
 """The requests to the meters on one line.
 
 A reply carries the meter's number and the item's identification, so that a late one is never taken for that
-of another meter or item. A converter may repeat the request.
+of another meter or item; but a refusal does not name the item. A converter may repeat the request.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ from .points import ItemData, item_identification
 PROBED_ITEM = "00010000"
 """The total of the active energy, which every meter has."""
 MAX_CONTINUATIONS = 16
+LATE_REPLY_WINDOW_S = 10.0
+"""The time in which the reply to a request that was given up may still arrive."""
 READINGS_WITHOUT_ABSENT_ITEM = 20
 """An item that the meter does not have is left out of so many readings, then requested again."""
 
@@ -68,6 +71,8 @@ class MeterBus(Bus):
         self.settle_s = options.settle
         self._several_meters: bool | None = None
         """Whether more than one meter's reply came when all were asked at once; None: they were not."""
+        self._unanswered_at_s: dict[str, float] = {}
+        """By meter, when its last request without any reply was given up, in monotonic seconds."""
 
     async def read(self, device: Device) -> ItemData:
         """All items of the device. What it refuses, or alone does not answer, is left out. Raises
@@ -168,15 +173,20 @@ class MeterBus(Bus):
     async def _request(self, request: MeterFrame, is_reply: Callable[[MeterFrame], bool]) -> MeterFrame:
         """Send a request and wait for the reply to it. Raises `ReadFailed` or `LinkDown`."""
         received = b""
+        unanswered_at_s = self._unanswered_at_s.get(request.meter, float("-inf"))
+        may_be_late = time.monotonic() < unanswered_at_s + LATE_REPLY_WINDOW_S
 
         def find_reply(data: bytes) -> MeterFrame | None:
             nonlocal received
             received = data
-            return next((frame for frame in iter_replies(data, request.meter) if is_reply(frame)), None)
+            replies = filter(is_reply, iter_replies(data, request.meter))
+            return next((reply for reply in replies if not (reply.control & REFUSED and may_be_late)), None)
 
         try:
             return await self._port.exchange(request.encode(), find_reply, self.timeout_s)
         except ReadFailed as failed:
+            if not any(map(is_reply, iter_replies(received, request.meter))):
+                self._unanswered_at_s[request.meter] = time.monotonic()
             # The repeated request, and late replies to others, are in order.
             if failed.kind is FailureKind.DAMAGED and not split_frames(received)[1].strip(WAKE_UP):
                 raise ReadFailed("timeout", FailureKind.TIMEOUT, bytes=0) from failed

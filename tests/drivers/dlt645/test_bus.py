@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from drivers.dlt645 import Address, Options
-from drivers.dlt645.bus import connect
+from drivers.dlt645.bus import LATE_REPLY_WINDOW_S, connect
 from drivers.dlt645.frames import MeterFrame
 from gateway.model import FailureKind, LinkDown, ReadFailed
 from tests.drivers.conftest import Line
@@ -154,6 +154,36 @@ async def test_a_meter_that_has_none_of_the_items_refuses(line: Line) -> None:
                 await bus.read(a_meter())
     assert failed.value.kind is FailureKind.REFUSED
     assert failed.value.facts["code"] == "02"
+
+
+class Clock:
+    """Monotonic time, which stands still until it is set."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_a_late_refusal_is_not_that_of_the_next_item(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = MeterFrame("000000000161", 0xD1, b"\x02").encode()
+    replay, clock = Replay("000000000161"), Clock()
+    monkeypatch.setattr("drivers.dlt645.bus.time", clock)
+    async with on_line(line, timeout=SHORT) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.read(a_meter(demand=MeterPoint(di="03010000", format="XX")))
+        line.answer = lambda request: [(0.0, refusal), *replay.answer(request)]
+        bus.timeout_s = LONG
+        assert await bus.read(a_meter()) == READ_ITEMS
+        # Where nothing else comes, it tells nothing until it can be no late one.
+        line.answer = lambda request: [(0.0, refusal)]
+        bus.timeout_s = SHORT
+        for key in ("timeout", "dlt645-refused"):
+            with pytest.raises(ReadFailed, match=key):
+                await bus.read(a_meter())
+            clock.now_s = LATE_REPLY_WINDOW_S
 
 
 def continued(
