@@ -127,9 +127,10 @@ class JournalDatabase:
 
     async def used_pages(self) -> int:
         """Pages in use."""
-        ((count,),) = await self.rows("PRAGMA page_count")
-        ((free,),) = await self.rows("PRAGMA freelist_count")
-        return int(count) - int(free)
+        ((used,),) = await self.rows(
+            "SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count"
+        )
+        return int(used)
 
     def size(self) -> int:
         """Bytes of the file and its log."""
@@ -138,22 +139,28 @@ class JournalDatabase:
 
     async def transact(self, statements: Iterable[Statement]) -> list[int]:
         """Run all or none; returns each statement's last row id."""
-        execute, ids = self._connection.execute, []
         try:
-            await execute("BEGIN IMMEDIATE")
-            try:
-                for sql, args in statements:
-                    async with execute(sql, args) as cursor:
-                        ids.append(cursor.lastrowid or 0)
-                await execute("COMMIT")
-            except sqlite3.Error:
-                # A full disk may already have rolled back by itself.
-                if self._connection.in_transaction:
-                    await execute("ROLLBACK")
-                raise
+            # In one call of the connection's thread: between two, an alarm would wait for the event loop.
+            # aiosqlite has no public method for that.
+            ids: list[int] = await self._connection._execute(  # type: ignore[no-untyped-call]
+                _run_transaction, self._connection._conn, list(statements)
+            )
+            return ids
         except sqlite3.Error as error:
             raise _failure("journal-write", self.path, error) from error
-        return ids
+
+
+def _run_transaction(connection: sqlite3.Connection, statements: list[Statement]) -> list[int]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        ids = [connection.execute(sql, args).lastrowid or 0 for sql, args in statements]
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        # A full disk may already have rolled back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return ids
 
 
 def _failure(key: str, path: Path, error: sqlite3.Error) -> JournalFailed:

@@ -35,7 +35,7 @@ from .database import (
 )
 from .gaps import find_gaps
 from .reader import CRASH_REASON, DAMAGE_REASON, LANES, DayOf, JournalReader, LedgerGap, Stream, utc_day
-from .rows import encode, readable_body
+from .rows import RowBuilder, encode, pack_records, readable_body
 from .salvage import (
     FIRST_NUMBERS_KEY,
     finish_replacement,
@@ -79,9 +79,15 @@ class TelemetryWindow(msgspec.Struct):
 
     records: list[Record] = []
     pos: int | None = None
+    row: RowBuilder = msgspec.field(default_factory=RowBuilder)
     ready_count: int = 0
     """How many records, from the first, may be sent: all once committed; before that, those whose
     sequence number cannot be used again after a crash."""
+
+    def add(self, record: Record, encoded: bytes) -> None:
+        """Add a record with its MessagePack."""
+        self.records.append(record)
+        self.row.add(encoded)
 
 
 class _Pending(msgspec.Struct):
@@ -286,7 +292,7 @@ class Journal:
             if record.seq > self._streams.get(stream, 0):
                 self._skip_to({stream: record.seq - 1})
                 self._streams[stream] = record.seq
-                self._windows[-1].records.append(record)
+                self._windows[-1].add(record, encode(record))
         return True
 
     def _skip_to(self, committed: dict[Stream, int]) -> None:
@@ -346,7 +352,7 @@ class Journal:
         safe = committed is not None and record.seq <= committed + MAX_SENT_UNCOMMITTED
         if safe and window.ready_count == len(window.records):
             window.ready_count += 1
-        window.records.append(record)
+        window.add(record, encoded)
         if self._tail:
             self._tail.add(encoded)
         self.latest_samples[record.device] = record
@@ -523,9 +529,9 @@ class Journal:
     async def _transact(self, pending: _Pending, windows: list[TelemetryWindow], closing: bool) -> None:
         packs = [(Lane.ALARM, [record]) for record in pending.alarms]
         packs += [(Lane.EVENT, pending.events)] if pending.events else []
-        packs += [(Lane.TELEMETRY, window.records) for window in windows]
         statements = [
-            *(insert_pack(lane, records) for lane, records in packs),
+            *(insert_pack(lane, len(records), pack_records(records)) for lane, records in packs),
+            *(insert_pack(Lane.TELEMETRY, len(window.records), window.row.pack()) for window in windows),
             *pending.deletions,
             *([set_epoch(pending.epoch)] if pending.epoch else []),
             *_set_states(pending.changes),
@@ -537,6 +543,7 @@ class Journal:
                 for statement in insert_dead_letter(record, reason)
             ),
         ]
+        packs += [(Lane.TELEMETRY, window.records) for window in windows]
         fresh = {
             record.device: record.seq
             for window in windows
@@ -556,7 +563,7 @@ class Journal:
         for (lane, _), pos in zip(packs, ids, strict=False):
             self.committed_pos[lane] = pos
         for window, pos in zip(windows, ids[len(packs) - len(windows) :], strict=False):
-            window.pos, window.ready_count = pos, len(window.records)
+            window.pos, window.ready_count, window.row = pos, len(window.records), RowBuilder()
             for record in window.records:
                 self._committed_seq[record.device] = record.seq
         if self._tail:

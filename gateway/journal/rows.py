@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -53,10 +54,46 @@ def _as_text(value: object) -> str:
     return text[:MAX_TEXT_LENGTH]
 
 
-def pack_records(records: Iterable[Record]) -> tuple[bytes, int]:
-    """A row's body and its CRC-32."""
-    plain = _encoder.encode(list(records))
-    deflated = zlib.compress(plain, 1)
+Pack: TypeAlias = tuple[bytes, int]
+"""A row's body and its CRC-32."""
+
+
+class RowBuilder:
+    """A row's body, deflated record by record: all at once would hold the event loop for too long."""
+
+    def __init__(self) -> None:
+        self._encoded: list[bytes] = []
+        self._deflater = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+        self._deflated: list[bytes] = []
+        self._pack: Pack | None = None
+
+    def add(self, encoded: bytes) -> None:
+        """Add a record as MessagePack."""
+        self._encoded.append(encoded)
+        self._deflated.append(self._deflater.compress(encoded))
+
+    def pack(self) -> Pack:
+        """The body of all records; none can be added afterwards."""
+        if self._pack is None:
+            # An array with a length of 32 bits (MessagePack specification), whose length is known only now:
+            # a stored block (RFC 1951, 3.2.4) in front of the deflated ones, in a zlib stream (RFC 1950).
+            header = struct.pack(">BI", 0xDD, len(self._encoded))
+            plain = header + b"".join(self._encoded)
+            stored = struct.pack("<BHH", 0, len(header), 0xFFFF ^ len(header)) + header
+            deflated = (b"\x78\x01", stored, *self._deflated, self._deflater.flush(),
+                        struct.pack(">I", zlib.adler32(plain)))  # fmt: skip
+            self._pack = _smaller(plain, b"".join(deflated))
+            self._encoded = self._deflated = []
+        return self._pack
+
+
+def pack_records(records: Sequence[Record]) -> Pack:
+    """The body of a row of a few records."""
+    plain = _encoder.encode(records)
+    return _smaller(plain, zlib.compress(plain, 1))
+
+
+def _smaller(plain: bytes, deflated: bytes) -> Pack:
     body = DEFLATED + deflated if len(deflated) < len(plain) else PLAIN + plain
     return body, zlib.crc32(body)
 

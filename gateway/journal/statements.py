@@ -6,19 +6,15 @@ from gateway.model import Lane, Record, Row
 
 from .database import Statement
 from .reader import UPLINK_READER, LedgerGap, Stream
-from .rows import encode, pack_records
+from .rows import Pack, encode, pack_records
 
 MAX_DEAD_LETTERS = 100
 """The newest of each stream are kept."""
 
 
-def insert_pack(lane: Lane, records: list[Record]) -> Statement:
-    """Add a row to a lane."""
-    body, crc = pack_records(records)
-    return (
-        f"INSERT INTO {lane.name} (count, body, crc) VALUES (?, ?, ?)",  # noqa: S608
-        (len(records), body, crc),
-    )
+def insert_pack(lane: Lane, count: int, pack: Pack) -> Statement:
+    """Add a row of so many records to a lane."""
+    return f"INSERT INTO {lane.name} (count, body, crc) VALUES (?, ?, ?)", (count, *pack)  # noqa: S608
 
 
 def delete_packs(lane: Lane, until: int) -> Statement:

@@ -1,11 +1,21 @@
 """How records are encoded, and what is done with those that cannot be."""
 
+import zlib
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.journal.rows import encode, pack_records, readable_body, unpack_records
+from gateway.journal.rows import (
+    DEFLATED,
+    PLAIN,
+    RowBuilder,
+    encode,
+    pack_records,
+    readable_body,
+    unpack_records,
+)
 from gateway.model import ClockQuality, Lane, Record, Stamp
 
 MIB = 1024 * 1024
@@ -37,6 +47,27 @@ def test_a_row_takes_no_more_room_than_its_records_do_and_far_less_if_they_resem
     assert len(single) <= 1 + len(msgspec.msgpack.encode([one]))
     many, _ = pack_records([msgspec.structs.replace(one, seq=n) for n in range(1, 101)])
     assert len(many) < 10 * len(single)
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 1000, 70_000])
+def test_a_row_built_record_by_record_is_read_like_any_other(count: int) -> None:
+    """zlib and MessagePack read it without our help, as the journal of an older version does."""
+    written = [Record(Lane.TELEMETRY, f"d{n % 7}", n, "sample", STAMP, {"x": n * n}) for n in range(count)]
+    builder = RowBuilder()
+    for record in written:
+        builder.add(encode(record))
+    body, crc = builder.pack()
+    plain = zlib.decompress(body[1:]) if body[:1] == DEFLATED else body[1:]
+    assert msgspec.msgpack.decode(plain) == msgspec.msgpack.decode(msgspec.msgpack.encode(written))
+    assert unpack_records(body, crc) == written
+    assert len(body) <= len(pack_records(written)[0]) + 16
+
+
+def test_a_row_is_built_once_however_often_its_commit_fails() -> None:
+    builder = RowBuilder()
+    builder.add(encode(1))
+    assert builder.pack() == (body := PLAIN + b"\xdd\0\0\0\1\1", zlib.crc32(body))
+    assert builder.pack() is builder.pack()
 
 
 @given(st.lists(records, min_size=1, max_size=3), st.data())
