@@ -46,13 +46,11 @@ class _ConditionState:
 
     def update_time(self, now_s: float) -> None:
         """Evaluate what depends on time alone."""
-        condition = self._condition
-        if condition.missing is not None:
+        missing_s = self._condition.missing
+        if missing_s is not None:
             if self._last_read_s is None:
                 self._last_read_s = now_s
-            self.is_met = now_s - self._last_read_s >= condition.missing
-        elif condition.stuck is not None and self._last_read_s is not None:
-            self.is_met = self._last_read_s - self._last_changed_s >= condition.stuck
+            self.is_met = now_s - self._last_read_s >= missing_s
 
     def _evaluate(self, value: Value, now_s: float) -> bool | None:
         condition = self._condition
@@ -206,7 +204,7 @@ class RuleEvaluator:
             self._places[state.rule.point_rule_id].pop(state.rule.place, None)
 
     def evaluate_time(self, at: Stamp) -> Iterator[RuleChange]:
-        """The changes that the passing of time causes: delays, hours, `missing` and `stuck`."""
+        """The changes that the passing of time causes: delays, hours and `missing`."""
         for state in self._time_dependent:
             for condition in state.conditions:
                 condition.update_time(at.mono_ns / 1e9)

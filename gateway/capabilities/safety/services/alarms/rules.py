@@ -92,9 +92,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def depends_on_time(self) -> bool:
         """Whether it can begin or cease to hold without a new reading."""
-        return self.applies_at is not None or any(
-            each.missing is not None or each.stuck is not None for each in self.conditions
-        )
+        return self.applies_at is not None or any(each.missing is not None for each in self.conditions)
 
 
 def rules_of_device(device: Device, opening_hours: WeeklyHours | None = None) -> Iterator[Rule]:

@@ -94,6 +94,13 @@ def test_they_survive_a_restart_and_are_not_raised_twice() -> None:
     assert fold.rows["panel/fire/1/2"].where == "二楼"
 
 
+def test_a_place_that_clears_during_a_restart_is_told_to_have_cleared() -> None:
+    fold = safety()
+    fold.step(report(0, {"1/1": "一楼", "1/2": "二楼"}))
+    fold.restart()
+    assert told(fold.step(report(1, {"1/2": "二楼"}))) == [("cleared", "一楼")]
+
+
 def test_the_device_itself_is_the_whole_point() -> None:
     fold = safety()
     assert told(fold.step(report(0, {"": ""}))) == [("raised", "the panel")]
@@ -122,6 +129,17 @@ def test_a_delay_is_each_places_own() -> None:
     assert told(fold.step(tick(4))) == []
     assert told(fold.step(report(5, {}, {"1/2": "风机"}))) == [("raised", "风机")]
     assert told(fold.step(tick(7))) == [("cleared", "泵房")]
+
+
+def test_a_place_must_last_as_long_as_the_point_says_without_a_break() -> None:
+    fault = Point(alarm=AlarmSpec(hazard=Hazard.FAULT, delay=10.0))
+    fold = Fold(Safety({"panel": device("panel", "fire-panel", fire=Point(), fault=fault)}))
+    fold.step(report(0, {}, {"1/1": "泵房", "1/2": "风机"}), report(5, {}, {"1/1": "泵房"}))
+    fold.step(report(6, {}, {"1/1": "泵房", "1/2": "风机"}))
+    assert told(fold.step(tick(9.9))) == []
+    assert told(fold.step(tick(10))) == [("raised", "泵房")]
+    assert told(fold.step(tick(15.9))) == []
+    assert told(fold.step(tick(16))) == [("raised", "风机")]
 
 
 def test_a_disabled_panel_raises_nothing_and_what_still_burns_is_raised_when_it_is_enabled() -> None:

@@ -94,13 +94,20 @@ def test_a_flapping_input_is_one_alarm() -> None:
     [
         ({"rises": 5, "within": 60}, [20, 22, 24, 25.5], [[], [], [], [True]]),
         ({"rises": 5, "within": 20}, [20, 22, 24, 25.5], [[], [], [], []]),
+        ({"rises": 5, "within": 60}, [20, 10, 15], [[], [], [True]]),
+        ({"rises": 5, "within": 30}, [20, 20, 22, 25], [[], [], [], [True]]),
+        ({"rises": 5, "within": 29}, [20, 21, 22, 25], [[], [], [], []]),
         ({"falls": 5, "within": 60}, [20, 18, 14, 14], [[], [], [True], []]),
+        ({"falls": 5, "within": 30}, [20, 19, 18, 15], [[], [], [], [True]]),
+        ({"falls": 5, "within": 60}, [20, 30, 25], [[], [], [True]]),
     ],
-    ids=["rises", "rises too slowly", "falls"],
 )
-def test_how_fast_it_moves(moves: dict[str, Any], values: list[float], told: list[list[bool]]) -> None:
+@pytest.mark.parametrize("uptime", [0, 1_000_000])
+def test_how_fast_it_moves(
+    moves: dict[str, Any], values: list[float], told: list[list[bool]], uptime: float
+) -> None:
     site = Site(RuleCondition(point="a.x", **moves))
-    assert [site.read(10 * n, x=x) for n, x in enumerate(values)] == told
+    assert [site.read(uptime + 10 * n, x=x) for n, x in enumerate(values)] == told
 
 
 def test_the_past_of_a_fast_sensor_is_bounded() -> None:
@@ -197,3 +204,26 @@ def test_a_successor_takes_up_what_holds() -> None:
     assert site.read(0, x=True) == []
     assert site.read(1, x=False) == []
     assert site.read(6, x=False) == [False]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_change_comes_with_the_value_or_with_what_keeps_the_device_from_answering(link: bool) -> None:
+    condition = RuleCondition(point="a.link" if link else "a.x", equals=True)
+    evaluator = RuleEvaluator([a_rule(condition, point="link" if link else "x")], lambda _: NOON)
+    (change,) = evaluator.evaluate_sample(sample("a", 0, "timeout" if link else "", x=True))
+    assert change.value == ("timeout" if link else True)
+
+
+def test_a_change_of_several_values_comes_with_the_first() -> None:
+    site = Site(
+        RuleCondition(point="a.x", above=8),
+        RuleCondition(point="b.y", equals="open"),
+        applies_at=lambda local: local.hour >= 22,
+    )
+    site.read(0, x=9)
+    site.read(1, "b", y="open")
+    site.local = datetime(2026, 11, 21, 22, tzinfo=UTC)
+    (change,) = site.evaluator.evaluate_time(at(2))
+    assert change.value == 9
+    (change,) = site.evaluator.evaluate_sample(sample("b", 3, y="closed"))
+    assert change.value == 9
