@@ -269,7 +269,7 @@ def decode(points: Mapping[str, RegisterPoint], raw: Registers) -> dict[str, Val
 
 def parse_example(fields: Mapping[str, Any]) -> Registers:
     """A worked example: tables of runs, such as `holding = { 0 = [125, 0], 6 = [25] }`."""
-    tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False, str_keys=True)
+    tables = msgspec.convert(fields, dict[Table, dict[Word, list[Word]]], strict=False)
     return {
         table: {start + i: word for start, words in runs.items() for i, word in enumerate(words)}
         for table, runs in tables.items()

@@ -15,6 +15,7 @@ from drivers.modbus.registers import (
     Join,
     ReadingPlan,
     RegisterPoint,
+    Registers,
     Request,
     Table,
     Type,
@@ -212,6 +213,32 @@ def test_copies_of_a_point_are_a_stride_apart() -> None:
     assert decode({"x": third}, {"holding": {12: 1, 13: 2, 14: 3, 15: 4}}) == {"x": 3}
 
 
+def test_a_point_that_was_not_read_costs_no_other() -> None:
+    wanted = {
+        "missing": RegisterPoint(address=9),
+        "half": RegisterPoint(address=2, type="uint32"),
+        "open": RegisterPoint(address=0, table="coil"),
+        "flow": RegisterPoint(address=0, type="int16"),
+        "level": RegisterPoint(address=1),
+    }
+    raw: Registers = {"holding": {0: 0xFFFF, 1: 7, 2: 1}, "coil": {0: 1}}
+    assert decode(wanted, raw) == {"open": True, "flow": -1, "level": 7}
+
+
+@pytest.mark.parametrize(
+    ("point", "is_boolean"),
+    [
+        (RegisterPoint(address=0), False),
+        (RegisterPoint(address=0, bit=3), True),
+        (RegisterPoint(address=0, table="coil"), True),
+        (RegisterPoint(address=0, table="discrete"), True),
+        (RegisterPoint(address=0, table="input"), False),
+    ],
+)
+def test_coils_and_single_bits_are_booleans(point: RegisterPoint, is_boolean: bool) -> None:
+    assert point.is_boolean == is_boolean
+
+
 def test_registers_are_shown_in_decimal_and_hexadecimal() -> None:
     assert (
         format_registers({"holding": {1: 65436, 0: 7}})
@@ -230,6 +257,7 @@ def test_a_request_is_as_long_as_the_specification_allows() -> None:
     assert plan_requests(row(2001, table="discrete")) == [("discrete", 0, 2000), ("discrete", 2000, 1)]
     inside = [RegisterPoint(address=0, type="uint64"), RegisterPoint(address=1), RegisterPoint(address=4)]
     assert plan_requests(inside) == [("holding", 0, 5)]
+    assert plan_requests(inside[:2]) == [("holding", 0, 4)]
 
 
 def test_holes_of_8_registers_are_read_over() -> None:
@@ -260,6 +288,8 @@ class Slave:
     ) -> None:
         self.plan = ReadingPlan(points)
         self.answer = answer
+        self.is_read = False
+        """Whether the last poll was a reading, be it of a part."""
 
     def poll(self) -> list[Request]:
         """The requests of one poll, in order."""
@@ -269,8 +299,11 @@ class Slave:
             failed = self.answer(request)
             if failed is None:
                 self.plan.record_reply(request)
-            elif not self.plan.record_failure(request, failed) or failed.kind in SILENCE_KINDS:
-                break
+                continue
+            self.is_read = self.plan.record_failure(request, failed)
+            if not self.is_read or failed.kind in SILENCE_KINDS:
+                return asked
+        self.is_read = True
         return asked
 
 
@@ -284,7 +317,9 @@ FIRST, SECOND = holding(80, 0, 1000)
 def test_a_device_that_is_silent_to_long_requests_gets_shorter_ones() -> None:
     slave = Slave([*row(80), *row(80, 1000)], lambda request: TIMEOUT if request[2] > 28 else None)
     assert slave.poll() == [FIRST]
+    assert not slave.is_read
     assert slave.poll() == [("holding", 1000, 1), FIRST], "a single register shows that it is there"
+    assert slave.is_read, "that register"
     assert slave.poll() == [("holding", 1000, 1), ("holding", 0, 40)], "both were too long"
     quarters = holding(20, 0, 20, 40, 60, 1000, 1020, 1040, 1060)
     assert slave.poll() == [("holding", 1000, 1), *quarters]
@@ -292,15 +327,20 @@ def test_a_device_that_is_silent_to_long_requests_gets_shorter_ones() -> None:
 
 
 def test_an_address_that_a_device_is_silent_to_makes_no_other_request_shorter() -> None:
+    third = ("holding", 2000, 80)
     slave = Slave(
-        [*row(80), *row(80, 1000)], lambda request: TIMEOUT if 0 <= 1002 - request[1] < request[2] else None
+        [*row(80), *row(80, 1000), *row(80, 2000)],
+        lambda request: TIMEOUT if 0 <= 1002 - request[1] < request[2] else None,
     )
-    assert slave.poll() == slave.poll() == [FIRST, SECOND]
-    assert slave.poll() == [FIRST, ("holding", 1000, 40)]
+    assert slave.poll() == [FIRST, SECOND]
+    assert not slave.is_read, "the reply may have been lost"
+    assert slave.poll() == [FIRST, SECOND]
+    assert slave.is_read
+    assert slave.poll() == [FIRST, third, ("holding", 1000, 40)]
     for _ in range(6):
         asked = slave.poll()
-    assert asked[0] == FIRST
-    assert cells(slave.plan.requests) == cells([FIRST, SECOND])
+    assert asked[:2] == [FIRST, third]
+    assert cells(slave.plan.requests) == cells([FIRST, SECOND, third])
     assert ("holding", 1002, 1) in slave.plan.requests
 
 
@@ -342,10 +382,19 @@ def test_one_lost_reply_makes_no_request_shorter() -> None:
 
 
 def test_the_second_reply_of_a_wrong_length_makes_a_request_shorter() -> None:
-    slave = Slave(row(80), lambda request: WRONG_LENGTH if request[2] > 40 else None)
+    slave = Slave(
+        [*row(80), *row(10, table="input")], lambda request: WRONG_LENGTH if request[2] > 40 else None
+    )
     assert slave.poll() == [FIRST]
-    assert slave.poll() == [FIRST]
-    assert slave.poll() == holding(40, 0, 40)
+    assert slave.poll() == [FIRST, ("input", 0, 10)]
+    assert slave.poll() == [("input", 0, 10), *holding(40, 0, 40)]
+
+
+def test_a_reply_of_a_wrong_length_to_what_was_answered_ends_the_poll() -> None:
+    slave = Slave([*row(80), *row(80, 1000)])
+    assert slave.poll() == [FIRST, SECOND]
+    slave.answer = lambda request: WRONG_LENGTH if request == FIRST else None
+    assert [slave.poll() for _ in range(3)] == [[FIRST]] * 3
 
 
 def test_damage_makes_no_request_shorter() -> None:
@@ -374,7 +423,11 @@ def test_a_reply_out_of_step_ends_the_poll_only_where_nothing_was_answered_yet()
     assert Slave(points, lambda each: out_of_step if each == SECOND else None).poll() == [
         FIRST, SECOND, ("input", 0, 1)
     ]  # fmt: skip
-    assert Slave(points, lambda each: out_of_step if each == FIRST else None).poll() == [FIRST]
+    slave = Slave(points, lambda _: refusal(6))
+    assert slave.poll() == [FIRST, SECOND, ("input", 0, 1)]
+    slave.answer = lambda _: out_of_step
+    assert slave.poll() == [FIRST], "what was answered in the poll before does not count"
+    assert not slave.is_read
 
 
 def test_a_longer_request_in_place_of_another_keeps_to_what_the_points_and_the_device_allow() -> None:

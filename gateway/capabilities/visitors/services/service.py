@@ -328,9 +328,8 @@ class Visitors(Service):
         # A clock that is set back does not end the day.
         day_ended = bool(day.day) and day.day < tick.day
         scheduled = bool(local and self._hours and local in self._hours)
-        day = opening_hours.with_coverage(
-            day, not scheduled or self._all_entrances_counted(transition), tick.at
-        )
+        is_all_counted = day_ended or not scheduled or self._all_entrances_counted(transition)
+        day = opening_hours.with_coverage(day, is_all_counted, tick.at)
         if day_ended:
             if day.previous_day_report:
                 transition.facts.append(facts.visitor_day(transition.at, **day.previous_day_report))

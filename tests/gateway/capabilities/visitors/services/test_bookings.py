@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.capabilities.visitors.services.bookings import MAX_BOOKINGS
+from gateway.capabilities.visitors.services import Visitors
+from gateway.capabilities.visitors.services.bookings import Booking
+from gateway.capabilities.visitors.services.occupancy import Flow
 from tests.gateway.capabilities.visitors.services import test_service
 from tests.gateway.capabilities.visitors.services.kit import Centre, told, wall
 from tests.gateway.capabilities.visitors.services.test_service import HOUR
@@ -12,6 +15,7 @@ from tests.gateway.services.kit import kinds
 
 MINUTE = 60
 TEN = 10 * HOUR
+DAY = 24 * HOUR
 
 
 def hall() -> Centre:
@@ -47,6 +51,34 @@ def test_who_comes_in_its_time_attends_an_activity() -> None:
     (body,) = told(facts, "attendance")
     assert (body["title"], body["came"], body["left"], body["peak"]) == ("书法课", 11, 3, 10)
     assert centre.tick(TEN + 63 * MINUTE) == []
+
+
+@pytest.mark.parametrize(
+    ("second", "came"),
+    [(-900.001, 0), (-900, 5), (0, 5), (3599.999, 5), (3600, 0)],
+)
+def test_it_is_attended_from_a_quarter_of_an_hour_before_it_to_its_end(second: float, came: int) -> None:
+    centre = hall()
+    book(centre)
+    centre.keep(TEN + second - 1)
+    centre.says(TEN + second, 5, 0, "a")
+    (body,) = told(centre.tick(TEN + 2 * HOUR), "attendance")
+    assert (body["came"], body["left"], body["peak"]) == (came, 0, came)
+
+
+def test_a_booking_says_only_what_was_asked() -> None:
+    """The platform need not say what kind it is, and how many are expected."""
+    (made,) = hall().ask(HOUR, "book", title="书法课", **{"from": wall(TEN), "until": wall(TEN + HOUR)})
+    assert (made.body["class"], made.body["expected"]) == ("activity", 0)
+
+
+def test_a_stored_booking_leaves_out_what_is_as_usual() -> None:
+    stored = {"type": "booking", "title": "书法课", "kind": "activity", "since": 1, "until": 2}
+    booking = msgspec.convert(stored, Visitors.row)
+    assert isinstance(booking, Booking)
+    assert msgspec.to_builtins(booking) == stored
+    assert (booking.expected, booking.peak, booking.tours, booking.flow) == (0, 0, 0, Flow(0, 0, 0))
+    assert not booking.reported
 
 
 def test_a_groups_visitors_are_counted_up_to_those_who_were_expected() -> None:
@@ -88,6 +120,8 @@ def test_a_booking_of_a_door_counts_who_passes_it() -> None:
     centre.keep(TEN - 1)
     centre.says(TEN, 5, 0, "s"), centre.says(TEN, 9, 0, "a")
     assert told(centre.tick(TEN + 2 * HOUR), "attendance")[0]["came"] == 5
+    (stored,) = (row for row in centre.rows.values() if isinstance(row, Booking))
+    assert stored.flow == Flow(5, 0, unseen=0)
 
 
 def test_a_period_that_comes_after_the_end_is_waited_for() -> None:
@@ -124,16 +158,32 @@ def test_the_same_booking_twice_is_one() -> None:
         {"title": " "}, {"title": 7}, {"class": "party"}, {"room": "attic"}, {"door": "none"},
         {"expected": -1}, {"expected": 2.5}, {"from": "10:00"}, {"from": True}, {"until": None},
         {"until": wall(TEN)}, {"until": wall(TEN + 25 * HOUR)}, {"from": wall(-HOUR), "until": wall(0)},
-        {"from": wall(500 * 24 * HOUR)},
+        {"until": wall(TEN) + 86_400_001}, {"expected": 100_000},
+        {"from": wall(0), "until": wall(HOUR)},
+        {"from": wall(HOUR + 399.5 * DAY), "until": wall(HOUR + 400 * DAY) + 1},
+        {"from": wall(500 * DAY)},
     ],
 )  # fmt: skip
 def test_a_booking_without_sense_is_none(args: dict[str, Any]) -> None:
     assert book(hall(), **args) == []
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"until": wall(TEN) + 86_400_000}, {"expected": 99_999}, {"expected": 0},
+        {"from": wall(0), "until": wall(HOUR) + 1},
+        {"from": wall(HOUR + 399.5 * DAY), "until": wall(HOUR + 400 * DAY)},
+        {"from": wall(TEN), "until": wall(TEN) + 1},
+    ],
+)  # fmt: skip
+def test_a_day_is_the_longest_and_400_days_ahead_the_latest_booking(args: dict[str, Any]) -> None:
+    assert kinds(book(hall(), **args)) == ["booking-made"]
+
+
 def test_nobody_books_without_end() -> None:
     centre = hall()
-    for number in range(MAX_BOOKINGS):
+    for number in range(500):
         assert kinds(book(centre, title=f"{number}")) == ["booking-made"]
     assert book(centre, title="one more") == []
 

@@ -1,5 +1,7 @@
 """When the centre really opened."""
 
+import pytest
+
 from gateway.capabilities.visitors.services.opening_hours import (
     SLOT_MINUTES,
     SLOTS_PER_DAY,
@@ -85,3 +87,12 @@ def test_the_day_is_told_at_its_end_and_says_whether_all_of_it_was_seen() -> Non
         centre.says(second + minutes * 60, 0, 0, "y"), centre.tick(second + minutes * 60)
         (body,) = told(centre.tick((day + 1) * 24 * HOUR), "opening-day")
         assert (body["opened"], body["covered"]) == (None, covered)
+
+
+@pytest.mark.parametrize("closes", ["20:00", "24:00", "02:00"])
+def test_a_door_that_is_not_counted_to_the_end_of_the_day_was_not_covered(closes: str) -> None:
+    centre = hall(parse_week(dict.fromkeys(("sat", "sun"), f"08:00-{closes}")))
+    centre.tick(8 * HOUR)
+    centre.silent(12 * HOUR, "y"), centre.tick(12 * HOUR + 1)
+    (body,) = told(centre.tick(24 * HOUR), "opening-day")
+    assert not body["covered"]
