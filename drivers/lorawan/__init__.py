@@ -1,7 +1,7 @@
 """LoRaWAN sensors behind a network server that publishes over MQTT: ChirpStack, or another (see `uplinks`).
 
-The profile describes the payload, in one of two forms: records of channel, type and value (Milesight's,
-see `records`), or values at fixed offsets of messages on certain ports.
+The profile describes the payload, in one of two forms: records of a type, or of channel and type, and a
+value (see `records`), or values at fixed offsets of messages on certain ports.
 
 A downlink waits in ChirpStack 4's queue until the device can receive; a class A device receives only after
 an uplink of its own.
@@ -88,7 +88,7 @@ class Address(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
 
 
 def _are_valid_channels(channel: str | tuple[str, ...]) -> bool:
-    return all(len(key) == 2 for key in _channel_keys(channel))
+    return {len(key) for key in _channel_keys(channel)} in (set(), {1}, {2})
 
 
 def _channel_keys(channel: str | tuple[str, ...]) -> list[bytes]:
@@ -115,7 +115,7 @@ class LoraPoint(PressPoint, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     """Where the value is in a payload; without `channel`, counted from the start of the payload."""
 
     channel: str | tuple[str, ...] = ()
-    """The two bytes before the value, such as "03 82"; or several alternatives."""
+    """The two bytes before the value, such as "03 82", or one, such as "12"; or several alternatives."""
     byte_at: dict[str, int] = msgspec.field(default_factory=dict)
     """Where the value is, for the alternatives in which it is not at `byte`: by channel or, without
     `channel`, by the length of the payload."""

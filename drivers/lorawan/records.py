@@ -1,8 +1,11 @@
-"""Milesight's payloads: records of channel, type and value, without a length.
+"""Payloads of records without a length: channel, type and value (Milesight, Tektelic), or type and value
+(Elsys).
 
-The lengths are those of the maker's own decoders for all its LoRaWAN models
-(github.com/Milesight-IoT/SensorDecoders, release 1.5.49). Where models differ, the table has none: a
-profile gives the length (`length` of its point), and other payloads are read up to that record.
+The lengths are those of the makers' own decoders: of Milesight for all its LoRaWAN models
+(github.com/Milesight-IoT/SensorDecoders, release 1.5.49), of Elsys and Tektelic in
+github.com/TheThingsNetwork/lorawan-devices (elsys.js, decoder_home_sensor.js). Where models differ, the
+table has none: a profile gives the length (`length` of its point), and other payloads are read up to that
+record.
 """
 
 from __future__ import annotations
@@ -80,32 +83,45 @@ TYPES_BY_CHANNEL = {
 SINGLE_RECORDS = {
     bytes.fromhex(key): length
     for length, keys in {
-        1: "0592 FD6D",
-        2: "0792 07C9 0990 0B90 87E9 FA01 FA02 FA03",
+        1: "0592 1002 FD6D",
+        2: "0792 07C9 0804 0990 0B90 0D04 0F04 1102 87E9 FA01 FA02 FA03",
         3: "0877 50FC",
         4: "0B02 0C02 0D02 0E02 FD6B",
         5: "83E9",
+        6: "0771",
         8: "0502 0602 F9A8 FD6C",
         9: "F8A8",
     }.items()
     for key in keys.split()
 }
-"""Where the channel changes the length."""
+"""Where the channel changes the length, and Tektelic's of other types."""
+TYPES_WITHOUT_CHANNEL = _by_type({
+    1: "02 05 0D 0F 11 12 1A",
+    2: "01 04 06 07 08 0A 0C 0E 15 16 18 19 1C",
+    3: "03",
+    4: "0B 10 14 17 1B 3D",
+    6: "09",
+    65: "13",
+})  # fmt: skip
+"""Elsys."""
 
 
 def record_bytes(key: bytes) -> int:
-    """Bytes of the value after a channel and a type; 0 if the length is not known."""
+    """Bytes of the value after a type, or a channel and a type; 0 if the length is not known."""
+    if len(key) == 1:
+        return TYPES_WITHOUT_CHANNEL.get(key[0], 0)
     return SINGLE_RECORDS.get(key) or TYPES_BY_CHANNEL.get(key[0], {}).get(key[-1], 0)
 
 
 def split_records(data: bytes, lengths: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield channel and type of each record, with its value. The last has the value None if its length is
-    known neither from the table nor from `lengths`, by channel and type, so that what follows cannot be
-    read."""
-    while len(data) > 2 and data[0] not in HISTORY_CHANNELS:
-        key = data[:2]
+    """Yield the key of each record, which is its type or its channel and type, with its value. The last has
+    the value None if its length is known neither from the table nor from `lengths`, by key, so that what
+    follows cannot be read."""
+    key_bytes = min(map(len, lengths), default=2)
+    while len(data) > key_bytes and (key_bytes == 1 or data[0] not in HISTORY_CHANNELS):
+        key = data[:key_bytes]
         length = lengths.get(key) or record_bytes(key)
-        yield key, data[2 : 2 + length] if length else None
+        yield key, data[key_bytes : key_bytes + length] if length else None
         if not length:
             return
-        data = data[2 + length :]
+        data = data[key_bytes + length :]

@@ -147,6 +147,20 @@ def test_records_of_the_whole_family_are_passed_over(others: str) -> None:
     assert sum(2 + len(value or b"") for _, value in found) == len(data) + 3
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        "0201 03FF00FF 040330 0501 06030A 070E32 080001 09010203040506 0A0001 0B00000001 0C00E2",
+        "0D01 0E01F4 0F01 1000E200E2 1101 14000F4240 154324 160001 1700000001 180001 1900E2",
+        "1A01 1B00000001 1C0001 3D00000001 13" + "10" * 65,
+    ],
+)
+def test_records_without_channel_are_passed_over(others: str) -> None:
+    """All types of the maker's decoder: elsys.js in TheThingsNetwork/lorawan-devices."""
+    found = list(split_records(bytes.fromhex(others + "1201"), {b"\x12": 1}))
+    assert found[-1] == (b"\x12", b"\x01")
+
+
 def test_there_are_enough_models() -> None:
     assert len(MODELS) >= 10
 
@@ -327,7 +341,8 @@ def test_a_mistake_in_a_site_is_named(tmp_path: Path, old: str, new: str, key: s
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ('"05 00"', '"05"', "lorawan-channel"),
+        ('"05 00"', '"05 00 01"', "lorawan-channel"),
+        ('"05 00"', '["05 00", "05"]', "lorawan-channel"),
         ('"05 00"', '"0x 00"', "lorawan-channel"),
         ('"05 00"', '["05 00", ""]', "lorawan-channel"),
         ('"05 00"', '"05 00"\nbyte = -1', "lorawan-byte"),
