@@ -40,10 +40,11 @@ MAX_QUICK_BYTES = 4096
 MAX_SCAN_PACKET_BYTES = 8 << 20
 """zigbee2mqtt describes all its devices in one message."""
 FOREIGN_TOPICS = re.compile(
-    r"application/[^/]+/(device|gateway)/.*|linli/v1/.*|homeassistant/.*|.+/bridge/.*|.+/(availability|set|get)"
+    r"application/[^/]+/(device|gateway)/.*|v3/[^/]+/devices/.*|linli/v1/.*|homeassistant/.*"
+    r"|.+/bridge/.*|.+/(availability|set|get)"
 )
-"""JSON, but not a sensor's own: of ChirpStack, of gateways like this one, of Home Assistant's discovery,
-and what zigbee2mqtt says about itself and is told."""
+"""JSON, but not a sensor's own: of ChirpStack and The Things Stack, of gateways like this one, of Home
+Assistant's discovery, and what zigbee2mqtt says about itself and is told."""
 BRIDGE_DEVICES = re.compile(r"(.+)/bridge/devices")
 """zigbee2mqtt's retained list of its devices (zigbee2mqtt.io, MQTT topics and messages)."""
 

@@ -173,11 +173,11 @@ def parse_uplink(payload: bytes) -> NetworkUplink | None:
 def parse_eui(text: str) -> str:
     """A DevEUI as 16 hexadecimal digits in lower case: from hexadecimal, with or without separators, or
     base64. Raises `ReadFailed`."""
-    digits = re.sub("[-: ]", "", text)
+    digits = re.sub("[-: ]", "", text[:MAX_ID_CHARACTERS])
     if re.fullmatch("[0-9A-Fa-f]{16}", digits):
         return digits.lower()
     try:
-        eui = base64.b64decode(text, validate=True)
+        eui = base64.b64decode(text[:MAX_ID_CHARACTERS], validate=True)
     except ValueError:
         eui = b""
     if len(eui) != 8:

@@ -168,7 +168,8 @@ _MARKS = (
 """What a web page, a document or a chat adds to lines that are copied from it."""
 _SPREADSHEET = re.compile(rf'\s*"\s*(\[|{DOTTED_KEY}\s*=\s*"")')
 """A line as a spreadsheet copies it out of a cell: in quotes, and with those in it doubled."""
-_VALUE_END = re.compile(r"\s*[,;，；。、]+\s*$")
+VALUE_ENDS = ",;，；。、"
+"""What people put after a value by habit."""
 
 MEANINGLESS = tuple("();!?$%&*/<>@\\^`|~")
 """ASCII that means nothing in TOML outside of quotes."""
@@ -217,8 +218,10 @@ def _explain_pasted(statement: str, unquoted: str) -> tuple[str, dict[str, objec
         return "toml-mark", {"mark": mark[1]}
     if _SPREADSHEET.match(statement):
         return "toml-spreadsheet", {}
-    if (end := _VALUE_END.search(statement)) and _is_toml(statement[: end.start()]):
-        return "toml-rest", {"rest": _quoted(end[0])}
+    whole = statement.rstrip()
+    value = whole.rstrip(VALUE_ENDS)
+    if value != whole and _is_toml(value):
+        return "toml-rest", {"rest": _quoted(whole[len(value) :])}
     return None
 
 
