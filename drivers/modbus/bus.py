@@ -260,23 +260,24 @@ class ModbusBus(Bus):
             raise ReadFailed("action-unknown", device=device.name, action=action)
         unit: int = device.address.unit
         address, value = write.address, write.value
-        reply = await self._transact(
-            unit,
-            lambda client: (
-                client.write_coil(address, bool(value), device_id=unit)
-                if write.table == "coil"
-                else client.write_register(address, int(value), device_id=unit)
-            ),
-            repeatable=False,
-        )
         place = {"unit": unit, "table": write.table, "address": address}
+        try:
+            reply = await self._transact(
+                unit,
+                lambda client: (
+                    client.write_coil(address, bool(value), device_id=unit)
+                    if write.table == "coil"
+                    else client.write_register(address, int(value), device_id=unit)
+                ),
+                repeatable=False,
+            )
+        except ReadFailed as failed:
+            if failed.key == "reply-length":
+                raise ReadFailed("modbus-echo", **place) from failed
+            raise
         if isinstance(reply, ExceptionResponse):
             self._require_in_step(unit)
             raise _refusal("modbus-write", reply, **place)
-        # The reply to a write repeats it.
-        written = reply.bits if write.table == "coil" else reply.registers
-        if reply.address != address or written[0] != (bool(value) if write.table == "coil" else value):
-            raise ReadFailed("modbus-echo", **place)
         return write.confirm
 
     async def _transact(

@@ -91,7 +91,7 @@ class ReplyFramer:
             size = payload_bytes(function, count)
             self._bodies = [(bytes((function, size)), 3 + size)]
         elif function in WRITE_FUNCTIONS.values():
-            self._bodies = [(body[1:2], 6)]  # The request, repeated.
+            self._bodies = [(body[1:], 6)]  # The request, repeated.
         else:
             self._bodies = []
             return

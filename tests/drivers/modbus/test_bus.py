@@ -328,7 +328,7 @@ async def test_a_far_end_that_vanishes_is_found_by_the_kernel() -> None:
         (b"", "timeout"),
         (b"\x07\x05\x00\x04\xff\x00", "modbus-echo"),
         (b"\x07\x05\x00\x03\x00\x00", "modbus-echo"),
-        (b"\x07\x06\x00\x03\xff\x00", "reply-length"),
+        (b"\x07\x06\x00\x03\xff\x00", "modbus-echo"),
         (b"\x07\x85\x04", "modbus-write"),
     ],
     ids=["silence", "other coil", "other value", "other table", "exception"],
@@ -348,6 +348,14 @@ async def test_a_write_that_is_not_confirmed_is_a_failure_and_sent_once(
         with pytest.raises(LinkDown):
             await bus.write(a_module(), "on", {})
     assert line.requests == [request + crc16(request)] * 2
+
+
+async def test_a_late_reply_to_a_write_is_not_that_to_the_next(line: Line) -> None:
+    async with on_line(line) as bus:
+        with pytest.raises(ReadFailed, match="timeout"):
+            await bus.write(a_module(), "off", {})
+        line.answer = lambda request: [(0, line.requests[0]), (0, request)]
+        assert await bus.write(a_module(), "on", {}) == {"siren": True}
 
 
 async def test_a_late_refusal_of_a_write_is_not_that_of_the_next(line: Line) -> None:

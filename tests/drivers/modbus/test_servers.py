@@ -102,7 +102,7 @@ def talking(frame: Callable[[], Frame], step: int = 300) -> Any:
 
 @contextlib.asynccontextmanager
 async def patient(talk: Any, scheme: str = "tcp") -> AsyncIterator[ModbusBus]:
-    async with serving(talk, scheme) as url, connect(Options(url=url, timeout=1), ()) as bus:
+    async with serving(talk, scheme) as url, connect(Options(url=url, timeout=10), ()) as bus:
         yield bus
 
 
@@ -113,7 +113,7 @@ PAIR = a_device(x=RegisterPoint(address=5, type="uint32"), y=RegisterPoint(addre
 async def test_a_reply_to_the_only_request_is_known_by_what_it_is(habit: str) -> None:
     async with (
         serving(talking(lambda: HABITS[habit])) as url,
-        connect(Options(url=url, timeout=1), ()) as bus,
+        connect(Options(url=url, timeout=10), ()) as bus,
     ):
         for _ in range(4):
             assert await bus.read(PAIR) == {"holding": {5: 5, 6: 6, 900: 900}}
@@ -123,7 +123,7 @@ async def test_a_reply_to_the_only_request_is_known_by_what_it_is(habit: str) ->
 async def test_a_reply_byte_by_byte(frame: Frame) -> None:
     async with (
         serving(talking(lambda: frame, step=1)) as url,
-        connect(Options(url=url, timeout=1), ()) as bus,
+        connect(Options(url=url, timeout=10), ()) as bus,
     ):
         for _ in range(2):
             assert await bus.read(PAIR) == {"holding": {5: 5, 6: 6, 900: 900}}
