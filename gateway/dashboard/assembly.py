@@ -152,7 +152,7 @@ def _device_row(
             condition=DeviceCondition.OFFLINE,
             at=wall_ms(since, now) if since else None,
             error=error,
-            reason=_reason(info.name, error, snapshot.buses or {}),
+            reason=_reason(error, sample.body.get("facts") if sample else None),
         )
     at = wall_ms(sample.at, now)
     is_uncertain = sample.body.get("bad") or sample.body.get("arrival")
@@ -163,11 +163,9 @@ def _device_row(
     return msgspec.structs.replace(row, condition=condition, at=at, values=values)
 
 
-def _reason(device: str, error: str, buses: Mapping[str, Any]) -> Sentence | None:
-    """The error with its facts by the bus doctor, whose report may be older than the error."""
-    reports = (each for report in buses.values() for each in report["devices"] if each["device"] == device)
-    reason: Sentence | None = next((report.get("reason") for report in reports), None)
-    return reason if reason and reason["sentence"] == f"error.{error}" else None
+def _reason(error: str, facts: dict[str, Any] | None) -> Sentence | None:
+    """The error with its facts, if they were stored."""
+    return {"sentence": f"error.{error}", "facts": facts} if facts else None
 
 
 def _unheard_row(

@@ -194,7 +194,9 @@ class LineHealth:
             health.is_offline = True
             reason = error_text(error.key, **error.facts)
             log_event(logging.WARNING, "device-offline", device=health.device.name, reason=reason)
-        await self._sink(Sample(health.device.name, self._clock.now(), error=error.key))
+        await self._sink(
+            Sample(health.device.name, self._clock.now(), error=error.key, facts=error.stored_facts())
+        )
 
     def report(self, *, pushes: bool) -> dict[str, Any]:
         """How the line and its devices have done in the last minutes, for `linli doctor`."""

@@ -342,6 +342,8 @@ class Journal:
             body["bad"] = sample.bad
         if sample.error:
             body["error"] = sample.error
+            if sample.facts:
+                body["facts"] = sample.facts
         if sample.arrival is not Arrival.LIVE:
             body["arrival"] = sample.arrival
         record, encoded = self._numbered_record(Lane.TELEMETRY, sample.device, "sample", sample.at, body)

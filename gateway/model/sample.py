@@ -57,6 +57,8 @@ class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     error: str = ""
+    facts: dict[str, Any] = {}
+    """What is in the sentence `error.{error}`."""
     places: dict[str, dict[str, str]] = {}
     """Of a boolean point that stands for many places behind one device: those where it is true, by their
     addresses, each with its name for people (or ""). The address "" is the device itself. Each place is an

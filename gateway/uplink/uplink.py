@@ -156,7 +156,9 @@ class Uplink:
                 # Two clients with one id disconnect each other; few brokers say so (MQTT 5, 0x8E).
                 why = error_text("broker-unsteady", reason=why)
             log_event(logging.WARNING, "uplink-down", reason=why)
-            await self._publish_sample(Sample(self.name, self._clock.now(), error=error.key))
+            await self._publish_sample(
+                Sample(self.name, self._clock.now(), error=error.key, facts=error.stored_facts())
+            )
 
     async def _run_connection(self) -> None:
         """Open one connection and deliver until it ends."""

@@ -44,6 +44,12 @@ def sample(
     return Record(Lane.TELEMETRY, device, 1, "sample", when or at(), body)
 
 
+def outage(device: str, error: str, **facts: str) -> Record:
+    """Of a device that cannot be read."""
+    body = {"quality": "offline", "values": {}, "error": error, "facts": facts}
+    return Record(Lane.TELEMETRY, device, 1, "sample", at(), body)
+
+
 def view_of(
     *devices: DeviceInfo,
     snapshot: Snapshot,

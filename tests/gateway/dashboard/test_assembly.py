@@ -18,7 +18,7 @@ from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import DaemonHealth, Snapshot
 from gateway.web.view import DeviceCondition, GatewayState, LastCommandRow, PlaceCount, PointRow
 from gateway.words import words
-from tests.gateway.views import DOOR, MONO, NOON, SMOKE, alarm, at, sample, view, view_of
+from tests.gateway.views import DOOR, MONO, NOON, SMOKE, alarm, at, outage, sample, view, view_of
 
 SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
 
@@ -203,10 +203,9 @@ def test_duties_are_counted_and_each_count_has_its_words() -> None:
     assert view(SMOKE).reminders == ()
 
 
-def test_an_outage_is_told_with_its_facts_while_the_daemon_knows_them() -> None:
-    reason = sentence("error.garbage", bytes=7)
-    report = {"up": True, "use": 0.0, "devices": [{"device": "smoke", "reason": reason}], "findings": []}
-    shown = view(SMOKE, samples=(sample("smoke", error="garbage"),), buses={"line": report}).devices[0]
-    assert (shown.error, shown.reason) == ("garbage", reason)
-    later = view(SMOKE, samples=(sample("smoke", error="timeout"),), buses={"line": report}).devices[0]
-    assert (later.error, later.reason) == ("timeout", None)
+def test_an_outage_is_told_with_its_facts() -> None:
+    (shown,) = view(SMOKE, samples=(outage("smoke", "silent", seconds="90"),)).devices
+    assert shown.reason == sentence("error.silent", seconds="90")
+    # As older versions stored it.
+    (shown,) = view(SMOKE, samples=(sample("smoke", error="silent"),)).devices
+    assert (shown.error, shown.reason) == ("silent", None)

@@ -396,7 +396,7 @@ async def test_what_a_device_pushes_is_a_sample_and_its_silence_an_outage(told: 
         await rig.clock.advance(29)
         assert [s.quality for s in rig.samples] == [Quality.GOOD]
         await rig.clock.advance(3)
-        assert rig.of("a")[-1].error == "silent"
+        assert (rig.of("a")[-1].error, rig.of("a")[-1].facts) == ("silent", {"seconds": "30"})
         await rig.clock.advance(60)
         assert len(rig.samples) == 2
         rig.pushing.put_nowait(("a", {"x": 1, "y": 2}))

@@ -14,7 +14,7 @@ from gateway.model import Hazard
 from gateway.web.settings import DeviceInfo
 from gateway.web.snapshot import Snapshot
 from gateway.web.view import PointRow, Severity
-from tests.gateway.views import DOOR, NOON, SMOKE, alarm, at, sample, todays_visitors, view, view_of
+from tests.gateway.views import DOOR, NOON, SMOKE, alarm, at, outage, sample, todays_visitors, view, view_of
 
 SIREN = Output(device="siren", off="off", hazards=(Hazard.FIRE,), sound=True)
 
@@ -69,12 +69,9 @@ def test_each_place_behind_a_device_is_a_line_of_its_own() -> None:
 
 def test_an_offline_device_is_told_with_the_facts_of_its_error() -> None:
     row = replace(alarm(AlarmState.ACTIVE, hazard=Hazard.FAULT), point="link", value="silent")
-    reason = {"sentence": "error.silent", "facts": {"seconds": 90}}
-    device = {"device": "smoke", "reason": reason}
-    buses: dict[str, object] = {"lora": {"up": True, "use": 0, "findings": [], "devices": [device]}}
-    silent = (sample("smoke", error="silent"),)
-    (line,) = view(SMOKE, samples=silent, buses=buses, safety={"smoke/link": row}).parts["safety"].alarms
-    assert line.reason == reason
+    silent = (outage("smoke", "silent", seconds="90"),)
+    (line,) = view(SMOKE, samples=silent, safety={"smoke/link": row}).parts["safety"].alarms
+    assert line.reason == {"sentence": "error.silent", "facts": {"seconds": "90"}}
 
 
 def test_which_of_several_points_it_is_is_shown() -> None:
