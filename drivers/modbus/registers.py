@@ -172,7 +172,7 @@ class ReadingPlan:
         """The requests of one poll: what becomes of each is told to the plan."""
         self._has_replied = False
         requests = sorted(self.requests, key=lambda request: request not in self._proven)
-        if not self._silent_polls or requests[0] in self._proven:
+        if not self._silent_polls:
             return requests
         # They may be too much for the device: a single point first, each time another one until one is
         # answered.

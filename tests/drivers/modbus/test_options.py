@@ -33,7 +33,6 @@ driver = "modbus"
 source = "a test"
 
 [points.temperature]
-address = 0
 repeat = 80
 {keys}
 
@@ -76,11 +75,12 @@ def test_units_of_serial_lines_are_1_to_247(tmp_path: Path, url: str, unit: int,
         ("bit = 15", ""), ("bit = 16", "bit-range"), ('table = "coil"\nbit = 0', ""),
         ('table = "coil"\nbit = 1', "bit-range"), ('type = "uint32"\nstride = 2\nbit = 31', ""),
         ('type = "uint32"\nstride = 2\nbit = 32', "bit-range"),
-        ("stride = 829", ""), ("stride = 830", "modbus-beyond"), ("stride = -1", "modbus-beyond"),
+        ("address = 65456", ""), ("address = 65457", "modbus-beyond"), ("stride = -1", "modbus-beyond"),
     ],
 )  # fmt: skip
 def test_the_registers_of_a_model_are_checked(tmp_path: Path, keys: str, mistake: str) -> None:
     file = tmp_path / "model.toml"
+    keys = keys if "address" in keys else f"{keys}\naddress = 0"
     file.write_text(PROFILE.format(keys=keys), "utf-8")
     if not mistake:
         assert len(load_profile(file).points) == 80

@@ -198,7 +198,7 @@ def test_decoding_never_raises(wanted: dict[str, RegisterPoint], raw: dict[Table
         {"holdings": {"0": [1]}},
         {"holding": [1, 2]},
         {"holding": {"0": 1}},
-        {"holding": {"0": [70000]}},
+        {"holding": {"0": [65536]}},
         {"holding": {"0": [-1]}},
         {"holding": {"first": [1]}},
     ],
@@ -268,6 +268,8 @@ def test_holes_of_8_registers_are_read_over() -> None:
 def test_a_request_is_split_in_the_middle_of_its_points() -> None:
     assert split_request(row(2), ("holding", 0, 2)) == [("holding", 0, 1), ("holding", 1, 1)]
     assert split_request(row(5), ("holding", 0, 5)) == [("holding", 0, 2), ("holding", 2, 3)]
+    apart = [RegisterPoint(address=at) for at in (0, 2, 10, 12)]
+    assert split_request(apart, ("holding", 0, 13)) == holding(1, 0, 2, 10, 12), "without the holes"
     assert split_request(row(5), ("holding", 1, 2)) == [("holding", 1, 1), ("holding", 2, 1)]
     assert points_within([*row(5), *row(5, table="input")], ("holding", 1, 2)) == row(2, 1)
 
@@ -362,6 +364,13 @@ def test_a_device_that_is_dead_is_asked_once_a_poll_each_time_for_another_regist
     slave.answer = lambda _: None
     assert slave.poll() == [("holding", 0, 1), FIRST, ("input", 900, 20)]
     assert slave.poll() == [FIRST, ("input", 900, 20)]
+
+
+def test_a_device_with_one_request_is_asked_for_its_first_register_while_it_is_dead() -> None:
+    slave = Slave(row(80), lambda _: TIMEOUT)
+    assert [slave.poll() for _ in range(3)] == [[FIRST], holding(1, 0), holding(1, 0)]
+    slave.answer = lambda _: None
+    assert [slave.poll() for _ in range(3)] == [[*holding(1, 0), FIRST], [FIRST], [FIRST]]
 
 
 def test_what_was_answered_once_is_not_made_shorter_by_an_outage() -> None:
@@ -467,6 +476,7 @@ def test_addresses_are_16_bits(address: int) -> None:
         (RegisterPoint(address=0xFFFE, repeat=3), False),
         (RegisterPoint(address=4, repeat=3, stride=-2), True),
         (RegisterPoint(address=4, repeat=4, stride=-2), False),
+        (RegisterPoint(address=4, repeat=6, stride=-1), False),
         (RegisterPoint(address=0xFFFF, repeat=2, stride=-2, type="uint32"), False),
     ],
 )
