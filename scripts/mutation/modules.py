@@ -42,7 +42,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     f"{VISITORS}/opening_hours.py": (),
     f"{VISITORS}/period_counts.py": (),
     f"{VISITORS}/running_totals.py": (f"{VISITORS}/test_exactness.py",),
-    f"{VISITORS}/service.py": (VISITORS,),
+    f"{VISITORS}/service.py": tuple(
+        f"{VISITORS}/test_{name}.py" for name in ("bookings", "hostile", "opening_hours", "period_counts")
+    ),
     "drivers/ble/formats.py": (),
     "drivers/dlt645/frames.py": (),
     "drivers/dlt645/points.py": (),
