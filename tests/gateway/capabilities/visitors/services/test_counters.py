@@ -105,6 +105,7 @@ def test_a_light_barrier_in_a_lane_has_one_direction(
         ({"in": 7}, {"out": "not-a-number"}, True),
         ({"out": 7}, {"in": "out-of-range"}, True),
         ({"in": -1, "out": 0}, {}, True),
+        ({"out": 0}, {"in": "wrong-type"}, True),
         ({"in": 1, "out": 0.5}, {}, True),
         ({}, {}, False),
     ],

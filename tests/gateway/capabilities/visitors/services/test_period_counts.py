@@ -1,4 +1,5 @@
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.capabilities.visitors.services.counters import MAX_LINES
 from gateway.capabilities.visitors.services.period_counts import MAX_COUNTED_INTERVALS
-from gateway.model import ClockQuality, Sample
+from gateway.model import ClockQuality, Fact, Sample
 from tests.gateway.capabilities.visitors.services.kit import START, Centre, at, counter, iso, told, wall
 from tests.gateway.services.kit import kinds
 
@@ -331,3 +332,126 @@ def test_a_day_whose_last_period_never_comes_is_told_an_hour_later() -> None:
     assert told(centre.tick(MIDNIGHT + 3599), "visitor-day") == []
     (day,) = told(centre.tick(MIDNIGHT + 3600), "visitor-day")
     assert day["in"] == 4
+
+
+def crossings(facts: list[Fact]) -> list[dict[str, Any]]:
+    return told(facts, "crossing")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "counted"), [(0, False), (1, True), (86_400, True), (86_401, False), (-900, False)]
+)
+def test_a_period_lasts_from_a_second_to_a_day(seconds: int, counted: bool) -> None:
+    facts = begun().period(100_000, 0, seconds, 5)
+    assert len(crossings(facts)) == counted
+    assert told(facts, "coverage")[0]["why"] == ("" if counted else "unreadable")
+
+
+@pytest.mark.parametrize(
+    ("overlap", "counted"), [(0, True), (45, True), (46, False), (854, False), (855, True)]
+)
+def test_a_twentieth_may_be_counted_already_and_all_but_a_twentieth_is_a_repetition(
+    overlap: int, counted: bool
+) -> None:
+    """855 of 900 seconds is a repetition, which is no fault but is not counted either."""
+    centre = begun()
+    quarters(centre, 0, 50)
+    start = MORNING + QUARTER - overlap
+    facts = centre.period(start + QUARTER, start, start + QUARTER, 5)
+    assert centre.now()[0] == (55 if overlap <= 45 else 50)
+    assert told(facts, "coverage") == ([] if counted else [{"covered": False, "why": "implausible"}])
+
+
+@pytest.mark.parametrize(
+    ("ahead", "of_now", "why"),
+    [(0, False, ""), (900, False, ""), (901, True, ""), (86_400, True, ""), (86_401, True, "clock")],
+)
+def test_a_clock_that_is_a_quarter_of_an_hour_to_a_day_fast_speaks_of_now(
+    ahead: int, of_now: bool, why: str
+) -> None:
+    facts = begun().period(MORNING, MORNING + ahead - QUARTER, MORNING + ahead, 5)
+    assert told(facts, "coverage")[0]["why"] == why
+    assert ["since" not in each for each in crossings(facts)] == ([] if why else [of_now])
+
+
+@pytest.mark.parametrize(("people", "counted"), [(1040, True), (1041, False)])
+def test_1040_people_pass_a_door_in_a_quarter_of_an_hour_at_most(people: int, counted: bool) -> None:
+    """20 at once, 180 in the first minute and 840 in the others."""
+    centre = begun()
+    quarters(centre, 0, people)
+    assert centre.now()[0] == people * counted
+
+
+@pytest.mark.parametrize(("later", "why"), [(2700, ""), (2701, "clock")])
+def test_a_counter_that_repeats_itself_for_three_periods_has_a_wrong_clock(later: int, why: str) -> None:
+    centre = begun()
+    centre.period(MORNING + QUARTER, MORNING, MORNING + QUARTER, 5)
+    centre.period(MORNING + QUARTER + later, MORNING, MORNING + QUARTER, 5)
+    assert (centre.now()[0], centre.row().why) == (5, why)
+
+
+@pytest.mark.parametrize(
+    ("gap", "later", "missing"), [(900, 21_600, 1), (900, 21_599, 0), (450, 21_600, 1), (449, 21_600, 0)]
+)
+def test_half_a_period_that_has_not_come_after_six_hours_is_missing(
+    gap: int, later: int, missing: int
+) -> None:
+    centre = begun()
+    quarters(centre, 0, 5)
+    since = MORNING + QUARTER + gap
+    centre.period(since + QUARTER, since, since + QUARTER, 5)
+    facts = centre.period(since + later, since + QUARTER, since + 2 * QUARTER, 5)
+    assert (
+        told(facts, "counter-missed")
+        == [{"since": wall(MORNING + QUARTER), "until": wall(MORNING + QUARTER + gap)}][:missing]
+    )
+
+
+def test_a_period_from_the_last_total_on_is_counted() -> None:
+    centre = begun()
+    centre.says(MORNING, 100)
+    assert quarters(centre, 0, 5) == ["crossing"]
+    centre.says(MORNING + 3600, 100)
+    centre.says(MORNING + 3601, 100)
+    assert crossings(centre.period(MORNING + 4501, MORNING + 3600, MORNING + 4500, 7)) == []
+
+
+def test_what_is_stored_of_counted_times_is_what_lies_between_the_64_largest_gaps() -> None:
+    centre = begun()
+    starts = [MORNING + 600 * number for number in range(64)]
+    for start in starts:
+        assert crossings(centre.period(start + 60, start, start + 60, 1))
+    assert centre.row().counted_intervals_s == tuple(unix(start, start + 60) for start in starts)
+    for start in starts:
+        assert crossings(centre.period(starts[-1] + 90, start, start + 60, 1)) == []
+    beside = starts[10] + 60
+    assert crossings(centre.period(starts[-1] + 100, beside, beside + 60, 1))
+    assert centre.row().counted_intervals_s[10] == unix(starts[10], starts[10] + 120), "no gap, no room"
+    near = starts[20] + 300
+    assert crossings(centre.period(starts[-1] + 110, near, near + 60, 1))
+    stored = centre.row().counted_intervals_s
+    assert len(stored) == 64
+    assert stored[20:22] == (unix(starts[20], near + 60), unix(starts[21], starts[21] + 60))
+
+
+def unix(*seconds: float) -> tuple[int, ...]:
+    return tuple(wall(second) // 1000 for second in seconds)
+
+
+def test_a_period_belongs_to_the_day_of_the_centre_whatever_zone_its_times_are_in() -> None:
+    centre = begun()
+    times = {"period_start": "2026-11-20T23:00:00Z", "period_end": "2026-11-20T23:15:00Z"}
+    centre.step(Sample("d", at(MORNING), {"period_in": 5, "period_out": 0, **times}))
+    assert centre.now()[0] == 5
+
+
+def test_a_direction_that_a_counter_does_not_have_is_nobody() -> None:
+    centre = Centre(counter("d", 900, points=("period_out", "period_start", "period_end")))
+    centre.tick(MORNING)
+    values: dict[str, Any] = {
+        "period_out": 3,
+        "period_start": iso(MORNING),
+        "period_end": iso(MORNING + 900),
+    }
+    centre.step(Sample("d", at(MORNING + 950), values))
+    assert (centre.row().came, centre.row().left) == (0, 3)
